@@ -1,0 +1,42 @@
+"""What every test gets: Keras chosen by the package, two logical CPUs, fixed seeds, and the real data where there are any."""
+
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# isort: off
+import tfrec_attn  # noqa: F401  before TensorFlow, because it chooses Keras
+import numpy as np
+import pytest
+import tensorflow as tf
+# isort: on
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# tests/test_keras3.py would prove nothing in a process that chose the other Keras.
+assert tf.keras.layers.Layer.__module__.startswith("tf_keras") == (os.environ["TF_USE_LEGACY_KERAS"] != "0")
+
+# Only possible before TensorFlow initialises its devices: tests of MirroredStrategy train on these two.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+)
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    """Seeds Python, NumPy and TensorFlow before each test; tf.keras.utils.set_random_seed breaks tf_keras 2.16 (randint with 1e9)."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  Keras draws seeds from the global state
+    tf.random.set_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real logs: `$TFREC_DATA`, else `shared/data` beside the repository."""
+    path = Path(os.environ.get("TFREC_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path}: set TFREC_DATA to a folder that holds them")
+    return path

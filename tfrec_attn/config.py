@@ -1,0 +1,318 @@
+"""Configuration: defaults in frozen dataclasses, overlaid by a YAML file, overlaid by `section.key=value` arguments.
+
+Strict on purpose: an unknown key or a value of the wrong type is a `ConfigError` that names the key, what was expected and what came.
+"""
+
+import dataclasses
+import datetime
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from tfrec_attn.errors import ConfigError
+
+
+def describe(text: str, **kwargs):
+    """A dataclass field that carries the line `--help` prints for it."""
+    return field(metadata={"help": text}, **kwargs)
+
+
+@dataclass(frozen=True)
+class Columns:
+    user: str = describe("column of the user id", default="user_id")
+    item: str = describe("column of the item id", default="item_id")
+    timestamp: str | None = describe("column of the time; null: lines are in order of time", default="timestamp")
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str = describe("synthetic, movielens-100k, movielens-1m, or file (then give data.path)", default="synthetic")
+    path: str | None = describe("log file: .csv .tsv .txt (also .gz), .parquet, RecBole .inter, MovieLens .dat", default=None)
+    format: str | None = describe("format of data.path where its name does not tell: csv, tsv, inter, dat, data, parquet", default=None)
+    names: list[str] | None = describe("names of the columns of a file without a header line", default=None)
+    columns: Columns = field(default_factory=Columns)
+    on_error: str = describe("a bad line: raise (stop and name it) or skip (count it, write it to rejected.tsv)", default="raise")
+    events: int = describe("size of the synthetic log", default=60_000)
+    seed: int = describe("seed of the synthetic log", default=2024)
+    min_user_events: int = describe("drop users with fewer events (repeated with the next until stable)", default=5)
+    min_item_events: int = describe("drop items with fewer events", default=1)
+    split: str = describe("leave-one-out (last event tests, the one before validates) or temporal", default="leave-one-out")
+    valid_from: float | str | None = describe("temporal split: validation starts at this quantile of time, or ISO date", default=None)
+    test_from: float | str | None = describe("temporal split: test starts at this quantile of time, or ISO date", default=None)
+    max_length: int = describe("L, latest events of the history that the model sees", default=5)
+    targets: int = describe("T, next events that are positives of one training window", default=3)
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str = describe("file name of the model in tfrec_attn/models", default="attrec")
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int = describe("most passes over the training windows", default=30)
+    batch_size: int = describe("windows a step", default=512)
+    optimizer: str = describe("any Keras optimizer by name: adagrad, adam, sgd, ...", default="adagrad")
+    learning_rate: float = describe("step size", default=0.05)
+    optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
+    loss: str = describe("pairwise loss: hinge or bpr", default="hinge")
+    margin: float = describe("margin of the hinge loss", default=0.5)
+    reduction: str = describe("sum (a step's loss is the sum over its windows) or mean", default="sum")
+    negatives: int = describe("sampled items per positive that the user has not touched in training", default=1)
+    shared_negatives: bool = describe("compare every positive of a window with the same negatives", default=False)
+    l2: float = describe("l2 * |row|^2 / 2 on the table rows that a step touches", default=0.0)
+    kernel_l2: float = describe("the same on all other weights", default=0.0)
+    patience: int = describe("epochs without a better validation metric before training stops", default=5)
+    seed: int = describe("seed of initial weights, data order and negatives", default=1)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    k: list[int] = describe("cut-offs of HR@k and NDCG@k", default_factory=lambda: [5, 10, 20])
+    metric: str = describe("validation metric that picks the epoch, such as MRR or NDCG@10", default="MRR")
+    batch_size: int = describe("users a block at most; large catalogues take fewer", default=256)
+    bootstrap: int = describe("resamples of the users for the 95 % interval; 0: no interval", default=1000)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    strategy: str = describe("default (one device) or mirrored (all GPUs)", default="default")
+    precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
+    jit: bool = describe("compile the training step with XLA", default=False)
+    steps_per_execution: int = describe("training steps a call into TensorFlow", default=16)
+
+
+@dataclass(frozen=True)
+class Config:
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    runtime: Runtime = field(default_factory=Runtime)
+    run_dir: str | None = describe("where the run is written; default runs/<source>-<model>", default=None)
+
+
+def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -> Config:
+    """Reads a configuration.
+
+    Args:
+      path: YAML file, or None for the defaults.
+      overrides: `section.key=value` texts; the value is YAML.
+
+    Errors:
+      ConfigError: no such file, text that is not YAML, an unknown key (the nearest one is named), a value of another type.
+    """
+    tree = _read_yaml(path) if path is not None else {}
+    for text in overrides:
+        _set(tree, *_parse_override(text))
+    return from_dict(tree)
+
+
+def from_dict(tree: dict[str, Any]) -> Config:
+    """Config from nested dictionaries, checked."""
+    config = _build(Config, tree, "")
+    _check_choices(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested dictionaries that `from_dict` reads back; the model's parameters stand beside its name."""
+    tree = dataclasses.asdict(config)
+    tree["model"] = {"name": config.model.name, **config.model.parameters}
+    return tree
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def with_model_parameters(config: Config, defaults: dict[str, Any]) -> Config:
+    """Checks `model.*` against a constructor's keywords and their defaults, and fills in what is not given."""
+    for key, value in config.model.parameters.items():
+        if key not in defaults:
+            raise ConfigError(_unknown(f"model.{key}", key, [*defaults, "name"], "model."))
+        _check_like(f"model.{key}", value, defaults[key])
+    merged = {key: _coerce_like(config.model.parameters.get(key, default), default) for key, default in defaults.items()}
+    return dataclasses.replace(config, model=Model(config.model.name, merged))
+
+
+def documented() -> typing.Iterator[tuple[str, Any, str]]:
+    """Every key with its default and its line of help, in the order of the sections."""
+
+    def walk(cls, prefix):
+        for entry in dataclasses.fields(cls):
+            hint = get_type_hints(cls)[entry.name]
+            if dataclasses.is_dataclass(hint):
+                yield from walk(hint, f"{prefix}{entry.name}.")
+            elif entry.metadata:
+                default = entry.default if entry.default is not dataclasses.MISSING else entry.default_factory()
+                yield f"{prefix}{entry.name}", default, entry.metadata["help"]
+
+    yield from walk(Config, "")
+
+
+def nearest(word: str, choices: typing.Iterable[str]) -> str:
+    """`; did you mean X?` for the choice nearest to a word, or nothing."""
+    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def _unknown(key: str, word: str, choices: typing.Iterable[str], prefix: str) -> str:
+    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    hint = f"did you mean {prefix}{match[0]}?" if match else f"valid are {', '.join(prefix + c for c in choices)}."
+    return f"Unknown configuration key {key}; {hint}"
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"Configuration file {path} does not exist; give the path of a YAML file, or none for the defaults.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Configuration file {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Configuration file {path} is not YAML: {' '.join(str(error).split())}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"Configuration file {path} must hold sections of keys, but holds {_kind(tree)}.")
+    return tree
+
+
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"Expected section.key=value on the command line but got {text!r}.")
+    try:
+        return key.split("."), yaml.safe_load(value) if value else None
+    except yaml.YAMLError:
+        raise ConfigError(f"The value of {key} is not YAML: {value!r}; quote it.") from None
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if tree.get(key) is None:
+            tree[key] = {}
+        tree = tree[key]
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{'.'.join(keys)} cannot be set: {key} is a value, not a section.")
+    tree[keys[-1]] = value
+
+
+def _build(cls, tree: Any, prefix: str):
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{prefix.rstrip('.')} must be a section of keys, but is {_kind(tree)}.")
+    if cls is Model:
+        values = {key: value for key, value in tree.items() if key != "name"}
+        return Model(_coerce("model.name", tree.get("name", Model.name), str), values)
+    hints, names = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
+    values = {}
+    for key, value in tree.items():
+        if key not in names:
+            raise ConfigError(_unknown(f"{prefix}{key}", str(key), names, prefix))
+        if dataclasses.is_dataclass(hints[key]):
+            values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.")
+        else:
+            values[key] = _coerce(f"{prefix}{key}", value, hints[key])
+    return cls(**values)
+
+
+def _coerce(key: str, value: Any, hint: Any) -> Any:
+    """The value as the hinted type: whole floats become int, ints and texts such as 1e-3 (which YAML reads as text) become float."""
+    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        converted = _convert(key, value, option)
+        if converted is not _NO:
+            return converted
+    expected = " or ".join("null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option)) for option in options)
+    raise ConfigError(f"{key} must be {expected}, but is {_kind(value)}.")
+
+
+_NO = object()
+_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a section of keys"}
+
+
+def _convert(key: str, value: Any, option: Any) -> Any:
+    if option is type(None):
+        return None if value is None else _NO
+    if option is Any:
+        return value
+    if option is float:
+        return _to_float(value)
+    if option is int:
+        number = _to_float(value)
+        return int(number) if number is not _NO and number == int(number) else _NO
+    if get_origin(option) is list:
+        items = value if isinstance(value, list) else [value]
+        return [_coerce(f"{key}[{i}]", item, get_args(option)[0]) for i, item in enumerate(items)] if value is not None else _NO
+    if get_origin(option) is dict:
+        return value if isinstance(value, dict) else _NO
+    if option is str and isinstance(value, datetime.date):
+        return value.isoformat()
+    return value if type(value) is option else _NO
+
+
+def _to_float(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return _NO
+    try:
+        number = float(value)
+    except ValueError:
+        return _NO
+    return number if number - number == 0 else _NO
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return f"{_NAMES.get(type(value), type(value).__name__)} ({value!r})"
+
+
+def _check_like(key: str, value: Any, default: Any) -> None:
+    if default is not None and value is not None:
+        _coerce(key, value, type(default) if not isinstance(default, (list, dict)) else type(default)[Any])
+
+
+def _coerce_like(value: Any, default: Any) -> Any:
+    if default is None or value is None:
+        number = _to_float(value) if isinstance(value, str) else _NO
+        return value if number is _NO else number
+    return _coerce("", value, type(default)) if not isinstance(default, (list, dict)) else value
+
+
+_CHOICES = {
+    ("data", "on_error"): ("raise", "skip"),
+    ("data", "split"): ("leave-one-out", "temporal"),
+    ("train", "loss"): ("hinge", "bpr"),
+    ("train", "reduction"): ("sum", "mean"),
+    ("runtime", "strategy"): ("default", "mirrored"),
+    ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
+}
+_POSITIVE = (
+    ("data", "events"), ("data", "max_length"), ("data", "targets"), ("train", "epochs"), ("train", "batch_size"), ("train", "learning_rate"),
+    ("train", "negatives"), ("train", "patience"), ("evaluate", "batch_size"), ("runtime", "steps_per_execution"),
+)  # fmt: skip
+_NOT_NEGATIVE = (("train", "margin"), ("train", "l2"), ("train", "kernel_l2"), ("evaluate", "bootstrap"), ("train", "seed"), ("data", "seed"))
+
+
+def _check_choices(config: Config) -> None:
+    for (section, key), choices in _CHOICES.items():
+        value = getattr(getattr(config, section), key)
+        if value not in choices:
+            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}")
+    for section, key in _POSITIVE + _NOT_NEGATIVE:
+        value = getattr(getattr(config, section), key)
+        if value < 0 or (value == 0 and (section, key) in _POSITIVE):
+            expected = "greater than 0" if (section, key) in _POSITIVE else "0 or greater"
+            raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
+    if not config.evaluate.k or min(config.evaluate.k) < 1:
+        raise ConfigError(f"evaluate.k must be cut-offs of 1 or greater, but is {config.evaluate.k}.")
+    metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
+    if config.evaluate.metric not in metrics:
+        raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")

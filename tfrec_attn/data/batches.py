@@ -1,0 +1,213 @@
+"""Batches for training and for evaluation, gathered inside the graph from flat arrays.
+
+All events stand once in one array, ordered by user and time. A window is one number, the position of its first target; history, targets
+and negatives are gathered for a whole batch at once. Nothing is expanded in memory and no Python runs per example.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.data.splits import Split
+from tfrec_attn.errors import DataError
+
+
+def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
+    """Flat positions of the first targets of all training windows, ordered by user and time.
+
+    A user with n training events gives the n - L - T + 1 windows of L + T events in a row; one with fewer gives a single window with its
+    history padded on the left and, where n <= T, its targets on the right; one with a single event gives none.
+
+    Args:
+      max_length: L, events of the history.
+      targets: T, positives of a window.
+
+    Errors:
+      DataError when no user has two training events.
+    """
+    start = split.sequences.offsets[:-1]
+    length = split.train_end - start
+    full = length - max_length - targets + 1
+    count = np.where(length < 2, 0, np.maximum(full, 1))
+    first = start + np.where(full >= 1, max_length, np.maximum(length - targets, 1))
+    if not count.any():
+        raise DataError(
+            "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
+        )
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(first, count) + within
+
+
+class NegativeSampler:
+    """Draws items that a user has not touched in training, uniformly and without rejection.
+
+    With the user's c touched items sorted, s_0 < s_1 < ..., exactly s_j - 1 - j untouched items stand before s_j. So the r-th untouched
+    item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|, and that count is one binary search in one array for all users. A user who has
+    touched every item gets any item.
+
+    Args:
+      split: its training events count as touched; held-out events do not, since a sampler that avoids them would tell the answer.
+    """
+
+    def __init__(self, split: Split):
+        sequences = split.sequences
+        self.num_items = sequences.num_items
+        users = sequences.users().astype(np.int64) - 1
+        train = np.arange(len(users)) < split.train_end[users]
+        keys = np.unique(users[train] * (self.num_items + 1) + sequences.items[train])
+        user, item = np.divmod(keys, self.num_items + 1)
+        first = np.searchsorted(user, np.arange(sequences.num_users + 1))
+        before = item - 1 - (np.arange(len(keys)) - first[user])
+        self._keys = tf.constant(user * (self.num_items + 1) + before, tf.int64)
+        self._first = tf.constant(first[:-1], tf.int64)
+        self._untouched = tf.constant(self.num_items - np.diff(first), tf.int64)
+
+    def __call__(self, users, seed):
+        """Items of rows of users: int32 [...] (1-based) and a stateless seed [2] -> int32 [...]."""
+        row = tf.cast(users, tf.int64) - 1
+        untouched = tf.gather(self._untouched, row)
+        draws = tf.random.stateless_uniform(tf.shape(row), seed, maxval=None, minval=None, dtype=tf.int64) & tf.int64.max
+        rank = draws % tf.where(untouched > 0, untouched, self.num_items)
+        query = row * (self.num_items + 1) + rank
+        found = tf.searchsorted(self._keys, tf.reshape(query, [-1]), side="right", out_type=tf.int64)
+        skipped = tf.reshape(found, tf.shape(row)) - tf.gather(self._first, row)
+        return tf.cast(rank + 1 + tf.where(untouched > 0, skipped, 0), tf.int32)
+
+
+class Windows:
+    """The training windows of a split as an endless, reproducible stream of batches.
+
+    Every pass visits each window once, in an order that is a function of (seed, pass); batch s holds the windows number s * B to
+    (s + 1) * B - 1 of the passes in a row, so all batches have one shape and any step can be made again from its number alone.
+
+    Args:
+      split: events and their training prefix.
+      max_length: L.
+      targets: T.
+      negatives: K negatives for each positive.
+      shared: one set of K negatives for all positives of a window, instead of K for each.
+      batch_size: B.
+      seed: of order and negatives.
+
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
+    0 is padding.
+    """
+
+    def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
+        self.max_length = max_length
+        self.targets = targets
+        self.negatives = (1 if shared else targets, negatives)
+        self.batch_size = batch_size
+        self.seed = seed
+        positions = window_positions(split, max_length, targets)
+        self._count = len(positions)
+        self._positions = tf.constant(positions, tf.int64)
+        self._events = _Events(split)
+        self._end = tf.constant(split.train_end, tf.int64)
+        self._sample = NegativeSampler(split)
+
+    def __len__(self):
+        return self._count
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self._count // self.batch_size)
+
+    def dataset(self, first_step: int = 0) -> tf.data.Dataset:
+        """The stream from one step on; give `fit` its `steps_per_epoch`."""
+        steps = tf.data.Dataset.counter(first_step, dtype=tf.int64)
+        dataset = steps.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return dataset.with_options(options)
+
+    def batch(self, step):
+        """The batch of one step, int64 []."""
+        number = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        epoch, index = number // self._count, number % self._count
+        window = self._shuffled(epoch, index)
+        position = tf.gather(self._positions, window)
+        user, history = self._events.before(position, self.max_length)
+        after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
+        targets = self._events.items(after, after < tf.gather(self._end, user - 1)[:, tf.newaxis])
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size, *self.negatives])
+        negatives = self._sample(owners, tf.stack([tf.constant(self.seed, tf.int64), step]))
+        return {"user": user, "history": history, "targets": targets, "negatives": negatives}
+
+    def _shuffled(self, epoch, index):
+        """Number of the window that stands at `index` of a pass, both int64 [B]."""
+        seeds = tf.stack([tf.fill([self.batch_size], tf.constant(self.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
+        # Not tf.random.experimental.index_shuffle: it refuses a seed for each index, and a batch may span two passes.
+        return tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=self._count - 1, rounds=4)
+
+
+class HeldOut:
+    """The held-out events of a split, in blocks for ranking.
+
+    Args:
+      split: whose events to hold out.
+      part: "valid" or "test".
+      max_length: L.
+      batch_size: events a block.
+
+    Batches: {"user" int32 [B], "history" int32 [B, L], "target" int32 [B], "seen" int32 [B, S]}: `seen` are the distinct items of the
+    whole earlier history, 0 is padding, S is the longest of the block.
+    """
+
+    def __init__(self, split: Split, part: str, *, max_length=5, batch_size=256):
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.positions = np.asarray(getattr(split, part), np.int64)
+        self._events = _Events(split)
+        self._first = tf.constant(_first_occurrences(split))
+
+    def __len__(self):
+        return len(self.positions)
+
+    def dataset(self) -> tf.data.Dataset:
+        blocks = tf.data.Dataset.from_tensor_slices(self.positions).batch(self.batch_size)
+        return blocks.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+    def batch(self, position):
+        """The block of some flat positions of held-out events, int64 [B]."""
+        user, history = self._events.before(position, self.max_length)
+        start = self._events.start(user)
+        index = start[:, tf.newaxis] + tf.range(tf.reduce_max(position - start))
+        seen = self._events.items(index, index < position[:, tf.newaxis], only=self._first)
+        return {"user": user, "history": history, "target": self._events.items(position), "seen": seen}
+
+
+class _Events:
+    """Vectorised look-ups in the flat arrays."""
+
+    def __init__(self, split: Split):
+        sequences = split.sequences
+        self._items = tf.constant(sequences.items, tf.int32)
+        self._users = tf.constant(sequences.users(), tf.int32)
+        self._start = tf.constant(sequences.offsets[:-1], tf.int64)
+
+    def start(self, user):
+        return tf.gather(self._start, user - 1)
+
+    def items(self, index, where=None, only=None):
+        """Items at flat positions; 0 where not `where`, or where `only` is False at the position."""
+        if where is None:
+            return tf.gather(self._items, index)
+        index = tf.where(where, index, 0)
+        if only is not None:
+            where &= tf.gather(only, index)
+        return tf.where(where, tf.gather(self._items, index), 0)
+
+    def before(self, position, length):
+        """User [B] of the events at `position` [B], and the `length` items before them, padded on the left [B, length]."""
+        user = tf.gather(self._users, position)
+        index = position[:, tf.newaxis] + tf.range(-length, 0, dtype=tf.int64)
+        return user, self.items(index, index >= self.start(user)[:, tf.newaxis])
+
+
+def _first_occurrences(split: Split) -> np.ndarray:
+    """bool [E], True where a user meets an item for the first time."""
+    sequences = split.sequences
+    keys = sequences.users().astype(np.int64) * (sequences.num_items + 1) + sequences.items
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first

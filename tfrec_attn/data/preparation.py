@@ -1,0 +1,157 @@
+"""From a log to integer sequences: frequency filter, vocabularies, order by user and time."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.errors import DataError
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Size of a log; density is events / (users × items)."""
+
+    events: int
+    users: int
+    items: int
+
+    @property
+    def density(self) -> float:
+        return self.events / max(1, self.users * self.items)
+
+    def to_dict(self) -> dict[str, float]:
+        return {**asdict(self), "density": self.density}
+
+    def __str__(self) -> str:
+        return f"{self.events} events of {self.users} users with {self.items} items (density {self.density:.4%})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the frequency filter left of a log."""
+
+    before: Statistics
+    after: Statistics
+    min_user_events: int
+    min_item_events: int
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self), "before": self.before.to_dict(), "after": self.after.to_dict()}
+
+    def __str__(self) -> str:
+        rule = f"users with {self.min_user_events} and items with {self.min_item_events} events or more"
+        return f"{self.before}; {rule}: {self.after}"
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The events of M users, one user after the other, each user's in order of time.
+
+    Attributes:
+        items: Item index 1..N of each event, int32 [E].
+        offsets: User row u (from 0; index u + 1 in the vocabulary) owns `items[offsets[u]:offsets[u + 1]]`, int64 [M + 1].
+        timestamps: Time of each event, int64 or float64 [E], ascending within a user.
+        user_vocabulary: Ids of the users.
+        item_vocabulary: Ids of the items.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+    timestamps: np.ndarray
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+
+    @property
+    def num_users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_vocabulary)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, int64 [M]."""
+        return np.diff(self.offsets)
+
+    def users(self) -> np.ndarray:
+        """User index 1..M of each event, int32 [E]."""
+        return np.repeat(np.arange(1, self.num_users + 1, dtype=np.int32), self.lengths)
+
+    def statistics(self) -> Statistics:
+        return Statistics(len(self.items), self.num_users, self.num_items)
+
+
+def k_core(users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int) -> np.ndarray:
+    """Returns the largest set of events in which every user and every item has enough of them, as a bool mask [E].
+
+    Args:
+        users: User code of each event, non-negative integers [E].
+        items: Item code of each event, non-negative integers [E].
+        min_user_events: Fewest events of a user that stays.
+        min_item_events: Fewest events of an item that stays.
+    """
+    kept = np.arange(len(users))
+    while True:
+        enough = np.bincount(users[kept])[users[kept]] >= min_user_events
+        enough &= np.bincount(items[kept])[items[kept]] >= min_item_events
+        if enough.all():
+            break
+        kept = kept[enough]
+    mask = np.zeros(len(users), bool)
+    mask[kept] = True
+    return mask
+
+
+def prepare(frame: pl.DataFrame, *, min_user_events: int = 1, min_item_events: int = 1) -> tuple[Sequences, Report]:
+    """Filters a log until every user and item has enough events, and puts it in order.
+
+    Indices follow the first appearance in the filtered log. Events are ordered by user, then time, then their place in the log.
+
+    Args:
+        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them.
+        min_user_events: Fewest events of a user that stays.
+        min_item_events: Fewest events of an item that stays.
+
+    Raises:
+        DataError: If the filter leaves nothing.
+    """
+    user_ids, users = _encode(frame["user_id"])
+    item_ids, items = _encode(frame["item_id"])
+    before = Statistics(frame.height, len(user_ids), len(item_ids))
+    times = frame["timestamp"].to_numpy()
+    kept = k_core(users, items, min_user_events, min_item_events)
+    if not kept.any():
+        raise DataError(
+            f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave nothing of {before}: lower them."
+        )
+    if not kept.all():
+        users, items, times = users[kept], items[kept], times[kept]
+        user_ids, users = _compact(user_ids, users)
+        item_ids, items = _compact(item_ids, items)
+    sequences = _in_order(users, items, times, (Vocabulary(user_ids), Vocabulary(item_ids)))
+    return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events)
+
+
+def _in_order(users: np.ndarray, items: np.ndarray, times: np.ndarray, vocabularies: tuple[Vocabulary, Vocabulary]) -> Sequences:
+    events = pl.DataFrame({"user": users, "item": items, "time": times}).sort("user", "time", maintain_order=True)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64)
+    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["time"].to_numpy(), *vocabularies)
+
+
+def _encode(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Returns the distinct ids by first appearance and the place of each event's id among them, int32 [E]."""
+    distinct = ids.unique(maintain_order=True)
+    return distinct, ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
+
+
+def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:
+    """Renumbers what is left after filtering, again by first appearance."""
+    first = np.full(len(ids), len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    places = np.zeros(len(ids), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return ids.gather(order), places[codes]

@@ -1,0 +1,128 @@
+"""A made-up log with what sequential recommenders look for: lasting tastes, and items that lead to other items."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.errors import ConfigError
+
+_BLOCK = 8_192  # users at a time: bounds the table of what each has seen
+_CLUSTER = 40  # items
+_ZIPF = 1.0
+_SECOND_TASTE = 0.3
+_FOLLOW = 0.45
+_FOLLOW_LAST = 0.5  # otherwise the link starts at the item before the last
+_LINKS = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
+_NOISE = 0.05
+_TRIES = 12
+_FIRST_SECOND = 1_577_836_800  # 2020-01-01
+_DAY = 86_400
+
+
+class _World(NamedTuple):
+    """Items 0..N-1: `clusters` int [C, S] holds each cluster's items by falling popularity, `links` int [N, K] each item's successors."""
+
+    clusters: np.ndarray
+    links: np.ndarray
+
+
+def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
+    """Makes a log in which a user never meets an item twice; the same arguments make the same log.
+
+    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Nearly half of the steps follow one of the
+    five links of the last item or of the one before it, whatever its cluster; one in twenty goes anywhere.
+
+    Args:
+        events: About how many events, from 1,000; users are a thirtieth of it, items about 3.2 times its square root.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Columns `user_id` ("u12") and `item_id` ("i7"), String, and `timestamp`, Int64 seconds; in order of time.
+
+    Raises:
+        ConfigError: If fewer than 1,000 events are asked for.
+    """
+    if events < 1_000:
+        raise ConfigError(f"data.events must be 1000 or more, got {events}.")
+    random = np.random.default_rng(seed)
+    world = _make_world(events, random)
+    num_users, num_items = events // 30, world.clusters.size
+    lengths = np.clip(8 + random.gamma(0.85, 27, num_users), 8, min(120, num_items // 2)).astype(np.int64)
+    starts = np.arange(0, num_users, _BLOCK)
+    items = np.concatenate([_histories(world, lengths[start : start + _BLOCK], random) for start in starts])
+    frame = {
+        "user_id": np.repeat(random.permutation(num_users), lengths),
+        "item_id": random.permutation(num_items)[items],
+        "timestamp": _times(lengths, random),
+    }
+    named = {name: pl.format(name[0] + "{}", name) for name in ("user_id", "item_id")}
+    return pl.DataFrame(frame).sort("timestamp", maintain_order=True).with_columns(**named)
+
+
+def _make_world(events: int, random: np.random.Generator) -> _World:
+    count = max(2, round(3.2 * events**0.5 / _CLUSTER))
+    num_items = count * _CLUSTER
+    clusters = random.permutation(num_items).reshape(count, _CLUSTER)
+    links = (np.arange(num_items)[:, None] + random.integers(1, num_items, (num_items, len(_LINKS)))) % num_items
+    return _World(clusters, links)
+
+
+def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the items of all users, one user after the other; one step of every user at a time."""
+    tastes = random.integers(0, len(world.clusters), (len(lengths), 2))
+    path = np.zeros((len(lengths), lengths.max() + 2), np.int64)  # two invented items come before the first
+    path[:, :2] = random.integers(0, world.clusters.size, (len(lengths), 2))
+    seen = np.zeros((len(lengths), world.clusters.size), bool)
+    for step in range(lengths.max()):
+        active = np.flatnonzero(lengths > step)
+        chosen = _unseen(world, tastes, path[:, step : step + 2], seen, active, random)
+        path[active, step + 2] = chosen
+        seen[active, chosen] = True
+    return path[:, 2:][np.arange(lengths.max()) < lengths[:, None]]
+
+
+def _unseen(
+    world: _World, tastes: np.ndarray, recent: np.ndarray, seen: np.ndarray, active: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Returns one item for each active user that he has not seen: drawn again until it is, after some tries from all items."""
+    chosen, again, tries = np.zeros(len(active), np.int64), np.arange(len(active)), 0
+    while len(again):
+        users = active[again]
+        anything = random.integers(0, world.clusters.size, len(users))
+        chosen[again] = _draw(world, tastes[users], recent[users], random) if tries < _TRIES else anything
+        again = again[seen[users, chosen[again]]]
+        tries += 1
+    return chosen
+
+
+def _draw(world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns one item for each user, given his two clusters [B, 2] and his last two items [B, 2], the last one last."""
+    each, size = np.arange(len(tastes)), len(tastes)
+    taste = tastes[each, (random.random(size) < _SECOND_TASTE).astype(int)]
+    liked = world.clusters[taste, _choose(_zipf(), size, random)]
+    origin = recent[each, (random.random(size) < _FOLLOW_LAST).astype(int)]
+    linked = world.links[origin, _choose(_LINKS, size, random)]
+    kind = random.random(size)
+    anything = random.integers(0, world.clusters.size, size)
+    return np.where(kind < _FOLLOW, linked, np.where(kind < _FOLLOW + _NOISE, anything, liked))
+
+
+def _zipf() -> np.ndarray:
+    weights = np.arange(1, _CLUSTER + 1) ** -_ZIPF
+    return weights / weights.sum()
+
+
+def _choose(shares: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    return np.searchsorted(np.cumsum(shares)[:-1], random.random(size), side="right")
+
+
+def _times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns seconds, rising within each user: minutes inside a sitting, days between two, everyone from a day of his own."""
+    total = lengths.sum()
+    gaps = np.where(random.random(total) < 0.8, random.lognormal(5.0, 1.0, total), random.lognormal(12.5, 1.0, total))
+    gaps = 1 + np.minimum(gaps, 60 * _DAY).astype(np.int64)
+    ends = np.cumsum(lengths)
+    sums = np.cumsum(gaps)
+    since = sums - np.repeat(sums[ends - lengths], lengths)
+    return _FIRST_SECOND + since + np.repeat(random.integers(0, 365 * _DAY, len(lengths)), lengths)

@@ -1,0 +1,97 @@
+"""The two-way table between ids and the indices of embedding rows."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.errors import DataError
+
+
+class Vocabulary:
+    """Immutable ids with indices 1..N in the given order; index 0 is padding and everything unknown.
+
+    Args:
+        ids: Distinct ids (list, NumPy array or polars Series), none empty and none with a line break.
+
+    Raises:
+        DataError: If an id is empty, holds a line break or comes twice.
+    """
+
+    def __init__(self, ids: Iterable[str]):
+        self._ids = pl.Series("id", ids if isinstance(ids, pl.Series) else list(ids), dtype=pl.String)
+        self._check("the vocabulary", "id")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Vocabulary":
+        """Reads UTF-8 text with one id per line: line k, counted from 1, has index k.
+
+        Raises:
+            DataError: If there is no such file, or if it is not UTF-8, has an empty line or an id twice.
+        """
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}.") from error
+        vocabulary = cls.__new__(cls)
+        vocabulary._ids = pl.Series("id", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String)
+        vocabulary._check(str(path), "line")
+        return vocabulary
+
+    def save(self, path: str | Path) -> None:
+        """Writes UTF-8 text with one id per line."""
+        Path(path).write_bytes("".join(f"{one}\n" for one in self._ids).encode("utf-8"))
+
+    def lookup(self, ids: Sequence[str]) -> np.ndarray:
+        """Returns the index of each id, int32, 0 where it is unknown."""
+        index = self._index
+        return np.fromiter((index.get(one, 0) for one in ids), np.int32, len(ids))
+
+    def ids(self, indices: Iterable[int] | None = None) -> list[str]:
+        """Returns the id of each index, "" for 0; without indices, all ids in order.
+
+        Raises:
+            DataError: If an index is not in 0..N.
+        """
+        if indices is None:
+            return self._ids.to_list()
+        places = np.asarray(indices, np.int64)
+        if places.size and (places.min() < 0 or places.max() > len(self)):
+            raise DataError(f"an index must be in 0..{len(self)}, got {places.min()}..{places.max()}.")
+        return self._with_padding.gather(places).to_list()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, one: str) -> bool:
+        return one in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._ids.equals(other._ids)
+
+    def __hash__(self) -> int:
+        return hash((len(self), *self._ids.head(3)))
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} ids)"
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {one: index for index, one in enumerate(self._ids, 1)}
+
+    @cached_property
+    def _with_padding(self) -> pl.Series:
+        return pl.concat([pl.Series("id", [""]), self._ids])
+
+    def _check(self, where: str, unit: str) -> None:
+        broken = (self._ids.is_null() | self._ids.str.contains(r"^$|[\r\n]")).arg_true()
+        if len(broken):
+            raise DataError(f"{where}, {unit} {broken[0] + 1}: expected an id without line breaks, got {self._ids[broken[0]]!r}.")
+        if self._ids.n_unique() < len(self._ids):
+            again = (~self._ids.is_first_distinct()).arg_true()[0]
+            first = self._ids.index_of(self._ids[again])
+            raise DataError(f"{where}, {unit} {again + 1}: {self._ids[again]!r} is there already, in {unit} {first + 1}.")

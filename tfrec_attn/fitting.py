@@ -1,0 +1,114 @@
+"""Training with early stopping, and the evaluation of what came out."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn import optimizers
+from tfrec_attn.baselines import BASELINES
+from tfrec_attn.callbacks import FiniteLoss, TrainingClock
+from tfrec_attn.config import Config
+from tfrec_attn.data.batches import HeldOut, Windows
+from tfrec_attn.data.splits import Split
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
+from tfrec_attn.run import BEST
+
+
+def make_optimizer(config: Config):
+    """The Keras optimizer of `train.optimizer`, `train.learning_rate` and `train.optimizer_options`."""
+    name, options = config.train.optimizer, {"learning_rate": config.train.learning_rate, **config.train.optimizer_options}
+    try:
+        if name.lower() == "adagrad":
+            return optimizers.Adagrad(**options)
+        return tf.keras.optimizers.get({"class_name": name, "config": options})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"train.optimizer={name} with options {options} cannot be made: {str(error).splitlines()[0]}") from None
+
+
+def held_out(config: Config, split: Split, part: str) -> HeldOut:
+    """The held-out events of "valid" or "test" in blocks that fit."""
+    size = block_size(split.sequences.num_items, config.evaluate.batch_size)
+    return HeldOut(split, part, max_length=config.data.max_length, batch_size=size)
+
+
+def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
+    """Compiles and trains a model, leaves it with the weights of the best epoch, and writes checkpoint, history and events.
+
+    Args:
+      model: a `SequenceModel` for the split's users and items.
+      config: sections train, evaluate and runtime count.
+      split: what to train and validate on.
+      folder: where `checkpoints/best`, `history.csv` and `tensorboard/` go.
+
+    Returns: best_epoch, epochs, seconds_per_epoch, examples_per_second.
+    """
+    train = config.train
+    windows = Windows(
+        split,
+        max_length=config.data.max_length,
+        targets=config.data.targets,
+        negatives=train.negatives,
+        shared=train.shared_negatives,
+        batch_size=train.batch_size,
+        seed=train.seed,
+    )
+    steps = windows.steps_per_epoch
+    model.compile(
+        make_optimizer(config),
+        train.loss,
+        margin=train.margin,
+        reduction=train.reduction,
+        l2=train.l2,
+        kernel_l2=train.kernel_l2,
+        k=config.evaluate.k,
+        jit_compile=config.runtime.jit,
+        steps_per_execution=min(config.runtime.steps_per_execution, steps),
+    )
+    monitor = f"val_{config.evaluate.metric}"
+    clock = TrainingClock()
+    best = str(folder / BEST)
+    history = model.fit(
+        windows.dataset(),
+        epochs=train.epochs,
+        steps_per_epoch=steps,
+        validation_data=held_out(config, split, "valid").dataset(),
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            FiniteLoss(),
+            clock,
+            tf.keras.callbacks.ModelCheckpoint(best, monitor=monitor, mode="max", save_best_only=True, save_weights_only=True),
+            tf.keras.callbacks.CSVLogger(str(folder / "history.csv")),
+            tf.keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+            tf.keras.callbacks.EarlyStopping(monitor, mode="max", patience=train.patience),
+        ],
+    ).history
+    model.load_weights(best).expect_partial()
+    seconds = clock.steady_seconds()
+    return {
+        "best_epoch": int(np.argmax(history[monitor])) + 1,
+        "epochs": len(history[monitor]),
+        "seconds_per_epoch": seconds,
+        "examples_per_second": steps * train.batch_size / seconds,
+    }
+
+
+def evaluate_model(model, config: Config, split: Split, parts=("valid", "test")) -> dict[str, dict]:
+    """Metrics of each part, and their intervals when `evaluate.bootstrap` is not 0."""
+    report = {}
+    for part in parts:
+        ranks = held_out_ranks(model.ranks, held_out(config, split, part))
+        report[part] = summarise(ranks, config.evaluate.k)
+        if config.evaluate.bootstrap:
+            report[f"{part}_interval"] = bootstrap_intervals(ranks, config.evaluate.k, config.evaluate.bootstrap, config.train.seed)
+    return report
+
+
+def evaluate_baselines(config: Config, split: Split, part: str = "test") -> dict[str, dict[str, float]]:
+    """Metrics of most-popular and of last-item-transition."""
+    return {
+        name: summarise(held_out_ranks(baseline(split), held_out(config, split, part)), config.evaluate.k)
+        for name, baseline in BASELINES.items()
+    }

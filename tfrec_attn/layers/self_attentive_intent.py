@@ -1,0 +1,156 @@
+"""AttRec's block: a window of items attends to itself and is aggregated into one vector, the short-term intent."""
+
+import tensorflow as tf
+
+from tfrec_attn.layers.rows import gather_rows, gram, weighted_sum
+from tfrec_attn.layers.time_signal import TimeSignal
+
+_AGGREGATIONS = ("mean", "sum", "max", "min")
+_DIAGONALS = ("after", "before", "keep")
+_MASKED = -1e4
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class SelfAttentiveIntent(tf.keras.layers.Layer):
+    """Self-attention over a window of item vectors, aggregated.
+
+        q = relu((x + TE) Wq),  k = relu((x + TE) Wk),  s = softmax(q k^T / sqrt(D)) with its diagonal masked
+        m = aggregate over the positions of s x
+
+    The time signal enters query and key only; the value is x itself.
+
+    Args:
+      length: window length L that the time signal is aligned to; the latest item has t = L - 1 whatever the padding.
+        Default None: the length of the input.
+      tied: one matrix Wq = Wk (default, as the authors' code) or two (the paper).
+      diagonal: "after" (default, as the authors' code): the diagonal is set to 0 after the softmax, rows are not normalised again;
+        "before": it is excluded from the softmax; "keep": an item may attend to itself.
+      aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
+      max_wavelength: of the time signal. Default 10000.
+      kernel_initializer: of Wq and Wk. Default "glorot_uniform".
+
+    Shapes: x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]; with `return_attention_scores` also s [B, L, L].
+
+    A window with no item gives 0. A window with one item gives that item: it has nothing else to attend to.
+
+    Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019 (arXiv 1808.06414), eq. 2-7.
+    """
+
+    def __init__(
+        self,
+        length=None,
+        tied=True,
+        diagonal="after",
+        aggregation="mean",
+        max_wavelength=10000.0,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_choice("diagonal", diagonal, _DIAGONALS)
+        _check_choice("aggregation", aggregation, _AGGREGATIONS)
+        self.length = length
+        self.tied = tied
+        self.diagonal = diagonal
+        self.aggregation = aggregation
+        self.max_wavelength = max_wavelength
+        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        self.time_signal = TimeSignal(length=length, max_wavelength=max_wavelength)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        self.query_kernel = self._add_kernel("query_kernel", depth)
+        self.key_kernel = self.query_kernel if self.tied else self._add_kernel("key_kernel", depth)
+        self.built = True
+
+    def call(self, inputs, mask=None, return_attention_scores=False):
+        signal = self._signal(inputs.shape[1] or tf.shape(inputs)[1], inputs.shape[-1], inputs.dtype)
+        positioned = inputs + signal
+        query = tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.query_kernel, inputs.dtype)))
+        key = None if self.tied else tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.key_kernel, inputs.dtype)))
+        return self._attend(inputs, query, key, mask, return_attention_scores)
+
+    def from_rows(self, rows, indices, mask=None, return_attention_scores=False):
+        """The same as `call(rows[indices], mask)`, with the products taken over the rows instead of over all positions.
+
+        `(x + TE) W = x W + TE W`: where a batch holds fewer distinct items than positions this is less arithmetic.
+
+        Args:
+          rows: [R, D] item vectors.
+          indices: int [B, L] into rows.
+        """
+        if not self.built:
+            self.build(rows.shape)
+        inputs = gather_rows(rows, indices)
+        signal = self._signal(indices.shape[1] or tf.shape(indices)[1], rows.shape[-1], rows.dtype)
+
+        def project(kernel):
+            kernel = tf.cast(kernel, rows.dtype)
+            return tf.nn.relu(gather_rows(tf.matmul(rows, kernel), indices) + tf.matmul(signal, kernel))
+
+        query = project(self.query_kernel)
+        key = None if self.tied else project(self.key_kernel)
+        return self._attend(inputs, query, key, mask, return_attention_scores)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "length": self.length,
+            "tied": self.tied,
+            "diagonal": self.diagonal,
+            "aggregation": self.aggregation,
+            "max_wavelength": self.max_wavelength,
+            "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _add_kernel(self, name, depth):
+        return self.add_weight(name=name, shape=(depth, depth), initializer=self.kernel_initializer, trainable=True)
+
+    def _signal(self, length, depth, dtype):
+        return tf.cast(self.time_signal.signal(length, depth), dtype)
+
+    def _attend(self, inputs, query, key, mask, return_attention_scores):
+        if mask is None:
+            mask = tf.ones(tf.shape(inputs)[:2], tf.bool)
+        scores = self._attention(query, key, mask)
+        intent = self._aggregate(scores, inputs, mask)
+        return (intent, scores) if return_attention_scores else intent
+
+    def _attention(self, query, key, mask):
+        products = gram(query) if key is None else tf.matmul(query, key, transpose_b=True)
+        logits = tf.cast(products, tf.float32) / tf.sqrt(tf.cast(tf.shape(query)[-1], tf.float32))
+        real = tf.cast(mask, tf.float32)
+        diagonal = self._masked_diagonal(real)
+        logits += (1.0 - real[:, tf.newaxis]) * _MASKED
+        if self.diagonal == "before":
+            logits += diagonal * _MASKED
+        scores = tf.nn.softmax(logits) * real[:, tf.newaxis] * real[:, :, tf.newaxis]
+        return scores if self.diagonal == "keep" else scores * (1.0 - diagonal)
+
+    @staticmethod
+    def _masked_diagonal(real):
+        """[B, L, L], 1 where an item would attend to itself although another item is there."""
+        others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
+        return tf.eye(tf.shape(real)[1], dtype=real.dtype) * others[:, tf.newaxis, tf.newaxis]
+
+    def _aggregate(self, scores, inputs, mask):
+        if self.aggregation in ("mean", "sum"):
+            weights = tf.reduce_sum(scores, axis=1)
+            if self.aggregation == "mean":
+                count = tf.reduce_sum(tf.cast(mask, tf.float32), axis=1, keepdims=True)
+                weights /= tf.maximum(count, 1.0)
+            return weighted_sum(tf.cast(weights, inputs.dtype), inputs)
+        attended = tf.matmul(tf.cast(scores, inputs.dtype), inputs)
+        sign = 1.0 if self.aggregation == "max" else -1.0
+        real = mask[:, :, tf.newaxis]
+        extreme = sign * tf.reduce_max(tf.where(real, sign * attended, attended.dtype.min), axis=1)
+        return tf.where(tf.reduce_any(mask, axis=1)[:, tf.newaxis], extreme, tf.zeros_like(extreme))
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}.")

@@ -1,0 +1,78 @@
+"""AttRec: self-attention for the short-term interest, metric learning for the long-term one."""
+
+import tensorflow as tf
+
+from tfrec_attn.layers.metric_scoring import MetricScoring
+from tfrec_attn.layers.rows import unique_rows
+from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
+from tfrec_attn.models.base import SequenceModel
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class AttRec(SequenceModel):
+    """Scores items by their distances to a user's vector and to what attention makes of the latest items.
+
+        score(j) = -(w |U_u - V_j|^2 + (1 - w) |m - X_j|^2) + a term that is the same for every j
+        m = aggregate of softmax(q k^T / sqrt(D)) x,   q = relu((x + TE) Wq),   k = relu((x + TE) Wk),   x = X[latest L items]
+
+    Args:
+      num_users: M.
+      num_items: N.
+      max_length: L, latest items attended to. Default 5.
+      dim: D, width of the tables X [N, D], U [M, D], V [N, D]. Default 100.
+      user_weight: w in [0, 1]; 0 is the short-term part alone, 1 the long-term one. Default 0.2.
+      tied: one projection Wq = Wk (default, as the authors' code) or two (the paper).
+      diagonal: an item's attention to itself: set to 0 "after" the softmax (default, as the authors' code), excluded "before" it, or "keep".
+      aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
+      max_norm: rows of the tables are kept in the ball of this radius. Default 1; None for no bound.
+      stddev: of the tables' initial values. Default 0.001.
+
+    An unknown user (0) is scored by the short-term part alone, an empty history by the long-term part alone, each with its own weight;
+    with neither, all items score 0.
+
+    Deviations from the paper: see `SelfAttentiveIntent`; L2 falls on the rows that a step touches, not on whole tables.
+
+    Reference: Zhang, Tay, Yao, Sun, An, Next Item Recommendation with Self-Attentive Metric Learning, AAAI-19 RecNLP (arXiv 1808.06414).
+    """
+
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        max_length=5,
+        *,
+        dim=100,
+        user_weight=0.2,
+        tied=True,
+        diagonal="after",
+        aggregation="mean",
+        max_norm=1.0,
+        stddev=0.001,
+        **kwargs,
+    ):
+        super().__init__(num_users, num_items, max_length, **kwargs)
+        self.dim = dim
+        self.user_weight = user_weight
+        self.tied = tied
+        self.diagonal = diagonal
+        self.aggregation = aggregation
+        self.max_norm = max_norm
+        self.stddev = stddev
+        self.intent = SelfAttentiveIntent(max_length, tied, diagonal, aggregation)
+        self.intent.build((None, max_length, dim))
+        self.scoring = MetricScoring(user_weight)
+        self.short_items = self.add_table("short_items", num_items, dim, stddev, max_norm)
+        self.long_items = self.add_table("long_items", num_items, dim, stddev, max_norm)
+        self.long_users = self.add_table("long_users", num_users, dim, stddev, max_norm)
+
+    def query_vectors(self, user, history, training=False):
+        rows, local, _ = unique_rows(self.short_items, history)
+        real = history > 0
+        intent = self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real)
+        long = tf.gather(self.long_users, user)
+        return self.scoring.query(long, tf.cast(intent, tf.float32), user > 0, tf.reduce_any(real, axis=1))
+
+    def item_vectors(self, items=None):
+        if items is None:
+            return self.scoring.items(tf.convert_to_tensor(self.long_items), tf.convert_to_tensor(self.short_items))
+        return self.scoring.items(tf.gather(self.long_items, items), tf.gather(self.short_items, items))

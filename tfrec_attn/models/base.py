@@ -1,0 +1,226 @@
+"""The contract of all models: how queries and items become vectors. Everything else is written once, here."""
+
+import inspect
+import types
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrec_attn import losses
+from tfrec_attn.layers.rows import gather_dot
+from tfrec_attn.layers.unit_ball import UnitBall
+from tfrec_attn.metrics import ranking_metrics
+from tfrec_attn.ranking import ranks
+
+
+class SequenceModel(tfrs.Model):
+    """A recommender that scores item j for a user with a history by an inner product.
+
+        score(user, history, j) = query_vectors(user, history) . item_vectors(j)
+
+    A model is a final subclass with a constructor and the two methods above. Its constructor takes `num_users`, `num_items`, `max_length`
+    and about ten keywords, keeps each as an attribute of that name, and makes its embedding tables with `add_table`; `get_config` follows
+    from the signature. Users and items are 1..M and 1..N, histories [B, L] have the latest item last and 0 as padding on the left, user 0
+    is an unknown one.
+
+    Args:
+      num_users: M.
+      num_items: N.
+      max_length: L, latest items of the history that the model uses.
+    """
+
+    def __init__(self, num_users, num_items, max_length, **kwargs):
+        super().__init__(**kwargs)
+        self.num_users = num_users
+        self.num_items = num_items
+        self.max_length = max_length
+        self.user_vocabulary = None
+        self.item_vocabulary = None
+        self._tables = types.SimpleNamespace(constraints={})
+
+    def query_vectors(self, user, history, training=False):
+        """Queries of users with histories: int32 [B], int32 [B, L] -> float32 [B, D']."""
+        raise NotImplementedError(f"{type(self).__name__} must define query_vectors(user, history, training).")
+
+    def item_vectors(self, items=None):
+        """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
+        raise NotImplementedError(f"{type(self).__name__} must define item_vectors(items).")
+
+    def add_table(self, name, count, depth, stddev, max_norm=None):
+        """A table of `count` + 1 rows, row 0 for padding.
+
+        Args:
+          name: of the variable.
+          count: rows that mean something.
+          depth: D.
+          stddev: of the normal distribution that initial values come from.
+          max_norm: rows that a step has touched are rescaled to this norm where they exceed it; None leaves them.
+
+        Returns: variable [count + 1, D].
+        """
+        initializer = tf.keras.initializers.RandomNormal(stddev=stddev)
+        table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True)
+        self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None
+        return table
+
+    def call(self, features, training=False):
+        """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
+        queries = self.query_vectors(features["user"], features["history"], training=training)
+        scores = tf.matmul(queries, self.item_vectors()[1:], transpose_b=True)
+        return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
+
+    def compile(
+        self, optimizer="adagrad", loss="hinge", *, margin=0.5, reduction="sum", l2=0.0, kernel_l2=0.0, k=(5, 10, 20), **kwargs
+    ):
+        """Sets up training by a pairwise loss and evaluation by full ranking.
+
+        Args:
+          optimizer: Keras optimizer or its name. Gradients of tables are sparse: a step updates the rows it touches.
+          loss: "hinge", "bpr", or a function (positive [B, T], negative [B, T, K]) -> [B].
+          margin: of the hinge loss, in units of the score.
+          reduction: "sum" (default): the loss of a step is the sum over its windows, as AttRec's authors train; "mean": their mean.
+          l2: weight of |row|^2 / 2 on the table rows that a step touches, each once.
+          kernel_l2: weight of |w|^2 / 2 on all other weights.
+          k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
+        """
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
+        super().compile(optimizer=optimizer, **kwargs)
+        self._pairwise = loss if callable(loss) else losses.pairwise(loss, margin)
+        self._reduction, self._l2, self._kernel_l2 = reduction, l2, kernel_l2
+        self._loss_metric = tf.keras.metrics.Mean(name="loss")
+        self._ranking_metrics = ranking_metrics(k)
+
+    @property
+    def metrics(self):
+        return [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
+
+    def compute_loss(self, features, training=False):
+        """Loss of each window [B] of {"user", "history", "targets" [B, T], "negatives" [B, T or 1, K]}; padded targets count nothing."""
+        targets, negatives = features["targets"], features["negatives"]
+        queries = self.query_vectors(features["user"], features["history"], training=training)
+        candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
+        distinct, local = tf.unique(tf.reshape(candidates, [-1]))
+        scores = gather_dot(queries, self.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
+        positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
+        infinity = tf.where(targets > 0, 0.0, tf.float32.max)
+        return self._pairwise(positive + infinity, tf.reshape(negative, tf.shape(negatives)))
+
+    def train_step(self, features):
+        """One step; L2 and the row constraints see each touched row once, however many replicas touched it."""
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            losses_ = self.compute_loss(features, training=True)
+            loss = tf.reduce_sum(losses_)
+            if self._reduction == "mean":
+                loss /= tf.cast(tf.size(losses_) * replicas, loss.dtype)
+            scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        if self._scales_loss():
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        touched = [_touched_rows(gradient) if variable.ref() in self._tables.constraints else None for gradient, variable in self._pairs(gradients)]
+        regularised = [self._regularised(g, v, rows, replicas) for (g, v), rows in zip(self._pairs(gradients), touched, strict=True)]
+        self.optimizer.apply_gradients(self._pairs(regularised))
+        for variable, rows in zip(self.trainable_variables, touched, strict=True):
+            constraint = self._tables.constraints.get(variable.ref())
+            if constraint is not None and rows is not None:
+                constraint.project_rows(variable, rows)
+        self._loss_metric.update_state(losses_)
+        return {"loss": self._loss_metric.result()}
+
+    def test_step(self, features):
+        """Ranks {"user", "history", "target", "seen"} against the full catalogue."""
+        for metric in self._ranking_metrics:
+            metric.update_state(self.ranks(features))
+        return {metric.name: metric.result() for metric in self._ranking_metrics}
+
+    def ranks(self, features):
+        """Rank of each target among the unseen items (`tfrec_attn.ranking.ranks`), int32 [B]."""
+        queries = self.query_vectors(features["user"], features["history"])
+        return ranks(tf.matmul(queries, self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
+
+    def recommend(self, histories, k=10, users=None, exclude_seen=True):
+        """The k best items for each history.
+
+        Args:
+          histories: sequences of item ids, oldest first, of any length, empty too. Ids are raw where the model has vocabularies, else
+            1..N; unknown ones are passed over.
+          k: items wanted; at most N.
+          users: ids of the users, or None for unknown users.
+          exclude_seen: leave out the items of the history.
+
+        Returns:
+          (items, scores): lists of up to k ids and of their scores for each history, best first.
+        """
+        encoded = [self._encode(history, self.item_vocabulary) for history in histories]
+        user = self._encode([] if users is None else users, self.user_vocabulary) if users is not None else np.zeros(len(encoded), np.int32)
+        if len(user) != len(encoded):
+            raise ValueError(f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories.")
+        k = min(k, self.num_items)
+        items, scores = [], []
+        for begin in range(0, len(encoded), 256):
+            block = encoded[begin : begin + 256]
+            history = np.zeros((len(block), self.max_length), np.int32)
+            seen = np.zeros((len(block), max(map(len, block), default=0)), np.int32)
+            for row, known in enumerate(block):
+                latest = known[-self.max_length :]
+                history[row, self.max_length - len(latest) :] = latest
+                seen[row, : len(known)] = known if exclude_seen else 0
+            values, indices = self._top_k(tf.constant(user[begin : begin + 256]), tf.constant(history), tf.constant(seen), tf.constant(k))
+            for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
+                real = row_values > np.finfo(np.float32).min
+                items.append(self._decode(row_indices[real]))
+                scores.append(row_values[real].tolist())
+        return items, scores
+
+    def get_config(self):
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "kwargs")]
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    @tf.function(reduce_retracing=True)
+    def _top_k(self, user, history, seen, k):
+        scores = self({"user": user, "history": history})
+        rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
+        index = tf.stack([rows, tf.reshape(seen, [-1])], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
+        return tf.math.top_k(scores, k)
+
+    @staticmethod
+    def _encode(ids, vocabulary):
+        indices = np.asarray(ids, np.int32) if vocabulary is None else vocabulary.lookup([str(one) for one in ids])
+        return indices if vocabulary is None else indices
+
+    def _decode(self, indices):
+        return indices.tolist() if self.item_vocabulary is None else self.item_vocabulary.ids(indices)
+
+    def _pairs(self, gradients):
+        return list(zip(gradients, self.trainable_variables, strict=True))
+
+    def _scales_loss(self):
+        return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+
+    def _regularised(self, gradient, variable, rows, replicas):
+        """Gradient plus L2, divided so that the sum over replicas holds it once."""
+        if variable.ref() not in self._tables.constraints:
+            return gradient + self._kernel_l2 / replicas * variable if self._kernel_l2 else gradient
+        if not self._l2 or rows is None:
+            return gradient if not self._l2 else gradient + self._l2 / replicas * variable
+        penalty = self._l2 / replicas * tf.gather(variable, rows)
+        indices = tf.concat([gradient.indices, tf.cast(rows, gradient.indices.dtype)], axis=0)
+        return tf.IndexedSlices(tf.concat([gradient.values, penalty], axis=0), indices, gradient.dense_shape)
+
+
+def _touched_rows(gradient):
+    """Distinct rows of a sparse gradient on any replica, or None for a dense one."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None
+    context, rows = tf.distribute.get_replica_context(), gradient.indices
+    if context.num_replicas_in_sync > 1:
+        rows = context.all_gather(rows, axis=0)
+    return tf.unique(rows)[0]
+
