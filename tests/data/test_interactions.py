@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrec_attn.data.interactions import read_interactions
+from tfrec_attn.data.text_formats import has_sound_quotes
 from tfrec_attn.errors import ConfigError, DataError
 
 TSV = "user_id\titem_id\ttimestamp\n"
@@ -213,6 +214,22 @@ def test_an_unclosed_quote_is_refused_even_with_skip(tmp_path):
     assert refusal(path, on_error="skip") == f'{path}, line 3: a quote (") opens here and never closes: close it or double it.'
 
 
+def test_an_unclosed_quote_that_polars_overlooks(tmp_path):
+    path = write(tmp_path, "a.csv", 'user_id,item_id,timestamp,note\nu,i,5,"x\nu,i,6,y\nu,i,7,""')
+    assert refusal(path) == f'{path}, line 2: a quote (") opens here and never closes: close it or double it.'
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 1000])
+def test_sound_quotes(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("tfrec_attn.data.text_formats._BLOCK", block)
+    sound = ['"a","b""c"\r\n"",d\n', '\ufeff"a",b', 'a,"x\n,y"\n', "a,b\n", ""]
+    unsound = ['a,b"c\n', '"a"b,c\n', '"a,b\n', 'a,"b""\n', 'a, "b"\n']
+    for texts, expected in ((sound, True), (unsound, False)):
+        for text in texts:
+            assert has_sound_quotes(write(tmp_path, "a.csv", text), ",") == expected
+            assert has_sound_quotes(write(tmp_path, "a.csv.gz", gzip.compress(text.encode())), ",") == expected
+
+
 def test_files_that_are_not_there_or_not_files(tmp_path):
     assert refusal(tmp_path / "a.tsv") == f"{tmp_path}/a.tsv does not exist: data.path must be a file."
     assert refusal(tmp_path) == f"{tmp_path} is a directory: data.path must be a file."
@@ -221,11 +238,13 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
     assert refusal(path) == f"{path} has no extension that tells its format: give data.format, one of {choices}."
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file(tmp_path):
+def test_an_unreadable_file(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tfrec_attn.data.text_formats._open", denied)
     path = write(tmp_path, "a.tsv", TSV + GOOD)
-    path.chmod(0)
-    assert "cannot be read: Permission denied" in refusal(path)
+    assert refusal(path) == f"{path} cannot be read: Permission denied."
 
 
 def test_missing_columns(tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +76,7 @@ def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult
                     raise DataError(f"{path} has no {member} in it: give the right archive in data.path.")
                 with archive.open(inside) as packed, open(log, "wb") as out:
                     shutil.copyfileobj(packed, out)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} cannot be read as a zip file ({error}).") from error
         try:
             return read_interactions(log, **options)

@@ -1,5 +1,6 @@
 """Text formats of a log, and an exact reader of their lines: slower than polars, but it knows every line's number and text."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import numpy as np
+
 from tfrec_attn.errors import DataError
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what the error handler "surrogateescape" makes of a byte that is not UTF-8
 _GZIP_MAGIC = b"\x1f\x8b"
+_BLOCK = 1 << 24
 _BOM = "\ufeff"
 _MOVIELENS = ("user_id", "item_id", "rating", "timestamp")
 
@@ -69,17 +73,37 @@ def records(path: Path, text_format: TextFormat) -> Iterator[Record]:
         raise DataError(f"{path} is a damaged gzip file, it breaks off after line {line} ({error}): fetch it again.") from error
 
 
+def has_sound_quotes(path: Path, separator: str) -> bool:
+    """Tells whether every opening quote of a CSV file starts a field and every closing one ends it or is half of a doubled one."""
+    starts, ends = (np.frombuffer(f'{separator}\n"{more}'.encode(), np.uint8) for more in ("", "\r"))
+    before, inside = b"\n", False
+    with _open_bytes(path) as stream:
+        if stream.peek(3)[:3] == codecs.BOM_UTF8:
+            stream.read(3)
+        while block := stream.read(_BLOCK):
+            data = np.frombuffer(before + block + (stream.peek(1)[:1] or b"\n"), np.uint8)
+            quotes = 1 + np.flatnonzero(data[1:-1] == ord('"'))
+            opening, closing = quotes[int(inside) :: 2], quotes[1 - int(inside) :: 2]
+            if not (np.isin(data[opening - 1], starts).all() and np.isin(data[closing + 1], ends).all()):
+                return False
+            before, inside = block[-1:], inside ^ bool(len(quotes) % 2)
+    return not inside
+
+
 def clean(text: str) -> str:
     """Returns a record's text on one line without tabs; bytes that are not UTF-8 come out as `\\xff`."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
-def _open(path: Path) -> IO[str]:
+def _open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     with open(path, "rb") as peeked:
         zipped = peeked.read(2) == _GZIP_MAGIC
-    binary = gzip.open(path) if zipped else open(path, "rb")  # noqa: SIM115
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+    return gzip.open(path) if zipped else open(path, "rb")
+
+
+def _open(path: Path) -> IO[str]:
+    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
 def _bare(line: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.data.fields import Rejection, check
-from tfrec_attn.data.text_formats import Record, TextFormat, records
+from tfrec_attn.data.text_formats import Record, TextFormat, has_sound_quotes, records
 from tfrec_attn.errors import DataError
 
 _CHUNK = 100_000
@@ -83,7 +83,11 @@ def _with_polars(source: TextSource) -> pl.DataFrame | None:
         frame = lines.select(**wanted, **checks).collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return None
-    return None if frame["short"].any() or frame["filled"].any() else frame.select(*wanted)
+    if frame["short"].any() or frame["filled"].any():
+        return None
+    # Polars takes some misplaced quotes for text, and what they swallow for one field.
+    sound = not source.text_format.quoted or has_sound_quotes(source.path, source.text_format.separator)
+    return frame.select(*wanted) if sound else None
 
 
 def _ends_in(path: Path, separator: str) -> bool:

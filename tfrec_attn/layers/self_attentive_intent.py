@@ -108,7 +108,9 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         }
 
     def _add_kernel(self, name, depth):
-        return self.add_weight(name=name, shape=(depth, depth), initializer=self.kernel_initializer, trainable=True)
+        # A new instance for each weight: an unseeded initializer that is used twice gives the same values twice.
+        initializer = type(self.kernel_initializer).from_config(self.kernel_initializer.get_config())
+        return self.add_weight(name=name, shape=(depth, depth), initializer=initializer, trainable=True)
 
     def _signal(self, length, depth, dtype):
         return tf.cast(self.time_signal.signal(length, depth), dtype)

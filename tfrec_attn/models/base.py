@@ -66,8 +66,7 @@ class SequenceModel(tfrs.Model):
 
     def call(self, features, training=False):
         """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
-        queries = self.query_vectors(features["user"], features["history"], training=training)
-        scores = tf.matmul(queries, self.item_vectors()[1:], transpose_b=True)
+        scores = tf.matmul(self._queries(features, training), self.item_vectors()[1:], transpose_b=True)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
     def compile(
@@ -99,7 +98,7 @@ class SequenceModel(tfrs.Model):
     def compute_loss(self, features, training=False):
         """Loss of each window [B] of {"user", "history", "targets" [B, T], "negatives" [B, T or 1, K]}; padded targets count nothing."""
         targets, negatives = features["targets"], features["negatives"]
-        queries = self.query_vectors(features["user"], features["history"], training=training)
+        queries = self._queries(features, training)
         candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
         distinct, local = tf.unique(tf.reshape(candidates, [-1]))
         scores = gather_dot(queries, self.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
@@ -137,8 +136,7 @@ class SequenceModel(tfrs.Model):
 
     def ranks(self, features):
         """Rank of each target among the unseen items (`tfrec_attn.ranking.ranks`), int32 [B]."""
-        queries = self.query_vectors(features["user"], features["history"])
-        return ranks(tf.matmul(queries, self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
+        return ranks(tf.matmul(self._queries(features), self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=True):
         """The k best items for each history.
@@ -153,8 +151,8 @@ class SequenceModel(tfrs.Model):
         Returns:
           (items, scores): lists of up to k ids and of their scores for each history, best first.
         """
-        encoded = [self._encode(history, self.item_vocabulary) for history in histories]
-        user = self._encode([] if users is None else users, self.user_vocabulary) if users is not None else np.zeros(len(encoded), np.int32)
+        encoded = [known[known > 0] for known in (self._indices(history, self.item_vocabulary) for history in histories)]
+        user = np.zeros(len(encoded), np.int32) if users is None else self._indices(users, self.user_vocabulary)
         if len(user) != len(encoded):
             raise ValueError(f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories.")
         k = min(k, self.num_items)
@@ -190,10 +188,12 @@ class SequenceModel(tfrs.Model):
         scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
         return tf.math.top_k(scores, k)
 
+    def _queries(self, features, training=False):
+        return self.query_vectors(features["user"], features["history"][:, -self.max_length :], training=training)
+
     @staticmethod
-    def _encode(ids, vocabulary):
-        indices = np.asarray(ids, np.int32) if vocabulary is None else vocabulary.lookup([str(one) for one in ids])
-        return indices if vocabulary is None else indices
+    def _indices(ids, vocabulary):
+        return np.asarray(ids, np.int32) if vocabulary is None else vocabulary.lookup([str(one) for one in ids])
 
     def _decode(self, indices):
         return indices.tolist() if self.item_vocabulary is None else self.item_vocabulary.ids(indices)

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_attn.layers.rows import gather_dot, gather_rows, gram, unique_rows, weighted_sum
+
+
+def twin_gradient(function, value, step=1e-3):
+    """Central differences, one element at a time, in float64 sums."""
+    gradient = np.zeros(value.shape)
+    for index in np.ndindex(*value.shape):
+        high, low = value.copy(), value.copy()
+        high[index] += step
+        low[index] -= step
+        gradient[index] = (function(high) - function(low)) / (2 * step)
+    return gradient
+
+
+def test_unique_rows_names_each_row_once_and_gives_them_back():
+    table = tf.Variable(np.arange(12, dtype=np.float32).reshape(6, 2))
+    indices = tf.constant([[4, 1], [4, 5]])
+    rows, local, distinct = unique_rows(table, indices)
+    assert sorted(distinct.numpy()) == [1, 4, 5]
+    np.testing.assert_array_equal(tf.gather(rows, local), table.numpy()[indices.numpy()])
+
+
+def test_unique_rows_gradient_is_sparse_with_distinct_rows():
+    table = tf.Variable(np.ones((6, 2), np.float32))
+    with tf.GradientTape() as tape:
+        rows, local, _ = unique_rows(table, tf.constant([4, 1, 4]))
+        loss = tf.reduce_sum(gather_rows(rows, local) * tf.constant([[1.0], [10.0], [100.0]]))
+    gradient = tape.gradient(loss, table)
+    found = dict(zip(gradient.indices.numpy().tolist(), gradient.values.numpy()[:, 0].tolist(), strict=True))
+    assert found == {4: 101.0, 1: 10.0}
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 3)])
+def test_gather_rows_gradient_sums_repeated_rows_and_leaves_others_zero(shape):
+    rows = tf.constant(np.random.default_rng(0).normal(size=(5, 3)), tf.float32)
+    indices = np.random.default_rng(1).integers(0, 4, size=shape)
+    upstream = np.random.default_rng(2).normal(size=(*shape, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        out = gather_rows(rows, tf.constant(indices))
+        loss = tf.reduce_sum(out * upstream)
+    expected = np.zeros((5, 3))
+    for where, row in zip(np.ndindex(*shape), indices.ravel(), strict=True):
+        expected[row] += upstream[where]
+    np.testing.assert_array_equal(out, rows.numpy()[indices])
+    np.testing.assert_allclose(tape.gradient(loss, rows), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gather_dot_against_loops():
+    random = np.random.default_rng(3)
+    queries, rows = random.normal(size=(4, 3)), random.normal(size=(6, 3))
+    indices = random.integers(0, 5, size=(4, 7))
+    expected = [[float(np.dot(queries[b], rows[indices[b, c]])) for c in range(7)] for b in range(4)]
+    np.testing.assert_allclose(gather_dot(tf.constant(queries), tf.constant(rows), tf.constant(indices, tf.int32)), expected)
+
+
+@pytest.mark.parametrize("zeros", ["none", "some", "all"])
+def test_gather_dot_gradient_against_loops(zeros):
+    random = np.random.default_rng(4)
+    queries, rows = random.normal(size=(4, 3)), random.normal(size=(6, 3))
+    indices = random.integers(0, 5, size=(4, 7))
+    upstream = random.normal(size=(4, 7)) * {"none": 1.0, "some": random.integers(0, 2, (4, 7)), "all": 0.0}[zeros]
+    variables = [tf.Variable(queries), tf.Variable(rows)]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(gather_dot(*variables, tf.constant(indices, tf.int32)) * upstream)
+    to_queries, to_rows = tape.gradient(loss, variables)
+    expected_queries, expected_rows = np.zeros((4, 3)), np.zeros((6, 3))
+    for b in range(4):
+        for c in range(7):
+            expected_queries[b] += upstream[b, c] * rows[indices[b, c]]
+            expected_rows[indices[b, c]] += upstream[b, c] * queries[b]
+    np.testing.assert_allclose(to_queries, expected_queries, atol=1e-12)
+    np.testing.assert_allclose(to_rows, expected_rows, atol=1e-12)
+
+
+def test_weighted_sum_value_and_gradient_by_differences():
+    random = np.random.default_rng(5)
+    weights, x, upstream = random.normal(size=(2, 3)), random.normal(size=(2, 3, 4)), random.normal(size=(2, 4))
+
+    def plain(w, v):
+        return sum(upstream[b, d] * w[b, i] * v[b, i, d] for b in range(2) for i in range(3) for d in range(4))
+
+    variables = [tf.Variable(weights), tf.Variable(x)]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(weighted_sum(*variables) * upstream)
+    to_weights, to_x = tape.gradient(loss, variables)
+    assert float(loss) == pytest.approx(plain(weights, x))
+    np.testing.assert_allclose(to_weights, twin_gradient(lambda w: plain(w, x), weights), atol=1e-8)
+    np.testing.assert_allclose(to_x, twin_gradient(lambda v: plain(weights, v), x), atol=1e-8)
+
+
+def test_gram_value_and_gradient_by_differences():
+    random = np.random.default_rng(6)
+    x, upstream = random.normal(size=(2, 3, 4)), random.normal(size=(2, 3, 3))
+
+    def plain(v):
+        return sum(upstream[b, i, j] * np.dot(v[b, i], v[b, j]) for b in range(2) for i in range(3) for j in range(3))
+
+    variable = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(gram(variable) * upstream)
+    assert float(loss) == pytest.approx(plain(x))
+    np.testing.assert_allclose(tape.gradient(loss, variable), twin_gradient(plain, x), atol=1e-7)
