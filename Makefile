@@ -1,0 +1,71 @@
+# Every target sets up the environment that it runs in; PYTHON chooses the interpreter the environment is made from.
+
+PYTHON ?= python3
+UV = uv==0.13.8
+
+.DEFAULT_GOAL := help
+.PHONY: help venv train test lint bench requirements test-2.16 test-validation validate-env clean
+.DELETE_ON_ERROR:
+
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z][a-z0-9.-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
+		printf '  make %-17s %s\n' "$$target" "$$text"; done
+
+venv: .venv/.package ## Sets up .venv with the newest TensorFlow.
+
+train: .venv/.package ## Trains: make train ARGS="CONFIG.yaml section.key=value". Without ARGS: AttRec on generated data.
+	@.venv/bin/python -m tfrec_attn.train $(ARGS)
+
+test: .venv/.package ## Runs the tests; ARGS go to pytest.
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.package ## Checks the source and its format.
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+bench: .venv/.package ## Runs every benchmark; ARGS go to each.
+	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+
+test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
+	@.venv-2.16/bin/python -m pytest $(ARGS)
+
+validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it; on Python 3.11.
+	@.venv-validation/bin/python -c 'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
+
+test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
+	@.venv-validation/bin/python -m pytest $(ARGS)
+
+COMPILE = .venv-tools/bin/uv pip compile --quiet --generate-hashes --custom-compile-command "make requirements" --extra test
+requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
+	@for set in tensorflow-2.21 tensorflow-2.16; do \
+		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
+	@$(COMPILE) --extra validation --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation.in -o requirements/validation.txt >/dev/null
+
+clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
+	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change.
+.venv/.requirements: requirements/tensorflow-2.21.txt
+.venv/.requirements: pythons = 3.10 3.11 3.12 3.13
+.venv-2.16/.requirements: requirements/tensorflow-2.16.txt
+.venv-2.16/.requirements: pythons = 3.10 3.11 3.12
+.venv-validation/.requirements: requirements/validation.txt
+.venv-validation/.requirements: pythons = 3.11
+
+%/.requirements:
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if v in sys.argv[1:] else f"$(PYTHON) is Python {v}; $* needs one of $(pythons): make PYTHON=python3.11 ...")' $(pythons)
+	@echo "Setting up $* from $^ ..."
+	@$(PYTHON) -m venv --clear $*
+	@$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $^
+	@touch $@
+
+%/.package: %/.requirements setup.cfg pyproject.toml
+	@$*/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv-tools/bin/uv: Makefile
+	@$(PYTHON) -m venv --clear .venv-tools
+	@.venv-tools/bin/python -m pip install -qq --disable-pip-version-check $(UV)
+	@touch $@

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrec_attn.data.batches import HeldOut, NegativeSampler, Windows, window_positions
+from tfrec_attn.data.preparation import Sequences
+from tfrec_attn.data.splits import Split, leave_one_out
+from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.errors import DataError
+
+
+def sequences_of(*histories, num_items=None):
+    items = np.array([item for history in histories for item in history], np.int32)
+    offsets = np.cumsum([0, *map(len, histories)])
+    count = num_items or int(items.max())
+    names = Vocabulary([f"u{i}" for i in range(len(histories))]), Vocabulary([f"i{i}" for i in range(count)])
+    return Sequences(items, offsets, np.arange(len(items)), *names)
+
+
+def all_for_training(*histories, num_items=None):
+    sequences = sequences_of(*histories, num_items=num_items)
+    none = np.zeros(0, np.int64)
+    return Split(sequences, sequences.offsets[1:].copy(), none, none, "leave-one-out")
+
+
+def one_pass(windows):
+    """(user, history, targets) of the first pass, as tuples."""
+    found = []
+    for step in range(windows.steps_per_epoch):
+        batch = windows.batch(tf.constant(step, tf.int64))
+        for row in range(windows.batch_size):
+            found.append((int(batch["user"][row]), *(tuple(batch[key][row].numpy().tolist()) for key in ("history", "targets"))))
+    return found[: len(windows)]
+
+
+def naive_windows(histories, length, targets):
+    found = []
+    for user, history in enumerate(histories, start=1):
+        if len(history) >= length + targets:
+            for begin in range(len(history) - length - targets + 1):
+                window = history[begin : begin + length + targets]
+                found.append((user, tuple(window[:length]), tuple(window[length:])))
+        elif len(history) >= 2:
+            cut = max(len(history) - targets, 1)
+            past, future = history[:cut], history[cut:]
+            past = past[-length:]
+            found.append((user, (0,) * (length - len(past)) + tuple(past), tuple(future) + (0,) * (targets - len(future))))
+    return found
+
+
+HISTORIES = st.lists(st.lists(st.integers(1, 9), min_size=0, max_size=9), min_size=1, max_size=5).filter(lambda hs: max(map(len, hs)) >= 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(HISTORIES, st.integers(1, 4), st.integers(1, 3), st.integers(1, 7))
+def test_one_pass_holds_every_window_once(histories, length, targets, batch_size):
+    windows = Windows(all_for_training(*histories, num_items=9), max_length=length, targets=targets, batch_size=batch_size)
+    expected = naive_windows(histories, length, targets)
+    assert len(windows) == len(expected)
+    assert sorted(one_pass(windows)) == sorted(expected)
+
+
+def test_held_out_events_are_in_no_window():
+    split = leave_one_out(sequences_of([1, 2, 3, 4, 8, 9], [5, 6, 7, 8, 9]))
+    seen = {item for _, history, targets in one_pass(Windows(split, max_length=2, targets=1, batch_size=2)) for item in history + targets}
+    assert seen == {1, 2, 3, 4, 5, 6, 7}
+
+
+def test_passes_differ_and_a_step_is_a_function_of_its_number():
+    split = all_for_training(list(range(1, 40)))
+    windows = Windows(split, max_length=2, targets=1, batch_size=7, seed=3)
+    count = len(windows)
+    order = [int(user) for step in range(3 * count) for user in windows.batch(tf.constant(step, tf.int64))["targets"][:, 0]]
+    passes = [order[n * count : (n + 1) * count] for n in range(7)]
+    assert all(sorted(one) == sorted(passes[0]) for one in passes)
+    assert len({tuple(one) for one in passes}) == 7
+    again = Windows(split, max_length=2, targets=1, batch_size=7, seed=3)
+    for step, batch in zip(range(11, 14), again.dataset(first_step=11), strict=False):
+        expected = windows.batch(tf.constant(step, tf.int64))
+        for key, value in expected.items():
+            np.testing.assert_array_equal(batch[key], value)
+    other = Windows(split, max_length=2, targets=1, batch_size=7, seed=4).batch(tf.constant(0, tf.int64))
+    assert other["targets"].numpy().tolist() != windows.batch(tf.constant(0, tf.int64))["targets"].numpy().tolist()
+
+
+def test_stream_has_one_shape_and_negatives_as_asked():
+    split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], num_items=20)
+    for shared, shape in ((False, [4, 2, 3]), (True, [4, 1, 3])):
+        windows = Windows(split, max_length=2, targets=2, negatives=3, shared=shared, batch_size=4)
+        spec = windows.dataset().element_spec
+        assert {key: value.shape.as_list() for key, value in spec.items()} == {
+            "user": [4],
+            "history": [4, 2],
+            "targets": [4, 2],
+            "negatives": shape,
+        }
+
+
+def test_negatives_are_uniform_over_untouched_items():
+    # User 1 has touched 1, 2, 5, 9; user 2 has touched 10 only; user 3 everything but 4.
+    touched = {1: [1, 2, 5, 9, 5], 2: [10, 10], 3: [1, 2, 3, 5, 6, 7, 8, 9, 10]}
+    sample = NegativeSampler(all_for_training(*touched.values()))
+    users = np.repeat([1, 2, 3], 6000).astype(np.int32)
+    drawn = sample(tf.constant(users), tf.constant([1, 2], tf.int64)).numpy()
+    for user, items in touched.items():
+        allowed = sorted(set(range(1, 11)) - set(items))
+        counts = np.bincount(drawn[users == user], minlength=11)
+        assert np.flatnonzero(counts).tolist() == allowed
+        expected = 6000 / len(allowed)
+        # Five standard deviations of a binomial count.
+        assert np.abs(counts[allowed] - expected).max() <= 5 * np.sqrt(expected * (1 - 1 / len(allowed))) + 1e-9
+
+
+def test_negatives_may_be_held_out_items():
+    split = leave_one_out(sequences_of([1, 2, 3, 4], num_items=4))
+    drawn = NegativeSampler(split)(tf.ones([500], tf.int32), tf.constant([1, 2], tf.int64)).numpy()
+    assert set(drawn.tolist()) == {3, 4}
+
+
+def test_a_user_who_has_touched_everything_gets_any_item():
+    drawn = NegativeSampler(all_for_training([1, 2, 3]))(tf.ones([500], tf.int32), tf.constant([1, 2], tf.int64)).numpy()
+    assert set(drawn.tolist()) == {1, 2, 3}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=3, max_size=9), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from(["valid", "test"]),
+)
+def test_held_out_blocks(histories, length, batch_size, part):
+    cut = 2 if part == "valid" else 1
+    held_out = HeldOut(leave_one_out(sequences_of(*histories, num_items=9)), part, max_length=length, batch_size=batch_size)
+    found = []
+    for block in held_out.dataset():
+        for row in range(len(block["user"])):
+            seen = block["seen"][row].numpy()
+            assert len(set(seen[seen > 0])) == (seen > 0).sum()
+            history = block["history"][row].numpy().tolist()
+            found.append((int(block["user"][row]), history, int(block["target"][row]), set(seen.tolist()) - {0}))
+    expected = []
+    for user, history in enumerate(histories, start=1):
+        past = history[:-cut]
+        expected.append((user, [0] * (length - len(past)) + past[-length:], history[-cut], set(past)))
+    assert found == expected
+
+
+def test_nobody_with_two_training_events():
+    with pytest.raises(DataError, match="No user has two training events"):
+        window_positions(leave_one_out(sequences_of([1, 2, 3], [4, 5, 6])), 5, 3)

@@ -1,0 +1,196 @@
+"""What every model of the package keeps, whichever it is: models are found, not listed."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_attn import models
+from tfrec_attn.optimizers import Adagrad
+
+USERS, ITEMS, LENGTH = 6, 12, 4
+SMALL = {"dim": 8, "stddev": 0.5}
+
+
+def make(name, **changes):
+    tf.random.set_seed(3)
+    parameters = {key: value for key, value in SMALL.items() if key in models.parameters(name)}
+    return models.get(name)(USERS, ITEMS, LENGTH, **{**parameters, **changes})
+
+
+def features(rows=8, seed=0):
+    random = np.random.default_rng(seed)
+    history = random.integers(1, ITEMS + 1, (rows, LENGTH))
+    for row in range(rows):
+        history[row, : row % LENGTH] = 0
+    return {
+        "user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32),
+        "history": tf.constant(history, tf.int32),
+        "targets": tf.constant(random.integers(1, ITEMS + 1, (rows, 2)), tf.int32),
+        "negatives": tf.constant(random.integers(1, ITEMS + 1, (rows, 2, 3)), tf.int32),
+    }
+
+
+pytestmark = pytest.mark.parametrize("name", models.names())
+
+
+def test_shapes(name):
+    model, batch = make(name), features()
+    queries, items = model.query_vectors(batch["user"], batch["history"]), model.item_vectors()
+    assert queries.dtype == items.dtype == tf.float32
+    assert queries.shape == [8, items.shape[1]]
+    assert items.shape[0] == ITEMS + 1
+    np.testing.assert_allclose(model.item_vectors(tf.constant([5, 2])), tf.gather(items, [5, 2]), rtol=1e-6)
+    scores = model(batch)
+    assert scores.shape == [8, ITEMS + 1]
+    np.testing.assert_allclose(scores[:, 1:], queries.numpy() @ items.numpy()[1:].T, rtol=1e-5, atol=1e-6)
+    assert (scores.numpy()[:, 0] == np.finfo(np.float32).min).all()
+
+
+def test_the_padding_row_changes_nothing(name):
+    model, batch = make(name), features()
+    before = model(batch).numpy()
+    loss = model_loss(model, batch)
+    for table in model.trainable_variables:
+        if table.shape[0] in (USERS + 1, ITEMS + 1):
+            table.scatter_update(tf.IndexedSlices(tf.fill([1, *table.shape[1:]], 5.0), [0]))
+    np.testing.assert_array_equal(model(batch), before)
+    np.testing.assert_array_equal(model_loss(model, batch), loss)
+
+
+def test_more_left_padding_changes_nothing(name):
+    model, batch = make(name), features()
+    short = {**batch, "history": batch["history"][:, -2:]}
+    for columns in (LENGTH - 2, LENGTH + 1):
+        padded = {**batch, "history": tf.pad(short["history"], [[0, 0], [columns, 0]])}
+        np.testing.assert_allclose(model(padded), model(short), rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_latest_items_count(name):
+    model, batch = make(name), features()
+    longer = {**batch, "history": tf.concat([tf.fill([8, 3], 7), batch["history"]], axis=1)}
+    np.testing.assert_array_equal(model(longer), model(batch))
+
+
+def test_empty_history_and_unknown_user_are_finite(name):
+    model = make(name)
+    for user in (0, 1):
+        nothing = {"user": tf.constant([user]), "history": tf.zeros([1, LENGTH], tf.int32)}
+        assert np.isfinite(model(nothing).numpy()[:, 1:]).all()
+
+
+def test_every_variable_gets_a_gradient(name):
+    model, batch = make(name), features()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model_losses(model, batch))
+    for gradient, variable in zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True):
+        assert gradient is not None, variable.name
+        assert np.abs(tf.convert_to_tensor(gradient).numpy()).sum() > 0, variable.name
+
+
+def test_gradients_against_differences(name):
+    model, batch = make(name), features()
+    random = np.random.default_rng(1)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model_losses(model, batch))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for gradient, variable in zip(gradients, model.trainable_variables, strict=True):
+        direction = random.normal(size=variable.shape).astype(np.float32)
+        start, values = variable.numpy(), []
+        for sign in (1, -1):
+            variable.assign(start + sign * 1e-3 * direction)
+            values.append(model_loss(model, batch))
+        variable.assign(start)
+        slope = (values[0] - values[1]) / 2e-3
+        assert float(np.sum(tf.convert_to_tensor(gradient).numpy() * direction)) == pytest.approx(slope, rel=0.05, abs=0.05), variable.name
+
+
+def test_padded_targets_count_nothing(name):
+    model, batch = make(name), features()
+    padded = {**batch, "targets": tf.concat([batch["targets"][:, :1], tf.zeros([8, 1], tf.int32)], axis=1)}
+    first = {**batch, "targets": batch["targets"][:, :1], "negatives": batch["negatives"][:, :1]}
+    np.testing.assert_allclose(model_losses(model, padded), model_losses(model, first), rtol=1e-5)
+
+
+def test_overfits_eight_sequences(name):
+    model = make(name)
+    batch = features()
+    last = (np.arange(8) + 3) % ITEMS + 1
+    targets = tf.constant(np.stack([last, last], axis=1), tf.int32)
+    negatives = tf.constant(np.stack([[[n for n in range(1, ITEMS + 1) if n != item]] for item in last]), tf.int32)
+    batch.update(user=tf.constant([1, 2, 3, 4, 5, 6, 1, 2]), targets=targets, negatives=negatives)
+    model.compile(Adagrad(0.2), margin=0.3)
+    model.fit(tf.data.Dataset.from_tensors(batch).repeat(200), verbose=0)
+    ranks = model.ranks({**batch, "target": tf.constant(last, tf.int32), "seen": tf.zeros([8, 1], tf.int32)})
+    assert ranks.numpy().tolist() == [1] * 8
+
+
+def test_config_round_trip(name):
+    model = make(name)
+    assert type(model).from_config(model.get_config()).get_config() == model.get_config()
+    assert set(models.parameters(name)) < set(model.get_config())
+
+
+def test_saved_weights_give_the_same_model(name, tmp_path):
+    model, batch = make(name), features()
+    model.save_weights(tmp_path / "weights")
+    loaded = type(model).from_config(model.get_config())
+    loaded.load_weights(tmp_path / "weights").assert_consumed()
+    np.testing.assert_array_equal(loaded(batch), model(batch))
+
+
+def test_saved_model_gives_the_same_scores(name, tmp_path):
+    model, batch = make(name), features()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, LENGTH], tf.int32)])
+    def scores(user, history):
+        return model({"user": user, "history": history})
+
+    module = tf.Module()
+    module.model, module.scores = model, scores
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_allclose(loaded.scores(batch["user"], batch["history"]), model(batch), rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_two_replicas_train_as_one(name, reduction):
+    changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
+    batches = [features(rows=8, seed=seed) for seed in range(20)]
+    start, trained = make(name).get_weights(), []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        with tf.distribute.MirroredStrategy(devices).scope():
+            model = make(name, **changes)
+            model.set_weights(start)
+            model.compile(Adagrad(0.1), reduction=reduction, l2=0.03, kernel_l2=0.05)
+        stacked = {key: tf.concat([batch[key] for batch in batches], axis=0) for key in batches[0]}
+        dataset = tf.data.Dataset.from_tensor_slices(stacked).batch(8, drop_remainder=True)
+        model.fit(dataset, verbose=0, shuffle=False)
+        trained.append([variable.numpy() for variable in model.trainable_variables])
+    for one, two, initial in zip(*trained, start, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-6)
+        assert np.abs(one - initial).max() > 0.01
+
+
+def test_evaluation_is_the_same_on_two_replicas_with_an_uneven_last_batch(name):
+    random = np.random.default_rng(5)
+    blocks = {**features(11), "target": tf.constant(random.integers(1, ITEMS + 1, 11), tf.int32), "seen": tf.zeros([11, 2], tf.int32)}
+    start, results = make(name).get_weights(), []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        with tf.distribute.MirroredStrategy(devices).scope():
+            model = make(name)
+            model.set_weights(start)
+            model.compile(k=(1, 5))
+        results.append(model.evaluate(tf.data.Dataset.from_tensor_slices(blocks).batch(4), return_dict=True, verbose=0))
+    ranks = model.ranks(blocks).numpy()
+    assert results[0]["HR@5"] == pytest.approx(np.mean(ranks <= 5))
+    assert results[0] == pytest.approx(results[1])
+
+
+def model_losses(model, batch):
+    if not hasattr(model, "_pairwise"):
+        model.compile("sgd", margin=3.0)
+    return model.compute_loss(batch)
+
+
+def model_loss(model, batch):
+    return float(tf.reduce_sum(model_losses(model, batch)))
