@@ -12,6 +12,7 @@ help: ## Lists the targets.
 		printf '  make %-17s %s\n' "$$target" "$$text"; done
 
 venv: .venv/.package ## Sets up .venv with the newest TensorFlow.
+	@:
 
 train: .venv/.package ## Trains: make train ARGS="CONFIG.yaml section.key=value". Without ARGS: AttRec on generated data.
 	@.venv/bin/python -m tfrec_attn.train $(ARGS)
@@ -35,7 +36,7 @@ validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorF
 test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
 	@.venv-validation/bin/python -m pytest $(ARGS)
 
-COMPILE = .venv-tools/bin/uv pip compile --quiet --generate-hashes --custom-compile-command "make requirements" --extra test
+COMPILE = .venv-tools/bin/uv pip compile --quiet --no-strip-extras --generate-hashes --custom-compile-command "make requirements" --extra test
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done

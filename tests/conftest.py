@@ -40,3 +40,19 @@ def real_data():
     if not path.is_dir():
         pytest.skip(f"no real data at {path}: set TFREC_DATA to a folder that holds them")
     return path
+
+
+@pytest.fixture
+def make_leave_one_out():
+    """A function that splits histories of items 1..N, oldest first, one a user, by leave-one-out."""
+    from tfrec_attn.data.preparation import Sequences
+    from tfrec_attn.data.splits import leave_one_out
+    from tfrec_attn.data.vocabulary import Vocabulary
+
+    def make(histories, num_items):
+        items = np.concatenate([np.asarray(history, np.int32) for history in histories])
+        offsets = np.cumsum([0, *map(len, histories)]).astype(np.int64)
+        users, names = (Vocabulary([f"{kind}{i}" for i in range(1, n + 1)]) for kind, n in (("u", len(histories)), ("i", num_items)))
+        return leave_one_out(Sequences(items, offsets, np.arange(len(items)), users, names))
+
+    return make

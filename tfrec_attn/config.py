@@ -64,7 +64,7 @@ class Train:
     loss: str = describe("pairwise loss: hinge or bpr", default="hinge")
     margin: float = describe("margin of the hinge loss", default=0.5)
     reduction: str = describe("sum (a step's loss is the sum over its windows) or mean", default="sum")
-    negatives: int = describe("sampled items per positive that the user has not touched in training", default=1)
+    negatives: int = describe("sampled items per positive that the user has not touched in training", default=5)
     shared_negatives: bool = describe("compare every positive of a window with the same negatives", default=False)
     l2: float = describe("l2 * |row|^2 / 2 on the table rows that a step touches", default=0.0)
     kernel_l2: float = describe("the same on all other weights", default=0.0)
@@ -245,6 +245,8 @@ def _convert(key: str, value: Any, option: Any) -> Any:
         return value
     if option is float:
         return _to_float(value)
+    if option is int and type(value) is int:
+        return value
     if option is int:
         number = _to_float(value)
         return int(number) if number is not _NO and number == int(number) else _NO
@@ -263,7 +265,7 @@ def _to_float(value: Any) -> Any:
         return _NO
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _NO
     return number if number - number == 0 else _NO
 
@@ -294,11 +296,13 @@ _CHOICES = {
     ("runtime", "strategy"): ("default", "mirrored"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
 }
-_POSITIVE = (
-    ("data", "events"), ("data", "max_length"), ("data", "targets"), ("train", "epochs"), ("train", "batch_size"), ("train", "learning_rate"),
-    ("train", "negatives"), ("train", "patience"), ("evaluate", "batch_size"), ("runtime", "steps_per_execution"),
-)  # fmt: skip
-_NOT_NEGATIVE = (("train", "margin"), ("train", "l2"), ("train", "kernel_l2"), ("evaluate", "bootstrap"), ("train", "seed"), ("data", "seed"))
+_POSITIVE = {
+    "data": ("events", "max_length", "targets"),
+    "train": ("epochs", "batch_size", "learning_rate", "negatives", "patience"),
+    "evaluate": ("batch_size",),
+    "runtime": ("steps_per_execution",),
+}
+_NOT_NEGATIVE = {"data": ("seed",), "train": ("margin", "l2", "kernel_l2", "seed"), "evaluate": ("bootstrap",)}
 
 
 def _check_choices(config: Config) -> None:
@@ -306,13 +310,22 @@ def _check_choices(config: Config) -> None:
         value = getattr(getattr(config, section), key)
         if value not in choices:
             raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}")
-    for section, key in _POSITIVE + _NOT_NEGATIVE:
-        value = getattr(getattr(config, section), key)
-        if value < 0 or (value == 0 and (section, key) in _POSITIVE):
-            expected = "greater than 0" if (section, key) in _POSITIVE else "0 or greater"
-            raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
+    for section, keys in _POSITIVE.items():
+        for key in keys:
+            _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
+    for section, keys in _NOT_NEGATIVE.items():
+        for key in keys:
+            _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")
+    if config.train.seed >= 1 << 32:
+        raise ConfigError(f"train.seed must be less than 4294967296 (2 to the 32nd), but is {config.train.seed}.")
     if not config.evaluate.k or min(config.evaluate.k) < 1:
         raise ConfigError(f"evaluate.k must be cut-offs of 1 or greater, but is {config.evaluate.k}.")
     metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
     if config.evaluate.metric not in metrics:
         raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")
+
+
+def _check_bound(config: Config, section: str, key: str, allowed: typing.Callable[[float], bool], expected: str) -> None:
+    value = getattr(getattr(config, section), key)
+    if not allowed(value):
+        raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")

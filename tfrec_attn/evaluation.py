@@ -23,8 +23,10 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
       ranker: block of features -> ranks int [B], such as `model.ranks` or a baseline's.
       held_out: the events.
     """
-    ranker = tf.function(ranker, reduce_retracing=True) if not getattr(ranker, "eager", False) else ranker
-    return np.concatenate([np.asarray(ranker(block), np.int32) for block in held_out.dataset()])
+    dataset = held_out.dataset()
+    if not getattr(ranker, "eager", False):
+        ranker = tf.function(ranker, input_signature=[dataset.element_spec])
+    return np.concatenate([np.asarray(ranker(block), np.int32) for block in dataset])
 
 
 def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:

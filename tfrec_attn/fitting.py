@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrec_attn import optimizers
 from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import FiniteLoss, TrainingClock
-from tfrec_attn.config import Config
+from tfrec_attn.config import Config, nearest
 from tfrec_attn.data.batches import HeldOut, Windows
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError
@@ -20,10 +20,15 @@ from tfrec_attn.run import BEST
 def make_optimizer(config: Config):
     """The Keras optimizer of `train.optimizer`, `train.learning_rate` and `train.optimizer_options`."""
     name, options = config.train.optimizer, {"learning_rate": config.train.learning_rate, **config.train.optimizer_options}
+    # Not tf.keras.optimizers.get: with a configuration that has keywords it gives the classes of tf.keras.optimizers.legacy.
+    base = tf.keras.optimizers.Optimizer
+    known = {key.lower(): cls for key, cls in vars(tf.keras.optimizers).items() if isinstance(cls, type) and issubclass(cls, base)}
+    known = {**known, "adagrad": optimizers.Adagrad}
+    del known["optimizer"]
+    if name.lower() not in known:
+        raise ConfigError(f"train.optimizer must be one of {', '.join(sorted(known))}, but is {name!r}{nearest(name.lower(), known)}")
     try:
-        if name.lower() == "adagrad":
-            return optimizers.Adagrad(**options)
-        return tf.keras.optimizers.get({"class_name": name, "config": options})
+        return known[name.lower()](**options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"train.optimizer={name} with options {options} cannot be made: {str(error).splitlines()[0]}") from None
 

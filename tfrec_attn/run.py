@@ -65,7 +65,7 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary):
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     model.user_vocabulary, model.item_vocabulary = users, items
     return model
@@ -94,6 +94,8 @@ def load_model(folder: str | Path):
     >>> items, scores = load_model("runs/synthetic-attrec").recommend([["i3", "i7"]], k=10)
     """
     folder, config = Path(folder), load_config(folder)
+    if not (folder / f"{BEST}.index").is_file():
+        raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
     users, items = (Vocabulary.load(folder / "vocabulary" / f"{kind}.txt") for kind in ("users", "items"))
     model = build_model(config, users, items)
     model.load_weights(str(folder / BEST)).expect_partial()
@@ -110,7 +112,8 @@ def load_data(folder: str | Path) -> PreparedData:
     for kind in ("users", "items"):
         saved = Vocabulary.load(folder / "vocabulary" / f"{kind}.txt")
         if saved != getattr(data.sequences, f"{kind[:-1]}_vocabulary"):
-            raise DataError(f"The {kind} of {config.data.path or config.data.source} are not those that {folder} was trained on; train again.")
+            log = config.data.path or config.data.source
+            raise DataError(f"The {kind} of {log} are not those that {folder} was trained on; train again.")
     return data
 
 

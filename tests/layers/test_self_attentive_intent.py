@@ -119,7 +119,9 @@ def test_mixed_precision_is_near_and_finite(precision):
     x, mask = example()
     wide = SelfAttentiveIntent(4, name="wide")
     expected = wide(tf.constant(x), mask=tf.constant(mask)).numpy()
-    layer = SelfAttentiveIntent(4, dtype=tf.keras.mixed_precision.Policy(precision) if hasattr(tf.keras.mixed_precision, "Policy") else precision)
+    layer = SelfAttentiveIntent(
+        4, dtype=tf.keras.mixed_precision.Policy(precision) if hasattr(tf.keras.mixed_precision, "Policy") else precision
+    )
     layer.build((None, 4, 6))
     layer.set_weights(wide.get_weights())
     with tf.GradientTape() as tape:

@@ -18,7 +18,10 @@ def numpy_scores(model, user, history):
     kernel = model.intent.query_kernel.numpy()
     depth, length = kernel.shape[0], len(history)
     x = short[history]
-    signal = [[np.sin(t / 10000 ** (c / depth)) if c % 2 == 0 else np.cos(t / 10000 ** ((c - 1) / depth)) for c in range(depth)] for t in range(length)]
+    signal = [
+        [np.sin(t / 10000 ** (c / depth)) if c % 2 == 0 else np.cos(t / 10000 ** ((c - 1) / depth)) for c in range(depth)]
+        for t in range(length)
+    ]
     q = np.maximum((x + signal) @ kernel, 0)
     affinity = np.exp(q @ q.T / np.sqrt(depth))
     affinity /= affinity.sum(axis=1, keepdims=True)

@@ -12,8 +12,9 @@ _CLUSTER = 40  # items
 _ZIPF = 1.0
 _SECOND_TASTE = 0.3
 _FOLLOW = 0.45
-_FOLLOW_LAST = 0.5  # otherwise the link starts at the item before the last
-_LINKS = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
+_RECENT = 3  # items that a step may follow from
+_THEME = 16  # items
+_THEME_ZIPF = 0.5
 _NOISE = 0.05
 _TRIES = 12
 _FIRST_SECOND = 1_577_836_800  # 2020-01-01
@@ -21,17 +22,19 @@ _DAY = 86_400
 
 
 class _World(NamedTuple):
-    """Items 0..N-1: `clusters` int [C, S] holds each cluster's items by falling popularity, `links` int [N, K] each item's successors."""
+    """Items 0..N-1: `clusters` int [C, S] and `themes` int [G, T] hold theirs by falling popularity, `theme` int [N] is each item's."""
 
     clusters: np.ndarray
-    links: np.ndarray
+    themes: np.ndarray
+    theme: np.ndarray
 
 
 def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
     """Makes a log in which a user never meets an item twice; the same arguments make the same log.
 
-    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Nearly half of the steps follow one of the
-    five links of the last item or of the one before it, whatever its cluster; one in twenty goes anywhere.
+    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Every item also has a theme, whatever its
+    cluster, and themes follow each other in a fixed order: nearly half of the steps go from one of the last three items to an item of
+    the theme after its own. One step in twenty goes anywhere.
 
     Args:
         events: About how many events, from 1,000; users are a thirtieth of it, items about 3.2 times its square root.
@@ -61,25 +64,26 @@ def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
 
 
 def _make_world(events: int, random: np.random.Generator) -> _World:
-    count = max(2, round(3.2 * events**0.5 / _CLUSTER))
+    count = max(2, 2 * round(1.6 * events**0.5 / _CLUSTER))
     num_items = count * _CLUSTER
-    clusters = random.permutation(num_items).reshape(count, _CLUSTER)
-    links = (np.arange(num_items)[:, None] + random.integers(1, num_items, (num_items, len(_LINKS)))) % num_items
-    return _World(clusters, links)
+    themes = random.permutation(num_items).reshape(-1, _THEME)
+    theme = np.empty(num_items, np.int64)
+    theme[themes] = np.arange(len(themes))[:, None]
+    return _World(random.permutation(num_items).reshape(count, _CLUSTER), themes, theme)
 
 
 def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns the items of all users, one user after the other; one step of every user at a time."""
     tastes = random.integers(0, len(world.clusters), (len(lengths), 2))
-    path = np.zeros((len(lengths), lengths.max() + 2), np.int64)  # two invented items come before the first
-    path[:, :2] = random.integers(0, world.clusters.size, (len(lengths), 2))
+    path = np.zeros((len(lengths), lengths.max() + _RECENT), np.int64)  # invented items come before the first
+    path[:, :_RECENT] = random.integers(0, world.clusters.size, (len(lengths), _RECENT))
     seen = np.zeros((len(lengths), world.clusters.size), bool)
     for step in range(lengths.max()):
         active = np.flatnonzero(lengths > step)
-        chosen = _unseen(world, tastes, path[:, step : step + 2], seen, active, random)
-        path[active, step + 2] = chosen
+        chosen = _unseen(world, tastes, path[:, step : step + _RECENT], seen, active, random)
+        path[active, step + _RECENT] = chosen
         seen[active, chosen] = True
-    return path[:, 2:][np.arange(lengths.max()) < lengths[:, None]]
+    return path[:, _RECENT:][np.arange(lengths.max()) < lengths[:, None]]
 
 
 def _unseen(
@@ -97,19 +101,19 @@ def _unseen(
 
 
 def _draw(world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns one item for each user, given his two clusters [B, 2] and his last two items [B, 2], the last one last."""
+    """Returns one item for each user, given his two clusters [B, 2] and his last items [B, R]."""
     each, size = np.arange(len(tastes)), len(tastes)
     taste = tastes[each, (random.random(size) < _SECOND_TASTE).astype(int)]
-    liked = world.clusters[taste, _choose(_zipf(), size, random)]
-    origin = recent[each, (random.random(size) < _FOLLOW_LAST).astype(int)]
-    linked = world.links[origin, _choose(_LINKS, size, random)]
+    liked = world.clusters[taste, _choose(_zipf(_CLUSTER, _ZIPF), size, random)]
+    following = (world.theme[recent[each, random.integers(0, _RECENT, size)]] + 1) % len(world.themes)
+    linked = world.themes[following, _choose(_zipf(_THEME, _THEME_ZIPF), size, random)]
     kind = random.random(size)
     anything = random.integers(0, world.clusters.size, size)
     return np.where(kind < _FOLLOW, linked, np.where(kind < _FOLLOW + _NOISE, anything, liked))
 
 
-def _zipf() -> np.ndarray:
-    weights = np.arange(1, _CLUSTER + 1) ** -_ZIPF
+def _zipf(count: int, exponent: float) -> np.ndarray:
+    weights = np.arange(1, count + 1) ** -exponent
     return weights / weights.sum()
 
 

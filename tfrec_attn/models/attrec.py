@@ -22,7 +22,8 @@ class AttRec(SequenceModel):
       dim: D, width of the tables X [N, D], U [M, D], V [N, D]. Default 100.
       user_weight: w in [0, 1]; 0 is the short-term part alone, 1 the long-term one. Default 0.2.
       tied: one projection Wq = Wk (default, as the authors' code) or two (the paper).
-      diagonal: an item's attention to itself: set to 0 "after" the softmax (default, as the authors' code), excluded "before" it, or "keep".
+      diagonal: an item's attention to itself is set to 0 "after" the softmax (default, as the authors' code), excluded "before" it, or
+        stays ("keep").
       aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
       max_norm: rows of the tables are kept in the ball of this radius. Default 1; None for no bound.
       stddev: of the tables' initial values. Default 0.001.

@@ -69,9 +69,7 @@ class SequenceModel(tfrs.Model):
         scores = tf.matmul(self._queries(features, training), self.item_vectors()[1:], transpose_b=True)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
-    def compile(
-        self, optimizer="adagrad", loss="hinge", *, margin=0.5, reduction="sum", l2=0.0, kernel_l2=0.0, k=(5, 10, 20), **kwargs
-    ):
+    def compile(self, optimizer="adagrad", loss="hinge", *, margin=0.5, reduction="sum", l2=0.0, kernel_l2=0.0, k=(5, 10, 20), **kwargs):
         """Sets up training by a pairwise loss and evaluation by full ranking.
 
         Args:
@@ -118,13 +116,7 @@ class SequenceModel(tfrs.Model):
         gradients = tape.gradient(scaled, self.trainable_variables)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        touched = [_touched_rows(gradient) if variable.ref() in self._tables.constraints else None for gradient, variable in self._pairs(gradients)]
-        regularised = [self._regularised(g, v, rows, replicas) for (g, v), rows in zip(self._pairs(gradients), touched, strict=True)]
-        self.optimizer.apply_gradients(self._pairs(regularised))
-        for variable, rows in zip(self.trainable_variables, touched, strict=True):
-            constraint = self._tables.constraints.get(variable.ref())
-            if constraint is not None and rows is not None:
-                constraint.project_rows(variable, rows)
+        self._apply(gradients, replicas)
         self._loss_metric.update_state(losses_)
         return {"loss": self._loss_metric.result()}
 
@@ -198,21 +190,29 @@ class SequenceModel(tfrs.Model):
     def _decode(self, indices):
         return indices.tolist() if self.item_vocabulary is None else self.item_vocabulary.ids(indices)
 
-    def _pairs(self, gradients):
-        return list(zip(gradients, self.trainable_variables, strict=True))
-
     def _scales_loss(self):
         return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
-    def _regularised(self, gradient, variable, rows, replicas):
-        """Gradient plus L2, divided so that the sum over replicas holds it once."""
-        if variable.ref() not in self._tables.constraints:
-            return gradient + self._kernel_l2 / replicas * variable if self._kernel_l2 else gradient
-        if not self._l2 or rows is None:
-            return gradient if not self._l2 else gradient + self._l2 / replicas * variable
-        penalty = self._l2 / replicas * tf.gather(variable, rows)
+    def _apply(self, gradients, replicas):
+        variables = self.trainable_variables
+        constraints = self._tables.constraints
+        rows = [_touched_rows(gradient) if v.ref() in constraints else None for gradient, v in zip(gradients, variables, strict=True)]
+        penalised = [self._penalised(*each, replicas) for each in zip(gradients, variables, rows, strict=True)]
+        self.optimizer.apply_gradients(zip(penalised, variables, strict=True))
+        for variable, touched in zip(variables, rows, strict=True):
+            if touched is not None and constraints[variable.ref()] is not None:
+                constraints[variable.ref()].project_rows(variable, touched)
+
+    def _penalised(self, gradient, variable, rows, replicas):
+        """Gradient plus that of L2, divided so that the sum over the replicas holds it once."""
+        weight = (self._l2 if variable.ref() in self._tables.constraints else self._kernel_l2) / replicas
+        if not weight:
+            return gradient
+        if rows is None:
+            return gradient + weight * variable
         indices = tf.concat([gradient.indices, tf.cast(rows, gradient.indices.dtype)], axis=0)
-        return tf.IndexedSlices(tf.concat([gradient.values, penalty], axis=0), indices, gradient.dense_shape)
+        values = tf.concat([gradient.values, weight * tf.gather(variable, rows)], axis=0)
+        return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def _touched_rows(gradient):
@@ -223,4 +223,3 @@ def _touched_rows(gradient):
     if context.num_replicas_in_sync > 1:
         rows = context.all_gather(rows, axis=0)
     return tf.unique(rows)[0]
-

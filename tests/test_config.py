@@ -1,0 +1,325 @@
+"""Configuration: defaults under a file under the command line, and one sentence for everything that cannot be meant."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfrec_attn import config as configuration
+from tfrec_attn import models
+from tfrec_attn.config import Config, load
+from tfrec_attn.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+
+
+def value_of(config, key):
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def leaves(tree, prefix=""):
+    """Flat `a.b.c` -> value of nested dictionaries; an empty one is a value."""
+    result = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            result.update(leaves(value, f"{prefix}{key}."))
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes a YAML text and returns its path."""
+
+    def write(text):
+        path = tmp_path / "some.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_defaults_are_attrec_on_generated_data():
+    # L = 5 and T = 3 as in the paper.
+    config = load()
+    assert (config.data.source, config.model.name, config.model.parameters) == ("synthetic", "attrec", {})
+    assert (config.data.max_length, config.data.targets, config.evaluate.k, config.run_dir) == (5, 3, [5, 10, 20], None)
+    assert config == Config() == configuration.from_dict({})
+
+
+def test_a_configuration_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load().train.epochs = 3
+
+
+def test_configurations_share_no_list():
+    load().evaluate.k.append(7)
+    assert load().evaluate.k == [5, 10, 20]
+
+
+def test_a_file_goes_over_the_defaults_and_an_override_over_the_file(file):
+    path = file("data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: there\n")
+    config = load(path, ["train.epochs=8", "data.columns.item=what", "model.dim=4"])
+    changed = {key: value for key, value in leaves(configuration.to_dict(config)).items() if value != leaves(DEFAULTS).get(key)}
+    assert changed == {
+        "data.max_length": 9,
+        "data.columns.user": "who",
+        "data.columns.item": "what",
+        "train.epochs": 8,
+        "model.dim": 4,
+        "run_dir": "there",
+    }
+
+
+DEFAULTS = configuration.to_dict(Config())
+
+
+def test_the_last_override_wins():
+    assert load(None, ["train.epochs=3", "train.epochs=4"]).train.epochs == 4
+
+
+def test_an_empty_file_is_the_defaults(file):
+    assert load(file("# nothing yet\n")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.learning_rate=1e-3", 0.001),  # YAML 1.1 reads text
+        ("train.learning_rate='0.5'", 0.5),
+        ("train.learning_rate=1", 1.0),
+        ("train.epochs=2.0", 2),
+        ("train.epochs=1e2", 100),
+        ("data.seed=9007199254740993", 9007199254740993),  # 2^53 + 1 is no float
+        ("data.valid_from=2020-01-31", "2020-01-31"),  # YAML reads a date
+        ("data.valid_from=2020-01-31T10:20:30", "2020-01-31T10:20:30"),
+        ("data.valid_from=0.8", 0.8),
+        ("data.valid_from=null", None),
+        ("data.columns.timestamp=null", None),
+        ("data.columns.timestamp=", None),
+        ("data.names=[a, b]", ["a", "b"]),
+        ("data.names=a", ["a"]),
+        ("evaluate.k=[1, 50.0]", [1, 50]),
+        ("evaluate.k=50", [50]),
+        ("runtime.jit=true", True),
+        ("train.optimizer_options={epsilon: 1e-3}", {"epsilon": "1e-3"}),
+        ("run_dir=a=b", "a=b"),
+    ],
+)
+def test_values_become_what_the_key_holds(override, expected):
+    value = value_of(load(None, [override]), override.partition("=")[0])
+    assert value == expected
+    assert type(value) is type(expected)
+    if isinstance(expected, list):
+        assert list(map(type, value)) == list(map(type, expected))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.epoch=3", "Unknown configuration key train.epoch; did you mean train.epochs?"),
+        ("data.columns.users=x", "Unknown configuration key data.columns.users; did you mean data.columns.user?"),
+        ("trian.epochs=3", "Unknown configuration key trian; did you mean train?"),
+        (
+            "runtime.zzz=3",
+            "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.precision, runtime.jit, runtime.steps_per_execution.",
+        ),
+        ("train.epochs=many", "train.epochs must be a whole number, but is text ('many')."),
+        ("train.epochs=2.5", "train.epochs must be a whole number, but is a number (2.5)."),
+        ("train.epochs=true", "train.epochs must be a whole number, but is true or false (True)."),
+        ("train.epochs=null", "train.epochs must be a whole number, but is null."),
+        ("train.epochs=.inf", "train.epochs must be a whole number, but is a number (inf)."),
+        ("train.learning_rate=fast", "train.learning_rate must be a number, but is text ('fast')."),
+        ("train.learning_rate=.nan", "train.learning_rate must be a number, but is a number (nan)."),
+        ("train.loss=[hinge]", "train.loss must be text, but is a list (['hinge'])."),
+        ("runtime.jit=1", "runtime.jit must be true or false, but is a whole number (1)."),
+        ("data.path=3", "data.path must be text or null, but is a whole number (3)."),
+        ("data.valid_from=[1]", "data.valid_from must be a number or text or null, but is a list ([1])."),
+        ("evaluate.k=[5, ten]", "evaluate.k[1] must be a whole number, but is text ('ten')."),
+        ("evaluate.k=null", "evaluate.k must be a list, but is null."),
+        ("train.optimizer_options=3", "train.optimizer_options must be a section of keys, but is a whole number (3)."),
+        ("data=3", "data must be a section of keys, but is a whole number (3)."),
+        ("data.columns=user", "data.columns must be a section of keys, but is text ('user')."),
+        ("model.name=null", "model.name must be text, but is null."),
+        ("train.loss=hing", "train.loss must be one of hinge, bpr, but is 'hing'; did you mean hinge?"),
+        ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'"),
+        ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'"),
+        ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'"),
+        ("runtime.strategy=tpu", "runtime.strategy must be one of default, mirrored, but is 'tpu'"),
+        (
+            "runtime.precision=bfloat16",
+            "runtime.precision must be one of float32, mixed_bfloat16, mixed_float16, but is 'bfloat16'; did you mean mixed_bfloat16?",
+        ),
+        ("train.epochs=0", "train.epochs must be greater than 0, but is 0."),
+        ("train.learning_rate=-0.1", "train.learning_rate must be greater than 0, but is -0.1."),
+        ("data.max_length=0", "data.max_length must be greater than 0, but is 0."),
+        ("train.margin=-1", "train.margin must be 0 or greater, but is -1.0."),
+        ("train.seed=-1", "train.seed must be 0 or greater, but is -1."),
+        ("train.seed=4294967296", "train.seed must be less than 4294967296 (2 to the 32nd), but is 4294967296."),
+        ("evaluate.k=[]", "evaluate.k must be cut-offs of 1 or greater, but is []."),
+        ("evaluate.k=[5, 0]", "evaluate.k must be cut-offs of 1 or greater, but is [5, 0]."),
+        (
+            "evaluate.metric=NDCG@50",
+            "evaluate.metric must be one of MRR, HR@5, NDCG@5, HR@10, NDCG@10, HR@20, NDCG@20 (see evaluate.k), but is 'NDCG@50'.",
+        ),
+        ("train.epochs", "Expected section.key=value on the command line but got 'train.epochs'."),
+        ("=3", "Expected section.key=value on the command line but got '=3'."),
+        ("data.names=[a", "The value of data.names is not YAML: '[a'; quote it."),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        load(None, [override])
+    assert str(caught.value) == sentence
+    assert caught.value.exit_code == 2
+
+
+def test_a_number_too_large_for_a_float():
+    with pytest.raises(ConfigError, match=r"^train\.learning_rate must be a number, but is a whole number \(9"):
+        load(None, ["train.learning_rate=" + "9" * 400])
+
+
+@pytest.mark.parametrize("override", ["train.margin=0", "train.l2=0", "train.kernel_l2=0", "train.seed=0", "data.seed=0", "evaluate.bootstrap=0"])
+def test_zero_is_allowed_where_it_means_something(override):
+    assert value_of(load(None, [override]), override.partition("=")[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("data: [", ["is not YAML"]),
+        ("- data\n- train\n", ["must hold sections of keys, but holds a list (['data', 'train'])."]),
+        ("train: 3", ["train must be a section of keys, but is a whole number (3)."]),
+        ("data: {path: !!python/name:os.system }", ["is not YAML"]),
+        (b"data: {source: \xff\xfe}", ["cannot be read"]),
+        ("1: {}", ["Unknown configuration key 1; valid are data, model, train, evaluate, runtime, run_dir."]),
+    ],
+)
+def test_a_file_that_is_no_configuration(file, text, pieces):
+    path = file(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert all(piece in message for piece in pieces), message
+    assert "\n" not in message
+    if "file" in message:
+        assert str(path) in message
+
+
+def test_an_override_below_a_value(file):
+    with pytest.raises(ConfigError, match=r"^data\.path\.user cannot be set: path is a value, not a section\.$"):
+        load(None, ["data.path=x", "data.path.user=y"])
+    with pytest.raises(ConfigError, match=r"^train\.epochs cannot be set: train is a value, not a section\.$"):
+        load(file("train: 3"), ["train.epochs=4"])
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.yaml does not exist; give the path of a YAML file, or none for the defaults\.$"):
+        load(tmp_path / "no.yaml")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be read"):
+        load(tmp_path)
+
+
+def test_round_trip(file):
+    overrides = [
+        "data.names=[a, b]",
+        "data.columns.timestamp=null",
+        "data.test_from=2020-01-31",
+        "data.path=/данные/log 1.csv",
+        "train.learning_rate=1e-5",
+        "train.optimizer_options={epsilon: 0.5}",
+        "model.dim=12",
+        "model.max_norm=null",
+        "model.aggregation=max",
+    ]
+    config = load(None, overrides)
+    assert configuration.from_dict(configuration.to_dict(config)) == config
+    assert load(file(configuration.to_yaml(config))) == config
+
+
+def test_the_models_parameters_stand_beside_its_name():
+    tree = configuration.to_dict(load(None, ["model.dim=12"]))
+    assert tree["model"] == {"name": "attrec", "dim": 12}
+
+
+PARAMETERS = {"dim": 100, "user_weight": 0.2, "tied": True, "diagonal": "after", "max_norm": 1.0, "window": None, "sizes": [3, 4]}
+
+
+def resolved(*overrides):
+    return configuration.with_model_parameters(load(None, overrides), PARAMETERS).model.parameters
+
+
+def test_model_parameters_are_filled_in():
+    assert resolved("model.dim=8") == {**PARAMETERS, "dim": 8}
+    assert list(resolved()) == list(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.dim=8.0", 8),
+        ("model.user_weight=1", 1.0),
+        ("model.user_weight=1e-3", 0.001),
+        ("model.tied=false", False),
+        ("model.max_norm=null", None),
+        ("model.window=1e-3", 0.001),
+        ("model.window=last", "last"),
+        ("model.sizes=[1, 2]", [1, 2]),
+    ],
+)
+def test_model_parameters_take_the_type_of_their_default(override, expected):
+    value = resolved(override)[override.partition("=")[0].removeprefix("model.")]
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("model.dims=8", "Unknown configuration key model.dims; did you mean model.dim?"),
+        (
+            "model.qqq=8",
+            "Unknown configuration key model.qqq; valid are model.dim, model.user_weight, model.tied, model.diagonal, model.max_norm, "
+            "model.window, model.sizes, model.name.",
+        ),
+        ("model.dim=wide", "model.dim must be a whole number, but is text ('wide')."),
+        ("model.dim=8.5", "model.dim must be a whole number, but is a number (8.5)."),
+        ("model.tied=1", "model.tied must be true or false, but is a whole number (1)."),
+        ("model.diagonal=3", "model.diagonal must be text, but is a whole number (3)."),
+    ],
+)
+def test_model_parameters_that_the_model_does_not_take(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        resolved(override)
+    assert str(caught.value) == sentence
+
+
+def test_documented_covers_every_key_with_its_default():
+    documented = {key: default for key, default, _ in configuration.documented()}
+    assert documented == leaves(DEFAULTS)
+    assert all(text.strip() for _, _, text in configuration.documented())
+
+
+def test_no_tensorflow_is_imported():
+    code = "import tfrec_attn.config, sys; assert 'tensorflow' not in sys.modules"
+    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize("path", CONFIGS or [None], ids=lambda path: str(path and path.relative_to(REPOSITORY)))
+def test_every_configuration_in_the_tree_loads(path):
+    if path is None:
+        pytest.skip("configs/ holds no YAML file yet")
+    config = load(path)
+    complete = configuration.with_model_parameters(config, models.parameters(config.model.name))
+    assert complete.model.parameters.keys() == models.parameters(config.model.name).keys()
+    assert config != Config()
