@@ -31,12 +31,14 @@ test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in 
 	@.venv-2.16/bin/python -m pytest $(ARGS)
 
 validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it; on Python 3.11.
-	@.venv-validation/bin/python -c 'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
+	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
+		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
 
 test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
 	@.venv-validation/bin/python -m pytest $(ARGS)
 
-COMPILE = .venv-tools/bin/uv pip compile --quiet --no-strip-extras --generate-hashes --custom-compile-command "make requirements" --extra test
+COMPILE = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
+	--custom-compile-command "make requirements" --extra test
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
@@ -56,7 +58,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv-validation/.requirements: pythons = 3.11
 
 %/.requirements:
-	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if v in sys.argv[1:] else f"$(PYTHON) is Python {v}; $* needs one of $(pythons): make PYTHON=python3.11 ...")' $(pythons)
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v in sys.argv[1:] or sys.exit(f"$(PYTHON) is Python {v}, but $* needs " \
+		+ " or ".join(sys.argv[1:]) + ": make ... PYTHON=python3.11")' $(pythons)
 	@echo "Setting up $* from $^ ..."
 	@$(PYTHON) -m venv --clear $*
 	@$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $^

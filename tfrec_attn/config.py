@@ -84,8 +84,7 @@ class Evaluate:
 class Runtime:
     strategy: str = describe("default (one device) or mirrored (all GPUs)", default="default")
     precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
-    jit: bool = describe("compile the training step with XLA", default=False)
-    steps_per_execution: int = describe("training steps a call into TensorFlow", default=16)
+    steps_per_execution: int = describe("training steps a call into TensorFlow; with several replicas always 1", default=16)
 
 
 @dataclass(frozen=True)

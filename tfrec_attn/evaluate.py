@@ -1,12 +1,14 @@
-"""Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split test] [--json]`."""
+"""Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split test] [--json] [--ranks FILE]`."""
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from tfrec_attn import run
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.runtime import import_tensorflow, set_precision
+from tfrec_attn.tables import format_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,9 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", help="folder that tfrec_attn.train has written")
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--ranks", metavar="FILE", help="write user, item and rank of every held-out event to this TSV file")
     parsed = parser.parse_args(arguments)
     try:
-        report = evaluate(parsed.run, parsed.split)
+        report = evaluate(parsed.run, parsed.split, parsed.ranks)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -25,20 +28,40 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def evaluate(folder: str, part: str = "test") -> dict:
-    """Metrics of one part with their intervals, as they stand in the run's metrics.json."""
+def evaluate(folder: str, part: str = "test", ranks_file: str | None = None) -> dict:
+    """Metrics of one part with their intervals, as they stand in the run's metrics.json.
+
+    Args:
+      folder: the run.
+      part: "valid" or "test".
+      ranks_file: TSV to write user_id, item_id and rank of every held-out event to.
+
+    Errors: ConfigError and DataError when the run or its log cannot be used, or the file cannot be written.
+    """
     config = run.load_config(folder)
     data = run.load_data(folder)
     import_tensorflow()
     set_precision(config.runtime.precision)
-    from tfrec_attn.fitting import evaluate_model
+    from tfrec_attn.fitting import rank, report
 
-    return evaluate_model(run.load_model(folder), config, data.split, (part,))
+    ranks = rank(run.load_model(folder).ranks, config, data.split, part)
+    if ranks_file is not None:
+        _write_ranks(ranks_file, data, part, ranks)
+    return report(ranks, config, part)
+
+
+def _write_ranks(path: str, data: run.PreparedData, part: str, ranks) -> None:
+    positions, sequences = getattr(data.split, part), data.sequences
+    users = sequences.user_vocabulary.ids(data.split.rows(positions) + 1)
+    items = sequences.item_vocabulary.ids(sequences.items[positions])
+    lines = ["user_id\titem_id\trank", *(f"{user}\t{item}\t{place}" for user, item, place in zip(users, items, ranks, strict=True))]
+    try:
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--ranks {path} cannot be written: {error.strerror}.") from None
 
 
 def _table(part: str, report: dict) -> str:
-    from tfrec_attn.tables import format_table
-
     return format_table(part, {"model": report[part]}, report.get(f"{part}_interval"))
 
 

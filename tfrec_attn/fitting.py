@@ -61,6 +61,8 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
         seed=train.seed,
     )
     steps = windows.steps_per_epoch
+    # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
+    alone = model.distribute_strategy.num_replicas_in_sync == 1
     model.compile(
         make_optimizer(config),
         train.loss,
@@ -69,8 +71,7 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
         l2=train.l2,
         kernel_l2=train.kernel_l2,
         k=config.evaluate.k,
-        jit_compile=config.runtime.jit,
-        steps_per_execution=min(config.runtime.steps_per_execution, steps),
+        steps_per_execution=min(config.runtime.steps_per_execution, steps) if alone else 1,
     )
     monitor = f"val_{config.evaluate.metric}"
     clock = TrainingClock()
@@ -100,20 +101,18 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     }
 
 
-def evaluate_model(model, config: Config, split: Split, parts=("valid", "test")) -> dict[str, dict]:
-    """Metrics of each part, and their intervals when `evaluate.bootstrap` is not 0."""
-    report = {}
-    for part in parts:
-        ranks = held_out_ranks(model.ranks, held_out(config, split, part))
-        report[part] = summarise(ranks, config.evaluate.k)
-        if config.evaluate.bootstrap:
-            report[f"{part}_interval"] = bootstrap_intervals(ranks, config.evaluate.k, config.evaluate.bootstrap, config.train.seed)
-    return report
+def rank(ranker, config: Config, split: Split, part: str) -> np.ndarray:
+    """Rank of every held-out event of "valid" or "test" by a model's `ranks` or a baseline."""
+    return held_out_ranks(ranker, held_out(config, split, part))
+
+
+def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:
+    """Metrics of one part, and their intervals when `evaluate.bootstrap` is not 0."""
+    k, resamples = config.evaluate.k, config.evaluate.bootstrap
+    metrics = {part: summarise(ranks, k)}
+    return {**metrics, f"{part}_interval": bootstrap_intervals(ranks, k, resamples, config.train.seed)} if resamples else metrics
 
 
 def evaluate_baselines(config: Config, split: Split, part: str = "test") -> dict[str, dict[str, float]]:
     """Metrics of most-popular and of last-item-transition."""
-    return {
-        name: summarise(held_out_ranks(baseline(split), held_out(config, split, part)), config.evaluate.k)
-        for name, baseline in BASELINES.items()
-    }
+    return {name: summarise(rank(baseline(split), config, split, part), config.evaluate.k) for name, baseline in BASELINES.items()}

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.data.splits import leak_report
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.runtime import import_tensorflow, make_strategy, peak_memory_mb, seed_everything, set_precision
+from tfrec_attn.tables import format_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,15 +86,16 @@ def _train_into(folder: Path, config: Config) -> None:
     import_tensorflow()
     seed_everything(config.train.seed)
     set_precision(config.runtime.precision)
-    from tfrec_attn.fitting import evaluate_baselines, evaluate_model, fit
+    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report
 
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
     with make_strategy(config.runtime.strategy).scope():
         model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
         fitted = fit(model, config, data.split, folder)
-    report = {
-        **evaluate_model(model, config, data.split),
+    result = {
+        **report(rank(model.ranks, config, data.split, "valid"), config, "valid"),
+        **report(rank(model.ranks, config, data.split, "test"), config, "test"),
         "baselines": baselines,
         **fitted,
         "train_seconds": time.perf_counter() - begin,
@@ -100,8 +103,8 @@ def _train_into(folder: Path, config: Config) -> None:
         "peak_memory_mb": peak_memory_mb(),
         "data": {**data.report.to_dict(), "rejected": data.rejected, **({"leaks": leaks.to_dict()} if leaks else {})},
     }
-    run.write_json(folder / run.METRICS, report)
-    _say(f"\n{_summary(config, report)}")
+    run.write_json(folder / run.METRICS, result)
+    _say(f"\n{_summary(config, result)}")
 
 
 def _target(config: Config) -> Path:
@@ -119,15 +122,11 @@ def _target(config: Config) -> Path:
     return target
 
 
-def _summary(config: Config, report: dict) -> str:
-    from tfrec_attn.tables import format_table
-
-    rows = {name: report["baselines"][name] for name in report["baselines"]}
-    rows[config.model.name] = report["test"]
-    table = format_table("test", rows, report.get("test_interval"))
+def _summary(config: Config, result: dict) -> str:
+    table = format_table("test", {**result["baselines"], config.model.name: result["test"]}, result.get("test_interval"))
     return (
-        f"{table}\n\nEpoch {report['best_epoch']} of {report['epochs']} by {config.evaluate.metric}; {report['train_seconds']:.0f} s, "
-        f"{report['examples_per_second']:,.0f} windows/s, {report['parameters']:,} parameters, {report['peak_memory_mb']:,.0f} MB."
+        f"{table}\n\nEpoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; {result['train_seconds']:.0f} s, "
+        f"{result['examples_per_second']:,.0f} windows/s, {result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
     )
 
 
@@ -143,7 +142,7 @@ def _help_of_keys() -> str:
 
 
 def _shown(value) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, (list, dict, float)) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _say(text: str) -> None:
