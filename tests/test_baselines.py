@@ -91,4 +91,4 @@ def test_held_out_ranks_by_hand(split):
 
 
 def test_names():
-    assert BASELINES == {"pop": Popularity, "transition": LastItemTransition}
+    assert {"pop": Popularity, "transition": LastItemTransition} == BASELINES

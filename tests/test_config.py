@@ -185,7 +185,9 @@ def test_a_number_too_large_for_a_float():
         load(None, ["train.learning_rate=" + "9" * 400])
 
 
-@pytest.mark.parametrize("override", ["train.margin=0", "train.l2=0", "train.kernel_l2=0", "train.seed=0", "data.seed=0", "evaluate.bootstrap=0"])
+@pytest.mark.parametrize(
+    "override", ["train.margin=0", "train.l2=0", "train.kernel_l2=0", "train.seed=0", "data.seed=0", "evaluate.bootstrap=0"]
+)
 def test_zero_is_allowed_where_it_means_something(override):
     assert value_of(load(None, [override]), override.partition("=")[0]) == 0
 

@@ -154,7 +154,9 @@ def test_one_step_is_close_to_keras(random, sparse):
     results = []
     for cls in (optimizers.Adagrad, tf.keras.optimizers.Adagrad):
         variable = tf.Variable(weights)
-        gradient = tf.IndexedSlices(tf.constant(values[:3]), tf.constant([4, 9, 4]), tf.constant([20, 2])) if sparse else tf.constant(values)
+        gradient = (
+            tf.IndexedSlices(tf.constant(values[:3]), tf.constant([4, 9, 4]), tf.constant([20, 2])) if sparse else tf.constant(values)
+        )
         cls(learning_rate=0.05).apply_gradients([(gradient, variable)])
         results.append(variable.numpy())
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-7)

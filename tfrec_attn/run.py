@@ -51,8 +51,7 @@ def prepare_data(config: Config, rejected: Path | None = None) -> PreparedData:
     }  # fmt: skip
     result = catalog.load(data.source, path=data.path, events=data.events, seed=data.seed, **options)
     sequences, report = prepare(result.frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events)
-    bounds = {} if data.split == "leave-one-out" else {"valid_from": data.valid_from, "test_from": data.test_from}
-    split = make_split(sequences, data.split, **bounds)
+    split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
     longest = int(sequences.lengths.max())
     for key in ("max_length", "targets"):
         if getattr(data, key) >= longest:

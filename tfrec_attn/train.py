@@ -19,7 +19,7 @@ from tfrec_attn.tables import format_table
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, 2 for configuration or data that cannot be used, 1 for a training that failed."""
+    """The command. Returns 0, 2 for configuration or data that cannot be used, 1 for a training that failed, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of who touched what, and evaluates it. Without arguments: AttRec on "
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing was written\n")
+        return 130
     _say(f"\nNext: python -m tfrec_attn.evaluate {folder}")
     return 0
 

@@ -113,9 +113,9 @@ def test_nobody_to_test():
         (0.5, "soon", "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 'soon'."),
         (0.5, "1970-01-02", "no event lies at or after data.test_from=1970-01-02: the times go from 1 to 8."),
         (
-            "1970-01-01T00:00:07.5",
+            "1970-01-01T00:00:07.500",
             "1970-01-01T00:00:08",
-            "no event lies between data.valid_from=1970-01-01T00:00:07.5 and data.test_from=1970-01-01T00:00:08: the times go from 1 to 8.",
+            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: the times go from 1 to 8.",
         ),
         ("1970-01-01", 0.8, "no event lies before data.valid_from=1970-01-01: the times go from 1 to 8."),
     ],

@@ -62,15 +62,15 @@ def test_neither_popularity_nor_the_last_item_tells_all(log):
     sequences, _ = prepare(log)
     split = leave_one_out(sequences)
     train, items, size = split.train_mask(), sequences.items, sequences.num_items + 1
-    follows = np.zeros((size, size))
-    pairs = train[1:] & (sequences.users()[1:] == sequences.users()[:-1])
-    np.add.at(follows, (items[:-1][pairs], items[1:][pairs]), 1)
-    before = np.zeros((size, size))
-    pairs = train[2:] & (sequences.users()[2:] == sequences.users()[:-2])
-    np.add.at(before, (items[:-2][pairs], items[2:][pairs]), 1)
+    users = sequences.users()
+    follows = np.zeros((3, size, size))
+    for back in (1, 2, 3):
+        pairs = train[back:] & (users[back:] == users[:-back])
+        np.add.at(follows[back - 1], (items[:-back][pairs], items[back:][pairs]), 1)
     tests = split.test
     popular = np.broadcast_to(np.bincount(items[train], minlength=size).astype(float), (len(tests), size))
-    last = hit_rate(follows[items[tests - 1]], sequences, tests)
+    last = hit_rate(follows[0, items[tests - 1]], sequences, tests)
     assert 0.02 <= hit_rate(popular, sequences, tests) <= 0.08
-    assert 0.2 <= last <= 0.3
-    assert hit_rate(follows[items[tests - 1]] + before[items[tests - 2]], sequences, tests) >= 1.25 * last
+    assert 0.05 <= last <= 0.15
+    recent = sum(follows[back - 1, items[tests - back]] for back in (1, 2, 3))
+    assert hit_rate(recent, sequences, tests) >= 1.25 * last

@@ -1,5 +1,6 @@
 """A made-up log with what sequential recommenders look for: lasting tastes, and items that lead to other items."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
 
 
 def _make_world(events: int, random: np.random.Generator) -> _World:
-    count = max(2, 2 * round(1.6 * events**0.5 / _CLUSTER))
+    count = 2 * math.ceil(1.6 * events**0.5 / _CLUSTER)
     num_items = count * _CLUSTER
     themes = random.permutation(num_items).reshape(-1, _THEME)
     theme = np.empty(num_items, np.int64)

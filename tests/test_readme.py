@@ -1,0 +1,83 @@
+"""Every command and every program that README.md shows is run, on small data."""
+
+import gzip
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tfrec_attn import evaluate, train
+from tfrec_attn.data.synthetic import synthetic
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = ["data.events=2000", "train.epochs=1", "model.dim=8", "evaluate.bootstrap=10"]
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    return [line for block in blocks("sh") for line in block.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files that README.md names, in which every training command has been run."""
+    folder = tmp_path_factory.mktemp("readme")
+    log = synthetic(2000)
+    log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
+    (folder / "events.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in commands():
+            for arguments in training_arguments(command):
+                assert train.main(arguments) == 0, command
+    return folder
+
+
+def training_arguments(command):
+    words = shlex.split(command)
+    if words[:2] == ["make", "train"]:
+        arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
+    elif words[:3] == ["python", "-m", "tfrec_attn.train"] and words[3:] != ["--help"]:
+        arguments = [str(ROOT / word) if word.endswith(".yaml") else word for word in words[3:]]
+        arguments += ["data.source=synthetic"] if arguments and arguments[0].endswith(".yaml") else []
+    else:
+        return []
+    return [arguments + SMALL]
+
+
+def test_commands_are_known():
+    targets = re.findall(r"^([a-z][\w.-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for command in commands():
+        words = shlex.split(command)
+        if words[0] == "make":
+            assert words[1] in targets, command
+        else:
+            assert words[:2] == ["python", "-m"], command
+            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate"), command
+
+
+def test_evaluate_commands(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    for command in commands():
+        words = shlex.split(command)
+        if words[:3] == ["python", "-m", "tfrec_attn.evaluate"]:
+            assert evaluate.main(words[3:]) == 0, command
+            assert "MRR" in capsys.readouterr().out
+
+
+def test_programs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    programs = blocks("python")
+    assert len(programs) >= 2
+    for program in programs:
+        exec(compile(program, "README.md", "exec"), {})
+
+
+def test_links():
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link

@@ -1,0 +1,317 @@
+"""The source itself: who imports whom, nothing private, nothing unsafe, docstrings, short files.
+
+Each rule is a function of a module's source, tried on a line that breaks it before it is applied to the tree.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "tfrec_attn"
+
+# A module imports only from lower stages, except that the modules of `data` and of `layers` import each other.
+STAGES = [
+    ["errors"],
+    ["config", "tables"],
+    ["runtime"],
+    ["data"],
+    ["layers"],
+    ["losses", "metrics", "ranking", "optimizers", "callbacks"],
+    ["models.base", "models"],
+    ["models.*"],
+    ["evaluation", "baselines", "run"],
+    ["fitting"],
+    ["train", "evaluate"],
+]
+STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
+FREE_AMONG_THEMSELVES = ("data", "layers")
+
+# Reading, filtering and splitting a log, configuration, and the start of every command: quick, because TensorFlow is not there yet.
+WITHOUT_TENSORFLOW = [
+    "errors", "config", "runtime", "models", "run", "train", "evaluate", "tables",
+    "data.catalog", "data.fields", "data.interactions", "data.preparation", "data.splits", "data.synthetic", "data.text_formats",
+    "data.text_reader", "data.vocabulary",
+]  # fmt: skip
+
+
+def modules_of(package):
+    """Dotted name inside the package ("" for its own __init__) -> path."""
+    result = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        result[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return result
+
+
+MODULES = modules_of(PACKAGE)
+SOURCES = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+EVERY = pytest.mark.parametrize("name", MODULES, ids=lambda name: name or "__init__")
+
+
+def imports(source, top_level_only=False):
+    """Dotted names that a source imports; `from a import b` counts as a.b."""
+    tree = ast.parse(source)
+    nodes = list(_at_import(tree.body)) if top_level_only else list(ast.walk(tree))
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+    return found
+
+
+def _at_import(body):
+    """Statements that run when a module is imported."""
+    for node in body:
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "finalbody"):
+                yield from _at_import(getattr(node, field, None) or [])
+            for handler in getattr(node, "handlers", []):
+                yield from _at_import(handler.body)
+
+
+def module_named(imported):
+    """The module of the package that an imported name lies in, or None for one from elsewhere."""
+    if imported != "tfrec_attn" and not imported.startswith("tfrec_attn."):
+        return None
+    name = imported.removeprefix("tfrec_attn").removeprefix(".")
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def stage(name):
+    package = name.partition(".")[0]
+    if name in STAGE:
+        return STAGE[name]
+    return STAGE["models.*"] if package == "models" else STAGE.get(package)
+
+
+def upward_imports(name, source):
+    """Imports of a module that do not go to a lower stage."""
+    wrong = []
+    for imported in imports(source):
+        other = module_named(imported)
+        package = name.partition(".")[0]
+        if other is None or (package in FREE_AMONG_THEMSELVES and other.partition(".")[0] == package):
+            continue
+        if other and stage(other) >= stage(name):
+            wrong.append(imported)
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "wrong"),
+    [
+        ("losses", "from tfrec_attn.models import base", True),
+        ("losses", "import tfrec_attn.models.base", True),
+        ("losses", "def f():\n  from tfrec_attn import evaluation", True),
+        ("models.sasrec", "from tfrec_attn.models.attrec import AttRec", True),
+        ("models.sasrec", "from tfrec_attn.models import attrec", True),
+        ("models.sasrec", "from tfrec_attn.models.base import SequenceModel", False),
+        ("models.base", "from tfrec_attn.models.sasrec import SASRec", True),
+        ("data.batches", "from tfrec_attn.data.splits import Split", False),
+        ("data.batches", "from tfrec_attn import losses", True),
+        ("layers.rows", "from tfrec_attn.layers import TimeSignal", False),
+        ("config", "from tfrec_attn.errors import ConfigError", False),
+        ("config", "import tensorflow", False),
+        ("fitting", "from tfrec_attn.train import main", True),
+        ("train", "from tfrec_attn.fitting import fit", False),
+    ],
+)
+def test_the_rule_of_direction(name, line, wrong):
+    assert bool(upward_imports(name, line)) == wrong
+
+
+@EVERY
+def test_imports_go_one_way(name):
+    assert name == "" or stage(name) is not None, f"give tfrec_attn/{name}.py a place in STAGES"
+    if name == "":
+        assert not [one for one in imports(SOURCES[name]) if module_named(one) is not None]
+        return
+    assert upward_imports(name, SOURCES[name]) == []
+
+
+@EVERY
+def test_imports_are_absolute(name):
+    assert not [one for one in imports(SOURCES[name]) if one.startswith(".")]
+
+
+def foreign(source, *packages):
+    return [one for one in imports(source) if one.partition(".")[0] in packages]
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("tfrec_attn", ("export", "serving", "benchmarks", "tests")),
+        ("export", ("serving", "benchmarks", "tests")),
+        ("serving", ("tfrec_attn", "export", "benchmarks", "tests")),
+    ],
+)
+def test_the_three_stages_meet_in_files(folder, forbidden):
+    assert foreign(f"import os\ndef f():\n  from {forbidden[0]} import x", *forbidden)
+    paths = list((REPOSITORY / folder).rglob("*.py"))
+    if not paths:
+        pytest.skip(f"{folder}/ holds no module yet")
+    assert {str(path): found for path in paths if (found := foreign(path.read_text(encoding="utf-8"), *forbidden))} == {}
+
+
+def loaded_with(name):
+    """Modules of the package that are loaded when one is imported, itself included."""
+    done, waiting = set(), [name]
+    while waiting:
+        one = waiting.pop()
+        if one in done:
+            continue
+        done.add(one)
+        waiting += [module for imported in imports(SOURCES[one], top_level_only=True) if (module := module_named(imported)) is not None]
+        waiting += [parent for parent in ("", one.rpartition(".")[0]) if parent in MODULES]
+    return done
+
+
+HEAVY = ("tensorflow", "tf_keras", "keras", "tensorflow_recommenders")
+
+
+def test_the_rule_of_lateness():
+    assert foreign("import os, tensorflow as tf", *HEAVY)
+    assert foreign("from tensorflow import keras", *HEAVY)
+    assert "tensorflow" not in imports("def f():\n  import tensorflow", top_level_only=True)
+    for text in ("if x:\n  import tensorflow", "try:\n  pass\nexcept E:\n  import tensorflow", "class A:\n  import tensorflow"):
+        assert "tensorflow" in imports(text, top_level_only=True)
+    assert {"", "config", "errors"} <= loaded_with("config")
+
+
+@pytest.mark.parametrize("name", WITHOUT_TENSORFLOW)
+def test_these_load_without_tensorflow(name):
+    heavy = {
+        one: imported
+        for one in loaded_with(name)
+        for imported in imports(SOURCES[one], top_level_only=True)
+        if imported.partition(".")[0] in HEAVY
+    }
+    assert heavy == {}
+
+
+PRIVATE = ("tensorflow.python", "tensorflow.core", "__internal__", "tf_keras.src", "keras.src")
+
+
+def private_names(source):
+    """Dotted names in the code, not in texts or comments, that reach into private parts."""
+    names = imports(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            names.append(ast.unparse(node))
+    return [name for name in names if any(f".{private}." in f".{name}." for private in PRIVATE)]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from tensorflow.python.ops import array_ops", True),
+        ("from tensorflow import python", True),
+        ("x = tf.__internal__.tf2.enabled()", True),
+        ("import tf_keras.src.engine", True),
+        ("from keras.src import ops", True),
+        ("x = tf.keras.src.y", True),
+        ("import tensorflow as tf  # not tensorflow.python", False),
+        ("x = tf.keras.layers.Layer", False),
+    ],
+)
+def test_the_rule_of_privacy(line, found):
+    assert bool(private_names(line)) == found
+
+
+@EVERY
+def test_nothing_private_of_tensorflow(name):
+    assert private_names(SOURCES[name]) == []
+
+
+UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
+UNSAFE_CALLS = ("print", "eval", "exec", "compile", "__import__", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load")
+
+
+def unsafe(source):
+    """Calls and imports that the library does without."""
+    found = foreign(source, *UNSAFE_MODULES) + [one for one in imports(source) if one in UNSAFE_CALLS]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            found += [ast.unparse(node.func)] if ast.unparse(node.func) in UNSAFE_CALLS else []
+            found += [keyword.arg for keyword in node.keywords if keyword.arg in ("allow_pickle", "shell")]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("print(1)", True),
+        ("def f():\n  return eval('1')", True),
+        ("exec('1')", True),
+        ("import pickle", True),
+        ("from pickle import loads", True),
+        ("yaml.load(text, Loader=x)", True),
+        ("from yaml import load", True),
+        ("np.load(path, allow_pickle=True)", True),
+        ("yaml.safe_load(text)", False),
+        ("ast.literal_eval(text)", False),
+        ("model.compile()", False),
+        ("x = 'print(1)'", False),
+    ],
+)
+def test_the_rule_of_safety(line, found):
+    assert bool(unsafe(line)) == found
+
+
+@EVERY
+def test_nothing_unsafe_and_no_print(name):
+    assert unsafe(SOURCES[name]) == []
+
+
+def without_docstring(source):
+    """Public functions and classes of a module without a docstring, and "module" for the module itself."""
+    tree = ast.parse(source)
+    found = [] if ast.get_docstring(tree) else ["module"]
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+            found.append(node.name)
+    return found
+
+
+def test_the_rule_of_docstrings():
+    assert without_docstring("def f():\n  '''It.'''\nclass A:\n  pass\ndef _g():\n  pass") == ["module", "A"]
+    assert without_docstring("'''This.'''\ndef f():\n  return 1") == ["f"]
+
+
+# What users build their own models from.
+LIBRARY = [name for name in MODULES if name.partition(".")[0] in ("layers", "losses", "metrics", "ranking", "models")]
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_public_names_have_docstrings(name):
+    assert without_docstring(SOURCES[name]) == []
+
+
+@EVERY
+def test_files_are_short(name):
+    assert len(SOURCES[name].splitlines()) < 350
+
+
+def snake_case(name):
+    """SelfAttention -> self_attention, GRU4Rec -> gru4rec."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name).lower()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SelfAttention", "self_attention"), ("UnitBall", "unit_ball"), ("Scoring", "scoring")])
+def test_the_rule_of_names(name, expected):
+    assert snake_case(name) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("layers.") and name != "layers.rows"])
+def test_a_layers_file_is_named_as_its_class(name):
+    public = [node.name for node in ast.parse(SOURCES[name]).body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    assert [snake_case(one) for one in public] == [name.removeprefix("layers.")]
