@@ -50,9 +50,9 @@ def clock(monkeypatch):
 
 
 def test_the_clock_counts_training_steps_and_leaves_out_the_first_epoch(clock):
-    # 10 -> 14 takes 4, 200 -> 203 takes 3, 400 -> 405 takes 5; the mean of the last two is 4.
-    callback = clock([(10.0, [14.0]), (200.0, [201.0, 203.0]), (400.0, [405.0])])
-    assert callback.seconds == [4.0, 3.0, 5.0]
+    # 10 -> 19 takes 9, 200 -> 203 takes 3, 400 -> 405 takes 5; the mean of the last two is 4.
+    callback = clock([(10.0, [19.0]), (200.0, [201.0, 203.0]), (400.0, [405.0])])
+    assert callback.seconds == [9.0, 3.0, 5.0]
     assert callback.steady_seconds() == 4.0
 
 

@@ -88,6 +88,16 @@ def test_sparse_gradients_with_repeated_rows(random, count, dtype, compiled):
 
 
 @pytest.mark.parametrize("count", [8, 400])
+def test_the_update_itself_sums_repeated_rows(count):
+    # Row 5: (0.2 + 0.5)^2 = 0.49 goes into the accumulator, not 0.2^2 + 0.5^2. Keras also sums them, before it calls this.
+    variable, twin, optimizer = tf.Variable(tf.ones([count, 1])), Twin(np.ones((count, 1))), adagrad()
+    optimizer.build([variable])
+    optimizer.update_step(tf.IndexedSlices(tf.constant([[0.2], [0.5]]), tf.constant([5, 5]), tf.constant([count, 1])), variable)
+    twin.step(np.where(np.arange(count)[:, np.newaxis] == 5, 0.7, 0.0))
+    np.testing.assert_allclose(variable, twin.weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [8, 400])
 def test_no_row_at_all_changes_nothing(count):
     variable, optimizer = tf.Variable(tf.ones([count, 2])), adagrad()
     empty = tf.IndexedSlices(tf.zeros([0, 2]), tf.zeros([0], tf.int64), tf.constant([count, 2]))

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.batches import HeldOut, NegativeSampler, Windows, window_positions
+from tfrec_attn.data.batches import HeldOut, NegativeSampler, NextItems, Windows, window_positions
 from tfrec_attn.data.preparation import Sequences
 from tfrec_attn.data.splits import Split, leave_one_out
 from tfrec_attn.data.vocabulary import Vocabulary
@@ -148,6 +148,26 @@ def test_held_out_blocks(histories, length, batch_size, part):
     assert found == expected
 
 
+@settings(max_examples=40, deadline=None)
+@given(HISTORIES, st.integers(1, 6), st.integers(1, 7))
+def test_one_pass_of_next_items_holds_every_user_once_with_every_target(histories, length, batch_size):
+    stream = NextItems(all_for_training(*histories, num_items=9), max_length=length, batch_size=batch_size)
+    expected = []
+    for user, history in enumerate(histories, start=1):
+        if len(history) >= 2:
+            padding = [0] * max(length - len(history) + 1, 0)
+            expected.append((user, tuple((padding + history[:-1])[-length:]), tuple((padding + history[1:])[-length:])))
+    assert len(stream) == len(expected)
+    assert sorted(one_pass(stream)) == sorted(expected)
+
+
+def test_next_items_hold_no_held_out_events():
+    (found,) = one_pass(NextItems(leave_one_out(sequences_of([1, 2, 3, 4, 5])), max_length=4, batch_size=1))
+    assert found == (1, (0, 0, 1, 2), (0, 0, 2, 3))
+
+
 def test_nobody_with_two_training_events():
+    with pytest.raises(DataError, match="No user has two training events"):
+        NextItems(leave_one_out(sequences_of([1, 2, 3], [4, 5, 6])))
     with pytest.raises(DataError, match="No user has two training events"):
         window_positions(leave_one_out(sequences_of([1, 2, 3], [4, 5, 6])), 5, 3)

@@ -115,7 +115,8 @@ def test_nobody_to_test():
         (
             "1970-01-01T00:00:07.500",
             "1970-01-01T00:00:08",
-            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: the times go from 1 to 8.",
+            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: "
+            "the times go from 1 to 8.",
         ),
         ("1970-01-01", 0.8, "no event lies before data.valid_from=1970-01-01: the times go from 1 to 8."),
     ],

@@ -10,6 +10,8 @@ import tensorflow as tf
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import DataError
 
+_NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
+
 
 def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
     """Flat positions of the first targets of all training windows, ordered by user and time.
@@ -30,9 +32,7 @@ def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
     count = np.where(length < 2, 0, np.maximum(full, 1))
     first = start + np.where(full >= 1, max_length, np.maximum(length - targets, 1))
     if not count.any():
-        raise DataError(
-            "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
-        )
+        raise DataError(_NOTHING_TO_LEARN)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     return np.repeat(first, count) + within
 
@@ -73,37 +73,20 @@ class NegativeSampler:
         return tf.cast(rank + 1 + tf.where(untouched > 0, skipped, 0), tf.int32)
 
 
-class Windows:
-    """The training windows of a split as an endless, reproducible stream of batches.
+class _Stream:
+    """Training examples as an endless, reproducible stream of batches.
 
-    Every pass visits each window once, in an order that is a function of (seed, pass); batch s holds the windows number s * B to
+    Every pass visits each example once, in an order that is a function of (seed, pass); batch s holds the examples number s * B to
     (s + 1) * B - 1 of the passes in a row, so all batches have one shape and any step can be made again from its number alone.
-
-    Args:
-      split: events and their training prefix.
-      max_length: L.
-      targets: T.
-      negatives: K negatives for each positive.
-      shared: one set of K negatives for all positives of a window, instead of K for each.
-      batch_size: B.
-      seed: of order and negatives.
-
-    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
-    0 is padding.
     """
 
-    def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
+    def __init__(self, split: Split, positions: np.ndarray, max_length: int, batch_size: int, seed: int):
         self.max_length = max_length
-        self.targets = targets
-        self.negatives = (1 if shared else targets, negatives)
         self.batch_size = batch_size
         self.seed = seed
-        positions = window_positions(split, max_length, targets)
         self._count = len(positions)
         self._positions = tf.constant(positions, tf.int64)
         self._events = _Events(split)
-        self._end = tf.constant(split.train_end, tf.int64)
-        self._sample = NegativeSampler(split)
 
     def __len__(self):
         return self._count
@@ -124,8 +107,38 @@ class Windows:
         """The batch of one step, int64 []."""
         number = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         epoch, index = number // self._count, number % self._count
-        window = self._shuffled(epoch, index)
-        position = tf.gather(self._positions, window)
+        seeds = tf.stack([tf.fill([self.batch_size], tf.constant(self.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
+        # Not tf.random.experimental.index_shuffle: it refuses a seed for each index, and a batch may span two passes.
+        example = tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=self._count - 1, rounds=4)
+        return self._gather(tf.gather(self._positions, example), step)
+
+
+class Windows(_Stream):
+    """The training windows of a split as an endless, reproducible stream of batches.
+
+    Every pass visits each window once; the order is a function of (seed, pass), and a batch of (seed, step).
+
+    Args:
+      split: events and their training prefix.
+      max_length: L.
+      targets: T.
+      negatives: K negatives for each positive.
+      shared: one set of K negatives for all positives of a window, instead of K for each.
+      batch_size: B.
+      seed: of order and negatives.
+
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
+    0 is padding.
+    """
+
+    def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
+        super().__init__(split, window_positions(split, max_length, targets), max_length, batch_size, seed)
+        self.targets = targets
+        self.negatives = (1 if shared else targets, negatives)
+        self._end = tf.constant(split.train_end, tf.int64)
+        self._sample = NegativeSampler(split)
+
+    def _gather(self, position, step):
         user, history = self._events.before(position, self.max_length)
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         targets = self._events.items(after, after < tf.gather(self._end, user - 1)[:, tf.newaxis])
@@ -133,11 +146,34 @@ class Windows:
         negatives = self._sample(owners, tf.stack([tf.constant(self.seed, tf.int64), step]))
         return {"user": user, "history": history, "targets": targets, "negatives": negatives}
 
-    def _shuffled(self, epoch, index):
-        """Number of the window that stands at `index` of a pass, both int64 [B]."""
-        seeds = tf.stack([tf.fill([self.batch_size], tf.constant(self.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
-        # Not tf.random.experimental.index_shuffle: it refuses a seed for each index, and a batch may span two passes.
-        return tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=self._count - 1, rounds=4)
+
+class NextItems(_Stream):
+    """The training sequences of a split, one for each user, with the next item at every position as its target.
+
+    Every pass visits each user once; the order is a function of (seed, pass), and a batch of (seed, step).
+
+    Args:
+      split: events and their training prefix; users with a single training event have no target and are left out.
+      max_length: L; of longer sequences the latest L targets and what comes before each are used.
+      batch_size: B, users.
+      seed: of the order.
+
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L]}: `targets[b, l]` follows `history[b, l]`; 0 is padding,
+    on the left.
+
+    Errors: DataError when no user has two training events.
+    """
+
+    def __init__(self, split: Split, *, max_length=50, batch_size=256, seed=1):
+        enough = split.train_end - split.sequences.offsets[:-1] >= 2
+        if not enough.any():
+            raise DataError(_NOTHING_TO_LEARN)
+        super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
+
+    def _gather(self, position, step):
+        user, history = self._events.before(position, self.max_length)
+        following = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
+        return {"user": user, "history": history, "targets": self._events.items(following, history > 0)}
 
 
 class HeldOut:

@@ -122,8 +122,9 @@ class SequenceModel(tfrs.Model):
 
     def test_step(self, features):
         """Ranks {"user", "history", "target", "seen"} against the full catalogue."""
+        ranks_ = self.ranks(features)
         for metric in self._ranking_metrics:
-            metric.update_state(self.ranks(features))
+            metric.update_state(ranks_)
         return {metric.name: metric.result() for metric in self._ranking_metrics}
 
     def ranks(self, features):
@@ -196,7 +197,8 @@ class SequenceModel(tfrs.Model):
     def _apply(self, gradients, replicas):
         variables = self.trainable_variables
         constraints = self._tables.constraints
-        rows = [_touched_rows(gradient) if v.ref() in constraints else None for gradient, v in zip(gradients, variables, strict=True)]
+        needed = [v.ref() in constraints and bool(self._l2 or constraints[v.ref()]) for v in variables]
+        rows = [_touched_rows(gradient) if need else None for gradient, need in zip(gradients, needed, strict=True)]
         penalised = [self._penalised(*each, replicas) for each in zip(gradients, variables, rows, strict=True)]
         self.optimizer.apply_gradients(zip(penalised, variables, strict=True))
         for variable, touched in zip(variables, rows, strict=True):
