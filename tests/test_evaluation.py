@@ -45,8 +45,9 @@ def test_ranks_come_in_the_order_of_the_events(split, part, batch_size):
 def test_a_ranker_sees_the_whole_past_and_nothing_later(split):
     ranker = Recorder()
     evaluation.held_out_ranks(ranker, HeldOut(split, "test", max_length=3, batch_size=1))
-    assert [block["history"].tolist() for block in ranker.blocks] == [[[1, 2, 3]], [[5, 2, 6]], [[0, 4, 4]], [[3, 2, 1]]]
-    assert [set(block["seen"].ravel()) - {0} for block in ranker.blocks] == [{1, 2, 3}, {2, 5, 6}, {4}, {1, 2, 3, 4, 5, 6}]
+    # The shortest history first, and no wider than it is.
+    assert [block["history"].tolist() for block in ranker.blocks] == [[[4, 4]], [[1, 2, 3]], [[5, 2, 6]], [[3, 2, 1]]]
+    assert [set(block["seen"].ravel()) - {0} for block in ranker.blocks] == [{4}, {1, 2, 3}, {2, 5, 6}, {1, 2, 3, 4, 5, 6}]
 
 
 def test_a_plain_ranker_is_compiled(split):

@@ -55,19 +55,28 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    weight: float = describe("lambda, weight of the distillation of item transitions into item vectors; 0: none", default=0.0)
+    temperature: float = describe("tau, of teacher and student", default=0.1)
+    time_span: int = describe("steps within which an item counts as following another", default=1)
+    dropout: float = describe("dropout on the student's item vectors", default=0.0)
+
+
+@dataclass(frozen=True)
 class Train:
     epochs: int = describe("most passes over the training windows", default=30)
     batch_size: int = describe("windows a step", default=512)
     optimizer: str = describe("any Keras optimizer by name: adagrad, adam, sgd, ...", default="adagrad")
     learning_rate: float = describe("step size", default=0.05)
     optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
-    loss: str = describe("pairwise loss: hinge or bpr", default="hinge")
+    loss: str = describe("hinge or bpr over windows; softmax over the catalogue at every position (causal models)", default="hinge")
     margin: float = describe("margin of the hinge loss", default=0.5)
     reduction: str = describe("sum (a step's loss is the sum over its windows) or mean", default="sum")
     negatives: int = describe("sampled items per positive that the user has not touched in training", default=5)
     shared_negatives: bool = describe("compare every positive of a window with the same negatives", default=False)
     l2: float = describe("l2 * |row|^2 / 2 on the table rows that a step touches", default=0.0)
     kernel_l2: float = describe("the same on all other weights", default=0.0)
+    distillation: Distillation = field(default_factory=Distillation)
     patience: int = describe("epochs without a better validation metric before training stops", default=5)
     seed: int = describe("seed of initial weights, data order and negatives", default=1)
 
@@ -290,7 +299,7 @@ def _coerce_like(value: Any, default: Any) -> Any:
 _CHOICES = {
     ("data", "on_error"): ("raise", "skip"),
     ("data", "split"): ("leave-one-out", "temporal"),
-    ("train", "loss"): ("hinge", "bpr"),
+    ("train", "loss"): ("hinge", "bpr", "softmax"),
     ("train", "reduction"): ("sum", "mean"),
     ("runtime", "strategy"): ("default", "mirrored"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),

@@ -17,7 +17,7 @@ def block_size(num_items: int, limit: int = 256) -> int:
 
 
 def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
-    """Rank of every held-out event, int32 [U], in the order of `held_out.positions`.
+    """Rank of every held-out event, int32 [U], in the order of the split's `valid` or `test`.
 
     Args:
       ranker: block of features -> ranks int [B], such as `model.ranks` or a baseline's.
@@ -26,7 +26,7 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
     dataset = held_out.dataset()
     if not getattr(ranker, "eager", False):
         ranker = tf.function(ranker, input_signature=[dataset.element_spec])
-    return np.concatenate([np.asarray(ranker(block), np.int32) for block in dataset])
+    return held_out.in_split_order(np.concatenate([np.asarray(ranker(block), np.int32) for block in dataset]))
 
 
 def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:

@@ -10,10 +10,12 @@ from tfrec_attn import optimizers
 from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import FiniteLoss, TrainingClock
 from tfrec_attn.config import Config, nearest
-from tfrec_attn.data.batches import HeldOut, Windows
+from tfrec_attn.data.batches import HeldOut, NextItems, Windows
 from tfrec_attn.data.splits import Split
+from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
+from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.run import BEST
 
 
@@ -39,6 +41,34 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
     return HeldOut(split, part, max_length=config.data.max_length, batch_size=size)
 
 
+def training_stream(config: Config, split: Split) -> Windows | NextItems:
+    """The training batches that `train.loss` wants."""
+    data, train = config.data, config.train
+    if train.loss == "softmax":
+        return NextItems(split, max_length=data.max_length, batch_size=train.batch_size, seed=train.seed)
+    return Windows(
+        split,
+        max_length=data.max_length,
+        targets=data.targets,
+        negatives=train.negatives,
+        shared=train.shared_negatives,
+        batch_size=train.batch_size,
+        seed=train.seed,
+    )
+
+
+def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:
+    """The layer of `train.distillation`, or None where its weight is 0."""
+    distillation = config.train.distillation
+    if not distillation.weight:
+        return None
+    try:
+        transitions = count_transitions(split, distillation.time_span)
+        return TransitionDistillation(transitions, distillation.temperature, distillation.dropout)
+    except ValueError as error:
+        raise ConfigError(f"train.distillation cannot be made: {error}") from None
+
+
 def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     """Compiles and trains a model, leaves it with the weights of the best epoch, and writes checkpoint, history and events.
 
@@ -51,16 +81,8 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     Returns: best_epoch, epochs, seconds_per_epoch, examples_per_second.
     """
     train = config.train
-    windows = Windows(
-        split,
-        max_length=config.data.max_length,
-        targets=config.data.targets,
-        negatives=train.negatives,
-        shared=train.shared_negatives,
-        batch_size=train.batch_size,
-        seed=train.seed,
-    )
-    steps = windows.steps_per_epoch
+    stream = training_stream(config, split)
+    steps = stream.steps_per_epoch
     # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
     alone = model.distribute_strategy.num_replicas_in_sync == 1
     model.compile(
@@ -70,6 +92,8 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
         reduction=train.reduction,
         l2=train.l2,
         kernel_l2=train.kernel_l2,
+        distillation=make_distillation(config, split),
+        distillation_weight=train.distillation.weight,
         k=config.evaluate.k,
         steps_per_execution=min(config.runtime.steps_per_execution, steps) if alone else 1,
     )
@@ -77,7 +101,7 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     clock = TrainingClock()
     best = str(folder / BEST)
     history = model.fit(
-        windows.dataset(),
+        stream.dataset(),
         epochs=train.epochs,
         steps_per_epoch=steps,
         validation_data=held_out(config, split, "valid").dataset(),

@@ -1,6 +1,7 @@
 """What a program sets once: seeds, devices, precision, and silence of TensorFlow's start."""
 
 import contextlib
+import functools
 import os
 import random
 import sys
@@ -45,8 +46,16 @@ def make_strategy(name: str):
         return tf.distribute.get_strategy()
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     raise ConfigError(f"runtime.strategy must be one of default, mirrored, but is {name!r}.")
+
+
+@functools.cache
+def _mirrored(devices):
+    """One strategy a process: each new one numbers its collectives from the start, and they would meet those of the one before."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def peak_memory_mb() -> float:

@@ -140,12 +140,16 @@ def test_held_out_blocks(histories, length, batch_size, part):
             seen = block["seen"][row].numpy()
             assert len(set(seen[seen > 0])) == (seen > 0).sum()
             history = block["history"][row].numpy().tolist()
+            assert len(history) == min(length, max(int((block["history"] > 0).numpy().sum(axis=1).max()), 1))
+            history = [0] * (length - len(history)) + history
             found.append((int(block["user"][row]), history, int(block["target"][row]), set(seen.tolist()) - {0}))
     expected = []
     for user, history in enumerate(histories, start=1):
         past = history[:-cut]
         expected.append((user, [0] * (length - len(past)) + past[-length:], history[-cut], set(past)))
-    assert found == expected
+    by_length = sorted(range(len(expected)), key=lambda case: len(histories[case]))
+    assert found == [expected[case] for case in by_length]
+    assert held_out.in_split_order(np.array([case[0] for case in found])).tolist() == list(range(1, len(histories) + 1))
 
 
 @settings(max_examples=40, deadline=None)

@@ -47,7 +47,7 @@ def test_hinge_loss_is_that_of_the_distances():
     y = -np.array(numpy_scores(model, 2, [1, 4, 2]))
     expected = sum(max(0.0, y[p - 1] + 0.5 - y[n[0] - 1]) for p, n in zip(targets, negatives, strict=True))
     found = model.compute_loss({key: tf.constant(value) for key, value in batch.items()})
-    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_unknown_user_is_scored_by_the_short_part_and_empty_history_by_the_long_part():
@@ -143,7 +143,9 @@ def test_recommend_wants_a_user_for_each_history():
 def test_wrong_choices():
     with pytest.raises(ValueError, match="reduction must be one of sum, mean, but is 'max'"):
         make().compile(reduction="max")
-    with pytest.raises(ValueError, match="loss must be one of hinge, bpr, but is 'softmax'"):
+    with pytest.raises(ValueError, match="loss must be one of hinge, bpr, but is 'square'"):
+        make().compile(loss="square")
+    with pytest.raises(ValueError, match="loss softmax trains every position, which AttRec cannot: it has no sequence_vectors"):
         make().compile(loss="softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):
         make(aggregation="median")

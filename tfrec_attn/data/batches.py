@@ -158,8 +158,8 @@ class NextItems(_Stream):
       batch_size: B, users.
       seed: of the order.
 
-    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L]}: `targets[b, l]` follows `history[b, l]`; 0 is padding,
-    on the left.
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: `targets[b, l]` follows
+    `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch.
 
     Errors: DataError when no user has two training events.
     """
@@ -173,11 +173,14 @@ class NextItems(_Stream):
     def _gather(self, position, step):
         user, history = self._events.before(position, self.max_length)
         following = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        return {"user": user, "history": history, "targets": self._events.items(following, history > 0)}
+        real = history > 0
+        weight = 1.0 / tf.reduce_sum(tf.cast(real, tf.float32))
+        targets = self._events.items(following, real)
+        return {"user": user, "history": history, "targets": targets, "weight": tf.fill([self.batch_size], weight)}
 
 
 class HeldOut:
-    """The held-out events of a split, in blocks for ranking.
+    """The held-out events of a split, in blocks for ranking: the shortest histories first, so that blocks hold little padding.
 
     Args:
       split: whose events to hold out.
@@ -185,19 +188,27 @@ class HeldOut:
       max_length: L.
       batch_size: events a block.
 
-    Batches: {"user" int32 [B], "history" int32 [B, L], "target" int32 [B], "seen" int32 [B, S]}: `seen` are the distinct items of the
-    whole earlier history, 0 is padding, S is the longest of the block.
+    Batches: {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]}: `seen` are the distinct items of the
+    whole earlier history, 0 is padding; S is the longest of the block, l the lesser of S and L, at least 1.
     """
 
     def __init__(self, split: Split, part: str, *, max_length=5, batch_size=256):
         self.max_length = max_length
         self.batch_size = batch_size
-        self.positions = np.asarray(getattr(split, part), np.int64)
+        positions = np.asarray(getattr(split, part), np.int64)
+        self._order = np.argsort(positions - split.sequences.offsets[split.rows(positions)], kind="stable")
+        self.positions = positions[self._order]
         self._events = _Events(split)
         self._first = tf.constant(_first_occurrences(split))
 
     def __len__(self):
         return len(self.positions)
+
+    def in_split_order(self, values: np.ndarray) -> np.ndarray:
+        """Values of the events in the order of the blocks -> in the order of the split's `valid` or `test`."""
+        restored = np.empty_like(values)
+        restored[self._order] = values
+        return restored
 
     def dataset(self) -> tf.data.Dataset:
         blocks = tf.data.Dataset.from_tensor_slices(self.positions).batch(self.batch_size)
@@ -205,9 +216,10 @@ class HeldOut:
 
     def batch(self, position):
         """The block of some flat positions of held-out events, int64 [B]."""
-        user, history = self._events.before(position, self.max_length)
-        start = self._events.start(user)
-        index = start[:, tf.newaxis] + tf.range(tf.reduce_max(position - start))
+        start = self._events.start_at(position)
+        longest = tf.reduce_max(position - start)
+        user, history = self._events.before(position, tf.clip_by_value(longest, 1, self.max_length))
+        index = start[:, tf.newaxis] + tf.range(longest)
         seen = self._events.items(index, index < position[:, tf.newaxis], only=self._first)
         return {"user": user, "history": history, "target": self._events.items(position), "seen": seen}
 
@@ -221,8 +233,9 @@ class _Events:
         self._users = tf.constant(sequences.users(), tf.int32)
         self._start = tf.constant(sequences.offsets[:-1], tf.int64)
 
-    def start(self, user):
-        return tf.gather(self._start, user - 1)
+    def start_at(self, position):
+        """First event of the user whose event stands at each position."""
+        return tf.gather(self._start, tf.gather(self._users, position) - 1)
 
     def items(self, index, where=None, only=None):
         """Items at flat positions; 0 where not `where`, or where `only` is False at the position."""
@@ -236,8 +249,8 @@ class _Events:
     def before(self, position, length):
         """User [B] of the events at `position` [B], and the `length` items before them, padded on the left [B, length]."""
         user = tf.gather(self._users, position)
-        index = position[:, tf.newaxis] + tf.range(-length, 0, dtype=tf.int64)
-        return user, self.items(index, index >= self.start(user)[:, tf.newaxis])
+        index = position[:, tf.newaxis] + tf.range(-tf.cast(length, tf.int64), 0)
+        return user, self.items(index, index >= self.start_at(position)[:, tf.newaxis])
 
 
 def _first_occurrences(split: Split) -> np.ndarray:

@@ -1,9 +1,29 @@
 """Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and with Keras masks."""
 
+from tfrec_attn.layers.feed_forward import FeedForward
+from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.learned_positions import LearnedPositions
+from tfrec_attn.layers.lquery_attention import LQueryAttention
 from tfrec_attn.layers.metric_scoring import MetricScoring
+from tfrec_attn.layers.multi_query_attention import MultiQueryAttention
 from tfrec_attn.layers.self_attention import SelfAttention
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
 from tfrec_attn.layers.time_signal import TimeSignal
+from tfrec_attn.layers.transformer_block import TransformerBlock
+from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.layers.unit_ball import UnitBall
 
-__all__ = ["MetricScoring", "SelfAttention", "SelfAttentiveIntent", "TimeSignal", "UnitBall"]
+__all__ = [
+    "FeedForward",
+    "HistoryEmbedding",
+    "LQueryAttention",
+    "LearnedPositions",
+    "MetricScoring",
+    "MultiQueryAttention",
+    "SelfAttention",
+    "SelfAttentiveIntent",
+    "TimeSignal",
+    "TransformerBlock",
+    "TransitionDistillation",
+    "UnitBall",
+]

@@ -1,6 +1,7 @@
 """The contract of all models: how queries and items become vectors. Everything else is written once, here."""
 
 import inspect
+import itertools
 import types
 
 import numpy as np
@@ -13,16 +14,20 @@ from tfrec_attn.layers.unit_ball import UnitBall
 from tfrec_attn.metrics import ranking_metrics
 from tfrec_attn.ranking import ranks
 
+# Half of the sequences of most logs are short and few are long: shares of a batch at which its sequences, by length, are cut into groups.
+_LENGTH_QUANTILES = (0.5, 0.75, 0.9)
+
 
 class SequenceModel(tfrs.Model):
     """A recommender that scores item j for a user with a history by an inner product.
 
         score(user, history, j) = query_vectors(user, history) . item_vectors(j)
 
-    A model is a final subclass with a constructor and the two methods above. Its constructor takes `num_users`, `num_items`, `max_length`
-    and about ten keywords, keeps each as an attribute of that name, and makes its embedding tables with `add_table`; `get_config` follows
-    from the signature. Users and items are 1..M and 1..N, histories [B, L] have the latest item last and 0 as padding on the left, user 0
-    is an unknown one.
+    A model is a final subclass with a constructor and the two methods above; a causal one, which can be trained at every position at once,
+    has `sequence_vectors` in place of `query_vectors`, and its query is that of the latest position. The constructor takes `num_users`,
+    `num_items`, `max_length` and about ten keywords, keeps each as an attribute of that name, and makes its embedding tables with
+    `add_table`; `get_config` follows from the signature. Users and items are 1..M and 1..N, histories [B, L] have the latest item last and
+    0 as padding on the left, user 0 is an unknown one.
 
     Args:
       num_users: M.
@@ -41,7 +46,16 @@ class SequenceModel(tfrs.Model):
 
     def query_vectors(self, user, history, training=False):
         """Queries of users with histories: int32 [B], int32 [B, L] -> float32 [B, D']."""
-        raise NotImplementedError(f"{type(self).__name__} must define query_vectors(user, history, training).")
+        return self.sequence_vectors(user, history, training=training)[:, -1]
+
+    def sequence_vectors(self, user, history, training=False):
+        """Queries at every position, each made from the items up to it: int32 [B], int32 [B, L] -> float32 [B, L, D']."""
+        raise NotImplementedError(f"{type(self).__name__} must define query_vectors or sequence_vectors(user, history, training).")
+
+    @classmethod
+    def trains_at_every_position(cls):
+        """Whether the model is causal, so that one pass over a sequence trains all its positions."""
+        return cls.sequence_vectors is not SequenceModel.sequence_vectors
 
     def item_vectors(self, items=None):
         """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
@@ -69,23 +83,43 @@ class SequenceModel(tfrs.Model):
         scores = tf.matmul(self._queries(features, training), self.item_vectors()[1:], transpose_b=True)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
-    def compile(self, optimizer="adagrad", loss="hinge", *, margin=0.5, reduction="sum", l2=0.0, kernel_l2=0.0, k=(5, 10, 20), **kwargs):
-        """Sets up training by a pairwise loss and evaluation by full ranking.
+    def compile(
+        self,
+        optimizer="adagrad",
+        loss="hinge",
+        *,
+        margin=0.5,
+        reduction="sum",
+        l2=0.0,
+        kernel_l2=0.0,
+        distillation=None,
+        distillation_weight=0.0,
+        k=(5, 10, 20),
+        **kwargs,
+    ):
+        """Sets up training and evaluation by full ranking.
 
         Args:
-          optimizer: Keras optimizer or its name. Gradients of tables are sparse: a step updates the rows it touches.
-          loss: "hinge", "bpr", or a function (positive [B, T], negative [B, T, K]) -> [B].
+          optimizer: Keras optimizer or its name.
+          loss: a pairwise loss over windows with sampled negatives (`Windows`): "hinge", "bpr", or a function
+            (positive [B, T], negative [B, T, K]) -> [B]; or "softmax" over the whole catalogue at every position (`NextItems`), for models
+            with `sequence_vectors`.
           margin: of the hinge loss, in units of the score.
-          reduction: "sum" (default): the loss of a step is the sum over its windows, as AttRec's authors train; "mean": their mean.
-          l2: weight of |row|^2 / 2 on the table rows that a step touches, each once.
+          reduction: "sum" (default): the loss of a step is the sum over its windows or positions, as AttRec's authors train; "mean".
+          l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses those that a step touches, each once.
           kernel_l2: weight of |w|^2 / 2 on all other weights.
+          distillation: a `TransitionDistillation` layer, or None; its loss of the input items is added with `distillation_weight`.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
+        if loss == "softmax" and not self.trains_at_every_position():
+            raise ValueError(f"loss softmax trains every position, which {type(self).__name__} cannot: it has no sequence_vectors.")
         super().compile(optimizer=optimizer, **kwargs)
-        self._pairwise = loss if callable(loss) else losses.pairwise(loss, margin)
+        self._objective = self._softmax_objective if loss == "softmax" else self._pairwise_objective
+        self._pairwise = None if loss == "softmax" else loss if callable(loss) else losses.pairwise(loss, margin)
         self._reduction, self._l2, self._kernel_l2 = reduction, l2, kernel_l2
+        self._distillation, self._distillation_weight = distillation, distillation_weight
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
@@ -94,30 +128,19 @@ class SequenceModel(tfrs.Model):
         return [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
 
     def compute_loss(self, features, training=False):
-        """Loss of each window [B] of {"user", "history", "targets" [B, T], "negatives" [B, T or 1, K]}; padded targets count nothing."""
-        targets, negatives = features["targets"], features["negatives"]
-        queries = self._queries(features, training)
-        candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
-        distinct, local = tf.unique(tf.reshape(candidates, [-1]))
-        scores = gather_dot(queries, self.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
-        positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
-        infinity = tf.where(targets > 0, 0.0, tf.float32.max)
-        return self._pairwise(positive + infinity, tf.reshape(negative, tf.shape(negatives)))
+        """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded targets count nothing."""
+        return self._objective(features, training)[0]
 
     def train_step(self, features):
         """One step; L2 and the row constraints see each touched row once, however many replicas touched it."""
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         with tf.GradientTape() as tape:
-            losses_ = self.compute_loss(features, training=True)
-            loss = tf.reduce_sum(losses_)
-            if self._reduction == "mean":
-                loss /= tf.cast(tf.size(losses_) * replicas, loss.dtype)
+            loss, mean = self._objective(features, training=True)
             scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
         gradients = tape.gradient(scaled, self.trainable_variables)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        self._apply(gradients, replicas)
-        self._loss_metric.update_state(losses_)
+        self._apply(gradients)
+        self._loss_metric.update_state(mean)
         return {"loss": self._loss_metric.result()}
 
     def test_step(self, features):
@@ -194,7 +217,70 @@ class SequenceModel(tfrs.Model):
     def _scales_loss(self):
         return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
-    def _apply(self, gradients, replicas):
+    def _pairwise_objective(self, features, training):
+        """(loss to minimise on this replica, mean loss of its windows)."""
+        targets, negatives, history = features["targets"], features["negatives"], features["history"]
+        candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
+        distinct, local = tf.unique(tf.reshape(candidates, [-1]))
+        scores = gather_dot(self._queries(features, training), self.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
+        positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
+        infinity = tf.where(targets > 0, 0.0, tf.float32.max)
+        windows = self._pairwise(positive + infinity, tf.reshape(negative, tf.shape(negatives)))
+        share = 1.0 / tf.cast(tf.size(windows) * tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
+        loss = tf.reduce_sum(windows) * (1.0 if self._reduction == "sum" else share)
+        if self._distillation is not None:
+            real = history > 0
+            weights = tf.broadcast_to(share / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), tf.shape(history))
+            loss += self._catalogue_loss(*self._distilled(tf.boolean_mask(history, real), tf.boolean_mask(weights, real), training))
+        return loss, tf.reduce_mean(windows)
+
+    def _softmax_objective(self, features, training):
+        """(loss to minimise on this replica, the same for each position).
+
+        The weights come with the batch, so that replicas need not ask each other for counts.
+        """
+        queries, items, targets, weights = self._real_positions(features, training)
+        used = weights if self._reduction == "mean" else tf.ones_like(weights)
+        terms = [(queries, targets - 1, used)]
+        rest = 0.0
+        if self._distillation is not None:
+            *distilled, rest = self._distilled(items, weights, training)
+            terms.append(distilled)
+        loss = self._catalogue_loss(*(tf.concat(parts, axis=0) for parts in zip(*terms, strict=True)), rest)
+        return loss, loss / tf.reduce_sum(used)
+
+    def _distilled(self, items, weights, training):
+        """The distillation of input items [P] with weights [P] as terms of `_catalogue_loss`."""
+        queries, targets, weights, rest = self._distillation.softmax_terms(items, self.item_vectors(), weights, training)
+        return queries, targets, self._distillation_weight * weights, self._distillation_weight * rest
+
+    def _catalogue_loss(self, queries, targets, weights, rest):
+        return losses.softmax(queries, self.item_vectors()[1:], targets, weights) + rest
+
+    def _real_positions(self, features, training):
+        """Queries [P, D'], input items [P], targets [P] and weights [P] of the positions that hold an item.
+
+        Sequences are taken in a few groups of similar length, each cropped to its longest, so that little padding is computed.
+        """
+        user, history, targets = features["user"], features["history"], features["targets"]
+        lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1)
+        order = tf.argsort(lengths)
+        rows = history.shape[0] or 0
+        bounds = [0, *(int(rows * share) for share in _LENGTH_QUANTILES if int(rows * share)), None] if rows else [0, None]
+        groups = []
+        for begin, end in itertools.pairwise(bounds):
+            chosen = order[begin:end]
+            longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
+            cropped = tf.gather(history, chosen)[:, -longest:]
+            real = cropped > 0
+            vectors = self.sequence_vectors(tf.gather(user, chosen), cropped, training=training)
+            following = tf.gather(targets, chosen)[:, -longest:]
+            weights = tf.broadcast_to(tf.gather(features["weight"], chosen)[:, tf.newaxis], tf.shape(cropped))
+            groups.append([tf.boolean_mask(each, real) for each in (vectors, cropped, following, weights)])
+        return [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+
+    def _apply(self, gradients):
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         variables = self.trainable_variables
         constraints = self._tables.constraints
         needed = [v.ref() in constraints and bool(self._l2 or constraints[v.ref()]) for v in variables]

@@ -1,0 +1,46 @@
+"""What goes into a self-attention encoder: item vectors of the history, with positions."""
+
+import tensorflow as tf
+
+from tfrec_attn.layers.learned_positions import LearnedPositions
+from tfrec_attn.layers.rows import gather_rows
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class HistoryEmbedding(tf.keras.layers.Layer):
+    """Scaled item vectors plus learned positions, dropped out, 0 where padded.
+
+        x = dropout(E[history] sqrt(D) + P)
+
+    Args:
+      max_length: rows of P, the longest history in events.
+      dropout: probability in [0, 1) of dropping a feature in training. Default 0.
+      stddev: of the initial positions. Default 0.01.
+
+    Shapes: item_vectors [N + 1, D], history int [B, L] with 0 as padding -> [B, L, D] in the compute dtype.
+
+    Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.A.
+    """
+
+    def __init__(self, max_length, dropout=0.0, stddev=0.01, **kwargs):
+        super().__init__(**kwargs)
+        self.positions = LearnedPositions(max_length, stddev, name="positions", dtype=self.dtype_policy)
+        self._dropout_layer = tf.keras.layers.Dropout(dropout, dtype=self.compute_dtype)
+        self.dropout = dropout
+
+    def build(self, input_shape):
+        self.positions.build((None, None, input_shape[-1]))
+        super().build(input_shape)
+
+    def call(self, item_vectors, history, training=None):
+        scaled = gather_rows(tf.convert_to_tensor(item_vectors), history) * item_vectors.shape[-1] ** 0.5
+        x = self._dropout_layer(self.positions(scaled), training=training)
+        return x * tf.cast(history > 0, x.dtype)[:, :, tf.newaxis]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_length": self.positions.max_length,
+            "dropout": self.dropout,
+            "stddev": self.positions.stddev,
+        }

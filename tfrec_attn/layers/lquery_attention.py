@@ -1,0 +1,160 @@
+"""Causal self-attention whose query looks at several events at once."""
+
+import math
+import numbers
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class LQueryAttention(tf.keras.layers.Layer):
+    """Every event attends to itself and to earlier events, with the mean of the latest W events as its query.
+
+        m_t = mean of the real events among x_(t-W+1) .. x_t                    W = query_window
+        n = LayerNorm(m)
+        Q = n Wq + bq,  K = x Wk + bk,  V = x Wv + bv                           split into H heads of width d = D / H
+        s = softmax(Q Kᵀ / sqrt(d)) over the real events up to t
+        o = LayerNorm(dropout(s) V + n)
+
+    W = 1 is the attention of SASRec together with both layer normalisations around it. A padded position is no key, does not enter a mean,
+    and its own output means nothing.
+
+    Args:
+        num_heads: H, a divisor of D.
+        query_window: W, in events.
+        dropout: probability in [0, 1) of dropping an attention weight in training.
+        epsilon: added to the variance in both layer normalisations.
+
+    Shapes:
+        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the compute dtype; with
+        `return_attention_scores=True` also s [B, H, L, L], before dropout, in float32 (float64 in a float64 layer).
+
+    Deviations:
+        The authors' code adds 1e-24 to the variance, which float32 cannot tell from 1e-12 at any variance but 0. It takes a position for
+        padding where all its features are 0; here the mask says so.
+
+    Reference:
+        Zhu et al., "Understanding or Manipulation: Distilling Item Transitions into Multi-Query Self-Attention", WSDM 2024
+        (arXiv 2311.01056), L-query self-attention.
+    """
+
+    def __init__(self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("num_heads", num_heads), ("query_window", query_window)):
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"`{name}` must be an integer of at least 1; got {value!r}.")
+        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be a number in [0, 1); got {dropout!r}.")
+        if not isinstance(epsilon, numbers.Real) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
+            raise ValueError(f"`epsilon` must be a finite number above 0; got {epsilon!r}.")
+        self.num_heads = int(num_heads)
+        self.query_window = int(query_window)
+        self.dropout = float(dropout)
+        self.epsilon = float(epsilon)
+        self.supports_masking = True
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        self.query_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="query_norm")
+        self.output_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="output_norm")
+        self._dropout_layer = tf.keras.layers.Dropout(self.dropout, dtype=self.compute_dtype)
+
+    def build(self, input_shape):
+        shape = tf.TensorShape(input_shape)
+        if shape.rank != 3 or shape[-1] is None:
+            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
+        width = shape[-1]
+        if width % self.num_heads:
+            raise ValueError(f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}.")
+        for name in ("query", "key", "value"):
+            kernel = self.add_weight(name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform")
+            bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
+            setattr(self, f"{name}_kernel", kernel)
+            setattr(self, f"{name}_bias", bias)
+        for norm in (self.query_norm, self.output_norm):
+            with tf.name_scope(norm.name):
+                norm.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs, mask=None, training=None, return_attention_scores=False):
+        if mask is not None:
+            mask = tf.cast(mask, tf.bool)
+            if mask.shape.rank != 2:
+                raise ValueError(f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}.")
+        x = tf.cast(inputs, self.compute_dtype)
+        normed = self.query_norm(self._window_mean(tf.cast(inputs, self.query_norm.compute_dtype), mask))
+        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
+        query = self._split(_project(tf.cast(normed, x.dtype) * scale, self.query_kernel, self.query_bias * scale))
+        key = self._split(_project(x, self.key_kernel, self.key_bias))
+        value = self._split(_project(x, self.value_kernel, self.value_bias))
+        logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
+        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask))
+        weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
+        attended = self._merge(tf.matmul(weights, value))
+        outputs = tf.cast(self.output_norm(tf.cast(attended, normed.dtype) + normed), x.dtype)
+        return (outputs, scores) if return_attention_scores else outputs
+
+    def _window_mean(self, x, mask):
+        if self.query_window == 1:
+            return x
+        real = tf.ones_like(x[:1, :, :1]) if mask is None else tf.cast(mask, x.dtype)[:, :, tf.newaxis]
+        total = _window_sum(x if mask is None else x * real, self.query_window)
+        return total / tf.maximum(_window_sum(real, self.query_window), 1.0)
+
+    def _split(self, x):
+        """[B, L, D] -> [B, H, L, D / H]; one head needs no transpose."""
+        if self.num_heads == 1:
+            return x[:, tf.newaxis]
+        shape = tf.concat([tf.shape(x)[:2], [self.num_heads, x.shape[-1] // self.num_heads]], axis=0)
+        return tf.transpose(tf.reshape(x, shape), [0, 2, 1, 3])
+
+    def _merge(self, x):
+        """[B, H, L, D / H] -> [B, L, D]."""
+        if self.num_heads == 1:
+            return x[:, 0]
+        width = self.num_heads * x.shape[-1]
+        x = tf.transpose(x, [0, 2, 1, 3])
+        return tf.reshape(x, tf.concat([tf.shape(x)[:2], [width]], axis=0))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "query_window": self.query_window,
+            "dropout": self.dropout,
+            "epsilon": self.epsilon,
+        }
+
+
+def _project(x, kernel, bias):
+    return tf.einsum("bld,du->blu", x, kernel) + bias
+
+
+def _window_sum(x, window):
+    """`out[:, t] = x[:, t - window + 1] + ... + x[:, t]`, by sums over 1, 2, 4 ... positions: about 2 log2(window) additions."""
+    total, covered, power, size = None, 0, x, 1
+    while True:
+        if window & size:
+            total = power if total is None else total + _shift(power, covered)
+            covered += size
+        if covered == window:
+            return total
+        power = power + _shift(power, size)  # Not +=, which a variable refuses.
+        size *= 2
+
+
+def _shift(x, steps):
+    """Moves [B, L, D] to the right by some positions, zeros coming in."""
+    return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+
+
+def _visible(length, mask):
+    """Which keys a query may see, bool, broadcasts to [B, H, L, L]."""
+    position = tf.range(length)
+    earlier = position[:, tf.newaxis] >= position
+    return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier
+
+
+def _masked_softmax(logits, visible):
+    """Softmax over the visible keys; a row without any is zero."""
+    scores = tf.nn.softmax(tf.where(visible, logits, logits.dtype.min))
+    return tf.where(visible, scores, tf.zeros_like(scores))
