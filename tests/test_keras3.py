@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_layers_losses_and_metrics_pass_their_tests_under_keras_3():
-    paths = [path for path in ("tests/layers", "tests/test_losses.py", "tests/test_catalogue_losses.py", "tests/test_metrics.py") if (REPOSITORY / path).exists()]
+    paths = ["tests/layers", "tests/test_losses.py", "tests/test_catalogue_losses.py", "tests/test_metrics.py"]
     # Options and the worker's identity belong to this session of pytest, not to the one inside.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = subprocess.run(

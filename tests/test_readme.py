@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     log = synthetic(2000)
     log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
+    (folder / "beauty.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
     (folder / "events.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -44,7 +45,7 @@ def training_arguments(command):
         arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
     elif words[:3] == ["python", "-m", "tfrec_attn.train"] and words[3:] != ["--help"]:
         arguments = [str(ROOT / word) if word.endswith(".yaml") else word for word in words[3:]]
-        arguments += ["data.source=synthetic"] if arguments and arguments[0].endswith(".yaml") else []
+        arguments += ["data.source=synthetic"] if arguments and "ml-100k" in arguments[0] else []
     else:
         return []
     return [arguments + SMALL]

@@ -380,6 +380,9 @@ def assert_refused(result, code, *pieces):
         (2, ["model.dims=8"], ["model.dims", "did you mean model.dim?"]),
         (2, ["model.dim=wide"], ["model.dim must be a whole number"]),
         (2, ["model.dim=null"], ["attrec"]),
+        (2, ["model.dim=0"], ["attrec", "width of short_items must be at least 1, but is 0"]),
+        (2, ["train.loss=softmax"], ["loss softmax trains every position, which AttRec cannot"]),
+        (2, ["train.distillation={weight: 0.1, temperature: 0}"], ["train.distillation", "temperature"]),
         (2, ["model.user_weight=2"], ["attrec", "weight must be in [0, 1], but is 2"]),
         (2, ["model.aggregation=median"], ["aggregation must be one of mean, sum, max, min", "'median'"]),
         (2, ["model.max_norm=-1"], ["max_norm", "-1"]),
@@ -442,7 +445,7 @@ def test_bad_logs(tmp_path, text, overrides, pieces):
     log = tmp_path / "log.csv"
     if text is not None:
         log.write_text(text)
-    result = quietly(train.main, *TINY, "data.source=file", f"data.path={log}", *overrides, f"run_dir={tmp_path / 'run'}")
+    result = quietly(train.main, *TINY, "data.source=file", f"data.path={log}", *overrides, f"run_dir={tmp_path / 'deep' / 'run'}")
     assert_refused(result, 2, *pieces)
     assert list(tmp_path.iterdir()) == ([log] if text is not None else [])
 

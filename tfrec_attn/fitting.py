@@ -69,6 +69,32 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
 
 
+def compile_model(model, config: Config, split: Split, steps: int) -> None:
+    """Compiles a model as the section `train` says, for epochs of that many steps.
+
+    Errors: ConfigError when the model cannot be trained so.
+    """
+    train = config.train
+    # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
+    alone = model.distribute_strategy.num_replicas_in_sync == 1
+    optimizer, distillation = make_optimizer(config), make_distillation(config, split)
+    try:
+        model.compile(
+            optimizer,
+            train.loss,
+            margin=train.margin,
+            reduction=train.reduction,
+            l2=train.l2,
+            kernel_l2=train.kernel_l2,
+            distillation=distillation,
+            distillation_weight=train.distillation.weight,
+            k=config.evaluate.k,
+            steps_per_execution=min(config.runtime.steps_per_execution, steps) if alone else 1,
+        )
+    except ValueError as error:
+        raise ConfigError(f"train cannot be done with model.name={config.model.name}: {error}") from None
+
+
 def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     """Compiles and trains a model, leaves it with the weights of the best epoch, and writes checkpoint, history and events.
 
@@ -80,29 +106,15 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
 
     Returns: best_epoch, epochs, seconds_per_epoch, examples_per_second.
     """
-    train = config.train
     stream = training_stream(config, split)
     steps = stream.steps_per_epoch
-    # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
-    alone = model.distribute_strategy.num_replicas_in_sync == 1
-    model.compile(
-        make_optimizer(config),
-        train.loss,
-        margin=train.margin,
-        reduction=train.reduction,
-        l2=train.l2,
-        kernel_l2=train.kernel_l2,
-        distillation=make_distillation(config, split),
-        distillation_weight=train.distillation.weight,
-        k=config.evaluate.k,
-        steps_per_execution=min(config.runtime.steps_per_execution, steps) if alone else 1,
-    )
+    compile_model(model, config, split, steps)
     monitor = f"val_{config.evaluate.metric}"
     clock = TrainingClock()
     best = str(folder / BEST)
     history = model.fit(
         stream.dataset(),
-        epochs=train.epochs,
+        epochs=config.train.epochs,
         steps_per_epoch=steps,
         validation_data=held_out(config, split, "valid").dataset(),
         verbose=1 if sys.stdout.isatty() else 2,
@@ -112,7 +124,7 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
             tf.keras.callbacks.ModelCheckpoint(best, monitor=monitor, mode="max", save_best_only=True, save_weights_only=True),
             tf.keras.callbacks.CSVLogger(str(folder / "history.csv")),
             tf.keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-            tf.keras.callbacks.EarlyStopping(monitor, mode="max", patience=train.patience),
+            tf.keras.callbacks.EarlyStopping(monitor, mode="max", patience=config.train.patience),
         ],
     ).history
     model.load_weights(best).expect_partial()
@@ -121,7 +133,7 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
         "best_epoch": int(np.argmax(history[monitor])) + 1,
         "epochs": len(history[monitor]),
         "seconds_per_epoch": seconds,
-        "examples_per_second": steps * train.batch_size / seconds,
+        "examples_per_second": steps * config.train.batch_size / seconds,
     }
 
 

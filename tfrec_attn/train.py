@@ -1,6 +1,7 @@
 """Trains a model on a log: `python -m tfrec_attn.train [CONFIG.yaml] [section.key=value ...]`."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -59,6 +60,7 @@ def train(config: Config) -> Path:
     if config.data.path is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(Path(config.data.path).resolve())))
     target = _target(config)
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
@@ -70,6 +72,9 @@ def train(config: Config) -> Path:
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in new_parents:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
         raise
     _say(f"\nWrote {target}: {', '.join(sorted(entry.name for entry in target.iterdir()))}")
     return target

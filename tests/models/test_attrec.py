@@ -149,3 +149,7 @@ def test_wrong_choices():
         make().compile(loss="softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):
         make(aggregation="median")
+    with pytest.raises(ValueError, match="the width of short_items must be at least 1, but is 0"):
+        make(dim=0)
+    with pytest.raises(ValueError, match="stddev must be at least 0, but is -1"):
+        make(stddev=-1)

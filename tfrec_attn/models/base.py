@@ -72,7 +72,13 @@ class SequenceModel(tfrs.Model):
           max_norm: rows that a step has touched are rescaled to this norm where they exceed it; None leaves them.
 
         Returns: variable [count + 1, D].
+
+        Errors: ValueError when depth is below 1 or stddev below 0.
         """
+        if depth < 1:
+            raise ValueError(f"the width of {name} must be at least 1, but is {depth}.")
+        if stddev < 0:
+            raise ValueError(f"stddev must be at least 0, but is {stddev}.")
         initializer = tf.keras.initializers.RandomNormal(stddev=stddev)
         table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True)
         self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None

@@ -1,0 +1,84 @@
+"""Seconds an epoch of a model trained by the softmax over the whole catalogue, beside the time its products alone would take.
+
+    python benchmarks/catalogue_training.py [CONFIG.yaml] [section.key=value ...] [--epochs 5] [--json FILE]
+
+The arithmetic counted is that of the logits: three products of positions x items x D for the recommendation loss and, where there is
+distillation, three more. It is divided by the rate of a float32 matrix product of the same run. Without a configuration: MQSA-TED with
+its authors' settings on a synthetic log.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _machine import gemm_gflops, seconds_of
+
+from tfrec_attn import config as configuration
+from tfrec_attn import models, run
+from tfrec_attn.runtime import import_tensorflow, peak_memory_mb, seed_everything
+
+tf = import_tensorflow()
+
+from tfrec_attn.fitting import compile_model, held_out, training_stream  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+SYNTHETIC = ["data.source=synthetic", "data.events=60000"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", help="YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs timed, after one that is not")
+    parser.add_argument("--json", help="write the figures to this file too")
+    parsed = parser.parse_args()
+    path = parsed.config or ROOT / "configs" / "beauty" / "mqsa_ted.yaml"
+    config = configuration.load(path, parsed.overrides if parsed.config else SYNTHETIC)
+    config = configuration.with_model_parameters(config, models.parameters(config.model.name))
+    data = run.prepare_data(config)
+    seed_everything(config.train.seed)
+    model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
+    stream = training_stream(config, data.split)
+    steps = stream.steps_per_epoch
+    compile_model(model, config, data.split, steps)
+    lengths = data.split.train_end - data.sequences.offsets[:-1] - 1
+    positions = lengths.clip(0, config.data.max_length).sum() / steps
+    products = 6 if config.train.distillation.weight else 3
+    gflop = products * 2 * positions * data.sequences.num_items * model.item_vectors(tf.constant([1])).shape[1] / 1e9
+    rate = gemm_gflops(tf)
+    epoch = lambda: model.fit(stream.dataset(), epochs=1, steps_per_epoch=steps, verbose=0)  # noqa: E731
+    epoch()
+    seconds = sorted(seconds_of(epoch) for _ in range(parsed.epochs))
+    blocks = held_out(config, data.split, "test")
+    ranker = tf.function(model.ranks, input_signature=[blocks.dataset().element_spec])
+    evaluation = min(seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(3))
+    after = gemm_gflops(tf)
+    floor = steps * gflop / rate
+    figures = {
+        "model": config.model.name,
+        "items": data.sequences.num_items,
+        "steps": steps,
+        "gflop_per_step": gflop,
+        "gemm_gflops": [rate, after],
+        "seconds_per_epoch": seconds[len(seconds) // 2],
+        "best_seconds_per_epoch": seconds[0],
+        "products_seconds_per_epoch": floor,
+        "evaluation_seconds": evaluation,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    print(
+        f"{config.model.name}: {steps} steps of {positions:,.0f} positions x {data.sequences.num_items:,} items, {gflop:.1f} GFLOP a step"
+    )
+    print(f"float32 product {rate:.0f} GFLOP/s before, {after:.0f} after: {floor:.1f} s an epoch for the products alone")
+    print(f"epoch  median {figures['seconds_per_epoch']:.1f} s = {figures['seconds_per_epoch'] / floor:.2f} x,", end=" ")
+    print(f"best {seconds[0]:.1f} s = {seconds[0] / floor:.2f} x")
+    print(f"full ranking of {len(blocks):,} users: {evaluation:.2f} s; peak memory {figures['peak_memory_mb']:,.0f} MB")
+    if parsed.json:
+        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
