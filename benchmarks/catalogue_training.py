@@ -43,7 +43,7 @@ def main() -> None:
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     stream = training_stream(config, data.split)
     steps = stream.steps_per_epoch
-    compile_model(model, config, data.split, steps)
+    compile_model(model, config, data.split, stream)
     lengths = data.split.train_end - data.sequences.offsets[:-1] - 1
     positions = lengths.clip(0, config.data.max_length).sum() / steps
     products = 6 if config.train.distillation.weight else 3

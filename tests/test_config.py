@@ -147,7 +147,10 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data=3", "data must be a section of keys, but is a whole number (3)."),
         ("data.columns=user", "data.columns must be a section of keys, but is text ('user')."),
         ("model.name=null", "model.name must be text, but is null."),
-        ("train.loss=hing", "train.loss must be one of hinge, bpr, softmax, but is 'hing'; did you mean hinge?"),
+        (
+            "train.loss=hing",
+            "train.loss must be one of hinge, bpr, softmax, sampled_softmax, bce, gbce, but is 'hing'; did you mean hinge?",
+        ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'"),
         ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'"),
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'"),

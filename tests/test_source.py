@@ -20,6 +20,7 @@ STAGES = [
     ["data"],
     ["layers"],
     ["losses", "metrics", "ranking", "optimizers", "callbacks"],
+    ["objectives"],
     ["models.base", "models"],
     ["models.*"],
     ["evaluation", "baselines", "run"],

@@ -69,10 +69,14 @@ class Train:
     optimizer: str = describe("any Keras optimizer by name: adagrad, adam, sgd, ...", default="adagrad")
     learning_rate: float = describe("step size", default=0.05)
     optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
-    loss: str = describe("hinge or bpr over windows; softmax over the catalogue at every position (causal models)", default="hinge")
+    loss: str = describe(
+        "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position", default="hinge"
+    )
     margin: float = describe("margin of the hinge loss", default=0.5)
     reduction: str = describe("sum (a step's loss is the sum over its windows) or mean", default="sum")
-    negatives: int = describe("sampled items per positive that the user has not touched in training", default=5)
+    negatives: int = describe("items per positive that the user has not touched in training; sampled_softmax: a step's in all", default=5)
+    sampling: str = describe("how sampled_softmax draws them: uniform or popularity", default="uniform")
+    calibration: float = describe("t of gbce in 0..1; 0 is bce", default=0.75)
     shared_negatives: bool = describe("compare every positive of a window with the same negatives", default=False)
     l2: float = describe("l2 * |row|^2 / 2 on the table rows that a step touches", default=0.0)
     kernel_l2: float = describe("the same on all other weights", default=0.0)
@@ -299,7 +303,8 @@ def _coerce_like(value: Any, default: Any) -> Any:
 _CHOICES = {
     ("data", "on_error"): ("raise", "skip"),
     ("data", "split"): ("leave-one-out", "temporal"),
-    ("train", "loss"): ("hinge", "bpr", "softmax"),
+    ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
+    ("train", "sampling"): ("uniform", "popularity"),
     ("train", "reduction"): ("sum", "mean"),
     ("runtime", "strategy"): ("default", "mirrored"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),

@@ -16,6 +16,7 @@ from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
+from tfrec_attn.objectives import EVERY_POSITION
 from tfrec_attn.run import BEST
 
 
@@ -44,8 +45,16 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
 def training_stream(config: Config, split: Split) -> Windows | NextItems:
     """The training batches that `train.loss` wants."""
     data, train = config.data, config.train
-    if train.loss == "softmax":
-        return NextItems(split, max_length=data.max_length, batch_size=train.batch_size, seed=train.seed)
+    if train.loss in EVERY_POSITION:
+        return NextItems(
+            split,
+            max_length=data.max_length,
+            negatives=0 if train.loss == "softmax" else train.negatives,
+            shared=train.loss == "sampled_softmax",
+            popular=train.sampling == "popularity",
+            batch_size=train.batch_size,
+            seed=train.seed,
+        )
     return Windows(
         split,
         max_length=data.max_length,
@@ -69,8 +78,8 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
 
 
-def compile_model(model, config: Config, split: Split, steps: int) -> None:
-    """Compiles a model as the section `train` says, for epochs of that many steps.
+def compile_model(model, config: Config, split: Split, stream: Windows | NextItems) -> None:
+    """Compiles a model as the section `train` says, for the batches of a stream.
 
     Errors: ConfigError when the model cannot be trained so.
     """
@@ -89,7 +98,9 @@ def compile_model(model, config: Config, split: Split, steps: int) -> None:
             distillation=distillation,
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
-            steps_per_execution=min(config.runtime.steps_per_execution, steps) if alone else 1,
+            log_q=getattr(stream, "log_q", None),
+            calibration=train.calibration,
+            steps_per_execution=min(config.runtime.steps_per_execution, stream.steps_per_epoch) if alone else 1,
         )
     except ValueError as error:
         raise ConfigError(f"train cannot be done with model.name={config.model.name}: {error}") from None
@@ -108,7 +119,7 @@ def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
     """
     stream = training_stream(config, split)
     steps = stream.steps_per_epoch
-    compile_model(model, config, split, steps)
+    compile_model(model, config, split, stream)
     monitor = f"val_{config.evaluate.metric}"
     clock = TrainingClock()
     best = str(folder / BEST)

@@ -8,7 +8,7 @@ from tfrec_attn.data.batches import HeldOut, NegativeSampler, NextItems, Windows
 from tfrec_attn.data.preparation import Sequences
 from tfrec_attn.data.splits import Split, leave_one_out
 from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import ConfigError, DataError
 
 
 def sequences_of(*histories, num_items=None):
@@ -168,6 +168,23 @@ def test_one_pass_of_next_items_holds_every_user_once_with_every_target(historie
 def test_next_items_hold_no_held_out_events():
     (found,) = one_pass(NextItems(leave_one_out(sequences_of([1, 2, 3, 4, 5])), max_length=4, batch_size=1))
     assert found == (1, (0, 0, 1, 2), (0, 0, 2, 3))
+
+
+def test_negatives_of_next_items():
+    split = all_for_training([1, 2, 3, 1], [5, 5, 5, 1], num_items=9)
+    own = NextItems(split, max_length=3, negatives=4, batch_size=2).batch(tf.constant(0, tf.int64))
+    assert own["negatives"].shape == [2, 3, 4]
+    for user, negatives in zip(own["user"].numpy(), own["negatives"].numpy(), strict=True):
+        assert not set(negatives.ravel()) & {1: {1, 2, 3}, 2: {5, 1}}[user]
+    uniform = NextItems(split, negatives=9, shared=True, batch_size=2)
+    assert uniform.batch(tf.constant(0, tf.int64))["negatives"].shape == [2, 5]
+    np.testing.assert_allclose(uniform.log_q, np.log(np.full(9, 1 / 9)), rtol=1e-6)
+    popular = NextItems(split, negatives=9, shared=True, popular=True, batch_size=2)
+    np.testing.assert_allclose(np.exp(popular.log_q), [3 / 8, 1 / 8, 1 / 8, 0, 3 / 8, 0, 0, 0, 0], rtol=1e-6)
+    drawn = np.concatenate([popular.batch(tf.constant(step, tf.int64))["negatives"].numpy().ravel() for step in range(300)])
+    np.testing.assert_allclose(np.bincount(drawn, minlength=10)[1:] / len(drawn), np.exp(popular.log_q), atol=0.04)
+    with pytest.raises(ConfigError, match=r"train\.negatives must be at most the number of items, 9, but is 10"):
+        NextItems(split, negatives=10)
 
 
 def test_nobody_with_two_training_events():

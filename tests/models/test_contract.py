@@ -207,6 +207,41 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
     np.testing.assert_allclose(loaded.scores(batch["user"], batch["history"]), model(batch), rtol=1e-6)
 
 
+def test_sampled_softmax_of_every_item_is_the_softmax(name):
+    if not causal(name):
+        pytest.skip(f"{name} has no loss over the catalogue")
+    batch = training_features(name, rows=6)
+    batch["negatives"] = tf.reshape(tf.range(1, ITEMS + 1), [6, 2])
+    start, found = make(name).get_weights(), []
+    for loss in ("softmax", "sampled_softmax"):
+        model = make(name)
+        model.set_weights(start)
+        model.compile("sgd", loss, reduction="mean")
+        with tf.GradientTape() as tape:
+            value = model.compute_loss(batch)
+        gradients = tape.gradient(value, model.trainable_variables)
+        found.append([float(value), *(tf.convert_to_tensor(gradient).numpy() for gradient in gradients)])
+    for full, sampled in zip(*found, strict=True):
+        np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bce", "gbce"])
+def test_binary_losses_against_loops(name, loss):
+    if not causal(name):
+        pytest.skip(f"{name} is not trained at every position")
+    batch = training_features(name)
+    batch["negatives"] = tf.constant(np.random.default_rng(7).integers(1, ITEMS + 1, (8, LENGTH, 3)), tf.int32)
+    model = make(name)
+    model.compile("sgd", loss, reduction="sum", calibration=0.5)
+    vectors, items = model.sequence_vectors(batch["user"], batch["history"]).numpy(), model.item_vectors().numpy()
+    beta = 1.0 if loss == "bce" else 1 - 0.5 * (1 - 3 / (ITEMS - 1))
+    expected = 0.0
+    for b, t in zip(*np.nonzero(batch["history"].numpy()), strict=True):
+        expected += beta * np.log1p(np.exp(-vectors[b, t] @ items[batch["targets"][b, t]]))
+        expected += sum(np.log1p(np.exp(vectors[b, t] @ items[n])) for n in batch["negatives"][b, t])
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("reduction", "distilled"), [("sum", False), ("mean", False), ("mean", True)])
 def test_two_replicas_train_as_one(name, reduction, distilled):
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.splits import Split
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import ConfigError, DataError
 
 _NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
 
@@ -155,28 +155,56 @@ class NextItems(_Stream):
     Args:
       split: events and their training prefix; users with a single training event have no target and are left out.
       max_length: L; of longer sequences the latest L targets and what comes before each are used.
+      negatives: sampled items; 0 for none.
+      shared: False: K negatives for each position that its user has not touched in training. True: at least K negatives for the whole
+        batch, drawn from all items.
+      popular: shared negatives are drawn as often as they stand in the training events, instead of uniformly.
       batch_size: B, users.
-      seed: of the order.
+      seed: of order and negatives.
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: `targets[b, l]` follows
-    `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch.
+    `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch. With negatives also
+    "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared.
 
-    Errors: DataError when no user has two training events.
+    Errors: DataError when no user has two training events; ConfigError when there are fewer items than negatives.
     """
 
-    def __init__(self, split: Split, *, max_length=50, batch_size=256, seed=1):
+    def __init__(self, split: Split, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
         enough = split.train_end - split.sequences.offsets[:-1] >= 2
         if not enough.any():
             raise DataError(_NOTHING_TO_LEARN)
+        if negatives > split.sequences.num_items:
+            raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
+        trained = split.sequences.items[split.train_mask()]
+        counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
+        shares = counts / counts.sum() if popular else np.full(len(counts), 1.0 / len(counts))
+        with np.errstate(divide="ignore"):
+            self.log_q = np.log(shares).astype(np.float32)
+        self._negatives, self._shared = negatives, shared
+        self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
+        self._sample = NegativeSampler(split) if negatives and not shared else None
 
     def _gather(self, position, step):
         user, history = self._events.before(position, self.max_length)
         following = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
         real = history > 0
         weight = 1.0 / tf.reduce_sum(tf.cast(real, tf.float32))
-        targets = self._events.items(following, real)
-        return {"user": user, "history": history, "targets": targets, "weight": tf.fill([self.batch_size], weight)}
+        batch = {"user": user, "history": history, "targets": self._events.items(following, real)}
+        batch["weight"] = tf.fill([self.batch_size], weight)
+        if self._negatives:
+            seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+            batch["negatives"] = self._shared_negatives(seed) if self._shared else self._own_negatives(user, seed)
+        return batch
+
+    def _shared_negatives(self, seed):
+        each = -(-self._negatives // self.batch_size)
+        drawn = tf.random.stateless_uniform([self.batch_size, each], seed, maxval=tf.size(self._pool), dtype=tf.int32)
+        return tf.gather(self._pool, drawn)
+
+    def _own_negatives(self, user, seed):
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size, self.max_length, self._negatives])
+        return self._sample(owners, seed)
 
 
 class HeldOut:

@@ -17,7 +17,8 @@ class HistoryEmbedding(tf.keras.layers.Layer):
       dropout: probability in [0, 1) of dropping a feature in training. Default 0.
       stddev: of the initial positions. Default 0.01.
 
-    Shapes: item_vectors [N + 1, D], history int [B, L] with 0 as padding -> [B, L, D] in the compute dtype.
+    Shapes: rows [R, D] of item vectors, indices int [B, L] into them, mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
+    dtype.
 
     Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.A.
     """
@@ -32,10 +33,10 @@ class HistoryEmbedding(tf.keras.layers.Layer):
         self.positions.build((None, None, input_shape[-1]))
         super().build(input_shape)
 
-    def call(self, item_vectors, history, training=None):
-        scaled = gather_rows(tf.convert_to_tensor(item_vectors), history) * item_vectors.shape[-1] ** 0.5
+    def call(self, rows, indices, mask, training=None):
+        scaled = gather_rows(tf.convert_to_tensor(rows), indices) * rows.shape[-1] ** 0.5
         x = self._dropout_layer(self.positions(scaled), training=training)
-        return x * tf.cast(history > 0, x.dtype)[:, :, tf.newaxis]
+        return x * tf.cast(mask, x.dtype)[:, :, tf.newaxis]
 
     def get_config(self):
         return {

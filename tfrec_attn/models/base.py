@@ -1,7 +1,6 @@
 """The contract of all models: how queries and items become vectors. Everything else is written once, here."""
 
 import inspect
-import itertools
 import types
 
 import numpy as np
@@ -9,13 +8,11 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrec_attn import losses
-from tfrec_attn.layers.rows import gather_dot
+from tfrec_attn.layers.rows import unique_rows
 from tfrec_attn.layers.unit_ball import UnitBall
 from tfrec_attn.metrics import ranking_metrics
+from tfrec_attn.objectives import EVERY_POSITION, Distilled, EveryPosition, Pairwise
 from tfrec_attn.ranking import ranks
-
-# Half of the sequences of most logs are short and few are long: shares of a batch at which its sequences, by length, are cut into groups.
-_LENGTH_QUANTILES = (0.5, 0.75, 0.9)
 
 
 class SequenceModel(tfrs.Model):
@@ -43,6 +40,7 @@ class SequenceModel(tfrs.Model):
         self.user_vocabulary = None
         self.item_vocabulary = None
         self._tables = types.SimpleNamespace(constraints={})
+        self._whole_table = False
 
     def query_vectors(self, user, history, training=False):
         """Queries of users with histories: int32 [B], int32 [B, L] -> float32 [B, D']."""
@@ -84,9 +82,19 @@ class SequenceModel(tfrs.Model):
         self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None
         return table
 
+    def look_up(self, table, indices):
+        """(rows [R, D], int32 like `indices`): rows of a table and where in them each index stands.
+
+        The rows are the distinct ones that the indices name, so that the cost does not depend on the table and its gradient is sparse;
+        in training by the softmax over the catalogue they are the whole table, which has a dense gradient anyway.
+        """
+        if self._whole_table:
+            return tf.convert_to_tensor(table), indices
+        return unique_rows(table, indices)[:2]
+
     def call(self, features, training=False):
         """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
-        scores = tf.matmul(self._queries(features, training), self.item_vectors()[1:], transpose_b=True)
+        scores = tf.matmul(self.queries(features, training), self.item_vectors()[1:], transpose_b=True)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
     def compile(
@@ -100,6 +108,8 @@ class SequenceModel(tfrs.Model):
         kernel_l2=0.0,
         distillation=None,
         distillation_weight=0.0,
+        log_q=None,
+        calibration=0.75,
         k=(5, 10, 20),
         **kwargs,
     ):
@@ -108,24 +118,29 @@ class SequenceModel(tfrs.Model):
         Args:
           optimizer: Keras optimizer or its name.
           loss: a pairwise loss over windows with sampled negatives (`Windows`): "hinge", "bpr", or a function
-            (positive [B, T], negative [B, T, K]) -> [B]; or "softmax" over the whole catalogue at every position (`NextItems`), for models
-            with `sequence_vectors`.
+            (positive [B, T], negative [B, T, K]) -> [B]; or, for models with `sequence_vectors`, a loss at every position (`NextItems`):
+            "softmax" over the whole catalogue, "sampled_softmax" with shared negatives, "bce" or "gbce" with negatives of their own.
           margin: of the hinge loss, in units of the score.
           reduction: "sum" (default): the loss of a step is the sum over its windows or positions, as AttRec's authors train; "mean".
           l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses those that a step touches, each once.
           kernel_l2: weight of |w|^2 / 2 on all other weights.
           distillation: a `TransitionDistillation` layer, or None; its loss of the input items is added with `distillation_weight`.
+          log_q: float [N], logarithm of how often "sampled_softmax" draws each item; default uniform.
+          calibration: t of "gbce", 0 is "bce". Default 0.75.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
-        if loss == "softmax" and not self.trains_at_every_position():
-            raise ValueError(f"loss softmax trains every position, which {type(self).__name__} cannot: it has no sequence_vectors.")
+        if loss in EVERY_POSITION and not self.trains_at_every_position():
+            raise ValueError(f"loss {loss} trains every position, which {type(self).__name__} cannot: it has no sequence_vectors.")
         super().compile(optimizer=optimizer, **kwargs)
-        self._objective = self._softmax_objective if loss == "softmax" else self._pairwise_objective
-        self._pairwise = None if loss == "softmax" else loss if callable(loss) else losses.pairwise(loss, margin)
-        self._reduction, self._l2, self._kernel_l2 = reduction, l2, kernel_l2
-        self._distillation, self._distillation_weight = distillation, distillation_weight
+        distilled = Distilled(distillation, distillation_weight) if distillation is not None else None
+        if loss in EVERY_POSITION:
+            self._objective = EveryPosition(loss, reduction, distilled, log_q, calibration)
+        else:
+            self._objective = Pairwise(loss if callable(loss) else losses.pairwise(loss, margin), reduction, distilled)
+        self._whole_table = loss == "softmax"
+        self._l2, self._kernel_l2 = l2, kernel_l2
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
@@ -135,12 +150,12 @@ class SequenceModel(tfrs.Model):
 
     def compute_loss(self, features, training=False):
         """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded targets count nothing."""
-        return self._objective(features, training)[0]
+        return self._objective(self, features, training)[0]
 
     def train_step(self, features):
         """One step; L2 and the row constraints see each touched row once, however many replicas touched it."""
         with tf.GradientTape() as tape:
-            loss, mean = self._objective(features, training=True)
+            loss, mean = self._objective(self, features, training=True)
             scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
         gradients = tape.gradient(scaled, self.trainable_variables)
         if self._scales_loss():
@@ -158,7 +173,7 @@ class SequenceModel(tfrs.Model):
 
     def ranks(self, features):
         """Rank of each target among the unseen items (`tfrec_attn.ranking.ranks`), int32 [B]."""
-        return ranks(tf.matmul(self._queries(features), self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
+        return ranks(tf.matmul(self.queries(features), self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=True):
         """The k best items for each history.
@@ -210,7 +225,8 @@ class SequenceModel(tfrs.Model):
         scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
         return tf.math.top_k(scores, k)
 
-    def _queries(self, features, training=False):
+    def queries(self, features, training=False):
+        """Query vectors [B, D'] of {"user", "history"}, of whose history the latest `max_length` columns count."""
         return self.query_vectors(features["user"], features["history"][:, -self.max_length :], training=training)
 
     @staticmethod
@@ -222,68 +238,6 @@ class SequenceModel(tfrs.Model):
 
     def _scales_loss(self):
         return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
-
-    def _pairwise_objective(self, features, training):
-        """(loss to minimise on this replica, mean loss of its windows)."""
-        targets, negatives, history = features["targets"], features["negatives"], features["history"]
-        candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
-        distinct, local = tf.unique(tf.reshape(candidates, [-1]))
-        scores = gather_dot(self._queries(features, training), self.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
-        positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
-        infinity = tf.where(targets > 0, 0.0, tf.float32.max)
-        windows = self._pairwise(positive + infinity, tf.reshape(negative, tf.shape(negatives)))
-        share = 1.0 / tf.cast(tf.size(windows) * tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
-        loss = tf.reduce_sum(windows) * (1.0 if self._reduction == "sum" else share)
-        if self._distillation is not None:
-            real = history > 0
-            weights = tf.broadcast_to(share / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), tf.shape(history))
-            loss += self._catalogue_loss(*self._distilled(tf.boolean_mask(history, real), tf.boolean_mask(weights, real), training))
-        return loss, tf.reduce_mean(windows)
-
-    def _softmax_objective(self, features, training):
-        """(loss to minimise on this replica, the same for each position).
-
-        The weights come with the batch, so that replicas need not ask each other for counts.
-        """
-        queries, items, targets, weights = self._real_positions(features, training)
-        used = weights if self._reduction == "mean" else tf.ones_like(weights)
-        terms = [(queries, targets - 1, used)]
-        rest = 0.0
-        if self._distillation is not None:
-            *distilled, rest = self._distilled(items, weights, training)
-            terms.append(distilled)
-        loss = self._catalogue_loss(*(tf.concat(parts, axis=0) for parts in zip(*terms, strict=True)), rest)
-        return loss, loss / tf.reduce_sum(used)
-
-    def _distilled(self, items, weights, training):
-        """The distillation of input items [P] with weights [P] as terms of `_catalogue_loss`."""
-        queries, targets, weights, rest = self._distillation.softmax_terms(items, self.item_vectors(), weights, training)
-        return queries, targets, self._distillation_weight * weights, self._distillation_weight * rest
-
-    def _catalogue_loss(self, queries, targets, weights, rest):
-        return losses.softmax(queries, self.item_vectors()[1:], targets, weights) + rest
-
-    def _real_positions(self, features, training):
-        """Queries [P, D'], input items [P], targets [P] and weights [P] of the positions that hold an item.
-
-        Sequences are taken in a few groups of similar length, each cropped to its longest, so that little padding is computed.
-        """
-        user, history, targets = features["user"], features["history"], features["targets"]
-        lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1)
-        order = tf.argsort(lengths)
-        rows = history.shape[0] or 0
-        bounds = [0, *(int(rows * share) for share in _LENGTH_QUANTILES if int(rows * share)), None] if rows else [0, None]
-        groups = []
-        for begin, end in itertools.pairwise(bounds):
-            chosen = order[begin:end]
-            longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
-            cropped = tf.gather(history, chosen)[:, -longest:]
-            real = cropped > 0
-            vectors = self.sequence_vectors(tf.gather(user, chosen), cropped, training=training)
-            following = tf.gather(targets, chosen)[:, -longest:]
-            weights = tf.broadcast_to(tf.gather(features["weight"], chosen)[:, tf.newaxis], tf.shape(cropped))
-            groups.append([tf.boolean_mask(each, real) for each in (vectors, cropped, following, weights)])
-        return [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
 
     def _apply(self, gradients):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync

@@ -45,8 +45,9 @@ class SASRec(SequenceModel):
         self.encoder.build((None, max_length, dim))
 
     def sequence_vectors(self, user, history, training=False):
-        x = self.embedding(self.item_vectors(), history, training=training)
-        return tf.cast(self.encoder(x, mask=history > 0, training=training), tf.float32)
+        real = history > 0
+        x = self.embedding(*self.look_up(self.items, history), real, training=training)
+        return tf.cast(self.encoder(x, mask=real, training=training), tf.float32)
 
     def item_vectors(self, items=None):
         return tf.convert_to_tensor(self.items) if items is None else tf.gather(self.items, items)
