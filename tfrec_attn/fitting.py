@@ -13,7 +13,7 @@ from tfrec_attn.config import Config, nearest
 from tfrec_attn.data.batches import HeldOut, NextItems, Windows
 from tfrec_attn.data.splits import Split
 from tfrec_attn.data.transitions import count_transitions
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.objectives import EVERY_POSITION
@@ -73,6 +73,8 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         return None
     try:
         transitions = count_transitions(split, distillation.time_span)
+        if not len(transitions.neighbours):
+            raise DataError("train.distillation needs a user with two training events in a row, but there is none; set its weight to 0.")
         return TransitionDistillation(transitions, distillation.temperature, distillation.dropout)
     except ValueError as error:
         raise ConfigError(f"train.distillation cannot be made: {error}") from None

@@ -49,6 +49,8 @@ class MQSATED(SequenceModel):
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
+        if query_window > max_length:
+            raise ValueError(f"query_window must be at most max_length, {max_length}, but is {query_window}.")
         self.dim = dim
         self.num_blocks = num_blocks
         self.num_heads = num_heads
