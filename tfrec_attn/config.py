@@ -170,9 +170,9 @@ def documented() -> typing.Iterator[tuple[str, Any, str]]:
 
 
 def nearest(word: str, choices: typing.Iterable[str]) -> str:
-    """`; did you mean X?` for the choice nearest to a word, or nothing."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else ""
+    """` (did you mean 'x'?)` for the choice most like a word, or nothing where none is close."""
+    match = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def _unknown(key: str, word: str, choices: typing.Iterable[str], prefix: str) -> str:
@@ -322,7 +322,7 @@ def _check_choices(config: Config) -> None:
     for (section, key), choices in _CHOICES.items():
         value = getattr(getattr(config, section), key)
         if value not in choices:
-            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}")
+            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}.")
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")

@@ -29,7 +29,7 @@ def make_optimizer(config: Config):
     known = {**known, "adagrad": optimizers.Adagrad}
     del known["optimizer"]
     if name.lower() not in known:
-        raise ConfigError(f"train.optimizer must be one of {', '.join(sorted(known))}, but is {name!r}{nearest(name.lower(), known)}")
+        raise ConfigError(f"train.optimizer must be one of {', '.join(sorted(known))}, but is {name!r}{nearest(name.lower(), known)}.")
     try:
         return known[name.lower()](**options)
     except (ValueError, TypeError) as error:

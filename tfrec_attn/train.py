@@ -134,7 +134,7 @@ def _summary(config: Config, result: dict) -> str:
     table = format_table("test", {**result["baselines"], config.model.name: result["test"]}, result.get("test_interval"))
     return (
         f"{table}\n\nEpoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; {result['train_seconds']:.0f} s, "
-        f"{result['examples_per_second']:,.0f} windows/s, {result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
+        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
     )
 
 

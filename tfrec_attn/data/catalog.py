@@ -11,7 +11,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tfrec_attn.data.interactions import ReadResult, nearest, read_interactions
+from tfrec_attn.config import nearest
+from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.errors import ConfigError, DataError
 

@@ -1,12 +1,12 @@
 """Reads a log of interactions strictly: one row per event, in file order, or one sentence that names the line at fault."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from tfrec_attn.config import nearest
 from tfrec_attn.data.fields import Rejection, check
 from tfrec_attn.data.text_formats import TEXT_FORMATS, clean
 from tfrec_attn.data.text_reader import TextSource, column_names
@@ -77,12 +77,6 @@ def read_interactions(
     if wanted["timestamp"] is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, len(bad))
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Returns ` (did you mean 'x'?)` for the choice most like `word`, or an empty string when none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def _wanted(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:

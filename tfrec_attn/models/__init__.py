@@ -38,7 +38,7 @@ def get(name: str):
 
 def _class(name: str) -> ast.ClassDef:
     if name not in names():
-        raise ConfigError(f"model.name must be one of {', '.join(names())}, but is {name!r}{nearest(name, names())}")
+        raise ConfigError(f"model.name must be one of {', '.join(names())}, but is {name!r}{nearest(name, names())}.")
     tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
     return next(node for node in tree.body if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases))
 
