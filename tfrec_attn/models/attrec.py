@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.metric_scoring import MetricScoring
-from tfrec_attn.layers.rows import unique_rows
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
 from tfrec_attn.models.base import SequenceModel
 
@@ -36,6 +35,8 @@ class AttRec(SequenceModel):
     Reference: Zhang, Tay, Yao, Sun, An, Next Item Recommendation with Self-Attentive Metric Learning, AAAI-19 RecNLP (arXiv 1808.06414).
     """
 
+    personal = True
+
     def __init__(
         self,
         num_users,
@@ -62,12 +63,12 @@ class AttRec(SequenceModel):
         self.intent = SelfAttentiveIntent(max_length, tied, diagonal, aggregation)
         self.intent.build((None, max_length, dim))
         self.scoring = MetricScoring(user_weight)
-        self.short_items = self.add_table("short_items", num_items, dim, stddev, max_norm)
-        self.long_items = self.add_table("long_items", num_items, dim, stddev, max_norm)
-        self.long_users = self.add_table("long_users", num_users, dim, stddev, max_norm)
+        self.short_items = self.add_table("short_items", "items", dim, stddev, max_norm)
+        self.long_items = self.add_table("long_items", "items", dim, stddev, max_norm)
+        self.long_users = self.add_table("long_users", "users", dim, stddev, max_norm)
 
     def query_vectors(self, user, history, training=False):
-        rows, local, _ = unique_rows(self.short_items, history)
+        rows, local = self.look_up(self.short_items, history)
         real = history > 0
         intent = self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real)
         long = tf.gather(self.long_users, user)

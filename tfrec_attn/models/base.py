@@ -32,6 +32,9 @@ class SequenceModel(tfrs.Model):
       max_length: L, latest items of the history that the model uses.
     """
 
+    # Whether the query depends on who the user is, not only on the history.
+    personal = False
+
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
         self.num_users = num_users
@@ -39,7 +42,7 @@ class SequenceModel(tfrs.Model):
         self.max_length = max_length
         self.user_vocabulary = None
         self.item_vocabulary = None
-        self._tables = types.SimpleNamespace(constraints={})
+        self._tables = types.SimpleNamespace(of={"users": [], "items": []}, constraints={}, shared={})
         self._whole_table = False
 
     def query_vectors(self, user, history, training=False):
@@ -59,17 +62,17 @@ class SequenceModel(tfrs.Model):
         """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
         raise NotImplementedError(f"{type(self).__name__} must define item_vectors(items).")
 
-    def add_table(self, name, count, depth, stddev, max_norm=None):
-        """A table of `count` + 1 rows, row 0 for padding.
+    def add_table(self, name, of, depth, stddev, max_norm=None):
+        """A table with a row for every user or item, row 0 for padding.
 
         Args:
           name: of the variable.
-          count: rows that mean something.
+          of: "users" or "items".
           depth: D.
           stddev: of the normal distribution that initial values come from.
           max_norm: rows that a step has touched are rescaled to this norm where they exceed it; None leaves them.
 
-        Returns: variable [count + 1, D].
+        Returns: variable [M + 1, D] or [N + 1, D].
 
         Errors: ValueError when depth is below 1 or stddev below 0.
         """
@@ -78,9 +81,25 @@ class SequenceModel(tfrs.Model):
         if stddev < 0:
             raise ValueError(f"stddev must be at least 0, but is {stddev}.")
         initializer = tf.keras.initializers.RandomNormal(stddev=stddev)
+        count = {"users": self.num_users, "items": self.num_items}[of]
         table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True)
+        self._tables.of[of].append(table)
         self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None
         return table
+
+    def tables(self, of):
+        """The tables of "users" or of "items", in the order in which the model made them."""
+        return list(self._tables.of[of])
+
+    def share_table(self, table, vectors, column):
+        """Lets `look_up` read a table of items in the columns of all item vectors from `column` on, so that it need not be kept twice.
+
+        Args:
+          table: of items, [N + 1, D].
+          vectors: variable [N + 1, D'], D' >= column + D, whose columns are equal to the table.
+          column: the first of them.
+        """
+        self._tables.shared[table.ref()] = (vectors, column)
 
     def look_up(self, table, indices):
         """(rows [R, D], int32 like `indices`): rows of a table and where in them each index stands.
@@ -88,6 +107,11 @@ class SequenceModel(tfrs.Model):
         The rows are the distinct ones that the indices name, so that the cost does not depend on the table and its gradient is sparse;
         in training by the softmax over the catalogue they are the whole table, which has a dense gradient anyway.
         """
+        if table.ref() in self._tables.shared:
+            vectors, column = self._tables.shared[table.ref()]
+            # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy it on every read.
+            rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(indices, [-1]))
+            return rows[:, column : column + table.shape[1]], tf.reshape(tf.range(tf.size(indices)), tf.shape(indices))
         if self._whole_table:
             return tf.convert_to_tensor(table), indices
         return unique_rows(table, indices)[:2]

@@ -58,7 +58,7 @@ class MQSATED(SequenceModel):
         self.alpha = alpha
         self.dropout = dropout
         self.stddev = stddev
-        self.items = self.add_table("items", num_items, dim, stddev)
+        self.items = self.add_table("items", "items", dim, stddev)
         self.embedding = HistoryEmbedding(max_length, dropout, stddev)
         self.encoder = MultiQueryAttention(num_blocks, num_heads, query_window, alpha, dropout)
         self.embedding.build((num_items + 1, dim))

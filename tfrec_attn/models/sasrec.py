@@ -38,7 +38,7 @@ class SASRec(SequenceModel):
         self.num_heads = num_heads
         self.dropout = dropout
         self.stddev = stddev
-        self.items = self.add_table("items", num_items, dim, stddev)
+        self.items = self.add_table("items", "items", dim, stddev)
         self.embedding = HistoryEmbedding(max_length, dropout, stddev)
         self.encoder = MultiQueryAttention(num_blocks, num_heads, alpha=1.0, dropout=dropout)
         self.embedding.build((num_items + 1, dim))
