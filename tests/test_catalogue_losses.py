@@ -183,8 +183,9 @@ def test_logits_never_exceed_a_tile():
 )
 def test_default_tile(positions, items, rows):
     # 2**22 logits are 104 positions x 40,000 items; with 1,000 positions, 10 tiles of 100. Of 200,000 items there are D = 32 positions.
+    # The gradient of the items is [D, N] at first.
     shapes = shapes_of(losses.softmax, positions, items, 32)
-    assert {shape[0] for shape in shapes if shape[1:] == (items,)} == {rows}
+    assert {shape[0] for shape in shapes if shape[1:] == (items,)} == {rows, 32}
 
 
 # Sampled softmax

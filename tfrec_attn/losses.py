@@ -191,23 +191,32 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
 
     def body(i, losses, means, to_items):
         query, target, weighted = (part[i] for part in parts)
-        logits = tf.matmul(query, items, transpose_b=True)
-        # Where the probability is highest it is at least 1 / N, so that its logarithm is exact however far apart the logits are.
-        probability = tf.nn.softmax(logits)
-        margin = tf.reduce_max(logits, axis=1) - tf.gather(logits, target, batch_dims=1)
-        losses = losses.write(i, margin - tf.math.log(tf.reduce_max(probability, axis=1)))
+        probability = tf.nn.softmax(tf.matmul(query, items, transpose_b=True))
+        losses = losses.write(i, _negative_log(tf.gather(probability, target, batch_dims=1), query, items, target))
         if gradients:
             means = means.write(i, tf.matmul(probability, items))
-            to_items += tf.matmul(probability, weighted, transpose_a=True)
+            to_items += tf.matmul(weighted, probability, transpose_a=True)
         return i + 1, losses, means, to_items
 
     losses, means = tf.TensorArray(tf.float32, tiles), tf.TensorArray(tf.float32, tiles if gradients else 0)
-    to_items = -tf.math.unsorted_segment_sum(weighted, targets, count) if gradients else 0.0
+    # [D, N]: this way round the product is faster.
+    to_items = tf.zeros([tf.shape(items)[1], count]) if gradients else 0.0
     # One tile at a time: this bounds the memory, and each product uses all cores by itself.
     _, losses, means, to_items = tf.while_loop(lambda i, *_: i < tiles, body, (0, losses, means, to_items), parallel_iterations=1)
     if not gradients:
         return join(losses), None, None
+    to_items = tf.tensor_scatter_nd_sub(tf.transpose(to_items), targets[:, tf.newaxis], weighted)
     return join(losses), weights[:, tf.newaxis] * (join(means) - tf.gather(items, targets)), to_items
+
+
+def _negative_log(probability, query, items, target):
+    """-ln of the targets' probabilities [R]; where one is too small for float32, all from the logits, which takes a product more."""
+
+    def from_logits():
+        logits = tf.matmul(query, items, transpose_b=True)
+        return tf.reduce_logsumexp(logits, axis=1) - tf.gather(logits, target, batch_dims=1)
+
+    return tf.cond(tf.reduce_all(probability > 1e-30), lambda: -tf.math.log(probability), from_logits)
 
 
 def _binary(queries, items, targets, negatives, beta, weights):

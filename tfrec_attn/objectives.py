@@ -32,7 +32,7 @@ class Distilled:
         self.weight = weight
 
     def terms(self, model, items, weights, training):
-        """Of input items [P] with weights [P], which sum to 1 over all replicas: ((queries, targets, weights), rest)."""
+        """Of input items [P] with weights [P], those that their positions have in the loss: ((queries, targets, weights), rest)."""
         queries, targets, weights, rest = self.layer.softmax_terms(items, model.item_vectors(), weights, training)
         return (queries, targets, self.weight * weights), self.weight * rest
 
@@ -62,14 +62,15 @@ class Pairwise:
         positive += tf.where(targets > 0, 0.0, tf.float32.max)
         windows = self.function(positive, tf.reshape(negative, tf.shape(negatives)))
         share = 1.0 / tf.cast(tf.size(windows) * tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
-        loss = tf.reduce_sum(windows) * (1.0 if self.reduction == "sum" else share)
+        weight = 1.0 if self.reduction == "sum" else share
+        loss = tf.reduce_sum(windows) * weight
         if self.distilled is not None:
-            loss += self._distilled(model, features["history"], share, training)
+            loss += self._distilled(model, features["history"], weight, training)
         return loss, tf.reduce_mean(windows)
 
-    def _distilled(self, model, history, share, training):
+    def _distilled(self, model, history, weight, training):
         real = history > 0
-        weights = tf.broadcast_to(share / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), tf.shape(history))
+        weights = tf.broadcast_to(weight / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), tf.shape(history))
         terms, rest = self.distilled.terms(model, tf.boolean_mask(history, real), tf.boolean_mask(weights, real), training)
         return _catalogue_loss(model, [terms]) + rest
 
@@ -98,7 +99,7 @@ class EveryPosition:
         used = weights if self.reduction == "mean" else tf.ones_like(weights)
         terms, rest = [], 0.0
         if self.distilled is not None:
-            distilled, rest = self.distilled.terms(model, items, weights, training)
+            distilled, rest = self.distilled.terms(model, items, used, training)
             terms.append(distilled)
         if self.loss == "softmax":
             terms.append((queries, targets - 1, used))

@@ -179,6 +179,38 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
     assert float(model.compute_loss(training_features(name))) == pytest.approx(np.log(ITEMS), rel=1e-3)
 
 
+def test_attention_weighs_the_real_positions(name):
+    model, batch = make(name), features()
+    history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
+    user = tf.fill([9], 1)
+    attention = model.attention(user, history)
+    if attention is None:
+        pytest.skip(f"{name} has no attention")
+    assert (attention.shape, attention.dtype) == ((9, LENGTH), tf.float32)
+    assert (attention.numpy() >= 0).all()
+    assert (attention.numpy()[history == 0] == 0).all()
+    assert (attention.numpy()[:8].max(axis=1) > 0).all()
+    traced = tf.function(model.attention, input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, LENGTH], tf.int32)])
+    np.testing.assert_allclose(traced(user, history), attention, atol=1e-6)
+    np.testing.assert_allclose(model.attention(user, history[:, -2:]), model.attention(user, history * [0, 0, 1, 1])[:, -2:], atol=1e-6)
+
+
+def test_attention_and_queries_read_shared_tables(name):
+    model, batch = make(name), features()
+    expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
+    tables = model.tables("items")
+    vectors = tf.Variable(tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *tables], axis=1))
+    for number, table in enumerate(tables):
+        model.share_table(table, vectors, 1 + number * table.shape[1])
+        table.assign(tf.zeros_like(table))
+    for found, value in zip([one for one in outputs(model, batch) if one is not None], expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+
+
+def outputs(model, batch):
+    return model.query_vectors(batch["user"], batch["history"]), model.attention(batch["user"], batch["history"])
+
+
 def test_config_round_trip(name):
     model = make(name)
     assert type(model).from_config(model.get_config()).get_config() == model.get_config()
@@ -225,6 +257,19 @@ def test_sampled_softmax_of_every_item_is_the_softmax(name):
         np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
 
 
+def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
+    batch, start, values = training_features(name), make(name).get_weights(), {}
+    transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
+    for reduction in ("sum", "mean"):
+        model = make(name)
+        model.set_weights(start)
+        options = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 0.7, "reduction": reduction}
+        model.compile("sgd", "softmax" if causal(name) else "hinge", **options)
+        values[reduction] = float(model.compute_loss(batch))
+    examples = np.count_nonzero(batch["targets"]) if causal(name) else 8
+    assert values["sum"] == pytest.approx(examples * values["mean"], rel=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["bce", "gbce"])
 def test_binary_losses_against_loops(name, loss):
     if not causal(name):
@@ -242,7 +287,7 @@ def test_binary_losses_against_loops(name, loss):
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("reduction", "distilled"), [("sum", False), ("mean", True)])
+@pytest.mark.parametrize(("reduction", "distilled"), [("sum", False), ("sum", True), ("mean", True)])
 def test_two_replicas_train_as_one(name, reduction, distilled):
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
     batches = [training_features(name, seed=seed) for seed in range(20)]
@@ -254,7 +299,7 @@ def test_two_replicas_train_as_one(name, reduction, distilled):
             model = make(name, **changes)
             model.set_weights(start)
             loss = "softmax" if causal(name) else "hinge"
-            model.compile(Adagrad(0.1), loss, reduction=reduction, l2=0.03, kernel_l2=0.05, **options)
+            model.compile(Adagrad(0.05), loss, reduction=reduction, l2=0.03, kernel_l2=0.05, **options)
         stacked = {key: tf.concat([batch[key] for batch in batches], axis=0) for key in batches[0]}
         dataset = tf.data.Dataset.from_tensor_slices(stacked).batch(8, drop_remainder=True)
         model.fit(dataset, verbose=0, shuffle=False)

@@ -103,14 +103,14 @@ class LQueryAttention(tf.keras.layers.Layer):
     def _split(self, x):
         """[B, L, D] -> [B, H, L, D / H]; one head needs no transpose."""
         if self.num_heads == 1:
-            return x[:, tf.newaxis]
+            return tf.expand_dims(x, 1)
         shape = tf.concat([tf.shape(x)[:2], [self.num_heads, x.shape[-1] // self.num_heads]], axis=0)
         return tf.transpose(tf.reshape(x, shape), [0, 2, 1, 3])
 
     def _merge(self, x):
         """[B, H, L, D / H] -> [B, L, D]."""
         if self.num_heads == 1:
-            return x[:, 0]
+            return tf.squeeze(x, 1)
         width = self.num_heads * x.shape[-1]
         x = tf.transpose(x, [0, 2, 1, 3])
         return tf.reshape(x, tf.concat([tf.shape(x)[:2], [width]], axis=0))
