@@ -4,12 +4,12 @@ PYTHON ?= python3
 UV = uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test lint bench requirements test-2.16 test-validation validate-env clean
+.PHONY: help venv train test lint bench requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z][a-z0-9.-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
-		printf '  make %-17s %s\n' "$$target" "$$text"; done
+		printf '  make %-18s %s\n' "$$target" "$$text"; done
 
 venv: .venv/.package ## Sets up .venv with the newest TensorFlow.
 	@:
@@ -37,6 +37,9 @@ validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorF
 test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
 	@.venv-validation/bin/python -m pytest $(ARGS)
 
+libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSORFLOW=.libtensorflow-2.20 make test runs exports with.
+	@:
+
 COMPILE = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--custom-compile-command "make requirements" --extra test
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
@@ -46,7 +49,7 @@ requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of s
 		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation.in -o requirements/validation.txt >/dev/null
 
 clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
-	@rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change.
@@ -67,6 +70,18 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 
 %/.package: %/.requirements setup.cfg pyproject.toml
 	@$*/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+# The two libraries do not depend on the Python of the wheel that they come in.
+.libtensorflow-2.20/.complete: requirements/libtensorflow-2.20.txt | .venv-tools/bin/uv
+	@rm -rf $(@D)
+	@.venv-tools/bin/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		--python-version 3.11 --platform manylinux2014_x86_64 --dest $(@D)/wheel -r $<
+	@.venv-tools/bin/python -c 'import pathlib, shutil, sys, zipfile; folder = pathlib.Path(sys.argv[1]); \
+		wheel = zipfile.ZipFile(next(folder.glob("wheel/*.whl"))); \
+		[shutil.copyfileobj(wheel.open(f"tensorflow/{name}"), open(folder / name, "wb")) \
+		for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")]' $(@D)
+	@rm -r $(@D)/wheel
 	@touch $@
 
 .venv-tools/bin/uv: Makefile

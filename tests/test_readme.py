@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import export.command
+import export.verify
 from tfrec_attn import evaluate, train
 from tfrec_attn.data.synthetic import synthetic
 
@@ -59,7 +61,7 @@ def test_commands_are_known():
             assert words[1] in targets, command
         else:
             assert words[:2] == ["python", "-m"], command
-            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate"), command
+            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify"), command
 
 
 def test_evaluate_commands(folder, monkeypatch, capsys):
@@ -69,6 +71,14 @@ def test_evaluate_commands(folder, monkeypatch, capsys):
         if words[:3] == ["python", "-m", "tfrec_attn.evaluate"]:
             assert evaluate.main(words[3:]) == 0, command
             assert "MRR" in capsys.readouterr().out
+
+
+def test_export_commands(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    mains = {"export": export.command.main, "export.verify": export.verify.main}
+    done = [mains[words[2]](words[3:]) for words in map(shlex.split, commands()) if words[:2] == ["python", "-m"] and words[2] in mains]
+    assert done == [0, 0]
+    assert "servables/attrec/1" in capsys.readouterr().out
 
 
 def test_programs(folder, monkeypatch):

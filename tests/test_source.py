@@ -51,6 +51,15 @@ MODULES = modules_of(PACKAGE)
 SOURCES = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
 EVERY = pytest.mark.parametrize("name", MODULES, ids=lambda name: name or "__init__")
 
+EXPORT = {name: path.read_text(encoding="utf-8") for name, path in modules_of(REPOSITORY / "export").items()}
+# What is shipped, whatever package it is in.
+SHIPPED = {
+    f"{package}.{name}".rstrip("."): source
+    for package, sources in (("tfrec_attn", SOURCES), ("export", EXPORT))
+    for name, source in sources.items()
+}
+EVERY_SHIPPED = pytest.mark.parametrize("name", SHIPPED)
+
 
 def imports(source, top_level_only=False):
     """Dotted names that a source imports; `from a import b` counts as a.b."""
@@ -138,9 +147,9 @@ def test_imports_go_one_way(name):
     assert upward_imports(name, SOURCES[name]) == []
 
 
-@EVERY
+@EVERY_SHIPPED
 def test_imports_are_absolute(name):
-    assert not [one for one in imports(SOURCES[name]) if one.startswith(".")]
+    assert not [one for one in imports(SHIPPED[name]) if one.startswith(".")]
 
 
 def foreign(source, *packages):
@@ -161,6 +170,41 @@ def test_the_three_stages_meet_in_files(folder, forbidden):
     if not paths:
         pytest.skip(f"{folder}/ holds no module yet")
     assert {str(path): found for path in paths if (found := foreign(path.read_text(encoding="utf-8"), *forbidden))} == {}
+
+
+def needed_in_export(name, sources):
+    """Modules of the package export that one needs, now or later; itself only where it needs itself again."""
+    found, waiting = set(), [name]
+    while waiting:
+        names = [one.removeprefix("export.") for one in imports(sources[waiting.pop()]) if one.startswith("export.")]
+        modules = {one if one in sources else one.rpartition(".")[0] for one in names} - found
+        found |= modules
+        waiting += modules
+    return found
+
+
+def test_the_rule_of_needs():
+    sources = {"a": "from export.b import x", "b": "def f():\n  from export import c", "c": "import os", "d": "import export.a"}
+    assert needed_in_export("a", sources) == {"b", "c"}
+    assert needed_in_export("d", sources) == {"a", "b", "c"}
+    assert "a" in needed_in_export("a", {**sources, "c": "from export.a import y"})
+
+
+@pytest.mark.parametrize("name", EXPORT, ids=lambda name: name or "__init__")
+def test_modules_of_export_do_not_need_each_other(name):
+    needed = needed_in_export(name, EXPORT)
+    assert name not in needed
+    assert "command" not in needed or name == "__main__"
+
+
+def test_the_package_export_itself_imports_nothing():
+    assert imports(EXPORT[""]) == []
+
+
+@pytest.mark.parametrize("name", ["verify", "session"])
+def test_a_servable_is_tried_without_the_code_that_made_it(name):
+    needed = {name} | needed_in_export(name, EXPORT)
+    assert {one: found for one in needed if (found := foreign(EXPORT[one], "tfrec_attn", "tensorflow_recommenders", "tf_keras"))} == {}
 
 
 def loaded_with(name):
@@ -228,9 +272,9 @@ def test_the_rule_of_privacy(line, found):
     assert bool(private_names(line)) == found
 
 
-@EVERY
+@EVERY_SHIPPED
 def test_nothing_private_of_tensorflow(name):
-    assert private_names(SOURCES[name]) == []
+    assert private_names(SHIPPED[name]) == []
 
 
 UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
@@ -268,9 +312,9 @@ def test_the_rule_of_safety(line, found):
     assert bool(unsafe(line)) == found
 
 
-@EVERY
+@EVERY_SHIPPED
 def test_nothing_unsafe_and_no_print(name):
-    assert unsafe(SOURCES[name]) == []
+    assert unsafe(SHIPPED[name]) == []
 
 
 def without_docstring(source):
@@ -288,18 +332,21 @@ def test_the_rule_of_docstrings():
     assert without_docstring("'''This.'''\ndef f():\n  return 1") == ["f"]
 
 
-# What users build their own models from.
-LIBRARY = [name for name in MODULES if name.partition(".")[0] in ("layers", "losses", "metrics", "ranking", "models")]
+# What users build their own models from, and all of the export.
+LIBRARY = [
+    *(f"tfrec_attn.{name}" for name in MODULES if name.partition(".")[0] in ("layers", "losses", "metrics", "ranking", "models")),
+    *(name for name in SHIPPED if name.startswith("export")),
+]
 
 
 @pytest.mark.parametrize("name", LIBRARY)
 def test_public_names_have_docstrings(name):
-    assert without_docstring(SOURCES[name]) == []
+    assert without_docstring(SHIPPED[name]) == []
 
 
-@EVERY
+@EVERY_SHIPPED
 def test_files_are_short(name):
-    assert len(SOURCES[name].splitlines()) < 350
+    assert len(SHIPPED[name].splitlines()) < 350
 
 
 def snake_case(name):

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tfrec_attn import config as configuration
@@ -71,8 +72,11 @@ def test_files_of_a_run(trained):
         "history.csv",
         "metrics.json",
         "tensorboard",
+        "test.parquet",
+        "valid.parquet",
         "vocabulary",
     }
+    assert {entry.name for entry in (folder / "vocabulary").iterdir()} == {"item_counts.npy", "items.txt", "users.txt"}
     assert (folder / "checkpoints" / "best.index").stat().st_size > 0
     for part in ("train", "validation"):
         events = list((folder / "tensorboard" / part).glob("events.out.tfevents.*"))
@@ -87,6 +91,22 @@ def test_vocabularies_hold_every_id_of_the_log_once(trained):
     for name, column in (("users", "user_id"), ("items", "item_id")):
         lines = (trained[0] / "vocabulary" / f"{name}.txt").read_text().splitlines()
         assert sorted(lines) == sorted(set(log[column]))
+
+
+@pytest.mark.parametrize(("part", "last"), [("valid", -2), ("test", -1)])
+def test_held_out_events_are_kept_with_all_that_came_before(trained, histories, part, last):
+    log = pl.read_parquet(trained[0] / f"{part}.parquet")
+    assert log.schema == {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+    assert log["user_id"].to_list() == (trained[0] / "vocabulary" / "users.txt").read_text().splitlines()
+    for user, history, target in log.rows():
+        assert (history, target) == (histories[user][:last], histories[user][last])
+
+
+def test_training_events_of_items_are_counted(trained, histories):
+    counted = Counter(item for history in histories.values() for item in history[:-2])
+    counts = np.load(trained[0] / "vocabulary" / "item_counts.npy")
+    assert counts.dtype == np.int64
+    assert counts.tolist() == [counted[item] for item in (trained[0] / "vocabulary" / "items.txt").read_text().splitlines()]
 
 
 def test_config_of_a_run_is_complete(trained):

@@ -4,11 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
+
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data import catalog
 from tfrec_attn.data.preparation import Report, Sequences, prepare
+from tfrec_attn.data.replay_log import item_counts, replay_log
 from tfrec_attn.data.splits import Split, make_split
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
@@ -17,6 +20,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.json"
 BEST = "checkpoints/best"
 REJECTED = "rejected.tsv"
+ITEM_COUNTS = "vocabulary/item_counts.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +80,13 @@ def save_vocabularies(folder: Path, sequences: Sequences) -> None:
     sequences.item_vocabulary.save(folder / "vocabulary" / "items.txt")
 
 
+def save_replay(folder: Path, split: Split) -> None:
+    """Writes what an export of the run needs of its log: the training events of each item, and the held-out events in raw ids."""
+    np.save(folder / ITEM_COUNTS, item_counts(split))
+    for part in ("valid", "test"):
+        replay_log(split, part).write_parquet(folder / f"{part}.parquet")
+
+
 def load_config(folder: str | Path) -> Config:
     """The resolved configuration of a finished run.
 
@@ -97,7 +108,11 @@ def load_model(folder: str | Path):
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
     users, items = (Vocabulary.load(folder / "vocabulary" / f"{kind}.txt") for kind in ("users", "items"))
     model = build_model(config, users, items)
-    model.load_weights(str(folder / BEST)).expect_partial()
+    try:
+        # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
+        model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError):
+        raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; train again.") from None
     return model
 
 

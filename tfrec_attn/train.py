@@ -13,6 +13,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models, run
 from tfrec_attn.config import Config
+from tfrec_attn.data.replay_log import checksum
 from tfrec_attn.data.splits import leak_report
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.runtime import import_tensorflow, make_strategy, peak_memory_mb, seed_everything, set_precision
@@ -90,6 +91,7 @@ def _train_into(folder: Path, config: Config) -> None:
         _say(str(leaks))
     (folder / run.CONFIG).write_text(configuration.to_yaml(config), encoding="utf-8")
     run.save_vocabularies(folder, data.sequences)
+    run.save_replay(folder, data.split)
 
     import_tensorflow()
     seed_everything(config.train.seed)
@@ -109,7 +111,12 @@ def _train_into(folder: Path, config: Config) -> None:
         "train_seconds": time.perf_counter() - begin,
         "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
         "peak_memory_mb": peak_memory_mb(),
-        "data": {**data.report.to_dict(), "rejected": data.rejected, **({"leaks": leaks.to_dict()} if leaks else {})},
+        "data": {
+            **data.report.to_dict(),
+            "rejected": data.rejected,
+            "sha256": checksum(data.sequences),
+            **({"leaks": leaks.to_dict()} if leaks else {}),
+        },
     }
     run.write_json(folder / run.METRICS, result)
     _say(f"\n{_summary(config, result)}")

@@ -92,19 +92,37 @@ def test_attention_equals_the_loop(num_heads, window, mask):
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_both_stacks_equal_the_loop(num_heads, num_blocks, alpha):
     layer, x = built(MultiQueryAttention(num_blocks, num_heads, query_window=3, alpha=alpha, units=6)), random_inputs()
-    outputs = layer(x, mask=tf.constant(PADDED)).numpy()
-    expected = np.zeros(x.shape)
+    outputs, scores = layer(x, mask=tf.constant(PADDED), return_attention_scores=True)
+    np.testing.assert_array_equal(layer(x, mask=tf.constant(PADDED)), outputs)
+    expected, expected_scores = np.zeros(x.shape), np.zeros([3, 5, 5])
     for weight, window, stack in ((alpha, 1, layer.short_stack), (1 - alpha, 3, layer.long_stack)):
         if not stack:
             assert weight == 0
             continue
         y = x
         for block in stack[:-1]:
+            attention = plain_attention(y, PADDED, arrays(block), num_heads, window)[1]
             y = plain_block(y, PADDED, arrays(block), num_heads, window)
+        expected_scores += weight * sum(attention[:, head] for head in range(num_heads)) / num_heads
         gamma, beta = np.asarray(stack[-1].gamma), np.asarray(stack[-1].beta)
         for place in zip(*np.nonzero(PADDED), strict=True):
             expected[place] += weight * plain_norm(y[place], gamma, beta)
-    np.testing.assert_allclose(outputs[PADDED], expected[PADDED], atol=2e-4)
+    np.testing.assert_allclose(outputs.numpy()[PADDED], expected[PADDED], atol=2e-4)
+    np.testing.assert_allclose(scores.numpy()[PADDED], expected_scores[PADDED], atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("mask", [None, np.concatenate([PADDED[:2], np.zeros([1, 5], bool)])], ids=["all real", "padded"])
+def test_the_latest_position_alone(window, mask):
+    mask, x = None if mask is None else tf.constant(mask), random_inputs()
+    for layer in (LQueryAttention(2, window), TransformerBlock(2, window), MultiQueryAttention(2, 2, window)):
+        built(layer, x)
+        outputs, scores = layer(x, mask=mask, return_attention_scores=True)
+        latest, latest_scores = layer(x, mask=mask, return_attention_scores=True, latest_only=True)
+        assert (latest.shape, latest_scores.shape[-2:]) == ((3, 1, 4), (1, 5))
+        np.testing.assert_allclose(latest, outputs[:, -1:], atol=1e-5)
+        np.testing.assert_allclose(latest_scores, scores[..., -1:, :], atol=1e-6)
+        np.testing.assert_array_equal(layer(x, mask=mask, latest_only=True), latest)
 
 
 def test_window_means_worked_by_hand():

@@ -171,6 +171,15 @@ def test_a_later_item_changes_no_earlier_position(name):
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
 
 
+def test_the_query_is_that_of_the_latest_position(name):
+    if not causal(name):
+        pytest.skip(f"{name} has no vectors at every position")
+    model, batch = make(name), features()
+    history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
+    user = tf.fill([9], 1)
+    np.testing.assert_allclose(model.query_vectors(user, history), model.sequence_vectors(user, history)[:, -1], rtol=1e-5, atol=1e-6)
+
+
 def test_training_starts_at_the_log_of_the_catalogue(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")

@@ -27,7 +27,8 @@ class LQueryAttention(tf.keras.layers.Layer):
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the compute dtype; with
-        `return_attention_scores=True` also s [B, H, L, L], before dropout, in float32 (float64 in a float64 layer).
+        `return_attention_scores=True` also s [B, H, L, L], before dropout, in float32 (float64 in a float64 layer). With `latest_only=True`
+        the latest position alone: o [B, 1, D] and s [B, H, 1, L].
 
     Deviations:
         The authors' code adds 1e-24 to the variance, which float32 cannot tell from 1e-12 at any variance but 0. It takes a position for
@@ -74,24 +75,30 @@ class LQueryAttention(tf.keras.layers.Layer):
                 norm.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None, return_attention_scores=False):
+    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             if mask.shape.rank != 2:
                 raise ValueError(f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}.")
         x = tf.cast(inputs, self.compute_dtype)
-        normed = self.query_norm(self._window_mean(tf.cast(inputs, self.query_norm.compute_dtype), mask))
+        normed = self.query_norm(self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only))
         # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
         query = self._split(_project(tf.cast(normed, x.dtype) * scale, self.query_kernel, self.query_bias * scale))
         key = self._split(_project(x, self.key_kernel, self.key_bias))
         value = self._split(_project(x, self.value_kernel, self.value_bias))
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask))
+        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only))
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = self._merge(tf.matmul(weights, value))
         outputs = tf.cast(self.output_norm(tf.cast(attended, normed.dtype) + normed), x.dtype)
         return (outputs, scores) if return_attention_scores else outputs
+
+    def _window_means(self, x, mask, latest_only):
+        if latest_only:
+            recent = slice(-self.query_window, None)
+            return self._window_mean(x[:, recent], None if mask is None else mask[:, recent])[:, -1:]
+        return self._window_mean(x, mask)
 
     def _window_mean(self, x, mask):
         if self.query_window == 1:
@@ -126,7 +133,9 @@ class LQueryAttention(tf.keras.layers.Layer):
 
 
 def _project(x, kernel, bias):
-    return tf.einsum("bld,du->blu", x, kernel) + bias
+    """One product of all positions, [B, L, D] -> [B, L, U]: an einsum would do the same at a few times the cost of small ones."""
+    flat = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel), bias)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
 
 
 def _window_sum(x, window):
@@ -147,10 +156,10 @@ def _shift(x, steps):
     return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
 
 
-def _visible(length, mask):
-    """Which keys a query may see, bool, broadcasts to [B, H, L, L]."""
+def _visible(length, mask, latest_only):
+    """Which keys a query may see, bool, broadcasts to [B, H, L, L], or [B, H, 1, L] for the latest query."""
     position = tf.range(length)
-    earlier = position[:, tf.newaxis] >= position
+    earlier = position[-1:] >= position if latest_only else position[:, tf.newaxis] >= position
     return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier
 
 

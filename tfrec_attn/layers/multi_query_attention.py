@@ -28,7 +28,9 @@ class MultiQueryAttention(tf.keras.layers.Layer):
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the compute dtype. The output at a padded
-        position means nothing; the mask is passed on.
+        position means nothing; the mask is passed on. With `return_attention_scores=True` also the attention of each stack's last block,
+        mean over its heads, mixed as y is: [B, L, L] in float32 (float64 in a float64 layer). With `latest_only=True` the latest position
+        alone, [B, 1, D] and [B, 1, L], for less work in the last blocks.
 
     Reference:
         Zhu et al., "Understanding or Manipulation: Distilling Item Transitions into Multi-Query Self-Attention", WSDM 2024
@@ -58,10 +60,13 @@ class MultiQueryAttention(tf.keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None):
+    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
         weighted = [(self.alpha, self.short_stack), (1.0 - self.alpha, self.long_stack)]
-        mixed = sum(weight * _run(stack, inputs, mask, training) for weight, stack in weighted if stack)
-        return tf.cast(mixed, self.compute_dtype)
+        results = [(weight, *_run(stack, inputs, mask, training, latest_only)) for weight, stack in weighted if stack]
+        mixed = tf.cast(sum(weight * y for weight, y, _ in results), self.compute_dtype)
+        if not return_attention_scores:
+            return mixed
+        return mixed, sum(weight * tf.reduce_mean(scores, axis=1) for weight, _, scores in results)
 
     def _make_stack(self, name, query_window):
         arguments = (self.num_heads, query_window, self.dropout, self.units, self.epsilon)
@@ -82,8 +87,10 @@ class MultiQueryAttention(tf.keras.layers.Layer):
         }
 
 
-def _run(stack, x, mask, training):
-    *blocks, norm = stack
+def _run(stack, x, mask, training, latest_only):
+    """(outputs [B, L, D], attention of the last block [B, H, L, L])."""
+    *blocks, last, norm = stack
     for block in blocks:
         x = block(x, mask=mask, training=training)
-    return norm(x)
+    x, scores = last(x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only)
+    return norm(x), scores

@@ -25,7 +25,8 @@ class TransformerBlock(tf.keras.layers.Layer):
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the compute dtype; with
-        `return_attention_scores=True` also the scores [B, H, L, L] in float32.
+        `return_attention_scores=True` also the scores [B, H, L, L] in float32. With `latest_only=True` the latest position alone:
+        [B, 1, D] and [B, H, 1, L].
 
     Deviations:
         SASRec's paper puts the residual connection onto x, `x + Attention(LayerNorm(x))`; this follows its code, as MQSA-TED does.
@@ -47,10 +48,11 @@ class TransformerBlock(tf.keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None, return_attention_scores=False):
-        attended, scores = self.attention(inputs, mask=mask, training=training, return_attention_scores=True)
+    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
+        attended, scores = self.attention(inputs, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only)
         outputs = attended + self.feed_forward(attended, training=training)
         if mask is not None:
+            mask = mask[:, -1:] if latest_only else mask
             outputs *= tf.cast(mask, outputs.dtype)[:, :, tf.newaxis]
         return (outputs, scores) if return_attention_scores else outputs
 

@@ -68,13 +68,24 @@ class AttRec(SequenceModel):
         self.long_users = self.add_table("long_users", "users", dim, stddev, max_norm)
 
     def query_vectors(self, user, history, training=False):
-        rows, local = self.look_up(self.short_items, history)
         real = history > 0
-        intent = self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real)
+        intent, _ = self._attend(history, real)
         long = tf.gather(self.long_users, user)
         return self.scoring.query(long, tf.cast(intent, tf.float32), user > 0, tf.reduce_any(real, axis=1))
+
+    def attention(self, user, history):
+        """Weights with which the items' vectors enter m; with "max" and "min", whose weights differ by column, those of "mean"."""
+        real = history > 0
+        weights = tf.reduce_sum(self._attend(history, real)[1], axis=1)
+        if self.aggregation == "sum":
+            return weights
+        return weights / tf.maximum(tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), 1.0)
 
     def item_vectors(self, items=None):
         if items is None:
             return self.scoring.items(tf.convert_to_tensor(self.long_items), tf.convert_to_tensor(self.short_items))
         return self.scoring.items(tf.gather(self.long_items, items), tf.gather(self.short_items, items))
+
+    def _attend(self, history, real):
+        rows, local = self.look_up(self.short_items, history)
+        return self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real, return_attention_scores=True)

@@ -58,6 +58,12 @@ class SequenceModel(tfrs.Model):
         """Whether the model is causal, so that one pass over a sequence trains all its positions."""
         return cls.sequence_vectors is not SequenceModel.sequence_vectors
 
+    def attention(self, user, history):
+        """How much each position of the history weighs in the query, or None for a model without attention.
+
+        int32 [B], int32 [B, L] with L at most `max_length` -> float32 [B, L], nonnegative, 0 at padding.
+        """
+
     def item_vectors(self, items=None):
         """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
         raise NotImplementedError(f"{type(self).__name__} must define item_vectors(items).")

@@ -64,10 +64,20 @@ class MQSATED(SequenceModel):
         self.embedding.build((num_items + 1, dim))
         self.encoder.build((None, max_length, dim))
 
+    def query_vectors(self, user, history, training=False):
+        return tf.cast(self._encode(history, training, latest_only=True)[0][:, 0], tf.float32)
+
     def sequence_vectors(self, user, history, training=False):
-        real = history > 0
-        x = self.embedding(*self.look_up(self.items, history), real, training=training)
-        return tf.cast(self.encoder(x, mask=real, training=training), tf.float32)
+        return tf.cast(self._encode(history, training)[0], tf.float32)
+
+    def attention(self, user, history):
+        """Attention of the latest position in the last block of each stack, mean over its heads, mixed as the stacks are."""
+        return tf.cast(self._encode(history, latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
         return tf.convert_to_tensor(self.items) if items is None else tf.gather(self.items, items)
+
+    def _encode(self, history, training=False, latest_only=False):
+        real = history > 0
+        x = self.embedding(*self.look_up(self.items, history), real, training=training)
+        return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)

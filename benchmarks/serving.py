@@ -1,0 +1,279 @@
+"""What the local server answers: latency at a rate, recommendations a second, swaps of versions under load, and its memory.
+
+    python benchmarks/serving.py [--seconds 8] [--mixed 10000] [--soak SECONDS] [--json FILE]
+
+The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait for nobody); the load comes from this
+one over loopback, so that both share the cores. The model has the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block)
+and is not trained. A request is `recommend` for one history of 1 to 50 events, with k 10, made beforehand; the answers are not taken apart.
+`echo` is a gRPC server in Python that sends the same requests back, in the same run: what Python's gRPC costs without a model.
+
+Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds, two models in turn. Every answer is
+compared with that of the version it names, from the C++ loader and a session without a server; what differs counts as WRONG.
+
+With --soak eight clients ask for so many seconds; `growth` is the slope of the server's resident memory over the second half.
+"""
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.runtime import import_tensorflow, seed_everything
+
+tf = import_tensorflow()
+
+from tensorflow_serving.apis import predict_pb2  # noqa: E402
+
+from export.saved_model import save  # noqa: E402
+from export.servable import Servable  # noqa: E402
+from export.session import Session  # noqa: E402
+from export.warmup import write_warmup  # noqa: E402
+from serving import queries  # noqa: E402
+from serving.grpc_client import predict_request, read_response  # noqa: E402
+from serving.load_loops import Limits, closed_loop, open_loop  # noqa: E402
+from serving.load_report import summary  # noqa: E402
+from serving.load_target import LoadTarget, requests_of  # noqa: E402
+from tfrec_attn.data.vocabulary import Vocabulary  # noqa: E402
+from tfrec_attn.models import SASRec  # noqa: E402
+
+NAME, ITEMS, DIM, LENGTH, SWAP_SECONDS, TIMEOUT = "beauty", 12_101, 64, 50, 2.0, 5.0
+CLIENTS, RATE = 16, 100.0
+
+
+def write_version(folder: Path, run: Path, seed: int) -> None:
+    """A SavedModel with weights of its own, and its warm-up requests."""
+    model = SASRec(1, ITEMS, LENGTH, dim=DIM)
+    vectors = np.random.default_rng(seed).normal(size=(ITEMS + 1, DIM)).astype(np.float32) * 0.05
+    vectors[0] = 0
+    model.items.assign(vectors)
+    model.user_vocabulary = Vocabulary(["u"])
+    model.item_vocabulary = Vocabulary([f"i{item}" for item in range(ITEMS)])
+    save(Servable(model, np.ones(ITEMS)), folder)
+    write_warmup(folder, run, name=NAME, max_length=LENGTH, max_k=100)
+
+
+def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]]]:
+    return [("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))]) for _ in range(count)]
+
+
+def mixed_queries(count: int, draw: random.Random) -> list[queries.Query]:
+    """Queries of four signatures, with different lengths of everything."""
+    result = []
+    for number, (user, history) in enumerate(some_histories(count, draw)):
+        some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
+        result.append(
+            [
+                lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),  # noqa: B023
+                lambda: queries.recommend(history, user, 10, (), some, 200),  # noqa: B023
+                lambda: queries.score(history, some, user, 200),  # noqa: B023
+                lambda: queries.explain(history, some[0], user, 200),  # noqa: B023
+                lambda: queries.embed(history, user, 200),  # noqa: B023
+            ][number % 5]()
+        )
+    return result
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Iterator[tuple[int, str]]:
+    """(process id, HOST:PORT of gRPC) of a server that says where it listens."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            where = next((line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None)
+            if where is None:
+                raise SystemExit(f"{' '.join(command)} ended before it listened.")
+            yield server.pid, where
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def resident_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def load(where: str, requests: list, limits: Limits, *, clients: int = 8, rate: float | None = None, check=None) -> dict:
+    """Figures of one load, with the load average of the machine after it; a hundred requests before it do not count."""
+    with LoadTarget(where, requests, clients, TIMEOUT, check) as target:
+        target.connect()
+        closed_loop(target.asks(), Limits(limits.seconds, 100))
+        samples = open_loop(target.send, rate, limits, TIMEOUT) if rate else closed_loop(target.asks(), limits)
+    return {**summary(samples), "load_average": os.getloadavg()[0]}
+
+
+class Answers:
+    """What each of two models answers to queries, for comparison."""
+
+    def __init__(self, folders: list[Path], asked: list[queries.Query]):
+        self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
+        for folder in folders:
+            with Session(folder) as session:
+                self._expected.append([self._answer(session, query) for query in asked])
+
+    def check(self, number: int, data: bytes) -> str:
+        """The status of an answer; odd versions are the first model."""
+        response, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
+        version = response.model_spec.version.value
+        self.versions.add(version)
+        answer, expected = read_response(self._asked[place], response), self._expected[1 - version % 2][place]
+        if _same(_parts(answer), _parts(expected)):
+            return "OK"
+        self.examples.append((version, self._asked[place].signature, answer, expected))
+        return "WRONG"
+
+    @staticmethod
+    def _answer(session, query):
+        outputs = session.run(query.signature, **{name: [value] for name, value in query.inputs.items()})
+        rows = {name: array[0].tolist() for name, array in outputs.items()}
+        return query.read({name: _decoded(value) for name, value in rows.items()})
+
+
+def _decoded(value):
+    if isinstance(value, list):
+        return [_decoded(one) for one in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _parts(answer) -> list:
+    """Texts and numbers of an answer, one after the other."""
+    if isinstance(answer, list):
+        return [part for one in answer for part in _parts(one)]
+    return [part for one in vars(answer).values() for part in _parts(one)] if hasattr(answer, "__dict__") else [answer]
+
+
+def _same(one: list, other: list) -> bool:
+    numbers = [(a, b) for a, b in zip(one, other, strict=False) if isinstance(a, float) and isinstance(b, float)]
+    rest = [(a, b) for a, b in zip(one, other, strict=False) if not (isinstance(a, float) and isinstance(b, float))]
+    return len(one) == len(other) and all(a == b for a, b in rest) and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
+
+
+def under_swaps(where: str, versions: Path, staged: list[Path], count: int) -> dict:
+    """Mixed requests while version after version comes, two models in turn."""
+    asked = mixed_queries(250, random.Random(2))
+    answers, over = Answers(staged, asked), threading.Event()
+
+    def publish():
+        number = 1
+        while not over.wait(SWAP_SECONDS):
+            number += 1
+            partial = versions / f"{number}.partial"
+            shutil.copytree(staged[1 - number % 2], partial)
+            partial.rename(versions / str(number))
+
+    swapping = threading.Thread(target=publish)
+    swapping.start()
+    try:
+        report = load(where, [predict_request(query, NAME) for query in asked], Limits(300, count), clients=8, check=answers.check)
+    finally:
+        over.set()
+        swapping.join()
+    return {**report, "versions": sorted(answers.versions), "examples": [str(one) for one in answers.examples[:3]]}
+
+
+def soak(where: str, requests: list, pid: int, seconds: float) -> dict:
+    """Eight clients for a while, and the memory of the server meanwhile."""
+    sizes, over = [], threading.Event()
+
+    def look():
+        while not over.wait(1.0):
+            sizes.append(resident_mb(pid))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        report = load(where, requests, Limits(seconds, 10_000_000), clients=8)
+    finally:
+        over.set()
+        looking.join()
+    half = sizes[len(sizes) // 2 :]
+    slope = 60 * float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 2 else None
+    return {**report, "mb": sizes[:: max(len(sizes) // 60, 1)], "growth_mb_a_minute": slope}
+
+
+def measure(folder: Path, parsed: argparse.Namespace) -> dict:
+    """All figures."""
+    draw = random.Random(1)
+    histories = some_histories(500, draw)
+    pl.DataFrame({"user_id": ["u"] * 500, "history": [one for _, one in histories], "target": ["i0"] * 500}).write_parquet(
+        folder / "test.parquet"
+    )
+    staged = [folder / "a", folder / "b"]
+    for seed, path in enumerate(staged):
+        write_version(path, folder, seed)
+    versions = folder / NAME
+    shutil.copytree(staged[0], versions / "1")
+    requests, limits = requests_of(histories, NAME, None, None, 10), Limits(parsed.seconds, 10_000_000)
+    gc.collect()
+    gc.freeze()
+    rows, result = {}, {"rows": {}}
+    with process("benchmarks/_echo.py") as (_, where):
+        rows[f"echo, {RATE:g} a second"] = load(where, requests, limits, rate=RATE)
+        rows[f"echo, {CLIENTS} clients"] = load(where, requests, limits, clients=CLIENTS)
+    with process("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2") as (pid, where):
+        result["mb_at_start"] = resident_mb(pid)
+        rows[f"recommend, {RATE:g} a second"] = load(where, requests, limits, rate=RATE)
+        rows["recommend, 1 client"] = load(where, requests, limits, clients=1)
+        rows[f"recommend, {CLIENTS} clients"] = load(where, requests, limits, clients=CLIENTS)
+        result["mb_after_load"] = resident_mb(pid)
+        if parsed.soak:
+            rows[f"recommend, {parsed.soak:g} s of load"] = soak(where, requests, pid, parsed.soak)
+        if parsed.mixed:
+            rows["mixed, with swaps"] = under_swaps(where, versions, staged, parsed.mixed)
+        result["mb_at_end"] = resident_mb(pid)
+    return {**result, "rows": rows}
+
+
+def print_table(result: dict) -> None:
+    names = ("p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests", "load avg")
+    print(f"{'':28s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
+    for name, row in result["rows"].items():
+        latency = row["latency_ms"] or {}
+        cells = [f"{latency.get(key, float('nan')):9.2f}" for key in ("p50", "p95", "p99", "max")]
+        cells += [f"{row['per_second']:9,.0f}", f"{row['requests']:9,d}", f"{row['load_average']:9.1f}"]
+        errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
+        print(f"{name:28s} {' '.join(cells)}  {errors}")
+        if row.get("versions"):
+            print(f"{'':28s} answers of {len(row['versions'])} versions")
+        if row.get("growth_mb_a_minute") is not None:
+            print(f"{'':28s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half")
+    sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
+    print(f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default: 8)")
+    parser.add_argument("--mixed", type=int, default=10_000, help="mixed requests under swaps of versions, 0 for none (default: 10000)")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="of further load, over which memory is watched")
+    parser.add_argument("--json", help="write the figures to this file too")
+    parsed = parser.parse_args()
+    seed_everything(1)
+    machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "tensorflow": tf.__version__}
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), parsed)
+    machine["load_after"] = os.getloadavg()[0]
+    print(f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;")
+    print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
+    print_table(result)
+    if parsed.json:
+        Path(parsed.json).write_text(json.dumps({**machine, **result}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What a version is, for those who serve it: its data, how it was tested, how large and how fast it is, and how to call it."""
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+import tfrec_attn
+from export.card_text import markdown
+from export.replay import padded, read_events, read_metrics
+from export.session import Session, Tensor
+from tfrec_attn import config as configuration
+from tfrec_attn import run
+
+JSON = "assets.extra/model_card.json"
+MARKDOWN = "assets.extra/README.md"
+_WARM, _REQUESTS = 50, 200
+
+
+def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version: int, facts: dict) -> dict:
+    """Writes README.md and model_card.json into assets.extra of a version, and measures the latency that they tell.
+
+    Args:
+      folder: of the SavedModel.
+      run_folder: the run that it comes from.
+      name: of the model in TF Serving.
+      version: its number.
+      facts: how it was exported: "max_length", "k", "max_k", "keep_seen", and "index": None where every item is scored, else what the
+        index is, a dictionary; everything else is kept as it is.
+
+    Returns: what model_card.json holds: name, version, model, data, protocol, metrics, baselines, sizes, signatures, serving (the facts),
+    latency_ms, versions and training.
+
+    Errors: ServableError and ConfigError when folder or run cannot be used.
+    """
+    folder, config, report = Path(folder), configuration.to_dict(run.load_config(run_folder)), read_metrics(run_folder)
+    events = read_events(run_folder).head(_REQUESTS)
+    with Session(folder) as session:
+        signatures = {
+            signature: {"inputs": _described(inputs), "outputs": _described(outputs)}
+            for signature, (inputs, outputs) in session.signatures.items()
+        }
+        latency = _latency(session, events, facts["max_length"] + 1)
+    counts = {key: report["data"]["after"][key] for key in ("users", "items", "events")}
+    card = {
+        "name": name,
+        "version": version,
+        "model": {"name": config["model"]["name"], "parameters": {k: v for k, v in config["model"].items() if k != "name"}},
+        "data": {"source": _source(config["data"]), "sha256": report["data"].get("sha256"), **counts},
+        "protocol": _protocol(config["data"]),
+        "metrics": {key: report[key] for key in ("test", "test_interval", "valid") if key in report},
+        "baselines": report["baselines"],
+        "sizes": {"parameters": report["parameters"], "bytes": _bytes(folder), "items": counts["items"]},
+        "signatures": signatures,
+        "serving": facts,
+        "latency_ms": latency,
+        "versions": {"tensorflow": tf.__version__, "tfrec_attn": tfrec_attn.__version__, "python": platform.python_version()},
+        "training": {**{key: report[key] for key in ("best_epoch", "epochs", "train_seconds")}, "config": config},
+    }
+    (folder / JSON).parent.mkdir(exist_ok=True)
+    (folder / JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown(card, _example(events)), encoding="utf-8")
+    return card
+
+
+def _described(tensors: dict[str, Tensor]) -> dict[str, dict]:
+    return {name: {"dtype": tensor.dtype.name, "shape": list(tensor.shape)} for name, tensor in tensors.items()}
+
+
+def _source(data: dict) -> str:
+    return Path(data["path"]).name if data["path"] else data["source"]
+
+
+def _protocol(data: dict) -> dict[str, object]:
+    kept = {key: data[key] for key in ("min_user_events", "min_item_events")}
+    bounds = {key: data[key] for key in ("valid_from", "test_from") if data[key] is not None}
+    rules = {"ranked_against": "all items", "left_out": "the user's earlier items", "ties": "against the target"}
+    return {"split": data["split"], **bounds, **kept, **rules}
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and "assets.extra" not in path.parts)
+
+
+def _latency(session: Session, events: pl.DataFrame, columns: int) -> dict[str, object]:
+    """Milliseconds of `serving_default` for one user at a time, in this process, after some requests that do not count."""
+    requests = [{"user_id": [user], "history": padded([history], columns)} for user, history, _ in events.rows()]
+    requests = [{name: np.asarray(value, object) for name, value in request.items()} for request in requests]
+    times = []
+    for number in range(_WARM + _REQUESTS):
+        begin = time.perf_counter()
+        session.run("serving_default", **requests[number % len(requests)])
+        times.append(1000 * (time.perf_counter() - begin))
+    p50, p99 = np.percentile(times[_WARM:], [50, 99])
+    measured = {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "batch": 1, "columns": columns, "requests": _REQUESTS}
+    return {**measured, "cpus": len(os.sched_getaffinity(0)), "processor": _processor()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _example(events: pl.DataFrame) -> tuple[str, list[str]]:
+    """A user and the latest three items of his history, with ids as short as there are."""
+    rows = [(user, history[-3:]) for user, history, _ in events.rows()]
+    return min(rows, key=lambda row: (not row[1], len(json.dumps(row))))

@@ -1,0 +1,197 @@
+"""What is served: functions of raw ids, for every model the same."""
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from export import history as histories
+from export import selection
+from export.explanation import contributions
+from export.item_matrix import with_item_matrix
+from export.search import search_all, search_index
+from export.selection import FLOOR
+from export.vocabulary_table import VocabularyTable
+
+_INPUTS = {
+    "user_id": tf.TensorSpec([None], tf.string),
+    "history": tf.TensorSpec([None, None], tf.string),
+    "exclude": tf.TensorSpec([None, None], tf.string),
+    "allow": tf.TensorSpec([None, None], tf.string),
+    "candidates": tf.TensorSpec([None, None], tf.string),
+    "item": tf.TensorSpec([None], tf.string),
+    "k": tf.TensorSpec([None], tf.int32),
+}
+
+
+class Servable(tf.Module):
+    """A trained model as functions from ids to ids; stock operations, the batch first in every input and output.
+
+    The latest L known events of a history count; "" is padding and unknown ids are passed over, wherever they stand. Of a row with
+    neither a known event nor (where the model is `personal`) a known user, the most popular items are the best, their score is their
+    share of the training events, and `source` is "popular" instead of "model". What cannot be answered has the lowest float as its score,
+    and "" as its item.
+
+    Args:
+      model: a `SequenceModel` with vocabularies; it is copied.
+      item_counts: training events of each item, [N].
+      k: items of `serving_default`.
+      max_k: most items of `recommend`.
+      keep_seen: whether items of the history may be recommended.
+      index: an `InvertedFile` over the model's item vectors that proposes the items to rank, or None: all are ranked.
+
+    Signatures, with history [B, W] (oldest first):
+      serving_default: user_id [B], history -> items [B, k], scores [B, k], source [B]; all N items where k is greater.
+      recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and k [B] -> the same, as many columns as the greatest k of the
+        batch asks for, at most max_k; "" and the floor past a row's own k.
+      score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C].
+      embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
+      embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
+      explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
+        attention [B, W] of models that have it; both 0 for events that do not count.
+
+    Errors: ValueError when the numbers of items differ, k is below 1 or max_k below k.
+    """
+
+    def __init__(self, model, item_counts, *, k=10, max_k=100, keep_seen=False, index=None):
+        super().__init__(name="servable")
+        counts = np.asarray(item_counts, np.float64)
+        if counts.shape != (model.num_items,):
+            raise ValueError(f"item_counts must have one number for each of {model.num_items} items, but has the shape {counts.shape}.")
+        if not 1 <= k <= max_k:
+            raise ValueError(f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}.")
+        self.k, self.max_k, self.keep_seen, self.index = k, max_k, keep_seen, index
+        self.num_items, self.max_length = model.num_items, model.max_length
+        copy, self.item_vectors = with_item_matrix(model)
+        shares = np.append(0.0, counts / max(counts.sum(), 1.0))
+        self.popularity = tf.Variable(shares, trainable=False, dtype=tf.float32, name="popularity")
+        # In a closure: of an attribute Keras would save functions of its own.
+        self._model = lambda: copy
+        folder = Path(tempfile.mkdtemp(prefix="vocabulary-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        model.item_vocabulary.save(folder / "items.txt")
+        self._items = VocabularyTable(folder / "items.txt", model.num_items)
+        self._users = None
+        if model.personal:
+            model.user_vocabulary.save(folder / "users.txt")
+            self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
+
+    def signatures(self):
+        """Name -> concrete function; the module then holds every variable that they read."""
+        inputs = {
+            self.serving_default: ("user_id", "history"),
+            self.recommend: ("user_id", "history", "exclude", "allow", "k"),
+            self.score: ("user_id", "history", "candidates"),
+            self.embed: ("user_id", "history"),
+            self.embed_items: ("item",),
+            self.explain: ("user_id", "history", "item"),
+        }
+        functions = {function.__name__: _concrete(function, names) for function, names in inputs.items()}
+        read = {variable.ref() for function in functions.values() for variable in function.variables}
+        self._weights = [variable for variable in self._model().weights if variable.ref() in read]
+        return functions
+
+    def serving_default(self, user_id, history):
+        """The k best items."""
+        query, rows, nothing = self._encode(user_id, history)
+        return self._answer(*self._catalogue(query, nothing, self._seen(rows), min(self.k, self.num_items)), nothing)
+
+    def recommend(self, user_id, history, exclude, allow, k):
+        """The k best items of each row's own k, without some, or among some."""
+        query, rows, nothing = self._encode(user_id, history)
+        hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
+        columns = tf.clip_by_value(tf.reduce_max(k), 0, min(self.max_k, self.num_items))
+        has_list = tf.reduce_any(allow != "", axis=1)
+
+        def some_have():
+            free, listed = tf.where(~has_list)[:, 0], tf.where(has_list)[:, 0]
+            of_all = self._catalogue(*(tf.gather(one, free) for one in (query, nothing, hidden)), columns)
+            allowed = self._items.rows(tf.gather(allow, listed))
+            of_list = self._among(allowed, *(tf.gather(one, listed) for one in (query, nothing, hidden)), columns)
+            places = [tf.cast(free, tf.int32), tf.cast(listed, tf.int32)]
+            return tuple(tf.dynamic_stitch(places, list(parts)) for parts in zip(of_all, of_list, strict=True))
+
+        scores, items = tf.cond(tf.reduce_any(has_list), some_have, lambda: self._catalogue(query, nothing, hidden, columns))
+        wanted = tf.range(columns) < tf.reshape(k, tf.stack([tf.shape(rows)[0], 1]))
+        return self._answer(tf.where(wanted, scores, FLOOR), items, nothing)
+
+    def score(self, user_id, history, candidates):
+        """Scores of the candidates, by which `recommend` ranks them."""
+        query, _, nothing = self._encode(user_id, history)
+        rows = self._items.rows(candidates)
+        return {"scores": tf.where(rows > 0, self._pair_scores(query, nothing, rows), FLOOR), "known": rows > 0}
+
+    def embed(self, user_id, history):
+        """Query vectors."""
+        return {"query": self._encode(user_id, history)[0]}
+
+    def embed_items(self, item):
+        """Item vectors."""
+        rows = self._items.rows(item)
+        return {"vector": tf.gather(tf.convert_to_tensor(self.item_vectors), rows), "known": rows > 0}
+
+    def explain(self, user_id, history, item):
+        """What each event does to the score of an item."""
+        rows = self._items.rows(history)
+        events = histories.latest(rows, self.max_length + 1)
+        user = self._user_rows(user_id, events)
+        vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._items.rows(item))
+        result = {"contribution": histories.spread(contributions(self._model().query_vectors, user, events, vectors), rows)}
+        attention = self._model().attention(user, events[:, 1:])
+        return result if attention is None else {**result, "attention": histories.spread(attention, rows)}
+
+    def _encode(self, user_id, history):
+        """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
+        rows = self._items.rows(history)
+        events = histories.latest(rows, self.max_length)
+        user = self._user_rows(user_id, events)
+        nothing = events[:, -1] == 0 if self._users is None else (events[:, -1] == 0) & (user == 0)
+        return self._model().query_vectors(user, events), rows, nothing
+
+    def _user_rows(self, user_id, events):
+        return tf.zeros_like(events[:, 0]) if self._users is None else self._users.rows(user_id)
+
+    def _seen(self, rows):
+        return rows[:, :0] if self.keep_seen else rows
+
+    def _catalogue(self, query, nothing, hidden, k):
+        """(scores, rows) [B, k] of the best items, those hidden [B, X] aside."""
+        vectors, popular = tf.convert_to_tensor(self.item_vectors), nothing[:, tf.newaxis]
+        if self.index is None:
+            scores = tf.matmul(query, vectors, transpose_b=True)
+            scores = tf.cond(tf.reduce_any(nothing), lambda: tf.where(popular, self.popularity, scores), lambda: scores)
+            return search_all(scores, hidden, k)
+        found = search_index(self.index, query, vectors, hidden, k)
+
+        def with_popular():
+            scores = tf.broadcast_to(self.popularity, [tf.shape(hidden)[0], self.num_items + 1])
+            return tuple(tf.where(popular, one, other) for one, other in zip(search_all(scores, hidden, k), found, strict=True))
+
+        return tf.cond(tf.reduce_any(nothing), with_popular, lambda: found)
+
+    def _among(self, allowed, query, nothing, hidden, k):
+        """(scores, rows) [B, k] of the best among listed items [B, A]."""
+        rows = selection.distinct(allowed)
+        return selection.best(selection.hide_among(self._pair_scores(query, nothing, rows), rows, hidden), rows, k)
+
+    def _pair_scores(self, query, nothing, rows):
+        scores = tf.einsum("bd,bcd->bc", query, tf.gather(tf.convert_to_tensor(self.item_vectors), rows))
+        return tf.where(nothing[:, tf.newaxis], tf.gather(tf.convert_to_tensor(self.popularity), rows), scores)
+
+    def _answer(self, scores, rows, nothing):
+        items = self._items.ids(tf.where(scores > FLOOR, rows, 0))
+        return {"items": items, "scores": scores, "source": tf.where(nothing, "popular", "model")}
+
+
+def _concrete(function, names):
+    def checked(**inputs):
+        # The C++ session compares no ranks, and a model that is not personal would not notice a batch of users of another size.
+        inputs = {name: tf.ensure_shape(value, _INPUTS[name].shape) for name, value in inputs.items()}
+        batch = tf.shape(inputs[names[0]])[:1]
+        rest = {name: tf.reshape(inputs[name], tf.concat([batch, tf.shape(inputs[name])[1:]], axis=0)) for name in names[1:]}
+        return function(**{**inputs, **rest})
+
+    return tf.function(checked, autograph=False).get_concrete_function(**{name: _INPUTS[name] for name in names})

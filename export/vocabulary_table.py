@@ -1,0 +1,30 @@
+"""Ids and table rows inside a graph, from one text file that travels with the SavedModel."""
+
+import tensorflow as tf
+
+
+class VocabularyTable(tf.Module):
+    """The two-way table between ids and rows 1..N; row 0 is "" and every unknown id.
+
+    Args:
+      path: UTF-8 text with one id a line, which becomes an asset of the SavedModel.
+      size: N, lines of it.
+      both_ways: whether `ids` is wanted too.
+    """
+
+    def __init__(self, path, size, both_ways=True):
+        super().__init__()
+        line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        to_number = tf.lookup.TextFileInitializer(str(path), tf.string, line, tf.int64, number, vocab_size=size)
+        self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
+        if both_ways:
+            to_line = tf.lookup.TextFileInitializer(str(path), tf.int64, number, tf.string, line, vocab_size=size)
+            self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
+
+    def rows(self, ids):
+        """string [...] -> int32 [...], 0 where unknown."""
+        return tf.cast(self._numbers.lookup(ids), tf.int32) + 1
+
+    def ids(self, rows):
+        """int32 [...] -> string [...], "" where 0."""
+        return self._lines.lookup(tf.cast(rows, tf.int64) - 1)

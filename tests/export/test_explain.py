@@ -1,0 +1,94 @@
+"""The signature `explain` against a loop that scores the history again without each event."""
+
+import numpy as np
+import pytest
+
+from tfrec_attn import models
+
+LENGTH = 4
+EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+
+
+def score(model, user, history, item):
+    """Of an item for the latest known events of a history."""
+    known = [one for one in model.item_vocabulary.lookup(history) if one][-LENGTH:]
+    features = {"user": model.user_vocabulary.lookup([user]), "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32)}
+    return model(features).numpy()[0, model.item_vocabulary.lookup([item])[0]]
+
+
+def counting(model, history):
+    """Places of the events that count."""
+    known = model.item_vocabulary.lookup(history)
+    return [place for place, one in enumerate(known) if one][-LENGTH:]
+
+
+def cases(model):
+    """(user, history of eight columns, item), short and long ones."""
+    items, user = model.item_vocabulary.ids(), model.user_vocabulary.ids()[2]
+    histories = [
+        ["", "", "", "", "", "", "", items[7]],
+        ["", items[1], "?", items[1], "", items[8], "?", ""],
+        ["", items[0], items[1], items[2], items[3], "?", items[4], items[5]],
+        ["", "", "", "", items[6], items[2], items[9], items[3]],
+        [""] * 7 + ["?"],
+    ]
+    return [(one, history, items[place]) for one in (user, "nobody") for place, history in enumerate(histories, 3)]
+
+
+@EVERY_MODEL
+def test_contributions_against_a_loop(name, served):
+    model, _, session = served(name)
+    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
+    result = session.run("explain", user_id=users, history=histories, item=items)["contribution"]
+    expected = np.zeros((len(users), 8), np.float32)
+    for row, (user, history, item) in enumerate(cases(model)):
+        for place in counting(model, history):
+            rest = history[:place] + history[place + 1 :]
+            expected[row, place] = score(model, user, history, item) - score(model, user, rest, item)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(result[expected == 0], 0)
+    assert np.abs(expected).max() > 0.05
+
+
+@EVERY_MODEL
+def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
+    model, _, session = served(name)
+    items = model.item_vocabulary.ids()
+    window = items[2:6]
+
+    def contributions(history):
+        return session.run("explain", user_id=["u"], history=[history], item=[items[9]])["contribution"][0]
+
+    first, second = contributions(["", items[0], *window]), contributions(["", items[7], *window])
+    assert not first[:2].any()
+    assert np.abs(first - second)[2:].max() > 1e-3
+    np.testing.assert_array_equal(contributions([items[7], items[0], *window])[2:], first[2:])
+
+
+@EVERY_MODEL
+def test_attention_stands_where_its_events_stand(name, served):
+    model, _, session = served(name)
+    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
+    result = session.run("explain", user_id=users, history=histories, item=items)
+    known = np.zeros((len(users), LENGTH), np.int32)
+    for row, history in enumerate(histories):
+        places = counting(model, history)
+        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup([history[place] for place in places])
+    attention = model.attention(model.user_vocabulary.lookup(users), known)
+    assert ("attention" in result) == (attention is not None)
+    if attention is None:
+        pytest.skip(f"{name} has no attention")
+    expected = np.zeros((len(users), 8), np.float32)
+    for row, history in enumerate(histories):
+        places = counting(model, history)
+        expected[row, places] = attention.numpy()[row, LENGTH - len(places) :]
+    np.testing.assert_allclose(result["attention"], expected, rtol=1e-5, atol=1e-6)
+    assert expected.max() > 0.1
+
+
+@EVERY_MODEL
+def test_an_unknown_item_has_no_contributions(name, served):
+    model, _, session = served(name)
+    history = [["", *model.item_vocabulary.ids()[:3]]]
+    result = session.run("explain", user_id=["u"], history=history, item=["?"])
+    assert not result["contribution"].any()

@@ -1,0 +1,217 @@
+"""Cells and search among them against plain NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.inverted_file import InvertedFile, cluster, quantise
+
+FLOOR = np.finfo(np.float32).min
+
+
+def normal(rows, width=4, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
+
+
+def whole_numbers(rows, width=4, seed=0):
+    """Vectors whose products are exact and often equal."""
+    return np.random.default_rng(seed).integers(-3, 4, (rows, width)).astype(np.float32)
+
+
+def blobs(count=6, each=30, width=8):
+    random = np.random.default_rng(5)
+    centres = 10 * random.normal(size=(count, width))
+    return (np.repeat(centres, each, axis=0) + random.normal(size=(count * each, width))).astype(np.float32)
+
+
+def indexed(vectors, cells, nprobe, int8=False):
+    """(index, matrix [N + 1, D'] in its order, offsets, centroids)."""
+    order, offsets, centroids = cluster(vectors, cells)
+    matrix = np.concatenate([np.zeros([1, vectors.shape[1]], np.float32), vectors[order]])
+    return InvertedFile(offsets, centroids, nprobe, quantise(matrix) if int8 else None), matrix, offsets, centroids
+
+
+def best_of(query, matrix, rows, k):
+    """The k rows of the largest products, the lower row first among equals; the floor and 0 where there are fewer."""
+    found = sorted((-float(matrix[row] @ query), row) for row in rows)[:k]
+    found += [(-float(FLOOR), 0)] * (k - len(found))
+    return [-score for score, _ in found], [row for _, row in found]
+
+
+def rows_of_cells(query, offsets, centroids, nprobe):
+    return [row for cell in np.argsort(-(centroids @ query))[:nprobe] for row in range(offsets[cell] + 1, offsets[cell + 1] + 1)]
+
+
+def check(index, queries, matrix, k, rows_for):
+    scores, rows = index.top(tf.constant(queries), tf.constant(matrix), k)
+    assert (scores.dtype, rows.dtype) == (tf.float32, tf.int32)
+    expected = [best_of(query, matrix, rows_for(query), k) for query in queries]
+    np.testing.assert_array_equal(rows, [rows for _, rows in expected])
+    np.testing.assert_allclose(scores, [scores for scores, _ in expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_all_cells_are_exact_search(batch, int8):
+    vectors = whole_numbers(60)
+    index, matrix, _, centroids = indexed(vectors, 9, 1000, int8)
+    assert index.nprobe == len(centroids)
+    check(index, whole_numbers(batch, seed=1), matrix, 16, lambda query: range(1, 61))
+
+
+@pytest.mark.parametrize("nprobe", [1, 2, 4])
+@pytest.mark.parametrize("batch", [1, 20])
+def test_some_cells_are_the_search_among_their_items(batch, nprobe):
+    index, matrix, offsets, centroids = indexed(normal(100), 12, nprobe)
+    assert np.ptp(np.diff(offsets)) > 2
+    check(index, normal(batch, seed=1), matrix, 7, lambda query: rows_of_cells(query, offsets, centroids, nprobe))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_int8_codes_choose_and_the_rows_score(batch):
+    queries = normal(batch, 8, seed=3)
+    index, matrix, _, _ = indexed(normal(400, 8), 5, 5, int8=True)
+    # Codes of other vectors show which step they decide: 64 items are chosen by them for k = 3, 80 for k = 20.
+    codes, scales = quantise(normal(401, 8, seed=4))
+    index.codes.assign(codes)
+    index.scales.assign(scales)
+    for k, chosen in ((3, 64), (20, 80)):
+
+        def by_code(query, chosen=chosen):
+            return 1 + np.argsort(-(codes[1:].astype(np.float32) @ query) * scales[1:])[:chosen]
+
+        check(index, queries, matrix, k, by_code)
+
+
+def test_int8_codes_of_the_rows_find_the_best():
+    index, matrix, _, _ = indexed(normal(1000, 16), 10, 10, int8=True)
+    check(index, normal(10, 16, seed=1), matrix, 10, lambda query: range(1, 1001))
+
+
+def test_fewer_items_than_k_leave_the_floor():
+    index, matrix, _, _ = indexed(whole_numbers(3), 2, 2)
+    scores, rows = index.top(tf.constant(whole_numbers(2)), tf.constant(matrix), 5)
+    assert (rows.numpy()[:, 3:] == 0).all()
+    assert (scores.numpy()[:, 3:] == FLOOR).all()
+    assert (rows.numpy()[:, :3] > 0).all()
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_no_query_and_no_item_wanted(int8):
+    index, matrix, _, _ = indexed(whole_numbers(9), 3, 2, int8)
+    for batch, k in ((0, 4), (2, 0), (0, 0)):
+        scores, rows = index.top(tf.constant(whole_numbers(batch)), tf.constant(matrix), k)
+        assert scores.shape == rows.shape == (batch, k)
+
+
+@pytest.mark.parametrize("cells", [1, 5])
+def test_one_item(cells):
+    index, matrix, offsets, _ = indexed(np.array([[1.0, -2.0]], np.float32), cells, 3)
+    assert offsets.tolist() == [0, 1]
+    scores, rows = index.top(tf.constant([[3.0, 1.0]]), tf.constant(matrix), 2)
+    assert rows.numpy().tolist() == [[1, 0]]
+    np.testing.assert_array_equal(scores, [[1.0, FLOOR]])
+
+
+def test_empty_cells_hold_nothing():
+    matrix = np.array([[0, 0], [1, 0], [2, 0], [0, 3]], np.float32)
+    index = InvertedFile([0, 0, 2, 2, 2, 3, 3], [[1, 0], [0, 1], [5, 5], [2, 2], [-1, 3], [0, -4]], 6)
+    check(index, np.array([[1, 1], [-1, 2]], np.float32), matrix, 4, lambda query: [1, 2, 3])
+    nothing = InvertedFile([0, 0, 3], np.array([[1.0, 0], [0, 1]]), 1)
+    scores, rows = nothing.top(tf.constant([[1.0, 0.0]]), tf.constant(matrix), 2)
+    assert rows.numpy().tolist() == [[0, 0]]
+    assert (scores.numpy() == FLOOR).all()
+
+
+def test_cells_are_a_permutation_with_their_means():
+    vectors = blobs()
+    order, offsets, centroids = cluster(vectors, 25)
+    assert (order.dtype, offsets.dtype, centroids.dtype) == (np.int64, np.int64, np.float32)
+    assert sorted(order) == list(range(len(vectors)))
+    assert (offsets[0], offsets[-1]) == (0, len(vectors))
+    assert (np.diff(offsets) > 0).all()
+    for cell, centroid in enumerate(centroids):
+        np.testing.assert_allclose(centroid, vectors[order[offsets[cell] : offsets[cell + 1]]].mean(axis=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_cell_has_items_of_one_kind():
+    order, offsets, _ = cluster(blobs(count=6, each=30), 24)
+    kinds = order // 30
+    assert all(len(set(kinds[begin:end])) == 1 for begin, end in itertools.pairwise(offsets))
+
+
+def test_lengths_part_items_of_one_direction():
+    # The added column is sqrt(100 - 1) for the short ones and about 0 for the long ones, whose directions differ by far less.
+    random = np.random.default_rng(0)
+    directions = np.array([1.0, 0.0]) + 0.01 * random.normal(size=(40, 2))
+    lengths = np.where(np.arange(40) % 2, 1.0, 10.0)
+    vectors = lengths[:, np.newaxis] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    order, offsets, _ = cluster(vectors, 2)
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [list(range(0, 40, 2)), list(range(1, 40, 2))]
+
+
+def test_the_same_seed_gives_the_same_cells():
+    vectors = normal(300)
+    one, two, other = (cluster(vectors, 20, seed) for seed in (7, 7, 8))
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_items_that_are_all_alike():
+    order, offsets, centroids = cluster(np.ones([50, 3]), 7)
+    assert order.tolist() == list(range(50))
+    assert offsets.tolist() == [0, 50]
+    np.testing.assert_allclose(centroids, [[1, 1, 1]])
+
+
+def test_a_sample_trains_the_cells_of_all():
+    # 64 a cell: 2 cells are trained on 128 of 1,000.
+    order, offsets, _ = cluster(blobs(count=2, each=500), 2)
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [list(range(500)), list(range(500, 1000))]
+
+
+def test_codes_are_within_half_a_step():
+    vectors = np.random.default_rng(1).normal(size=(20, 6)) * np.logspace(-3, 3, 20)[:, np.newaxis]
+    vectors[4] = 0
+    codes, scales = quantise(vectors)
+    assert (codes.dtype, scales.dtype) == (np.int8, np.float32)
+    assert (np.abs(codes).max(axis=1) == np.where(np.arange(20) == 4, 0, 127)).all()
+    assert (np.abs(codes * scales[:, np.newaxis] - vectors) <= 0.501 * scales[:, np.newaxis]).all()
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_in_a_saved_model_through_the_session(tmp_path, int8):
+    module = tf.Module()
+    module.index, matrix, offsets, centroids = indexed(normal(50), 6, 3, int8)
+    module.matrix = tf.Variable(matrix, trainable=False)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([], tf.int32)])
+    def top(queries, k):
+        scores, rows = module.index.top(queries, tf.convert_to_tensor(module.matrix), k)
+        return {"scores": scores, "rows": rows}
+
+    tf.saved_model.save(module, str(tmp_path), signatures={"top": top})
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signature = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(tmp_path)).signature_def["top"]
+        names = [signature.outputs[name].name for name in ("scores", "rows")]
+        for batch in (0, 1, 3):
+            queries = normal(batch, seed=1)
+            found = session.run(names, {signature.inputs["queries"].name: queries, signature.inputs["k"].name: 4})
+            expected = [best_of(one, matrix, rows_of_cells(one, offsets, centroids, 3), 4) for one in queries]
+            np.testing.assert_allclose(found[0], np.reshape([scores for scores, _ in expected], [-1, 4]), rtol=1e-5)
+            np.testing.assert_array_equal(found[1], np.reshape([rows for _, rows in expected], [-1, 4]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cluster(whole_numbers(5), 0), "cells must be at least 1, but is 0"),
+        (lambda: InvertedFile([0, 5], whole_numbers(1), 0), "nprobe must be at least 1, but is 0"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

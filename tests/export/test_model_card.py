@@ -1,0 +1,142 @@
+"""Model cards: every figure against the run and the SavedModel that it is about."""
+
+import json
+import re
+import shlex
+
+import pytest
+import yaml
+
+import tfrec_attn
+from export.card_text import markdown
+from export.model_card import write_card
+from export.session import ServableError
+from tfrec_attn.errors import ConfigError
+
+FACTS = {"max_length": 4, "k": 10, "max_k": 100, "keep_seen": False, "index": None}
+
+
+@pytest.fixture(scope="module")
+def written(served, run_folder):
+    """(card, text, version folder, run)."""
+    folder, run = served("attrec")[2].path, run_folder("attrec")
+    card = write_card(folder, run, name="shop", version=7, facts=FACTS)
+    return card, (folder / "assets.extra" / "README.md").read_text(encoding="utf-8"), folder, run
+
+
+def test_the_json_is_the_card(written):
+    card, _, folder, _ = written
+    assert json.loads((folder / "assets.extra" / "model_card.json").read_text(encoding="utf-8")) == card
+    assert (card["name"], card["version"], card["serving"]) == ("shop", 7, FACTS)
+
+
+def test_data_protocol_and_training_are_those_of_the_run(written):
+    card, _, _, run = written
+    report, config = json.loads((run / "metrics.json").read_text()), yaml.safe_load((run / "config.yaml").read_text())
+    assert card["training"]["config"] == config
+    assert card["model"] == {"name": "attrec", "parameters": {k: v for k, v in config["model"].items() if k != "name"}}
+    # 30 users with 10 events each; the log names no more than 24 items.
+    assert card["data"] == {"source": "log.csv", "sha256": report["data"]["sha256"], "users": 30, "items": 24, "events": 300}
+    assert re.fullmatch("[0-9a-f]{64}", card["data"]["sha256"])
+    assert card["protocol"]["split"] == "leave-one-out"
+    assert card["metrics"] == {key: report[key] for key in ("test", "test_interval", "valid")}
+    assert card["baselines"] == report["baselines"]
+    assert card["sizes"]["parameters"] == report["parameters"]
+
+
+def test_signatures_and_sizes_are_those_of_the_servable(written):
+    card, _, folder, _ = written
+    assert set(card["signatures"]) == {"serving_default", "recommend", "score", "embed", "embed_items", "explain"}
+    assert card["signatures"]["embed_items"]["inputs"] == {"item": {"dtype": "string", "shape": [None]}}
+    assert card["signatures"]["serving_default"]["outputs"]["scores"]["shape"][0] is None
+    parts = [path for part in ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*") for path in folder.glob(part)]
+    assert card["sizes"]["bytes"] == sum(path.stat().st_size for path in parts) > 1000
+
+
+def test_latency_and_versions(written):
+    latency, versions = written[0]["latency_ms"], written[0]["versions"]
+    assert 0 < latency["p50"] <= latency["p99"]
+    assert (latency["requests"], latency["batch"], latency["columns"]) == (200, 1, 5)
+    assert latency["cpus"] >= 1 and latency["processor"]
+    assert versions["tfrec_attn"] == tfrec_attn.__version__
+
+
+def tables(text):
+    """Cells of the rows of all tables but their lines of dashes."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [row for row in rows if set(row) != {"---"}]
+
+
+def test_the_text_tells_the_figures(written, served):
+    card, text, _, _ = written
+    metrics, rows = card["metrics"], {row[0]: row[1:] for row in tables(text)}
+    assert text.startswith("# shop, version 7\n")
+    assert rows["test"] == list(metrics["test"])
+    for name, values in {"attrec": metrics["test"], **card["baselines"]}.items():
+        assert rows[name] == [f"{value:.4f}" for value in values.values()]
+    assert rows["95 % interval"] == [f"{low:.4f} to {high:.4f}" for low, high in metrics["test_interval"].values()]
+    width = served("attrec")[0].item_vectors().shape[1]
+    assert rows["`embed`"] == ["`history` string [?, ?], `user_id` string [?]", f"`query` float32 [?, {width}]"]
+    for piece in (
+        "300 events of 30 users with 24 items",
+        card["data"]["sha256"],
+        "dim=8",
+        f"{card['sizes']['bytes']:,} bytes",
+        "5 is enough",
+    ):
+        assert piece in text
+    assert yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1]) == card["training"]["config"]
+
+
+def test_the_request_of_the_text_is_one_of_the_run(written):
+    _, text, folder, _ = written
+    (command,) = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
+    assert command.endswith(" http://localhost:8501/v1/models/shop:predict")
+    (instance,) = json.loads(re.search(r"'(.*)'", command)[1])["instances"]
+    known = (folder / "assets" / "items.txt").read_text(encoding="utf-8").splitlines()
+    assert set(instance) == {"user_id", "history"}
+    assert instance["history"][0] == "" and len(instance["history"]) == 4
+    assert re.fullmatch(r"u\d+", instance["user_id"])
+    assert len(known) == 12
+
+
+def test_an_id_with_a_quote_stays_in_the_request(written):
+    text = markdown(written[0], ("it's me", ["日本語", 'say "hi"']))
+    (command,) = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
+    _, option, body, _ = shlex.split(command)
+    assert (option, json.loads(body)) == ("-d", {"instances": [{"user_id": "it's me", "history": ["", "日本語", 'say "hi"']}]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, ["Items of the history do not come again.", "Every item is scored."]),
+        ({"keep_seen": True}, ["Items of the history may come again."]),
+        ({"index": {"kind": "ivf", "cells": 64, "nprobe": 8}}, ["Items are found by an index (kind ivf, cells 64, nprobe 8)."]),
+    ],
+)
+def test_the_text_tells_how_it_was_exported(written, facts, expected):
+    text = markdown({**written[0], "serving": {**FACTS, **facts}}, ("u", ["i"]))
+    for sentence in expected:
+        assert sentence in text
+
+
+def test_a_temporal_split_without_intervals(written):
+    card = written[0]
+    protocol = {**card["protocol"], "split": "temporal", "valid_from": 0.8, "test_from": "2020-01-01"}
+    metrics = {"test": card["metrics"]["test"]}
+    text = markdown({**card, "protocol": protocol, "metrics": metrics}, ("u", ["i"]))
+    assert "What came before 0.8 trains" in text and "from 2020-01-01 on is the test" in text
+    assert "interval" not in text
+
+
+def test_what_is_no_run(served, tmp_path):
+    with pytest.raises(ConfigError, match="is not a finished run"):
+        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, facts=FACTS)
+
+
+def test_a_run_without_its_events(served, run_folder, tmp_path):
+    for name in ("config.yaml", "metrics.json"):
+        (tmp_path / name).symlink_to(run_folder("attrec") / name)
+    with pytest.raises(ServableError, match=r"has no test\.parquet"):
+        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, facts=FACTS)

@@ -1,0 +1,69 @@
+"""A model whose items are put in another order answers by raw id as before."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.permute import permuted
+from tfrec_attn import models
+from tfrec_attn.data.vocabulary import Vocabulary
+
+USERS, ITEMS, LENGTH = 4, 12, 4
+ORDER = np.random.default_rng(2).permutation(ITEMS)
+HISTORIES = [["i3", "i7"], ["i9"], ["i1", "i2", "i3", "i11", "i12"], ["i5", "unknown"]]
+
+
+def make(name):
+    parameters = {key: value for key, value in {"dim": 8, "stddev": 0.5}.items() if key in models.parameters(name)}
+    model = models.get(name)(USERS, ITEMS, LENGTH, **parameters)
+    model.user_vocabulary = Vocabulary([f"u{user}" for user in range(1, USERS + 1)])
+    model.item_vocabulary = Vocabulary([f"i{item}" for item in range(1, ITEMS + 1)])
+    return model
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_answers_by_raw_id_stay(name):
+    model = make(name)
+    users = ["u2", "u4", "nobody", "u1"]
+    items, scores = model.recommend(HISTORIES, k=ITEMS, users=users)
+    # A compiled model counts the states of its metrics among its weights.
+    model.compile()
+    other = permuted(model, ORDER)
+    other_items, other_scores = other.recommend(HISTORIES, k=ITEMS, users=users)
+    assert other_items == items
+    for found, expected in zip(other_scores, scores, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert model.recommend(HISTORIES, k=ITEMS, users=users)[0] == items
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_item_i_is_the_item_that_the_order_names(name):
+    model = make(name)
+    other = permuted(model, ORDER)
+    assert other.item_vocabulary.ids() == [f"i{one + 1}" for one in ORDER]
+    assert other.user_vocabulary == model.user_vocabulary
+    vectors, before = other.item_vectors().numpy(), model.item_vectors().numpy()
+    np.testing.assert_array_equal(vectors[1:], before[1:][ORDER])
+    np.testing.assert_array_equal(vectors[0], before[0])
+    back = permuted(other, np.argsort(ORDER))
+    for one, two in zip(back.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_weights_are_not_shared():
+    model = make("sasrec")
+    other = permuted(model, ORDER)
+    before = model.items.numpy()
+    other.items.assign(tf.zeros_like(other.items))
+    np.testing.assert_array_equal(model.items, before)
+
+
+def test_a_model_without_vocabularies():
+    model = models.SASRec(USERS, ITEMS, LENGTH, dim=8)
+    assert permuted(model, ORDER).item_vocabulary is None
+
+
+@pytest.mark.parametrize("order", [[0] * ITEMS, range(1, ITEMS + 1), range(ITEMS - 1), range(ITEMS + 1)])
+def test_what_is_not_a_permutation(order):
+    with pytest.raises(ValueError, match=r"order must hold each of 0\.\.11 once, but is"):
+        permuted(make("sasrec"), list(order))

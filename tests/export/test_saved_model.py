@@ -1,0 +1,176 @@
+"""What lies on disk: weights once, stock operations, vocabularies as files, and versions that are whole or not there."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.saved_model import next_version, publish, save, versions
+from export.servable import Servable
+from export.session import Session
+from tfrec_attn import models
+from tfrec_attn.errors import ConfigError
+
+EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+ITEMS, USERS = 3000, 400
+
+
+@pytest.fixture(scope="module")
+def saved(make_model, tmp_path_factory):
+    """Name -> (model of some thousand items, folder of its SavedModel)."""
+    found = {}
+
+    def make(name):
+        if name not in found:
+            model, folder = make_model(name, users=USERS, items=ITEMS, dim=16), tmp_path_factory.mktemp("saved")
+            model.compile("adam", "softmax" if model.trains_at_every_position() else "hinge")
+            save(Servable(model, np.ones(ITEMS)), folder)
+            found[name] = model, folder
+        return found[name]
+
+    return make
+
+
+@EVERY_MODEL
+def test_weights_are_stored_once(name, saved):
+    model, folder = saved(name)
+    read = model.tables("items") + (model.tables("users") if model.personal else [])
+    tables = sum(4 * table.shape.num_elements() for table in read)
+    on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
+    assert tables < on_disk < 1.2 * tables
+
+
+@EVERY_MODEL
+def test_only_what_is_read_is_stored(name, saved):
+    """The matrix of the items, their popularity, and no table of items beside; of the users only where the model reads them."""
+    model, folder = saved(name)
+    shapes = [shape for key, shape in tf.train.list_variables(str(folder / "variables" / "variables")) if "VARIABLE_VALUE" in key]
+    assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
+    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2
+    assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.personal
+    small = sum(np.prod(weights.shape) for weights in model.trainable_weights if weights.shape[0] not in (ITEMS + 1, USERS + 1))
+    assert sum(np.prod(shape) for shape in shapes if shape and shape[0] not in (ITEMS + 1, USERS + 1)) == small
+
+
+@EVERY_MODEL
+def test_tables_are_files(name, saved):
+    model, folder = saved(name)
+    files = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (folder / "assets").iterdir()}
+    expected = {"items.txt": model.item_vocabulary.ids()}
+    if model.personal:
+        expected["users.txt"] = model.user_vocabulary.ids()
+    assert files == expected
+    assert (folder / "saved_model.pb").stat().st_size < 2_000_000
+
+
+@EVERY_MODEL
+def test_no_request_copies_the_matrix_of_the_items(name, make_model):
+    """A gather from the variable itself makes TensorFlow copy it whenever it is read whole: gathers are of the tensor."""
+    servable = Servable(make_model(name), np.ones(12))
+    for function in servable.signatures().values():
+        graph = function.graph.as_graph_def()
+        inner = [node.op for one in graph.library.function for node in one.node_def]
+        assert "ResourceGather" not in inner
+        handles = {placeholder.name: handle for handle, placeholder in function.graph.captures}
+        gathered = [op.inputs[0] for op in function.graph.get_operations() if op.type == "ResourceGather"]
+        assert not [one for one in gathered if handles[one.name] is servable.item_vectors.handle]
+
+
+def test_a_version_can_be_read_by_the_user_of_the_server(tmp_path):
+    folder = publish(tmp_path / "m", None, lambda path: (path / "file").touch(), None)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
+
+
+def version(base, number=None, keep=None, text="x"):
+    return publish(base, number, lambda folder: (folder / "file").write_text(text) and None, keep)
+
+
+def test_versions_count_up(tmp_path):
+    base = tmp_path / "some" / "model"
+    assert next_version(base) == 1
+    assert [version(base).name for _ in range(2)] == ["1", "2"]
+    assert version(base, 12).name == "12"
+    for other in ("7x", "-3", "13.partial-1", "٣"):
+        (base / other).mkdir()
+    assert version(base) == base / "13"
+    assert versions(base) == [1, 2, 12, 13]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_version_is_never_overwritten(tmp_path, empty):
+    (tmp_path / "3").mkdir() if empty else version(tmp_path, 3, text="old")
+    with pytest.raises(ConfigError, match=rf"^version 3 exists in {tmp_path}; name another one with --version, or leave it out"):
+        version(tmp_path, 3, text="new")
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+    assert empty or (tmp_path / "3" / "file").read_text() == "old"
+
+
+def test_a_version_that_comes_while_it_is_written_stays(tmp_path):
+    def write(folder):
+        (folder / "file").write_text("slow")
+        version(tmp_path, 1, text="quick")
+
+    with pytest.raises(ConfigError, match=rf"^version 1 exists in {tmp_path}; "):
+        publish(tmp_path, None, write, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert (tmp_path / "1" / "file").read_text() == "quick"
+
+
+@pytest.mark.parametrize(
+    ("present", "number", "keep", "left"),
+    [
+        ([1, 2, 3], None, 2, [3, 4]),
+        ([1, 2, 3], None, 9, [1, 2, 3, 4]),
+        ([2, 10, 9], None, 3, [9, 10, 11]),
+        ([1, 2], None, 1, [3]),
+        ([5, 6, 7], 2, 2, [2, 7]),
+        ([], None, 1, [1]),
+    ],
+)
+def test_the_lowest_versions_go(tmp_path, present, number, keep, left):
+    for one in present:
+        version(tmp_path, one)
+    version(tmp_path, number, keep)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, left))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_of_an_export_that_fails(tmp_path, error):
+    base = tmp_path / "new" / "model"
+
+    def write(folder):
+        (folder / "saved_model.pb").write_text("half")
+        assert not [path for path in base.iterdir() if path.name.isdigit() and path.name != "1"]
+        raise error
+
+    with pytest.raises(error):
+        publish(base, None, write, None)
+    assert list(tmp_path.iterdir()) == []
+
+    (base / "1").mkdir(parents=True)
+    (base / "1" / "file").touch()
+    with pytest.raises(error):
+        publish(base, None, write, 1)
+    assert [path.name for path in base.rglob("*")] == ["1", "file"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/model"])
+def test_a_folder_that_cannot_be_written(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=rf"^--to {tmp_path}/{place} cannot be written: .+; name a folder that can\.$"):
+        version(tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_loads_in_python_too(make_model, tmp_path):
+    model = make_model("attrec")
+    save(Servable(model, np.ones(12)), tmp_path)
+    history = [["", *model.item_vocabulary.ids()[:2]]]
+    loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    items = loaded(user_id=tf.constant(["u"]), history=tf.constant(history))["items"].numpy()
+    with Session(tmp_path) as session:
+        np.testing.assert_array_equal(items, session.run("serving_default", user_id=["u"], history=history)["items"])

@@ -1,0 +1,191 @@
+"""An export is served by TensorFlow as it comes: only its own operations, and the same answers through its C API, without its Python."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.command import export
+from export.session import Session
+from tfrec_attn import models
+
+# In a process that imports nothing but TensorFlow: registered there is only what it registers itself.
+LIST_OPERATIONS = """
+import ctypes, json, sys
+import tensorflow as tf
+
+# The library is loaded already, so that this is its registry.
+library = ctypes.CDLL(f"{sys.argv[1]}/libtensorflow_cc.so.2")
+library.TF_NewStatus.restype = library.TF_GetAllOpList.restype = library.TF_GetRegisteredKernelsForOp.restype = ctypes.c_void_p
+
+class Buffer(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+def content(buffer):
+    buffer = Buffer.from_address(buffer)
+    return ctypes.string_at(buffer.data, buffer.length)
+
+registry = type(tf.compat.v1.MetaGraphDef().meta_info_def.stripped_op_list)()
+registry.ParseFromString(content(library.TF_GetAllOpList()))
+known, status = {op.name for op in registry.op}, ctypes.c_void_p(library.TF_NewStatus())
+
+def on_cpu(op):
+    # KernelDef.device_type, its second field, is CPU, or DEFAULT for every device.
+    kernels = content(library.TF_GetRegisteredKernelsForOp(op.encode(), status))
+    return b"\\x12\\x03CPU" in kernels or b"\\x12\\x07DEFAULT" in kernels
+
+result = {}
+for folder in sys.argv[2:]:
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+    functions = meta.graph_def.library.function
+    nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
+    ops = {node.op for node in nodes} - {function.signature.name for function in functions}
+    attributes = {name for one in [*nodes, *functions] for name, value in one.attr.items() if value.b or name != "_XlaMustCompile"}
+    result[folder] = {
+        "ops": sorted(ops),
+        "unknown": sorted(ops - known),
+        "not on a CPU": sorted(op for op in ops & known if not on_cpu(op)),
+        "placed": sorted({node.device for node in nodes if "CPU" not in node.device.upper()} - {""}),
+        "compiled": sorted({name for name in attributes if "Xla" in name} | {op for op in ops if op.startswith("Xla")}),
+        "python": sorted(op for op in ops if "PyFunc" in op),
+    }
+assert not [name for name in sys.modules if name.startswith(("tfrec_attn", "export", "tensorflow_recommenders"))]
+sys.stdout.write(json.dumps(result))
+"""
+
+
+def installed_libraries():
+    """Folder of the C libraries in the installed wheel, found without importing it."""
+    return importlib.util.find_spec("tensorflow").submodule_search_locations[0]
+
+
+def process(*arguments, **options):
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_USE_LEGACY_KERAS")}
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    arguments = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment, cwd="/", **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def sessions(served, run_folder, tmp_path_factory):
+    """Name of a model -> session of an untrained one; and "ivf" for one with an index."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        folder = export(run_folder("sasrec"), tmp_path_factory.mktemp("ivf"), index="ivf", cells=4, nprobe=2, int8=True)
+    with Session(folder) as session:
+        yield {**{name: served(name)[2] for name in models.names()}, "ivf": session}
+
+
+@pytest.fixture(scope="module")
+def suspicious(tmp_path_factory):
+    """A SavedModel with what an export must not have."""
+    folder = tmp_path_factory.mktemp("suspicious")
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+    def python(x):
+        return tf.numpy_function(np.sin, [x], tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)], jit_compile=True)
+    def compiled(x):
+        return x + 1.0
+
+    module = tf.Module()
+    module.compiled = compiled
+    call = tf.function(lambda x: {"y": compiled(x)}, input_signature=[tf.TensorSpec([None], tf.float32)])
+    tf.saved_model.save(module, str(folder), signatures={"python": python, "compiled": call})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def operations(sessions, suspicious):
+    return process("-c", LIST_OPERATIONS, installed_libraries(), suspicious, *(session.path for session in sessions.values()))
+
+
+def test_every_operation_is_tensorflows_own_and_runs_on_a_cpu(sessions, operations):
+    for name, session in sessions.items():
+        found = operations[str(session.path)]
+        assert {"LookupTableFindV2", "TopKV2", "MatMul"} <= set(found.pop("ops")), name
+        assert found == {"unknown": [], "not on a CPU": [], "placed": [], "compiled": [], "python": []}, name
+
+
+def test_what_is_not_allowed_would_be_found(suspicious, operations):
+    found = operations[str(suspicious)]
+    assert found["python"] == ["PyFunc"]
+    assert "_XlaMustCompile" in found["compiled"]
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else ["nobody"] * 9
+
+
+def requests_of(session):
+    """One request for every signature: a short, an empty and a long history with padding, unknown and awkward ids."""
+    items, users = (lines(session.path / "assets" / f"{kind}.txt") for kind in ("items", "users"))
+    histories = [["", "", "", "", "", *items[:2]], [""] * 7, ["", items[7], "unknown", items[3], items[7], items[8], items[9]]]
+    values = {
+        "user_id": [users[0], "nobody", users[3]],
+        "history": histories,
+        "exclude": [[""], [items[11]], [items[5]]],
+        "allow": [["", ""], ["", ""], [items[2], items[4]]],
+        "candidates": [[items[7], "unknown"], [items[0], ""], [items[8], items[8]]],
+        "item": [items[9], "unknown", items[8]],
+        "k": [3, 5, 4],
+    }
+    return {signature: {name: values[name] for name in inputs} for signature, (inputs, _) in session.signatures.items()}
+
+
+def as_json(array):
+    return {"dtype": str(array.dtype).replace("object", "string"), "shape": list(array.shape), "values": array.ravel().tolist()}
+
+
+@pytest.fixture(scope="module")
+def asked(sessions):
+    """Folder -> requests for the C API, and what the session answers to them."""
+    requests, answers = {}, {}
+    for session in sessions.values():
+        folder = str(session.path)
+        requests[folder], answers[folder] = [], []
+        for signature, values in requests_of(session).items():
+            inputs, outputs = session.signatures[signature]
+            arrays = {inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype) for one, value in values.items()}
+            tensors = {one: as_json(array) for one, array in arrays.items()}
+            requests[folder].append({"inputs": tensors, "outputs": [output.name for output in outputs.values()]})
+            answers[folder].append(session.run(signature, **values))
+    return requests, answers
+
+
+def assert_same_answers(libraries, asked, version):
+    found = process(Path(__file__).with_name("c_api.py"), libraries, input=json.dumps(asked[0]))
+    assert found["version"].startswith(version)
+    for folder, answers in asked[1].items():
+        for expected, arrays in zip(answers, found["answers"][folder], strict=True):
+            for (name, values), array in zip(expected.items(), arrays, strict=True):
+                assert array["shape"] == list(values.shape), name
+                if array["dtype"] == "string":
+                    assert array["values"] == [one.decode() for one in values.ravel()], name
+                else:
+                    assert array["dtype"] == str(values.dtype), name
+                    np.testing.assert_allclose(array["values"], values.ravel(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_installed_c_library_gives_the_same_answers(asked):
+    assert_same_answers(installed_libraries(), asked, tf.__version__)
+
+
+def test_another_c_library_gives_the_same_answers(asked):
+    libraries = os.environ.get("TFREC_LIBTENSORFLOW")
+    if not libraries:
+        pytest.skip("TFREC_LIBTENSORFLOW names no folder with TensorFlow's C libraries: make libtensorflow-2.20 fetches them")
+    found = re.search(r"\d+\.\d+", Path(libraries).name)
+    assert_same_answers(Path(libraries).resolve(), asked, found[0] if found else "2.")

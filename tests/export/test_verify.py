@@ -1,0 +1,388 @@
+"""The replay of held-out events through a SavedModel: of every model, and of made-up ones whose ranks are counted with loops."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from export import agreement, verify
+from export.command import export
+from export.saved_model import save
+from export.servable import Servable
+from tfrec_attn import models, run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
+
+
+def quietly(*arguments):
+    """Runs the command in this process -> (exit code, stdout, stderr)."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = verify.main([str(argument) for argument in arguments])
+    return code, out.getvalue(), error.getvalue()
+
+
+# --- Every model ---
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder, tmp_path_factory):
+    """Name of a model -> (model folder, run)."""
+    folder = tmp_path_factory.mktemp("servables")
+    with contextlib.redirect_stdout(io.StringIO()):
+        return {name: (export(run_folder(name), folder / name, version=3).parent, run_folder(name)) for name in models.names()}
+
+
+# What must not be imported is made impossible to import.
+ALONE = """
+import contextlib, io, json, sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tfrec_attn", "tensorflow_recommenders", "tf_keras"):
+            raise ImportError(f"{name} is not needed")
+
+sys.meta_path.insert(0, Forbidden())
+from export import verify
+
+result = []
+for servable, run in zip(sys.argv[1::2], sys.argv[2::2]):
+    for split in ("test", "valid"):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            code = verify.main([servable, "--run", run, "--split", split, "--json"])
+        result.append((code, json.loads(out.getvalue())))
+assert not [name for name in sys.modules if name.startswith("tfrec_attn")]
+print(json.dumps(result))
+"""
+
+
+def test_every_model_ranks_as_its_metrics_say_without_its_code(exported):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    arguments = [str(path) for pair in exported.values() for path in pair]
+    process = subprocess.run(
+        [sys.executable, "-c", ALONE, *arguments],
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    reports = json.loads(process.stdout)
+    for number, (base, folder) in enumerate(exported.values()):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        for (code, report), split in zip(reports[2 * number : 2 * number + 2], ("test", "valid"), strict=True):
+            assert (code, report["difference"], report["split"]) == (0, None, split)
+            assert (report["servable"], report["run"]) == (str(base / "3"), str(folder))
+            assert list(report["metrics"]) == METRICS
+            for name, row in report["metrics"].items():
+                assert row["run"] == metrics[split][name]
+                assert row["servable"] == pytest.approx(row["run"], abs=1e-6)
+                assert row["recommend"] == (None if name == "MRR" else pytest.approx(row["run"], abs=1e-6))
+            # 30 users; the longest cut-off is 20 of 24 items.
+            assert report["events"] == 30
+            assert report["recommend"] == {"k": 20, "compared": 30, "left_out": 0, "recall": None}
+
+
+def test_a_metric_that_differs_ends_with_1(exported, tmp_path):
+    base, folder = exported["attrec"]
+    shutil.copytree(folder, tmp_path / "run")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for change, code in ((0.9e-6, 0), (1.1e-6, 1)):
+        changed = {**metrics, "test": {**metrics["test"], "NDCG@10": metrics["test"]["NDCG@10"] + change}}
+        (tmp_path / "run" / "metrics.json").write_text(json.dumps(changed))
+        found, out, error = quietly(base, "--run", tmp_path / "run")
+        assert found == code
+        assert out.splitlines()[0].split() == ["test", "run", "servable", "difference", "recommend"]
+        expected = f"error: NDCG@10 must be {metrics['test']['NDCG@10'] + change:.8f} as in metrics.json, but the servable gives "
+        assert error.startswith(expected) if code else error == ""
+        assert error.count("\n") == code
+
+
+def test_weights_of_another_training_end_with_1(exported, tmp_path):
+    _, folder = exported["attrec"]
+    model = run.load_model(folder)
+    for table in model.tables("items"):
+        table.assign(table[::-1])
+    save(Servable(model, np.load(folder / run.ITEM_COUNTS)), tmp_path / "1")
+    code, _, error = quietly(tmp_path, "--run", folder)
+    assert code == 1
+    assert error.startswith("error: ") and "as in metrics.json, but the servable gives" in error
+
+
+# --- Made-up servables ---
+
+ITEMS = [f"i{number}" for number in range(9)]
+EVENTS = [
+    ("plain", ["i1", "i2"], "i0"),
+    ("repeats", ["i1", "i2", "i1", "i1", "i7"], "i3"),
+    ("again", ["i4", "i5", "i4"], "i4"),
+    ("nothing", [], "i6"),
+    ("popular", [], "i8"),
+    ("long", ["i0", "i1", "i2", "i3", "i4", "i5"], "i8"),
+]
+K = (1, 3, 5)
+
+
+class Fake:
+    """A session over given scores: {user: scores of the items}, the earlier item first among equals.
+
+    Attributes:
+      lists: user -> items to answer instead.
+      source: user -> other than "model".
+    """
+
+    def __init__(self, path, scores, keep_seen=False, max_k=100):
+        self.path, self.scores, self.keep_seen, self.max_k = path, scores, keep_seen, max_k
+        self.lists, self.source = {}, {"popular": "popular"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def run(self, signature, **arrays):
+        return getattr(self, signature)(**arrays)
+
+    def embed(self, user_id, history):
+        assert all(row[0] == "" for row in history)
+        return {"query": np.array([self.scores[user] for user in user_id], np.float32)}
+
+    def embed_items(self, item):
+        return {"vector": np.eye(len(ITEMS), dtype=np.float32)[[ITEMS.index(one) for one in item]], "known": np.full(len(item), True)}
+
+    def recommend(self, user_id, history, exclude, allow, k):
+        assert not any(allow.ravel())
+        columns, rows = min(max(k), self.max_k, len(ITEMS)), []
+        for user, seen, other in zip(user_id, history, exclude, strict=True):
+            hidden = {*other, *(() if self.keep_seen else seen)}
+            order = sorted(range(len(ITEMS)), key=lambda item, scores=self.scores[user]: -scores[item])
+            row = self.lists.get(user, [ITEMS[item] for item in order if ITEMS[item] not in hidden])
+            rows.append([one.encode() for one in [*row, *[""] * columns][:columns]])
+        source = [self.source.get(user, "model").encode() for user in user_id]
+        return {"items": np.array(rows, object), "scores": None, "source": np.array(source, object)}
+
+
+def rank_of(scores, history, target):
+    """With loops, as the metrics are defined."""
+    others = [item for item in ITEMS if item != target and item not in history]
+    return 1 + sum(scores[ITEMS.index(item)] >= scores[ITEMS.index(target)] for item in others)
+
+
+def metrics_of(ranks):
+    result = {}
+    for k in K:
+        result[f"HR@{k}"] = sum(rank <= k for rank in ranks) / len(ranks)
+        result[f"NDCG@{k}"] = sum(1 / np.log2(1 + rank) for rank in ranks if rank <= k) / len(ranks)
+    return {**result, "MRR": sum(1 / rank for rank in ranks) / len(ranks)}
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """A function that writes a run and a servable of a made-up model and gives (its session, its ranks)."""
+
+    def make(scores=None, card=None, **options):
+        random = np.random.default_rng(8)
+        scores = scores or {user: random.permutation(9).tolist() for user, _, _ in EVENTS}
+        ranks = [rank_of(scores[user], history, target) for user, history, target in EVENTS]
+        for folder, text in (("run/vocabulary", ITEMS), ("1/assets", ITEMS[::-1])):
+            (tmp_path / folder).mkdir(parents=True)
+            (tmp_path / folder / "items.txt").write_text("".join(f"{one}\n" for one in text))
+        report = {"test": metrics_of(ranks), "data": {"sha256": "abc"}}
+        (tmp_path / "run" / "metrics.json").write_text(json.dumps(report))
+        schema = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+        pl.DataFrame(EVENTS, schema=schema, orient="row").write_parquet(tmp_path / "run" / "test.parquet")
+        if card is not None:
+            (tmp_path / "1" / "assets.extra").mkdir()
+            (tmp_path / "1" / "assets.extra" / "model_card.json").write_text(json.dumps(card))
+        fake = Fake(tmp_path / "1", scores, **options)
+        monkeypatch.setattr(agreement, "Session", lambda path: fake)
+        return fake, ranks
+
+    return make
+
+
+def compare(tmp_path):
+    return agreement.compare(tmp_path / "1", tmp_path / "run")
+
+
+def test_ranks_are_those_of_loops(made_up, tmp_path):
+    _, ranks = made_up()
+    report = compare(tmp_path)
+    assert len(set(ranks)) > 2
+    assert report["difference"] is None
+    assert {name: row["servable"] for name, row in report["metrics"].items()} == pytest.approx(metrics_of(ranks), abs=1e-9)
+    assert {name: row["recommend"] for name, row in report["metrics"].items()} == pytest.approx(
+        {**metrics_of(ranks), "MRR": None}, abs=1e-9
+    )
+    # A target that its user has seen, and an answer from popularity.
+    assert report["recommend"] == {"k": 5, "compared": 4, "left_out": 2, "recall": None}
+
+
+def test_ties_count_against_the_target_and_any_order_of_a_list_is_right(made_up, tmp_path):
+    fake, ranks = made_up({user: [1.0] * 9 for user, _, _ in EVENTS})
+    assert ranks == [7, 6, 8, 9, 9, 3]
+    report = compare(tmp_path)
+    assert report["difference"] is None
+    assert report["metrics"]["HR@5"]["servable"] == pytest.approx(1 / 6)
+    # i0 first, though it ranks seventh; i3 fourth.
+    assert report["metrics"]["HR@1"]["recommend"] == pytest.approx(1 / 6)
+    fake.lists["plain"] = ["i8", "i7", "i0", "i6", "i5"]
+    assert compare(tmp_path)["difference"] is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [(["i3", "i0", "i4", "i5", "i6"], "at place 2"), (["i3", "i4", "i5", "i6", "i7"], "nowhere"), ([], "nowhere")],
+)
+def test_a_list_that_differs_is_named(made_up, tmp_path, answer, place):
+    fake, ranks = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS})
+    assert ranks[0] == 1
+    fake.lists["plain"] = answer
+    report = compare(tmp_path)
+    assert report["difference"] == f"recommend must put 'i0' of user 'plain' at place 1 of 5, but has it {place}."
+    assert report["metrics"]["HR@1"]["difference"] == 0
+
+
+def test_a_target_below_the_list_must_not_be_in_it(made_up, tmp_path):
+    fake, ranks = made_up({user: [1, 2, 3, 4, 5, 6, 7, 8, 9] for user, _, _ in EVENTS})
+    assert ranks[0] == 7
+    assert compare(tmp_path)["difference"] is None
+    fake.lists["plain"] = ["i8", "i7", "i6", "i5", "i0"]
+    assert compare(tmp_path)["difference"] == "recommend must put 'i0' of user 'plain' at place 7 of 5, but has it at place 5."
+
+
+def test_a_difference_within_rounding_is_no_difference_of_lists(made_up, tmp_path):
+    close = [1.0, 1.0 - 2e-7, *[0.5] * 7]
+    fake, ranks = made_up({user: [*close[::-1]] if user == "long" else [0.1, *close[1:]] for user, _, _ in EVENTS})
+    fake.lists["long"] = ["i7", "i8", "i6"]
+    assert ranks[5] == 1
+    assert compare(tmp_path)["difference"] is None
+    fake.lists["long"] = ["i7", "i6", "i8"]
+    assert "of user 'long' at place 1 of 5, but has it at place 3" in compare(tmp_path)["difference"]
+
+
+def test_a_difference_tells_what_may_be_its_cause(made_up, tmp_path):
+    # Of the targets only i0, of `plain`, has the score of another item.
+    scores = {user: [1.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0, 0.7] for user, _, _ in EVENTS}
+    made_up(scores, card={"training": {"config": {"runtime": {"precision": "mixed_bfloat16"}}}})
+    path = tmp_path / "run" / "metrics.json"
+    report = json.loads(path.read_text())
+    report["test"]["MRR"] += 0.01
+    path.write_text(json.dumps(report))
+    assert compare(tmp_path)["difference"].endswith(
+        " (1 of 6 targets have another item's score within rounding; the run was measured in mixed_bfloat16, "
+        "the servable computes in float32)."
+    )
+
+
+def test_seen_items_are_excluded_by_the_request_where_the_servable_keeps_them(made_up, tmp_path):
+    _, ranks = made_up(card={"serving": {"keep_seen": True}}, keep_seen=True)
+    report = compare(tmp_path)
+    assert report["difference"] is None
+    assert report["recommend"] == {"k": 5, "compared": 5, "left_out": 1, "recall": None}
+    assert report["metrics"]["HR@5"]["recommend"] == pytest.approx(metrics_of(ranks)["HR@5"])
+
+
+def test_lists_shorter_than_a_cutoff_say_nothing_about_it(made_up, tmp_path):
+    _, ranks = made_up(max_k=3)
+    metrics = compare(tmp_path)["metrics"]
+    assert metrics["HR@3"]["recommend"] == pytest.approx(metrics_of(ranks)["HR@3"])
+    assert metrics["HR@5"]["recommend"] is None
+    assert metrics["HR@5"]["servable"] == pytest.approx(metrics_of(ranks)["HR@5"])
+
+
+def test_an_index_is_measured_by_its_recall(made_up, tmp_path):
+    fake, _ = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS}, card={"serving": {"index": {"kind": "ivf"}}})
+    assert compare(tmp_path)["recommend"]["recall"] == 1.0
+    # Exact: i0, i3, i4, i5, i6; and of the nine items three are left to `long`.
+    fake.lists = {"plain": ["i3", "i4", "i5", "i8"], "long": ["i6", "i8"]}
+    report = compare(tmp_path)
+    assert report["difference"] is None
+    assert report["recommend"]["recall"] == pytest.approx((3 / 5 + 1 + 1 + 2 / 3) / 4)
+    assert "recall@5 of the index 0.8167." in quietly(tmp_path / "1", "--run", tmp_path / "run")[1]
+
+
+def test_many_events_in_blocks(made_up, tmp_path, monkeypatch):
+    _, ranks = made_up()
+    events = pl.read_parquet(tmp_path / "run" / "test.parquet")
+    pl.concat([events] * 100).write_parquet(tmp_path / "run" / "test.parquet")
+    monkeypatch.setattr("export.replayed_ranking._BLOCK_ELEMENTS", 7 * len(ITEMS))
+    monkeypatch.setattr("export.replayed_ranking._ITEMS_AT_ONCE", 4)
+    report = compare(tmp_path)
+    assert (report["events"], report["difference"]) == (600, None)
+    assert report["metrics"]["MRR"]["servable"] == pytest.approx(metrics_of(ranks)["MRR"], abs=1e-9)
+
+
+# --- What cannot be compared ---
+
+
+def assert_refused(result, *pieces):
+    assert (result[0], result[1]) == (2, "")
+    assert result[2].startswith("error: ") and result[2].endswith(".\n") and result[2].count("\n") == 1
+    for piece in pieces:
+        assert piece in result[2]
+
+
+def test_a_run_or_a_servable_that_is_none(exported, tmp_path):
+    base, folder = exported["attrec"]
+    assert_refused(quietly(base, "--run", tmp_path), f"{tmp_path} is not a finished run")
+    assert_refused(quietly(tmp_path, "--run", folder), f"{tmp_path} is no SavedModel")
+    assert_refused(quietly(tmp_path / "no", "--run", folder), "there is no such folder")
+    shutil.copy(folder / "metrics.json", tmp_path)
+    assert_refused(quietly(base, "--run", tmp_path), "has no test.parquet", "train again")
+    shutil.copy(folder / "test.parquet", tmp_path)
+    assert_refused(quietly(base, "--run", tmp_path), "vocabulary/items.txt is missing")
+
+
+@pytest.mark.parametrize(
+    ("change", "pieces"),
+    [
+        (lambda report: report.pop("test"), ["has no metrics of test"]),
+        (lambda report: report.update(test={"recall": 0.5}), ["has the metric recall", "only HR@k, NDCG@k and MRR"]),
+    ],
+    ids=["none", "unknown"],
+)
+def test_metrics_that_cannot_be_compared(made_up, tmp_path, change, pieces):
+    made_up()
+    path = tmp_path / "run" / "metrics.json"
+    report = json.loads(path.read_text())
+    change(report)
+    path.write_text(json.dumps(report))
+    assert_refused(quietly(tmp_path / "1", "--run", tmp_path / "run"), *pieces)
+
+
+def test_a_servable_of_another_log(made_up, tmp_path):
+    made_up(card={"data": {"sha256": "abd"}})
+    arguments, sentence = (tmp_path / "1", "--run", tmp_path / "run"), f"{tmp_path / '1'} was not exported from {tmp_path / 'run'}"
+    assert_refused(quietly(*arguments), sentence)
+    card = tmp_path / "1" / "assets.extra" / "model_card.json"
+    card.write_text('{"data": {"sha256": "abc"}}')
+    assert quietly(*arguments)[0] == 0
+    for folder, text in (("1/assets", "i0\ni1\n"), ("run/vocabulary", "i0\n")):
+        path = tmp_path / folder / "items.txt"
+        before = path.read_text()
+        path.write_text(text)
+        assert_refused(quietly(*arguments), sentence)
+        path.write_text(before)
+    (tmp_path / "1" / "assets" / "users.txt").write_text("u\n")
+    (tmp_path / "run" / "vocabulary" / "users.txt").write_text("v\n")
+    assert_refused(quietly(*arguments), sentence)
+    card.write_text("{")
+    assert_refused(quietly(*arguments), "model_card.json is not JSON")
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = "import sys\nfrom export import verify\ntry:\n  verify.main(['--help'])\nfinally:\n  assert 'tensorflow' not in sys.modules"
+    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert "--split" in process.stdout
