@@ -10,7 +10,9 @@ and is not trained. A request is `recommend` for one history of 1 to 50 events, 
 Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds, two models in turn. Every answer is
 compared with that of the version it names, from the C++ loader and a session without a server; what differs counts as WRONG.
 
-With --soak eight clients ask for so many seconds; `growth` is the slope of the server's resident memory over the second half.
+`server us` and `client us` are the time of the processor that a request takes of each process; other work on the machine changes them
+less than the latencies. With --soak eight clients ask for so many seconds, and the table says how fast the server's resident memory grew
+in the second half.
 """
 
 import argparse
@@ -24,11 +26,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import polars as pl
@@ -51,8 +53,9 @@ from serving.load_target import LoadTarget, requests_of  # noqa: E402
 from tfrec_attn.data.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
 
+ROOT = Path(__file__).resolve().parent.parent
 NAME, ITEMS, DIM, LENGTH, SWAP_SECONDS, TIMEOUT = "beauty", 12_101, 64, 50, 2.0, 5.0
-CLIENTS, RATE = 16, 100.0
+CLIENTS, CONNECTIONS, RATE = 16, 4, 100.0
 
 
 def write_version(folder: Path, run: Path, seed: int) -> None:
@@ -71,28 +74,24 @@ def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]
     return [("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))]) for _ in range(count)]
 
 
-def mixed_queries(count: int, draw: random.Random) -> list[queries.Query]:
-    """Queries of four signatures, with different lengths of everything."""
-    result = []
-    for number, (user, history) in enumerate(some_histories(count, draw)):
-        some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
-        result.append(
-            [
-                lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),  # noqa: B023
-                lambda: queries.recommend(history, user, 10, (), some, 200),  # noqa: B023
-                lambda: queries.score(history, some, user, 200),  # noqa: B023
-                lambda: queries.explain(history, some[0], user, 200),  # noqa: B023
-                lambda: queries.embed(history, user, 200),  # noqa: B023
-            ][number % 5]()
-        )
-    return result
+def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> queries.Query:
+    """A query of one of four signatures, with other lengths of everything each time."""
+    some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
+    kinds = (
+        lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
+        lambda: queries.recommend(history, user, 10, (), some, 200),
+        lambda: queries.score(history, some, user, 200),
+        lambda: queries.explain(history, some[0], user, 200),
+        lambda: queries.embed(history, user, 200),
+    )
+    return kinds[number % len(kinds)]()
 
 
 @contextlib.contextmanager
 def process(*command: str) -> Iterator[tuple[int, str]]:
     """(process id, HOST:PORT of gRPC) of a server that says where it listens."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as server:  # noqa: S603
         try:
             where = next((line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None)
             if where is None:
@@ -103,18 +102,31 @@ def process(*command: str) -> Iterator[tuple[int, str]]:
             server.wait(30)
 
 
+def processor_seconds(pid: int) -> float:
+    """Time of the processor that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def load(where: str, requests: list, limits: Limits, *, clients: int = 8, rate: float | None = None, check=None) -> dict:
-    """Figures of one load, with the load average of the machine after it; a hundred requests before it do not count."""
-    with LoadTarget(where, requests, clients, TIMEOUT, check) as target:
+def load(server: tuple[int, str], requests: list, limits: Limits, *, clients: int = 8, rate: float | None = None, check=None) -> dict:
+    """Figures of one load over four connections, one at a rate, with the load average of the machine after it.
+
+    A hundred requests before it do not count.
+    """
+    pid, where = server
+    with LoadTarget(where, requests, TIMEOUT, 1 if rate else min(clients, CONNECTIONS), check) as target:
         target.connect()
-        closed_loop(target.asks(), Limits(limits.seconds, 100))
-        samples = open_loop(target.send, rate, limits, TIMEOUT) if rate else closed_loop(target.asks(), limits)
-    return {**summary(samples), "load_average": os.getloadavg()[0]}
+        closed_loop(target.send, clients, Limits(limits.seconds, 100))
+        before = processor_seconds(pid), time.process_time()
+        samples = open_loop(target.send, rate, limits) if rate else closed_loop(target.send, clients, limits)
+        spent = processor_seconds(pid) - before[0], time.process_time() - before[1]
+    each = {f"{name}_us": 1e6 * seconds / len(samples) for name, seconds in zip(("server", "client"), spent, strict=True)}
+    return {**summary(samples), **each, "load_average": os.getloadavg()[0]}
 
 
 class Answers:
@@ -140,7 +152,7 @@ class Answers:
     @staticmethod
     def _answer(session, query):
         outputs = session.run(query.signature, **{name: [value] for name, value in query.inputs.items()})
-        rows = {name: array[0].tolist() for name, array in outputs.items()}
+        rows = {name: array.tolist()[0] for name, array in outputs.items()}
         return query.read({name: _decoded(value) for name, value in rows.items()})
 
 
@@ -163,9 +175,10 @@ def _same(one: list, other: list) -> bool:
     return len(one) == len(other) and all(a == b for a, b in rest) and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
 
 
-def under_swaps(where: str, versions: Path, staged: list[Path], count: int) -> dict:
+def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
     """Mixed requests while version after version comes, two models in turn."""
-    asked = mixed_queries(250, random.Random(2))
+    draw = random.Random(2)  # noqa: S311
+    asked = [mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))]
     answers, over = Answers(staged, asked), threading.Event()
 
     def publish():
@@ -179,25 +192,25 @@ def under_swaps(where: str, versions: Path, staged: list[Path], count: int) -> d
     swapping = threading.Thread(target=publish)
     swapping.start()
     try:
-        report = load(where, [predict_request(query, NAME) for query in asked], Limits(300, count), clients=8, check=answers.check)
+        report = load(server, [predict_request(query, NAME) for query in asked], Limits(300, count), clients=8, check=answers.check)
     finally:
         over.set()
         swapping.join()
     return {**report, "versions": sorted(answers.versions), "examples": [str(one) for one in answers.examples[:3]]}
 
 
-def soak(where: str, requests: list, pid: int, seconds: float) -> dict:
+def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
     """Eight clients for a while, and the memory of the server meanwhile."""
     sizes, over = [], threading.Event()
 
     def look():
         while not over.wait(1.0):
-            sizes.append(resident_mb(pid))
+            sizes.append(resident_mb(server[0]))
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        report = load(where, requests, Limits(seconds, 10_000_000), clients=8)
+        report = load(server, requests, Limits(seconds, 10_000_000), clients=8)
     finally:
         over.set()
         looking.join()
@@ -208,7 +221,7 @@ def soak(where: str, requests: list, pid: int, seconds: float) -> dict:
 
 def measure(folder: Path, parsed: argparse.Namespace) -> dict:
     """All figures."""
-    draw = random.Random(1)
+    draw = random.Random(1)  # noqa: S311
     histories = some_histories(500, draw)
     pl.DataFrame({"user_id": ["u"] * 500, "history": [one for _, one in histories], "target": ["i0"] * 500}).write_parquet(
         folder / "test.parquet"
@@ -222,30 +235,32 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
     gc.collect()
     gc.freeze()
     rows, result = {}, {"rows": {}}
-    with process("benchmarks/_echo.py") as (_, where):
-        rows[f"echo, {RATE:g} a second"] = load(where, requests, limits, rate=RATE)
-        rows[f"echo, {CLIENTS} clients"] = load(where, requests, limits, clients=CLIENTS)
-    with process("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2") as (pid, where):
+    with process("benchmarks/_echo.py") as server:
+        rows[f"echo, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
+        rows[f"echo, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
+    with process("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2") as server:
+        pid = server[0]
         result["mb_at_start"] = resident_mb(pid)
-        rows[f"recommend, {RATE:g} a second"] = load(where, requests, limits, rate=RATE)
-        rows["recommend, 1 client"] = load(where, requests, limits, clients=1)
-        rows[f"recommend, {CLIENTS} clients"] = load(where, requests, limits, clients=CLIENTS)
+        rows[f"recommend, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
+        rows["recommend, 1 client"] = load(server, requests, limits, clients=1)
+        rows[f"recommend, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
         result["mb_after_load"] = resident_mb(pid)
         if parsed.soak:
-            rows[f"recommend, {parsed.soak:g} s of load"] = soak(where, requests, pid, parsed.soak)
+            rows[f"recommend, {parsed.soak:g} s of load"] = soak(server, requests, parsed.soak)
         if parsed.mixed:
-            rows["mixed, with swaps"] = under_swaps(where, versions, staged, parsed.mixed)
+            rows["mixed, with swaps"] = under_swaps(server, versions, staged, parsed.mixed)
         result["mb_at_end"] = resident_mb(pid)
     return {**result, "rows": rows}
 
 
 def print_table(result: dict) -> None:
-    names = ("p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests", "load avg")
+    names = ("p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests", "server us", "client us", "load avg")
     print(f"{'':28s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
     for name, row in result["rows"].items():
         latency = row["latency_ms"] or {}
         cells = [f"{latency.get(key, float('nan')):9.2f}" for key in ("p50", "p95", "p99", "max")]
-        cells += [f"{row['per_second']:9,.0f}", f"{row['requests']:9,d}", f"{row['load_average']:9.1f}"]
+        cells += [f"{row['per_second']:9,.0f}", f"{row['requests']:9,d}"]
+        cells += [f"{row[key]:9.0f}" for key in ("server_us", "client_us")] + [f"{row['load_average']:9.1f}"]
         errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
         print(f"{name:28s} {' '.join(cells)}  {errors}")
         if row.get("versions"):

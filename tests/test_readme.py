@@ -1,8 +1,13 @@
 """Every command and every program that README.md shows is run, on small data."""
 
 import gzip
+import importlib
+import itertools
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,7 @@ from tfrec_attn.data.synthetic import synthetic
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVING = {f"serving.{name}" for name in ("local_server", "client", "verify", "load_test", "promote")}
 SMALL = ["data.events=2000", "train.epochs=1", "model.dim=8", "evaluate.bootstrap=10"]
 
 
@@ -61,7 +67,7 @@ def test_commands_are_known():
             assert words[1] in targets, command
         else:
             assert words[:2] == ["python", "-m"], command
-            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify"), command
+            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify") or words[2] in SERVING, command
 
 
 def test_evaluate_commands(folder, monkeypatch, capsys):
@@ -79,6 +85,26 @@ def test_export_commands(folder, monkeypatch, capsys):
     done = [mains[words[2]](words[3:]) for words in map(shlex.split, commands()) if words[:2] == ["python", "-m"] and words[2] in mains]
     assert done == [0, 0]
     assert "servables/attrec/1" in capsys.readouterr().out
+
+
+def test_serving_commands(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    if not Path("servables").exists():
+        assert export.command.main(["runs/synthetic-attrec", "--to", "servables/attrec"]) == 0
+    served, *others = [words for words in map(shlex.split, commands()) if words[2:3] and words[2] in SERVING]
+    command = [sys.executable, *served[1:], "--port", "0", "--rest-port", "0"]
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            ports = re.findall(r":(\d+)", "".join(itertools.islice(process.stdout, 3)))
+            for words in others:
+                text = shlex.join(words[3:]).replace("8500", ports[0]).replace("8501", ports[1]).replace("--seconds 5", "--requests 20")
+                target = [] if "--target" in text else ["--target", f"127.0.0.1:{ports[0]}"]
+                assert importlib.import_module(words[2]).main([*shlex.split(text), *target]) == 0, words
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    assert "HR@10" in capsys.readouterr().out
 
 
 def test_programs(folder, monkeypatch):

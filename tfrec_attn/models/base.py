@@ -21,10 +21,10 @@ class SequenceModel(tfrs.Model):
         score(user, history, j) = query_vectors(user, history) . item_vectors(j)
 
     A model is a final subclass with a constructor and the two methods above; a causal one, which can be trained at every position at once,
-    has `sequence_vectors` in place of `query_vectors`, and its query is that of the latest position. The constructor takes `num_users`,
-    `num_items`, `max_length` and about ten keywords, keeps each as an attribute of that name, and makes its embedding tables with
-    `add_table`; `get_config` follows from the signature. Users and items are 1..M and 1..N, histories [B, L] have the latest item last and
-    0 as padding on the left, user 0 is an unknown one.
+    has `sequence_vectors`, and its query is that of the latest position (it may define `query_vectors` too, where one position is less
+    work than all). The constructor takes `num_users`, `num_items`, `max_length` and about ten keywords, keeps each as an attribute of that
+    name, and makes its embedding tables with `add_table`; `get_config` follows from the signature. Users and items are 1..M and 1..N,
+    histories [B, L] have the latest item last and 0 as padding on the left, user 0 is an unknown one.
 
     Args:
       num_users: M.

@@ -1,0 +1,68 @@
+"""What the clients answer with."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendations:
+    """The best items, the best first.
+
+    Attributes:
+      items: ids, at most k.
+      scores: one an item.
+      source: "model", or "popular" where nothing of the history is known.
+    """
+
+    items: list[str]
+    scores: list[float]
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What each event of a history does to the score of an item.
+
+    Attributes:
+      item: id.
+      history: the events that were sent, oldest first.
+      contribution: by how much the score falls when the event is left out, 0 for events that do not count.
+      attention: weight of each event, None for models that have none.
+    """
+
+    item: str
+    history: list[str]
+    contribution: list[float]
+    attention: list[float] | None
+
+
+class ClientError(Exception):
+    """A request that was not answered, in one sentence.
+
+    Args:
+      status: name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status stands for.
+      message: the sentence.
+
+    Attributes:
+      status: as given.
+    """
+
+    def __init__(self, status: str, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def client_error(status: str, details: str, where: str, timeout: float) -> ClientError:
+    """The error of a status that a server or the way to it has given.
+
+    Args:
+      status: name.
+      details: text that came with it.
+      where: address of the server.
+      timeout: seconds that the request had.
+    """
+    details = (details.strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    if status == "UNAVAILABLE":
+        return ClientError(status, f"No server answers at {where} ({details}); start one there, or name another.")
+    if status == "DEADLINE_EXCEEDED":
+        return ClientError(status, f"{where} did not answer within {timeout:g} s ({details}); give it more time, or ask for less.")
+    return ClientError(status, f"{where} answered {status}: {details}.")

@@ -1,0 +1,87 @@
+"""The events that a run held out, as its training wrote them."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+_COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+_METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
+
+
+class RunError(Exception):
+    """A run or a configuration that cannot be used, in one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A held-out event: who, all that the user had before, oldest first, and what came next."""
+
+    user: str
+    history: list[str]
+    target: str
+
+
+def read_events(run: str | Path, part: str = "test") -> list[Event]:
+    """The events of one part of a run, "test" or "valid".
+
+    Errors: RunError when the run does not have them.
+    """
+    path = Path(run) / f"{part}.parquet"
+    if not path.is_file():
+        raise RunError(f"{run} has no {path.name}; give a folder that tfrec_attn.train has written.")
+    try:
+        events = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
+    if dict(events.schema) != _COLUMNS or not len(events):
+        raise RunError(f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again.")
+    return [Event(*row) for row in events.rows()]
+
+
+def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
+    """The metrics of one part of a run, HR@k, NDCG@k and MRR.
+
+    Errors: RunError when the folder is not a finished run, or has other metrics.
+    """
+    path = Path(run) / "metrics.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[part]
+        if not found or not all(_METRIC.fullmatch(name) for name in found):
+            raise ValueError
+    except OSError:
+        raise RunError(f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written.") from None
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; train again.") from None
+    return found
+
+
+def read_items(run: str | Path) -> list[str]:
+    """The ids of all items.
+
+    Errors: RunError when the run does not have them.
+    """
+    path = Path(run) / "vocabulary" / "items.txt"
+    try:
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    except (OSError, ValueError):
+        raise RunError(f"{path} is missing or no text; train again.") from None
+
+
+def cutoff(metric: str) -> int:
+    """k of HR@k and NDCG@k, 0 of MRR."""
+    return int(metric.partition("@")[2] or 0)
+
+
+def mean(metric: str, ranks: Sequence[float] | np.ndarray) -> float:
+    """A metric of ranks, of which infinity is one too low to know."""
+    ranks, k = np.asarray(ranks, np.float64), cutoff(metric)
+    if metric.startswith("HR"):
+        return float(np.mean(ranks <= k))
+    if metric.startswith("NDCG"):
+        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1), 0)))
+    return float(np.mean(1 / ranks))

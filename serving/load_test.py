@@ -1,0 +1,128 @@
+"""Measures a server under load: `python -m serving.load_test --model NAME --items FILE [--rate R | --concurrency C] [--seconds S]`."""
+
+import argparse
+import gc
+import ipaddress
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from serving import load_report
+from serving.answers import ClientError
+from serving.load_histories import make_histories, read_histories
+from serving.load_loops import Limits, Sample, closed_loop, open_loop
+from serving.quiet import held_back_stderr
+
+# No load goes past these, whatever the options say.
+_MOST = {"seconds": 3600, "requests": 1_000_000, "rate": 100_000, "concurrency": 1024, "connections": 1024}
+_SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 where every request was answered, 1 where one was not, 2 for options that make no sense."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        _check(parsed)
+        report, samples = _measure(parsed)
+        _write(report, samples, parsed)
+    except (ClientError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1 if isinstance(error, ClientError) else 2
+    sys.stdout.write(f"{load_report.table(report)}\n")
+    return 1 if report["errors"] else 0
+
+
+def is_loopback(target: str) -> bool:
+    """Whether a target is on this machine, by what it says: localhost, an address of loopback, or a Unix socket."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = target.removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:").removeprefix("///")
+    host = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.load_test",
+        description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
+    )
+    parser.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="gRPC server (default: 127.0.0.1:8500)")
+    parser.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
+    parser.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, help="version of the model (default: the server's choice)")
+    which.add_argument("--label", help="label of a version")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--histories", metavar="FILE", help="Parquet with a column history, such as test.parquet of a run")
+    source.add_argument("--items", metavar="FILE", help="an item a line, such as assets/items.txt of a servable; histories are drawn of it")
+    load = parser.add_mutually_exclusive_group()
+    load.add_argument("--rate", type=float, help="requests a second, whether or not earlier ones are answered")
+    load.add_argument("--concurrency", type=int, help=f"clients that ask again when they are answered (default: {_CLIENTS})")
+    parser.add_argument("--connections", type=int, help=f"that requests take turns on (default: 1, {_CONNECTIONS} of several clients)")
+    parser.add_argument("--seconds", type=float, help=f"length of the load (default: {_SECONDS:g}, or the most with --requests)")
+    parser.add_argument("--requests", type=int, help="number of requests, if they fit into the time")
+    parser.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
+    parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="of a request (default: 1)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file too")
+    parser.add_argument("--plot", metavar="FILE", help="draw the latencies as PNG")
+    return parser
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    """Errors: ValueError, in one sentence."""
+    for name, most in _MOST.items():
+        value = getattr(parsed, name)
+        if value is not None and not 0 < value <= most:
+            raise ValueError(f"--{name} must be above 0 and at most {most}, but is {value}.")
+    if not (parsed.allow_remote or is_loopback(parsed.target)):
+        raise ValueError(f"--target {parsed.target} is not on this machine; give --allow-remote where its owner agrees to the load.")
+    if not parsed.timeout > 0:
+        raise ValueError(f"--timeout must be a number of seconds above 0, but is {parsed.timeout:g}.")
+    for name in ("json", "plot"):
+        path = getattr(parsed, name)
+        if path is not None and not Path(path).parent.is_dir():
+            raise ValueError(f"--{name} {path} cannot be written: there is no folder {Path(path).parent}.")
+    if parsed.plot:
+        load_report.check_plot()
+
+
+def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
+    histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
+    with held_back_stderr():
+        from serving import load_target
+    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k)
+    seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
+    limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
+    clients = parsed.concurrency or _CLIENTS
+    connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
+    with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:
+        target.connect()
+        # Else every collection looks at all objects of TensorFlow, for as long as some requests take.
+        gc.collect()
+        gc.freeze()
+        if parsed.rate:
+            samples = open_loop(target.send, parsed.rate, limits)
+        else:
+            samples = closed_loop(target.send, clients, limits)
+    load = {"rate": parsed.rate} if parsed.rate else {"concurrency": clients}
+    load["connections"] = connections
+    return {"target": parsed.target, "model": parsed.model, **load, **load_report.summary(samples)}, samples
+
+
+def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) -> None:
+    try:
+        if parsed.json:
+            Path(parsed.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        if parsed.plot:
+            load = f"{parsed.rate:g} requests a second" if parsed.rate else f"{report['concurrency']} clients"
+            load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be written: {error.strerror}; name another file.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""The JSON of TF Serving's REST interface: requests to arrays and arrays to answers."""
+
+import base64
+import binascii
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from serving.statuses import invalid
+
+_SHOWN = 80
+_MOST_LEVELS = 8
+_BYTES_SUFFIX = "_bytes"
+_TYPES = {type(None): "Null", bool: "Boolean", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictBody:
+    """What a client sent.
+
+    Attributes:
+      signature: "" for the default one.
+      rows: whether it came as rows ("instances") or as columns ("inputs").
+      value: of that key.
+    """
+
+    signature: str
+    rows: bool
+    value: object
+
+
+def parse(body: bytes) -> PredictBody:
+    """Reads the body of a predict request.
+
+    Errors: StatusError INVALID_ARGUMENT where it is not JSON, with the place, or not a predict request.
+    """
+    document = _document(body)
+    if not isinstance(document, dict):
+        raise invalid(f'A request must be a JSON object, but {_shown(document)} came; send {{"instances": [...]}} or {{"inputs": ...}}.')
+    signature = document.get("signature_name", "")
+    if not isinstance(signature, str):
+        raise invalid(f"'signature_name' must be a JSON string, but {_shown(signature)} came.")
+    if ("instances" in document) == ("inputs" in document):
+        raise invalid(
+            "A request must have one of the keys 'instances' and 'inputs', but it has " + ("both." if "inputs" in document else "none.")
+        )
+    rows = "instances" in document
+    value = document["instances" if rows else "inputs"]
+    if rows and not (isinstance(value, list) and value):
+        raise invalid(f"'instances' must be a list with at least one element, but {_shown(value)} came.")
+    return PredictBody(signature, rows, value)
+
+
+def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
+    """Arrays of all inputs of a signature; texts are bytes in object arrays.
+
+    Unlike TF Serving it refuses columns that the signature does not have.
+
+    Args:
+      body: as `parse` gives it.
+      dtypes: input name -> NumPy type, object for texts.
+
+    Errors: StatusError INVALID_ARGUMENT that names the input.
+    """
+    return _of_rows(body.value, dtypes) if body.rows else _of_columns(body.value, dtypes)
+
+
+def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
+    """The body of an answer: "predictions" with an object a row, or "outputs" with an object of columns; a single output is not named.
+
+    Numbers that JSON does not have become null, and texts whose output's name ends in _bytes {"b64": ...}.
+
+    Errors: StatusError INVALID_ARGUMENT for rows when outputs differ in their first dimension.
+    """
+    columns = {name: _listed(name, np.asarray(array)) for name, array in sorted(outputs.items())}
+    if not rows:
+        return _dumped({"outputs": columns if len(columns) > 1 else next(iter(columns.values()))})
+    shapes = {np.shape(array)[:1] for array in outputs.values()}
+    if len(shapes) != 1 or shapes == {()}:
+        raise invalid(f"The outputs {', '.join(columns)} have no first dimension in common; ask for them as columns, with 'inputs'.")
+    if len(columns) == 1:
+        return _dumped({"predictions": next(iter(columns.values()))})
+    names = list(columns)
+    return _dumped({"predictions": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
+
+
+def error_body(message: str) -> bytes:
+    """The body of an answer that is no answer."""
+    return _dumped({"error": message})
+
+
+class _ValueProblem(Exception):
+    """What is wrong with the value of one input."""
+
+
+def _document(body):
+    if not body:
+        raise invalid("JSON Parse error: the document is empty.")
+    try:
+        return json.loads(body.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno}).") from None
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: the text is not UTF-8 at offset: {error.start}.") from None
+    except RecursionError:
+        raise invalid("JSON Parse error: the lists are nested too deeply.") from None
+    except ValueError:
+        raise invalid("JSON Parse error: a number has too many digits.") from None
+
+
+def _of_rows(instances, dtypes):
+    if not _named(instances[0]):
+        if len(dtypes) > 1:
+            names = ", ".join(dtypes)
+            raise invalid(
+                f"'instances' is a list of values, but the signature has the inputs {names}; send a list of objects with these keys."
+            )
+        instances = [_wrapped(index, value, dtypes) for index, value in enumerate(instances)]
+    for index, element in enumerate(instances):
+        _check_keys(index, element, dtypes)
+    return {name: _column([element[name] for element in instances], name, dtype) for name, dtype in dtypes.items()}
+
+
+def _wrapped(index, value, dtypes):
+    if _named(value):
+        raise invalid(f"Element {index} of 'instances' must be a value or a list as the first element is, but {_shown(value)} came.")
+    return dict.fromkeys(dtypes, value)
+
+
+def _check_keys(index, element, dtypes):
+    if not _named(element):
+        raise invalid(f"Element {index} of 'instances' must be an object as the first element is, but {_shown(element)} came.")
+    for name in element.keys() - dtypes.keys():
+        raise invalid(f"Element {index} of 'instances' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}.")
+    for name in dtypes:
+        if name not in element:
+            raise invalid(f"Element {index} of 'instances' lacks the input {name!r}; the signature has {', '.join(dtypes)}.")
+
+
+def _column(values, name, dtype):
+    """The values of one input in all rows."""
+    try:
+        return _array(values, dtype)
+    except _ValueProblem as problem:
+        whole = problem
+    first = None
+    for index, value in enumerate(values):
+        try:
+            shape = _array(value, dtype).shape
+        except _ValueProblem as problem:
+            raise invalid(f"Failed to process element: {index} key: {name} of 'instances' list: {problem}.") from None
+        first = shape if first is None else first
+        if shape != first:
+            shapes = f"the shape {_bracketed(shape)}, but the first element has {_bracketed(first)}"
+            raise invalid(f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; pad shorter ones.") from None
+    raise invalid(f"Failed to process key: {name} of 'instances' list: {whole}.")
+
+
+def _of_columns(value, dtypes):
+    if not _named(value):
+        if len(dtypes) > 1:
+            names = ", ".join(dtypes)
+            raise invalid(f"'inputs' is a value or a list, but the signature has the inputs {names}; send an object with these keys.")
+        value = dict.fromkeys(dtypes, value)
+    for name in value.keys() - dtypes.keys():
+        raise invalid(f"'inputs' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}.")
+    arrays = {}
+    for name, dtype in dtypes.items():
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object; the signature has {', '.join(dtypes)}.")
+        try:
+            arrays[name] = _array(value[name], dtype)
+        except _ValueProblem as problem:
+            raise invalid(f"Failed to process key: {name} of 'inputs' object: {problem}.") from None
+    return arrays
+
+
+def _array(value, dtype):
+    """A value in nested lists as an array; the first element at each level says how long the others have to be."""
+    shape, level = [], [value]
+    while level and isinstance(level[0], list):
+        if len(shape) == _MOST_LEVELS:
+            raise _ValueProblem(f"lists in at most {_MOST_LEVELS} levels are expected, but more came")
+        size = len(level[0])
+        for element in level:
+            if not isinstance(element, list):
+                raise _ValueProblem(f"a list is expected at level {len(shape)}, but {_shown(element)} came")
+            if len(element) != size:
+                raise _ValueProblem(f"a list of {size} elements is expected at level {len(shape)}, but one of {len(element)} came")
+        shape.append(size)
+        level = list(itertools.chain.from_iterable(level))
+    return np.array(_leaves(level, np.dtype(dtype)), dtype).reshape(shape)
+
+
+def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
+    if dtype.kind == "O":
+        return [_text(value) for value in values]
+    kinds = {"f": (int, float), "i": (int,), "u": (int,), "b": (bool,)}[dtype.kind]
+    for value in values:
+        if type(value) not in kinds or not _fits(value, dtype):
+            raise _ValueProblem(f"{dtype} is expected, but {_shown(value)} came")
+    return values
+
+
+def _fits(value, dtype):
+    """Whether nothing is lost, as TF Serving wants it."""
+    if dtype.kind == "f":
+        most = float(np.finfo(dtype).max)
+        return abs(value) < 2 ** (np.finfo(dtype).nmant + 1) if isinstance(value, int) else not most < abs(value) < np.inf
+    return dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
+def _text(value):
+    try:
+        if isinstance(value, str):
+            return value.encode("utf-8")
+        if isinstance(value, dict) and not _named(value):
+            return base64.b64decode(value["b64"], validate=True)
+    except UnicodeEncodeError:
+        raise _ValueProblem("a text has half of a surrogate pair") from None
+    except (binascii.Error, ValueError):
+        raise _ValueProblem(f"{_shown(value)} is not base64") from None
+    raise _ValueProblem(f"string is expected, but {_shown(value)} came")
+
+
+def _named(value):
+    """Whether it is an object of inputs, not one that stands for bytes."""
+    return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
+
+
+def _listed(name, array):
+    if array.dtype.kind in "OSU":
+        write = _base64 if name.endswith(_BYTES_SUFFIX) else _decoded
+        return _nested([write(value) for value in array.ravel().tolist()], array.shape)
+    if array.dtype.kind != "f":
+        return array.tolist()
+    # The shortest digits that give the same number again: as a double a float32 would have a tail of noise.
+    numbers = map(float, array.ravel().astype("U32").tolist())
+    return _nested([number if finite else None for number, finite in zip(numbers, np.isfinite(array.ravel()), strict=True)], array.shape)
+
+
+def _nested(values, shape):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape).tolist()
+
+
+def _decoded(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _base64(value):
+    return {"b64": base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode("ascii")}
+
+
+def _dumped(value):
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _bracketed(shape):
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _shown(value):
+    """A JSON value as it came, cut off where it is long, with its type."""
+    text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(value)
+    return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

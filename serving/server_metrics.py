@@ -1,0 +1,66 @@
+"""What a server counts, for Prometheus."""
+
+from collections.abc import Iterable
+from functools import cache
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+_SECONDS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class ServerMetrics:
+    """Counters of requests, batches and swaps, and gauges of what is loaded and what waits; each server has its own."""
+
+    def __init__(self):
+        self._registry = CollectorRegistry()
+        one = {"registry": self._registry, "namespace": "serving"}
+        self._requests = Counter("requests", "Predict requests by their status.", ["model", "signature", "status"], **one)
+        self._latency = Histogram("request_seconds", "Time of a Predict request.", ["model", "signature"], buckets=_SECONDS, **one)
+        self._rows = Histogram("batch_rows", "Rows that ran together.", ["model", "signature"], buckets=_ROWS, **one)
+        self._swaps = Counter("versions_loaded", "Versions that began to take requests.", ["model"], **one)
+        # Finding a child by its labels takes longer than counting.
+        self._request = cache(lambda *labels: self._requests.labels(*labels).inc)
+        self._seconds = cache(lambda *labels: self._latency.labels(*labels).observe)
+        self._batch = cache(lambda *labels: self._rows.labels(*labels).observe)
+
+    def requested(self, model: str, signature: str, code: grpc.StatusCode, seconds: float) -> None:
+        """Counts a request; names that are not served are ""."""
+        self._request(model, signature, code.name)()
+        self._seconds(model, signature)(seconds)
+
+    def batched(self, model: str, signature: str, rows: int) -> None:
+        """Counts a batch."""
+        self._batch(model, signature)(rows)
+
+    def swapped(self, model: str, count: int) -> None:
+        """Counts versions that began to take requests."""
+        self._swaps.labels(model).inc(count)
+
+    def watch(self, store) -> None:
+        """Shows the versions and queues of a store whenever it is asked."""
+        self._registry.register(_StoreCollector(store))
+
+    def render(self) -> bytes:
+        """All of it, in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class _StoreCollector:
+    def __init__(self, store):
+        self._store = store
+
+    def collect(self) -> Iterable[Metric]:
+        version = GaugeMetricFamily("serving_loaded_version", "1 for each version that takes requests.", labels=["model", "version"])
+        queue = GaugeMetricFamily("serving_queued_rows", "Rows that wait for a batch.", labels=["model", "signature"])
+        for name in self._store.names():
+            for number in self._store.available(name):
+                version.add_metric([name, str(number)], 1)
+            for signature, rows in self._store.queued(name).items():
+                queue.add_metric([name, signature], rows)
+        return [version, queue]
+
+    def describe(self) -> Iterable[Metric]:
+        return []

@@ -1,0 +1,119 @@
+"""TensorProto to NumPy and back: by hand, because `make_tensor_proto` takes longer over the ids of a request than the model does."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
+from serving.statuses import StatusError, invalid
+
+# Number of a type -> (type in NumPy, field with its values); texts are bytes in arrays of objects.
+_TYPES = {
+    types_pb2.DT_STRING: (np.dtype(object), "string_val"),
+    types_pb2.DT_FLOAT: (np.dtype(np.float32), "float_val"),
+    types_pb2.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
+    types_pb2.DT_INT32: (np.dtype(np.int32), "int_val"),
+    types_pb2.DT_INT64: (np.dtype(np.int64), "int64_val"),
+    types_pb2.DT_BOOL: (np.dtype(np.bool_), "bool_val"),
+    types_pb2.DT_INT16: (np.dtype(np.int16), "int_val"),
+    types_pb2.DT_INT8: (np.dtype(np.int8), "int_val"),
+    types_pb2.DT_UINT8: (np.dtype(np.uint8), "int_val"),
+    types_pb2.DT_UINT16: (np.dtype(np.uint16), "int_val"),
+    types_pb2.DT_UINT32: (np.dtype(np.uint32), "uint32_val"),
+    types_pb2.DT_UINT64: (np.dtype(np.uint64), "uint64_val"),
+}
+_NUMBERS = {dtype: number for number, (dtype, _) in _TYPES.items()}
+# More than this many elements out of one repeated value is no request.
+_MOST_REPEATED = 1 << 24
+
+
+def to_array(proto: tensor_pb2.TensorProto, name: str = "tensor") -> np.ndarray:
+    """The array of a proto, whose values are all there, or one that stands for all, or bytes in `tensor_content`.
+
+    Args:
+      proto: of a type that ids, numbers or flags have; texts become bytes in an array of objects.
+      name: what the message of an error calls it.
+
+    Returns: an array of its shape; it may be read-only.
+
+    Errors: StatusError INVALID_ARGUMENT for an unknown type, a shape that is none, or values that do not fill it.
+    """
+    dtype, field = _TYPES.get(proto.dtype, (None, None))
+    if dtype is None:
+        raise invalid(f"tensor parsing error: {name} has the type {type_name(proto.dtype)}, which is not supported; send another one.")
+    shape = _shape(proto, name)
+    size = math.prod(shape)
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, dtype, shape, name)
+    # Of a repeated field a slice is a list; making it one by iteration takes twice as long.
+    values = getattr(proto, field)[:]
+    if len(values) != size:
+        if len(values) != 1 or size > _MOST_REPEATED:
+            raise _unequal(name, shape, f"{len(values)} values in {field}")
+        values = values * size
+    try:
+        return np.array(values, dtype).reshape(shape)
+    except (OverflowError, ValueError):
+        raise invalid(f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; send others.") from None
+
+
+def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
+    """Writes an array into an empty proto, in the fields that TF Serving answers with.
+
+    Args:
+      proto: empty.
+      array: of numbers, flags, or objects that are bytes.
+
+    Errors: StatusError INVALID_ARGUMENT for another type.
+    """
+    number = _NUMBERS.get(array.dtype)
+    if number is None:
+        raise invalid(f"an array of {array.dtype} cannot be sent; use numbers, flags, or objects that are bytes.")
+    proto.dtype = number
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    getattr(proto, _TYPES[number][1]).extend(array.ravel().tolist())
+
+
+def fill_texts(proto: tensor_pb2.TensorProto, texts: Sequence[str], shape: Sequence[int]) -> None:
+    """Writes texts, row after row, into an empty proto of a shape that they fill."""
+    proto.dtype = types_pb2.DT_STRING
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.string_val.extend([text.encode() for text in texts])
+
+
+def type_name(number: int) -> str:
+    """The name of a type, such as DT_STRING."""
+    return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else f"number {number}"
+
+
+def dtype_of(number: int) -> np.dtype | None:
+    """The type in NumPy that arrays of a type have, None for one that is not supported; objects for texts."""
+    return _TYPES.get(number, (None, None))[0]
+
+
+def number_of(dtype: np.dtype) -> int | None:
+    """The number of the type that arrays of a NumPy type are sent as, None where there is none."""
+    return _NUMBERS.get(dtype)
+
+
+def _shape(proto, name: str) -> tuple[int, ...]:
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
+        came = list(shape) or "an unknown rank"
+        raise invalid(f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes.")
+    return shape
+
+
+def _from_content(content: bytes, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if dtype.hasobject:
+        raise invalid(f"tensor parsing error: {name} has texts in tensor_content; send them in string_val.")
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise _unequal(name, shape, f"{len(content)} bytes in tensor_content")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _unequal(name: str, shape: tuple[int, ...], what: str) -> StatusError:
+    return invalid(f"tensor parsing error: {name} has the shape {list(shape)} and {what}; send as many as the shape has elements.")

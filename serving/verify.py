@@ -1,0 +1,163 @@
+"""Proves that what is served is what was evaluated: `python -m serving.verify --target HOST:PORT [--rest URL] --model NAME --run RUN`."""
+
+import argparse
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Sequence
+
+from serving.quiet import held_back_stderr
+
+TOLERANCE = 1e-6
+_SECONDS = 30.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 where every metric is that of the run, 1 where one is not or no server answers, 2 for a run or options that
+    cannot be used."""
+    parsed = _parser().parse_args(arguments)
+    for name in ("limit", "rows"):
+        if (value := getattr(parsed, name)) is not None and value < 1:
+            sys.stderr.write(f"error: --{name} must be 1 or greater, but is {value}.\n")
+            return 2
+    with held_back_stderr():
+        # With TensorFlow, whose notes come when it is imported.
+        import serving.batches  # noqa: F401
+        from serving.answers import ClientError
+        from serving.held_out import RunError
+    try:
+        report = verify(parsed.target, parsed.rest, parsed.model, parsed.run, parsed.split, parsed.limit, parsed.rows, parsed.approximate)
+    except (ClientError, RunError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1 if isinstance(error, ClientError) else 2
+    sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
+    if report["difference"]:
+        sys.stderr.write(f"error: {report['difference']}\n")
+    return 1 if report["difference"] else 0
+
+
+def verify(
+    target: str,
+    rest: str | None,
+    model: str,
+    run: str,
+    part: str = "test",
+    limit: int | None = None,
+    rows: int = 32,
+    approximate: bool = False,
+) -> dict:
+    """Replays the held-out events of a run through a running server, and computes the run's metrics again.
+
+    Args:
+      target: HOST:PORT of gRPC.
+      rest: URL of REST, None leaves it out.
+      model: its name.
+      run: the run directory that it was exported from.
+      part: "test" or "valid".
+      limit: events whose lists are asked for, the first; all by default. The vectors always rank all.
+      rows: most of a request, no more than the server's max_batch_size.
+      approximate: whether the lists come from an index, so that they need not be the exact ones.
+
+    Returns: {"events", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY: {"events", "k", "silent"}}, "close", "difference"}:
+    a metric by the vectors is that of all events; those of a way of asking are of the lists it got, None where they are too short. The last
+    is a sentence on the first difference, or None.
+
+    Errors: RunError, ClientError and ValueError, in one sentence.
+    """
+    from serving.batches import over_grpc
+    from serving.held_out import cutoff, mean, read_events, read_items, read_metrics
+    from serving.served_ranking import rank_by_vectors, rank_in_lists
+
+    expected, events = read_metrics(run, part), read_events(run, part)
+    metrics, ways, lists = {}, {}, {}
+    with over_grpc(target, model) as predict:
+        ranks = rank_by_vectors(predict, events, read_items(run), rows)
+    some = events[:limit]
+    for way, ask in _ways(target, rest, model, rows, max(len(event.history) for event in some)):
+        lists[way], longest, silent = rank_in_lists(ask(some), some, ranks.rank)
+        ways[way] = {"events": len(some), "k": longest, "silent": silent}
+    longest = max(one["k"] for one in ways.values())
+    for name, value in expected.items():
+        metrics[name] = {"run": value, "vectors": mean(name, ranks.rank), "vectors, same events": mean(name, ranks.rank[: len(some)])}
+        for way, found in lists.items():
+            metrics[name][way] = mean(name, found) if 0 < cutoff(name) <= longest else None
+    report = {"events": len(events), "metrics": metrics, "ways": ways, "close": int(ranks.close.sum())}
+    return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
+
+
+def _ways(target, rest, model, rows, longest):
+    """(name, events -> answers) of every way to ask, each opened when its turn comes."""
+    from serving.batches import over_grpc, over_rest
+    from serving.grpc_client import GrpcClient
+    from serving.rest_client import RestClient
+    from serving.served_ranking import ask_in_batches, ask_one_by_one
+
+    options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
+    in_batches = functools.partial(ask_in_batches, rows=rows)
+    opened = {
+        "gRPC in batches": (in_batches, lambda: over_grpc(target, model)),
+        "gRPC one by one": (ask_one_by_one, lambda: GrpcClient(target, model, **options)),
+    }
+    if rest is not None:
+        opened["REST in batches"] = (in_batches, lambda: over_rest(rest, model))
+        opened["REST one by one"] = (ask_one_by_one, lambda: RestClient(rest, model, **options))
+    for way, (ask, opening) in opened.items():
+        with contextlib.ExitStack() as stack:
+            asker = stack.enter_context(opening())
+            yield way, lambda events, ask=ask, asker=asker: ask(asker, events)
+
+
+def _difference(report: dict, ways: Sequence[str]) -> str | None:
+    close = f" ({report['close']} of {report['events']} targets have another item's score within rounding)" if report["close"] else ""
+    for name, row in report["metrics"].items():
+        if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
+            return f"{name} must be {row['run']:.8f} as in metrics.json, but the served vectors give {row['vectors']:.8f}{close}."
+        for way in ways:
+            if row[way] is not None and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE:
+                return f"{name} must be {row['vectors, same events']:.8f}, but the lists of {way} give {row[way]:.8f}{close}."
+    if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
+        longest = max(one["k"] for one in report["ways"].values())
+        return f"The lists have {longest} items at most, too few for any metric; export the model with a greater --max-k."
+    return None
+
+
+def _table(report: dict) -> str:
+    columns = ["run", "vectors", *(["vectors, same events"] if _partial(report) else []), *report["ways"]]
+    lines = [["", *columns]]
+    for name, row in report["metrics"].items():
+        lines.append([name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    table = "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
+    ways = "".join(
+        f"\n{way}: {one['events']} lists of {one['k']}, of which {one['silent']} say nothing (a target had before, or nothing known)"
+        for way, one in report["ways"].items()
+    )
+    return f"{table}\n\n{report['events']} events by their vectors{ways}"
+
+
+def _partial(report):
+    return any(one["events"] < report["events"] for one in report["ways"].values())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.verify",
+        description="Replays the held-out events of a run through a running server, and compares the metrics with those of the run.",
+    )
+    parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
+    parser.add_argument("--rest", metavar="URL", help="its REST interface, such as http://127.0.0.1:8501 (default: not tried)")
+    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
+    parser.add_argument("--run", required=True, metavar="RUN", help="folder that tfrec_attn.train has written")
+    parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
+    parser.add_argument("--limit", type=int, metavar="N", help="ask for the lists of so many events (default: all); vectors rank all")
+    parser.add_argument(
+        "--rows", type=int, default=32, metavar="N", help="most of a request, at most the server's max_batch_size (default: 32)"
+    )
+    parser.add_argument("--approximate", action="store_true", help="show, but do not compare, lists of a model exported with --index ivf")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+import json
+import socket
+
+import pytest
+
+from serving import client
+from serving.grpc_client import GrpcClient
+
+HISTORY = "i3,i7,i1"
+
+
+@pytest.fixture(scope="module")
+def target(server):
+    return ["--model", "sasrec", "--target", f"127.0.0.1:{server.grpc_port}", "--timeout", "20"]
+
+
+@pytest.fixture(scope="module")
+def asked(server):
+    """What the client of Python answers to the same."""
+    with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as one:
+        history = HISTORY.split(",")
+        return {
+            "recommend": one.recommend(history, "u1", 3, exclude=["i5"], allow=["i2", "i5", "i8", "i9"]),
+            "score": one.score(history, ["i2", "nothing"]),
+            "explain": one.explain(history, "i2"),
+            "embed": one.embed(history),
+        }
+
+
+def run(capsys, *arguments):
+    code = client.main(list(arguments))
+    written = capsys.readouterr()
+    return code, written.out, written.err
+
+
+def test_json(capsys, target, asked):
+    def answer(command, *options):
+        code, out, err = run(capsys, command, "--history", HISTORY, "--json", *options, *target)
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    recommended = answer("recommend", "--user", "u1", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9")
+    assert recommended == {"items": asked["recommend"].items, "scores": pytest.approx(asked["recommend"].scores), "source": "model"}
+    assert sorted(recommended["items"]) == ["i2", "i8", "i9"]
+    scored = answer("score", "--candidates", "i2,nothing")
+    assert scored == {"candidates": ["i2", "nothing"], "scores": [pytest.approx(asked["score"][0]), None]}
+    explained = answer("explain", "--item", "i2")
+    assert list(explained) == ["item", "history", "contribution", "attention"]
+    assert (explained["item"], explained["history"]) == ("i2", ["i3", "i7", "i1"])
+    assert explained["contribution"] == pytest.approx(asked["explain"].contribution, abs=1e-6)
+    assert answer("embed") == {"query": pytest.approx(asked["embed"], abs=1e-6)}
+
+
+def test_tables(capsys, target, asked):
+    def lines(command, *options):
+        code, out, err = run(capsys, command, "--history", HISTORY, *options, *target)
+        assert (code, err) == (0, "")
+        return [line.split() for line in out.splitlines()]
+
+    items, scores = asked["recommend"].items, asked["recommend"].scores
+    table = lines("recommend", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9")
+    assert table == [["item", "score"], *([str(place + 1), items[place], f"{scores[place]:.4f}"] for place in range(3))]
+    assert lines("score", "--candidates", "i2,nothing") == [["item", "score"], ["i2", f"{asked['score'][0]:.4f}"], ["nothing", "unknown"]]
+    explained = asked["explain"]
+    rows = zip(explained.history, explained.contribution, explained.attention)
+    assert lines("explain", "--item", "i2") == [
+        ["event", "contribution", "attention"],
+        *([event, f"{contribution:+.4f}", f"{attention:.4f}"] for event, contribution, attention in rows),
+    ]
+    assert lines("embed") == [[f"{one:.4f}" for one in asked["embed"]]]
+
+
+def test_over_rest(capsys, server, asked):
+    url = ["--url", f"http://127.0.0.1:{server.rest_port}", "--model", "sasrec", "--timeout", "20", "--version", "1"]
+    code, out, _ = run(capsys, "recommend", "--history", HISTORY, "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9", "--json", *url)
+    assert code == 0
+    assert json.loads(out)["items"] == asked["recommend"].items
+
+
+def test_popular_items_are_said_to_be_so(capsys, target):
+    code, out, _ = run(capsys, "recommend", "--k", "2", *target)
+    assert code == 0
+    assert out.endswith("\n\nNothing of the history is known: these are the most popular items.\n")
+    assert json.loads(run(capsys, "recommend", "--json", *target)[1])["source"] == "popular"
+
+
+def test_ids_with_commas_are_quoted(capsys, target):
+    code, out, _ = run(capsys, "score", "--candidates", '"a,b",say "hi", c', "--json", *target)
+    assert code == 0
+    assert json.loads(out)["candidates"] == ["a,b", 'say "hi"', " c"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["recommend", "--k", "0"], "error: k must be a number of items from 1 to 2147483647, but is 0.\n"),
+        (["recommend", "--timeout", "-1"], "error: timeout must be a number of seconds above 0, but is -1.0.\n"),
+        (["recommend", "--retries", "9"], "error: retries must be 0 to 4, but is 9.\n"),
+        (["recommend", "--label", "none"], "error: 127.0.0.1:"),
+    ],
+)
+def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
+    code, out, err = run(capsys, options[0], *target, *options[1:])
+    assert (code, out) == (2, "")
+    assert err.startswith(message)
+    assert err.endswith(".\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["recommend", "--history", 'a,"b'],
+            "argument --history: expected ids separated by commas, but 'a,\"b' is not: unexpected end of data.",
+        ),
+        (["recommend", "--metadata", "x"], "argument --metadata: expected KEY=VALUE, but 'x' came."),
+        (["recommend", "--version", "1", "--label", "x"], "argument --label: not allowed with argument --version"),
+        (["recommend", "--url", "x"], "argument --url: not allowed with argument --target"),
+        (["explain"], "the following arguments are required: --item"),
+        (["score"], "the following arguments are required: --candidates"),
+        (["guess"], "argument recommend | score | explain | embed: invalid choice: 'guess'"),
+    ],
+)
+def test_options_that_make_no_sense(capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        client.main([options[0], "--model", "m", "--target", "127.0.0.1:1", *options[1:]])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["--target={}", "--url=http://{}"])
+def test_no_server_ends_with_1(capsys, scheme):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = run(capsys, "recommend", "--model", "m", scheme.format(where), "--retries", "0")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: No server answers at {scheme.format(where).partition('=')[2]} (")
+    assert err.endswith("); start one there, or name another.\n")

@@ -1,0 +1,172 @@
+"""The server as a whole: its command, its ports, and its end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import grpc
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving import local_server
+from serving.batching import BatchOptions
+from serving.local_server import LocalServer
+from serving.model_store import ModelConfig, ModelStore
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS = 90
+
+
+def ask(text, **spec):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.inputs["text"].CopyFrom(tf.make_tensor_proto([[text]]))
+    return request
+
+
+def stub_of(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def until(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.005)
+
+
+def test_one_server_over_grpc_and_http(server):
+    assert server.grpc_port != server.rest_port and server.grpc_port > 0
+    with urlopen(f"http://127.0.0.1:{server.rest_port}/v1/models/sasrec", timeout=SECONDS) as response:
+        assert b'"AVAILABLE"' in response.read()
+    with urlopen(f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics", timeout=SECONDS) as response:
+        assert b'serving_loaded_version{model="sasrec",version="1"} 1.0' in response.read()
+
+
+def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
+    # With this timeout a request is in flight until another one comes, which the first of them must not wait for.
+    batching = BatchOptions(max_batch_size=2, batch_timeout=2.0)
+    store = ModelStore([ModelConfig("toy", toy)], batching=batching, poll=3600)
+    server = LocalServer(store, port=0, rest_port=None)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        future = stub_of(channel).Predict.future(ask("a"), timeout=SECONDS)
+        until(lambda: store._models["toy"]._latest.users)
+        stopping = threading.Thread(target=server.stop, args=(SECONDS,))
+        stopping.start()
+        assert future.result().outputs["joined"].string_val[0] == b"a"
+        stopping.join(SECONDS)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub_of(channel).Predict(ask("b"), timeout=5)
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+    server.stop()
+
+
+def test_a_port_that_is_taken(toy, server):
+    other = LocalServer(ModelStore([ModelConfig("toy", toy)]), port=server.grpc_port, rest_port=None)
+    with pytest.raises(OSError, match=rf"^127.0.0.1:{server.grpc_port} cannot be listened on: .* choose another\.$"):
+        other.start()
+    other.stop()
+
+
+def test_an_http_port_that_is_taken(toy, server):
+    other = LocalServer(ModelStore([ModelConfig("toy", toy)]), port=0, rest_port=server.rest_port)
+    with pytest.raises(OSError, match=str(server.rest_port)):
+        other.start()
+
+
+def test_more_calls_than_workers_are_refused(toy):
+    store = ModelStore([ModelConfig("toy", toy)], batching=BatchOptions(max_batch_size=2, batch_timeout=60.0), poll=3600)
+    server = LocalServer(store, port=0, rest_port=None, workers=1)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        future = stub_of(channel).Predict.future(ask("a"), timeout=SECONDS)
+        until(lambda: store._models["toy"]._latest.users)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub_of(channel).Predict(ask("b"), timeout=SECONDS)
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        future.cancel()
+        threading.Thread(target=lambda: store.predict("toy", "", {"text": tf.make_ndarray(ask("c").inputs["text"])}), daemon=True).start()
+        server.stop(SECONDS)
+
+
+def test_help_says_what_production_is(capsys):
+    with pytest.raises(SystemExit) as raised:
+        local_server.main(["--help"])
+    assert raised.value.code == 0
+    assert "In production use TensorFlow Serving" in " ".join(capsys.readouterr().out.split())
+
+
+WRONG = [
+    (["--model", "toy"], "--model must be NAME=FOLDER, but is 'toy'."),
+    (["--model", "toy=/nowhere"], "--model toy=/nowhere names no folder; give one that python -m export has written."),
+    (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
+    (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
+    (["--labels", "toy:stable=one"], "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'."),
+    (["--labels", "x:stable=1"], "--labels names the model x, which no --model gives; name one of toy."),
+    (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
+    (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
+    (["--batch-size", "-1"], "--batch-size must be 0 or greater, but is -1."),
+    (["--batch-timeout", "nan"], "--batch-timeout must be 0 or greater, but is nan."),
+    (["--queue", "0"], "--queue must be 1 or greater, but is 0."),
+    (["--poll", "0"], "--poll must be 0.01 or greater, but is 0.0."),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_options_that_make_no_sense(toy, capsys, options, message):
+    given = options if options[0] == "--model" else ["--model", f"toy={toy}", *options]
+    assert local_server.main(given) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.fixture
+def signals():
+    """Puts back what handles signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["empty", "corrupt"])
+def test_a_model_with_nothing_to_serve(tmp_path, capsys, signals, broken):
+    if broken:
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").write_bytes(b"\xff")
+    assert local_server.main(["--model", f"toy={tmp_path}", "--port", "0", "--rest-port", "0"]) == 2
+    error = capsys.readouterr().err
+    expected = f"error: {tmp_path}/1 cannot be loaded as a SavedModel (" if broken else "error: model toy has no version in its folder; "
+    assert error.startswith(expected) and error.endswith(".\n") and error.count("\n") == 1
+
+
+def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
+    """Two requests of which the first waits for a full batch, and the second behind it; then the signal."""
+    options = ["--model", f"toy={toy}", "--labels", "toy:stable=1", "--port", "0", "--rest-port", "0"]
+    options += ["--batch-size", "8", "--batch-timeout", "3", "--poll", "0.5", "--grace", str(SECONDS)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.local_server", *options],
+        cwd=REPOSITORY, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert lines[0] == "toy: version 1\n" and "In production use TensorFlow Serving" in lines[3]
+        grpc_port = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", lines[1])[1]
+        page = re.fullmatch(r"HTTP on (http://127\.0\.0\.1:\d+/)\n", lines[2])[1]
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
+            metrics = f"{page}monitoring/prometheus/metrics"
+            until(lambda: b'serving_queued_rows{model="toy",signature="serving_default"} 1.0' in urlopen(metrics).read())
+            process.send_signal(signal.SIGTERM)
+            assert [future.result().outputs["joined"].string_val[0] for future in futures] == [b"a", b"b"]
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,447 @@
+import contextlib
+import http.client
+import json
+import socket
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from serving.http_server import Limits
+from serving.model_config import State, VersionStatus
+from serving.rest_service import RestService
+from serving.statuses import StatusError, not_found
+
+INT32, STRING = 3, 7
+BODY = {"signature_name": "echo", "instances": [{"item": "a", "k": 2}, {"item": "é", "k": 3}]}
+
+
+class Store:
+    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, whose signature echo gives item and k + version back."""
+
+    def __init__(self):
+        self.waiting, self.released = threading.Event(), threading.Event()
+
+    def names(self):
+        return ["m", "a b"]
+
+    def _version(self, name, version, label):
+        if name not in self.names() or version not in (None, 1, 2):
+            raise not_found(f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}")
+        if label not in (None, "old"):
+            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+        return 1 if label else version or 2
+
+    def metadata(self, name, version=None, label=None):
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        for key in ("echo", "serving_default"):
+            signature = definitions.signature_def[key]
+            signature.inputs["item"].CopyFrom(meta_graph_pb2.TensorInfo(name="item:0", dtype=STRING))
+            signature.inputs["k"].CopyFrom(meta_graph_pb2.TensorInfo(name="k:0", dtype=INT32))
+        return self._version(name, version, label), definitions
+
+    def predict(self, name, signature, inputs, version=None, label=None, outputs=()):
+        found = self._version(name, version, label)
+        if inputs["k"].flat[0] == 13:
+            raise ValueError("secret of the server")
+        if inputs["k"].flat[0] == 14:
+            raise StatusError(grpc.StatusCode.UNAVAILABLE, "too many wait.")
+        if inputs["k"].flat[0] == 15:
+            self.waiting.set()
+            self.released.wait(10)
+        return found, signature or "serving_default", {"item": inputs["item"], "k": inputs["k"] + found}
+
+    def status(self, name, version=None, label=None):
+        found = [self._version(name, version, label)] if version or label else [2, 1]
+        self._version(name, version, label)
+        return [VersionStatus(one, State.AVAILABLE) for one in found]
+
+
+def start(**limits):
+    service = RestService(Store(), "127.0.0.1", 0, b"<title>page</title>", lambda: b"serving_requests_total 3\n", Limits(**limits))
+    service.start()
+    return service
+
+
+@pytest.fixture(scope="module")
+def service():
+    service = start(body=1 << 16)
+    yield service
+    service.stop(grace=1)
+
+
+@pytest.fixture
+def connection(service):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+        yield connection
+
+
+def ask(connection, method, path, body=None, headers=None):
+    connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body, headers or {})
+    response = connection.getresponse()
+    return response, response.read()
+
+
+def predict(connection, path="/v1/models/m:predict", body=BODY):
+    response, data = ask(connection, "POST", path, body)
+    return response.status, json.loads(data)
+
+
+def is_served(connection):
+    assert predict(connection) == (200, {"predictions": [{"item": "a", "k": 4}, {"item": "é", "k": 5}]})
+
+
+def test_predict_on_one_connection(connection):
+    is_served(connection)
+    kept = connection.sock
+    assert predict(connection, body={"inputs": {"item": ["x"], "k": [1]}}) == (200, {"outputs": {"item": ["x"], "k": [3]}})
+    assert connection.sock is kept
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("/v1/models/m:predict", 2),
+        ("/v1/models/m/versions/1:predict", 1),
+        ("/v1/models/m/labels/old:predict", 1),
+        ("/v1/models/a%20b:predict", 2),
+        ("/V1/Models/m:Predict?alt=json", 2),
+        ("http://127.0.0.1/v1/models/m:predict", 2),
+    ],
+)
+def test_which_version_answers(connection, path, version):
+    assert predict(connection, path)[1]["predictions"][0]["k"] == 2 + version
+
+
+def test_status(connection):
+    expected = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    for path, versions in (("", "21"), ("/versions/1", "1"), ("/labels/old", "1")):
+        response, data = ask(connection, "GET", f"/v1/models/m{path}")
+        assert response.status == 200 and response.headers["Content-Type"] == "application/json"
+        assert json.loads(data) == {"model_version_status": [{**expected, "version": one} for one in versions]}
+
+
+def test_metadata(connection):
+    response, data = ask(connection, "GET", "/v1/models/m/versions/1/metadata")
+    found = json.loads(data)
+    assert response.status == 200 and found["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
+    # As TF Serving prints it, with fields that have their default, and the word twice.
+    tensor = found["metadata"]["signature_def"]["signature_def"]["echo"]["inputs"]["k"]
+    assert tensor["dtype"] == "DT_INT32" and tensor["name"] == "k:0"
+    assert found["metadata"]["signature_def"]["signature_def"]["echo"]["method_name"] == ""
+
+
+def test_metrics_page_and_models(connection):
+    response, data = ask(connection, "GET", "/monitoring/prometheus/metrics")
+    assert data == b"serving_requests_total 3\n" and response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    response, data = ask(connection, "GET", "/?history=a")
+    assert data == b"<title>page</title>" and response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert json.loads(ask(connection, "GET", "/page/models")[1]) == {"models": ["a b", "m"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("POST", "/v1/models/x:predict", 404, "Latest(x)"),
+        ("POST", "/v1/models/m/versions/7:predict", 404, "Specific(m, 7)"),
+        ("POST", "/v1/models/m/labels/new:predict", 400, "new"),
+        ("POST", f"/v1/models/m/versions/{2**63}:predict", 400, "numeric"),
+        ("POST", f"/v1/models/m/versions/{'9' * 5000}:predict", 400, "numeric"),
+        ("POST", "/v1/models/m/versions/-1:predict", 400, "Malformed request: POST"),
+        ("POST", "/v1/models/m:classify", 501, "predict"),
+        ("POST", "/v1/models/m", 400, "Malformed request: POST"),
+        ("GET", "/v1/models/x", 404, "Latest(x)"),
+        ("GET", "/v1/models/x/metadata", 404, "Latest(x)"),
+        ("GET", "/v1/models", 400, "Missing model name"),
+        ("GET", "/v1/models/m:predict", 400, "Malformed request: GET"),
+        ("PUT", "/v1/models/m:predict", 400, "Malformed request: PUT"),
+        ("DELETE", "/v1/models/m", 400, "Malformed request: DELETE"),
+        ("PATCH", "/v1/models/m", 400, "Malformed request: PATCH"),
+        ("OPTIONS", "/v1/models/m", 400, "Malformed request: OPTIONS"),
+        ("BREW", "/v1/models/m", 501, "method"),
+        ("TRACE", "/", 501, "method"),
+        ("POST", "/", 405, "GET"),
+        ("DELETE", "/monitoring/prometheus/metrics", 405, "GET"),
+        ("GET", "/nothing", 404, "nothing under this path"),
+        ("POST", "/v2/models/m:predict", 404, "nothing under this path"),
+        ("GET", "/../../../etc/passwd", 404, "nothing under this path"),
+        ("GET", "/page/../../etc/passwd", 404, "nothing under this path"),
+        ("GET", "//etc/passwd", 404, "nothing under this path"),
+        ("GET", "/v1/models/../../etc/passwd", 400, "Malformed request"),
+        ("GET", "/v1/models/..%2f..%2fetc%2fpasswd", 404, "Latest(../../etc/passwd)"),
+        ("GET", "/v1/models/%2fetc%2fpasswd/metadata", 404, "Latest(/etc/passwd)"),
+        ("POST", "/v1/models/%00:predict", 404, "Latest"),
+        ("POST", "/v1/models/%ff:predict", 404, "Latest"),
+    ],
+)
+def test_other_paths_and_methods(connection, method, path, status, words):
+    response, data = ask(connection, method, path, BODY if method in ("POST", "PUT", "PATCH", "BREW") else None)
+    assert response.status == status and response.headers["Content-Type"] == "application/json"
+    assert words in json.loads(data)["error"]
+    assert ("GET" in response.headers["Allow"]) if status == 405 else "Allow" not in response.headers
+    kept = connection.sock
+    is_served(connection)
+    assert connection.sock is kept
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ("", 400, "the document is empty"),
+        (None, 400, "the document is empty"),
+        ('{"inputs": ', 400, "offset: 11"),
+        ({"signature_name": "x", "inputs": 1}, 400, 'Serving signature name: "x" not found'),
+        ({"inputs": {"item": ["a"], "k": ["b"]}}, 400, "key: k"),
+        ({"instances": [{"item": "a", "k": 1}, {"item": ["a"], "k": 1}]}, 400, "key: item"),
+        ({"instances": [{"item": "a", "k": 14}]}, 503, "too many wait"),
+        ({"instances": [{"item": "a", "k": 13}]}, 500, "its log says why"),
+    ],
+)
+def test_other_bodies(connection, body, status, words):
+    found, answer = predict(connection, body=body)
+    assert found == status and words in answer["error"] and "secret" not in answer["error"]
+    kept = connection.sock
+    is_served(connection)
+    assert connection.sock is kept
+
+
+def test_head(connection):
+    response, data = ask(connection, "HEAD", "/")
+    assert response.status == 200 and data == b"" and response.headers["Content-Length"] == "19"
+    # As TF Serving, which knows GET and POST below /v1/.
+    assert ask(connection, "HEAD", "/v1/models/m")[0].status == 400
+    is_served(connection)
+
+
+def exchange(service, *parts, end=False):
+    """The answer to bytes: (status, body), with what was sent in parts."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+        for part in parts:
+            raw.sendall(part)
+        if end:
+            raw.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        body = response.read()
+        assert response.headers["Connection"] != "close" or raw.recv(1) == b""
+        return response.status, json.loads(body)
+
+
+def head(*lines, path="/v1/models/m:predict", method="POST"):
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+DATA = json.dumps(BODY).encode()
+
+
+def test_chunks(service):
+    chunks = b"%x\r\n%b\r\n%x;name=value\r\n%b\r\n0\r\ntrailer: 1\r\n\r\n" % (10, DATA[:10], len(DATA) - 10, DATA[10:])
+    status, answer = exchange(service, head("Transfer-Encoding: chunked"), chunks)
+    assert status == 200 and answer["predictions"][1] == {"item": "é", "k": 5}
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "words"),
+    [
+        ([head()], 400, "the document is empty"),
+        ([head("Content-Length: 70000")], 413, "at most 65536 bytes"),
+        ([head("Content-Length: 70000"), b"x" * 70000], 413, "at most 65536 bytes"),
+        ([head("Content-Length: 70000", "Expect: 100-continue")], 413, "at most 65536 bytes"),
+        ([head("Content-Length: -1")], 400, "Content-Length must be a number"),
+        ([head("Content-Length: 1_0")], 400, "Content-Length must be a number"),
+        ([head("Content-Length: ²")], 400, "Content-Length must be a number"),
+        ([head("Content-Length: 5", "Content-Length: 6")], 400, "once"),
+        ([head("Content-Length: 5", "Transfer-Encoding: chunked")], 400, "once"),
+        ([head("Transfer-Encoding: gzip")], 501, "chunked"),
+        ([head("Content-Encoding: gzip", "Content-Length: 5")], 415, "Content-Encoding"),
+        ([head("Transfer-Encoding: chunked"), b"zz\r\n"], 400, "chunk has no size"),
+        ([head("Transfer-Encoding: chunked"), b"ffffffff\r\n"], 413, "at most 65536 bytes"),
+        ([head("Transfer-Encoding: chunked"), b"2\r\nabcd\r\n"], 400, "longer than its size"),
+        ([b"nonsense\r\n\r\n"], 400, "first line"),
+        ([b"GET / HTTP/3.0\r\n\r\n"], 505, "HTTP/1.1"),
+        ([b"GET /" + b"x" * 70000], 414, "65536"),
+        ([head(*[f"x{number}: 1" for number in range(200)])], 431, "headers"),
+    ],
+)
+def test_what_is_not_http_as_it_should_be(service, connection, parts, status, words):
+    found, answer = exchange(service, *parts)
+    assert found == status and words in answer["error"] and answer["error"].endswith(".")
+    is_served(connection)
+
+
+def test_a_body_that_waits_to_be_asked_for(service):
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+        raw.sendall(head(f"Content-Length: {len(DATA)}", "Expect: 100-continue"))
+        assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.sendall(DATA)
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        assert response.status == 200
+
+
+def test_a_body_that_is_cut_off(service, connection):
+    status, answer = exchange(service, head("Content-Length: 100"), b"{", end=True)
+    assert status == 400 and "100 bytes were announced, but 1 came" in answer["error"]
+    status, answer = exchange(service, head("Transfer-Encoding: chunked"), b"5\r\nab", end=True)
+    assert status == 400 and "cut off" in answer["error"]
+    is_served(connection)
+
+
+def test_clients_that_leave(service, connection):
+    for parts in ([b""], [b"POST /v1"], [head("Content-Length: 100"), b"{"], [head(f"Content-Length: {len(DATA)}"), DATA]):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+            raw.sendall(b"".join(parts))
+    is_served(connection)
+
+
+@pytest.fixture(scope="module")
+def impatient():
+    service = start(connections=2, request_seconds=0.2, idle_seconds=30)
+    yield service
+    service.stop(grace=1)
+
+
+@pytest.mark.parametrize(
+    "part", [b"P", head("Content-Length: 100")[:-2], head("Content-Length: 100") + b"{"], ids=["line", "headers", "body"]
+)
+def test_slow_requests(impatient, part):
+    status, answer = exchange(impatient, part)
+    assert status == 408 and "within 0.2 seconds" in answer["error"]
+
+
+def test_an_idle_connection_makes_room(impatient):
+    first, second, third = (http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10) for _ in range(3))
+    with contextlib.closing(first), contextlib.closing(second), contextlib.closing(third):
+        for connection in (first, second, third):
+            is_served(connection)
+        assert first.sock.recv(1) == b""
+        is_served(second)
+
+
+def test_with_all_connections_busy_others_are_refused(impatient):
+    store, threads, answers = impatient._store, [], []
+    store.released.clear()
+
+    def slow():
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10)) as connection:
+            answers.append(predict(connection, body={"inputs": {"item": ["a"], "k": [15]}})[0])
+
+    for _ in range(2):
+        store.waiting.clear()
+        threads.append(threading.Thread(target=slow))
+        threads[-1].start()
+        assert store.waiting.wait(10)
+    status, answer = exchange(impatient, b"")
+    assert status == 503 and "as many connections" in answer["error"]
+    store.released.set()
+    for thread in threads:
+        thread.join(10)
+    assert answers == [200, 200]
+
+
+def test_stopping_waits_for_requests_and_closes_idle_connections():
+    service, answers = start(), []
+    idle = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    is_served(idle)
+
+    def slow():
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+            response, _ = ask(connection, "POST", "/v1/models/m:predict", {"inputs": {"item": ["a"], "k": [15]}})
+            answers.append((response.status, response.headers["Connection"]))
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert service._store.waiting.wait(10)
+    stopping = threading.Thread(target=service.stop, args=(10,))
+    stopping.start()
+    assert idle.sock.recv(1) == b""
+    idle.close()
+    service._store.released.set()
+    stopping.join(10)
+    thread.join(10)
+    assert answers == [(200, "close")]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", service.port), timeout=10)
+
+
+def test_a_port_that_is_taken(service):
+    with pytest.raises(OSError, match=rf"^127\.0\.0\.1:{service.port} cannot be listened on: .* choose another\.$"):
+        RestService(Store(), "127.0.0.1", service.port, b"", bytes)
+
+
+def test_many_at_once(service):
+    statuses = []
+
+    def some():
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+            statuses.extend(
+                predict(connection, body={"inputs": {"item": [str(number)] * 3, "k": [1, 2, 3]}})[1]["outputs"]["item"][0]
+                for number in range(20)
+            )
+
+    threads = [threading.Thread(target=some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(statuses) == sorted([str(number) for number in range(20)] * 8)
+
+
+def test_http_1_0(service):
+    status, answer = exchange(service, b"POST /v1/models/m:predict HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(DATA), DATA)
+    assert status == 200 and answer["predictions"][0]["k"] == 4
+
+
+def test_one_answer_is_one_write(service):
+    """Headers and body in two small writes would wait for each other's acknowledgement."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+        raw.sendall(head(f"Content-Length: {len(DATA)}") + DATA)
+        data = raw.recv(65536)
+        assert data.partition(b"\r\n\r\n")[2].startswith(b'{"predictions"')
+
+
+def test_arrays_reach_the_store_as_the_signature_has_them(connection):
+    _, answer = predict(connection, body={"inputs": {"item": [["a", "b"]], "k": [[1, 2]]}})
+    assert answer == {"outputs": {"item": [["a", "b"]], "k": (np.array([[1, 2]]) + 2).tolist()}}
+
+
+@pytest.fixture
+def served(server):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)) as connection:
+        yield connection
+
+
+def test_a_served_model(served, servable, run):
+    """The real store: names of its signatures, and answers that stay in the vocabulary of the run."""
+    found = json.loads(ask(served, "GET", "/v1/models/sasrec/labels/stable/metadata")[1])
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    assert found["model_spec"]["version"] == "1"
+    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} <= signatures.keys()
+    history = signatures["recommend"]["inputs"]["history"]
+    assert history["dtype"] == "DT_STRING" and [one["size"] for one in history["tensor_shape"]["dim"]] == ["-1", "-1"]
+    items = (run / "vocabulary" / "items.txt").read_text().split("\n")
+    status, answer = predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": ["", items[0]]}]})
+    assert status == 200 and len(answer["predictions"][0]["items"]) == 5 and answer["predictions"][0]["source"] == "model"
+    assert set(answer["predictions"][0]["items"]) <= set(items) - {items[0]}
+
+
+@pytest.mark.parametrize(
+    ("history", "statuses"),
+    [(["x" * (1 << 20)], (200,)), (["x"] * 100_000, (400,)), ([["x"]], (400,)), ([], (200,)), (["\u0000", "\U0001f3ac"], (200,))],
+    ids=["long id", "long history", "rank", "nothing", "odd ids"],
+)
+def test_odd_histories(served, history, statuses):
+    for _ in range(2):
+        status, answer = predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": history}]})
+        assert status in statuses and (status == 200 or "history" in answer["error"])
+    assert predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": ["a"]}]})[0] == 200
+
+
+def test_an_unknown_signature(served):
+    status, answer = predict(served, "/v1/models/sasrec:predict", {"signature_name": "x", "instances": ["a"]})
+    assert (status, answer) == (400, {"error": 'Serving signature name: "x" not found in signature def.'})
