@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import os
 import signal
 import sys
 import threading
@@ -10,9 +9,12 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
+from serving.quiet import held_back_stderr
+
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
 _MESSAGE_BYTES = 16 << 20
 _STATUS_WORKERS = 32
+_SWITCH_SECONDS = 0.0005
 
 
 class LocalServer:
@@ -131,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Else every collection looks at all objects of TensorFlow, for as long as 100 requests take.
     gc.collect()
     gc.freeze()
+    # A model that is being loaded holds the interpreter for that long, again and again, while requests wait for it.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     sys.stdout.write(_listening(server, parsed.host))
     sys.stdout.flush()
     ended.wait()
@@ -165,9 +169,9 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     for name, least in (("batch_size", 0), ("batch_timeout", 0), ("queue", 1), ("threads", 1), ("poll", 0.01), ("grace", 0)):
         if not getattr(parsed, name) >= least:
             raise ValueError(f"--{name.replace('_', '-')} must be {least} or greater, but is {getattr(parsed, name)}.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from serving.batching import BatchOptions
-    from serving.model_store import ModelStore
+    with held_back_stderr():
+        from serving.batching import BatchOptions
+        from serving.model_store import ModelStore
 
     batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue) if parsed.batch_size else None
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
