@@ -153,7 +153,6 @@ def test_unavailable_is_tried_again(fake, url, statuses, retries, calls):
         (grpc.StatusCode.UNAVAILABLE, 2, 3),
         (grpc.StatusCode.INVALID_ARGUMENT, 3, 1),
         (grpc.StatusCode.NOT_FOUND, 3, 1),
-        (grpc.StatusCode.FAILED_PRECONDITION, 3, 1),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, 3, 1),
         (grpc.StatusCode.DEADLINE_EXCEEDED, 3, 1),
         (grpc.StatusCode.UNIMPLEMENTED, 3, 1),
