@@ -1,7 +1,11 @@
 """What lies on disk: weights once, stock operations, vocabularies as files, and versions that are whole or not there."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from tfrec_attn.errors import ConfigError
 
 EVERY_MODEL = pytest.mark.parametrize("name", models.names())
 ITEMS, USERS = 3000, 400
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +161,25 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path, error):
     with pytest.raises(error):
         publish(base, None, write, 1)
     assert [path.name for path in base.rglob("*")] == ["1", "file"]
+
+
+def test_an_export_that_is_killed_half_way_leaves_no_version(tmp_path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from export.saved_model import publish
+
+def write(folder):
+    (folder / "saved_model.pb").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+publish(Path({str(tmp_path)!r}), None, write, None)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.rglob("saved_model.pb")] == ["saved_model.pb"]
+    assert versions(tmp_path) == []
+    assert publish(tmp_path, None, lambda folder: (folder / "whole").touch(), None) == tmp_path / "1"
 
 
 @pytest.mark.parametrize("place", ["file", "file/model"])
