@@ -53,9 +53,20 @@ def to_array(proto: tensor_pb2.TensorProto, name: str = "tensor") -> np.ndarray:
             raise _unequal(name, shape, f"{len(values)} values in {field}")
         values = values * size
     try:
-        return np.array(values, dtype).reshape(shape)
+        return _exact(values, dtype).reshape(shape)
     except (OverflowError, ValueError):
         raise invalid(f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; send others.") from None
+
+
+def _exact(values: list, dtype) -> np.ndarray:
+    """Values as an array of a type. Errors: OverflowError where it is an integer too narrow for them, which NumPy 1 would cut."""
+    if np.dtype(dtype).kind not in "iu" or np.dtype(dtype).itemsize > 2:
+        return np.array(values, dtype)
+    wide = np.array(values, np.int64)
+    narrow = wide.astype(dtype)
+    if (narrow != wide).any():
+        raise OverflowError
+    return narrow
 
 
 def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
