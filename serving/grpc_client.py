@@ -22,14 +22,27 @@ _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
 
 class _Grpc(BaseClient):
-    """What the two clients share; `aio` is grpc or grpc.aio."""
+    """What the two clients share; `_module` opens their channels."""
 
-    def __init__(self, aio, target, model, version, label, timeout, retries, tls, metadata, max_history):
+    _module = grpc
+
+    def __init__(
+        self,
+        target: str,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 1.0,
+        retries: int = 3,
+        tls: bool | str | Path | grpc.ChannelCredentials | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        max_history: int = 200,
+    ):
         super().__init__(target, model, version, label, timeout, retries, max_history)
         if not isinstance(target, str) or target.startswith(("http:", "https:")):
             raise ValueError(f"target must be HOST:PORT, but is {target!r}; RestClient takes a URL.")
         self._metadata = tuple([(key.lower(), value) for key, value in metadata])
-        self._channel = open_channel(target, tls=tls, retries=retries, aio=aio)
+        self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
     def _call(self, query: Query):
@@ -63,20 +76,6 @@ class GrpcClient(_Grpc):
     Errors: as `BaseClient`; ValueError also for a file of roots that cannot be read.
     """
 
-    def __init__(
-        self,
-        target: str,
-        model: str,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = 1.0,
-        retries: int = 3,
-        tls: bool | str | Path | grpc.ChannelCredentials | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        max_history: int = 200,
-    ):
-        super().__init__(grpc, target, model, version, label, timeout, retries, tls, metadata, max_history)
-
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
@@ -103,19 +102,7 @@ class AsyncGrpcClient(_Grpc):
     Errors: those of `GrpcClient`; of an argument of a call at once, of the call when it is awaited.
     """
 
-    def __init__(
-        self,
-        target: str,
-        model: str,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = 1.0,
-        retries: int = 3,
-        tls: bool | str | Path | grpc.ChannelCredentials | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
-        max_history: int = 200,
-    ):
-        super().__init__(grpc.aio, target, model, version, label, timeout, retries, tls, metadata, max_history)
+    _module = grpc.aio
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -4,31 +4,39 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from serving.statuses import StatusError, invalid
 
+# The message and its enumeration as the stubs have them: TensorFlow's own modules of them are not public.
+TensorProto = type(predict_pb2.PredictRequest().inputs["any"])
+_ENUM = TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
+_STRING = _ENUM.values_by_name["DT_STRING"].number
+
 # Number of a type -> (type in NumPy, field with its values); texts are bytes in arrays of objects.
 _TYPES = {
-    types_pb2.DT_STRING: (np.dtype(object), "string_val"),
-    types_pb2.DT_FLOAT: (np.dtype(np.float32), "float_val"),
-    types_pb2.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
-    types_pb2.DT_INT32: (np.dtype(np.int32), "int_val"),
-    types_pb2.DT_INT64: (np.dtype(np.int64), "int64_val"),
-    types_pb2.DT_BOOL: (np.dtype(np.bool_), "bool_val"),
-    types_pb2.DT_INT16: (np.dtype(np.int16), "int_val"),
-    types_pb2.DT_INT8: (np.dtype(np.int8), "int_val"),
-    types_pb2.DT_UINT8: (np.dtype(np.uint8), "int_val"),
-    types_pb2.DT_UINT16: (np.dtype(np.uint16), "int_val"),
-    types_pb2.DT_UINT32: (np.dtype(np.uint32), "uint32_val"),
-    types_pb2.DT_UINT64: (np.dtype(np.uint64), "uint64_val"),
+    _ENUM.values_by_name[name].number: (np.dtype(dtype), field)
+    for name, dtype, field in (
+        ("DT_STRING", object, "string_val"),
+        ("DT_FLOAT", np.float32, "float_val"),
+        ("DT_DOUBLE", np.float64, "double_val"),
+        ("DT_INT32", np.int32, "int_val"),
+        ("DT_INT64", np.int64, "int64_val"),
+        ("DT_BOOL", np.bool_, "bool_val"),
+        ("DT_INT16", np.int16, "int_val"),
+        ("DT_INT8", np.int8, "int_val"),
+        ("DT_UINT8", np.uint8, "int_val"),
+        ("DT_UINT16", np.uint16, "int_val"),
+        ("DT_UINT32", np.uint32, "uint32_val"),
+        ("DT_UINT64", np.uint64, "uint64_val"),
+    )
 }
 _NUMBERS = {dtype: number for number, (dtype, _) in _TYPES.items()}
 # More than this many elements out of one repeated value is no request.
 _MOST_REPEATED = 1 << 24
 
 
-def to_array(proto: tensor_pb2.TensorProto, name: str = "tensor") -> np.ndarray:
+def to_array(proto: TensorProto, name: str = "tensor") -> np.ndarray:
     """The array of a proto, whose values are all there, or one that stands for all, or bytes in `tensor_content`.
 
     Args:
@@ -69,7 +77,7 @@ def _exact(values: list, dtype) -> np.ndarray:
     return narrow
 
 
-def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
+def fill(proto: TensorProto, array: np.ndarray) -> None:
     """Writes an array into an empty proto, in the fields that TF Serving answers with.
 
     Args:
@@ -87,9 +95,9 @@ def fill(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
     getattr(proto, _TYPES[number][1]).extend(array.ravel().tolist())
 
 
-def fill_texts(proto: tensor_pb2.TensorProto, texts: Sequence[str], shape: Sequence[int]) -> None:
+def fill_texts(proto: TensorProto, texts: Sequence[str], shape: Sequence[int]) -> None:
     """Writes texts, row after row, into an empty proto of a shape that they fill."""
-    proto.dtype = types_pb2.DT_STRING
+    proto.dtype = _STRING
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
     proto.string_val.extend([text.encode() for text in texts])
@@ -97,7 +105,7 @@ def fill_texts(proto: tensor_pb2.TensorProto, texts: Sequence[str], shape: Seque
 
 def type_name(number: int) -> str:
     """The name of a type, such as DT_STRING."""
-    return types_pb2.DataType.Name(number) if number in types_pb2.DataType.values() else f"number {number}"
+    return _ENUM.values_by_number[number].name if number in _ENUM.values_by_number else f"number {number}"
 
 
 def dtype_of(number: int) -> np.dtype | None:
