@@ -1,8 +1,9 @@
 """What a step of training minimises: how a batch and a model's vectors become a loss.
 
-An objective is called with (model, features, training) and returns (loss to minimise on this replica, mean loss of its examples). Weights
-come with the batch or from its static size, so that replicas need not ask each other for counts; the losses of the replicas add up to that
-of the whole batch.
+An objective is called with (model, features, training, parts) and returns (loss to minimise, summed loss of the examples, their number).
+The features may be one replica's and one of several parts of its batch: weights come with the batch or from its static size, so that
+replicas need not ask each other for counts; the losses of all replicas and parts add up to that of the whole batch. Features that are
+named in `shared` belong to all examples of a batch and stay whole when it is taken in parts.
 """
 
 import itertools
@@ -11,12 +12,26 @@ import math
 import tensorflow as tf
 
 from tfrec_attn import losses
-from tfrec_attn.layers.rows import gather_dot
+from tfrec_attn.layers.rows import gather_dot, without_padding
 
 EVERY_POSITION = ("softmax", "sampled_softmax", "bce", "gbce")
 
 # Half of the sequences of most logs are short and few are long: shares of a batch at which its sequences, by length, are cut into groups.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
+
+
+def parts_of(features, count, whole):
+    """A batch in `count` equal parts, one after the other; the features named in `whole` go with each.
+
+    Errors: ValueError when the batch cannot be cut into equal parts.
+    """
+    if count == 1:
+        return [features]
+    rows = features["user"].shape[0]
+    if rows is not None and rows % count:
+        raise ValueError(f"accumulate must divide the examples of a batch on each replica, {rows}, but is {count}.")
+    cut = {key: [value] * count if key in whole else tf.split(value, count) for key, value in features.items()}
+    return [{key: values[part] for key, values in cut.items()} for part in range(count)]
 
 
 class Distilled:
@@ -51,7 +66,9 @@ class Pairwise:
         self.reduction = reduction
         self.distilled = distilled
 
-    def __call__(self, model, features, training):
+    shared = ()
+
+    def __call__(self, model, features, training, parts=1):
         targets, negatives = features["targets"], features["negatives"]
         candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
         distinct, local = tf.unique(tf.reshape(candidates, [-1]))
@@ -61,12 +78,12 @@ class Pairwise:
         # A padded target is infinitely far ahead, so that its pairs are lost nothing on.
         positive += tf.where(targets > 0, 0.0, tf.float32.max)
         windows = self.function(positive, tf.reshape(negative, tf.shape(negatives)))
-        share = 1.0 / tf.cast(tf.size(windows) * tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
-        weight = 1.0 if self.reduction == "sum" else share
+        replicas, count = tf.distribute.get_replica_context().num_replicas_in_sync, tf.cast(tf.size(windows), tf.float32)
+        weight = 1.0 if self.reduction == "sum" else 1.0 / (count * replicas * parts)
         loss = tf.reduce_sum(windows) * weight
         if self.distilled is not None:
             loss += self._distilled(model, features["history"], weight, training)
-        return loss, tf.reduce_mean(windows)
+        return loss, tf.reduce_sum(windows), count
 
     def _distilled(self, model, history, weight, training):
         real = history > 0
@@ -93,8 +110,9 @@ class EveryPosition:
         self.distilled = distilled
         self.log_q = log_q
         self.calibration = calibration
+        self.shared = ("negatives",) if loss == "sampled_softmax" else ()
 
-    def __call__(self, model, features, training):
+    def __call__(self, model, features, training, parts=1):
         queries, items, targets, weights, *negatives = self._real_positions(model, features, training)
         used = weights if self.reduction == "mean" else tf.ones_like(weights)
         terms, rest = [], 0.0
@@ -107,7 +125,7 @@ class EveryPosition:
             negatives = negatives[0] if negatives else tf.reshape(features["negatives"], [-1])
             rest += self._sampled_loss(model, queries, targets, negatives, used)
         loss = _catalogue_loss(model, terms) + rest if terms else rest
-        return loss, loss / tf.reduce_sum(used)
+        return loss, loss, tf.reduce_sum(used)
 
     def _sampled_loss(self, model, queries, targets, negatives, weights):
         distinct, local = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0))
@@ -150,4 +168,4 @@ class EveryPosition:
 def _catalogue_loss(model, terms):
     """Softmax loss over the catalogue of several (queries, targets from 0, weights) in one pass."""
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))
-    return losses.softmax(queries, model.item_vectors()[1:], targets, weights)
+    return losses.softmax(queries, without_padding(model.item_vectors()), targets, weights)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.layers.rows import gather_dot, gather_rows, gram, unique_rows, weighted_sum
+from tfrec_attn.layers.rows import gather_dot, gather_rows, gram, unique_rows, weighted_sum, without_padding
 
 
 def twin_gradient(function, value, step=1e-3):
@@ -48,6 +48,15 @@ def test_gather_rows_gradient_sums_repeated_rows_and_leaves_others_zero(shape):
         expected[row] += upstream[where]
     np.testing.assert_array_equal(out, rows.numpy()[indices])
     np.testing.assert_allclose(tape.gradient(loss, rows), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_padding_leaves_out_the_first_row_and_gives_it_no_gradient():
+    rows = tf.Variable(np.arange(6, dtype=np.float32).reshape(3, 2))
+    with tf.GradientTape() as tape:
+        out = without_padding(tf.convert_to_tensor(rows))
+        loss = tf.reduce_sum(out * tf.constant([[1.0, 2.0], [3.0, 4.0]]))
+    np.testing.assert_array_equal(out, [[2.0, 3.0], [4.0, 5.0]])
+    np.testing.assert_array_equal(tape.gradient(loss, rows), [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
 
 
 def test_gather_dot_against_loops():

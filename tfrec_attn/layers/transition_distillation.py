@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.rows import gather_rows
 
 
@@ -58,7 +59,8 @@ class TransitionDistillation(tf.keras.layers.Layer):
         with tf.init_scope():  # Eager tensors are captured by a graph, not written into it.
             self._offsets, self._neighbours = (tf.constant(array, tf.int64) for array in self._transitions[:2])
             self._background, self._excess = tf.constant(background, tf.float32), tf.constant(excess, tf.float32)
-        self._dropout_layer = tf.keras.layers.Dropout(self.dropout, dtype="float32")
+            self._real = tf.constant(np.arange(len(background)) > 0, tf.float32)
+        self._dropout_layer = Dropout(self.dropout, dtype="float32")
 
     def call(self, items, item_vectors, weights=None, training=None):
         queries, targets, weights, rest = self.softmax_terms(items, item_vectors, weights, training)
@@ -100,7 +102,8 @@ class TransitionDistillation(tf.keras.layers.Layer):
         index = tf.stack([places.value_rowids(), tf.gather(self._neighbours, places.values)], axis=1)
         shape = tf.stack([tf.size(begins, tf.int64), self.num_items + 1])
         excess = tf.SparseTensor(index, tf.gather(self._excess, places.values), shape)
-        everything = tf.reduce_sum(vectors[1:], axis=0)
+        # A product with 0, 1, 1, ...: its gradient is one pass over the table, that of a sum over a slice takes three.
+        everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
         return tf.gather(self._background, items)[:, tf.newaxis] * everything + tf.sparse.sparse_dense_matmul(excess, vectors)
 
     def _check_vectors(self, item_vectors):
