@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from serving.answers import ClientError, Explanation, Recommendations
 from serving.base_client import BaseClient
-from serving.quiet import held_back_stderr
+from serving.packages import importing
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
@@ -81,7 +81,7 @@ def _client(parsed: argparse.Namespace) -> BaseClient:
         from serving.rest_client import RestClient
 
         return RestClient(parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options)
-    with held_back_stderr():
+    with importing():
         from serving.grpc_client import GrpcClient
     return GrpcClient(parsed.target or _TARGET, parsed.model, tls=parsed.tls, **options)
 

@@ -12,7 +12,7 @@ from serving import load_report
 from serving.answers import ClientError
 from serving.load_histories import make_histories, read_histories
 from serving.load_loops import Limits, Sample, closed_loop, open_loop
-from serving.quiet import held_back_stderr
+from serving.packages import importing
 
 # No load goes past these, whatever the options say.
 _MOST = {"seconds": 3600, "requests": 1_000_000, "rate": 100_000, "concurrency": 1024, "connections": 1024}
@@ -92,7 +92,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
-    with held_back_stderr():
+    with importing():
         from serving import load_target
     requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k)
     seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)

@@ -1,7 +1,5 @@
 """One version of a SavedModel in memory, run as TF Serving runs it: by the C++ loader and a session."""
 
-import contextlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
+from serving.saved_session import SavedSession
 from serving.signature import Signature, first_line
 from serving.statuses import StatusError, failed_precondition, invalid
 from serving.tensors import to_array
@@ -38,15 +37,15 @@ class LoadedModel:
         self.folder = Path(folder)
         # Below 0 the thread that calls runs the operations, instead of handing them to a pool.
         config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads)
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._session = None
         try:
-            with _without_deprecation():
-                meta = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], str(folder))
-            self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=meta.signature_def)
-            named = {name: definition for name, definition in meta.signature_def.items() if definition.method_name}
+            self._session = SavedSession(folder, config)
+            self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=self._session.definitions)
+            named = {name: definition for name, definition in self._session.definitions.items() if definition.method_name}
             self.signatures = {name: self._signature(name, definition) for name, definition in sorted(named.items())}
         except Exception as error:
-            self._session.close()
+            if self._session:
+                self._session.close()
             message = f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
 
@@ -98,8 +97,9 @@ class LoadedModel:
         self._session.close()
 
     def _signature(self, name: str, definition) -> Signature:
-        fed, fetched = ([infos[key].name for key in sorted(infos)] for infos in (definition.inputs, definition.outputs))
-        return Signature(name, definition, self._session.make_callable(fetched, feed_list=fed))
+        fed = [definition.inputs[key] for key in sorted(definition.inputs)]
+        fetched = [definition.outputs[key].name for key in sorted(definition.outputs)]
+        return Signature(name, definition, self._session.function(fed, fetched))
 
     def _replay(self, record: bytes, where: str) -> None:
         try:
@@ -120,15 +120,3 @@ def _records(path: Path) -> Iterator[bytes]:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     except tf.errors.OpError as error:
         raise invalid(f"{path} cannot be read ({first_line(error)}); export the model again.") from None
-
-
-@contextlib.contextmanager
-def _without_deprecation() -> Iterator[None]:
-    """Keeps back the note that TensorFlow logs about its own loader."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

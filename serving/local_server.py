@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
-from serving.quiet import held_back_stderr
+from serving.packages import importing
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
 _MESSAGE_BYTES = 16 << 20
 _STATUS_WORKERS = 32
+# "" is the whole server. By name: model_service_pb2 of tensorflow-serving-api 2.16 does not load with a protobuf of its time.
+_SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 _SWITCH_SECONDS = 0.0005
 
 
@@ -69,6 +71,7 @@ class LocalServer:
         from grpc_health.v1 import health, health_pb2_grpc
 
         from serving.grpc_service import add_services
+        from serving.worker_pool import WorkerPool
 
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
@@ -76,7 +79,7 @@ class LocalServer:
             # Two servers on one port would share its clients.
             ("grpc.so_reuseport", 0),
         ]
-        pool = futures.ThreadPoolExecutor(self._workers, thread_name_prefix="grpc")
+        pool = WorkerPool(self._workers)
         self._grpc = grpc.server(pool, options=options, maximum_concurrent_rpcs=self._workers)
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health")
@@ -104,11 +107,9 @@ class LocalServer:
 
     def _show_health(self) -> None:
         from grpc_health.v1 import health_pb2
-        from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
         states = health_pb2.HealthCheckResponse
-        services = [one.DESCRIPTOR.services_by_name for one in (model_service_pb2, prediction_service_pb2)]
-        for name in ["", *(service.full_name for named in services for service in named.values())]:
+        for name in _SERVICES:
             self._health.set(name, states.SERVING if self.store.ready() else states.NOT_SERVING)
 
 
@@ -169,7 +170,10 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     for name, least in (("batch_size", 0), ("batch_timeout", 0), ("queue", 1), ("threads", 1), ("poll", 0.01), ("grace", 0)):
         if not getattr(parsed, name) >= least:
             raise ValueError(f"--{name.replace('_', '-')} must be {least} or greater, but is {getattr(parsed, name)}.")
-    with held_back_stderr():
+    with importing():
+        import grpc_health.v1.health  # noqa: F401
+
+        import serving.grpc_service  # noqa: F401
         from serving.batching import BatchOptions
         from serving.model_store import ModelStore
 

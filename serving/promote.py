@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from serving.quiet import held_back_stderr
+from serving.answers import ClientError
+from serving.packages import PackageError, importing
 
 _SECONDS = 5.0
 
@@ -20,11 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0 when the label is where canary is, 1 when a limit or the server keeps it from there, 2 for files or options
     that cannot be used."""
     parsed = _parser().parse_args(arguments)
-    with held_back_stderr():
-        # With TensorFlow, whose notes come when it is imported.
-        import serving.labels  # noqa: F401
-        from serving.answers import ClientError
-        from serving.held_out import RunError
+    try:
+        with importing():
+            import serving.labels  # noqa: F401
+            from serving.held_out import RunError
+    except PackageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     try:
         return _promote(parsed)
     except (ClientError, RunError, ValueError) as error:
@@ -87,7 +90,6 @@ def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k
 
     Errors: ClientError where the server cannot be reached at all.
     """
-    from serving.answers import ClientError
     from serving.grpc_client import GrpcClient
 
     clients = [GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels]

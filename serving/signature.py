@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import grpc
 import numpy as np
-import tensorflow as tf
 
-from serving.statuses import StatusError, from_number, invalid
+from serving.statuses import StatusError, invalid
 from serving.tensors import dtype_of, number_of, type_name
 
 MAX_ELEMENTS = 1 << 16
@@ -70,8 +69,8 @@ class Signature:
         """
         try:
             return dict(zip(self.outputs, self._function(*[inputs[name] for name in self.inputs]), strict=True))
-        except tf.errors.OpError as error:
-            raise StatusError(from_number(error.error_code), f"signature {self.name} failed: {first_line(error)}.") from None
+        except StatusError as error:
+            raise StatusError(error.code, f"signature {self.name} failed: {first_line(error)}.") from None
         except Exception as error:
             raise StatusError(grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}.") from error
 

@@ -7,7 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from serving.quiet import held_back_stderr
+from serving.answers import ClientError
+from serving.packages import PackageError, importing
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
@@ -21,11 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (value := getattr(parsed, name)) is not None and value < 1:
             sys.stderr.write(f"error: --{name} must be 1 or greater, but is {value}.\n")
             return 2
-    with held_back_stderr():
-        # With TensorFlow, whose notes come when it is imported.
-        import serving.batches  # noqa: F401
-        from serving.answers import ClientError
-        from serving.held_out import RunError
+    try:
+        with importing():
+            import serving.batches  # noqa: F401
+            from serving.held_out import RunError
+    except PackageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     try:
         report = verify(parsed.target, parsed.rest, parsed.model, parsed.run, parsed.split, parsed.limit, parsed.rows, parsed.approximate)
     except (ClientError, RunError, ValueError) as error:

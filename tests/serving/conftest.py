@@ -11,13 +11,6 @@ from tfrec_attn import train
 
 NAME = "sasrec"
 
-try:
-    from tensorflow_serving.apis import model_service_pb2  # noqa: F401
-except AttributeError:
-    # test_stubs.py says why.
-    collect_ignore_glob = ["test_[!s]*.py", "test_s[!t]*.py"]
-
-
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The directory of a finished SASRec run on a generated log: 80 or so items, max_length 10."""

@@ -1,0 +1,53 @@
+"""Commands say in one sentence which package is missing or does not load, and end with 2."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.packages import PackageError, importing
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ["--target", "127.0.0.1:1", "--model", "m"]
+# In a process of its own, where nothing has been imported before.
+CODE = """
+import importlib, sys
+sys.modules[sys.argv[2]] = None
+sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "arguments"),
+    [
+        ("client", "grpc", ["embed", *TARGET]),
+        ("load_test", "grpc", [*TARGET, "--items", "items.txt"]),
+        ("local_server", "grpc_health", ["--model", "m=."]),
+        ("promote", "grpc", [*TARGET, "--run", ".", "--config", "c", "--limits", "l"]),
+        ("verify", "grpc", [*TARGET, "--run", "."]),
+    ],
+)
+def test_a_package_that_is_missing(command, package, arguments, tmp_path):
+    (tmp_path / "items.txt").write_text("a\nb\n")
+    (tmp_path / "serving").symlink_to(ROOT / "serving")
+    call = [sys.executable, "-c", CODE, f"serving.{command}", package, *arguments]
+    ended = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2 and not ended.stdout
+    assert ended.stderr == f"error: The package {package} is not installed; get it with pip install 'tfrec-attn[serving]'.\n"
+
+
+def test_stubs_that_do_not_load():
+    with pytest.raises(PackageError) as raised, importing():
+        raise AttributeError("'FieldDescriptor' object has no attribute 'label'\nand more")
+    assert str(raised.value) == (
+        "The stubs of tensorflow-serving-api do not load (AttributeError: 'FieldDescriptor' object has no attribute 'label'); install a "
+        "tensorflow-serving-api, protobuf and grpcio that go together, such as those in requirements/tensorflow-2.21.txt."
+    )
+
+
+def test_imports_that_succeed_are_quiet(capfd):
+    with importing():
+        os.write(2, b"a note of C++")
+    assert capfd.readouterr() == ("", "")
