@@ -4,18 +4,25 @@ PYTHON ?= python3
 UV = uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test lint bench requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
+.PHONY: help venv train train-multi-worker train-parameter-server test lint bench \
+	requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z][a-z0-9.-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
-		printf '  make %-18s %s\n' "$$target" "$$text"; done
+		printf '  make %-24s %s\n' "$$target" "$$text"; done
 
 venv: .venv/.package ## Sets up .venv with the newest TensorFlow.
 	@:
 
 train: .venv/.package ## Trains: make train ARGS="CONFIG.yaml section.key=value". Without ARGS: AttRec on generated data.
 	@.venv/bin/python -m tfrec_attn.train $(ARGS)
+
+train-multi-worker: .venv/.package ## The same with two processes of this machine that share each batch.
+	@.venv/bin/python -m tfrec_attn.local_cluster multi_worker $(ARGS)
+
+train-parameter-server: .venv/.package ## The same with a coordinator, a worker and a server as processes of this machine.
+	@.venv/bin/python -m tfrec_attn.local_cluster parameter_server $(ARGS)
 
 test: .venv/.package ## Runs the tests; ARGS go to pytest.
 	@.venv/bin/python -m pytest $(ARGS)

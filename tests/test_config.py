@@ -128,7 +128,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("trian.epochs=3", "Unknown configuration key trian; did you mean train?"),
         (
             "runtime.zzz=3",
-            "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.precision, runtime.steps_per_execution.",
+            "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.devices, runtime.precision, "
+            "runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
         ),
         ("train.epochs=many", "train.epochs must be a whole number, but is text ('many')."),
         ("train.epochs=2.5", "train.epochs must be a whole number, but is a number (2.5)."),
@@ -154,11 +155,26 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),
         ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'."),
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'."),
-        ("runtime.strategy=tpu", "runtime.strategy must be one of default, mirrored, but is 'tpu'."),
+        (
+            "runtime.strategy=tpu",
+            "runtime.strategy must be one of default, mirrored, multi_worker, parameter_server, but is 'tpu'.",
+        ),
+        ("runtime.devices=[CPU:0]", "runtime.devices is for runtime.strategy=mirrored, but the strategy is default."),
         (
             "runtime.precision=bfloat16",
             "runtime.precision must be one of float32, mixed_bfloat16, mixed_float16, but is 'bfloat16' (did you mean 'mixed_bfloat16'?).",
         ),
+        (
+            "train.schedule=cosin",
+            "train.schedule must be one of constant, linear, cosine, inverse_sqrt, but is 'cosin' (did you mean 'cosine'?).",
+        ),
+        ("train.warmup_steps=-1", "train.warmup_steps must be 0 or greater, but is -1."),
+        ("train.warmup_steps=0.5", "train.warmup_steps must be a whole number, but is a number (0.5)."),
+        ("train.final_learning_rate=-0.1", "train.final_learning_rate must be 0 or greater, but is -0.1."),
+        ("train.clip_norm=0", "train.clip_norm must be greater than 0, but is 0.0."),
+        ("runtime.checkpoint_seconds=-1", "runtime.checkpoint_seconds must be 0 or greater, but is -1.0."),
+        ("runtime.deterministic=1", "runtime.deterministic must be true or false, but is a whole number (1)."),
+        ("train.accumulate=0", "train.accumulate must be greater than 0, but is 0."),
         ("train.epochs=0", "train.epochs must be greater than 0, but is 0."),
         ("train.learning_rate=-0.1", "train.learning_rate must be greater than 0, but is -0.1."),
         ("data.max_length=0", "data.max_length must be greater than 0, but is 0."),
@@ -189,7 +205,16 @@ def test_a_number_too_large_for_a_float():
 
 
 @pytest.mark.parametrize(
-    "override", ["train.margin=0", "train.l2=0", "train.kernel_l2=0", "train.seed=0", "data.seed=0", "evaluate.bootstrap=0"]
+    "override",
+    [
+        "train.margin=0",
+        "train.l2=0",
+        "train.kernel_l2=0",
+        "train.seed=0",
+        "data.seed=0",
+        "evaluate.bootstrap=0",
+        "runtime.checkpoint_seconds=0",
+    ],
 )
 def test_zero_is_allowed_where_it_means_something(override):
     assert value_of(load(None, [override]), override.partition("=")[0]) == 0

@@ -12,29 +12,34 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "tfrec_attn"
 
-# A module imports only from lower stages, except that the modules of `data` and of `layers` import each other.
+# A module imports only from lower stages, except that the modules of `data`, of `layers` and of `optimizers` import each other.
 STAGES = [
     ["errors"],
-    ["config", "tables"],
-    ["runtime"],
+    ["coercion"],
+    ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
+    ["runtime", "distribution"],
     ["data"],
     ["layers"],
-    ["losses", "metrics", "ranking", "optimizers", "callbacks"],
+    ["losses", "metrics", "ranking", "optimizers"],
     ["objectives"],
     ["models.base", "models"],
     ["models.*"],
     ["evaluation", "baselines", "run"],
-    ["fitting"],
+    ["checkpoints", "health", "partial_run"],
+    ["callbacks", "cluster_callbacks"],
+    ["fitting", "transfer"],
+    ["warm_start"],
     ["train", "evaluate"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
-FREE_AMONG_THEMSELVES = ("data", "layers")
+FREE_AMONG_THEMSELVES = ("data", "layers", "optimizers")
 
 # Reading, filtering and splitting a log, configuration, and the start of every command: quick, because TensorFlow is not there yet.
 WITHOUT_TENSORFLOW = [
-    "errors", "config", "runtime", "models", "run", "train", "evaluate", "tables",
-    "data.catalog", "data.fields", "data.interactions", "data.preparation", "data.splits", "data.synthetic", "data.text_formats",
-    "data.text_reader", "data.vocabulary",
+    "errors", "coercion", "config", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress", "stop_signals",
+    "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation", "data.splits",
+    "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare", "data.prepared",
+    "data.pipeline_steps",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import io
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,7 @@ import pytest
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, run, train
 from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.partial_run import default_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ["data.events=1500", "train.epochs=2", "model.dim=8", "train.batch_size=64", "train.negatives=2", "evaluate.bootstrap=50"]
@@ -139,7 +141,9 @@ def test_parameters_are_counted(trained):
 def test_history_has_a_line_an_epoch(trained):
     rows = history_of(trained[0])
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert set(rows[0]) == {"epoch", "loss", *(f"val_{name}" for name in METRICS)}
+    health = {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}
+    assert set(rows[0]) == {"epoch", "loss", *(f"val_{name}" for name in METRICS), *health}
+    assert all(0 < float(row["top1_share"]) <= 1 and int(row["distinct_top10"]) >= 10 and row["not_finite"] == "0" for row in rows)
     # A hinge of margin 0.5 starts near 0.5 for each of 3 targets times 2 negatives while all vectors are tiny, and falls.
     assert 3.0 > float(rows[0]["loss"]) > float(rows[1]["loss"]) > 0
 
@@ -192,23 +196,18 @@ def test_another_seed_starts_elsewhere(tmp_path):
 # --- Where a run goes ---
 
 
-def test_default_run_dirs_are_numbered(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_default_run_dirs_are_numbered():
+    def names(*overrides):
+        return [str(name) for name in itertools.islice(default_names(configuration.load(None, overrides)), 3)]
 
-    def target(*overrides):
-        return train._target(configuration.load(None, overrides))
-
-    assert target() == Path("runs/synthetic-attrec")
-    for number in ("", "-2", "-3"):
-        (tmp_path / "runs" / f"synthetic-attrec{number}").mkdir(parents=True)
-    assert target() == Path("runs/synthetic-attrec-4")
-    assert target("data.source=file", "data.path=logs/my.log.tsv.gz") == Path("runs/my-attrec")
+    assert names() == ["runs/synthetic-attrec", "runs/synthetic-attrec-2", "runs/synthetic-attrec-3"]
+    assert names("data.source=file", "data.path=logs/my.log.tsv.gz")[:2] == ["runs/my-attrec", "runs/my-attrec-2"]
 
 
 def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-    monkeypatch.setattr(train, "_train_into", lambda folder, config: (folder / "metrics.json").write_text("{}"))
+    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}"))
     code, out, _ = quietly(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == ["synthetic-attrec", "synthetic-attrec-2"]
@@ -218,14 +217,14 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
-    def interrupted(folder, config):
-        (folder / "vocabulary").mkdir()
+    def interrupted(partial, *_):
+        (partial.folder / "vocabulary").mkdir()
         raise interruption
 
     monkeypatch.setattr(train, "_train_into", interrupted)
     arguments = [f"run_dir={tmp_path / 'run'}"]
     if interruption is KeyboardInterrupt:
-        assert quietly(train.main, *arguments) == (130, "", "interrupted: nothing was written\n")
+        assert quietly(train.main, *arguments) == (130, "", "stopped by SIGINT; nothing was written.\n")
     else:
         with pytest.raises(interruption):
             train.main(arguments)
@@ -421,7 +420,11 @@ def assert_refused(result, code, *pieces):
         (2, ["data.split=temporal"], ["data.test_from and data.valid_from"]),
         (2, ["data.split=temporal", "data.valid_from=0.9", "data.test_from=0.5"], ["data.valid_from must be earlier"]),
         (2, ["data.valid_from=0.9"], ["data.split=leave-one-out needs no bounds"]),
-        (1, ["train.learning_rate=1e30", "model.max_norm=null"], ["The loss became", "epoch 1", "train.learning_rate"]),
+        (
+            1,
+            ["train.learning_rate=1e30", "model.max_norm=null"],
+            ["The loss became", "epoch 1", "values that are not finite", "lower train.learning_rate", "set model.max_norm; nothing was"],
+        ),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and "=" in value[-1] else None,
 )
@@ -534,10 +537,7 @@ def python(*arguments, cwd):
 REPLICAS = """
 import sys
 from tfrec_attn import train
-import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 for dim in (8, 5):
     assert train.main([*sys.argv[1:], f"model.dim={dim}", f"run_dir=run-{dim}"]) == 0
 """
@@ -551,7 +551,7 @@ def test_two_replicas_with_everything_set_otherwise(tmp_path):
         "data: {split: temporal, valid_from: 0.6, test_from: 0.8}\n"
         "train: {loss: bpr, optimizer: adam, learning_rate: 1e-2, reduction: mean, l2: 1e-3, shared_negatives: true, epochs: 9}\n"
         "evaluate: {k: [1, 50], metric: HR@50, bootstrap: 7}\n"
-        "runtime: {strategy: mirrored}\n"
+        "runtime: {strategy: mirrored, devices: [CPU:0, CPU:1]}\n"
     )
     rest = [override for override in TINY if not override.startswith(("train.epochs", "model.dim"))]
     process = python("-c", REPLICAS, path, *rest, "train.epochs=1", "evaluate.bootstrap=0", cwd=tmp_path)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from tfrec_attn.data.replay_log import item_counts
 from tfrec_attn.data.splits import Split
+from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.ranking import ranks
 
 
@@ -12,8 +14,7 @@ class Popularity:
     eager = True
 
     def __init__(self, split: Split):
-        items = split.sequences.items[split.train_mask()]
-        self.counts = np.bincount(items, minlength=split.sequences.num_items + 1)[1:].astype(np.float64)
+        self.counts = item_counts(split).astype(np.float64)
 
     def __call__(self, features):
         scores = np.broadcast_to(self.counts, (len(features["target"]), len(self.counts)))
@@ -29,13 +30,8 @@ class LastItemTransition:
     eager = True
 
     def __init__(self, split: Split):
-        sequences = split.sequences
-        mask, users = split.train_mask(), sequences.users()
-        first = np.flatnonzero(mask[:-1] & mask[1:] & (users[:-1] == users[1:]))
-        size = sequences.num_items + 1
-        pairs, self._counts = np.unique(sequences.items[first].astype(np.int64) * size + sequences.items[first + 1], return_counts=True)
-        before, self._after = np.divmod(pairs, size)
-        self._begin = np.searchsorted(before, np.arange(size + 1))
+        transitions = count_transitions(split)
+        self._begin, self._after, self._counts = transitions.offsets, transitions.neighbours, transitions.counts
         popularity = Popularity(split).counts
         self._popularity = popularity / (popularity.sum() + 1.0)
 

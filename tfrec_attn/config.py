@@ -4,16 +4,16 @@ Strict on purpose: an unknown key or a value of the wrong type is a `ConfigError
 """
 
 import dataclasses
-import datetime
 import difflib
-import types
+import re
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
+from tfrec_attn.coercion import check_like, coerce, coerce_like, kind
 from tfrec_attn.errors import ConfigError
 
 
@@ -27,11 +27,15 @@ class Columns:
     user: str = describe("column of the user id", default="user_id")
     item: str = describe("column of the item id", default="item_id")
     timestamp: str | None = describe("column of the time; null: lines are in order of time", default="timestamp")
+    rating: str | None = describe("column of the rating, for data.min_rating", default=None)
+    event: str | None = describe("column of the event type, for data.event_types", default=None)
 
 
 @dataclass(frozen=True)
 class Data:
-    source: str = describe("synthetic, movielens-100k, movielens-1m, or file (then give data.path)", default="synthetic")
+    source: str = describe(
+        "synthetic, movielens-100k, movielens-1m, file (then give data.path), or a folder of tfrec_attn.data.prepare", default="synthetic"
+    )
     path: str | None = describe("log file: .csv .tsv .txt (also .gz), .parquet, RecBole .inter, MovieLens .dat", default=None)
     format: str | None = describe("format of data.path where its name does not tell: csv, tsv, inter, dat, data, parquet", default=None)
     names: list[str] | None = describe("names of the columns of a file without a header line", default=None)
@@ -39,11 +43,19 @@ class Data:
     on_error: str = describe("a bad line: raise (stop and name it) or skip (count it, write it to rejected.tsv)", default="raise")
     events: int = describe("size of the synthetic log", default=60_000)
     seed: int = describe("seed of the synthetic log", default=2024)
+    min_rating: float | None = describe("drop events with a lower rating", default=None)
+    event_types: list[str] | None = describe("drop events of other types than these", default=None)
+    session_gap: float | None = describe("a pause longer than this, in the unit of the times, starts a new sequence USER#N", default=None)
+    repeats: str = describe("the same item twice in a row: keep, or collapse into its first event", default="keep")
+    schema: str | None = describe("schema.pbtxt of tfrec_attn.data.validate: training refuses a log that breaks it", default=None)
     min_user_events: int = describe("drop users with fewer events (repeated with the next until stable)", default=5)
     min_item_events: int = describe("drop items with fewer events", default=1)
     split: str = describe("leave-one-out (last event tests, the one before validates) or temporal", default="leave-one-out")
     valid_from: float | str | None = describe("temporal split: validation starts at this quantile of time, or ISO date", default=None)
     test_from: float | str | None = describe("temporal split: test starts at this quantile of time, or ISO date", default=None)
+    cache: str = describe(
+        "a prepared folder: memory (hold all events), stream (read the shards in every epoch) or auto (by size)", default="auto"
+    )
     max_length: int = describe("L, latest events of the history that the model sees", default=5)
     targets: int = describe("T, next events that are positives of one training window", default=3)
 
@@ -65,9 +77,14 @@ class Distillation:
 @dataclass(frozen=True)
 class Train:
     epochs: int = describe("most passes over the training windows", default=30)
-    batch_size: int = describe("windows a step", default=512)
-    optimizer: str = describe("any Keras optimizer by name: adagrad, adam, sgd, ...", default="adagrad")
+    batch_size: int = describe("windows, or users of a causal model, at a time", default=512)
+    accumulate: int = describe("batches whose gradients are added up before they are applied: a step is accumulate x batch_size", default=1)
+    optimizer: str = describe("lazy_adam (sparse), or any Keras optimizer by name: adagrad, adam, sgd, ...", default="adagrad")
     learning_rate: float = describe("step size", default=0.05)
+    schedule: str = describe("of the learning rate after the warm-up: constant, linear, cosine or inverse_sqrt", default="constant")
+    warmup_steps: int = describe("steps in which the learning rate rises from 0", default=0)
+    final_learning_rate: float = describe("of linear and cosine, at the last step of the last epoch", default=0.0)
+    clip_norm: float | None = describe("scale the gradients of a step down to this norm, all together; null: never", default=None)
     optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
     loss: str = describe(
         "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position", default="hinge"
@@ -83,6 +100,8 @@ class Train:
     distillation: Distillation = field(default_factory=Distillation)
     patience: int = describe("epochs without a better validation metric before training stops", default=5)
     seed: int = describe("seed of initial weights, data order and negatives", default=1)
+    warm_start: str | None = describe("finished run of the same model to go on from; null: from nothing", default=None)
+    new_items: str = describe("where rows of items begin that the run did not know: mean (of its items) or neighbours", default="mean")
 
 
 @dataclass(frozen=True)
@@ -95,9 +114,14 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Runtime:
-    strategy: str = describe("default (one device) or mirrored (all GPUs)", default="default")
+    strategy: str = describe(
+        "default (one device), mirrored (several), multi_worker or parameter_server (several processes, by TF_CONFIG)", default="default"
+    )
+    devices: list[str] | None = describe("of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; default all GPUs", default=None)
     precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
     steps_per_execution: int = describe("training steps a call into TensorFlow; with several replicas always 1", default=16)
+    deterministic: bool = describe("the same bits again also on a GPU, where it is slower; a CPU gives them anyway", default=False)
+    checkpoint_seconds: float = describe("between checkpoints within an epoch; 0: only at the ends of epochs", default=300.0)
 
 
 @dataclass(frozen=True)
@@ -149,8 +173,8 @@ def with_model_parameters(config: Config, defaults: dict[str, Any]) -> Config:
     for key, value in config.model.parameters.items():
         if key not in defaults:
             raise ConfigError(_unknown(f"model.{key}", key, [*defaults, "name"], "model."))
-        _check_like(f"model.{key}", value, defaults[key])
-    merged = {key: _coerce_like(config.model.parameters.get(key, default), default) for key, default in defaults.items()}
+        check_like(f"model.{key}", value, defaults[key])
+    merged = {key: coerce_like(config.model.parameters.get(key, default), default) for key, default in defaults.items()}
     return dataclasses.replace(config, model=Model(config.model.name, merged))
 
 
@@ -193,7 +217,7 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"Configuration file {path} must hold sections of keys, but holds {_kind(tree)}.")
+        raise ConfigError(f"Configuration file {path} must hold sections of keys, but holds {kind(tree)}.")
     return tree
 
 
@@ -219,10 +243,10 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _build(cls, tree: Any, prefix: str):
     if not isinstance(tree, dict):
-        raise ConfigError(f"{prefix.rstrip('.')} must be a section of keys, but is {_kind(tree)}.")
+        raise ConfigError(f"{prefix.rstrip('.')} must be a section of keys, but is {kind(tree)}.")
     if cls is Model:
         values = {key: value for key, value in tree.items() if key != "name"}
-        return Model(_coerce("model.name", tree.get("name", Model.name), str), values)
+        return Model(coerce("model.name", tree.get("name", Model.name), str), values)
     hints, names = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
     values = {}
     for key, value in tree.items():
@@ -231,91 +255,35 @@ def _build(cls, tree: Any, prefix: str):
         if dataclasses.is_dataclass(hints[key]):
             values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.")
         else:
-            values[key] = _coerce(f"{prefix}{key}", value, hints[key])
+            values[key] = coerce(f"{prefix}{key}", value, hints[key])
     return cls(**values)
-
-
-def _coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the hinted type: whole floats become int, ints and texts such as 1e-3 (which YAML reads as text) become float."""
-    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for option in options:
-        converted = _convert(key, value, option)
-        if converted is not _NO:
-            return converted
-    expected = " or ".join("null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option)) for option in options)
-    raise ConfigError(f"{key} must be {expected}, but is {_kind(value)}.")
-
-
-_NO = object()
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a section of keys"}
-
-
-def _convert(key: str, value: Any, option: Any) -> Any:
-    if option is type(None):
-        return None if value is None else _NO
-    if option is Any:
-        return value
-    if option is float:
-        return _to_float(value)
-    if option is int and type(value) is int:
-        return value
-    if option is int:
-        number = _to_float(value)
-        return int(number) if number is not _NO and number == int(number) else _NO
-    if get_origin(option) is list:
-        items = value if isinstance(value, list) else [value]
-        return [_coerce(f"{key}[{i}]", item, get_args(option)[0]) for i, item in enumerate(items)] if value is not None else _NO
-    if get_origin(option) is dict:
-        return value if isinstance(value, dict) else _NO
-    if option is str and isinstance(value, datetime.date):
-        return value.isoformat()
-    return value if type(value) is option else _NO
-
-
-def _to_float(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return _NO
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return _NO
-    return number if number - number == 0 else _NO
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    return f"{_NAMES.get(type(value), type(value).__name__)} ({value!r})"
-
-
-def _check_like(key: str, value: Any, default: Any) -> None:
-    if default is not None and value is not None:
-        _coerce(key, value, type(default) if not isinstance(default, (list, dict)) else type(default)[Any])
-
-
-def _coerce_like(value: Any, default: Any) -> Any:
-    if default is None or value is None:
-        number = _to_float(value) if isinstance(value, str) else _NO
-        return value if number is _NO else number
-    return _coerce("", value, type(default)) if not isinstance(default, (list, dict)) else value
 
 
 _CHOICES = {
     ("data", "on_error"): ("raise", "skip"),
+    ("data", "repeats"): ("keep", "collapse"),
     ("data", "split"): ("leave-one-out", "temporal"),
+    ("data", "cache"): ("auto", "memory", "stream"),
     ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
+    ("train", "schedule"): ("constant", "linear", "cosine", "inverse_sqrt"),
     ("train", "sampling"): ("uniform", "popularity"),
     ("train", "reduction"): ("sum", "mean"),
-    ("runtime", "strategy"): ("default", "mirrored"),
+    ("train", "new_items"): ("mean", "neighbours"),
+    ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 _POSITIVE = {
     "data": ("events", "max_length", "targets"),
-    "train": ("epochs", "batch_size", "learning_rate", "negatives", "patience"),
+    "train": ("epochs", "batch_size", "accumulate", "learning_rate", "negatives", "patience"),
     "evaluate": ("batch_size",),
     "runtime": ("steps_per_execution",),
 }
-_NOT_NEGATIVE = {"data": ("seed",), "train": ("margin", "l2", "kernel_l2", "seed"), "evaluate": ("bootstrap",)}
+_NOT_NEGATIVE = {
+    "data": ("seed",),
+    "train": ("margin", "l2", "kernel_l2", "seed", "warmup_steps", "final_learning_rate"),
+    "evaluate": ("bootstrap",),
+    "runtime": ("checkpoint_seconds",),
+}
 
 
 def _check_choices(config: Config) -> None:
@@ -326,9 +294,13 @@ def _check_choices(config: Config) -> None:
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
+    _check_side_conditions(config.data)
     for section, keys in _NOT_NEGATIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")
+    if config.train.clip_norm is not None:
+        _check_bound(config, "train", "clip_norm", lambda value: value > 0, "greater than 0")
+    _check_runtime(config.runtime)
     if config.train.seed >= 1 << 32:
         raise ConfigError(f"train.seed must be less than 4294967296 (2 to the 32nd), but is {config.train.seed}.")
     if not config.evaluate.k or min(config.evaluate.k) < 1:
@@ -338,7 +310,34 @@ def _check_choices(config: Config) -> None:
         raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")
 
 
+def _check_side_conditions(data: Data) -> None:
+    for key, column, what in (("min_rating", "rating", "ratings"), ("event_types", "event", "event types")):
+        if getattr(data, key) is not None and getattr(data.columns, column) is None:
+            raise ConfigError(f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}.")
+    if data.event_types is not None and not data.event_types:
+        raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
+    if data.session_gap is not None and not data.session_gap > 0:
+        raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
+    if data.session_gap is not None and data.columns.timestamp is None:
+        raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
+
+
 def _check_bound(config: Config, section: str, key: str, allowed: typing.Callable[[float], bool], expected: str) -> None:
     value = getattr(getattr(config, section), key)
     if not allowed(value):
         raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
+
+
+def _check_runtime(runtime: Runtime) -> None:
+    if runtime.strategy == "parameter_server" and runtime.precision == "mixed_float16":
+        raise ConfigError("runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.")
+    devices = runtime.devices
+    if devices is None:
+        return
+    if runtime.strategy != "mirrored":
+        raise ConfigError(f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}.")
+    for name in devices:
+        if not re.fullmatch(r"[CG]PU:\d{1,4}", name):
+            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {name!r}.")
+    if not devices or len(set(devices)) < len(devices):
+        raise ConfigError(f"runtime.devices must be one or more different devices, but is {devices}.")

@@ -1,5 +1,7 @@
 """Errors that a user can cause, each one sentence, and the exit code of the command that meets them."""
 
+import signal
+
 
 class TfrecError(Exception):
     """Base of all errors that end a command with one sentence on stderr instead of a traceback."""
@@ -21,3 +23,15 @@ class DataError(TfrecError):
 
 class TrainingError(TfrecError):
     """A training that cannot go on, for example because the loss is not finite."""
+
+
+class Interrupted(TfrecError):
+    """A command that a signal has stopped; its exit code is 128 and the number of the signal, as a shell counts.
+
+    Args:
+      number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number

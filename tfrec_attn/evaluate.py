@@ -51,6 +51,8 @@ def evaluate(folder: str, part: str = "test", ranks_file: str | None = None) -> 
 
 
 def _write_ranks(path: str, data: run.PreparedData, part: str, ranks) -> None:
+    if data.sequences.items is None:
+        raise ConfigError("--ranks needs all events in memory: the run was trained with data.cache=stream.")
     positions, sequences = getattr(data.split, part), data.sequences
     users = sequences.user_vocabulary.ids(data.split.rows(positions) + 1)
     items = sequences.item_vocabulary.ids(sequences.items[positions])

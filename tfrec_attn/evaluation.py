@@ -20,11 +20,11 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
     """Rank of every held-out event, int32 [U], in the order of the split's `valid` or `test`.
 
     Args:
-      ranker: block of features -> ranks int [B], such as `model.ranks` or a baseline's.
+      ranker: block of features -> ranks int [B], such as `model.ranks` or a baseline's; to use it again, a `tf.function` of it.
       held_out: the events.
     """
     dataset = held_out.dataset()
-    if not getattr(ranker, "eager", False):
+    if not getattr(ranker, "eager", False) and not isinstance(ranker, tf.types.experimental.PolymorphicFunction):
         ranker = tf.function(ranker, input_signature=[dataset.element_spec])
     return held_out.in_split_order(np.concatenate([np.asarray(ranker(block), np.int32) for block in dataset]))
 

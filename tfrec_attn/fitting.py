@@ -6,62 +6,56 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn import optimizers
 from tfrec_attn.baselines import BASELINES
-from tfrec_attn.callbacks import FiniteLoss, TrainingClock
-from tfrec_attn.config import Config, nearest
+from tfrec_attn.callbacks import EarlyStop, FiniteLoss, Recorder, Saver, Session, TrainingClock
+from tfrec_attn.checkpoints import Checkpoints
+from tfrec_attn.cluster_callbacks import EpochOnly, Validation
+from tfrec_attn.config import Config
 from tfrec_attn.data.batches import HeldOut, NextItems, Windows
+from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.splits import Split
+from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedNextItems, StreamedWindows
 from tfrec_attn.data.transitions import count_transitions
+from tfrec_attn.distribution import from_first, training_input
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
+from tfrec_attn.health import Health
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.objectives import EVERY_POSITION
-from tfrec_attn.run import BEST
-
-
-def make_optimizer(config: Config):
-    """The Keras optimizer of `train.optimizer`, `train.learning_rate` and `train.optimizer_options`."""
-    name, options = config.train.optimizer, {"learning_rate": config.train.learning_rate, **config.train.optimizer_options}
-    # Not tf.keras.optimizers.get: with a configuration that has keywords it gives the classes of tf.keras.optimizers.legacy.
-    base = tf.keras.optimizers.Optimizer
-    known = {key.lower(): cls for key, cls in vars(tf.keras.optimizers).items() if isinstance(cls, type) and issubclass(cls, base)}
-    known = {**known, "adagrad": optimizers.Adagrad}
-    del known["optimizer"]
-    if name.lower() not in known:
-        raise ConfigError(f"train.optimizer must be one of {', '.join(sorted(known))}, but is {name!r}{nearest(name.lower(), known)}.")
-    try:
-        return known[name.lower()](**options)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"train.optimizer={name} with options {options} cannot be made: {str(error).splitlines()[0]}") from None
+from tfrec_attn.optimizers import make_optimizer
+from tfrec_attn.progress import Progress
+from tfrec_attn.stop_signals import StopSignals
+from tfrec_attn.tables import say
 
 
 def held_out(config: Config, split: Split, part: str) -> HeldOut:
     """The held-out events of "valid" or "test" in blocks that fit."""
     size = block_size(split.sequences.num_items, config.evaluate.batch_size)
-    return HeldOut(split, part, max_length=config.data.max_length, batch_size=size)
+    kind = StreamedHeldOut if isinstance(split, ShardedSplit) else HeldOut
+    return kind(split, part, max_length=config.data.max_length, batch_size=size)
 
 
 def training_stream(config: Config, split: Split) -> Windows | NextItems:
     """The training batches that `train.loss` wants."""
     data, train = config.data, config.train
+    streamed = isinstance(split, ShardedSplit)
     if train.loss in EVERY_POSITION:
-        return NextItems(
+        return (StreamedNextItems if streamed else NextItems)(
             split,
             max_length=data.max_length,
             negatives=0 if train.loss == "softmax" else train.negatives,
             shared=train.loss == "sampled_softmax",
             popular=train.sampling == "popularity",
-            batch_size=train.batch_size,
+            batch_size=train.batch_size * train.accumulate,
             seed=train.seed,
         )
-    return Windows(
+    return (StreamedWindows if streamed else Windows)(
         split,
         max_length=data.max_length,
         targets=data.targets,
         negatives=train.negatives,
         shared=train.shared_negatives,
-        batch_size=train.batch_size,
+        batch_size=train.batch_size * train.accumulate,
         seed=train.seed,
     )
 
@@ -80,15 +74,15 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
 
 
-def compile_model(model, config: Config, split: Split, stream: Windows | NextItems) -> None:
-    """Compiles a model as the section `train` says, for the batches of a stream.
+def compile_model(model, config: Config, split: Split, stream: Windows | NextItems, first_step: int = 0) -> None:
+    """Compiles a model as the section `train` says, for the batches of a stream; its step counter will begin at `first_step`.
 
     Errors: ConfigError when the model cannot be trained so.
     """
     train = config.train
     # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
     alone = model.distribute_strategy.num_replicas_in_sync == 1
-    optimizer, distillation = make_optimizer(config), make_distillation(config, split)
+    optimizer, distillation = make_optimizer(config, stream.steps_per_epoch, first_step), make_distillation(config, split)
     try:
         model.compile(
             optimizer,
@@ -100,54 +94,115 @@ def compile_model(model, config: Config, split: Split, stream: Windows | NextIte
             distillation=distillation,
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
+            seed=train.seed,
             log_q=getattr(stream, "log_q", None),
             calibration=train.calibration,
+            clip_norm=train.clip_norm,
+            accumulate=train.accumulate,
             steps_per_execution=min(config.runtime.steps_per_execution, stream.steps_per_epoch) if alone else 1,
         )
     except ValueError as error:
         raise ConfigError(f"train cannot be done with model.name={config.model.name}: {error}") from None
 
 
-def fit(model, config: Config, split: Split, folder: Path) -> dict[str, float]:
-    """Compiles and trains a model, leaves it with the weights of the best epoch, and writes checkpoint, history and events.
+def fit(model, config: Config, split: Split, folder: Path, warm=None, stop: StopSignals | None = None) -> dict[str, float]:
+    """Compiles and trains a model, leaves it with the weights of the best epoch, and writes checkpoints, history and events.
+
+    A training that was interrupted goes on from the newest state in the folder.
 
     Args:
       model: a `SequenceModel` for the split's users and items.
       config: sections train, evaluate and runtime count.
       split: what to train and validate on.
-      folder: where `checkpoints/best`, `history.csv` and `tensorboard/` go.
+      folder: where `checkpoints/`, `history.csv` and `tensorboard/` go.
+      warm: the `WarmStart` whose weights the model has and whose slots its optimizer gets, or None.
+      stop: asked after each step whether to stop; None: never.
 
-    Returns: best_epoch, epochs, seconds_per_epoch, examples_per_second.
+    Returns: best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds, of the processes before this one.
+
+    Errors: TrainingError when loss or weights are not finite, or the folder cannot be written; Interrupted as `stop` says.
     """
     stream = training_stream(config, split)
-    steps = stream.steps_per_epoch
-    compile_model(model, config, split, stream)
-    monitor = f"val_{config.evaluate.metric}"
-    clock = TrainingClock()
-    best = str(folder / BEST)
-    history = model.fit(
-        stream.dataset(),
-        epochs=config.train.epochs,
-        steps_per_epoch=steps,
-        validation_data=held_out(config, split, "valid").dataset(),
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            FiniteLoss(),
-            clock,
-            tf.keras.callbacks.ModelCheckpoint(best, monitor=monitor, mode="max", save_best_only=True, save_weights_only=True),
-            tf.keras.callbacks.CSVLogger(str(folder / "history.csv")),
-            tf.keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-            tf.keras.callbacks.EarlyStopping(monitor, mode="max", patience=config.train.patience),
-        ],
-    ).history
-    model.load_weights(best).expect_partial()
-    seconds = clock.steady_seconds()
+    compile_model(model, config, split, stream, warm.first_step if warm else 0)
+    if warm:
+        warm.take_slots(model)
+    checkpoints = Checkpoints(folder)
+    progress = _go_on(model, checkpoints, stream.steps_per_epoch)
+    earlier = progress.train_seconds
+    _train(model, config, split, stream, progress, checkpoints, stop or StopSignals())
+    checkpoints.finish(model)
+    seconds = progress.steady_seconds()
     return {
-        "best_epoch": int(np.argmax(history[monitor])) + 1,
-        "epochs": len(history[monitor]),
+        "best_epoch": progress.best_epoch(config.evaluate.metric) + 1,
+        "epochs": progress.epoch,
         "seconds_per_epoch": seconds,
-        "examples_per_second": steps * config.train.batch_size / seconds,
+        "examples_per_second": stream.steps_per_epoch * stream.batch_size / seconds,
+        "earlier_seconds": earlier,
     }
+
+
+def _go_on(model, checkpoints: Checkpoints, steps: int) -> Progress:
+    """The progress of the newest whole state, with which the model goes on, or that of a beginning."""
+    found = checkpoints.any()
+    progress = checkpoints.restore(model, say)
+    if progress is not None:
+        say(f"Going on from {checkpoints.folder}: {progress.epoch} epochs and {progress.step} of {steps} steps are done.")
+    elif found:
+        say("No checkpoint is whole: training starts again.")
+    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        model.optimizer.build(model.trainable_variables)
+        variables = [*model.trainable_variables, *model.optimizer.variables]
+        text = from_first(model.distribute_strategy, variables, progress and progress.to_json())
+        progress = Progress.from_json(text) if text else None
+    return progress or Progress()
+
+
+def _train(model, config: Config, split: Split, stream, progress: Progress, checkpoints: Checkpoints, stop: StopSignals) -> None:
+    """Trains until the progress is over: what is left of an interrupted epoch first, then the others."""
+    epochs, steps = config.train.epochs, stream.steps_per_epoch
+    limits = {"epochs": epochs, "metric": config.evaluate.metric, "patience": config.train.patience}
+    if progress.is_over(**limits):
+        return
+    held = held_out(config, split, "valid")
+    finite, clock = FiniteLoss(_advice(config)), TrainingClock(progress)
+    saver = Saver(checkpoints, progress, config, steps=steps, stop=stop, advice=_advice(config))
+    validation = {"validation_data": held.dataset()}
+    if config.runtime.strategy == "multi_worker":
+        saver = EpochOnly(saver, steps)
+    elif config.runtime.strategy == "parameter_server":
+        finite, saver, validation = EpochOnly(finite, steps), EpochOnly(saver, steps), {}
+        ranker = tf.function(model.ranks, input_signature=[held.dataset().element_spec])
+        clock = Validation(clock, steps, lambda: summarise(held_out_ranks(ranker, held), config.evaluate.k))
+    progress_bar = tf.keras.callbacks.ProgbarLogger("steps")
+    recorder = Recorder(checkpoints.folder, progress, Health(model, held), say)
+    callbacks = [finite, clock, progress_bar, recorder, saver, EarlyStop(progress, **limits)]
+    with stop.deferred(), Session(callbacks, model, verbose=1 if sys.stdout.isatty() else 2, epochs=epochs, steps=steps) as session:
+        for last in [progress.epoch + 1, epochs] if progress.step else [epochs]:
+            if not progress.is_over(**limits):
+                session.first_step = progress.step
+                model.fit(
+                    training_input(stream, model.distribute_strategy, progress.epoch * steps + progress.step),
+                    initial_epoch=progress.epoch,
+                    epochs=last,
+                    steps_per_epoch=steps - progress.step,
+                    callbacks=session,
+                    **validation,
+                )
+
+
+def _advice(config: Config) -> str:
+    """What is likely to help a training whose numbers are not finite."""
+    train = config.train
+    advice = ["lower train.learning_rate"]
+    if config.runtime.precision == "mixed_float16":
+        advice.insert(0, "set runtime.precision to mixed_bfloat16, which does not overflow at 65504")
+    if train.clip_norm is None:
+        advice.append("set train.clip_norm")
+    if config.model.parameters.get("max_norm", 0) is None:
+        advice.append("set model.max_norm")
+    if train.distillation.weight and train.distillation.temperature < 0.05:
+        advice.append("raise train.distillation.temperature")
+    return f"{', '.join(advice[:-1])} or {advice[-1]}" if len(advice) > 1 else advice[0]
 
 
 def rank(ranker, config: Config, split: Split, part: str) -> np.ndarray:

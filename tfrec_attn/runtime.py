@@ -1,7 +1,6 @@
 """What a program sets once: seeds, devices, precision, and silence of TensorFlow's start."""
 
 import contextlib
-import functools
 import os
 import random
 import sys
@@ -9,13 +8,11 @@ import tempfile
 
 import numpy as np
 
-from tfrec_attn.errors import ConfigError
-
 
 def import_tensorflow():
     """TensorFlow, without the notes that its C++ side writes to stderr while it loads; they are shown when loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _held_back_stderr():
+    with held_back_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -31,31 +28,18 @@ def seed_everything(seed: int) -> None:
     tf.random.set_seed(seed)
 
 
+def make_deterministic() -> None:
+    """Makes every later operation of this process give the same bits again, also those that are faster without."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
 def set_precision(name: str) -> None:
     """Keras' global policy: float32, mixed_bfloat16 or mixed_float16. Losses, norms and scores stay in float32."""
     import tensorflow as tf
 
     tf.keras.mixed_precision.set_global_policy(name)
-
-
-def make_strategy(name: str):
-    """The `tf.distribute` strategy of a name: "default" (one device) or "mirrored" (all GPUs; logical CPUs where there is none)."""
-    import tensorflow as tf
-
-    if name == "default":
-        return tf.distribute.get_strategy()
-    if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return _mirrored(tuple(device.name for device in devices))
-    raise ConfigError(f"runtime.strategy must be one of default, mirrored, but is {name!r}.")
-
-
-@functools.cache
-def _mirrored(devices):
-    """One strategy a process: each new one numbers its collectives from the start, and they would meet those of the one before."""
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy(devices)
 
 
 def peak_memory_mb() -> float:
@@ -66,7 +50,8 @@ def peak_memory_mb() -> float:
 
 
 @contextlib.contextmanager
-def _held_back_stderr():
+def held_back_stderr():
+    """What is written to stderr meanwhile, also from C++, is shown only when an exception comes through."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)

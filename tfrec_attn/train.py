@@ -5,23 +5,32 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
+import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models, run
+from tfrec_attn import models, run, warm_start
+from tfrec_attn.cluster import Task, this_task
 from tfrec_attn.config import Config
-from tfrec_attn.data.replay_log import checksum
+from tfrec_attn.data.prepared import is_folder
+from tfrec_attn.data.replay_log import split_checksum
 from tfrec_attn.data.splits import leak_report
-from tfrec_attn.errors import ConfigError, TfrecError
-from tfrec_attn.runtime import import_tensorflow, make_strategy, peak_memory_mb, seed_everything, set_precision
-from tfrec_attn.tables import format_table
+from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy, serve
+from tfrec_attn.errors import Interrupted, TfrecError, TrainingError
+from tfrec_attn.partial_run import PartialRun, open_run
+from tfrec_attn.runtime import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
+from tfrec_attn.stop_signals import StopSignals
+from tfrec_attn.tables import format_table, say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, 2 for configuration or data that cannot be used, 1 for a training that failed, 130 when interrupted."""
+    """The command.
+
+    Returns: 0; 2 for configuration or data that cannot be used; 1 for a training that failed; 130 and 143 when SIGINT or SIGTERM ended it.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of who touched what, and evaluates it. Without arguments: AttRec on "
@@ -38,107 +47,147 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = train(configuration.load(parsed.config, overrides))
     except TfrecError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
-        return 130
-    _say(f"\nNext: python -m tfrec_attn.evaluate {folder}")
+    if folder is not None:
+        say(f"\nNext: python -m tfrec_attn.evaluate {folder}")
     return 0
 
 
-def train(config: Config) -> Path:
-    """Trains, evaluates and writes a run directory, which appears under its name when it is complete.
+def train(config: Config) -> Path | None:
+    """Trains, evaluates and writes a run directory, which is `<run_dir>.partial` until it is complete.
+
+    One that was interrupted goes on there from its last checkpoint, with the same configuration and data.
 
     Args:
       config: as `tfrec_attn.config.load` gives it.
 
-    Returns: the run directory.
+    Returns: the run directory, or None for a process of a cluster that writes none.
 
-    Errors: ConfigError, DataError before anything is written; TrainingError when the loss is not finite. None leaves a directory.
+    Errors: ConfigError, DataError before anything is written; TrainingError when the loss is not finite or the disk is full, Interrupted
+      on a signal. What has a checkpoint stays, all else is removed.
     """
+    config, task = _resolved(config), this_task(config.runtime.strategy)
+    if task is None or task.writes:
+        return _train(config, task)
+    import_tensorflow()
+    if task.serves:
+        serve(task)
+        return None
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        _train(dataclasses.replace(config, run_dir=f"{folder}/run"), task)
+    return None
+
+
+def _train(config: Config, task: Task | None) -> Path:
+    with StopSignals() as stop:
+        origin = warm_start.load_origin(config)
+        partial = open_run(config)
+        try:
+            with _kept(partial, task):
+                _train_into(partial, config, task, origin, stop)
+                partial.finish()
+        except BaseException:
+            partial.leave()
+            raise
+    say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
+    return partial.target
+
+
+@contextlib.contextmanager
+def _kept(partial: PartialRun, task: Task | None):
+    """Adds to the error of a training that can go on how it does so."""
+    try:
+        yield
+    except (TrainingError, Interrupted, KeyboardInterrupt, OSError) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted(signal.SIGINT)
+        elif isinstance(error, OSError):
+            error = TrainingError(f"{partial.folder} cannot be written: {error.strerror or error}")
+        rest = "nothing was written"
+        if task is not None and not task.writes:
+            rest = "the first task of the cluster keeps the checkpoints"
+        elif partial.has_checkpoint():
+            rest = f"the last good checkpoint is in {partial.folder}, and the same command goes on from it"
+        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
+        raise error from None
+
+
+def _resolved(config: Config) -> Config:
+    """The configuration with all parameters of the model and with absolute paths."""
     config = configuration.with_model_parameters(config, models.parameters(config.model.name))
-    if config.data.path is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(Path(config.data.path).resolve())))
-    target = _target(config)
-    new_parents = [parent for parent in target.parents if not parent.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
-        partial.mkdir()
-    except OSError as error:
-        raise ConfigError(f"run_dir {target} cannot be written: {error.strerror}.") from None
-    try:
-        _train_into(partial, config)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in new_parents:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        raise
-    _say(f"\nWrote {target}: {', '.join(sorted(entry.name for entry in target.iterdir()))}")
-    return target
+    data, train = config.data, config.train
+    if is_folder(data.source):
+        data = dataclasses.replace(data, source=str(Path(data.source).resolve()))
+    if data.path is not None:
+        data = dataclasses.replace(data, path=str(Path(data.path).resolve()))
+    if data.schema is not None:
+        data = dataclasses.replace(data, schema=str(Path(data.schema).resolve()))
+    if train.warm_start is not None:
+        train = dataclasses.replace(train, warm_start=str(Path(train.warm_start).resolve()))
+    return dataclasses.replace(config, data=data, train=train)
 
 
-def _train_into(folder: Path, config: Config) -> None:
-    data = run.prepare_data(config, rejected=folder / run.REJECTED)
-    _say(str(data.report))
+def _train_into(partial: PartialRun, config: Config, task: Task | None, origin: warm_start.Origin | None, stop: StopSignals) -> None:
+    folder = partial.folder
+    data = run.prepare_data(config, rejected=folder / run.REJECTED, known=origin and origin.vocabularies, schema=True)
+    say(str(data.report))
     if data.rejected:
-        _say(f"{data.rejected} lines could not be read: {run.REJECTED} in the run tells which and why.")
+        say(f"{data.rejected} lines could not be read: {run.REJECTED} in the run tells which and why.")
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     if leaks:
-        _say(str(leaks))
-    (folder / run.CONFIG).write_text(configuration.to_yaml(config), encoding="utf-8")
-    run.save_vocabularies(folder, data.sequences)
-    run.save_replay(folder, data.split)
+        say(str(leaks))
+    partial.check_data(data.split)
+    if not partial.has_checkpoint():
+        run.save_vocabularies(folder, data.sequences)
+        run.save_replay(folder, data.split)
 
     import_tensorflow()
+    configure_devices(config.runtime.devices)
+    strategy = make_strategy(config.runtime, task)
+    check_batch(config.train.batch_size, strategy.num_replicas_in_sync)
+    # Not before the strategy, which draws numbers too.
     seed_everything(config.train.seed)
     set_precision(config.runtime.precision)
+    if config.runtime.deterministic:
+        make_deterministic()
     from tfrec_attn.fitting import evaluate_baselines, fit, rank, report
 
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
-    with make_strategy(config.runtime.strategy).scope():
+    warm = warm_start.WarmStart(origin, config, data.split) if origin else None
+    with failing_together(task), strategy.scope():
         model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
-        fitted = fit(model, config, data.split, folder)
+        if warm:
+            warm.take_weights(model)
+            say(warm.opening())
+        fitted = fit(model, config, data.split, folder, warm, stop)
+        valid_ranks, test_ranks = (rank(model.ranks, config, data.split, part) for part in ("valid", "test"))
+    earlier = fitted.pop("earlier_seconds")
     result = {
-        **report(rank(model.ranks, config, data.split, "valid"), config, "valid"),
-        **report(rank(model.ranks, config, data.split, "test"), config, "test"),
+        **report(valid_ranks, config, "valid"),
+        **report(test_ranks, config, "test"),
         "baselines": baselines,
         **fitted,
-        "train_seconds": time.perf_counter() - begin,
+        "train_seconds": earlier + time.perf_counter() - begin,
         "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
         "peak_memory_mb": peak_memory_mb(),
         "data": {
             **data.report.to_dict(),
             "rejected": data.rejected,
-            "sha256": checksum(data.sequences),
+            "sha256": split_checksum(data.split),
             **({"leaks": leaks.to_dict()} if leaks else {}),
         },
+        **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
     }
     run.write_json(folder / run.METRICS, result)
-    _say(f"\n{_summary(config, result)}")
-
-
-def _target(config: Config) -> Path:
-    if config.run_dir is not None:
-        target = Path(config.run_dir)
-        if target.exists():
-            raise ConfigError(f"run_dir {target} exists; name a new one, or remove it.")
-        return target
-    name = Path(config.data.path).name.split(".")[0] if config.data.source == "file" and config.data.path else config.data.source
-    base = Path("runs") / f"{name}-{config.model.name}"
-    number, target = 1, base
-    while target.exists():
-        number += 1
-        target = base.with_name(f"{base.name}-{number}")
-    return target
+    say(f"\n{_summary(config, result)}")
 
 
 def _summary(config: Config, result: dict) -> str:
     table = format_table("test", {**result["baselines"], config.model.name: result["test"]}, result.get("test_interval"))
+    if "warm_start" in result:
+        table += f"\n\n{warm_start.closing(result['warm_start'])}"
     return (
         f"{table}\n\nEpoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; {result['train_seconds']:.0f} s, "
         f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
@@ -158,11 +207,6 @@ def _help_of_keys() -> str:
 
 def _shown(value) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -85,6 +85,31 @@ def test_passes_differ_and_a_step_is_a_function_of_its_number():
     assert other["targets"].numpy().tolist() != windows.batch(tf.constant(0, tf.int64))["targets"].numpy().tolist()
 
 
+def streams_of(split):
+    yield Windows(split, max_length=2, targets=2, negatives=3, batch_size=6)
+    yield Windows(split, max_length=2, targets=2, negatives=3, shared=True, batch_size=6)
+    yield NextItems(split, max_length=4, negatives=2, batch_size=6)
+    yield NextItems(split, max_length=4, negatives=20, shared=True, batch_size=6)
+
+
+def test_pipelines_share_each_batch_by_rows():
+    split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 9], num_items=20)
+    for stream in streams_of(split):
+        whole = list(stream.dataset(first_step=2).take(4))
+        for pipelines, each in ((1, 2), (2, 1), (3, 1), (3, 2)):
+            replicas = pipelines * each
+            # What a pipeline gives, one element for each of its replicas in turn.
+            given = [iter(stream.dataset(2, tf.distribute.InputContext(pipelines, pipeline, replicas))) for pipeline in range(pipelines)]
+            for batch in whole:
+                parts = [next(pipeline) for pipeline in given for _ in range(each)]
+                for key, value in batch.items():
+                    if key == "negatives" and value.shape.rank == 2:
+                        assert all((part[key].numpy() == value.numpy()).all() for part in parts)
+                    else:
+                        np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
+                assert [part["user"].shape[0] for part in parts] == [6 // replicas] * replicas
+
+
 def test_stream_has_one_shape_and_negatives_as_asked():
     split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], num_items=20)
     for shared, shape in ((False, [4, 2, 3]), (True, [4, 1, 3])):

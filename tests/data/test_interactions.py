@@ -274,9 +274,12 @@ def test_empty_logs(tmp_path):
     [
         ({"on_error": "ignore"}, "data.on_error must be 'raise' or 'skip', got 'ignore'."),
         ({"format": "tvs"}, "data.format must be one of csv, tsv, inter, dat, data, parquet, got 'tvs' (did you mean 'tsv'?)."),
-        ({"columns": {"users": "a"}}, "data.columns must name one of user, item, timestamp, got 'users' (did you mean 'user'?)."),
+        (
+            {"columns": {"users": "a"}},
+            "data.columns must name one of user, item, timestamp, rating, event, got 'users' (did you mean 'user'?).",
+        ),
         ({"columns": {"user": None}}, "data.columns.user must name a column, got null: only the timestamp can be missing."),
-        ({"columns": {"user": "item_id"}}, "data.columns must name three different columns, got item_id, item_id, timestamp."),
+        ({"columns": {"user": "item_id"}}, "data.columns must name different columns, got item_id, item_id, timestamp."),
     ],
 )
 def test_wrong_options(tmp_path, options, message):

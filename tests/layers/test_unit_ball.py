@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec_attn.config import Runtime
+from tfrec_attn.distribution import make_strategy
 from tfrec_attn.layers import UnitBall
 
 
@@ -103,7 +105,7 @@ def test_project_rows_reads_only_these_rows():
 
 
 def test_replicas_project_the_rows_of_all_and_stay_equal():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
     table = 3.0 * random_table()
     with strategy.scope():
         layer = tf.keras.layers.Embedding(*table.shape)

@@ -1,12 +1,12 @@
 """What every model of the package keeps, whichever it is: models are found, not listed."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfrec_attn import models
+from tfrec_attn.config import Runtime
+from tfrec_attn.distribution import make_strategy
 from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.optimizers import Adagrad
 
@@ -14,10 +14,9 @@ USERS, ITEMS, LENGTH = 6, 12, 4
 SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
 
 
-@functools.cache
 def strategy(replicas):
     """One for all tests: TensorFlow restarts the keys of collectives with each new strategy, and those of two would meet."""
-    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(replicas)])
+    return make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)]))
 
 
 def make(name, **changes):
@@ -296,31 +295,69 @@ def test_binary_losses_against_loops(name, loss):
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("reduction", "distilled"), [("sum", False), ("sum", True), ("mean", True)])
-def test_two_replicas_train_as_one(name, reduction, distilled):
+def batch_for(name, loss, seed):
+    """A batch with negatives, those of a softmax shared by all of it."""
+    shape = {"sampled_softmax": (8, 1), "bce": (8, LENGTH, 2)}.get(loss)
+    if shape is None:
+        return features(seed=seed) if loss in PAIRWISE else training_features(name, seed=seed)
+    negatives = np.random.default_rng(seed + 2).integers(1, ITEMS + 1, shape)
+    return {**training_features(name, seed=seed), "negatives": tf.constant(negatives, tf.int32)}
+
+
+def in_parts(batches, replicas, whole):
+    """What `fit` takes: of each batch the equal parts of the replicas, one after the other; the features named in `whole` go with each."""
+
+    def parts(key):
+        values = np.stack([batch[key] for batch in batches])
+        if key in whole:
+            return np.repeat(values, replicas, axis=0)
+        return values.reshape([len(batches) * replicas, -1, *values.shape[2:]])
+
+    elements = {key: parts(key) for key in batches[0]}
+    return tf.keras.utils.experimental.DatasetCreator(lambda pipeline: tf.data.Dataset.from_tensor_slices(elements))
+
+
+PAIRWISE = ("hinge", "bpr")
+OTHERWISE = {
+    "hinge": {"reduction": "sum", "distilled": True},
+    "bpr": {"reduction": "mean", "clip_norm": 0.1},
+    "softmax": {"reduction": "mean", "distilled": True},
+    "sampled_softmax": {"reduction": "sum", "clip_norm": 5.0},
+    "bce": {"reduction": "mean"},
+}
+
+
+@pytest.mark.parametrize("loss", OTHERWISE)
+def test_two_replicas_train_as_one(name, loss):
+    if loss not in PAIRWISE and not causal(name):
+        pytest.skip(f"{name} is not trained at every position")
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
-    batches = [training_features(name, seed=seed) for seed in range(20)]
-    start, trained = make(name).get_weights(), []
+    batches = [batch_for(name, loss, seed) for seed in range(20)]
+    start, trained, losses = make(name).get_weights(), [], []
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
-    options = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 0.7} if distilled else {}
+    options = dict(OTHERWISE[loss])
+    if options.pop("distilled", False):
+        options.update(distillation=TransitionDistillation(transitions, 0.5), distillation_weight=0.7)
     for replicas in (1, 2):
         with strategy(replicas).scope():
             model = make(name, **changes)
             model.set_weights(start)
-            loss = "softmax" if causal(name) else "hinge"
-            model.compile(Adagrad(0.05), loss, reduction=reduction, l2=0.03, kernel_l2=0.05, **options)
-        stacked = {key: tf.concat([batch[key] for batch in batches], axis=0) for key in batches[0]}
-        dataset = tf.data.Dataset.from_tensor_slices(stacked).batch(8, drop_remainder=True)
-        model.fit(dataset, verbose=0, shuffle=False)
+            model.compile(Adagrad(0.05), loss, l2=0.03, kernel_l2=0.05, **options)
+        whole = ["negatives"] if loss == "sampled_softmax" else []
+        history = model.fit(in_parts(batches, replicas, whole), steps_per_epoch=20, verbose=0)
+        losses.append(history.history["loss"][0])
         trained.append([variable.numpy() for variable in model.trainable_variables])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     for one, two, initial in zip(*trained, start, strict=True):
         np.testing.assert_allclose(two, one, atol=1e-6)
         assert np.abs(one - initial).max() > 0.001 or np.abs(initial).max() == 0
 
 
-def test_evaluation_is_the_same_on_two_replicas_with_an_uneven_last_batch(name):
+@pytest.mark.parametrize("count", [11, 1])
+def test_evaluation_is_the_same_on_two_replicas_with_an_uneven_last_batch(name, count):
     random = np.random.default_rng(5)
-    blocks = {**features(11), "target": tf.constant(random.integers(1, ITEMS + 1, 11), tf.int32), "seen": tf.zeros([11, 2], tf.int32)}
+    target, nothing = tf.constant(random.integers(1, ITEMS + 1, count), tf.int32), tf.zeros([count, 2], tf.int32)
+    blocks = {**features(count), "target": target, "seen": nothing}
     start, results = make(name).get_weights(), []
     for replicas in (1, 2):
         with strategy(replicas).scope():
@@ -329,8 +366,10 @@ def test_evaluation_is_the_same_on_two_replicas_with_an_uneven_last_batch(name):
             model.compile(k=(1, 5))
         results.append(model.evaluate(tf.data.Dataset.from_tensor_slices(blocks).batch(4), return_dict=True, verbose=0))
     ranks = model.ranks(blocks).numpy()
-    assert results[0]["HR@5"] == pytest.approx(np.mean(ranks <= 5))
-    assert results[0] == pytest.approx(results[1])
+    expected = {"HR@1": np.mean(ranks <= 1), "HR@5": np.mean(ranks <= 5), "MRR": np.mean(1 / ranks)}
+    for result in results:
+        assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-7)
+    assert results[0] == pytest.approx(results[1], abs=1e-7)
 
 
 def model_loss(model, batch):

@@ -11,6 +11,7 @@ from tfrec_attn import train
 
 NAME = "sasrec"
 
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The directory of a finished SASRec run on a generated log: 80 or so items, max_length 10."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
 
-_NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
+NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
 
 
 def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
     count = np.where(length < 2, 0, np.maximum(full, 1))
     first = start + np.where(full >= 1, max_length, np.maximum(length - targets, 1))
     if not count.any():
-        raise DataError(_NOTHING_TO_LEARN)
+        raise DataError(NOTHING_TO_LEARN)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     return np.repeat(first, count) + within
 
@@ -61,11 +61,17 @@ class NegativeSampler:
         self._first = tf.constant(first[:-1], tf.int64)
         self._untouched = tf.constant(self.num_items - np.diff(first), tf.int64)
 
-    def __call__(self, users, seed):
-        """Items of rows of users: int32 [...] (1-based) and a stateless seed [2] -> int32 [...]."""
+    def __call__(self, users, seed, part=0, parts=1):
+        """Items of rows of users: int32 [R, ...] (1-based) and a stateless seed [2] -> int32 [R, ...].
+
+        Where the rows are one of equal parts of a batch, their items are those that they have in the batch.
+        """
         row = tf.cast(users, tf.int64) - 1
         untouched = tf.gather(self._untouched, row)
-        draws = tf.random.stateless_uniform(tf.shape(row), seed, maxval=None, minval=None, dtype=tf.int64) & tf.int64.max
+        count = tf.shape(row)[0]
+        shape = tf.concat([[parts * count], tf.shape(row)[1:]], axis=0)
+        draws = tf.random.stateless_uniform(shape, seed, maxval=None, minval=None, dtype=tf.int64) & tf.int64.max
+        draws = draws[part * count : (part + 1) * count]
         rank = draws % tf.where(untouched > 0, untouched, self.num_items)
         query = row * (self.num_items + 1) + rank
         found = tf.searchsorted(self._keys, tf.reshape(query, [-1]), side="right", out_type=tf.int64)
@@ -73,7 +79,7 @@ class NegativeSampler:
         return tf.cast(rank + 1 + tf.where(untouched > 0, skipped, 0), tf.int32)
 
 
-class _Stream:
+class Stream:
     """Training examples as an endless, reproducible stream of batches.
 
     Every pass visits each example once, in an order that is a function of (seed, pass); batch s holds the examples number s * B to
@@ -95,25 +101,39 @@ class _Stream:
     def steps_per_epoch(self) -> int:
         return -(-self._count // self.batch_size)
 
-    def dataset(self, first_step: int = 0) -> tf.data.Dataset:
-        """The stream from one step on; give `fit` its `steps_per_epoch`."""
-        steps = tf.data.Dataset.counter(first_step, dtype=tf.int64)
-        dataset = steps.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    def dataset(self, first_step: int = 0, pipeline: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        """The stream from one step on; give `fit` its `steps_per_epoch`.
+
+        Args:
+          first_step: of the first batch.
+          pipeline: one of several that feed the replicas of a strategy: it gives each of its own replicas its part of the batch in turn.
+        """
+        parts = pipeline.num_replicas_in_sync if pipeline else 1
+        mine = parts // pipeline.num_input_pipelines if pipeline else 1
+        first = pipeline.input_pipeline_id * mine if pipeline else 0
+
+        def part_of_batch(number):
+            return self.batch(number // mine, first + tf.cast(number % mine, tf.int32), parts)
+
+        dataset = tf.data.Dataset.counter(first_step * mine, dtype=tf.int64)
+        dataset = dataset.map(part_of_batch, num_parallel_calls=2, deterministic=True).prefetch(4)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return dataset.with_options(options)
 
-    def batch(self, step):
-        """The batch of one step, int64 []."""
+    def batch(self, step, part=0, parts=1):
+        """The batch of one step, int64 [], or one of the equal parts of its examples."""
         number = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         epoch, index = number // self._count, number % self._count
         seeds = tf.stack([tf.fill([self.batch_size], tf.constant(self.seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
         # Not tf.random.experimental.index_shuffle: it refuses a seed for each index, and a batch may span two passes.
         example = tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=self._count - 1, rounds=4)
-        return self._gather(tf.gather(self._positions, example), step)
+        position = tf.gather(self._positions, example)
+        rows = self.batch_size // parts
+        return self._gather(tf.reshape(position, [parts, rows])[part], step, part, parts, everyone=position)
 
 
-class Windows(_Stream):
+class Windows(Stream):
     """The training windows of a split as an endless, reproducible stream of batches.
 
     Every pass visits each window once; the order is a function of (seed, pass), and a batch of (seed, step).
@@ -138,16 +158,16 @@ class Windows(_Stream):
         self._end = tf.constant(split.train_end, tf.int64)
         self._sample = NegativeSampler(split)
 
-    def _gather(self, position, step):
+    def _gather(self, position, step, part, parts, everyone):
         user, history = self._events.before(position, self.max_length)
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         targets = self._events.items(after, after < tf.gather(self._end, user - 1)[:, tf.newaxis])
-        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size, *self.negatives])
-        negatives = self._sample(owners, tf.stack([tf.constant(self.seed, tf.int64), step]))
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, *self.negatives])
+        negatives = self._sample(owners, tf.stack([tf.constant(self.seed, tf.int64), step]), part, parts)
         return {"user": user, "history": history, "targets": targets, "negatives": negatives}
 
 
-class NextItems(_Stream):
+class NextItems(Stream):
     """The training sequences of a split, one for each user, with the next item at every position as its target.
 
     Every pass visits each user once; the order is a function of (seed, pass), and a batch of (seed, step).
@@ -164,7 +184,7 @@ class NextItems(_Stream):
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: `targets[b, l]` follows
     `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch. With negatives also
-    "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared.
+    "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared; all of the latter go with every part of a batch.
 
     Errors: DataError when no user has two training events; ConfigError when there are fewer items than negatives.
     """
@@ -172,7 +192,7 @@ class NextItems(_Stream):
     def __init__(self, split: Split, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
         enough = split.train_end - split.sequences.offsets[:-1] >= 2
         if not enough.any():
-            raise DataError(_NOTHING_TO_LEARN)
+            raise DataError(NOTHING_TO_LEARN)
         if negatives > split.sequences.num_items:
             raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
@@ -185,16 +205,15 @@ class NextItems(_Stream):
         self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
         self._sample = NegativeSampler(split) if negatives and not shared else None
 
-    def _gather(self, position, step):
+    def _gather(self, position, step, part, parts, everyone):
         user, history = self._events.before(position, self.max_length)
         following = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        real = history > 0
-        weight = 1.0 / tf.reduce_sum(tf.cast(real, tf.float32))
-        batch = {"user": user, "history": history, "targets": self._events.items(following, real)}
-        batch["weight"] = tf.fill([self.batch_size], weight)
+        batch = {"user": user, "history": history, "targets": self._events.items(following, history > 0)}
+        lengths = tf.minimum(everyone - self._events.start_at(everyone), self.max_length)
+        batch["weight"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
         if self._negatives:
             seed = tf.stack([tf.constant(self.seed, tf.int64), step])
-            batch["negatives"] = self._shared_negatives(seed) if self._shared else self._own_negatives(user, seed)
+            batch["negatives"] = self._shared_negatives(seed) if self._shared else self._own_negatives(user, seed, part, parts)
         return batch
 
     def _shared_negatives(self, seed):
@@ -202,9 +221,9 @@ class NextItems(_Stream):
         drawn = tf.random.stateless_uniform([self.batch_size, each], seed, maxval=tf.size(self._pool), dtype=tf.int32)
         return tf.gather(self._pool, drawn)
 
-    def _own_negatives(self, user, seed):
-        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size, self.max_length, self._negatives])
-        return self._sample(owners, seed)
+    def _own_negatives(self, user, seed, part, parts):
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, self.max_length, self._negatives])
+        return self._sample(owners, seed, part, parts)
 
 
 class HeldOut:
@@ -237,6 +256,11 @@ class HeldOut:
         restored = np.empty_like(values)
         restored[self._order] = values
         return restored
+
+    def sample(self, count: int) -> list[dict[str, tf.Tensor]]:
+        """Blocks of so many events, evenly spread over all blocks."""
+        chosen = self.positions[np.linspace(0, len(self) - 1, count).astype(int)]
+        return [self.batch(tf.constant(chosen[begin : begin + self.batch_size])) for begin in range(0, count, self.batch_size)]
 
     def dataset(self) -> tf.data.Dataset:
         blocks = tf.data.Dataset.from_tensor_slices(self.positions).batch(self.batch_size)

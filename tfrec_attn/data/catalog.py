@@ -8,10 +8,10 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from tfrec_attn.config import nearest
+from tfrec_attn.config import Data, nearest
 from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.errors import ConfigError, DataError
@@ -65,6 +65,20 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
     if found.suffix.lower() != ".zip":
         return read_interactions(found, **options)
     return _read_zip(found, archive.member, options)
+
+
+def load_configured(data: Data, rejected: Path | None = None) -> ReadResult:
+    """Returns the log that the section `data` of a configuration names.
+
+    Args:
+        data: The section.
+        rejected: Where to write bad lines when `on_error` is "skip".
+
+    Raises:
+        ConfigError, DataError: As `load` says.
+    """
+    options = {"format": data.format, "names": data.names, "columns": asdict(data.columns), "on_error": data.on_error, "rejected": rejected}
+    return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
 
 
 def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult:

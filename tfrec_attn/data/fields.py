@@ -23,17 +23,22 @@ def check(raw: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, list[Rejec
     """Types the columns of a log and takes out the rows that are no interaction.
 
     Args:
-        raw: Columns `user_id`, `item_id` and, unless the log has no times, `timestamp`, as they stand in the file.
+        raw: Columns `user_id`, `item_id`, unless the log has no times `timestamp`, and where asked for `rating` and `event`, as they stand
+            in the file.
         lines: Line number of each row.
 
     Returns:
-        The good rows in order (ids String, timestamp Int64 or Float64), and the others in order without their text.
+        The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64), and the others without their text.
     """
-    typed = raw.with_columns(pl.col("user_id", "item_id").cast(pl.String))
-    wrong = {name: is_bad_id(typed[name]) for name in ("user_id", "item_id")}
+    names = [name for name in ("user_id", "item_id", "event") if name in raw.columns]
+    typed = raw.with_columns(pl.col(names).cast(pl.String))
+    wrong = {name: is_bad_id(typed[name]) for name in names}
     if "timestamp" in raw.columns:
         typed = typed.with_columns(timestamp=to_seconds(raw["timestamp"]))
         wrong["timestamp"] = typed["timestamp"].is_null()
+    if "rating" in raw.columns:
+        typed = typed.with_columns(rating=_finite(raw["rating"].cast(pl.Float64, strict=False)))
+        wrong["rating"] = typed["rating"].is_null()
     bad = pl.select(pl.any_horizontal(*wrong.values())).to_series()
     if not bad.any():
         return typed, []
@@ -91,9 +96,11 @@ def _from_datetime(times: pl.Series) -> pl.Series:
 def _reason(name: str, value: object) -> str:
     text = str(value) if value is not None else ""
     shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-    article = "an" if name == "item_id" else "a"
+    article = "a" if name in ("user_id", "timestamp", "rating") else "an"
     if not text.strip(" "):
         return f"expected {article} {name}, got an empty one"
     if name == "timestamp":
         return f"expected the timestamp as a number or an ISO 8601 date, got {shown}"
+    if name == "rating":
+        return f"expected the rating as a number, got {shown}"
     return f"expected {article} {name} without line breaks, tabs and byte-order marks, got {shown}"

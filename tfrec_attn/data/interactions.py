@@ -1,7 +1,9 @@
 """Reads a log of interactions strictly: one row per event, in file order, or one sentence that names the line at fault."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +12,12 @@ from tfrec_attn.config import nearest
 from tfrec_attn.data.fields import Rejection, check
 from tfrec_attn.data.text_formats import TEXT_FORMATS, clean
 from tfrec_attn.data.text_reader import TextSource, column_names
+from tfrec_attn.data.text_slices import SLICE_BYTES, cut
 from tfrec_attn.errors import ConfigError, DataError
 
 ROLES = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
+OPTIONAL = {"rating": "rating", "event": "event"}
+_NAMES = {**ROLES, **OPTIONAL}
 FORMATS = (*TEXT_FORMATS, "parquet")
 
 
@@ -22,7 +27,8 @@ class ReadResult:
 
     Attributes:
         frame: Columns `user_id` and `item_id` (String) and `timestamp` (Int64, or Float64 where there are fractions; seconds for
-            dates, otherwise the file's own unit), one row per event in file order.
+            dates, otherwise the file's own unit), one row per event in file order; then, where they were asked for, `rating` (Float64)
+            and `event` (String).
         rejected: How many lines were left out (0 unless `on_error="skip"`).
     """
 
@@ -48,7 +54,8 @@ def read_interactions(
         path: The file.
         format: One of `FORMATS`; by default told by the extension, `.txt` being `tsv`, and `.gz` looked through.
         columns: Column name for each of the roles `user`, `item` and `timestamp`; defaults `user_id`, `item_id`, `timestamp`.
-            `{"timestamp": None}` is a file without times, and the row number (from 0) takes their place.
+            `{"timestamp": None}` is a file without times, and the row number (from 0) takes their place. `rating` and `event`, a number and
+            a name that go with each interaction, are read only where they are given.
         names: Column names of a file without a header; `.dat` and `.data` default to `user_id, item_id, rating, timestamp`.
         on_error: `"raise"`, or `"skip"` to leave out lines that are no interaction and count them (a file that has some is read
             line by line, several times slower).
@@ -67,10 +74,10 @@ def read_interactions(
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if bad and not skip:
-        unit = "row" if kind == "parquet" else "line"
-        raise DataError(f"{path}, {unit} {bad[0].line}: {bad[0].reason}; correct it, or leave such lines out with data.on_error=skip.")
+        raise DataError(_complaint(path, kind, bad[0]))
     if skip and rejected is not None:
-        _write_rejected(Path(rejected), path, bad)
+        Path(rejected).unlink(missing_ok=True)
+        write_rejected(Path(rejected), path, bad)
     if not frame.height:
         why = f": all {len(bad)} lines were rejected, line {bad[0].line} because of this: {bad[0].reason}" if bad else ""
         raise DataError(f"{path} holds no interactions{why}.")
@@ -79,16 +86,84 @@ def read_interactions(
     return ReadResult(frame, len(bad))
 
 
+def read_slices(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    names: Sequence[str] | None = None,
+    on_error: str = "raise",
+    slice_bytes: int = SLICE_BYTES,
+) -> Iterator[tuple[pl.DataFrame, list[Rejection]]]:
+    """Reads a log as `read_interactions` does, a part at a time, so that it need not fit into memory.
+
+    Args:
+        path: The file.
+        folder: Where a slice of a text file is written before it is read.
+        format: As for `read_interactions`, and so are `columns`, `names` and `on_error`.
+        slice_bytes: About how many bytes of text a part has; one of Parquet has a row for each 16.
+
+    Yields:
+        The frame of a part, without times where the log has none, and the lines left out of it. The type of the times may change.
+
+    Raises:
+        ConfigError: As `read_interactions` does.
+        DataError: As `read_interactions` does, except that a file without an interaction is no error.
+    """
+    path, wanted, skip = Path(path), _wanted(columns), on_error == "skip"
+    kind = _format_of(path, format)
+    parts = _parquet_slices(path, wanted, max(1, slice_bytes // 16)) if kind == "parquet" else _text_slices(
+        _text_source(path, kind, wanted, names), Path(folder) / "slice", slice_bytes, skip
+    )  # fmt: skip
+    try:
+        with closing(parts):
+            for frame, bad in parts:
+                if bad and not skip:
+                    raise DataError(_complaint(path, kind, bad[0]))
+                yield frame, bad
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _text_slices(source: TextSource, target: Path, size: int, skip: bool) -> Iterator[tuple[pl.DataFrame, list[Rejection]]]:
+    with closing(cut(source.path, source.text_format, target, size)) as cuts:
+        for before in cuts:
+            try:
+                frame, bad = replace(source, path=target, header=source.header and not before).read(skip)
+            except DataError as error:
+                start, line, rest = re.split(rf"{re.escape(str(target))}, line (\d+)", str(error), maxsplit=1)
+                raise DataError(f"{start}{source.path}, line {int(line) + before}{rest}") from error
+            yield frame, [entry._replace(line=entry.line + before) for entry in bad]
+
+
+def _parquet_slices(path: Path, wanted: Mapping[str, str | None], rows: int) -> Iterator[tuple[pl.DataFrame, list[Rejection]]]:
+    begin = 0
+    while True:
+        frame, bad = _read_parquet(path, wanted, begin, rows)
+        yield frame, bad
+        if frame.height + len(bad) < rows:
+            return
+        begin += rows
+
+
+def _complaint(path: Path, kind: str, entry: Rejection) -> str:
+    unit = "row" if kind == "parquet" else "line"
+    return f"{path}, {unit} {entry.line}: {entry.reason}; correct it, or leave such lines out with data.on_error=skip."
+
+
 def _wanted(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
     wanted: dict[str, str | None] = dict(ROLES)
     for role, name in (columns or {}).items():
-        if role not in ROLES:
-            raise ConfigError(f"data.columns must name one of {', '.join(ROLES)}, got {role!r}{nearest(role, ROLES)}.")
+        if role not in _NAMES:
+            raise ConfigError(f"data.columns must name one of {', '.join(_NAMES)}, got {role!r}{nearest(role, _NAMES)}.")
+        if name is None and role in OPTIONAL:
+            continue
         if name is None and role != "timestamp":
             raise ConfigError(f"data.columns.{role} must name a column, got null: only the timestamp can be missing.")
         wanted[role] = name
     if len(set(wanted.values())) < len(wanted):
-        raise ConfigError(f"data.columns must name three different columns, got {', '.join(map(str, wanted.values()))}.")
+        raise ConfigError(f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}.")
     return wanted
 
 
@@ -123,11 +198,13 @@ def _text_source(path: Path, kind: str, wanted: Mapping[str, str | None], names:
     for role, name in wanted.items():
         if name is not None:
             _require(path, name, role, found)
-    places = {ROLES[role]: found.index(name) for role, name in wanted.items() if name is not None}
+    places = {_NAMES[role]: found.index(name) for role, name in wanted.items() if name is not None}
     return TextSource(path, text_format, len(found), places, header=not given)
 
 
-def _read_parquet(path: Path, wanted: Mapping[str, str | None]) -> tuple[pl.DataFrame, list[Rejection]]:
+def _read_parquet(
+    path: Path, wanted: Mapping[str, str | None], begin: int = 0, count: int | None = None
+) -> tuple[pl.DataFrame, list[Rejection]]:
     try:
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
@@ -135,27 +212,33 @@ def _read_parquet(path: Path, wanted: Mapping[str, str | None]) -> tuple[pl.Data
             if name is not None:
                 _require(path, name, role, schema.names())
                 _require_type(path, name, role, schema[name])
-        raw = table.select(**{ROLES[role]: pl.col(name) for role, name in wanted.items() if name is not None}).collect()
+        raw = (
+            table.select(**{_NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}).slice(begin, count).collect()
+        )
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-    frame, bad = check(raw, pl.int_range(1, raw.height + 1, eager=True))
-    rows = {entry.line: "\t".join(map(str, raw.row(entry.line - 1))) for entry in bad}
-    return frame, [entry._replace(text=rows[entry.line]) for entry in bad]
+    frame, bad = check(raw, pl.int_range(begin + 1, begin + raw.height + 1, eager=True))
+    texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
+    return frame, [entry._replace(text=texts[entry.line]) for entry in bad]
 
 
 def _require_type(path: Path, name: str, role: str, dtype: pl.DataType) -> None:
     text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if role == "timestamp":
         fits, expected = text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime), "numbers, dates or text"
+    elif role == "rating":
+        fits, expected = text or dtype.is_numeric(), "numbers or text"
     else:
         fits, expected = text or dtype.is_integer(), "text or integers"
     if not fits:
         raise DataError(f"{path}, column {name!r}: expected {expected}, got {dtype}.")
 
 
-def _write_rejected(target: Path, path: Path, bad: Sequence[Rejection]) -> None:
+def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> None:
+    """Adds a line for each rejection to a TSV: `file, line, reason, text`."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "w", encoding="utf-8", newline="\n") as out:
-        out.write("file\tline\treason\ttext\n")
+    with open(target, "a", encoding="utf-8", newline="\n") as out:
+        if not out.tell():
+            out.write("file\tline\treason\ttext\n")
         for entry in bad:
             out.write(f"{clean(str(path))}\t{entry.line}\t{clean(entry.reason)}\t{clean(entry.text)}\n")

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.encoding import encode
+from tfrec_attn.data.selection import Selection
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
@@ -30,19 +32,23 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Report:
-    """What the frequency filter left of a log."""
+    """What the frequency filter left of a log, and the side conditions before it where there are any."""
 
     before: Statistics
     after: Statistics
     min_user_events: int
     min_item_events: int
+    selection: Selection | None = None
 
     def to_dict(self) -> dict[str, object]:
-        return {**asdict(self), "before": self.before.to_dict(), "after": self.after.to_dict()}
+        tree = {**asdict(self), "before": self.before.to_dict(), "after": self.after.to_dict()}
+        del tree["selection"]
+        return tree if self.selection is None else {**tree, "selection": self.selection.to_dict()}
 
     def __str__(self) -> str:
         rule = f"users with {self.min_user_events} and items with {self.min_item_events} events or more"
-        return f"{self.before}; {rule}: {self.after}"
+        chosen = "" if self.selection is None else f"{self.selection}.\n"
+        return f"{chosen}{self.before}; {rule}: {self.after}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +87,8 @@ class Sequences:
         return np.repeat(np.arange(1, self.num_users + 1, dtype=np.int32), self.lengths)
 
     def statistics(self) -> Statistics:
-        return Statistics(len(self.items), self.num_users, self.num_items)
+        """Size of the log; ids of the vocabularies without an event do not count."""
+        return Statistics(len(self.items), int(np.count_nonzero(self.lengths)), int(np.count_nonzero(np.bincount(self.items))))
 
 
 def k_core(users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int) -> np.ndarray:
@@ -105,21 +112,29 @@ def k_core(users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_
     return mask
 
 
-def prepare(frame: pl.DataFrame, *, min_user_events: int = 1, min_item_events: int = 1) -> tuple[Sequences, Report]:
+def prepare(
+    frame: pl.DataFrame,
+    *,
+    min_user_events: int = 1,
+    min_item_events: int = 1,
+    known: tuple[Vocabulary, Vocabulary] | None = None,
+) -> tuple[Sequences, Report]:
     """Filters a log until every user and item has enough events, and puts it in order.
 
-    Indices follow the first appearance in the filtered log. Events are ordered by user, then time, then their place in the log.
+    Indices follow the first appearance in the filtered log, after those of `known`. Events are ordered by user, then time, then their
+    place in the log.
 
     Args:
         frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
+        known: Vocabularies of users and items to go on from: their ids keep their indices, also those without an event in the log.
 
     Raises:
         DataError: If the filter leaves nothing.
     """
-    user_ids, users = _encode(frame["user_id"])
-    item_ids, items = _encode(frame["item_id"])
+    user_ids, users = encode(frame["user_id"])
+    item_ids, items = encode(frame["item_id"])
     before = Statistics(frame.height, len(user_ids), len(item_ids))
     times = frame["timestamp"].to_numpy()
     kept = k_core(users, items, min_user_events, min_item_events)
@@ -131,20 +146,24 @@ def prepare(frame: pl.DataFrame, *, min_user_events: int = 1, min_item_events: i
         users, items, times = users[kept], items[kept], times[kept]
         user_ids, users = _compact(user_ids, users)
         item_ids, items = _compact(item_ids, items)
-    sequences = _in_order(users, items, times, (Vocabulary(user_ids), Vocabulary(item_ids)))
+    user_vocabulary, users = _indexed(user_ids, users, known and known[0])
+    item_vocabulary, items = _indexed(item_ids, items, known and known[1])
+    sequences = _in_order(users, items, times, (user_vocabulary, item_vocabulary))
     return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events)
+
+
+def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tuple[Vocabulary, np.ndarray]:
+    """Returns a vocabulary that goes on from the known one, and the place in it of each event's id, from 0, int32 [E]."""
+    if known is None:
+        return Vocabulary(ids), codes
+    vocabulary = known.extended(ids)
+    return vocabulary, vocabulary.lookup(ids.to_list())[codes] - np.int32(1)
 
 
 def _in_order(users: np.ndarray, items: np.ndarray, times: np.ndarray, vocabularies: tuple[Vocabulary, Vocabulary]) -> Sequences:
     events = pl.DataFrame({"user": users, "item": items, "time": times}).sort("user", "time", maintain_order=True)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]).astype(np.int64)
     return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["time"].to_numpy(), *vocabularies)
-
-
-def _encode(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """Returns the distinct ids by first appearance and the place of each event's id among them, int32 [E]."""
-    distinct = ids.unique(maintain_order=True)
-    return distinct, ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
 
 
 def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:

@@ -1,6 +1,8 @@
 """The held-out events of a split in raw ids, and what tells one prepared log from another: for whoever has the run but not the log."""
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -31,8 +33,21 @@ def replay_log(split: Split, part: str) -> pl.DataFrame:
     )
 
 
+def save_replay_log(split: Split, part: str, path: Path) -> None:
+    """Writes the held-out events of one part as Parquet; where the events are not in memory, shard by shard and in their order."""
+    if split.sequences.items is not None:
+        replay_log(split, part).write_parquet(path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for number, frame in enumerate(split.replay_logs(part)):
+            frame.write_parquet(Path(folder) / f"{number:05d}.parquet")
+        pl.scan_parquet(f"{folder}/*.parquet").sink_parquet(path)
+
+
 def item_counts(split: Split) -> np.ndarray:
     """Training events of each item, int64 [N]."""
+    if split.prepared is not None:
+        return split.prepared.item_counts()
     sequences = split.sequences
     return np.bincount(sequences.items[split.train_mask()], minlength=sequences.num_items + 1)[1:].astype(np.int64)
 
@@ -50,6 +65,11 @@ def checksum(sequences: Sequences) -> str:
         result.update(len(part).to_bytes(8, "little"))
         result.update(part)
     return result.hexdigest()
+
+
+def split_checksum(split: Split) -> str:
+    """`checksum` of a split's events; of the whole prepared log where they are not in memory."""
+    return split.prepared.checksum() if split.sequences.items is None else checksum(split.sequences)
 
 
 def _histories(split: Split, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Split:
         valid: Positions of the validation targets in `items`, ascending, int64.
         test: Positions of the test targets in `items`, ascending, int64.
         name: `"leave-one-out"` or `"temporal"`.
+        prepared: The `PreparedLog` that it was read from, which holds counts of it, or None.
     """
 
     sequences: Sequences
@@ -31,6 +33,7 @@ class Split:
     valid: np.ndarray
     test: np.ndarray
     name: str
+    prepared: Any = None
 
     def train_mask(self) -> np.ndarray:
         """Returns which events train, bool [E]."""
@@ -41,19 +44,62 @@ class Split:
         return np.searchsorted(self.sequences.offsets, positions, side="right") - 1
 
 
+class Places(NamedTuple):
+    """Places among the events of each user, from 0, int64 [M].
+
+    Attributes:
+        train: How many events train, the first ones.
+        valid: The one that validates, -1 for none.
+        test: The one that tests, -1 for none.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def hold_out_last(lengths: np.ndarray) -> Places:
+    """The last event of each user tests and the one before validates; users with fewer than 3 only train."""
+    enough = lengths >= _FEWEST
+    return Places(np.where(enough, lengths - 2, lengths), np.where(enough, lengths - 2, -1), np.where(enough, lengths - 1, -1))
+
+
+def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: float) -> Places:
+    """Events before `start` train; each user's first event in [start, end) validates, and his first one at or after `end` tests.
+
+    Args:
+        lengths: Events of each user, int64 [M].
+        times: Times of the events, one user after the other, ascending within each.
+        start: End of the training.
+        end: End of the validation.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    before_start, before_end = (np.diff(np.concatenate([[0], np.cumsum(times < moment)])[offsets]) for moment in (start, end))
+    valid = np.where(before_start < before_end, before_start, -1)
+    return Places(before_start, valid, np.where(before_end < lengths, before_end, -1))
+
+
+def split_at(sequences: Sequences, places: Places, name: str) -> Split:
+    """The split of that name whose events stand at these places."""
+    start = sequences.offsets[:-1]
+    valid, test = ((start + place)[place >= 0] for place in (places.valid, places.test))
+    return Split(sequences, start + places.train, valid, test, name)
+
+
 def leave_one_out(sequences: Sequences) -> Split:
     """Holds out the last event of each user for the test and the one before for validation; users with fewer than 3 only train.
 
     Raises:
         DataError: If no user has 3 events.
     """
-    enough = sequences.lengths >= _FEWEST
-    if not enough.any():
-        longest = sequences.lengths.max(initial=0)
+    require_long_enough(sequences.lengths.max(initial=0))
+    return split_at(sequences, hold_out_last(sequences.lengths), "leave-one-out")
+
+
+def require_long_enough(longest: int) -> None:
+    """Refuses a log whose longest history leaves nothing to test by leave-one-out."""
+    if longest < _FEWEST:
         raise DataError(f"data.split=leave-one-out needs a user with {_FEWEST} events or more, the longest history has {longest}.")
-    ends = sequences.offsets[1:]
-    last = ends[enough] - 1
-    return Split(sequences, np.where(enough, ends - 2, ends), last - 1, last, "leave-one-out")
 
 
 def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float | str) -> Split:
@@ -68,21 +114,41 @@ def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float 
     Raises:
         DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on, to validate or to test.
     """
-    start, end = (_moment(sequences, name, bound) for name, bound in (("valid_from", valid_from), ("test_from", test_from)))
+    times = sequences.timestamps
+    start, end = period(valid_from, test_from, lambda share: float(np.quantile(times, share, method="lower")))
+    split = split_at(sequences, hold_out_between(sequences.lengths, times, start, end), "temporal")
+    require_parts(valid_from, test_from, bool(start > times.min()), len(split.valid), len(split.test), (times.min(), times.max()))
+    return split
+
+
+def period(valid_from: float | str, test_from: float | str, quantile: Callable[[float], float]) -> tuple[float, float]:
+    """The two points in time of a temporal split.
+
+    Args:
+        valid_from: As for `temporal`, and so is `test_from`.
+        test_from: When the test begins.
+        quantile: The time that a share of all events lies before: the lower of two where it falls between them.
+
+    Raises:
+        DataError: If a bound is neither a share nor a date, or if they do not ascend.
+    """
+    start, end = (_moment(name, bound, quantile) for name, bound in (("valid_from", valid_from), ("test_from", test_from)))
     if start >= end:
         got = f"{valid_from} (time {start:.15g}) and {test_from} (time {end:.15g})"
         raise DataError(f"data.valid_from must be earlier than data.test_from, got {got}.")
-    train_end = sequences.offsets[:-1] + _count(sequences, sequences.timestamps < start)
-    test_start = sequences.offsets[:-1] + _count(sequences, sequences.timestamps < end)
-    valid = train_end[train_end < test_start]
-    test = test_start[test_start < sequences.offsets[1:]]
+    return start, end
+
+
+def require_parts(valid_from, test_from, train: bool, valid: int, test: int, span: tuple[float, float]) -> None:
+    """Refuses a temporal split that leaves nothing to train on, to validate or to test, given the first and the last time."""
     between = f"between data.valid_from={valid_from} and data.test_from={test_from}"
-    for size, where in ((start > sequences.timestamps.min(), f"before data.valid_from={valid_from}"), (len(valid), between)):
+    for size, where in (
+        (train, f"before data.valid_from={valid_from}"),
+        (valid, between),
+        (test, f"at or after data.test_from={test_from}"),
+    ):
         if not size:
-            raise DataError(f"no event lies {where}: the times go from {_span(sequences)}.")
-    if not len(test):
-        raise DataError(f"no event lies at or after data.test_from={test_from}: the times go from {_span(sequences)}.")
-    return Split(sequences, train_end, valid, test, "temporal")
+            raise DataError(f"no event lies {where}: the times go from {span[0]} to {span[1]}.")
 
 
 SPLITS: dict[str, Callable[..., Split]] = {"leave-one-out": leave_one_out, "temporal": temporal}
@@ -94,6 +160,12 @@ def make_split(sequences: Sequences, name: str = "leave-one-out", **bounds: floa
     Raises:
         ConfigError: If there is no such split, or if its bounds are missing or not its own.
     """
+    given = require_bounds(name, **bounds)
+    return SPLITS[name](sequences, **given)
+
+
+def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float | str]:
+    """Returns the bounds that are given, which must be those of the split of that name."""
     given = {key: value for key, value in bounds.items() if value is not None}
     expected = {"leave-one-out": set(), "temporal": {"valid_from", "test_from"}}
     if name not in SPLITS:
@@ -101,7 +173,7 @@ def make_split(sequences: Sequences, name: str = "leave-one-out", **bounds: floa
     if set(given) != expected[name]:
         needs, got = (" and ".join(f"data.{key}" for key in sorted(keys)) or "no bounds" for keys in (expected[name], given))
         raise ConfigError(f"data.split={name} needs {needs}, got {got}.")
-    return SPLITS[name](sequences, **given)
+    return given
 
 
 @dataclass(frozen=True)
@@ -134,13 +206,15 @@ class LeakReport:
 
 def leak_report(split: Split) -> LeakReport:
     """Measures what a split lets the training know of the time after its test events."""
+    if split.prepared is not None:
+        return split.prepared.leaks()
     sequences, train = split.sequences, split.train_mask()
     times, tests = sequences.timestamps, split.sequences.timestamps[split.test]
     first_seen = np.full(sequences.num_items + 1, np.inf)
     np.minimum.at(first_seen, sequences.items[train], times[train])
     seen = first_seen[sequences.items[split.test]]
     later = np.ones(len(times), bool)
-    later[sequences.offsets[:-1]] = False
+    later[sequences.offsets[:-1][sequences.lengths > 0]] = False
     ties = np.count_nonzero(times[1:][later[1:]] == times[:-1][later[1:]])
     latest = times[train].max(initial=times.min())
     return LeakReport(
@@ -151,13 +225,7 @@ def leak_report(split: Split) -> LeakReport:
     )
 
 
-def _count(sequences: Sequences, chosen: np.ndarray) -> np.ndarray:
-    """Returns how many of each user's events are chosen, int64 [M]."""
-    sums = np.concatenate([[0], np.cumsum(chosen)])
-    return sums[sequences.offsets[1:]] - sums[sequences.offsets[:-1]]
-
-
-def _moment(sequences: Sequences, name: str, bound: float | str) -> float:
+def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -> float:
     expected = f"data.{name} must be a share of the events between 0 and 1 or an ISO 8601 date, got {bound!r}"
     if isinstance(bound, str):
         try:
@@ -167,8 +235,4 @@ def _moment(sequences: Sequences, name: str, bound: float | str) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
     if isinstance(bound, bool) or not 0 < bound < 1:
         raise DataError(f"{expected}.")
-    return float(np.quantile(sequences.timestamps, bound, method="lower"))
-
-
-def _span(sequences: Sequences) -> str:
-    return f"{sequences.timestamps.min()} to {sequences.timestamps.max()}"
+    return quantile(bound)

@@ -77,7 +77,7 @@ def has_sound_quotes(path: Path, separator: str) -> bool:
     """Tells whether every opening quote of a CSV file starts a field and every closing one ends it or is half of a doubled one."""
     starts, ends = (np.frombuffer(f'{separator}\n"{more}'.encode(), np.uint8) for more in ("", "\r"))
     before, inside = b"\n", False
-    with _open_bytes(path) as stream:
+    with open_bytes(path) as stream:
         if stream.peek(3)[:3] == codecs.BOM_UTF8:
             stream.read(3)
         while block := stream.read(_BLOCK):
@@ -96,14 +96,15 @@ def clean(text: str) -> str:
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
-def _open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
+def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """Opens a plain or gzip file, told by its first bytes, to read what it holds."""
     with open(path, "rb") as peeked:
         zipped = peeked.read(2) == _GZIP_MAGIC
     return gzip.open(path) if zipped else open(path, "rb")
 
 
 def _open(path: Path) -> IO[str]:
-    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
 def _bare(line: str) -> str:

@@ -1,6 +1,7 @@
 """How often one item follows another in the training events."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -46,6 +47,10 @@ def count_transitions(split: Split, time_span: int = 1, max_length: int | None =
         integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not (integer and value >= 1) and not (name == "max_length" and value is None):
             raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}.")
+    if split.prepared is not None and time_span == 1 and max_length is None:
+        return split.prepared.transitions()
+    if split.sequences.items is None:
+        raise ConfigError(f"transitions within {time_span} steps need all events in memory: set data.cache=memory, or time_span to 1.")
     sequences, ends = split.sequences, split.train_end
     begins = sequences.offsets[:-1] if max_length is None else np.maximum(sequences.offsets[:-1], ends - max_length)
     lengths = ends - begins
@@ -60,3 +65,15 @@ def count_transitions(split: Split, time_span: int = 1, max_length: int | None =
     distinct, counts = np.unique(np.concatenate(pairs), return_counts=True)
     offsets = np.searchsorted(distinct, np.arange(base + 1) * base).astype(np.int64)
     return Transitions(sequences.num_items, offsets, (distinct % base).astype(np.int32), counts.astype(np.int64))
+
+
+def save_transitions(path: Path, transitions: Transitions) -> None:
+    """Writes counts without pickle; the smallest whole numbers that hold them."""
+    counts = transitions.counts.astype(np.min_scalar_type(int(transitions.counts.max(initial=0))))
+    np.savez(path, offsets=transitions.offsets, neighbours=transitions.neighbours, counts=counts)
+
+
+def load_transitions(path: Path) -> Transitions:
+    """Reads what `save_transitions` wrote."""
+    with np.load(path) as arrays:
+        return Transitions(len(arrays["offsets"]) - 2, arrays["offsets"], arrays["neighbours"], arrays["counts"].astype(np.int64))

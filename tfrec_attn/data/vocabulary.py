@@ -46,6 +46,10 @@ class Vocabulary:
         """Writes UTF-8 text with one id per line."""
         Path(path).write_bytes("".join(f"{one}\n" for one in self._ids).encode("utf-8"))
 
+    def extended(self, ids: Iterable[str]) -> "Vocabulary":
+        """Returns the vocabulary in which every id keeps its index and those of `ids` that are not there yet follow in their order."""
+        return Vocabulary(pl.concat([self._ids, pl.Series("id", list(ids), dtype=pl.String)]).unique(maintain_order=True))
+
     def lookup(self, ids: Sequence[str]) -> np.ndarray:
         """Returns the index of each id, int32, 0 where it is unknown."""
         index = self._index

@@ -1,5 +1,6 @@
 """Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and with Keras masks."""
 
+from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.learned_positions import LearnedPositions
@@ -14,6 +15,7 @@ from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.layers.unit_ball import UnitBall
 
 __all__ = [
+    "Dropout",
     "FeedForward",
     "HistoryEmbedding",
     "LQueryAttention",

@@ -4,6 +4,8 @@ import numbers
 
 import tensorflow as tf
 
+from tfrec_attn.layers.dropout import Dropout
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class FeedForward(tf.keras.layers.Layer):
@@ -34,8 +36,8 @@ class FeedForward(tf.keras.layers.Layer):
         self.dropout = float(dropout)
         self.activation = tf.keras.activations.get(activation)
         self.supports_masking = True
-        self._hidden_dropout = tf.keras.layers.Dropout(self.dropout, dtype=self.compute_dtype)
-        self._output_dropout = tf.keras.layers.Dropout(self.dropout, dtype=self.compute_dtype)
+        self._hidden_dropout = Dropout(self.dropout, dtype=self.compute_dtype)
+        self._output_dropout = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
         width = tf.TensorShape(input_shape)[-1]

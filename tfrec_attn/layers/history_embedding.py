@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.learned_positions import LearnedPositions
 from tfrec_attn.layers.rows import gather_rows
 
@@ -26,7 +27,7 @@ class HistoryEmbedding(tf.keras.layers.Layer):
     def __init__(self, max_length, dropout=0.0, stddev=0.01, **kwargs):
         super().__init__(**kwargs)
         self.positions = LearnedPositions(max_length, stddev, name="positions", dtype=self.dtype_policy)
-        self._dropout_layer = tf.keras.layers.Dropout(dropout, dtype=self.compute_dtype)
+        self._dropout_layer = Dropout(dropout, dtype=self.compute_dtype)
         self.dropout = dropout
 
     def build(self, input_shape):

@@ -5,6 +5,8 @@ import numbers
 
 import tensorflow as tf
 
+from tfrec_attn.layers.dropout import Dropout
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LQueryAttention(tf.keras.layers.Layer):
@@ -56,7 +58,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         self.query_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="query_norm")
         self.output_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="output_norm")
-        self._dropout_layer = tf.keras.layers.Dropout(self.dropout, dtype=self.compute_dtype)
+        self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
         shape = tf.TensorShape(input_shape)

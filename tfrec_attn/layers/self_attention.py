@@ -5,6 +5,8 @@ import numbers
 
 import tensorflow as tf
 
+from tfrec_attn.layers.dropout import Dropout
+
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class SelfAttention(tf.keras.layers.Layer):
@@ -51,7 +53,7 @@ class SelfAttention(tf.keras.layers.Layer):
         self.kernel_initializer = _resolve(tf.keras.initializers, "kernel_initializer", kernel_initializer, "glorot_uniform, he_normal")
         self.kernel_regularizer = _resolve(tf.keras.regularizers, "kernel_regularizer", kernel_regularizer, "l1, l2, None")
         self.supports_masking = True
-        self._dropout_layer = tf.keras.layers.Dropout(self.dropout, dtype=self.compute_dtype)
+        self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
         shape = tf.TensorShape(input_shape)

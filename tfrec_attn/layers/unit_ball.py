@@ -34,26 +34,34 @@ class UnitBall(tf.keras.constraints.Constraint):
 
     def __call__(self, w):
         table = tf.stop_gradient(tf.convert_to_tensor(w))
-        wide = tf.cast(table, tf.float64 if table.dtype == tf.float64 else tf.float32)
+        wide = self._wide(table)
         norm = tf.norm(wide, axis=-1, keepdims=True)
         scaled = wide * (self.max_norm / tf.maximum(norm, self.max_norm))
         return tf.where(norm > self.max_norm, tf.cast(scaled, table.dtype), table)
 
-    def project_rows(self, variable, rows):
+    def project_rows(self, variable, rows, of_all_replicas=False):
         """Projects only the given rows of a table in place, at a cost that does not depend on the table's size.
 
         Args:
             variable: table [N, D], a tf.Variable or a Keras 3 variable.
             rows: integers [R] of the rows, each once (a repeated one costs time and changes nothing). In a replica of a
                 `tf.distribute.Strategy` these are the replica's own, and every replica projects the rows of all.
+            of_all_replicas: the rows are those of all replicas already, the same in each. Default False.
         """
         table = variable if isinstance(variable, tf.Variable) else variable.value
         rows = tf.convert_to_tensor(rows, dtype_hint=tf.int64)
         replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
+        if replica is not None and replica.num_replicas_in_sync > 1 and not of_all_replicas:
             # A scatter in a replica reaches its own copy only: with different rows the copies would drift apart.
             rows = replica.all_gather(rows, axis=0)
-        table.scatter_update(tf.IndexedSlices(self(tf.gather(table, rows)), rows))
+        values = tf.gather(table, rows)
+        outside = tf.where(tf.norm(self._wide(values), axis=-1) > self.max_norm)[:, 0]
+        # Most rows are inside: these are not written.
+        table.scatter_update(tf.IndexedSlices(self(tf.gather(values, outside)), tf.gather(rows, outside)))
+
+    @staticmethod
+    def _wide(table):
+        return tf.cast(table, tf.float64 if table.dtype == tf.float64 else tf.float32)
 
     def get_config(self):
         return {"max_norm": self.max_norm}

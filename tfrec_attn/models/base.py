@@ -8,10 +8,13 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrec_attn import losses
+from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.rows import unique_rows
 from tfrec_attn.layers.unit_ball import UnitBall
 from tfrec_attn.metrics import ranking_metrics
-from tfrec_attn.objectives import EVERY_POSITION, Distilled, EveryPosition, Pairwise
+from tfrec_attn.objectives import EVERY_POSITION, Distilled, EveryPosition, Pairwise, parts_of
+from tfrec_attn.optimizers.distinct_rows import DistinctRows
+from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm, sum_repeated_rows
 from tfrec_attn.ranking import ranks
 
 
@@ -42,6 +45,8 @@ class SequenceModel(tfrs.Model):
         self.max_length = max_length
         self.user_vocabulary = None
         self.item_vocabulary = None
+        # What a step returns is the same on every replica.
+        self.distribute_reduction_method = "first"
         self._tables = types.SimpleNamespace(of={"users": [], "items": []}, constraints={}, shared={})
         self._whole_table = False
 
@@ -88,9 +93,12 @@ class SequenceModel(tfrs.Model):
             raise ValueError(f"stddev must be at least 0, but is {stddev}.")
         initializer = tf.keras.initializers.RandomNormal(stddev=stddev)
         count = {"users": self.num_users, "items": self.num_items}[of]
-        table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True)
+        # Read as it is under every precision: the layers that compute in a narrow type cast what they take.
+        table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True, experimental_autocast=False)
         self._tables.of[of].append(table)
-        self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None
+        # A parameter server keeps a large table in parts, each a variable.
+        for part in getattr(table, "variables", [table]):
+            self._tables.constraints[part.ref()] = UnitBall(max_norm) if max_norm else None
         return table
 
     def tables(self, of):
@@ -113,7 +121,7 @@ class SequenceModel(tfrs.Model):
         The rows are the distinct ones that the indices name, so that the cost does not depend on the table and its gradient is sparse;
         in training by the softmax over the catalogue they are the whole table, which has a dense gradient anyway.
         """
-        if table.ref() in self._tables.shared:
+        if self._tables.shared and table.ref() in self._tables.shared:
             vectors, column = self._tables.shared[table.ref()]
             # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy it on every read.
             rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(indices, [-1]))
@@ -140,7 +148,10 @@ class SequenceModel(tfrs.Model):
         distillation_weight=0.0,
         log_q=None,
         calibration=0.75,
+        clip_norm=None,
+        accumulate=1,
         k=(5, 10, 20),
+        seed=1,
         **kwargs,
     ):
         """Sets up training and evaluation by full ranking.
@@ -157,7 +168,10 @@ class SequenceModel(tfrs.Model):
           distillation: a `TransitionDistillation` layer, or None; its loss of the input items is added with `distillation_weight`.
           log_q: float [N], logarithm of how often "sampled_softmax" draws each item; default uniform.
           calibration: t of "gbce", 0 is "bce". Default 0.75.
+          clip_norm: the gradients of a step are scaled so that the norm of all of them together, L2 included, is at most this; None: never.
+          accumulate: parts into which a step cuts its batch; it computes one after the other and applies their gradients once.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
+          seed: of dropout, whose masks are a function of it and of the steps that the optimizer has done.
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
@@ -170,7 +184,8 @@ class SequenceModel(tfrs.Model):
         else:
             self._objective = Pairwise(loss if callable(loss) else losses.pairwise(loss, margin), reduction, distilled)
         self._whole_table = loss == "softmax"
-        self._l2, self._kernel_l2 = l2, kernel_l2
+        self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
+        self._seed = seed
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
@@ -178,20 +193,22 @@ class SequenceModel(tfrs.Model):
     def metrics(self):
         return [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
 
+    def get_metrics_result(self):
+        """What training tells at the end of an epoch, over all replicas."""
+        return {"loss": self._loss_metric.result()}
+
     def compute_loss(self, features, training=False):
         """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded targets count nothing."""
         return self._objective(self, features, training)[0]
 
     def train_step(self, features):
-        """One step; L2 and the row constraints see each touched row once, however many replicas touched it."""
-        with tf.GradientTape() as tape:
-            loss, mean = self._objective(self, features, training=True)
-            scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
-        gradients = tape.gradient(scaled, self.trainable_variables)
+        """One step; L2, clipping and the row constraints see each touched row once, however many replicas or parts touched it."""
+        with masks_of_step(self._seed, self.optimizer.iterations):
+            gradients, total, count = self._gradients(features)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self._apply(gradients)
-        self._loss_metric.update_state(mean)
+        self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
 
     def test_step(self, features):
@@ -269,35 +286,45 @@ class SequenceModel(tfrs.Model):
     def _scales_loss(self):
         return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
-    def _apply(self, gradients):
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        variables = self.trainable_variables
-        constraints = self._tables.constraints
-        needed = [v.ref() in constraints and bool(self._l2 or constraints[v.ref()]) for v in variables]
-        rows = [_touched_rows(gradient) if need else None for gradient, need in zip(gradients, needed, strict=True)]
-        penalised = [self._penalised(*each, replicas) for each in zip(gradients, variables, rows, strict=True)]
-        self.optimizer.apply_gradients(zip(penalised, variables, strict=True))
-        for variable, touched in zip(variables, rows, strict=True):
-            if touched is not None and constraints[variable.ref()] is not None:
-                constraints[variable.ref()].project_rows(variable, touched)
+    def _gradients(self, features):
+        """(gradients of the scaled loss, summed loss, number of examples) of a replica's batch, taken in parts one after the other."""
+        gradients, totals, counts = [], [], []
+        for part in parts_of(features, self._accumulate, whole=self._objective.shared):
+            # Each part waits for the gradients of the one before, so that the activations of one part are in memory at a time.
+            with tf.control_dependencies([one for one in tf.nest.flatten(gradients, expand_composites=True) if one is not None]):
+                with tf.GradientTape() as tape:
+                    loss, total, count = self._objective(self, part, True, self._accumulate)
+                    loss = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
+                found = tape.gradient(loss, self.trainable_variables)
+                gradients = add_gradients(gradients, found) if gradients else found
+            totals.append(total)
+            counts.append(count)
+        return gradients, tf.add_n(totals), tf.add_n(counts)
 
-    def _penalised(self, gradient, variable, rows, replicas):
-        """Gradient plus that of L2, divided so that the sum over the replicas holds it once."""
-        weight = (self._l2 if variable.ref() in self._tables.constraints else self._kernel_l2) / replicas
+    def _apply(self, gradients):
+        """Updates the variables by the gradients of all replicas; each does the same to its copy."""
+        optimizer = self.optimizer.inner_optimizer if self._scales_loss() else self.optimizer
+        pairs = list(zip(gradients, self.trainable_variables, strict=True))
+        if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
+            pairs = optimizer.aggregate_gradients(pairs)
+        variables = [variable for gradient, variable in pairs if gradient is not None]
+        gradients = [self._penalised(sum_repeated_rows(gradient), variable) for gradient, variable in pairs if gradient is not None]
+        if self._clip_norm is not None:
+            gradients = clip_by_global_norm(gradients, self._clip_norm)
+        known = {"distinct_rows": True} if isinstance(self.optimizer, DistinctRows) else {}
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **known)
+        for gradient, variable in zip(gradients, variables, strict=True):
+            constraint = self._tables.constraints.get(variable.ref())
+            if constraint is not None:
+                rows = gradient.indices if isinstance(gradient, tf.IndexedSlices) else tf.range(variable.shape[0])
+                constraint.project_rows(variable, rows, of_all_replicas=True)
+
+    def _penalised(self, gradient, variable):
+        """Gradient plus that of L2."""
+        weight = self._l2 if variable.ref() in self._tables.constraints else self._kernel_l2
         if not weight:
             return gradient
-        if rows is None:
+        if not isinstance(gradient, tf.IndexedSlices):
             return gradient + weight * variable
-        indices = tf.concat([gradient.indices, tf.cast(rows, gradient.indices.dtype)], axis=0)
-        values = tf.concat([gradient.values, weight * tf.gather(variable, rows)], axis=0)
-        return tf.IndexedSlices(values, indices, gradient.dense_shape)
-
-
-def _touched_rows(gradient):
-    """Distinct rows of a sparse gradient on any replica, or None for a dense one."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return None
-    context, rows = tf.distribute.get_replica_context(), gradient.indices
-    if context.num_replicas_in_sync > 1:
-        rows = context.all_gather(rows, axis=0)
-    return tf.unique(rows)[0]
+        values = gradient.values + weight * tf.gather(variable, gradient.indices)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.multi_query_attention import MultiQueryAttention
+from tfrec_attn.layers.rows import take_rows
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -55,7 +56,7 @@ class SASRec(SequenceModel):
         return tf.cast(self._encode(history, latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
-        return tf.convert_to_tensor(self.items) if items is None else tf.gather(self.items, items)
+        return tf.convert_to_tensor(self.items) if items is None else take_rows(self.items, items)
 
     def _encode(self, history, training=False, latest_only=False):
         real = history > 0

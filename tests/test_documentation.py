@@ -1,4 +1,4 @@
-"""Every command and every program that README.md shows is run, on small data."""
+"""Every command and every program that README.md and docs/ show is run, on small data."""
 
 import gzip
 import importlib
@@ -14,17 +14,24 @@ import pytest
 
 import export.command
 import export.verify
+import tfrec_attn.data.prepare
+import tfrec_attn.data.validate
 from tfrec_attn import evaluate, train
 from tfrec_attn.data.synthetic import synthetic
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 SERVING = {f"serving.{name}" for name in ("local_server", "client", "verify", "load_test", "promote")}
-SMALL = ["data.events=2000", "train.epochs=1", "model.dim=8", "evaluate.bootstrap=10"]
+# The data come first, then what is trained on them.
+DATA = {"tfrec_attn.data.validate": tfrec_attn.data.validate.main, "tfrec_attn.data.prepare": tfrec_attn.data.prepare.main}
+COMMANDS = {"tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify", *DATA, *SERVING}
+# Started as processes of their own by tests/distribution/test_clusters.py.
+CLUSTERS = ("train-multi-worker", "train-parameter-server")
+SMALL = ["train.epochs=1", "model.dim=8", "evaluate.bootstrap=10", "train.warmup_steps=1", "train.negatives=5"]
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)]
 
 
 def commands():
@@ -33,41 +40,48 @@ def commands():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the files that README.md names, in which every training command has been run."""
-    folder = tmp_path_factory.mktemp("readme")
+    """A folder with the files that the pages name, in which every command on data and every training has been run."""
+    folder = tmp_path_factory.mktemp("pages")
     log = synthetic(2000)
     log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
-    (folder / "beauty.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
-    (folder / "events.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
+    for name in ("beauty", "events", "tuesday"):
+        (folder / f"{name}.tsv.gz").write_bytes(gzip.compress(log.write_csv(separator="\t").encode()))
+    (folder / "requests.jsonl").write_text('{"user_id": "u1", "history": ["i1", "i2"]}\n{"history": ["unheard of"]}\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for command in commands():
-            for arguments in training_arguments(command):
-                assert train.main(arguments) == 0, command
+        for words in map(shlex.split, commands()):
+            if words[2:3] and words[2] in DATA:
+                assert DATA[words[2]](words[3:]) == 0, words
+        for words in map(shlex.split, commands()):
+            for arguments in training_arguments(words):
+                assert train.main(arguments) == 0, words
     return folder
 
 
-def training_arguments(command):
-    words = shlex.split(command)
+def training_arguments(words):
     if words[:2] == ["make", "train"]:
         arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
     elif words[:3] == ["python", "-m", "tfrec_attn.train"] and words[3:] != ["--help"]:
         arguments = [str(ROOT / word) if word.endswith(".yaml") else word for word in words[3:]]
-        arguments += ["data.source=synthetic"] if arguments and "ml-100k" in arguments[0] else []
+        arguments += ["data.source=synthetic", "data.max_length=10"] if arguments and "ml-100k" in arguments[0] else []
     else:
         return []
-    return [arguments + SMALL]
+    sized = any(argument.startswith("data.events=") for argument in arguments)
+    return [arguments + SMALL + ([] if sized else ["data.events=2000"])]
 
 
 def test_commands_are_known():
     targets = re.findall(r"^([a-z][\w.-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    clusters = (ROOT / "tests" / "distribution" / "test_clusters.py").read_text(encoding="utf-8")
     for command in commands():
         words = shlex.split(command)
         if words[0] == "make":
             assert words[1] in targets, command
         else:
             assert words[:2] == ["python", "-m"], command
-            assert words[2] in ("tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify") or words[2] in SERVING, command
+            assert words[2] in COMMANDS, command
+    assert set(CLUSTERS) <= set(targets)
+    assert "local_cluster" in clusters
 
 
 def test_evaluate_commands(folder, monkeypatch, capsys):
@@ -116,9 +130,10 @@ def test_programs(folder, monkeypatch):
     programs = blocks("python")
     assert len(programs) >= 2
     for program in programs:
-        exec(compile(program, "README.md", "exec"), {})
+        exec(compile(program, "documentation", "exec"), {})
 
 
 def test_links():
-    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for path, page in PAGES.items():
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", page):
+            assert (path.parent / link).exists(), link

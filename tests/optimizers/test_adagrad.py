@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn import fitting, optimizers
-from tfrec_attn.config import load
-from tfrec_attn.errors import ConfigError
+from tfrec_attn import optimizers
 
 RATE, START, EPSILON = 0.3, 0.2, 0.5  # an epsilon as large as this shows whether it stands inside the root
 
@@ -88,11 +86,11 @@ def test_sparse_gradients_with_repeated_rows(random, count, dtype, compiled):
 
 
 @pytest.mark.parametrize("count", [8, 400])
-def test_the_update_itself_sums_repeated_rows(count):
-    # Row 5: (0.2 + 0.5)^2 = 0.49 goes into the accumulator, not 0.2^2 + 0.5^2. Keras also sums them, before it calls this.
+def test_repeated_rows_are_summed_before_they_are_squared(count):
+    # Row 5: (0.2 + 0.5)^2 = 0.49 goes into the accumulator, not 0.2^2 + 0.5^2.
     variable, twin, optimizer = tf.Variable(tf.ones([count, 1])), Twin(np.ones((count, 1))), adagrad()
-    optimizer.build([variable])
-    optimizer.update_step(tf.IndexedSlices(tf.constant([[0.2], [0.5]]), tf.constant([5, 5]), tf.constant([count, 1])), variable)
+    gradient = tf.IndexedSlices(tf.constant([[0.2], [0.5]]), tf.constant([5, 5]), tf.constant([count, 1]))
+    optimizer.apply_gradients([(gradient, variable)])
     twin.step(np.where(np.arange(count)[:, np.newaxis] == 5, 0.7, 0.0))
     np.testing.assert_allclose(variable, twin.weights, rtol=1e-6)
 
@@ -183,38 +181,3 @@ def test_configuration_round_trip():
         "epsilon": EPSILON,
     }
     assert type(tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(adagrad()))) is optimizers.Adagrad
-
-
-def make(*overrides):
-    return fitting.make_optimizer(load(None, overrides))
-
-
-def test_the_default_optimizer_is_this_adagrad():
-    optimizer = make("train.learning_rate=0.25", "train.optimizer_options={initial_accumulator_value: 0.75}")
-    assert type(optimizer) is optimizers.Adagrad
-    assert float(optimizer.learning_rate) == 0.25
-    assert optimizer.get_config()["initial_accumulator_value"] == 0.75
-
-
-@pytest.mark.parametrize("name", ["adam", "Adam", "adamw", "SGD", "rmsprop", "lion", "nadam", "Ftrl"])
-def test_any_keras_optimizer_by_name(name):
-    # Keras' own look-up by a configuration gives the classes of tf.keras.optimizers.legacy, which lack options and some optimizers.
-    optimizer = make(f"train.optimizer={name}", "train.learning_rate=0.25", "train.optimizer_options={clipnorm: 0.5}")
-    assert isinstance(optimizer, tf.keras.optimizers.Optimizer)
-    assert type(optimizer).__name__.lower() == name.lower()
-    assert (float(optimizer.learning_rate), optimizer.get_config()["clipnorm"]) == (0.25, 0.5)
-
-
-def test_an_unknown_optimizer():
-    sentence = r"^train\.optimizer must be one of adadelta, [a-z, ]+, sgd, but is 'Adm' \(did you mean 'adam'\?\)\.$"
-    with pytest.raises(ConfigError, match=sentence):
-        make("train.optimizer=Adm")
-    with pytest.raises(ConfigError, match=r"^train\.optimizer must be one of "):
-        make("train.optimizer=optimizer")
-
-
-@pytest.mark.parametrize("options", ["{no_such: 1}", "{1: 2}", "{learning_rate: fast}"])
-@pytest.mark.parametrize("name", ["adagrad", "adam"])
-def test_options_that_an_optimizer_does_not_take(name, options):
-    with pytest.raises(ConfigError, match=rf"^train\.optimizer={name} with options \{{.*\}} cannot be made: [^\n]+$"):
-        make(f"train.optimizer={name}", f"train.optimizer_options={options}")

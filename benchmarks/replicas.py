@@ -1,0 +1,96 @@
+"""Time of a training step on two logical CPUs against one, at the same global batch.
+
+    python benchmarks/replicas.py [--rounds 60] [--json FILE]
+
+Both models are in one process and step in turn, so that what else the machine does meets both. A step is what `fit` runs. `CPU ms` are
+those of all threads of the process. Medians.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+USERS, ITEMS, DIM = 5_000, 10_000, 64
+CASES = {
+    "attrec hinge": {"model": "attrec", "loss": "hinge", "rows": 1024, "length": 5},
+    "sasrec sampled": {"model": "sasrec", "loss": "sampled_softmax", "rows": 128, "length": 50},
+    "sasrec softmax": {"model": "sasrec", "loss": "softmax", "rows": 128, "length": 50},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=60, help="steps timed, after three that are not")
+    parser.add_argument("--json", help="write the figures to this file too")
+    parsed = parser.parse_args()
+    from tfrec_attn.config import Runtime
+    from tfrec_attn.distribution import configure_devices, make_strategy
+    from tfrec_attn.runtime import import_tensorflow
+
+    tf = import_tensorflow()
+    mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])
+    configure_devices(mirrored.devices)
+    strategies = [make_strategy(Runtime()), make_strategy(mirrored)]
+    print(f"{'':<16} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
+    results = [measure(tf, name, strategies, parsed.rounds) for name in parsed.cases]
+    if parsed.json:
+        Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(tf, name: str, strategies: list, rounds: int) -> dict:
+    """One case on each strategy, in turn; printed."""
+    steps, seconds = [_step(tf, CASES[name], strategy) for strategy in strategies], [[] for _ in strategies]
+    for number in range(rounds + 3):
+        for step, taken in zip(steps, seconds, strict=True):
+            begin, cpu = time.perf_counter(), time.process_time()
+            step()
+            if number >= 3:
+                taken.append((time.perf_counter() - begin, time.process_time() - cpu))
+    ms, cpu = ([1e3 * statistics.median(one[part] for one in taken) for taken in seconds] for part in (0, 1))
+    print(
+        f"{name:<16} {ms[0]:>7.2f} {ms[1]:>7.2f} {ms[1] / ms[0]:>6.2f}  {cpu[0]:>7.1f} {cpu[1]:>7.1f} {cpu[1] / cpu[0]:>6.2f}", flush=True
+    )
+    return {"case": name, "ms": ms, "cpu_ms": cpu, "ratio": ms[1] / ms[0], "cpu_ratio": cpu[1] / cpu[0]}
+
+
+def _step(tf, case: dict, strategy):
+    """A function that does one step."""
+    from tfrec_attn import models, optimizers
+
+    with strategy.scope():
+        model = models.get(case["model"])(USERS, ITEMS, case["length"], dim=DIM)
+        model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4)
+    parts, features = strategy.num_replicas_in_sync, _features(case)
+    whole = ["negatives"] if case["loss"] == "sampled_softmax" else []
+
+    def dataset(pipeline=None):
+        shared = {key: [value] * parts if key in whole else value.reshape(parts, -1, *value.shape[1:]) for key, value in features.items()}
+        return tf.data.Dataset.from_tensor_slices(shared).repeat().prefetch(2 * parts)
+
+    batches = iter(dataset() if parts == 1 else strategy.distribute_datasets_from_function(dataset))
+    train = model.make_train_function()
+    return lambda: train(batches)["loss"].numpy()
+
+
+def _features(case: dict) -> dict:
+    """A batch of random ids."""
+    import numpy as np
+
+    random, rows, length = np.random.default_rng(1), case["rows"], case["length"]
+    shapes = {"user": (rows,), "history": (rows, length), "targets": (rows, length)}
+    if case["loss"] == "hinge":
+        shapes.update(targets=(rows, 3), negatives=(rows, 3, 5))
+    elif case["loss"] == "sampled_softmax":
+        shapes["negatives"] = (rows, 4)
+    batch = {key: random.integers(1, USERS + 1 if key == "user" else ITEMS + 1, shape, np.int32) for key, shape in shapes.items()}
+    return {**batch, "weight": np.full(rows, 1.0 / (rows * length), np.float32)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The Beam pipeline, on its DirectRunner, against the local command: the same folder, to the byte."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tfrec_attn.config import Columns, Data
+from tfrec_attn.data import pipeline
+from tfrec_attn.data.local_preparation import prepare_log
+from tfrec_attn.data.pipeline_steps import Event
+from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.errors import ConfigError, DataError
+
+RUNNER = ["--runner=DirectRunner"]
+HEADER = "user_id\titem_id\ttimestamp\n"
+
+
+@pytest.fixture
+def beam():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("apache_beam", reason="Apache Beam is not installed: make validate-env")
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    folder, frame = tmp_path_factory.mktemp("logs"), synthetic(1_000, seed=4)
+    half = frame.height // 2
+    frame[half:].write_parquet(folder / "b.parquet")
+    text = frame[:half].write_csv(separator="\t")
+    (folder / "a.tsv").write_text(text + "u1\ti1\tnever\n", encoding="utf-8")
+    frame[:5].with_columns(timestamp=pl.col("timestamp") + 0.5).write_parquet(folder / "c.parquet")
+    return [str(folder / name) for name in ("a.tsv", "b.parquet", "c.parquet")]
+
+
+def contents(folder):
+    return {entry.name: entry.read_bytes() for entry in Path(folder).iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        (3, {"min_user_events": 9, "min_item_events": 7}),
+        (2, {"min_user_events": 1, "split": "temporal", "valid_from": 0.7, "test_from": 0.9}),
+    ],
+    ids=["filter", "temporal"],
+)
+def test_the_folder_is_the_same_to_the_byte(beam, tmp_path, logs, files, options):
+    data = Data(on_error="skip", **options)
+    prepare_log(logs[:files], tmp_path / "local", data, shards=3)
+    pipeline.prepare_with_beam(logs[:files], tmp_path / "beam", data, 3, beam_options=RUNNER)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["beam", "local"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
+    arguments = ["--input", logs[0], "--to", str(tmp_path / "out"), *RUNNER]
+    assert pipeline.main(arguments) == 2
+    assert f"{logs[0]}, line " in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert pipeline.main([*arguments, "data.on_error=skip", "--work", str(tmp_path / "work"), "--shards", "1"]) == 0
+    assert "1 lines could not be read" in capsys.readouterr().out
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_different_units_and_nothing_left(beam, tmp_path):
+    for name, time in (("a", 1_600_000_000), ("b", 1_600_000_000_000)):
+        (tmp_path / f"{name}.tsv").write_text(f"{HEADER}u\ti\t{time}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the times are of different units"):
+        pipeline.prepare_with_beam([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
+    with pytest.raises(DataError, match="leave nothing of 1 events"):
+        pipeline.prepare_with_beam([str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
+
+
+def test_without_beam(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    assert pipeline.main(["--input", "a.tsv", "--to", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "error: Apache Beam is not installed: make validate-env sets up an environment that has it.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_without_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+    with pytest.raises(ConfigError, match="needs the lines in their order"):
+        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
+
+
+@pytest.mark.parametrize("time", [5, -5, 10**18, 0.1, 1.6e9 + 1 / 3, 1e22])
+def test_events_survive_text(time):
+    event = Event("a user", 'an item, "quoted"', time, 1 << 45)
+    parsed = Event.parse(event.line())
+    assert parsed == event and type(parsed.time) is type(time)

@@ -1,0 +1,273 @@
+"""Preparing logs on one machine: what is written equals what memory would hold, and nothing wrong is written."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tfrec_attn.config import Columns, Data
+from tfrec_attn.data import local_preparation, shards
+from tfrec_attn.data.local_preparation import number_of_shards, prepare_log
+from tfrec_attn.data.manifest import Manifest, file_sha256
+from tfrec_attn.data.preparation import prepare
+from tfrec_attn.data.prepare import main
+from tfrec_attn.data.prepared import PreparedLog
+from tfrec_attn.data.replay_log import checksum, item_counts
+from tfrec_attn.data.splits import leak_report, make_split
+from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.data.transitions import count_transitions
+from tfrec_attn.errors import ConfigError, DataError
+
+TEMPORAL = {"split": "temporal", "valid_from": 0.8, "test_from": 0.9}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return synthetic(2_000, seed=5)
+
+
+@pytest.fixture(scope="module")
+def log(frame, tmp_path_factory):
+    path = tmp_path_factory.mktemp("log") / "log.tsv"
+    frame.write_csv(path, separator="\t")
+    return path
+
+
+def contents(folder):
+    return {entry.name: entry.read_bytes() for entry in Path(folder).iterdir()}
+
+
+def refused(logs, folder, data=None, kind=DataError):
+    """The message of a refusal, which leaves neither the folder nor unfinished work."""
+    with pytest.raises(kind) as caught:
+        prepare_log([str(path) for path in logs], folder / "out", data or Data(min_user_events=1))
+    assert not (folder / "out").exists() and not (folder / "out.partial").exists()
+    message = str(caught.value)
+    assert message.endswith(".") and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("options", [{}, {"min_user_events": 12, "min_item_events": 8}, TEMPORAL], ids=["plain", "filter", "temporal"])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
+    logs, size = [], -(-frame.height // pieces)
+    for piece in range(pieces):
+        logs.append(tmp_path / f"{piece}.parquet")
+        frame[piece * size : (piece + 1) * size].write_parquet(logs[-1])
+    data = Data(**options)
+    manifest = prepare_log([str(path) for path in logs], tmp_path / "out", data)
+    sequences, report = prepare(frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events)
+    split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
+
+    prepared = PreparedLog(tmp_path / "out")
+    found = prepared.load()
+    assert checksum(found.sequences) == checksum(sequences)
+    assert found.sequences.timestamps.tolist() == sequences.timestamps.tolist()
+    assert found.sequences.timestamps.dtype == sequences.timestamps.dtype
+    for name in ("train_end", "valid", "test"):
+        assert getattr(found, name).tolist() == getattr(split, name).tolist()
+    assert found.name == split.name
+    assert prepared.report() == report
+    assert prepared.leaks() == leak_report(split)
+    assert prepared.item_counts().tolist() == item_counts(split).tolist()
+    expected, counted = count_transitions(split), prepared.transitions()
+    for name in ("offsets", "neighbours", "counts"):
+        assert getattr(counted, name).tolist() == getattr(expected, name).tolist()
+    assert (manifest.train, manifest.valid, manifest.test) == (int(split.train_mask().sum()), len(split.valid), len(split.test))
+    assert manifest.sha256 == {name: file_sha256(tmp_path / "out" / name) for name in contents(tmp_path / "out") if name != "manifest.json"}
+
+
+def test_times_with_fractions(tmp_path, frame):
+    later = frame.with_columns(timestamp=pl.col("timestamp") + 0.25)
+    later.write_parquet(tmp_path / "a.parquet")
+    prepare_log([str(tmp_path / "a.parquet")], tmp_path / "out", Data())
+    assert PreparedLog(tmp_path / "out").load().sequences.timestamps.tolist() == prepare(later, min_user_events=5)[0].timestamps.tolist()
+
+
+def test_logs_without_times_count_their_rows(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.tsv").write_text("user_id\titem_id\n" + "".join(f"u\t{name}{row}\n" for row in range(3)), encoding="utf-8")
+    data = Data(min_user_events=1, columns=Columns(timestamp=None))
+    prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", data)
+    sequences = PreparedLog(tmp_path / "out").load().sequences
+    assert sequences.timestamps.tolist() == [0, 1, 2, 3, 4, 5]
+    assert sequences.item_vocabulary.ids() == ["a0", "a1", "a2", "b0", "b1", "b2"]
+
+
+def test_the_same_log_gives_the_same_bytes_however_it_is_read(tmp_path, log, monkeypatch):
+    prepare_log([str(log)], tmp_path / "one", Data())
+    monkeypatch.setattr(local_preparation, "_THREADS", 5)
+    reader = local_preparation.read_slices
+    monkeypatch.setattr(local_preparation, "read_slices", lambda *args, **options: reader(*args, **options, slice_bytes=999))
+    prepare_log([str(log)], tmp_path / "other", Data())
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("wanted", "events", "users", "expected"), [
+    (None, 10, 5, 5), (None, 10, 100, 8), (None, 8_000_001, 10**6, 9), (None, 10**12, 10**9, 1000), (3, 10**7, 100, 3), (50, 100, 7, 7),
+])  # fmt: skip
+def test_number_of_shards(wanted, events, users, expected):
+    assert number_of_shards(wanted, events, users) == expected
+
+
+def test_the_command(tmp_path, log, capsys):
+    assert main([str(log), "--to", str(tmp_path / "out"), "data.min_user_events=9", "--shards", "2"]) == 0
+    out = capsys.readouterr().out
+    manifest = Manifest.read(tmp_path / "out")
+    assert manifest.shards == ["shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"]
+    assert manifest.options["min_user_events"] == 9 and manifest.logs == ["log.tsv"]
+    assert f"{manifest.train} events train" in out and f"data.source={tmp_path}/out" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.max_length=7"], "data.max_length does not shape a prepared log"),
+        (["data.sourse=7"], "Unknown configuration key data.sourse"),
+        (["--shards", "0"], "--shards must be 1 to 1000, got 0."),
+        (["data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from"),
+        (["LOG"], "is given twice."),
+    ],
+)
+def test_the_command_refuses(tmp_path, log, capsys, arguments, message):
+    given = [str(log) if text == "LOG" else text for text in arguments]
+    assert main([str(log), *given, "--to", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_log_and_a_folder_that_exists(tmp_path, log, capsys):
+    assert main(["data.min_user_events=2", "--to", str(tmp_path / "out")]) == 2
+    (tmp_path / "out").mkdir()
+    assert main([str(log), "--to", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "Expected a log to prepare" in err and "out exists; name a new one" in err
+
+
+HEADER = "user_id\titem_id\ttimestamp\n"
+ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("user\titem_id\ttimestamp\nu\ti\t1\n", "b.tsv has no column 'user_id'"),
+        ("user_id\titem_id\nu\ti\n", "b.tsv has no column 'timestamp'"),
+        (HEADER, "b.tsv holds no interactions."),
+        (HEADER + "u\ti\t1600000000123\n", "the times are of different units, such as 1600000000 in"),
+        (HEADER + "u\ti\t-5\n", "b.tsv holds 1 negative times, such as -5: correct them."),
+        (HEADER + "u\ti\tnan\n", "b.tsv, line 2: expected the timestamp"),
+        (HEADER + "u\t\ufeffi\t7\n", "b.tsv, line 2: expected an item_id without"),
+    ],
+)
+def test_files_that_do_not_go_together(tmp_path, second, message):
+    for name, text in (("a.tsv", HEADER + ROWS), ("b.tsv", second)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert message in refused([tmp_path / "a.tsv", tmp_path / "b.tsv"], tmp_path)
+
+
+def test_columns_in_another_order_are_no_trouble(tmp_path):
+    (tmp_path / "a.tsv").write_text(HEADER + ROWS, encoding="utf-8")
+    (tmp_path / "b.csv").write_text('rating,timestamp,item_id,user_id\n5,1600000009,"i\t,9",u\n'.replace("\t", " "), encoding="utf-8")
+    prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.csv")], tmp_path / "out", Data())
+    assert PreparedLog(tmp_path / "out").load().sequences.item_vocabulary.ids()[-1] == "i ,9"
+
+
+def test_rejected_lines_are_counted_and_listed(tmp_path):
+    bad = 'u\ti\nu\t"i\n9"\t1\nu\ti\tnever\n'
+    for name in "ab":
+        (tmp_path / f"{name}.tsv").write_text(HEADER + bad + ROWS, encoding="utf-8")
+    manifest = prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", Data(on_error="skip"))
+    lines = (tmp_path / "out" / "rejected.tsv").read_text(encoding="utf-8").splitlines()
+    assert manifest.rejected == 8 and manifest.before["events"] == 10 and "rejected.tsv" in manifest.sha256
+    assert [line.split("\t")[:2] for line in lines[1:]] == [[f"{tmp_path}/{name}.tsv", str(line)] for name in "ab" for line in (2, 3, 4, 5)]
+
+
+def test_nothing_left(tmp_path, log):
+    assert "leave nothing of" in refused([log], tmp_path, Data(min_user_events=10_000))
+    assert "leave-one-out needs a user with 3 events" in refused([short_log(tmp_path)], tmp_path)
+    assert "no event lies at or after data.test_from=2030-01-01" in refused(
+        [log], tmp_path, Data(split="temporal", valid_from=0.5, test_from="2030-01-01")
+    )
+
+
+def short_log(folder):
+    path = folder / "short.tsv"
+    path.write_text(HEADER + "u\ti\t1\nu\tj\t2\n", encoding="utf-8")
+    return path
+
+
+def interrupted(log, folder, after, monkeypatch, error):
+    """Prepares until so many shards are written, then fails."""
+    write, written = shards.write_shard, []
+
+    def failing(path, shard):
+        if len(written) == after:
+            raise error
+        written.append(path.name)
+        write(path, shard)
+
+    monkeypatch.setattr(local_preparation, "_THREADS", 1)
+    monkeypatch.setattr(shards, "write_shard", failing)
+    with pytest.raises(BaseException) as caught:
+        prepare_log([str(log)], folder / "out", Data())
+    monkeypatch.undo()
+    assert not (folder / "out").exists() and not (folder / "out.partial" / "manifest.json").exists()
+    return caught.value, written
+
+
+def test_an_interrupted_run_goes_on_with_its_shards(tmp_path, log, monkeypatch):
+    prepare_log([str(log)], tmp_path / "whole", Data())
+    _, written = interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
+    assert len(written) == 3
+    before = {name: (tmp_path / "out.partial" / name).stat().st_mtime_ns for name in written}
+    monkeypatch.setattr(local_preparation, "_read", None)  # the log is not read again
+    prepare_log([str(log)], tmp_path / "out", Data())
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written} == before
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("change", ["options", "log"])
+def test_other_work_is_not_taken_up(tmp_path, log, monkeypatch, change):
+    log = shutil.copy(log, tmp_path / "log.tsv")
+    interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
+    if change == "log":
+        with open(log, "a", encoding="utf-8") as out:
+            out.write("u0\ti0\t1700000000\n")
+    data = Data(min_user_events=12) if change == "options" else Data()
+    prepare_log([str(log)], tmp_path / "out", data)
+    prepare_log([str(log)], tmp_path / "anew", data)
+    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
+
+
+def test_a_full_disk(tmp_path, log, monkeypatch):
+    error, _ = interrupted(log, tmp_path, 2, monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    assert isinstance(error, DataError)
+    assert str(error) == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and the same command goes on."
+    prepare_log([str(log)], tmp_path / "out", Data())
+
+
+def test_the_writer_tells_a_full_disk(tmp_path):
+    os.symlink("/dev/full", tmp_path / "a.tfrecord.part")
+    one = np.ones(1, np.int64)
+    with pytest.raises(OSError, match="No space left"):
+        shards.write_shard(tmp_path / "a.tfrecord", shards.Shard(one, one, one.astype(np.int32), one, one, -one, -one))
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path, log):
+    with local_preparation._claimed(tmp_path / "out.partial"), pytest.raises(ConfigError, match="another process prepares it"):
+        prepare_log([str(log)], tmp_path / "out", Data())
+    prepare_log([str(log)], tmp_path / "out", Data())
+
+
+def test_manifest_is_json_without_paths(tmp_path, log):
+    prepare_log([str(log)], tmp_path / "out", Data())
+    text = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
+    assert json.loads(text)["version"] == 1 and str(tmp_path) not in text and str(log.parent) not in text

@@ -1,0 +1,94 @@
+"""Strategies by name, and what they refuse."""
+
+import pytest
+import tensorflow as tf
+
+from tfrec_attn import config as configuration
+from tfrec_attn import distribution
+from tfrec_attn.config import Runtime
+from tfrec_attn.distribution import check_batch, make_strategy, training_input
+from tfrec_attn.errors import ConfigError, TrainingError
+
+
+def names(strategy):
+    return [device.rpartition("device:")[2] for device in strategy.extended.worker_devices]
+
+
+def test_default_is_one_device():
+    assert make_strategy(Runtime()).num_replicas_in_sync == 1
+
+
+def test_mirrored_takes_the_named_devices():
+    strategy = make_strategy(Runtime(strategy="mirrored", devices=["CPU:1", "CPU:0"]))
+    assert names(strategy) == ["CPU:1", "CPU:0"]
+    assert make_strategy(Runtime(strategy="mirrored", devices=["CPU:1", "CPU:0"])) is strategy
+
+
+def test_mirrored_takes_all_gpus_else_all_cpus():
+    expected = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    assert names(make_strategy(Runtime(strategy="mirrored"))) == [device.name.rpartition("device:")[2] for device in expected]
+
+
+def test_a_missing_device_is_named_with_those_there_are():
+    with pytest.raises(ConfigError) as caught:
+        make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:7", "GPU:99"]))
+    there = [f"{kind}:{number}" for kind in ("GPU", "CPU") for number in range(len(tf.config.list_logical_devices(kind)))]
+    assert str(caught.value) == f"runtime.devices names CPU:7, GPU:99, but there is only {', '.join(there)}."
+
+
+@pytest.mark.parametrize(
+    ("runtime", "sentence"),
+    [
+        (
+            {"strategy": "mirrored", "devices": ["CPU:0", "gpu"]},
+            "runtime.devices must be names such as GPU:0 or CPU:1, but has 'gpu'.",
+        ),
+        (
+            {"strategy": "mirrored", "devices": ["CPU:0", "CPU:0"]},
+            "runtime.devices must be one or more different devices, but is ['CPU:0', 'CPU:0'].",
+        ),
+        ({"strategy": "mirrored", "devices": []}, "runtime.devices must be one or more different devices, but is []."),
+        (
+            {"strategy": "parameter_server", "precision": "mixed_float16"},
+            "runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.",
+        ),
+    ],
+)
+def test_what_a_configuration_cannot_ask_for(runtime, sentence):
+    with pytest.raises(ConfigError) as caught:
+        configuration.from_dict({"runtime": runtime})
+    assert str(caught.value) == sentence
+
+
+def test_a_batch_that_the_replicas_cannot_share():
+    check_batch(64, 4)
+    with pytest.raises(ConfigError) as caught:
+        check_batch(10, 4)
+    assert str(caught.value) == "train.batch_size must be a multiple of the number of replicas, 4, but is 10."
+
+
+class Stream:
+    """Gives the step and the part of each replica."""
+
+    def dataset(self, first_step=0, pipeline=None):
+        return tf.data.Dataset.from_tensor_slices([first_step + number for number in range(4)])
+
+
+def test_one_device_gets_a_plain_dataset():
+    assert list(training_input(Stream(), tf.distribute.get_strategy(), 5).as_numpy_iterator()) == [5, 6, 7, 8]
+
+
+def test_a_failure_of_another_process_is_one_sentence():
+    task = distribution.Task("worker", 0, {"worker": ["a:1", "b:2"]}, serves=False)
+    message = (
+        "Collective ops is aborted by: Error reported from /job:worker/task:1: The following tasks are unhealthy (stopped sending "
+        "heartbeats):\n/job:worker/replica:0/task:1\nThe tasks have crashed. Check the task logs."
+    )
+    with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
+        raise tf.errors.UnavailableError(None, None, message)
+    assert str(caught.value) == "Another process of the cluster has failed: worker 1 has stopped."
+    with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
+        raise tf.errors.AbortedError(None, None, "Connection reset\nmore")
+    assert str(caught.value) == "Another process of the cluster has failed: Connection reset."
+    with pytest.raises(tf.errors.UnavailableError), distribution.failing_together(None):
+        raise tf.errors.UnavailableError(None, None, "alone")

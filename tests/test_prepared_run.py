@@ -1,0 +1,57 @@
+"""Runs on a prepared log: the metrics of the log itself from memory, and the same evaluation wherever the events are."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tfrec_attn import config, run
+from tfrec_attn.config import Data
+from tfrec_attn.data.local_preparation import prepare_log
+from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.evaluate import evaluate
+from tfrec_attn.train import train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The runs on one log, by where the events are."""
+    folder = tmp_path_factory.mktemp("runs")
+    synthetic(1_200, seed=3).write_parquet(folder / "log.parquet")
+    prepare_log([str(folder / "log.parquet")], folder / "prepared", Data(), shards=3)
+    sources = {
+        "file": {"source": "file", "path": str(folder / "log.parquet")},
+        "memory": {"source": str(folder / "prepared")},
+        "stream": {"source": str(folder / "prepared"), "cache": "stream"},
+    }
+    base = {"model": {"name": "attrec", "dim": 8}, "train": {"epochs": 2, "batch_size": 64}, "evaluate": {"bootstrap": 0}}
+    return {name: train(config.from_dict({**base, "data": data, "run_dir": str(folder / name)})) for name, data in sources.items()}
+
+
+def metrics(folder):
+    return json.loads((Path(folder) / run.METRICS).read_text(encoding="utf-8"))
+
+
+def test_from_memory_all_is_as_from_the_log(runs):
+    one, other = metrics(runs["file"]), metrics(runs["memory"])
+    for name in ("valid", "test", "baselines", "best_epoch", "data"):
+        assert one[name] == other[name]
+
+
+def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
+    one, other = metrics(runs["file"]), metrics(runs["stream"])
+    assert one["baselines"] == other["baselines"]
+    assert {**one["data"], "sha256": None} == {**other["data"], "sha256": None}
+    assert evaluate(str(runs["stream"]), "valid")["valid"] == pytest.approx(other["valid"], abs=1e-6)
+    for part in ("valid", "test"):
+        frames = [pl.read_parquet(runs[name] / f"{part}.parquet").sort("user_id") for name in ("file", "stream")]
+        assert frames[0].equals(frames[1])
+    for name in ("users.txt", "items.txt", "item_counts.npy"):
+        assert (runs["file"] / "vocabulary" / name).read_bytes() == (runs["stream"] / "vocabulary" / name).read_bytes()
+
+
+def test_ranks_need_the_events(runs, tmp_path):
+    with pytest.raises(ConfigError, match="--ranks needs all events in memory"):
+        evaluate(str(runs["stream"]), "test", str(tmp_path / "ranks.tsv"))

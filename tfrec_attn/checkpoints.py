@@ -1,0 +1,179 @@
+"""The states that a training can go on from, each whole or not there."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrec_attn.errors import TrainingError
+from tfrec_attn.progress import Progress
+from tfrec_attn.run import BEST, STATES
+
+_WEIGHTS, _BEST, _PROGRESS, _SUMS = "weights", "best", "progress.json", "SHA256SUMS"
+_KEPT = 2
+
+
+class Checkpoints:
+    """The last two states of a training, `checkpoints/last-<steps>`, and the weights of its best epoch.
+
+    A state holds the model's weights with the optimizer, the best weights until then, the progress, and the checksums of these files. It is
+    written under another name, brought to the disk and renamed, so that a process that is killed leaves the states before it as they were.
+
+    Args:
+      folder: the run's.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def save(self, model, progress: Progress, steps: int, is_best: bool) -> None:
+        """Writes the state after some steps in all, unless it is there.
+
+        Args:
+          model: compiled; `save_weights` writes its optimizer too.
+          progress: what goes with it.
+          steps: that the training has done.
+          is_best: these weights are the best, instead of those of the state before.
+
+        Errors: TrainingError when it cannot be written; the states before it stay.
+        """
+        target = self.folder / f"{STATES}{steps:09d}"
+        if target.exists():
+            return
+        before, draft = self._states(), target.with_name(f".{target.name}")
+        with writing(target):
+            try:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+                model.save_weights(str(draft / _WEIGHTS))
+                # Keras' note of where the weights lie, which the rename would make wrong.
+                (draft / "checkpoint").unlink(missing_ok=True)
+                if is_best:
+                    _link(draft, _WEIGHTS, draft)
+                elif before:
+                    _link(before[0], _BEST, draft)
+                (draft / _PROGRESS).write_text(progress.to_json(), encoding="utf-8")
+                _seal(draft)
+                draft.rename(target)
+                _to_disk(target.parent)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        self._keep(_KEPT)
+
+    def any(self) -> bool:
+        """Whether there is a state, be it damaged."""
+        return bool(self._states())
+
+    def restore(self, model, say: Callable[[str], None]) -> Progress | None:
+        """Gives a compiled model the newest state that is whole, and removes those that are not.
+
+        Args:
+          model: as it was saved.
+          say: takes a line for each state that is damaged.
+
+        Returns: its progress, or None where no state is whole.
+
+        Errors: TrainingError when the state does not fit the model.
+        """
+        for state in self._states():
+            damage = _damage(state)
+            if damage is None:
+                # The slots must be there to be filled.
+                model.optimizer.build(model.trainable_variables)
+                try:
+                    model.load_weights(str(state / _WEIGHTS)).assert_existing_objects_matched()
+                except (AssertionError, ValueError, tf.errors.OpError):
+                    raise TrainingError(f"{state} is of another model or optimizer; remove {self.folder} to begin anew.") from None
+                return Progress.from_json((state / _PROGRESS).read_text(encoding="utf-8"))
+            say(f"{state} is damaged ({damage}) and was removed.")
+            shutil.rmtree(state)
+        return None
+
+    def finish(self, model) -> None:
+        """Leaves the newest state, and the best weights in `checkpoints/best` and in the model."""
+        self._keep(1)
+        with writing(self.folder / BEST):
+            _link(self._states()[0], _BEST, (self.folder / BEST).parent)
+        model.load_weights(str(self.folder / BEST)).expect_partial()
+
+    def _states(self) -> list[Path]:
+        """The newest first."""
+        pattern = self.folder / STATES
+        return sorted((path for path in pattern.parent.glob(f"{pattern.name}*") if path.is_dir()), reverse=True)
+
+    def _keep(self, count: int) -> None:
+        for state in self._states()[count:]:
+            shutil.rmtree(state)
+
+
+@contextlib.contextmanager
+def writing(path: Path):
+    """Turns what the disk refuses inside into a TrainingError that names the path."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+        raise  # Of another process, which saves too.
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(getattr(error, "message", error)).splitlines()[0]
+        raise TrainingError(f"{path} cannot be written: {reason.rstrip('.')}.") from None
+
+
+def _link(source: Path, name: str, folder: Path) -> None:
+    """The weights of one name in a folder as `best` in another; the files are shared where the disk can do so."""
+    for path in _files(source):
+        if path.name.startswith(f"{name}."):
+            target = folder / f"{_BEST}{path.name.removeprefix(name)}"
+            target.unlink(missing_ok=True)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+
+
+def _seal(folder: Path) -> None:
+    """Writes the checksums of a folder's files, and brings everything to the disk."""
+    sums = "".join(f"{_sha256(path)}  {path.name}\n" for path in _files(folder))
+    (folder / _SUMS).write_text(sums, encoding="utf-8")
+    for path in [*_files(folder), folder]:
+        _to_disk(path)
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a state, or None."""
+    try:
+        sums = dict(reversed(line.split("  ")) for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return f"{_SUMS} cannot be read"
+    if not {f"{_WEIGHTS}.index", _PROGRESS} <= sums.keys():
+        return f"{_SUMS} is not complete"
+    for name, expected in sums.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _sha256(path) != expected:
+            return f"{name} is not what was written"
+    return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return iter(sorted(path for path in folder.iterdir() if path.is_file()))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,259 @@
+"""Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR [data.key=value ...] [--runner NAME ...]`.
+
+The folder is the one that `tfrec_attn.data.prepare` writes, to the byte. The workers read a file each, filter, number the ids and write
+the shards; files between the jobs lie in `--work`, which the workers and this process must share. This process fetches the shards and
+counts what goes into the manifest, and so needs the disk for the folder, but not the memory. Unlike the local command it does not go on
+where it stopped.
+
+Workers elsewhere need an image with this package and the environment of `make validate-env`, here IMAGE, and a `--work` that they reach:
+
+    python -m tfrec_attn.data.pipeline --input gs://BUCKET/logs/day-1.tsv.gz gs://BUCKET/logs/day-2.tsv.gz --to prepared \\
+        --work gs://BUCKET/work --runner DataflowRunner --project PROJECT --region europe-west4 --temp_location gs://BUCKET/tmp \\
+        --sdk_container_image IMAGE
+    python -m tfrec_attn.data.pipeline --input /mnt/logs/day-1.tsv /mnt/logs/day-2.tsv --to prepared --work /mnt/work \\
+        --runner FlinkRunner --flink_master http://FLINK:8081 --environment_type DOCKER --environment_config IMAGE
+    python -m tfrec_attn.data.pipeline --input /mnt/logs/day-1.tsv /mnt/logs/day-2.tsv --to prepared --work /mnt/work \\
+        --runner SparkRunner --spark_master_url spark://SPARK:7077 --environment_type DOCKER --environment_config IMAGE
+
+/mnt stands for storage that this machine and all workers mount.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from tfrec_attn.config import Data
+from tfrec_attn.data import pipeline_steps as steps
+from tfrec_attn.data.local_preparation import complete, number_of_shards
+from tfrec_attn.data.manifest import Manifest
+from tfrec_attn.data.order_statistics import Values
+from tfrec_attn.data.pipeline_steps import Event
+from tfrec_attn.data.preparation import Statistics
+from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
+from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, option
+from tfrec_attn.data.shards import shard_name
+from tfrec_attn.data.splits import period, require_bounds
+from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.errors import ConfigError, DataError, TfrecError
+
+_ROUNDS = 3  # of the frequency filter in one job
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns 0, or 2 for options or data that cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
+    parser = argparse.ArgumentParser(prog="python -m tfrec_attn.data.pipeline", description=__doc__.splitlines()[0], epilog=_EPILOG)
+    parser.add_argument("--input", nargs="+", required=True, metavar="LOG", help="log files in order of time; a worker reads one")
+    parser.add_argument("--to", required=True, metavar="DIR", help="folder to write, on this machine")
+    parser.add_argument("--work", metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)")
+    parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
+    parsed, beam_options = parser.parse_known_args([text for text in arguments if text not in overrides])
+    try:
+        data = options_of(overrides)
+        manifest = prepare_with_beam(distinct(parsed.input), parsed.to, data, shards_of(parsed.shards), parsed.work, beam_options)
+    except TfrecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
+    return 0
+
+
+_EPILOG = "data.key=value as for tfrec_attn.data.prepare; other options go to Beam, such as --runner DataflowRunner --region europe-west4"
+
+
+def prepare_with_beam(
+    logs: Sequence[str],
+    to: str | Path,
+    data: Data,
+    shards: int | None = None,
+    work: str | None = None,
+    beam_options: Sequence[str] = (),
+) -> Manifest:
+    """Prepares logs into a folder, which has its name when it is complete.
+
+    Args:
+        logs: The files, in order, local or of one of Beam's file systems.
+        to: The folder, which must not exist.
+        data: Of the section, the keys in `OPTIONS` count; the log must have times.
+        shards: As for `prepare_log`.
+        work: Folder that the workers share; emptied, and removed at the end. None is `to`.partial/work, for workers on this machine.
+        beam_options: Of the pipelines, such as `["--runner=DirectRunner"]`.
+
+    Raises:
+        ConfigError: If Beam is not installed, if `to` exists, or if the log has no times.
+        DataError: As for `prepare_log`.
+    """
+    _require_beam()
+    require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
+    if data.columns.timestamp is None:
+        raise ConfigError("data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare.")
+    target = Path(to)
+    if target.exists():
+        raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with steps.working_folder(work or str(partial / "beam")) as shared:
+            facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
+            _fetch(shared, partial, facts)
+        return complete(partial, target, facts)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _require_beam() -> None:
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError:
+        raise ConfigError("Apache Beam is not installed: make validate-env sets up an environment that has it.") from None
+
+
+def _fetch(shared: str, partial: Path, facts: Facts) -> None:
+    names = [shard_name(number, facts.shards) for number in range(facts.shards)]
+    for name in (USERS, ITEMS, *names):
+        steps.copy(f"{shared}/{name}", partial / name)
+    rejected = list(steps.read_lines(f"{shared}/rejected-*.tsv"))
+    if rejected:
+        lines = [rejected[0], *(line for line in rejected if line != rejected[0])]
+        (partial / REJECTED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+class _Jobs:
+    """The pipelines, one after the other; files in the shared folder join each to the next."""
+
+    def __init__(self, data: Data, shared: str, options: list[str]):
+        self._data, self._shared, self._options = data, shared, options
+
+    def run(self, logs: list[str], wanted: int | None) -> Facts:
+        """Runs all and returns what is known of the log; shards and vocabularies then lie in the shared folder."""
+        data, files, before = self._data, *self._read(logs)
+        events, after = self._filter(before)
+        whole = all(file["whole_times"] for file in files)
+        temporal = data.split == "temporal"
+        facts = Facts(
+            logs=[log.rpartition("/")[2] for log in logs],
+            options={key: option(data, key) for key in OPTIONS},
+            before=asdict(before),
+            after=asdict(after),
+            rejected=sum(file["rejected"] for file in files),
+            whole_times=whole,
+            shards=number_of_shards(wanted, after.events, after.users),
+            period=period(data.valid_from, data.test_from, self._times(events, whole).quantile) if temporal else None,
+        )
+        self._write(events, facts)
+        return facts
+
+    def _pipeline(self):
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        return beam.Pipeline(options=PipelineOptions(self._options))
+
+    def _read(self, logs: list[str]) -> tuple[list[dict], Statistics]:
+        """Reads and checks the logs; returns what is known of each, and the size of all."""
+        import apache_beam as beam
+
+        options = {key: option(self._data, key) for key in ("format", "names", "columns", "on_error")}
+        with self._pipeline() as p:
+            numbered = p | beam.Create(list(enumerate(logs))) | beam.Reshuffle()
+            found = numbered | beam.FlatMap(steps.read_log, options, self._shared)
+            files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict)) | beam.Map(json.dumps)
+            _ = files | beam.io.WriteToText(f"{self._shared}/files")
+            self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), 0)
+        files = sorted(steps.read_json(f"{self._shared}/files*"), key=lambda file: logs.index(file["file"]))
+        units = TimeUnits()
+        for file in files:
+            if "error" in file:
+                raise DataError(file["error"])
+            if not file["events"]:
+                lost = f": all {file['rejected']} lines were rejected" if file["rejected"] else ""
+                raise DataError(f"{file['file']} holds no interactions{lost}.")
+            units.add_ends(file["file"], file["low"], file["high"])
+        return files, self._size(0)
+
+    def _filter(self, before: Statistics) -> tuple[int, Statistics]:
+        """Filters until every user and item has enough events; returns the number of the job whose events stay, and their size."""
+        import apache_beam as beam
+
+        least = self._data.min_user_events, self._data.min_item_events
+        if max(least) <= 1:
+            return 0, before
+        size = before
+        for job in count(1):
+            with self._pipeline() as p:
+                events = self._load(p, job - 1)
+                for turn in range(_ROUNDS):
+                    for field, number in enumerate(least):
+                        keyed = events | f"Key {turn} {field}" >> beam.Map(lambda event, field=field: (event[field], event))
+                        grouped = keyed | f"Group {turn} {field}" >> beam.GroupByKey()
+                        events = grouped | f"Enough {turn} {field}" >> beam.FlatMap(steps.enough, number)
+                self._save(events, job)
+            earlier, size = size, self._size(job)
+            if not size.events:
+                rule = f"data.min_user_events={least[0]} and data.min_item_events={least[1]}"
+                raise DataError(f"{rule} leave nothing of {before}: lower them.")
+            if size.events == earlier.events:
+                return job, size
+        raise AssertionError("the jobs do not end")
+
+    def _write(self, job: int, facts: Facts) -> None:
+        """Numbers users and items by first appearance, and writes vocabularies and shards."""
+        import apache_beam as beam
+
+        with self._pipeline() as p:
+            events = self._load(p, job)
+            rows = {name: self._numbered(events, field, name) for field, name in enumerate((USERS, ITEMS))}
+            by_user = events | "By user" >> beam.Map(lambda event: (event.user, (event.item, event.time, event.place)))
+            joined = {"rows": rows[USERS], "events": by_user} | "Join users" >> beam.CoGroupByKey() | beam.FlatMap(steps.with_user_rows)
+            by_item = {"rows": rows[ITEMS], "events": joined} | "Join items" >> beam.CoGroupByKey()
+            dealt = by_item | beam.FlatMap(steps.with_item_indices, facts.shards) | "By shard" >> beam.GroupByKey()
+            _ = dealt | beam.Map(steps.write_one_shard, asdict(facts), self._shared)
+
+    def _numbered(self, events, field: int, name: str):
+        """Pairs of an id and its row, from 0, by first appearance; all ids pass through one worker, which writes them."""
+        import apache_beam as beam
+
+        first = events | f"Place {name}" >> beam.Map(lambda event: (event[field], event.place)) | f"First {name}" >> beam.CombinePerKey(min)
+        listed = first | f"List {name}" >> beam.combiners.ToList() | f"Sort {name}" >> beam.Map(steps.by_place)
+        _ = listed | f"Write {name}" >> beam.Map(steps.write_lines, f"{self._shared}/{name}")
+        return listed | f"Number {name}" >> beam.FlatMap(lambda ids: [(one, row) for row, one in enumerate(ids)])
+
+    def _load(self, p, job: int):
+        import apache_beam as beam
+
+        return p | beam.io.ReadFromText(f"{self._shared}/events-{job}-*") | beam.Map(Event.parse)
+
+    def _save(self, events, job: int) -> None:
+        """Writes events, and how many events, users and items they are."""
+        import apache_beam as beam
+
+        _ = events | beam.Map(Event.line) | "Write events" >> beam.io.WriteToText(f"{self._shared}/events-{job}")
+        sizes = {"events": events}
+        for field, name in enumerate(("users", "items")):
+            sizes[name] = events | name >> beam.Map(lambda event, field=field: event[field]) | f"Distinct {name}" >> beam.Distinct()
+        for name, values in sizes.items():
+            counted = values | f"Count {name}" >> beam.combiners.Count.Globally()
+            _ = counted | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/size-{job}-{name}")
+
+    def _size(self, job: int) -> Statistics:
+        return Statistics(*(int(next(steps.read_lines(f"{self._shared}/size-{job}-{name}-*"))) for name in ("events", "users", "items")))
+
+    def _times(self, job: int, whole: bool) -> Values:
+        def read(path: str) -> np.ndarray:
+            return np.array([Event.parse(line).time for line in steps.read_lines(path)], np.int64 if whole else np.float64)
+
+        return Values([lambda path=path: read(path) for path in steps.files(f"{self._shared}/events-{job}-*")])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrec_attn.data.interactions import read_slices, write_rejected
+from tfrec_attn.data.local_preparation import shard_of
+from tfrec_attn.data.prepared import REJECTED, Facts
+from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.errors import TfrecError
+
+_FILE = 1 << 44  # rows
+
+
+class Event(NamedTuple):
+    """An event and its place in the log: the number of its file times 2 to the 44th, and its row."""
+
+    user: str
+    item: str
+    time: int | float
+    place: int
+
+    def line(self) -> str:
+        """The event as a line of text; ids hold neither tabs nor line breaks."""
+        return f"{self.user}\t{self.item}\t{self.time!r}\t{self.place}"
+
+    @classmethod
+    def parse(cls, line: str) -> "Event":
+        """The event of a line."""
+        user, item, time, place = line.split("\t")
+        return cls(user, item, float(time) if "." in time or "e" in time else int(time), int(place))
+
+
+def read_log(numbered: tuple[int, str], options: Mapping[str, object], work: str) -> Iterator[Event | dict[str, object]]:
+    """Yields the events of a file, and at last what is known of it.
+
+    That is {"file", "error"}, or {"file", "events", "rejected", "whole_times", "low", "high"}.
+
+    Args:
+        numbered: The number of the file and its path, local or of one of Beam's file systems.
+        options: Keywords of `read_slices`.
+        work: Folder of the rejected lines.
+    """
+    number, path = numbered
+    events, rejected, whole, units = 0, 0, True, TimeUnits()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            local = _local(path, Path(folder))
+            for frame, bad in read_slices(local, folder, **options):
+                if bad:
+                    write_rejected(Path(folder) / REJECTED, path, bad)
+                rejected += len(bad)
+                times = frame["timestamp"].to_numpy()
+                units.add(path, times)
+                whole &= times.dtype.kind == "i" or not len(times)
+                rows = zip(frame["user_id"], frame["item_id"], times.tolist(), strict=True)
+                yield from (Event(*row, number * _FILE + place) for place, row in enumerate(rows, events))
+                events += frame.height
+        except TfrecError as error:
+            yield {"file": path, "error": str(error).replace(str(local), path)}
+            return
+        if rejected:
+            copy(Path(folder) / REJECTED, f"{work}/rejected-{number:05d}.tsv")
+    low, high = units.ends
+    yield {"file": path, "events": events, "rejected": rejected, "whole_times": whole, "low": low, "high": high}
+
+
+def enough(group: tuple[str, Iterable[Event]], least: int) -> Iterable[Event]:
+    """The events of a user or item that has at least so many, none of another; they may be read twice."""
+    return group[1] if sum(1 for _ in islice(group[1], least)) == least else ()
+
+
+def by_place(first: list[tuple[str, int]]) -> list[str]:
+    """The ids in the order of their first places."""
+    return [one for one, _ in sorted(first, key=lambda pair: pair[1])]
+
+
+def with_user_rows(joined: tuple[str, Mapping[str, Iterable]]) -> Iterator[tuple[str, tuple]]:
+    """Yields (item, (place, user row, time)) for the events of a user joined with his row."""
+    (row,) = joined[1]["rows"]
+    return ((item, (place, row, time)) for item, time, place in joined[1]["events"])
+
+
+def with_item_indices(joined: tuple[str, Mapping[str, Iterable]], shards: int) -> Iterator[tuple[int, tuple]]:
+    """Yields (shard, (place, user row, item index, time)) for the events of an item joined with its row."""
+    (item,) = joined[1]["rows"]
+    return ((row % shards, (place, row, item + 1, time)) for place, row, time in joined[1]["events"])
+
+
+def write_one_shard(grouped: tuple[int, Iterable[tuple]], facts: Mapping[str, object], work: str) -> str:
+    """Writes the events of a shard, tuples (place, user row, item index, time) in any order, and returns its name."""
+    from tfrec_attn.data.shards import shard_name, write_shard
+
+    number, events = grouped
+    of_log = Facts(**facts)
+    _, rows, items, times = (np.array(column) for column in zip(*sorted(events), strict=True))
+    times = times.astype(np.int64 if of_log.whole_times else np.float64)
+    name = shard_name(number, of_log.shards)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write_shard(path, shard_of(number, of_log, rows.astype(np.int64), items.astype(np.int32), times))
+        copy(path, f"{work}/{name}")
+    return name
+
+
+def write_lines(lines: Iterable[str], path: str) -> str:
+    """Writes a text file and returns its path."""
+    from apache_beam.io.filesystems import FileSystems
+
+    with FileSystems.create(path) as out:
+        for line in lines:
+            out.write(f"{line}\n".encode())
+    return path
+
+
+def files(pattern: str) -> list[str]:
+    """The paths of all files of a pattern, in order."""
+    from apache_beam.io.filesystems import FileSystems
+
+    return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
+
+
+def read_lines(pattern: str) -> Iterator[str]:
+    """Yields the lines of all files of a pattern, in order of their names."""
+    from apache_beam.io.filesystems import FileSystems
+
+    for path in files(pattern):
+        with FileSystems.open(path) as stream:
+            yield from (line.decode().removesuffix("\n") for line in stream)
+
+
+def read_json(pattern: str) -> list[dict[str, object]]:
+    """The objects in files of one a line."""
+    return [json.loads(line) for line in read_lines(pattern)]
+
+
+def copy(source: str | Path, target: str | Path) -> None:
+    """Copies a file from one of Beam's file systems to another."""
+    from apache_beam.io.filesystems import CompressionTypes, FileSystems
+
+    plain = CompressionTypes.UNCOMPRESSED
+    with FileSystems.open(str(source), compression_type=plain) as stream, FileSystems.create(str(target), compression_type=plain) as out:
+        shutil.copyfileobj(stream, out, 1 << 22)
+
+
+def _local(path: str, folder: Path) -> Path:
+    """The file itself where it is local, else a copy in a folder."""
+    if "://" not in path:
+        return Path(path)
+    target = folder / path.rpartition("/")[2]
+    copy(path, target)
+    return target
+
+
+@contextmanager
+def working_folder(path: str) -> Iterator[str]:
+    """A folder of one of Beam's file systems, made empty, and removed at the end."""
+    from apache_beam.io.filesystems import FileSystems
+
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    FileSystems.mkdirs(path)
+    try:
+        yield path
+    finally:
+        if FileSystems.exists(path):
+            FileSystems.delete([path])

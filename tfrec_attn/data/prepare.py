@@ -1,0 +1,88 @@
+"""Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR [data.key=value ...] [--shards N]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from tfrec_attn import config as configuration
+from tfrec_attn.config import Data
+from tfrec_attn.data.local_preparation import MOST_SHARDS, prepare_log
+from tfrec_attn.data.manifest import Manifest
+from tfrec_attn.data.preparation import Statistics
+from tfrec_attn.data.prepared import OPTIONS, REJECTED, option
+from tfrec_attn.errors import ConfigError, TfrecError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns 0, 2 for options or data that cannot be used, 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tfrec_attn.data.prepare",
+        description="Filters, indexes and splits logs and writes them as shards for data.source=DIR. A run that was interrupted goes on.",
+        epilog=f"keys: {', '.join(f'data.{key}' for key in OPTIONS)}; python -m tfrec_attn.train --help explains them",
+    )
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="log files in order of time; with them data.key=value, how to prepare them")
+    parser.add_argument("--to", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
+    parsed = parser.parse_intermixed_args(arguments)
+    overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
+    try:
+        logs = distinct([text for text in parsed.logs if text not in overrides])
+        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards))
+    except TfrecError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted: the same command goes on with what lies in {parsed.to}.partial\n")
+        return 130
+    sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
+    return 0
+
+
+def distinct(logs: Sequence[str]) -> Sequence[str]:
+    """Returns the logs, of which there must be one and none twice."""
+    if not logs:
+        raise ConfigError("Expected a log to prepare, got none.")
+    paths = [str(Path(log).resolve()) for log in logs]
+    twice = [log for log, path in zip(logs, paths, strict=True) if paths.count(path) > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is given twice.")
+    return logs
+
+
+def options_of(overrides: Sequence[str]) -> Data:
+    """Reads `data.key=value` texts.
+
+    Raises:
+        ConfigError: If one is no such key, or does not shape a prepared log.
+    """
+    data, default = configuration.load(None, overrides).data, Data()
+    for field in fields(Data):
+        if field.name not in OPTIONS and option(data, field.name) != option(default, field.name):
+            keys = ", ".join(f"data.{key}" for key in OPTIONS)
+            raise ConfigError(f"data.{field.name} does not shape a prepared log: the keys that do are {keys}.")
+    return data
+
+
+def shards_of(count: int | None) -> int | None:
+    """Returns the number of shards, which must be one that there can be."""
+    if count is not None and not 1 <= count <= MOST_SHARDS:
+        raise ConfigError(f"--shards must be 1 to {MOST_SHARDS}, got {count}.")
+    return count
+
+
+def summary(manifest: Manifest, folder: str) -> str:
+    """What was prepared, in a few lines."""
+    before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
+    rejected = f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which and why" if manifest.rejected else ""
+    return (
+        f"{before}{rejected}; after the filter {after}.\n"
+        f"{manifest.train} events train, {manifest.valid} validate and {manifest.test} test.\n"
+        f"Wrote {folder}: {len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB.\n\n"
+        f"Next: python -m tfrec_attn.train data.source={folder}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

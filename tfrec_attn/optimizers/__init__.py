@@ -1,0 +1,18 @@
+"""Optimizers whose step costs what the touched rows cost, learning-rate schedules, and work on gradients."""
+
+from tfrec_attn.optimizers.adagrad import Adagrad
+from tfrec_attn.optimizers.from_config import make_optimizer
+from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm, sum_repeated_rows
+from tfrec_attn.optimizers.lazy_adam import LazyAdam
+from tfrec_attn.optimizers.schedules import SCHEDULES, WarmUp
+
+__all__ = [
+    "SCHEDULES",
+    "Adagrad",
+    "LazyAdam",
+    "WarmUp",
+    "add_gradients",
+    "clip_by_global_norm",
+    "make_optimizer",
+    "sum_repeated_rows",
+]
