@@ -59,7 +59,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-# An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change.
+# An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change. uv does in a
+# minute what takes pip ten for TensorFlow Data Validation.
 .venv/.requirements: requirements/tensorflow-2.21.txt
 .venv/.requirements: pythons = 3.10 3.11 3.12 3.13
 .venv-2.16/.requirements: requirements/tensorflow-2.16.txt
@@ -67,12 +68,13 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv-validation/.requirements: requirements/validation.txt
 .venv-validation/.requirements: pythons = 3.11
 
-%/.requirements:
+%/.requirements: | .venv-tools/bin/uv
 	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v in sys.argv[1:] or sys.exit(f"$(PYTHON) is Python {v}, but $* needs " \
 		+ " or ".join(sys.argv[1:]) + ": make ... PYTHON=python3.11")' $(pythons)
 	@echo "Setting up $* from $^ ..."
 	@$(PYTHON) -m venv --clear $*
-	@$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $^
+	@.venv-tools/bin/uv pip install -q --python $*/bin/python --require-hashes -r $^ \
+		|| $*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $^
 	@touch $@
 
 %/.package: %/.requirements setup.cfg pyproject.toml

@@ -1,0 +1,91 @@
+"""One epoch of SASRec with sampled softmax on a large log, and the evaluation of all its users: seconds, events a second, peak memory.
+
+    python benchmarks/epoch.py [--rows 5000000] [--users 500000] [--items 100000] [--json FILE]
+
+Writes the log in a temporary folder, then reads, splits, trains and ranks in a fresh process as `tfrec_attn.train` does, without baselines:
+D 64, L 50, 256 users a step, 512 shared negatives, LazyAdam. Each user's validation item is ranked against the full catalogue.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data import write_log
+
+SETTINGS = [
+    "data.source=file", "data.max_length=50", "data.min_user_events=5", "model.name=sasrec", "model.dim=64", "train.loss=sampled_softmax",
+    "train.negatives=512", "train.optimizer=lazy_adam", "train.learning_rate=0.001", "train.batch_size=256",
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--users", type=int, default=500_000)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--json", help="write the figures to this file too")
+    parser.add_argument("--measure", metavar="LOG", help="measure on this log, in this process, and print one line of JSON")
+    parsed = parser.parse_args()
+    if parsed.measure:
+        print(json.dumps(measure(parsed.measure)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.tsv"
+        write_log(log, parsed.rows, parsed.users, parsed.items)
+        done = subprocess.run([sys.executable, __file__, "--measure", str(log)], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    figures = json.loads(done.stdout.splitlines()[-1])
+    for name, value in figures.items():
+        print(f"{name:<28} {value:>14,.1f}" if isinstance(value, float) else f"{name:<28} {value:>14,}")
+    if parsed.json:
+        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(log: str) -> dict:
+    """Trains and ranks on a log."""
+    from tfrec_attn import config as configuration
+    from tfrec_attn import models, run
+    from tfrec_attn.runtime import import_tensorflow, peak_memory_mb, seed_everything
+
+    config = configuration.load(None, [f"data.path={log}", *SETTINGS])
+    config = configuration.with_model_parameters(config, models.parameters(config.model.name))
+    start = time.perf_counter()
+    data = run.prepare_data(config)
+    reading = time.perf_counter() - start
+    import_tensorflow()
+    from tfrec_attn.fitting import compile_model, rank, training_stream
+
+    seed_everything(config.train.seed)
+    model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
+    stream = training_stream(config, data.split)
+    compile_model(model, config, data.split, stream)
+    model.fit(stream.dataset(), epochs=1, steps_per_epoch=config.runtime.steps_per_execution, verbose=0)
+    start = time.perf_counter()
+    model.fit(stream.dataset(), epochs=1, steps_per_epoch=stream.steps_per_epoch, verbose=0)
+    training = time.perf_counter() - start
+    start = time.perf_counter()
+    ranks = rank(model.ranks, config, data.split, "valid")
+    ranking = time.perf_counter() - start
+    events = int(data.split.train_mask().sum())
+    return {
+        "events": len(data.sequences.items),
+        "users": data.sequences.num_users,
+        "items": data.sequences.num_items,
+        "reading_seconds": reading,
+        "training_events": events,
+        "epoch_seconds": training,
+        "training_events_per_second": events / training,
+        "ranked_users": len(ranks),
+        "ranking_seconds": ranking,
+        "ranked_users_per_second": len(ranks) / ranking,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+if __name__ == "__main__":
+    main()
