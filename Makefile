@@ -24,8 +24,8 @@ train-multi-worker: .venv/.package ## The same with two processes of this machin
 train-parameter-server: .venv/.package ## The same with a coordinator, a worker and a server as processes of this machine.
 	@.venv/bin/python -m tfrec_attn.local_cluster parameter_server $(ARGS)
 
-test: .venv/.package ## Runs the tests; ARGS go to pytest.
-	@.venv/bin/python -m pytest $(ARGS)
+test: .venv/.package ## Runs the tests, two files at a time; ARGS go to pytest.
+	@.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/.package ## Checks the source and its format.
 	@.venv/bin/ruff check .
@@ -35,14 +35,14 @@ bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
 
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
-	@.venv-2.16/bin/python -m pytest $(ARGS)
+	@.venv-2.16/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it; on Python 3.11.
 	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
 		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
 
 test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
-	@.venv-validation/bin/python -m pytest $(ARGS)
+	@.venv-validation/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSORFLOW=.libtensorflow-2.20 make test runs exports with.
 	@:

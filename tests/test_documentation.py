@@ -102,10 +102,6 @@ def test_export_commands(folder, monkeypatch, capsys):
 
 
 def test_serving_commands(folder, monkeypatch, capsys):
-    try:
-        importlib.import_module("tensorflow_serving.apis.model_service_pb2")
-    except AttributeError:
-        pytest.skip("tensorflow-serving-api is too old for protobuf")
     monkeypatch.chdir(folder)
     if not Path("servables").exists():
         assert export.command.main(["runs/synthetic-attrec", "--to", "servables/attrec"]) == 0
