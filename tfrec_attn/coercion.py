@@ -39,10 +39,14 @@ def _convert(key: str, value: Any, option: Any) -> Any:
         items = value if isinstance(value, list) else [value]
         return [coerce(f"{key}[{i}]", item, get_args(option)[0]) for i, item in enumerate(items)] if value is not None else _NO
     if get_origin(option) is dict:
-        return value if isinstance(value, dict) else _NO
+        return _convert_keys(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO
     if option is str and isinstance(value, datetime.date):
         return value.isoformat()
     return value if type(value) is option else _NO
+
+
+def _convert_keys(key: str, value: dict[Any, Any], option: Any) -> dict[str, Any]:
+    return {coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, option) for name, item in value.items()}
 
 
 def _to_float(value: Any) -> Any:

@@ -28,7 +28,7 @@ class Columns:
     item: str = describe("column of the item id", default="item_id")
     timestamp: str | None = describe("column of the time; null: lines are in order of time", default="timestamp")
     rating: str | None = describe("column of the rating, for data.min_rating", default=None)
-    event: str | None = describe("column of the event type, for data.event_types", default=None)
+    event: str | None = describe("column of the event type, for data.event_types and data.event_weights", default=None)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Data:
     seed: int = describe("seed of the synthetic log", default=2024)
     min_rating: float | None = describe("drop events with a lower rating", default=None)
     event_types: list[str] | None = describe("drop events of other types than these", default=None)
+    event_weights: dict[str, float] | None = describe("by event type, how much its events count as targets; 0 drops them", default=None)
     session_gap: float | None = describe("a pause longer than this, in the unit of the times, starts a new sequence USER#N", default=None)
     repeats: str = describe("the same item twice in a row: keep, or collapse into its first event", default="keep")
     schema: str | None = describe("schema.pbtxt of tfrec_attn.data.validate: training refuses a log that breaks it", default=None)
@@ -311,11 +312,15 @@ def _check_choices(config: Config) -> None:
 
 
 def _check_side_conditions(data: Data) -> None:
-    for key, column, what in (("min_rating", "rating", "ratings"), ("event_types", "event", "event types")):
+    typed = ((key, "event", "event types") for key in ("event_types", "event_weights"))
+    for key, column, what in (("min_rating", "rating", "ratings"), *typed):
         if getattr(data, key) is not None and getattr(data.columns, column) is None:
             raise ConfigError(f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}.")
     if data.event_types is not None and not data.event_types:
         raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
+    weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
+    if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
+        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {data.event_weights}.")
     if data.session_gap is not None and not data.session_gap > 0:
         raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
     if data.session_gap is not None and data.columns.timestamp is None:

@@ -55,10 +55,12 @@ class Distilled:
 class Pairwise:
     """Windows with sampled negatives: {"user" [B], "history" [B, L], "targets" [B, T], "negatives" [B, T or 1, K]}.
 
+    Where they also have an "importance" [B], each window counts so many times; "weight" [B] is then one over its sum over the whole batch.
+
     Args:
       function: (positive [B, T], negative [B, T or 1, K]) -> [B].
       reduction: "sum" or "mean" over the windows.
-      distilled: a `Distilled`, or None; each window weighs the same, and so does each item of a window.
+      distilled: a `Distilled`, or None; each window weighs as in the loss, and each item of a window the same.
     """
 
     def __init__(self, function, reduction, distilled):
@@ -79,10 +81,14 @@ class Pairwise:
         positive += tf.where(targets > 0, 0.0, tf.float32.max)
         windows = self.function(positive, tf.reshape(negative, tf.shape(negatives)))
         replicas, count = tf.distribute.get_replica_context().num_replicas_in_sync, tf.cast(tf.size(windows), tf.float32)
-        weight = 1.0 if self.reduction == "sum" else 1.0 / (count * replicas * parts)
+        importance, mean = features.get("importance"), 1.0 / (count * replicas * parts)
+        if importance is not None:
+            windows, count, mean = windows * importance, tf.reduce_sum(importance), features["weight"][0]
+        weight = 1.0 if self.reduction == "sum" else mean
         loss = tf.reduce_sum(windows) * weight
         if self.distilled is not None:
-            loss += self._distilled(model, features["history"], weight, training)
+            weights = weight if importance is None else weight * importance[:, tf.newaxis]
+            loss += self._distilled(model, features["history"], weights, training)
         return loss, tf.reduce_sum(windows), count
 
     def _distilled(self, model, history, weight, training):
@@ -94,6 +100,8 @@ class Pairwise:
 
 class EveryPosition:
     """Sequences of which every position trains: {"user" [B], "history" [B, L], "targets" [B, L], "weight" [B]}, and "negatives".
+
+    Where they also have an "importance" [B, L], each position counts so many times.
 
     Args:
       loss: "softmax" over the catalogue; "sampled_softmax", whose "negatives" [B, K] the whole batch shares; "bce" or "gbce", whose
@@ -113,8 +121,7 @@ class EveryPosition:
         self.shared = ("negatives",) if loss == "sampled_softmax" else ()
 
     def __call__(self, model, features, training, parts=1):
-        queries, items, targets, weights, *negatives = self._real_positions(model, features, training)
-        used = weights if self.reduction == "mean" else tf.ones_like(weights)
+        queries, items, targets, used, *negatives = self._real_positions(model, features, training)
         terms, rest = [], 0.0
         if self.distilled is not None:
             distilled, rest = self.distilled.terms(model, items, used, training)
@@ -141,7 +148,7 @@ class EveryPosition:
         return losses.gbce(queries, rows, target, negative, model.num_items, self.calibration, weights)
 
     def _real_positions(self, model, features, training):
-        """Queries [P, D'], input items [P], targets [P], weights [P] and own negatives [P, K] of the positions that hold an item.
+        """Queries [P, D'], input items [P], targets [P], weights [P] in the loss and own negatives [P, K] of the positions with an item.
 
         Sequences are taken in a few groups of similar length, each cropped to its longest, so that little padding is computed. Which
         sequences a batch holds does not depend on their length.
@@ -149,6 +156,7 @@ class EveryPosition:
         user, history = features["user"], features["history"]
         lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1)
         order = tf.argsort(lengths)
+        counted = self._counted(features)
         rows = history.shape[0]
         cuts = [int(rows * share) for share in _LENGTH_QUANTILES] if rows else []
         groups = []
@@ -157,12 +165,17 @@ class EveryPosition:
             longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
             cropped = tf.gather(history, chosen)[:, -longest:]
             vectors = model.sequence_vectors(tf.gather(user, chosen), cropped, training=training)
-            weights = tf.broadcast_to(tf.gather(features["weight"], chosen)[:, tf.newaxis], tf.shape(cropped))
-            parts = [vectors, cropped, tf.gather(features["targets"], chosen)[:, -longest:], weights]
+            parts = [vectors, cropped, *(tf.gather(one, chosen)[:, -longest:] for one in (features["targets"], counted))]
             if self.loss in ("bce", "gbce"):
                 parts.append(tf.gather(features["negatives"], chosen)[:, -longest:])
             groups.append([tf.boolean_mask(part, cropped > 0) for part in parts])
         return [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+
+    def _counted(self, features):
+        """What each position counts in the loss [B, L]."""
+        weights = tf.broadcast_to(features["weight"][:, tf.newaxis], tf.shape(features["targets"]))
+        weights = weights if self.reduction == "mean" else tf.ones_like(weights)
+        return weights * features["importance"] if "importance" in features else weights
 
 
 def _catalogue_loss(model, terms):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -92,9 +94,10 @@ def streams_of(split):
     yield NextItems(split, max_length=4, negatives=20, shared=True, batch_size=6)
 
 
-def test_pipelines_share_each_batch_by_rows():
+@pytest.mark.parametrize("weights", [None, np.arange(1, 17)])
+def test_pipelines_share_each_batch_by_rows(weights):
     split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 9], num_items=20)
-    for stream in streams_of(split):
+    for stream in streams_of(split if weights is None else weighted(split, weights)):
         whole = list(stream.dataset(first_step=2).take(4))
         for pipelines, each in ((1, 2), (2, 1), (3, 1), (3, 2)):
             replicas = pipelines * each
@@ -108,6 +111,34 @@ def test_pipelines_share_each_batch_by_rows():
                     else:
                         np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
                 assert [part["user"].shape[0] for part in parts] == [6 // replicas] * replicas
+
+
+def weighted(split, weights):
+    return dataclasses.replace(split, sequences=dataclasses.replace(split.sequences, weights=np.array(weights, np.float32)))
+
+
+def test_importance_is_that_of_the_targets():
+    # Item n has the weight n; the last event of each user is held out.
+    split = leave_one_out(sequences_of([1, 2, 3, 4, 5, 9, 9], [6, 7, 9, 9]))
+    split = weighted(split, split.sequences.items)
+    for stream in (NextItems(split, max_length=3, batch_size=4), Windows(split, max_length=2, targets=2, batch_size=4)):
+        batch = {key: value.numpy() for key, value in stream.batch(tf.constant(1, tf.int64)).items()}
+        targets = batch["targets"].astype(float)
+        # Windows: the mean of the one or two targets.
+        expected = targets if isinstance(stream, NextItems) else targets.sum(axis=1) / (targets > 0).sum(axis=1)
+        assert batch["importance"].dtype == batch["weight"].dtype == np.float32
+        np.testing.assert_allclose(batch["importance"], expected, rtol=1e-6)
+        np.testing.assert_allclose(batch["weight"], np.full(4, 1 / expected.sum()), rtol=1e-6)
+        assert 0 in targets and targets.max() < 9
+
+
+def test_weights_change_no_other_feature():
+    split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 9], num_items=20)
+    for plain, ones in zip(streams_of(split), streams_of(weighted(split, np.ones(16))), strict=True):
+        batch, other = (stream.batch(tf.constant(3, tf.int64)) for stream in (plain, ones))
+        assert {"importance", *batch} | {"weight"} == set(other)
+        for key, value in batch.items():
+            np.testing.assert_array_equal(other[key], value)
 
 
 def test_stream_has_one_shape_and_negatives_as_asked():

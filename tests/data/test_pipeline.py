@@ -91,6 +91,13 @@ def test_a_log_without_times(tmp_path, monkeypatch):
         pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
 
 
+def test_side_conditions_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+    with pytest.raises(ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"):
+        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(rating="stars"), min_rating=3.0))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("time", [5, -5, 10**18, 0.1, 1.6e9 + 1 / 3, 1e22])
 def test_events_survive_text(time):
     event = Event("a user", 'an item, "quoted"', time, 1 << 45)

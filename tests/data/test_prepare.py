@@ -4,13 +4,15 @@ import errno
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn.config import Columns, Data
+from tfrec_attn import run
+from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data import local_preparation, shards
 from tfrec_attn.data.local_preparation import number_of_shards, prepare_log
 from tfrec_attn.data.manifest import Manifest, file_sha256
@@ -82,6 +84,90 @@ def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
     assert manifest.sha256 == {name: file_sha256(tmp_path / "out" / name) for name in contents(tmp_path / "out") if name != "manifest.json"}
 
 
+TYPES = Columns(rating="stars", event="kind")
+
+
+@pytest.fixture(scope="module")
+def rated(frame):
+    """The log with three types, one of which is only in its last third, and ratings; only events with a low one have fractions of time."""
+    row = np.arange(frame.height)
+    kind = np.where((row * 3 > 2 * len(row)) & (row % 3 == 0), "cart", np.where(row % 2, "view", "buy"))
+    stars = row * 7 % 5 + 1
+    times = frame["timestamp"].to_numpy() + 0.5 * (stars == 1)
+    return frame.with_columns(timestamp=pl.Series(times), stars=pl.Series(stars), kind=pl.Series(kind))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "times"),
+    [
+        ({"min_rating": 3.0}, "timestamp"),
+        ({"event_types": ["cart", "buy"]}, "timestamp"),
+        ({"min_rating": 2.0, "event_types": ["buy"]}, None),
+    ],
+)
+def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, times):
+    size = -(-rated.height // 3)
+    for piece in range(3):
+        rated[piece * size : (piece + 1) * size].write_csv(tmp_path / f"{piece}.csv")
+    rated.write_csv(tmp_path / "whole.csv")
+    data = Data(min_user_events=4, columns=replace(TYPES, timestamp=times), **conditions)
+    logs = [str(tmp_path / f"{piece}.csv") for piece in range(3)]
+    prepare_log(logs, tmp_path / "out", data, shards=3)
+    expected = run.prepare_data(Config(data=replace(data, source="file", path=str(tmp_path / "whole.csv"), max_length=2, targets=1)))
+
+    prepared = PreparedLog(tmp_path / "out")
+    found = prepared.load()
+    assert checksum(found.sequences) == checksum(expected.sequences)
+    assert found.sequences.timestamps.tolist() == expected.sequences.timestamps.tolist()
+    assert found.sequences.timestamps.dtype == expected.sequences.timestamps.dtype
+    assert prepared.report() == expected.report
+    assert prepared.report().selection.events == rated.height
+    assert prepared.report().before.events < rated.height
+
+    reader = local_preparation.read_slices
+    monkeypatch.setattr(local_preparation, "read_slices", lambda *args, **options: reader(*args, **options, slice_bytes=333))
+    prepare_log(logs, tmp_path / "again", data, shards=3)
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
+def test_side_conditions_by_the_command(tmp_path, rated, capsys):
+    rated.write_csv(tmp_path / "log.csv")
+    arguments = [str(tmp_path / "log.csv"), "data.columns.rating=stars", "data.min_rating=2", "--to", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    dropped = rated.filter(pl.col("stars") < 2).height
+    assert capsys.readouterr().out.startswith(
+        f"{rated.height} events; {dropped} with a low rating left out.\n{rated.height - dropped} events"
+    )
+    source = {"source": str(tmp_path / "out"), "columns": {"rating": "stars"}}
+    assert run.prepare_data(from_dict({"data": {**source, "min_rating": 2}})).report.selection.low_ratings == dropped
+    with pytest.raises(ConfigError, match=r"^data.min_rating is 3.0, but .* was prepared with 2.0: "):
+        run.prepare_data(from_dict({"data": {**source, "min_rating": 3}}))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"min_rating": 6.0}, "the side conditions of the data section leave nothing of "),
+        (
+            {"event_types": ["buy", "veiw"]},
+            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log are buy, cart, view.",
+        ),
+    ],
+)
+def test_side_conditions_that_cannot_be_meant(tmp_path, rated, conditions, message):
+    rated.write_csv(tmp_path / "log.csv")
+    assert message in refused([tmp_path / "log.csv"], tmp_path, Data(columns=TYPES, **conditions))
+
+
+def test_a_manifest_without_side_conditions(tmp_path, log):
+    prepare_log([str(log)], tmp_path / "out", Data())
+    path = tmp_path / "out" / "manifest.json"
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    assert tree.pop("selection") is None
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    assert PreparedLog(tmp_path / "out").report().selection is None
+
+
 def test_times_with_fractions(tmp_path, frame):
     later = frame.with_columns(timestamp=pl.col("timestamp") + 0.25)
     later.write_parquet(tmp_path / "a.parquet")
@@ -128,6 +214,8 @@ def test_the_command(tmp_path, log, capsys):
     ("arguments", "message"),
     [
         (["data.max_length=7"], "data.max_length does not shape a prepared log"),
+        (["data.session_gap=7"], "data.session_gap does not shape a prepared log"),
+        (["data.event_weights.buy=7", "data.columns.event=kind"], "data.event_weights does not shape a prepared log"),
         (["data.sourse=7"], "Unknown configuration key data.sourse"),
         (["--shards", "0"], "--shards must be 1 to 1000, got 0."),
         (["data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from"),

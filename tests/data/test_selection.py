@@ -2,10 +2,12 @@
 
 import gzip
 
+import numpy as np
 import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn import run
+from tfrec_attn.data.replay_log import split_checksum
 from tfrec_attn.errors import ConfigError, DataError
 
 # who, what, when, stars, kind
@@ -35,6 +37,15 @@ def path(tmp_path):
 def prepared(path, *overrides):
     keys = ["data.source=file", f"data.path={path}", "data.min_user_events=1", "data.max_length=1", "data.targets=1"]
     return run.prepare_data(configuration.load(None, [*keys, *overrides]))
+
+
+def weights(data):
+    """Weights of each user's events, in order of time."""
+    sequences = data.sequences
+    return {
+        user: sequences.weights[sequences.offsets[row] : sequences.offsets[row + 1]].tolist()
+        for row, user in enumerate(sequences.user_vocabulary.ids())
+    }
 
 
 def histories(data):
@@ -75,7 +86,74 @@ def test_by_hand(path, overrides, expected, said):
     assert data.report.to_dict().get("selection") == said
 
 
+WEIGHTS = "data.event_weights={buy: 2, view: 0.5, cart: 1}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected", "weighed", "said"),
+    [
+        (
+            [WEIGHTS],
+            {"u": "abaacd", "v": "bcda"},
+            {"u": [2, 0.5, 0.5, 2, 1, 2], "v": [2, 2, 0.5, 2]},
+            {"events": 10, "other_types": {}, "weights": {"buy": 2, "cart": 1, "view": 0.5}},
+        ),
+        # 0 leaves the views out; "gift" is in no event.
+        (
+            ["data.event_weights={buy: 2, view: 0, cart: 1, gift: 9}"],
+            {"u": "aacd", "v": "bca"},
+            {"u": [2, 2, 1, 2], "v": [2, 2, 2]},
+            {"events": 10, "other_types": {"view": 3}, "weights": {"buy": 2, "cart": 1}},
+        ),
+        # The cart needs no weight where it is no type that stays.
+        (
+            ["data.event_weights={buy: 2, view: 0.5}", "data.event_types=[buy,view]", "data.min_rating=4"],
+            {"u": "aaad", "v": "bca"},
+            {"u": [2, 0.5, 2, 2], "v": [2, 2, 2]},
+            {"events": 10, "low_ratings": 3, "other_types": {}, "weights": {"buy": 2, "view": 0.5}},
+        ),
+        # a was viewed and then bought: one event, which counts as the purchase.
+        (
+            [WEIGHTS, "data.repeats=collapse", "data.session_gap=600"],
+            {"u#1": "aba", "u#2": "cd", "v#1": "bcda"},
+            {"u#1": [2, 0.5, 2], "u#2": [1, 2], "v#1": [2, 2, 0.5, 2]},
+            {"events": 10, "other_types": {}, "weights": {"buy": 2, "cart": 1, "view": 0.5}, "sessions": 3, "repeats": 1},
+        ),
+        # Of a alone there are three events or more.
+        (
+            [WEIGHTS, "data.min_item_events=3"],
+            {"u": "aaa", "v": "a"},
+            {"u": [2, 0.5, 2], "v": [2]},
+            {"events": 10, "other_types": {}, "weights": {"buy": 2, "cart": 1, "view": 0.5}},
+        ),
+    ],
+)
+def test_weights_by_hand(path, overrides, expected, weighed, said):
+    data = prepared(path, *COLUMNS, *overrides)
+    assert histories(data) == expected
+    assert weights(data) == weighed
+    assert data.report.to_dict()["selection"] == said
+
+
+def test_weights_go_to_their_events_whatever_the_order_of_the_log(path):
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *lines[::-1]]) + "\n")
+    assert weights(prepared(path, *COLUMNS, WEIGHTS)) == {"u": [2, 0.5, 0.5, 2, 1, 2], "v": [2, 2, 0.5, 2]}
+
+
+def test_weights_change_the_checksum_and_their_absence_does_not(path):
+    plain, ones, twos = (
+        prepared(path, *COLUMNS, *(f"data.event_weights={{buy: {weight}, view: 1, cart: 1}}" for weight in weights))
+        for weights in ([], [1], [2])
+    )
+    assert plain.sequences.weights is None
+    assert ones.sequences.weights.dtype == np.float32
+    assert len({split_checksum(data.split) for data in (plain, ones, twos)}) == 3
+
+
 def test_what_is_said(path):
+    said = str(prepared(path, *COLUMNS, "data.event_weights={buy: 2, cart: 0.5, view: 0}").report)
+    assert said.startswith("10 events; 3 of other types left out (3 view); weights buy 2, cart 0.5.\n7 events of ")
     report = str(prepared(path, *COLUMNS, "data.min_rating=4", "data.event_types=buy", "data.session_gap=600").report)
     assert report.startswith(
         "10 events; 3 with a low rating left out; 1 of other types left out (1 view); cut into 3 sessions.\n6 events of "
@@ -121,6 +199,43 @@ def test_compressed_logs_too(path, tmp_path):
             "data.event_types needs data.columns.event, the name of the column that holds the event types.",
         ),
         (ConfigError, [*COLUMNS, "data.event_types=[]"], "data.event_types must name a type or more, but is empty; null keeps all types."),
+        (
+            ConfigError,
+            ["data.event_weights.buy=2"],
+            "data.event_weights needs data.columns.event, the name of the column that holds the event types.",
+        ),
+        *(
+            (
+                ConfigError,
+                [*COLUMNS, f"data.event_weights={{{given}}}"],
+                f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {{{shown}}}.",
+            )
+            for given, shown in (
+                ("", ""),
+                ("buy: 0", "'buy': 0.0"),
+                ("buy: 2, view: -1", "'buy': 2.0, 'view': -1.0"),
+                ("a: 1e9", "'a': 1000000000.0"),
+            )
+        ),
+        (ConfigError, [*COLUMNS, "data.event_weights.buy=much"], "data.event_weights.buy must be a number, but is text ('much')."),
+        (ConfigError, [*COLUMNS, "data.event_weights.buy=.inf"], "data.event_weights.buy must be a number, but is a number (inf)."),
+        (ConfigError, [*COLUMNS, "data.event_weights={1: 2}"], "A key of data.event_weights must be text, but is a whole number (1)."),
+        (
+            ConfigError,
+            [*COLUMNS, "data.event_weights=2"],
+            "data.event_weights must be a section of keys or null, but is a whole number (2).",
+        ),
+        (
+            DataError,
+            [*COLUMNS, "data.event_weights={buy: 2, view: 1}"],
+            "data.event_weights has no weight for 'cart', a type of the log: give it one, 0 leaves its events out.",
+        ),
+        (
+            DataError,
+            [*COLUMNS, "data.event_types=view", "data.event_weights={buy: 2, view: 0}"],
+            "the side conditions of the data section leave nothing of 10 events: "
+            "loosen data.min_rating, data.event_types or data.event_weights.",
+        ),
         (ConfigError, ["data.session_gap=0"], "data.session_gap must be greater than 0, but is 0.0."),
         (ConfigError, ["data.session_gap=-5"], "data.session_gap must be greater than 0, but is -5.0."),
         (
@@ -137,7 +252,8 @@ def test_compressed_logs_too(path, tmp_path):
         (
             DataError,
             [*COLUMNS, "data.min_rating=6"],
-            "the side conditions of the data section leave nothing of 10 events: lower data.min_rating or name more data.event_types.",
+            "the side conditions of the data section leave nothing of 10 events: "
+            "loosen data.min_rating, data.event_types or data.event_weights.",
         ),
     ],
 )

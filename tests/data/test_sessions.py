@@ -29,6 +29,15 @@ def test_sessions_by_hand():
     assert split.drop("user_id").rows() == [event[1:] for event in events]
 
 
+def test_a_run_counts_as_the_strongest_of_it():
+    events = [("u", "a", 3), ("v", "b", 2), ("u", "a", 1), ("u", "b", 5), ("u", "a", 2), ("v", "b", 1)]
+    weighed = log(events).with_columns(weight=pl.Series([1.0, 7.0, 2.0, 3.0, 5.0, 4.0], dtype=pl.Float32))
+    kept = collapse_repeats(weighed)
+    # Of u the first of a a a, at 1, with the weight of the one at 2; of v the first of b b, at 1, with that of the one at 2.
+    assert kept.rows() == [("u", "a", 1, 5.0), ("u", "b", 5, 3.0), ("v", "b", 1, 7.0)]
+    assert kept["weight"].dtype == pl.Float32
+
+
 def test_fractions_of_a_second():
     assert split_sessions(log([("u", "a", 0.0), ("u", "b", 0.5), ("u", "c", 1.25)]), 0.5)["user_id"].to_list() == ["u#1", "u#1", "u#2"]
 

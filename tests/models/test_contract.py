@@ -304,6 +304,14 @@ def batch_for(name, loss, seed):
     return {**training_features(name, seed=seed), "negatives": tf.constant(negatives, tf.int32)}
 
 
+def with_importance(batch, loss, seed):
+    """A batch in which each target, or each window, counts as much as comes by chance."""
+    shape = [8] if loss in PAIRWISE else [8, LENGTH]
+    importance = np.random.default_rng(seed).uniform(0.25, 3, shape).astype(np.float32)
+    importance *= 1 if loss in PAIRWISE else batch["history"].numpy() > 0
+    return {**batch, "importance": tf.constant(importance), "weight": tf.fill([8], 1 / importance.sum())}
+
+
 def in_parts(batches, replicas, whole):
     """What `fit` takes: of each batch the equal parts of the replicas, one after the other; the features named in `whole` go with each."""
 
@@ -320,10 +328,10 @@ def in_parts(batches, replicas, whole):
 PAIRWISE = ("hinge", "bpr")
 OTHERWISE = {
     "hinge": {"reduction": "sum", "distilled": True},
-    "bpr": {"reduction": "mean", "clip_norm": 0.1},
+    "bpr": {"reduction": "mean", "clip_norm": 0.1, "weighted": True},
     "softmax": {"reduction": "mean", "distilled": True},
     "sampled_softmax": {"reduction": "sum", "clip_norm": 5.0},
-    "bce": {"reduction": "mean"},
+    "bce": {"reduction": "mean", "weighted": True},
 }
 
 
@@ -336,6 +344,8 @@ def test_two_replicas_train_as_one(name, loss):
     start, trained, losses = make(name).get_weights(), [], []
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
     options = dict(OTHERWISE[loss])
+    if options.pop("weighted", False):
+        batches = [with_importance(batch, loss, seed) for seed, batch in enumerate(batches)]
     if options.pop("distilled", False):
         options.update(distillation=TransitionDistillation(transitions, 0.5), distillation_weight=0.7)
     for replicas in (1, 2):

@@ -132,6 +132,11 @@ class Stream:
         rows = self.batch_size // parts
         return self._gather(tf.reshape(position, [parts, rows])[part], step, part, parts, everyone=position)
 
+    def _weights(self, position, everyone):
+        """What the targets of the examples at `position` count in the loss, and one over what those of the whole batch count."""
+        weight = 1.0 / tf.reduce_sum(self._importance(everyone))
+        return {"importance": self._importance(position), "weight": tf.fill(position.shape, weight)}
+
 
 class Windows(Stream):
     """The training windows of a split as an endless, reproducible stream of batches.
@@ -148,7 +153,7 @@ class Windows(Stream):
       seed: of order and negatives.
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
-    0 is padding.
+    0 is padding. Where events have weights also "importance" [B], the mean of its targets, and "weight" [B], one over the batch's sum.
     """
 
     def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
@@ -160,11 +165,20 @@ class Windows(Stream):
 
     def _gather(self, position, step, part, parts, everyone):
         user, history = self._events.before(position, self.max_length)
-        after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
-        targets = self._events.items(after, after < tf.gather(self._end, user - 1)[:, tf.newaxis])
+        targets = self._events.items(*self._after(position, user))
         owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, *self.negatives])
         negatives = self._sample(owners, tf.stack([tf.constant(self.seed, tf.int64), step]), part, parts)
-        return {"user": user, "history": history, "targets": targets, "negatives": negatives}
+        batch = {"user": user, "history": history, "targets": targets, "negatives": negatives}
+        return {**batch, **self._weights(position, everyone)} if self._events.weighted else batch
+
+    def _after(self, position, user):
+        """Flat positions [B, T] of the targets of windows, and where they are real."""
+        after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
+        return after, after < tf.gather(self._end, user - 1)[:, tf.newaxis]
+
+    def _importance(self, position):
+        after, real = self._after(position, self._events.users(position))
+        return tf.reduce_sum(self._events.weights(after, real), axis=1) / tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
 
 
 class NextItems(Stream):
@@ -184,7 +198,8 @@ class NextItems(Stream):
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: `targets[b, l]` follows
     `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch. With negatives also
-    "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared; all of the latter go with every part of a batch.
+    "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared; all of the latter go with every part of a batch. Where events have
+    weights also "importance" float32 [B, L], those of the targets, and `weight` is one over its sum.
 
     Errors: DataError when no user has two training events; ConfigError when there are fewer items than negatives.
     """
@@ -207,14 +222,24 @@ class NextItems(Stream):
 
     def _gather(self, position, step, part, parts, everyone):
         user, history = self._events.before(position, self.max_length)
-        following = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        batch = {"user": user, "history": history, "targets": self._events.items(following, history > 0)}
-        lengths = tf.minimum(everyone - self._events.start_at(everyone), self.max_length)
-        batch["weight"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
+        batch = {"user": user, "history": history, "targets": self._events.items(self._following(position), history > 0)}
+        if self._events.weighted:
+            batch.update(self._weights(position, everyone))
+        else:
+            lengths = tf.minimum(everyone - self._events.start_at(everyone), self.max_length)
+            batch["weight"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
         if self._negatives:
             seed = tf.stack([tf.constant(self.seed, tf.int64), step])
             batch["negatives"] = self._shared_negatives(seed) if self._shared else self._own_negatives(user, seed, part, parts)
         return batch
+
+    def _following(self, position):
+        """Flat positions [B, L] of the targets of sequences that end at `position`; those of padding are not the user's."""
+        return position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
+
+    def _importance(self, position):
+        following = self._following(position)
+        return self._events.weights(following, following > self._events.start_at(position)[:, tf.newaxis])
 
     def _shared_negatives(self, seed):
         each = -(-self._negatives // self.batch_size)
@@ -284,10 +309,20 @@ class _Events:
         self._items = tf.constant(sequences.items, tf.int32)
         self._users = tf.constant(sequences.users(), tf.int32)
         self._start = tf.constant(sequences.offsets[:-1], tf.int64)
+        self.weighted = sequences.weights is not None
+        self._weights = tf.constant(sequences.weights, tf.float32) if self.weighted else None
+
+    def users(self, position):
+        """User whose event stands at each position."""
+        return tf.gather(self._users, position)
 
     def start_at(self, position):
         """First event of the user whose event stands at each position."""
-        return tf.gather(self._start, tf.gather(self._users, position) - 1)
+        return tf.gather(self._start, self.users(position) - 1)
+
+    def weights(self, index, where):
+        """Weights of the events at flat positions; 0 where not `where`."""
+        return tf.where(where, tf.gather(self._weights, tf.where(where, index, 0)), 0.0)
 
     def items(self, index, where=None, only=None):
         """Items at flat positions; 0 where not `where`, or where `only` is False at the position."""
@@ -300,7 +335,7 @@ class _Events:
 
     def before(self, position, length):
         """User [B] of the events at `position` [B], and the `length` items before them, padded on the left [B, length]."""
-        user = tf.gather(self._users, position)
+        user = self.users(position)
         index = position[:, tf.newaxis] + tf.range(-tf.cast(length, tf.int64), 0)
         return user, self.items(index, index >= self.start_at(position)[:, tf.newaxis])
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, deal_out, dealt, k_core_on_disk
@@ -20,6 +21,7 @@ from tfrec_attn.data.manifest import VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, finish, option
 from tfrec_attn.data.progress import Progress
+from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
 from tfrec_attn.data.time_units import TimeUnits
 from tfrec_attn.data.vocabulary import Vocabulary
@@ -127,7 +129,7 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
     order, work = _order(logs, data, wanted), partial / "work"
     for folder in (work / "log", work / "dealt"):
         folder.mkdir(parents=True)
-    log, users, items, rejected = _read(logs, partial, data, progress)
+    log, users, items, rejected, selection = _read(logs, partial, data, progress)
     before = Statistics(log.events, log.users, log.items)
     progress("filtering", 0, 1)
     kept = k_core_on_disk(log, data.min_user_events, data.min_item_events)
@@ -147,6 +149,7 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
         whole_times=log.whole_times,
         shards=shards,
         period=period(data.valid_from, data.test_from, times.quantile) if temporal else None,
+        selection=selection.to_dict() if has_conditions(data) else None,
     )
     shutil.rmtree(work / "log")
     state = work / f"{_STATE}.part"
@@ -155,27 +158,35 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
     return facts
 
 
-def _read(logs: Sequence[str], partial: Path, data: Data, progress: Progress) -> tuple[CodedLog, GrowingIds, GrowingIds, int]:
-    """Writes the events of all logs as codes; also returns the ids of users and of items, and how many lines were left out."""
+def _read(logs: Sequence[str], partial: Path, data: Data, progress: Progress) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
+    """Writes the events of all logs that stay as codes.
+
+    Returns:
+        Also the ids of users and of items, how many lines were left out, and what the side conditions did.
+    """
     log, ids, units, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), TimeUnits(), 0
+    chosen = EventFilter(data)
     options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
     sizes = [os.stat(path).st_size for path in logs]
     for number, path in enumerate(logs):
-        events = log.events
+        events = chosen.events
         for frame, bad in read_slices(path, partial / "work", **options):
             rejected += len(bad)
             if bad:
                 write_rejected(partial / REJECTED, path, bad)
             if frame.height:
-                has_times = "timestamp" in frame.columns
-                times = frame["timestamp"].to_numpy() if has_times else np.arange(log.events, log.events + frame.height)
-                units.add(path, times)
-                log.append(*(one.encode(frame[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True)), times)
+                if "timestamp" not in frame.columns:
+                    rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
+                    frame = frame.with_columns(timestamp=rows)
+                units.add(path, frame["timestamp"].to_numpy())
+                stay = chosen(frame)
+                codes = (one.encode(stay[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True))
+                log.append(*codes, stay["timestamp"].to_numpy())
             progress("reading", sum(sizes[:number]), sum(sizes))
-        if log.events == events:
+        if chosen.events == events:
             raise DataError(f"{path} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
     log.users, log.items = map(len, ids)
-    return log, *ids, rejected
+    return log, *ids, rejected, chosen.selection()
 
 
 def _size(kept: Kept, before: Statistics, data: Data) -> Statistics:

@@ -24,6 +24,7 @@ class Manifest:
         before: Size of the log before the frequency filter: events, users, items.
         after: The same after it.
         rejected: Lines that were left out.
+        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
         train: Events that train.
         valid: Events that validate.
         test: Events that test.
@@ -39,6 +40,7 @@ class Manifest:
     before: dict[str, int]
     after: dict[str, int]
     rejected: int
+    selection: dict[str, object] | None
     train: int
     valid: int
     test: int
@@ -77,6 +79,7 @@ class Manifest:
         version = tree.pop("version", None)
         if version != VERSION:
             raise DataError(f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again.")
+        tree.setdefault("selection", None)
         if set(tree) != {field.name for field in fields(cls)}:
             raise DataError(f"{path} does not hold the keys of version {VERSION}: prepare the log again.")
         return cls(**tree)

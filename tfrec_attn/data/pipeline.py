@@ -38,6 +38,7 @@ from tfrec_attn.data.pipeline_steps import Event
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
 from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, option
+from tfrec_attn.data.selection import has_conditions
 from tfrec_attn.data.shards import shard_name
 from tfrec_attn.data.splits import period, require_bounds
 from tfrec_attn.data.time_units import TimeUnits
@@ -82,19 +83,21 @@ def prepare_with_beam(
     Args:
         logs: The files, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
-        data: Of the section, the keys in `OPTIONS` count; the log must have times.
+        data: Of the section, the keys in `OPTIONS` count, without side conditions; the log must have times.
         shards: As for `prepare_log`.
         work: Folder that the workers share; emptied, and removed at the end. None is `to`.partial/work, for workers on this machine.
         beam_options: Of the pipelines, such as `["--runner=DirectRunner"]`.
 
     Raises:
-        ConfigError: If Beam is not installed, if `to` exists, or if the log has no times.
+        ConfigError: If Beam is not installed, if `to` exists, if there are side conditions, or if the log has no times.
         DataError: As for `prepare_log`.
     """
     _require_beam()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
     if data.columns.timestamp is None:
         raise ConfigError("data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare.")
+    if has_conditions(data):
+        raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
     target = Path(to)
     if target.exists():
         raise ConfigError(f"--to {target} exists; name a new one, or remove it.")

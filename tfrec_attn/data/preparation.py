@@ -61,6 +61,7 @@ class Sequences:
         timestamps: Time of each event, int64 or float64 [E], ascending within a user.
         user_vocabulary: Ids of the users.
         item_vocabulary: Ids of the items.
+        weights: What each event counts as a target of the training, float32 [E], above 0; None: all the same.
     """
 
     items: np.ndarray
@@ -68,6 +69,7 @@ class Sequences:
     timestamps: np.ndarray
     user_vocabulary: Vocabulary
     item_vocabulary: Vocabulary
+    weights: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:
@@ -125,7 +127,7 @@ def prepare(
     place in the log.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them.
+        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them, and `weight` where events have weights.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
         known: Vocabularies of users and items to go on from: their ids keep their indices, also those without an event in the log.
@@ -136,19 +138,19 @@ def prepare(
     user_ids, users = encode(frame["user_id"])
     item_ids, items = encode(frame["item_id"])
     before = Statistics(frame.height, len(user_ids), len(item_ids))
-    times = frame["timestamp"].to_numpy()
+    others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
     kept = k_core(users, items, min_user_events, min_item_events)
     if not kept.any():
         raise DataError(
             f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave nothing of {before}: lower them."
         )
     if not kept.all():
-        users, items, times = users[kept], items[kept], times[kept]
+        users, items, others = users[kept], items[kept], others.filter(pl.Series(kept))
         user_ids, users = _compact(user_ids, users)
         item_ids, items = _compact(item_ids, items)
     user_vocabulary, users = _indexed(user_ids, users, known and known[0])
     item_vocabulary, items = _indexed(item_ids, items, known and known[1])
-    sequences = _in_order(users, items, times, (user_vocabulary, item_vocabulary))
+    sequences = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
     return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events)
 
 
@@ -160,10 +162,11 @@ def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tup
     return vocabulary, vocabulary.lookup(ids.to_list())[codes] - np.int32(1)
 
 
-def _in_order(users: np.ndarray, items: np.ndarray, times: np.ndarray, vocabularies: tuple[Vocabulary, Vocabulary]) -> Sequences:
-    events = pl.DataFrame({"user": users, "item": items, "time": times}).sort("user", "time", maintain_order=True)
+def _in_order(users: np.ndarray, items: np.ndarray, others: pl.DataFrame, vocabularies: tuple[Vocabulary, Vocabulary]) -> Sequences:
+    events = others.with_columns(user=pl.Series(users), item=pl.Series(items)).sort("user", "timestamp", maintain_order=True)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]).astype(np.int64)
-    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["time"].to_numpy(), *vocabularies)
+    weights = events["weight"].to_numpy() if "weight" in events.columns else None
+    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["timestamp"].to_numpy(), *vocabularies, weights)
 
 
 def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:

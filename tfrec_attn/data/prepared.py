@@ -11,6 +11,7 @@ import numpy as np
 from tfrec_attn.config import Data
 from tfrec_attn.data.manifest import MANIFEST, Manifest, file_sha256
 from tfrec_attn.data.preparation import Report, Sequences, Statistics
+from tfrec_attn.data.selection import Selection
 from tfrec_attn.data.splits import LeakReport, Places, Split, require_long_enough, require_parts, split_at
 from tfrec_attn.data.transitions import Transitions, load_transitions, save_transitions
 from tfrec_attn.data.vocabulary import Vocabulary
@@ -21,7 +22,8 @@ INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.n
 REJECTED = "rejected.tsv"
 # What of the section `data` shapes a prepared log.
 OPTIONS = (
-    "format", "names", "columns", "on_error", "min_user_events", "min_item_events", "split", "valid_from", "test_from",
+    "format", "names", "columns", "on_error", "min_rating", "event_types", "min_user_events", "min_item_events", "split", "valid_from",
+    "test_from",
 )  # fmt: skip
 _READING = ("format", "names", "columns", "on_error")
 _IN_MEMORY = 20_000_000  # events: some 2.5 GB with what the batches are gathered from
@@ -41,6 +43,7 @@ class Facts:
         whole_times: Whether the times are int64.
         shards: How many shards there are.
         period: The two points in time of a temporal split, or None.
+        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
     """
 
     logs: list[str]
@@ -51,6 +54,7 @@ class Facts:
     whole_times: bool
     shards: int
     period: tuple[float, float] | None
+    selection: dict[str, object] | None = None
 
 
 def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
@@ -90,6 +94,7 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
         before=facts.before,
         after=facts.after,
         rejected=facts.rejected,
+        selection=facts.selection,
         train=summary.train_events,
         valid=valid,
         test=test,
@@ -121,10 +126,11 @@ class PreparedLog:
         self.manifest.check(self.folder)
 
     def report(self) -> Report:
-        """What the frequency filter left."""
+        """What the side conditions and the frequency filter left."""
         before, after = (Statistics(**size) for size in (self.manifest.before, self.manifest.after))
-        options = self.manifest.options
-        return Report(before, after, options["min_user_events"], options["min_item_events"])
+        options, selection = self.manifest.options, self.manifest.selection
+        chosen = None if selection is None else Selection(**selection)
+        return Report(before, after, options["min_user_events"], options["min_item_events"], chosen)
 
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of the users and of the items."""

@@ -56,11 +56,13 @@ def checksum(sequences: Sequences) -> str:
     """SHA-256 of a prepared log: the ids of items and of users in order, each user's offset, and the items of all events.
 
     It depends on what was read, filtered and put in order, not on the file that it was read from. Each of the four parts is hashed as its
-    size in bytes, int64, and its bytes: ids as UTF-8 lines, offsets as int64, items as int32, all little-endian.
+    size in bytes, int64, and its bytes: ids as UTF-8 lines, offsets as int64, items as int32, all little-endian. Weights of events, where
+    there are any, are a fifth part, float32.
     """
     result = hashlib.sha256()
     texts = ["".join(f"{one}\n" for one in vocabulary.ids()) for vocabulary in (sequences.item_vocabulary, sequences.user_vocabulary)]
-    arrays = (sequences.offsets.astype("<i8"), sequences.items.astype("<i4"))
+    arrays = [sequences.offsets.astype("<i8"), sequences.items.astype("<i4")]
+    arrays += [] if sequences.weights is None else [sequences.weights.astype("<f4")]
     for part in (*(text.encode("utf-8") for text in texts), *(array.tobytes() for array in arrays)):
         result.update(len(part).to_bytes(8, "little"))
         result.update(part)

@@ -45,18 +45,23 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
 
 
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leaves of an item that a user touches several times in a row only the first event.
+    """Leaves of an item that a user touches several times in a row only the first event, with the largest weight of them.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, and any others.
+        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and any others.
 
     Returns:
         The rows that stay, in the same order.
     """
     order, first = chronological(frame)
     items = encode(frame["item_id"])[1][order]
+    starts = first | _starts(items)
+    if "weight" in frame.columns:
+        weights = frame["weight"].to_numpy().copy()
+        weights[order[starts]] = np.maximum.reduceat(weights[order], np.flatnonzero(starts))
+        frame = frame.with_columns(weight=pl.Series(weights))
     stays = np.zeros(len(order), bool)
-    stays[order[first | _starts(items)]] = True
+    stays[order[starts]] = True
     return frame.filter(pl.Series(stays))
 
 
