@@ -307,24 +307,31 @@ class SequenceModel(tfrs.Model):
         pairs = list(zip(gradients, self.trainable_variables, strict=True))
         if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
             pairs = optimizer.aggregate_gradients(pairs)
-        variables = [variable for gradient, variable in pairs if gradient is not None]
-        gradients = [self._penalised(sum_repeated_rows(gradient), variable) for gradient, variable in pairs if gradient is not None]
+        pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+        gradients, variables = ([pair[part] for pair in pairs] for part in (0, 1))
+        constraints = [self._tables.constraints.get(variable.ref()) for variable in variables]
+        rows = [_rows(gradient) if self._l2 or constraint else None for gradient, constraint in zip(gradients, constraints, strict=True)]
+        gradients = [self._penalised(*each) for each in zip(gradients, variables, rows, strict=True)]
         if self._clip_norm is not None:
-            gradients = clip_by_global_norm(gradients, self._clip_norm)
-        known = {"distinct_rows": True} if isinstance(self.optimizer, DistinctRows) else {}
+            gradients = clip_by_global_norm([sum_repeated_rows(gradient) for gradient in gradients], self._clip_norm)
+        known = {"distinct_rows": self._clip_norm is not None} if isinstance(self.optimizer, DistinctRows) else {}
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **known)
-        for gradient, variable in zip(gradients, variables, strict=True):
-            constraint = self._tables.constraints.get(variable.ref())
+        for variable, constraint, touched in zip(variables, constraints, rows, strict=True):
             if constraint is not None:
-                rows = gradient.indices if isinstance(gradient, tf.IndexedSlices) else tf.range(variable.shape[0])
-                constraint.project_rows(variable, rows, of_all_replicas=True)
+                constraint.project_rows(variable, tf.range(variable.shape[0]) if touched is None else touched, of_all_replicas=True)
 
-    def _penalised(self, gradient, variable):
-        """Gradient plus that of L2."""
+    def _penalised(self, gradient, variable, rows):
+        """Gradient plus that of L2, on the given rows or, where there are none, on all."""
         weight = self._l2 if variable.ref() in self._tables.constraints else self._kernel_l2
         if not weight:
             return gradient
         if not isinstance(gradient, tf.IndexedSlices):
             return gradient + weight * variable
-        values = gradient.values + weight * tf.gather(variable, gradient.indices)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+        indices = tf.concat([gradient.indices, rows], axis=0)
+        values = tf.concat([gradient.values, weight * tf.gather(variable, rows)], axis=0)
+        return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
+def _rows(gradient):
+    """The rows that a sparse gradient names, each once, or None for a dense one."""
+    return tf.unique(gradient.indices)[0] if isinstance(gradient, tf.IndexedSlices) else None

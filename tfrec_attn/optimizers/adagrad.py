@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.optimizers.distinct_rows import DistinctRows, read_rows, write_rows
+from tfrec_attn.optimizers.gradients import sum_repeated_rows
 
 # The dense kernel is that many times faster a row; on rows without a gradient it changes nothing.
 _DENSE_FASTER_FROM = 2
@@ -22,6 +23,9 @@ class Adagrad(DistinctRows, tf.keras.optimizers.Adagrad):
     Reference: Duchi, Hazan, Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, JMLR 2011.
     """
 
+    def _deduplicate_sparse_grad(self, grads):
+        return grads
+
     def update_step(self, grad, variable):
         accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
         rate = tf.cast(self.learning_rate, variable.dtype)
@@ -37,9 +41,11 @@ class Adagrad(DistinctRows, tf.keras.optimizers.Adagrad):
 
         def touched_rows():
             # Not ResourceSparseApplyAdagradV2: its one thread waits for the memory row by row, twice as long in a table of 1 million rows.
-            squares = read_rows(accumulator, grad.indices) + tf.square(grad.values)
-            write_rows(accumulator, grad.indices, squares)
-            update = rate * grad.values / (tf.sqrt(squares) + slots["epsilon"])
-            write_rows(variable, grad.indices, read_rows(variable, grad.indices) - update)
+            summed = grad if self._distinct else sum_repeated_rows(grad)
+            rows, values = summed.indices, summed.values
+            squares = read_rows(accumulator, rows) + tf.square(values)
+            write_rows(accumulator, rows, squares)
+            update = rate * values / (tf.sqrt(squares) + slots["epsilon"])
+            write_rows(variable, rows, read_rows(variable, rows) - update)
 
         tf.cond(tf.size(grad.indices) * _DENSE_FASTER_FROM >= count, whole_table, touched_rows)
