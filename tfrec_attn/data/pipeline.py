@@ -5,17 +5,8 @@ the shards; files between the jobs lie in `--work`, which the workers and this p
 counts what goes into the manifest, and so needs the disk for the folder, but not the memory. Unlike the local command it does not go on
 where it stopped.
 
-Workers elsewhere need an image with this package and the environment of `make validate-env`, here IMAGE, and a `--work` that they reach:
-
-    python -m tfrec_attn.data.pipeline --input gs://BUCKET/logs/day-1.tsv.gz gs://BUCKET/logs/day-2.tsv.gz --to prepared \\
-        --work gs://BUCKET/work --runner DataflowRunner --project PROJECT --region europe-west4 --temp_location gs://BUCKET/tmp \\
-        --sdk_container_image IMAGE
-    python -m tfrec_attn.data.pipeline --input /mnt/logs/day-1.tsv /mnt/logs/day-2.tsv --to prepared --work /mnt/work \\
-        --runner FlinkRunner --flink_master http://FLINK:8081 --environment_type DOCKER --environment_config IMAGE
-    python -m tfrec_attn.data.pipeline --input /mnt/logs/day-1.tsv /mnt/logs/day-2.tsv --to prepared --work /mnt/work \\
-        --runner SparkRunner --spark_master_url spark://SPARK:7077 --environment_type DOCKER --environment_config IMAGE
-
-/mnt stands for storage that this machine and all workers mount.
+Workers elsewhere need an image with this package and the environment of `make validate-env`; docs/data.md has a command for Dataflow, Flink
+and Spark each.
 """
 
 import argparse
