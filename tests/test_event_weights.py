@@ -14,6 +14,7 @@ from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.fitting import compile_model, training_stream
 from tfrec_attn.layers import TransitionDistillation
+from tfrec_attn.runtime import seed_everything
 
 USERS, ITEMS, LENGTH, ROWS = 6, 12, 4, 8
 TRANSITIONS = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
@@ -150,7 +151,7 @@ def trained(path, name, *overrides):
     config = configuration.load(None, [*keys, *TRAININGS[name], *overrides])
     config = configuration.with_model_parameters(config, models.parameters(name))
     data = run.prepare_data(config)
-    tf.keras.utils.set_random_seed(7)
+    seed_everything(7)
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     stream = training_stream(config, data.split)
     compile_model(model, config, data.split, stream)
