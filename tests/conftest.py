@@ -29,8 +29,8 @@ tf.config.set_logical_device_configuration(
 def _seeds():
     """Seeds Python, NumPy and TensorFlow before each test.
 
-    Not by tf.keras.utils.set_random_seed: it breaks tf_keras 2.16 (randint with 1e9), and makes Keras draw the seeds of initial weights from
-    a generator of its own from then on, so that later trainings in the process no longer begin as the command's do.
+    Not by tf.keras.utils.set_random_seed: it breaks tf_keras 2.16 (randint with 1e9), and from then on Keras draws the seeds of initial
+    weights from a generator of its own, so that later trainings in the process no longer begin as the command's do.
     """
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  Keras draws seeds from the global state
