@@ -63,12 +63,12 @@ class Pairwise:
       distilled: a `Distilled`, or None; each window weighs as in the loss, and each item of a window the same.
     """
 
+    shared = ()
+
     def __init__(self, function, reduction, distilled):
         self.function = function
         self.reduction = reduction
         self.distilled = distilled
-
-    shared = ()
 
     def __call__(self, model, features, training, parts=1):
         targets, negatives = features["targets"], features["negatives"]

@@ -49,9 +49,9 @@ def refusal(path, kind=DataError, **options):
         ("a.tsv", "\ufeff" + TSV + "u1\ti1\t5\nu2\t007\t6\n\ufeff"),
         ("u.data", "\ufeffu1\ti1\t4\t5\nu2\t007\t5\t6\n"),
         ("a.tsv", TSV + "\nu1\ti1\t5\n\nu2\t007\t6\n\n\n"),
-        ("a.tsv.gz", gzip.compress((TSV + "u1\ti1\t5\nu2\t007\t6\n").encode())),
-        ("ratings.dat.gz", gzip.compress(b"u1::i1::4::5\nu2::007::5::6\n")),
-        ("a.csv.gz", gzip.compress(b"user_id,item_id,timestamp\nu1,i1,5\n") + gzip.compress(b"u2,007,6\n")),
+        ("a.tsv.gz", gzip.compress((TSV + "u1\ti1\t5\nu2\t007\t6\n").encode(), mtime=0)),
+        ("ratings.dat.gz", gzip.compress(b"u1::i1::4::5\nu2::007::5::6\n", mtime=0)),
+        ("a.csv.gz", gzip.compress(b"user_id,item_id,timestamp\nu1,i1,5\n", mtime=0) + gzip.compress(b"u2,007,6\n", mtime=0)),
         ("weird[1]*.tsv", TSV + "u1\ti1\t5\nu2\t007\t6\n"),
     ],
 )

@@ -20,7 +20,7 @@ from tfrec_attn.data.interactions import read_slices, write_rejected
 from tfrec_attn.data.manifest import VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, finish, option
-from tfrec_attn.data.progress import Progress
+from tfrec_attn.data.progress_line import ProgressLine
 from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
 from tfrec_attn.data.time_units import TimeUnits
@@ -48,7 +48,7 @@ def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | N
         ConfigError: If `to` exists, or if another process prepares it.
         DataError: If a log cannot be read, if nothing is left of it, or if there is no space.
     """
-    target, progress = Path(to), Progress()
+    target, progress = Path(to), ProgressLine()
     if target.exists():
         raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
     partial = target.with_name(f"{target.name}.partial")
@@ -123,7 +123,7 @@ def _taken_up(logs: Sequence[str], partial: Path, data: Data, shards: int | None
     return None
 
 
-def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None, progress: Progress) -> Facts:
+def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None, progress: ProgressLine) -> Facts:
     """Reads and filters the logs, writes the vocabularies, and deals the events out to their shards."""
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
     order, work = _order(logs, data, wanted), partial / "work"
@@ -158,7 +158,9 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
     return facts
 
 
-def _read(logs: Sequence[str], partial: Path, data: Data, progress: Progress) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
+def _read(
+    logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine
+) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
     """Writes the events of all logs that stay as codes.
 
     Returns:
@@ -199,7 +201,7 @@ def _size(kept: Kept, before: Statistics, data: Data) -> Statistics:
     return Statistics(int(kept.lengths.sum()), len(kept.user_codes), len(kept.item_codes))
 
 
-def _write_shards(partial: Path, facts: Facts, progress: Progress) -> None:
+def _write_shards(partial: Path, facts: Facts, progress: ProgressLine) -> None:
     """Writes the shards that are not there yet."""
     import_tensorflow()
     from tfrec_attn.data.shards import shard_name, write_shard

@@ -3,7 +3,7 @@
 import sys
 
 
-class Progress:
+class ProgressLine:
     """Shows stage and share done on stderr where that is a terminal, and nothing elsewhere."""
 
     def __init__(self):
