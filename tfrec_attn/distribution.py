@@ -138,13 +138,14 @@ def failing_together(task: Task | None):
         with watch:
             yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError) as error:
-        raise TrainingError(f"Another process of the cluster has failed: {_reason(error)}") from None
+        raise TrainingError(f"Another process of the cluster has failed: {_reason(error, task)}") from None
 
 
-def _reason(error) -> str:
-    """The first task that an error names as lost, else its first line."""
+def _reason(error, task: Task) -> str:
+    """The first task that an error names as lost, else one that does not answer, else the error's first line."""
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
-    return f"{lost[1]} {lost[2]} has stopped." if lost else f"{str(error).splitlines()[0].rstrip('.')}."
+    gone = f"{lost[1]} {lost[2]}" if lost else next((name for name, address in task.others().items() if not cluster.answers(address)), None)
+    return f"{gone} has stopped." if gone else f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
 
 
 def training_input(stream, strategy, first_step: int = 0):

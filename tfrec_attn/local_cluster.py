@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 
+from tfrec_attn.errors import ConfigError
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit code of the first process that failed, or 0."""
+    """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m tfrec_attn.local_cluster",
         description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, and waits for them. On several machines, "
@@ -18,10 +20,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("strategy", choices=["multi_worker", "parameter_server"])
     parser.add_argument("--workers", type=int, help="of multi_worker; default 2")
-    parser.add_argument("--servers", type=int, default=1, help="of parameter_server; default 1")
+    parser.add_argument("--servers", type=int, help="of parameter_server, which has one worker; default 1")
     parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
-    parsed = parser.parse_args(arguments)
-    processes = start(jobs(parsed.strategy, parsed.workers, parsed.servers), parsed.strategy, parsed.arguments)
+    parsed = parser.parse_intermixed_args(arguments)
+    try:
+        tasks = jobs(parsed.strategy, parsed.workers, parsed.servers)
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    processes = start(tasks, parsed.strategy, parsed.arguments)
     try:
         codes = [process.wait() for process in processes]
     except BaseException:
@@ -31,11 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     return next((code for code in codes if code), 0)
 
 
-def jobs(strategy: str, workers: int | None = None, servers: int = 1) -> dict[str, int]:
-    """Number of tasks of each job of a strategy's cluster."""
+def jobs(strategy: str, workers: int | None = None, servers: int | None = None) -> dict[str, int]:
+    """Number of tasks of each job of a strategy's cluster.
+
+    Args:
+      strategy: "multi_worker" or "parameter_server".
+      workers: of multi_worker, default 2.
+      servers: of parameter_server, default 1.
+
+    Errors: ConfigError for a number below 1, or one of the other strategy.
+    """
+    for option, count, of in (("workers", workers, "multi_worker"), ("servers", servers, "parameter_server")):
+        if count is not None and of != strategy:
+            raise ConfigError(f"--{option} is of {of}, but the strategy is {strategy}; leave it out.")
+        if count is not None and count < 1:
+            raise ConfigError(f"--{option} must be at least 1, but is {count}.")
     if strategy == "multi_worker":
         return {"worker": workers or 2}
-    return {"chief": 1, "worker": 1, "ps": servers}
+    return {"chief": 1, "worker": 1, "ps": servers or 1}
 
 
 def start(tasks: dict[str, int], strategy: str, arguments: list[str], **options) -> list[subprocess.Popen]:

@@ -5,8 +5,10 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +61,51 @@ def test_two_workers_train_as_one_process(tmp_path):
     assert_the_same(one, tmp_path / "many")
 
 
-@pytest.mark.parametrize("arguments", [MQSA, ATTREC], ids=["mqsa_ted", "attrec"])
-def test_a_parameter_server_trains_as_one_process(tmp_path, arguments):
-    one = one_process(arguments, tmp_path / "one")
-    chief, *servers = together("parameter_server", arguments, tmp_path / "many")
+def test_a_parameter_server_trains_as_one_process(tmp_path):
+    one = one_process(MQSA, tmp_path / "one")
+    chief, *servers = together("parameter_server", MQSA, tmp_path / "many")
     assert (chief[0], chief[2]) == (0, ""), chief[2][-2000:]
     assert servers == [(0, "", "")] * 2
     assert_the_same(one, tmp_path / "many")
+
+
+def recipe(target):
+    """The command of a target of the Makefile, with this interpreter and without ARGS."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    python, *words = re.search(rf"^{target}:.*\n\t@(.+) \$\(ARGS\)$", makefile, flags=re.MULTILINE)[1].split()
+    assert python == ".venv/bin/python"
+    return [sys.executable, *words]
+
+
+def test_make_starts_the_processes(tmp_path):
+    one = one_process(ATTREC, tmp_path / "one")
+    command = [*recipe("train-parameter-server"), *ATTREC, f"run_dir={tmp_path / 'many'}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_the_same(one, tmp_path / "many")
+    *words, strategy = recipe("train-multi-worker")
+    assert (words, strategy) == (command[:3], "multi_worker")
+
+
+def test_a_command_that_fails_gives_its_exit_code(tmp_path):
+    command = [*recipe("train-multi-worker"), "--workers", "1", "train.epochs=none", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: train.epochs must be") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["parameter_server", "--workers", "2"], "--workers is of multi_worker, but the strategy is parameter_server; leave it out."),
+        (["multi_worker", "--servers", "1"], "--servers is of parameter_server, but the strategy is multi_worker; leave it out."),
+        (["multi_worker", "--workers", "0"], "--workers must be at least 1, but is 0."),
+        (["parameter_server", "--servers", "-1"], "--servers must be at least 1, but is -1."),
+    ],
+)
+def test_numbers_of_tasks_that_make_no_cluster(arguments, sentence, capsys):
+    assert local_cluster.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {sentence}\n"
 
 
 LONG = [*ATTREC, "train.epochs=100000", "train.patience=100000"]

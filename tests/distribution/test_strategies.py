@@ -1,5 +1,7 @@
 """Strategies by name, and what they refuse."""
 
+import socket
+
 import pytest
 import tensorflow as tf
 
@@ -52,6 +54,10 @@ def test_a_missing_device_is_named_with_those_there_are():
             {"strategy": "parameter_server", "precision": "mixed_float16"},
             "runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.",
         ),
+        (
+            {"strategy": "parameter_server", "jit": True},
+            "runtime.jit needs the weights on the device, but parameter_server keeps them elsewhere; set it to false.",
+        ),
     ],
 )
 def test_what_a_configuration_cannot_ask_for(runtime, sentence):
@@ -87,8 +93,17 @@ def test_a_failure_of_another_process_is_one_sentence():
     with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
         raise tf.errors.UnavailableError(None, None, message)
     assert str(caught.value) == "Another process of the cluster has failed: worker 1 has stopped."
-    with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
-        raise tf.errors.AbortedError(None, None, "Connection reset\nmore")
-    assert str(caught.value) == "Another process of the cluster has failed: Connection reset."
     with pytest.raises(tf.errors.UnavailableError), distribution.failing_together(None):
         raise tf.errors.UnavailableError(None, None, "alone")
+
+
+def test_a_failure_that_names_no_process_names_one_that_does_not_answer():
+    message = "{{function_node __wrapped__CollectiveReduceV2}} Collective ops is aborted by: Connection reset by peer\nmore"
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in (there, gone)]
+        task = distribution.Task("worker", 0, {"worker": ["127.0.0.1:1", *addresses]}, serves=False)
+        for name in ("Collective ops is aborted by: Connection reset by peer", "worker 2 has stopped"):
+            with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
+                raise tf.errors.AbortedError(None, None, message)
+            assert str(caught.value) == f"Another process of the cluster has failed: {name}."
+            gone.close()
