@@ -129,7 +129,7 @@ def test_values_become_what_the_key_holds(override, expected):
         (
             "runtime.zzz=3",
             "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.devices, runtime.precision, "
-            "runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
+            "runtime.jit, runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
         ),
         ("train.epochs=many", "train.epochs must be a whole number, but is text ('many')."),
         ("train.epochs=2.5", "train.epochs must be a whole number, but is a number (2.5)."),

@@ -5,7 +5,6 @@ Strict on purpose: an unknown key or a value of the wrong type is a `ConfigError
 
 import dataclasses
 import difflib
-import re
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from tfrec_attn.coercion import check_like, coerce, coerce_like, kind
+from tfrec_attn.config_checks import check
 from tfrec_attn.errors import ConfigError
 
 
@@ -120,6 +120,7 @@ class Runtime:
     )
     devices: list[str] | None = describe("of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; default all GPUs", default=None)
     precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
+    jit: bool = describe("XLA compiles the attention layers: for GPUs, since a CPU gains nothing", default=False)
     steps_per_execution: int = describe("training steps a call into TensorFlow; with several replicas always 1", default=16)
     deterministic: bool = describe("the same bits again also on a GPU, where it is slower; a CPU gives them anyway", default=False)
     checkpoint_seconds: float = describe("between checkpoints within an epoch; 0: only at the ends of epochs", default=300.0)
@@ -154,7 +155,7 @@ def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -
 def from_dict(tree: dict[str, Any]) -> Config:
     """Config from nested dictionaries, checked."""
     config = _build(Config, tree, "")
-    _check_choices(config)
+    check(config)
     return config
 
 
@@ -192,12 +193,6 @@ def documented() -> typing.Iterator[tuple[str, Any, str]]:
                 yield f"{prefix}{entry.name}", default, entry.metadata["help"]
 
     yield from walk(Config, "")
-
-
-def nearest(word: str, choices: typing.Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the choice most like a word, or nothing where none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def _unknown(key: str, word: str, choices: typing.Iterable[str], prefix: str) -> str:
@@ -258,91 +253,3 @@ def _build(cls, tree: Any, prefix: str):
         else:
             values[key] = coerce(f"{prefix}{key}", value, hints[key])
     return cls(**values)
-
-
-_CHOICES = {
-    ("data", "on_error"): ("raise", "skip"),
-    ("data", "repeats"): ("keep", "collapse"),
-    ("data", "split"): ("leave-one-out", "temporal"),
-    ("data", "cache"): ("auto", "memory", "stream"),
-    ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
-    ("train", "schedule"): ("constant", "linear", "cosine", "inverse_sqrt"),
-    ("train", "sampling"): ("uniform", "popularity"),
-    ("train", "reduction"): ("sum", "mean"),
-    ("train", "new_items"): ("mean", "neighbours"),
-    ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
-    ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
-}
-_POSITIVE = {
-    "data": ("events", "max_length", "targets"),
-    "train": ("epochs", "batch_size", "accumulate", "learning_rate", "negatives", "patience"),
-    "evaluate": ("batch_size",),
-    "runtime": ("steps_per_execution",),
-}
-_NOT_NEGATIVE = {
-    "data": ("seed",),
-    "train": ("margin", "l2", "kernel_l2", "seed", "warmup_steps", "final_learning_rate"),
-    "evaluate": ("bootstrap",),
-    "runtime": ("checkpoint_seconds",),
-}
-
-
-def _check_choices(config: Config) -> None:
-    for (section, key), choices in _CHOICES.items():
-        value = getattr(getattr(config, section), key)
-        if value not in choices:
-            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}.")
-    for section, keys in _POSITIVE.items():
-        for key in keys:
-            _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
-    _check_side_conditions(config.data)
-    for section, keys in _NOT_NEGATIVE.items():
-        for key in keys:
-            _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")
-    if config.train.clip_norm is not None:
-        _check_bound(config, "train", "clip_norm", lambda value: value > 0, "greater than 0")
-    _check_runtime(config.runtime)
-    if config.train.seed >= 1 << 32:
-        raise ConfigError(f"train.seed must be less than 4294967296 (2 to the 32nd), but is {config.train.seed}.")
-    if not config.evaluate.k or min(config.evaluate.k) < 1:
-        raise ConfigError(f"evaluate.k must be cut-offs of 1 or greater, but is {config.evaluate.k}.")
-    metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
-    if config.evaluate.metric not in metrics:
-        raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")
-
-
-def _check_side_conditions(data: Data) -> None:
-    typed = ((key, "event", "event types") for key in ("event_types", "event_weights"))
-    for key, column, what in (("min_rating", "rating", "ratings"), *typed):
-        if getattr(data, key) is not None and getattr(data.columns, column) is None:
-            raise ConfigError(f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}.")
-    if data.event_types is not None and not data.event_types:
-        raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
-    weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
-    if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
-        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {data.event_weights}.")
-    if data.session_gap is not None and not data.session_gap > 0:
-        raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
-    if data.session_gap is not None and data.columns.timestamp is None:
-        raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
-
-
-def _check_bound(config: Config, section: str, key: str, allowed: typing.Callable[[float], bool], expected: str) -> None:
-    value = getattr(getattr(config, section), key)
-    if not allowed(value):
-        raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
-
-
-def _check_runtime(runtime: Runtime) -> None:
-    if runtime.strategy == "parameter_server" and runtime.precision == "mixed_float16":
-        raise ConfigError("runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.")
-    devices = runtime.devices
-    if devices is None:
-        return
-    if runtime.strategy != "mirrored":
-        raise ConfigError(f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}.")
-    for name in devices:
-        if not re.fullmatch(r"[CG]PU:\d{1,4}", name):
-            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {name!r}.")
-    if not devices or len(set(devices)) < len(devices):
-        raise ConfigError(f"runtime.devices must be one or more different devices, but is {devices}.")

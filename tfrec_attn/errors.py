@@ -1,6 +1,8 @@
 """Errors that a user can cause, each one sentence, and the exit code of the command that meets them."""
 
+import difflib
 import signal
+from collections.abc import Iterable
 
 
 class TfrecError(Exception):
@@ -35,3 +37,9 @@ class Interrupted(TfrecError):
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the choice most like a word, or nothing where none is close."""
+    match = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {match[0]!r}?)" if match else ""

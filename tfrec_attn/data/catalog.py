@@ -11,10 +11,10 @@ import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
-from tfrec_attn.config import Data, nearest
+from tfrec_attn.config import Data
 from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, nearest
 
 _TIMEOUT = 30  # seconds without a byte
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.config import nearest
 from tfrec_attn.data.fields import Rejection, check
 from tfrec_attn.data.text_formats import TEXT_FORMATS, clean
 from tfrec_attn.data.text_reader import TextSource, column_names
 from tfrec_attn.data.text_slices import SLICE_BYTES, cut
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, nearest
 
 ROLES = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
 OPTIONAL = {"rating": "rating", "event": "event"}

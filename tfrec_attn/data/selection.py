@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 
-from tfrec_attn.config import Data, nearest
+from tfrec_attn.config import Data
 from tfrec_attn.data.sessions import collapse_repeats, split_sessions
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from tfrec_attn.config import nearest
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, nearest
 
 _FOLDER = Path(__file__).parent
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")

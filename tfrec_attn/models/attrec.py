@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.metric_scoring import MetricScoring
-from tfrec_attn.layers.rows import take_rows
+from tfrec_attn.layers.rows import gather_rows, take_rows
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
 from tfrec_attn.models.base import SequenceModel
 
@@ -89,4 +89,7 @@ class AttRec(SequenceModel):
 
     def _attend(self, history, real):
         rows, local = self.look_up(self.short_items, history)
-        return self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real, return_attention_scores=True)
+        rows = tf.cast(rows, self.compute_dtype)
+        if self.jit_layers:
+            return self.compiled(self.intent)(gather_rows(rows, local), mask=real, return_attention_scores=True)
+        return self.intent.from_rows(rows, local, real, return_attention_scores=True)

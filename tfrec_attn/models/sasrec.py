@@ -61,4 +61,5 @@ class SASRec(SequenceModel):
     def _encode(self, history, training=False, latest_only=False):
         real = history > 0
         x = self.embedding(*self.look_up(self.items, history), real, training=training)
-        return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
+        encoder = self.compiled(self.encoder)
+        return encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)

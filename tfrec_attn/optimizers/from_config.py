@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from tfrec_attn.config import Config, nearest
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.config import Config
+from tfrec_attn.errors import ConfigError, nearest
 from tfrec_attn.optimizers.adagrad import Adagrad
 from tfrec_attn.optimizers.lazy_adam import LazyAdam
 from tfrec_attn.optimizers.schedules import WarmUp

@@ -1,0 +1,99 @@
+"""What values a configuration may have, beyond their types."""
+
+import re
+from collections.abc import Callable
+
+from tfrec_attn.errors import ConfigError, nearest
+
+_CHOICES = {
+    ("data", "on_error"): ("raise", "skip"),
+    ("data", "repeats"): ("keep", "collapse"),
+    ("data", "split"): ("leave-one-out", "temporal"),
+    ("data", "cache"): ("auto", "memory", "stream"),
+    ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
+    ("train", "schedule"): ("constant", "linear", "cosine", "inverse_sqrt"),
+    ("train", "sampling"): ("uniform", "popularity"),
+    ("train", "reduction"): ("sum", "mean"),
+    ("train", "new_items"): ("mean", "neighbours"),
+    ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
+    ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
+}
+_POSITIVE = {
+    "data": ("events", "max_length", "targets"),
+    "train": ("epochs", "batch_size", "accumulate", "learning_rate", "negatives", "patience"),
+    "evaluate": ("batch_size",),
+    "runtime": ("steps_per_execution",),
+}
+_NOT_NEGATIVE = {
+    "data": ("seed",),
+    "train": ("margin", "l2", "kernel_l2", "seed", "warmup_steps", "final_learning_rate"),
+    "evaluate": ("bootstrap",),
+    "runtime": ("checkpoint_seconds",),
+}
+
+
+def check(config) -> None:
+    """Whether the values of a `tfrec_attn.config.Config` go together.
+
+    Errors: ConfigError, in one sentence that names the key.
+    """
+    for (section, key), choices in _CHOICES.items():
+        value = getattr(getattr(config, section), key)
+        if value not in choices:
+            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}.")
+    for section, keys in _POSITIVE.items():
+        for key in keys:
+            _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
+    _check_side_conditions(config.data)
+    for section, keys in _NOT_NEGATIVE.items():
+        for key in keys:
+            _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")
+    if config.train.clip_norm is not None:
+        _check_bound(config, "train", "clip_norm", lambda value: value > 0, "greater than 0")
+    _check_runtime(config.runtime)
+    if config.train.seed >= 1 << 32:
+        raise ConfigError(f"train.seed must be less than 4294967296 (2 to the 32nd), but is {config.train.seed}.")
+    if not config.evaluate.k or min(config.evaluate.k) < 1:
+        raise ConfigError(f"evaluate.k must be cut-offs of 1 or greater, but is {config.evaluate.k}.")
+    metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
+    if config.evaluate.metric not in metrics:
+        raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")
+
+
+def _check_side_conditions(data) -> None:
+    typed = ((key, "event", "event types") for key in ("event_types", "event_weights"))
+    for key, column, what in (("min_rating", "rating", "ratings"), *typed):
+        if getattr(data, key) is not None and getattr(data.columns, column) is None:
+            raise ConfigError(f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}.")
+    if data.event_types is not None and not data.event_types:
+        raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
+    weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
+    if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
+        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {data.event_weights}.")
+    if data.session_gap is not None and not data.session_gap > 0:
+        raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
+    if data.session_gap is not None and data.columns.timestamp is None:
+        raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
+
+
+def _check_bound(config, section: str, key: str, allowed: Callable[[float], bool], expected: str) -> None:
+    value = getattr(getattr(config, section), key)
+    if not allowed(value):
+        raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
+
+
+def _check_runtime(runtime) -> None:
+    if runtime.strategy == "parameter_server" and runtime.precision == "mixed_float16":
+        raise ConfigError("runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.")
+    if runtime.strategy == "parameter_server" and runtime.jit:
+        raise ConfigError("runtime.jit needs the weights on the device, but parameter_server keeps them elsewhere; set it to false.")
+    devices = runtime.devices
+    if devices is None:
+        return
+    if runtime.strategy != "mirrored":
+        raise ConfigError(f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}.")
+    for name in devices:
+        if not re.fullmatch(r"[CG]PU:\d{1,4}", name):
+            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {name!r}.")
+    if not devices or len(set(devices)) < len(devices):
+        raise ConfigError(f"runtime.devices must be one or more different devices, but is {devices}.")
