@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.optimizers import add_gradients, clip_by_global_norm, sum_repeated_rows
+from tfrec_attn.optimizers.gradients import over_replicas
 
 ROWS, VALUES = [4, 1, 4, 2], np.array([[3.0, 0.0], [0.0, 2.0], [1.0, -2.0], [0.0, 1.0]], np.float32)
 DENSE = np.array([[0, 0], [0, 2], [0, 1], [0, 0], [4, -2]], np.float32)
 
 
 def sparse(rows=tuple(ROWS), values=VALUES):
-    return tf.IndexedSlices(tf.constant(values), tf.constant(rows), tf.constant([5, 2]))
+    return tf.IndexedSlices(tf.convert_to_tensor(values), tf.convert_to_tensor(rows), tf.constant([5, 2]))
 
 
 def test_repeated_rows_are_summed():
@@ -61,3 +62,28 @@ def test_half_precision_does_not_overflow():
     clipped = clip_by_global_norm([tf.fill([256], tf.constant(300.0, tf.float16))], 480.0)[0]
     assert clipped.dtype == tf.float16
     np.testing.assert_allclose(clipped, np.full(256, 30.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("named", "whole"), [(0, False), (2, False), (3, True)])
+def test_sums_over_replicas(two_replicas, named, whole):
+    # The table has five rows, and is added up whole up to twice the rows that are named.
+    def on_replica(rows, values, dense):
+        sums, masks = over_replicas([sparse(rows, values), dense], [named, 0])
+        assert isinstance(sums[0], tf.IndexedSlices) != whole
+        mask = masks[0] if whole else tf.scatter_nd(sums[0].indices[:, tf.newaxis], tf.ones_like(sums[0].indices), [5]) > 0
+        assert masks[1] is None
+        return tf.convert_to_tensor(sums[0]), mask, sums[1]
+
+    own = [(ROWS, VALUES, [1.0, 2.0]), ([0, 0], 10 * VALUES[:2], [4.0, 8.0])]
+    arguments = [
+        two_replicas.experimental_distribute_values_from_function(
+            lambda context, part=part: tf.constant(own[context.replica_id_in_sync_group][part])
+        )
+        for part in range(3)
+    ]
+    expected = DENSE.copy()
+    expected[0] += [30, 20]
+    for found in zip(*map(two_replicas.experimental_local_results, two_replicas.run(tf.function(on_replica), arguments)), strict=True):
+        np.testing.assert_array_equal(found[0], expected)
+        np.testing.assert_array_equal(found[1], [True, True, True, False, True])
+        np.testing.assert_array_equal(found[2], [5.0, 10.0])

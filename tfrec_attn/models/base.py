@@ -13,8 +13,8 @@ from tfrec_attn.layers.rows import unique_rows
 from tfrec_attn.layers.unit_ball import UnitBall
 from tfrec_attn.metrics import ranking_metrics
 from tfrec_attn.objectives import EVERY_POSITION, Distilled, EveryPosition, Pairwise, parts_of
-from tfrec_attn.optimizers.distinct_rows import DistinctRows
-from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm, sum_repeated_rows
+from tfrec_attn.optimizers.gradients import add_gradients
+from tfrec_attn.optimizers.regularised_step import RegularisedStep
 from tfrec_attn.ranking import ranks
 
 
@@ -217,7 +217,8 @@ class SequenceModel(tfrs.Model):
             gradients, total, count = self._gradients(features)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        self._apply(gradients)
+        step = RegularisedStep(self.optimizer, self._tables.constraints, self._l2, self._kernel_l2, self._clip_norm)
+        step(gradients, self.trainable_variables, self._ids(features))
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
 
@@ -311,37 +312,9 @@ class SequenceModel(tfrs.Model):
             counts.append(count)
         return gradients, tf.add_n(totals), tf.add_n(counts)
 
-    def _apply(self, gradients):
-        """Updates the variables by the gradients of all replicas; each does the same to its copy."""
-        optimizer = self.optimizer.inner_optimizer if self._scales_loss() else self.optimizer
-        pairs = list(zip(gradients, self.trainable_variables, strict=True))
-        if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
-            pairs = optimizer.aggregate_gradients(pairs)
-        pairs = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
-        gradients, variables = ([pair[part] for pair in pairs] for part in (0, 1))
-        constraints = [self._tables.constraints.get(variable.ref()) for variable in variables]
-        rows = [_rows(gradient) if self._l2 or constraint else None for gradient, constraint in zip(gradients, constraints, strict=True)]
-        gradients = [self._penalised(*each) for each in zip(gradients, variables, rows, strict=True)]
-        if self._clip_norm is not None:
-            gradients = clip_by_global_norm([sum_repeated_rows(gradient) for gradient in gradients], self._clip_norm)
-        known = {"distinct_rows": self._clip_norm is not None} if isinstance(self.optimizer, DistinctRows) else {}
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **known)
-        for variable, constraint, touched in zip(variables, constraints, rows, strict=True):
-            if constraint is not None:
-                constraint.project_rows(variable, tf.range(variable.shape[0]) if touched is None else touched, of_all_replicas=True)
-
-    def _penalised(self, gradient, variable, rows):
-        """Gradient plus that of L2, on the given rows or, where there are none, on all."""
-        weight = self._l2 if variable.ref() in self._tables.constraints else self._kernel_l2
-        if not weight:
-            return gradient
-        if not isinstance(gradient, tf.IndexedSlices):
-            return gradient + weight * variable
-        indices = tf.concat([gradient.indices, rows], axis=0)
-        values = tf.concat([gradient.values, weight * tf.gather(variable, rows)], axis=0)
-        return tf.IndexedSlices(values, indices, gradient.dense_shape)
-
-
-def _rows(gradient):
-    """The rows that a sparse gradient names, each once, or None for a dense one."""
-    return tf.unique(gradient.indices)[0] if isinstance(gradient, tf.IndexedSlices) else None
+    def _ids(self, features):
+        """Reference of each table -> how many ids a batch names of it over all replicas, repeated ones counted."""
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        sizes = {name: (value.shape.num_elements() or 0) * replicas for name, value in features.items() if value.dtype.is_integer}
+        counts = {"users": sizes.pop("user"), "items": sum(sizes.values())}
+        return {table.ref(): counts[of] for of, tables in self._tables.of.items() for table in tables}

@@ -23,6 +23,9 @@ class Adagrad(DistinctRows, tf.keras.optimizers.Adagrad):
     Reference: Duchi, Hazan, Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, JMLR 2011.
     """
 
+    # So that a dense gradient may stand for a sparse one.
+    leaves_rows_of_gradient_0 = True
+
     def _deduplicate_sparse_grad(self, grads):
         return grads
 

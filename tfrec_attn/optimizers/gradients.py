@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+# Rows of a table for each row that a batch names, up to which it is faster to add up whole tables (benchmarks/step.py).
+_WHOLE_UP_TO = 2
+
 
 def sum_repeated_rows(gradient):
     """A sparse gradient that names each row once, with the sum of its values; a dense one, or None, as it is."""
@@ -10,6 +13,34 @@ def sum_repeated_rows(gradient):
     rows, local = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, local, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def over_replicas(gradients, named):
+    """Sums of gradients over all replicas, the same on each, in the context of a replica.
+
+    A sparse gradient becomes those of all replicas one after the other, whose repeated rows each replica must sum. Where a table has hardly
+    more rows than the batch names, each replica sums its own into a whole table, and the tables are added up: half the work for two.
+
+    Args:
+      gradients: dense or sparse.
+      named: for each the rows that all replicas name at most, repeated ones counted; with 0 a sparse gradient stays sparse.
+
+    Returns:
+      (sums, masks): for a sparse gradient that has become dense which rows were named, bool [N], else None.
+    """
+    replica = tf.distribute.get_replica_context()
+    found = [_over_replicas(replica, *one) for one in zip(gradients, named, strict=True)]
+    return [total for total, _ in found], [mask for _, mask in found]
+
+
+def _over_replicas(replica, gradient, named):
+    if not isinstance(gradient, tf.IndexedSlices) or gradient.shape[0] > _WHOLE_UP_TO * named:
+        return replica.all_reduce("SUM", gradient), None
+    rows, values = gradient.shape[0], gradient.values
+    total = tf.ensure_shape(tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]])
+    times = tf.math.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.int32), gradient.indices, rows)
+    # One by one: together they would be copied into one tensor and out of it again.
+    return replica.all_reduce("SUM", total), replica.all_reduce("SUM", tf.ensure_shape(times, [rows])) > 0
 
 
 def add_gradients(first, second):

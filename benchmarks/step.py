@@ -1,9 +1,9 @@
-"""Time of a training step on two logical CPUs against one, at the same global batch.
+"""Time of a training step done otherwise, against a plain one on one device at the same global batch.
 
-    python benchmarks/replicas.py [--rounds 60] [--json FILE]
+    python benchmarks/step.py [--variants replicas jit] [--rounds 60] [--json FILE]
 
-Both models are in one process and step in turn, so that what else the machine does meets both. A step is what `fit` runs. `CPU ms` are
-those of all threads of the process. Medians.
+`replicas` is two logical CPUs, `jit` has attention compiled by XLA (runtime.jit). All models of a case are in one process and step in turn,
+so that what else the machine does meets each. A step is what `fit` runs. `CPU ms` are those of all threads of the process. Medians.
 """
 
 import argparse
@@ -16,9 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 USERS, ITEMS, DIM = 5_000, 10_000, 64
+VARIANTS = ("replicas", "jit")
 CASES = {
     "attrec hinge": {"model": "attrec", "loss": "hinge", "rows": 1024, "length": 5},
     "sasrec sampled": {"model": "sasrec", "loss": "sampled_softmax", "rows": 128, "length": 50},
+    "mqsa_ted softmax": {"model": "mqsa_ted", "loss": "softmax", "rows": 128, "length": 50},
     "sasrec softmax": {"model": "sasrec", "loss": "softmax", "rows": 128, "length": 50},
 }
 
@@ -26,6 +28,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=60, help="steps timed, after three that are not")
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
@@ -36,16 +39,17 @@ def main() -> None:
     tf = import_tensorflow()
     mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])
     configure_devices(mirrored.devices)
-    strategies = [make_strategy(Runtime()), make_strategy(mirrored)]
-    print(f"{'':<16} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
-    results = [measure(tf, name, strategies, parsed.rounds) for name in parsed.cases]
+    plain, of = (make_strategy(Runtime()), False), {"replicas": (make_strategy(mirrored), False), "jit": (make_strategy(Runtime()), True)}
+    print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
+    variants = {"plain": plain, **{name: of[name] for name in parsed.variants}}
+    results = [result for name in parsed.cases for result in measure(tf, name, variants, parsed.rounds)]
     if parsed.json:
         Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(tf, name: str, strategies: list, rounds: int) -> dict:
-    """One case on each strategy, in turn; printed."""
-    steps, seconds = [_step(tf, CASES[name], strategy) for strategy in strategies], [[] for _ in strategies]
+def measure(tf, name: str, variants: dict, rounds: int) -> list[dict]:
+    """One case in each variant, in turn; printed, each against the first."""
+    steps, seconds = [_step(tf, CASES[name], *variant) for variant in variants.values()], [[] for _ in variants]
     for number in range(rounds + 3):
         for step, taken in zip(steps, seconds, strict=True):
             begin, cpu = time.perf_counter(), time.process_time()
@@ -53,19 +57,22 @@ def measure(tf, name: str, strategies: list, rounds: int) -> dict:
             if number >= 3:
                 taken.append((time.perf_counter() - begin, time.process_time() - cpu))
     ms, cpu = ([1e3 * statistics.median(one[part] for one in taken) for taken in seconds] for part in (0, 1))
-    print(
-        f"{name:<16} {ms[0]:>7.2f} {ms[1]:>7.2f} {ms[1] / ms[0]:>6.2f}  {cpu[0]:>7.1f} {cpu[1]:>7.1f} {cpu[1] / cpu[0]:>6.2f}", flush=True
-    )
-    return {"case": name, "ms": ms, "cpu_ms": cpu, "ratio": ms[1] / ms[0], "cpu_ratio": cpu[1] / cpu[0]}
+    results = []
+    for variant, own, own_cpu in list(zip(variants, ms, cpu, strict=True))[1:]:
+        print(f"{name:<16} {variant:<8} {ms[0]:>7.2f} {own:>7.2f} {own / ms[0]:>6.2f}", end="  ")
+        print(f"{cpu[0]:>7.1f} {own_cpu:>7.1f} {own_cpu / cpu[0]:>6.2f}", flush=True)
+        figures = {"ms": [ms[0], own], "cpu_ms": [cpu[0], own_cpu], "ratio": own / ms[0], "cpu_ratio": own_cpu / cpu[0]}
+        results.append({"case": name, "variant": variant, **figures})
+    return results
 
 
-def _step(tf, case: dict, strategy):
+def _step(tf, case: dict, strategy, jit: bool):
     """A function that does one step."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():
         model = models.get(case["model"])(USERS, ITEMS, case["length"], dim=DIM)
-        model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4)
+        model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4, jit_compile=jit)
     parts, features = strategy.num_replicas_in_sync, _features(case)
     whole = ["negatives"] if case["loss"] == "sampled_softmax" else []
 
