@@ -16,7 +16,6 @@ _MESSAGE_BYTES = 16 << 20
 _STATUS_WORKERS = 32
 # "" is the whole server. By name: model_service_pb2 of tensorflow-serving-api 2.16 does not load with a protobuf of its time.
 _SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
-_SWITCH_SECONDS = 0.0005
 
 
 class LocalServer:
@@ -134,8 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Else every collection looks at all objects of TensorFlow, for as long as 100 requests take.
     gc.collect()
     gc.freeze()
-    # A model that is being loaded holds the interpreter for that long, again and again, while requests wait for it.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     sys.stdout.write(_listening(server, parsed.host))
     sys.stdout.flush()
     ended.wait()

@@ -192,7 +192,7 @@ def _api():
     folder = Path(tf.sysconfig.get_lib())
     path = next(folder.glob("libtensorflow_cc.*"), None)
     if path is None:
-        raise failed_precondition(f"{folder} has no libtensorflow_cc, as TensorFlow for Linux and macOS has")
+        raise failed_precondition(f"{folder} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again.")
     found = type("Api", (), {})()
     for library, functions in ((ctypes.PyDLL(str(path)), _QUICK), (ctypes.CDLL(str(path)), _SLOW)):
         for name, (result, arguments) in functions.items():

@@ -1,7 +1,6 @@
 """One model with its versions: found in a folder, loaded, swapped, and given back when their last request is answered."""
 
 import dataclasses
-import gc
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -170,16 +169,11 @@ class ServedModel:
         self._retired.append(version)
 
     def _close_drained(self) -> None:
-        drained = [version for version in self._retired if not version.users]
-        for version in drained:
+        for version in [version for version in self._retired if not version.users]:
             self._retired.remove(version)
             version.model.close()
             if version.number not in self._serving:
                 self._set(version.number, State.END)
-        if drained:
-            # Graphs are full of cycles, and by itself the collector lets a hundred of them gather.
-            del drained, version
-            gc.collect()
 
     def _set(self, number: int, state: State, code: grpc.StatusCode = grpc.StatusCode.OK, message: str = "") -> None:
         with self._lock:

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.models import AttRec
 from tfrec_attn.optimizers import Adagrad
 
@@ -85,6 +86,21 @@ def test_rows_stay_in_the_ball():
     norms = np.linalg.norm(model.long_items.numpy(), axis=1)
     np.testing.assert_allclose(norms[3:5], 0.7, rtol=1e-5)
     assert (norms[[0, 1, 2, 5]] < 0.1).all()
+
+
+def test_distillation_which_has_a_gradient_on_all_items_keeps_all_their_rows_in_the_ball():
+    model = make(max_norm=0.7, stddev=1.0)
+    before = [np.linalg.norm(table.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    transitions = (np.array([0, 0, 1, 1, 1, 1, 1]), np.array([2]), np.array([1]))
+    distillation = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 1e-6}
+    model.compile(tf.keras.optimizers.SGD(1e-6), margin=100.0, **distillation)
+    one_step(model, **STEP)
+    after = [np.linalg.norm(table.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    assert all((norms > 0.7).any() for norms in before)
+    for norms, initial in zip(after[:2], before[:2], strict=True):
+        np.testing.assert_allclose(norms, np.minimum(initial, 0.7), rtol=1e-4)
+    np.testing.assert_allclose(after[2][1], min(before[2][1], 0.7), rtol=1e-4)
+    np.testing.assert_array_equal(after[2][[0, 2, 3]], before[2][[0, 2, 3]])
 
 
 def test_l2_of_a_step_is_that_of_its_distinct_rows():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving import saved_session
 from serving.saved_session import SavedSession
 from serving.statuses import StatusError
 
@@ -98,3 +99,10 @@ def test_memory_is_given_back(session):
         call(array)
     # A call takes some 20 MB in all, so that 100 of them left behind would be 2 GB.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_a_tensorflow_without_its_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.sysconfig, "get_lib", lambda: str(tmp_path))
+    with pytest.raises(StatusError) as raised:
+        saved_session._api.__wrapped__()
+    assert raised.value.message == f"{tmp_path} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again."
