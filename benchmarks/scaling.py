@@ -199,15 +199,16 @@ def plot_tables(results: list[dict], path: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for number, name in enumerate(dict.fromkeys((row["model"], row["optimizer"], row["pages"]) for row in results)):
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys((row["model"], row["optimizer"]) for row in results))}
+    for name in dict.fromkeys((row["model"], row["optimizer"], row["pages"]) for row in results):
         rows = [row for row in results if (row["model"], row["optimizer"], row["pages"]) == name]
-        sizes = [row["size"] for row in rows]
-        axes.plot(sizes, [row["cpu_ms_ratio"] for row in rows], "o-", color=f"C{number}", label=", ".join(name))
-        axes.plot(sizes, [row["gather_scatter_ms_ratio"] for row in rows], "--", color=f"C{number}", alpha=0.4)
+        sizes, style = [row["size"] for row in rows], {"color": colours[name[:2]], "marker": "s" if name[2] == "huge" else "o"}
+        axes.plot(sizes, [row["cpu_ms_ratio"] for row in rows], label=", ".join(name), **style)
+        axes.plot(sizes, [row["gather_scatter_ms_ratio"] for row in rows], "--", alpha=0.3, **style)
     axes.axhline(1.3, color="0.7", linewidth=1)
     axes.set(xscale="log", xlabel="rows of the table", ylabel="processor time, relative to the smallest table", ylim=(0, None))
     axes.set_title("A training step (solid); its rows read and written once (dashed)", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2, loc="lower left")
     figure.savefig(path, dpi=150)
 
 
