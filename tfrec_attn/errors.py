@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each one sentence, and the exit code of the command that meets them."""
+"""Errors that a user can cause, each one sentence, the exit code of the command that meets them, and the word that was probably meant."""
 
 import difflib
 import signal

@@ -309,7 +309,7 @@ def with_importance(batch, loss, seed):
     shape = [8] if loss in PAIRWISE else [8, LENGTH]
     importance = np.random.default_rng(seed).uniform(0.25, 3, shape).astype(np.float32)
     importance *= 1 if loss in PAIRWISE else batch["history"].numpy() > 0
-    return {**batch, "importance": tf.constant(importance), "weight": tf.fill([8], 1 / importance.sum())}
+    return {**batch, "importance": tf.constant(importance), "weight": tf.fill([8], np.float32(1 / importance.sum()))}
 
 
 def in_parts(batches, replicas, whole):
