@@ -1,6 +1,6 @@
 """Time of a training step done otherwise, against a plain one on one device at the same global batch.
 
-    python benchmarks/step.py [--variants replicas jit] [--rounds 60] [--json FILE]
+    python benchmarks/step.py [--variants replicas jit] [--items 10000] [--rounds 60] [--json FILE]
 
 `replicas` is two logical CPUs, `jit` has attention compiled by XLA (runtime.jit). All models of a case are in one process and step in turn,
 so that what else the machine does meets each. A step is what `fit` runs. `CPU ms` are those of all threads of the process. Medians.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-USERS, ITEMS, DIM = 5_000, 10_000, 64
+USERS, DIM = 5_000, 64
 VARIANTS = ("replicas", "jit")
 CASES = {
     "attrec hinge": {"model": "attrec", "loss": "hinge", "rows": 1024, "length": 5},
@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--items", type=int, default=10_000, help="rows of the tables of items")
     parser.add_argument("--rounds", type=int, default=60, help="steps timed, after three that are not")
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
@@ -39,17 +40,18 @@ def main() -> None:
     tf = import_tensorflow()
     mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])
     configure_devices(mirrored.devices)
-    plain, of = (make_strategy(Runtime()), False), {"replicas": (make_strategy(mirrored), False), "jit": (make_strategy(Runtime()), True)}
+    one, two = make_strategy(Runtime()), make_strategy(mirrored)
+    known = {"plain": (one, False), "replicas": (two, False), "jit": (one, True)}
+    variants = {name: known[name] for name in ("plain", *parsed.variants)}
     print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
-    variants = {"plain": plain, **{name: of[name] for name in parsed.variants}}
-    results = [result for name in parsed.cases for result in measure(tf, name, variants, parsed.rounds)]
+    results = [result for name in parsed.cases for result in measure(tf, name, parsed.items, variants, parsed.rounds)]
     if parsed.json:
         Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(tf, name: str, variants: dict, rounds: int) -> list[dict]:
+def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:
     """One case in each variant, in turn; printed, each against the first."""
-    steps, seconds = [_step(tf, CASES[name], *variant) for variant in variants.values()], [[] for _ in variants]
+    steps, seconds = [_step(tf, CASES[name], items, *variant) for variant in variants.values()], [[] for _ in variants]
     for number in range(rounds + 3):
         for step, taken in zip(steps, seconds, strict=True):
             begin, cpu = time.perf_counter(), time.process_time()
@@ -62,18 +64,18 @@ def measure(tf, name: str, variants: dict, rounds: int) -> list[dict]:
         print(f"{name:<16} {variant:<8} {ms[0]:>7.2f} {own:>7.2f} {own / ms[0]:>6.2f}", end="  ")
         print(f"{cpu[0]:>7.1f} {own_cpu:>7.1f} {own_cpu / cpu[0]:>6.2f}", flush=True)
         figures = {"ms": [ms[0], own], "cpu_ms": [cpu[0], own_cpu], "ratio": own / ms[0], "cpu_ratio": own_cpu / cpu[0]}
-        results.append({"case": name, "variant": variant, **figures})
+        results.append({"case": name, "items": items, "variant": variant, **figures})
     return results
 
 
-def _step(tf, case: dict, strategy, jit: bool):
+def _step(tf, case: dict, items: int, strategy, jit: bool):
     """A function that does one step."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():
-        model = models.get(case["model"])(USERS, ITEMS, case["length"], dim=DIM)
+        model = models.get(case["model"])(USERS, items, case["length"], dim=DIM)
         model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4, jit_compile=jit)
-    parts, features = strategy.num_replicas_in_sync, _features(case)
+    parts, features = strategy.num_replicas_in_sync, _features(case, items)
     whole = ["negatives"] if case["loss"] == "sampled_softmax" else []
 
     def dataset(pipeline=None):
@@ -85,7 +87,7 @@ def _step(tf, case: dict, strategy, jit: bool):
     return lambda: train(batches)["loss"].numpy()
 
 
-def _features(case: dict) -> dict:
+def _features(case: dict, items: int) -> dict:
     """A batch of random ids."""
     import numpy as np
 
@@ -95,7 +97,7 @@ def _features(case: dict) -> dict:
         shapes.update(targets=(rows, 3), negatives=(rows, 3, 5))
     elif case["loss"] == "sampled_softmax":
         shapes["negatives"] = (rows, 4)
-    batch = {key: random.integers(1, USERS + 1 if key == "user" else ITEMS + 1, shape, np.int32) for key, shape in shapes.items()}
+    batch = {key: random.integers(1, USERS + 1 if key == "user" else items + 1, shape, np.int32) for key, shape in shapes.items()}
     return {**batch, "weight": np.full(rows, 1.0 / (rows * length), np.float32)}
 
 
