@@ -24,10 +24,10 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
       part: "test" or "valid".
 
     Returns:
-      {"servable", "run", "split", "events", "metrics": {name: {"run", "servable", "difference", "recommend"}}, "recommend": {"k",
-      "compared", "left_out", "recall"}, "difference"}. A metric's `recommend` is that of the lists, None where they are too short for it.
-      Left out of lists are events whose list ranks other items or by other scores: a target that its user has seen, or an answer from
-      popularity. `recall` is None unless items are found by an index. The last is a sentence on the first difference, or None.
+      {"servable", "run", "split", "events", "repeats", "metrics": {name: {"run", "servable", "difference", "recommend"}}, "recommend": {"k",
+      "keep_seen", "recall"}, "difference"}. A metric's `servable` is by the vectors, its `recommend` that of the served lists, None where
+      they are too short for it. `recall` is None unless items are found by an index. The last is a sentence on the first difference, or
+      None.
 
     Errors: ServableError when one of them cannot be used or they do not belong together.
     """
@@ -39,19 +39,22 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
         items = _same_items(session.path, run, card, report)
         serving = card.get("serving", {})
         approximate, longest = bool(serving.get("index")), max((_cutoff(name) for name in expected), default=0) or 10
-        ranking = rank_events(session, events, items, longest, keep_seen=serving.get("keep_seen", False), with_recall=approximate)
+        rules = {"repeats": report.get("protocol", {}).get("repeats", "exclude"), "keep_seen": bool(serving.get("keep_seen", False))}
+        ranking = rank_events(session, events, items, longest, **rules, with_recall=approximate)
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
-    compared = int(ranking.comparable.sum())
-    recall = float(np.nanmean(ranking.recall)) if approximate and compared else None
-    of_lists = None if approximate else _list_difference(events, ranking)
+    recall = float(np.nanmean(ranking.recall)) if approximate and not np.isnan(ranking.recall).all() else None
+    difference = _metric_difference(metrics, ranking, _precision(card))
+    if difference is None and not approximate:
+        difference = _list_difference(events, ranking) or _rule_difference(metrics, ranking, **rules)
     return {
         "servable": str(session.path),
         "run": str(run),
         "split": part,
         "events": len(events),
+        "repeats": rules["repeats"],
         "metrics": metrics,
-        "recommend": {"k": ranking.columns, "compared": compared, "left_out": len(events) - compared, "recall": recall},
-        "difference": _metric_difference(metrics, ranking, _precision(card)) or of_lists,
+        "recommend": {"k": ranking.columns, "keep_seen": rules["keep_seen"], "recall": recall},
+        "difference": difference,
     }
 
 
@@ -108,8 +111,7 @@ def _function(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None]:
     value = float(np.mean(_function(name)(ranking.rank)))
-    in_list = np.where(ranking.place > 0, ranking.place, np.inf)
-    of_lists = float(np.mean(_function(name)(np.where(ranking.comparable, in_list, ranking.rank))))
+    of_lists = float(np.mean(_function(name)(ranking.place)))
     long_enough = 0 < _cutoff(name) <= ranking.columns
     return {"run": expected, "servable": value, "difference": value - expected, "recommend": of_lists if long_enough else None}
 
@@ -131,10 +133,28 @@ def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str |
 
 def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
     in_list = (ranking.best <= ranking.place) & (ranking.place <= ranking.worst)
-    wrong = ranking.comparable & ~np.where(ranking.place > 0, in_list, ranking.worst > ranking.columns)
+    wrong = ~np.where(ranking.place <= ranking.columns, in_list, ranking.worst > ranking.columns)
     if not wrong.any():
         return None
     first = int(wrong.argmax())
     user, target = events["user_id"][first], events["target"][first]
-    place = f"at place {ranking.place[first]}" if ranking.place[first] else "nowhere"
-    return f"recommend must put {target!r} of user {user!r} at place {ranking.rank[first]} of {ranking.columns}, but has it {place}."
+    expected, place = (_place(values[first], ranking.columns) for values in (ranking.expected, ranking.place))
+    return f"recommend must put {target!r} of user {user!r} {expected}, but has it {place}."
+
+
+def _place(place: float, columns: int) -> str:
+    return "nowhere" if np.isinf(place) else f"at place {place:.0f} of {columns}"
+
+
+def _rule_difference(metrics: dict, ranking: Ranking, repeats: str, keep_seen: bool) -> str | None:
+    """A sentence where the lists follow another rule for repeats than the run's metrics, and reach others."""
+    if keep_seen == (repeats == "include"):
+        return None
+    for name, row in metrics.items():
+        if row["recommend"] is not None and not abs(row["recommend"] - row["run"]) <= TOLERANCE:
+            served, option = ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
+            return (
+                f"{name} of the served lists is {row['recommend']:.8f}, but the run reports {row['run']:.8f}: the servable {served} items "
+                f"of the history, the run was evaluated with evaluate.repeats={repeats}; export it again with {option}."
+            )
+    return None

@@ -41,14 +41,22 @@ def _quality(card: dict) -> str:
 
 def _data(card: dict) -> str:
     data, protocol = card["data"], card["protocol"]
+    filters = protocol["filters"]
     intervals = ", with bootstrap intervals" if "test_interval" in card["metrics"] else ""
     return (
         f"## Data and test\n\n{data['source']}: {data['events']:,} events of {data['users']:,} users with {data['items']:,} items, "
-        f"users with {protocol['min_user_events']} and items with {protocol['min_item_events']} events or more. "
+        f"users with {filters['min_user_events']} and items with {filters['min_item_events']} events or more. "
         f"SHA-256 of the prepared events: `{data['sha256']}`.\n\n{_SPLITS[protocol['split']].format(**protocol)} "
-        f"Each test item is ranked against {protocol['ranked_against']} but {protocol['left_out']}; ties count {protocol['ties']}; "
-        f"metrics are means over test events{intervals}."
+        f"Each test item is ranked against {protocol['ranked_against']}{_repeats(card)} Ties count {protocol['ties']}; "
+        f"metrics are means over test events{intervals}. Protocol `{protocol['hash']}`."
     )
+
+
+def _repeats(card: dict) -> str:
+    excluded = card["protocol"]["repeats"] == "exclude"
+    rule = " but those of the user's history, in which a test item is a miss." if excluded else ", those of the user's history too."
+    share = "" if card["repeats"] is None else f" {card['repeats']['test']:.1%} of the test items are in their user's history."
+    return f"{rule}{share}"
 
 
 def _calling(card: dict, user: str, history: list[str]) -> str:

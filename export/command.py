@@ -1,6 +1,7 @@
 """Exports a finished run: `python -m export RUN --to servables/NAME`."""
 
 import argparse
+import dataclasses
 import shutil
 import sys
 import tempfile
@@ -10,8 +11,6 @@ import numpy as np
 
 from export.options import Options
 from tfrec_attn import models, run
-from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime import import_tensorflow, set_precision
 
 _MEASURED = 1000
@@ -27,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=int, metavar="N", help="remove the lowest versions beyond this many (default: none)")
     parser.add_argument("--k", type=int, default=default.k, help=f"items of serving_default (default: {default.k})")
     parser.add_argument("--max-k", type=int, default=default.max_k, help=f"most items of recommend (default: {default.max_k})")
-    parser.add_argument("--keep-seen", action="store_true", help="recommend items of the history too")
+    parser.add_argument(
+        "--keep-seen",
+        action=argparse.BooleanOptionalAction,
+        help="recommend items of the history too (default: as the run was evaluated)",
+    )
     parser.add_argument("--index", choices=("exact", "ivf"), default=default.index, help="rank all items, or those of some cells")
     parser.add_argument("--cells", type=int, help="cells of the index (default: 4 times the root of the number of items)")
     parser.add_argument("--nprobe", type=int, help="cells a request (default: the fewest that find 0.96 of the best ten)")
@@ -60,8 +63,11 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     Errors: ConfigError, DataError and ServableError when the run, the options or the folder cannot be used. None leaves anything.
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
-    models.parameters(run.load_config(run_folder).model.name)
-    counts = _item_counts(run_folder)
+    config = run.load_config(run_folder)
+    models.parameters(config.model.name)
+    if options.keep_seen is None:
+        options = dataclasses.replace(options, keep_seen=config.evaluate.repeats == "include")
+    counts = run.load_item_counts(run_folder)
     options.cells_of(len(counts))
     import_tensorflow()
     from export.saved_model import next_version, publish
@@ -70,22 +76,6 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     folder = publish(to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep)
     _say(f"\nWrote {folder}: {_megabytes(folder):,.1f} MB.")
     return folder
-
-
-def _item_counts(run_folder: Path) -> np.ndarray:
-    path = run_folder / run.ITEM_COUNTS
-    try:
-        counts = np.load(path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{run_folder} has no {run.ITEM_COUNTS}, which trainings of earlier versions did not write; train again."
-        ) from None
-    except (OSError, ValueError):
-        raise ConfigError(f"{path} cannot be read; train again.") from None
-    items = len(Vocabulary.load(run_folder / "vocabulary" / "items.txt"))
-    if counts.shape != (items,):
-        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {counts.shape}; train again.")
-    return counts
 
 
 def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options) -> None:

@@ -16,6 +16,7 @@ from export.replay import padded, read_events, read_metrics
 from export.session import Session, Tensor
 from tfrec_attn import config as configuration
 from tfrec_attn import run
+from tfrec_attn.protocol import protocol
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"
@@ -33,12 +34,13 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
       facts: how it was exported: "max_length", "k", "max_k", "keep_seen", and "index": None where every item is scored, else what the
         index is, a dictionary; everything else is kept as it is.
 
-    Returns: what model_card.json holds: name, version, model, data, protocol, metrics, baselines, sizes, signatures, serving (the facts),
-    latency_ms, versions and training.
+    Returns: what model_card.json holds: name, version, model, data, protocol, repeats, metrics, baselines, sizes, signatures, serving (the
+    facts), latency_ms, versions and training.
 
     Errors: ServableError and ConfigError when folder or run cannot be used.
     """
-    folder, config, report = Path(folder), configuration.to_dict(run.load_config(run_folder)), read_metrics(run_folder)
+    folder, loaded, report = Path(folder), run.load_config(run_folder), read_metrics(run_folder)
+    config = configuration.to_dict(loaded)
     events = read_events(run_folder).head(_REQUESTS)
     with Session(folder) as session:
         signatures = {
@@ -52,7 +54,8 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
         "version": version,
         "model": {"name": config["model"]["name"], "parameters": {k: v for k, v in config["model"].items() if k != "name"}},
         "data": {"source": _source(config["data"]), "sha256": report["data"].get("sha256"), **counts},
-        "protocol": _protocol(config["data"]),
+        "protocol": report.get("protocol") or protocol(loaded, report["data"].get("sha256")),
+        "repeats": report.get("repeats"),
         "metrics": {key: report[key] for key in ("test", "test_interval", "valid") if key in report},
         "baselines": report["baselines"],
         "sizes": {"parameters": report["parameters"], "bytes": _bytes(folder), "items": counts["items"]},
@@ -74,13 +77,6 @@ def _described(tensors: dict[str, Tensor]) -> dict[str, dict]:
 
 def _source(data: dict) -> str:
     return Path(data["path"]).name if data["path"] else data["source"]
-
-
-def _protocol(data: dict) -> dict[str, object]:
-    kept = {key: data[key] for key in ("min_user_events", "min_item_events")}
-    bounds = {key: data[key] for key in ("valid_from", "test_from") if data[key] is not None}
-    rules = {"ranked_against": "all items", "left_out": "the user's earlier items", "ties": "against the target"}
-    return {"split": data["split"], **bounds, **kept, **rules}
 
 
 def _bytes(folder: Path) -> int:

@@ -16,7 +16,7 @@ class Options:
       keep: versions that stay; None keeps all.
       k: items that `serving_default` answers with.
       max_k: most items that `recommend` answers with.
-      keep_seen: whether items of the history may be recommended.
+      keep_seen: whether items of the history may be recommended; None follows the run's `evaluate.repeats`.
       index: "exact" ranks all items, "ivf" those of some cells.
       cells: of the index; None takes 4 sqrt(N).
       nprobe: cells a request; None takes the fewest that find 0.96 of the best ten of the validation events.
@@ -29,7 +29,7 @@ class Options:
     keep: int | None = None
     k: int = 10
     max_k: int = 100
-    keep_seen: bool = False
+    keep_seen: bool | None = None
     index: str = "exact"
     cells: int | None = None
     nprobe: int | None = None

@@ -1,12 +1,13 @@
 """The ranks that a SavedModel gives to held-out events, by its vectors and by its lists."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from export.replay import blocks
+from export.replay import Block, blocks
 from export.session import Session
 
 _BLOCK_ELEMENTS = 1 << 25
@@ -17,58 +18,86 @@ _ROUNDING = 4e-6
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Where each held-out event's target stands, in the order of the events.
+    """Where each held-out event's target stands, in the order of the events; infinity is a miss.
 
     Attributes:
-      columns: length of the lists that `recommend` gives.
-      rank: among all items that its user has not seen, ties against it, int64 [U].
-      best: the same with every item behind it whose score is within rounding of its own, int64 [U].
-      worst: the same with every such item before it, int64 [U].
-      place: in the list, from 1, and 0 where it is not in it, int64 [U].
-      comparable: whether the list is a ranking of the same items by the same scores, bool [U].
-      recall: share of the exact list that the list has, float64 [U]; not a number where it is not wanted or not comparable.
+        columns: Length of the lists that `recommend` gives.
+        rank: By the vectors under the run's rule for repeats, ties against the target, float64 [U].
+        expected: The same under the servable's rule, float64 [U].
+        best: `expected` with all items behind it whose score is within rounding of its own.
+        worst: `expected` with all such items before it.
+        place: In the served list, from 1, float64 [U].
+        recall: Share of the exact list that the list has, float64 [U]; NaN where it is not measured.
     """
 
     columns: int
     rank: np.ndarray
+    expected: np.ndarray
     best: np.ndarray
     worst: np.ndarray
     place: np.ndarray
-    comparable: np.ndarray
     recall: np.ndarray
 
 
-def rank_events(session: Session, events: pl.DataFrame, items: list[str], k: int, *, keep_seen=False, with_recall=False) -> Ranking:
-    """Ranks all held-out events in blocks: memory is that of the item vectors and of a block of users times items.
+def rank_events(
+    session: Session,
+    events: pl.DataFrame,
+    items: list[str],
+    k: int,
+    *,
+    repeats: str = "exclude",
+    keep_seen: bool = False,
+    with_recall: bool = False,
+) -> Ranking:
+    """Ranks all held-out events in blocks of users: memory is item vectors plus users x items of one block.
 
     Args:
-      session: of the SavedModel.
-      events: as `export.replay.read_events` gives them.
-      items: ids of all items.
-      k: wanted length of the lists.
-      keep_seen: whether `recommend` leaves seen items in, so that the request has to exclude them.
-      with_recall: whether to compare the lists with exact ones.
+        session: Of the SavedModel.
+        events: As `export.replay.read_events` gives them.
+        items: Ids of all items.
+        k: Wanted length of the lists.
+        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include".
+        keep_seen: Whether the servable recommends items of the history.
+        with_recall: Whether to compare the lists with exact ones.
     """
-    ids, vectors, found, columns = np.array(["", *items], object), _item_vectors(session, items), [], 0
-    largest = tf.reduce_max(tf.norm(vectors, axis=1))
+    ids, vectors = np.array(["", *items], object), _item_vectors(session, items)
+    popular = functools.cache(lambda: _popularity(session, items))
+    largest, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
     for block in blocks(events, items, max(1, min(256, _BLOCK_ELEMENTS // len(items)))):
-        request = {"user_id": block.users, "history": ids[block.histories]}
-        query = tf.constant(session.run("embed", **request)["query"])
-        scores = tf.matmul(query, vectors, transpose_b=True)
-        ranks = _ranks(scores, _ROUNDING * largest * tf.norm(query, axis=1, keepdims=True), block.targets, block.seen)
-        own = block.seen == block.targets[:, np.newaxis]
-        exclude = np.where(own, 0, block.seen) if keep_seen else block.seen[:, :1]
-        wanted = {"exclude": ids[exclude], "allow": np.full((len(query), 1), "", object), "k": np.full(len(query), k, np.int32)}
-        answer = session.run("recommend", **request, **wanted)
+        answer, query = _ask(session, block, ids, k)
         columns = answer["items"].shape[1]
-        comparable = (answer["source"] == b"model") & (keep_seen | ~own.any(axis=1))
+        scores = tf.matmul(query, vectors, transpose_b=True)
+        slack = _ROUNDING * largest * tf.norm(query, axis=1, keepdims=True)
+        by_popularity = (answer["source"] == b"popular")[:, np.newaxis]
+        if by_popularity.any():
+            scores, slack = tf.where(by_popularity, popular(), scores), tf.where(by_popularity, 0.0, slack)
+        nothing = block.seen[:, :0]
+        rank = _ranks(scores, 0.0, block.targets, block.seen if repeats == "exclude" else nothing)
+        hidden = nothing if keep_seen else block.seen
+        expected = [_ranks(scores, sign * slack, block.targets, hidden) for sign in (0, 1, -1)]
         recall = np.full(len(query), np.nan)
         if with_recall:
-            exact = _exact_lists(scores, exclude if keep_seen else block.seen, columns)
-            recall[comparable] = _recall(answer["items"], ids[exact])[comparable]
-        found.append([block.events, *ranks, _places(answer["items"], ids[block.targets]), comparable, recall])
+            recall = _recall(answer["items"], ids[_exact_lists(scores, hidden, columns)])
+        found.append([block.events, rank, *expected, _places(answer["items"], ids[block.targets]), recall])
     order, *values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Ranking(columns, *(value[np.argsort(order)] for value in values))
+
+
+def _ask(session: Session, block: Block, ids: np.ndarray, k: int) -> tuple[dict[str, np.ndarray], tf.Tensor]:
+    """The lists that are served to the users of a block, and their query vectors [B, D']."""
+    request = {"user_id": block.users, "history": ids[block.histories]}
+    nothing = np.full((len(block.users), 1), "", object)
+    wanted = {"exclude": nothing, "allow": nothing, "k": np.full(len(block.users), k, np.int32)}
+    return session.run("recommend", **request, **wanted), tf.constant(session.run("embed", **request)["query"])
+
+
+def _popularity(session: Session, items: list[str]) -> np.ndarray:
+    """The scores of all items where nothing is known, float32 [N]."""
+    nobody, parts = {"user_id": np.array([""], object), "history": np.array([[""]], object)}, []
+    for start in range(0, len(items), _ITEMS_AT_ONCE):
+        some = np.array([items[start : start + _ITEMS_AT_ONCE]], object)
+        parts.append(session.run("score", **nobody, candidates=some)["scores"][0])
+    return np.concatenate(parts)
 
 
 def _item_vectors(session: Session, items: list[str]) -> tf.Tensor:
@@ -78,23 +107,25 @@ def _item_vectors(session: Session, items: list[str]) -> tf.Tensor:
     return tf.constant(np.concatenate(parts))
 
 
-def _ranks(scores: tf.Tensor, slack: tf.Tensor, targets: np.ndarray, seen: np.ndarray) -> list[np.ndarray]:
-    """rank, best and worst of targets [B] with scores [B, N] that can be off by slack [B, 1] and items not to count [B, S]."""
+def _ranks(scores: tf.Tensor, slack: tf.Tensor | float, targets: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Ranks of targets [B] by scores [B, N], float64 [B].
+
+    An item counts as better unless its score is below the target's plus `slack` [B, 1]. Items that
+    are hidden [B, S] do not count; a target that is hidden itself has the rank infinity.
+    """
     own = tf.gather(scores, targets[:, np.newaxis] - 1, batch_dims=1)
-    hidden = tf.gather(scores, np.maximum(seen - 1, 0), batch_dims=1)
-    counts = (seen > 0) & (seen != targets[:, np.newaxis])
-
-    def rank(limit):
-        behind = tf.reduce_sum(tf.cast(scores < limit, tf.int64), axis=1) - tf.cast(own < limit, tf.int64)[:, 0]
-        return (scores.shape[1] - behind - tf.reduce_sum(tf.cast(counts & ~(hidden < limit), tf.int64), axis=1)).numpy()
-
-    return [rank(own), rank(own + slack), rank(own - slack)]
+    limit = own + slack
+    behind = tf.reduce_sum(tf.cast(scores < limit, tf.int64), axis=1) - tf.cast(own < limit, tf.int64)[:, 0]
+    left_out = tf.gather(scores, np.maximum(hidden - 1, 0), batch_dims=1)
+    counts = tf.reduce_sum(tf.cast((hidden > 0) & ~(left_out < limit), tf.int64), axis=1)
+    rank = (scores.shape[1] - behind - counts).numpy().astype(np.float64)
+    return np.where((hidden == targets[:, np.newaxis]).any(axis=1), np.inf, rank)
 
 
 def _places(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Column of each target in its list of bytes [B, K], from 1; 0 where it is not in it."""
+    """Column of each target in its list of bytes [B, K], from 1, float64; infinity where it is not in it."""
     found = lists == np.array([target.encode() for target in targets], object)[:, np.newaxis]
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0) if lists.shape[1] else np.zeros(len(lists), np.int64)
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf) if lists.shape[1] else np.full(len(lists), np.inf)
 
 
 def _exact_lists(scores: tf.Tensor, hidden: np.ndarray, k: int) -> np.ndarray:
@@ -106,6 +137,6 @@ def _exact_lists(scores: tf.Tensor, hidden: np.ndarray, k: int) -> np.ndarray:
 
 
 def _recall(lists: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Share of each exact list of texts that the list of bytes has, float64 [B]."""
+    """Share of each exact list of texts that the list of bytes has, float64 [B]; NaN for an empty one."""
     wanted = [{one.encode() for one in row if one} for row in exact]
-    return np.array([len(one & set(row)) / max(len(one), 1) for one, row in zip(wanted, lists, strict=True)])
+    return np.array([len(one & set(row)) / len(one) if one else np.nan for one, row in zip(wanted, lists, strict=True)])

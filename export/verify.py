@@ -42,10 +42,9 @@ def _table(report: dict) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     table = "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
     lists = report["recommend"]
-    text = f"{report['events']} events; {lists['compared']} lists of {lists['k']} compared"
-    left_out = f", {lists['left_out']} left out (a target that is in its history, or nothing known)" if lists["left_out"] else ""
+    text = f"{report['events']} events and lists of {lists['k']}; evaluate.repeats={report['repeats']}"
     recall = "" if lists["recall"] is None else f"; recall@{lists['k']} of the index {lists['recall']:.4f}"
-    return f"{table}\n\n{text}{left_out}{recall}."
+    return f"{table}\n\n{text}{recall}."
 
 
 @contextlib.contextmanager

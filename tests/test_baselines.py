@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.baselines import BASELINES, LastItemTransition, Popularity
 from tfrec_attn.data.batches import HeldOut
 from tfrec_attn.evaluation import held_out_ranks
+from tfrec_attn.ranking import MISS
 
 # The last two events of each user are held out; user 0 has too few and only trains.
 #   user 0: 6 6        user 1: 1 2 3 | 4 5        user 2: 2 3 | 1 6        user 3: 1 2 | 4 1
@@ -74,17 +75,19 @@ def test_a_block_of_rows_equals_its_rows(split):
     seen = np.array([[1, 0], [3, 1], [0, 0], [2, 3], [2, 1]])
     block = baseline({"history": tf.constant(histories), "target": tf.constant(targets), "seen": tf.constant(seen)})
     alone = [rank(baseline, *row) for row in zip(histories.tolist(), targets.tolist(), seen.tolist(), strict=True)]
-    # 1 -> 2 leads; 3 is seen, 2 and 6 before 1; 2 leads 1, 3 and 6; 6 -> 6 leads; 2 -> 3 leads.
-    assert block.numpy().tolist() == alone == [1, 3, 4, 1, 1]
+    # 1 -> 2 leads; 1 is among the seen; 2 leads 1, 3 and 6; 6 -> 6 leads; 2 -> 3 leads.
+    assert block.numpy().tolist() == alone == [1, MISS, 4, 1, 1]
 
 
 def test_held_out_ranks_by_hand(split):
     # Popularity, test: user 1 wants 5 out of {5, 6}: 6 leads. User 2 wants 6 out of {4, 5, 6}: it leads.
-    # User 3 wants 1, met before, out of {1, 3, 5, 6}: behind its ties 3 and 6.
+    # User 3 wants 1, met before: a miss, or, where all items compete, behind 2 and its ties 3 and 6.
     test = HeldOut(split, "test", batch_size=2)
-    assert held_out_ranks(Popularity(split), test).tolist() == [2, 1, 3]
+    assert held_out_ranks(Popularity(split), test).tolist() == [2, 1, MISS]
+    everything = HeldOut(split, "test", batch_size=2, repeats="include")
+    assert held_out_ranks(Popularity(split), everything).tolist()[2] == 4
     # Transition, test: the last items are 4, 1 and 4. 1 -> 2 is seen, after 4 nothing came: the same ranks.
-    assert held_out_ranks(LastItemTransition(split), test).tolist() == [2, 1, 3]
+    assert held_out_ranks(LastItemTransition(split), test).tolist() == [2, 1, MISS]
     # Transition, valid: user 1 wants 4 after 3 out of {4, 5, 6}: last. User 2 wants 1 after 3 out of {1, 4, 5, 6}: behind its tie 6.
     # User 3 wants 4 after 2 out of {3, 4, 5, 6}: 3 leads, then 6, and 5 ties.
     assert held_out_ranks(LastItemTransition(split), HeldOut(split, "valid", batch_size=2)).tolist() == [3, 2, 4]

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn import metrics
+from tfrec_attn.ranking import MISS
 
 # Gains 1 / log2(rank + 1): rank 1 -> 1 / log2(2) = 1, rank 3 -> 1 / log2(4) = 0.5, rank 7 -> 1 / log2(8) = 1/3.
 RANKS = tf.constant([1, 3, 7, 8], tf.int32)
@@ -24,6 +25,12 @@ def test_ndcg_by_hand():
 
 def test_reciprocal_rank_has_no_cut_off():
     np.testing.assert_allclose(metrics.reciprocal_rank(tf.constant([1, 4, 1000])), [1.0, 0.25, 0.001], rtol=1e-6)
+
+
+def test_a_miss_counts_nothing_at_any_cut_off():
+    ranks = tf.constant([1, MISS])
+    for function in metrics.ranking_functions([1, 10**9]).values():
+        assert function(ranks).numpy()[1] == 0.0
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64])

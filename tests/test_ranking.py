@@ -7,14 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrec_attn.metrics import hit_rate
-from tfrec_attn.ranking import ranks
+from tfrec_attn.ranking import MISS, ranks
 
 
 def twin(scores, target, seen):
     """Sorts each row's candidates, best first and the target behind its equals, and looks up where the target stands."""
     result = []
     for row_scores, one, row_seen in zip(scores, target, seen, strict=True):
-        candidates = [item for item in range(1, len(row_scores) + 1) if item == one or item not in row_seen]
+        if one in row_seen:
+            result.append(MISS)
+            continue
+        candidates = [item for item in range(1, len(row_scores) + 1) if item not in row_seen]
         candidates.sort(key=lambda item: (-row_scores[item - 1], item == one))
         result.append(candidates.index(one) + 1)
     return result
@@ -86,10 +89,10 @@ def test_infinite_scores():
     assert of([[0.0, 1.0, -inf, -inf]], [3], [[0]]) == [4]
 
 
-def test_a_target_that_was_seen_before_is_kept():
-    # Item 2 is among the seen and still ranks second: item 1 is before it, item 3 is seen.
-    assert of([[5.0, 2.0, 4.0, 1.0]], [2], [[2, 3]]) == [2]
-    assert of([[5.0, 2.0, 4.0, 1.0]], [2], [[3, 2]]) == [2]
+def test_a_target_that_cannot_be_recommended_is_a_miss():
+    # Item 2 is among the items that are left out: no list can hold it.
+    assert of([[5.0, 2.0, 4.0, 1.0]], [2], [[2, 3]]) == [MISS]
+    assert of([[5.0, 2.0, 4.0, 1.0]], [2], [[3, 2]]) == [MISS]
 
 
 @pytest.mark.parametrize("seen", [[[1]], [[0, 1]], [[1, 0, 0]], [[0, 0, 1, 0]]])

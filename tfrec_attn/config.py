@@ -110,6 +110,11 @@ class Evaluate:
     k: list[int] = describe("cut-offs of HR@k and NDCG@k", default_factory=lambda: [5, 10, 20])
     metric: str = describe("validation metric that picks the epoch, such as MRR or NDCG@10", default="MRR")
     batch_size: int = describe("users a block at most; large catalogues take fewer", default=256)
+    repeats: str | None = describe(
+        "items of the history: exclude (never recommended, so that a target among them is a miss) or include (all items compete); "
+        "null: include where more than 5 % of the validation targets are in the history",
+        default=None,
+    )
     bootstrap: int = describe("resamples of the users for the 95 % interval; 0: no interval", default=1000)
 
 

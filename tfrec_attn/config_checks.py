@@ -15,6 +15,7 @@ _CHOICES = {
     ("train", "sampling"): ("uniform", "popularity"),
     ("train", "reduction"): ("sum", "mean"),
     ("train", "new_items"): ("mean", "neighbours"),
+    ("evaluate", "repeats"): ("exclude", "include", None),
     ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
 }
@@ -40,7 +41,8 @@ def check(config) -> None:
     for (section, key), choices in _CHOICES.items():
         value = getattr(getattr(config, section), key)
         if value not in choices:
-            raise ConfigError(f"{section}.{key} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}.")
+            words = ["null" if choice is None else choice for choice in choices]
+            raise ConfigError(f"{section}.{key} must be one of {', '.join(words)}, but is {value!r}{nearest(value, words)}.")
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")

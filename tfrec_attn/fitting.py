@@ -1,6 +1,7 @@
 """Training with early stopping, and the evaluation of what came out."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.objectives import EVERY_POSITION
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.progress import Progress
+from tfrec_attn.protocol import Repeats, choose_repeats
 from tfrec_attn.stop_signals import StopSignals
 from tfrec_attn.tables import say
 
@@ -32,7 +34,14 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
     """The held-out events of "valid" or "test" in blocks that fit."""
     size = block_size(split.sequences.num_items, config.evaluate.batch_size)
     kind = StreamedHeldOut if isinstance(split, ShardedSplit) else HeldOut
-    return kind(split, part, max_length=config.data.max_length, batch_size=size)
+    return kind(split, part, max_length=config.data.max_length, batch_size=size, repeats=config.evaluate.repeats or "exclude")
+
+
+def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
+    """Returns the configuration with `evaluate.repeats` set, and what was chosen and why."""
+    valid, test = (held_out(config, split, part).repeated() for part in ("valid", "test"))
+    repeats = choose_repeats(config.evaluate.repeats, valid, test)
+    return replace(config, evaluate=replace(config.evaluate, repeats=repeats.rule)), repeats
 
 
 def training_stream(config: Config, split: Split) -> Windows | NextItems:

@@ -1,9 +1,12 @@
 """Ranking metrics: functions of ranks, and Keras metrics that average them over a stream.
 
-A rank is 1 for the best item. Each held-out item gives one rank; metrics are means over them.
+A rank is 1 for the best item, and `MISS` for an item that cannot be recommended. Each held-out
+item gives one rank; metrics are means over them.
 """
 
 import tensorflow as tf
+
+from tfrec_attn.ranking import MISS
 
 
 def hit_rate(ranks, k):
@@ -17,8 +20,8 @@ def ndcg(ranks, k):
 
 
 def reciprocal_rank(ranks):
-    """1 / rank over the full ranking; its mean is MRR."""
-    return 1.0 / tf.cast(ranks, tf.float32)
+    """1 / rank over the full ranking, 0 for a miss; its mean is MRR."""
+    return tf.where(ranks < MISS, 1.0 / tf.cast(ranks, tf.float32), 0.0)
 
 
 def ranking_functions(k):

@@ -85,14 +85,24 @@ def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     return data
 
 
-def build_model(config: Config, users: Vocabulary, items: Vocabulary):
-    """The model of a configuration, with the vocabularies that `recommend` needs."""
+def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np.ndarray | None = None):
+    """Returns the model of a configuration, with all that `recommend` needs.
+
+    Args:
+        config: With `evaluate.repeats` set.
+        users: Vocabulary of the users.
+        items: Vocabulary of the items.
+        counts: Training events of each item, [N]; with None an empty history is the model's to answer.
+    """
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     model.user_vocabulary, model.item_vocabulary = users, items
+    model.repeats = config.evaluate.repeats or model.repeats
+    if counts is not None:
+        model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
     return model
 
 
@@ -105,6 +115,25 @@ def save_vocabularies(folder: Path, sequences: Sequences) -> None:
 def load_vocabularies(folder: Path) -> tuple[Vocabulary, Vocabulary]:
     """The vocabularies of a run: of its users and of its items."""
     return Vocabulary.load(folder / "vocabulary" / "users.txt"), Vocabulary.load(folder / "vocabulary" / "items.txt")
+
+
+def load_item_counts(folder: Path) -> np.ndarray:
+    """Returns the training events of each item of a run, [N].
+
+    Raises:
+        ConfigError: If the file is missing or damaged.
+    """
+    path = folder / ITEM_COUNTS
+    try:
+        counts = np.load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} has no {ITEM_COUNTS}, which trainings of earlier versions did not write; train again.") from None
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} cannot be read; train again.") from None
+    items = len(load_vocabularies(folder)[1])
+    if counts.shape != (items,):
+        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {counts.shape}; train again.")
+    return counts
 
 
 def save_replay(folder: Path, split: Split) -> None:
@@ -122,7 +151,11 @@ def load_config(folder: str | Path) -> Config:
     folder = Path(folder)
     if not (folder / METRICS).is_file():
         raise ConfigError(f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written.")
-    return configuration.load(folder / CONFIG)
+    config = configuration.load(folder / CONFIG)
+    if config.evaluate.repeats is None:
+        rule = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("protocol", {}).get("repeats", "exclude")
+        config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, repeats=rule))
+    return config
 
 
 def load_model(folder: str | Path):
@@ -133,7 +166,7 @@ def load_model(folder: str | Path):
     folder, config = Path(folder), load_config(folder)
     if not (folder / f"{BEST}.index").is_file():
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
-    model = build_model(config, *load_vocabularies(folder))
+    model = build_model(config, *load_vocabularies(folder), load_item_counts(folder))
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()

@@ -16,11 +16,12 @@ from tfrec_attn import models, run, warm_start
 from tfrec_attn.cluster import Task, this_task
 from tfrec_attn.config import Config
 from tfrec_attn.data.prepared import is_folder
-from tfrec_attn.data.replay_log import split_checksum
+from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
 from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy, serve
 from tfrec_attn.errors import Interrupted, TfrecError, TrainingError
 from tfrec_attn.partial_run import PartialRun, open_run
+from tfrec_attn.protocol import protocol
 from tfrec_attn.runtime import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
 from tfrec_attn.stop_signals import StopSignals
 from tfrec_attn.tables import format_table, say
@@ -151,19 +152,21 @@ def _train_into(partial: PartialRun, config: Config, task: Task | None, origin: 
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:
         make_deterministic()
-    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report
+    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report, with_repeats
 
+    config, repeats = with_repeats(config, data.split)
+    say(str(repeats))
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
     warm = warm_start.WarmStart(origin, config, data.split) if origin else None
     with failing_together(task), strategy.scope():
-        model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
+        model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary, item_counts(data.split))
         if warm:
             warm.take_weights(model)
             say(warm.opening())
         fitted = fit(model, config, data.split, folder, warm, stop)
         valid_ranks, test_ranks = (rank(model.ranks, config, data.split, part) for part in ("valid", "test"))
-    earlier = fitted.pop("earlier_seconds")
+    earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
         **report(valid_ranks, config, "valid"),
         **report(test_ranks, config, "test"),
@@ -175,9 +178,11 @@ def _train_into(partial: PartialRun, config: Config, task: Task | None, origin: 
         "data": {
             **data.report.to_dict(),
             "rejected": data.rejected,
-            "sha256": split_checksum(data.split),
+            "sha256": checksum,
             **({"leaks": leaks.to_dict()} if leaks else {}),
         },
+        "repeats": dataclasses.asdict(repeats),
+        "protocol": protocol(config, checksum),
         **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
     }
     run.write_json(folder / run.METRICS, result)

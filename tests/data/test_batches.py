@@ -208,6 +208,19 @@ def test_held_out_blocks(histories, length, batch_size, part):
     assert held_out.in_split_order(np.array([case[0] for case in found])).tolist() == list(range(1, len(histories) + 1))
 
 
+def test_where_all_items_compete_none_is_left_out():
+    split = leave_one_out(sequences_of([1, 2, 1, 2], [3, 4, 5, 3], [5, 6, 7], num_items=7))
+    held_out = HeldOut(split, "test", batch_size=2, repeats="include")
+    assert [block["seen"].shape[1] for block in held_out.dataset()] == [0, 0]
+    assert [block["history"].shape[1] for block in held_out.dataset()] == [3, 3]
+
+
+def test_targets_that_are_in_their_history_are_told():
+    split = leave_one_out(sequences_of([1, 2, 1, 2], [3, 4, 5, 3], [5, 6, 7], num_items=7))
+    assert HeldOut(split, "test").repeated().tolist() == [True, True, False]
+    assert HeldOut(split, "valid").repeated().tolist() == [True, False, False]
+
+
 @settings(max_examples=40, deadline=None)
 @given(HISTORIES, st.integers(1, 6), st.integers(1, 7))
 def test_one_pass_of_next_items_holds_every_user_once_with_every_target(histories, length, batch_size):

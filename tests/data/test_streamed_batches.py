@@ -133,6 +133,7 @@ def test_held_out_events_are_those_of_memory(splits, part, size):
     assert len(streamed) == len(memory)
     found = [events_of(held) for held in (memory, streamed)]
     assert found[0] == found[1]
+    assert streamed.repeated().tolist() == memory.repeated().tolist()
     assert len(list(streamed.dataset())) == streamed.dataset().cardinality().numpy()
     assert sum(len(block["user"]) for block in streamed.sample(7)) == sum(len(block["user"]) for block in memory.sample(7)) == 7
 

@@ -33,12 +33,13 @@ def test_the_json_is_the_card(written):
 def test_data_protocol_and_training_are_those_of_the_run(written):
     card, _, _, run = written
     report, config = json.loads((run / "metrics.json").read_text()), yaml.safe_load((run / "config.yaml").read_text())
-    assert card["training"]["config"] == config
+    assert card["training"]["config"] == {**config, "evaluate": {**config["evaluate"], "repeats": "exclude"}}
     assert card["model"] == {"name": "attrec", "parameters": {k: v for k, v in config["model"].items() if k != "name"}}
     # 30 users with 10 events each; the log names no more than 24 items.
     assert card["data"] == {"source": "log.csv", "sha256": report["data"]["sha256"], "users": 30, "items": 24, "events": 300}
     assert re.fullmatch("[0-9a-f]{64}", card["data"]["sha256"])
-    assert card["protocol"]["split"] == "leave-one-out"
+    assert card["protocol"] == report["protocol"]
+    assert card["repeats"] == report["repeats"] == {"rule": "exclude", "chosen_by": "data", "valid": 0.0, "test": 0.0}
     assert card["metrics"] == {key: report[key] for key in ("test", "test_interval", "valid")}
     assert card["baselines"] == report["baselines"]
     assert card["sizes"]["parameters"] == report["parameters"]

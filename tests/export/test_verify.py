@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -89,7 +90,7 @@ def test_every_model_ranks_as_its_metrics_say_without_its_code(exported):
                 assert row["recommend"] == (None if name == "MRR" else pytest.approx(row["run"], abs=1e-6))
             # 30 users; the longest cut-off is 20 of 24 items.
             assert report["events"] == 30
-            assert report["recommend"] == {"k": 20, "compared": 30, "left_out": 0, "recall": None}
+            assert report["recommend"] == {"k": 20, "keep_seen": False, "recall": None}
 
 
 def test_a_metric_that_differs_ends_with_1(exported, tmp_path):
@@ -130,6 +131,7 @@ EVENTS = [
     ("long", ["i0", "i1", "i2", "i3", "i4", "i5"], "i8"),
 ]
 K = (1, 3, 5)
+POPULARITY = [0.1, 0.2, 0.05, 0.05, 0.1, 0.2, 0.1, 0.05, 0.15]
 
 
 class Fake:
@@ -160,21 +162,28 @@ class Fake:
     def embed_items(self, item):
         return {"vector": np.eye(len(ITEMS), dtype=np.float32)[[ITEMS.index(one) for one in item]], "known": np.full(len(item), True)}
 
+    def score(self, user_id, history, candidates):
+        assert (list(user_id), history.tolist()) == ([""], [[""]])
+        return {"scores": np.array([[POPULARITY[ITEMS.index(one)] for one in candidates[0]]], np.float32)}
+
     def recommend(self, user_id, history, exclude, allow, k):
-        assert not any(allow.ravel())
+        assert not any(allow.ravel()) and not any(exclude.ravel())
         columns, rows = min(max(k), self.max_k, len(ITEMS)), []
-        for user, seen, other in zip(user_id, history, exclude, strict=True):
-            hidden = {*other, *(() if self.keep_seen else seen)}
-            order = sorted(range(len(ITEMS)), key=lambda item, scores=self.scores[user]: -scores[item])
+        for user, seen in zip(user_id, history, strict=True):
+            hidden = () if self.keep_seen else seen
+            scores = POPULARITY if user in self.source else self.scores[user]
+            order = sorted(range(len(ITEMS)), key=lambda item, scores=scores: -scores[item])
             row = self.lists.get(user, [ITEMS[item] for item in order if ITEMS[item] not in hidden])
             rows.append([one.encode() for one in [*row, *[""] * columns][:columns]])
         source = [self.source.get(user, "model").encode() for user in user_id]
         return {"items": np.array(rows, object), "scores": None, "source": np.array(source, object)}
 
 
-def rank_of(scores, history, target):
+def rank_of(scores, history, target, repeats="exclude"):
     """With loops, as the metrics are defined."""
-    others = [item for item in ITEMS if item != target and item not in history]
+    if repeats == "exclude" and target in history:
+        return math.inf
+    others = [item for item in ITEMS if item != target and (repeats == "include" or item not in history)]
     return 1 + sum(scores[ITEMS.index(item)] >= scores[ITEMS.index(target)] for item in others)
 
 
@@ -190,14 +199,15 @@ def metrics_of(ranks):
 def made_up(tmp_path, monkeypatch):
     """A function that writes a run and a servable of a made-up model and gives (its session, its ranks)."""
 
-    def make(scores=None, card=None, **options):
+    def make(scores=None, card=None, repeats="exclude", **options):
         random = np.random.default_rng(8)
         scores = scores or {user: random.permutation(9).tolist() for user, _, _ in EVENTS}
-        ranks = [rank_of(scores[user], history, target) for user, history, target in EVENTS]
+        by = {**scores, "popular": POPULARITY}
+        ranks = [rank_of(by[user], history, target, repeats) for user, history, target in EVENTS]
         for folder, text in (("run/vocabulary", ITEMS), ("1/assets", ITEMS[::-1])):
             (tmp_path / folder).mkdir(parents=True)
             (tmp_path / folder / "items.txt").write_text("".join(f"{one}\n" for one in text))
-        report = {"test": metrics_of(ranks), "data": {"sha256": "abc"}}
+        report = {"test": metrics_of(ranks), "data": {"sha256": "abc"}, "protocol": {"repeats": repeats}}
         (tmp_path / "run" / "metrics.json").write_text(json.dumps(report))
         schema = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
         pl.DataFrame(EVENTS, schema=schema, orient="row").write_parquet(tmp_path / "run" / "test.parquet")
@@ -224,16 +234,17 @@ def test_ranks_are_those_of_loops(made_up, tmp_path):
     assert {name: row["recommend"] for name, row in report["metrics"].items()} == pytest.approx(
         {**metrics_of(ranks), "MRR": None}, abs=1e-9
     )
-    # A target that its user has seen, and an answer from popularity.
-    assert report["recommend"] == {"k": 5, "compared": 4, "left_out": 2, "recall": None}
+    # i8 has the third share; i1 and i5 are before it. i4 of `again` is in the history: no list has it.
+    assert (ranks[2], ranks[4]) == (math.inf, 3)
+    assert report["recommend"] == {"k": 5, "keep_seen": False, "recall": None}
 
 
 def test_ties_count_against_the_target_and_any_order_of_a_list_is_right(made_up, tmp_path):
     fake, ranks = made_up({user: [1.0] * 9 for user, _, _ in EVENTS})
-    assert ranks == [7, 6, 8, 9, 9, 3]
+    assert ranks == [7, 6, math.inf, 9, 3, 3]
     report = compare(tmp_path)
     assert report["difference"] is None
-    assert report["metrics"]["HR@5"]["servable"] == pytest.approx(1 / 6)
+    assert report["metrics"]["HR@5"]["servable"] == pytest.approx(2 / 6)
     # i0 first, though it ranks seventh; i3 fourth.
     assert report["metrics"]["HR@1"]["recommend"] == pytest.approx(1 / 6)
     fake.lists["plain"] = ["i8", "i7", "i0", "i6", "i5"]
@@ -242,7 +253,7 @@ def test_ties_count_against_the_target_and_any_order_of_a_list_is_right(made_up,
 
 @pytest.mark.parametrize(
     ("answer", "place"),
-    [(["i3", "i0", "i4", "i5", "i6"], "at place 2"), (["i3", "i4", "i5", "i6", "i7"], "nowhere"), ([], "nowhere")],
+    [(["i3", "i0", "i4", "i5", "i6"], "at place 2 of 5"), (["i3", "i4", "i5", "i6", "i7"], "nowhere"), ([], "nowhere")],
 )
 def test_a_list_that_differs_is_named(made_up, tmp_path, answer, place):
     fake, ranks = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS})
@@ -258,7 +269,7 @@ def test_a_target_below_the_list_must_not_be_in_it(made_up, tmp_path):
     assert ranks[0] == 7
     assert compare(tmp_path)["difference"] is None
     fake.lists["plain"] = ["i8", "i7", "i6", "i5", "i0"]
-    assert compare(tmp_path)["difference"] == "recommend must put 'i0' of user 'plain' at place 7 of 5, but has it at place 5."
+    assert compare(tmp_path)["difference"] == "recommend must put 'i0' of user 'plain' at place 7 of 5, but has it at place 5 of 5."
 
 
 def test_a_difference_within_rounding_is_no_difference_of_lists(made_up, tmp_path):
@@ -268,7 +279,7 @@ def test_a_difference_within_rounding_is_no_difference_of_lists(made_up, tmp_pat
     assert ranks[5] == 1
     assert compare(tmp_path)["difference"] is None
     fake.lists["long"] = ["i7", "i6", "i8"]
-    assert "of user 'long' at place 1 of 5, but has it at place 3" in compare(tmp_path)["difference"]
+    assert "of user 'long' at place 1 of 5, but has it at place 3 of 5" in compare(tmp_path)["difference"]
 
 
 def test_a_difference_tells_what_may_be_its_cause(made_up, tmp_path):
@@ -285,12 +296,34 @@ def test_a_difference_tells_what_may_be_its_cause(made_up, tmp_path):
     )
 
 
-def test_seen_items_are_excluded_by_the_request_where_the_servable_keeps_them(made_up, tmp_path):
-    _, ranks = made_up(card={"serving": {"keep_seen": True}}, keep_seen=True)
+def test_where_all_items_compete_the_lists_have_the_history_too(made_up, tmp_path):
+    _, ranks = made_up(card={"serving": {"keep_seen": True}}, keep_seen=True, repeats="include")
+    assert ranks[2] < math.inf
     report = compare(tmp_path)
-    assert report["difference"] is None
-    assert report["recommend"] == {"k": 5, "compared": 5, "left_out": 1, "recall": None}
-    assert report["metrics"]["HR@5"]["recommend"] == pytest.approx(metrics_of(ranks)["HR@5"])
+    assert (report["difference"], report["repeats"]) == (None, "include")
+    assert report["recommend"] == {"k": 5, "keep_seen": True, "recall": None}
+    for name in ("HR@1", "HR@5", "NDCG@5"):
+        assert report["metrics"][name]["recommend"] == pytest.approx(metrics_of(ranks)[name])
+
+
+@pytest.mark.parametrize("repeats", ["exclude", "include"])
+def test_lists_of_another_rule_than_the_metrics_are_told(made_up, tmp_path, repeats):
+    keep_seen = repeats == "exclude"
+    fake, ranks = made_up(
+        {user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS},
+        card={"serving": {"keep_seen": keep_seen}},
+        keep_seen=keep_seen,
+        repeats=repeats,
+    )
+    report = compare(tmp_path)
+    other = metrics_of([rank_of(fake.scores[user], history, target, "include" if keep_seen else "exclude") for user, history, target in EVENTS])
+    verb, option = ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
+    first = next(name for name, value in metrics_of(ranks).items() if value != report["metrics"][name]["recommend"])
+    assert report["metrics"][first]["servable"] == pytest.approx(metrics_of(ranks)[first])
+    assert report["metrics"]["HR@3"]["recommend"] == pytest.approx(other["HR@3"], abs=0.2)
+    assert report["difference"].startswith(f"{first} of the served lists is ")
+    assert f"the servable {verb} items of the history" in report["difference"]
+    assert report["difference"].endswith(f"evaluate.repeats={repeats}; export it again with {option}.")
 
 
 def test_lists_shorter_than_a_cutoff_say_nothing_about_it(made_up, tmp_path):
@@ -304,12 +337,12 @@ def test_lists_shorter_than_a_cutoff_say_nothing_about_it(made_up, tmp_path):
 def test_an_index_is_measured_by_its_recall(made_up, tmp_path):
     fake, _ = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS}, card={"serving": {"index": {"kind": "ivf"}}})
     assert compare(tmp_path)["recommend"]["recall"] == 1.0
-    # Exact: i0, i3, i4, i5, i6; and of the nine items three are left to `long`.
+    # Exact: i0, i3, i4, i5, i6; and of the nine items three are left to `long`. The other four lists are exact.
     fake.lists = {"plain": ["i3", "i4", "i5", "i8"], "long": ["i6", "i8"]}
     report = compare(tmp_path)
     assert report["difference"] is None
-    assert report["recommend"]["recall"] == pytest.approx((3 / 5 + 1 + 1 + 2 / 3) / 4)
-    assert "recall@5 of the index 0.8167." in quietly(tmp_path / "1", "--run", tmp_path / "run")[1]
+    assert report["recommend"]["recall"] == pytest.approx((3 / 5 + 2 / 3 + 4) / 6)
+    assert "recall@5 of the index 0.8778." in quietly(tmp_path / "1", "--run", tmp_path / "run")[1]
 
 
 def test_many_events_in_blocks(made_up, tmp_path, monkeypatch):

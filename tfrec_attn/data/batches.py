@@ -255,26 +255,37 @@ class HeldOut:
     """The held-out events of a split, in blocks for ranking: the shortest histories first, so that blocks hold little padding.
 
     Args:
-      split: whose events to hold out.
-      part: "valid" or "test".
-      max_length: L.
-      batch_size: events a block.
+        split: Whose events to hold out.
+        part: "valid" or "test".
+        max_length: L.
+        batch_size: Events a block.
+        repeats: "exclude" (default): items of the history are never recommended. "include": all
+            items compete.
 
-    Batches: {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]}: `seen` are the distinct items of the
-    whole earlier history, 0 is padding; S is the longest of the block, l the lesser of S and L, at least 1.
+    Batches: {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]}:
+    `seen` are the items that are never recommended, 0 is padding: under "exclude" the distinct
+    items of the whole earlier history, under "include" none (S = 0). l is the length of the longest
+    history of the block, at least 1 and at most L.
     """
 
-    def __init__(self, split: Split, part: str, *, max_length=5, batch_size=256):
+    def __init__(self, split: Split, part: str, *, max_length=5, batch_size=256, repeats="exclude"):
         self.max_length = max_length
         self.batch_size = batch_size
+        self.repeats = repeats
         positions = np.asarray(getattr(split, part), np.int64)
         self._order = np.argsort(positions - split.sequences.offsets[split.rows(positions)], kind="stable")
         self.positions = positions[self._order]
         self._events = _Events(split)
-        self._first = tf.constant(_first_occurrences(split))
+        first = _first_occurrences(split)
+        self._first = tf.constant(first)
+        self._repeated = ~first[positions]
 
     def __len__(self):
         return len(self.positions)
+
+    def repeated(self) -> np.ndarray:
+        """Whether each target is in its user's history, bool [U], in the order of the split."""
+        return self._repeated
 
     def in_split_order(self, values: np.ndarray) -> np.ndarray:
         """Values of the events in the order of the blocks -> in the order of the split's `valid` or `test`."""
@@ -296,7 +307,7 @@ class HeldOut:
         start = self._events.start_at(position)
         longest = tf.reduce_max(position - start)
         user, history = self._events.before(position, tf.clip_by_value(longest, 1, self.max_length))
-        index = start[:, tf.newaxis] + tf.range(longest)
+        index = start[:, tf.newaxis] + tf.range(longest if self.repeats == "exclude" else tf.zeros_like(longest))
         seen = self._events.items(index, index < position[:, tf.newaxis], only=self._first)
         return {"user": user, "history": history, "target": self._events.items(position), "seen": seen}
 

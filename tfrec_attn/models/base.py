@@ -45,6 +45,10 @@ class SequenceModel(tfrs.Model):
         self.max_length = max_length
         self.user_vocabulary = None
         self.item_vocabulary = None
+        # Each item's share of the training events, float32 [N]: the answer where nothing is known.
+        self.popularity = None
+        # Whether items of the history are recommended: "exclude" or "include".
+        self.repeats = "exclude"
         # What a step returns is the same on every replica.
         self.distribute_reduction_method = "first"
         self._tables = types.SimpleNamespace(of={"users": [], "items": []}, constraints={}, shared={})
@@ -230,10 +234,21 @@ class SequenceModel(tfrs.Model):
         return {metric.name: metric.result() for metric in self._ranking_metrics}
 
     def ranks(self, features):
-        """Rank of each target among the unseen items (`tfrec_attn.ranking.ranks`), int32 [B]."""
-        return ranks(tf.matmul(self.queries(features), self.item_vectors()[1:], transpose_b=True), features["target"], features["seen"])
+        """Rank of each target among the items that can be recommended (`tfrec_attn.ranking.ranks`), int32 [B]."""
+        return ranks(self._answer_scores(features), features["target"], features["seen"])
 
-    def recommend(self, histories, k=10, users=None, exclude_seen=True):
+    def _answer_scores(self, features):
+        """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where nothing is known."""
+        scores = tf.matmul(self.queries(features), self.item_vectors()[1:], transpose_b=True)
+        if self.popularity is None:
+            return scores
+        nothing = tf.reduce_all(features["history"] == 0, axis=1)
+        if self.personal:
+            nothing &= features["user"] == 0
+        popular = tf.cast(self.popularity, scores.dtype)
+        return tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
+
+    def recommend(self, histories, k=10, users=None, exclude_seen=None):
         """The k best items for each history.
 
         Args:
@@ -241,7 +256,7 @@ class SequenceModel(tfrs.Model):
             1..N; unknown ones are passed over.
           k: items wanted; at most N.
           users: ids of the users, or None for unknown users.
-          exclude_seen: leave out the items of the history.
+          exclude_seen: leave out the items of the history; None follows `repeats`.
 
         Returns:
           (items, scores): lists of up to k ids and of their scores for each history, best first.
@@ -250,7 +265,7 @@ class SequenceModel(tfrs.Model):
         user = np.zeros(len(encoded), np.int32) if users is None else self._indices(users, self.user_vocabulary)
         if len(user) != len(encoded):
             raise ValueError(f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories.")
-        k = min(k, self.num_items)
+        k, exclude_seen = min(k, self.num_items), self.repeats == "exclude" if exclude_seen is None else exclude_seen
         items, scores = [], []
         for begin in range(0, len(encoded), 256):
             block = encoded[begin : begin + 256]
@@ -277,7 +292,8 @@ class SequenceModel(tfrs.Model):
 
     @tf.function(reduce_retracing=True)
     def _top_k(self, user, history, seen, k):
-        scores = self({"user": user, "history": history})
+        scores = self._answer_scores({"user": user, "history": history})
+        scores = tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
         rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
         index = tf.stack([rows, tf.reshape(seen, [-1])], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
