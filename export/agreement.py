@@ -24,10 +24,10 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
       part: "test" or "valid".
 
     Returns:
-      {"servable", "run", "split", "events", "repeats", "metrics": {name: {"run", "servable", "difference", "recommend"}}, "recommend": {"k",
-      "keep_seen", "recall"}, "difference"}. A metric's `servable` is by the vectors, its `recommend` that of the served lists, None where
-      they are too short for it. `recall` is None unless items are found by an index. The last is a sentence on the first difference, or
-      None.
+      {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen", "recall"}, "difference"}. "metrics" has
+      for each name {"run", "servable", "difference", "recommend"}: `servable` is by the vectors, `recommend` by the served lists, None
+      where they are too short for it. "recall" is None unless items are found by an index. The last "difference" is a sentence on the
+      first one, or None.
 
     Errors: ServableError when one of them cannot be used or they do not belong together.
     """

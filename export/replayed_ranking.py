@@ -70,7 +70,8 @@ def rank_events(
         slack = _ROUNDING * largest * tf.norm(query, axis=1, keepdims=True)
         by_popularity = (answer["source"] == b"popular")[:, np.newaxis]
         if by_popularity.any():
-            scores, slack = tf.where(by_popularity, popular(), scores), tf.where(by_popularity, 0.0, slack)
+            shares, gap = popular()
+            scores, slack = tf.where(by_popularity, shares, scores), tf.where(by_popularity, gap / 2, slack)
         nothing = block.seen[:, :0]
         rank = _ranks(scores, 0.0, block.targets, block.seen if repeats == "exclude" else nothing)
         hidden = nothing if keep_seen else block.seen
@@ -91,13 +92,14 @@ def _ask(session: Session, block: Block, ids: np.ndarray, k: int) -> tuple[dict[
     return session.run("recommend", **request, **wanted), tf.constant(session.run("embed", **request)["query"])
 
 
-def _popularity(session: Session, items: list[str]) -> np.ndarray:
-    """The scores of all items where nothing is known, float32 [N]."""
+def _popularity(session: Session, items: list[str]) -> tuple[np.ndarray, np.float32]:
+    """The scores of all items where nothing is known, float32 [N], and the smallest gap between two different ones."""
     nobody, parts = {"user_id": np.array([""], object), "history": np.array([[""]], object)}, []
     for start in range(0, len(items), _ITEMS_AT_ONCE):
         some = np.array([items[start : start + _ITEMS_AT_ONCE]], object)
         parts.append(session.run("score", **nobody, candidates=some)["scores"][0])
-    return np.concatenate(parts)
+    scores = np.concatenate(parts)
+    return scores, np.diff(np.unique(scores)).min(initial=np.float32(1))
 
 
 def _item_vectors(session: Session, items: list[str]) -> tf.Tensor:

@@ -60,6 +60,23 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
     return found
 
 
+def read_repeats(run: str | Path) -> str:
+    """The rule by which a run was evaluated: "exclude" (items of the history are never recommended) or "include".
+
+    Raises:
+        RunError: If the folder is not a finished run.
+    """
+    path = Path(run) / "metrics.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise RunError(f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written.") from None
+    except ValueError:
+        raise RunError(f"{path} is not JSON; train again.") from None
+    rule = found.get("protocol", {}).get("repeats", "exclude") if isinstance(found, dict) else "exclude"
+    return "include" if rule == "include" else "exclude"
+
+
 def read_items(run: str | Path) -> list[str]:
     """The ids of all items.
 

@@ -62,35 +62,37 @@ def verify(
       rows: most of a request, no more than the server's max_batch_size.
       approximate: whether the lists come from an index, so that they need not be the exact ones.
 
-    Returns: {"events", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY: {"events", "k", "silent"}}, "close", "difference"}:
-    a metric by the vectors is that of all events; those of a way of asking are of the lists it got, None where they are too short. The last
-    is a sentence on the first difference, or None.
+    Returns: {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY: {"events", "k", "keeps_seen"}}, "close",
+    "difference"}: a metric by the vectors is that of all events; those of a way of asking are of the lists it got, as they are served, None
+    where they are too short. The last is a sentence on the first difference, or None.
 
     Errors: RunError, ClientError and ValueError, in one sentence.
     """
     from serving.batches import over_grpc
-    from serving.held_out import cutoff, mean, read_events, read_items, read_metrics
+    from serving.held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
     from serving.served_ranking import rank_by_vectors, rank_in_lists
 
-    expected, events = read_metrics(run, part), read_events(run, part)
+    expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)
     metrics, ways, lists = {}, {}, {}
     with over_grpc(target, model) as predict:
-        ranks = rank_by_vectors(predict, events, read_items(run), rows)
-    some = events[:limit]
+        ranks = rank_by_vectors(predict, events, read_items(run), repeats, rows)
+    some, k = events[:limit], max(map(cutoff, expected)) or 10
     for way, ask in _ways(target, rest, model, rows, max(len(event.history) for event in some)):
-        lists[way], longest, silent = rank_in_lists(ask(some), some, ranks.rank)
-        ways[way] = {"events": len(some), "k": longest, "silent": silent}
+        answers = ask(some, k)
+        lists[way], longest = rank_in_lists(answers, some, ranks.rank)
+        keeps = any(not set(items).isdisjoint(event.history) for (items, *_), event in zip(answers, some, strict=True))
+        ways[way] = {"events": len(some), "k": longest, "keeps_seen": keeps}
     longest = max(one["k"] for one in ways.values())
     for name, value in expected.items():
         metrics[name] = {"run": value, "vectors": mean(name, ranks.rank), "vectors, same events": mean(name, ranks.rank[: len(some)])}
         for way, found in lists.items():
             metrics[name][way] = mean(name, found) if 0 < cutoff(name) <= longest else None
-    report = {"events": len(events), "metrics": metrics, "ways": ways, "close": int(ranks.close.sum())}
+    report = {"events": len(events), "repeats": repeats, "metrics": metrics, "ways": ways, "close": int(ranks.close.sum())}
     return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
 
 
 def _ways(target, rest, model, rows, longest):
-    """(name, events -> answers) of every way to ask, each opened when its turn comes."""
+    """(name, (events, k) -> answers) of every way to ask, each opened when its turn comes."""
     from serving.batches import over_grpc, over_rest
     from serving.grpc_client import GrpcClient
     from serving.rest_client import RestClient
@@ -108,7 +110,7 @@ def _ways(target, rest, model, rows, longest):
     for way, (ask, opening) in opened.items():
         with contextlib.ExitStack() as stack:
             asker = stack.enter_context(opening())
-            yield way, lambda events, ask=ask, asker=asker: ask(asker, events)
+            yield way, lambda events, k, ask=ask, asker=asker: ask(asker, events, k)
 
 
 def _difference(report: dict, ways: Sequence[str]) -> str | None:
@@ -118,11 +120,22 @@ def _difference(report: dict, ways: Sequence[str]) -> str | None:
             return f"{name} must be {row['run']:.8f} as in metrics.json, but the served vectors give {row['vectors']:.8f}{close}."
         for way in ways:
             if row[way] is not None and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE:
-                return f"{name} must be {row['vectors, same events']:.8f}, but the lists of {way} give {row[way]:.8f}{close}."
+                expected = row["vectors, same events"]
+                return f"{name} must be {expected:.8f}, but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
     if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
         longest = max(one["k"] for one in report["ways"].values())
         return f"The lists have {longest} items at most, too few for any metric; export the model with a greater --max-k."
     return None
+
+
+def _rule(report: dict, way: str) -> str:
+    """What to do where the lists follow another rule for items of the history than the run."""
+    keeps, repeats = report["ways"][way]["keeps_seen"], report["repeats"]
+    if keeps == (repeats == "include"):
+        return ""
+    option = "--no-keep-seen" if keeps else "--keep-seen"
+    verb = "have" if keeps else "leave out"
+    return f", which {verb} items of the history, while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
 
 
 def _table(report: dict) -> str:
@@ -132,11 +145,8 @@ def _table(report: dict) -> str:
         lines.append([name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     table = "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
-    ways = "".join(
-        f"\n{way}: {one['events']} lists of {one['k']}, of which {one['silent']} say nothing (a target had before, or nothing known)"
-        for way, one in report["ways"].items()
-    )
-    return f"{table}\n\n{report['events']} events by their vectors{ways}"
+    ways = "".join(f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items())
+    return f"{table}\n\n{report['events']} events by their vectors, evaluate.repeats={report['repeats']}{ways}"
 
 
 def _partial(report):

@@ -17,7 +17,7 @@ STAGES = [
     ["errors"],
     ["coercion", "config_checks"],
     ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
-    ["runtime", "distribution"],
+    ["runtime", "distribution", "protocol"],
     ["data"],
     ["layers"],
     ["losses", "metrics", "ranking", "optimizers"],

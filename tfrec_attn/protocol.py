@@ -46,9 +46,7 @@ class Repeats:
         shares = f"{self.valid:.1%} of the validation targets and {self.test:.1%} of the test targets"
         effect = "they are misses" if self.rule == "exclude" else "all items compete"
         why = ", chosen by the data" if self.chosen_by == "data" else ""
-        return (
-            f"{shares} are in their user's history: {effect} (evaluate.repeats={self.rule}{why})."
-        )
+        return f"{shares} are in their user's history: {effect} (evaluate.repeats={self.rule}{why})."
 
 
 def choose_repeats(setting: str | None, valid: np.ndarray, test: np.ndarray) -> Repeats:

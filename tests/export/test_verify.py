@@ -316,7 +316,9 @@ def test_lists_of_another_rule_than_the_metrics_are_told(made_up, tmp_path, repe
         repeats=repeats,
     )
     report = compare(tmp_path)
-    other = metrics_of([rank_of(fake.scores[user], history, target, "include" if keep_seen else "exclude") for user, history, target in EVENTS])
+    other = metrics_of(
+        [rank_of(fake.scores[user], history, target, "include" if keep_seen else "exclude") for user, history, target in EVENTS]
+    )
     verb, option = ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
     first = next(name for name, value in metrics_of(ranks).items() if value != report["metrics"][name]["recommend"])
     assert report["metrics"][first]["servable"] == pytest.approx(metrics_of(ranks)[first])

@@ -22,6 +22,13 @@ EVENTS = [Event("u", ["a"], "c"), Event("v", ["a", "d", "a"], "e"), Event("w", [
 
 def embedding(signature, inputs):
     """Queries (1, 0): the items stand in the order a, b = c, d, e."""
+    if signature == "recommend":
+        rows = len(inputs["user_id"])
+        source = ["popular" if user == "y" else "model" for user in inputs["user_id"]]
+        return {"items": np.array([["a"]] * rows, object), "scores": np.ones((rows, 1)), "source": texts(source)}
+    if signature == "score":
+        assert not inputs["history"].any() and not inputs["user_id"].any()
+        return {"scores": np.float32([[0.1, 0.1, 0.2, 0.4, 0.2]])}
     if signature == "embed":
         assert inputs["history"].shape[1] % 10 == 0 and (inputs["history"][:, 0] == "").all()
         return {"query": np.tile(np.float32([1, 0]), (len(inputs["user_id"]), 1))}
@@ -31,10 +38,21 @@ def embedding(signature, inputs):
 
 def test_ranks_by_vectors():
     ranks = served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS)
-    # c: a was had before and b ties against it. e: b and c are before it, a and d were had. d: c; a and b were had. d, which was had, still
-    # stands behind a, b and c.
-    assert ranks.rank.tolist() == [2, 3, 2, 4]
+    # c: a was had before and b ties against it. e: b and c are before it, a and d were had. d: c; a and b were had. d was had: a miss.
+    assert ranks.rank.tolist() == [2, 3, 2, math.inf]
     assert ranks.close.tolist() == [True, False, False, False]
+
+
+def test_ranks_where_all_items_compete():
+    ranks = served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS, "include")
+    # c: behind a and b, which ties. e: behind all others. d: behind a, b and c, twice.
+    assert ranks.rank.tolist() == [3, 5, 4, 4]
+
+
+def test_where_nothing_is_known_popularity_ranks():
+    # e has a fifth of the events: d has more, c as many.
+    ranks = served_ranking.rank_by_vectors(embedding, [Event("y", [], "e")], ITEMS)
+    assert (ranks.rank.tolist(), ranks.close.tolist()) == ([3], [True])
 
 
 def test_a_server_of_other_items():
@@ -53,10 +71,10 @@ def test_ranks_in_lists():
         (["a", "d"], [5.0, 4.0], "popular"),
     ]
     events = [*EVENTS, Event("y", [], "d")]
-    ranks, longest, silent = served_ranking.rank_in_lists(answers, events, np.array([91, 92, 93, 94, 95]))
-    # c ties with b; e is not there; the list ends with d, behind which others may tie; d was had; popularity.
-    assert ranks.tolist() == [2, math.inf, 93, 94, 95]
-    assert (longest, silent) == (3, 2)
+    ranks, longest = served_ranking.rank_in_lists(answers, events, np.array([91, 92, 93, 94, 95]))
+    # c ties with b; e is not there; the lists end with d, behind which others may tie, but for that of x, which has no d.
+    assert ranks.tolist() == [2, math.inf, 93, math.inf, 95]
+    assert longest == 3
 
 
 def test_means():
@@ -82,17 +100,16 @@ def test_questions_in_batches_and_one_by_one():
         return {"items": np.array([["e", ""]] * rows, object), "scores": np.tile([2.0, -1.0], (rows, 1)), "source": texts(["model"] * rows)}
 
     class Client:
-        def recommend(self, history, user_id, k, exclude):
-            assert k >= 100 and "e" not in exclude
+        def recommend(self, history, user_id, k):
+            assert k == 7
             return Recommendations([user_id], [1.0], "model")
 
-    assert served_ranking.ask_in_batches(predict, EVENTS) == [(["e"], [2.0], "model")] * 4
-    # What came next must not be excluded, even where it was had before.
-    assert asked[0]["exclude"][:, -2:].tolist() == [["", "a"], ["a", "d"], ["b", "a"], ["", ""]]
-    assert (asked[0]["allow"] == "").all()
-    assert served_ranking.ask_one_by_one(Client(), EVENTS) == [([user], [1.0], "model") for user in "uvwx"]
+    assert served_ranking.ask_in_batches(predict, EVENTS, 7) == [(["e"], [2.0], "model")] * 4
+    # The lists are those that are served: nothing is excluded for the test.
+    assert not asked[0]["exclude"].any() and not asked[0]["allow"].any() and asked[0]["k"].tolist() == [7] * 4
+    assert served_ranking.ask_one_by_one(Client(), EVENTS, 7) == [([user], [1.0], "model") for user in "uvwx"]
     asked.clear()
-    assert len(served_ranking.ask_in_batches(predict, EVENTS * 20, rows=32)) == 80
+    assert len(served_ranking.ask_in_batches(predict, EVENTS * 20, 7, rows=32)) == 80
     assert [len(inputs["user_id"]) for inputs in asked] == [32, 32, 16]
 
 
@@ -138,7 +155,7 @@ def test_all_ways_give_the_metrics_of_the_run(capsys, server, run):
             if row[way] is not None:
                 assert row[way] == pytest.approx(row["run"], abs=1e-6)
                 compared += 1
-    assert compared >= 8 and all(one["k"] == 20 and one["silent"] < one["events"] / 2 for one in report["ways"].values())
+    assert compared >= 8 and all(one["k"] == 20 and not one["keeps_seen"] for one in report["ways"].values())
 
 
 @pytest.mark.parametrize("batching", [None, BatchOptions(max_batch_size=8, batch_timeout=0.005)], ids=["alone", "joined"])
@@ -184,8 +201,8 @@ def test_another_metric_is_a_difference(capsys, server, changed):
 def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
     ask = served_ranking.ask_one_by_one
 
-    def empty_over_rest(client, events):
-        answers = ask(client, events)
+    def empty_over_rest(client, events, k):
+        answers = ask(client, events, k)
         return [([], [], source) for _, _, source in answers] if isinstance(client, RestClient) else answers
 
     monkeypatch.setattr(served_ranking, "ask_one_by_one", empty_over_rest)
@@ -196,7 +213,7 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
 
 def test_lists_that_are_all_empty_are_a_difference(capsys, server, run, monkeypatch):
     for name in ("ask_one_by_one", "ask_in_batches"):
-        monkeypatch.setattr(served_ranking, name, lambda asker, events, **_: [([], [], "model")] * len(events))
+        monkeypatch.setattr(served_ranking, name, lambda asker, events, k, **_: [([], [], "model")] * len(events))
     code, _, error = command(capsys, server, run)
     assert code == 1 and "0 items at most" in error
 
