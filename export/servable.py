@@ -31,7 +31,7 @@ class Servable(tf.Module):
     """A trained model as functions from ids to ids; stock operations, the batch first in every input and output.
 
     The latest L known events of a history count; "" is padding and unknown ids are passed over, wherever they stand. Of a row with
-    neither a known event nor (where the model is `personal`) a known user, the most popular items are the best, their score is their
+    neither a known event nor (where the model `uses_user`) a known user, the most popular items are the best, their score is their
     share of the training events, and `source` is "popular" instead of "model". What cannot be answered has the lowest float as its score,
     and "" as its item.
 
@@ -75,7 +75,7 @@ class Servable(tf.Module):
         model.item_vocabulary.save(folder / "items.txt")
         self._items = VocabularyTable(folder / "items.txt", model.num_items)
         self._users = None
-        if model.personal:
+        if model.uses_user:
             model.user_vocabulary.save(folder / "users.txt")
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
 
@@ -137,10 +137,10 @@ class Servable(tf.Module):
         """What each event does to the score of an item."""
         rows = self._items.rows(history)
         events = histories.latest(rows, self.max_length + 1)
-        user = self._user_rows(user_id, events)
+        features = {"user": self._user_rows(user_id, events), "history": events}
         vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._items.rows(item))
-        result = {"contribution": histories.spread(contributions(self._model().query_vectors, user, events, vectors), rows)}
-        attention = self._model().attention(user, events[:, 1:])
+        result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
+        attention = self._model().attention({**features, "history": events[:, 1:]})
         return result if attention is None else {**result, "attention": histories.spread(attention, rows)}
 
     def _encode(self, user_id, history):
@@ -149,7 +149,7 @@ class Servable(tf.Module):
         events = histories.latest(rows, self.max_length)
         user = self._user_rows(user_id, events)
         nothing = events[:, -1] == 0 if self._users is None else (events[:, -1] == 0) & (user == 0)
-        return self._model().query_vectors(user, events), rows, nothing
+        return self._model().query_vectors({"user": user, "history": events}), rows, nothing
 
     def _user_rows(self, user_id, events):
         return tf.zeros_like(events[:, 0]) if self._users is None else self._users.rows(user_id)
@@ -188,7 +188,7 @@ class Servable(tf.Module):
 
 def _concrete(function, names):
     def checked(**inputs):
-        # The C++ session compares no ranks, and a model that is not personal would not notice a batch of users of another size.
+        # The C++ session compares no ranks, and a model that does not use users would not notice a batch of users of another size.
         inputs = {name: tf.ensure_shape(value, _INPUTS[name].shape) for name, value in inputs.items()}
         batch = tf.shape(inputs[names[0]])[:1]
         rest = {name: tf.reshape(inputs[name], tf.concat([batch, tf.shape(inputs[name])[1:]], axis=0)) for name in names[1:]}

@@ -98,7 +98,7 @@ def test_softmax_by_hand(reduction):
     batch, importance = batch_of("softmax")
     model = compiled("sasrec", "softmax", reduction=reduction)
     made = features(batch, importance)
-    scores = model.sequence_vectors(made["user"], made["history"]).numpy() @ model.item_vectors().numpy()[1:].T
+    scores = model.sequence_vectors(made).numpy() @ model.item_vectors().numpy()[1:].T
     expected = 0.0
     for row, place in zip(*np.nonzero(batch["history"]), strict=True):
         logits = scores[row, place]

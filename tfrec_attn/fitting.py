@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn import models
 from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import EarlyStop, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
@@ -22,7 +23,7 @@ from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
 from tfrec_attn.health import Health
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
-from tfrec_attn.objectives import EVERY_POSITION
+from tfrec_attn.losses import as_loss
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.progress import Progress
 from tfrec_attn.protocol import Repeats, choose_repeats
@@ -45,15 +46,15 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
 
 
 def training_stream(config: Config, split: Split) -> Windows | NextItems:
-    """The training batches that `train.loss` wants."""
+    """The training batches that the model trains on."""
     data, train = config.data, config.train
-    streamed = isinstance(split, ShardedSplit)
-    if train.loss in EVERY_POSITION:
+    streamed, negatives = isinstance(split, ShardedSplit), as_loss(train.loss).negatives
+    if models.get(config.model.name).trains_on == "next_items":
         return (StreamedNextItems if streamed else NextItems)(
             split,
             max_length=data.max_length,
-            negatives=0 if train.loss == "softmax" else train.negatives,
-            shared=train.loss == "sampled_softmax",
+            negatives=0 if negatives == "none" else train.negatives,
+            shared=negatives == "shared",
             popular=train.sampling == "popularity",
             batch_size=train.batch_size * train.accumulate,
             seed=train.seed,

@@ -41,7 +41,7 @@ def set_values(model, values):
 
 
 def losses_of(name):
-    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_at_every_position() else ["hinge", "bpr"]
+    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_on == "next_items" else ["hinge", "bpr"]
 
 
 def batch_of(loss, rows=8, seed=0):

@@ -80,7 +80,7 @@ def run_folder(tmp_path_factory):
     def trained(name):
         folder = tmp_path_factory.mktemp("runs")
         parameters = {key: value for key, value in TINY.items() if key in models.parameters(name)}
-        causal = models.get(name).trains_at_every_position()
+        causal = models.get(name).trains_on == "next_items"
         config = configuration.from_dict(
             {
                 "data": {"source": "file", "path": str(write_log(folder / "log.csv")), "max_length": 4, "targets": 2},

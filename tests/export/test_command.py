@@ -53,7 +53,7 @@ def exported(request, run_folder, tmp_path_factory):
 def test_files_of_a_version(exported):
     folder, version, _ = exported
     model = run.load_model(folder)
-    assets = {"assets/items.txt", *(["assets/users.txt"] if model.personal else [])}
+    assets = {"assets/items.txt", *(["assets/users.txt"] if model.uses_user else [])}
     extra = {f"assets.extra/{name}" for name in ("README.md", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
     files = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("variables/")} == {"saved_model.pb", "fingerprint.pb"} | assets | extra

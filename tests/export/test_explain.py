@@ -74,7 +74,7 @@ def test_attention_stands_where_its_events_stand(name, served):
     for row, history in enumerate(histories):
         places = counting(model, history)
         known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup([history[place] for place in places])
-    attention = model.attention(model.user_vocabulary.lookup(users), known)
+    attention = model.attention({"user": model.user_vocabulary.lookup(users), "history": known})
     assert ("attention" in result) == (attention is not None)
     if attention is None:
         pytest.skip(f"{name} has no attention")

@@ -106,7 +106,7 @@ def test_the_fewest_cells_that_reach_the_recall(make_model, events, monkeypatch)
         shares = []
         for history in histories:
             latest = np.pad(history[-LENGTH:], (max(LENGTH - len(history), 0), 0)).astype(np.int32)
-            query = model.query_vectors(np.array([0]), latest[np.newaxis]).numpy()[0]
+            query = model.query_vectors({"user": np.array([0]), "history": latest[np.newaxis]}).numpy()[0]
             probed = set(np.argsort(-(centroids @ query))[:nprobe])
             scores = model.item_vectors().numpy() @ query
             best = [item for item in np.argsort(-scores) if item and item not in history][:10]

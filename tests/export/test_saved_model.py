@@ -30,7 +30,7 @@ def saved(make_model, tmp_path_factory):
     def make(name):
         if name not in found:
             model, folder = make_model(name, users=USERS, items=ITEMS, dim=16), tmp_path_factory.mktemp("saved")
-            model.compile("adam", "softmax" if model.trains_at_every_position() else "hinge")
+            model.compile("adam", "softmax" if model.trains_on == "next_items" else "hinge")
             save(Servable(model, np.ones(ITEMS)), folder)
             found[name] = model, folder
         return found[name]
@@ -41,7 +41,7 @@ def saved(make_model, tmp_path_factory):
 @EVERY_MODEL
 def test_weights_are_stored_once(name, saved):
     model, folder = saved(name)
-    read = model.tables("items") + (model.tables("users") if model.personal else [])
+    read = model.tables("items") + (model.tables("users") if model.uses_user else [])
     tables = sum(4 * table.shape.num_elements() for table in read)
     on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
     assert tables < on_disk < 1.2 * tables
@@ -54,7 +54,7 @@ def test_only_what_is_read_is_stored(name, saved):
     shapes = [shape for key, shape in tf.train.list_variables(str(folder / "variables" / "variables")) if "VARIABLE_VALUE" in key]
     assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
     assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2
-    assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.personal
+    assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.uses_user
     small = sum(np.prod(weights.shape) for weights in model.trainable_weights if weights.shape[0] not in (ITEMS + 1, USERS + 1))
     assert sum(np.prod(shape) for shape in shapes if shape and shape[0] not in (ITEMS + 1, USERS + 1)) == small
 
@@ -64,7 +64,7 @@ def test_tables_are_files(name, saved):
     model, folder = saved(name)
     files = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (folder / "assets").iterdir()}
     expected = {"items.txt": model.item_vocabulary.ids()}
-    if model.personal:
+    if model.uses_user:
         expected["users.txt"] = model.user_vocabulary.ids()
     assert files == expected
     assert (folder / "saved_model.pb").stat().st_size < 2_000_000

@@ -12,7 +12,7 @@ LENGTH = 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.names())
 # What the model has no part in, with one that knows its users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
-    "name", [next(name for name in models.names() if models.get(name).personal == personal) for personal in (True, False)]
+    "name", [next(name for name in models.names() if models.get(name).uses_user == personal) for personal in (True, False)]
 )
 
 
@@ -170,7 +170,7 @@ def test_nothing_known_gives_the_most_popular_by_hand(name, served):
     model, _, session = served(name)
     items, user = model.item_vocabulary.ids(), model.user_vocabulary.ids()[0]
     users, histories = ["nobody", user, "nobody", ""], [["?", ""], ["?"], [items[0]], []]
-    popular = [True, not model.personal, False, True]
+    popular = [True, not model.uses_user, False, True]
     result = session.run("serving_default", user_id=users, history=table(histories))
     assert [source == b"popular" for source in result["source"]] == popular
     assert_same(
@@ -317,7 +317,7 @@ def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     exact.set_weights(model.get_weights())
     history = table([model.item_vocabulary.ids()[2:5]])
     query = servable.signatures()["embed"](user_id=tf.constant(["u"]), history=tf.constant(history.tolist()))["query"]
-    np.testing.assert_allclose(query, exact.query_vectors(np.array([0]), np.array([[0, 3, 4, 5]], np.int32)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(query, exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}), rtol=1e-6, atol=1e-6)
 
 
 def test_arguments_that_cannot_be():

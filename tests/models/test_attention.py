@@ -12,7 +12,7 @@ HISTORIES = [[2, 5, 5, 1], [0, 0, 7, 3], [0, 0, 0, 4], [0, 0, 0, 0]]
 
 def attention_of(model, histories=HISTORIES):
     histories = tf.constant(histories, tf.int32)
-    return model.attention(tf.ones([len(histories)], tf.int32), histories).numpy()
+    return model.attention({"user": tf.ones([len(histories)], tf.int32), "history": histories}).numpy()
 
 
 def randomised(model):
@@ -79,7 +79,7 @@ def test_attrec_weights_make_the_intent(aggregation, diagonal):
     model = randomised(AttRec(USERS, ITEMS, LENGTH, dim=4, aggregation=aggregation, diagonal=diagonal, user_weight=0.0, max_norm=None))
     weights = attention_of(model)
     intents = np.einsum("bl,bld->bd", weights, model.short_items.numpy()[HISTORIES])
-    queries = model.query_vectors(tf.ones([4], tf.int32), tf.constant(HISTORIES)).numpy()
+    queries = model.query_vectors({"user": tf.ones([4], tf.int32), "history": tf.constant(HISTORIES)}).numpy()
     np.testing.assert_allclose(queries[:3, 5:9] / 2, intents[:3], rtol=1e-4, atol=1e-5)
     if diagonal != "after":
         counts = {"mean": [1, 1, 1, 0], "sum": [4, 2, 1, 0]}[aggregation]

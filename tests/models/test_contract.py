@@ -26,7 +26,7 @@ def make(name, **changes):
 
 
 def causal(name):
-    return models.get(name).trains_at_every_position()
+    return models.get(name).trains_on == "next_items"
 
 
 def compiled(name, optimizer="sgd", **changes):
@@ -63,7 +63,7 @@ pytestmark = pytest.mark.parametrize("name", models.names())
 
 def test_shapes(name):
     model, batch = make(name), features()
-    queries, items = model.query_vectors(batch["user"], batch["history"]), model.item_vectors()
+    queries, items = model.query_vectors(batch), model.item_vectors()
     assert queries.dtype == items.dtype == tf.float32
     assert queries.shape == [8, items.shape[1]]
     assert items.shape[0] == ITEMS + 1
@@ -160,7 +160,7 @@ def test_a_later_item_changes_no_earlier_position(name):
     if not causal(name):
         pytest.skip(f"{name} trains on windows, not at every position")
     model, batch = make(name), features()
-    vectors = model.sequence_vectors(batch["user"], batch["history"]).numpy()
+    vectors = model.sequence_vectors(batch).numpy()
     for position in range(1, LENGTH):
         other = batch["history"].numpy()
         other[:, position:] = other[:, position:] % ITEMS + 1
@@ -216,7 +216,7 @@ def test_attention_and_queries_read_shared_tables(name):
 
 
 def outputs(model, batch):
-    return model.query_vectors(batch["user"], batch["history"]), model.attention(batch["user"], batch["history"])
+    return model.query_vectors(batch), model.attention(batch)
 
 
 def test_config_round_trip(name):
@@ -286,7 +286,7 @@ def test_binary_losses_against_loops(name, loss):
     batch["negatives"] = tf.constant(np.random.default_rng(7).integers(1, ITEMS + 1, (8, LENGTH, 3)), tf.int32)
     model = make(name)
     model.compile("sgd", loss, reduction="sum", calibration=0.5)
-    vectors, items = model.sequence_vectors(batch["user"], batch["history"]).numpy(), model.item_vectors().numpy()
+    vectors, items = model.sequence_vectors(batch).numpy(), model.item_vectors().numpy()
     beta = 1.0 if loss == "bce" else 1 - 0.5 * (1 - 3 / (ITEMS - 1))
     expected = 0.0
     for b, t in zip(*np.nonzero(batch["history"].numpy()), strict=True):

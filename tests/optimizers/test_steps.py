@@ -36,7 +36,7 @@ def make(name):
 
 
 def losses(name):
-    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_at_every_position() else ["hinge"]
+    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_on == "next_items" else ["hinge"]
 
 
 CASES = [(name, loss) for name in models.names() for loss in losses(name)]

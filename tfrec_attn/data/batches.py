@@ -13,28 +13,45 @@ from tfrec_attn.errors import ConfigError, DataError
 NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
 
 
-def window_positions(split: Split, max_length: int, targets: int) -> np.ndarray:
-    """Flat positions of the first targets of all training windows, ordered by user and time.
-
-    A user with n training events gives the n - L - T + 1 windows of L + T events in a row; one with fewer gives a single window with its
-    history padded on the left and, where n <= T, its targets on the right; one with a single event gives none.
+def window_counts(length, max_length: int, targets: int, window: str = "full"):
+    """Returns how many training windows users have, and the place of the first target of their first one.
 
     Args:
-      max_length: L, events of the history.
-      targets: T, positives of a window.
+        length: Training events of each user, int [M], a NumPy array or a tensor.
+        max_length: L, events of the history.
+        targets: T, positives of a window.
+        window: "full": the n - L - T + 1 windows of L + T events in a row; a user with fewer events has one window, with its history
+            padded on the left and, where n <= T, its targets on the right; one with a single event has none. "all": windows begin at
+            the user's first event, with the history padded on the left, so that every event is a positive; n - T + 1 windows, or one
+            with its targets padded on the right.
+    """
+    maximum, where = (tf.maximum, tf.where) if tf.is_tensor(length) else (np.maximum, np.where)
+    if window == "all":
+        return where(length < 1, length, maximum(length - targets + 1, 1)), length * 0
+    full = length - max_length - targets + 1
+    first = where(full >= 1, length * 0 + max_length, maximum(length - targets, 1))
+    return where(length < 2, length * 0, maximum(full, 1)), first
 
-    Errors:
-      DataError when no user has two training events.
+
+def window_positions(split: Split, max_length: int, targets: int, window: str = "full") -> np.ndarray:
+    """Returns the flat positions of the first targets of all training windows, ordered by user and time.
+
+    Args:
+        split: Events and their training prefix.
+        max_length: L, events of the history.
+        targets: T, positives of a window.
+        window: As for `window_counts`.
+
+    Raises:
+        DataError: If no user has two training events.
     """
     start = split.sequences.offsets[:-1]
     length = split.train_end - start
-    full = length - max_length - targets + 1
-    count = np.where(length < 2, 0, np.maximum(full, 1))
-    first = start + np.where(full >= 1, max_length, np.maximum(length - targets, 1))
-    if not count.any():
+    if not (length >= 2).any():
         raise DataError(NOTHING_TO_LEARN)
+    count, first = window_counts(length, max_length, targets, window)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return np.repeat(first, count) + within
+    return np.repeat(start + first, count) + within
 
 
 class NegativeSampler:
@@ -151,13 +168,14 @@ class Windows(Stream):
       shared: one set of K negatives for all positives of a window, instead of K for each.
       batch_size: B.
       seed: of order and negatives.
+      window: where windows begin, "full" or "all", as for `window_counts`.
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
     0 is padding. Where events have weights also "importance" [B], the mean of its targets, and "weight" [B], one over the batch's sum.
     """
 
-    def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
-        super().__init__(split, window_positions(split, max_length, targets), max_length, batch_size, seed)
+    def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1, window="full"):
+        super().__init__(split, window_positions(split, max_length, targets, window), max_length, batch_size, seed)
         self.targets = targets
         self.negatives = (1 if shared else targets, negatives)
         self._end = tf.constant(split.train_end, tf.int64)
@@ -181,7 +199,46 @@ class Windows(Stream):
         return tf.reduce_sum(self._events.weights(after, real), axis=1) / tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
 
 
-class NextItems(Stream):
+class _Positions(Stream):
+    """Training sequences with a target at some or all of their positions, and negatives for these.
+
+    A subclass makes the inputs, the targets and what each target counts of sequences in `_sequences`.
+    """
+
+    def __init__(self, split: Split, max_length, negatives, shared, popular, batch_size, seed):
+        enough = split.train_end - split.sequences.offsets[:-1] >= 2
+        if not enough.any():
+            raise DataError(NOTHING_TO_LEARN)
+        if negatives > split.sequences.num_items:
+            raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
+        super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
+        trained = split.sequences.items[split.train_mask()]
+        counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
+        shares = counts / counts.sum() if popular else np.full(len(counts), 1.0 / len(counts))
+        with np.errstate(divide="ignore"):
+            self.log_q = np.log(shares).astype(np.float32)
+        self._negatives, self._shared = negatives, shared
+        self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
+        self._sample = NegativeSampler(split) if negatives and not shared else None
+
+    def _with_negatives(self, batch, step, part, parts):
+        if not self._negatives:
+            return batch
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        negatives = self._shared_negatives(seed) if self._shared else self._own_negatives(batch["user"], seed, part, parts)
+        return {**batch, "negatives": negatives}
+
+    def _shared_negatives(self, seed):
+        each = -(-self._negatives // self.batch_size)
+        drawn = tf.random.stateless_uniform([self.batch_size, each], seed, maxval=tf.size(self._pool), dtype=tf.int32)
+        return tf.gather(self._pool, drawn)
+
+    def _own_negatives(self, user, seed, part, parts):
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, self.max_length, self._negatives])
+        return self._sample(owners, seed, part, parts)
+
+
+class NextItems(_Positions):
     """The training sequences of a split, one for each user, with the next item at every position as its target.
 
     Every pass visits each user once; the order is a function of (seed, pass), and a batch of (seed, step).
@@ -205,20 +262,7 @@ class NextItems(Stream):
     """
 
     def __init__(self, split: Split, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
-        enough = split.train_end - split.sequences.offsets[:-1] >= 2
-        if not enough.any():
-            raise DataError(NOTHING_TO_LEARN)
-        if negatives > split.sequences.num_items:
-            raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
-        super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
-        trained = split.sequences.items[split.train_mask()]
-        counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
-        shares = counts / counts.sum() if popular else np.full(len(counts), 1.0 / len(counts))
-        with np.errstate(divide="ignore"):
-            self.log_q = np.log(shares).astype(np.float32)
-        self._negatives, self._shared = negatives, shared
-        self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
-        self._sample = NegativeSampler(split) if negatives and not shared else None
+        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
 
     def _gather(self, position, step, part, parts, everyone):
         user, history = self._events.before(position, self.max_length)
@@ -228,10 +272,7 @@ class NextItems(Stream):
         else:
             lengths = tf.minimum(everyone - self._events.start_at(everyone), self.max_length)
             batch["weight"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
-        if self._negatives:
-            seed = tf.stack([tf.constant(self.seed, tf.int64), step])
-            batch["negatives"] = self._shared_negatives(seed) if self._shared else self._own_negatives(user, seed, part, parts)
-        return batch
+        return self._with_negatives(batch, step, part, parts)
 
     def _following(self, position):
         """Flat positions [B, L] of the targets of sequences that end at `position`; those of padding are not the user's."""
@@ -241,14 +282,77 @@ class NextItems(Stream):
         following = self._following(position)
         return self._events.weights(following, following > self._events.start_at(position)[:, tf.newaxis])
 
-    def _shared_negatives(self, seed):
-        each = -(-self._negatives // self.batch_size)
-        drawn = tf.random.stateless_uniform([self.batch_size, each], seed, maxval=tf.size(self._pool), dtype=tf.int32)
-        return tf.gather(self._pool, drawn)
 
-    def _own_negatives(self, user, seed, part, parts):
-        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, self.max_length, self._negatives])
-        return self._sample(owners, seed, part, parts)
+class MaskedItems(_Positions):
+    """The training sequences of a split, one for each user, with some items masked: the cloze task of BERT4Rec.
+
+    Every pass visits each user once; the order is a function of (seed, pass), and a batch of (seed, step).
+
+    Args:
+        split: Events and their training prefix; users with a single training event are left out.
+        max_length: L; of longer sequences the latest L items are used.
+        mask_share: Probability with which each item is masked, in (0, 1]; one is always masked.
+        last_share: Share of the examples of which the latest item alone is masked, as when a next item is predicted, in [0, 1].
+        negatives: As for `NextItems`, and so are `shared` and `popular`.
+        batch_size: B, users.
+        seed: Of order, masks and negatives.
+
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: a masked item is N + 1 in
+    `history` and stands in `targets`, which is 0 elsewhere; the rest as `NextItems`.
+
+    Reference:
+        Sun et al., CIKM 2019 (arXiv 1904.06690).
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        max_length=50,
+        mask_share=0.2,
+        last_share=0.1,
+        negatives=0,
+        shared=False,
+        popular=False,
+        batch_size=256,
+        seed=1,
+    ):
+        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
+        self._mask, self._mask_share, self._last_share = split.sequences.num_items + 1, mask_share, last_share
+
+    def _gather(self, position, step, part, parts, everyone):
+        index, real = self._places(position)
+        history = self._events.items(index, real)
+        masked = self._masked(everyone, step)
+        rows = self.batch_size // parts
+        mine = tf.reshape(masked, [parts, rows, self.max_length])[part]
+        batch = {
+            "user": self._events.users(position),
+            "history": tf.where(mine, self._mask, history),
+            "targets": tf.where(mine, history, 0),
+        }
+        counts = tf.cast(masked, tf.float32)
+        if self._events.weighted:
+            counts *= self._events.weights(*self._places(everyone))
+            batch["importance"] = tf.reshape(counts, [parts, rows, self.max_length])[part]
+        batch["weight"] = tf.fill([rows], 1.0 / tf.reduce_sum(counts))
+        return self._with_negatives(batch, step, part, parts)
+
+    def _masked(self, everyone, step):
+        """Which positions of all sequences of a step are masked, bool [B, L]."""
+        real = self._places(everyone)[1]
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        draws = tf.random.stateless_uniform([self.batch_size, self.max_length + 1], seed)
+        # Of padding never, and of a sequence at least the item with the lowest draw.
+        item = tf.where(real, draws[:, 1:], 2.0)
+        masked = real & ((item < self._mask_share) | (item == tf.reduce_min(item, axis=1, keepdims=True)))
+        only_last = draws[:, :1] < self._last_share
+        return tf.where(only_last, tf.range(self.max_length) == self.max_length - 1, masked)
+
+    def _places(self, position):
+        """Flat positions [B, L] of sequences that end at `position`, and which of them are the user's."""
+        index = position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
+        return index, index >= self._events.start_at(position)[:, tf.newaxis]
 
 
 class HeldOut:

@@ -8,7 +8,7 @@ pass; it is a function of (seed, pass), but a later step is reached only by goin
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.data.batches import NOTHING_TO_LEARN, Stream
+from tfrec_attn.data.batches import NOTHING_TO_LEARN, Stream, window_counts
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.shards import feature_spec
 from tfrec_attn.errors import ConfigError, DataError
@@ -86,21 +86,21 @@ class StreamedWindows(_ShardStream):
       shared: one set of K negatives for all positives of a window, instead of K for each.
       batch_size: B.
       seed: of order and negatives.
+      window: as for `Windows`.
 
     Batches: as `Windows`.
     """
 
-    def __init__(self, split: ShardedSplit, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1):
-        length = split.places.train
-        counts = np.where(length < 2, 0, np.maximum(length - max_length - targets + 1, 1))
+    def __init__(self, split: ShardedSplit, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1, window="full"):
+        counts, _ = window_counts(split.places.train, max_length, targets, window)
+        if not (split.places.train >= 2).any():
+            raise DataError(NOTHING_TO_LEARN)
         super().__init__(split, counts, max_length, batch_size, seed)
-        self.targets = targets
+        self.targets, self.window = targets, window
         self.negatives = (1 if shared else targets, negatives)
 
     def _examples(self, block, seed):
-        full = block.train - self.max_length - self.targets + 1
-        count = tf.where(block.train < 2, tf.zeros_like(full), tf.maximum(full, 1))
-        first = tf.where(full >= 1, tf.cast(self.max_length, tf.int64), tf.maximum(block.train - self.targets, 1))
+        count, first = window_counts(block.train, self.max_length, self.targets, self.window)
         row = tf.repeat(tf.range(tf.size(count, tf.int64)), count)
         within = tf.range(tf.size(row, tf.int64)) - tf.repeat(tf.cumsum(count, exclusive=True), count)
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(row)), seed)

@@ -36,7 +36,7 @@ class AttRec(SequenceModel):
     Reference: Zhang, Tay, Yao, Sun, An, Next Item Recommendation with Self-Attentive Metric Learning, AAAI-19 RecNLP (arXiv 1808.06414).
     """
 
-    personal = True
+    uses_user = True
 
     def __init__(
         self,
@@ -68,14 +68,16 @@ class AttRec(SequenceModel):
         self.long_items = self.add_table("long_items", "items", dim, stddev, max_norm)
         self.long_users = self.add_table("long_users", "users", dim, stddev, max_norm)
 
-    def query_vectors(self, user, history, training=False):
+    def query_vectors(self, features, training=False):
+        user, history = features["user"], features["history"]
         real = history > 0
         intent, _ = self._attend(history, real)
         long = take_rows(self.long_users, user)
         return self.scoring.query(long, tf.cast(intent, tf.float32), user > 0, tf.reduce_any(real, axis=1))
 
-    def attention(self, user, history):
+    def attention(self, features):
         """Weights with which the items' vectors enter m; with "max" and "min", whose weights differ by column, those of "mean"."""
+        history = features["history"]
         real = history > 0
         weights = tf.reduce_sum(self._attend(history, real)[1], axis=1)
         if self.aggregation == "sum":

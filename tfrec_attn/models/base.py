@@ -7,36 +7,41 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrec_attn import losses
+from tfrec_attn.losses import as_loss, softmax
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.rows import unique_rows
 from tfrec_attn.layers.unit_ball import UnitBall
 from tfrec_attn.metrics import ranking_metrics
-from tfrec_attn.objectives import EVERY_POSITION, Distilled, EveryPosition, Pairwise, parts_of
+from tfrec_attn.objectives import OBJECTIVES, Distilled, inputs_of, latest, parts_of
 from tfrec_attn.optimizers.gradients import add_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep
 from tfrec_attn.ranking import ranks
 
 
 class SequenceModel(tfrs.Model):
-    """A recommender that scores item j for a user with a history by an inner product.
+    """A recommender that scores item j by an inner product.
 
-        score(user, history, j) = query_vectors(user, history) . item_vectors(j)
+        score(features, j) = query_vectors(features) . item_vectors(j)
 
-    A model is a final subclass with a constructor and the two methods above; a causal one, which can be trained at every position at once,
-    has `sequence_vectors`, and its query is that of the latest position (it may define `query_vectors` too, where one position is less
-    work than all). The constructor takes `num_users`, `num_items`, `max_length` and about ten keywords, keeps each as an attribute of that
-    name, and makes its embedding tables with `add_table`; `get_config` follows from the signature. Users and items are 1..M and 1..N,
-    histories [B, L] have the latest item last and 0 as padding on the left, user 0 is an unknown one.
+    A model is a final subclass with a constructor and these two methods. One that trains at all
+    positions of a sequence also has `sequence_vectors`; its query is that of the latest position
+    unless it defines `query_vectors` too. The constructor takes `num_users`, `num_items`,
+    `max_length` and about ten keywords, keeps each as an attribute of that name, and makes its
+    embedding tables with `add_table`; `get_config` follows from the signature.
+
+    Features are a dict: "user" int32 [B], 0 is an unknown user; "history" int32 [B, L], items 1..N
+    with the latest last and 0 as padding on the left.
 
     Args:
-      num_users: M.
-      num_items: N.
-      max_length: L, latest items of the history that the model uses.
+        num_users: M.
+        num_items: N.
+        max_length: L, latest items of the history that the model uses.
     """
 
+    # The batches that the model trains on: "windows", "next_items" or "masked_items".
+    trains_on = "windows"
     # Whether the query depends on who the user is, not only on the history.
-    personal = False
+    uses_user = False
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
@@ -56,23 +61,22 @@ class SequenceModel(tfrs.Model):
         # Whether XLA compiles what goes through `compiled`.
         self.jit_layers = False
 
-    def query_vectors(self, user, history, training=False):
-        """Queries of users with histories: int32 [B], int32 [B, L] -> float32 [B, D']."""
-        return self.sequence_vectors(user, history, training=training)[:, -1]
+    def query_vectors(self, features, training=False):
+        """Returns queries [B, D'], float32."""
+        return self.sequence_vectors(features, training=training)[:, -1]
 
-    def sequence_vectors(self, user, history, training=False):
-        """Queries at every position, each made from the items up to it: int32 [B], int32 [B, L] -> float32 [B, L, D']."""
-        raise NotImplementedError(f"{type(self).__name__} must define query_vectors or sequence_vectors(user, history, training).")
+    def sequence_vectors(self, features, training=False):
+        """Returns queries at all positions [B, L, D'], float32.
 
-    @classmethod
-    def trains_at_every_position(cls):
-        """Whether the model is causal, so that one pass over a sequence trains all its positions."""
-        return cls.sequence_vectors is not SequenceModel.sequence_vectors
+        A model that trains on next items makes each from the items up to its position; one that
+        trains on masked items can use the whole sequence.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define query_vectors or sequence_vectors(features, training).")
 
-    def attention(self, user, history):
-        """How much each position of the history weighs in the query, or None for a model without attention.
+    def attention(self, features):
+        """Returns how much each position of the history weighs in the query, or None without attention.
 
-        int32 [B], int32 [B, L] with L at most `max_length` -> float32 [B, L], nonnegative, 0 at padding.
+        float32 [B, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
 
     def item_vectors(self, items=None):
@@ -169,9 +173,7 @@ class SequenceModel(tfrs.Model):
 
         Args:
           optimizer: Keras optimizer or its name.
-          loss: a pairwise loss over windows with sampled negatives (`Windows`): "hinge", "bpr", or a function
-            (positive [B, T], negative [B, T, K]) -> [B]; or, for models with `sequence_vectors`, a loss at every position (`NextItems`):
-            "softmax" over the whole catalogue, "sampled_softmax" with shared negatives, "bce" or "gbce" with negatives of their own.
+          loss: name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T], negative [B, T, K], mask [B, T]) -> [B].
           margin: of the hinge loss, in units of the score.
           reduction: "sum" (default): the loss of a step is the sum over its windows or positions, as AttRec's authors train; "mean".
           l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses those that a step touches, each once.
@@ -188,15 +190,15 @@ class SequenceModel(tfrs.Model):
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
-        if loss in EVERY_POSITION and not self.trains_at_every_position():
-            raise ValueError(f"loss {loss} trains every position, which {type(self).__name__} cannot: it has no sequence_vectors.")
+        chosen = as_loss(loss)
+        if self.trains_on not in chosen.batches:
+            raise ValueError(f"loss {loss} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}.")
         super().compile(optimizer=optimizer, **kwargs)
         distilled = Distilled(distillation, distillation_weight) if distillation is not None else None
-        if loss in EVERY_POSITION:
-            self._objective = EveryPosition(loss, reduction, distilled, log_q, calibration)
-        else:
-            self._objective = Pairwise(loss if callable(loss) else losses.pairwise(loss, margin), reduction, distilled)
-        self._whole_table = loss == "softmax"
+        values = {"margin": margin, "calibration": calibration, "log_q": log_q, "num_items": self.num_items}
+        keywords = {name: values[value] for name, value in chosen.keywords.items()}
+        self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distilled, keywords)
+        self._whole_table = chosen.function is softmax
         self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
         self._seed = seed
         self.jit_layers = jit_compile
@@ -243,7 +245,7 @@ class SequenceModel(tfrs.Model):
         if self.popularity is None:
             return scores
         nothing = tf.reduce_all(features["history"] == 0, axis=1)
-        if self.personal:
+        if self.uses_user:
             nothing &= features["user"] == 0
         popular = tf.cast(self.popularity, scores.dtype)
         return tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
@@ -300,8 +302,8 @@ class SequenceModel(tfrs.Model):
         return tf.math.top_k(scores, k)
 
     def queries(self, features, training=False):
-        """Query vectors [B, D'] of {"user", "history"}, of whose history the latest `max_length` columns count."""
-        return self.query_vectors(features["user"], features["history"][:, -self.max_length :], training=training)
+        """Returns query vectors [B, D'] of features whose latest `max_length` columns count."""
+        return self.query_vectors(latest(inputs_of(features), self.max_length), training=training)
 
     @staticmethod
     def _indices(ids, vocabulary):

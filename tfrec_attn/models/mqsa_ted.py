@@ -34,6 +34,8 @@ class MQSATED(SequenceModel):
     WSDM 2024 (arXiv 2311.01056).
     """
 
+    trains_on = "next_items"
+
     def __init__(
         self,
         num_users,
@@ -65,15 +67,15 @@ class MQSATED(SequenceModel):
         self.embedding.build((num_items + 1, dim))
         self.encoder.build((None, max_length, dim))
 
-    def query_vectors(self, user, history, training=False):
-        return tf.cast(self._encode(history, training, latest_only=True)[0][:, 0], tf.float32)
+    def query_vectors(self, features, training=False):
+        return tf.cast(self._encode(features["history"], training, latest_only=True)[0][:, 0], tf.float32)
 
-    def sequence_vectors(self, user, history, training=False):
-        return tf.cast(self._encode(history, training)[0], tf.float32)
+    def sequence_vectors(self, features, training=False):
+        return tf.cast(self._encode(features["history"], training)[0], tf.float32)
 
-    def attention(self, user, history):
+    def attention(self, features):
         """Attention of the latest position in the last block of each stack, mean over its heads, mixed as the stacks are."""
-        return tf.cast(self._encode(history, latest_only=True)[1][:, 0], tf.float32)
+        return tf.cast(self._encode(features["history"], latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
         return tf.convert_to_tensor(self.items) if items is None else take_rows(self.items, items)

@@ -32,6 +32,8 @@ class SASRec(SequenceModel):
     Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018 (arXiv 1808.09781).
     """
 
+    trains_on = "next_items"
+
     def __init__(self, num_users, num_items, max_length=50, *, dim=64, num_blocks=1, num_heads=1, dropout=0.5, stddev=0.01, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim = dim
@@ -45,15 +47,15 @@ class SASRec(SequenceModel):
         self.embedding.build((num_items + 1, dim))
         self.encoder.build((None, max_length, dim))
 
-    def query_vectors(self, user, history, training=False):
-        return tf.cast(self._encode(history, training, latest_only=True)[0][:, 0], tf.float32)
+    def query_vectors(self, features, training=False):
+        return tf.cast(self._encode(features["history"], training, latest_only=True)[0][:, 0], tf.float32)
 
-    def sequence_vectors(self, user, history, training=False):
-        return tf.cast(self._encode(history, training)[0], tf.float32)
+    def sequence_vectors(self, features, training=False):
+        return tf.cast(self._encode(features["history"], training)[0], tf.float32)
 
-    def attention(self, user, history):
+    def attention(self, features):
         """Attention of the latest position in the last block, mean over its heads."""
-        return tf.cast(self._encode(history, latest_only=True)[1][:, 0], tf.float32)
+        return tf.cast(self._encode(features["history"], latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
         return tf.convert_to_tensor(self.items) if items is None else take_rows(self.items, items)

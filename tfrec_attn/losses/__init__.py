@@ -1,0 +1,23 @@
+"""Losses over scores, over sampled items and over the whole catalogue.
+
+`LOSSES` lists them by name; `Loss` says which batches a loss takes and what it is called with.
+"""
+
+from tfrec_attn.losses.binary import bce, gbce
+from tfrec_attn.losses.pairwise import bpr, hinge
+from tfrec_attn.losses.sampled_softmax import sampled_softmax
+from tfrec_attn.losses.softmax import softmax
+from tfrec_attn.losses.table import BATCHES, LOSSES, Loss, as_loss
+
+__all__ = [
+    "BATCHES",
+    "LOSSES",
+    "Loss",
+    "as_loss",
+    "bce",
+    "bpr",
+    "gbce",
+    "hinge",
+    "sampled_softmax",
+    "softmax",
+]

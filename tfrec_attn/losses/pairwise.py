@@ -1,0 +1,50 @@
+"""Losses over pairs of a target and a sampled item: functions of scores, high is good."""
+
+import tensorflow as tf
+
+
+def hinge(positive, negative, mask=None, margin=0.5):
+    """Hinge loss of each example: `sum over t, k of relu(margin - positive_t + negative_tk)`.
+
+    On distances y = -score this is `sum relu(y_pos + margin - y_neg)`.
+
+    Args:
+        positive: Float [B, T], scores of the targets.
+        negative: Float [B, T, K], each target's own negatives, or [B, 1, K], shared by all targets.
+        mask: Bool [B, T], True for a real target; None: all are.
+        margin: In units of the score.
+
+    Returns:
+        float32 [B].
+
+    Reference:
+        Zhang et al., 2019 (arXiv 1808.06414), eq. 10; Weinberger and Saul, JMLR 2009.
+    """
+    return _sum_pairs(tf.nn.relu(margin - _difference(positive, negative)), mask)
+
+
+def bpr(positive, negative, mask=None):
+    """Bayesian personalised ranking of each example: `sum over t, k of -ln sigmoid(positive_t - negative_tk)`.
+
+    Args:
+        positive: Float [B, T], scores of the targets.
+        negative: Float [B, T, K] or [B, 1, K], as for `hinge`.
+        mask: Bool [B, T], True for a real target; None: all are.
+
+    Returns:
+        float32 [B].
+
+    Reference:
+        Rendle et al., UAI 2009.
+    """
+    return _sum_pairs(tf.nn.softplus(-_difference(positive, negative)), mask)
+
+
+def _difference(positive, negative):
+    return tf.cast(positive[:, :, tf.newaxis], tf.float32) - tf.cast(negative, tf.float32)
+
+
+def _sum_pairs(pairs, mask):
+    if mask is not None:
+        pairs = tf.where(mask[:, :, tf.newaxis], pairs, 0.0)
+    return tf.reduce_sum(pairs, axis=[1, 2])
