@@ -1,13 +1,12 @@
 """A copy of a model that reads its items in one matrix, the one that is served."""
 
-import numpy as np
 import tensorflow as tf
 
 from export.weights import weights_of
 
 
 def with_item_matrix(model):
-    """A copy of a model in float32 whose tables of items are read in the matrix of item vectors, where they are columns of it.
+    """A copy of a model in float32 whose tables of items are read in the matrix of item vectors, where the model says that they are columns.
 
     Args:
       model: a `SequenceModel`, which stays as it is.
@@ -18,10 +17,8 @@ def with_item_matrix(model):
     values = copy.item_vectors().numpy()
     values[0] = 0.0
     matrix = tf.Variable(values, trainable=False, name="item_vectors")
-    for table in copy.tables("items"):
-        column = _column_of(table.numpy(), values)
-        if column is not None:
-            copy.share_table(table, matrix, column)
+    for table, column in copy.item_columns().items():
+        table.share(matrix, column)
     return copy, matrix
 
 
@@ -34,12 +31,3 @@ def _in_float32(model):
         tf.keras.mixed_precision.set_global_policy(policy)
     copy.set_weights([variable.numpy() for variable in weights_of(model)])
     return copy
-
-
-def _column_of(table, matrix):
-    """First column from which on the matrix holds the table, the padding row aside, or None."""
-    for column in range(matrix.shape[1] - table.shape[1] + 1):
-        block = matrix[:, column : column + table.shape[1]]
-        if np.array_equal(block[1], table[1]) and np.array_equal(block[1:], table[1:]):
-            return column
-    return None

@@ -109,7 +109,6 @@ def compile_model(model, config: Config, split: Split, stream: Windows | NextIte
             calibration=train.calibration,
             clip_norm=train.clip_norm,
             accumulate=train.accumulate,
-            jit_compile=config.runtime.jit,
             steps_per_execution=min(config.runtime.steps_per_execution, stream.steps_per_epoch) if alone else 1,
         )
     except ValueError as error:

@@ -1,31 +1,35 @@
 """Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and with Keras masks."""
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.learned_positions import LearnedPositions
 from tfrec_attn.layers.lquery_attention import LQueryAttention
-from tfrec_attn.layers.metric_scoring import MetricScoring
-from tfrec_attn.layers.multi_query_attention import MultiQueryAttention
+from tfrec_attn.layers.multi_query_self_attention import MultiQuerySelfAttention
 from tfrec_attn.layers.self_attention import SelfAttention
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
+from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.layers.time_signal import TimeSignal
 from tfrec_attn.layers.transformer_block import TransformerBlock
+from tfrec_attn.layers.transformer_stack import TransformerStack
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.layers.unit_ball import UnitBall
 
 __all__ = [
     "Dropout",
+    "EmbeddingTable",
     "FeedForward",
     "HistoryEmbedding",
     "LQueryAttention",
     "LearnedPositions",
-    "MetricScoring",
-    "MultiQueryAttention",
+    "MultiQuerySelfAttention",
     "SelfAttention",
     "SelfAttentiveIntent",
+    "SquaredDistance",
     "TimeSignal",
     "TransformerBlock",
+    "TransformerStack",
     "TransitionDistillation",
     "UnitBall",
 ]

@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.learned_positions import LearnedPositions
-from tfrec_attn.layers.rows import gather_rows
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -18,8 +17,7 @@ class HistoryEmbedding(tf.keras.layers.Layer):
       dropout: probability in [0, 1) of dropping a feature in training. Default 0.
       stddev: of the initial positions. Default 0.01.
 
-    Shapes: rows [R, D] of item vectors, indices int [B, L] into them, mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-    dtype.
+    Shapes: item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute dtype.
 
     Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.A.
     """
@@ -34,9 +32,8 @@ class HistoryEmbedding(tf.keras.layers.Layer):
         self.positions.build((None, None, input_shape[-1]))
         super().build(input_shape)
 
-    def call(self, rows, indices, mask, training=None):
-        scaled = gather_rows(tf.convert_to_tensor(rows), indices) * rows.shape[-1] ** 0.5
-        x = self._dropout_layer(self.positions(scaled), training=training)
+    def call(self, inputs, mask, training=None):
+        x = self._dropout_layer(self.positions(inputs * inputs.shape[-1] ** 0.5), training=training)
         return x * tf.cast(mask, x.dtype)[:, :, tf.newaxis]
 
     def get_config(self):

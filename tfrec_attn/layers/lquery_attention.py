@@ -1,4 +1,4 @@
-"""Causal self-attention whose query looks at several events at once."""
+"""Self-attention whose query is the mean of several events."""
 
 import math
 import numbers
@@ -10,12 +10,12 @@ from tfrec_attn.layers.dropout import Dropout
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LQueryAttention(tf.keras.layers.Layer):
-    """Every event attends to itself and to earlier events, with the mean of the latest W events as its query.
+    """Every event attends to itself and to earlier events, or to all events, with the mean of its latest W events as its query.
 
         m_t = mean of the real events among x_(t-W+1) .. x_t                    W = query_window
         n = LayerNorm(m)
         Q = n Wq + bq,  K = x Wk + bk,  V = x Wv + bv                           split into H heads of width d = D / H
-        s = softmax(Q Kᵀ / sqrt(d)) over the real events up to t
+        s = softmax(Q Kᵀ / sqrt(d)) over the real events up to t (not `causal`: over all real events)
         o = LayerNorm(dropout(s) V + n)
 
     W = 1 is the attention of SASRec together with both layer normalisations around it. A padded position is no key, does not enter a mean,
@@ -26,6 +26,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         query_window: W, in events.
         dropout: probability in [0, 1) of dropping an attention weight in training.
         epsilon: added to the variance in both layer normalisations.
+        causal: whether later events are hidden. Default True.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the compute dtype; with
@@ -41,7 +42,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         (arXiv 2311.01056), L-query self-attention.
     """
 
-    def __init__(self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, **kwargs):
+    def __init__(self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, causal=True, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("num_heads", num_heads), ("query_window", query_window)):
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
@@ -54,6 +55,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         self.query_window = int(query_window)
         self.dropout = float(dropout)
         self.epsilon = float(epsilon)
+        self.causal = bool(causal)
         self.supports_masking = True
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         self.query_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="query_norm")
@@ -90,7 +92,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         key = self._split(_project(x, self.key_kernel, self.key_bias))
         value = self._split(_project(x, self.value_kernel, self.value_bias))
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only))
+        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only, self.causal))
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = self._merge(tf.matmul(weights, value))
         outputs = tf.cast(self.output_norm(tf.cast(attended, normed.dtype) + normed), x.dtype)
@@ -131,6 +133,7 @@ class LQueryAttention(tf.keras.layers.Layer):
             "query_window": self.query_window,
             "dropout": self.dropout,
             "epsilon": self.epsilon,
+            "causal": self.causal,
         }
 
 
@@ -158,10 +161,13 @@ def _shift(x, steps):
     return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
 
 
-def _visible(length, mask, latest_only):
+def _visible(length, mask, latest_only, causal):
     """Which keys a query may see, bool, broadcasts to [B, H, L, L], or [B, H, 1, L] for the latest query."""
     position = tf.range(length)
-    earlier = position[-1:] >= position if latest_only else position[:, tf.newaxis] >= position
+    if causal and not latest_only:
+        earlier = position[:, tf.newaxis] >= position
+    else:
+        earlier = position >= 0
     return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier
 
 

@@ -8,7 +8,7 @@ from tfrec_attn.layers.lquery_attention import LQueryAttention
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransformerBlock(tf.keras.layers.Layer):
-    """Causal self-attention followed by a position-wise network.
+    """Self-attention followed by a position-wise network.
 
         o = LQueryAttention(x)                       ends with LayerNorm(attended + LayerNorm(query))
         y = o + FeedForward(o),  0 where padded
@@ -22,6 +22,7 @@ class TransformerBlock(tf.keras.layers.Layer):
         dropout: probability in [0, 1) of dropping an attention weight, a hidden unit and an output of the network in training.
         units: width of the network's hidden layer; None takes D.
         epsilon: added to the variance in the layer normalisations.
+        causal: whether later events are hidden. Default True.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the compute dtype; with
@@ -35,10 +36,10 @@ class TransformerBlock(tf.keras.layers.Layer):
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.B; Zhu et al., WSDM 2024 (arXiv 2311.01056).
     """
 
-    def __init__(self, num_heads=1, query_window=1, dropout=0.0, units=None, epsilon=1e-12, **kwargs):
+    def __init__(self, num_heads=1, query_window=1, dropout=0.0, units=None, epsilon=1e-12, causal=True, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.attention = LQueryAttention(num_heads, query_window, dropout, epsilon, name="attention", **policy)
+        self.attention = LQueryAttention(num_heads, query_window, dropout, epsilon, causal, name="attention", **policy)
         self.feed_forward = FeedForward(units, dropout, name="feed_forward", **policy)
         self.supports_masking = True
 
@@ -64,4 +65,5 @@ class TransformerBlock(tf.keras.layers.Layer):
             "dropout": self.attention.dropout,
             "units": self.feed_forward.units,
             "epsilon": self.attention.epsilon,
+            "causal": self.attention.causal,
         }

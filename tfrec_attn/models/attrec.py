@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.metric_scoring import MetricScoring
-from tfrec_attn.layers.rows import gather_rows, take_rows
+from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
+from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -54,6 +54,8 @@ class AttRec(SequenceModel):
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
+        if not 0.0 <= user_weight <= 1.0:
+            raise ValueError(f"user_weight must be in [0, 1], but is {user_weight}: 0 is the short-term part alone, 1 the long-term one.")
         self.dim = dim
         self.user_weight = user_weight
         self.tied = tied
@@ -63,17 +65,20 @@ class AttRec(SequenceModel):
         self.stddev = stddev
         self.intent = SelfAttentiveIntent(max_length, tied, diagonal, aggregation)
         self.intent.build((None, max_length, dim))
-        self.scoring = MetricScoring(user_weight)
-        self.short_items = self.add_table("short_items", "items", dim, stddev, max_norm)
-        self.long_items = self.add_table("long_items", "items", dim, stddev, max_norm)
-        self.long_users = self.add_table("long_users", "users", dim, stddev, max_norm)
+        self.distance = SquaredDistance()
+        table = {"stddev": stddev, "max_norm": max_norm}
+        self.short_items = EmbeddingTable(num_items, dim, name="short_items", **table)
+        self.long_items = EmbeddingTable(num_items, dim, name="long_items", **table)
+        self.long_users = EmbeddingTable(num_users, dim, of="users", name="long_users", **table)
 
     def query_vectors(self, features, training=False):
         user, history = features["user"], features["history"]
         real = history > 0
         intent, _ = self._attend(history, real)
-        long = take_rows(self.long_users, user)
-        return self.scoring.query(long, tf.cast(intent, tf.float32), user > 0, tf.reduce_any(real, axis=1))
+        long_weight = self.user_weight * tf.cast(user > 0, tf.float32)
+        short_weight = (1.0 - self.user_weight) * tf.cast(tf.reduce_any(real, axis=1), tf.float32)
+        long = self.distance.query(self.long_users.rows(user), long_weight)
+        return tf.concat([long, self.distance.query(tf.cast(intent, tf.float32), short_weight)], axis=1)
 
     def attention(self, features):
         """Weights with which the items' vectors enter m; with "max" and "min", whose weights differ by column, those of "mean"."""
@@ -85,13 +90,11 @@ class AttRec(SequenceModel):
         return weights / tf.maximum(tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), 1.0)
 
     def item_vectors(self, items=None):
-        if items is None:
-            return self.scoring.items(tf.convert_to_tensor(self.long_items), tf.convert_to_tensor(self.short_items))
-        return self.scoring.items(take_rows(self.long_items, items), take_rows(self.short_items, items))
+        return tf.concat([self.distance.item(table.rows(items)) for table in (self.long_items, self.short_items)], axis=1)
+
+    def item_columns(self):
+        return {self.long_items: 0, self.short_items: self.dim + 1}
 
     def _attend(self, history, real):
-        rows, local = self.look_up(self.short_items, history)
-        rows = tf.cast(rows, self.compute_dtype)
-        if self.jit_layers:
-            return self.compiled(self.intent)(gather_rows(rows, local), mask=real, return_attention_scores=True)
-        return self.intent.from_rows(rows, local, real, return_attention_scores=True)
+        rows, local = self.short_items.distinct(history)
+        return self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real, return_attention_scores=True)

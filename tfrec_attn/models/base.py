@@ -1,16 +1,14 @@
 """The contract of all models: how queries and items become vectors. Everything else is written once, here."""
 
 import inspect
-import types
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrec_attn.losses import as_loss, softmax
+from tfrec_attn.losses import as_loss
 from tfrec_attn.layers.dropout import masks_of_step
-from tfrec_attn.layers.rows import unique_rows
-from tfrec_attn.layers.unit_ball import UnitBall
+from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.metrics import ranking_metrics
 from tfrec_attn.objectives import OBJECTIVES, Distilled, inputs_of, latest, parts_of
 from tfrec_attn.optimizers.gradients import add_gradients
@@ -27,7 +25,7 @@ class SequenceModel(tfrs.Model):
     positions of a sequence also has `sequence_vectors`; its query is that of the latest position
     unless it defines `query_vectors` too. The constructor takes `num_users`, `num_items`,
     `max_length` and about ten keywords, keeps each as an attribute of that name, and makes its
-    embedding tables with `add_table`; `get_config` follows from the signature.
+    layers, such as `EmbeddingTable`s; `get_config` follows from the signature.
 
     Features are a dict: "user" int32 [B], 0 is an unknown user; "history" int32 [B, L], items 1..N
     with the latest last and 0 as padding on the left.
@@ -56,10 +54,6 @@ class SequenceModel(tfrs.Model):
         self.repeats = "exclude"
         # What a step returns is the same on every replica.
         self.distribute_reduction_method = "first"
-        self._tables = types.SimpleNamespace(of={"users": [], "items": []}, constraints={}, shared={})
-        self._whole_table = False
-        # Whether XLA compiles what goes through `compiled`.
-        self.jit_layers = False
 
     def query_vectors(self, features, training=False):
         """Returns queries [B, D'], float32."""
@@ -83,66 +77,16 @@ class SequenceModel(tfrs.Model):
         """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
         raise NotImplementedError(f"{type(self).__name__} must define item_vectors(items).")
 
-    def add_table(self, name, of, depth, stddev, max_norm=None):
-        """A table with a row for every user or item, row 0 for padding.
+    def item_columns(self):
+        """Returns the tables whose rows are columns of `item_vectors`: {`EmbeddingTable`: first column}.
 
-        Args:
-          name: of the variable.
-          of: "users" or "items".
-          depth: D.
-          stddev: of the normal distribution that initial values come from.
-          max_norm: rows that a step has touched are rescaled to this norm where they exceed it; None leaves them.
-
-        Returns: variable [M + 1, D] or [N + 1, D].
-
-        Errors: ValueError when depth is below 1 or stddev below 0.
+        An export keeps such a table once, in the matrix of item vectors.
         """
-        if depth < 1:
-            raise ValueError(f"the width of {name} must be at least 1, but is {depth}.")
-        if stddev < 0:
-            raise ValueError(f"stddev must be at least 0, but is {stddev}.")
-        initializer = tf.keras.initializers.RandomNormal(stddev=stddev)
-        count = {"users": self.num_users, "items": self.num_items}[of]
-        # Read as it is under every precision: the layers that compute in a narrow type cast what they take.
-        table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True, experimental_autocast=False)
-        self._tables.of[of].append(table)
-        # A parameter server keeps a large table in parts, each a variable.
-        for part in getattr(table, "variables", [table]):
-            self._tables.constraints[part.ref()] = UnitBall(max_norm) if max_norm else None
-        return table
+        return {}
 
     def tables(self, of):
-        """The tables of "users" or of "items", in the order in which the model made them."""
-        return list(self._tables.of[of])
-
-    def share_table(self, table, vectors, column):
-        """Lets `look_up` read a table of items in the columns of all item vectors from `column` on, so that it need not be kept twice.
-
-        Args:
-          table: of items, [N + 1, D].
-          vectors: variable [N + 1, D'], D' >= column + D, whose columns are equal to the table.
-          column: the first of them.
-        """
-        self._tables.shared[table.ref()] = (vectors, column)
-
-    def look_up(self, table, indices):
-        """(rows [R, D], int32 like `indices`): rows of a table and where in them each index stands.
-
-        The rows are the distinct ones that the indices name, so that the cost does not depend on the table and its gradient is sparse;
-        in training by the softmax over the catalogue they are the whole table, which has a dense gradient anyway.
-        """
-        if self._tables.shared and table.ref() in self._tables.shared:
-            vectors, column = self._tables.shared[table.ref()]
-            # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy it on every read.
-            rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(indices, [-1]))
-            return rows[:, column : column + table.shape[1]], tf.reshape(tf.range(tf.size(indices)), tf.shape(indices))
-        if self._whole_table:
-            return tf.convert_to_tensor(table), indices
-        return unique_rows(table, indices)[:2]
-
-    def compiled(self, layer):
-        """A layer as one program of XLA where `compile(jit_compile=True)` asks for it, else as it is; each shape makes a program."""
-        return tf.function(layer.__call__, autograph=False, jit_compile=True) if self.jit_layers else layer
+        """Returns the `EmbeddingTable`s of "users" or of "items", by name."""
+        return [layer for layer in self.submodules if isinstance(layer, EmbeddingTable) and layer.of == of]
 
     def call(self, features, training=False):
         """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
@@ -166,7 +110,6 @@ class SequenceModel(tfrs.Model):
         accumulate=1,
         k=(5, 10, 20),
         seed=1,
-        jit_compile=False,
         **kwargs,
     ):
         """Sets up training and evaluation by full ranking.
@@ -185,8 +128,6 @@ class SequenceModel(tfrs.Model):
           accumulate: parts into which a step cuts its batch; it computes one after the other and applies their gradients once.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
           seed: of dropout, whose masks are a function of it and of the steps that the optimizer has done.
-          jit_compile: whether XLA compiles the attention layers, in training and evaluation; look-ups, losses and updates stay as they are.
-            XLA has other random numbers, so that the masks of dropout are others. Exports are never compiled.
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
@@ -198,10 +139,10 @@ class SequenceModel(tfrs.Model):
         values = {"margin": margin, "calibration": calibration, "log_q": log_q, "num_items": self.num_items}
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
         self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distilled, keywords)
-        self._whole_table = chosen.function is softmax
+        for table in self.tables("items"):
+            table.dense_gradients = chosen.negatives == "none"
         self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
         self._seed = seed
-        self.jit_layers = jit_compile
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
@@ -223,7 +164,8 @@ class SequenceModel(tfrs.Model):
             gradients, total, count = self._gradients(features)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        step = RegularisedStep(self.optimizer, self._tables.constraints, self._l2, self._kernel_l2, self._clip_norm)
+        bounds = {table.embeddings.ref(): table.constraint for of in ("users", "items") for table in self.tables(of)}
+        step = RegularisedStep(self.optimizer, bounds, self._l2, self._kernel_l2, self._clip_norm)
         step(gradients, self.trainable_variables, self._ids(features))
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
@@ -335,4 +277,4 @@ class SequenceModel(tfrs.Model):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         sizes = {name: (value.shape.num_elements() or 0) * replicas for name, value in features.items() if value.dtype.is_integer}
         counts = {"users": sizes.pop("user"), "items": sum(sizes.values())}
-        return {table.ref(): counts[of] for of, tables in self._tables.of.items() for table in tables}
+        return {table.embeddings.ref(): count for of, count in counts.items() for table in self.tables(of)}

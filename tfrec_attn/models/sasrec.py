@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
+from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
-from tfrec_attn.layers.multi_query_attention import MultiQueryAttention
-from tfrec_attn.layers.rows import take_rows
+from tfrec_attn.layers.transformer_stack import TransformerStack
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -41,27 +41,29 @@ class SASRec(SequenceModel):
         self.num_heads = num_heads
         self.dropout = dropout
         self.stddev = stddev
-        self.items = self.add_table("items", "items", dim, stddev)
+        self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.embedding = HistoryEmbedding(max_length, dropout, stddev)
-        self.encoder = MultiQueryAttention(num_blocks, num_heads, alpha=1.0, dropout=dropout)
-        self.embedding.build((num_items + 1, dim))
+        self.encoder = TransformerStack(num_blocks, num_heads, dropout=dropout)
+        self.embedding.build((None, max_length, dim))
         self.encoder.build((None, max_length, dim))
 
     def query_vectors(self, features, training=False):
-        return tf.cast(self._encode(features["history"], training, latest_only=True)[0][:, 0], tf.float32)
+        return tf.cast(self._encode(features, training, latest_only=True)[0][:, 0], tf.float32)
 
     def sequence_vectors(self, features, training=False):
-        return tf.cast(self._encode(features["history"], training)[0], tf.float32)
+        return tf.cast(self._encode(features, training)[0], tf.float32)
 
     def attention(self, features):
         """Attention of the latest position in the last block, mean over its heads."""
-        return tf.cast(self._encode(features["history"], latest_only=True)[1][:, 0], tf.float32)
+        return tf.cast(self._encode(features, latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
-        return tf.convert_to_tensor(self.items) if items is None else take_rows(self.items, items)
+        return self.items.rows(items)
 
-    def _encode(self, history, training=False, latest_only=False):
-        real = history > 0
-        x = self.embedding(*self.look_up(self.items, history), real, training=training)
-        encoder = self.compiled(self.encoder)
-        return encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
+    def item_columns(self):
+        return {self.items: 0}
+
+    def _encode(self, features, training=False, latest_only=False):
+        real = features["history"] > 0
+        x = self.embedding(self.items(features["history"]), mask=real, training=training)
+        return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
