@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.layers import FeedForward, LQueryAttention, MultiQueryAttention, TransformerBlock
+from tfrec_attn.layers import FeedForward, LQueryAttention, MultiQuerySelfAttention, TransformerBlock, TransformerStack
 
 PADDED = np.array([[True] * 5, [False, False, True, True, True], [False] * 4 + [True]])
 EPSILON = 1e-12
@@ -30,7 +30,7 @@ def plain_norm(row, gamma, beta):
     return (row - mean) / math.sqrt(variance + EPSILON) * gamma + beta
 
 
-def plain_attention(x, mask, weights, num_heads, window):
+def plain_attention(x, mask, weights, num_heads, window, causal=True):
     """One query, one head, one key at a time; padded rows of the outputs stay 0."""
     wq, bq, wk, bk, wv, bv = weights["attention"]
     batch, length, width = x.shape
@@ -46,7 +46,7 @@ def plain_attention(x, mask, weights, num_heads, window):
             attended = np.zeros(width)
             for h in range(num_heads):
                 part = slice(h * depth, (h + 1) * depth)
-                seen = [s for s in range(t + 1) if mask[b, s]]
+                seen = [s for s in range(t + 1 if causal else length) if mask[b, s]]
                 power = {s: math.exp(np.dot(q[part], (x[b, s] @ wk + bk)[part]) / math.sqrt(depth)) for s in seen}
                 for s in seen:
                     scores[b, h, t, s] = power[s] / sum(power.values())
@@ -78,11 +78,12 @@ def arrays(layer):
 @pytest.mark.parametrize("num_heads", [1, 2])
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("mask", [None, PADDED], ids=["all real", "padded"])
-def test_attention_equals_the_loop(num_heads, window, mask):
-    layer, x = built(LQueryAttention(num_heads, window)), random_inputs()
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_equals_the_loop(num_heads, window, mask, causal):
+    layer, x = built(LQueryAttention(num_heads, window, causal=causal)), random_inputs()
     outputs, scores = layer(x, mask=None if mask is None else tf.constant(mask), return_attention_scores=True)
     real = np.ones([3, 5], bool) if mask is None else mask
-    expected, expected_scores = plain_attention(x, real, arrays(layer), num_heads, window)
+    expected, expected_scores = plain_attention(x, real, arrays(layer), num_heads, window, causal)
     np.testing.assert_allclose(outputs.numpy()[real], expected[real], atol=1e-4)
     np.testing.assert_allclose(scores.numpy().transpose(0, 2, 1, 3)[real], expected_scores.transpose(0, 2, 1, 3)[real], atol=1e-5)
 
@@ -91,20 +92,20 @@ def test_attention_equals_the_loop(num_heads, window, mask):
 @pytest.mark.parametrize("num_blocks", [1, 2])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_both_stacks_equal_the_loop(num_heads, num_blocks, alpha):
-    layer, x = built(MultiQueryAttention(num_blocks, num_heads, query_window=3, alpha=alpha, units=6)), random_inputs()
+    layer, x = built(MultiQuerySelfAttention(num_blocks, num_heads, query_window=3, alpha=alpha, units=6)), random_inputs()
     outputs, scores = layer(x, mask=tf.constant(PADDED), return_attention_scores=True)
     np.testing.assert_array_equal(layer(x, mask=tf.constant(PADDED)), outputs)
     expected, expected_scores = np.zeros(x.shape), np.zeros([3, 5, 5])
-    for weight, window, stack in ((alpha, 1, layer.short_stack), (1 - alpha, 3, layer.long_stack)):
-        if not stack:
+    for weight, window, stack in ((alpha, 1, layer.short), (1 - alpha, 3, layer.long)):
+        if stack is None:
             assert weight == 0
             continue
         y = x
-        for block in stack[:-1]:
+        for block in stack.blocks:
             attention = plain_attention(y, PADDED, arrays(block), num_heads, window)[1]
             y = plain_block(y, PADDED, arrays(block), num_heads, window)
         expected_scores += weight * sum(attention[:, head] for head in range(num_heads)) / num_heads
-        gamma, beta = np.asarray(stack[-1].gamma), np.asarray(stack[-1].beta)
+        gamma, beta = np.asarray(stack.norm.gamma), np.asarray(stack.norm.beta)
         for place in zip(*np.nonzero(PADDED), strict=True):
             expected[place] += weight * plain_norm(y[place], gamma, beta)
     np.testing.assert_allclose(outputs.numpy()[PADDED], expected[PADDED], atol=2e-4)
@@ -113,9 +114,11 @@ def test_both_stacks_equal_the_loop(num_heads, num_blocks, alpha):
 
 @pytest.mark.parametrize("window", [1, 2, 3, 5, 9])
 @pytest.mark.parametrize("mask", [None, np.concatenate([PADDED[:2], np.zeros([1, 5], bool)])], ids=["all real", "padded"])
-def test_the_latest_position_alone(window, mask):
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_latest_position_alone(window, mask, causal):
     mask, x = None if mask is None else tf.constant(mask), random_inputs()
-    for layer in (LQueryAttention(2, window), TransformerBlock(2, window), MultiQueryAttention(2, 2, window)):
+    layers = [LQueryAttention(2, window, causal=causal), TransformerBlock(2, window, causal=causal)]
+    for layer in (*layers, MultiQuerySelfAttention(2, 2, window, causal=causal)):
         built(layer, x)
         outputs, scores = layer(x, mask=mask, return_attention_scores=True)
         latest, latest_scores = layer(x, mask=mask, return_attention_scores=True, latest_only=True)
@@ -140,7 +143,8 @@ def test_window_means_worked_by_hand():
 LAYERS = {
     "attention": lambda **kwargs: LQueryAttention(2, 3, **kwargs),
     "block": lambda **kwargs: TransformerBlock(2, 3, **kwargs),
-    "both stacks": lambda **kwargs: MultiQueryAttention(2, 2, 3, **kwargs),
+    "stack": lambda **kwargs: TransformerStack(2, 2, 3, **kwargs),
+    "both stacks": lambda **kwargs: MultiQuerySelfAttention(2, 2, 3, **kwargs),
 }
 EACH = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
 
@@ -220,10 +224,9 @@ def test_float64_keeps_its_precision():
 
 def test_a_stack_of_weight_zero_is_not_made():
     x = random_inputs()
-    short, long, both = (built(MultiQueryAttention(alpha=alpha)) for alpha in (1.0, 0.0, 0.25))
+    short, long, both = (built(MultiQuerySelfAttention(alpha=alpha)) for alpha in (1.0, 0.0, 0.25))
     assert 2 * len(short.weights) == 2 * len(long.weights) == len(both.weights)
-    assert short.long_stack == []
-    assert long.short_stack == []
+    assert short.long is None and long.short is None
     half = len(both.get_weights()) // 2
     short.set_weights(both.get_weights()[:half])
     long.set_weights(both.get_weights()[half:])
@@ -231,7 +234,7 @@ def test_a_stack_of_weight_zero_is_not_made():
 
 
 def test_every_weight_has_a_gradient():
-    layer, x = built(MultiQueryAttention(2, 2)), random_inputs()
+    layer, x = built(MultiQuerySelfAttention(2, 2)), random_inputs()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x)[:, :, 0] ** 2)
     for gradient, weight in zip(tape.gradient(loss, layer.trainable_weights), layer.trainable_weights, strict=True):
@@ -240,7 +243,7 @@ def test_every_weight_has_a_gradient():
 
 
 def test_projections_are_drawn_on_their_own():
-    layer = MultiQueryAttention()
+    layer = MultiQuerySelfAttention()
     layer(random_inputs())
     kernels = [weight for weight in layer.get_weights() if weight.ndim == 2]
     assert len(kernels) == 10
@@ -266,8 +269,9 @@ def test_compiled_by_xla(window):
     [
         LQueryAttention(2, 4, 0.25, 1e-6),
         TransformerBlock(2, 4, 0.25, 7, 1e-6),
-        MultiQueryAttention(2, 2, 4, 0.75, 0.25, 7, 1e-6),
-        MultiQueryAttention(alpha=1),
+        MultiQuerySelfAttention(2, 2, 4, 0.75, False, 0.25, 7, 1e-6),
+        TransformerStack(2, 2, 4, False, 0.25, 7, 1e-6),
+        MultiQuerySelfAttention(alpha=1),
     ],
     ids=lambda layer: layer.name,
 )
@@ -293,7 +297,7 @@ def test_the_block_hands_its_arguments_on():
 def test_saved_functional_model_gives_the_same(tmp_path):
     history = tf.keras.Input([None], dtype="int32")
     x = tf.keras.layers.Embedding(9, 6, mask_zero=True)(history)
-    model = tf.keras.Model(history, MultiQueryAttention(2, 2, dropout=0.1)(x))
+    model = tf.keras.Model(history, MultiQuerySelfAttention(2, 2, dropout=0.1)(x))
     items = np.array([[0, 0, 0, 1, 2], [3, 4, 5, 6, 7]], "int32")
     expected = model(items)
     padded = np.concatenate([np.zeros([2, 3], "int32"), items], axis=1)
@@ -307,12 +311,12 @@ def test_saved_functional_model_gives_the_same(tmp_path):
     [
         (lambda: LQueryAttention(0), "`num_heads` must be an integer of at least 1; got 0"),
         (lambda: TransformerBlock(query_window=1.5), "`query_window` must be an integer of at least 1; got 1.5"),
-        (lambda: MultiQueryAttention(dropout=1.0), r"`dropout` must be a number in \[0, 1\); got 1.0"),
+        (lambda: MultiQuerySelfAttention(dropout=1.0), r"`dropout` must be a number in \[0, 1\); got 1.0"),
         (lambda: LQueryAttention(epsilon=0.0), "`epsilon` must be a finite number above 0; got 0.0"),
         (lambda: TransformerBlock(units=0), "`units` must be an integer of at least 1.*got 0"),
-        (lambda: MultiQueryAttention(num_blocks=0), "`num_blocks` must be an integer of at least 1; got 0"),
-        (lambda: MultiQueryAttention(alpha=1.5), r"`alpha` must be a number in \[0, 1\]; got 1.5"),
-        (lambda: MultiQueryAttention(num_heads=3)(tf.zeros([1, 2, 4])), "`num_heads` must divide the width of `inputs`, 4; got 3"),
+        (lambda: MultiQuerySelfAttention(num_blocks=0), "`num_blocks` must be an integer of at least 1; got 0"),
+        (lambda: MultiQuerySelfAttention(alpha=1.5), r"`alpha` must be a number in \[0, 1\]; got 1.5"),
+        (lambda: MultiQuerySelfAttention(num_heads=3)(tf.zeros([1, 2, 4])), "`num_heads` must divide the width of `inputs`, 4; got 3"),
         (lambda: LQueryAttention()(tf.zeros([3, 4])), r"`inputs` must have the shape \[B, L, D\]"),
         (lambda: LQueryAttention()(tf.zeros([3, 4, 2]), mask=tf.ones([3, 4, 4], tf.bool)), r"`mask` must have the shape \[B, L\]"),
     ],

@@ -1,0 +1,86 @@
+"""Lookups in a table of embeddings, their gradients, and what else reads the table; works under Keras 2 and Keras 3."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec_attn.layers import EmbeddingTable
+
+
+def table(values=((9.0, 9.0), (1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), **options):
+    layer = EmbeddingTable(len(values) - 1, len(values[0]), name="items", **options)
+    layer.embeddings.assign(np.array(values, np.float32))
+    return layer
+
+
+def slopes(layer, function):
+    """The gradient of a function of the layer to its rows, dense, and whether it came as slices."""
+    with tf.GradientTape() as tape:
+        loss = function(layer)
+    gradient = tape.gradient(loss, layer.trainable_weights[0])
+    return tf.convert_to_tensor(gradient).numpy(), isinstance(gradient, tf.IndexedSlices)
+
+
+def test_rows_of_ids_and_zeros_at_padding():
+    found = table()(tf.constant([[0, 3], [1, 1]]))
+    np.testing.assert_array_equal(found, [[[0, 0], [5, 6]], [[1, 2], [1, 2]]])
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_gradients_sum_over_repeated_ids_and_leave_padding_alone(dense):
+    layer = table()
+    layer.dense_gradients = dense
+    weights = tf.constant([[10.0, 1.0], [2.0, 3.0]])
+    # Row 1 is named by the weights 2 and 3, row 3 by 1; that of padding by 10.
+    gradient, sparse = slopes(layer, lambda one: tf.reduce_sum(one(tf.constant([[0, 3], [1, 1]])) * weights[..., tf.newaxis]))
+    np.testing.assert_array_equal(gradient, [[0, 0], [5, 5], [0, 0], [1, 1]])
+    assert sparse != dense
+
+
+def test_a_sparse_gradient_names_each_row_once():
+    layer = table()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(tf.constant([2, 2, 2, 1])))
+    indices = tape.gradient(loss, layer.trainable_weights[0]).indices.numpy()
+    assert sorted(indices) == [1, 2]
+
+
+def test_all_rows_and_some():
+    layer = table()
+    np.testing.assert_array_equal(layer.rows(), layer.embeddings)
+    np.testing.assert_array_equal(layer.rows(tf.constant([2, 1])), [[3, 4], [1, 2]])
+
+
+def test_rows_that_are_read_in_a_matrix():
+    layer = table()
+    matrix = tf.Variable(np.pad(layer.embeddings.numpy(), [(0, 0), (1, 2)]))
+    layer.share(matrix, 1)
+    layer.embeddings.assign(tf.zeros([4, 2]))
+    np.testing.assert_array_equal(layer(tf.constant([[3], [0], [1]])), [[[5, 6]], [[0, 0]], [[1, 2]]])
+
+
+def test_the_largest_norm_of_rows():
+    layer = table(max_norm=1.0)
+    np.testing.assert_allclose(layer.constraint(tf.constant([[3.0, 4.0]])), [[0.6, 0.8]])
+    assert table().constraint is None
+
+
+def test_config_round_trip():
+    layer = EmbeddingTable(7, 3, of="users", stddev=0.5, max_norm=2.0, name="people")
+    again = EmbeddingTable.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert again.embeddings.shape == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((0, 3), {}, "count of people must be at least 1, but is 0"),
+        ((3, 0), {}, "dim of people must be at least 1, but is 0"),
+        ((3, 3), {"of": "things"}, "of must be items or users, but is 'things'"),
+        ((3, 3), {"stddev": -1}, "stddev must be at least 0, but is -1"),
+    ],
+)
+def test_wrong_arguments(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        EmbeddingTable(*arguments, name="people", **options)
