@@ -53,6 +53,11 @@ def test_defaults_are_attrec_on_generated_data():
     assert config == Config() == configuration.from_dict({})
 
 
+def test_a_key_that_is_gone_may_say_what_it_said_by_default(file):
+    assert load(file("runtime: {jit: false, precision: mixed_bfloat16}")) == load(None, ["runtime.precision=mixed_bfloat16"])
+    assert load(None, ["runtime.jit=false"]) == Config()
+
+
 def test_a_configuration_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().train.epochs = 3
@@ -129,7 +134,7 @@ def test_values_become_what_the_key_holds(override, expected):
         (
             "runtime.zzz=3",
             "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.devices, runtime.precision, "
-            "runtime.jit, runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
+            "runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
         ),
         ("train.epochs=many", "train.epochs must be a whole number, but is text ('many')."),
         ("train.epochs=2.5", "train.epochs must be a whole number, but is a number (2.5)."),
@@ -155,10 +160,13 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),
         ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'."),
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'."),
+        ("runtime.strategy=tpu", "runtime.strategy must be one of default, mirrored, multi_worker, but is 'tpu'."),
         (
-            "runtime.strategy=tpu",
-            "runtime.strategy must be one of default, mirrored, multi_worker, parameter_server, but is 'tpu'.",
+            "runtime.strategy=parameter_server",
+            "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.",
         ),
+        ("runtime.jit=true", "runtime.jit was removed, because no model trained faster with it; leave it out."),
+        ("runtime.jit=no_value", "runtime.jit must be true or false, but is text ('no_value')."),
         ("runtime.devices=[CPU:0]", "runtime.devices is for runtime.strategy=mirrored, but the strategy is default."),
         (
             "runtime.precision=bfloat16",

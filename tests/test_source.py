@@ -26,7 +26,7 @@ STAGES = [
     ["models.*"],
     ["evaluation", "baselines", "run"],
     ["checkpoints", "health", "partial_run"],
-    ["callbacks", "cluster_callbacks"],
+    ["callbacks"],
     ["fitting", "transfer"],
     ["warm_start"],
     ["train", "evaluate"],
@@ -321,23 +321,6 @@ def test_the_rule_of_safety(line, found):
 @EVERY_SHIPPED
 def test_nothing_unsafe_and_no_print(name):
     assert unsafe(SHIPPED[name]) == []
-
-
-def gathers(source):
-    """Whether a source reads rows by `tf.gather` or `tf.nn.embedding_lookup`."""
-    calls = (ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return any(call in ("tf.gather", "tf.nn.embedding_lookup") for call in calls)
-
-
-def test_the_rule_of_rows():
-    assert gathers("def f(x):\n  return tf.gather(x, 1)")
-    assert not gathers("def f(x):\n  return take_rows(x, 1)")
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("models.") and name != "models.base"])
-def test_models_read_tables_by_take_rows(name):
-    """`tf.gather` gives the rows of a table that parameter servers keep in parts in another order, and no error."""
-    assert not gathers(SOURCES[name])
 
 
 def without_docstring(source):

@@ -16,6 +16,9 @@ from tfrec_attn.coercion import check_like, coerce, coerce_like, kind
 from tfrec_attn.config_checks import check
 from tfrec_attn.errors import ConfigError
 
+# Keys that are gone: the value with which nothing changes, as most earlier runs have it, and why they are gone.
+_REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
+
 
 def describe(text: str, **kwargs):
     """A dataclass field that carries the line `--help` prints for it."""
@@ -121,11 +124,10 @@ class Evaluate:
 @dataclass(frozen=True)
 class Runtime:
     strategy: str = describe(
-        "default (one device), mirrored (several), multi_worker or parameter_server (several processes, by TF_CONFIG)", default="default"
+        "default (one device), mirrored (several) or multi_worker (several processes, by TF_CONFIG)", default="default"
     )
     devices: list[str] | None = describe("of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; default all GPUs", default=None)
     precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
-    jit: bool = describe("XLA compiles the attention layers: for GPUs, since a CPU gains nothing", default=False)
     steps_per_execution: int = describe("training steps a call into TensorFlow; with several replicas always 1", default=16)
     deterministic: bool = describe("the same bits again also on a GPU, where it is slower; a CPU gives them anyway", default=False)
     checkpoint_seconds: float = describe("between checkpoints within an epoch; 0: only at the ends of epochs", default=300.0)
@@ -251,6 +253,9 @@ def _build(cls, tree: Any, prefix: str):
     hints, names = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
     values = {}
     for key, value in tree.items():
+        if f"{prefix}{key}" in _REMOVED:
+            _pass_over(f"{prefix}{key}", value)
+            continue
         if key not in names:
             raise ConfigError(_unknown(f"{prefix}{key}", str(key), names, prefix))
         if dataclasses.is_dataclass(hints[key]):
@@ -258,3 +263,9 @@ def _build(cls, tree: Any, prefix: str):
         else:
             values[key] = coerce(f"{prefix}{key}", value, hints[key])
     return cls(**values)
+
+
+def _pass_over(key: str, value: Any) -> None:
+    harmless, why = _REMOVED[key]
+    if coerce(key, value, type(harmless)) != harmless:
+        raise ConfigError(f"{key} was removed, because {why}; leave it out.")

@@ -16,7 +16,7 @@ _CHOICES = {
     ("train", "reduction"): ("sum", "mean"),
     ("train", "new_items"): ("mean", "neighbours"),
     ("evaluate", "repeats"): ("exclude", "include", None),
-    ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
+    ("runtime", "strategy"): ("default", "mirrored", "multi_worker"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 _POSITIVE = {
@@ -38,6 +38,8 @@ def check(config) -> None:
 
     Errors: ConfigError, in one sentence that names the key.
     """
+    if config.runtime.strategy == "parameter_server":
+        raise ConfigError("runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.")
     for (section, key), choices in _CHOICES.items():
         value = getattr(getattr(config, section), key)
         if value not in choices:
@@ -85,10 +87,6 @@ def _check_bound(config, section: str, key: str, allowed: Callable[[float], bool
 
 
 def _check_runtime(runtime) -> None:
-    if runtime.strategy == "parameter_server" and runtime.precision == "mixed_float16":
-        raise ConfigError("runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.")
-    if runtime.strategy == "parameter_server" and runtime.jit:
-        raise ConfigError("runtime.jit needs the weights on the device, but parameter_server keeps them elsewhere; set it to false.")
     devices = runtime.devices
     if devices is None:
         return

@@ -19,9 +19,6 @@ EVERY_POSITION = ("softmax", "sampled_softmax", "bce", "gbce")
 # Half of the sequences of most logs are short and few are long: shares of a batch at which its sequences, by length, are cut into groups.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
 
-# The shortest length that a group is cropped to where each length makes a program.
-_SHORTEST_PROGRAM = 8
-
 
 def parts_of(features, count, whole):
     """A batch in `count` equal parts, one after the other; the features named in `whole` go with each.
@@ -166,7 +163,6 @@ class EveryPosition:
         for begin, end in itertools.pairwise([0, *(cut for cut in cuts if cut), None]):
             chosen = order[begin:end]
             longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
-            longest = _rounded_up(longest, history.shape[1]) if model.jit_layers else longest
             cropped = tf.gather(history, chosen)[:, -longest:]
             vectors = model.sequence_vectors(tf.gather(user, chosen), cropped, training=training)
             parts = [vectors, cropped, *(tf.gather(one, chosen)[:, -longest:] for one in (features["targets"], counted))]
@@ -180,12 +176,6 @@ class EveryPosition:
         weights = tf.broadcast_to(features["weight"][:, tf.newaxis], tf.shape(features["targets"]))
         weights = weights if self.reduction == "mean" else tf.ones_like(weights)
         return weights * features["importance"] if "importance" in features else weights
-
-
-def _rounded_up(length, most):
-    """The next power of two, at least 8 and at most `most`: few lengths in all."""
-    sizes = [1 << bits for bits in range(_SHORTEST_PROGRAM.bit_length() - 1, most.bit_length()) if 1 << bits < most]
-    return tf.gather([*sizes, most], tf.searchsorted([*sizes, most], [length]))[0]
 
 
 def _catalogue_loss(model, terms):

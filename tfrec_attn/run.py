@@ -24,6 +24,8 @@ BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
 REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
+# How a run was computed plays no part in reading it, and may no longer be possible.
+_READ_BY_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +146,14 @@ def save_replay(folder: Path, split: Split) -> None:
 
 
 def load_config(folder: str | Path) -> Config:
-    """The resolved configuration of a finished run.
+    """The resolved configuration of a finished run, to be read on one device.
 
     Errors: ConfigError when the folder is not one.
     """
     folder = Path(folder)
     if not (folder / METRICS).is_file():
         raise ConfigError(f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written.")
-    config = configuration.load(folder / CONFIG)
+    config = configuration.load(folder / CONFIG, _READ_BY_ONE_DEVICE)
     if config.evaluate.repeats is None:
         rule = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("protocol", {}).get("repeats", "exclude")
         config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, repeats=rule))

@@ -18,7 +18,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
-from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy, serve
+from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
 from tfrec_attn.errors import Interrupted, TfrecError, TrainingError
 from tfrec_attn.partial_run import PartialRun, open_run
 from tfrec_attn.protocol import protocol
@@ -72,9 +72,6 @@ def train(config: Config) -> Path | None:
     if task is None or task.writes:
         return _train(config, task)
     import_tensorflow()
-    if task.serves:
-        serve(task)
-        return None
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         _train(dataclasses.replace(config, run_dir=f"{folder}/run"), task)
     return None

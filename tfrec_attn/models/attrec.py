@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.metric_scoring import MetricScoring
-from tfrec_attn.layers.rows import gather_rows, take_rows
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
 from tfrec_attn.models.base import SequenceModel
 
@@ -71,7 +70,7 @@ class AttRec(SequenceModel):
     def query_vectors(self, user, history, training=False):
         real = history > 0
         intent, _ = self._attend(history, real)
-        long = take_rows(self.long_users, user)
+        long = tf.gather(self.long_users, user)
         return self.scoring.query(long, tf.cast(intent, tf.float32), user > 0, tf.reduce_any(real, axis=1))
 
     def attention(self, user, history):
@@ -85,11 +84,8 @@ class AttRec(SequenceModel):
     def item_vectors(self, items=None):
         if items is None:
             return self.scoring.items(tf.convert_to_tensor(self.long_items), tf.convert_to_tensor(self.short_items))
-        return self.scoring.items(take_rows(self.long_items, items), take_rows(self.short_items, items))
+        return self.scoring.items(tf.gather(self.long_items, items), tf.gather(self.short_items, items))
 
     def _attend(self, history, real):
         rows, local = self.look_up(self.short_items, history)
-        rows = tf.cast(rows, self.compute_dtype)
-        if self.jit_layers:
-            return self.compiled(self.intent)(gather_rows(rows, local), mask=real, return_attention_scores=True)
-        return self.intent.from_rows(rows, local, real, return_attention_scores=True)
+        return self.intent.from_rows(tf.cast(rows, self.compute_dtype), local, real, return_attention_scores=True)

@@ -53,8 +53,6 @@ class SequenceModel(tfrs.Model):
         self.distribute_reduction_method = "first"
         self._tables = types.SimpleNamespace(of={"users": [], "items": []}, constraints={}, shared={})
         self._whole_table = False
-        # Whether XLA compiles what goes through `compiled`.
-        self.jit_layers = False
 
     def query_vectors(self, user, history, training=False):
         """Queries of users with histories: int32 [B], int32 [B, L] -> float32 [B, D']."""
@@ -102,9 +100,7 @@ class SequenceModel(tfrs.Model):
         # Read as it is under every precision: the layers that compute in a narrow type cast what they take.
         table = self.add_weight(name=name, shape=(count + 1, depth), initializer=initializer, trainable=True, experimental_autocast=False)
         self._tables.of[of].append(table)
-        # A parameter server keeps a large table in parts, each a variable.
-        for part in getattr(table, "variables", [table]):
-            self._tables.constraints[part.ref()] = UnitBall(max_norm) if max_norm else None
+        self._tables.constraints[table.ref()] = UnitBall(max_norm) if max_norm else None
         return table
 
     def tables(self, of):
@@ -136,10 +132,6 @@ class SequenceModel(tfrs.Model):
             return tf.convert_to_tensor(table), indices
         return unique_rows(table, indices)[:2]
 
-    def compiled(self, layer):
-        """A layer as one program of XLA where `compile(jit_compile=True)` asks for it, else as it is; each shape makes a program."""
-        return tf.function(layer.__call__, autograph=False, jit_compile=True) if self.jit_layers else layer
-
     def call(self, features, training=False):
         """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
         scores = tf.matmul(self.queries(features, training), self.item_vectors()[1:], transpose_b=True)
@@ -162,7 +154,6 @@ class SequenceModel(tfrs.Model):
         accumulate=1,
         k=(5, 10, 20),
         seed=1,
-        jit_compile=False,
         **kwargs,
     ):
         """Sets up training and evaluation by full ranking.
@@ -183,8 +174,6 @@ class SequenceModel(tfrs.Model):
           accumulate: parts into which a step cuts its batch; it computes one after the other and applies their gradients once.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
           seed: of dropout, whose masks are a function of it and of the steps that the optimizer has done.
-          jit_compile: whether XLA compiles the attention layers, in training and evaluation; look-ups, losses and updates stay as they are.
-            XLA has other random numbers, so that the masks of dropout are others. Exports are never compiled.
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
@@ -199,7 +188,6 @@ class SequenceModel(tfrs.Model):
         self._whole_table = loss == "softmax"
         self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
         self._seed = seed
-        self.jit_layers = jit_compile
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 

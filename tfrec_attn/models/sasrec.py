@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.multi_query_attention import MultiQueryAttention
-from tfrec_attn.layers.rows import take_rows
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -56,10 +55,9 @@ class SASRec(SequenceModel):
         return tf.cast(self._encode(history, latest_only=True)[1][:, 0], tf.float32)
 
     def item_vectors(self, items=None):
-        return tf.convert_to_tensor(self.items) if items is None else take_rows(self.items, items)
+        return tf.convert_to_tensor(self.items) if items is None else tf.gather(self.items, items)
 
     def _encode(self, history, training=False, latest_only=False):
         real = history > 0
         x = self.embedding(*self.look_up(self.items, history), real, training=training)
-        encoder = self.compiled(self.encoder)
-        return encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
+        return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
