@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.answers import ClientError, Explanation, Recommendations
+from serving.arguments import Arguments
 from serving.base_client import BaseClient
 from serving.packages import importing
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Arguments(add_help=False)
     shared.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
     shared.add_argument("--history", type=_ids, default=[], metavar="ID,ID", help="ids, oldest first; quote one with a comma: '\"a,b\",c'")
     shared.add_argument("--user", default="", metavar="ID", help="whose history it is (default: nobody's)")
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--tls", nargs="?", const=True, metavar="ROOTS", help="encrypt gRPC; roots in a PEM file, also of an https URL")
     shared.add_argument("--metadata", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="sent with the call; repeatable")
     shared.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser = argparse.ArgumentParser(prog="python -m serving.client", description="Asks a served model.")
+    parser = Arguments(prog="python -m serving.client", description="Asks a served model.")
     commands = parser.add_subparsers(dest="signature", required=True, metavar="recommend | score | explain | embed")
     recommend = commands.add_parser("recommend", parents=[shared], help="the best items")
     recommend.add_argument("--k", type=int, default=10, help="number of items (default: 10)")

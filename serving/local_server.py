@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
+from serving.arguments import Arguments
 from serving.packages import importing
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m serving.local_server",
         description="Serves exported models over gRPC and HTTP as TensorFlow Serving does.",
         epilog=_EPILOG,

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn import config as configuration
+from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.data import profile, quality, tfdv
 from tfrec_attn.data.catalog import load_configured
@@ -123,17 +124,21 @@ class _Earlier:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.data.validate",
         description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and skew included; 2: it cannot be read.",
     )
     parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, read one after the other; without any: data.source")
-    parser.add_argument("--config", metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
-    parser.add_argument("--schema", metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
-    parser.add_argument("--against", metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift")
-    parser.add_argument("--serving-log", metavar="FILE", help="request log (.jsonl, .parquet or a log of events): unknown ids, skew")
-    parser.add_argument("--vocabulary", metavar="PATH", help="known items, an id a line, or the folder vocabulary of a run")
-    parser.add_argument("--to", metavar="DIR", help="new folder for report.json, report.html, statistics.pb and schema.pbtxt")
+    parser.add_argument("--config", type=path, metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
+    parser.add_argument("--schema", type=path, metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
+    parser.add_argument(
+        "--against", type=path, metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift"
+    )
+    parser.add_argument(
+        "--serving-log", type=path, metavar="FILE", help="request log (.jsonl, .parquet or a log of events): unknown ids, skew"
+    )
+    parser.add_argument("--vocabulary", type=path, metavar="PATH", help="known items, an id a line, or the folder vocabulary of a run")
+    parser.add_argument("--to", type=path, metavar="DIR", help="new folder for report.json, report.html, statistics.pb and schema.pbtxt")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.epilog = (
         "Arguments data.key=value, such as data.columns.user=visitor, stand beside the logs; tfrec_attn.train --help lists them."
