@@ -77,8 +77,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    means_text = type(meaning(Plain(text))) is str
-    return dumper.represent_scalar(_TEXT, text, style=None if means_text else "'")
+    plain = type(meaning(Plain(text))) is str
+    # Only between double quotes are line breaks of all kinds escaped.
+    return dumper.represent_scalar(_TEXT, text, style='"' if not text.isprintable() else None if plain else "'")
 
 
 _Dumper.add_representer(str, _represent_text)

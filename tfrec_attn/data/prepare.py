@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.coercion import usable_path
 from tfrec_attn.config import Data
 from tfrec_attn.data.local_preparation import MOST_SHARDS, prepare_log
 from tfrec_attn.data.manifest import Manifest
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
-        logs = distinct([text for text in parsed.logs if text not in overrides])
+        logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
         manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards))
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ import polars as pl
 
 from tfrec_attn import config as configuration
 from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.coercion import usable_path
 from tfrec_attn.config import Data
 from tfrec_attn.data import profile, quality, tfdv
 from tfrec_attn.data.catalog import load_configured
@@ -28,7 +30,7 @@ from tfrec_attn.data.request_log import count_unknown, read_requests
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, leak_report, make_split
 from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError, DataError, TfrecError
+from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -148,11 +150,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_of(parsed: argparse.Namespace) -> Data:
     """The section data; moves key=value arguments out of the logs."""
-    overrides = [one for one in parsed.logs if "=" in one and not Path(one).exists()]
-    parsed.logs = [one for one in parsed.logs if one not in overrides]
+    overrides = [one for one in parsed.logs if "=" in one and not os.path.exists(one)]
+    parsed.logs = [usable_path("LOG", one) for one in parsed.logs if one not in overrides]
     for text in overrides:
         if not text.startswith("data."):
-            raise ConfigError(f"Expected log files and data.key=value on the command line but got {text!r}.")
+            raise ConfigError(f"Expected log files and data.key=value on the command line but got {shown(text)}.")
     return configuration.load(parsed.config, overrides).data
 
 
