@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.answers import ClientError, Explanation, Recommendations
-from serving.arguments import Arguments
+from serving.arguments import Arguments, shorten, shown
 from serving.base_client import BaseClient
 from serving.packages import importing
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _client(parsed) as client:
             answer = _ask(client, parsed)
     except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
     sys.stdout.write(f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n")
     return 0
@@ -66,13 +66,13 @@ def _ids(text: str) -> list[str]:
     try:
         return [one for row in csv.reader([text], strict=True) for one in row]
     except csv.Error as error:
-        raise argparse.ArgumentTypeError(f"expected ids separated by commas, but {text!r} is not: {error}.") from None
+        raise argparse.ArgumentTypeError(f"expected ids separated by commas, but {shown(text)} is not: {error}.") from None
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, found, value = text.partition("=")
     if not (key and found):
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but {text!r} came.")
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but {shown(text)} came.")
     return key, value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from serving import load_report
 from serving.answers import ClientError
-from serving.arguments import Arguments, path
+from serving.arguments import Arguments, path, shorten
 from serving.load_histories import make_histories, read_histories
 from serving.load_loops import Limits, Sample, closed_loop, open_loop
 from serving.packages import importing
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, samples = _measure(parsed)
         _write(report, samples, parsed)
     except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
     sys.stdout.write(f"{load_report.table(report)}\n")
     return 1 if report["errors"] else 0

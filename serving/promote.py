@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from serving.answers import ClientError
-from serving.arguments import Arguments, path
+from serving.arguments import Arguments, path, shorten
 from serving.packages import PackageError, importing
 
 _SECONDS = 5.0
@@ -27,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import serving.labels  # noqa: F401
             from serving.held_out import RunError
     except PackageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
     try:
         return _promote(parsed)
     except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.answers import ClientError
-from serving.arguments import Arguments, path
+from serving.arguments import Arguments, path, shorten
 from serving.packages import PackageError, importing
 
 TOLERANCE = 1e-6
@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import serving.batches  # noqa: F401
             from serving.held_out import RunError
     except PackageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
     try:
         report = verify(parsed.target, parsed.rest, parsed.model, parsed.run, parsed.split, parsed.limit, parsed.rows, parsed.approximate)
     except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:

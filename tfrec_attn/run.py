@@ -87,11 +87,16 @@ def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
 
 def build_model(config: Config, users: Vocabulary, items: Vocabulary):
     """The model of a configuration, with the vocabularies that `recommend` needs."""
+    import tensorflow as tf
+
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
+    except tf.errors.ResourceExhaustedError:
+        size = f"{len(users)} users, {len(items)} items and these parameters"
+        raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
     model.user_vocabulary, model.item_vocabulary = users, items
     return model
 

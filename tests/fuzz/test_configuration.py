@@ -116,7 +116,7 @@ def tried(log, folder, name, key, value):
 
 def test_values_of_all_keys(log, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    count = min(len(CASES), int(300 * FACTOR))
+    count = min(len(CASES), int(100 * FACTOR))
     for name, key, value in random.Random(13).sample(CASES, count):
         try:
             tried(log, tmp_path, name, key, value)
@@ -126,9 +126,7 @@ def test_values_of_all_keys(log, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} <= {"again.yaml", "file.yaml"}
 
 
-@pytest.mark.parametrize(
-    "text", [BILLION, "a: " + "[" * 5000, "x" * 1_000_000, "- " * 2000, "? " * 500, "%YAML " + "9" * 5000 + ".1\n--- a"]
-)
+@pytest.mark.parametrize("text", [BILLION, "a: " + "[" * 500, "x" * 100_000, "- " * 2000, "? " * 500, "%YAML " + "9" * 5000 + ".1\n--- a"])
 def test_files_that_are_bombs(tmp_path, text):
     file = tmp_path / "some.yaml"
     file.write_text(text)
@@ -148,7 +146,7 @@ trees = st.recursive(
     ),
     max_leaves=6,
 )
-bounded = settings(max_examples=int(60 * FACTOR), derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+bounded = settings(max_examples=int(25 * FACTOR), derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @bounded
