@@ -38,9 +38,9 @@ class Arguments(argparse.ArgumentParser):
 def path(text: str) -> str:
     """The type of an option that names a file or a folder; `~` at its start is the user's folder."""
     found = os.path.expanduser(text)
-    names = [len(os.fsencode(name)) for name in found.split("/")]
-    if not found or max(names) > 255 or sum(names) > 3000:
-        raise argparse.ArgumentTypeError(f"it must be a path of names from 1 to 255 bytes, but is {shown(text)}")
+    encoded = os.fsencode(found)
+    if not found or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
+        raise argparse.ArgumentTypeError(f"it must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}")
     return found
 
 

@@ -187,7 +187,7 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.path=a\udcffb", "data.path must be text in UTF-8 without NUL, but is 'a\\udcffb'."),
         (
             f"data.path={'x' * 256}",
-            f"data.path must be a path of names from 1 to 255 bytes, but is '{'x' * 39}...{'x' * 16}'.",
+            f"data.path must be a path of 1 to 3000 bytes with names of at most 255, but is '{'x' * 39}...{'x' * 16}'.",
         ),
         ("data.names=a,,b", "data.names[1] must be text, but is empty."),
         ("data.names={a: b}", "data.names[0] must be text, but is a section of keys ({'a': 'b'})."),
@@ -401,6 +401,103 @@ def test_model_parameters_that_the_model_does_not_take(override, sentence):
     with pytest.raises(ConfigError) as caught:
         resolved(override)
     assert str(caught.value) == sentence
+
+
+def test_types_of_parameters_come_from_the_constructor():
+    # AttRec's max_norm is annotated, because its default does not tell that None is allowed.
+    hints = models.hints("attrec")
+    assert hints.keys() == models.parameters("attrec").keys()
+    assert (hints["dim"], hints["tied"], hints["user_weight"], hints["diagonal"]) == (int, bool, float, str)
+    assert hints["max_norm"] == float | None
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.max_norm=null", None),
+        ("model.max_norm=2", 2.0),
+        ("model.dim=010", 10),
+        ("model.dim=null", "model.dim must be a whole number, but is null."),
+        ("model.dim=1_000", "model.dim must be a whole number, but is text ('1_000')."),
+        ("model.tied=yes", "model.tied must be true or false, but is text ('yes')."),
+    ],
+)
+def test_parameters_have_these_types(override, expected):
+    config = load(None, [override])
+    try:
+        complete = configuration.with_model_parameters(config, models.parameters("attrec"), models.hints("attrec"))
+        found = complete.model.parameters[override.partition("=")[0].removeprefix("model.")]
+    except ConfigError as error:
+        found = str(error)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize("key", ["run_dir", "data.source", "data.path", "data.schema", "train.warm_start"])
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, key):
+    monkeypatch.setenv("HOME", "/home/one")
+    assert value_of(load(None, [f"{key}=~/x y"]), key) == "/home/one/x y"
+    assert value_of(load(None, [f"{key}=x/~"]), key) == "x/~"
+
+
+def test_a_configuration_file_may_lie_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "some.yaml").write_text("train: {epochs: 7}")
+    assert load("~/some.yaml").train.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("item: 010", "010"),
+        ("item: yes", "yes"),
+        ("item: null", "null"),
+        ("item: 1:30", "1:30"),
+        ("item: 2020-01-31", "2020-01-31"),
+        ("item: 'null'", "null"),
+        ("item: ''", ""),
+        ("timestamp: null", None),
+        ("timestamp:", None),
+        ("timestamp: 'null'", "null"),
+        ("timestamp: ''", ""),
+    ],
+)
+def test_text_of_a_file_is_what_stands_there(file, line, expected):
+    columns = load(file(f"data:\n  columns:\n    {line}\n")).data.columns
+    assert getattr(columns, line.partition(":")[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1e3",
+        "null",
+        "yes",
+        "a: b",
+        " x",
+        "x ",
+        "",
+        "010",
+        "~",
+        "a #b",
+        "[a",
+        "{a: 1}",
+        "a,b",
+        "\x85",
+        "a\nb",
+        "тест",
+        "'a'",
+        '"',
+        "-",
+        "1.0",
+    ],
+)
+def test_texts_go_through_a_file(file, text):
+    config = configuration.from_dict(
+        {"data": {"columns": {"event": text}, "names": [text, "b"]}, "train": {"optimizer_options": {"a": text, text: [text]}}}
+    )
+    assert config.data.columns.event == text and config.data.names == [text, "b"]
+    assert config.train.optimizer_options == {"a": text, text: [text]}
+    assert load(file(configuration.to_yaml(config))) == config
 
 
 def test_documented_covers_every_key_with_its_default():

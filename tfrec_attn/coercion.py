@@ -59,9 +59,9 @@ def usable_path(key: str, text: str) -> str:
         ConfigError: If no file can have the name.
     """
     path = os.path.expanduser(_text(key, text))
-    names = [len(os.fsencode(name)) for name in path.split("/")]
-    if not path or max(names) > 255 or sum(names) > 3000:
-        raise ConfigError(f"{shorten(key)} must be a path of names from 1 to 255 bytes, but is {shown(text)}.")
+    encoded = os.fsencode(path)
+    if not path or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
+        raise ConfigError(f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}.")
     return path
 
 
