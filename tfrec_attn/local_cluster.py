@@ -1,6 +1,5 @@
 """Trains with several processes of this machine: `python -m tfrec_attn.local_cluster [CONFIG.yaml] [section.key=value ...]`."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -8,10 +7,12 @@ import socket
 import subprocess
 import sys
 
+from tfrec_attn.arguments import Arguments
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.local_cluster",
         description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, and waits for them. On several machines, "
         "set TF_CONFIG and runtime.strategy=multi_worker and run python -m tfrec_attn.train on each.",

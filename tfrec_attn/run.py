@@ -96,11 +96,16 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
         items: Vocabulary of the items.
         counts: Training events of each item, [N]; with None an empty history is the model's to answer.
     """
+    import tensorflow as tf
+
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
+    except tf.errors.ResourceExhaustedError:
+        size = f"{len(users)} users, {len(items)} items and these parameters"
+        raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
     model.user_vocabulary, model.item_vocabulary = users, items
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
