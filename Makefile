@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV = uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train train-multi-worker train-parameter-server test lint bench \
+.PHONY: help venv train train-multi-worker test lint bench \
 	requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
@@ -19,10 +19,7 @@ train: .venv/.package ## Trains: make train ARGS="CONFIG.yaml section.key=value"
 	@.venv/bin/python -m tfrec_attn.train $(ARGS)
 
 train-multi-worker: .venv/.package ## The same with two processes of this machine that share each batch.
-	@.venv/bin/python -m tfrec_attn.local_cluster multi_worker $(ARGS)
-
-train-parameter-server: .venv/.package ## The same with a coordinator, a worker and a server as processes of this machine.
-	@.venv/bin/python -m tfrec_attn.local_cluster parameter_server $(ARGS)
+	@.venv/bin/python -m tfrec_attn.local_cluster $(ARGS)
 
 test: .venv/.package ## Runs the tests, two files at a time; ARGS go to pytest.
 	@.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -1,9 +1,9 @@
 """Time of a training step done otherwise, against a plain one on one device at the same global batch.
 
-    python benchmarks/step.py [--variants replicas jit] [--items 10000] [--rounds 60] [--json FILE]
+    python benchmarks/step.py [--variants replicas] [--items 10000] [--rounds 60] [--json FILE]
 
-`replicas` is two logical CPUs, `jit` has attention compiled by XLA (runtime.jit). All models of a case are in one process and step in turn,
-so that what else the machine does meets each. A step is what `fit` runs. `CPU ms` are those of all threads of the process. Medians.
+`replicas` is two logical CPUs. All models of a case are in one process and step in turn, so that what else the machine does meets
+each. A step is what `fit` runs. `CPU ms` are those of all threads of the process. Medians.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 USERS, DIM = 5_000, 64
-VARIANTS = ("replicas", "jit")
+VARIANTS = ("replicas",)
 CASES = {
     "attrec hinge": {"model": "attrec", "loss": "hinge", "rows": 1024, "length": 5},
     "sasrec sampled": {"model": "sasrec", "loss": "sampled_softmax", "rows": 128, "length": 50},
@@ -40,8 +40,7 @@ def main() -> None:
     tf = import_tensorflow()
     mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])
     configure_devices(mirrored.devices)
-    one, two = make_strategy(Runtime()), make_strategy(mirrored)
-    known = {"plain": (one, False), "replicas": (two, False), "jit": (one, True)}
+    known = {"plain": make_strategy(Runtime()), "replicas": make_strategy(mirrored)}
     variants = {name: known[name] for name in ("plain", *parsed.variants)}
     print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
     results = [result for name in parsed.cases for result in measure(tf, name, parsed.items, variants, parsed.rounds)]
@@ -51,7 +50,7 @@ def main() -> None:
 
 def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:
     """One case in each variant, in turn; printed, each against the first."""
-    steps, seconds = [_step(tf, CASES[name], items, *variant) for variant in variants.values()], [[] for _ in variants]
+    steps, seconds = [_step(tf, CASES[name], items, variant) for variant in variants.values()], [[] for _ in variants]
     for number in range(rounds + 3):
         for step, taken in zip(steps, seconds, strict=True):
             begin, cpu = time.perf_counter(), time.process_time()
@@ -68,13 +67,13 @@ def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict
     return results
 
 
-def _step(tf, case: dict, items: int, strategy, jit: bool):
+def _step(tf, case: dict, items: int, strategy):
     """A function that does one step."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():
         model = models.get(case["model"])(USERS, items, case["length"], dim=DIM)
-        model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4, jit_compile=jit)
+        model.compile(optimizers.Adagrad(0.01), case["loss"], l2=1e-4)
     parts, features = strategy.num_replicas_in_sync, _features(case, items)
     whole = ["negatives"] if case["loss"] == "sampled_softmax" else []
 

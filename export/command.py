@@ -11,6 +11,7 @@ import numpy as np
 
 from export.options import Options
 from tfrec_attn import models, run
+from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.runtime import import_tensorflow, set_precision
 
 _MEASURED = 1000
@@ -18,10 +19,10 @@ _MEASURED = 1000
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for a run or options that cannot be exported, 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m export", description="Makes a run a SavedModel that TF Serving serves.")
+    parser = Arguments(prog="python -m export", description="Makes a run a SavedModel that TF Serving serves.")
     default = Options()
-    parser.add_argument("run", help="folder that tfrec_attn.train has written")
-    parser.add_argument("--to", required=True, metavar="FOLDER", help="folder of the versions, named as the model is served")
+    parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
+    parser.add_argument("--to", type=path, required=True, metavar="FOLDER", help="folder of the versions, named as the model is served")
     parser.add_argument("--version", type=int, help="number of the version (default: the next)")
     parser.add_argument("--keep", type=int, metavar="N", help="remove the lowest versions beyond this many (default: none)")
     parser.add_argument("--k", type=int, default=default.k, help=f"items of serving_default (default: {default.k})")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0 where every metric is that of the run, 1 where one is not, 2 for a servable or a run that cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = _Arguments(
         prog="python -m export.verify",
         description="Ranks the held-out events of a run through a SavedModel, without the code that made it, and compares the metrics.",
     )
@@ -32,6 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")
     return 1 if report["difference"] else 0
+
+
+class _Arguments(argparse.ArgumentParser):
+    def error(self, message: str):
+        super().error(message if len(message) <= 300 else f"{message[:200]}...{message[-97:]}")
 
 
 def _table(report: dict) -> str:

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 
 from serving import queries
 from serving.answers import Explanation, Recommendations
+from serving.arguments import shown
 from serving.queries import Query
 
 MAX_RETRIES = 4
+_LONGEST = 86_400  # seconds of a call
 
 
 class BaseClient(abc.ABC):
@@ -27,11 +29,13 @@ class BaseClient(abc.ABC):
 
     def __init__(self, where: str, model: str, version: int | None, label: str | None, timeout: float, retries: int, max_history: int):
         if not model or not isinstance(model, str):
-            raise ValueError(f"model must be the name of a model, but is {model!r}.")
+            raise ValueError(f"model must be the name of a model, but is {shown(model)}.")
         if version is not None and label is not None:
             raise ValueError(f"Either version or label chooses, but version is {version} and label {label!r}; leave one out.")
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, but is {timeout}.")
+        if timeout > _LONGEST:
+            raise ValueError(f"timeout must be at most {_LONGEST} seconds, but is {timeout}.")
         if not 0 <= retries <= MAX_RETRIES:
             raise ValueError(f"retries must be 0 to {MAX_RETRIES}, but is {retries}.")
         if max_history < 1:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.answers import ClientError, Explanation, Recommendations
+from serving.arguments import Arguments, shorten, shown
 from serving.base_client import BaseClient
 from serving.packages import importing
 
@@ -25,14 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _client(parsed) as client:
             answer = _ask(client, parsed)
     except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
     sys.stdout.write(f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Arguments(add_help=False)
     shared.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
     shared.add_argument("--history", type=_ids, default=[], metavar="ID,ID", help="ids, oldest first; quote one with a comma: '\"a,b\",c'")
     shared.add_argument("--user", default="", metavar="ID", help="whose history it is (default: nobody's)")
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--tls", nargs="?", const=True, metavar="ROOTS", help="encrypt gRPC; roots in a PEM file, also of an https URL")
     shared.add_argument("--metadata", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="sent with the call; repeatable")
     shared.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser = argparse.ArgumentParser(prog="python -m serving.client", description="Asks a served model.")
+    parser = Arguments(prog="python -m serving.client", description="Asks a served model.")
     commands = parser.add_subparsers(dest="signature", required=True, metavar="recommend | score | explain | embed")
     recommend = commands.add_parser("recommend", parents=[shared], help="the best items")
     recommend.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
@@ -65,13 +66,13 @@ def _ids(text: str) -> list[str]:
     try:
         return [one for row in csv.reader([text], strict=True) for one in row]
     except csv.Error as error:
-        raise argparse.ArgumentTypeError(f"expected ids separated by commas, but {text!r} is not: {error}.") from None
+        raise argparse.ArgumentTypeError(f"expected ids separated by commas, but {shown(text)} is not: {error}.") from None
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, found, value = text.partition("=")
     if not (key and found):
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but {text!r} came.")
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but {shown(text)} came.")
     return key, value
 
 

@@ -4,6 +4,7 @@ The stubs import all of TensorFlow, which takes some seconds and 300 MB or so; w
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.answers import ClientError, client_error
+from serving.arguments import shown
 from serving.base_client import BaseClient
 from serving.queries import Query
 from serving.statuses import StatusError
@@ -39,8 +41,6 @@ class _Grpc(BaseClient):
         max_history: int = 200,
     ):
         super().__init__(target, model, version, label, timeout, retries, max_history)
-        if not isinstance(target, str) or target.startswith(("http:", "https:")):
-            raise ValueError(f"target must be HOST:PORT, but is {target!r}; RestClient takes a URL.")
         self._metadata = tuple([(key.lower(), value) for key, value in metadata])
         self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
@@ -131,8 +131,11 @@ def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_conne
       aio: the module `grpc` or `grpc.aio`.
       own_connection: shared with no other channel of the process.
 
-    Errors: ValueError when the file of roots cannot be read.
+    Errors: ValueError when the target is no address, or the file of roots cannot be read.
     """
+    # gRPC writes pages about what is no address to the standard error output.
+    if not isinstance(target, str) or not re.fullmatch(r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII):
+        raise ValueError(f"target must be HOST:PORT, but is {shown(target)}; RestClient takes a URL.")
     # Without the first, a channel that was refused once fails every call of the next second without trying.
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 5000)]
     options += [("grpc.service_config", _service_config(retries))] if retries else [("grpc.enable_retries", 0)]

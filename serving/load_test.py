@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serving import load_report
 from serving.answers import ClientError
+from serving.arguments import Arguments, path, shorten
 from serving.load_histories import make_histories, read_histories
 from serving.load_loops import Limits, Sample, closed_loop, open_loop
 from serving.packages import importing
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, samples = _measure(parsed)
         _write(report, samples, parsed)
     except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
     sys.stdout.write(f"{load_report.table(report)}\n")
     return 1 if report["errors"] else 0
@@ -46,7 +47,7 @@ def is_loopback(target: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m serving.load_test",
         description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
     )
@@ -57,8 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--version", type=int, help="version of the model (default: the server's choice)")
     which.add_argument("--label", help="label of a version")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--histories", metavar="FILE", help="Parquet with a column history, such as test.parquet of a run")
-    source.add_argument("--items", metavar="FILE", help="an item a line, such as assets/items.txt of a servable; histories are drawn of it")
+    source.add_argument("--histories", type=path, metavar="FILE", help="Parquet with a column history, such as test.parquet of a run")
+    source.add_argument(
+        "--items", type=path, metavar="FILE", help="an item a line, such as assets/items.txt of a servable; histories are drawn of it"
+    )
     load = parser.add_mutually_exclusive_group()
     load.add_argument("--rate", type=float, help="requests a second, whether or not earlier ones are answered")
     load.add_argument("--concurrency", type=int, help=f"clients that ask again when they are answered (default: {_CLIENTS})")
@@ -67,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=int, help="number of requests, if they fit into the time")
     parser.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
     parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="of a request (default: 1)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to this file too")
-    parser.add_argument("--plot", metavar="FILE", help="draw the latencies as PNG")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write the figures to this file too")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="draw the latencies as PNG")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import re
 import signal
 import sys
 import threading
@@ -9,11 +10,22 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
+from serving.arguments import Arguments, shorten, shown
 from serving.packages import importing
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
 _MESSAGE_BYTES = 16 << 20
 _STATUS_WORKERS = 32
+_BOUNDS = {
+    "port": (0, 65535),
+    "rest_port": (0, 65535),
+    "batch_size": (0, 65536),
+    "batch_timeout": (0, 3600),
+    "queue": (1, 65536),
+    "threads": (1, 1024),
+    "poll": (0.01, 86400),
+    "grace": (0, 86400),
+}
 # "" is the whole server. By name: model_service_pb2 of tensorflow-serving-api 2.16 does not load with a protobuf of its time.
 _SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 
@@ -141,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m serving.local_server",
         description="Serves exported models over gRPC and HTTP as TensorFlow Serving does.",
         epilog=_EPILOG,
@@ -164,9 +176,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _server(parsed: argparse.Namespace) -> LocalServer:
     """Errors: ValueError, in one sentence, for options that make no sense."""
-    for name, least in (("batch_size", 0), ("batch_timeout", 0), ("queue", 1), ("threads", 1), ("poll", 0.01), ("grace", 0)):
-        if not getattr(parsed, name) >= least:
-            raise ValueError(f"--{name.replace('_', '-')} must be {least} or greater, but is {getattr(parsed, name)}.")
+    for name, (least, most) in _BOUNDS.items():
+        option, value = f"--{name.replace('_', '-')}", getattr(parsed, name)
+        if not value >= least:
+            raise ValueError(f"{option} must be {least} or greater, but is {value}.")
+        if value > most:
+            raise ValueError(f"{option} must be at most {most}, but is {value}.")
     with importing():
         import grpc_health.v1.health  # noqa: F401
 
@@ -191,8 +206,8 @@ def _models(parsed: argparse.Namespace) -> list:
     for text in parsed.labels:
         name, rest = _pair(text, ":", "--labels", "NAME:LABEL=VERSION")
         label, number = _pair(rest, "=", "--labels", "NAME:LABEL=VERSION")
-        if not number.isdecimal():
-            raise ValueError(f"--labels must be NAME:LABEL=VERSION with a number, but is {text!r}.")
+        if not re.fullmatch("[0-9]{1,18}", number):
+            raise ValueError(f"--labels must be NAME:LABEL=VERSION with a number, but is {shown(text)}.")
         labels.setdefault(name, {})[label] = int(number)
     for name, option in [*((name, "--versions") for name in policies), *((name, "--labels") for name in labels)]:
         if name not in folders:
@@ -207,7 +222,7 @@ def _models(parsed: argparse.Namespace) -> list:
 def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
     left, found, right = text.partition(separator)
     if not (left and found and right):
-        raise ValueError(f"{option} must be {form}, but is {text!r}.")
+        raise ValueError(f"{option} must be {form}, but is {shown(text)}.")
     return left, right
 
 
@@ -230,7 +245,7 @@ def _listening(server: LocalServer, host: str) -> str:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {shorten(message, 1000)}\n")
     return 2
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from serving.answers import ClientError
+from serving.arguments import Arguments, path, shorten
 from serving.packages import PackageError, importing
 
 _SECONDS = 5.0
@@ -26,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import serving.labels  # noqa: F401
             from serving.held_out import RunError
     except PackageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
     try:
         return _promote(parsed)
     except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
 
 
@@ -181,15 +182,17 @@ def _report(parsed, versions, requests, rows) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m serving.promote",
         description="Replays held-out requests on two labelled versions, and moves the label of the old one if the new one keeps limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
-    parser.add_argument("--run", required=True, metavar="RUN", help="run of tfrec_attn.train, whose test events are replayed")
-    parser.add_argument("--config", required=True, metavar="FILE", help="models.config of the server; the moved label is written into it")
-    parser.add_argument("--limits", required=True, metavar="FILE", help="YAML, such as serving/limits.yaml")
+    parser.add_argument("--run", type=path, required=True, metavar="RUN", help="run of tfrec_attn.train, whose test events are replayed")
+    parser.add_argument(
+        "--config", type=path, required=True, metavar="FILE", help="models.config of the server; the moved label is written into it"
+    )
+    parser.add_argument("--limits", type=path, required=True, metavar="FILE", help="YAML, such as serving/limits.yaml")
     parser.add_argument("--stable", default="stable", metavar="LABEL", help="label that is moved (default: stable)")
     parser.add_argument("--canary", default="canary", metavar="LABEL", help="label of the new version (default: canary)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

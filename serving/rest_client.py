@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from serving.answers import ClientError, client_error
+from serving.arguments import shown
 from serving.base_client import BaseClient
 from serving.queries import Query
 
@@ -172,7 +173,7 @@ def _parts(url):
     except (ValueError, AttributeError, TypeError):
         parts, host, port = None, None, None
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {url!r}.")
+        raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {shown(url)}.")
     encrypted = parts.scheme == "https"
     return host, port or (443 if encrypted else 80), parts.path.rstrip("/"), encrypted
 

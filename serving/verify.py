@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from serving.answers import ClientError
+from serving.arguments import Arguments, path, shorten
 from serving.packages import PackageError, importing
 
 TOLERANCE = 1e-6
@@ -27,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import serving.batches  # noqa: F401
             from serving.held_out import RunError
     except PackageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
     try:
         report = verify(parsed.target, parsed.rest, parsed.model, parsed.run, parsed.split, parsed.limit, parsed.rows, parsed.approximate)
     except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
@@ -154,14 +155,14 @@ def _partial(report):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m serving.verify",
         description="Replays the held-out events of a run through a running server, and compares the metrics with those of the run.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument("--rest", metavar="URL", help="its REST interface, such as http://127.0.0.1:8501 (default: not tried)")
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
-    parser.add_argument("--run", required=True, metavar="RUN", help="folder that tfrec_attn.train has written")
+    parser.add_argument("--run", type=path, required=True, metavar="RUN", help="folder that tfrec_attn.train has written")
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
     parser.add_argument("--limit", type=int, metavar="N", help="ask for the lists of so many events (default: all); vectors rank all")
     parser.add_argument(

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
+from serving.arguments import shown
+
 
 @dataclasses.dataclass(frozen=True)
 class VersionPolicy:
@@ -44,7 +46,7 @@ def parse_policy(text: str) -> VersionPolicy:
     except ValueError:
         policy = None
     if policy is None or policy.latest < 1 or any(number < 0 for number in policy.specific):
-        raise ValueError(f"versions must be latest, latest:2, all or numbers such as 1,4, but are {text!r}.")
+        raise ValueError(f"versions must be latest, latest:2, all or numbers such as 1,4, but are {shown(text)}.")
     return policy
 
 

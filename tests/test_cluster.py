@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 
 import pytest
 
@@ -10,7 +9,7 @@ from tfrec_attn import cluster
 from tfrec_attn.errors import ConfigError, TrainingError
 
 WORKERS = {"worker": ["a:1", "b:2"]}
-SERVERS = {"chief": ["a:1"], "worker": ["b:2"], "ps": ["c:3", "d:4"]}
+CHIEF = {"chief": ["c:3"], **WORKERS}
 
 
 @pytest.fixture
@@ -34,107 +33,83 @@ def test_one_process_needs_no_cluster(task, strategy):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "jobs", "job", "index", "writes", "serves"),
+    ("jobs", "job", "index", "writes"),
     [
-        ("multi_worker", WORKERS, "worker", 0, True, False),
-        ("multi_worker", WORKERS, "worker", 1, False, False),
-        ("multi_worker", {"chief": ["c:1"], **WORKERS}, "chief", 0, True, False),
-        ("multi_worker", {"chief": ["c:1"], **WORKERS}, "worker", 0, False, False),
-        ("parameter_server", SERVERS, "chief", 0, True, False),
-        ("parameter_server", SERVERS, "worker", 0, False, True),
-        ("parameter_server", SERVERS, "ps", 0, False, True),
+        (WORKERS, "worker", 0, True),
+        (WORKERS, "worker", 1, False),
+        (CHIEF, "chief", 0, True),
+        (CHIEF, "worker", 0, False),
     ],
 )
-def test_who_writes_and_who_serves(task, strategy, jobs, job, index, writes, serves):
-    found = task(strategy, {"cluster": jobs, "task": {"type": job, "index": index}})
-    assert (found.job, found.index, found.writes, found.serves) == (job, index, writes, serves)
+def test_who_writes(task, jobs, job, index, writes):
+    found = task("multi_worker", {"cluster": jobs, "task": {"type": job, "index": index}})
+    assert (found.job, found.index, found.writes) == (job, index, writes)
 
 
 def test_the_others(task):
-    found = task("parameter_server", {"cluster": SERVERS, "task": {"type": "worker", "index": 0}})
-    assert found.others() == {"chief 0": "a:1", "ps 0": "c:3", "ps 1": "d:4"}
-    assert found.leader == "a:1"
+    found = task("multi_worker", {"cluster": CHIEF, "task": {"type": "worker", "index": 0}})
+    assert found.others() == {"chief 0": "c:3", "worker 1": "b:2"}
+    assert found.leader == "c:3"
 
 
 FIRST = {"type": "worker", "index": 0}
 
 
 @pytest.mark.parametrize(
-    ("strategy", "tree", "sentence"),
+    ("tree", "sentence"),
     [
         (
-            "multi_worker",
             None,
             "runtime.strategy=multi_worker needs TF_CONFIG, the JSON text of a cluster and of this task, but it is not set.",
         ),
         (
-            "multi_worker",
             "{'cluster'",
             "TF_CONFIG must be JSON, but is not: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).",
         ),
-        ("multi_worker", [1], "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
-        ("multi_worker", {"task": FIRST}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
-        ("multi_worker", {"cluster": WORKERS}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no task."),
+        ([1], "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
+        ({"task": FIRST}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
+        ({"cluster": WORKERS}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no task."),
         (
-            "multi_worker",
             {"cluster": WORKERS, "task": {"type": "worker", "index": 2}},
             "task.index of TF_CONFIG must be from 0 to 1, as its cluster has it, but is 2.",
         ),
         (
-            "multi_worker",
             {"cluster": WORKERS, "task": {"type": "worker", "index": "0"}},
             "task.index of TF_CONFIG must be from 0 to 1, as its cluster has it, but is '0'.",
         ),
         (
-            "multi_worker",
             {"cluster": WORKERS, "task": {"type": "evaluator", "index": 0}},
             "task.type of TF_CONFIG must be one of its cluster, worker, but is 'evaluator'.",
         ),
         (
-            "multi_worker",
-            {"cluster": SERVERS, "task": FIRST},
+            {"cluster": {**WORKERS, "ps": ["c:3"]}, "task": FIRST},
             "runtime.strategy=multi_worker knows the jobs chief, worker, but the cluster of TF_CONFIG has 'ps'.",
         ),
         (
-            "multi_worker",
             {"cluster": {"worker": "a:1"}, "task": FIRST},
             "cluster.worker of TF_CONFIG must be a list of addresses host:port, but is 'a:1'.",
         ),
         (
-            "multi_worker",
             {"cluster": {"worker": ["a"]}, "task": FIRST},
             "cluster.worker of TF_CONFIG must be a list of addresses host:port, but is ['a'].",
         ),
         (
-            "multi_worker",
             {"cluster": {"worker": ["a:1", "a:1"]}, "task": FIRST},
             "the tasks in the cluster of TF_CONFIG must have different addresses, but have a:1, a:1.",
         ),
         (
-            "multi_worker",
             {"cluster": {}, "task": FIRST},
             "runtime.strategy=multi_worker needs a worker in the cluster of TF_CONFIG, but it has none.",
         ),
         (
-            "parameter_server",
-            {"cluster": {**SERVERS, "worker": ["b:2", "e:5"]}, "task": FIRST},
-            "runtime.strategy=parameter_server needs one worker in the cluster of TF_CONFIG, but it has 2.",
-        ),
-        (
-            "parameter_server",
-            {"cluster": WORKERS, "task": FIRST},
-            "runtime.strategy=parameter_server needs one chief in the cluster of TF_CONFIG, but it has 0.",
-        ),
-        (
-            "parameter_server",
-            {"cluster": {**SERVERS, "ps": []}, "task": FIRST},
-            "runtime.strategy=parameter_server needs 1 or more ps in the cluster of TF_CONFIG, but it has 0.",
+            {"cluster": {**WORKERS, "chief": ["c:3", "d:4"]}, "task": FIRST},
+            "runtime.strategy=multi_worker needs at most 1 chief in the cluster of TF_CONFIG, but it has 2.",
         ),
     ],
 )
-def test_a_malformed_tf_config_is_one_sentence(task, strategy, tree, sentence):
+def test_a_malformed_tf_config_is_one_sentence(task, tree, sentence):
     with pytest.raises(ConfigError) as caught:
-        task(strategy, tree)
+        task("multi_worker", tree)
     assert str(caught.value) == sentence
 
 
@@ -154,29 +129,7 @@ def silent():
 
 
 def test_waiting_ends(listening, silent):
-    cluster.wait_for({"worker 0": listening}, seconds=0.0)
+    cluster.wait_for("worker 0", listening, seconds=0.0)
     with pytest.raises(TrainingError) as caught:
-        cluster.wait_for({"worker 0": listening, "ps 0": silent}, seconds=0.0)
-    assert str(caught.value) == f"ps 0 of the cluster does not answer at {silent} within 0 s; start it, or look why not."
-
-
-def test_a_server_waits_for_the_coordinator_to_come_and_go(monkeypatch):
-    heard, asked = iter([False, False, True, True, False, True, False, False, False]), []
-    monkeypatch.setattr(cluster, "answers", lambda address: asked.append(address) or next(heard))
-    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(cluster.time, "monotonic", lambda: float(len(asked)))
-    cluster.wait_until_gone("here:1", seconds=3.0)
-    assert asked == ["here:1"] * 9
-
-
-def test_whoever_waits_is_woken_up_when_a_task_is_lost(listening, silent):
-    with pytest.raises(TrainingError) as caught, cluster.watched({"worker 0": listening, "worker 1": silent}, seconds=0.0):
-        assert threading.Event().wait(60)
-    assert str(caught.value) == f"worker 1 of the cluster has not answered at {silent} for 0 s."
-
-
-def test_a_watch_leaves_what_goes_well_alone(listening):
-    with cluster.watched({"worker 0": listening}, seconds=60.0):
-        pass
-    with pytest.raises(KeyError), cluster.watched({"worker 0": listening}, seconds=60.0):
-        raise KeyError
+        cluster.wait_for("worker 1", silent, seconds=0.0)
+    assert str(caught.value) == f"worker 1 of the cluster does not answer at {silent} within 0 s; start it, or look why not."

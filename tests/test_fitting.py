@@ -3,7 +3,7 @@
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn import fitting, models
+from tfrec_attn import fitting
 from tfrec_attn.errors import DataError
 
 
@@ -16,12 +16,3 @@ def test_distillation_on_a_log_without_transitions(make_leave_one_out):
 
 def test_no_distillation_without_a_weight(make_leave_one_out):
     assert fitting.make_distillation(configuration.load(), make_leave_one_out([[1, 2, 3, 1]], num_items=3)) is None
-
-
-@pytest.mark.parametrize("jit", [False, True])
-def test_runtime_jit_is_what_the_model_compiles_by(make_leave_one_out, jit):
-    split = make_leave_one_out([[1, 2, 3, 1], [3, 2, 1]], num_items=3)
-    config = configuration.load(None, ["model.name=sasrec", "train.loss=softmax", f"runtime.jit={jit}"])
-    model = models.get("sasrec")(2, 3, 4, dim=4)
-    fitting.compile_model(model, config, split, fitting.training_stream(config, split))
-    assert model.jit_layers == jit

@@ -15,7 +15,9 @@ PACKAGE = REPOSITORY / "tfrec_attn"
 # A module imports only from lower stages, except that the modules of `data`, of `layers` and of `optimizers` import each other.
 STAGES = [
     ["errors"],
-    ["coercion", "config_checks"],
+    ["yaml_tree", "config_checks"],
+    ["coercion"],
+    ["arguments"],
     ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
     ["runtime", "distribution", "protocol"],
     ["data"],
@@ -26,7 +28,7 @@ STAGES = [
     ["models.*"],
     ["evaluation", "baselines", "run"],
     ["checkpoints", "health", "partial_run"],
-    ["callbacks", "cluster_callbacks"],
+    ["callbacks"],
     ["fitting", "transfer"],
     ["warm_start"],
     ["train", "evaluate"],
@@ -39,7 +41,7 @@ WITHOUT_TENSORFLOW = [
     "errors", "coercion", "config", "config_checks", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress",
     "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
     "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
-    "data.prepared", "data.pipeline_steps",
+    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments",
 ]  # fmt: skip
 
 
@@ -321,23 +323,6 @@ def test_the_rule_of_safety(line, found):
 @EVERY_SHIPPED
 def test_nothing_unsafe_and_no_print(name):
     assert unsafe(SHIPPED[name]) == []
-
-
-def gathers(source):
-    """Whether a source reads rows by `tf.gather` or `tf.nn.embedding_lookup`."""
-    calls = (ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return any(call in ("tf.gather", "tf.nn.embedding_lookup") for call in calls)
-
-
-def test_the_rule_of_rows():
-    assert gathers("def f(x):\n  return tf.gather(x, 1)")
-    assert not gathers("def f(x):\n  return take_rows(x, 1)")
-
-
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("models.") and name != "models.base"])
-def test_models_read_tables_by_take_rows(name):
-    """`tf.gather` gives the rows of a table that parameter servers keep in parts in another order, and no error."""
-    assert not gathers(SOURCES[name])
 
 
 def without_docstring(source):

@@ -500,6 +500,15 @@ def test_evaluating_a_run_without_its_weights(trained, tmp_path):
     assert_refused(quietly(evaluate.main, tmp_path), 2, f"{tmp_path} has lost its weights")
 
 
+@pytest.mark.parametrize("gone", ["strategy: parameter_server", "strategy: mirrored\n  devices: [GPU:7]", "strategy: default\n  jit: true"])
+def test_a_run_is_read_whatever_computed_it(trained, tmp_path, gone):
+    text = (trained[0] / "config.yaml").read_text()
+    assert text.count("  strategy: default\n  devices: null\n") == 1
+    (tmp_path / "config.yaml").write_text(text.replace("strategy: default\n  devices: null", gone))
+    (tmp_path / "metrics.json").symlink_to(trained[0] / "metrics.json")
+    assert run.load_config(tmp_path) == run.load_config(trained[0])
+
+
 # --- Help ---
 
 

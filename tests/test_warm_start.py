@@ -449,11 +449,6 @@ def test_a_folder_without_a_finished_run_is_refused(old, tmp_path):
         load_origin(config)
 
 
-def test_tables_in_parts_are_refused(old):
-    with pytest.raises(ConfigError, match=r"^train\.warm_start needs whole tables, .*; set another strategy\.$"):
-        load_origin(configuration.load(None, [f"train.warm_start={old}", "runtime.strategy=parameter_server"]))
-
-
 def test_a_run_without_its_weights_is_refused(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints")

@@ -213,6 +213,33 @@ class Saver(tf.keras.callbacks.Callback):
         self.stop.check()
 
 
+class EpochOnly(tf.keras.callbacks.Callback):
+    """A callback that takes a whole epoch as one batch, its last.
+
+    Processes that look at their own clocks or signals after each step would not do the same.
+
+    Args:
+      callback: whose methods are called.
+      steps: of an epoch.
+    """
+
+    def __init__(self, callback, steps):
+        super().__init__()
+        self.callback = callback
+        self.steps = steps
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.callback.set_model(model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.callback.on_train_batch_end(self.steps - 1, logs)
+        self.callback.on_epoch_end(epoch, logs)
+
+
 class EarlyStop(tf.keras.callbacks.Callback):
     """Ends the training when its progress says that it is over.
 

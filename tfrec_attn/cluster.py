@@ -1,23 +1,16 @@
 """The processes that train together: which one this is, by the environment variable TF_CONFIG, and whether the others are there."""
 
-import contextlib
 import json
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfrec_attn.errors import ConfigError, TrainingError
 
-# Jobs that each strategy of several processes knows: name -> (fewest tasks, most). TensorFlow does not tell the workers of parameter
-# servers which of them they are, so that several would train on the same batches.
-_JOBS = {
-    "multi_worker": {"chief": (0, 1), "worker": (0, None)},
-    "parameter_server": {"chief": (1, 1), "worker": (1, 1), "ps": (1, None)},
-}
+_STRATEGY = "runtime.strategy=multi_worker"
+_JOBS = ("chief", "worker")
 _VARIABLE = "TF_CONFIG"
 
 
@@ -26,16 +19,14 @@ class Task:
     """One process of a cluster.
 
     Attributes:
-      job: "chief", "worker" or "ps".
+      job: "chief" or "worker".
       index: of the task within the job, from 0.
       cluster: job -> addresses, "host:port", of its tasks.
-      serves: whether the process only does what a coordinator tells it.
     """
 
     job: str
     index: int
     cluster: Mapping[str, list[str]]
-    serves: bool
 
     @property
     def writes(self) -> bool:
@@ -62,11 +53,11 @@ def this_task(strategy: str) -> Task | None:
 
     Errors: ConfigError when TF_CONFIG is missing or malformed, or describes a cluster that the strategy does not know.
     """
-    if strategy not in _JOBS:
+    if strategy != "multi_worker":
         return None
     text = os.environ.get(_VARIABLE)
     if not text:
-        raise ConfigError(f"runtime.strategy={strategy} needs {_VARIABLE}, the JSON text of a cluster and of this task, but it is not set.")
+        raise ConfigError(f"{_STRATEGY} needs {_VARIABLE}, the JSON text of a cluster and of this task, but it is not set.")
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
@@ -74,30 +65,26 @@ def this_task(strategy: str) -> Task | None:
     for key in ("cluster", "task"):
         if not isinstance(tree, dict) or not isinstance(tree.get(key), dict):
             raise ConfigError(f"{_VARIABLE} must be a JSON object with the objects cluster and task, but has no {key}.")
-    cluster = _checked_cluster(tree["cluster"], strategy)
+    cluster = _checked_cluster(tree["cluster"])
     job, index = tree["task"].get("type"), tree["task"].get("index")
     if not isinstance(job, str) or job not in cluster:
         raise ConfigError(f"task.type of {_VARIABLE} must be one of its cluster, {', '.join(cluster)}, but is {job!r}.")
     if type(index) is not int or not 0 <= index < len(cluster[job]):
         raise ConfigError(f"task.index of {_VARIABLE} must be from 0 to {len(cluster[job]) - 1}, as its cluster has it, but is {index!r}.")
-    return Task(job, index, cluster, serves=strategy == "parameter_server" and job != "chief")
+    return Task(job, index, cluster)
 
 
-def _checked_cluster(cluster: dict, strategy: str) -> dict[str, list[str]]:
-    jobs = _JOBS[strategy]
+def _checked_cluster(cluster: dict) -> dict[str, list[str]]:
     for job, addresses in cluster.items():
-        if job not in jobs:
-            raise ConfigError(f"runtime.strategy={strategy} knows the jobs {', '.join(jobs)}, but the cluster of {_VARIABLE} has {job!r}.")
+        if job not in _JOBS:
+            raise ConfigError(f"{_STRATEGY} knows the jobs {', '.join(_JOBS)}, but the cluster of {_VARIABLE} has {job!r}.")
         if not isinstance(addresses, list) or not all(map(_is_address, addresses)):
             raise ConfigError(f"cluster.{job} of {_VARIABLE} must be a list of addresses host:port, but is {addresses!r}.")
-    for job, (fewest, most) in jobs.items():
-        count = len(cluster.get(job, []))
-        if not fewest <= count <= (most or count):
-            number = "one" if fewest == most else f"at most {most}" if most else f"{fewest} or more"
-            raise ConfigError(f"runtime.strategy={strategy} needs {number} {job} in the cluster of {_VARIABLE}, but it has {count}.")
+    if (count := len(cluster.get("chief", []))) > 1:
+        raise ConfigError(f"{_STRATEGY} needs at most 1 chief in the cluster of {_VARIABLE}, but it has {count}.")
     everyone = [address for addresses in cluster.values() for address in addresses]
     if not everyone:
-        raise ConfigError(f"runtime.strategy={strategy} needs a worker in the cluster of {_VARIABLE}, but it has none.")
+        raise ConfigError(f"{_STRATEGY} needs a worker in the cluster of {_VARIABLE}, but it has none.")
     if len(set(everyone)) < len(everyone):
         raise ConfigError(f"the tasks in the cluster of {_VARIABLE} must have different addresses, but have {', '.join(everyone)}.")
     return {job: addresses for job, addresses in cluster.items() if addresses}
@@ -118,58 +105,13 @@ def answers(address: str, seconds: float = 2.0) -> bool:
     return True
 
 
-def wait_for(tasks: Mapping[str, str], seconds: float) -> None:
-    """Waits until all tasks (name -> address) listen.
+def wait_for(name: str, address: str, seconds: float) -> None:
+    """Waits until a task listens at its address.
 
-    Errors: TrainingError that names the first that does not within the time.
+    Errors: TrainingError that names it when it does not within the time.
     """
     end = time.monotonic() + seconds
-    for name, address in tasks.items():
-        while not answers(address):
-            if time.monotonic() > end:
-                raise TrainingError(
-                    f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; start it, or look why not."
-                )
-            time.sleep(0.2)
-
-
-def wait_until_gone(address: str, seconds: float) -> None:
-    """Waits until nobody has listened at an address for some seconds, after somebody did."""
-    seen, last = False, 0.0
-    while not seen or time.monotonic() - last < seconds:
-        if answers(address):
-            seen, last = True, time.monotonic()
-        time.sleep(0.5)
-
-
-@contextlib.contextmanager
-def watched(tasks: Mapping[str, str], seconds: float):
-    """Within it a TrainingError comes up in the main thread when one of the tasks (name -> address) has not listened for some seconds.
-
-    A coordinator would else wait without end for a worker that may come back.
-    """
-    lost, done = [], threading.Event()
-
-    def watch():
-        last = dict.fromkeys(tasks, time.monotonic())
-        while not done.wait(0.5):
-            heard = [name for name, address in tasks.items() if answers(address)]
-            now = time.monotonic()
-            last.update(dict.fromkeys(heard, now))
-            lost.extend(name for name in tasks if now - last[name] > seconds)
-            if lost:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-                return
-
-    def give_up(number, frame):
-        raise TrainingError(f"{lost[0]} of the cluster has not answered at {tasks[lost[0]]} for {seconds:.0f} s.")
-
-    before = signal.signal(signal.SIGUSR1, give_up)
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        signal.signal(signal.SIGUSR1, before)
+    while not answers(address):
+        if time.monotonic() > end:
+            raise TrainingError(f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; start it, or look why not.")
+        time.sleep(0.2)

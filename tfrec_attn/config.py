@@ -1,20 +1,26 @@
 """Configuration: defaults in frozen dataclasses, overlaid by a YAML file, overlaid by `section.key=value` arguments.
 
 Strict on purpose: an unknown key or a value of the wrong type is a `ConfigError` that names the key, what was expected and what came.
+A value is read by the type of its key, in a file as in an argument: for a key that holds text, `010`, `yes` and `a #1: b` are text.
 """
 
 import dataclasses
-import difflib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
-from tfrec_attn.coercion import check_like, coerce, coerce_like, kind
+from tfrec_attn.coercion import coerce, flow, kind, usable_path
 from tfrec_attn.config_checks import check
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
+from tfrec_attn.yaml_tree import Plain, YamlError, is_null, read_yaml, write_yaml
+
+# Their values may begin with `~`, the user's folder.
+_PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
+_LONGEST = 10_000_000  # bytes of a file
+
+# Keys that are gone: the value with which nothing changes, as most earlier runs have it, and why they are gone.
+_REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
 
 
 def describe(text: str, **kwargs):
@@ -121,11 +127,10 @@ class Evaluate:
 @dataclass(frozen=True)
 class Runtime:
     strategy: str = describe(
-        "default (one device), mirrored (several), multi_worker or parameter_server (several processes, by TF_CONFIG)", default="default"
+        "default (one device), mirrored (several) or multi_worker (several processes, by TF_CONFIG)", default="default"
     )
     devices: list[str] | None = describe("of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; default all GPUs", default=None)
     precision: str = describe("float32, mixed_bfloat16 or mixed_float16", default="float32")
-    jit: bool = describe("XLA compiles the attention layers: for GPUs, since a CPU gains nothing", default=False)
     steps_per_execution: int = describe("training steps a call into TensorFlow; with several replicas always 1", default=16)
     deterministic: bool = describe("the same bits again also on a GPU, where it is slower; a CPU gives them anyway", default=False)
     checkpoint_seconds: float = describe("between checkpoints within an epoch; 0: only at the ends of epochs", default=300.0)
@@ -146,7 +151,7 @@ def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -
 
     Args:
       path: YAML file, or None for the defaults.
-      overrides: `section.key=value` texts; the value is YAML.
+      overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None is `null` or nothing.
 
     Errors:
       ConfigError: no such file, text that is not YAML, an unknown key (the nearest one is named), a value of another type.
@@ -172,17 +177,33 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    """A YAML text that `load` turns into the same configuration."""
+    return write_yaml(to_dict(config))
 
 
-def with_model_parameters(config: Config, defaults: dict[str, Any]) -> Config:
-    """Checks `model.*` against a constructor's keywords and their defaults, and fills in what is not given."""
+def with_model_parameters(config: Config, defaults: dict[str, Any], hints: dict[str, Any] | None = None) -> Config:
+    """Checks `model.*` against a constructor's keywords, and fills in what is not given.
+
+    Args:
+      config: of which only the model counts.
+      defaults: keyword -> its default.
+      hints: keyword -> its type; without one it is that of the default, or None.
+
+    Errors: ConfigError for an unknown keyword, or a value of another type.
+    """
+    merged = dict(defaults)
     for key, value in config.model.parameters.items():
         if key not in defaults:
             raise ConfigError(_unknown(f"model.{key}", key, [*defaults, "name"], "model."))
-        check_like(f"model.{key}", value, defaults[key])
-    merged = {key: coerce_like(config.model.parameters.get(key, default), default) for key, default in defaults.items()}
+        hint = hints[key] if hints else _hint_of(defaults[key])
+        merged[key] = coerce(f"model.{key}", value, hint)
     return dataclasses.replace(config, model=Model(config.model.name, merged))
+
+
+def _hint_of(default: Any) -> Any:
+    if default is None:
+        return Any
+    return (type(default)[Any] if isinstance(default, (list, dict)) else type(default)) | None
 
 
 def documented() -> typing.Iterator[tuple[str, Any, str]]:
@@ -201,60 +222,74 @@ def documented() -> typing.Iterator[tuple[str, Any, str]]:
 
 
 def _unknown(key: str, word: str, choices: typing.Iterable[str], prefix: str) -> str:
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    hint = f"did you mean {prefix}{match[0]}?" if match else f"valid are {', '.join(prefix + c for c in choices)}."
-    return f"Unknown configuration key {key}; {hint}"
+    match = nearest_of(word, choices, 0.5)
+    hint = f"did you mean {prefix}{match}?" if match else f"valid are {', '.join(prefix + c for c in choices)}."
+    return f"Unknown configuration key {shorten(key)}; {hint}"
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
+    path = usable_path("The path of the configuration file", str(path))
+    name = shorten(path, 200)
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as stream:
+            tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"Configuration file {path} does not exist; give the path of a YAML file, or none for the defaults.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Configuration file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Configuration file {path} is not YAML: {' '.join(str(error).split())}.") from None
-    if tree is None:
+        raise ConfigError(f"Configuration file {name} does not exist; give the path of a YAML file, or none for the defaults.") from None
+    except YamlError as error:
+        raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
+    except OSError as error:
+        raise ConfigError(f"Configuration file {name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ConfigError(f"Configuration file {name} cannot be read: it is not text in UTF-8.") from None
+    if is_null(tree):
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"Configuration file {path} must hold sections of keys, but holds {kind(tree)}.")
+        raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
     return tree
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"Expected section.key=value on the command line but got {text!r}.")
-    try:
-        return key.split("."), yaml.safe_load(value) if value else None
-    except yaml.YAMLError:
-        raise ConfigError(f"The value of {key} is not YAML: {value!r}; quote it.") from None
+        raise ConfigError(f"Expected section.key=value on the command line but got {shown(text)}.")
+    return key.split("."), Plain(value)
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
-        if tree.get(key) is None:
-            tree[key] = {}
+        tree[key] = {} if is_null(tree.get(key)) else flow(key, tree[key])
         tree = tree[key]
         if not isinstance(tree, dict):
-            raise ConfigError(f"{'.'.join(keys)} cannot be set: {key} is a value, not a section.")
+            raise ConfigError(f"{shorten('.'.join(keys))} cannot be set: {shorten(key)} is a value, not a section.")
     tree[keys[-1]] = value
 
 
 def _build(cls, tree: Any, prefix: str):
+    tree = {} if is_null(tree) else flow(prefix.rstrip("."), tree)
     if not isinstance(tree, dict):
         raise ConfigError(f"{prefix.rstrip('.')} must be a section of keys, but is {kind(tree)}.")
     if cls is Model:
-        values = {key: value for key, value in tree.items() if key != "name"}
+        values = {str(key): coerce(f"model.{key}", value, Any) for key, value in tree.items() if key != "name"}
         return Model(coerce("model.name", tree.get("name", Model.name), str), values)
     hints, names = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
     values = {}
     for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in _REMOVED:
+            _pass_over(name, value)
+            continue
         if key not in names:
-            raise ConfigError(_unknown(f"{prefix}{key}", str(key), names, prefix))
+            raise ConfigError(_unknown(name, str(key), names, prefix))
         if dataclasses.is_dataclass(hints[key]):
-            values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.")
+            values[key] = _build(hints[key], value, f"{name}.")
         else:
-            values[key] = coerce(f"{prefix}{key}", value, hints[key])
+            values[key] = coerce(name, value, hints[key])
+        if name in _PATHS and values[key] is not None:
+            values[key] = usable_path(name, values[key])
     return cls(**values)
+
+
+def _pass_over(key: str, value: Any) -> None:
+    harmless, why = _REMOVED[key]
+    if coerce(key, value, type(harmless)) != harmless:
+        raise ConfigError(f"{key} was removed, because {why}; leave it out.")

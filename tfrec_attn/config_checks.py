@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from tfrec_attn.errors import ConfigError, nearest
+from tfrec_attn.errors import ConfigError, nearest, shorten, shown
 
 _CHOICES = {
     ("data", "on_error"): ("raise", "skip"),
@@ -16,7 +16,7 @@ _CHOICES = {
     ("train", "reduction"): ("sum", "mean"),
     ("train", "new_items"): ("mean", "neighbours"),
     ("evaluate", "repeats"): ("exclude", "include", None),
-    ("runtime", "strategy"): ("default", "mirrored", "multi_worker", "parameter_server"),
+    ("runtime", "strategy"): ("default", "mirrored", "multi_worker"),
     ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 _POSITIVE = {
@@ -26,11 +26,14 @@ _POSITIVE = {
     "runtime": ("steps_per_execution",),
 }
 _NOT_NEGATIVE = {
-    "data": ("seed",),
+    "data": ("seed", "min_user_events", "min_item_events"),
     "train": ("margin", "l2", "kernel_l2", "seed", "warmup_steps", "final_learning_rate"),
     "evaluate": ("bootstrap",),
     "runtime": ("checkpoint_seconds",),
 }
+# A batch or a table of a synthetic log has to fit into memory, and a tensor counts in int32.
+_MOST = {("data", "events"): 100_000_000, ("data", "seed"): 2**63 - 1, ("train", "seed"): 2**32 - 1}
+_MOST_OF_OTHERS = 2**31 - 1
 
 
 def check(config) -> None:
@@ -38,11 +41,13 @@ def check(config) -> None:
 
     Errors: ConfigError, in one sentence that names the key.
     """
+    if config.runtime.strategy == "parameter_server":
+        raise ConfigError("runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.")
     for (section, key), choices in _CHOICES.items():
         value = getattr(getattr(config, section), key)
         if value not in choices:
             words = ["null" if choice is None else choice for choice in choices]
-            raise ConfigError(f"{section}.{key} must be one of {', '.join(words)}, but is {value!r}{nearest(value, words)}.")
+            raise ConfigError(f"{section}.{key} must be one of {', '.join(words)}, but is {shown(value)}{nearest(value, words)}.")
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
@@ -53,13 +58,17 @@ def check(config) -> None:
     if config.train.clip_norm is not None:
         _check_bound(config, "train", "clip_norm", lambda value: value > 0, "greater than 0")
     _check_runtime(config.runtime)
-    if config.train.seed >= 1 << 32:
-        raise ConfigError(f"train.seed must be less than 4294967296 (2 to the 32nd), but is {config.train.seed}.")
-    if not config.evaluate.k or min(config.evaluate.k) < 1:
-        raise ConfigError(f"evaluate.k must be cut-offs of 1 or greater, but is {config.evaluate.k}.")
+    for section in ("data", "train", "evaluate", "runtime"):
+        for key, value in vars(getattr(config, section)).items():
+            most = _MOST.get((section, key), _MOST_OF_OTHERS)
+            if type(value) is int and value > most:
+                raise ConfigError(f"{section}.{key} must be at most {most}, but is {value}.")
+    if not config.evaluate.k or min(config.evaluate.k) < 1 or max(config.evaluate.k) > _MOST_OF_OTHERS:
+        raise ConfigError(f"evaluate.k must be cut-offs from 1 to {_MOST_OF_OTHERS}, but is {shown(config.evaluate.k)}.")
     metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
     if config.evaluate.metric not in metrics:
-        raise ConfigError(f"evaluate.metric must be one of {', '.join(metrics)} (see evaluate.k), but is {config.evaluate.metric!r}.")
+        known = shorten(", ".join(metrics), 200)
+        raise ConfigError(f"evaluate.metric must be one of {known} (see evaluate.k), but is {shown(config.evaluate.metric)}.")
 
 
 def _check_side_conditions(data) -> None:
@@ -71,7 +80,7 @@ def _check_side_conditions(data) -> None:
         raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
     weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
     if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
-        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {data.event_weights}.")
+        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {shown(data.event_weights)}.")
     if data.session_gap is not None and not data.session_gap > 0:
         raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
     if data.session_gap is not None and data.columns.timestamp is None:
@@ -85,10 +94,6 @@ def _check_bound(config, section: str, key: str, allowed: Callable[[float], bool
 
 
 def _check_runtime(runtime) -> None:
-    if runtime.strategy == "parameter_server" and runtime.precision == "mixed_float16":
-        raise ConfigError("runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.")
-    if runtime.strategy == "parameter_server" and runtime.jit:
-        raise ConfigError("runtime.jit needs the weights on the device, but parameter_server keeps them elsewhere; set it to false.")
     devices = runtime.devices
     if devices is None:
         return
@@ -96,6 +101,6 @@ def _check_runtime(runtime) -> None:
         raise ConfigError(f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}.")
     for name in devices:
         if not re.fullmatch(r"[CG]PU:\d{1,4}", name):
-            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {name!r}.")
+            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {shown(name)}.")
     if not devices or len(set(devices)) < len(devices):
-        raise ConfigError(f"runtime.devices must be one or more different devices, but is {devices}.")
+        raise ConfigError(f"runtime.devices must be one or more different devices, but is {shown(devices)}.")

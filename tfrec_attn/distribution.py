@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import re
-import threading
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from tfrec_attn.errors import ConfigError, TrainingError
 
 # Seconds until a task that has not been seen is given up: reading the log may take the one longer than the other.
 _START = 600.0
-# The same for one that has been there; TensorFlow's own heartbeats take 10 seconds.
-_GONE = 15.0
 _MOST_LOGICAL_CPUS = 64
 
 
@@ -36,9 +33,8 @@ def make_strategy(runtime: Runtime, task: Task | None = None):
 
     Args:
       runtime: its `strategy` and `devices` count. "default" is one device; "mirrored" the devices, else all GPUs, else the logical CPUs;
-        "multi_worker" all GPUs, else the CPU, of each process of a cluster; "parameter_server" keeps the variables on servers, tables in
-        parts, and trains on workers.
-      task: of this process, for the strategies of several.
+        "multi_worker" all GPUs, else the CPU, of each process of a cluster.
+      task: of this process, for "multi_worker".
 
     Errors: ConfigError when a device is missing; TrainingError when another process does not answer.
     """
@@ -48,12 +44,9 @@ def make_strategy(runtime: Runtime, task: Task | None = None):
         return tf.distribute.get_strategy()
     if runtime.strategy == "mirrored":
         return _mirrored(_devices(runtime.devices))
-    if runtime.strategy == "multi_worker":
-        if not task.writes:
-            cluster.wait_for({"the first task": task.leader}, _START)
-        return _multi_worker()
-    cluster.wait_for(task.others(), _START)
-    return _parameter_server(len(task.cluster["ps"]))
+    if not task.writes:
+        cluster.wait_for("the first task", task.leader, _START)
+    return _multi_worker()
 
 
 def _devices(names: list[str] | None) -> tuple[str, ...]:
@@ -85,31 +78,6 @@ def _multi_worker():
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-@functools.cache
-def _parameter_server(servers):
-    import tensorflow as tf
-
-    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(max_shards=servers)
-    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    return tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner)
-
-
-def serve(task: Task) -> None:
-    """Does what the coordinator of a parameter-server cluster tells this worker or server, until the coordinator is gone.
-
-    Errors: ConfigError when the task's address cannot be used.
-    """
-    import tensorflow as tf
-
-    address = task.cluster[task.job][task.index]
-    try:
-        server = tf.distribute.Server(tf.train.ClusterSpec(dict(task.cluster)), job_name=task.job, task_index=task.index, protocol="grpc")
-    except tf.errors.OpError as error:
-        raise ConfigError(f"{task.job} {task.index} of the cluster cannot listen at {address}: {str(error).splitlines()[0]}") from None
-    threading.Thread(target=server.join, daemon=True).start()
-    cluster.wait_until_gone(task.leader, _GONE)
-
-
 def check_batch(batch_size: int, replicas: int) -> None:
     """Whether the replicas can share a global batch.
 
@@ -134,9 +102,7 @@ def failing_together(task: Task | None):
     # It tells of each attempt to reach a worker that is gone.
     tf.get_logger().setLevel("CRITICAL")
     try:
-        watch = cluster.watched(task.others(), _GONE) if "ps" in task.cluster else contextlib.nullcontext()
-        with watch:
-            yield
+        yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError) as error:
         raise TrainingError(f"Another process of the cluster has failed: {_reason(error, task)}") from None
 

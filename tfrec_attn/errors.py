@@ -4,11 +4,16 @@ import difflib
 import signal
 from collections.abc import Iterable
 
+_SENTENCE = 1000  # characters
+
 
 class TfrecError(Exception):
     """Base of all errors that end a command with one sentence on stderr instead of a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return shorten(super().__str__(), _SENTENCE)
 
 
 class ConfigError(TfrecError):
@@ -39,7 +44,38 @@ class Interrupted(TfrecError):
         self.exit_code = 128 + number
 
 
+def shorten(text: str, limit: int = 60) -> str:
+    """A text as messages have it: on one line, printable, and without its middle where it is long.
+
+    Args:
+        text: Of any length; what cannot be printed becomes an escape such as `\\x00`.
+        limit: Characters that stay.
+    """
+    # Escapes are longer than what they stand for, so that the text may have to be cut again.
+    for _ in range(2):
+        if len(text) > limit:
+            text = f"{text[: limit * 2 // 3]}...{text[3 - limit // 3 :]}"
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return text
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: texts in quotes, and a long one shortened."""
+    try:
+        return shorten(repr(value))
+    except (ValueError, RecursionError):
+        # An integer of more digits than Python turns into text, or lists without end.
+        return f"a value of type {type(value).__name__}"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the choice most like a word, or nothing where none is close."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
+    match = nearest_of(word, choices, 0.6)
+    return f" (did you mean {match!r}?)" if match else ""
+
+
+def nearest_of(word: str, choices: Iterable[str], cutoff: float) -> str | None:
+    """The choice most like a word, whatever the case of their letters, or None."""
+    lower = {choice.lower(): choice for choice in choices}
+    match = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
+    return lower[match[0]] if match else None

@@ -1,11 +1,11 @@
 """Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split test] [--json] [--ranks FILE]`."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from tfrec_attn import run
+from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.runtime import import_tensorflow, set_precision
 from tfrec_attn.tables import format_table
@@ -13,11 +13,11 @@ from tfrec_attn.tables import format_table
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for a run or data that cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m tfrec_attn.evaluate", description="Evaluates a finished run from its checkpoint.")
-    parser.add_argument("run", help="folder that tfrec_attn.train has written")
+    parser = Arguments(prog="python -m tfrec_attn.evaluate", description="Evaluates a finished run from its checkpoint.")
+    parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--ranks", metavar="FILE", help="write user, item and rank of every held-out event to this TSV file")
+    parser.add_argument("--ranks", type=path, metavar="FILE", help="write user, item and rank of every held-out event to this TSV file")
     parsed = parser.parse_args(arguments)
     try:
         report = evaluate(parsed.run, parsed.split, parsed.ranks)

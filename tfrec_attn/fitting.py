@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.baselines import BASELINES
-from tfrec_attn.callbacks import EarlyStop, FiniteLoss, Recorder, Saver, Session, TrainingClock
+from tfrec_attn.callbacks import EarlyStop, EpochOnly, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
-from tfrec_attn.cluster_callbacks import EpochOnly, Validation
 from tfrec_attn.config import Config
 from tfrec_attn.data.batches import HeldOut, NextItems, Windows
 from tfrec_attn.data.sharded_split import ShardedSplit
@@ -174,18 +173,17 @@ def _train(model, config: Config, split: Split, stream, progress: Progress, chec
     if progress.is_over(**limits):
         return
     held = held_out(config, split, "valid")
-    finite, clock = FiniteLoss(_advice(config)), TrainingClock(progress)
     saver = Saver(checkpoints, progress, config, steps=steps, stop=stop, advice=_advice(config))
-    validation = {"validation_data": held.dataset()}
     if config.runtime.strategy == "multi_worker":
         saver = EpochOnly(saver, steps)
-    elif config.runtime.strategy == "parameter_server":
-        finite, saver, validation = EpochOnly(finite, steps), EpochOnly(saver, steps), {}
-        ranker = tf.function(model.ranks, input_signature=[held.dataset().element_spec])
-        clock = Validation(clock, steps, lambda: summarise(held_out_ranks(ranker, held), config.evaluate.k))
-    progress_bar = tf.keras.callbacks.ProgbarLogger("steps")
-    recorder = Recorder(checkpoints.folder, progress, Health(model, held), say)
-    callbacks = [finite, clock, progress_bar, recorder, saver, EarlyStop(progress, **limits)]
+    callbacks = [
+        FiniteLoss(_advice(config)),
+        TrainingClock(progress),
+        tf.keras.callbacks.ProgbarLogger("steps"),
+        Recorder(checkpoints.folder, progress, Health(model, held), say),
+        saver,
+        EarlyStop(progress, **limits),
+    ]
     with stop.deferred(), Session(callbacks, model, verbose=1 if sys.stdout.isatty() else 2, epochs=epochs, steps=steps) as session:
         for last in [progress.epoch + 1, epochs] if progress.step else [epochs]:
             if not progress.is_over(**limits):
@@ -196,7 +194,7 @@ def _train(model, config: Config, split: Split, stream, progress: Progress, chec
                     epochs=last,
                     steps_per_epoch=steps - progress.step,
                     callbacks=session,
-                    **validation,
+                    validation_data=held.dataset(),
                 )
 
 

@@ -1,6 +1,5 @@
-"""Trains with several processes of this machine: `python -m tfrec_attn.local_cluster STRATEGY [CONFIG.yaml] [section.key=value ...]`."""
+"""Trains with several processes of this machine: `python -m tfrec_attn.local_cluster [CONFIG.yaml] [section.key=value ...]`."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -8,27 +7,23 @@ import socket
 import subprocess
 import sys
 
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.arguments import Arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.local_cluster",
         description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, and waits for them. On several machines, "
-        "set TF_CONFIG and runtime.strategy and run python -m tfrec_attn.train on each.",
+        "set TF_CONFIG and runtime.strategy=multi_worker and run python -m tfrec_attn.train on each.",
     )
-    parser.add_argument("strategy", choices=["multi_worker", "parameter_server"])
-    parser.add_argument("--workers", type=int, help="of multi_worker; default 2")
-    parser.add_argument("--servers", type=int, help="of parameter_server, which has one worker; default 1")
+    parser.add_argument("--workers", type=int, default=2, help="processes that share each batch; default 2")
     parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
-    try:
-        tasks = jobs(parsed.strategy, parsed.workers, parsed.servers)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    processes = start(tasks, parsed.strategy, parsed.arguments)
+    if parsed.workers < 1:
+        sys.stderr.write(f"error: --workers must be at least 1, but is {parsed.workers}.\n")
+        return 2
+    processes = start(parsed.workers, parsed.arguments)
     try:
         codes = [process.wait() for process in processes]
     except BaseException:
@@ -38,43 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
     return next((code for code in codes if code), 0)
 
 
-def jobs(strategy: str, workers: int | None = None, servers: int | None = None) -> dict[str, int]:
-    """Number of tasks of each job of a strategy's cluster.
+def start(workers: int, arguments: list[str], **options) -> list[subprocess.Popen]:
+    """Starts the workers of a cluster, the one that writes first.
 
     Args:
-      strategy: "multi_worker" or "parameter_server".
-      workers: of multi_worker, default 2.
-      servers: of parameter_server, default 1.
-
-    Errors: ConfigError for a number below 1, or one of the other strategy.
+        workers: Number of processes.
+        arguments: Of tfrec_attn.train.
+        options: Of `subprocess.Popen`.
     """
-    for option, count, of in (("workers", workers, "multi_worker"), ("servers", servers, "parameter_server")):
-        if count is not None and of != strategy:
-            raise ConfigError(f"--{option} is of {of}, but the strategy is {strategy}; leave it out.")
-        if count is not None and count < 1:
-            raise ConfigError(f"--{option} must be at least 1, but is {count}.")
-    if strategy == "multi_worker":
-        return {"worker": workers or 2}
-    return {"chief": 1, "worker": 1, "ps": servers or 1}
-
-
-def start(tasks: dict[str, int], strategy: str, arguments: list[str], **options) -> list[subprocess.Popen]:
-    """Starts the processes of a cluster, the one that writes first.
-
-    Args:
-      tasks: job -> number of its tasks.
-      strategy: `runtime.strategy`.
-      arguments: of tfrec_attn.train.
-      options: of `subprocess.Popen`.
-    """
-    addresses = iter(_free_addresses(sum(tasks.values())))
-    cluster = {job: [next(addresses) for _ in range(count)] for job, count in tasks.items()}
-    command = [sys.executable, "-m", "tfrec_attn.train", *map(str, arguments), f"runtime.strategy={strategy}"]
+    cluster = {"worker": _free_addresses(workers)}
+    command = [sys.executable, "-m", "tfrec_attn.train", *map(str, arguments), "runtime.strategy=multi_worker"]
     processes = []
-    for job, count in tasks.items():
-        for index in range(count):
-            task = json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})
-            processes.append(subprocess.Popen(command, env={**os.environ, "TF_CONFIG": task}, **options))  # noqa: S603
+    for index in range(workers):
+        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        processes.append(subprocess.Popen(command, env={**os.environ, "TF_CONFIG": task}, **options))  # noqa: S603
     return processes
 
 

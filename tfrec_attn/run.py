@@ -24,6 +24,8 @@ BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
 REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
+# How a run was computed plays no part in reading it, and may no longer be possible.
+_READ_BY_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +96,16 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
         items: Vocabulary of the items.
         counts: Training events of each item, [N]; with None an empty history is the model's to answer.
     """
+    import tensorflow as tf
+
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
+    except tf.errors.ResourceExhaustedError:
+        size = f"{len(users)} users, {len(items)} items and these parameters"
+        raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
     model.user_vocabulary, model.item_vocabulary = users, items
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
@@ -144,14 +151,14 @@ def save_replay(folder: Path, split: Split) -> None:
 
 
 def load_config(folder: str | Path) -> Config:
-    """The resolved configuration of a finished run.
+    """The resolved configuration of a finished run, to be read on one device.
 
     Errors: ConfigError when the folder is not one.
     """
     folder = Path(folder)
     if not (folder / METRICS).is_file():
         raise ConfigError(f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written.")
-    config = configuration.load(folder / CONFIG)
+    config = configuration.load(folder / CONFIG, _READ_BY_ONE_DEVICE)
     if config.evaluate.repeats is None:
         rule = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("protocol", {}).get("repeats", "exclude")
         config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, repeats=rule))

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models, run, warm_start
+from tfrec_attn.arguments import Arguments
 from tfrec_attn.cluster import Task, this_task
 from tfrec_attn.config import Config
 from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
-from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy, serve
+from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
 from tfrec_attn.errors import Interrupted, TfrecError, TrainingError
 from tfrec_attn.partial_run import PartialRun, open_run
 from tfrec_attn.protocol import protocol
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns: 0; 2 for configuration or data that cannot be used; 1 for a training that failed; 130 and 143 when SIGINT or SIGTERM ended it.
     """
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of who touched what, and evaluates it. Without arguments: AttRec on "
         "generated data.",
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that go before the file's")
     parsed = parser.parse_args(arguments)
     overrides = parsed.overrides
-    if parsed.config and "=" in parsed.config:
+    if parsed.config and "/" not in parsed.config.partition("=")[0] and "=" in parsed.config:
         parsed.config, overrides = None, [parsed.config, *overrides]
     try:
         folder = train(configuration.load(parsed.config, overrides))
@@ -72,9 +73,6 @@ def train(config: Config) -> Path | None:
     if task is None or task.writes:
         return _train(config, task)
     import_tensorflow()
-    if task.serves:
-        serve(task)
-        return None
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         _train(dataclasses.replace(config, run_dir=f"{folder}/run"), task)
     return None
@@ -116,7 +114,8 @@ def _kept(partial: PartialRun, task: Task | None):
 
 def _resolved(config: Config) -> Config:
     """The configuration with all parameters of the model and with absolute paths."""
-    config = configuration.with_model_parameters(config, models.parameters(config.model.name))
+    name = config.model.name
+    config = configuration.with_model_parameters(config, models.parameters(name), models.hints(name))
     data, train = config.data, config.train
     if is_folder(data.source):
         data = dataclasses.replace(data, source=str(Path(data.source).resolve()))

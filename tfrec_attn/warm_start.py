@@ -39,14 +39,10 @@ class Origin:
 def load_origin(config: Config) -> Origin | None:
     """The run of `train.warm_start`, or None without one.
 
-    Errors: ConfigError when the folder is no finished run, or one of another model, and for a strategy without whole tables.
+    Errors: ConfigError when the folder is no finished run, or one of another model.
     """
     if config.train.warm_start is None:
         return None
-    if config.runtime.strategy == "parameter_server":
-        raise ConfigError(
-            "train.warm_start needs whole tables, which runtime.strategy=parameter_server cuts into parts; set another strategy."
-        )
     folder = Path(config.train.warm_start)
     try:
         old = run.load_config(folder)

@@ -217,13 +217,12 @@ def test_compressed_logs_too(path, tmp_path):
                 ("a: 1e9", "'a': 1000000000.0"),
             )
         ),
-        (ConfigError, [*COLUMNS, "data.event_weights.buy=much"], "data.event_weights.buy must be a number, but is text ('much')."),
-        (ConfigError, [*COLUMNS, "data.event_weights.buy=.inf"], "data.event_weights.buy must be a number, but is a number (inf)."),
-        (ConfigError, [*COLUMNS, "data.event_weights={1: 2}"], "A key of data.event_weights must be text, but is a whole number (1)."),
+        (ConfigError, [*COLUMNS, "data.event_weights.buy=much"], "data.event_weights.buy must be a number, but is 'much'."),
+        (ConfigError, [*COLUMNS, "data.event_weights.buy=.inf"], "data.event_weights.buy must be a number, but is '.inf'."),
         (
             ConfigError,
             [*COLUMNS, "data.event_weights=2"],
-            "data.event_weights must be a section of keys or null, but is a whole number (2).",
+            "data.event_weights must be a section of keys or null, but is '2'.",
         ),
         (
             DataError,

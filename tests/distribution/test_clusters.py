@@ -32,9 +32,9 @@ def one_process(arguments, folder):
     return folder
 
 
-def together(strategy, arguments, folder, **tasks):
-    """Trains with the processes of a cluster -> (exit code, stdout, stderr) of each."""
-    processes = start(strategy, [*arguments, f"run_dir={folder}"], **tasks)
+def together(arguments, folder):
+    """Trains with two processes -> (exit code, stdout, stderr) of each."""
+    processes = start([*arguments, f"run_dir={folder}"])
     outputs = [process.communicate(timeout=300) for process in processes]
     return [(process.returncode, out, own(error)) for process, (out, error) in zip(processes, outputs, strict=True)]
 
@@ -45,9 +45,8 @@ def own(error):
     return "".join(line for line in error.splitlines(keepends=True) if not re.match(foreign, line))
 
 
-def start(strategy, arguments, **tasks):
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": REPOSITORY}
-    return local_cluster.start(local_cluster.jobs(strategy, **tasks), strategy, arguments, **options)
+def start(arguments):
+    return local_cluster.start(2, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
 
 
 def assert_the_same(one, many):
@@ -60,19 +59,11 @@ def assert_the_same(one, many):
 
 def test_two_workers_train_as_one_process(tmp_path):
     one = one_process(MQSA, tmp_path / "one")
-    first, second = together("multi_worker", MQSA, tmp_path / "many")
+    first, second = together(MQSA, tmp_path / "many")
     assert (first[0], first[2]) == (0, ""), first[2][-2000:]
     assert second == (0, "", ""), second[2][-2000:]
     assert first[1].rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {tmp_path / 'many'}")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["many", "one"]
-    assert_the_same(one, tmp_path / "many")
-
-
-def test_a_parameter_server_trains_as_one_process(tmp_path):
-    one = one_process(MQSA, tmp_path / "one")
-    chief, *servers = together("parameter_server", MQSA, tmp_path / "many")
-    assert (chief[0], chief[2]) == (0, ""), chief[2][-2000:]
-    assert servers == [(0, "", "")] * 2
     assert_the_same(one, tmp_path / "many")
 
 
@@ -86,12 +77,10 @@ def recipe(target):
 
 def test_make_starts_the_processes(tmp_path):
     one = one_process(ATTREC, tmp_path / "one")
-    command = [*recipe("train-parameter-server"), *ATTREC, f"run_dir={tmp_path / 'many'}"]
+    command = [*recipe("train-multi-worker"), *ATTREC, f"run_dir={tmp_path / 'many'}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert (done.returncode, own(done.stderr)) == (0, "")
     assert_the_same(one, tmp_path / "many")
-    *words, strategy = recipe("train-multi-worker")
-    assert (words, strategy) == (command[:3], "multi_worker")
 
 
 def test_a_command_that_fails_gives_its_exit_code(tmp_path):
@@ -101,40 +90,25 @@ def test_a_command_that_fails_gives_its_exit_code(tmp_path):
     assert done.stderr.startswith("error: train.epochs must be") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["parameter_server", "--workers", "2"], "--workers is of multi_worker, but the strategy is parameter_server; leave it out."),
-        (["multi_worker", "--servers", "1"], "--servers is of parameter_server, but the strategy is multi_worker; leave it out."),
-        (["multi_worker", "--workers", "0"], "--workers must be at least 1, but is 0."),
-        (["parameter_server", "--servers", "-1"], "--servers must be at least 1, but is -1."),
-    ],
-)
-def test_numbers_of_tasks_that_make_no_cluster(arguments, sentence, capsys):
-    assert local_cluster.main(arguments) == 2
-    assert capsys.readouterr().err == f"error: {sentence}\n"
+def test_no_workers_make_no_cluster(capsys):
+    assert local_cluster.main(["--workers", "0"]) == 2
+    assert capsys.readouterr().err == "error: --workers must be at least 1, but is 0.\n"
 
 
 LONG = [*ATTREC, "train.epochs=100000", "train.patience=100000"]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "killed", "sentence"),
-    [
-        ("multi_worker", 1, "error: Another process of the cluster has failed: worker 1 has stopped; the last good checkpoint is in "),
-        ("parameter_server", 1, "error: worker 0 of the cluster has not answered at 127.0.0.1:"),
-    ],
-)
-def test_a_worker_that_dies_ends_the_others(tmp_path, strategy, killed, sentence):
-    processes = start(strategy, [*LONG, f"run_dir={tmp_path / 'run'}"])
+def test_a_worker_that_dies_ends_the_others(tmp_path):
+    processes = start([*LONG, f"run_dir={tmp_path / 'run'}"])
     try:
         # A line an epoch: training is under way, and the first epoch is saved.
         assert sum(1 for _ in itertools.islice((line for line in processes[0].stdout if line.startswith("health:")), 2)) == 2
-        os.kill(processes[killed].pid, signal.SIGKILL)
+        os.kill(processes[1].pid, signal.SIGKILL)
         error = own(processes[0].communicate(timeout=90)[1])
         assert processes[0].returncode == 1
+        sentence = "error: Another process of the cluster has failed: worker 1 has stopped; the last good checkpoint is in "
         assert error.startswith(sentence) and error.count("\n") == 1, error[-2000:]
-        assert [process.wait(timeout=90) for process in processes[1:]] == [-signal.SIGKILL, *[0] * (len(processes) - 2)]
+        assert processes[1].wait(timeout=90) == -signal.SIGKILL
     finally:
         for process in processes:
             process.kill()

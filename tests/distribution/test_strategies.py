@@ -50,14 +50,6 @@ def test_a_missing_device_is_named_with_those_there_are():
             "runtime.devices must be one or more different devices, but is ['CPU:0', 'CPU:0'].",
         ),
         ({"strategy": "mirrored", "devices": []}, "runtime.devices must be one or more different devices, but is []."),
-        (
-            {"strategy": "parameter_server", "precision": "mixed_float16"},
-            "runtime.precision=mixed_float16 scales the loss, which parameter_server cannot; set mixed_bfloat16 or float32.",
-        ),
-        (
-            {"strategy": "parameter_server", "jit": True},
-            "runtime.jit needs the weights on the device, but parameter_server keeps them elsewhere; set it to false.",
-        ),
     ],
 )
 def test_what_a_configuration_cannot_ask_for(runtime, sentence):
@@ -85,7 +77,7 @@ def test_one_device_gets_a_plain_dataset():
 
 
 def test_a_failure_of_another_process_is_one_sentence():
-    task = distribution.Task("worker", 0, {"worker": ["a:1", "b:2"]}, serves=False)
+    task = distribution.Task("worker", 0, {"worker": ["a:1", "b:2"]})
     message = (
         "Collective ops is aborted by: Error reported from /job:worker/task:1: The following tasks are unhealthy (stopped sending "
         "heartbeats):\n/job:worker/replica:0/task:1\nThe tasks have crashed. Check the task logs."
@@ -101,7 +93,7 @@ def test_a_failure_that_names_no_process_names_one_that_does_not_answer():
     message = "{{function_node __wrapped__CollectiveReduceV2}} Collective ops is aborted by: Connection reset by peer\nmore"
     with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
         addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in (there, gone)]
-        task = distribution.Task("worker", 0, {"worker": ["127.0.0.1:1", *addresses]}, serves=False)
+        task = distribution.Task("worker", 0, {"worker": ["127.0.0.1:1", *addresses]})
         for name in ("Collective ops is aborted by: Connection reset by peer", "worker 2 has stopped"):
             with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
                 raise tf.errors.AbortedError(None, None, message)

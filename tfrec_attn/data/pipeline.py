@@ -9,7 +9,6 @@ Workers elsewhere need an image with this package and the environment of `make v
 and Spark each.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.data import pipeline_steps as steps
 from tfrec_attn.data.local_preparation import complete, number_of_shards
@@ -42,10 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for options or data that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
-    parser = argparse.ArgumentParser(prog="python -m tfrec_attn.data.pipeline", description=__doc__.splitlines()[0], epilog=_EPILOG)
-    parser.add_argument("--input", nargs="+", required=True, metavar="LOG", help="log files in order of time; a worker reads one")
-    parser.add_argument("--to", required=True, metavar="DIR", help="folder to write, on this machine")
-    parser.add_argument("--work", metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)")
+    parser = Arguments(prog="python -m tfrec_attn.data.pipeline", description=__doc__.splitlines()[0], epilog=_EPILOG)
+    parser.add_argument(
+        "--input", type=path, nargs="+", required=True, metavar="LOG", help="log files in order of time; a worker reads one"
+    )
+    parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write, on this machine")
+    parser.add_argument(
+        "--work", type=path, metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)"
+    )
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
     parsed, beam_options = parser.parse_known_args([text for text in arguments if text not in overrides])
     try:

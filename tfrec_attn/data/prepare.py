@@ -1,12 +1,13 @@
 """Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR [data.key=value ...] [--shards N]`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from tfrec_attn import config as configuration
+from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.coercion import usable_path
 from tfrec_attn.config import Data
 from tfrec_attn.data.local_preparation import MOST_SHARDS, prepare_log
 from tfrec_attn.data.manifest import Manifest
@@ -18,18 +19,18 @@ from tfrec_attn.errors import ConfigError, TfrecError
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, 2 for options or data that cannot be used, 130 when interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.data.prepare",
         description="Filters, indexes and splits logs and writes them as shards for data.source=DIR. A run that was interrupted goes on.",
         epilog=f"keys: {', '.join(f'data.{key}' for key in OPTIONS)}; python -m tfrec_attn.train --help explains them",
     )
     parser.add_argument("logs", nargs="+", metavar="LOG", help="log files in order of time; with them data.key=value, how to prepare them")
-    parser.add_argument("--to", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
-        logs = distinct([text for text in parsed.logs if text not in overrides])
+        logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
         manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards))
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrec_attn.data.preparation import Sequences
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, shown
 
 _FEWEST = 3
 
@@ -226,13 +226,14 @@ def leak_report(split: Split) -> LeakReport:
 
 
 def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -> float:
-    expected = f"data.{name} must be a share of the events between 0 and 1 or an ISO 8601 date, got {bound!r}"
+    expected = f"data.{name} must be a share of the events between 0 and 1 or an ISO 8601 date, got {shown(bound)}"
     if isinstance(bound, str):
         try:
             moment = datetime.datetime.fromisoformat(bound.replace("Z", "+00:00"))
-        except ValueError as error:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+        except (ValueError, OverflowError) as error:
+            # The first and the last day of all overflow where they have an offset.
             raise DataError(f"{expected}.") from error
-        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
     if isinstance(bound, bool) or not 0 < bound < 1:
         raise DataError(f"{expected}.")
     return quantile(bound)

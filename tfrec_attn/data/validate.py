@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn import config as configuration
+from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.coercion import usable_path
 from tfrec_attn.config import Data
 from tfrec_attn.data import profile, quality, tfdv
 from tfrec_attn.data.catalog import load_configured
@@ -27,7 +30,7 @@ from tfrec_attn.data.request_log import count_unknown, read_requests
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, leak_report, make_split
 from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError, DataError, TfrecError
+from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -123,17 +126,21 @@ class _Earlier:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m tfrec_attn.data.validate",
         description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and skew included; 2: it cannot be read.",
     )
     parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, read one after the other; without any: data.source")
-    parser.add_argument("--config", metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
-    parser.add_argument("--schema", metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
-    parser.add_argument("--against", metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift")
-    parser.add_argument("--serving-log", metavar="FILE", help="request log (.jsonl, .parquet or a log of events): unknown ids, skew")
-    parser.add_argument("--vocabulary", metavar="PATH", help="known items, an id a line, or the folder vocabulary of a run")
-    parser.add_argument("--to", metavar="DIR", help="new folder for report.json, report.html, statistics.pb and schema.pbtxt")
+    parser.add_argument("--config", type=path, metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
+    parser.add_argument("--schema", type=path, metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
+    parser.add_argument(
+        "--against", type=path, metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift"
+    )
+    parser.add_argument(
+        "--serving-log", type=path, metavar="FILE", help="request log (.jsonl, .parquet or a log of events): unknown ids, skew"
+    )
+    parser.add_argument("--vocabulary", type=path, metavar="PATH", help="known items, an id a line, or the folder vocabulary of a run")
+    parser.add_argument("--to", type=path, metavar="DIR", help="new folder for report.json, report.html, statistics.pb and schema.pbtxt")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.epilog = (
         "Arguments data.key=value, such as data.columns.user=visitor, stand beside the logs; tfrec_attn.train --help lists them."
@@ -143,11 +150,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_of(parsed: argparse.Namespace) -> Data:
     """The section data; moves key=value arguments out of the logs."""
-    overrides = [one for one in parsed.logs if "=" in one and not Path(one).exists()]
-    parsed.logs = [one for one in parsed.logs if one not in overrides]
+    overrides = [one for one in parsed.logs if "=" in one and not os.path.exists(one)]
+    parsed.logs = [usable_path("LOG", one) for one in parsed.logs if one not in overrides]
     for text in overrides:
         if not text.startswith("data."):
-            raise ConfigError(f"Expected log files and data.key=value on the command line but got {text!r}.")
+            raise ConfigError(f"Expected log files and data.key=value on the command line but got {shown(text)}.")
     return configuration.load(parsed.config, overrides).data
 
 

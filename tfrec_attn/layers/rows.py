@@ -8,15 +8,6 @@ whole table.
 import tensorflow as tf
 
 
-def take_rows(table, indices):
-    """The rows of a table that some indices name: variable [N, D], indices int [...] -> [..., D]; its gradient is sparse.
-
-    A table that parameter servers keep in parts must be read by this: `tf.gather` would give its rows in another order.
-    """
-    parts = getattr(table, "variables", None)
-    return tf.gather(table, indices) if parts is None else tf.nn.embedding_lookup(list(parts), indices)
-
-
 def unique_rows(table, indices):
     """The rows of a table that some indices name, each once.
 
@@ -28,7 +19,7 @@ def unique_rows(table, indices):
       (rows [R, D], local int32 like `indices`, distinct [R]) with `rows[local] == table[indices]` and `distinct` the indices of the rows.
     """
     distinct, local = tf.unique(tf.reshape(indices, [-1]))
-    return take_rows(table, distinct), tf.reshape(local, tf.shape(indices)), distinct
+    return tf.gather(table, distinct), tf.reshape(local, tf.shape(indices)), distinct
 
 
 @tf.custom_gradient

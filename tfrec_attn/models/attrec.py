@@ -49,7 +49,7 @@ class AttRec(SequenceModel):
         tied=True,
         diagonal="after",
         aggregation="mean",
-        max_norm=1.0,
+        max_norm: float | None = 1.0,
         stddev=0.001,
         **kwargs,
     ):

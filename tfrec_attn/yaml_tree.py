@@ -1,0 +1,118 @@
+"""YAML as nested dictionaries and lists of texts; what a text means, its key decides."""
+
+import re
+from typing import Any
+
+import yaml
+
+_DEEPEST = 20
+_TEXT = "tag:yaml.org,2002:str"
+_TAGS = (_TEXT, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map", "!")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
+
+
+class YamlError(ValueError):
+    """What is wrong with a text, without a full stop."""
+
+
+class Plain(str):
+    """A text that stands without quotes in a file or is an argument, so that it need not mean text."""
+
+
+def read_yaml(text: str) -> Any:
+    """Dictionaries, lists, `str` for what is in quotes and `Plain` for what is not; None where there is nothing.
+
+    Raises:
+        YamlError: If the text is not YAML, gives a key twice, or has tags, aliases or deep nesting.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        return None if node is None else _tree(node, set(), 0)
+    except YamlError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise YamlError(f"{where}{error.problem or error.context}") from None
+    except RecursionError:
+        raise YamlError(f"it is nested more than {_DEEPEST} deep") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # The scanner lets errors of chr() and int() through.
+        raise YamlError(" ".join(str(error).split())) from None
+
+
+def _tree(node: yaml.Node, seen: set[int], depth: int) -> Any:
+    line = f"line {node.start_mark.line + 1}: "
+    if id(node) in seen:
+        raise YamlError(f"{line}an anchor (&) with its alias (*) is not read; write the value again")
+    seen.add(id(node))
+    if node.tag not in _TAGS:
+        raise YamlError(f"{line}a tag (!) is not read; write the value without it")
+    if depth > _DEEPEST:
+        raise YamlError(f"{line}it is nested more than {_DEEPEST} deep")
+    if isinstance(node, yaml.ScalarNode):
+        return Plain(node.value) if node.style is None else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_tree(one, seen, depth + 1) for one in node.value]
+    tree = {}
+    for key, value in node.value:
+        line = f"line {key.start_mark.line + 1}: "
+        if not isinstance(key, yaml.ScalarNode):
+            raise YamlError(f"{line}a key must be a text")
+        name = str(_tree(key, seen, depth + 1))
+        if name in tree:
+            raise YamlError(f"{line}the key {name} is given twice")
+        tree[name] = _tree(value, seen, depth + 1)
+    return tree
+
+
+def write_yaml(tree: dict[str, Any]) -> str:
+    """A text that `read_yaml` and the types of the keys turn into the same tree."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    plain = type(meaning(Plain(text))) is str
+    # Only between double quotes are line breaks of all kinds escaped.
+    return dumper.represent_scalar(_TEXT, text, style='"' if not text.isprintable() else None if plain else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(Plain, _represent_text)
+
+
+def meaning(value: Any) -> Any:
+    """What a plain text means where its key does not say: null, true, false, a number or text; other values are what they are."""
+    if not isinstance(value, Plain):
+        return value
+    if is_null(value):
+        return None
+    for found in (truth(value), whole(value), number(value)):
+        if found is not None:
+            return found
+    return str(value)
+
+
+def is_null(value: Any) -> bool:
+    """Whether a value is None, or a plain text that stands for it: `null` or nothing."""
+    return value is None or (isinstance(value, Plain) and value in ("", "null"))
+
+
+def truth(text: str) -> bool | None:
+    """The truth value that a text spells, or None."""
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def whole(text: str) -> int | None:
+    """The whole number that a text spells in decimal digits, `010` is 10, or None."""
+    return int(text) if re.fullmatch(r"[-+]?[0-9]{1,400}", text, re.ASCII) else None
+
+
+def number(text: str) -> float | None:
+    """The number that a text spells in decimal digits, or None; a number too large is infinite."""
+    return float(text) if _NUMBER.fullmatch(text) else None
