@@ -6,7 +6,7 @@ from export.weights import weights_of
 
 
 def with_item_matrix(model):
-    """A copy of a model in float32 whose tables of items are read in the matrix of item vectors, where the model says that they are columns.
+    """Copies a model in float32; its tables of items that are columns of the matrix of item vectors are read there.
 
     Args:
       model: a `SequenceModel`, which stays as it is.

@@ -22,7 +22,7 @@ def permuted(model, order):
     if order.shape != (model.num_items,) or not np.array_equal(np.sort(order), np.arange(model.num_items)):
         raise ValueError(f"order must hold each of 0..{model.num_items - 1} once, but is {np.array2string(order, threshold=6)}.")
     rows = np.concatenate([[0], order + 1])
-    tables = {table.embeddings.ref() for table in model.tables("items")}
+    tables = {table.ref() for table in model.tables("items")}
     result = type(model).from_config(model.get_config())
     for new, old in zip(weights_of(result), weights_of(model), strict=True):
         new.assign(tf.gather(old, rows) if old.ref() in tables else old)

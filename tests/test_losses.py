@@ -70,12 +70,28 @@ def test_shared_negatives_count_for_every_positive(scores, loss, pair):
     np.testing.assert_allclose(loss(tf.constant(positive), tf.constant(negative)), twin(pair, positive, negative), rtol=1e-5)
 
 
+PAIRWISE = {"hinge": losses.hinge, "bpr": losses.bpr}
+
+
+@pytest.mark.parametrize("loss", PAIRWISE.values(), ids=PAIRWISE)
+@pytest.mark.parametrize("shared", [False, True])
+def test_padded_targets_have_no_pairs(scores, loss, shared):
+    positive, negative = scores[0], scores[1][:, :1] if shared else scores[1]
+    pair = hinge_pair(0.5) if loss is losses.hinge else bpr_pair
+    mask = np.array([[True, True, True], [True, False, False], [False] * 3, [True, True, False]])
+    expected = []
+    for row, real in enumerate(mask):
+        kept = negative[row] if shared else negative[row][real]
+        expected += twin(pair, [positive[row][real]], [kept]) if real.any() else [0.0]
+    np.testing.assert_allclose(loss(tf.constant(positive), tf.constant(negative), tf.constant(mask)), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["hinge", "bpr"])
 def test_a_step_down_the_gradient_raises_positives_and_lowers_negatives(name):
     # The first pair is within the margin, the second (difference 4) beyond it: only bpr still moves that one.
     positive, negative = tf.Variable([[0.1, 4.0]]), tf.Variable([[[0.0], [0.0]]])
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(losses.pairwise(name)(positive, negative))
+        loss = tf.reduce_sum(PAIRWISE[name](positive, negative))
     up, down = (gradient.numpy().ravel() for gradient in tape.gradient(loss, [positive, negative]))
     assert up[0] < 0 < down[0]
     np.testing.assert_allclose(up, -down)
@@ -84,11 +100,9 @@ def test_a_step_down_the_gradient_raises_positives_and_lowers_negatives(name):
 
 @pytest.mark.parametrize("name", ["hinge", "bpr"])
 def test_scores_far_apart_stay_finite(name):
-    # -ln sigmoid(-1000) = 1000 up to exp(-1000); the hinge adds its margin. A masked positive (the highest float) costs nothing.
-    loss = losses.pairwise(name, margin=0.5)
-    far = loss(tf.constant([[0.0]]), tf.constant([[[1000.0]]]))
+    # -ln sigmoid(-1000) = 1000 up to exp(-1000); the hinge adds its margin.
+    far = PAIRWISE[name](tf.constant([[0.0]]), tf.constant([[[1000.0]]]))
     np.testing.assert_allclose(far, [1000.5 if name == "hinge" else 1000.0], rtol=1e-6)
-    assert loss(tf.constant([[tf.float32.max]]), tf.constant([[[1000.0]]])).numpy() == [0.0]
 
 
 @pytest.mark.parametrize("loss", [losses.hinge, losses.bpr])
@@ -100,11 +114,29 @@ def test_narrow_scores_give_a_float32_loss(loss):
     np.testing.assert_allclose(result, [300 * (0.5 if loss is losses.hinge else math.log(2.0))], rtol=1e-5)
 
 
-def test_pairwise_passes_the_margin_on(scores):
-    by_name = losses.pairwise("hinge", margin=2.0)(*map(tf.constant, scores))
-    np.testing.assert_allclose(by_name, twin(hinge_pair(2.0), *scores), rtol=1e-5)
+def test_every_loss_of_the_table_takes_some_batches():
+    assert set(losses.LOSSES) >= {"hinge", "bpr", "bce", "gbce", "softmax", "sampled_softmax"}
+    for loss in losses.LOSSES.values():
+        assert loss.of in ("scores", "positions") and loss.negatives in ("own", "shared", "none")
+        assert loss.batches and set(loss.batches) <= set(losses.BATCHES)
 
 
-def test_unknown_name():
-    with pytest.raises(ValueError, match=r"^loss must be one of hinge, bpr, but is 'triplet'\.$"):
-        losses.pairwise("triplet")
+def test_a_function_of_scores_is_a_loss():
+    def square(positive, negative, mask):
+        return tf.reduce_sum(tf.where(mask, positive**2, 0.0), axis=1)
+
+    loss = losses.as_loss(square)
+    assert (loss.function, loss.of, loss.negatives) == (square, "scores", "own")
+    assert losses.as_loss("bpr") is losses.LOSSES["bpr"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("triplet", r"^loss must be one of hinge, bpr, .*, but is 'triplet'\.$"),
+        (lambda positive: positive, r"^loss must be a function of \(positive .*takes other arguments\.$"),
+    ],
+)
+def test_what_is_no_loss(loss, message):
+    with pytest.raises(ValueError, match=message):
+        losses.as_loss(loss)

@@ -78,7 +78,7 @@ class Health:
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
 
     def _largest_norm(self):
-        squares = [tf.reduce_max(tf.reduce_sum(tf.square(tf.cast(table.embeddings, tf.float32)), axis=1)) for table in self.model.tables("items")]
+        squares = [tf.reduce_max(tf.reduce_sum(tf.square(tf.cast(table, tf.float32)), axis=1)) for table in self.model.tables("items")]
         return tf.sqrt(tf.reduce_max(squares))
 
 

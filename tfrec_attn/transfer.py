@@ -70,8 +70,8 @@ def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
       new: one of the same class and parameters, not compiled yet, whose users and items begin with those of `old`.
       neighbours: of the new items.
     """
-    of_items = {table.embeddings.ref() for table in new.tables("items")}
-    tables = of_items | {table.embeddings.ref() for table in new.tables("users")}
+    of_items = {table.ref() for table in new.tables("items")}
+    tables = of_items | {table.ref() for table in new.tables("users")}
     for source, target in zip(old.weights, new.weights, strict=True):
         value = source.numpy()
         if target.ref() in tables:

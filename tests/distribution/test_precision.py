@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn import models
 from tfrec_attn.config import Runtime
 from tfrec_attn.distribution import make_strategy
+from tfrec_attn.losses import LOSSES
 
 USERS, ITEMS, LENGTH = 6, 12, 4
 
@@ -41,19 +42,18 @@ def set_values(model, values):
 
 
 def losses_of(name):
-    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_on == "next_items" else ["hinge", "bpr"]
+    return [loss for loss in ("hinge", "bpr", "softmax", "sampled_softmax", "bce") if models.get(name).trains_on in LOSSES[loss].batches]
 
 
-def batch_of(loss, rows=8, seed=0):
+def batch_of(name, loss, rows=8, seed=0):
     random = np.random.default_rng(seed)
-    history = random.integers(1, ITEMS + 1, (rows, LENGTH))
-    pairwise = loss in ("hinge", "bpr")
-    shapes = {"sampled_softmax": (rows, 2), "bce": (rows, LENGTH, 2), "softmax": (rows, 1)}
+    targets = random.integers(1, ITEMS + 1, (rows, 2 if models.get(name).trains_on == "windows" else LENGTH))
+    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[LOSSES[loss].negatives]
     batch = {
         "user": random.integers(1, USERS + 1, rows),
-        "history": history,
-        "targets": random.integers(1, ITEMS + 1, (rows, 2 if pairwise else LENGTH)),
-        "negatives": random.integers(1, ITEMS + 1, shapes.get(loss, (rows, 2, 3))),
+        "history": random.integers(1, ITEMS + 1, (rows, LENGTH)),
+        "targets": targets,
+        "negatives": random.integers(1, ITEMS + 1, shape),
     }
     return {**{key: tf.constant(value, tf.int32) for key, value in batch.items()}, "weight": tf.fill([rows], 1.0 / (rows * LENGTH))}
 
@@ -63,7 +63,7 @@ CASES = [(name, loss) for name in models.names() for loss in losses_of(name)]
 
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_losses_and_what_they_sum_are_float32(policy, name, loss):
-    model, batch = make(name, loss), batch_of(loss)
+    model, batch = make(name, loss), batch_of(name, loss)
     assert model.compute_dtype == policy.removeprefix("mixed_")
     with tf.GradientTape() as tape:
         value = model.compute_loss(batch)
@@ -80,7 +80,7 @@ def test_losses_and_what_they_sum_are_float32(policy, name, loss):
 @pytest.mark.parametrize("name", models.names())
 def test_a_scaled_loss_trains_alike_on_one_and_on_two_replicas(name):
     loss = losses_of(name)[-1]
-    batch, trained, start = batch_of(loss), {}, values_of(make(name, loss))
+    batch, trained, start = batch_of(name, loss), {}, values_of(make(name, loss))
     for policy, replicas in (("float32", 1), ("mixed_float16", 1), ("mixed_float16", 2)):
         before = tf.keras.mixed_precision.global_policy()
         tf.keras.mixed_precision.set_global_policy(policy)
@@ -112,7 +112,7 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale(replicas):
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(tf.keras.optimizers.SGD(0.01), initial_scale=2.0**100)
             model = make("sasrec", "softmax", optimizer, l2=0.1, clip_norm=3.0)
         start = values_of(model)
-        model.fit(tf.data.Dataset.from_tensors(batch_of("softmax")), verbose=0)
+        model.fit(tf.data.Dataset.from_tensors(batch_of("sasrec", "softmax")), verbose=0)
     finally:
         tf.keras.mixed_precision.set_global_policy(before)
     assert float(optimizer.loss_scale) == 2.0**99

@@ -317,7 +317,9 @@ def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     exact.set_weights(model.get_weights())
     history = table([model.item_vocabulary.ids()[2:5]])
     query = servable.signatures()["embed"](user_id=tf.constant(["u"]), history=tf.constant(history.tolist()))["query"]
-    np.testing.assert_allclose(query, exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        query, exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_arguments_that_cannot_be():

@@ -7,7 +7,8 @@ import tensorflow as tf
 from tfrec_attn import models
 from tfrec_attn.config import Runtime
 from tfrec_attn.distribution import make_strategy
-from tfrec_attn.layers import TransitionDistillation
+from tfrec_attn.layers import EmbeddingTable, TransitionDistillation
+from tfrec_attn.losses import LOSSES
 from tfrec_attn.optimizers import Adagrad, gradients
 
 USERS, ITEMS, LENGTH = 6, 12, 4
@@ -29,33 +30,27 @@ def causal(name):
     return models.get(name).trains_on == "next_items"
 
 
-def compiled(name, optimizer="sgd", **changes):
-    model = make(name)
-    model.compile(optimizer, "softmax" if causal(name) else "hinge", **changes)
-    return model
-
-
-def training_features(name, rows=8, seed=0):
-    """What the training stream of the model gives."""
-    batch = features(rows, seed)
-    if causal(name):
-        following = np.random.default_rng(seed + 1).integers(1, ITEMS + 1, (rows, LENGTH))
-        batch["targets"] = tf.constant(following * (batch["history"].numpy() > 0), tf.int32)
-        batch["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(batch["targets"])))
-    return batch
-
-
 def features(rows=8, seed=0):
+    """Users and histories, shorter ones too."""
     random = np.random.default_rng(seed)
     history = random.integers(1, ITEMS + 1, (rows, LENGTH))
     for row in range(rows):
         history[row, : row % LENGTH] = 0
-    return {
-        "user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32),
-        "history": tf.constant(history, tf.int32),
-        "targets": tf.constant(random.integers(1, ITEMS + 1, (rows, 2)), tf.int32),
-        "negatives": tf.constant(random.integers(1, ITEMS + 1, (rows, 2, 3)), tf.int32),
-    }
+    return {"user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32), "history": tf.constant(history, tf.int32)}
+
+
+def training_features(name, rows=8, seed=0, loss="hinge"):
+    """What the training stream of the model gives for a loss."""
+    batch, random = features(rows, seed), np.random.default_rng(seed + 1)
+    real = batch["history"].numpy() > 0
+    positions = models.get(name).trains_on != "windows"
+    targets = random.integers(1, ITEMS + 1, (rows, LENGTH)) * real if positions else random.integers(1, ITEMS + 1, (rows, 2))
+    shape = {"none": None, "shared": (rows, 1), "own": (*targets.shape, 3)}[LOSSES[loss].negatives]
+    if shape is not None:
+        batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)
+    if positions:
+        batch["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
+    return {**batch, "targets": tf.constant(targets, tf.int32)}
 
 
 pytestmark = pytest.mark.parametrize("name", models.names())
@@ -75,7 +70,7 @@ def test_shapes(name):
 
 
 def test_the_padding_row_changes_nothing(name):
-    model, batch = make(name), features()
+    model, batch = make(name), training_features(name)
     before = model(batch).numpy()
     loss = float(model_loss(model, batch))
     for table in model.trainable_variables:
@@ -107,7 +102,7 @@ def test_empty_history_and_unknown_user_are_finite(name):
 
 
 def test_every_variable_gets_a_gradient(name):
-    model, batch = make(name), features()
+    model, batch = make(name), training_features(name)
     with tf.GradientTape() as tape:
         loss = model_loss(model, batch)
     for gradient, variable in zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True):
@@ -116,7 +111,7 @@ def test_every_variable_gets_a_gradient(name):
 
 
 def test_gradients_against_differences(name):
-    model, batch = make(name), features()
+    model, batch = make(name), training_features(name)
     random = np.random.default_rng(1)
     with tf.GradientTape() as tape:
         loss = model_loss(model, batch)
@@ -132,25 +127,29 @@ def test_gradients_against_differences(name):
         assert float(np.sum(tf.convert_to_tensor(gradient).numpy() * direction)) == pytest.approx(slope, rel=0.05, abs=0.05), variable.name
 
 
-def test_padded_targets_count_nothing(name):
-    model, batch = make(name), features()
-    padded = {**batch, "targets": tf.concat([batch["targets"][:, :1], tf.zeros([8, 1], tf.int32)], axis=1)}
-    first = {**batch, "targets": batch["targets"][:, :1], "negatives": batch["negatives"][:, :1]}
-    np.testing.assert_allclose(model_loss(model, padded), model_loss(model, first), rtol=1e-5)
+@pytest.mark.parametrize("loss", ["hinge", "bce", "softmax"])
+def test_padded_targets_count_nothing(name, loss):
+    model, batch = make(name), training_features(name, loss=loss)
+    model.compile("sgd", loss, reduction="sum")
+    keep = np.ones(batch["targets"].shape, bool)
+    keep[:, 1:] = False if models.get(name).trains_on == "windows" else np.random.default_rng(2).integers(0, 2, (8, LENGTH - 1))
+    padded = {**batch, "targets": batch["targets"] * keep}
+    parts = []
+    for column in range(keep.shape[1]):
+        alone = np.zeros_like(keep)
+        alone[:, column] = keep[:, column]
+        parts.append(float(model.compute_loss({**batch, "targets": batch["targets"] * alone})))
+    np.testing.assert_allclose(model.compute_loss(padded), sum(parts), rtol=1e-5)
 
 
 def test_overfits_eight_sequences(name):
-    batch = training_features(name)
-    last = (np.arange(8) + 3) % ITEMS + 1
-    negatives = [[[n for n in range(1, ITEMS + 1) if n != item]] for item in last]
-    targets = np.stack([last, last], axis=1)
-    if causal(name):
-        targets = batch["targets"].numpy()
-        targets[:, -1] = last
-    batch.update(
-        user=tf.constant([1, 2, 3, 4, 5, 6, 1, 2]), targets=tf.constant(targets, tf.int32), negatives=tf.constant(negatives, tf.int32)
-    )
-    model = compiled(name, Adagrad(0.2), margin=0.3)
+    batch, last = training_features(name, loss="softmax"), (np.arange(8) + 3) % ITEMS + 1
+    targets = batch["targets"].numpy()
+    targets[:, -1] = last
+    targets[:, :-1] = targets[:, :-1] if causal(name) else last[:, np.newaxis]
+    batch.update(user=tf.constant([1, 2, 3, 4, 5, 6, 1, 2]), targets=tf.constant(targets, tf.int32))
+    model = make(name)
+    model.compile(Adagrad(0.2), "softmax")
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(200), verbose=0)
     ranks = model.ranks({**batch, "target": tf.constant(last, tf.int32), "seen": tf.zeros([8, 1], tf.int32)})
     assert ranks.numpy().tolist() == [1] * 8
@@ -164,7 +163,7 @@ def test_a_later_item_changes_no_earlier_position(name):
     for position in range(1, LENGTH):
         other = batch["history"].numpy()
         other[:, position:] = other[:, position:] % ITEMS + 1
-        changed = model.sequence_vectors(batch["user"], tf.constant(other)).numpy()
+        changed = model.sequence_vectors({**batch, "history": tf.constant(other)}).numpy()
         real = batch["history"].numpy()[:, :position] > 0
         np.testing.assert_allclose(changed[:, :position][real], vectors[:, :position][real], rtol=1e-5, atol=1e-6)
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
@@ -175,8 +174,8 @@ def test_the_query_is_that_of_the_latest_position(name):
         pytest.skip(f"{name} has no vectors at every position")
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
-    user = tf.fill([9], 1)
-    np.testing.assert_allclose(model.query_vectors(user, history), model.sequence_vectors(user, history)[:, -1], rtol=1e-5, atol=1e-6)
+    inputs = {"user": tf.fill([9], 1), "history": history}
+    np.testing.assert_allclose(model.query_vectors(inputs), model.sequence_vectors(inputs)[:, -1], rtol=1e-5, atol=1e-6)
 
 
 def test_training_starts_at_the_log_of_the_catalogue(name):
@@ -184,33 +183,35 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
         pytest.skip(f"{name} has no loss over the catalogue")
     model = make(name, stddev=1e-4)
     model.compile("sgd", "softmax", reduction="mean")
-    assert float(model.compute_loss(training_features(name))) == pytest.approx(np.log(ITEMS), rel=1e-3)
+    assert float(model.compute_loss(training_features(name, loss="softmax"))) == pytest.approx(np.log(ITEMS), rel=1e-3)
 
 
 def test_attention_weighs_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
-    user = tf.fill([9], 1)
-    attention = model.attention(user, history)
+    inputs = {"user": tf.fill([9], 1), "history": history}
+    attention = model.attention(inputs)
     if attention is None:
         pytest.skip(f"{name} has no attention")
     assert (attention.shape, attention.dtype) == ((9, LENGTH), tf.float32)
     assert (attention.numpy() >= 0).all()
     assert (attention.numpy()[history == 0] == 0).all()
     assert (attention.numpy()[:8].max(axis=1) > 0).all()
-    traced = tf.function(model.attention, input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, LENGTH], tf.int32)])
-    np.testing.assert_allclose(traced(user, history), attention, atol=1e-6)
-    np.testing.assert_allclose(model.attention(user, history[:, -2:]), model.attention(user, history * [0, 0, 1, 1])[:, -2:], atol=1e-6)
+    specs = {"user": tf.TensorSpec([None], tf.int32), "history": tf.TensorSpec([None, LENGTH], tf.int32)}
+    traced = tf.function(model.attention, input_signature=[specs])
+    np.testing.assert_allclose(traced(inputs), attention, atol=1e-6)
+    short, padded = ({**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1]))
+    np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
-    tables = model.tables("items")
-    vectors = tf.Variable(tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *tables], axis=1))
+    tables = [layer for layer in model.submodules if isinstance(layer, EmbeddingTable) and layer.of == "items"]
+    vectors = tf.Variable(tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *(table.embeddings for table in tables)], axis=1))
     for number, table in enumerate(tables):
-        model.share_table(table, vectors, 1 + number * table.shape[1])
-        table.assign(tf.zeros_like(table))
+        table.share(vectors, 1 + number * table.dim)
+        table.embeddings.assign(tf.zeros_like(table.embeddings))
     for found, value in zip([one for one in outputs(model, batch) if one is not None], expected, strict=True):
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
 
@@ -250,7 +251,7 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
 def test_sampled_softmax_of_every_item_is_the_softmax(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
-    batch = training_features(name, rows=6)
+    batch = training_features(name, rows=6, loss="softmax")
     batch["negatives"] = tf.reshape(tf.range(1, ITEMS + 1), [6, 2])
     start, found = make(name).get_weights(), []
     for loss in ("softmax", "sampled_softmax"):
@@ -266,13 +267,14 @@ def test_sampled_softmax_of_every_item_is_the_softmax(name):
 
 
 def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
-    batch, start, values = training_features(name), make(name).get_weights(), {}
+    loss = "softmax" if causal(name) else "hinge"
+    batch, start, values = training_features(name, loss=loss), make(name).get_weights(), {}
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
     for reduction in ("sum", "mean"):
         model = make(name)
         model.set_weights(start)
         options = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 0.7, "reduction": reduction}
-        model.compile("sgd", "softmax" if causal(name) else "hinge", **options)
+        model.compile("sgd", loss, **options)
         values[reduction] = float(model.compute_loss(batch))
     examples = np.count_nonzero(batch["targets"]) if causal(name) else 8
     assert values["sum"] == pytest.approx(examples * values["mean"], rel=1e-4)
@@ -280,35 +282,29 @@ def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
 
 @pytest.mark.parametrize("loss", ["bce", "gbce"])
 def test_binary_losses_against_loops(name, loss):
-    if not causal(name):
-        pytest.skip(f"{name} is not trained at every position")
-    batch = training_features(name)
-    batch["negatives"] = tf.constant(np.random.default_rng(7).integers(1, ITEMS + 1, (8, LENGTH, 3)), tf.int32)
-    model = make(name)
+    model, batch = make(name), training_features(name, loss=loss)
     model.compile("sgd", loss, reduction="sum", calibration=0.5)
-    vectors, items = model.sequence_vectors(batch).numpy(), model.item_vectors().numpy()
+    targets, items = batch["targets"].numpy(), model.item_vectors().numpy()
+    if models.get(name).trains_on == "windows":
+        # The first window has one target.
+        targets[0, 1] = 0
+        batch["targets"] = tf.constant(targets)
+        vectors = np.repeat(model.query_vectors(batch).numpy()[:, np.newaxis], targets.shape[1], axis=1)
+    else:
+        vectors = model.sequence_vectors(batch).numpy()
     beta = 1.0 if loss == "bce" else 1 - 0.5 * (1 - 3 / (ITEMS - 1))
     expected = 0.0
-    for b, t in zip(*np.nonzero(batch["history"].numpy()), strict=True):
-        expected += beta * np.log1p(np.exp(-vectors[b, t] @ items[batch["targets"][b, t]]))
+    for b, t in zip(*np.nonzero(targets), strict=True):
+        expected += beta * np.log1p(np.exp(-vectors[b, t] @ items[targets[b, t]]))
         expected += sum(np.log1p(np.exp(vectors[b, t] @ items[n])) for n in batch["negatives"][b, t])
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
 
 
-def batch_for(name, loss, seed):
-    """A batch with negatives, those of a softmax shared by all of it."""
-    shape = {"sampled_softmax": (8, 1), "bce": (8, LENGTH, 2)}.get(loss)
-    if shape is None:
-        return features(seed=seed) if loss in PAIRWISE else training_features(name, seed=seed)
-    negatives = np.random.default_rng(seed + 2).integers(1, ITEMS + 1, shape)
-    return {**training_features(name, seed=seed), "negatives": tf.constant(negatives, tf.int32)}
-
-
-def with_importance(batch, loss, seed):
+def with_importance(name, batch, seed):
     """A batch in which each target, or each window, counts as much as comes by chance."""
-    shape = [8] if loss in PAIRWISE else [8, LENGTH]
-    importance = np.random.default_rng(seed).uniform(0.25, 3, shape).astype(np.float32)
-    importance *= 1 if loss in PAIRWISE else batch["history"].numpy() > 0
+    windows = models.get(name).trains_on == "windows"
+    importance = np.random.default_rng(seed).uniform(0.25, 3, [8] if windows else [8, LENGTH]).astype(np.float32)
+    importance *= 1 if windows else batch["targets"].numpy() > 0
     return {**batch, "importance": tf.constant(importance), "weight": tf.fill([8], np.float32(1 / importance.sum()))}
 
 
@@ -325,7 +321,6 @@ def in_parts(batches, replicas, whole):
     return tf.keras.utils.experimental.DatasetCreator(lambda pipeline: tf.data.Dataset.from_tensor_slices(elements))
 
 
-PAIRWISE = ("hinge", "bpr")
 OTHERWISE = {
     "hinge": {"reduction": "sum", "distilled": True},
     "bpr": {"reduction": "mean", "clip_norm": 0.1, "weighted": True, "rows_alone": True},
@@ -337,17 +332,17 @@ OTHERWISE = {
 
 @pytest.mark.parametrize("loss", OTHERWISE)
 def test_two_replicas_train_as_one(name, loss, monkeypatch):
-    if loss not in PAIRWISE and not causal(name):
-        pytest.skip(f"{name} is not trained at every position")
+    if models.get(name).trains_on not in LOSSES[loss].batches:
+        pytest.skip(f"{loss} takes no {models.get(name).trains_on}, on which {name} trains")
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
-    batches = [batch_for(name, loss, seed) for seed in range(20)]
+    batches = [training_features(name, seed=seed, loss=loss) for seed in range(20)]
     start, trained, losses = make(name).get_weights(), [], []
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
     options = dict(OTHERWISE[loss])
     if options.pop("rows_alone", False):
         monkeypatch.setattr(gradients, "_WHOLE_UP_TO", 0)
     if options.pop("weighted", False):
-        batches = [with_importance(batch, loss, seed) for seed, batch in enumerate(batches)]
+        batches = [with_importance(name, batch, seed) for seed, batch in enumerate(batches)]
     if options.pop("distilled", False):
         options.update(distillation=TransitionDistillation(transitions, 0.5), distillation_weight=0.7)
     for replicas in (1, 2):

@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn import models
+from tfrec_attn.layers import EmbeddingTable
+from tfrec_attn.losses import LOSSES
 from tfrec_attn.optimizers import Adagrad, LazyAdam
 
 USERS, ITEMS, LENGTH = 30, 41, 4
@@ -36,35 +38,33 @@ def make(name):
 
 
 def losses(name):
-    return ["hinge", "softmax", "sampled_softmax", "bce"] if models.get(name).trains_on == "next_items" else ["hinge"]
+    return [loss for loss in ("hinge", "softmax", "sampled_softmax", "bce") if models.get(name).trains_on in LOSSES[loss].batches]
 
 
 CASES = [(name, loss) for name in models.names() for loss in losses(name)]
 SAMPLED_CASES = [case for case in CASES if case[1] in SAMPLED]
 
 
-def batch(loss, seed=0, rows=8, items=ITEMS):
-    """What the stream of a loss gives, for items 1..items and users 1..rows."""
+def batch(name, loss, seed=0, rows=8, items=ITEMS):
+    """What the stream of a model gives for a loss, for items 1..items and users 1..rows."""
     random = np.random.default_rng(seed)
     history = random.integers(1, items + 1, (rows, LENGTH))
     for row in range(rows):
         history[row, : row % LENGTH] = 0
-    features = {"user": np.arange(1, rows + 1), "history": history}
-    if loss == "hinge":
-        features["targets"] = random.integers(1, items + 1, (rows, 2))
-        features["negatives"] = random.integers(1, items + 1, (rows, 2, 3))
-    else:
-        features["targets"] = random.integers(1, items + 1, (rows, LENGTH)) * (history > 0)
-        features["negatives"] = random.integers(1, items + 1, (rows, LENGTH, 3) if loss == "bce" else (rows, 2))
+    windows = models.get(name).trains_on == "windows"
+    targets = random.integers(1, items + 1, (rows, 2)) if windows else random.integers(1, items + 1, (rows, LENGTH)) * (history > 0)
+    features = {"user": np.arange(1, rows + 1), "history": history, "targets": targets}
+    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[LOSSES[loss].negatives]
+    features["negatives"] = random.integers(1, items + 1, shape)
     features = {key: tf.constant(value, tf.int32) for key, value in features.items()}
-    if loss != "hinge":
-        features["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(features["targets"])))
+    if not windows:
+        features["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
     return features
 
 
 def trained(name, loss, optimizer, steps=3, **options):
     """(weights after some steps of `fit`, logged loss)."""
-    batches = [batch(loss, seed) for seed in range(steps)]
+    batches = [batch(name, loss, seed) for seed in range(steps)]
     stacked = {key: tf.stack([one[key] for one in batches]) for key in batches[0]}
     model = make(name)
     model.compile(optimizer(), loss, margin=3.0, **options)
@@ -98,7 +98,7 @@ def depends_on(operation):
 
 
 def test_a_part_waits_for_the_gradients_of_the_one_before():
-    model, features = make("attrec"), batch("hinge")
+    model, features = make("attrec"), batch("attrec", "hinge")
     model.compile("sgd", accumulate=2)
     graph = tf.function(lambda features: model._gradients(features)[0]).get_concrete_function(features).graph
     # The attention of a part is one softmax, forward; the gradient of the first one makes no other.
@@ -112,7 +112,7 @@ def test_a_batch_that_cannot_be_cut():
     model = make("attrec")
     model.compile("sgd", accumulate=3)
     with pytest.raises(ValueError, match=r"accumulate must divide the examples of a batch on each replica, 8, but is 3\."):
-        model.train_step(batch("hinge"))
+        model.train_step(batch("attrec", "hinge"))
 
 
 @pytest.mark.parametrize(("name", "replicas"), [*((name, 1) for name in models.names()), ("attrec", 2)])
@@ -123,10 +123,12 @@ def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_rep
     for clip_norm in (None, 0.01):
         with strategy.scope():
             model = make(name)
-            model._tables.constraints = dict.fromkeys(model._tables.constraints)
+            for layer in model.submodules:
+                if isinstance(layer, EmbeddingTable):
+                    layer.constraint = None
             options = {"l2": 0.03, "kernel_l2": 0.05, "run_eagerly": replicas == 1}
             model.compile(tf.keras.optimizers.SGD(1.0), margin=3.0, reduction="mean", clip_norm=clip_norm, **options)
-        model.fit(tf.data.Dataset.from_tensors(batch("hinge")), verbose=0)
+        model.fit(tf.data.Dataset.from_tensors(batch(name, "hinge")), verbose=0)
         moved.append(np.concatenate([(after - before).ravel() for before, after in zip(weights(name), values(model), strict=True)]))
     norm = np.linalg.norm(moved[0].astype(np.float64))
     assert norm > 0.02
@@ -138,7 +140,7 @@ def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_rep
 @pytest.mark.parametrize("optimizer", [Adagrad, LazyAdam])
 @pytest.mark.parametrize(("name", "loss"), [case for case in SAMPLED_CASES if case[1] != "bce"])
 def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(name, loss, optimizer, replicas, two_replicas):
-    features = batch(loss, items=5)
+    features = batch(name, loss, items=5)
     with (two_replicas if replicas == 2 else tf.distribute.get_strategy()).scope():
         model = make(name)
         options = {"l2": 0.03, "kernel_l2": 0.05, "clip_norm": 0.5, "run_eagerly": replicas == 1}
@@ -146,9 +148,10 @@ def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(name, loss, opt
     model.fit(tf.data.Dataset.from_tensors(features), verbose=0)
     tables = [(table, 6) for table in model.tables("items")] + [(table, 9) for table in model.tables("users")]
     start = make(name)
-    for (table, touched), initial in zip(tables, [*start.tables("items"), *start.tables("users")], strict=True):
+    for (table, touched), untouched in zip(tables, [*start.tables("items"), *start.tables("users")], strict=True):
+        initial = untouched.numpy()
         np.testing.assert_array_equal(table.numpy()[touched:], initial[touched:])
-        assert (table.numpy()[1:touched] != initial[1:touched].numpy()).any(axis=1).all()
+        assert (table.numpy()[1:touched] != initial[1:touched]).any(axis=1).all()
         slots = [slot.numpy() for slot in model.optimizer.variables if slot.name.endswith(f"/{table.name}")]
         assert slots
         for slot in slots:
@@ -157,7 +160,7 @@ def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(name, loss, opt
 
 @pytest.mark.parametrize(("name", "loss"), SAMPLED_CASES)
 def test_a_sampled_step_has_nothing_of_the_size_of_a_table(name, loss):
-    model, features = make(name), batch(loss)
+    model, features = make(name), batch(name, loss)
     model.compile(LazyAdam(0.1), loss, l2=0.03, kernel_l2=0.05, clip_norm=0.5)
     model.optimizer.build(model.trainable_variables)
     graph = tf.function(model.train_step).get_concrete_function(features).graph

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrec_attn.losses import as_loss
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
+from tfrec_attn.losses import as_loss
 from tfrec_attn.metrics import ranking_metrics
 from tfrec_attn.objectives import OBJECTIVES, Distilled, inputs_of, latest, parts_of
 from tfrec_attn.optimizers.gradients import add_gradients
@@ -85,8 +85,11 @@ class SequenceModel(tfrs.Model):
         return {}
 
     def tables(self, of):
-        """Returns the `EmbeddingTable`s of "users" or of "items", by name."""
-        return [layer for layer in self.submodules if isinstance(layer, EmbeddingTable) and layer.of == of]
+        """Returns the variables of the `EmbeddingTable`s of "users" or of "items"."""
+        return [layer.embeddings for layer in self._embeddings(of)]
+
+    def _embeddings(self, *of):
+        return [layer for layer in self.submodules if isinstance(layer, EmbeddingTable) and layer.of in of]
 
     def call(self, features, training=False):
         """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
@@ -139,7 +142,7 @@ class SequenceModel(tfrs.Model):
         values = {"margin": margin, "calibration": calibration, "log_q": log_q, "num_items": self.num_items}
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
         self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distilled, keywords)
-        for table in self.tables("items"):
+        for table in self._embeddings("items"):
             table.dense_gradients = chosen.negatives == "none"
         self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
         self._seed = seed
@@ -164,7 +167,7 @@ class SequenceModel(tfrs.Model):
             gradients, total, count = self._gradients(features)
         if self._scales_loss():
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        bounds = {table.embeddings.ref(): table.constraint for of in ("users", "items") for table in self.tables(of)}
+        bounds = {table.embeddings.ref(): table.constraint for table in self._embeddings("users", "items")}
         step = RegularisedStep(self.optimizer, bounds, self._l2, self._kernel_l2, self._clip_norm)
         step(gradients, self.trainable_variables, self._ids(features))
         self._loss_metric.update_state(total / count, sample_weight=count)
@@ -277,4 +280,4 @@ class SequenceModel(tfrs.Model):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         sizes = {name: (value.shape.num_elements() or 0) * replicas for name, value in features.items() if value.dtype.is_integer}
         counts = {"users": sizes.pop("user"), "items": sum(sizes.values())}
-        return {table.embeddings.ref(): count for of, count in counts.items() for table in self.tables(of)}
+        return {table.ref(): count for of, count in counts.items() for table in self.tables(of)}
