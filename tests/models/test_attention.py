@@ -30,7 +30,7 @@ def plain_attention(model, block, history, window):
     """Attention of the latest item in the only block: heads in loops, real items only."""
     layer, real = block.attention, [place for place in range(LENGTH) if history[place] > 0]
     positions = model.embedding.positions.table.numpy()
-    x = [model.items.numpy()[history[place]] * np.sqrt(model.dim) + positions[place] for place in real]
+    x = [model.items.rows().numpy()[history[place]] * np.sqrt(model.dim) + positions[place] for place in real]
     query = normed(np.mean(x[-window:], axis=0), layer.query_norm) @ layer.query_kernel.numpy() + layer.query_bias.numpy()
     keys = [one @ layer.key_kernel.numpy() + layer.key_bias.numpy() for one in x]
     result, width = np.zeros(LENGTH), model.dim // model.num_heads
@@ -45,7 +45,7 @@ def plain_attention(model, block, history, window):
 @pytest.mark.parametrize("num_heads", [1, 2])
 def test_sasrec(num_heads):
     model = randomised(SASRec(USERS, ITEMS, LENGTH, dim=4, num_heads=num_heads))
-    (block, _) = model.encoder.short_stack
+    (block,) = model.encoder.blocks
     found = attention_of(model)
     for row, history in zip(found[:3], HISTORIES, strict=False):
         np.testing.assert_allclose(row, plain_attention(model, block, history, 1), atol=1e-5)
@@ -54,7 +54,7 @@ def test_sasrec(num_heads):
 
 def test_mqsa_mixes_both_stacks():
     model = randomised(MQSATED(USERS, ITEMS, LENGTH, dim=4, num_heads=2, query_window=3, alpha=0.25))
-    short, long = model.encoder.short_stack[0], model.encoder.long_stack[0]
+    short, long = model.encoder.short.blocks[0], model.encoder.long.blocks[0]
     found = attention_of(model)
     for row, history in zip(found[:3], HISTORIES, strict=False):
         expected = 0.25 * plain_attention(model, short, history, 1) + 0.75 * plain_attention(model, long, history, 3)
@@ -64,7 +64,7 @@ def test_mqsa_mixes_both_stacks():
 
 def test_the_last_of_several_blocks_counts():
     model = randomised(SASRec(USERS, ITEMS, LENGTH, dim=4, num_blocks=2))
-    first, second, _ = model.encoder.short_stack
+    first, second = model.encoder.blocks
     before = attention_of(model)
     first.attention.value_kernel.assign(-first.attention.value_kernel)
     assert np.abs(attention_of(model) - before).max() > 1e-3
@@ -78,7 +78,7 @@ def test_the_last_of_several_blocks_counts():
 def test_attrec_weights_make_the_intent(aggregation, diagonal):
     model = randomised(AttRec(USERS, ITEMS, LENGTH, dim=4, aggregation=aggregation, diagonal=diagonal, user_weight=0.0, max_norm=None))
     weights = attention_of(model)
-    intents = np.einsum("bl,bld->bd", weights, model.short_items.numpy()[HISTORIES])
+    intents = np.einsum("bl,bld->bd", weights, model.short_items.embeddings.numpy()[HISTORIES])
     queries = model.query_vectors({"user": tf.ones([4], tf.int32), "history": tf.constant(HISTORIES)}).numpy()
     np.testing.assert_allclose(queries[:3, 5:9] / 2, intents[:3], rtol=1e-4, atol=1e-5)
     if diagonal != "after":

@@ -15,7 +15,7 @@ def make(**changes):
 
 def numpy_scores(model, user, history):
     """MODELS.md's steps 1-6 in loops, as minus a distance."""
-    short, long, users = (table.numpy() for table in (model.short_items, model.long_items, model.long_users))
+    short, long, users = (table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users))
     kernel = model.intent.query_kernel.numpy()
     depth, length = kernel.shape[0], len(history)
     x = short[history]
@@ -71,10 +71,10 @@ STEP = {"user": [1], "history": [[0, 1, 2]], "targets": [[3]], "negatives": [[[4
 
 def test_a_step_touches_only_its_rows():
     model = make(max_norm=0.1, stddev=1.0)
-    before = [table.numpy() for table in (model.short_items, model.long_items, model.long_users)]
+    before = [table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users)]
     model.compile(Adagrad(0.1), margin=100.0, l2=0.1)
     one_step(model, **STEP)
-    after = [table.numpy() for table in (model.short_items, model.long_items, model.long_users)]
+    after = [table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users)]
     changed = [np.flatnonzero((a != b).any(axis=1)).tolist() for a, b in zip(after, before, strict=True)]
     assert changed == [[0, 1, 2, 3, 4], [3, 4], [1]]
 
@@ -83,19 +83,19 @@ def test_rows_stay_in_the_ball():
     model = make(max_norm=0.7, stddev=0.01)
     model.compile(Adagrad(5.0, initial_accumulator_value=1e-10), margin=100.0)
     one_step(model, **STEP)
-    norms = np.linalg.norm(model.long_items.numpy(), axis=1)
+    norms = np.linalg.norm(model.long_items.embeddings.numpy(), axis=1)
     np.testing.assert_allclose(norms[3:5], 0.7, rtol=1e-5)
     assert (norms[[0, 1, 2, 5]] < 0.1).all()
 
 
 def test_distillation_which_has_a_gradient_on_all_items_keeps_all_their_rows_in_the_ball():
     model = make(max_norm=0.7, stddev=1.0)
-    before = [np.linalg.norm(table.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    before = [np.linalg.norm(table.embeddings.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
     transitions = (np.array([0, 0, 1, 1, 1, 1, 1]), np.array([2]), np.array([1]))
     distillation = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 1e-6}
     model.compile(tf.keras.optimizers.SGD(1e-6), margin=100.0, **distillation)
     one_step(model, **STEP)
-    after = [np.linalg.norm(table.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    after = [np.linalg.norm(table.embeddings.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
     assert all((norms > 0.7).any() for norms in before)
     for norms, initial in zip(after[:2], before[:2], strict=True):
         np.testing.assert_allclose(norms, np.minimum(initial, 0.7), rtol=1e-4)
@@ -109,10 +109,10 @@ def test_l2_of_a_step_is_that_of_its_distinct_rows():
     before = {id(table): table.numpy() for table in model.trainable_variables}
     model.compile(tf.keras.optimizers.SGD(0.1), margin=0.0, l2=0.5, kernel_l2=0.2)
     one_step(model, user=[1, 1], history=[[1, 2, 2]] * 2, targets=[[3]] * 2, negatives=[[[3]]] * 2)
-    np.testing.assert_allclose(model.long_items.numpy()[3], 0.95 * before[id(model.long_items)][3], rtol=1e-5)
-    np.testing.assert_array_equal(model.long_items.numpy()[1], before[id(model.long_items)][1])
-    np.testing.assert_allclose(model.short_items.numpy()[2], 0.95 * before[id(model.short_items)][2], rtol=1e-5)
-    np.testing.assert_allclose(model.long_users.numpy()[1], 0.95 * before[id(model.long_users)][1], rtol=1e-5)
+    np.testing.assert_allclose(model.long_items.embeddings.numpy()[3], 0.95 * before[id(model.long_items.embeddings)][3], rtol=1e-5)
+    np.testing.assert_array_equal(model.long_items.embeddings.numpy()[1], before[id(model.long_items.embeddings)][1])
+    np.testing.assert_allclose(model.short_items.embeddings.numpy()[2], 0.95 * before[id(model.short_items.embeddings)][2], rtol=1e-5)
+    np.testing.assert_allclose(model.long_users.embeddings.numpy()[1], 0.95 * before[id(model.long_users.embeddings)][1], rtol=1e-5)
     np.testing.assert_allclose(model.intent.query_kernel.numpy(), 0.98 * before[id(model.intent.query_kernel)], rtol=1e-5)
 
 
