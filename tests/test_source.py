@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "tfrec_attn"
 # A module imports only from lower stages, except that the modules of `data`, of `layers` and of `optimizers` import each other.
 STAGES = [
     ["errors"],
-    ["coercion", "config_checks"],
+    ["coercion", "config_checks", "own_files"],
     ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
     ["runtime", "distribution"],
     ["data"],
@@ -36,10 +36,10 @@ FREE_AMONG_THEMSELVES = ("data", "layers", "optimizers")
 
 # Reading, filtering and splitting a log, configuration, and the start of every command: quick, because TensorFlow is not there yet.
 WITHOUT_TENSORFLOW = [
-    "errors", "coercion", "config", "config_checks", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress",
-    "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
-    "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
-    "data.prepared", "data.pipeline_steps",
+    "errors", "coercion", "config", "config_checks", "own_files", "runtime", "models", "run", "train", "evaluate", "tables",
+    "partial_run", "progress", "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields",
+    "data.interactions", "data.preparation", "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate",
+    "data.vocabulary", "data.prepare", "data.prepared", "data.pipeline_steps",
 ]  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import sys
 
 from tfrec_attn.errors import ConfigError
 
+_SECONDS = 60.0  # that the other processes have when the first has ended
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
@@ -30,12 +32,22 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     processes = start(tasks, parsed.strategy, parsed.arguments)
     try:
-        codes = [process.wait() for process in processes]
+        codes = [processes[0].wait(), *(_ended(process) for process in processes[1:])]
     except BaseException:
         for process in processes:
             process.terminate()
         raise
     return next((code for code in codes if code), 0)
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """The exit code of a process once the first has ended; one that still waits for the first is ended."""
+    try:
+        return process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        return 0
 
 
 def jobs(strategy: str, workers: int | None = None, servers: int | None = None) -> dict[str, int]:
