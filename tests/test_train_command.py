@@ -207,7 +207,7 @@ def test_default_run_dirs_are_numbered():
 def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}"))
+    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}") and None)
     code, out, _ = quietly(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == ["synthetic-attrec", "synthetic-attrec-2"]

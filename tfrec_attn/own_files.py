@@ -36,7 +36,7 @@ class Unfinished:
 
     def __init__(self, folder: Path, kind: str, known: Sequence[str]):
         self.folder, self.kind = folder, kind
-        self._known = (*known, MARK, *(f"{_REPLACED}/{pattern}" for pattern in known))
+        self._known = in_work(known)
         self._made = [parent for parent in folder.parents if not parent.exists()]
         _refuse_link(folder)
         self._was_there = folder.exists()
@@ -68,10 +68,6 @@ class Unfinished:
             except OSError:
                 self.abandon()
                 raise
-
-    def refuse_strangers(self) -> None:
-        """Raises ForeignFolder if the folder holds what this program did not write."""
-        refuse_strangers(self.folder, self._known)
 
     def clear(self, keep: Iterable[str] = ()) -> None:
         """Removes what the program wrote, but for the mark and the files named."""
@@ -119,6 +115,11 @@ def is_marked(folder: Path, kind: str) -> bool:
         return not folder.is_symlink() and not mark.is_symlink() and mark.read_bytes() == _mark(kind)
     except OSError:
         return False
+
+
+def in_work(known: Sequence[str]) -> tuple[str, ...]:
+    """The patterns of what a folder of unfinished work may hold: its own, the mark, and the folder that it replaces."""
+    return (*known, MARK, *(f"{_REPLACED}/{pattern}" for pattern in known))
 
 
 def tidy(target: Path, kind: str, known: Sequence[str], notes: Sequence[str] = ()) -> None:

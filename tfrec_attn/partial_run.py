@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfrec_attn import config as configuration
@@ -12,7 +12,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.data.replay_log import split_checksum
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, is_marked, refuse_strangers, replace_text, tidy
+from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, replace_text, tidy
 from tfrec_attn.run import CONFIG, METRICS, REJECTED, STATES
 
 _KIND = "run"
@@ -82,7 +82,7 @@ class PartialRun:
         if os.path.lexists(self.target) and not (restart or (self.folder / _RESTARTED).exists()):
             raise ConfigError(f"run_dir {self.target} exists; {_ANOTHER}.")
         if restart:
-            _refuse_strangers(self._work.refuse_strangers)
+            _refuse_strangers(self.folder, in_work(KNOWN))
         else:
             _refuse_other(self.folder, config)
             if self.has_checkpoint() and _text(self.folder / _DATA) != digest:
@@ -104,7 +104,7 @@ class PartialRun:
     def finish(self) -> None:
         """Gives the folder its name; what `restart` replaces goes then."""
         if os.path.lexists(self.target):
-            _refuse_strangers(lambda: refuse_strangers(self.target, KNOWN))
+            _refuse_strangers(self.target, KNOWN)
         self._work.finish(self.target, _NOTES)
         self._work.release()
 
@@ -128,7 +128,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
     if os.path.lexists(target):
         found = _finished(target)
         if restart:
-            _refuse_strangers(lambda: refuse_strangers(target, KNOWN))
+            _refuse_strangers(target, in_work(KNOWN))
         elif difference := _difference(found, config):
             key, there, here = difference
             raise ConfigError(
@@ -137,7 +137,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
             )
     if os.path.lexists(partial) and is_marked(partial, _KIND):
         if restart:
-            _refuse_strangers(lambda: refuse_strangers(partial, (*KNOWN, "lock", "replaced/**")))
+            _refuse_strangers(partial, in_work(KNOWN))
         else:
             _refuse_other(partial, config)
 
@@ -188,7 +188,7 @@ def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
                 same = _difference(_finished(target), config) is None and _checksum(target) == split_checksum(split)
                 if not same or not (restart or _is_being_replaced(target, config)):
                     continue
-                _refuse_strangers(lambda target=target: refuse_strangers(target, KNOWN))
+                _refuse_strangers(target, in_work(KNOWN))
             _refuse_other(_partial(target), config)
             return PartialRun(target, config, split, restart)
         except OtherRun:
@@ -255,9 +255,9 @@ def _checksum(target: Path) -> str | None:
         return None
 
 
-def _refuse_strangers(refuse) -> None:
+def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
-        refuse()
+        refuse_strangers(folder, known)
     except ForeignFolder as error:
         raise ConfigError(f"{error}, so that --restart removes nothing; move it away, or {_ANOTHER}.") from None
 

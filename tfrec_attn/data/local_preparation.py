@@ -25,7 +25,7 @@ from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, requ
 from tfrec_attn.data.time_units import TimeUnits
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, is_marked, refuse_strangers, remove, replace_text, tidy
+from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, remove, replace_text, tidy
 from tfrec_attn.runtime import import_tensorflow
 
 MOST_SHARDS = 1_000
@@ -111,7 +111,7 @@ def check_target(target: Path, restart: bool) -> None:
         Manifest.read(target)
     except DataError:
         raise ConfigError(f"--to {target} exists and is no prepared log, so that --restart does not replace it; name a new one.") from None
-    _refuse_strangers(target, (*_FINISHED, _ORDER, "lock", "replaced/**"))
+    _refuse_strangers(target, in_work((*_FINISHED, _ORDER)))
 
 
 def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
@@ -155,7 +155,7 @@ def _begin(work: Unfinished, order: dict[str, object], restart: bool) -> bool:
     """Whether the work begins anew, and does not go on with that of an earlier call."""
     note, wanted = work.folder / _ORDER, json.loads(json.dumps(order))
     if restart:
-        _refuse_strangers(work.folder, (*KNOWN, "lock", "replaced/**"))
+        _refuse_strangers(work.folder, in_work(KNOWN))
         work.clear()
     elif note.exists() and (other := _other(note, wanted)):
         raise ConfigError(f"{work.folder} holds unfinished work {other}; give --restart to begin anew, or name another --to.")
