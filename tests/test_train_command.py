@@ -268,6 +268,19 @@ def test_evaluate_writes_the_rank_of_every_user(trained, histories, tmp_path):
     assert report["MRR"] == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks), abs=1e-6)
 
 
+def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
+    path = tmp_path / "ranks.tsv"
+    for content in ("user_id\titem_id\trating\n", "mine"):
+        path.write_text(content)
+        assert_refused(
+            quietly(evaluate.main, trained[0], "--ranks", path), 2, f"--ranks {path} exists and is not an earlier one of its kind"
+        )
+        assert path.read_text() == content
+    path.write_text("user_id\titem_id\trank\nu\ti\t1\n")
+    assert quietly(evaluate.main, trained[0], "--ranks", path)[0] == 0
+    assert path.read_text().count("\n") > 2
+
+
 def test_ranks_that_cannot_be_written(trained, tmp_path):
     assert_refused(quietly(evaluate.main, trained[0], "--ranks", tmp_path / "no" / "ranks.tsv"), 2, "--ranks", "cannot be written")
 
