@@ -99,6 +99,25 @@ def test_abandoned_work_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == ["x.partial"]
 
 
+def test_the_mark_goes_last(tmp_path, monkeypatch):
+    """Killed at any moment, what is left can be taken up."""
+    unlinked = []
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda path, missing_ok=False: (unlinked.append(path.name), os.unlink(path)))
+    work = Unfinished(tmp_path / "x.partial", "run", KNOWN)
+    make(work.folder, "a.txt", "state/7/x", "part-1.bin")
+    work.abandon()
+    assert len(unlinked) == 4 and unlinked[-1] == "lock"
+
+
+def test_work_that_has_become_somebody_elses_is_not_abandoned(tmp_path):
+    work = Unfinished(tmp_path / "x.partial", "run", KNOWN)
+    work.finish(tmp_path / "x")
+    other = Unfinished(tmp_path / "x.partial", "run", KNOWN)
+    make(other.folder, "a.txt")
+    work.abandon()
+    assert names(tmp_path) == ["x", "x.partial", "x.partial/a.txt", "x.partial/lock"]
+
+
 def test_the_old_folder_is_replaced(tmp_path):
     make(tmp_path / "x", "a.txt", "state/7/x")
     work = Unfinished(tmp_path / "x.partial", "run", KNOWN)

@@ -121,6 +121,11 @@ def test_default_names_pass_over_what_is_foreign(training, tmp_path, monkeypatch
     assert before.items() <= tree(tmp_path).items()
 
 
+@pytest.mark.parametrize("place", [".", "/"])
+def test_a_run_dir_without_a_name(training, place):
+    assert sentence(command(f"run_dir={place}")) == f"run_dir must name a folder, but is {place}; name another run_dir."
+
+
 # --- Unfinished runs ---
 
 

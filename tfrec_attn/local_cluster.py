@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("strategy", choices=["multi_worker", "parameter_server"])
     parser.add_argument("--workers", type=int, help="of multi_worker; default 2")
     parser.add_argument("--servers", type=int, help="of parameter_server, which has one worker; default 1")
+    parser.add_argument("--restart", action="store_true", help="of tfrec_attn.train")
     parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
     try:
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    processes = start(tasks, parsed.strategy, parsed.arguments)
+    processes = start(tasks, parsed.strategy, [*parsed.arguments, *(["--restart"] if parsed.restart else [])])
     try:
         codes = [processes[0].wait(), *(_ended(process) for process in processes[1:])]
     except BaseException:

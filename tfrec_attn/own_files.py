@@ -53,11 +53,11 @@ class Unfinished:
     def _take(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The process that had the lock may have finished or removed the folder meanwhile.
-            mine = os.path.samestat(os.fstat(self._lock), os.stat(self.folder / MARK))
+            free = True
         except OSError:
-            mine = False
-        if not mine:
+            free = False
+        # The process that had the lock may have finished or removed the folder meanwhile.
+        if not (free and self._is_mine()):
             raise BusyFolder(f"{self.folder} is in use by another process")
         if links := [path for path in _entries(self.folder) if path.is_symlink()]:
             raise ForeignFolder(f"{links[0]} is a symbolic link, which this program did not make")
@@ -69,13 +69,23 @@ class Unfinished:
                 self.abandon()
                 raise
 
+    def _is_mine(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._lock), os.stat(self.folder / MARK))
+        except OSError:
+            return False
+
     def clear(self, keep: Iterable[str] = ()) -> None:
         """Removes what the program wrote, but for the mark and the files named."""
         remove(self.folder, self._known, keep=(MARK, *keep))
 
     def abandon(self) -> None:
         """Removes what the program wrote, and the folder and its parents where this object made them and they are empty."""
-        remove(self.folder, self._known)
+        if not self._is_mine():
+            return
+        self.clear()
+        # The mark goes last: without it the rest would be somebody else's.
+        (self.folder / MARK).unlink()
         for folder in (self.folder, *self._made) if not (self.is_new and self._was_there) else ():
             with contextlib.suppress(OSError):
                 folder.rmdir()

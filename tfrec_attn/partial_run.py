@@ -210,6 +210,8 @@ def default_names(config: Config) -> Iterator[Path]:
 
 
 def _partial(target: Path) -> Path:
+    if not target.name:
+        raise ConfigError(f"run_dir must name a folder, but is {target}; {_ANOTHER}.")
     return target.with_name(f"{target.name}.partial")
 
 

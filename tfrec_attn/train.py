@@ -93,7 +93,8 @@ def train(config: Config, *, restart: bool = False) -> Path | None:
 def _train(config: Config, task: Task | None, restart: bool) -> Path:
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         origin, rejected = warm_start.load_origin(config), Path(scratch) / run.REJECTED
-        check_run_dir(config, restart)
+        if task is None or task.writes:
+            check_run_dir(config, restart)
         with _kept(None, task):
             data = _read(config, origin, rejected)
         complete = None if restart else complete_run(config, data.split)

@@ -93,6 +93,8 @@ def complete(work: Unfinished, target: Path, facts: Facts) -> Manifest:
 
 def partial_of(target: Path) -> Path:
     """The folder of unfinished work."""
+    if not target.name:
+        raise ConfigError(f"--to must name a folder, but is {target}.")
     return target.with_name(f"{target.name}.partial")
 
 
