@@ -14,7 +14,6 @@ items of the history, as a request asks, it is 2.3 %.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import polars as pl
-from _machine import gemm_gflops, seconds_of
+from _machine import gemm_gflops, seconds_of, write_json
 
 from tfrec_attn.runtime import import_tensorflow, seed_everything
 
@@ -168,7 +167,7 @@ def main() -> None:
     print(f"float32 product {machine['gemm_gflops']:.0f} GFLOP/s.\n")
     print_table(results)
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps({**machine, "sizes": results}, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, {**machine, "sizes": results})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ in the second half.
 import argparse
 import contextlib
 import gc
-import json
 import os
 import random
 import shutil
@@ -34,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import polars as pl
+from _machine import write_json
 
 from tfrec_attn.runtime import import_tensorflow, seed_everything
 
@@ -287,7 +287,7 @@ def main() -> None:
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps({**machine, **result}, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, {**machine, **result})
 
 
 if __name__ == "__main__":

@@ -74,7 +74,9 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     from export.saved_model import next_version, publish
 
     version = options.version or next_version(to)
-    folder = publish(to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep)
+    folder = publish(
+        to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep, _say
+    )
     _say(f"\nWrote {folder}: {_megabytes(folder):,.1f} MB.")
     return folder
 

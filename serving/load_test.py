@@ -89,6 +89,8 @@ def _check(parsed: argparse.Namespace) -> None:
         path = getattr(parsed, name)
         if path is not None and not Path(path).parent.is_dir():
             raise ValueError(f"--{name} {path} cannot be written: there is no folder {Path(path).parent}.")
+        if path is not None and not load_report.is_replaceable(Path(path)):
+            raise ValueError(f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it.")
     if parsed.plot:
         load_report.check_plot()
 
@@ -119,7 +121,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
 def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) -> None:
     try:
         if parsed.json:
-            Path(parsed.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            Path(parsed.json).write_text(json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8")
         if parsed.plot:
             load = f"{parsed.rate:g} requests a second" if parsed.rate else f"{report['concurrency']} clients"
             load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)

@@ -207,7 +207,7 @@ def test_default_run_dirs_are_numbered():
 def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}"))
+    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}") and None)
     code, out, _ = quietly(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == ["synthetic-attrec", "synthetic-attrec-2"]
@@ -266,6 +266,19 @@ def test_evaluate_writes_the_rank_of_every_user(trained, histories, tmp_path):
     report = metrics_of(trained[0])["test"]
     assert report["HR@10"] == pytest.approx(sum(rank <= 10 for rank in ranks) / len(ranks), abs=1e-6)
     assert report["MRR"] == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks), abs=1e-6)
+
+
+def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
+    path = tmp_path / "ranks.tsv"
+    for content in ("user_id\titem_id\trating\n", "mine"):
+        path.write_text(content)
+        assert_refused(
+            quietly(evaluate.main, trained[0], "--ranks", path), 2, f"--ranks {path} exists and is not an earlier one of its kind"
+        )
+        assert path.read_text() == content
+    path.write_text("user_id\titem_id\trank\nu\ti\t1\n")
+    assert quietly(evaluate.main, trained[0], "--ranks", path)[0] == 0
+    assert path.read_text().count("\n") > 2
 
 
 def test_ranks_that_cannot_be_written(trained, tmp_path):

@@ -10,11 +10,14 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrec_attn.errors import TrainingError
+from tfrec_attn.own_files import remove
 from tfrec_attn.progress import Progress
 from tfrec_attn.run import BEST, STATES
 
 _WEIGHTS, _BEST, _PROGRESS, _SUMS = "weights", "best", "progress.json", "SHA256SUMS"
 _KEPT = 2
+# What a state holds, also while it is written.
+_KNOWN = (f"{_WEIGHTS}.*", f"{_WEIGHTS}_temp/*", f"{_BEST}.*", _PROGRESS, _SUMS, "checkpoint")
 
 
 class Checkpoints:
@@ -42,13 +45,13 @@ class Checkpoints:
         Errors: TrainingError when it cannot be written; the states before it stay.
         """
         target = self.folder / f"{STATES}{steps:09d}"
-        if target.exists():
+        if (target / _SUMS).exists():
             return
         before, draft = self._states(), target.with_name(f".{target.name}")
         with writing(target):
             try:
-                shutil.rmtree(draft, ignore_errors=True)
-                draft.mkdir(parents=True)
+                _remove(draft)
+                draft.mkdir(parents=True, exist_ok=True)
                 model.save_weights(str(draft / _WEIGHTS))
                 # Keras' note of where the weights lie, which the rename would make wrong.
                 (draft / "checkpoint").unlink(missing_ok=True)
@@ -61,7 +64,7 @@ class Checkpoints:
                 draft.rename(target)
                 _to_disk(target.parent)
             finally:
-                shutil.rmtree(draft, ignore_errors=True)
+                _remove(draft)
         self._keep(_KEPT)
 
     def any(self) -> bool:
@@ -87,10 +90,10 @@ class Checkpoints:
                 try:
                     model.load_weights(str(state / _WEIGHTS)).assert_existing_objects_matched()
                 except (AssertionError, ValueError, tf.errors.OpError):
-                    raise TrainingError(f"{state} is of another model or optimizer; remove {self.folder} to begin anew.") from None
+                    raise TrainingError(f"{state} is of another model or optimizer; give --restart to begin anew.") from None
                 return Progress.from_json((state / _PROGRESS).read_text(encoding="utf-8"))
             say(f"{state} is damaged ({damage}) and was removed.")
-            shutil.rmtree(state)
+            _remove(state)
         return None
 
     def finish(self, model) -> None:
@@ -107,7 +110,7 @@ class Checkpoints:
 
     def _keep(self, count: int) -> None:
         for state in self._states()[count:]:
-            shutil.rmtree(state)
+            _remove(state)
 
 
 @contextlib.contextmanager
@@ -120,6 +123,13 @@ def writing(path: Path):
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(getattr(error, "message", error)).splitlines()[0]
         raise TrainingError(f"{path} cannot be written: {reason.rstrip('.')}.") from None
+
+
+def _remove(state: Path) -> None:
+    """Removes a state, of whose folder only what this module writes."""
+    remove(state, _KNOWN)
+    with contextlib.suppress(OSError):
+        state.rmdir()
 
 
 def _link(source: Path, name: str, folder: Path) -> None:

@@ -2,13 +2,15 @@
 
 import json
 import sys
-from pathlib import Path
 
 from tfrec_attn import run
 from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.own_files import check_output, write_output
 from tfrec_attn.runtime import import_tensorflow, set_precision
 from tfrec_attn.tables import format_table
+
+_RANKS = "user_id\titem_id\trank"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +40,8 @@ def evaluate(folder: str, part: str = "test", ranks_file: str | None = None) -> 
 
     Errors: ConfigError and DataError when the run or its log cannot be used, or the file cannot be written.
     """
+    if ranks_file is not None:
+        check_output(ranks_file, _RANKS, "--ranks")
     config = run.load_config(folder)
     data = run.load_data(folder)
     import_tensorflow()
@@ -56,11 +60,8 @@ def _write_ranks(path: str, data: run.PreparedData, part: str, ranks) -> None:
     positions, sequences = getattr(data.split, part), data.sequences
     users = sequences.user_vocabulary.ids(data.split.rows(positions) + 1)
     items = sequences.item_vocabulary.ids(sequences.items[positions])
-    lines = ["user_id\titem_id\trank", *(f"{user}\t{item}\t{place}" for user, item, place in zip(users, items, ranks, strict=True))]
-    try:
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--ranks {path} cannot be written: {error.strerror}.") from None
+    lines = [_RANKS, *(f"{user}\t{item}\t{place}" for user, item, place in zip(users, items, ranks, strict=True))]
+    write_output(path, "\n".join(lines) + "\n", _RANKS, "--ranks")
 
 
 def _table(part: str, report: dict) -> str:

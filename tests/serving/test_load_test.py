@@ -333,3 +333,19 @@ def test_files_that_are_no_histories(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name, 5)
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
+    path = tmp_path / "mine"
+    path.write_text('{"figures": "mine"}')
+    assert load_test.main([*common, option, str(path)]) == 2
+    assert (
+        capsys.readouterr().err == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
+    )
+    assert path.read_text() == '{"figures": "mine"}'
+
+
+def test_earlier_figures_are_replaced(tmp_path, common):
+    for _ in range(2):
+        assert load_test.main([*common, "--requests", "2", "--timeout", "20", "--json", str(tmp_path / "figures")]) == 0

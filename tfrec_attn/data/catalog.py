@@ -102,7 +102,10 @@ def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult
 def _fetched(archive: Archive) -> Path:
     folder = Path(os.environ.get("TFREC_CACHE") or Path.home() / ".cache" / "tfrec-attn")
     target = folder / PurePosixPath(archive.url).name
-    if target.is_file() and _md5(target) == archive.md5:
+    if os.path.lexists(target) and not _is(target, archive.md5):
+        # Somebody's file of the same name stays.
+        target = folder / f"{target.stem}-{archive.md5[:8]}{target.suffix}"
+    if _is(target, archive.md5):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +127,10 @@ def _download(url: str, target: Path) -> None:
         if not response.geturl().startswith("https://"):
             raise OSError(f"redirected to {response.geturl()}, which is not https")
         shutil.copyfileobj(response, out)
+
+
+def _is(path: Path, md5: str) -> bool:
+    return path.is_file() and _md5(path) == md5
 
 
 def _md5(path: Path) -> str:

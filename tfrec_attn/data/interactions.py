@@ -13,11 +13,13 @@ from tfrec_attn.data.text_formats import TEXT_FORMATS, clean
 from tfrec_attn.data.text_reader import TextSource, column_names
 from tfrec_attn.data.text_slices import SLICE_BYTES, cut
 from tfrec_attn.errors import ConfigError, DataError, nearest
+from tfrec_attn.own_files import check_output
 
 ROLES = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
 OPTIONAL = {"rating": "rating", "event": "event"}
 _NAMES = {**ROLES, **OPTIONAL}
 FORMATS = (*TEXT_FORMATS, "parquet")
+_REJECTED = "file\tline\treason\ttext\n"
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,11 @@ def read_interactions(
         names: Column names of a file without a header; `.dat` and `.data` default to `user_id, item_id, rating, timestamp`.
         on_error: `"raise"`, or `"skip"` to leave out lines that are no interaction and count them (a file that has some is read
             line by line, several times slower).
-        rejected: With `"skip"`, a TSV to write with one line for each that was left out: `file, line, reason, text`.
+        rejected: With `"skip"`, a TSV to write with one line for each that was left out: `file, line, reason, text`. An earlier one is
+            replaced.
 
     Raises:
-        ConfigError: If an option is not one of its choices.
+        ConfigError: If an option is not one of its choices, or if `rejected` is a file of another kind.
         DataError: If the file is missing or damaged, has no such column or no interaction, or has a line that is none.
     """
     if on_error not in ("raise", "skip"):
@@ -75,6 +78,7 @@ def read_interactions(
     if bad and not skip:
         raise DataError(_complaint(path, kind, bad[0]))
     if skip and rejected is not None:
+        check_output(rejected, _REJECTED, "rejected")
         Path(rejected).unlink(missing_ok=True)
         write_rejected(Path(rejected), path, bad)
     if not frame.height:
@@ -238,6 +242,6 @@ def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "a", encoding="utf-8", newline="\n") as out:
         if not out.tell():
-            out.write("file\tline\treason\ttext\n")
+            out.write(_REJECTED)
         for entry in bad:
             out.write(f"{clean(str(path))}\t{entry.line}\t{clean(entry.reason)}\t{clean(entry.text)}\n")

@@ -10,7 +10,6 @@ and Spark each.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,8 +21,8 @@ import numpy as np
 from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.data import pipeline_steps as steps
-from tfrec_attn.data.local_preparation import complete, number_of_shards
-from tfrec_attn.data.manifest import Manifest
+from tfrec_attn.data.local_preparation import check_target, claimed, complete, number_of_shards
+from tfrec_attn.data.manifest import VERSION, Manifest
 from tfrec_attn.data.order_statistics import Values
 from tfrec_attn.data.pipeline_steps import Event
 from tfrec_attn.data.preparation import Statistics
@@ -50,11 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--work", type=path, metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)"
     )
+    parser.add_argument("--restart", action="store_true", help="remove unfinished work of another command, and replace a complete folder")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
     parsed, beam_options = parser.parse_known_args([text for text in arguments if text not in overrides])
     try:
         data = options_of(overrides)
-        manifest = prepare_with_beam(distinct(parsed.input), parsed.to, data, shards_of(parsed.shards), parsed.work, beam_options)
+        logs, shards = distinct(parsed.input), shards_of(parsed.shards)
+        manifest = prepare_with_beam(logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -72,6 +73,8 @@ def prepare_with_beam(
     shards: int | None = None,
     work: str | None = None,
     beam_options: Sequence[str] = (),
+    *,
+    restart: bool = False,
 ) -> Manifest:
     """Prepares logs into a folder, which has its name when it is complete.
 
@@ -80,8 +83,10 @@ def prepare_with_beam(
         to: The folder, which must not exist.
         data: Of the section, the keys in `OPTIONS` count, without side conditions; the log must have times.
         shards: As for `prepare_log`.
-        work: Folder that the workers share; emptied, and removed at the end. None is `to`.partial/work, for workers on this machine.
+        work: Folder that the workers share; a folder of its own is made in it, and removed at the end. None is `to`.partial/beam, for
+            workers on this machine.
         beam_options: Of the pipelines, such as `["--runner=DirectRunner"]`.
+        restart: As for `prepare_log`.
 
     Raises:
         ConfigError: If Beam is not installed, if `to` exists, if there are side conditions, or if the log has no times.
@@ -94,19 +99,19 @@ def prepare_with_beam(
     if has_conditions(data):
         raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
     target = Path(to)
-    if target.exists():
-        raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with steps.working_folder(work or str(partial / "beam")) as shared:
-            facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
-            _fetch(shared, partial, facts)
-        return complete(partial, target, facts)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    check_target(target, restart)
+    options = {key: option(data, key) for key in OPTIONS}
+    order = {"version": VERSION, "logs": list(logs), "options": options, "shards": shards, "runner": "beam"}
+    with claimed(target, order, restart) as claim:
+        try:
+            with steps.working_folder(work or str(claim.folder / "beam")) as shared:
+                facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
+                _fetch(shared, claim.folder, facts)
+            return complete(claim, target, facts)
+        except BaseException:
+            # It could not be taken up.
+            claim.abandon()
+            raise
 
 
 def _require_beam() -> None:

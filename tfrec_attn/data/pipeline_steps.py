@@ -1,10 +1,11 @@
 """What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
 
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -162,14 +163,17 @@ def _local(path: str, folder: Path) -> Path:
 
 @contextmanager
 def working_folder(path: str) -> Iterator[str]:
-    """A folder of one of Beam's file systems, made empty, and removed at the end."""
+    """A new folder in a folder of one of Beam's file systems, removed at the end with nothing else of what lies there."""
     from apache_beam.io.filesystems import FileSystems
 
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.mkdirs(path)
+    own = f"{path.rstrip('/')}/tfrec-attn-{secrets.token_hex(8)}"
+    made = not FileSystems.exists(path)
+    FileSystems.mkdirs(own)
     try:
-        yield path
+        yield own
     finally:
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        if FileSystems.exists(own):
+            FileSystems.delete([own])
+        if made and "://" not in path:
+            with suppress(OSError):
+                Path(path).rmdir()

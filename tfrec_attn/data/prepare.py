@@ -27,11 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("logs", nargs="+", metavar="LOG", help="log files in order of time; with them data.key=value, how to prepare them")
     parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
+    parser.add_argument("--restart", action="store_true", help="begin anew: remove unfinished work, and replace a complete folder")
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
         logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
-        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards))
+        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards), restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
