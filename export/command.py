@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from export.options import Options
-from tfrec_attn import models, run
-from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError
+from tfrec_attn import checksums, models, run
 from tfrec_attn.runtime import import_tensorflow, set_precision
 
 _MEASURED = 1000
@@ -61,7 +59,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
     models.parameters(run.load_config(run_folder).model.name)
-    counts = _item_counts(run_folder)
+    counts = run.load_item_counts(run_folder)
     options.cells_of(len(counts))
     import_tensorflow()
     from export.saved_model import next_version, publish
@@ -70,22 +68,6 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     folder = publish(to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep)
     _say(f"\nWrote {folder}: {_megabytes(folder):,.1f} MB.")
     return folder
-
-
-def _item_counts(run_folder: Path) -> np.ndarray:
-    path = run_folder / run.ITEM_COUNTS
-    try:
-        counts = np.load(path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{run_folder} has no {run.ITEM_COUNTS}, which trainings of earlier versions did not write; train again."
-        ) from None
-    except (OSError, ValueError):
-        raise ConfigError(f"{path} cannot be read; train again.") from None
-    items = len(Vocabulary.load(run_folder / "vocabulary" / "items.txt"))
-    if counts.shape != (items,):
-        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {counts.shape}; train again.")
-    return counts
 
 
 def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options) -> None:
@@ -114,7 +96,14 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
     write_warmup(folder, run_folder, name=name, max_length=model.max_length, max_k=options.max_k)
     facts = {"max_length": model.max_length, **serving, "index": facts}
     card = write_card(folder, run_folder, name=name, version=version, facts=facts)
+    _seal(folder)
     _say(_signatures(card["signatures"]))
+
+
+def _seal(folder: Path) -> None:
+    """Writes the checksums of a version into assets.extra: of all files but the README, which people may edit."""
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    checksums.seal(folder, [name for name in names if name != "assets.extra/README.md"], f"assets.extra/{checksums.SUMS}")
 
 
 def _measured(folder: Path, exact, run_folder: Path, options: Options) -> dict[str, float]:

@@ -16,11 +16,11 @@ PACKAGE = REPOSITORY / "tfrec_attn"
 STAGES = [
     ["errors"],
     ["coercion", "config_checks"],
-    ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
+    ["config", "checksums", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
     ["runtime", "distribution"],
     ["data"],
     ["layers"],
-    ["losses", "metrics", "ranking", "optimizers"],
+    ["losses", "metrics", "ranking", "optimizers", "run_files"],
     ["objectives"],
     ["models.base", "models"],
     ["models.*"],
