@@ -67,7 +67,7 @@ def read_events(run: str | Path, part: str = "test") -> pl.DataFrame:
         raise ServableError(f"{run} has no {path.name}, which trainings of earlier versions did not write; train again.")
     try:
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ServableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
     if dict(events.schema) != COLUMNS:
         raise ServableError(f"{path} must have the columns {', '.join(COLUMNS)} of texts, but has {dict(events.schema)}; train again.")

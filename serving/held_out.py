@@ -38,7 +38,7 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
         raise RunError(f"{run} has no {path.name}; give a folder that tfrec_attn.train has written.")
     try:
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RunError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
     if dict(events.schema) != _COLUMNS or not len(events):
         raise RunError(f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again.")

@@ -109,5 +109,5 @@ def _reading(path: Path):
         yield
     except FileNotFoundError:
         raise DataError(f"{path} is missing; train again.") from None
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
