@@ -21,6 +21,14 @@ from tfrec_attn.protocol import protocol
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"
 _WARM, _REQUESTS = 50, 200
+# What is read of metrics.json.
+_NEEDED = {
+    "valid": {"*": 0},
+    "test": {"*": 0},
+    "baselines": {"*": {"*": 0}},
+    "data": {"after": dict.fromkeys(("users", "items", "events"), 0)},
+    **dict.fromkeys(("parameters", "best_epoch", "epochs", "train_seconds"), 0),
+}
 
 
 def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version: int, facts: dict) -> dict:
@@ -39,7 +47,7 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
 
     Errors: ServableError and ConfigError when folder or run cannot be used.
     """
-    folder, loaded, report = Path(folder), run.load_config(run_folder), read_metrics(run_folder)
+    folder, loaded, report = Path(folder), run.load_config(run_folder), read_metrics(run_folder, _NEEDED)
     config = configuration.to_dict(loaded)
     events = read_events(run_folder).head(_REQUESTS)
     with Session(folder) as session:

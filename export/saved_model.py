@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -10,10 +9,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfrec_attn import checksums
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, is_marked, remove
 
-SUMS = "assets.extra/SHA256SUMS"
+SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -68,7 +68,7 @@ def publish(
         _seal(partial)
         _check_free(base, version)
         target = partial.rename(base / str(version))
-        _to_disk(base)
+        checksums.to_disk(base)
     except BaseException as error:
         work.abandon()
         work.release()
@@ -148,7 +148,7 @@ def _foreign(folder: Path) -> Path | None:
             name = path.relative_to(folder)
             if path.is_symlink():
                 return path
-            if name not in folders if path.is_dir() else name.as_posix() != SUMS and _sha256(path) != sums.get(name.as_posix()):
+            if name not in folders if path.is_dir() else name.as_posix() != SUMS and checksums.file_sha256(path) != sums.get(name.as_posix()):
                 return path
     except (OSError, UnicodeDecodeError):
         return folder
@@ -159,23 +159,4 @@ def _seal(folder: Path) -> None:
     """Writes the checksums of all files of a version, and brings everything to the disk."""
     (folder / SUMS).parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-    for path in (*files, folder / SUMS, *(path for path in folder.rglob("*") if path.is_dir()), folder):
-        _to_disk(path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SUMS)

@@ -169,9 +169,9 @@ def _train_into(
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     if leaks:
         say(str(leaks))
-    if not partial.has_checkpoint():
-        run.save_vocabularies(folder, data.sequences)
-        run.save_replay(folder, data.split)
+    # Also when the training goes on: what is sealed at the end is of these data, whatever became of the files meanwhile.
+    run.save_vocabularies(folder, data.sequences)
+    run.save_replay(folder, data.split)
 
     import_tensorflow()
     configure_devices(config.runtime.devices)
@@ -216,6 +216,7 @@ def _train_into(
         **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
     }
     run.write_json(folder / run.METRICS, result)
+    run.seal(folder)
     say(f"\n{_summary(config, result)}")
 
 

@@ -1,6 +1,7 @@
 """`python -m export` from the outside: what a version holds, what it answers, and one sentence for everything that cannot be exported."""
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -54,12 +55,15 @@ def test_files_of_a_version(exported):
     folder, version, _ = exported
     model = run.load_model(folder)
     assets = {"assets/items.txt", *(["assets/users.txt"] if model.personal else [])}
-    extra = {f"assets.extra/{name}" for name in ("README.md", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
+    extra = {f"assets.extra/{name}" for name in ("README.md", "SHA256SUMS", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
     files = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("variables/")} == {"saved_model.pb", "fingerprint.pb"} | assets | extra
     assert (version / "assets.extra" / "config.yaml").read_bytes() == (folder / "config.yaml").read_bytes()
     assert (version / "assets" / "items.txt").read_bytes() == (folder / "vocabulary" / "items.txt").read_bytes()
     assert [path.name for path in version.parent.iterdir()] == ["1"]
+    sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
+    assert files - sums.keys() == {"assets.extra/README.md", "assets.extra/SHA256SUMS"}
 
 
 def test_what_the_card_says(exported):
@@ -200,8 +204,8 @@ def test_an_index_of_another_name(run_folder, tmp_path):
 
 @pytest.fixture
 def broken(run_folder, tmp_path):
-    """A copy of a run, to be damaged."""
-    shutil.copytree(run_folder("attrec"), tmp_path / "run")
+    """A copy of a run, to be damaged; without checksums, as those of earlier versions are."""
+    shutil.copytree(run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
     return tmp_path / "run"
 
 

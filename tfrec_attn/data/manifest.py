@@ -1,17 +1,16 @@
 """The table of contents of a prepared log: what was prepared and how, and the checksum of every file."""
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from tfrec_attn.checksums import file_sha256
 from tfrec_attn.errors import DataError
 
 MANIFEST = "manifest.json"
 FORMAT = "tfrec-attn prepared log"
 VERSION = 1
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,3 @@ class Manifest:
         for name, expected in self.sha256.items():
             if file_sha256(folder / name) != expected:
                 raise DataError(f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again.")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
