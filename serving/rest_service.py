@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import unquote
 
 import grpc
@@ -43,21 +43,32 @@ class RestService:
       page: what / shows, HTML.
       metrics: gives the text for Prometheus.
       limits: on clients.
+      allowed_hosts: names that are answered beside those of loopback and `host`.
 
     Attributes:
       port: that it listens on.
 
-    Errors: OSError where the port is taken.
+    Raises:
+      OSError: where the port is taken.
     """
 
-    def __init__(self, store, host: str, port: int, page: bytes, metrics: Callable[[], bytes], limits: Limits | None = None):
+    def __init__(
+        self,
+        store,
+        host: str,
+        port: int,
+        page: bytes,
+        metrics: Callable[[], bytes],
+        limits: Limits | None = None,
+        allowed_hosts: Collection[str] = (),
+    ):
         self._store = store
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
             "/page/models": lambda: Response(200, json.dumps({"models": sorted(store.names())}).encode()),
             METRICS_PATH: lambda: Response(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"),
         }
-        self._server = HttpServer(host, port, self._respond, limits)
+        self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
         self.port = self._server.port
 
     def start(self) -> None:
@@ -65,7 +76,7 @@ class RestService:
         self._server.start()
 
     def stop(self, grace: float = 5.0) -> None:
-        """Takes no more connections, and waits up to `grace` seconds for requests that are being answered."""
+        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
         self._server.stop(grace)
 
     def _respond(self, method, path, body):
