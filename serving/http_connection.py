@@ -68,6 +68,15 @@ class Connection(HttpToolsProtocol):
         if self._in_head and self._head > self._limits.head and not self._ended:
             self._end(431, f"The head of a request may have at most {self._limits.head} bytes.")
 
+    def eof_received(self) -> bool:
+        """Answers a client that says it sends no more."""
+        if self._answering() and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return True
+        if self._coming and not self._ended:
+            self._end(400, "The request was cut off; send it whole.")
+        return False
+
     def on_message_begin(self) -> None:
         """Begins a request, also one that comes in the same packet as the one before."""
         if not self._coming:
@@ -108,9 +117,10 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answers what the parser refuses, unless an earlier request is being answered."""
-        if self._answering() and (self.pipeline or not self.cycle.more_body):
+        if self._answering() and not self.cycle.more_body:
             self.cycle.keep_alive, self._ended = False, True
-            self.pipeline.clear()
+        elif self.pipeline:
+            self.transport.abort()
         else:
             self._end(400, "This is not a request of HTTP/1.1; send it by a client library.")
 
@@ -140,11 +150,13 @@ class Connection(HttpToolsProtocol):
 
     def _expire(self):
         self._timer = None
-        if self._ended or self.flow.write_paused:
+        if self.flow.write_paused:
             self.transport.abort()
         elif self._answering() and (self.pipeline or not self.cycle.more_body):
             # What is late is the next request; this one is answered first.
             self._start_timer(self._limits.request_seconds)
+        elif self._ended:
+            self.transport.abort()
         else:
             seconds = self._limits.request_seconds
             self._end(408, f"A request must come within {seconds:g} seconds; send it again.")
