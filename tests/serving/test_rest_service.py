@@ -1,6 +1,7 @@
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -288,7 +289,7 @@ def answers(service, data):
         found = b""
         while part := raw.recv(65536):
             found += part
-    return [int(line[9:12]) for line in found.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", found)]
 
 
 INNER = b"GET /page/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
