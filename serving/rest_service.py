@@ -116,7 +116,11 @@ class RestService:
         _, definitions = self._store.metadata(name, version, label)
         if signature not in definitions.signature_def:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
-        return {key: dtype_of(info.dtype) for key, info in sorted(definitions.signature_def[signature].inputs.items())}
+        inputs = sorted(definitions.signature_def[signature].inputs.items())
+        dtypes = {key: dtype_of(info.dtype) for key, info in inputs}
+        if None in dtypes.values():
+            raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
+        return dtypes
 
     def _metadata(self, name, version, label):
         version, definitions = self._store.metadata(name, version, label)
