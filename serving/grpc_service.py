@@ -24,6 +24,7 @@ from serving.version_policy import VersionPolicy
 _SIGNATURES = "signature_def"
 # More inputs, or names of outputs, than any signature has.
 _MOST_NAMES = 64
+_UNREADABLE = object()
 _log = logging.getLogger(__name__)
 
 
@@ -142,14 +143,14 @@ def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMetho
         try:
             return kind.FromString(data)
         except DecodeError:
-            return None
+            return _UNREADABLE
 
     def answer(request, context):
         try:
             in_flight.enter()
             if not context.add_callback(in_flight.leave):
                 in_flight.leave()
-            if request is None:
+            if request is _UNREADABLE:
                 raise invalid(f"The message is not a {kind.DESCRIPTOR.name}; send one.")
             return method(request)
         except StatusError as error:

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Collection
+from pathlib import Path
 from urllib.parse import unquote
 
 import grpc
@@ -19,6 +20,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
+_OPENAPI = Path(__file__).with_name("openapi.json")
 _HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _MOST_VERSION = str(2**63 - 1)
 # The page runs its own script and talks to its own server, and nothing else.
@@ -33,7 +35,7 @@ class RestService:
     """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches the file system.
 
     POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status and .../metadata for the signatures,
-    GET /monitoring/prometheus/metrics, and of its own GET / (the page) and GET /page/models. As TF Serving, it answers 400 to another
+    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all. As TF Serving, it answers 400 to another
     method on a path below /v1/, 404 to an unknown path, and 501 to a method that HTTP does not have.
 
     Args:
@@ -66,6 +68,7 @@ class RestService:
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
             "/page/models": lambda: Response(200, json.dumps({"models": sorted(store.names())}).encode()),
+            "/openapi.json": lambda: Response(200, _OPENAPI.read_bytes()),
             METRICS_PATH: lambda: Response(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"),
         }
         self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
