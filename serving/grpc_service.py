@@ -52,9 +52,7 @@ class PredictionService:
             fill(response.outputs[name], array)
         return response
 
-    def metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a model."""
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -74,17 +72,13 @@ class ModelService:
     def __init__(self, store: ModelStore):
         self._store = store
 
-    def status(
-        self, request: get_model_status_pb2.GetModelStatusRequest
-    ) -> get_model_status_pb2.GetModelStatusResponse:
+    def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> get_model_status_pb2.GetModelStatusResponse:
         """Where the versions of a model stand."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         return status_response(self._store, request.model_spec.name, *_version_of(request.model_spec))
 
-    def reload(
-        self, request: model_management_pb2.ReloadConfigRequest
-    ) -> model_management_pb2.ReloadConfigResponse:
+    def reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
         """Changes which versions are served, and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported")

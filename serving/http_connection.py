@@ -8,10 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.http_checks import Limits
 
 _LINGER = 2.0
-_ERROR = (
-    "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n"
-    "Connection: close\r\n\r\n"
-)
+_ERROR = "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -126,9 +123,7 @@ class Connection(HttpToolsProtocol):
 
     def _rest(self):
         self._idle[self] = None
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _begin(self):
         self._idle.pop(self, None)

@@ -35,8 +35,8 @@ class RestService:
     """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches the file system.
 
     POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status and .../metadata for the signatures,
-    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all. As TF Serving, it answers 400 to another
-    method on a path below /v1/, 404 to an unknown path, and 501 to a method that HTTP does not have.
+    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all.
+    As TF Serving, it answers 400 to another method on a path below /v1/, and 404 to an unknown path.
 
     Args:
       store: a `ModelStore`.

@@ -64,9 +64,7 @@ class Signature:
                 raise self._wrong(name, f"of the shape {_written(tensor.shape)}", str(list(array.shape)))
             # A shape with a zero has no elements, whatever its other sizes are.
             if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
-                raise self._wrong(
-                    name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape))
-                )
+                raise self._wrong(name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape)))
             if array.ndim and len(array) > MOST_ROWS:
                 raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
 
@@ -121,8 +119,7 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
     size = sum(array.size for array in outputs.values())
     if size > MOST_ANSWERED:
         raise invalid(
-            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; "
-            "ask for fewer rows, or name fewer outputs."
+            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; ask for fewer rows, or name fewer outputs."
         )
 
 

@@ -38,9 +38,7 @@ MOST_DIMENSIONS = 8
 _MOST_REPEATED = 1 << 12
 
 
-def to_array(
-    proto: TensorProto, name: str = "tensor", most: int | None = None
-) -> np.ndarray:
+def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) -> np.ndarray:
     """The array of a proto, with all values, one value that stands for all, or `tensor_content`.
 
     What the proto declares is checked before anything is made of it.
@@ -60,9 +58,7 @@ def to_array(
     dtype, field = _TYPES.get(proto.dtype, (None, None))
     if dtype is None:
         kind = type_name(proto.dtype)
-        raise invalid(
-            f"tensor parsing error: {name} has the type {kind}, which is not supported; send another."
-        )
+        raise invalid(f"tensor parsing error: {name} has the type {kind}, which is not supported; send another.")
     shape = _shape(proto, name, most)
     size = math.prod(shape)
     if proto.tensor_content:
@@ -135,19 +131,13 @@ def number_of(dtype: np.dtype) -> int | None:
 def _shape(proto, name: str, most: int | None) -> tuple[int, ...]:
     rank = len(proto.tensor_shape.dim)
     if rank > MOST_DIMENSIONS:
-        raise invalid(
-            f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, "
-            f"but has {rank}; send fewer."
-        )
+        raise invalid(f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, but has {rank}; send fewer.")
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         came = list(shape) or "an unknown rank"
         raise invalid(f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes.")
     if most is not None and max(math.prod(shape), *shape, 0) > most:
-        raise invalid(
-            f"tensor parsing error: {name} must have at most {most} elements, "
-            f"but has the shape {list(shape)}; send fewer."
-        )
+        raise invalid(f"tensor parsing error: {name} must have at most {most} elements, but has the shape {list(shape)}; send fewer.")
     return shape
 
 

@@ -141,8 +141,7 @@ def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
     options = ["--labels", "toy:stable=1", "--labels", "toy:next=9", "--port", "0", "--rest-port", "0"]
     assert local_server.main(["--model", f"toy={toy}", *options]) == 2
     assert capsys.readouterr().err == (
-        "error: --labels toy:next=9 names a version that is not served (served: 1); "
-        "name one that is, or serve it with --versions.\n"
+        "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
     )
 
 
