@@ -148,7 +148,11 @@ def _foreign(folder: Path) -> Path | None:
             name = path.relative_to(folder)
             if path.is_symlink():
                 return path
-            if name not in folders if path.is_dir() else name.as_posix() != SUMS and checksums.file_sha256(path) != sums.get(name.as_posix()):
+            if path.is_dir():
+                ours = name in folders
+            else:
+                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == sums.get(name.as_posix())
+            if not ours:
                 return path
     except (OSError, UnicodeDecodeError):
         return folder

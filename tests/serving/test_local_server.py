@@ -110,6 +110,7 @@ WRONG = [
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
     (["--labels", "toy:stable=one"], "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'."),
+    (["--labels", f"toy:stable={10**30}"], f"--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable={10**30}'."),
     (["--labels", "x:stable=1"], "--labels names the model x, which no --model gives; name one of toy."),
     (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
     (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
@@ -134,6 +135,14 @@ def signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
+    options = ["--labels", "toy:stable=1", "--labels", "toy:next=9", "--port", "0", "--rest-port", "0"]
+    assert local_server.main(["--model", f"toy={toy}", *options]) == 2
+    assert capsys.readouterr().err == (
+        "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
+    )
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["empty", "corrupt"])
