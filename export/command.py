@@ -1,14 +1,17 @@
 """Exports a finished run: `python -m export RUN --to servables/NAME`."""
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from export.options import Options
+from export.separator import check_separator
+from export.shared_config import without_paths
+from tfrec_attn import config as configuration
 from tfrec_attn import models, run
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
@@ -28,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--k", type=int, default=default.k, help=f"items of serving_default (default: {default.k})")
     parser.add_argument("--max-k", type=int, default=default.max_k, help=f"most items of recommend (default: {default.max_k})")
     parser.add_argument("--keep-seen", action="store_true", help="recommend items of the history too")
+    parser.add_argument(
+        "--separator", default=default.separator, metavar="CHARACTER", help="joins the ids of a row of text; in no id (default: the tab)"
+    )
     parser.add_argument("--index", choices=("exact", "ivf"), default=default.index, help="rank all items, or those of some cells")
     parser.add_argument("--cells", type=int, help="cells of the index (default: 4 times the root of the number of items)")
     parser.add_argument("--nprobe", type=int, help="cells a request (default: the fewest that find 0.96 of the best ten)")
@@ -61,8 +67,10 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
     models.parameters(run.load_config(run_folder).model.name)
-    counts = _item_counts(run_folder)
-    options.cells_of(len(counts))
+    items = Vocabulary.load(run_folder / "vocabulary" / "items.txt").ids()
+    counts = _item_counts(run_folder, len(items))
+    options.cells_of(len(items))
+    check_separator(options.separator, items)
     import_tensorflow()
     from export.saved_model import next_version, publish
 
@@ -72,7 +80,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     return folder
 
 
-def _item_counts(run_folder: Path) -> np.ndarray:
+def _item_counts(run_folder: Path, items: int) -> np.ndarray:
     path = run_folder / run.ITEM_COUNTS
     try:
         counts = np.load(path)
@@ -82,7 +90,6 @@ def _item_counts(run_folder: Path) -> np.ndarray:
         ) from None
     except (OSError, ValueError):
         raise ConfigError(f"{path} cannot be read; train again.") from None
-    items = len(Vocabulary.load(run_folder / "vocabulary" / "items.txt"))
     if counts.shape != (items,):
         raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {counts.shape}; train again.")
     return counts
@@ -97,7 +104,7 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
 
     set_precision("float32")
     model, index, facts = run.load_model(run_folder), None, None
-    serving = {"k": options.k, "max_k": options.max_k, "keep_seen": options.keep_seen}
+    serving = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     if options.index == "ivf":
         from export.index_building import build_index
         from export.replay import read_events
@@ -110,8 +117,9 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
     else:
         save(Servable(model, counts, **serving), folder)
     (folder / "assets.extra").mkdir()
-    shutil.copyfile(run_folder / run.CONFIG, folder / "assets.extra" / run.CONFIG)
-    write_warmup(folder, run_folder, name=name, max_length=model.max_length, max_k=options.max_k)
+    config = without_paths(configuration.to_dict(run.load_config(run_folder)))
+    (folder / "assets.extra" / run.CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
     facts = {"max_length": model.max_length, **serving, "index": facts}
     card = write_card(folder, run_folder, name=name, version=version, facts=facts)
     _say(_signatures(card["signatures"]))
