@@ -32,8 +32,8 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
       run_folder: the run that it comes from.
       name: of the model in TF Serving.
       version: its number.
-      facts: how it was exported: "max_length", "k", "max_k", "keep_seen", "separator", and "index": None where every item is scored, else what the
-        index is, a dictionary; everything else is kept as it is.
+      facts: how it was exported: "max_length", "k", "max_k", "keep_seen", "separator", and "index": None where every item is scored,
+        else what the index is, a dictionary; everything else is kept as it is.
 
     Returns: what model_card.json holds: name, version, model, data, protocol, metrics, baselines, sizes, signatures, serving (the facts),
     latency_ms, versions and training.

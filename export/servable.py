@@ -28,6 +28,8 @@ _INPUTS = {
 }
 # Lists of ids, which the joined signatures take as one text a row.
 _LISTS = ("history", "exclude", "allow", "candidates")
+# Else one long text would make every row of its batch as long.
+MOST_IDS = 1 << 14
 
 
 class Servable(tf.Module):
@@ -59,8 +61,8 @@ class Servable(tf.Module):
         attention [B, W] of models that have it; both 0 for events that do not count.
       serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the same, with history, exclude, allow and
         candidates as one text [B] of ids joined by the separator, "" for none. No row has to be padded, so that no batch can change an
-        answer. W and C are those of the longest row of the batch; the column of an id is its place in the text of its row. They also
-        give separator [B].
+        answer. W and C are those of the longest row of the batch; the column of an id is its place in the text of its row. Of a text
+        of more than 16,384 ids only the last 16,384 are read. They also give separator [B].
 
     Raises:
       ValueError: The numbers of items differ, k is below 1 or max_k below k.
@@ -165,10 +167,15 @@ class Servable(tf.Module):
         """The same concrete function of lists that come as one text a row."""
 
         def joined(**inputs):
-            ids = {name: tf.strings.split(inputs[name], self.separator).to_tensor("") for name in names if name in _LISTS}
+            ids = {name: self._split(inputs[name]) for name in names if name in _LISTS}
             return {**function(**{**inputs, **ids}), "separator": tf.fill(tf.shape(inputs["history"]), self.separator)}
 
         return _concrete(joined, {name: tf.TensorSpec([None], tf.string) if name in _LISTS else _INPUTS[name] for name in names})
+
+    def _split(self, texts):
+        """Ids of each text, "" behind those of the shorter ones: string [B] -> string [B, W]."""
+        ids = tf.strings.split(texts, self.separator)
+        return tf.cond(ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids).to_tensor("")
 
     def _encode(self, user_id, history):
         """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
