@@ -99,7 +99,10 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
     with importing():
         from serving import load_target
-    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k)
+        from serving.grpc_client import GrpcClient
+    with GrpcClient(parsed.target, parsed.model, parsed.version, parsed.label, max(parsed.timeout, 5.0), retries=0) as client:
+        client.recommend([])
+    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator)
     seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
     limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
     clients = parsed.concurrency or _CLIENTS

@@ -207,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rest-port", type=int, default=8501, help="of HTTP and the page; 0 takes a free one (default: 8501)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS", help="of a batch; 0: no batches (default: 32)")
     parser.add_argument("--batch-timeout", type=float, default=0.0, metavar="SECONDS", help="that a batch waits for more (default: 0)")
+    parser.add_argument("--pad", action="store_true", help="join requests of different widths as TF Serving does with padding on")
     parser.add_argument("--queue", type=int, default=10, metavar="BATCHES", help="that may wait (default: 10)")
     parser.add_argument("--threads", type=int, default=1, help="an operation uses; more for models of many items (default: 1)")
     parser.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between looks for new versions (default: 2)")
@@ -230,7 +231,7 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
         from serving.batching import BatchOptions
         from serving.model_store import ModelStore
 
-    batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue) if parsed.batch_size else None
+    batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad) if parsed.batch_size else None
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
     waiting = parsed.batch_size * (parsed.queue + 1)
     return LocalServer(

@@ -74,7 +74,10 @@ def test_tables_are_files(name, saved):
 def test_no_request_copies_the_matrix_of_the_items(name, make_model):
     """A gather from the variable itself makes TensorFlow copy it whenever it is read whole: gathers are of the tensor."""
     servable = Servable(make_model(name), np.ones(12))
-    for function in servable.signatures().values():
+    for signature, function in servable.signatures().items():
+        if signature.endswith("_joined"):
+            # These call the others.
+            continue
         graph = function.graph.as_graph_def()
         inner = [node.op for one in graph.library.function for node in one.node_def]
         assert "ResourceGather" not in inner

@@ -128,6 +128,12 @@ def test_options_that_make_no_sense(toy, capsys, options, message):
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
+def test_rows_are_padded_only_where_it_is_wanted(toy):
+    for options, expected in (([], False), (["--pad"], True)):
+        parsed = local_server._parser().parse_args(["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options])
+        assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
+
+
 @pytest.fixture
 def signals():
     """Puts back what handles signals."""
