@@ -1,4 +1,4 @@
-"""Times of every kind in generated logs: read at once, in slices of any size, and prepared, the events and the rejected lines are the same."""
+"""Generated logs with times of every kind: read at once, in slices or prepared, they give the same events and rejected lines."""
 
 import os
 from dataclasses import replace

@@ -61,7 +61,7 @@ class Findings:
         if words.any():
             events = pl.DataFrame({"word": ids.filter(words), "events": counts()[words.to_numpy()]})
             missing = dict(events.group_by("word").agg(pl.col("events").sum()).sort("word").iter_rows())
-        return cls.grouped(table.group_by("common").agg(pl.col("id").sort()).filter(pl.col("id").len() > 1).iter_rows(), missing)
+        return cls.grouped(table.group_by("common").agg(pl.col("id").sort()).filter(pl.col("id").list.len() > 1).iter_rows(), missing)
 
     @classmethod
     def grouped(cls, groups, missing: dict[str, int]) -> "Findings":
@@ -77,10 +77,8 @@ class Findings:
             found.append(f"{self.variants} {kind} are written in several ways, such as {writings}: data.ids=unify makes them one")
         if self.missing:
             words = ", ".join(f"{count} {word}" for word, count in self.missing.items())
-            events = sum(self.missing.values())
-            found.append(
-                f"{events} events have a word for a missing id among their {kind} ({words}): data.missing_ids=drop leaves them out"
-            )
+            events = f"{sum(self.missing.values())} events name no real id among the {kind} ({words})"
+            found.append(f"{events}: data.missing_ids=drop leaves them out")
         return found
 
 

@@ -102,8 +102,8 @@ class FileTimes:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the times of the file are dates, and its numbers none."""
-        return self.dates > self.numbers
+        """Whether the times of the file are dates, and its numbers none; 0 and negative numbers have no vote."""
+        return self.dates > sum(self.counts)
 
     def rule(self) -> "TimeRule":
         """The rule of a log that is this file."""

@@ -50,14 +50,15 @@ def test_logs_of_one_kind(cells):
         ([NOW, NOW + 1, NOW + 2], [NOW * 1000]),
         ([NOW] * 300, [NOW * 1000, NOW * 1000 + 1, NOW * 10**6, NOW * 10**9]),  # few, but sorted in they would be the last events
         ([NOW * 1000] * 3, [NOW, NOW + 1]),
-        ([NOW] * 3, [0, -1, 1, 3600, DAY, 10**7]),  # "unknown", also by the clocks of time zones
+        ([NOW] * 5, [0, -1, 1, 3600, DAY, 10**7]),  # "unknown", also by the clocks of time zones
         ([NOW], [0, 0, 0, -1, -1]),  # nobody votes by "unknown"
-        ([NOW] * 3, [253_402_300_799, 1e22]),  # the year 9999
+        ([float(NOW)] * 3, [253_402_300_799.0, 1e22]),  # the year 9999
         ([0, 1, 2], [-1]),
         ([5, 6, 7], [NOW]),
         ([], [-1, -2]),
         (["2024-01-01", "1969-01-01"], ["7"]),
         (["7", "8"], ["2024-01-01", "2024-01-02"]),
+        (["2024-01-01"], ["0", "0", "-1"]),
         (["2024-01-01", "2024-01-02"], [str(NOW), "-1"]),
     ],
 )
