@@ -62,7 +62,10 @@ def prepare_data(
     if schema and data.schema is not None:
         tfdv.refuse_anomalies(result.frame, data.schema)
     frame, selection = select(result.frame, data) if has_conditions(data) else (result.frame, None)
-    sequences, report = prepare(frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events, known=known)
+    least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
+    sequences, report = prepare(frame, **least, known=known, sessions=data.session_gap is not None)
+    if data.columns.timestamp is None:
+        report = dataclasses.replace(report, duplicates=None)
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
     return _check_lengths(config, PreparedData(split, dataclasses.replace(report, selection=selection), result.rejected))
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from tfrec_attn.config import Data
 from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.data.times import TimeRule
 from tfrec_attn.errors import ConfigError, DataError, nearest
 
 _TIMEOUT = 30  # seconds without a byte
@@ -67,17 +68,19 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
     return _read_zip(found, archive.member, options)
 
 
-def load_configured(data: Data, rejected: Path | None = None) -> ReadResult:
+def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | None = None) -> ReadResult:
     """Returns the log that the section `data` of a configuration names.
 
     Args:
         data: The section.
         rejected: Where to write bad lines when `on_error` is "skip".
+        rule: Which numbers or dates are times, where the file is a part of a log; None takes the rule that the file makes.
 
     Raises:
         ConfigError, DataError: As `load` says.
     """
     options = {"format": data.format, "names": data.names, "columns": asdict(data.columns), "on_error": data.on_error, "rejected": rejected}
+    options["rule"] = rule
     return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
 
 

@@ -7,22 +7,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, deal_out, dealt, k_core_on_disk
-from tfrec_attn.data.interactions import read_slices, write_rejected
+from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, count_dealt_copies, deal_out, dealt, k_core_on_disk
+from tfrec_attn.data.ids import Findings, IdReport
+from tfrec_attn.data.interactions import count_times, read_slices, write_rejected
 from tfrec_attn.data.manifest import MANIFEST, VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepared import INDEX, ITEM_COUNTS, ITEMS, OPTIONS, REJECTED, TRANSITIONS, USERS, Facts, finish, option
 from tfrec_attn.data.progress_line import ProgressLine
 from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
-from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.data.times import LogTimes, MixedTimes
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, remove, replace_text, tidy
@@ -42,6 +43,7 @@ _WORK = (
 )  # fmt: skip
 # What a preparation writes; of a folder with anything else in it nothing is removed.
 KNOWN = (*_FINISHED, *_WORK, _ORDER, f".{_ORDER}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part")
+_READING = ("format", "names", "columns", "on_error")
 
 
 def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | None = None, *, restart: bool = False) -> Manifest:
@@ -219,7 +221,11 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, o
     for folder in (work / "log", work / "dealt"):
         folder.mkdir(parents=True, exist_ok=True)
     log, users, items, rejected, selection = _read(logs, partial, data, progress)
+    if data.duplicates == "drop":
+        selection = replace(selection, duplicates=log.drop_copies())
     before = Statistics(log.events, log.users, log.items)
+    found = (Findings.of(one.ids, lambda name=name: log.counts(name)) for name, one in (("users", users), ("items", items)))
+    ids = IdReport(*found).to_dict()
     progress("filtering", 0, 1)
     kept = k_core_on_disk(log, data.min_user_events, data.min_item_events)
     after = _size(kept, before, data)
@@ -239,6 +245,8 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, o
         shards=shards,
         period=period(data.valid_from, data.test_from, times.quantile) if temporal else None,
         selection=selection.to_dict() if has_conditions(data) else None,
+        duplicates=count_dealt_copies(work / "dealt", shards, log.whole_times) if log.typed else None,
+        ids=ids,
     )
     remove(work / "log", ("*.npy",))
     state = work / f"{_STATE}.part"
@@ -255,13 +263,28 @@ def _read(
     Returns:
         Also the ids of users and of items, how many lines were left out, and what the side conditions did.
     """
-    log, ids, units, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), TimeUnits(), 0
-    chosen = EventFilter(data)
-    options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
+    try:
+        return _read_once(logs, partial, data, progress, None)
+    except MixedTimes:
+        work = partial / "work"
+        for path in [partial / REJECTED, *(work / "log").iterdir()]:
+            path.unlink(missing_ok=True)
+        options = {key: option(data, key) for key in _READING}
+        return _read_once(logs, partial, data, progress, count_times(logs, work, **options))
+
+
+def _read_once(
+    logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
+) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
+    """The same by the rule of these times, or, without any, as long as all times are of one kind."""
+    log, ids, types, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), GrowingIds(), 0
+    chosen, seen = EventFilter(data), LogTimes()
+    options = {key: option(data, key) for key in _READING}
     sizes = [os.stat(path).st_size for path in logs]
     for number, path in enumerate(logs):
         events = chosen.events
-        for frame, bad in read_slices(path, partial / "work", **options):
+        rule = {"seen": seen} if times is None else {"rule": times.rule(path)}
+        for frame, bad in read_slices(path, partial / "work", **options, **rule):
             rejected += len(bad)
             if bad:
                 write_rejected(partial / REJECTED, path, bad)
@@ -269,10 +292,9 @@ def _read(
                 if "timestamp" not in frame.columns:
                     rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
                     frame = frame.with_columns(timestamp=rows)
-                units.add(path, frame["timestamp"].to_numpy())
                 stay = chosen(frame)
                 codes = (one.encode(stay[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True))
-                log.append(*codes, stay["timestamp"].to_numpy())
+                log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
             progress("reading", sum(sizes[:number]), sum(sizes))
         if chosen.events == events:
             raise DataError(f"{path} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")

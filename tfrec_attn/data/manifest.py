@@ -24,6 +24,8 @@ class Manifest:
         after: The same after it.
         rejected: Lines that were left out.
         selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
+        duplicates: Events after the filter that are exact copies of another, or None where that cannot be told.
+        ids: What there is to say of the ids, as `IdReport.to_dict`, or None where nobody looked.
         train: Events that train.
         valid: Events that validate.
         test: Events that test.
@@ -40,6 +42,8 @@ class Manifest:
     after: dict[str, int]
     rejected: int
     selection: dict[str, object] | None
+    duplicates: int | None
+    ids: dict[str, dict] | None
     train: int
     valid: int
     test: int
@@ -78,7 +82,8 @@ class Manifest:
         version = tree.pop("version", None)
         if version != VERSION:
             raise DataError(f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again.")
-        tree.setdefault("selection", None)
+        for later in ("selection", "duplicates", "ids"):
+            tree.setdefault(later, None)
         if set(tree) != {field.name for field in fields(cls)}:
             raise DataError(f"{path} does not hold the keys of version {VERSION}: prepare the log again.")
         return cls(**tree)

@@ -29,6 +29,7 @@ from tfrec_attn.data.quality_text import as_text
 from tfrec_attn.data.request_log import count_unknown, read_requests
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, leak_report, make_split
+from tfrec_attn.data.times import read_by_one_rule
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
 from tfrec_attn.own_files import remove
@@ -162,7 +163,7 @@ def _data_of(parsed: argparse.Namespace) -> Data:
 def _read(data: Data, logs: list[str] | None) -> ReadResult:
     if not logs:
         return load_configured(data)
-    results = [load_configured(dataclasses.replace(data, source="file", path=path)) for path in logs]
+    results = read_by_one_rule(logs, lambda path, rule: load_configured(dataclasses.replace(data, source="file", path=path), rule=rule))
     frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
     return ReadResult(frame, sum(result.rejected for result in results))
 
