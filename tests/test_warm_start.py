@@ -263,7 +263,7 @@ def test_slots_are_those_of_the_checkpoint(old, begun):
     assert warm.facts["optimizer"] == f"kept, from step {steps}"
 
 
-def test_two_replicas_begin_as_one(old, begun):
+def test_several_replicas_begin_as_one(old, begun):
     strategy = make_strategy(configuration.load(None, ["runtime.strategy=mirrored"]).runtime)
     model, warm, split, config = begin(old, "grown.csv", "train.new_items=neighbours", strategy=strategy)
     with strategy.scope():
