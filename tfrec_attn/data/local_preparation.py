@@ -38,7 +38,7 @@ _SAMPLE = 1 << 16  # bytes of a log
 _KIND = "prepared log"
 _FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
 _WORK = (
-    "work/slice", "work/log/*.npy", "work/dealt/*.bin", "work/finish/*.bin", f"work/{_STATE}", f"work/{_STATE}.part",
+    "work/slice", "work/log/*.npy", "work/log/*.bin", "work/dealt/*.bin", "work/finish/*.bin", f"work/{_STATE}", f"work/{_STATE}.part",
     "beam/tfrec-attn-*/**",
 )  # fmt: skip
 # What a preparation writes; of a folder with anything else in it nothing is removed.
