@@ -1,7 +1,9 @@
 """What the machine can do, measured in the same run as what is compared with it."""
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def seconds_of(function: Callable[[], object]) -> float:
@@ -16,3 +18,29 @@ def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
     product = tf.function(lambda a: tf.matmul(a, a))
     product(a)
     return 2 * size**3 / min(seconds_of(lambda: product(a).numpy()) for _ in range(repeats)) / 1e9
+
+
+def write_json(path: str | Path, figures: dict | list) -> None:
+    """Writes figures to a new file, or over earlier figures of the same benchmark; another file stays as it is."""
+    path = Path(path)
+    if path.is_file() and path.stat().st_size and not _is_like(path, figures):
+        raise SystemExit(f"error: --json {path} exists and holds no figures of this benchmark; name a new file, or remove it.")
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def check_plot(path: str | Path) -> None:
+    """Refuses to draw over a file that is no plot."""
+    path = Path(path)
+    if path.is_file() and path.stat().st_size and b"atplotlib" not in path.read_bytes()[: 1 << 12]:
+        raise SystemExit(f"error: --plot {path} exists and is no plot; name a new file, or remove it.")
+
+
+def _is_like(path: Path, figures: dict | list) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    if type(found) is not type(figures):
+        return False
+    there, here = ({*one[0]} if isinstance(one, list) and one else {*one} for one in (found, figures))
+    return there <= here or here <= there

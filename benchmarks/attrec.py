@@ -8,13 +8,12 @@ synthetic log of 100,000 events is used.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import gemm_gflops, seconds_of
+from _machine import gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn import run
@@ -113,7 +112,7 @@ def main() -> None:
         print(f"{name:28s} {median:17,.0f} {best:9,.0f} {median / plain[len(plain) // 2]:8.2f}x {best / plain[-1]:12.2f}x {share:18.0%}")
     print(f"\nfull ranking of {len(blocks):,} users: {figures['evaluation_seconds']:.3f} s")
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, figures)
 
 
 if __name__ == "__main__":

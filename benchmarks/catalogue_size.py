@@ -16,6 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _machine import write_json
+
 CASES = [("softmax", "adam"), ("softmax", "adagrad"), ("sampled_softmax", "adam"), ("sampled_softmax", "adagrad")]
 ROWS, LENGTH, NEGATIVES, DIM = 256, 8, 512, 64
 
@@ -39,7 +41,7 @@ def main() -> None:
             results.append(json.loads(done.stdout.splitlines()[-1]))
             print(_line(**results[-1]), flush=True)
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, results)
 
 
 def _line(items, loss, optimizer, seconds_per_step, table_mb, memory_mb) -> str:

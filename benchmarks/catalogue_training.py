@@ -8,13 +8,12 @@ its authors' settings on a synthetic log.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import gemm_gflops, seconds_of
+from _machine import gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models, run
@@ -77,7 +76,7 @@ def main() -> None:
     print(f"best {seconds[0]:.1f} s = {seconds[0] / floor:.2f} x")
     print(f"full ranking of {len(blocks):,} users: {evaluation:.2f} s; peak memory {figures['peak_memory_mb']:,.0f} MB")
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, figures)
 
 
 if __name__ == "__main__":

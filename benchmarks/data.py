@@ -23,6 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _machine import write_json
+
 _STEPS = 200
 _TURNS = 5
 
@@ -224,7 +226,7 @@ def main() -> None:
     print(f"one epoch of {epoch['users']:,} sequences from the shards: {epoch['seconds']} s")
     print(f"resident MB after each tenth of it: {epoch['resident_mb']}")
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _machine import write_json
 from data import write_log
 
 SETTINGS = [
@@ -43,7 +44,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:<28} {value:>14,.1f}" if isinstance(value, float) else f"{name:<28} {value:>14,}")
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, figures)
 
 
 def measure(log: str) -> dict:

@@ -28,6 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _machine import check_plot, write_json
+
 DIM, BATCHES = 64, 16
 # What grows, model, its loss, the shape of a batch.
 MODELS = {
@@ -55,8 +57,9 @@ def main() -> None:
         return
     results = {"tables": table_section(parsed)}
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, results)
     if parsed.plot:
+        check_plot(parsed.plot)
         plot_tables(results["tables"], parsed.plot)
 
 

@@ -4,8 +4,11 @@
 
 The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait for nobody); the load comes from this
 one over loopback, so that both share the cores. The model has the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block)
-and is not trained. A request is `recommend` for one history of 1 to 50 events, with k 10, made beforehand; the answers are not taken apart.
-`echo` is a gRPC server in Python that sends the same requests back, in the same run: what Python's gRPC costs without a model.
+and is not trained. A request is `recommend_joined` for one history of 1 to 50 events, with k 10, made beforehand; the answers are not taken
+apart. `echo` is a gRPC server in Python that sends the same requests back, in the same run: what Python's gRPC costs without a model.
+
+`rows of ids` is the same to `recommend`, with "" in front: of one width (51 columns), as wide as each history is, and that again with a
+server that pads the rows of a batch as TF Serving does with `pad_variable_length_inputs: true`.
 
 Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds, two models in turn. Every answer is
 compared with that of the version it names, from the C++ loader and a session without a server; what differs counts as WRONG.
@@ -18,7 +21,6 @@ in the second half.
 import argparse
 import contextlib
 import gc
-import json
 import os
 import random
 import shutil
@@ -33,7 +35,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import polars as pl
+from _machine import write_json
 
 from tfrec_attn.runtime import import_tensorflow, seed_everything
 
@@ -58,7 +60,7 @@ NAME, ITEMS, DIM, LENGTH, SWAP_SECONDS, TIMEOUT = "beauty", 12_101, 64, 50, 2.0,
 CLIENTS, CONNECTIONS, RATE = 16, 4, 100.0
 
 
-def write_version(folder: Path, run: Path, seed: int) -> None:
+def write_version(folder: Path, seed: int) -> None:
     """A SavedModel with weights of its own, and its warm-up requests."""
     model = SASRec(1, ITEMS, LENGTH, dim=DIM)
     vectors = np.random.default_rng(seed).normal(size=(ITEMS + 1, DIM)).astype(np.float32) * 0.05
@@ -67,11 +69,25 @@ def write_version(folder: Path, run: Path, seed: int) -> None:
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary([f"i{item}" for item in range(ITEMS)])
     save(Servable(model, np.ones(ITEMS)), folder)
-    write_warmup(folder, run, name=NAME, max_length=LENGTH, max_k=100)
+    write_warmup(folder, name=NAME, max_length=LENGTH, max_k=100)
 
 
 def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]]]:
     return [("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))]) for _ in range(count)]
+
+
+def rows_of_ids(histories: list[tuple[str, list[str]]], width: int | None = None) -> list[predict_pb2.PredictRequest]:
+    """The same requests with each history as a row of ids, as wide as it is with one "" in front, or of a given width."""
+    requests = []
+    for user, history in histories:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = NAME, "recommend"
+        row = [""] * ((width or len(history) + 1) - len(history)) + history
+        for name, array in (("user_id", [user]), ("history", [row]), ("exclude", [[""]]), ("allow", [[""]])):
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+        request.inputs["k"].CopyFrom(tf.make_tensor_proto([10], tf.int32))
+        requests.append(request)
+    return requests
 
 
 def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> queries.Query:
@@ -151,9 +167,9 @@ class Answers:
 
     @staticmethod
     def _answer(session, query):
-        outputs = session.run(query.signature, **{name: [value] for name, value in query.inputs.items()})
+        outputs = session.run(query.signature, **{name: [value] for name, value in query.row().items()})
         rows = {name: array.tolist()[0] for name, array in outputs.items()}
-        return query.read({name: _decoded(value) for name, value in rows.items()})
+        return query.answer({name: _decoded(value) for name, value in rows.items()})
 
 
 def _decoded(value):
@@ -223,12 +239,9 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
     """All figures."""
     draw = random.Random(1)  # noqa: S311
     histories = some_histories(500, draw)
-    pl.DataFrame({"user_id": ["u"] * 500, "history": [one for _, one in histories], "target": ["i0"] * 500}).write_parquet(
-        folder / "test.parquet"
-    )
     staged = [folder / "a", folder / "b"]
     for seed, path in enumerate(staged):
-        write_version(path, folder, seed)
+        write_version(path, seed)
     versions = folder / NAME
     shutil.copytree(staged[0], versions / "1")
     requests, limits = requests_of(histories, NAME, None, None, 10), Limits(parsed.seconds, 10_000_000)
@@ -238,12 +251,17 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
     with process("benchmarks/_echo.py") as server:
         rows[f"echo, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
         rows[f"echo, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
-    with process("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2") as server:
+    command = ("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2")
+    with process(*command, "--pad") as server:
+        rows[f"rows of ids, padded, {CLIENTS} clients"] = load(server, rows_of_ids(histories), limits, clients=CLIENTS)
+    with process(*command) as server:
         pid = server[0]
         result["mb_at_start"] = resident_mb(pid)
         rows[f"recommend, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
         rows["recommend, 1 client"] = load(server, requests, limits, clients=1)
         rows[f"recommend, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
+        rows[f"rows of ids, {CLIENTS} clients"] = load(server, rows_of_ids(histories), limits, clients=CLIENTS)
+        rows[f"rows of {LENGTH + 1}, {CLIENTS} clients"] = load(server, rows_of_ids(histories, LENGTH + 1), limits, clients=CLIENTS)
         result["mb_after_load"] = resident_mb(pid)
         if parsed.soak:
             rows[f"recommend, {parsed.soak:g} s of load"] = soak(server, requests, parsed.soak)
@@ -255,18 +273,18 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
 
 def print_table(result: dict) -> None:
     names = ("p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests", "server us", "client us", "load avg")
-    print(f"{'':28s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
+    print(f"{'':36s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
     for name, row in result["rows"].items():
         latency = row["latency_ms"] or {}
         cells = [f"{latency.get(key, float('nan')):9.2f}" for key in ("p50", "p95", "p99", "max")]
         cells += [f"{row['per_second']:9,.0f}", f"{row['requests']:9,d}"]
         cells += [f"{row[key]:9.0f}" for key in ("server_us", "client_us")] + [f"{row['load_average']:9.1f}"]
         errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
-        print(f"{name:28s} {' '.join(cells)}  {errors}")
+        print(f"{name:36s} {' '.join(cells)}  {errors}")
         if row.get("versions"):
-            print(f"{'':28s} answers of {len(row['versions'])} versions")
+            print(f"{'':36s} answers of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
-            print(f"{'':28s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half")
+            print(f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half")
     sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
     print(f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end")
 
@@ -287,7 +305,7 @@ def main() -> None:
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps({**machine, **result}, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, {**machine, **result})
 
 
 if __name__ == "__main__":

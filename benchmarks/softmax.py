@@ -9,7 +9,6 @@ that of bfloat16 is the rounding of what goes in. The default size is a batch of
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -17,6 +16,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _machine import write_json
 
 import tfrec_attn  # noqa: F401 - chooses Keras before TensorFlow is imported
 from tfrec_attn.runtime import import_tensorflow, seed_everything
@@ -102,7 +103,7 @@ def main() -> None:
         error = f"{figures[name]['error']:8.0e}" if compared else ""
         print(f"{name:20s} {best * 1e3:8.1f} {median * 1e3:8.1f} {rate} {best / least:11.2f}x {error}")
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, figures)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ each. A step is what `fit` runs. `CPU ms` are those of all threads of the proces
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _machine import write_json
 
 USERS, DIM = 5_000, 64
 VARIANTS = ("replicas",)
@@ -45,7 +46,7 @@ def main() -> None:
     print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
     results = [result for name in parsed.cases for result in measure(tf, name, parsed.items, variants, parsed.rounds)]
     if parsed.json:
-        Path(parsed.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(parsed.json, results)
 
 
 def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:

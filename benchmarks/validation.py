@@ -21,6 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
+from _machine import write_json
+
+
 def write_log(path: Path, events: int, seed: int = 2024) -> None:
     """Writes user_id, item_id, timestamp and rating, in order of time."""
     import numpy as np
@@ -102,7 +105,7 @@ def main() -> None:
     for stage in [*result["stages"], {"stage": "total", **result["total"]}]:
         print(f"{stage['stage']:<24}{stage['seconds']:>10.2f}{stage['processor_seconds']:>12.2f}{stage['peak_mb']:>10,}")
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import tensorflow as tf
 
-from export.replay import read_events, read_metrics
+from export.checksums import SERVABLE_SUMS, damage
+from export.replay import read_events, read_metrics, run_file
 from export.replayed_ranking import Ranking, rank_events
 from export.session import ServableError, Session
 
 TOLERANCE = 1e-6
+_CARD = "assets.extra/model_card.json"
 
 
 def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
@@ -40,7 +43,10 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
         serving = card.get("serving", {})
         approximate, longest = bool(serving.get("index")), max((_cutoff(name) for name in expected), default=0) or 10
         rules = {"repeats": report.get("protocol", {}).get("repeats", "exclude"), "keep_seen": bool(serving.get("keep_seen", False))}
-        ranking = rank_events(session, events, items, longest, **rules, with_recall=approximate)
+        try:
+            ranking = rank_events(session, events, items, longest, **rules, with_recall=approximate)
+        except tf.errors.OpError as error:
+            raise ServableError(f"{session.path} fails to answer ({error.message.splitlines()[0]}); export it again.") from None
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
     recall = float(np.nanmean(ranking.recall)) if approximate and not np.isnan(ranking.recall).all() else None
     difference = _metric_difference(metrics, ranking, _precision(card))
@@ -62,27 +68,37 @@ def _expected(report: dict, run: str | Path, part: str) -> dict[str, float]:
     expected = report.get(part)
     if not isinstance(expected, dict) or not expected:
         raise ServableError(f"metrics.json of {run} has no metrics of {part}; train again.")
-    for name in expected:
+    for name, value in expected.items():
+        if not isinstance(value, (int, float)):
+            raise ServableError(f"metrics.json of {run} has no number for {name}; train again.")
         if not re.fullmatch(r"(HR|NDCG)@[1-9]\d*|MRR", name):
             raise ServableError(f"metrics.json of {run} has the metric {name}, but only HR@k, NDCG@k and MRR can be computed; train again.")
     return expected
 
 
 def _card(folder: Path) -> dict:
-    path = folder / "assets.extra" / "model_card.json"
+    path = folder / _CARD
+    if what := damage(folder, SERVABLE_SUMS, [_CARD]):
+        raise ServableError(f"{what}; export again.")
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, RecursionError):
         raise ServableError(f"{path} is not JSON; export again.") from None
+    try:
+        # What is read of it, so that another JSON file is told here.
+        card.get("data", {}).get("sha256"), card.get("serving", {}).get("index"), _precision(card).strip()
+    except AttributeError:
+        raise ServableError(f"{path} is no model card; export again.") from None
+    return card
 
 
 def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> list[str]:
     """Ids of the items in the run's order, once it is clear that the run's log is the servable's."""
     sums = [about.get("data", {}).get("sha256") for about in (card, report)]
-    items = _lines(Path(run) / "vocabulary" / "items.txt")
+    items = _lines(run_file(run, "vocabulary/items.txt"))
     same = sorted(items) == sorted(_lines(servable / "assets" / "items.txt"))
     if (servable / "assets" / "users.txt").is_file():
-        same &= _lines(Path(run) / "vocabulary" / "users.txt") == _lines(servable / "assets" / "users.txt")
+        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(servable / "assets" / "users.txt")
     if not same or (all(sums) and sums[0] != sums[1]):
         raise ServableError(f"{servable} was not exported from {run}: their logs differ; give the run that it comes from.")
     return items

@@ -12,14 +12,14 @@ _SPLITS = {
 }
 
 
-def markdown(card: dict, example: tuple[str, list[str]]) -> str:
+def markdown(card: dict, example: list[str]) -> str:
     """The README.md of a version.
 
     Args:
       card: what `write_card` puts into model_card.json.
-      example: a user and some items of his history, to show a request with.
+      example: some items, to show a request with.
     """
-    parts = [_head(card), _quality(card), _data(card), _calling(card, *example), _signatures(card), _cost(card), _training(card)]
+    parts = [_head(card), _quality(card), _data(card), _calling(card, example), _signatures(card), _cost(card), _training(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,13 +59,19 @@ def _repeats(card: dict) -> str:
     return f"{rule}{share}"
 
 
-def _calling(card: dict, user: str, history: list[str]) -> str:
-    columns = card["serving"]["max_length"] + 1
-    body = json.dumps({"instances": [{"user_id": user, "history": ["", *history]}]}, ensure_ascii=False)
+def _calling(card: dict, history: list[str]) -> str:
+    separator, columns = card["serving"]["separator"], card["serving"]["max_length"] + 1
+    row = {"user_id": "", "history": separator.join(history)}
+    body = json.dumps({"signature_name": "serving_default_joined", "instances": [row]}, ensure_ascii=False)
+    character = "the tab" if separator == "\t" else f"`{separator}`"
     return (
         f"## How to call it\n\n```sh\ncurl -d {shlex.quote(body)} http://localhost:8501/v1/models/{card['name']}:predict\n```\n\n"
-        f'- `history` has the oldest item first. Give every request of a client the same number of columns, {columns} is enough, with `""` '
-        'on the left of what is shorter and at least one `""`: the server can then put requests together.\n'
+        f"- In the signatures named `..._joined` a `history` is one text: its ids, the oldest first, with {character} between them. "
+        "`exclude`, `allow` and `candidates` are joined in the same way; the empty text is an empty list. A server can put any of these "
+        "requests together. Answers are as wide as the longest row of a batch: take as many columns as your row has ids.\n"
+        f"- In the others a `history` is a row of ids. Give every request of a client the same number of columns, {columns} is enough, "
+        'with `""` on the left of what is shorter and at least one `""`: a server that pads rows repeats their first id behind the last, '
+        "as if it were the newest event.\n"
         "- Unknown ids are passed over; an unknown user is served from the history; where nothing is known the most popular items come, "
         "with `popular` as `source`.\n"
         f"- {_answers(card['serving'])}"
@@ -77,7 +83,7 @@ def _answers(serving: dict) -> str:
     index = serving["index"]
     about = ", ".join(f"{key} {value}" for key, value in (index or {}).items())
     search = f"Items are found by an index ({about})." if index else "Every item is scored."
-    limit = f"`serving_default` gives {serving['k']} items, `recommend` up to {serving['max_k']}"
+    limit = f"`serving_default` gives {serving['k']} items, `recommend` up to {serving['max_k']}: its output `k` is the k that was applied"
     return f'{limit}; where fewer are left, `""` with the lowest float as score. {seen} {search}'
 
 

@@ -2,14 +2,17 @@
 
 import argparse
 import dataclasses
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from export.options import Options
+from export.separator import check_separator
+from export.shared_config import without_paths
+from tfrec_attn import config as configuration
 from tfrec_attn import models, run
 from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.runtime import import_tensorflow, set_precision
@@ -31,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--keep-seen",
         action=argparse.BooleanOptionalAction,
         help="recommend items of the history too (default: as the run was evaluated)",
+    )
+    parser.add_argument(
+        "--separator", default=default.separator, metavar="CHARACTER", help="joins the ids of a row of text; in no id (default: the tab)"
     )
     parser.add_argument("--index", choices=("exact", "ivf"), default=default.index, help="rank all items, or those of some cells")
     parser.add_argument("--cells", type=int, help="cells of the index (default: 4 times the root of the number of items)")
@@ -70,11 +76,14 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         options = dataclasses.replace(options, keep_seen=config.evaluate.repeats == "include")
     counts = run.load_item_counts(run_folder)
     options.cells_of(len(counts))
+    check_separator(options.separator, run.load_vocabularies(run_folder)[1].ids())
     import_tensorflow()
     from export.saved_model import next_version, publish
 
     version = options.version or next_version(to)
-    folder = publish(to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep)
+    folder = publish(
+        to, version, lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options), options.keep, _say
+    )
     _say(f"\nWrote {folder}: {_megabytes(folder):,.1f} MB.")
     return folder
 
@@ -88,7 +97,7 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
 
     set_precision("float32")
     model, index, facts = run.load_model(run_folder), None, None
-    serving = {"k": options.k, "max_k": options.max_k, "keep_seen": options.keep_seen}
+    serving = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     if options.index == "ivf":
         from export.index_building import build_index
         from export.replay import read_events
@@ -101,8 +110,9 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
     else:
         save(Servable(model, counts, **serving), folder)
     (folder / "assets.extra").mkdir()
-    shutil.copyfile(run_folder / run.CONFIG, folder / "assets.extra" / run.CONFIG)
-    write_warmup(folder, run_folder, name=name, max_length=model.max_length, max_k=options.max_k)
+    config = without_paths(configuration.to_dict(run.load_config(run_folder)))
+    (folder / "assets.extra" / run.CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
     facts = {"max_length": model.max_length, **serving, "index": facts}
     card = write_card(folder, run_folder, name=name, version=version, facts=facts)
     _say(_signatures(card["signatures"]))

@@ -12,15 +12,25 @@ import tensorflow as tf
 
 import tfrec_attn
 from export.card_text import markdown
+from export.example import popular_items
 from export.replay import padded, read_events, read_metrics
 from export.session import Session, Tensor
+from export.shared_config import without_paths
 from tfrec_attn import config as configuration
 from tfrec_attn import run
 from tfrec_attn.protocol import protocol
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"
-_WARM, _REQUESTS = 50, 200
+# What is read of metrics.json.
+_NEEDED = {
+    "valid": {"*": 0},
+    "test": {"*": 0},
+    "baselines": {"*": {"*": 0}},
+    "data": {"after": dict.fromkeys(("users", "items", "events"), 0)},
+    **dict.fromkeys(("parameters", "best_epoch", "epochs", "train_seconds"), 0),
+}
+_WARM, _REQUESTS, _POPULAR = 50, 200, 20
 
 
 def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version: int, facts: dict) -> dict:
@@ -31,16 +41,16 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
       run_folder: the run that it comes from.
       name: of the model in TF Serving.
       version: its number.
-      facts: how it was exported: "max_length", "k", "max_k", "keep_seen", and "index": None where every item is scored, else what the
-        index is, a dictionary; everything else is kept as it is.
+      facts: how it was exported: "max_length", "k", "max_k", "keep_seen", "separator", and "index": None where every item is scored,
+        else what the index is, a dictionary; everything else is kept as it is.
 
     Returns: what model_card.json holds: name, version, model, data, protocol, repeats, metrics, baselines, sizes, signatures, serving (the
     facts), latency_ms, versions and training.
 
     Errors: ServableError and ConfigError when folder or run cannot be used.
     """
-    folder, loaded, report = Path(folder), run.load_config(run_folder), read_metrics(run_folder)
-    config = configuration.to_dict(loaded)
+    folder, loaded, report = Path(folder), run.load_config(run_folder), read_metrics(run_folder, _NEEDED)
+    config = without_paths(configuration.to_dict(loaded))
     events = read_events(run_folder).head(_REQUESTS)
     with Session(folder) as session:
         signatures = {
@@ -48,6 +58,7 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
             for signature, (inputs, outputs) in session.signatures.items()
         }
         latency = _latency(session, events, facts["max_length"] + 1)
+        popular, _ = popular_items(session, _POPULAR)
     counts = {key: report["data"]["after"][key] for key in ("users", "items", "events")}
     card = {
         "name": name,
@@ -67,7 +78,7 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
     }
     (folder / JSON).parent.mkdir(exist_ok=True)
     (folder / JSON).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / MARKDOWN).write_text(markdown(card, _example(events)), encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown(card, sorted(popular, key=len)[:3]), encoding="utf-8")
     return card
 
 
@@ -104,9 +115,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _example(events: pl.DataFrame) -> tuple[str, list[str]]:
-    """A user and the latest three items of his history, with ids as short as there are."""
-    rows = [(user, history[-3:]) for user, history, _ in events.rows()]
-    return min(rows, key=lambda row: (not row[1], len(json.dumps(row))))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from export.separator import SEPARATOR
 from tfrec_attn.errors import ConfigError
 
 _INDICES = ("exact", "ivf")
@@ -17,6 +18,7 @@ class Options:
       k: items that `serving_default` answers with.
       max_k: most items that `recommend` answers with.
       keep_seen: whether items of the history may be recommended; None follows the run's `evaluate.repeats`.
+      separator: the character that joins the ids of a row in the joined signatures.
       index: "exact" ranks all items, "ivf" those of some cells.
       cells: of the index; None takes 4 sqrt(N).
       nprobe: cells a request; None takes the fewest that find 0.96 of the best ten of the validation events.
@@ -30,6 +32,7 @@ class Options:
     k: int = 10
     max_k: int = 100
     keep_seen: bool | None = None
+    separator: str = SEPARATOR
     index: str = "exact"
     cells: int | None = None
     nprobe: int | None = None

@@ -8,26 +8,53 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from export.checksums import RUN_SUMS, damage
 from export.session import ServableError
 
 COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _SLICE = 8192
 
 
-def read_metrics(run: str | Path) -> dict:
+def run_file(run: str | Path, name: str) -> Path:
+    """The path of a file of a run, once it is known to be what the training wrote.
+
+    Errors: ServableError when it is not.
+    """
+    if what := damage(Path(run), RUN_SUMS, [name]):
+        raise ServableError(f"{what}: bring the run back as the training wrote it, or train again.")
+    return Path(run) / name
+
+
+def read_metrics(run: str | Path, needed: dict | None = None) -> dict:
     """The metrics.json of a run.
 
-    Errors: ServableError when the folder is not a finished run.
+    Args:
+      run: the run.
+      needed: what must be in it: a tree with a number where there must be one, and "*" for whatever keys there are.
+
+    Errors: ServableError when the folder is not a finished run, or damaged.
     """
-    path = Path(run) / "metrics.json"
+    path = run_file(run, "metrics.json")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise ServableError(
             f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written."
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ServableError(f"{path} is not JSON; train again.") from None
+    if not _has(report, {"data": {}, **(needed or {})}):
+        raise ServableError(f"{path} does not hold what a training writes; train again.")
+    return report
+
+
+def _has(tree: object, form: object) -> bool:
+    """Whether a tree has all keys of a form with numbers where it has numbers; a key "*" stands for every key that is there."""
+    if not isinstance(form, dict):
+        return isinstance(tree, (int, float)) and not isinstance(tree, bool)
+    if not isinstance(tree, dict):
+        return False
+    return all(all(_has(one, part) for one in tree.values()) if key == "*" else _has(tree.get(key), part) for key, part in form.items())
 
 
 def read_events(run: str | Path, part: str = "test") -> pl.DataFrame:
@@ -35,12 +62,12 @@ def read_events(run: str | Path, part: str = "test") -> pl.DataFrame:
 
     Errors: ServableError when the run does not have them, or the file is something else.
     """
-    path = Path(run) / f"{part}.parquet"
+    path = run_file(run, f"{part}.parquet")
     if not path.is_file():
         raise ServableError(f"{run} has no {path.name}, which trainings of earlier versions did not write; train again.")
     try:
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ServableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
     if dict(events.schema) != COLUMNS:
         raise ServableError(f"{path} must have the columns {', '.join(COLUMNS)} of texts, but has {dict(events.schema)}; train again.")

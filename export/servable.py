@@ -14,6 +14,7 @@ from export.explanation import contributions
 from export.item_matrix import with_item_matrix
 from export.search import search_all, search_index
 from export.selection import FLOOR
+from export.separator import SEPARATOR, check_separator
 from export.vocabulary_table import VocabularyTable
 
 _INPUTS = {
@@ -25,6 +26,10 @@ _INPUTS = {
     "item": tf.TensorSpec([None], tf.string),
     "k": tf.TensorSpec([None], tf.int32),
 }
+# Lists of ids, which the joined signatures take as one text a row.
+_LISTS = ("history", "exclude", "allow", "candidates")
+# Else one long text would make every row of its batch as long.
+MOST_IDS = 1 << 14
 
 
 class Servable(tf.Module):
@@ -42,28 +47,37 @@ class Servable(tf.Module):
       max_k: most items of `recommend`.
       keep_seen: whether items of the history may be recommended.
       index: an `InvertedFile` over the model's item vectors that proposes the items to rank, or None: all are ranked.
+      separator: the character that joins ids in the texts of the joined signatures; it stands in no id of an item.
 
     Signatures, with history [B, W] (oldest first):
       serving_default: user_id [B], history -> items [B, k], scores [B, k], source [B]; all N items where k is greater.
       recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and k [B] -> the same, as many columns as the greatest k of the
-        batch asks for, at most max_k; "" and the floor past a row's own k.
+        batch asks for, at most max_k; "" and the floor past a row's own k; and k [B], the k that was applied: 0 for one below, max_k or
+        N for one above.
       score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C].
       embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
       embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
       explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
         attention [B, W] of models that have it; both 0 for events that do not count.
+      serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the same, with history, exclude, allow and
+        candidates as one text [B] of ids joined by the separator, "" for none. No row has to be padded, so that no batch can change an
+        answer. W and C are those of the longest row of the batch; the column of an id is its place in the text of its row. Of a text
+        of more than 16,384 ids only the last 16,384 are read. They also give separator [B].
 
-    Errors: ValueError when the numbers of items differ, k is below 1 or max_k below k.
+    Raises:
+      ValueError: The numbers of items differ, k is below 1 or max_k below k.
+      ConfigError: The separator is not one character, or stands in an id of an item.
     """
 
-    def __init__(self, model, item_counts, *, k=10, max_k=100, keep_seen=False, index=None):
+    def __init__(self, model, item_counts, *, k=10, max_k=100, keep_seen=False, index=None, separator=SEPARATOR):
         super().__init__(name="servable")
         counts = np.asarray(item_counts, np.float64)
         if counts.shape != (model.num_items,):
             raise ValueError(f"item_counts must have one number for each of {model.num_items} items, but has the shape {counts.shape}.")
         if not 1 <= k <= max_k:
             raise ValueError(f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}.")
-        self.k, self.max_k, self.keep_seen, self.index = k, max_k, keep_seen, index
+        check_separator(separator, model.item_vocabulary.ids())
+        self.k, self.max_k, self.keep_seen, self.index, self.separator = k, max_k, keep_seen, index, separator
         self.num_items, self.max_length = model.num_items, model.max_length
         copy, self.item_vectors = with_item_matrix(model)
         shares = np.append(0.0, counts / max(counts.sum(), 1.0))
@@ -89,7 +103,12 @@ class Servable(tf.Module):
             self.embed_items: ("item",),
             self.explain: ("user_id", "history", "item"),
         }
-        functions = {function.__name__: _concrete(function, names) for function, names in inputs.items()}
+        functions = {}
+        for function, names in inputs.items():
+            name = function.__name__
+            functions[name] = _concrete(function, {one: _INPUTS[one] for one in names})
+            if "history" in names:
+                functions[f"{name}_joined"] = self._joined(functions[name], names)
         read = {variable.ref() for function in functions.values() for variable in function.variables}
         self._weights = [variable for variable in self._model().weights if variable.ref() in read]
         return functions
@@ -103,7 +122,8 @@ class Servable(tf.Module):
         """The k best items of each row's own k, without some, or among some."""
         query, rows, nothing = self._encode(user_id, history)
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
-        columns = tf.clip_by_value(tf.reduce_max(k), 0, min(self.max_k, self.num_items))
+        k = tf.clip_by_value(k, 0, min(self.max_k, self.num_items))
+        columns = tf.maximum(tf.reduce_max(k), 0)
         has_list = tf.reduce_any(allow != "", axis=1)
 
         def some_have():
@@ -116,7 +136,7 @@ class Servable(tf.Module):
 
         scores, items = tf.cond(tf.reduce_any(has_list), some_have, lambda: self._catalogue(query, nothing, hidden, columns))
         wanted = tf.range(columns) < tf.reshape(k, tf.stack([tf.shape(rows)[0], 1]))
-        return self._answer(tf.where(wanted, scores, FLOOR), items, nothing)
+        return {**self._answer(tf.where(wanted, scores, FLOOR), items, nothing), "k": tf.reshape(k, tf.shape(rows)[:1])}
 
     def score(self, user_id, history, candidates):
         """Scores of the candidates, by which `recommend` ranks them."""
@@ -142,6 +162,20 @@ class Servable(tf.Module):
         result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
         attention = self._model().attention({**features, "history": events[:, 1:]})
         return result if attention is None else {**result, "attention": histories.spread(attention, rows)}
+
+    def _joined(self, function, names):
+        """The same concrete function of lists that come as one text a row."""
+
+        def joined(**inputs):
+            ids = {name: self._split(inputs[name]) for name in names if name in _LISTS}
+            return {**function(**{**inputs, **ids}), "separator": tf.fill(tf.shape(inputs["history"]), self.separator)}
+
+        return _concrete(joined, {name: tf.TensorSpec([None], tf.string) if name in _LISTS else _INPUTS[name] for name in names})
+
+    def _split(self, texts):
+        """Ids of each text, "" behind those of the shorter ones: string [B] -> string [B, W]."""
+        ids = tf.strings.split(texts, self.separator)
+        return tf.cond(ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids).to_tensor("")
 
     def _encode(self, user_id, history):
         """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
@@ -186,12 +220,14 @@ class Servable(tf.Module):
         return {"items": items, "scores": scores, "source": tf.where(nothing, "popular", "model")}
 
 
-def _concrete(function, names):
+def _concrete(function, specs):
+    names = list(specs)
+
     def checked(**inputs):
         # The C++ session compares no ranks, and a model that does not use users would not notice a batch of users of another size.
-        inputs = {name: tf.ensure_shape(value, _INPUTS[name].shape) for name, value in inputs.items()}
+        inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
         batch = tf.shape(inputs[names[0]])[:1]
         rest = {name: tf.reshape(inputs[name], tf.concat([batch, tf.shape(inputs[name])[1:]], axis=0)) for name in names[1:]}
         return function(**{**inputs, **rest})
 
-    return tf.function(checked, autograph=False).get_concrete_function(**{name: _INPUTS[name] for name in names})
+    return tf.function(checked, autograph=False).get_concrete_function(**specs)

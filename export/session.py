@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from export.checksums import SERVABLE_SUMS, damage
+
+# What a session reads of a version.
+_READ = ("saved_model.pb", "variables/", "assets/")
+
 
 class ServableError(Exception):
     """A SavedModel or a run that cannot be used, in one sentence."""
@@ -44,6 +49,8 @@ class Session:
 
     def __init__(self, path: str | Path):
         self.path = version_folder(path)
+        if what := damage(self.path, SERVABLE_SUMS, _READ):
+            raise ServableError(f"{self.path} cannot be loaded as a SavedModel ({what}); export it again.")
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
             with _without_deprecation():

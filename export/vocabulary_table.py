@@ -3,6 +3,15 @@
 import tensorflow as tf
 
 
+class _AssetPath(str):
+    """A path whose text, by which TensorFlow names its tables in the SavedModel, has no more of it than its folder's name and its own."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "/".join(self.split("/")[-2:])
+
+
 class VocabularyTable(tf.Module):
     """The two-way table between ids and rows 1..N; row 0 is "" and every unknown id.
 
@@ -15,10 +24,11 @@ class VocabularyTable(tf.Module):
     def __init__(self, path, size, both_ways=True):
         super().__init__()
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-        to_number = tf.lookup.TextFileInitializer(str(path), tf.string, line, tf.int64, number, vocab_size=size)
+        path = _AssetPath(path)
+        to_number = tf.lookup.TextFileInitializer(path, tf.string, line, tf.int64, number, vocab_size=size)
         self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
         if both_ways:
-            to_line = tf.lookup.TextFileInitializer(str(path), tf.int64, number, tf.string, line, vocab_size=size)
+            to_line = tf.lookup.TextFileInitializer(path, tf.int64, number, tf.string, line, vocab_size=size)
             self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
 
     def rows(self, ids):

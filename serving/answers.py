@@ -11,11 +11,13 @@ class Recommendations:
       items: ids, at most k.
       scores: one an item.
       source: "model", or "popular" where nothing of the history is known.
+      k: how many items the model answered for: the k that was asked for, or the most that it gives.
     """
 
     items: list[str]
     scores: list[float]
     source: str
+    k: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,21 @@ class ClientError(Exception):
     def __init__(self, status: str, message: str):
         super().__init__(message)
         self.status = status
+
+
+class OtherSeparator(ClientError):
+    """An answer to ids that were joined by another separator than the model's, and so are other ids to it.
+
+    Args:
+      separator: the model's.
+
+    Attributes:
+      separator: as given.
+    """
+
+    def __init__(self, separator: str):
+        super().__init__("ABORTED", f"The model joins ids by {separator!r}, and did not when it was last asked; ask again.")
+        self.separator = separator
 
 
 def client_error(status: str, details: str, where: str, timeout: float) -> ClientError:

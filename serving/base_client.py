@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from serving import queries
 from serving.answers import Explanation, Recommendations
 from serving.arguments import shown
-from serving.queries import Query
+from serving.queries import SEPARATOR, Query
 
 MAX_RETRIES = 4
 _LONGEST = 86_400  # seconds of a call
@@ -23,6 +23,10 @@ class BaseClient(abc.ABC):
       timeout: seconds that a call may take, its retries among them.
       retries: at most so many (0 to 4), after longer and longer pauses of random length, where the server is UNAVAILABLE.
       max_history: events of a history that are sent, the latest.
+
+    Attributes:
+      separator: the character that joins the ids of a list for this model. Every answer tells it; where it is another than the request
+        was joined by, the client asks once more.
 
     Errors: ValueError for such arguments, in one sentence; ClientError with a `status` where a call is not answered.
     """
@@ -42,6 +46,7 @@ class BaseClient(abc.ABC):
             raise ValueError(f"max_history must be at least 1, but is {max_history}.")
         self.where, self.model, self.version, self.label = where, model, version, label
         self.timeout, self.retries, self.max_history = timeout, retries, max_history
+        self.separator = SEPARATOR
 
     def recommend(
         self, history: Iterable[str], user_id: str = "", k: int = 10, exclude: Iterable[str] = (), allow: Iterable[str] = ()
@@ -51,7 +56,7 @@ class BaseClient(abc.ABC):
         Args:
           history: ids, oldest first; unknown ones are passed over.
           user_id: "" for nobody.
-          k: at least 1; the model gives at most as many as it was exported for.
+          k: at least 1; the model gives at most as many as it was exported for, and the answer's `k` tells how many that is.
           exclude: ids that are not wanted.
           allow: ids that alone are wanted; all where it is empty.
 

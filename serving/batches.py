@@ -12,10 +12,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.answers import client_error
 from serving.grpc_client import open_channel
-from serving.queries import STEP
 from serving.tensors import fill, to_array
 
 TIMEOUT = 60.0
+_STEP = 10
 # (signature, arrays of its inputs with texts as str) -> arrays of its outputs with texts as str
 Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -79,7 +79,7 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
 
 def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
     """Texts [B, W] with at least one "" on the left of each row, W a multiple of ten."""
-    width = (max(map(len, rows)) // STEP + 1) * STEP
+    width = (max(map(len, rows)) // _STEP + 1) * _STEP
     result = np.full((len(rows), width), "", object)
     for place, row in enumerate(rows):
         result[place, width - len(row) :] = row

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
+    if isinstance(answer, Recommendations) and answer.k is not None and answer.k < parsed.k:
+        sys.stderr.write(f"note: the model answers for at most {answer.k} items, but --k is {parsed.k}.\n")
     sys.stdout.write(f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n")
     return 0
 

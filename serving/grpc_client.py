@@ -3,9 +3,10 @@
 The stubs import all of TensorFlow, which takes some seconds and 300 MB or so; where that is too much, `RestClient` asks the same.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -13,10 +14,10 @@ import grpc.aio
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.answers import ClientError, client_error
+from serving.answers import ClientError, OtherSeparator, client_error
 from serving.arguments import shown
 from serving.base_client import BaseClient
-from serving.queries import Query
+from serving.queries import SEPARATOR, Query
 from serving.statuses import StatusError
 from serving.tensors import fill, fill_texts, to_array
 
@@ -45,16 +46,19 @@ class _Grpc(BaseClient):
         self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
-    def _call(self, query: Query):
-        request = predict_request(query, self.model, self.version, self.label)
+    def _call(self, query: Query, separator: str):
+        request = predict_request(query, self.model, self.version, self.label, separator)
         return self._predict(request, timeout=self.timeout, metadata=self._metadata)
 
     def _error(self, error: grpc.RpcError) -> ClientError:
         return client_error(error.code().name, error.details() or "", self.where, self.timeout)
 
-    def _read(self, query: Query, response: predict_pb2.PredictResponse):
+    def _read(self, query: Query, separator: str, response: predict_pb2.PredictResponse):
         try:
-            return read_response(query, response)
+            return read_response(query, response, separator)
+        except OtherSeparator as error:
+            self.separator = error.separator
+            raise
         except (KeyError, IndexError, ValueError, TypeError, StatusError):
             raise ClientError(
                 "INTERNAL", f"{self.where} answered {query.signature} with something else; serve a model that python -m export has written."
@@ -87,11 +91,16 @@ class GrpcClient(_Grpc):
         self.close()
 
     def _ask(self, query: Query):
+        with contextlib.suppress(OtherSeparator):
+            return self._ask_once(query, self.separator)
+        return self._ask_once(query, self.separator)
+
+    def _ask_once(self, query: Query, separator: str):
         try:
-            response = self._call(query)
+            response = self._call(query, separator)
         except grpc.RpcError as error:
             raise self._error(error) from None
-        return self._read(query, response)
+        return self._read(query, separator, response)
 
 
 class AsyncGrpcClient(_Grpc):
@@ -115,11 +124,16 @@ class AsyncGrpcClient(_Grpc):
         await self.close()
 
     async def _ask(self, query: Query):
+        with contextlib.suppress(OtherSeparator):
+            return await self._ask_once(query, self.separator)
+        return await self._ask_once(query, self.separator)
+
+    async def _ask_once(self, query: Query, separator: str):
         try:
-            response = await self._call(query)
+            response = await self._call(query, separator)
         except grpc.RpcError as error:
             raise self._error(error) from None
-        return self._read(query, response)
+        return self._read(query, separator, response)
 
 
 def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_connection: bool = False):
@@ -145,38 +159,36 @@ def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_conne
     return aio.secure_channel(target, _credentials(tls), options=options)
 
 
-def predict_request(query: Query, model: str, version: int | None = None, label: str | None = None) -> predict_pb2.PredictRequest:
-    """The request of one row."""
+def predict_request(
+    query: Query, model: str, version: int | None = None, label: str | None = None, separator: str = SEPARATOR
+) -> predict_pb2.PredictRequest:
+    """The request of one row.
+
+    Raises:
+      ValueError: An id has the separator.
+    """
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, query.signature
     if version is not None:
         request.model_spec.version.value = version
     if label is not None:
         request.model_spec.version_label = label
-    for name, value in query.inputs.items():
-        proto = request.inputs[name]
+    for name, value in query.row(separator).items():
         if isinstance(value, int):
-            fill(proto, np.array([value], np.int32))
-        elif isinstance(value, str):
-            fill_texts(proto, [value], [1])
+            fill(request.inputs[name], np.array([value], np.int32))
         else:
-            fill_texts(proto, value, [1, len(value)])
+            fill_texts(request.inputs[name], [value], [1])
     return request
 
 
-def read_response(query: Query, response: predict_pb2.PredictResponse):
-    """What `query.read` makes of a response.
+def read_response(query: Query, response: predict_pb2.PredictResponse, separator: str = SEPARATOR):
+    """What a query makes of a response to ids joined by a separator.
 
-    Errors: KeyError, IndexError, ValueError, TypeError or StatusError when it is not one to this query.
+    Raises:
+      OtherSeparator: The model joins ids by another.
+      KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and StatusError.
     """
-    return query.read(_row(query, response.outputs))
-
-
-def _row(query: Query, outputs: Mapping) -> dict:
-    missing = [name for name in query.outputs if name not in outputs]
-    if missing:
-        raise KeyError(missing[0])
-    return {name: _value(proto, name) for name, proto in outputs.items()}
+    return query.answer({name: _value(proto, name) for name, proto in response.outputs.items()}, separator)
 
 
 def _value(proto, name):

@@ -1,53 +1,44 @@
 """TF Serving's services over gRPC: its protos, a store behind them."""
 
+import logging
 from collections.abc import Callable
-from functools import wraps
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.in_flight import InFlight
 from serving.model_store import ModelConfig, ModelStore
+from serving.signature import MOST_ELEMENTS
 from serving.statuses import StatusError, invalid
 from serving.tensors import fill, to_array
 from serving.version_policy import VersionPolicy
 
 _SIGNATURES = "signature_def"
+# More inputs, or names of outputs, than any signature has.
+_MOST_NAMES = 64
+_UNREADABLE = object()
+_log = logging.getLogger(__name__)
 
 
-def _answering(method: Callable) -> Callable:
-    """The method with its StatusError as the status of the call."""
-
-    @wraps(method)
-    def answer(self, request, context):
-        try:
-            return method(self, request, context)
-        except StatusError as error:
-            return context.abort(error.code, error.message)
-
-    return answer
-
-
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
 
     def __init__(self, store: ModelStore):
         self._store = store
 
-    @_answering
-    def Predict(self, request, context):
+    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """Runs a signature of a model."""
         spec = request.model_spec
         try:
-            inputs = {name: to_array(proto, name) for name, proto in request.inputs.items()}
+            inputs = _arrays(request)
         except StatusError as error:
             self._store.metrics.requested(spec.name if spec.name in self._store.names() else "", "", error.code, 0.0)
             raise
@@ -61,8 +52,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             fill(response.outputs[name], array)
         return response
 
-    @_answering
-    def GetModelMetadata(self, request, context):
+    def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a model."""
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -76,21 +66,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService:
     """GetModelStatus and HandleReloadConfigRequest."""
 
     def __init__(self, store: ModelStore):
         self._store = store
 
-    @_answering
-    def GetModelStatus(self, request, context):
+    def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> get_model_status_pb2.GetModelStatusResponse:
         """Where the versions of a model stand."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         return status_response(self._store, request.model_spec.name, *_version_of(request.model_spec))
 
-    @_answering
-    def HandleReloadConfigRequest(self, request, context):
+    def reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
         """Changes which versions are served, and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported")
@@ -113,10 +101,72 @@ def status_response(
     return response
 
 
-def add_services(server: grpc.Server, store: ModelStore) -> None:
-    """Gives a server both services."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(store), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(store), server)
+def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
+    """Gives a server both services.
+
+    Args:
+      server: not started.
+      store: answers.
+      in_flight: counts the calls until their answers are sent.
+    """
+    prediction, model = PredictionService(store), ModelService(store)
+    services = {
+        "PredictionService": {
+            "Predict": (prediction.predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": (
+                prediction.metadata,
+                get_model_metadata_pb2.GetModelMetadataRequest,
+            ),
+        },
+        "ModelService": {
+            "GetModelStatus": (model.status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": (model.reload, model_management_pb2.ReloadConfigRequest),
+        },
+    }
+    for name, methods in services.items():
+        handlers = {key: _handler(*method, in_flight) for key, method in methods.items()}
+        generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)
+        server.add_generic_rpc_handlers((generic,))
+
+
+def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMethodHandler:
+    """A method for gRPC: every exception becomes the status of its call."""
+
+    def read(data):
+        # What gRPC itself makes of an error here is INTERNAL, as if the server were at fault.
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    def answer(request, context):
+        try:
+            in_flight.enter()
+            if not context.add_callback(in_flight.leave):
+                in_flight.leave()
+            if request is _UNREADABLE:
+                raise invalid(f"The message is not a {kind.DESCRIPTOR.name}; send one.")
+            return method(request)
+        except StatusError as error:
+            code, message = error.code, error.message
+        except Exception:
+            _log.exception("A call could not be answered.")
+            code = grpc.StatusCode.INTERNAL
+            message = "The server failed to answer; its log says why."
+        return context.abort(code, message)
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=read,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+
+
+def _arrays(request: predict_pb2.PredictRequest) -> dict:
+    for what, values in (("inputs", request.inputs), ("names of outputs", request.output_filter)):
+        if len(values) > _MOST_NAMES:
+            raise invalid(f"A request may have at most {_MOST_NAMES} {what}; send fewer.")
+    return {name: to_array(proto, name, MOST_ELEMENTS) for name, proto in request.inputs.items()}
 
 
 def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from serving.checksums import RUN_SUMS, damage
+
 _COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
@@ -31,12 +33,12 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
 
     Errors: RunError when the run does not have them.
     """
-    path = Path(run) / f"{part}.parquet"
+    path = _run_file(run, f"{part}.parquet")
     if not path.is_file():
         raise RunError(f"{run} has no {path.name}; give a folder that tfrec_attn.train has written.")
     try:
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RunError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
     if dict(events.schema) != _COLUMNS or not len(events):
         raise RunError(f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again.")
@@ -48,14 +50,14 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
 
     Errors: RunError when the folder is not a finished run, or has other metrics.
     """
-    path = Path(run) / "metrics.json"
+    path = _run_file(run, "metrics.json")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))[part]
-        if not found or not all(_METRIC.fullmatch(name) for name in found):
+        if not found or not all(_METRIC.fullmatch(name) and isinstance(value, (int, float)) for name, value in found.items()):
             raise ValueError
     except OSError:
         raise RunError(f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; train again.") from None
     return found
 
@@ -82,11 +84,18 @@ def read_items(run: str | Path) -> list[str]:
 
     Errors: RunError when the run does not have them.
     """
-    path = Path(run) / "vocabulary" / "items.txt"
+    path = _run_file(run, "vocabulary/items.txt")
     try:
         return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or no text; train again.") from None
+
+
+def _run_file(run: str | Path, name: str) -> Path:
+    """The path of a file of a run, once it is known to be what the training wrote. Errors: RunError when it is not."""
+    if what := damage(Path(run), RUN_SUMS, [name]):
+        raise RunError(f"{what}: bring the run back as the training wrote it, or train again.")
+    return Path(run) / name
 
 
 def cutoff(metric: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.load_loops import OK, Sample
 
+TOOL = "tfrec-attn load test"  # what the files begin with
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -41,6 +42,15 @@ def table(report: dict) -> str:
     return "\n".join(lines)
 
 
+def is_replaceable(path: Path) -> bool:
+    """Whether a file may be written: it is new, empty or no regular file, or was written by a load test."""
+    if not path.is_file():
+        return True
+    with open(path, "rb") as stream:
+        beginning = stream.read(1 << 10)
+    return not beginning or TOOL.encode() in beginning
+
+
 def check_plot() -> None:
     """Errors: ValueError when there is nothing to draw with."""
     try:
@@ -64,4 +74,4 @@ def plot(samples: Sequence[Sample], title: str, path: str | Path) -> None:
     shares.set(xlabel="share of answers", title="answers below a latency")
     if samples:
         over_time.legend()
-    figure.savefig(path, format="png")
+    figure.savefig(path, format="png", metadata={"Software": TOOL})

@@ -7,7 +7,7 @@ import grpc
 from serving.answers import client_error
 from serving.grpc_client import open_channel, predict_request
 from serving.load_loops import OK
-from serving.queries import recommend
+from serving.queries import SEPARATOR, recommend
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _LONGEST = 200
@@ -75,6 +75,17 @@ class LoadTarget:
             return type(error).__name__
 
 
-def requests_of(histories: Sequence[tuple[str, Sequence[str]]], model: str, version: int | None, label: str | None, k: int) -> list:
-    """Requests of `recommend` for (user_id, history) pairs."""
-    return [predict_request(recommend(history, user, k, (), (), _LONGEST), model, version, label) for user, history in histories]
+def requests_of(
+    histories: Sequence[tuple[str, Sequence[str]]],
+    model: str,
+    version: int | None,
+    label: str | None,
+    k: int,
+    separator: str = SEPARATOR,
+) -> list:
+    """Requests to recommend for (user_id, history) pairs.
+
+    Raises:
+      ValueError: An id has the separator.
+    """
+    return [predict_request(recommend(one, user, k, (), (), _LONGEST), model, version, label, separator) for user, one in histories]

@@ -89,6 +89,8 @@ def _check(parsed: argparse.Namespace) -> None:
         path = getattr(parsed, name)
         if path is not None and not Path(path).parent.is_dir():
             raise ValueError(f"--{name} {path} cannot be written: there is no folder {Path(path).parent}.")
+        if path is not None and not load_report.is_replaceable(Path(path)):
+            raise ValueError(f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it.")
     if parsed.plot:
         load_report.check_plot()
 
@@ -97,7 +99,10 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
     with importing():
         from serving import load_target
-    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k)
+        from serving.grpc_client import GrpcClient
+    with GrpcClient(parsed.target, parsed.model, parsed.version, parsed.label, max(parsed.timeout, 5.0), retries=0) as client:
+        client.recommend([])
+    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator)
     seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
     limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
     clients = parsed.concurrency or _CLIENTS
@@ -119,7 +124,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
 def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) -> None:
     try:
         if parsed.json:
-            Path(parsed.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            Path(parsed.json).write_text(json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8")
         if parsed.plot:
             load = f"{parsed.rate:g} requests a second" if parsed.rate else f"{report['concurrency']} clients"
             load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)

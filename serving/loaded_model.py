@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
+from serving.checksums import SERVABLE_SUMS, damage
 from serving.saved_session import SavedSession
 from serving.signature import Signature, first_line
 from serving.statuses import StatusError, failed_precondition, invalid
@@ -16,6 +17,7 @@ from serving.tensors import to_array
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
 _MOST_WARMUPS = 1000
+_READ = ("saved_model.pb", "variables/", "assets/")
 
 
 class LoadedModel:
@@ -39,6 +41,9 @@ class LoadedModel:
         config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads)
         self._session = None
         try:
+            # Before TensorFlow sees them: of some damaged files it reads other numbers, and says nothing.
+            if what := damage(self.folder, SERVABLE_SUMS, _READ):
+                raise ValueError(what)
             self._session = SavedSession(folder, config)
             self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=self._session.definitions)
             named = {name: definition for name, definition in self._session.definitions.items() if definition.method_name}
@@ -84,6 +89,8 @@ class LoadedModel:
         path = self.folder / WARMUP
         if not path.is_file():
             return 0
+        if what := damage(self.folder, SERVABLE_SUMS, [WARMUP]):
+            raise invalid(f"{what}; export the model again.")
         count = 0
         for count, record in enumerate(_records(path), 1):
             if count > _MOST_WARMUPS:

@@ -6,15 +6,19 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from concurrent import futures
 from pathlib import Path
 
 from serving.arguments import Arguments, shorten, shown
+from serving.connections import end_connections
 from serving.packages import importing
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
-_MESSAGE_BYTES = 16 << 20
+_MESSAGE_BYTES = 4 << 20
+# Answers are limited by their values; ids of a catalogue may be long.
+_ANSWER_BYTES = 64 << 20
 _STATUS_WORKERS = 32
 _BOUNDS = {
     "port": (0, 65535),
@@ -39,15 +43,27 @@ class LocalServer:
       port: of gRPC; 0 takes a free one.
       rest_port: of HTTP; 0 takes a free one, None leaves HTTP out.
       workers: gRPC calls at a time; more are refused with RESOURCE_EXHAUSTED.
+      allowed_hosts: names that HTTP requests may name beside those of loopback and `host`.
 
     Attributes:
       grpc_port, rest_port: where it listens, once it has started.
     """
 
-    def __init__(self, store, *, host: str = "127.0.0.1", port: int = 8500, rest_port: int | None = 8501, workers: int = 384):
+    def __init__(
+        self,
+        store,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8500,
+        rest_port: int | None = 8501,
+        workers: int = 384,
+        allowed_hosts: Collection[str] = (),
+    ):
         self.store, self._host, self._workers = store, host, workers
+        self._allowed_hosts = allowed_hosts
         self.grpc_port, self.rest_port = port, rest_port
         self._grpc = self._rest = self._health = None
+        self._in_flight = None
 
     def start(self) -> None:
         """Loads the models and listens.
@@ -66,15 +82,24 @@ class LocalServer:
         self.store.on_change(self._show_health)
 
     def stop(self, grace: float = 10.0) -> None:
-        """Refuses new requests, answers those in flight for `grace` seconds at most, and gives the models back."""
+        """Refuses new requests, answers those in flight, and gives the models back.
+
+        New calls end UNAVAILABLE, which clients try again, and new HTTP requests with 503.
+
+        Args:
+          grace: seconds that requests in flight have at most.
+        """
         if self._grpc is None:
             return
         server, self._grpc = self._grpc, None
+        end = time.monotonic() + grace
         self._health.enter_graceful_shutdown()
-        stopped = server.stop(grace)
+        self._in_flight.close()
         if self._rest is not None:
             self._rest.stop(grace)
-        stopped.wait()
+        self._in_flight.wait(max(end - time.monotonic(), 0))
+        end_connections(self.grpc_port)
+        server.stop(None)
         self.store.stop()
 
     def _bind(self) -> None:
@@ -82,11 +107,12 @@ class LocalServer:
         from grpc_health.v1 import health, health_pb2_grpc
 
         from serving.grpc_service import add_services
+        from serving.in_flight import InFlight
         from serving.worker_pool import WorkerPool
 
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-            ("grpc.max_send_message_length", _MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _ANSWER_BYTES),
             # Two servers on one port would share its clients.
             ("grpc.so_reuseport", 0),
         ]
@@ -95,7 +121,8 @@ class LocalServer:
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health")
         )
-        add_services(self._grpc, self.store)
+        self._in_flight = InFlight()
+        add_services(self._grpc, self.store, self._in_flight)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         try:
             port = self._grpc.add_insecure_port(f"{self._host}:{self.grpc_port}")
@@ -112,7 +139,14 @@ class LocalServer:
         from serving.rest_service import RestService
 
         page = Path(__file__).with_name("page") / "index.html"
-        self._rest = RestService(self.store, self._host, self.rest_port, page.read_bytes(), self.store.metrics.render)
+        self._rest = RestService(
+            self.store,
+            self._host,
+            self.rest_port,
+            page.read_bytes(),
+            self.store.metrics.render,
+            allowed_hosts=self._allowed_hosts,
+        )
         self._rest.start()
         self.rest_port = self._rest.port
 
@@ -138,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server.start()
     except OSError as error:
         return _fail(str(error))
-    broken = _broken(server.store)
+    broken = _broken(server.store) or _label_of_nothing(server.store)
     if broken:
         server.stop(0)
         return _fail(broken)
@@ -163,10 +197,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--versions", metavar="NAME=WHICH", help="latest (default), latest:2, all, or numbers such as 1,4", **many)
     parser.add_argument("--labels", metavar="NAME:LABEL=VERSION", help="a label of a version, such as sasrec:stable=1; repeatable", **many)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument(
+        "--allowed-host",
+        metavar="NAME",
+        help="a name that HTTP requests may be sent to, beside localhost and --host; repeatable",
+        **many,
+    )
     parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 takes a free one (default: 8500)")
     parser.add_argument("--rest-port", type=int, default=8501, help="of HTTP and the page; 0 takes a free one (default: 8501)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS", help="of a batch; 0: no batches (default: 32)")
     parser.add_argument("--batch-timeout", type=float, default=0.0, metavar="SECONDS", help="that a batch waits for more (default: 0)")
+    parser.add_argument("--pad", action="store_true", help="join requests of different widths as TF Serving does with padding on")
     parser.add_argument("--queue", type=int, default=10, metavar="BATCHES", help="that may wait (default: 10)")
     parser.add_argument("--threads", type=int, default=1, help="an operation uses; more for models of many items (default: 1)")
     parser.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between looks for new versions (default: 2)")
@@ -185,14 +226,22 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     with importing():
         import grpc_health.v1.health  # noqa: F401
 
-        import serving.grpc_service  # noqa: F401
+        import serving.grpc_service
+        import serving.rest_service  # noqa: F401
         from serving.batching import BatchOptions
         from serving.model_store import ModelStore
 
-    batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue) if parsed.batch_size else None
+    batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad) if parsed.batch_size else None
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
     waiting = parsed.batch_size * (parsed.queue + 1)
-    return LocalServer(store, host=parsed.host, port=parsed.port, rest_port=parsed.rest_port, workers=waiting + _STATUS_WORKERS)
+    return LocalServer(
+        store,
+        host=parsed.host,
+        port=parsed.port,
+        rest_port=parsed.rest_port,
+        workers=waiting + _STATUS_WORKERS,
+        allowed_hosts=parsed.allowed_host,
+    )
 
 
 def _models(parsed: argparse.Namespace) -> list:
@@ -236,6 +285,20 @@ def _broken(store) -> str | None:
                 return store.status(name)[0].message
             except StatusError:
                 return f"model {name} has no version in its folder; give one that python -m export has written."
+    return None
+
+
+def _label_of_nothing(store) -> str | None:
+    """Which label names a version that is not served, or None."""
+    for name in store.names():
+        served = store.available(name)
+        for label, version in store.labels(name).items():
+            if version not in served:
+                numbers = ", ".join(map(str, served))
+                return (
+                    f"--labels {name}:{label}={version} names a version that is not served "
+                    f"(served: {numbers}); name one that is, or serve it with --versions."
+                )
     return None
 
 

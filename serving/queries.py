@@ -1,11 +1,12 @@
-"""What the signatures of a servable are asked: plain texts to one row of inputs, and one row of outputs to an answer."""
+"""What the joined signatures of a servable are asked: ids to one row of inputs, and one row of outputs to an answer."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from serving.answers import Explanation, Recommendations
+from serving.answers import Explanation, OtherSeparator, Recommendations
 
-STEP = 10
+# What joins the ids of a list where a model does not say otherwise.
+SEPARATOR = "\t"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Query:
 
     Attributes:
       signature: name.
-      inputs: name -> text, number or list of texts.
+      inputs: name -> text, number or list of ids.
       outputs: names that the answer must have.
       read: (name -> value or list of values of the row) -> what the caller gets.
     """
@@ -24,6 +25,30 @@ class Query:
     outputs: tuple[str, ...]
     read: Callable[[Mapping[str, object]], object]
 
+    def row(self, separator: str = SEPARATOR) -> dict[str, str | int]:
+        """The inputs, lists of ids as one text each.
+
+        Raises:
+          ValueError: An id has the separator.
+        """
+        return {name: _joined(name, value, separator) if isinstance(value, list) else value for name, value in self.inputs.items()}
+
+    def answer(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
+        """What the caller gets of the outputs of a row.
+
+        Raises:
+          OtherSeparator: The model joins ids by another separator than the row was joined by.
+          KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer to something else.
+        """
+        missing = [name for name in (*self.outputs, "separator") if name not in outputs]
+        if missing:
+            raise KeyError(missing[0])
+        told = outputs["separator"]
+        if told != separator:
+            # No character is no separator, and TypeError where it is no text.
+            raise OtherSeparator(told) if len(told) == 1 else ValueError(told)
+        return self.read(outputs)
+
 
 def recommend(history: Iterable[str], user_id: str, k: int, exclude: Iterable[str], allow: Iterable[str], most: int) -> Query:
     """The k best items, without those in `exclude` and, unless it is empty, among those in `allow`.
@@ -31,7 +56,7 @@ def recommend(history: Iterable[str], user_id: str, k: int, exclude: Iterable[st
     Args:
       history: ids, oldest first.
       user_id: "" for nobody.
-      k: at least 1; the model limits it.
+      k: at least 1; the model limits it, and says so.
       exclude, allow: ids.
       most: events of the history that are sent, the latest.
 
@@ -39,62 +64,57 @@ def recommend(history: Iterable[str], user_id: str, k: int, exclude: Iterable[st
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
         raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")
-    inputs = {
-        **_who(user_id, _events(history, most)),
-        "exclude": padded(_ids("exclude", exclude)),
-        "allow": padded(_ids("allow", allow)),
-        "k": k,
-    }
-    return Query("recommend", inputs, ("items", "scores", "source"), _recommendations)
+    inputs = {**_who(user_id, _events(history, most)), "exclude": _ids("exclude", exclude), "allow": _ids("allow", allow), "k": k}
+    return Query("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
 
 
 def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most: int) -> Query:
     """The score of each candidate, None where it is unknown."""
     candidates = _ids("candidates", candidates)
-    inputs = {**_who(user_id, _events(history, most)), "candidates": padded(candidates)}
-    places = _places(candidates)
+    inputs = {**_who(user_id, _events(history, most)), "candidates": candidates}
 
     def read(outputs):
-        pairs = zip(outputs["scores"][places], outputs["known"][places], strict=True)
+        pairs = zip(_own(outputs["scores"], candidates), _own(outputs["known"], candidates), strict=True)
         return [score if known else None for score, known in pairs]
 
-    return Query("score", inputs, ("scores", "known"), read)
+    return Query("score_joined", inputs, ("scores", "known"), read)
 
 
 def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Query:
     """What each event does to the score of an item."""
     events = _events(history, most)
     inputs = {**_who(user_id, events), "item": _id("item", item)}
-    places = _places(events)
 
     def read(outputs):
-        attention = outputs["attention"][places] if "attention" in outputs else None
-        return Explanation(item, events, outputs["contribution"][places], attention)
+        attention = _own(outputs["attention"], events) if "attention" in outputs else None
+        return Explanation(item, events, _own(outputs["contribution"], events), attention)
 
-    return Query("explain", inputs, ("contribution",), read)
+    return Query("explain_joined", inputs, ("contribution",), read)
 
 
 def embed(history: Iterable[str], user_id: str, most: int) -> Query:
     """The query vector."""
-    return Query("embed", _who(user_id, _events(history, most)), ("query",), lambda outputs: list(outputs["query"]))
+    return Query("embed_joined", _who(user_id, _events(history, most)), ("query",), lambda outputs: list(outputs["query"]))
 
 
-def padded(ids: list[str]) -> list[str]:
-    """The ids behind one to ten "", a multiple of ten in all.
+def _joined(name, ids, separator):
+    broken = next((one for one in ids if separator in one), None)
+    if broken is not None:
+        raise ValueError(
+            f"{name} must have no id with {separator!r}, which joins the ids for this model, but has {_shown(broken)}; leave it out."
+        )
+    return separator.join(ids)
 
-    With "" in front a server that makes rows of a batch equal repeats no id, and few different lengths share more batches.
-    """
-    return [""] * (STEP - len(ids) % STEP) + ids
 
-
-def _places(ids):
-    """Where the ids stand among those padded; a server may have lengthened the row behind them."""
-    start = STEP - len(ids) % STEP
-    return slice(start, start + len(ids))
+def _own(values, ids):
+    """The values of a row's own ids: a server that put it into a batch made it as wide as the longest row there."""
+    if len(values) < len(ids):
+        raise IndexError(len(ids))
+    return values[: len(ids)]
 
 
 def _who(user_id, events):
-    return {"user_id": _id("user_id", user_id), "history": padded(events)}
+    return {"user_id": _id("user_id", user_id), "history": events}
 
 
 def _events(history, most):
@@ -127,4 +147,4 @@ def _recommendations(outputs):
     items = outputs["items"]
     # "" only comes after the last item there is.
     count = items.index("") if "" in items else len(items)
-    return Recommendations(items[:count], list(outputs["scores"][:count]), outputs["source"])
+    return Recommendations(items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"])

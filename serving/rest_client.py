@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from serving.answers import ClientError, client_error
+from serving.answers import ClientError, OtherSeparator, client_error
 from serving.arguments import shown
 from serving.base_client import BaseClient
 from serving.queries import Query
@@ -82,12 +82,17 @@ class RestClient(BaseClient):
         self.close()
 
     def _ask(self, query: Query):
-        document = {"signature_name": query.signature, "instances": [query.inputs]}
+        with contextlib.suppress(OtherSeparator):
+            return self._ask_once(query, self.separator)
+        return self._ask_once(query, self.separator)
+
+    def _ask_once(self, query: Query, separator: str):
+        document = {"signature_name": query.signature, "instances": [query.row(separator)]}
         body, deadline = json.dumps(document, ensure_ascii=False).encode(), time.monotonic() + self.timeout
         pauses = [min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2) for attempt in range(self.retries)]
         while True:
             try:
-                return self._read(query, self._answer(body, deadline))
+                return self._read(query, separator, self._answer(body, deadline))
             except ClientError as error:
                 if error.status != "UNAVAILABLE" or not pauses or time.monotonic() + pauses[0] >= deadline:
                     raise
@@ -147,15 +152,13 @@ class RestClient(BaseClient):
             self._idle.append(connection)
         return response.status, b"".join(parts)
 
-    def _read(self, query: Query, answer: bytes):
+    def _read(self, query: Query, separator: str, answer: bytes):
         try:
             row = json.loads(answer)["predictions"][0]
-            # The only output of a signature comes without its name.
-            row = row if isinstance(row, dict) else {query.outputs[0]: row}
-            missing = [name for name in query.outputs if name not in row]
-            if missing:
-                raise KeyError(missing[0])
-            return query.read(row)
+            return query.answer({**row}, separator)
+        except OtherSeparator as error:
+            self.separator = error.separator
+            raise
         except (KeyError, IndexError, ValueError, TypeError):
             raise ClientError(
                 "INTERNAL", f"{self.where} answered {query.signature} with something else; serve a model that python -m export has written."

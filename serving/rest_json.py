@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import collections
 import dataclasses
 import itertools
 import json
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from serving.statuses import invalid
+from serving.tensors import MOST_DIMENSIONS
 
 _SHOWN = 80
-_MOST_LEVELS = 8
+# An empty list takes 2 bytes of JSON, and 60 in Python.
+_MOST_BRACKETS, _MOST_COMMAS = 1 << 17, 1 << 19
 _BYTES_SUFFIX = "_bytes"
 _TYPES = {type(None): "Null", bool: "Boolean", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
@@ -99,8 +102,11 @@ class _ValueProblem(Exception):
 def _document(body):
     if not body:
         raise invalid("JSON Parse error: the document is empty.")
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > _MOST_BRACKETS or body.count(b",") > _MOST_COMMAS:
+        raise invalid("A request has too many values; send fewer rows, or shorter histories.")
     try:
-        return json.loads(body.decode("utf-8"))
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno}).") from None
     except UnicodeDecodeError as error:
@@ -109,6 +115,15 @@ def _document(body):
         raise invalid("JSON Parse error: the lists are nested too deeply.") from None
     except ValueError:
         raise invalid("JSON Parse error: a number has too many digits.") from None
+
+
+def _object(pairs):
+    """An object; a key that comes twice has two values, and readers differ in which they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = collections.Counter(key for key, _ in pairs).most_common(1)[0]
+        raise invalid(f"An object has the key {_shown(twice)} twice; name it once.")
+    return found
 
 
 def _of_rows(instances, dtypes):
@@ -182,8 +197,8 @@ def _array(value, dtype):
     """A value in nested lists as an array; the first element at each level says how long the others have to be."""
     shape, level = [], [value]
     while level and isinstance(level[0], list):
-        if len(shape) == _MOST_LEVELS:
-            raise _ValueProblem(f"lists in at most {_MOST_LEVELS} levels are expected, but more came")
+        if len(shape) == MOST_DIMENSIONS:
+            raise _ValueProblem(f"lists in at most {MOST_DIMENSIONS} levels are expected, but more came")
         size = len(level[0])
         for element in level:
             if not isinstance(element, list):
@@ -266,5 +281,6 @@ def _bracketed(shape):
 
 def _shown(value):
     """A JSON value as it came, cut off where it is long, with its type."""
-    text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(value)
+    short = value[: _SHOWN + 1] if isinstance(value, str) else value
+    text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

@@ -3,7 +3,8 @@
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from urllib.parse import unquote
 
 import grpc
@@ -19,6 +20,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
+_OPENAPI = Path(__file__).with_name("openapi.json")
 _HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _MOST_VERSION = str(2**63 - 1)
 # The page runs its own script and talks to its own server, and nothing else.
@@ -33,8 +35,8 @@ class RestService:
     """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches the file system.
 
     POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status and .../metadata for the signatures,
-    GET /monitoring/prometheus/metrics, and of its own GET / (the page) and GET /page/models. As TF Serving, it answers 400 to another
-    method on a path below /v1/, 404 to an unknown path, and 501 to a method that HTTP does not have.
+    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all.
+    As TF Serving, it answers 400 to another method on a path below /v1/, and 404 to an unknown path.
 
     Args:
       store: a `ModelStore`.
@@ -43,21 +45,33 @@ class RestService:
       page: what / shows, HTML.
       metrics: gives the text for Prometheus.
       limits: on clients.
+      allowed_hosts: names that are answered beside those of loopback and `host`.
 
     Attributes:
       port: that it listens on.
 
-    Errors: OSError where the port is taken.
+    Raises:
+      OSError: where the port is taken.
     """
 
-    def __init__(self, store, host: str, port: int, page: bytes, metrics: Callable[[], bytes], limits: Limits | None = None):
+    def __init__(
+        self,
+        store,
+        host: str,
+        port: int,
+        page: bytes,
+        metrics: Callable[[], bytes],
+        limits: Limits | None = None,
+        allowed_hosts: Collection[str] = (),
+    ):
         self._store = store
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
             "/page/models": lambda: Response(200, json.dumps({"models": sorted(store.names())}).encode()),
+            "/openapi.json": lambda: Response(200, _OPENAPI.read_bytes()),
             METRICS_PATH: lambda: Response(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"),
         }
-        self._server = HttpServer(host, port, self._respond, limits)
+        self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
         self.port = self._server.port
 
     def start(self) -> None:
@@ -65,7 +79,7 @@ class RestService:
         self._server.start()
 
     def stop(self, grace: float = 5.0) -> None:
-        """Takes no more connections, and waits up to `grace` seconds for requests that are being answered."""
+        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
         self._server.stop(grace)
 
     def _respond(self, method, path, body):
@@ -105,7 +119,11 @@ class RestService:
         _, definitions = self._store.metadata(name, version, label)
         if signature not in definitions.signature_def:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
-        return {key: dtype_of(info.dtype) for key, info in sorted(definitions.signature_def[signature].inputs.items())}
+        inputs = sorted(definitions.signature_def[signature].inputs.items())
+        dtypes = {key: dtype_of(info.dtype) for key, info in inputs}
+        if None in dtypes.values():
+            raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
+        return dtypes
 
     def _metadata(self, name, version, label):
         version, definitions = self._store.metadata(name, version, label)

@@ -12,6 +12,7 @@ import numpy as np
 from serving.batching import Batcher, BatchOptions
 from serving.loaded_model import LoadedModel
 from serving.model_config import ModelConfig, State, VersionStatus
+from serving.signature import check_answer
 from serving.statuses import StatusError, not_found
 from serving.version_policy import versions_in
 
@@ -42,7 +43,10 @@ class Version:
         found.check(inputs)
         chosen = found.chosen(outputs)
         answer = self.batchers[found.name].run(inputs) if self.batchers else found.run(inputs)
-        return answer if len(chosen) == len(answer) else {name: answer[name] for name in chosen}
+        if len(chosen) != len(answer):
+            answer = {name: answer[name] for name in chosen}
+        check_answer(answer)
+        return answer
 
 
 class ServedModel:

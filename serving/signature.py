@@ -9,7 +9,10 @@ import numpy as np
 from serving.statuses import StatusError, invalid
 from serving.tensors import dtype_of, number_of, type_name
 
-MAX_ELEMENTS = 1 << 16
+# Of an input, of the rows of an input, and of all outputs of a request together.
+MOST_ELEMENTS = 1 << 16
+MOST_ROWS = 1 << 10
+MOST_ANSWERED = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +62,11 @@ class Signature:
                 raise self._wrong(name, type_name(tensor.number), _name_of(array.dtype))
             if tensor.shape is not None and not _fits(array.shape, tensor.shape):
                 raise self._wrong(name, f"of the shape {_written(tensor.shape)}", str(list(array.shape)))
-            if array.size > MAX_ELEMENTS:
-                raise self._wrong(name, f"of at most {MAX_ELEMENTS} elements", f"{array.size}")
+            # A shape with a zero has no elements, whatever its other sizes are.
+            if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
+                raise self._wrong(name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape)))
+            if array.ndim and len(array) > MOST_ROWS:
+                raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs of inputs that were checked.
@@ -98,6 +104,22 @@ class Signature:
         return invalid(
             f"input size does not match signature: {len(sent)}!={len(own)} len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
             f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
+        )
+
+
+def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
+    """Refuses an answer that takes longer to write than others should wait.
+
+    Args:
+      outputs: those that the request asks for.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT.
+    """
+    size = sum(array.size for array in outputs.values())
+    if size > MOST_ANSWERED:
+        raise invalid(
+            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; ask for fewer rows, or name fewer outputs."
         )
 
 

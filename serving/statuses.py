@@ -24,12 +24,16 @@ _HTTP = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
+# A message says some of what came; more than this does not fit into the trailers of a call.
+_MOST_MESSAGE, _LAST = 800, 300
+
+
 class StatusError(Exception):
     """A request that cannot be answered.
 
     Args:
       code: the `grpc.StatusCode`.
-      message: one sentence.
+      message: one sentence; a long one is shortened in its middle.
 
     Attributes:
       code, message: as given.
@@ -37,6 +41,8 @@ class StatusError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
+        if len(message) > _MOST_MESSAGE:
+            message = f"{message[: _MOST_MESSAGE - _LAST]}...{message[-_LAST:]}"
         super().__init__(message)
         self.code, self.message = code, message
 

@@ -32,33 +32,43 @@ _TYPES = {
     )
 }
 _NUMBERS = {dtype: number for number, (dtype, _) in _TYPES.items()}
-# More than this many elements out of one repeated value is no request.
-_MOST_REPEATED = 1 << 24
+# As many as TensorFlow's operations take; NumPy takes more, but not any number.
+MOST_DIMENSIONS = 8
+# One value stands for at most so many: a request of some bytes costs little more than its bytes.
+_MOST_REPEATED = 1 << 12
 
 
-def to_array(proto: TensorProto, name: str = "tensor") -> np.ndarray:
-    """The array of a proto, whose values are all there, or one that stands for all, or bytes in `tensor_content`.
+def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) -> np.ndarray:
+    """The array of a proto, with all values, one value that stands for all, or `tensor_content`.
+
+    What the proto declares is checked before anything is made of it.
 
     Args:
       proto: of a type that ids, numbers or flags have; texts become bytes in an array of objects.
       name: what the message of an error calls it.
+      most: elements, and the size of each dimension; None for no limit.
 
-    Returns: an array of its shape; it may be read-only.
+    Returns:
+      An array of its shape; it may be read-only.
 
-    Errors: StatusError INVALID_ARGUMENT for an unknown type, a shape that is none, or values that do not fill it.
+    Raises:
+      StatusError: INVALID_ARGUMENT for an unknown type, a shape that is none or too large, or
+        values that do not fill it.
     """
     dtype, field = _TYPES.get(proto.dtype, (None, None))
     if dtype is None:
-        raise invalid(f"tensor parsing error: {name} has the type {type_name(proto.dtype)}, which is not supported; send another one.")
-    shape = _shape(proto, name)
+        kind = type_name(proto.dtype)
+        raise invalid(f"tensor parsing error: {name} has the type {kind}, which is not supported; send another.")
+    shape = _shape(proto, name, most)
     size = math.prod(shape)
     if proto.tensor_content:
         return _from_content(proto.tensor_content, dtype, shape, name)
+    came = len(getattr(proto, field))
+    if came != size and (came != 1 or size > _MOST_REPEATED):
+        raise _unequal(name, shape, f"{came} values in {field}")
     # Of a repeated field a slice is a list; making it one by iteration takes twice as long.
     values = getattr(proto, field)[:]
-    if len(values) != size:
-        if len(values) != 1 or size > _MOST_REPEATED:
-            raise _unequal(name, shape, f"{len(values)} values in {field}")
+    if came != size:
         values = values * size
     try:
         return _exact(values, dtype).reshape(shape)
@@ -118,11 +128,16 @@ def number_of(dtype: np.dtype) -> int | None:
     return _NUMBERS.get(dtype)
 
 
-def _shape(proto, name: str) -> tuple[int, ...]:
+def _shape(proto, name: str, most: int | None) -> tuple[int, ...]:
+    rank = len(proto.tensor_shape.dim)
+    if rank > MOST_DIMENSIONS:
+        raise invalid(f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, but has {rank}; send fewer.")
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         came = list(shape) or "an unknown rank"
         raise invalid(f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes.")
+    if most is not None and max(math.prod(shape), *shape, 0) > most:
+        raise invalid(f"tensor parsing error: {name} must have at most {most} elements, but has the shape {list(shape)}; send fewer.")
     return shape
 
 

@@ -1,4 +1,4 @@
-"""What every test gets: Keras chosen by the package, two logical CPUs, fixed seeds, and the real data where there are any."""
+"""What every test gets: Keras chosen by the package, three logical CPUs, fixed seeds, and the real data where there are any."""
 
 import os
 import random
@@ -18,10 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # tests/test_keras3.py would prove nothing in a process that chose the other Keras.
 assert tf.keras.layers.Layer.__module__.startswith("tf_keras") == (os.environ["TF_USE_LEGACY_KERAS"] != "0")
 
-# Only possible before TensorFlow initialises its devices: tests of MirroredStrategy train on these two.
+# Only possible before TensorFlow initialises its devices: tests of MirroredStrategy train on these.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+    [tf.config.LogicalDeviceConfiguration() for _ in range(3)],
 )
 
 

@@ -1,6 +1,7 @@
 """Runs on a prepared log: the metrics of the log itself from memory, and the same evaluation wherever the events are."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,6 @@ from tfrec_attn import config, run
 from tfrec_attn.config import Data
 from tfrec_attn.data.local_preparation import prepare_log
 from tfrec_attn.data.synthetic import synthetic
-from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluate import evaluate
 from tfrec_attn.train import train
 
@@ -52,6 +52,28 @@ def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
         assert (runs["file"] / "vocabulary" / name).read_bytes() == (runs["stream"] / "vocabulary" / name).read_bytes()
 
 
-def test_ranks_need_the_events(runs, tmp_path):
-    with pytest.raises(ConfigError, match="--ranks needs all events in memory"):
-        evaluate(str(runs["stream"]), "test", str(tmp_path / "ranks.tsv"))
+def test_the_ranks_are_those_of_the_metrics_wherever_the_events_are(runs, tmp_path):
+    for name, folder in runs.items():
+        report = evaluate(str(folder), "test", str(tmp_path / name))
+        assert report["test"] == pytest.approx(metrics(folder)["test"], abs=1e-6)
+        ranks = pl.read_csv(tmp_path / name, separator="\t")
+        assert ranks["user_id"].to_list() == (folder / "vocabulary" / "users.txt").read_text().splitlines()
+        assert (ranks["rank"] <= 10).mean() == pytest.approx(report["test"]["HR@10"], abs=1e-6)
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "memory").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["memory", "stream"])
+def test_a_prepared_folder_of_another_split_is_told_from_that_of_the_run(runs, name):
+    folder = runs[name].parent / "prepared"
+    away = folder.rename(folder.with_name("away"))
+    try:
+        prepare_log([str(folder.with_name("log.parquet"))], folder, Data(split="temporal", valid_from=0.7, test_from=0.9), shards=3)
+        assert evaluate(str(runs[name]))["test"] == pytest.approx(metrics(runs[name])["test"], abs=1e-6)
+        found = evaluate(str(runs[name]), on="current-log")["current_log"]
+        assert found == {**found, "same": False, "unknown_users": 0, "unknown_items": 0, "unknown_targets": 0}
+        assert found["events"] == found["events_of_run"]
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder)
+        away.rename(folder)
+    assert evaluate(str(runs[name]), on="current-log")["current_log"]["same"]

@@ -195,14 +195,11 @@ def test_a_process_that_is_killed(arguments, whole, tmp_path):
     assert_same_run(tmp_path / "run", whole(arguments))
 
 
-def test_killed_before_the_first_checkpoint(whole, tmp_path):
-    # Also with another configuration: there is nothing to lose.
-    command = [*ATTREC, f"run_dir={tmp_path / 'run'}"]
-    partial = tmp_path / "run.partial"
-    (partial / "vocabulary").mkdir(parents=True)
-    (partial / "checkpoints" / ".last-000000002").mkdir(parents=True)
-    (partial / "config.yaml").write_text("train: {epochs: 7}")
-    code, out, error = quietly(*command, OFTEN)
+def test_killed_before_the_first_checkpoint(again, whole, tmp_path):
+    partial, command = again
+    for state in states(partial):
+        state.rename(state.with_name(f".{state.name}"))
+    code, out, error = quietly(*command)
     assert (code, error) == (0, "")
     assert "Going on" not in out
     assert_same_run(tmp_path / "run", whole(ATTREC))
@@ -300,7 +297,7 @@ def test_a_checkpoint_of_another_model(again, interrupted):
     path.write_text(path.read_text().replace("dim: 8", "dim: 4"))
     code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
     assert code == 1 and error.count("\n") == 1
-    assert f"{states(folder)[-1]} is of another model or optimizer; remove {folder} to begin anew" in error
+    assert f"{states(folder)[-1]} is of another model or optimizer; give --restart to begin anew" in error
 
 
 def fill_the_disk(saver):
@@ -373,8 +370,8 @@ def test_another_configuration(again):
     code, out, error = quietly(*command[:-1], "train.epochs=4", command[-1])
     assert (code, out) == (2, "")
     assert error == (
-        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, remove that folder, or name another "
-        "run_dir.\n"
+        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, --restart to begin anew, "
+        "or name another run_dir.\n"
     )
     (folder / "config.yaml").write_text("train: {epoch: 3}")
     code, _, error = quietly(*command)
@@ -388,7 +385,8 @@ def test_another_log(again):
     code, _, error = quietly(*command)
     assert code == 2
     assert error == (
-        f"error: The log is not the one that the training in {folder} was begun with; remove that folder, or name another run_dir.\n"
+        f"error: The log is not the one that the training in {folder} was begun with; "
+        "give that one, --restart to begin anew, or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
 
@@ -407,10 +405,11 @@ def test_default_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = train._resolved(configuration.load(None, ["train.epochs=3"]))
     other = train._resolved(configuration.load(None, ["train.epochs=4"]))
+    split = run.prepare_data(config).split
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
 
     def folder_of(config):
-        partial = open_run(config)
+        partial = open_run(config, split)
         (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
         partial.leave()
         return str(partial.folder)
@@ -419,10 +418,10 @@ def test_default_names(tmp_path, monkeypatch):
     assert folder_of(other) == "runs/synthetic-attrec-3.partial"
     assert folder_of(config) == "runs/synthetic-attrec-2.partial"
     # A busy folder of another configuration is passed over, one of the same is not.
-    partial = open_run(config)
+    partial = open_run(config, split)
     assert folder_of(other) == "runs/synthetic-attrec-3.partial"
     with pytest.raises(ConfigError, match="is being trained by another process"):
-        open_run(config)
+        open_run(config, split)
     partial.finish()
     assert folder_of(config) == "runs/synthetic-attrec-4.partial"
 

@@ -15,14 +15,14 @@ PACKAGE = REPOSITORY / "tfrec_attn"
 # A module imports only from lower stages, except that the modules of `data`, of `layers` and of `optimizers` import each other.
 STAGES = [
     ["errors"],
-    ["yaml_tree", "config_checks"],
+    ["yaml_tree", "config_checks", "own_files"],
     ["coercion"],
     ["arguments"],
-    ["config", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
+    ["config", "checksums", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
     ["runtime", "distribution", "protocol"],
     ["data"],
     ["layers"],
-    ["losses", "metrics", "ranking", "optimizers"],
+    ["losses", "metrics", "ranking", "optimizers", "run_files"],
     ["objectives"],
     ["models.base", "models"],
     ["models.*"],
@@ -41,7 +41,7 @@ WITHOUT_TENSORFLOW = [
     "errors", "coercion", "config", "config_checks", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress",
     "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
     "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
-    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments",
+    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files",
 ]  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def trained(tmp_path_factory):
 def test_files_of_a_run(trained):
     folder, out = trained
     assert {entry.name for entry in folder.iterdir()} == {
+        "SHA256SUMS",
         "checkpoints",
         "config.yaml",
         "history.csv",
@@ -207,7 +208,7 @@ def test_default_run_dirs_are_numbered():
 def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}"))
+    monkeypatch.setattr(train, "_train_into", lambda partial, *_: (partial.folder / "metrics.json").write_text("{}") and None)
     code, out, _ = quietly(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == ["synthetic-attrec", "synthetic-attrec-2"]
@@ -266,6 +267,19 @@ def test_evaluate_writes_the_rank_of_every_user(trained, histories, tmp_path):
     report = metrics_of(trained[0])["test"]
     assert report["HR@10"] == pytest.approx(sum(rank <= 10 for rank in ranks) / len(ranks), abs=1e-6)
     assert report["MRR"] == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks), abs=1e-6)
+
+
+def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
+    path = tmp_path / "ranks.tsv"
+    for content in ("user_id\titem_id\trating\n", "mine"):
+        path.write_text(content)
+        assert_refused(
+            quietly(evaluate.main, trained[0], "--ranks", path), 2, f"--ranks {path} exists and is not an earlier one of its kind"
+        )
+        assert path.read_text() == content
+    path.write_text("user_id\titem_id\trank\nu\ti\t1\n")
+    assert quietly(evaluate.main, trained[0], "--ranks", path)[0] == 0
+    assert path.read_text().count("\n") > 2
 
 
 def test_ranks_that_cannot_be_written(trained, tmp_path):
@@ -359,19 +373,57 @@ def test_a_relative_path_holds_from_anywhere(own):
     assert json.loads(out)["test"] == pytest.approx(metrics_of(own[0])["test"], abs=1e-6)
 
 
-def test_a_log_that_changed_is_refused(own):
+def test_a_run_is_evaluated_on_its_own_events_whatever_became_of_the_log(own):
+    folder, log, _ = own
+    before, report = log.read_text(), metrics_of(folder)
+    try:
+        for text in (before.replace("u7,", "someone,"), before.replace(",i9,", ",something,"), None):
+            log.unlink() if text is None else log.write_text(text)
+            for part in ("valid", "test"):
+                code, out, error = quietly(evaluate.main, folder, "--json", "--split", part)
+                assert (code, error) == (0, "")
+                assert json.loads(out) == {key: report[key] for key in (part, f"{part}_interval")}
+    finally:
+        log.write_text(before)
+
+
+def test_the_log_as_it_is_now(own, tmp_path):
     folder, log, _ = own
     before = log.read_text()
+    lines = before.splitlines()
+    last = {line.split(",")[0]: place for place, line in enumerate(lines) if line.count(",") == 2 and line.split(",")[2].isdigit()}
     try:
-        for text, kind in ((before.replace("u7,", "someone,"), "users"), (before.replace(",i9,", ",something,"), "items")):
-            log.write_text(text)
-            code, out, error = quietly(evaluate.main, folder)
-            assert (code, out) == (2, "")
-            assert error == f"error: The {kind} of {log.resolve()} are not those that {folder} was trained on; train again.\n"
+        code, out, error = quietly(evaluate.main, folder, "--on", "current-log", "--json")
+        assert (code, error) == (0, f"note: {log.resolve()} is the log that {folder} was trained on.\n")
+        assert json.loads(out)["test"] == metrics_of(folder)["test"]
+
+        # u3's last event is of a new item, u7 has another name, and u9 has one event more.
+        lines[last["u3"]] = lines[last["u3"]].replace(",i", ",new-i")
+        lines = [line.replace("u7,", "someone,") for line in lines]
+        lines.append("u9,i1,99999")
+        log.write_text("\n".join(lines) + "\n")
+        code, out, error = quietly(evaluate.main, folder, "--on", "current-log", "--json", "--ranks", tmp_path / "ranks.tsv")
+        assert code == 0
+        assert error == (
+            f"note: these are not the figures of {folder}: {log.resolve()} now has 251 events, not 250, 1 users and 1 items that the run "
+            "does not know, and 1 held-out events of such items, which are misses.\n"
+        )
+        report = json.loads(out)
+        assert report["current_log"] == {
+            "log": str(log.resolve()), "same": False, "events": 251, "events_of_run": 250, "unknown_users": 1, "unknown_items": 1,
+            "unknown_targets": 1,
+        }  # fmt: skip
+        rows = [line.split("\t") for line in (tmp_path / "ranks.tsv").read_text().splitlines()[1:]]
+        targets = {user: item for user, item, _ in rows}
+        assert targets["u9"] == "i1" and targets["u3"].startswith("new-i") and "someone" in targets and len(rows) == 25
+        ranks = {user: int(rank) for user, _, rank in rows}
+        assert ranks["u3"] > 30
+        assert report["test"]["HR@10"] == pytest.approx(sum(rank <= 10 for rank in ranks.values()) / 25, abs=1e-6)
+
+        code, out, _ = quietly(evaluate.main, folder, "--on", "current-log")
+        assert out.startswith("test of the current log ")
         log.unlink()
-        code, _, error = quietly(evaluate.main, folder)
-        assert code == 2
-        assert error.startswith(f"error: {log.resolve()} does not exist") and error.count("\n") == 1
+        assert_refused(quietly(evaluate.main, folder, "--on", "current-log"), 2, f"{log.resolve()} does not exist")
     finally:
         log.write_text(before)
 

@@ -3,7 +3,6 @@
 import csv
 import math
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tfrec_attn.checkpoints import Checkpoints, writing
 from tfrec_attn.config import Config
 from tfrec_attn.errors import TrainingError
 from tfrec_attn.health import Health, first_not_finite
+from tfrec_attn.own_files import remove
 from tfrec_attn.progress import Progress
 from tfrec_attn.stop_signals import StopSignals
 
@@ -122,8 +122,8 @@ class Recorder(tf.keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         events = self.folder / "tensorboard"
-        shutil.rmtree(events, ignore_errors=True)
         with writing(events):
+            remove(events, ["*/events.out.tfevents.*"])
             self._writers = {part: tf.summary.create_file_writer(str(events / part)) for part in ("train", "validation")}
         for epoch in range(self.progress.epoch):
             self._write_events(epoch)

@@ -1,7 +1,6 @@
 """The states that a training can go on from, each whole or not there."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,12 +8,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfrec_attn.checksums import SUMS, damage, read_sums, seal, to_disk
 from tfrec_attn.errors import TrainingError
+from tfrec_attn.own_files import remove
 from tfrec_attn.progress import Progress
 from tfrec_attn.run import BEST, STATES
 
-_WEIGHTS, _BEST, _PROGRESS, _SUMS = "weights", "best", "progress.json", "SHA256SUMS"
+_WEIGHTS, _BEST, _PROGRESS = "weights", "best", "progress.json"
 _KEPT = 2
+# What a state holds, also while it is written.
+_KNOWN = (f"{_WEIGHTS}.*", f"{_WEIGHTS}_temp/*", f"{_BEST}.*", _PROGRESS, SUMS, "checkpoint")
 
 
 class Checkpoints:
@@ -42,13 +45,13 @@ class Checkpoints:
         Errors: TrainingError when it cannot be written; the states before it stay.
         """
         target = self.folder / f"{STATES}{steps:09d}"
-        if target.exists():
+        if (target / SUMS).exists():
             return
         before, draft = self._states(), target.with_name(f".{target.name}")
         with writing(target):
             try:
-                shutil.rmtree(draft, ignore_errors=True)
-                draft.mkdir(parents=True)
+                _remove(draft)
+                draft.mkdir(parents=True, exist_ok=True)
                 model.save_weights(str(draft / _WEIGHTS))
                 # Keras' note of where the weights lie, which the rename would make wrong.
                 (draft / "checkpoint").unlink(missing_ok=True)
@@ -57,11 +60,11 @@ class Checkpoints:
                 elif before:
                     _link(before[0], _BEST, draft)
                 (draft / _PROGRESS).write_text(progress.to_json(), encoding="utf-8")
-                _seal(draft)
+                seal(draft, [path.name for path in _files(draft)])
                 draft.rename(target)
-                _to_disk(target.parent)
+                to_disk(target.parent)
             finally:
-                shutil.rmtree(draft, ignore_errors=True)
+                _remove(draft)
         self._keep(_KEPT)
 
     def any(self) -> bool:
@@ -80,17 +83,17 @@ class Checkpoints:
         Errors: TrainingError when the state does not fit the model.
         """
         for state in self._states():
-            damage = _damage(state)
-            if damage is None:
+            problem = _problem(state)
+            if problem is None:
                 # The slots must be there to be filled.
                 model.optimizer.build(model.trainable_variables)
                 try:
                     model.load_weights(str(state / _WEIGHTS)).assert_existing_objects_matched()
                 except (AssertionError, ValueError, tf.errors.OpError):
-                    raise TrainingError(f"{state} is of another model or optimizer; remove {self.folder} to begin anew.") from None
+                    raise TrainingError(f"{state} is of another model or optimizer; give --restart to begin anew.") from None
                 return Progress.from_json((state / _PROGRESS).read_text(encoding="utf-8"))
-            say(f"{state} is damaged ({damage}) and was removed.")
-            shutil.rmtree(state)
+            say(f"{state} is damaged ({problem}) and was removed.")
+            _remove(state)
         return None
 
     def finish(self, model) -> None:
@@ -107,7 +110,7 @@ class Checkpoints:
 
     def _keep(self, count: int) -> None:
         for state in self._states()[count:]:
-            shutil.rmtree(state)
+            _remove(state)
 
 
 @contextlib.contextmanager
@@ -122,6 +125,13 @@ def writing(path: Path):
         raise TrainingError(f"{path} cannot be written: {reason.rstrip('.')}.") from None
 
 
+def _remove(state: Path) -> None:
+    """Removes a state, of whose folder only what this module writes."""
+    remove(state, _KNOWN)
+    with contextlib.suppress(OSError):
+        state.rmdir()
+
+
 def _link(source: Path, name: str, folder: Path) -> None:
     """The weights of one name in a folder as `best` in another; the files are shared where the disk can do so."""
     for path in _files(source):
@@ -134,46 +144,17 @@ def _link(source: Path, name: str, folder: Path) -> None:
                 shutil.copyfile(path, target)
 
 
-def _seal(folder: Path) -> None:
-    """Writes the checksums of a folder's files, and brings everything to the disk."""
-    sums = "".join(f"{_sha256(path)}  {path.name}\n" for path in _files(folder))
-    (folder / _SUMS).write_text(sums, encoding="utf-8")
-    for path in [*_files(folder), folder]:
-        _to_disk(path)
-
-
-def _damage(folder: Path) -> str | None:
-    """What is wrong with a state, or None."""
+def _problem(state: Path) -> str | None:
+    """Returns what is wrong with a state, or None."""
     try:
-        sums = dict(reversed(line.split("  ")) for line in (folder / _SUMS).read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError):
-        return f"{_SUMS} cannot be read"
+        sums = read_sums(state)
+    except ValueError as error:
+        return str(error)
     if not {f"{_WEIGHTS}.index", _PROGRESS} <= sums.keys():
-        return f"{_SUMS} is not complete"
-    for name, expected in sums.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if _sha256(path) != expected:
-            return f"{name} is not what was written"
-    return None
+        return f"{SUMS} is not complete"
+    found = ((name, damage(state / name, expected)) for name, expected in sums.items())
+    return next((f"{name} {what}" for name, what in found if what), None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
     return iter(sorted(path for path in folder.iterdir() if path.is_file()))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,9 @@ from tfrec_attn.errors import ConfigError, nearest, shorten, shown
 
 _CHOICES = {
     ("data", "on_error"): ("raise", "skip"),
+    ("data", "ids"): ("keep", "unify"),
+    ("data", "missing_ids"): ("keep", "drop"),
+    ("data", "duplicates"): ("keep", "drop"),
     ("data", "repeats"): ("keep", "collapse"),
     ("data", "split"): ("leave-one-out", "temporal"),
     ("data", "cache"): ("auto", "memory", "stream"),
@@ -83,6 +86,8 @@ def _check_side_conditions(data) -> None:
         raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {shown(data.event_weights)}.")
     if data.session_gap is not None and not data.session_gap > 0:
         raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
+    if data.duplicates == "drop" and data.columns.timestamp is None:
+        raise ConfigError("data.duplicates=drop needs times, which tell a copy from a repeat, but data.columns.timestamp is null.")
     if data.session_gap is not None and data.columns.timestamp is None:
         raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
 

@@ -65,10 +65,12 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
 
 @functools.cache
 def _mirrored(devices):
-    """One strategy a process: each new one numbers its collectives from the start, and they would meet those of the one before."""
+    """One strategy a process for the same devices: each new one numbers its collectives from the start, as the one before did."""
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(devices)
+    # Without collectives, CPUs can be shared by strategies of other devices in the same process.
+    alone = all("CPU" in device for device in devices)
+    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice() if alone else None)
 
 
 @functools.cache

@@ -9,6 +9,8 @@ import sys
 
 from tfrec_attn.arguments import Arguments
 
+_SECONDS = 60.0  # that the other processes have when the first has ended
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
@@ -18,19 +20,30 @@ def main(arguments: list[str] | None = None) -> int:
         "set TF_CONFIG and runtime.strategy=multi_worker and run python -m tfrec_attn.train on each.",
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that share each batch; default 2")
+    parser.add_argument("--restart", action="store_true", help="of tfrec_attn.train")
     parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.workers < 1:
         sys.stderr.write(f"error: --workers must be at least 1, but is {parsed.workers}.\n")
         return 2
-    processes = start(parsed.workers, parsed.arguments)
+    processes = start(parsed.workers, [*parsed.arguments, *(["--restart"] if parsed.restart else [])])
     try:
-        codes = [process.wait() for process in processes]
+        codes = [processes[0].wait(), *(_ended(process) for process in processes[1:])]
     except BaseException:
         for process in processes:
             process.terminate()
         raise
     return next((code for code in codes if code), 0)
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """The exit code of a process once the first has ended; one that still waits for the first is ended."""
+    try:
+        return process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        return 0
 
 
 def start(workers: int, arguments: list[str], **options) -> list[subprocess.Popen]:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrec_attn import checksums, models, run_files
 from tfrec_attn import config as configuration
-from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data import catalog, prepared, tfdv
 from tfrec_attn.data.preparation import Report, Sequences, prepare
-from tfrec_attn.data.replay_log import checksum, item_counts, save_replay_log
+from tfrec_attn.data.replay_log import item_counts, save_replay_log
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, make_split
 from tfrec_attn.data.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime import import_tensorflow
 
 CONFIG = "config.yaml"
@@ -26,6 +26,7 @@ REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 # How a run was computed plays no part in reading it, and may no longer be possible.
 _READ_BY_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
+USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,10 @@ def prepare_data(
     if schema and data.schema is not None:
         tfdv.refuse_anomalies(result.frame, data.schema)
     frame, selection = select(result.frame, data) if has_conditions(data) else (result.frame, None)
-    sequences, report = prepare(frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events, known=known)
+    least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
+    sequences, report = prepare(frame, **least, known=known, sessions=data.session_gap is not None)
+    if data.columns.timestamp is None:
+        report = dataclasses.replace(report, duplicates=None)
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
     return _check_lengths(config, PreparedData(split, dataclasses.replace(report, selection=selection), result.rejected))
 
@@ -114,14 +118,15 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
 
 
 def save_vocabularies(folder: Path, sequences: Sequences) -> None:
-    (folder / "vocabulary").mkdir()
-    sequences.user_vocabulary.save(folder / "vocabulary" / "users.txt")
-    sequences.item_vocabulary.save(folder / "vocabulary" / "items.txt")
+    (folder / "vocabulary").mkdir(exist_ok=True)
+    sequences.user_vocabulary.save(folder / USERS)
+    sequences.item_vocabulary.save(folder / ITEMS)
 
 
 def load_vocabularies(folder: Path) -> tuple[Vocabulary, Vocabulary]:
     """The vocabularies of a run: of its users and of its items."""
-    return Vocabulary.load(folder / "vocabulary" / "users.txt"), Vocabulary.load(folder / "vocabulary" / "items.txt")
+    run_files.check_files(folder, USERS, ITEMS)
+    return Vocabulary.load(folder / USERS), Vocabulary.load(folder / ITEMS)
 
 
 def load_item_counts(folder: Path) -> np.ndarray:
@@ -130,37 +135,53 @@ def load_item_counts(folder: Path) -> np.ndarray:
     Raises:
         ConfigError: If the file is missing or damaged.
     """
-    path = folder / ITEM_COUNTS
-    try:
-        counts = np.load(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} has no {ITEM_COUNTS}, which trainings of earlier versions did not write; train again.") from None
-    except (OSError, ValueError):
-        raise ConfigError(f"{path} cannot be read; train again.") from None
-    items = len(load_vocabularies(folder)[1])
-    if counts.shape != (items,):
-        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {counts.shape}; train again.")
-    return counts
+    return run_files.read_item_counts(folder, ITEM_COUNTS, len(load_vocabularies(folder)[1]))
+
+
+def load_metrics(folder: Path) -> dict:
+    """Returns what `metrics.json` of a finished run holds.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    return run_files.read_metrics(folder, METRICS)
 
 
 def save_replay(folder: Path, split: Split) -> None:
     """Writes what an export of the run needs of its log: the training events of each item, and the held-out events in raw ids."""
     np.save(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
-        save_replay_log(split, part, folder / f"{part}.parquet")
+        save_replay_log(split, part, kept_events_file(folder, part))
+
+
+def kept_events_file(folder: Path, part: str) -> Path:
+    """The Parquet file with the held-out events of "valid" or "test" in raw ids."""
+    return folder / f"{part}.parquet"
+
+
+def seal(folder: Path) -> None:
+    """Writes the checksums of all that is read of a finished run.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
+    kept = [kept_events_file(folder, part).name for part in ("valid", "test")]
+    checksums.seal(folder, [CONFIG, METRICS, USERS, ITEMS, ITEM_COUNTS, *weights, *kept])
 
 
 def load_config(folder: str | Path) -> Config:
     """The resolved configuration of a finished run, to be read on one device.
 
-    Errors: ConfigError when the folder is not one.
+    Errors: ConfigError when the folder is not one, or damaged.
     """
     folder = Path(folder)
-    if not (folder / METRICS).is_file():
+    if not any((folder / name).is_file() for name in (METRICS, checksums.SUMS)):
         raise ConfigError(f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written.")
+    run_files.check_files(folder, CONFIG, METRICS)
     config = configuration.load(folder / CONFIG, _READ_BY_ONE_DEVICE)
     if config.evaluate.repeats is None:
-        rule = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("protocol", {}).get("repeats", "exclude")
+        rule = load_metrics(folder).get("protocol", {}).get("repeats", "exclude")
         config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, repeats=rule))
     return config
 
@@ -169,34 +190,32 @@ def load_model(folder: str | Path):
     """The trained model of a run, with its best weights and its vocabularies.
 
     >>> items, scores = load_model("runs/synthetic-attrec").recommend([["i3", "i7"]], k=10)
+
+    Errors: ConfigError and DataError when the folder is not a finished run, or damaged.
     """
     folder, config = Path(folder), load_config(folder)
     if not (folder / f"{BEST}.index").is_file():
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
+    run_files.check_files(folder, f"{BEST}.*")
     model = build_model(config, *load_vocabularies(folder), load_item_counts(folder))
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError):
         raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; train again.") from None
+    except Exception as error:
+        # Of damaged weights TensorFlow raises its own errors, and those of what it parses them with.
+        raise ConfigError(f"the weights in {folder} are damaged ({type(error).__name__}); train again.") from None
     return model
 
 
 def load_data(folder: str | Path) -> PreparedData:
-    """The data of a run, read again.
+    """The data of a run from its log as it is now, which may have changed since the training.
 
-    Errors: DataError when the log has changed so that its users or items are not those of the run; after a warm start, whose
-      vocabularies also hold ids that the log never had, when it has changed at all.
+    Errors: ConfigError and DataError when the run is damaged, or the log cannot be used.
     """
     folder, config = Path(folder), load_config(folder)
-    saved, log = load_vocabularies(folder), config.data.path or config.data.source
-    data = prepare_data(config, known=saved if config.train.warm_start else None)
-    for kind, vocabulary in zip(("user", "item"), saved, strict=True):
-        if vocabulary != getattr(data.sequences, f"{kind}_vocabulary"):
-            raise DataError(f"The {kind}s of {log} are not those that {folder} was trained on; train again.")
-    if config.train.warm_start and checksum(data.sequences) != json.loads((folder / METRICS).read_text(encoding="utf-8"))["data"]["sha256"]:
-        raise DataError(f"The events of {log} are not those that {folder} was trained on; train again.")
-    return data
+    return prepare_data(config, known=load_vocabularies(folder) if config.train.warm_start else None)
 
 
 def write_json(path: Path, tree: dict) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,8 +21,8 @@ from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
 from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
-from tfrec_attn.errors import Interrupted, TfrecError, TrainingError
-from tfrec_attn.partial_run import PartialRun, open_run
+from tfrec_attn.errors import DataError, Interrupted, TfrecError, TrainingError
+from tfrec_attn.partial_run import PartialRun, check_run_dir, complete_run, open_run
 from tfrec_attn.protocol import protocol
 from tfrec_attn.runtime import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
 from tfrec_attn.stop_signals import StopSignals
@@ -42,12 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("config", nargs="?", help="YAML file; without it the defaults below")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that go before the file's")
-    parsed = parser.parse_args(arguments)
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew: remove the unfinished run, and replace the finished one once this is complete"
+    )
+    parsed = parser.parse_intermixed_args(arguments)
     overrides = parsed.overrides
     if parsed.config and "/" not in parsed.config.partition("=")[0] and "=" in parsed.config:
         parsed.config, overrides = None, [parsed.config, *overrides]
     try:
-        folder = train(configuration.load(parsed.config, overrides))
+        folder = train(configuration.load(parsed.config, overrides), restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
@@ -56,35 +60,54 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(config: Config) -> Path | None:
+def train(config: Config, *, restart: bool = False) -> Path | None:
     """Trains, evaluates and writes a run directory, which is `<run_dir>.partial` until it is complete.
 
-    One that was interrupted goes on there from its last checkpoint, with the same configuration and data.
+    One that was interrupted goes on there from its last checkpoint, and one that is complete stays
+    as it is, with the same configuration and data.
 
     Args:
-      config: as `tfrec_attn.config.load` gives it.
+      config: As `tfrec_attn.config.load` gives it.
+      restart: Whether to begin anew: an unfinished run is removed, and a finished one is replaced
+        when the new one is complete.
 
-    Returns: the run directory, or None for a process of a cluster that writes none.
+    Returns:
+      The run directory, or None for a process of a cluster that writes none.
 
-    Errors: ConfigError, DataError before anything is written; TrainingError when the loss is not finite or the disk is full, Interrupted
-      on a signal. What has a checkpoint stays, all else is removed.
+    Raises:
+      ConfigError, DataError: Before anything is written.
+      TrainingError: If the loss is not finite or the disk is full. What has a checkpoint stays, all
+        else that was written is removed.
+      Interrupted: On a signal.
     """
     config, task = _resolved(config), this_task(config.runtime.strategy)
     if task is None or task.writes:
-        return _train(config, task)
+        return _train(config, task, restart)
     import_tensorflow()
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
-        _train(dataclasses.replace(config, run_dir=f"{folder}/run"), task)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        _train(config, task, restart)
     return None
 
 
-def _train(config: Config, task: Task | None) -> Path:
-    with StopSignals() as stop:
-        origin = warm_start.load_origin(config)
-        partial = open_run(config)
+def _train(config: Config, task: Task | None, restart: bool) -> Path:
+    with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
+        origin, rejected = warm_start.load_origin(config), Path(scratch) / run.REJECTED
+        if task is None or task.writes:
+            check_run_dir(config, restart)
+        with _kept(None, task):
+            data = _read(config, origin, rejected)
+        complete = None if restart else complete_run(config, data.split)
+        if complete is not None:
+            say(f"{complete} is already complete, with this configuration and these events; to train it anew, give --restart.")
+            return complete
+        if task is not None and not task.writes:
+            config = dataclasses.replace(config, run_dir=f"{scratch}/run")
+        partial = open_run(config, data.split, restart)
         try:
             with _kept(partial, task):
-                _train_into(partial, config, task, origin, stop)
+                if rejected.exists():
+                    shutil.copyfile(rejected, partial.folder / run.REJECTED)
+                _train_into(partial, config, data, task, origin, stop)
                 partial.finish()
         except BaseException:
             partial.leave()
@@ -93,8 +116,16 @@ def _train(config: Config, task: Task | None) -> Path:
     return partial.target
 
 
+def _read(config: Config, origin: warm_start.Origin | None, rejected: Path) -> run.PreparedData:
+    """The data, read before anything is written."""
+    try:
+        return run.prepare_data(config, rejected=rejected, known=origin and origin.vocabularies, schema=True)
+    except OSError as error:
+        raise DataError(f"{error.filename or rejected} cannot be used: {error.strerror or error}.") from None
+
+
 @contextlib.contextmanager
-def _kept(partial: PartialRun, task: Task | None):
+def _kept(partial: PartialRun | None, task: Task | None):
     """Adds to the error of a training that can go on how it does so."""
     try:
         yield
@@ -106,7 +137,7 @@ def _kept(partial: PartialRun, task: Task | None):
         rest = "nothing was written"
         if task is not None and not task.writes:
             rest = "the first task of the cluster keeps the checkpoints"
-        elif partial.has_checkpoint():
+        elif partial is not None and partial.has_checkpoint():
             rest = f"the last good checkpoint is in {partial.folder}, and the same command goes on from it"
         error.args = (f"{str(error).rstrip('.')}; {rest}.",)
         raise error from None
@@ -128,19 +159,19 @@ def _resolved(config: Config) -> Config:
     return dataclasses.replace(config, data=data, train=train)
 
 
-def _train_into(partial: PartialRun, config: Config, task: Task | None, origin: warm_start.Origin | None, stop: StopSignals) -> None:
+def _train_into(
+    partial: PartialRun, config: Config, data: run.PreparedData, task: Task | None, origin: warm_start.Origin | None, stop: StopSignals
+) -> None:
     folder = partial.folder
-    data = run.prepare_data(config, rejected=folder / run.REJECTED, known=origin and origin.vocabularies, schema=True)
     say(str(data.report))
     if data.rejected:
         say(f"{data.rejected} lines could not be read: {run.REJECTED} in the run tells which and why.")
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     if leaks:
         say(str(leaks))
-    partial.check_data(data.split)
-    if not partial.has_checkpoint():
-        run.save_vocabularies(folder, data.sequences)
-        run.save_replay(folder, data.split)
+    # Also when the training goes on: what is sealed at the end is of these data, whatever became of the files meanwhile.
+    run.save_vocabularies(folder, data.sequences)
+    run.save_replay(folder, data.split)
 
     import_tensorflow()
     configure_devices(config.runtime.devices)
@@ -185,6 +216,7 @@ def _train_into(partial: PartialRun, config: Config, task: Task | None, origin: 
         **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
     }
     run.write_json(folder / run.METRICS, result)
+    run.seal(folder)
     say(f"\n{_summary(config, result)}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.transitions import Transitions
+from tfrec_attn.errors import ConfigError
 
 
 class Neighbours(NamedTuple):
@@ -80,12 +81,18 @@ def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
 
 
 def load_slots(optimizer, variables, checkpoint: str) -> bool:
-    """Reads the state of an optimizer for some variables from the checkpoint of a compiled model -> whether it was there."""
+    """Reads the state of an optimizer for some variables from the checkpoint of a compiled model -> whether it was there.
+
+    Errors: ConfigError when the checkpoint is damaged.
+    """
     optimizer.build(variables)
     try:
         tf.train.Checkpoint(optimizer=optimizer).read(checkpoint).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError):
         return False
+    except tf.errors.OpError as error:
+        reason = str(error.message).splitlines()[0].rstrip(".")
+        raise ConfigError(f"the weights {checkpoint} are damaged ({reason}); train again.") from None
     return True
 
 

@@ -1,7 +1,6 @@
 """Warm start: training that goes on from a finished run with a log that has grown."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +84,7 @@ class WarmStart:
             "run": str(origin.folder),
             **{kind: self._changes(place) for place, kind in enumerate(("users", "items"))},
             "optimizer": state,
-            "valid_of_run": json.loads((origin.folder / run.METRICS).read_text(encoding="utf-8"))["valid"],
+            "valid_of_run": run.load_metrics(origin.folder)["valid"],
         }
 
     def take_weights(self, model) -> None:

@@ -73,10 +73,16 @@ def test_downloads_once(web, tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["ml-100k.zip"]
 
 
-def test_a_damaged_cache_is_fetched_again(web, tmp_path):
+@pytest.mark.parametrize("link", [False, True])
+def test_another_file_of_the_name_stays(web, tmp_path, link):
+    path = tmp_path / ("mine" if link else "cache/ml-100k.zip")
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "ml-100k.zip").write_bytes(b"half")
-    assert catalog.load("movielens-100k").frame.rows() == ROWS
+    path.write_bytes(b"half")
+    if link:
+        (tmp_path / "cache" / "ml-100k.zip").symlink_to(path)
+    for _ in range(2):
+        assert catalog.load("movielens-100k").frame.rows() == ROWS
+    assert path.read_bytes() == b"half" and len(web["asked"]) == 1
 
 
 def test_a_wrong_checksum_leaves_nothing(web, tmp_path):

@@ -92,7 +92,7 @@ def test_quotes_mean_something_in_csv_only(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "expected", "dtype"),
     [
-        (["3", "-1", "+2"], [3, -1, 2], pl.Int64),
+        (["3", "0", "+2"], [3, 0, 2], pl.Int64),
         (["3", "1.5", "2e3"], [3.0, 1.5, 2000.0], pl.Float64),
         (["1970-01-02", "1970-01-01"], [86400, 0], pl.Int64),
         (["1970-01-01 00:01", "1970-01-01T00:00:02Z", "1970-01-01T02:00:00+01:00"], [60, 2, 3600], pl.Int64),
@@ -318,3 +318,15 @@ def test_movielens_100k():
         pytest.skip(f"{path} is not there; set TFREC_DATA to the folder that holds ml-100k/interactions.tsv.gz")
     frame = read_interactions(path).frame
     assert (frame.height, frame["user_id"].n_unique(), frame["item_id"].n_unique()) == (100_000, 943, 1682)
+
+
+def test_rejected_lines_replace_an_earlier_file_of_them_and_nothing_else(tmp_path):
+    path, rejected = write(tmp_path, "a.tsv", TSV + GOOD + "bad\n"), tmp_path / "r.tsv"
+    rejected.write_text("mine")
+    with pytest.raises(ConfigError, match=r"rejected .+r\.tsv exists and is not an earlier one of its kind"):
+        read_interactions(path, on_error="skip", rejected=rejected)
+    assert rejected.read_text() == "mine"
+    rejected.unlink()
+    for _ in range(2):
+        read_interactions(path, on_error="skip", rejected=rejected)
+        assert rejected.read_text().count("\n") == 2

@@ -58,6 +58,31 @@ def test_the_folder_is_the_same_to_the_byte(beam, tmp_path, logs, files, options
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", [{}, {"ids": "unify", "missing_ids": "drop", "duplicates": "drop"}], ids=["kept", "dropped"])
+@pytest.mark.parametrize("second", ["seconds", "milliseconds", "dates"])
+def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, second):
+    files = [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")]
+    for number, path in enumerate(files):
+        lines = []
+        for row in range(60):
+            user, time = f"{row % 7}{'.0' * (row % 3 == 0)}", 1_600_000_000 + row
+            if number and second == "milliseconds" and row % 4:  # most of the file, but not of the log
+                time *= 1000
+            if number and second == "dates":
+                time = f"20{row // 10 + 10}-01-01"
+            if row % 10 == 9:
+                user, time = ("nan", -1) if row % 20 == 9 else ("NULL", time)
+            lines += [f"{user}\ti{row % 5}\t{time}\n"] * (1 + row % 2)
+        Path(path).write_text(HEADER + "".join(lines * (2 - number)), encoding="utf-8")
+    data = Data(on_error="skip", min_user_events=2, **options)
+    prepare_log(files, tmp_path / "local", data, shards=2)
+    pipeline.prepare_with_beam(files, tmp_path / "beam", data, 2, beam_options=RUNNER)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    manifest = (tmp_path / "local" / "manifest.json").read_text(encoding="utf-8")
+    assert '"duplicates": 0' in manifest if options else '"variants": 7' in manifest
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
     arguments = ["--input", logs[0], "--to", str(tmp_path / "out"), *RUNNER]
     assert pipeline.main(arguments) == 2
@@ -89,6 +114,13 @@ def test_a_log_without_times(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
     with pytest.raises(ConfigError, match="needs the lines in their order"):
         pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
+
+
+def test_event_types_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+    with pytest.raises(ConfigError, match=r"^data.columns.event does not go through Beam: .*\.$"):
+        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
+    assert not list(tmp_path.iterdir())
 
 
 def test_side_conditions_are_refused(tmp_path, monkeypatch):

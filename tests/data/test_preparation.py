@@ -57,6 +57,7 @@ def test_filter_by_hand():
         "after": {"events": 4, "users": 2, "items": 2, "density": 1.0},
         "min_user_events": 2,
         "min_item_events": 2,
+        "duplicates": 0,
     }
     assert str(report) == (
         "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 events or more: "

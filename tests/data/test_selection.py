@@ -233,7 +233,7 @@ def test_compressed_logs_too(path, tmp_path):
             DataError,
             [*COLUMNS, "data.event_types=view", "data.event_weights={buy: 2, view: 0}"],
             "the side conditions of the data section leave nothing of 10 events: "
-            "loosen data.min_rating, data.event_types or data.event_weights.",
+            "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
         (ConfigError, ["data.session_gap=0"], "data.session_gap must be greater than 0, but is 0.0."),
         (ConfigError, ["data.session_gap=-5"], "data.session_gap must be greater than 0, but is -5.0."),
@@ -252,7 +252,7 @@ def test_compressed_logs_too(path, tmp_path):
             DataError,
             [*COLUMNS, "data.min_rating=6"],
             "the side conditions of the data section leave nothing of 10 events: "
-            "loosen data.min_rating, data.event_types or data.event_weights.",
+            "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
     ],
 )

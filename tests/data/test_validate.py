@@ -195,6 +195,16 @@ def test_refusals(command, logs, tmp_path, arguments, message):
     assert {entry.name for entry in tmp_path.iterdir()} == {"bad.json"}
 
 
+def test_a_folder_that_is_named_as_unfinished_work_stays(command, logs, tmp_path):
+    (tmp_path / "to.partial").mkdir()
+    (tmp_path / "to.partial" / "report.json").write_text("mine")
+    assert command(logs[0], "--to", tmp_path / "to")[0] == 0
+    assert (tmp_path / "to.partial" / "report.json").read_text() == "mine"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"to", "to.partial"}
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert command(logs[0], "--to", tmp_path / "link")[2] == f"error: --to {tmp_path / 'link'} exists; name a new folder, or remove it.\n"
+
+
 def test_training_with_a_schema_says_how_to_get_what_it_needs(tmp_path):
     config = configuration.load(None, ["data.events=1500", f"data.schema={tmp_path}/schema.pbtxt"])
     with pytest.raises(validate.ConfigError) as caught:

@@ -31,6 +31,23 @@ def test_mirrored_takes_all_gpus_else_all_cpus():
     assert names(make_strategy(Runtime(strategy="mirrored"))) == [device.name.rpartition("device:")[2] for device in expected]
 
 
+def test_strategies_of_several_devices_share_a_process():
+    @tf.function
+    def total():
+        replica = tf.distribute.get_replica_context()
+        number = tf.cast(replica.replica_id_in_sync_group + 1, tf.float32)
+        return replica.all_reduce("SUM", tf.fill([2], number)), replica.all_gather(tf.fill([1], number), axis=0)
+
+    for devices in ([0, 1], [0, 1, 2], [2, 1], [0], [0, 1, 2], [0, 1]):
+        strategy = make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{device}" for device in devices]))
+        numbers = range(1, len(devices) + 1)
+        sums, gathered = strategy.run(total)
+        for one in strategy.experimental_local_results(sums):
+            assert one.numpy().tolist() == [sum(numbers)] * 2
+        for one in strategy.experimental_local_results(gathered):
+            assert one.numpy().tolist() == list(numbers)
+
+
 def test_a_missing_device_is_named_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:7", "GPU:99"]))

@@ -16,7 +16,7 @@ from tfrec_attn import models, train
 from tfrec_attn.data.vocabulary import Vocabulary
 
 # What an id may look like: other scripts, quotes, blanks that matter, 1,000 characters.
-AWKWARD = ["日本語", "élan", "a b", " a b", 'say "hi"', "it's", "tab\there", "x" * 1000, "🎬" * 1000, "0", "-1", "İ"]
+AWKWARD = ["日本語", "élan", "a b", " a b", 'say "hi"', "it's", "back\\\\slash", "x" * 1000, "🎬" * 1000, "0", "-1", "İ"]
 TINY = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
 
 

@@ -1,6 +1,7 @@
 """`python -m export` from the outside: what a version holds, what it answers, and one sentence for everything that cannot be exported."""
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from export import command
 from export.replay import padded, read_events
@@ -19,7 +21,8 @@ from tfrec_attn import models, run
 from tfrec_attn.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SIGNATURES = ["embed", "embed_items", "explain", "recommend", "score", "serving_default"]
+JOINED = [f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")]
+SIGNATURES = sorted(["embed", "embed_items", "explain", "recommend", "score", "serving_default", *JOINED])
 
 
 def quietly(*arguments):
@@ -54,18 +57,23 @@ def test_files_of_a_version(exported):
     folder, version, _ = exported
     model = run.load_model(folder)
     assets = {"assets/items.txt", *(["assets/users.txt"] if model.uses_user else [])}
-    extra = {f"assets.extra/{name}" for name in ("README.md", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
+    extra = {f"assets.extra/{name}" for name in ("README.md", "SHA256SUMS", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
     files = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith("variables/")} == {"saved_model.pb", "fingerprint.pb"} | assets | extra
-    assert (version / "assets.extra" / "config.yaml").read_bytes() == (folder / "config.yaml").read_bytes()
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config["data"]["path"], config["run_dir"] = "log.csv", folder.name
+    assert yaml.safe_load((version / "assets.extra" / "config.yaml").read_text(encoding="utf-8")) == config
     assert (version / "assets" / "items.txt").read_bytes() == (folder / "vocabulary" / "items.txt").read_bytes()
     assert [path.name for path in version.parent.iterdir()] == ["1"]
+    sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
+    assert files - sums.keys() == {"assets.extra/README.md", "assets.extra/SHA256SUMS"}
 
 
 def test_what_the_card_says(exported):
     card = json.loads((exported[1] / "assets.extra" / "model_card.json").read_text())
     assert (card["name"], card["version"]) == ("shop", 1)
-    assert card["serving"] == {"max_length": 4, "k": 7, "max_k": 9, "keep_seen": False, "index": None}
+    assert card["serving"] == {"max_length": 4, "k": 7, "max_k": 9, "keep_seen": False, "separator": "\t", "index": None}
     assert sorted(card["signatures"]) == SIGNATURES
 
 
@@ -181,6 +189,11 @@ def test_the_process_is_quiet(run_folder, tmp_path):
         (["--version", 0], "--version must be 1 or greater, but is 0."),
         (["--cells", 0], "--cells belongs to --index ivf, but the index is exact; leave one of them out."),
         (["--nprobe", 2], "--nprobe belongs to --index ivf, but the index is exact; leave one of them out."),
+        (["--separator", ""], "--separator must be one character, but is ''."),
+        (["--separator", "||"], "--separator must be one character, but is '||'."),
+        (["--separator", "\udcff"], "--separator must be one character, but is '\\udcff'."),
+        (["--separator", "本"], "--separator must stand in no id, but '本' stands in the item '日本語'; name another character."),
+        (["--separator", "x"], f"--separator must stand in no id, but 'x' stands in the item '{'x' * 59}...; name another character."),
         (["--int8"], "--int8 belongs to --index ivf, but the index is exact; leave one of them out."),
         (["--index", "ivf", "--cells", 0], "--cells must be in 1..24, the number of items, but is 0."),
         (["--index", "ivf", "--cells", 25], "--cells must be in 1..24, the number of items, but is 25."),
@@ -200,8 +213,8 @@ def test_an_index_of_another_name(run_folder, tmp_path):
 
 @pytest.fixture
 def broken(run_folder, tmp_path):
-    """A copy of a run, to be damaged."""
-    shutil.copytree(run_folder("attrec"), tmp_path / "run")
+    """A copy of a run, to be damaged; without checksums, as those of earlier versions are."""
+    shutil.copytree(run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
     return tmp_path / "run"
 
 
@@ -254,5 +267,17 @@ def test_help_names_every_option(capsys):
         command.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--to", "--version", "--keep", "--k", "--max-k", "--keep-seen", "--index", "--cells", "--nprobe", "--int8"):
+    for option in (
+        "--to",
+        "--version",
+        "--keep",
+        "--k",
+        "--max-k",
+        "--keep-seen",
+        "--separator",
+        "--index",
+        "--cells",
+        "--nprobe",
+        "--int8",
+    ):
         assert f"{option} " in text

@@ -13,7 +13,7 @@ from export.model_card import write_card
 from export.session import ServableError
 from tfrec_attn.errors import ConfigError
 
-FACTS = {"max_length": 4, "k": 10, "max_k": 100, "keep_seen": False, "index": None}
+FACTS = {"max_length": 4, "k": 10, "max_k": 100, "keep_seen": False, "separator": "\t", "index": None}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,9 @@ def test_the_json_is_the_card(written):
 def test_data_protocol_and_training_are_those_of_the_run(written):
     card, _, _, run = written
     report, config = json.loads((run / "metrics.json").read_text()), yaml.safe_load((run / "config.yaml").read_text())
-    assert card["training"]["config"] == {**config, "evaluate": {**config["evaluate"], "repeats": "exclude"}}
+    config["data"]["path"], config["run_dir"] = "log.csv", run.name
+    config["evaluate"]["repeats"] = "exclude"
+    assert card["training"]["config"] == config
     assert card["model"] == {"name": "attrec", "parameters": {k: v for k, v in config["model"].items() if k != "name"}}
     # 30 users with 10 events each; the log names no more than 24 items.
     assert card["data"] == {"source": "log.csv", "sha256": report["data"]["sha256"], "users": 30, "items": 24, "events": 300}
@@ -47,7 +49,8 @@ def test_data_protocol_and_training_are_those_of_the_run(written):
 
 def test_signatures_and_sizes_are_those_of_the_servable(written):
     card, _, folder, _ = written
-    assert set(card["signatures"]) == {"serving_default", "recommend", "score", "embed", "embed_items", "explain"}
+    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} < set(card["signatures"])
+    assert card["signatures"]["recommend_joined"]["inputs"]["history"] == {"dtype": "string", "shape": [None]}
     assert card["signatures"]["embed_items"]["inputs"] == {"item": {"dtype": "string", "shape": [None]}}
     assert card["signatures"]["serving_default"]["outputs"]["scores"]["shape"][0] is None
     parts = [path for part in ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*") for path in folder.glob(part)]
@@ -89,23 +92,34 @@ def test_the_text_tells_the_figures(written, served):
     assert yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1]) == card["training"]["config"]
 
 
-def test_the_request_of_the_text_is_one_of_the_run(written):
-    _, text, folder, _ = written
+def request_of(text):
+    """The words of the command that the text shows, and the request in it."""
     (command,) = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
-    assert command.endswith(" http://localhost:8501/v1/models/shop:predict")
-    (instance,) = json.loads(re.search(r"'(.*)'", command)[1])["instances"]
-    known = (folder / "assets" / "items.txt").read_text(encoding="utf-8").splitlines()
-    assert set(instance) == {"user_id", "history"}
-    assert instance["history"][0] == "" and len(instance["history"]) == 4
-    assert re.fullmatch(r"u\d+", instance["user_id"])
-    assert len(known) == 12
+    words = shlex.split(command)
+    return words, json.loads(words[2])
+
+
+def test_the_request_of_the_text_is_of_nobody(written, served):
+    words, request = request_of(written[1])
+    assert (words[:2], words[3]) == (["curl", "-d"], "http://localhost:8501/v1/models/shop:predict")
+    assert request["signature_name"] == "serving_default_joined"
+    (instance,) = request["instances"]
+    known = (written[2] / "assets" / "items.txt").read_text(encoding="utf-8").splitlines()
+    history = instance["history"].split("\t")
+    assert instance.keys() == {"user_id", "history"} and instance["user_id"] == ""
+    assert len(history) == 3 and set(history) <= set(known)
+    # Item i + 1 of 12 has i events.
+    assert written[0]["serving"]["separator"] == "\t" and not {*known[:4]} & {*history}
+    answer = served("attrec")[2].run("serving_default_joined", user_id=[""], history=[instance["history"]])
+    assert answer["source"].tolist() == [b"model"]
 
 
 def test_an_id_with_a_quote_stays_in_the_request(written):
-    text = markdown(written[0], ("it's me", ["日本語", 'say "hi"']))
-    (command,) = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
-    _, option, body, _ = shlex.split(command)
-    assert (option, json.loads(body)) == ("-d", {"instances": [{"user_id": "it's me", "history": ["", "日本語", 'say "hi"']}]})
+    card = {**written[0], "serving": {**FACTS, "separator": "'"}}
+    assert request_of(markdown(written[0], ["it's", "日本語", 'say "hi"']))[1]["instances"][0]["history"] == 'it\'s\t日本語\tsay "hi"'
+    text = markdown(card, ["日本語", 'say "hi"'])
+    assert request_of(text)[1]["instances"][0]["history"] == '日本語\'say "hi"'
+    assert "the oldest first, with `'` between them" in text and "with the tab between them" in written[1]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,7 @@ def test_an_id_with_a_quote_stays_in_the_request(written):
     ],
 )
 def test_the_text_tells_how_it_was_exported(written, facts, expected):
-    text = markdown({**written[0], "serving": {**FACTS, **facts}}, ("u", ["i"]))
+    text = markdown({**written[0], "serving": {**FACTS, **facts}}, ["i"])
     for sentence in expected:
         assert sentence in text
 
@@ -126,7 +140,7 @@ def test_a_temporal_split_without_intervals(written):
     card = written[0]
     protocol = {**card["protocol"], "split": "temporal", "valid_from": 0.8, "test_from": "2020-01-01"}
     metrics = {"test": card["metrics"]["test"]}
-    text = markdown({**card, "protocol": protocol, "metrics": metrics}, ("u", ["i"]))
+    text = markdown({**card, "protocol": protocol, "metrics": metrics}, ["i"])
     assert "What came before 0.8 trains" in text and "from 2020-01-01 on is the test" in text
     assert "interval" not in text
 

@@ -138,6 +138,7 @@ def test_each_row_has_its_own_k(name, served):
     ks = [2, 0, -7, 8, 99]
     nothing = np.full((5, 1), "", object)
     result = session.run("recommend", user_id=["u"] * 5, history=table([[item]] * 5), exclude=nothing, allow=nothing, k=ks)
+    assert result["k"].tolist() == [2, 0, 0, 8, 8]
     assert result["items"].shape == (5, 8)
     expected = [ranked(scores_of(model, "u", [item]), {item}, k=min(k, 8)) for k in ks]
     assert [len(one) for one, _ in expected] == [2, 0, 0, 8, 8]
@@ -162,6 +163,7 @@ def test_fewer_items_than_k(name, served):
     nothing = [[""]]
     result = session.run("recommend", user_id=["u"], history=[[second]], exclude=nothing, allow=nothing, k=[50])
     assert result["items"].shape == (1, 3)
+    assert result["k"].tolist() == [3]
 
 
 @EVERY_MODEL
@@ -286,7 +288,8 @@ def test_inputs_of_different_batches_are_refused(name, served):
 @EVERY_MODEL
 def test_signatures_have_the_batch_first(name, served):
     _, _, session = served(name)
-    assert set(session.signatures) == {"serving_default", "recommend", "score", "embed", "embed_items", "explain"}
+    with_a_history = {"serving_default", "recommend", "score", "embed", "explain"}
+    assert set(session.signatures) == {*with_a_history, "embed_items", *(f"{one}_joined" for one in with_a_history)}
     for inputs, outputs in session.signatures.values():
         assert all(len(spec.shape) >= 1 and spec.shape[0] is None for spec in (*inputs.values(), *outputs.values()))
     assert session.signatures["serving_default"][1]["items"].shape == (None, 5)

@@ -142,7 +142,14 @@ def requests_of(session):
         "item": [items[9], "unknown", items[8]],
         "k": [3, 5, 4],
     }
-    return {signature: {name: values[name] for name in inputs} for signature, (inputs, _) in session.signatures.items()}
+
+    def value(name, tensor):
+        is_list = name in ("history", "exclude", "allow", "candidates")
+        return ["\t".join(row) for row in values[name]] if is_list and len(tensor.shape) == 1 else values[name]
+
+    return {
+        signature: {name: value(name, tensor) for name, tensor in inputs.items()} for signature, (inputs, _) in session.signatures.items()
+    }
 
 
 def as_json(array):

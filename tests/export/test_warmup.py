@@ -3,14 +3,11 @@
 import contextlib
 import types
 
-import numpy as np
-import polars as pl
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.replay import COLUMNS
-from export.session import ServableError
+from export.session import ServableError, Tensor
 from export.warmup import FILE, write_warmup
 from tfrec_attn import models
 
@@ -32,7 +29,11 @@ def read(folder):
 
 
 def lists(array):
-    """Histories without padding, which must be on the left and at least one column."""
+    """Histories without padding, which must be on the left and at least one column; or joined."""
+    if array.ndim == 1:
+        rows = [text.decode().split("\t") if text else [] for text in array]
+        assert not any("" in row for row in rows)
+        return rows
     rows = [[one.decode() for one in row] for row in array]
     for row in rows:
         assert row[0] == "" and "" not in row[row.count("") :]
@@ -40,23 +41,12 @@ def lists(array):
 
 
 @pytest.fixture(scope="module")
-def events(make_model):
-    """Twelve events with histories of 1 to 12 items of a tiny model, in no order of length."""
-    model = make_model("attrec")
-    items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
-    lengths = np.random.default_rng(0).permutation(12) + 1
-    return [(users[row % 6], items[:length], items[row % 12]) for row, length in enumerate(lengths)]
-
-
-@pytest.fixture(scope="module")
-def warmed(served, events, tmp_path_factory):
+def warmed(served):
     """Name of a model -> (its session, number of requests, requests)."""
-    folder = tmp_path_factory.mktemp("run")
-    pl.DataFrame(events, schema=COLUMNS, orient="row").write_parquet(folder / "test.parquet")
     result = {}
     for name in models.names():
         session = served(name)[2]
-        number = write_warmup(session.path, folder, name="shop", max_length=LENGTH, max_k=MAX_K)
+        number = write_warmup(session.path, name="shop", max_length=LENGTH, max_k=MAX_K)
         result[name] = session, number, read(session.path)
     return result
 
@@ -65,7 +55,7 @@ def warmed(served, events, tmp_path_factory):
 def test_the_model_answers_every_request(warmed, name):
     session, number, requests = warmed[name]
     assert set(requests) == set(session.signatures)
-    assert sum(map(len, requests.values())) == number <= 60
+    assert sum(map(len, requests.values())) == number <= 120
     for signature, each in requests.items():
         for arrays in each:
             assert {key: array.dtype for key, array in arrays.items()} == {
@@ -76,36 +66,37 @@ def test_the_model_answers_every_request(warmed, name):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_histories_of_every_length(warmed, events, name):
-    known = [(user, items) for user, items, _ in events]
+def test_histories_of_every_length(warmed, served, name):
+    # Of 12 items the last has most events; there are k 8 of them.
+    popular = served(name)[0].item_vocabulary.ids()[:3:-1]
     for signature, each in warmed[name][2].items():
         if signature == "embed_items":
             assert sorted(len(arrays["item"]) for arrays in each) == [1, 1, 8]
             continue
         lengths, batches = set(), set()
         for arrays in each:
-            assert arrays["history"].shape[1] == LENGTH + 1
+            if not signature.endswith("_joined"):
+                assert arrays["history"].shape[1] == LENGTH + 1
             batches.add(len(arrays["user_id"]))
-            for user, row in zip(arrays["user_id"], lists(arrays["history"]), strict=True):
+            assert set(arrays["user_id"]) == {b""}
+            for row in lists(arrays["history"]):
                 lengths.add(len(row))
-                # The latest items of a real history; the stranger has no name.
-                assert any((user.decode(), row) == (one, items[-len(row) :]) for one, items in known) or (user, row) == (b"", [])
+                assert row == popular[: len(row)]
         assert {0, 1, LENGTH} <= lengths
         assert batches == {1, 8}
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_recommend_is_asked_for_several_k_and_for_some_items_only(warmed, name):
-    requests = warmed[name][2]["recommend"]
+@pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
+def test_recommend_is_asked_for_several_k_and_for_some_items_only(warmed, name, signature):
+    requests = warmed[name][2][signature]
     assert {k for arrays in requests for k in arrays["k"]} == {1, MAX_K}
     assert sum(bool(arrays["allow"].any()) for arrays in requests) == 1
     assert all(arrays["exclude"].all() for arrays in requests)
 
 
 def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
-    rows = [("u", [f"i{item}" for item in range(length)], "i0") for length in (3, 70, 8)]
-    pl.DataFrame(rows, schema=COLUMNS, orient="row").write_parquet(tmp_path / "test.parquet")
-    inputs = {"k": types.SimpleNamespace(dtype=tf.int32), "history": types.SimpleNamespace(dtype=tf.string)}
+    inputs = {"k": Tensor("k:0", tf.int32, (None,)), "history": Tensor("history:0", tf.string, (None, None))}
     asked = []
 
     def record(signature, k, history):
@@ -113,13 +104,14 @@ def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
 
     session = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
     monkeypatch.setattr("export.warmup.Session", lambda path: contextlib.nullcontext(session))
-    assert write_warmup(tmp_path, tmp_path, name="shop", max_length=60, max_k=100) == len(asked) == 17
+    monkeypatch.setattr("export.warmup.popular_items", lambda session, count: ([f"i{item}" for item in range(count)], "\t"))
+    assert write_warmup(tmp_path, name="shop", max_length=60, max_k=100) == len(asked) == 17
     alone = [(k, lengths[0]) for batch, k, lengths in asked if batch == 1]
     assert alone == [*((k, length) for length in (1, 5, 20, 50, 60) for k in (1, 10, 100)), (100, 0)]
-    assert (3, 100, [3, 60, 8]) in asked
+    assert (8, 100, [1, 8, 16, 23, 31, 38, 46, 53]) in asked
 
 
-def test_a_request_that_fails_leaves_no_file(events, tmp_path):
+def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
     class Failing(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def serve(self, item):
@@ -128,12 +120,12 @@ def test_a_request_that_fails_leaves_no_file(events, tmp_path):
 
     module = Failing()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.serve})
-    pl.DataFrame(events, schema=COLUMNS, orient="row").write_parquet(tmp_path / "test.parquet")
+    monkeypatch.setattr("export.warmup.popular_items", lambda session, count: (["i1", "i2"], "\t"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="one item only"):
-        write_warmup(tmp_path / "1", tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)
+        write_warmup(tmp_path / "1", name="shop", max_length=LENGTH, max_k=MAX_K)
     assert not (tmp_path / "1" / FILE).exists()
 
 
-def test_a_run_without_its_events(served, tmp_path):
-    with pytest.raises(ServableError, match=r"has no test\.parquet"):
-        write_warmup(served("attrec")[2].path, tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)
+def test_what_is_no_servable(tmp_path):
+    with pytest.raises(ServableError, match="is no SavedModel"):
+        write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)

@@ -111,8 +111,15 @@ def test_a_smaller_one_may_pass_one_that_does_not_fit():
     assert run.batches[1:] == [{"x": [["a"], ["b"], ["e"]]}, {"x": [["c"], ["d"]]}]
 
 
-def test_shorter_inputs_are_padded_on_the_right_with_their_first_element():
+def test_different_lengths_do_not_share_a_batch():
     batcher, run, _ = make()
+    answers = together(batcher, run, [texts(["a", "b"]), texts(["1", "2", "3"]), texts(["c", "d"])])
+    assert run.batches[1:] == [{"x": [["a", "b"], ["c", "d"]]}, {"x": [["1", "2", "3"]]}]
+    assert answers == [[["a", "b"]], [["1", "2", "3"]], [["c", "d"]]]
+
+
+def test_where_it_is_wanted_shorter_inputs_are_padded_on_the_right_with_their_first_element():
+    batcher, run, _ = make(pad_variable_length_inputs=True)
     answers = together(batcher, run, [texts(["a", "b"], ["c", "d"]), texts(["1", "2", "3", "4"])])
     # The first element of the tensor, not of the row.
     assert run.batches[1] == {"x": [["a", "b", "a", "a"], ["c", "d", "a", "a"], ["1", "2", "3", "4"]]}
@@ -120,26 +127,26 @@ def test_shorter_inputs_are_padded_on_the_right_with_their_first_element():
 
 
 def test_every_axis_is_padded():
-    batcher, run, _ = make()
+    batcher, run, _ = make(pad_variable_length_inputs=True)
     one, other = np.arange(2).reshape(1, 2, 1) + 5, np.arange(3).reshape(1, 1, 3)
     together(batcher, run, [{"x": one}, {"x": other}])
     assert run.batches[1]["x"] == [[[5, 5, 5], [6, 5, 5]], [[0, 1, 2], [0, 0, 0]]]
 
 
 @pytest.mark.parametrize(
-    ("options", "one", "other"),
+    ("pad", "one", "other"),
     [
-        ({}, texts([], []), texts(["a"])),
-        ({}, texts(["a"]), texts([])),
-        ({}, texts(["a"]), {"x": np.array([[["a"]]], object)}),
-        ({"pad_variable_length_inputs": False}, texts(["a"]), texts(["a", "b"])),
+        (True, texts([], []), texts(["a"])),
+        (True, texts(["a"]), texts([])),
+        (True, texts(["a"]), {"x": np.array([[["a"]]], object)}),
+        (False, texts(["a"]), {"x": np.array([[["a"]]], object)}),
         # A batch of 2 x 200,000 would be made of 200,001.
-        ({}, texts(["a"]), texts(["a"] * 200_000)),
+        (True, texts(["a"]), texts(["a"] * 200_000)),
     ],
-    ids=["empty first", "empty second", "ranks", "no padding", "very long"],
+    ids=["empty first", "empty second", "ranks", "ranks without padding", "very long"],
 )
-def test_what_cannot_share_a_batch_runs_apart(options, one, other):
-    batcher, run, _ = make(**options)
+def test_what_cannot_share_a_batch_runs_apart(pad, one, other):
+    batcher, run, _ = make(pad_variable_length_inputs=pad)
     answers = together(batcher, run, [one, other])
     assert answers == [one["x"].tolist(), other["x"].tolist()]
     assert run.sizes == [1, len(one["x"]), len(other["x"])]
@@ -231,8 +238,9 @@ def test_the_wait_ends():
     assert run.sizes == [1]
 
 
-def test_many_threads_get_their_own_answers():
-    batcher, _, observed = make(max_batch_size=8, max_enqueued_batches=100)
+@pytest.mark.parametrize("pad", [False, True])
+def test_many_threads_get_their_own_answers(pad):
+    batcher, _, observed = make(max_batch_size=8, max_enqueued_batches=100, pad_variable_length_inputs=pad)
 
     def work(worker):
         choice = random.Random(worker)

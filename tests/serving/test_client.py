@@ -40,7 +40,7 @@ def test_json(capsys, target, asked):
         return json.loads(out)
 
     recommended = answer("recommend", "--user", "u1", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9")
-    assert recommended == {"items": asked["recommend"].items, "scores": pytest.approx(asked["recommend"].scores), "source": "model"}
+    assert recommended == {"items": asked["recommend"].items, "scores": pytest.approx(asked["recommend"].scores), "source": "model", "k": 3}
     assert sorted(recommended["items"]) == ["i2", "i8", "i9"]
     scored = answer("score", "--candidates", "i2,nothing")
     assert scored == {"candidates": ["i2", "nothing"], "scores": [pytest.approx(asked["score"][0]), None]}
@@ -84,6 +84,21 @@ def test_popular_items_are_said_to_be_so(capsys, target):
     assert json.loads(run(capsys, "recommend", "--json", *target)[1])["source"] == "popular"
 
 
+@pytest.mark.parametrize("k", [20, 21, 500])
+def test_more_items_than_the_model_gives_are_said(capsys, target, k):
+    code, out, err = run(capsys, "recommend", "--history", HISTORY, "--k", str(k), "--json", *target)
+    assert code == 0
+    answer = json.loads(out)
+    assert len(answer["items"]) == answer["k"] == 20
+    assert err == ("" if k == 20 else f"note: the model answers for at most 20 items, but --k is {k}.\n")
+
+
+def test_fewer_items_than_wanted_are_not(capsys, target):
+    code, out, err = run(capsys, "recommend", "--history", HISTORY, "--k", "9", "--allow", "i2,i5", "--json", *target)
+    assert (code, err) == (0, "")
+    assert (len(json.loads(out)["items"]), json.loads(out)["k"]) == (2, 9)
+
+
 def test_ids_with_commas_are_quoted(capsys, target):
     code, out, _ = run(capsys, "score", "--candidates", '"a,b",say "hi", c', "--json", *target)
     assert code == 0
@@ -94,6 +109,10 @@ def test_ids_with_commas_are_quoted(capsys, target):
     ("options", "message"),
     [
         (["recommend", "--k", "0"], "error: k must be a number of items from 1 to 2147483647, but is 0.\n"),
+        (
+            ["recommend", "--exclude", "a\tb"],
+            "error: exclude must have no id with '\\t', which joins the ids for this model, but has 'a\\tb'; leave it out.\n",
+        ),
         (["recommend", "--timeout", "-1"], "error: timeout must be a number of seconds above 0, but is -1.0.\n"),
         (["recommend", "--retries", "9"], "error: retries must be 0 to 4, but is 9.\n"),
         (["recommend", "--label", "none"], "error: 127.0.0.1:"),

@@ -103,8 +103,8 @@ def test_batching(batching, container, pod):
     assert batching.max_batch_size.value == 32 and batching.HasField("batch_timeout_micros")
     sizes = list(batching.allowed_batch_sizes)
     assert sizes == sorted(set(sizes)) and (not sizes or sizes[-1] == batching.max_batch_size.value)
-    # Histories come in several widths.
-    assert batching.pad_variable_length_inputs
+    # With it, a shorter history in a batch would be another one.
+    assert not batching.pad_variable_length_inputs
     assert batching.num_batch_threads.value == container["cpus"] == int(pod["containers"][0]["resources"]["limits"]["cpu"])
 
 

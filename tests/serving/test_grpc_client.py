@@ -14,7 +14,14 @@ from serving.answers import ClientError, Explanation, Recommendations
 from serving.grpc_client import AsyncGrpcClient, GrpcClient
 
 FLOOR = np.finfo(np.float32).min
-RECOMMENDED = {"items": [["b", "日本語", ""]], "scores": np.array([[2, 1, FLOOR]], np.float32), "source": ["model"]}
+JOINED = {"separator": ["\t"]}
+RECOMMENDED = {
+    "items": [["b", "日本語", ""]],
+    "scores": np.array([[2, 1, FLOOR]], np.float32),
+    "source": ["model"],
+    "k": np.array([3], np.int32),
+    **JOINED,
+}
 
 
 class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -77,14 +84,14 @@ def inputs_of(request):
 def test_the_request_is_what_the_signature_takes(fake, client):
     client.recommend(["a", "日本語"], "u1", 7, exclude=["e"], allow=["f", "g"])
     (request,) = fake.requests
-    assert (request.model_spec.name, request.model_spec.signature_name) == ("m", "recommend")
+    assert (request.model_spec.name, request.model_spec.signature_name) == ("m", "recommend_joined")
     assert request.model_spec.WhichOneof("version_choice") is None
     inputs = inputs_of(request)
     assert sorted(inputs) == ["allow", "exclude", "history", "k", "user_id"]
     assert inputs["user_id"].tolist() == [b"u1"]
-    assert inputs["history"].tolist() == [[b""] * 8 + [b"a", "日本語".encode()]]
-    assert inputs["exclude"].tolist() == [[b""] * 9 + [b"e"]]
-    assert inputs["allow"].tolist() == [[b""] * 8 + [b"f", b"g"]]
+    assert inputs["history"].tolist() == ["a\t日本語".encode()]
+    assert inputs["exclude"].tolist() == [b"e"]
+    assert inputs["allow"].tolist() == [b"f\tg"]
     assert inputs["k"].dtype == np.int32
     assert inputs["k"].tolist() == [7]
 
@@ -98,13 +105,13 @@ def test_a_version_is_chosen_by_number_or_by_label(fake, started, options, numbe
 
 
 def test_answers_are_plain(fake, client):
-    assert client.recommend(["a"], k=3) == Recommendations(["b", "日本語"], [2.0, 1.0], "model")
-    fake.reset({"scores": np.array([[0] * 8 + [1.5, FLOOR]], np.float32), "known": [[False] * 8 + [True, False]]})
+    assert client.recommend(["a"], k=3) == Recommendations(["b", "日本語"], [2.0, 1.0], "model", 3)
+    fake.reset({"scores": np.array([[1.5, FLOOR, 0]], np.float32), "known": [[True, False, False]], **JOINED})
     assert client.score(["a"], ["x", "y"]) == [1.5, None]
-    fake.reset({"query": np.array([[0.5, -1.0]], np.float32)})
+    fake.reset({"query": np.array([[0.5, -1.0]], np.float32), **JOINED})
     assert client.embed(["a"]) == [0.5, -1.0]
-    row = np.array([[0] * 8 + [0.5, -1.0]], np.float32)
-    fake.reset({"contribution": row, "attention": 2 * row})
+    row = np.array([[0.5, -1.0, 0]], np.float32)
+    fake.reset({"contribution": row, "attention": 2 * row, **JOINED})
     assert client.explain(["a", "b"], "x") == Explanation("x", ["a", "b"], [0.5, -1.0], [1.0, -2.0])
     assert [inputs_of(one)["item"].tolist() for one in fake.requests] == [[b"x"]]
 
@@ -213,10 +220,51 @@ def test_the_asynchronous_client_tries_again(fake, started, failures, calls):
     assert len(fake.requests) == calls
 
 
-@pytest.mark.parametrize("outputs", [{}, {"items": [["a"]]}, {**RECOMMENDED, "items": np.zeros([0, 3])}, {**RECOMMENDED, "scores": 1.0}])
+def by(separator):
+    """A model that joins ids by this, and answers with what it was sent."""
+    return lambda request: {**RECOMMENDED, "separator": [separator], "source": request.inputs["history"].string_val[:]}
+
+
+def test_the_separator_of_the_model_is_learned(fake, client):
+    fake.reset(by("|"))
+    assert client.recommend(["a", "b"]).source == "a|b"
+    assert [list(one.inputs["history"].string_val) for one in fake.requests] == [[b"a\tb"], [b"a|b"]]
+    assert client.recommend(["a", "tab\tc"]).source == "a|tab\tc"
+    assert (client.separator, len(fake.requests)) == ("|", 3)
+    with pytest.raises(ValueError, match=r"^history must have no id with '\|', which joins"):
+        client.recommend(["a|b"])
+
+
+def test_the_asynchronous_client_learns_it_too(fake, started):
+    async def ask():
+        async with AsyncGrpcClient(started[1], "m", timeout=20) as client:
+            return await asyncio.gather(*(client.recommend(["a", f"b{number}"]) for number in range(4)))
+
+    fake.reset(by("|"))
+    assert [answer.source for answer in asyncio.run(ask())] == [f"a|b{number}" for number in range(4)]
+
+
+def test_a_separator_that_changes_all_the_time(fake, client):
+    fake.reset(lambda request: {**RECOMMENDED, "separator": [f"{len(fake.requests)}"]})
+    with pytest.raises(ClientError, match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$") as caught:
+        client.recommend(["a"])
+    assert (caught.value.status, len(fake.requests)) == ("ABORTED", 2)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {},
+        {"items": [["a"]]},
+        {**RECOMMENDED, "items": np.zeros([0, 3])},
+        {**RECOMMENDED, "scores": 1.0},
+        {**RECOMMENDED, "separator": ["ab"]},
+        {**RECOMMENDED, "separator": [1]},
+    ],
+)
 def test_an_answer_of_another_kind(fake, client, outputs):
     fake.reset(outputs)
-    with pytest.raises(ClientError, match=r"answered recommend with something else; serve a model that python -m export has written\.$"):
+    with pytest.raises(ClientError, match=r"answered recommend_joined with something else; serve a model that .* has written\.$"):
         client.recommend(["a"])
 
 

@@ -107,7 +107,11 @@ BAD = [
     (ask(user_id="u", history=[["a"]]), "INVALID_ARGUMENT", "input user_id of signature {} must be of the shape [?], but is []"),
     (ask(user_id=["u"], history=[["a"], ["b"]]), "INVALID_ARGUMENT", "but there are 2 rows of history, 1 rows of user_id."),
     (ask(user_id=["u"], history=[[1j]]), "INVALID_ARGUMENT", "history has the type DT_COMPLEX128"),
-    (ask(user_id=["u"], history=[["a"] * 100_000]), "INVALID_ARGUMENT", "input history of signature {} must be of at most 65536"),
+    (ask(user_id=["u"], history=[["a"] * 100_000]), "INVALID_ARGUMENT", "history must have at most 65536 elements"),
+    (ask(user_id=["u"], history=np.empty((1 << 30, 0), object)), "INVALID_ARGUMENT", "history must have at most 65536 elements"),
+    (ask(user_id=["u"], history=["a"], **{f"x{number}": 1 for number in range(70)}), "INVALID_ARGUMENT", "at most 64 inputs"),
+    (ask(name="x" * 100_000, user_id=["u"], history=[["a"]]), "NOT_FOUND", "xxx..."),
+    (good(outputs=["scores"] * 100), "INVALID_ARGUMENT", "at most 64 names of outputs"),
     (ask(user_id=["u"] * 33, history=[["a"]] * 33), "INVALID_ARGUMENT", "Task size 33 is larger than maximum input batch size 32"),
     (ask(user_id=["x" * (17 << 20)], history=[["a"]]), "RESOURCE_EXHAUSTED", ""),
     (good(outputs=["nope"]), "INVALID_ARGUMENT", "output tensor alias not found in signature: nope"),
@@ -132,8 +136,8 @@ def test_a_truncated_tensor(stub):
 def test_a_truncated_message(channel, stub):
     raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     whole = good().SerializeToString()
-    # C++ servers of gRPC answer INTERNAL to a message that is none.
-    assert refused(lambda: raw(whole[:-3], timeout=SECONDS))[0] == "INTERNAL"
+    refusal = ("INVALID_ARGUMENT", "The message is not a PredictRequest; send one.")
+    assert refused(lambda: raw(whole[:-3], timeout=SECONDS)) == refusal
     assert predict_pb2.PredictResponse.FromString(raw(whole, timeout=SECONDS)).outputs["items"].string_val
 
 

@@ -173,8 +173,8 @@ def test_a_server_under_load(fake, kind):
     assert len(fake.asked) == 32
     assert load_report.summary(samples)["errors"] == {"UNAVAILABLE": 8}
     assert len({peer for peer, _ in fake.asked}) == 2
-    asked = [tuple(one for one in history if one) for _, history in fake.asked[2:]]
-    assert (asked.count((b"a",)), asked.count((b"b", b"c"))) == (15, 15)
+    asked = [history for _, history in fake.asked[2:]]
+    assert (asked.count([b"a"]), asked.count([b"b\tc"])) == (15, 15)
 
 
 @pytest.mark.parametrize("kind", ["closed", "open"])
@@ -333,3 +333,19 @@ def test_files_that_are_no_histories(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name, 5)
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
+    path = tmp_path / "mine"
+    path.write_text('{"figures": "mine"}')
+    assert load_test.main([*common, option, str(path)]) == 2
+    assert (
+        capsys.readouterr().err == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
+    )
+    assert path.read_text() == '{"figures": "mine"}'
+
+
+def test_earlier_figures_are_replaced(tmp_path, common):
+    for _ in range(2):
+        assert load_test.main([*common, "--requests", "2", "--timeout", "20", "--json", str(tmp_path / "figures")]) == 0

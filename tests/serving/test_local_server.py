@@ -110,6 +110,7 @@ WRONG = [
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
     (["--labels", "toy:stable=one"], "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'."),
+    (["--labels", f"toy:stable={10**30}"], f"--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable={10**30}'."),
     (["--labels", "x:stable=1"], "--labels names the model x, which no --model gives; name one of toy."),
     (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
     (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
@@ -127,6 +128,12 @@ def test_options_that_make_no_sense(toy, capsys, options, message):
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
+def test_rows_are_padded_only_where_it_is_wanted(toy):
+    for options, expected in (([], False), (["--pad"], True)):
+        parsed = local_server._parser().parse_args(["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options])
+        assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
+
+
 @pytest.fixture
 def signals():
     """Puts back what handles signals."""
@@ -134,6 +141,14 @@ def signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
+    options = ["--labels", "toy:stable=1", "--labels", "toy:next=9", "--port", "0", "--rest-port", "0"]
+    assert local_server.main(["--model", f"toy={toy}", *options]) == 2
+    assert capsys.readouterr().err == (
+        "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
+    )
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["empty", "corrupt"])

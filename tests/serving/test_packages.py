@@ -25,6 +25,7 @@ sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[3:]))
         ("client", "grpc", ["embed", *TARGET]),
         ("load_test", "grpc", [*TARGET, "--items", "items.txt"]),
         ("local_server", "grpc_health", ["--model", "m=."]),
+        ("local_server", "uvicorn", ["--model", "m=."]),
         ("promote", "grpc", [*TARGET, "--run", ".", "--config", "c", "--limits", "l"]),
         ("verify", "grpc", [*TARGET, "--run", "."]),
     ],

@@ -263,6 +263,13 @@ def test_an_address_shows_the_same_again(browse, client, run):
 
 
 @needs_chromium
+def test_that_there_are_no_more_is_told(browse):
+    seen = browse("return {note: shown('note'), rows: rows('answer').length};", k=500)
+    assert seen["rows"] == 20 and seen["note"].endswith(" The model gives at most 20.")
+    assert "at most" not in browse("return shown('note');", k=20)
+
+
+@needs_chromium
 def test_errors_are_shown_and_the_next_request_is_answered(browse):
     seen = browse(
         """

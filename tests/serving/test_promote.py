@@ -119,7 +119,7 @@ model_config_list {{
     name: "sasrec" base_path: "{folder}" model_platform: "tensorflow"
     model_version_policy {{ all {{}} }}
     version_labels {{ key: "stable" value: {stable} }}
-    version_labels {{ key: "canary" value: 2 }}
+    version_labels {{ key: "canary" value: 2 }}  # Under trial.
   }}
 }}
 """
@@ -150,6 +150,7 @@ def files(versions, run, tmp_path):
         code = promote.main([*common, *more])
         return code, server.store.labels("sasrec")["stable"], config.read_text()
 
+    command.folder = folder
     return command
 
 
@@ -165,7 +166,8 @@ def test_a_good_canary_becomes_stable(files, capsys, tmp_path):
         and config.HasField("model_version_policy")
         and config.model_platform == "tensorflow"
     )
-    assert text.startswith("# The models.\n# Their labels move.\nmodel_config_list")
+    # Nothing else in the file has changed.
+    assert text.replace('"stable" value: 2', '"stable" value: 1') == CONFIG.format(folder=files.folder, stable=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["limits.yaml", "models.config"]
 
 

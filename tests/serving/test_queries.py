@@ -1,17 +1,37 @@
 import pytest
 
 from serving import queries
-from serving.answers import Explanation, Recommendations
+from serving.answers import Explanation, OtherSeparator, Recommendations
 
 
-@pytest.mark.parametrize(("length", "width"), [(0, 10), (1, 10), (9, 10), (10, 20), (19, 20), (20, 30), (200, 210)])
-def test_ids_stand_behind_at_least_one_empty_text(length, width):
-    ids = [f"i{place}" for place in range(length)]
-    row = queries.padded(ids)
-    assert len(row) == width
-    assert row[0] == ""
-    assert [one for one in row if one] == ids
-    assert row[width - length :] == ids
+def test_lists_are_sent_as_one_text():
+    query = queries.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
+    assert query.row() == {"user_id": "", "history": "a\t\t日本語", "exclude": "e", "allow": "", "k": 4}
+    assert query.row("|")["history"] == "a||日本語"
+    assert queries.score(["a"], ["x", "y"], "u", 5).row() == {"user_id": "u", "history": "a", "candidates": "x\ty"}
+    assert queries.explain([], "a\tb", "u\tv", 5).row() == {"user_id": "u\tv", "history": "", "item": "a\tb"}
+
+
+@pytest.mark.parametrize(
+    ("query", "separator", "message"),
+    [
+        (
+            queries.embed(["a", "b\tc"], "", 5),
+            "\t",
+            "history must have no id with '\\t', which joins the ids for this model, but has 'b\\tc'",
+        ),
+        (
+            queries.recommend([], "", 3, [], ["本屋"], 5),
+            "本",
+            "allow must have no id with '本', which joins the ids for this model, but has",
+        ),
+    ],
+)
+def test_an_id_with_the_separator_is_not_sent(query, separator, message):
+    with pytest.raises(ValueError) as caught:
+        query.row(separator)
+    assert str(caught.value).startswith(message) and str(caught.value).endswith("; leave it out.")
+    assert query.row("/")
 
 
 def test_only_the_latest_events_are_sent():
@@ -22,44 +42,53 @@ def test_only_the_latest_events_are_sent():
         queries.explain(history, "x", "u", 2),
         queries.embed(history, "u", 2),
     ):
-        assert query.inputs["history"] == [""] * 8 + ["c", "d"]
-        assert query.inputs["user_id"] == "u"
+        assert query.row()["history"] == "c\td"
+        assert query.row()["user_id"] == "u"
 
 
 def test_a_history_may_come_from_a_generator():
     query = queries.explain((one for one in "ab"), "x", "", 5)
-    assert query.inputs["history"][-2:] == ["a", "b"]
-    assert query.read({"contribution": [0.0] * 8 + [1.0, 2.0]}).history == ["a", "b"]
+    assert query.row()["history"] == "a\tb"
+    assert query.read({"contribution": [1.0, 2.0]}).history == ["a", "b"]
 
 
 def test_recommendations_end_where_there_are_no_more():
     query = queries.recommend([], "", 4, ["e"], ["f", "g"], 5)
-    assert query.inputs["exclude"] == [""] * 9 + ["e"]
-    assert query.inputs["allow"] == [""] * 8 + ["f", "g"]
-    assert query.inputs["k"] == 4
     floor = -3.4028234663852886e38
-    answer = query.read({"items": ["b", "a", "", ""], "scores": [2.0, 1.0, floor, floor], "source": "model"})
-    assert answer == Recommendations(["b", "a"], [2.0, 1.0], "model")
+    outputs = {"items": ["b", "a", "", ""], "scores": [2.0, 1.0, floor, floor], "source": "model", "k": 4, "separator": "\t"}
+    assert query.answer(outputs) == Recommendations(["b", "a"], [2.0, 1.0], "model", 4)
 
 
-def test_nothing_to_exclude_or_to_allow_is_sent_as_empty_texts():
-    query = queries.recommend(["a"], "", 4, (), (), 5)
-    assert query.inputs["exclude"] == query.inputs["allow"] == [""] * 10
-
-
-def test_scores_are_found_where_a_server_has_lengthened_the_rows():
-    # Beside a row of 20 the server pads ["" x 8, a, b] to 20 with "", on the right.
+def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
     query = queries.score(["h"], ["a", "b"], "", 5)
-    outputs = {"scores": [0.0] * 8 + [1.5, 2.5] + [0.0] * 10, "known": [False] * 8 + [True, False] + [False] * 10}
-    assert query.read(outputs) == [1.5, None]
+    outputs = {"scores": [1.5, 2.5] + [0.0] * 10, "known": [True, False] + [False] * 10, "separator": "\t"}
+    assert query.answer(outputs) == [1.5, None]
+    assert queries.score(["h"], [], "", 5).answer(outputs) == []
 
 
-def test_contributions_are_found_where_a_server_has_lengthened_the_rows():
+def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
     query = queries.explain(["a", "b", "c"], "x", "", 5)
-    contribution = [0.0] * 7 + [1.0, 2.0, 3.0] + [0.0] * 10
-    assert query.read({"contribution": contribution}) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
-    attention = [0.0] * 7 + [0.1, 0.2, 0.7] + [0.0] * 10
-    assert query.read({"contribution": contribution, "attention": attention}).attention == [0.1, 0.2, 0.7]
+    contribution = [1.0, 2.0, 3.0] + [0.0] * 10
+    outputs = {"contribution": contribution, "separator": "\t"}
+    assert query.answer(outputs) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
+    attention = [0.1, 0.2, 0.7] + [0.0] * 10
+    assert query.answer({**outputs, "attention": attention}).attention == [0.1, 0.2, 0.7]
+    with pytest.raises(IndexError):
+        query.answer({**outputs, "contribution": [1.0, 2.0]})
+
+
+def test_an_answer_to_other_ids_is_none():
+    query = queries.embed(["a"], "", 5)
+    assert query.answer({"query": [0.5], "separator": "|"}, "|") == [0.5]
+    with pytest.raises(OtherSeparator) as caught:
+        query.answer({"query": [0.5], "separator": "|"})
+    assert (caught.value.separator, caught.value.status) == ("|", "ABORTED")
+    assert str(caught.value) == "The model joins ids by '|', and did not when it was last asked; ask again."
+    for told, error in ((None, TypeError), (3, TypeError), ("", ValueError), ("||", ValueError)):
+        with pytest.raises(error):
+            query.answer({"query": [0.5], "separator": told})
+    with pytest.raises(KeyError):
+        query.answer({"query": [0.5]})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from serving.answers import ClientError, Explanation, Recommendations
 from serving.rest_client import RestClient
 from serving.statuses import http_status
 
-RECOMMENDED = {"items": ["b", "日本語", ""], "scores": [2, 1.5, -3.4028235e38], "source": "model"}
+RECOMMENDED = {"items": ["b", "日本語", ""], "scores": [2, 1.5, -3.4028235e38], "source": "model", "k": 3, "separator": "\t"}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -98,16 +98,8 @@ def test_the_request_is_what_the_signature_takes(fake, client):
     assert path == "/v1/models/m:predict"
     assert headers["Content-Type"] == "application/json"
     assert body == {
-        "signature_name": "recommend",
-        "instances": [
-            {
-                "user_id": "u1",
-                "history": [""] * 8 + ["a", "日本語"],
-                "exclude": [""] * 9 + ["e"],
-                "allow": [""] * 8 + ["f", "g"],
-                "k": 7,
-            }
-        ],
+        "signature_name": "recommend_joined",
+        "instances": [{"user_id": "u1", "history": "a\t日本語", "exclude": "e", "allow": "f\tg", "k": 7}],
     }
 
 
@@ -127,12 +119,12 @@ def test_the_path_names_the_model(fake, url, prefix, model, options, path):
 
 
 def test_answers_are_plain(fake, client):
-    assert client.recommend(["a"], k=3) == Recommendations(["b", "日本語"], [2, 1.5], "model")
-    fake.reset({"scores": [0] * 8 + [1.5, -3.4e38], "known": [False] * 8 + [True, False]})
+    assert client.recommend(["a"], k=3) == Recommendations(["b", "日本語"], [2, 1.5], "model", 3)
+    fake.reset({"scores": [1.5, -3.4e38, 0], "known": [True, False, False], "separator": "\t"})
     assert client.score(["a"], ["x", "y"]) == [1.5, None]
-    fake.reset([0.5, -1.0])
+    fake.reset({"query": [0.5, -1.0], "separator": "\t"})
     assert client.embed(["a"]) == [0.5, -1.0]
-    fake.reset([0] * 8 + [0.5, -1.0])
+    fake.reset({"contribution": [0.5, -1.0, 0], "separator": "\t"})
     assert client.explain(["a", "b"], "x") == Explanation("x", ["a", "b"], [0.5, -1.0], None)
 
 
@@ -230,6 +222,20 @@ def test_a_connection_that_the_server_closed_is_replaced(fake, url):
     assert len({address for *_, address in fake.asked}) == 3
 
 
+def test_the_separator_of_the_model_is_learned(fake, client):
+    fake.reset(lambda body: {**RECOMMENDED, "separator": "|", "source": body["instances"][0]["history"]})
+    assert client.recommend(["a", "b"]).source == "a|b"
+    assert client.recommend(["a", "tab\tc"]).source == "a|tab\tc"
+    assert [body["instances"][0]["history"] for _, body, *_ in fake.asked] == ["a\tb", "a|b", "a|tab\tc"]
+
+
+def test_a_separator_that_changes_all_the_time(fake, client):
+    fake.reset(lambda body: {**RECOMMENDED, "separator": f"{len(fake.asked)}"})
+    with pytest.raises(ClientError, match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$"):
+        client.recommend(["a"])
+    assert len(fake.asked) == 2
+
+
 def test_an_answer_that_breaks_off(fake, url):
     fake.reset(RECOMMENDED, closes=True, promised=7)
     with RestClient(url, "m", timeout=20, retries=0) as client, pytest.raises(ClientError, match=r"\(the answer was cut off\)") as caught:
@@ -254,13 +260,15 @@ def test_threads_share_a_client(fake, client):
         b'{"predictions": []}',
         b'{"outputs": []}',
         {"items": ["a"]},
+        [0.5, -1.0],
+        {**RECOMMENDED, "separator": 3},
         {**RECOMMENDED, "items": 3},
         {**RECOMMENDED, "scores": None},
     ],
 )
 def test_an_answer_of_another_kind(fake, client, answer):
     fake.reset(answer)
-    with pytest.raises(ClientError, match=r"answered recommend with something else; serve a model that python -m export has written\.$"):
+    with pytest.raises(ClientError, match=r"answered recommend_joined with something else; serve a model that .* has written\.$"):
         client.recommend(["a"])
 
 

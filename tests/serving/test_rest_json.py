@@ -83,7 +83,7 @@ def test_the_signature():
         (b'{"inputs": [1,}', "offset: 14 (line 1, column 15)"),
         (b'{"inputs":\n [1, nope]}', "line 2, column 6"),
         (b'{"inputs": "\xff"}', "not UTF-8 at offset: 12"),
-        (b"[" * 200_000, "too deeply"),
+        (b"[" * 100_000, "too deeply"),
         (b'{"inputs": ' + b"9" * 5000 + b"}", "too many digits"),
     ],
     ids=["empty", "comma", "word", "encoding", "deep", "digits"],
@@ -128,6 +128,16 @@ def test_other_requests_are_refused(document, words):
     message = refusal(document)
     for word in words:
         assert word in message
+
+
+def test_a_body_of_many_values_costs_nothing():
+    assert "too many values" in refusal(b'{"inputs": [' + b"[]," * 200_000 + b"[]]}")
+    assert "too many values" in refusal(b'{"inputs": [' + b"0," * 600_000 + b"0]}")
+
+
+def test_a_key_that_comes_twice_is_refused():
+    assert '"k"' in refusal(b'{"instances": [{"history": ["a"], "k": 1, "k": 2}]}')
+    assert '"inputs"' in refusal(b'{"inputs": {}, "inputs": {}}')
 
 
 def test_values_that_would_change_are_refused():

@@ -1,5 +1,7 @@
 """TensorProto and arrays, against TensorFlow's own two functions, and protos that are damaged."""
 
+import tracemalloc
+
 import grpc
 import numpy as np
 import pytest
@@ -97,6 +99,30 @@ def test_a_damaged_proto_is_invalid(damaged, message):
     assert raised.value.code == grpc.StatusCode.INVALID_ARGUMENT
     assert raised.value.message.startswith("tensor parsing error: history ")
     assert message in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([1, 1 << 24], "must have at most 65536 elements, but has the shape [1, 16777216]"),
+        ([1 << 62, 0], "must have at most 65536 elements"),
+        ([1 << 40, 1 << 40], "must have at most 65536 elements"),
+        ([1] * 65, "must have at most 8 dimensions, but has 65"),
+        ([1 << 62] * 100_000, "must have at most 8 dimensions, but has 100000"),
+        ([1, 1 << 16], "has the shape [1, 65536] and 1 values"),
+    ],
+)
+def test_a_large_shape_is_refused_before_anything_is_made(shape, message):
+    large = proto(STRING, shape, string_val=[b"a"])
+    tracemalloc.start()
+    try:
+        with pytest.raises(StatusError) as raised:
+            tensors.to_array(large, "history", most=1 << 16)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert raised.value.code == grpc.StatusCode.INVALID_ARGUMENT and message in raised.value.message
+    assert len(raised.value.message) < 400
 
 
 def test_an_unknown_rank_is_invalid():

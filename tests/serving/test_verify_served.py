@@ -186,7 +186,7 @@ def test_a_part_of_the_events(capsys, server, run):
 @pytest.fixture
 def changed(run, tmp_path):
     """A run that can be changed."""
-    return shutil.copytree(run, tmp_path / "run")
+    return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
 
 
 def test_another_metric_is_a_difference(capsys, server, changed):

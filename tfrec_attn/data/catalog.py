@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from tfrec_attn.config import Data
 from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.data.times import TimeRule
 from tfrec_attn.errors import ConfigError, DataError, nearest
 
 _TIMEOUT = 30  # seconds without a byte
@@ -67,17 +68,19 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
     return _read_zip(found, archive.member, options)
 
 
-def load_configured(data: Data, rejected: Path | None = None) -> ReadResult:
+def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | None = None) -> ReadResult:
     """Returns the log that the section `data` of a configuration names.
 
     Args:
         data: The section.
         rejected: Where to write bad lines when `on_error` is "skip".
+        rule: Which numbers or dates are times, where the file is a part of a log; None takes the rule that the file makes.
 
     Raises:
         ConfigError, DataError: As `load` says.
     """
     options = {"format": data.format, "names": data.names, "columns": asdict(data.columns), "on_error": data.on_error, "rejected": rejected}
+    options["rule"] = rule
     return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
 
 
@@ -102,7 +105,10 @@ def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult
 def _fetched(archive: Archive) -> Path:
     folder = Path(os.environ.get("TFREC_CACHE") or Path.home() / ".cache" / "tfrec-attn")
     target = folder / PurePosixPath(archive.url).name
-    if target.is_file() and _md5(target) == archive.md5:
+    if os.path.lexists(target) and not _is(target, archive.md5):
+        # Somebody's file of the same name stays.
+        target = folder / f"{target.stem}-{archive.md5[:8]}{target.suffix}"
+    if _is(target, archive.md5):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +130,10 @@ def _download(url: str, target: Path) -> None:
         if not response.geturl().startswith("https://"):
             raise OSError(f"redirected to {response.geturl()}, which is not https")
         shutil.copyfileobj(response, out)
+
+
+def _is(path: Path, md5: str) -> bool:
+    return path.is_file() and _md5(path) == md5
 
 
 def _md5(path: Path) -> str:

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.copies import count_copies, is_copy
 from tfrec_attn.data.order_statistics import Values
+
+_BUCKET = 1 << 21  # events whose copies are looked for at a time
 
 
 class GrowingIds:
@@ -54,6 +57,7 @@ class CodedLog:
         items: How many items.
         events: How many events.
         whole_times: Whether no time has a fraction.
+        typed: Whether events have types.
     """
 
     folder: Path
@@ -62,11 +66,12 @@ class CodedLog:
     items: int = 0
     events: int = 0
     whole_times: bool = True
+    typed: bool = False
 
-    def append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray) -> None:
-        """Adds a part: codes from 0, int32, and times, int64 or float64."""
-        for name, values in (("users", users), ("items", items), ("times", times)):
-            np.save(self.folder / f"{name}-{self.parts}.npy", values)
+    def append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, types: np.ndarray | None = None) -> None:
+        """Adds a part: codes from 0, int32, and times, int64 or float64; all parts have types, int32, or none has."""
+        self.typed = types is not None
+        self._save(self.parts, users, items, times, types)
         self.parts += 1
         self.events += len(users)
         self.whole_times &= times.dtype.kind == "i"
@@ -78,7 +83,49 @@ class CodedLog:
 
     def times(self, part: int) -> np.ndarray:
         """The times of a part, of the type of all."""
-        return self._load("times", part).astype(np.int64 if self.whole_times else np.float64, copy=False)
+        return self._load("times", part).astype(self._time_type(), copy=False)
+
+    def types(self, part: int) -> np.ndarray | None:
+        """The types of a part, where events have some."""
+        return self._load("types", part) if self.typed else None
+
+    def counts(self, name: str) -> np.ndarray:
+        """Events of each of the "users" or "items", int64."""
+        counts = np.zeros(getattr(self, name), np.int64)
+        for part in range(self.parts):
+            counts += np.bincount(self._load(name, part), minlength=len(counts))
+        return counts
+
+    def drop_copies(self) -> int:
+        """Takes out every event that is a copy of an earlier one, and returns how many; the same as `without_copies` in memory."""
+        begins = np.cumsum([0, *(len(users) for users, _ in self.codes())])
+        copies, buckets = [], 1 + self.events // _BUCKET
+        for part, (users, items) in enumerate(self.codes()):
+            columns = {"user": users, "item": items, "time": self.times(part), "type": self.types(part)}
+            columns["place"] = np.arange(begins[part], begins[part + 1])
+            _deal(self.folder, users % buckets, buckets, {name: values for name, values in columns.items() if values is not None})
+        for bucket in range(buckets):
+            names = {"user": np.int32, "item": np.int32, "time": self._time_type(), **({"type": np.int32} if self.typed else {})}
+            found = is_copy(*(np.fromfile(self.folder / f"{name}-{bucket}.bin", dtype) for name, dtype in names.items()))
+            copies.append(np.fromfile(self.folder / f"place-{bucket}.bin", np.int64)[found])
+            for name in (*names, "place"):
+                (self.folder / f"{name}-{bucket}.bin").unlink()
+        places = np.sort(np.concatenate(copies))
+        for part, (users, items) in enumerate(self.codes()):
+            stays = np.ones(len(users), bool)
+            stays[places[slice(*np.searchsorted(places, begins[part : part + 2]))] - begins[part]] = False
+            types = self.types(part)
+            self._save(part, users[stays], items[stays], self.times(part)[stays], None if types is None else types[stays])
+        self.events -= len(places)
+        return len(places)
+
+    def _save(self, part: int, users: np.ndarray, items: np.ndarray, times: np.ndarray, types: np.ndarray | None) -> None:
+        for name, values in (("users", users), ("items", items), ("times", times), ("types", types)):
+            if values is not None:
+                np.save(self.folder / f"{name}-{part}.npy", values)
+
+    def _time_type(self) -> type:
+        return np.int64 if self.whole_times else np.float64
 
     def _load(self, name: str, part: int) -> np.ndarray:
         return np.load(self.folder / f"{name}-{part}.npy")
@@ -145,15 +192,30 @@ def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
     for part, (users, items) in enumerate(log.codes()):
         rows, places = kept.user_row[users], kept.item_row[items]
         stays = (rows >= 0) & (places >= 0)
-        rows, places, times = rows[stays], places[stays] + np.int32(1), log.times(part)[stays]
-        shard = rows % shards
-        order = np.argsort(shard.astype(np.uint16), kind="stable")
-        ends = np.cumsum(np.bincount(shard, minlength=shards))
-        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            for name, values in (("rows", rows), ("items", places), ("times", times)):
-                with open(folder / f"{name}-{number}.bin", "ab") as file:
-                    values[order[begin:end]].tofile(file)
+        types = log.types(part)
+        columns = {"rows": rows[stays], "items": places[stays] + np.int32(1), "times": log.times(part)[stays]}
+        _deal(folder, columns["rows"] % shards, shards, columns if types is None else {**columns, "types": types[stays]})
     return Values([lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)])
+
+
+def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]) -> None:
+    """Appends the values of each column to the files NAME-K.bin of their keys K, in order."""
+    order = np.argsort(key.astype(np.uint16), kind="stable")
+    ends = np.cumsum(np.bincount(key, minlength=count))
+    for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        for name, values in columns.items():
+            with open(folder / f"{name}-{number}.bin", "ab") as file:
+                values[order[begin:end]].tofile(file)
+
+
+def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:
+    """How many events that were dealt out, with their types, are copies of another."""
+    copies = 0
+    for number in range(shards):
+        rows, items, times = dealt(folder, number, whole_times)
+        types, order = np.fromfile(folder / f"types-{number}.bin", np.int32), np.lexsort((times, rows))
+        copies += count_copies(rows[order], times[order], items[order], types[order])
+    return copies
 
 
 def dealt(folder: Path, number: int, whole_times: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

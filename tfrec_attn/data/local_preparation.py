@@ -1,41 +1,52 @@
 """Prepares logs on one machine, in passes over parts that fit into memory."""
 
 import errno
-import fcntl
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, deal_out, dealt, k_core_on_disk
-from tfrec_attn.data.interactions import read_slices, write_rejected
-from tfrec_attn.data.manifest import VERSION, Manifest
+from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, count_dealt_copies, deal_out, dealt, k_core_on_disk
+from tfrec_attn.data.ids import Findings, IdReport
+from tfrec_attn.data.interactions import count_times, read_slices, write_rejected
+from tfrec_attn.data.manifest import MANIFEST, VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
-from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, finish, option
+from tfrec_attn.data.prepared import INDEX, ITEM_COUNTS, ITEMS, OPTIONS, REJECTED, TRANSITIONS, USERS, Facts, finish, option
 from tfrec_attn.data.progress_line import ProgressLine
 from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
-from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.data.times import LogTimes, MixedTimes
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, remove, replace_text, tidy
 from tfrec_attn.runtime import import_tensorflow
 
 MOST_SHARDS = 1_000
 _FEWEST_SHARDS = 8
 _SHARD_EVENTS = 1_000_000
-_STATE = "state.json"
+_STATE, _ORDER = "state.json", "order.json"
 _THREADS = 2
+_SAMPLE = 1 << 16  # bytes of a log
+_KIND = "prepared log"
+_FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
+_WORK = (
+    "work/slice", "work/log/*.npy", "work/log/*.bin", "work/dealt/*.bin", "work/finish/*.bin", f"work/{_STATE}", f"work/{_STATE}.part",
+    "beam/tfrec-attn-*/**",
+)  # fmt: skip
+# What a preparation writes; of a folder with anything else in it nothing is removed.
+KNOWN = (*_FINISHED, *_WORK, _ORDER, f".{_ORDER}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part")
+_READING = ("format", "names", "columns", "on_error")
 
 
-def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | None = None) -> Manifest:
+def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | None = None, *, restart: bool = False) -> Manifest:
     """Prepares logs into a folder, which has its name when it is complete; unfinished work of the same call is taken up.
 
     Args:
@@ -43,63 +54,148 @@ def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | N
         to: The folder, which must not exist; `to`.partial holds the work.
         data: Of the section, the keys in `OPTIONS` count.
         shards: How many; None takes one for each million events and at least 8, but not more than there are users.
+        restart: Whether to remove unfinished work, and to replace a folder that is complete when the new one is.
 
     Raises:
-        ConfigError: If `to` exists, or if another process prepares it.
-        DataError: If a log cannot be read, if nothing is left of it, or if there is no space.
+        ConfigError: If `to` exists, if unfinished work of another call is there, or if another process prepares it.
+        DataError: If a log cannot be read, if nothing is left of it, or if there is no space. What there was before stays.
     """
     target, progress = Path(to), ProgressLine()
-    if target.exists():
-        raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
-    partial = target.with_name(f"{target.name}.partial")
+    require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
+    order = _order(logs, data, shards)
+    check_target(target, restart)
+    if restart:
+        _read_beginnings(logs, data)
     try:
-        with _claimed(partial):
-            try:
-                facts = _taken_up(logs, partial, data, shards) or _deal_out(logs, partial, data, shards, progress)
-                _write_shards(partial, facts, progress)
-                return complete(partial, target, facts)
-            except (ConfigError, DataError):
-                shutil.rmtree(partial)
-                raise
+        with claimed(target, order, restart) as work:
+            facts = _taken_up(work.folder) or _deal_out(logs, work.folder, data, order, progress)
+            _write_shards(work.folder, facts, progress)
+            return complete(work, target, facts)
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = "no space is left: free some, and the same command goes on" if full else error.strerror or error
-        raise DataError(f"{partial} cannot be written, {reason}.") from error
+        raise DataError(f"{partial_of(target)} cannot be written, {reason}.") from error
     finally:
         progress.clear()
 
 
-def complete(partial: Path, target: Path, facts: Facts) -> Manifest:
+def complete(work: Unfinished, target: Path, facts: Facts) -> Manifest:
     """Finishes a folder that has its shards and vocabularies, and gives it its name."""
-    work = partial / "work"
-    shutil.rmtree(work / "finish", ignore_errors=True)
-    (work / "finish").mkdir(parents=True)
-    manifest = finish(partial, work / "finish", facts)
-    shutil.rmtree(work)
-    manifest.write(partial)
-    partial.rename(target)
+    folder, temporary = work.folder, work.folder / "work" / "finish"
+    remove(temporary, ("*.bin",))
+    temporary.mkdir(parents=True, exist_ok=True)
+    manifest = finish(folder, temporary, facts)
+    remove(folder, _WORK)
+    manifest.write(folder)
+    if os.path.lexists(target):
+        _refuse_strangers(target, _FINISHED)
+    work.finish(target, notes=(_ORDER,))
     return manifest
+
+
+def partial_of(target: Path) -> Path:
+    """The folder of unfinished work."""
+    if not target.name:
+        raise ConfigError(f"--to must name a folder, but is {target}.")
+    return target.with_name(f"{target.name}.partial")
+
+
+def check_target(target: Path, restart: bool) -> None:
+    """Checks that a folder can be written, or be replaced; nothing is touched.
+
+    Raises:
+        ConfigError: If something is there that is not to be replaced.
+    """
+    if not os.path.lexists(target):
+        return
+    if not restart:
+        tidy(target, _KIND, _FINISHED, notes=(_ORDER,))
+        raise ConfigError(f"--to {target} exists; name a new one, or give --restart to replace it if it is a prepared log.")
+    try:
+        Manifest.read(target)
+    except DataError:
+        raise ConfigError(f"--to {target} exists and is no prepared log, so that --restart does not replace it; name a new one.") from None
+    _refuse_strangers(target, in_work((*_FINISHED, _ORDER)))
+
+
+def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
+    try:
+        refuse_strangers(folder, known)
+    except ForeignFolder as error:
+        raise ConfigError(f"{error}, so that --restart removes nothing; move it away, or name another --to.") from None
+
+
+@contextmanager
+def claimed(target: Path, order: dict[str, object], restart: bool) -> Iterator[Unfinished]:
+    """Makes the folder of unfinished work, or takes it up, and keeps other processes from it.
+
+    Where it fails for its options or its logs, what it has just made goes; what was there stays.
+
+    Args:
+        target: The folder to write.
+        order: What was asked for, as JSON holds it; unfinished work of another order is refused.
+        restart: Whether to remove that.
+    """
+    folder = partial_of(target)
+    try:
+        work = Unfinished(folder, _KIND, KNOWN)
+    except BusyFolder:
+        raise ConfigError(f"{folder} is in use: another process prepares it.") from None
+    except ForeignFolder as error:
+        raise ConfigError(f"{error}; move it away, or name another --to.") from None
+    try:
+        mine = _begin(work, order, restart)
+        try:
+            yield work
+        except (ConfigError, DataError):
+            if mine and is_marked(folder, _KIND):
+                work.abandon()
+            raise
+    finally:
+        work.release()
+
+
+def _begin(work: Unfinished, order: dict[str, object], restart: bool) -> bool:
+    """Whether the work begins anew, and does not go on with that of an earlier call."""
+    note, wanted = work.folder / _ORDER, json.loads(json.dumps(order))
+    if restart:
+        _refuse_strangers(work.folder, in_work(KNOWN))
+        work.clear()
+    elif note.exists() and (other := _other(note, wanted)):
+        raise ConfigError(f"{work.folder} holds unfinished work {other}; give --restart to begin anew, or name another --to.")
+    if (work.folder / "work" / _STATE).exists():
+        return False
+    work.clear()
+    replace_text(note, json.dumps(wanted))
+    return True
+
+
+def _other(note: Path, wanted: dict[str, object]) -> str | None:
+    """What unfinished work was begun with that is not wanted now, as a clause."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        for name, value in wanted["options"].items():
+            if found["options"].get(name) != value:
+                return f"with data.{name}={found['options'].get(name)}, not {value}"
+        if found["shards"] != wanted["shards"]:
+            return f"with --shards {found['shards']}, not {wanted['shards']}"
+        return None if found == wanted else "of other logs, or of what they were then"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "that cannot be read"
+
+
+def _read_beginnings(logs: Sequence[str], data: Data) -> None:
+    """Reads the beginning of each log, so that what no log is removes nothing."""
+    options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
+    with tempfile.TemporaryDirectory() as folder:
+        for path in logs:
+            with closing(read_slices(path, folder, **options, slice_bytes=_SAMPLE)) as parts:
+                next(parts, None)
 
 
 def number_of_shards(wanted: int | None, events: int, users: int) -> int:
     """How many shards there are: as wanted, or one for each million events, at least 8; no more than users."""
     return min(users, wanted or min(MOST_SHARDS, max(_FEWEST_SHARDS, -(-events // _SHARD_EVENTS))))
-
-
-@contextmanager
-def _claimed(partial: Path) -> Iterator[None]:
-    """Makes the folder and keeps other processes from it."""
-    partial.mkdir(parents=True, exist_ok=True)
-    folder = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
-        raise ConfigError(f"{partial} is in use: another process prepares it.") from None
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
@@ -111,26 +207,25 @@ def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, obj
     return {"version": VERSION, "logs": files, "options": {key: option(data, key) for key in OPTIONS}, "shards": shards}
 
 
-def _taken_up(logs: Sequence[str], partial: Path, data: Data, shards: int | None) -> Facts | None:
-    """The facts of unfinished work whose events are dealt out; None leaves an empty folder."""
-    order, state = _order(logs, data, shards), partial / "work" / _STATE
-    if state.is_file():
-        tree = json.loads(state.read_text(encoding="utf-8"))
-        if tree["order"] == order:
-            return Facts(**tree["facts"])
-    for entry in list(partial.iterdir()):
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return None
+def _taken_up(partial: Path) -> Facts | None:
+    """The facts of unfinished work whose events are dealt out."""
+    try:
+        return Facts(**json.loads((partial / "work" / _STATE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
 
 
-def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None, progress: ProgressLine) -> Facts:
+def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, object], progress: ProgressLine) -> Facts:
     """Reads and filters the logs, writes the vocabularies, and deals the events out to their shards."""
-    require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
-    order, work = _order(logs, data, wanted), partial / "work"
+    work, wanted = partial / "work", order["shards"]
     for folder in (work / "log", work / "dealt"):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     log, users, items, rejected, selection = _read(logs, partial, data, progress)
+    if data.duplicates == "drop":
+        selection = replace(selection, duplicates=log.drop_copies())
     before = Statistics(log.events, log.users, log.items)
+    found = (Findings.of(one.ids, lambda name=name: log.counts(name)) for name, one in (("users", users), ("items", items)))
+    ids = IdReport(*found).to_dict()
     progress("filtering", 0, 1)
     kept = k_core_on_disk(log, data.min_user_events, data.min_item_events)
     after = _size(kept, before, data)
@@ -150,10 +245,12 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
         shards=shards,
         period=period(data.valid_from, data.test_from, times.quantile) if temporal else None,
         selection=selection.to_dict() if has_conditions(data) else None,
+        duplicates=count_dealt_copies(work / "dealt", shards, log.whole_times) if log.typed else None,
+        ids=ids,
     )
-    shutil.rmtree(work / "log")
+    remove(work / "log", ("*.npy",))
     state = work / f"{_STATE}.part"
-    state.write_text(json.dumps({"order": order, "facts": asdict(facts)}), encoding="utf-8")
+    state.write_text(json.dumps(asdict(facts)), encoding="utf-8")
     state.rename(work / _STATE)
     return facts
 
@@ -166,13 +263,28 @@ def _read(
     Returns:
         Also the ids of users and of items, how many lines were left out, and what the side conditions did.
     """
-    log, ids, units, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), TimeUnits(), 0
-    chosen = EventFilter(data)
-    options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
+    try:
+        return _read_once(logs, partial, data, progress, None)
+    except MixedTimes:
+        work = partial / "work"
+        for path in [partial / REJECTED, *(work / "log").iterdir()]:
+            path.unlink(missing_ok=True)
+        options = {key: option(data, key) for key in _READING}
+        return _read_once(logs, partial, data, progress, count_times(logs, work, **options))
+
+
+def _read_once(
+    logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
+) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
+    """The same by the rule of these times, or, without any, as long as all times are of one kind."""
+    log, ids, types, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), GrowingIds(), 0
+    chosen, seen = EventFilter(data), LogTimes()
+    options = {key: option(data, key) for key in _READING}
     sizes = [os.stat(path).st_size for path in logs]
     for number, path in enumerate(logs):
         events = chosen.events
-        for frame, bad in read_slices(path, partial / "work", **options):
+        rule = {"seen": seen} if times is None else {"rule": times.rule(path)}
+        for frame, bad in read_slices(path, partial / "work", **options, **rule):
             rejected += len(bad)
             if bad:
                 write_rejected(partial / REJECTED, path, bad)
@@ -180,10 +292,9 @@ def _read(
                 if "timestamp" not in frame.columns:
                     rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
                     frame = frame.with_columns(timestamp=rows)
-                units.add(path, frame["timestamp"].to_numpy())
                 stay = chosen(frame)
                 codes = (one.encode(stay[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True))
-                log.append(*codes, stay["timestamp"].to_numpy())
+                log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
             progress("reading", sum(sizes[:number]), sum(sizes))
         if chosen.events == events:
             raise DataError(f"{path} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")

@@ -1,17 +1,16 @@
 """The table of contents of a prepared log: what was prepared and how, and the checksum of every file."""
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from tfrec_attn.checksums import file_sha256
 from tfrec_attn.errors import DataError
 
 MANIFEST = "manifest.json"
 FORMAT = "tfrec-attn prepared log"
 VERSION = 1
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,8 @@ class Manifest:
         after: The same after it.
         rejected: Lines that were left out.
         selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
+        duplicates: Events after the filter that are exact copies of another, or None where that cannot be told.
+        ids: What there is to say of the ids, as `IdReport.to_dict`, or None where nobody looked.
         train: Events that train.
         valid: Events that validate.
         test: Events that test.
@@ -41,6 +42,8 @@ class Manifest:
     after: dict[str, int]
     rejected: int
     selection: dict[str, object] | None
+    duplicates: int | None
+    ids: dict[str, dict] | None
     train: int
     valid: int
     test: int
@@ -79,7 +82,8 @@ class Manifest:
         version = tree.pop("version", None)
         if version != VERSION:
             raise DataError(f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again.")
-        tree.setdefault("selection", None)
+        for later in ("selection", "duplicates", "ids"):
+            tree.setdefault(later, None)
         if set(tree) != {field.name for field in fields(cls)}:
             raise DataError(f"{path} does not hold the keys of version {VERSION}: prepare the log again.")
         return cls(**tree)
@@ -99,12 +103,3 @@ class Manifest:
         for name, expected in self.sha256.items():
             if file_sha256(folder / name) != expected:
                 raise DataError(f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again.")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

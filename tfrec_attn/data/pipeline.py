@@ -10,10 +10,10 @@ and Spark each.
 """
 
 import json
-import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 
@@ -22,17 +22,18 @@ import numpy as np
 from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.data import pipeline_steps as steps
-from tfrec_attn.data.local_preparation import complete, number_of_shards
-from tfrec_attn.data.manifest import Manifest
+from tfrec_attn.data.ids import Findings, IdReport
+from tfrec_attn.data.local_preparation import check_target, claimed, complete, number_of_shards
+from tfrec_attn.data.manifest import VERSION, Manifest
 from tfrec_attn.data.order_statistics import Values
 from tfrec_attn.data.pipeline_steps import Event
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
 from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, option
-from tfrec_attn.data.selection import has_conditions
+from tfrec_attn.data.selection import Selection, has_conditions
 from tfrec_attn.data.shards import shard_name
 from tfrec_attn.data.splits import period, require_bounds
-from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.data.times import FileTimes, LogTimes, MixedTimes
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
 
 _ROUNDS = 3  # of the frequency filter in one job
@@ -50,11 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--work", type=path, metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)"
     )
+    parser.add_argument("--restart", action="store_true", help="remove unfinished work of another command, and replace a complete folder")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
     parsed, beam_options = parser.parse_known_args([text for text in arguments if text not in overrides])
     try:
         data = options_of(overrides)
-        manifest = prepare_with_beam(distinct(parsed.input), parsed.to, data, shards_of(parsed.shards), parsed.work, beam_options)
+        logs, shards = distinct(parsed.input), shards_of(parsed.shards)
+        manifest = prepare_with_beam(logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -72,41 +75,47 @@ def prepare_with_beam(
     shards: int | None = None,
     work: str | None = None,
     beam_options: Sequence[str] = (),
+    *,
+    restart: bool = False,
 ) -> Manifest:
     """Prepares logs into a folder, which has its name when it is complete.
 
     Args:
         logs: The files, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
-        data: Of the section, the keys in `OPTIONS` count, without side conditions; the log must have times.
+        data: Of the section, the keys in `OPTIONS` count, without conditions on ratings and types; the log must have times.
         shards: As for `prepare_log`.
-        work: Folder that the workers share; emptied, and removed at the end. None is `to`.partial/work, for workers on this machine.
+        work: Folder that the workers share; a folder of its own is made in it, and removed at the end. None is `to`.partial/beam, for
+            workers on this machine.
         beam_options: Of the pipelines, such as `["--runner=DirectRunner"]`.
+        restart: As for `prepare_log`.
 
     Raises:
-        ConfigError: If Beam is not installed, if `to` exists, if there are side conditions, or if the log has no times.
+        ConfigError: If Beam is not installed, if `to` exists, if there are such conditions, or if the log has no times.
         DataError: As for `prepare_log`.
     """
     _require_beam()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
     if data.columns.timestamp is None:
         raise ConfigError("data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare.")
-    if has_conditions(data):
+    if has_conditions(replace(data, ids="keep", missing_ids="keep", duplicates="keep")):
         raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
+    if data.columns.event is not None:
+        raise ConfigError("data.columns.event does not go through Beam: leave it out, or prepare the log with tfrec_attn.data.prepare.")
     target = Path(to)
-    if target.exists():
-        raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with steps.working_folder(work or str(partial / "beam")) as shared:
-            facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
-            _fetch(shared, partial, facts)
-        return complete(partial, target, facts)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    check_target(target, restart)
+    options = {key: option(data, key) for key in OPTIONS}
+    order = {"version": VERSION, "logs": list(logs), "options": options, "shards": shards, "runner": "beam"}
+    with claimed(target, order, restart) as claim:
+        try:
+            with steps.working_folder(work or str(claim.folder / "beam")) as shared:
+                facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
+                _fetch(shared, claim.folder, facts)
+            return complete(claim, target, facts)
+        except BaseException:
+            # It could not be taken up.
+            claim.abandon()
+            raise
 
 
 def _require_beam() -> None:
@@ -134,9 +143,17 @@ class _Jobs:
 
     def run(self, logs: list[str], wanted: int | None) -> Facts:
         """Runs all and returns what is known of the log; shards and vocabularies then lie in the shared folder."""
-        data, files, before = self._data, *self._read(logs)
-        events, after = self._filter(before)
+        data, job, files = self._data, *self._read(logs)
         whole = all(file["whole_times"] for file in files)
+        selection = self._selection(files)
+        if data.duplicates == "drop":
+            earlier, job = self._size(job), self._drop_copies(job, whole)
+            selection = replace(selection, duplicates=earlier.events - self._size(job).events)
+        before = self._size(job)
+        if not before.events:
+            raise DataError(f"data.missing_ids=drop leaves nothing of {selection.events} events: set it to keep.")
+        ids = self._ids(job)
+        events, after = self._filter(job, before)
         temporal = data.split == "temporal"
         facts = Facts(
             logs=[log.rpartition("/")[2] for log in logs],
@@ -147,6 +164,8 @@ class _Jobs:
             whole_times=whole,
             shards=number_of_shards(wanted, after.events, after.users),
             period=period(data.valid_from, data.test_from, self._times(events, whole).quantile) if temporal else None,
+            selection=selection.to_dict() if has_conditions(data) else None,
+            ids=ids.to_dict(),
         )
         self._write(events, facts)
         return facts
@@ -157,37 +176,90 @@ class _Jobs:
 
         return beam.Pipeline(options=PipelineOptions(self._options))
 
-    def _read(self, logs: list[str]) -> tuple[list[dict], Statistics]:
-        """Reads and checks the logs; returns what is known of each, and the size of all."""
+    def _read(self, logs: list[str]) -> tuple[int, list[dict]]:
+        """Reads and checks the logs; returns the number of the job whose events are theirs, and what is known of each file."""
+        files = self._read_once(0, logs, None)
+        times = LogTimes({file["file"]: FileTimes(**file["times"]) for file in files if file["times"] is not None})
+        try:
+            times.require_one_kind()
+            return 0, self._with_events(files)
+        except MixedTimes:
+            rules = {log: times.rule(log) for log in logs}
+            return 1, self._with_events(self._read_once(1, logs, rules))
+
+    def _read_once(self, job: int, logs: list[str], rules: dict | None) -> list[dict]:
         import apache_beam as beam
 
         options = {key: option(self._data, key) for key in ("format", "names", "columns", "on_error")}
+        ids = self._data.ids == "unify", self._data.missing_ids == "drop"
         with self._pipeline() as p:
             numbered = p | beam.Create(list(enumerate(logs))) | beam.Reshuffle()
-            found = numbered | beam.FlatMap(steps.read_log, options, self._shared)
+            found = numbered | beam.FlatMap(steps.read_log, options, ids, self._shared, rules)
             files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict)) | beam.Map(json.dumps)
-            _ = files | beam.io.WriteToText(f"{self._shared}/files")
-            self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), 0)
-        files = sorted(steps.read_json(f"{self._shared}/files*"), key=lambda file: logs.index(file["file"]))
-        units = TimeUnits()
+            _ = files | beam.io.WriteToText(f"{self._shared}/files-{job}")
+            self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), job)
+        files = sorted(steps.read_json(f"{self._shared}/files-{job}*"), key=lambda file: logs.index(file["file"]))
         for file in files:
             if "error" in file:
                 raise DataError(file["error"])
+        return files
+
+    @staticmethod
+    def _with_events(files: list[dict]) -> list[dict]:
+        for file in files:
             if not file["events"]:
                 lost = f": all {file['rejected']} lines were rejected" if file["rejected"] else ""
                 raise DataError(f"{file['file']} holds no interactions{lost}.")
-            units.add_ends(file["file"], file["low"], file["high"])
-        return files, self._size(0)
+        return files
 
-    def _filter(self, before: Statistics) -> tuple[int, Statistics]:
+    def _selection(self, files: list[dict]) -> Selection:
+        """What `IdFilter` did to all files."""
+        missing = Counter()
+        for file in files:
+            missing.update(file["missing"] or {})
+        return Selection(
+            sum(file["events"] for file in files),
+            unified=sum(file["unified"] for file in files) if self._data.ids == "unify" else None,
+            missing_ids=dict(sorted(missing.items())) if self._data.missing_ids == "drop" else None,
+        )
+
+    def _drop_copies(self, job: int, whole: bool) -> int:
+        """Leaves of events that are copies of each other the first; returns the number of the job whose events stay."""
+        import apache_beam as beam
+
+        with self._pipeline() as p:
+            keyed = self._load(p, job) | "Key" >> beam.Map(steps.key_of_copies, whole)
+            self._save(keyed | "Group" >> beam.GroupByKey() | "First" >> beam.Map(steps.first_of), job + 1)
+        return job + 1
+
+    def _ids(self, job: int) -> IdReport:
+        """What there is to say of the ids."""
+        import apache_beam as beam
+
+        with self._pipeline() as p:
+            events = self._load(p, job)
+            for field, name in enumerate(("users", "items")):
+                ids = events | f"Id {name}" >> beam.Map(lambda event, field=field: event[field])
+                words = ids | f"Words {name}" >> beam.FlatMap(steps.missing_word) | f"Count {name}" >> beam.combiners.Count.PerElement()
+                _ = words | f"Lines {name}" >> beam.Map(json.dumps) | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/words-{name}")
+                common = ids | f"Distinct {name}" >> beam.Distinct() | f"Common {name}" >> beam.FlatMap(steps.common_writing)
+                several = common | f"Group {name}" >> beam.GroupByKey() | f"Several {name}" >> beam.FlatMap(steps.several_writings)
+                _ = several | f"Save writings {name}" >> beam.io.WriteToText(f"{self._shared}/writings-{name}")
+        found = []
+        for name in ("users", "items"):
+            words, writings = (steps.read_json(f"{self._shared}/{kind}-{name}-*") for kind in ("words", "writings"))
+            found.append(Findings.grouped(writings, dict(words)))
+        return IdReport(*found)
+
+    def _filter(self, read: int, before: Statistics) -> tuple[int, Statistics]:
         """Filters until every user and item has enough events; returns the number of the job whose events stay, and their size."""
         import apache_beam as beam
 
         least = self._data.min_user_events, self._data.min_item_events
         if max(least) <= 1:
-            return 0, before
+            return read, before
         size = before
-        for job in count(1):
+        for job in count(read + 1):
             with self._pipeline() as p:
                 events = self._load(p, job - 1)
                 for turn in range(_ROUNDS):

@@ -1,20 +1,23 @@
 """What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
 
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
-from tfrec_attn.data.interactions import read_slices, write_rejected
+from tfrec_attn.data.ids import MISSING, IdFilter, unified
+from tfrec_attn.data.interactions import count_times, read_slices, write_rejected
 from tfrec_attn.data.local_preparation import shard_of
 from tfrec_attn.data.prepared import REJECTED, Facts
-from tfrec_attn.data.time_units import TimeUnits
+from tfrec_attn.data.times import LogTimes, MixedTimes, TimeRule
 from tfrec_attn.errors import TfrecError
 
 _FILE = 1 << 44  # rows
@@ -39,38 +42,79 @@ class Event(NamedTuple):
         return cls(user, item, float(time) if "." in time or "e" in time else int(time), int(place))
 
 
-def read_log(numbered: tuple[int, str], options: Mapping[str, object], work: str) -> Iterator[Event | dict[str, object]]:
+def read_log(
+    numbered: tuple[int, str], options: Mapping[str, object], ids: tuple[bool, bool], work: str, rules: Mapping[str, TimeRule] | None
+) -> Iterator[Event | dict[str, object]]:
     """Yields the events of a file, and at last what is known of it.
 
-    That is {"file", "error"}, or {"file", "events", "rejected", "whole_times", "low", "high"}.
+    That is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times", "unified", "missing"}. Where
+    the `times` are not of one kind, some events are missing.
 
     Args:
         numbered: The number of the file and its path, local or of one of Beam's file systems.
         options: Keywords of `read_slices`.
+        ids: Arguments of `IdFilter`.
         work: Folder of the rejected lines.
+        rules: Which numbers or dates of each file are times, or None as long as nobody knows.
     """
     number, path = numbered
-    events, rejected, whole, units = 0, 0, True, TimeUnits()
+    events, stayed, rejected, whole, seen, chosen = 0, 0, 0, True, LogTimes(), IdFilter(*ids)
     with tempfile.TemporaryDirectory() as folder:
         try:
             local = _local(path, Path(folder))
-            for frame, bad in read_slices(local, folder, **options):
+            rule = {"seen": seen} if rules is None else {"rule": rules[path]}
+            for frame, bad in read_slices(local, folder, **options, **rule):
                 if bad:
                     write_rejected(Path(folder) / REJECTED, path, bad)
                 rejected += len(bad)
-                times = frame["timestamp"].to_numpy()
-                units.add(path, times)
-                whole &= times.dtype.kind == "i" or not len(times)
-                rows = zip(frame["user_id"], frame["item_id"], times.tolist(), strict=True)
-                yield from (Event(*row, number * _FILE + place) for place, row in enumerate(rows, events))
                 events += frame.height
+                whole &= frame["timestamp"].dtype.is_integer() or not frame.height
+                stay = chosen(frame)
+                rows = zip(stay["user_id"], stay["item_id"], stay["timestamp"].to_list(), strict=True)
+                yield from (Event(*row, number * _FILE + place) for place, row in enumerate(rows, stayed))
+                stayed += stay.height
+        except MixedTimes:
+            seen = count_times([local], folder, **options)
         except TfrecError as error:
             yield {"file": path, "error": str(error).replace(str(local), path)}
             return
         if rejected:
             copy(Path(folder) / REJECTED, f"{work}/rejected-{number:05d}.tsv")
-    low, high = units.ends
-    yield {"file": path, "events": events, "rejected": rejected, "whole_times": whole, "low": low, "high": high}
+    yield {
+        "file": path,
+        "events": events,
+        "times": seen.to_dict(str(local)),
+        "rejected": rejected,
+        "whole_times": whole,
+        "unified": chosen.unified,
+        "missing": chosen.missing,
+    }
+
+
+def common_writing(one: str) -> list[tuple[str, str]]:
+    """An id under its common writing."""
+    return [(common, one) for common in unified(pl.Series([one]))]
+
+
+def several_writings(group: tuple[str, Iterable[str]]) -> list[str]:
+    """A line of JSON with a common writing and its several ones, none where there is one."""
+    writings = sorted(set(group[1]))
+    return [json.dumps([group[0], writings])] if len(writings) > 1 else []
+
+
+def missing_word(one: str) -> list[str]:
+    """The id where it is a word for "missing"."""
+    return [one] if one.strip() in MISSING else []
+
+
+def key_of_copies(event: Event, whole: bool) -> tuple[str, Event]:
+    """An event under what its copies have in common."""
+    return f"{event.user}\t{event.item}\t{event.time if whole else float(event.time)!r}", event
+
+
+def first_of(group: tuple[str, Iterable[Event]]) -> Event:
+    """Of events that are copies of each other the first."""
+    return min(group[1], key=lambda event: event.place)
 
 
 def enough(group: tuple[str, Iterable[Event]], least: int) -> Iterable[Event]:
@@ -162,14 +206,17 @@ def _local(path: str, folder: Path) -> Path:
 
 @contextmanager
 def working_folder(path: str) -> Iterator[str]:
-    """A folder of one of Beam's file systems, made empty, and removed at the end."""
+    """A new folder in a folder of one of Beam's file systems, removed at the end with nothing else of what lies there."""
     from apache_beam.io.filesystems import FileSystems
 
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.mkdirs(path)
+    own = f"{path.rstrip('/')}/tfrec-attn-{secrets.token_hex(8)}"
+    made = not FileSystems.exists(path)
+    FileSystems.mkdirs(own)
     try:
-        yield path
+        yield own
     finally:
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        if FileSystems.exists(own):
+            FileSystems.delete([own])
+        if made and "://" not in path:
+            with suppress(OSError):
+                Path(path).rmdir()

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.copies import copies_sentence, count_copies
 from tfrec_attn.data.encoding import encode
+from tfrec_attn.data.ids import Findings, IdReport
 from tfrec_attn.data.selection import Selection
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
@@ -32,23 +34,41 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Report:
-    """What the frequency filter left of a log, and the side conditions before it where there are any."""
+    """What the frequency filter left of a log, and the side conditions before it where there are any.
+
+    Attributes:
+        before: Size before the frequency filter.
+        after: Size after it.
+        min_user_events: Of the filter.
+        min_item_events: Of the filter.
+        selection: What the side conditions did.
+        duplicates: Events after the filter that are exact copies of another; None where that cannot be told.
+        ids: What there is to say of the ids before the filter; None where nobody looked.
+    """
 
     before: Statistics
     after: Statistics
     min_user_events: int
     min_item_events: int
     selection: Selection | None = None
+    duplicates: int | None = None
+    ids: IdReport | None = None
 
     def to_dict(self) -> dict[str, object]:
         tree = {**asdict(self), "before": self.before.to_dict(), "after": self.after.to_dict()}
-        del tree["selection"]
-        return tree if self.selection is None else {**tree, "selection": self.selection.to_dict()}
+        tree["selection"] = None if self.selection is None else self.selection.to_dict()
+        tree["ids"] = self.ids.to_dict() if self.ids is not None and self.ids.sentences() else None
+        return {key: value for key, value in tree.items() if value is not None}
+
+    def sentences(self) -> list[str]:
+        """What asks for attention, and the keys that change it."""
+        copies = [copies_sentence(self.duplicates, self.after.events)] if self.duplicates else []
+        return copies + ([] if self.ids is None else self.ids.sentences())
 
     def __str__(self) -> str:
         rule = f"users with {self.min_user_events} and items with {self.min_item_events} events or more"
         chosen = "" if self.selection is None else f"{self.selection}.\n"
-        return f"{chosen}{self.before}; {rule}: {self.after}"
+        return "\n".join([f"{chosen}{self.before}; {rule}: {self.after}", *(f"Note: {one}." for one in self.sentences())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +140,7 @@ def prepare(
     min_user_events: int = 1,
     min_item_events: int = 1,
     known: tuple[Vocabulary, Vocabulary] | None = None,
+    sessions: bool = False,
 ) -> tuple[Sequences, Report]:
     """Filters a log until every user and item has enough events, and puts it in order.
 
@@ -127,10 +148,12 @@ def prepare(
     place in the log.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them, and `weight` where events have weights.
+        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them, `event` where it tells copies apart, and
+            `weight` where events have weights.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
         known: Vocabularies of users and items to go on from: their ids keep their indices, also those without an event in the log.
+        sessions: Whether the users are sessions `USER#N`.
 
     Raises:
         DataError: If the filter leaves nothing.
@@ -138,7 +161,11 @@ def prepare(
     user_ids, users = encode(frame["user_id"])
     item_ids, items = encode(frame["item_id"])
     before = Statistics(frame.height, len(user_ids), len(item_ids))
+    owners = user_ids.str.replace(r"#\d+$", "") if sessions else user_ids
+    ids = IdReport(*(Findings.of(*found) for found in ((owners, lambda: np.bincount(users)), (item_ids, lambda: np.bincount(items)))))
     others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
+    if "event" in frame.columns:
+        others = others.with_columns(event=pl.Series(encode(frame["event"])[1]))
     kept = k_core(users, items, min_user_events, min_item_events)
     if not kept.any():
         raise DataError(
@@ -150,8 +177,8 @@ def prepare(
         item_ids, items = _compact(item_ids, items)
     user_vocabulary, users = _indexed(user_ids, users, known and known[0])
     item_vocabulary, items = _indexed(item_ids, items, known and known[1])
-    sequences = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
-    return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events)
+    sequences, duplicates = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
+    return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events, duplicates=duplicates, ids=ids)
 
 
 def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tuple[Vocabulary, np.ndarray]:
@@ -162,11 +189,15 @@ def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tup
     return vocabulary, vocabulary.lookup(ids.to_list())[codes] - np.int32(1)
 
 
-def _in_order(users: np.ndarray, items: np.ndarray, others: pl.DataFrame, vocabularies: tuple[Vocabulary, Vocabulary]) -> Sequences:
+def _in_order(
+    users: np.ndarray, items: np.ndarray, others: pl.DataFrame, vocabularies: tuple[Vocabulary, Vocabulary]
+) -> tuple[Sequences, int]:
+    """Returns the sequences, and how many events are copies of another."""
     events = others.with_columns(user=pl.Series(users), item=pl.Series(items)).sort("user", "timestamp", maintain_order=True)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]).astype(np.int64)
     weights = events["weight"].to_numpy() if "weight" in events.columns else None
-    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["timestamp"].to_numpy(), *vocabularies, weights)
+    copies = count_copies(*(events[name].to_numpy() for name in ("user", "timestamp", "item", "event") if name in events.columns))
+    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["timestamp"].to_numpy(), *vocabularies, weights), copies
 
 
 def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:

@@ -12,7 +12,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.local_preparation import MOST_SHARDS, prepare_log
 from tfrec_attn.data.manifest import Manifest
 from tfrec_attn.data.preparation import Statistics
-from tfrec_attn.data.prepared import OPTIONS, REJECTED, option
+from tfrec_attn.data.prepared import OPTIONS, REJECTED, option, report_of
 from tfrec_attn.data.selection import Selection
 from tfrec_attn.errors import ConfigError, TfrecError
 
@@ -27,11 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("logs", nargs="+", metavar="LOG", help="log files in order of time; with them data.key=value, how to prepare them")
     parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
+    parser.add_argument("--restart", action="store_true", help="begin anew: remove unfinished work, and replace a complete folder")
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
         logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
-        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards))
+        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards), restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -79,8 +80,10 @@ def summary(manifest: Manifest, folder: str) -> str:
     before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
     rejected = f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which and why" if manifest.rejected else ""
     chosen = "" if manifest.selection is None else f"{Selection(**manifest.selection)}.\n"
+    sentences = report_of(manifest).sentences()
+    notes = "".join(f"Note: {one}.\n" for one in sentences)
     return (
-        f"{chosen}{before}{rejected}; after the filter {after}.\n"
+        f"{chosen}{before}{rejected}; after the filter {after}.\n{notes}"
         f"{manifest.train} events train, {manifest.valid} validate and {manifest.test} test.\n"
         f"Wrote {folder}: {len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB.\n\n"
         f"Next: python -m tfrec_attn.train data.source={folder}"

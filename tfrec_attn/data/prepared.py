@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.config import Data
+from tfrec_attn.data.ids import IdReport
 from tfrec_attn.data.manifest import MANIFEST, Manifest, file_sha256
 from tfrec_attn.data.preparation import Report, Sequences, Statistics
 from tfrec_attn.data.selection import Selection
@@ -22,8 +23,8 @@ INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.n
 REJECTED = "rejected.tsv"
 # What of the section `data` shapes a prepared log.
 OPTIONS = (
-    "format", "names", "columns", "on_error", "min_rating", "event_types", "min_user_events", "min_item_events", "split", "valid_from",
-    "test_from",
+    "format", "names", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
+    "min_item_events", "split", "valid_from", "test_from",
 )  # fmt: skip
 _READING = ("format", "names", "columns", "on_error")
 _IN_MEMORY = 20_000_000  # events: some 2.5 GB with what the batches are gathered from
@@ -44,6 +45,8 @@ class Facts:
         shards: How many shards there are.
         period: The two points in time of a temporal split, or None.
         selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
+        duplicates: Events that are copies of another, or None where the shards tell.
+        ids: What there is to say of the ids, as `IdReport.to_dict`.
     """
 
     logs: list[str]
@@ -55,6 +58,8 @@ class Facts:
     shards: int
     period: tuple[float, float] | None
     selection: dict[str, object] | None = None
+    duplicates: int | None = None
+    ids: dict[str, dict] | None = None
 
 
 def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
@@ -88,6 +93,7 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
     np.savez(folder / INDEX, lengths=summary.lengths.astype(np.int32), **_as_int32(summary.places))
     extra = [REJECTED] if (folder / REJECTED).exists() else []
     files = [*names, USERS, ITEMS, INDEX, ITEM_COUNTS, TRANSITIONS, *extra]
+    duplicates = summary.duplicates if facts.duplicates is None else facts.duplicates
     return Manifest(
         logs=facts.logs,
         options=facts.options,
@@ -95,6 +101,8 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
         after=facts.after,
         rejected=facts.rejected,
         selection=facts.selection,
+        duplicates=None if facts.options["columns"]["timestamp"] is None else duplicates,
+        ids=facts.ids,
         train=summary.train_events,
         valid=valid,
         test=test,
@@ -127,10 +135,7 @@ class PreparedLog:
 
     def report(self) -> Report:
         """What the side conditions and the frequency filter left."""
-        before, after = (Statistics(**size) for size in (self.manifest.before, self.manifest.after))
-        options, selection = self.manifest.options, self.manifest.selection
-        chosen = None if selection is None else Selection(**selection)
-        return Report(before, after, options["min_user_events"], options["min_item_events"], chosen)
+        return report_of(self.manifest)
 
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of the users and of the items."""
@@ -173,6 +178,15 @@ class PreparedLog:
             items[target], times[target] = shard.items, shard.times
         sequences = Sequences(items, offsets, times, *self.vocabularies())
         return replace(split_at(sequences, places, str(self.manifest.options["split"])), prepared=self)
+
+
+def report_of(manifest: Manifest) -> Report:
+    """What the side conditions and the frequency filter left, by a manifest."""
+    before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
+    least = manifest.options["min_user_events"], manifest.options["min_item_events"]
+    selection = None if manifest.selection is None else Selection(**manifest.selection)
+    ids = None if manifest.ids is None else IdReport.from_dict(manifest.ids)
+    return Report(before, after, *least, selection, manifest.duplicates, ids)
 
 
 def is_folder(source: str) -> bool:

@@ -5,11 +5,12 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.copies import count_copies
 from tfrec_attn.data.encoding import encode
+from tfrec_attn.data.ids import Findings, IdReport
 from tfrec_attn.data.profile import Profile, make_profile
+from tfrec_attn.data.times import UNITS
 
-# Names of the units of time, ticks of each in a second, and the least time that is taken for one: in 1973 for all of them.
-UNITS = {"seconds": (1, 1e8), "milliseconds": (10**3, 1e11), "microseconds": (10**6, 1e14), "nanoseconds": (10**9, 1e17)}
 # A burst: so many events of one user, the last at most so many seconds after the first.
 BURSTS = {"second": (5, 1), "minute": (30, 60)}
 
@@ -27,14 +28,19 @@ class Log:
         self.item_ids, self.items = encode(frame["item_id"])
         self.times = frame["timestamp"].to_numpy()
         self.has_times = has_times
-        self.columns = pl.DataFrame({"user": self.users, "item": self.items}).hstack(
-            frame.select("timestamp", *(name for name in ("rating", "event") if name in frame.columns))
-        )
+        self.types = [encode(frame["event"])[1]] if "event" in frame.columns else []
         self.user_counts = np.bincount(self.users, minlength=len(self.user_ids))
         self.item_counts = np.bincount(self.items, minlength=len(self.item_ids))
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def ids(self) -> IdReport:
+        """What there is to say of the ids."""
+        return IdReport(
+            Findings.of(self.user_ids, lambda: self.user_counts),
+            Findings.of(self.item_ids, lambda: self.item_counts),
+        )
 
     def profile(self) -> Profile:
         """What a later log is compared with."""
@@ -64,7 +70,8 @@ def measure(log: Log, now: float) -> dict[str, object]:
         "events": events,
         "users": len(log.user_ids),
         "items": len(log.item_ids),
-        "duplicates": _part(_duplicates(log, order, same_time), events),
+        **({"duplicates": _part(_copies(log, order), events)} if log.has_times else {}),
+        "ids": log.ids().to_dict(),
         "repeats": {**_part(events - pairs, events), "immediate": int(np.count_nonzero(same_item))},
         "once": {"users": _part(_once(log.user_counts), len(log.user_ids)), "items": _part(_once(log.item_counts), len(log.item_ids))},
         "history_length": _quantiles(log.user_counts),
@@ -99,7 +106,7 @@ def unit_of(times: np.ndarray) -> np.ndarray:
 
 
 def _time(log: Log, now: float) -> dict[str, object]:
-    """Unit of most times, how many look like another, are negative, or are in the future; the span."""
+    """Unit of most times, the span, and how many events are in the future."""
     units = np.bincount(unit_of(log.times) + 1, minlength=len(UNITS) + 1)
     place, names = int(units.argmax()) - 1, list(UNITS)
     ticks = UNITS[names[place]][0] if place >= 0 else None
@@ -107,24 +114,17 @@ def _time(log: Log, now: float) -> dict[str, object]:
         "first": log.times.min().item(),
         "last": log.times.max().item(),
         "unit": names[place] if ticks else None,
-        "units": {name: int(count) for name, count in zip(["none", *names], units, strict=True) if count},
-        "negative": int(np.count_nonzero(log.times < 0)),
         "future": int(np.count_nonzero(log.times > now * ticks)) if ticks else 0,
     }
 
 
-def _duplicates(log: Log, order: np.ndarray, same_time: np.ndarray) -> int:
-    """Events that are equal to one before in every column: of those alone that share user and time with another."""
-    tied = np.zeros(len(log), bool)
-    tied[1:] = same_time
-    tied[:-1] |= same_time
-    rows = log.columns[np.sort(order[tied])]
-    return rows.height - rows.unique().height
+def _copies(log: Log, order: np.ndarray) -> int:
+    return count_copies(*(column[order] for column in (log.users, log.times, log.items, *log.types)))
 
 
 def _out_of_order(log: Log) -> int:
     latest = pl.col("timestamp").cum_max().over("user")
-    return log.columns.select((pl.col("timestamp") < latest).sum()).item()
+    return pl.DataFrame({"user": log.users, "timestamp": log.times}).select((pl.col("timestamp") < latest).sum()).item()
 
 
 def _burst(log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float) -> dict[str, object]:

@@ -2,7 +2,9 @@
 
 import datetime
 
-from tfrec_attn.data.quality import UNITS
+from tfrec_attn.data.copies import copies_sentence
+from tfrec_attn.data.ids import IdReport
+from tfrec_attn.data.times import UNITS
 
 # From where on a figure is worth a sentence at the top of the report.
 _DUPLICATES, _BURST, _TIES, _UNKNOWN, _DRIFT = 0.001, 0.01, 0.1, 0.05, 0.25
@@ -30,12 +32,11 @@ def findings(tree: dict) -> list[str]:
     found = [f"{name or 'All features'}: {reason}" for name, reasons in anomalies.items() for reason in reasons]
     checks = [
         (tree.get("rejected", 0) > 0, lambda: f"{tree['rejected']:,} lines could not be read."),
-        (
-            tree["duplicates"]["share"] > _DUPLICATES,
-            lambda: f"{_part(tree['duplicates'])} of the events are there already, equal in every column.",
-        ),
         *_checks_of_time(tree),
     ]
+    copies = tree.get("duplicates", {"count": 0, "share": 0})
+    checks.append((copies["share"] > _DUPLICATES, lambda: f"{copies_sentence(copies['count'], tree['events'])}."))
+    checks += [(True, lambda one=one: f"{one}.") for one in IdReport.from_dict(tree["ids"]).sentences()] if "ids" in tree else []
     for name, figures in tree.get("drift", {}).items():
         large = name != "against" and figures["psi"] > _DRIFT
         checks.append((large, lambda n=name, f=figures: f"The {_words(n)} is another than before: PSI {f['psi']:.3f} is above {_DRIFT}."))
@@ -68,10 +69,7 @@ def _checks_of_time(tree: dict) -> list:
     if "time" not in tree:
         return []
     time, ties, bursts = tree["time"], tree["ties"], tree["bursts"]
-    units = ", ".join(f"{count:,} {'too small for a date' if name == 'none' else f'in {name}'}" for name, count in time["units"].items())
     return [
-        (len(time["units"]) > 1, lambda: f"The times look like different units: {units}."),
-        (time["negative"] > 0, lambda: f"{time['negative']:,} times are negative."),
         (time["future"] > 0, lambda: f"{time['future']:,} events are in the future."),
         (ties["share"] > _TIES, lambda: f"{_part(ties)} of the events share their time with the one before: the file decides their order."),
         *(
@@ -90,7 +88,7 @@ def _log(tree: dict) -> list:
 
 def _events(tree: dict) -> list:
     rows = [
-        ("exact duplicates", _part(tree["duplicates"])),
+        *([("exact copies", _part(tree["duplicates"]))] if "duplicates" in tree else []),
         ("same user and item again", _part(tree["repeats"])),
         ("the same item at once again", f"{tree['repeats']['immediate']:,}"),
     ]
@@ -102,6 +100,9 @@ def _events(tree: dict) -> list:
 
 def _users_and_items(tree: dict) -> list:
     rows = [(f"{name} that appear once", _part(tree["once"][name])) for name in ("users", "items")]
+    for name, found in tree.get("ids", {}).items():
+        rows.append((f"{name} written in several ways", f"{found['variants']:,}"))
+        rows.append((f"events with a missing id among {name}", f"{sum(found['missing'].values()):,}"))
     for name, label in (("history_length", "events of a user"), ("item_events", "events of an item")):
         shown = (f"{key} {value:,.1f}" if key == "mean" else f"{key} {value:,.0f}" for key, value in tree[name].items())
         rows.append((label, ", ".join(shown)))
@@ -115,7 +116,6 @@ def _time(tree: dict) -> list:
         ("from", moment(time["first"], time["unit"])),
         ("to", moment(time["last"], time["unit"])),
         ("unit", time["unit"] or "not told by the size of the times; taken for seconds"),
-        ("negative", f"{time['negative']:,}"),
         ("in the future", f"{time['future']:,}"),
         ("tied with the event before", _part(tree["ties"])),
         ("after a later event of the user", _part(order["out_of_order"])),

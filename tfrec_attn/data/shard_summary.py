@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrec_attn.data.copies import count_copies
 from tfrec_attn.data.pair_counts import PairCounts
 from tfrec_attn.data.shards import Shard
 from tfrec_attn.data.splits import LeakReport, Places
@@ -27,6 +28,7 @@ class ShardSummary:
         transitions: How often an item follows another in the training events.
         leaks: What training knows of the time after the tests.
         span: First and last time.
+        duplicates: Events that are exact copies of another.
     """
 
     def __init__(self, shards: Callable[[], Iterator[Shard]], num_users: int, num_items: int, events: int, folder: Path):
@@ -34,6 +36,7 @@ class ShardSummary:
         self.places = Places(*(np.zeros(num_users, np.int64) for _ in Places._fields))
         self._pairs = PairCounts(folder, num_items, events)
         self._counts, self._first_seen = np.zeros(num_items + 1, np.int64), np.full(num_items + 1, np.inf)
+        self.duplicates = 0
         self._ties, self._latest, self._spans = 0, -np.inf, []
         self._tests: list[tuple[np.ndarray, np.ndarray]] = []
         for shard in shards():
@@ -61,6 +64,7 @@ class ShardSummary:
         follows = np.ones(len(shard.items), bool)
         follows[begin] = False
         self._ties += int(np.count_nonzero((np.diff(shard.times) == 0) & follows[1:]))
+        self.duplicates += count_copies(np.repeat(rows, shard.lengths), shard.times, shard.items)
         second = np.flatnonzero(train & follows)
         self._pairs.add(shard.items[second - 1], shard.items[second])
         tests = (begin + shard.test)[shard.test >= 0]

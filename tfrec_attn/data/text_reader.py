@@ -9,6 +9,7 @@ import polars as pl
 
 from tfrec_attn.data.fields import Rejection, check
 from tfrec_attn.data.text_formats import Record, TextFormat, has_sound_quotes, records
+from tfrec_attn.data.times import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 _CHUNK = 100_000
@@ -32,14 +33,14 @@ class TextSource:
     places: Mapping[str, int]
     header: bool
 
-    def read(self, skip: bool) -> tuple[pl.DataFrame, list[Rejection]]:
-        """Returns the interactions and the lines that are none; unless `skip`, no line after the first such one is of interest."""
+    def read(self, skip: bool, rule: TimeRule | None = None) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
+        """Returns what `check` does; unless `skip`, no line after the first that is no interaction is of interest."""
         raw = _with_polars(self)
         if raw is not None:
-            frame, bad = check(raw, pl.int_range(raw.height, eager=True))
+            frame, bad, times = check(raw, pl.int_range(raw.height, eager=True), rule)
             if not bad:
-                return frame, bad
-        return _line_by_line(self, skip)
+                return frame, bad, times
+        return _line_by_line(self, skip, rule)
 
 
 def column_names(path: Path, text_format: TextFormat) -> list[str]:
@@ -96,7 +97,7 @@ def _ends_in(path: Path, separator: str) -> bool:
         return stream.read(1) == separator[-1].encode()
 
 
-def _line_by_line(source: TextSource, skip: bool) -> tuple[pl.DataFrame, list[Rejection]]:
+def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
     bad: list[Rejection] = []
     rows = _well_cut(source, skip, bad)
     schema = {"line": pl.Int64, **dict.fromkeys(source.places, pl.String)}
@@ -105,8 +106,8 @@ def _line_by_line(source: TextSource, skip: bool) -> tuple[pl.DataFrame, list[Re
         fields = {name: [row.fields[place] for row in chunk] for name, place in source.places.items()}
         chunks.append(pl.DataFrame({"line": [row.line for row in chunk], **fields}, schema=schema))
     raw = pl.concat(chunks)
-    frame, wrong = check(raw.drop("line"), raw["line"])
-    return frame, sorted(bad + (_with_texts(source, wrong) if skip else wrong))
+    frame, wrong, times = check(raw.drop("line"), raw["line"], rule)
+    return frame, sorted(bad + (_with_texts(source, wrong) if skip else wrong)), times
 
 
 def _well_cut(source: TextSource, skip: bool, bad: list[Rejection]) -> Iterator[Record]:

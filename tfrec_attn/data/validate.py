@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -29,8 +29,10 @@ from tfrec_attn.data.quality_text import as_text
 from tfrec_attn.data.request_log import count_unknown, read_requests
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, leak_report, make_split
+from tfrec_attn.data.times import read_by_one_rule
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
+from tfrec_attn.own_files import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -161,7 +163,7 @@ def _data_of(parsed: argparse.Namespace) -> Data:
 def _read(data: Data, logs: list[str] | None) -> ReadResult:
     if not logs:
         return load_configured(data)
-    results = [load_configured(dataclasses.replace(data, source="file", path=path)) for path in logs]
+    results = read_by_one_rule(logs, lambda path, rule: load_configured(dataclasses.replace(data, source="file", path=path), rule=rule))
     frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
     return ReadResult(frame, sum(result.rejected for result in results))
 
@@ -171,7 +173,7 @@ def _check_options(schema: str | None, against: str | None, to: str | None) -> N
         tfdv.require("--schema")
     if against is not None and Path(against).suffix in _STATISTICS_SUFFIXES:
         tfdv.require("--against with statistics")
-    if to is not None and Path(to).exists():
+    if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
 
 
@@ -229,9 +231,11 @@ def _profile_in(path: Path) -> profile.Profile:
 
 def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schema) -> None:
     """Writes a folder that appears when it is complete."""
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    made = False
     try:
         partial.mkdir(parents=True)
+        made = True
         (partial / _REPORT).write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
         (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
@@ -243,8 +247,10 @@ def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schem
     except OSError as error:
         raise ConfigError(f"--to {target} cannot be written: {error.strerror or error}.") from None
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(partial)
+        if made:
+            remove(partial, (_REPORT, _PAGE, _STATISTICS, _SCHEMA))
+            with contextlib.suppress(OSError):
+                partial.rmdir()
 
 
 if __name__ == "__main__":

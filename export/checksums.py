@@ -1,0 +1,52 @@
+"""Whether files are what was written, by the checksums beside them; without the code that wrote them."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+RUN_SUMS = "SHA256SUMS"
+SERVABLE_SUMS = "assets.extra/SHA256SUMS"
+_BLOCK = 1 << 22
+
+
+def damage(folder: Path, sums_name: str, names: Iterable[str]) -> str | None:
+    """Returns what is wrong with files of a run or of a version, or None; one of an earlier version has no checksums.
+
+    Args:
+        folder: The run or the version.
+        sums_name: File in it with the checksums, in the format of `sha256sum`.
+        names: Files that must have one; those that end with `/` mean all of a folder that do.
+
+    Returns:
+        The path of the first damaged file and what is wrong with it.
+    """
+    path = folder / sums_name
+    if not path.exists():
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        sums = dict(reversed(line.split("  ", 1)) for line in lines)
+    except (OSError, ValueError):
+        return f"{path} cannot be read"
+    for wanted in names:
+        chosen = [name for name in sums if name == wanted or (wanted.endswith("/") and name.startswith(wanted))]
+        if not chosen:
+            return f"{path} has no line for {wanted}"
+        for name in chosen:
+            if not (folder / name).is_file():
+                return f"{folder / name} is missing"
+            try:
+                same = _sha256(folder / name) == sums[name]
+            except OSError as error:
+                return f"{folder / name} cannot be read: {error.strerror}"
+            if not same:
+                return f"{folder / name} is not what was written"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
