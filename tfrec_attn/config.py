@@ -6,6 +6,7 @@ A value is read by the type of its key, in a file as in an argument: for a key t
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -68,6 +69,9 @@ class Data:
     )
     max_length: int = describe("L, latest events of the history that the model sees", default=5)
     targets: int = describe("T, next events that are positives of one training window", default=3)
+    mask_share: float = describe("of models that train on masked items: share of the items that are masked", default=0.2)
+    mask_last: float = describe("of the same: share of the examples with only the latest item masked", default=0.1)
+    window: str = describe("where training windows begin: all (at a user's first event) or full (after max_length events)", default="all")
 
 
 @dataclass(frozen=True)
@@ -149,20 +153,57 @@ class Config:
     run_dir: str | None = describe("where the run is written; default runs/<source>-<model>", default=None)
 
 
-def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -> Config:
-    """Reads a configuration.
+def load(
+    path: str | Path | None = None,
+    overrides: typing.Iterable[str] = (),
+    recommended: Callable[[str], dict[str, Any]] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Config:
+    """Reads a configuration: defaults, beneath a model's recommended settings, a file and arguments.
 
     Args:
-      path: YAML file, or None for the defaults.
-      overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None is `null` or nothing.
+        path: YAML file, or None for the defaults.
+        overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None is `null` or nothing.
+        recommended: Model's name -> its recommended settings by key; None: there are none.
+        say: Takes a line on which settings come from where.
 
-    Errors:
-      ConfigError: no such file, text that is not YAML, an unknown key (the nearest one is named), a value of another type.
+    Raises:
+        ConfigError: If there is no such file, or if it is not YAML; for an unknown key (the nearest one is named) and a value of
+            another type.
     """
     tree = _read_yaml(path) if path is not None else {}
+    origins = {f"in {path}": _count(tree)} if path is not None else {}
+    overrides = list(overrides)
     for text in overrides:
         _set(tree, *_parse_override(text))
+    origins["by argument"] = len(overrides)
+    if recommended is not None:
+        section = tree.get("model")
+        name = section.get("name", Model.name) if isinstance(section, dict) else Model.name
+        settings = recommended(coerce("model.name", name, str))
+        taken = [f"{key}={value}" for key, value in settings.items() if _set_beneath(tree, key.split("."), value)]
+        set_by = ", ".join(f"{count} settings {origin}" for origin, count in origins.items() if count)
+        if taken:
+            say(f"Recommended for {name}: {' '.join(taken)}{f' ({set_by} go before)' if set_by else ''}.")
     return from_dict(tree)
+
+
+def _count(tree: Any) -> int:
+    return sum(map(_count, tree.values())) if isinstance(tree, dict) else 1
+
+
+def _set_beneath(tree: dict[str, Any], keys: list[str], value: Any) -> bool:
+    """Whether a key was not set and now is."""
+    for key in keys[:-1]:
+        if is_null(tree.get(key)):
+            tree[key] = {}
+        tree = tree[key]
+        if not isinstance(tree, dict):
+            return False
+    if keys[-1] in tree:
+        return False
+    tree[keys[-1]] = value
+    return True
 
 
 def from_dict(tree: dict[str, Any]) -> Config:

@@ -11,6 +11,7 @@ _CHOICES = {
     ("data", "missing_ids"): ("keep", "drop"),
     ("data", "duplicates"): ("keep", "drop"),
     ("data", "repeats"): ("keep", "collapse"),
+    ("data", "window"): ("all", "full"),
     ("data", "split"): ("leave-one-out", "temporal"),
     ("data", "cache"): ("auto", "memory", "stream"),
     ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
@@ -55,6 +56,8 @@ def check(config) -> None:
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
     _check_side_conditions(config.data)
+    _check_bound(config, "data", "mask_share", lambda value: 0 < value < 1, "greater than 0 and less than 1")
+    _check_bound(config, "data", "mask_last", lambda value: 0 <= value <= 1, "from 0 to 1")
     for section, keys in _NOT_NEGATIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")

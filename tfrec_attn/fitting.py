@@ -12,7 +12,7 @@ from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import EarlyStop, EpochOnly, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
 from tfrec_attn.config import Config
-from tfrec_attn.data.batches import HeldOut, NextItems, Windows
+from tfrec_attn.data.batches import HeldOut, MaskedItems, NextItems, Stream, Windows
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.splits import Split
 from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedNextItems, StreamedWindows
@@ -30,6 +30,14 @@ from tfrec_attn.stop_signals import StopSignals
 from tfrec_attn.tables import say
 
 
+# Kind of batches -> its stream of a log in memory, and of one that is streamed.
+_STREAMS = {
+    "windows": (Windows, StreamedWindows),
+    "next_items": (NextItems, StreamedNextItems),
+    "masked_items": (MaskedItems, None),
+}
+
+
 def held_out(config: Config, split: Split, part: str) -> HeldOut:
     """The held-out events of "valid" or "test" in blocks that fit."""
     size = block_size(split.sequences.num_items, config.evaluate.batch_size)
@@ -44,29 +52,30 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
     return replace(config, evaluate=replace(config.evaluate, repeats=repeats.rule)), repeats
 
 
-def training_stream(config: Config, split: Split) -> Windows | NextItems:
-    """The training batches that the model trains on."""
+def training_stream(config: Config, split: Split) -> Stream:
+    """Returns the training batches that the model trains on.
+
+    Raises:
+        ConfigError: If they cannot be made of a log that is streamed.
+    """
     data, train = config.data, config.train
-    streamed, negatives = isinstance(split, ShardedSplit), as_loss(train.loss).negatives
-    if models.get(config.model.name).trains_on == "next_items":
-        return (StreamedNextItems if streamed else NextItems)(
-            split,
-            max_length=data.max_length,
-            negatives=0 if negatives == "none" else train.negatives,
-            shared=negatives == "shared",
-            popular=train.sampling == "popularity",
-            batch_size=train.batch_size * train.accumulate,
-            seed=train.seed,
-        )
-    return (StreamedWindows if streamed else Windows)(
-        split,
-        max_length=data.max_length,
-        targets=data.targets,
-        negatives=train.negatives,
-        shared=train.shared_negatives,
-        batch_size=train.batch_size * train.accumulate,
-        seed=train.seed,
-    )
+    trains_on, negatives = models.get(config.model.name).trains_on, as_loss(train.loss).negatives
+    common = {"max_length": data.max_length, "batch_size": train.batch_size * train.accumulate, "seed": train.seed}
+    if trains_on == "windows":
+        options = {"targets": data.targets, "negatives": train.negatives, "shared": train.shared_negatives, "window": data.window}
+    else:
+        options = {
+            "negatives": 0 if negatives == "none" else train.negatives,
+            "shared": negatives == "shared",
+            "popular": train.sampling == "popularity",
+        }
+    if trains_on == "masked_items":
+        options |= {"mask_share": data.mask_share, "last_share": data.mask_last}
+    in_memory, streamed = _STREAMS[trains_on]
+    kind = streamed if isinstance(split, ShardedSplit) else in_memory
+    if kind is None:
+        raise ConfigError(f"model.name={config.model.name} trains on {trains_on}, which are not streamed; set data.cache=memory.")
+    return kind(split, **options, **common)
 
 
 def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:
@@ -83,7 +92,7 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
 
 
-def compile_model(model, config: Config, split: Split, stream: Windows | NextItems, first_step: int = 0) -> None:
+def compile_model(model, config: Config, split: Split, stream: Stream, first_step: int = 0) -> None:
     """Compiles a model as the section `train` says, for the batches of a stream; its step counter will begin at `first_step`.
 
     Errors: ConfigError when the model cannot be trained so.

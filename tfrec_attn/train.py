@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     if parsed.config and "/" not in parsed.config.partition("=")[0] and "=" in parsed.config:
         parsed.config, overrides = None, [parsed.config, *overrides]
     try:
-        folder = train(configuration.load(parsed.config, overrides), restart=parsed.restart)
+        folder = train(configuration.load(parsed.config, overrides, models.recommended, say), restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code

@@ -55,7 +55,7 @@ def test_no_file_has_a_path_of_the_machine_or_its_name(exported):
 def test_no_file_but_the_table_of_users_has_a_user(exported):
     name, _, version = exported
     with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
-    assert with_users == ({"users.txt"} if models.get(name).personal else set())
+    assert with_users == ({"users.txt"} if models.get(name).uses_user else set())
 
 
 def test_of_paths_only_the_last_part_is_left():

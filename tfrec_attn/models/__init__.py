@@ -1,60 +1,161 @@
-"""The models, found by file name: `<name>.py` in this folder holds one final subclass of `SequenceModel`.
+"""The models: those of this folder by file name, and those of other packages.
 
-`tfrec_attn.models.AttRec` and the like import TensorFlow on first use; `names` and `parameters` only read the source.
+`<name>.py` in this folder holds one final subclass of `SequenceModel`. Another package's model is named
+`package.module:Class`, or by an entry point of the group `tfrec_attn.models`. `tfrec_attn.models.AttRec`
+and the like import TensorFlow on first use; all but `get` only read the source.
 """
 
 import ast
 import importlib
+import importlib.util
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tfrec_attn.errors import ConfigError, nearest, shown
+from tfrec_attn.errors import ConfigError, nearest, shorten, shown
 
+GROUP = "tfrec_attn.models"
 _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 
 
+class _Source(NamedTuple):
+    """Where a model's class stands."""
+
+    module: str
+    definition: ast.ClassDef
+
+
 def names() -> list[str]:
-    """Names that `model.name` takes."""
-    return sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
+    """Names that `model.name` takes, without those of the form `package.module:Class`."""
+    return sorted([*_built_in(), *(point.name for point in metadata.entry_points(group=GROUP))])
 
 
 def parameters(name: str) -> dict[str, Any]:
     """Keywords of a model's constructor with their defaults, without those that the data decides.
 
-    Errors: ConfigError for a name that no file has.
+    Raises:
+        ConfigError: If there is no such model.
     """
-    return {argument.arg: ast.literal_eval(default) for argument, default in _keywords(name)}
+    return {argument.arg: _literal(default) for argument, default in _keywords(name)}
 
 
 def hints(name: str) -> dict[str, Any]:
     """Types of the same keywords: as annotated, else that of the default, and any where the default is None.
 
-    Errors: ConfigError for a name that no file has.
+    Raises:
+        ConfigError: If there is no such model.
     """
     defaults = parameters(name)
     return {argument.arg: _type(argument.annotation, defaults[argument.arg]) for argument, _ in _keywords(name)}
 
 
+def recommended(name: str) -> dict[str, Any]:
+    """The settings that do a model justice: key of the configuration, such as `train.loss`, -> value.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    for node in _find(name).definition.body:
+        if isinstance(node, ast.Assign) and [_name(target) for target in node.targets] == ["recommended"]:
+            return _literal(node.value)
+    return {}
+
+
 def get(name: str):
-    """The model class of a name."""
-    return getattr(importlib.import_module(f"tfrec_attn.models.{name}"), _class(name).name)
+    """The model class of a name.
+
+    Raises:
+        ConfigError: If there is none, if its module cannot be imported, or if it is no `SequenceModel`.
+    """
+    source = _find(name)
+    try:
+        found = getattr(importlib.import_module(source.module), source.definition.name)
+    except Exception as error:
+        if source.module.startswith("tfrec_attn.models."):
+            raise
+        raise ConfigError(f"model.name={shown(name)} cannot be imported: {_cause(error)}.") from None
+    base = importlib.import_module("tfrec_attn.models.base").SequenceModel
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"model.name={shown(name)} must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}.")
+    return found
 
 
-def _class(name: str) -> ast.ClassDef:
-    if name not in names():
-        raise ConfigError(f"model.name must be one of {', '.join(names())}, but is {shown(name)}{nearest(name, names())}.")
-    tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases))
+def _built_in() -> list[str]:
+    return [path.stem for path in _FOLDER.glob("*.py") if path.stem not in ("__init__", "base")]
+
+
+def _find(name: str) -> _Source:
+    if name in _built_in():
+        tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases))
+        return _Source(f"tfrec_attn.models.{name}", found)
+    value = next((point.value for point in metadata.entry_points(group=GROUP) if point.name == name), name)
+    module, colon, cls = value.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"model.name must be one of {', '.join(names())}, or package.module:Class, but is {shown(name)}{nearest(name, names())}."
+        )
+    return _Source(module, _class_in(module, cls, name))
+
+
+def _class_in(module: str, cls: str, name: str) -> ast.ClassDef:
+    """The definition of a class in the source of another package's module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception as error:
+        raise ConfigError(f"model.name={shown(name)} cannot be imported: {_cause(error)}.") from None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ConfigError(f"model.name={shown(name)} must name a module of Python source, but there is no {shorten(module)}.")
+    try:
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"model.name={shown(name)} cannot be read: {_cause(error)}.") from None
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if cls not in classes:
+        known = f", which defines {', '.join(classes)}" if classes else ""
+        raise ConfigError(f"model.name={shown(name)} must name a class of {shorten(spec.origin, 200)}{known}.")
+    found = classes[cls]
+    arguments = _constructor(found)
+    missing = [one for one in _BOUND_BY_DATA if arguments is None or one not in {argument.arg for argument in arguments.args}]
+    if missing:
+        raise ConfigError(
+            f"model.name={shown(name)} must have a constructor (self, num_users, num_items, max_length, *, ...), but it has no {missing[0]}."
+        )
+    return found
+
+
+def _cause(error: BaseException) -> str:
+    """An error of another package's code with its line, in one line."""
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "importlib" not in file and not file.startswith(str(_FOLDER)):
+            line = f", {file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        line = f", {error.filename}:{error.lineno}"
+    return shorten(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{line}", 300)
+
+
+def _constructor(definition: ast.ClassDef) -> ast.arguments | None:
+    return next((node.args for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
 
 
 def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
     """Keywords of a constructor and their defaults in the source."""
-    arguments = next(node.args for node in _class(name).body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    arguments = _constructor(_find(name).definition)
     positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
     pairs = [*zip(positional, arguments.defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return [(argument, default) for argument, default in pairs if argument.arg not in _BOUND_BY_DATA and default]
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ConfigError(f"The defaults of a model must be literals, but one is {shown(ast.unparse(node))}.") from None
 
 
 def _type(annotation: ast.expr | None, default: Any) -> Any:
@@ -74,8 +175,8 @@ def _name(node: ast.expr) -> str:
 
 
 def __getattr__(attribute: str):
-    for name in names():
-        if _class(name).name == attribute:
+    for name in _built_in():
+        if _find(name).definition.name == attribute:
             return get(name)
     if attribute == "SequenceModel":
         return importlib.import_module("tfrec_attn.models.base").SequenceModel

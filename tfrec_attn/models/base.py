@@ -38,6 +38,8 @@ class SequenceModel(tfrs.Model):
 
     # The batches that the model trains on: "windows", "next_items" or "masked_items".
     trains_on = "windows"
+    # The training settings that do the model justice, by key, beneath the YAML file and the arguments.
+    recommended = {}
     # Whether the query depends on who the user is, not only on the history.
     uses_user = False
 

@@ -36,6 +36,22 @@ class MQSATED(SequenceModel):
 
     trains_on = "next_items"
 
+    recommended = {
+        "data.max_length": 50,
+        "train.epochs": 100,
+        "train.batch_size": 256,
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-3,
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        "train.l2": 1e-4,
+        "train.kernel_l2": 1e-4,
+        "train.patience": 20,
+        "train.distillation.weight": 0.1,
+        "train.distillation.temperature": 0.1,
+        "train.distillation.dropout": 0.5,
+    }
+
     def __init__(
         self,
         num_users,

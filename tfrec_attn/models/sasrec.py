@@ -34,6 +34,19 @@ class SASRec(SequenceModel):
 
     trains_on = "next_items"
 
+    recommended = {
+        "data.max_length": 50,
+        "train.epochs": 100,
+        "train.batch_size": 256,
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-3,
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        "train.l2": 1e-4,
+        "train.kernel_l2": 1e-4,
+        "train.patience": 10,
+    }
+
     def __init__(self, num_users, num_items, max_length=50, *, dim=64, num_blocks=1, num_heads=1, dropout=0.5, stddev=0.01, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim = dim
