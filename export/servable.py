@@ -181,9 +181,8 @@ class Servable(tf.Module):
         """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
         rows = self._items.rows(history)
         events = histories.latest(rows, self.max_length)
-        user = self._user_rows(user_id, events)
-        nothing = events[:, -1] == 0 if self._users is None else (events[:, -1] == 0) & (user == 0)
-        return self._model().query_vectors({"user": user, "history": events}), rows, nothing
+        features = {"user": self._user_rows(user_id, events), "history": events}
+        return self._model().query_vectors(features), rows, self._model().knows_nothing(features)
 
     def _user_rows(self, user_id, events):
         return tf.zeros_like(events[:, 0]) if self._users is None else self._users.rows(user_id)

@@ -71,7 +71,7 @@ class Data:
     targets: int = describe("T, next events that are positives of one training window", default=3)
     mask_share: float = describe("of models that train on masked items: share of the items that are masked", default=0.2)
     mask_last: float = describe("of the same: share of the examples with only the latest item masked", default=0.1)
-    window: str = describe("where training windows begin: all (at a user's first event) or full (after max_length events)", default="all")
+    window: str = describe("where training windows begin: full (after max_length events) or all (at the first event)", default="full")
 
 
 @dataclass(frozen=True)

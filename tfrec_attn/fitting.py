@@ -29,7 +29,6 @@ from tfrec_attn.protocol import Repeats, choose_repeats
 from tfrec_attn.stop_signals import StopSignals
 from tfrec_attn.tables import say
 
-
 # Kind of batches -> its stream of a log in memory, and of one that is streamed.
 _STREAMS = {
     "windows": (Windows, StreamedWindows),

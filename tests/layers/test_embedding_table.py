@@ -77,7 +77,7 @@ def test_config_round_trip():
     [
         ((0, 3), {}, "count of people must be at least 1, but is 0"),
         ((3, 0), {}, "dim of people must be at least 1, but is 0"),
-        ((3, 3), {"of": "things"}, "of must be items or users, but is 'things'"),
+        ((3, 3), {"of": "things"}, "of must be one of items, users, other, but is 'things'"),
         ((3, 3), {"stddev": -1}, "stddev must be at least 0, but is -1"),
     ],
 )

@@ -26,7 +26,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
     Args:
         count: N, users or items.
         dim: D, width of a row.
-        of: "items" (default) or "users".
+        of: "items" (default), "users" or "other".
         stddev: Of the normal distribution of the initial rows. Default 0.01.
         max_norm: Rows that a training step touches are rescaled to this norm where they exceed it;
             None (default) leaves them.
@@ -43,8 +43,8 @@ class EmbeddingTable(tf.keras.layers.Layer):
         for name, value in (("count", count), ("dim", dim)):
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} of {self.name} must be at least 1, but is {value!r}.")
-        if of not in ("items", "users"):
-            raise ValueError(f"of must be items or users, but is {of!r}.")
+        if of not in ("items", "users", "other"):
+            raise ValueError(f"of must be one of items, users, other, but is {of!r}.")
         if not stddev >= 0:
             raise ValueError(f"stddev must be at least 0, but is {stddev}.")
         self.count, self.dim, self.of, self.stddev = int(count), int(dim), of, stddev

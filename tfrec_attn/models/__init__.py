@@ -58,7 +58,8 @@ def recommended(name: str) -> dict[str, Any]:
         ConfigError: If there is no such model.
     """
     for node in _find(name).definition.body:
-        if isinstance(node, ast.Assign) and [_name(target) for target in node.targets] == ["recommended"]:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if "recommended" in map(_name, targets) and node.value is not None:
             return _literal(node.value)
     return {}
 
@@ -121,7 +122,7 @@ def _class_in(module: str, cls: str, name: str) -> ast.ClassDef:
     missing = [one for one in _BOUND_BY_DATA if arguments is None or one not in {argument.arg for argument in arguments.args}]
     if missing:
         raise ConfigError(
-            f"model.name={shown(name)} must have a constructor (self, num_users, num_items, max_length, *, ...), but it has no {missing[0]}."
+            f"model.name={shown(name)} must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}."
         )
     return found
 

@@ -1,6 +1,7 @@
 """The contract of all models: how queries and items become vectors. Everything else is written once, here."""
 
 import inspect
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -39,9 +40,11 @@ class SequenceModel(tfrs.Model):
     # The batches that the model trains on: "windows", "next_items" or "masked_items".
     trains_on = "windows"
     # The training settings that do the model justice, by key, beneath the YAML file and the arguments.
-    recommended = {}
+    recommended: ClassVar[dict[str, object]] = {}
     # Whether the query depends on who the user is, not only on the history.
     uses_user = False
+    # Whether it depends on the history.
+    uses_history = True
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
@@ -186,14 +189,21 @@ class SequenceModel(tfrs.Model):
         """Rank of each target among the items that can be recommended (`tfrec_attn.ranking.ranks`), int32 [B]."""
         return ranks(self._answer_scores(features), features["target"], features["seen"])
 
+    def knows_nothing(self, features):
+        """Returns which rows have nothing that the query depends on, so that popularity answers: bool [B]."""
+        nothing = tf.ones_like(features["user"], tf.bool)
+        if self.uses_user:
+            nothing &= features["user"] == 0
+        if self.uses_history:
+            nothing &= tf.reduce_all(features["history"] == 0, axis=1)
+        return nothing
+
     def _answer_scores(self, features):
         """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where nothing is known."""
         scores = tf.matmul(self.queries(features), self.item_vectors()[1:], transpose_b=True)
         if self.popularity is None:
             return scores
-        nothing = tf.reduce_all(features["history"] == 0, axis=1)
-        if self.uses_user:
-            nothing &= features["user"] == 0
+        nothing = self.knows_nothing(features)
         popular = tf.cast(self.popularity, scores.dtype)
         return tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
 

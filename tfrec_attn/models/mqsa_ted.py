@@ -1,5 +1,7 @@
 """MQSA: short and long queries over the same history. TED, its distillation, is `train.distillation`."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from tfrec_attn.layers.embedding_table import EmbeddingTable
@@ -36,7 +38,7 @@ class MQSATED(SequenceModel):
 
     trains_on = "next_items"
 
-    recommended = {
+    recommended: ClassVar = {
         "data.max_length": 50,
         "train.epochs": 100,
         "train.batch_size": 256,

@@ -1,5 +1,7 @@
 """SASRec: causal self-attention over the history."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from tfrec_attn.layers.embedding_table import EmbeddingTable
@@ -34,7 +36,7 @@ class SASRec(SequenceModel):
 
     trains_on = "next_items"
 
-    recommended = {
+    recommended: ClassVar = {
         "data.max_length": 50,
         "train.epochs": 100,
         "train.batch_size": 256,

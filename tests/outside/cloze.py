@@ -1,0 +1,41 @@
+"""A bidirectional model that is trained on masked items, as BERT4Rec is, in the fewest lines."""
+
+import tensorflow as tf
+
+from tfrec_attn.layers import EmbeddingTable, HistoryEmbedding, TransformerStack
+from tfrec_attn.models import SequenceModel
+
+
+class Cloze(SequenceModel):
+    """Predicts the item at a masked position from those on both sides; the next item is a masked one at the end."""
+
+    trains_on = "masked_items"
+    recommended = {"train.loss": "softmax", "train.reduction": "mean", "train.optimizer": "adam", "train.learning_rate": 1e-2}
+
+    def __init__(self, num_users, num_items, max_length=8, *, dim=16, dropout=0.0, stddev=0.02, **kwargs):
+        super().__init__(num_users, num_items, max_length, **kwargs)
+        self.dim, self.dropout, self.stddev = dim, dropout, stddev
+        self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
+        self.mask = EmbeddingTable(1, dim, of="other", stddev=stddev, name="mask")
+        self.embedding = HistoryEmbedding(max_length, dropout, stddev)
+        self.encoder = TransformerStack(causal=False, dropout=dropout)
+        self.embedding.build((None, max_length, dim))
+        self.encoder.build((None, max_length, dim))
+
+    def sequence_vectors(self, features, training=False):
+        history = features["history"]
+        masked = history > self.num_items
+        x = self.items(tf.where(masked, 0, history)) + self.mask(tf.cast(masked, tf.int32))
+        x = self.embedding(x, mask=history > 0, training=training)
+        return tf.cast(self.encoder(x, mask=history > 0, training=training), tf.float32)
+
+    def query_vectors(self, features, training=False):
+        history = features["history"]
+        masked = tf.concat([history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1)
+        return self.sequence_vectors({**features, "history": masked[:, -self.max_length :]}, training)[:, -1]
+
+    def item_vectors(self, items=None):
+        return self.items.rows(items)
+
+    def item_columns(self):
+        return {self.items: 0}
