@@ -67,7 +67,7 @@ def test_files_of_a_version(exported):
     assert [path.name for path in version.parent.iterdir()] == ["1"]
     sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
-    assert files - sums.keys() == {"assets.extra/README.md", "assets.extra/SHA256SUMS"}
+    assert files - sums.keys() == {"assets.extra/SHA256SUMS"}
 
 
 def test_what_the_card_says(exported):
