@@ -87,9 +87,24 @@ def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
     arguments = ["--input", logs[0], "--to", str(tmp_path / "out"), *RUNNER]
     assert pipeline.main(arguments) == 2
     assert f"{logs[0]}, line " in capsys.readouterr().err and not list(tmp_path.iterdir())
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "files").write_text("mine")
     assert pipeline.main([*arguments, "data.on_error=skip", "--work", str(tmp_path / "work"), "--shards", "1"]) == 0
     assert "1 lines could not be read" in capsys.readouterr().out
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "work"]
+    assert [entry.read_text() for entry in (tmp_path / "work").iterdir()] == ["mine"]
+    assert pipeline.main([*arguments, "data.on_error=skip"]) == 2
+    assert "out exists; name a new one, or give --restart" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_of_somebody_else_stays(beam, tmp_path, logs):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "users.txt").write_text("mine")
+    for restart in (False, True):
+        with pytest.raises(ConfigError, match=r"out\.partial is no unfinished prepared log of this program; move it away"):
+            pipeline.prepare_with_beam(logs[1:2], tmp_path / "out", Data(), beam_options=RUNNER, restart=restart)
+    assert [entry.read_text() for entry in (tmp_path / "out.partial").iterdir()] == ["mine"]
 
 
 @pytest.mark.filterwarnings("ignore")
