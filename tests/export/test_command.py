@@ -3,10 +3,12 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,22 @@ def test_files_of_a_version(exported):
     assert yaml.safe_load((version / "assets.extra" / "config.yaml").read_text(encoding="utf-8")) == config
     assert (version / "assets" / "items.txt").read_bytes() == (folder / "vocabulary" / "items.txt").read_bytes()
     assert [path.name for path in version.parent.iterdir()] == ["1"]
+
+
+def test_no_file_has_a_path_of_the_machine(exported):
+    folder, version, _ = exported
+    places = {str(folder.parent), str(Path.home()), os.getcwd(), tempfile.gettempdir(), str(REPOSITORY)} - {"/"}
+    files = [path for path in version.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"saved_model.pb", "tf_serving_warmup_requests", "model_card.json", "README.md"}
+    for path in files:
+        content = path.read_bytes()
+        assert [place for place in places if place.encode() in content] == [], path.name
+
+
+def test_no_file_but_the_table_of_users_has_a_user(exported):
+    folder, version, _ = exported
+    with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
+    assert with_users == ({"users.txt"} if run.load_model(folder).personal else set())
 
 
 def test_what_the_card_says(exported):
