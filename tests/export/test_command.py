@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,22 @@ def test_files_of_a_version(exported):
     sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
     assert files - sums.keys() == {"assets.extra/SHA256SUMS"}
+
+
+def test_no_file_has_a_path_of_the_machine(exported):
+    folder, version, _ = exported
+    places = {str(folder.parent), str(Path.home()), os.getcwd(), tempfile.gettempdir(), str(REPOSITORY)} - {"/"}
+    files = [path for path in version.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"saved_model.pb", "tf_serving_warmup_requests", "model_card.json", "README.md"}
+    for path in files:
+        content = path.read_bytes()
+        assert [place for place in places if place.encode() in content] == [], path.name
+
+
+def test_no_file_but_the_table_of_users_has_a_user(exported):
+    folder, version, _ = exported
+    with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
+    assert with_users == ({"users.txt"} if run.load_model(folder).personal else set())
 
 
 def test_what_the_card_says(exported):
