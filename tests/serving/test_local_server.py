@@ -69,6 +69,36 @@ def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
     server.stop()
 
 
+def test_stop_under_load_cancels_no_call(toy):
+    """Every call is answered, or ends UNAVAILABLE, which clients try again."""
+    store = ModelStore([ModelConfig("toy", toy)], poll=3600)
+    server = LocalServer(store, port=0, rest_port=None)
+    server.start()
+    statuses, stopped = [], threading.Event()
+
+    def ask_again(stub):
+        while not stopped.is_set():
+            try:
+                stub.Predict(ask("a"), timeout=SECONDS)
+                statuses.append("OK")
+            except grpc.RpcError as error:
+                statuses.append(error.code().name)
+
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options) for _ in range(4)]
+    clients = [threading.Thread(target=ask_again, args=(stub_of(channels[n % 4]),)) for n in range(16)]
+    for client in clients:
+        client.start()
+    until(lambda: len(statuses) > 100)
+    server.stop(SECONDS)
+    stopped.set()
+    for thing in clients:
+        thing.join(SECONDS)
+    for channel in channels:
+        channel.close()
+    assert set(statuses) == {"OK", "UNAVAILABLE"}
+
+
 def test_a_port_that_is_taken(toy, server):
     other = LocalServer(ModelStore([ModelConfig("toy", toy)]), port=server.grpc_port, rest_port=None)
     with pytest.raises(OSError, match=rf"^127.0.0.1:{server.grpc_port} cannot be listened on: .* choose another\.$"):

@@ -174,7 +174,7 @@ def test_metrics_page_and_models(connection):
         ("PATCH", "/v1/models/m", 400, "Malformed request: PATCH"),
         ("OPTIONS", "/v1/models/m", 400, "Malformed request: OPTIONS"),
         ("BREW", "/v1/models/m", 400, "HTTP/1.1"),
-        ("TRACE", "/", 501, "method"),
+        ("TRACE", "/", 405, "GET"),
         ("POST", "/", 405, "GET"),
         ("DELETE", "/monitoring/prometheus/metrics", 405, "GET"),
         ("GET", "/nothing", 404, "nothing under this path"),
