@@ -145,7 +145,8 @@ WRONG = [
     (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
     (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
     (["--batch-size", "-1"], "--batch-size must be 0 or greater, but is -1."),
-    (["--batch-timeout", "nan"], "--batch-timeout must be 0 or greater, but is nan."),
+    (["--batch-timeout", "-1"], "--batch-timeout must be 0 or greater, but is -1.0."),
+    (["--rest-port", "65536"], "--rest-port must be at most 65535, but is 65536."),
     (["--queue", "0"], "--queue must be 1 or greater, but is 0."),
     (["--poll", "0"], "--poll must be 0.01 or greater, but is 0.0."),
 ]
