@@ -17,9 +17,10 @@ import polars as pl
 from tfrec_attn.config import Data
 from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, deal_out, dealt, k_core_on_disk
 from tfrec_attn.data.interactions import read_slices, write_rejected
+from tfrec_attn.data.log_parts import all_parts, parts_of
 from tfrec_attn.data.manifest import VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
-from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, finish, option
+from tfrec_attn.data.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, finish, option
 from tfrec_attn.data.progress_line import ProgressLine
 from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
@@ -39,7 +40,7 @@ def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | N
     """Prepares logs into a folder, which has its name when it is complete; unfinished work of the same call is taken up.
 
     Args:
-        logs: The files, in order: events of a user at the same time stay in the order of the files and of their lines.
+        logs: Files, folders or patterns, in order: events of a user at the same time stay in the order of the files and of their lines.
         to: The folder, which must not exist; `to`.partial holds the work.
         data: Of the section, the keys in `OPTIONS` count.
         shards: How many; None takes one for each million events and at least 8, but not more than there are users.
@@ -105,7 +106,7 @@ def _claimed(partial: Path) -> Iterator[None]:
 def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
     """What unfinished work must have been asked for, to be taken up."""
     try:
-        files = [[str(Path(log).resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in logs]
+        files = [[str(Path(log).resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in all_parts(logs)]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
     return {"version": VERSION, "logs": files, "options": {key: option(data, key) for key in OPTIONS}, "shards": shards}
@@ -141,7 +142,7 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, wanted: int | None
     times = deal_out(log, kept, work / "dealt", shards)
     temporal = data.split == "temporal"
     facts = Facts(
-        logs=[Path(path).name for path in logs],
+        logs=[path.name for path in all_parts(logs)],
         options=order["options"],
         before=asdict(before),
         after=asdict(after),
@@ -168,25 +169,28 @@ def _read(
     """
     log, ids, units, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), TimeUnits(), 0
     chosen = EventFilter(data)
-    options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
-    sizes = [os.stat(path).st_size for path in logs]
-    for number, path in enumerate(logs):
+    options = {key: option(data, key) for key in READING}
+    sizes = [os.stat(path).st_size for path in all_parts(logs)]
+    number = 0
+    for name in logs:
         events = chosen.events
-        for frame, bad in read_slices(path, partial / "work", **options):
-            rejected += len(bad)
-            if bad:
-                write_rejected(partial / REJECTED, path, bad)
-            if frame.height:
-                if "timestamp" not in frame.columns:
-                    rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
-                    frame = frame.with_columns(timestamp=rows)
-                units.add(path, frame["timestamp"].to_numpy())
-                stay = chosen(frame)
-                codes = (one.encode(stay[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True))
-                log.append(*codes, stay["timestamp"].to_numpy())
-            progress("reading", sum(sizes[:number]), sum(sizes))
+        for path in parts_of(name):
+            for frame, bad in read_slices(path, **options):
+                rejected += len(bad)
+                if bad:
+                    write_rejected(partial / REJECTED, path, bad)
+                if frame.height:
+                    if "timestamp" not in frame.columns:
+                        rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
+                        frame = frame.with_columns(timestamp=rows)
+                    units.add(str(path), frame["timestamp"].to_numpy())
+                    stay = chosen(frame)
+                    codes = (one.encode(stay[column]) for one, column in zip(ids, ("user_id", "item_id"), strict=True))
+                    log.append(*codes, stay["timestamp"].to_numpy())
+                progress("reading", sum(sizes[:number]), sum(sizes))
+            number += 1
         if chosen.events == events:
-            raise DataError(f"{path} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
+            raise DataError(f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
     log.users, log.items = map(len, ids)
     return log, *ids, rejected, chosen.selection()
 

@@ -28,7 +28,7 @@ from tfrec_attn.data.order_statistics import Values
 from tfrec_attn.data.pipeline_steps import Event
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
-from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, option
+from tfrec_attn.data.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, option
 from tfrec_attn.data.selection import has_conditions
 from tfrec_attn.data.shards import shard_name
 from tfrec_attn.data.splits import period, require_bounds
@@ -72,7 +72,7 @@ def prepare_with_beam(
     """Prepares logs into a folder, which has its name when it is complete.
 
     Args:
-        logs: The files, in order, local or of one of Beam's file systems.
+        logs: Files, folders of parts or patterns, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
         data: Of the section, the keys in `OPTIONS` count, without side conditions; the log must have times.
         shards: As for `prepare_log`.
@@ -89,6 +89,7 @@ def prepare_with_beam(
         raise ConfigError("data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare.")
     if has_conditions(data):
         raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
+    found = steps.parts_of_logs(logs)
     target = Path(to)
     if target.exists():
         raise ConfigError(f"--to {target} exists; name a new one, or remove it.")
@@ -97,7 +98,7 @@ def prepare_with_beam(
     partial.mkdir(parents=True)
     try:
         with steps.working_folder(work or str(partial / "beam")) as shared:
-            facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
+            facts = _Jobs(data, shared, list(beam_options)).run(found, shards)
             _fetch(shared, partial, facts)
         return complete(partial, target, facts)
     except BaseException:
@@ -128,14 +129,14 @@ class _Jobs:
     def __init__(self, data: Data, shared: str, options: list[str]):
         self._data, self._shared, self._options = data, shared, options
 
-    def run(self, logs: list[str], wanted: int | None) -> Facts:
+    def run(self, logs: dict[str, list[str]], wanted: int | None) -> Facts:
         """Runs all and returns what is known of the log; shards and vocabularies then lie in the shared folder."""
         data, files, before = self._data, *self._read(logs)
         events, after = self._filter(before)
         whole = all(file["whole_times"] for file in files)
         temporal = data.split == "temporal"
         facts = Facts(
-            logs=[log.rpartition("/")[2] for log in logs],
+            logs=[path.rpartition("/")[2] for parts in logs.values() for path in parts],
             options={key: option(data, key) for key in OPTIONS},
             before=asdict(before),
             after=asdict(after),
@@ -153,26 +154,28 @@ class _Jobs:
 
         return beam.Pipeline(options=PipelineOptions(self._options))
 
-    def _read(self, logs: list[str]) -> tuple[list[dict], Statistics]:
+    def _read(self, logs: dict[str, list[str]]) -> tuple[list[dict], Statistics]:
         """Reads and checks the logs; returns what is known of each, and the size of all."""
         import apache_beam as beam
 
-        options = {key: option(self._data, key) for key in ("format", "names", "columns", "on_error")}
+        options = {key: option(self._data, key) for key in READING}
+        paths = [path for parts in logs.values() for path in parts]
         with self._pipeline() as p:
-            numbered = p | beam.Create(list(enumerate(logs))) | beam.Reshuffle()
+            numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             found = numbered | beam.FlatMap(steps.read_log, options, self._shared)
             files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict)) | beam.Map(json.dumps)
             _ = files | beam.io.WriteToText(f"{self._shared}/files")
             self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), 0)
-        files = sorted(steps.read_json(f"{self._shared}/files*"), key=lambda file: logs.index(file["file"]))
+        files = sorted(steps.read_json(f"{self._shared}/files*"), key=lambda file: paths.index(file["file"]))
         units = TimeUnits()
         for file in files:
             if "error" in file:
                 raise DataError(file["error"])
-            if not file["events"]:
-                lost = f": all {file['rejected']} lines were rejected" if file["rejected"] else ""
-                raise DataError(f"{file['file']} holds no interactions{lost}.")
             units.add_ends(file["file"], file["low"], file["high"])
+        for name, parts in logs.items():
+            if not any(file["events"] for file in files if file["file"] in parts):
+                lost = sum(file["rejected"] for file in files if file["file"] in parts)
+                raise DataError(f"{name} holds no interactions{f': all {lost} lines were rejected' if lost else ''}.")
         return files, self._size(0)
 
     def _filter(self, before: Statistics) -> tuple[int, Statistics]:

@@ -1,9 +1,11 @@
 """What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
 
+import glob
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -13,9 +15,10 @@ import numpy as np
 
 from tfrec_attn.data.interactions import read_slices, write_rejected
 from tfrec_attn.data.local_preparation import shard_of
+from tfrec_attn.data.log_parts import parts_of
 from tfrec_attn.data.prepared import REJECTED, Facts
 from tfrec_attn.data.time_units import TimeUnits
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.errors import ConfigError, DataError, TfrecError
 
 _FILE = 1 << 44  # rows
 
@@ -54,7 +57,7 @@ def read_log(numbered: tuple[int, str], options: Mapping[str, object], work: str
     with tempfile.TemporaryDirectory() as folder:
         try:
             local = _local(path, Path(folder))
-            for frame, bad in read_slices(local, folder, **options):
+            for frame, bad in read_slices(local, **options):
                 if bad:
                     write_rejected(Path(folder) / REJECTED, path, bad)
                 rejected += len(bad)
@@ -158,6 +161,36 @@ def _local(path: str, folder: Path) -> Path:
     target = folder / path.rpartition("/")[2]
     copy(path, target)
     return target
+
+
+def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each log, in order; one that is not on this machine is taken as it is, for the workers may see it.
+
+    Raises:
+        ConfigError: If a file is in two logs.
+        DataError: As `tfrec_attn.data.log_parts.parts_of` does.
+    """
+    found = {log: _remote_parts(log) if "://" in log else _local_parts(log) for log in logs}
+    paths = [path for parts in found.values() for path in parts]
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"{next(path for path in paths if paths.count(path) > 1)} is given twice.")
+    return found
+
+
+def _local_parts(log: str) -> list[str]:
+    log = os.path.expanduser(log)
+    here = os.path.exists(log) or glob.escape(log) != log
+    return [str(part) for part in parts_of(log)] if here else [log]
+
+
+def _remote_parts(log: str) -> list[str]:
+    found = files(log)
+    if found == [log]:
+        return found
+    parts = [path for path in found or files(f"{log.rstrip('/')}/*") if not path.rpartition("/")[2].startswith((".", "_"))]
+    if not parts:
+        raise DataError(f"{log} does not exist: expected a log file, a folder of its parts, or a pattern.")
+    return parts
 
 
 @contextmanager

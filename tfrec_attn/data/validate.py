@@ -127,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tfrec_attn.data.validate",
         description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and skew included; 2: it cannot be read.",
     )
-    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, read one after the other; without any: data.source")
+    parser.add_argument(
+        "logs", nargs="*", metavar="LOG", help="log files, folders or patterns, read one after the other; without any: data.source"
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
     parser.add_argument("--schema", metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
     parser.add_argument("--against", metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift")
@@ -143,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data_of(parsed: argparse.Namespace) -> Data:
     """The section data; moves key=value arguments out of the logs."""
-    overrides = [one for one in parsed.logs if "=" in one and not Path(one).exists()]
+    overrides = [one for one in parsed.logs if "=" in one and "/" not in one.partition("=")[0] and not Path(one).exists()]
     parsed.logs = [one for one in parsed.logs if one not in overrides]
     for text in overrides:
         if not text.startswith("data."):
@@ -156,6 +158,8 @@ def _read(data: Data, logs: list[str] | None) -> ReadResult:
         return load_configured(data)
     results = [load_configured(dataclasses.replace(data, source="file", path=path)) for path in logs]
     frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
+    if data.columns.timestamp is None:
+        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, sum(result.rejected for result in results))
 
 
