@@ -106,7 +106,7 @@ def _claimed(partial: Path) -> Iterator[None]:
 def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
     """What unfinished work must have been asked for, to be taken up."""
     try:
-        files = [[str(Path(log).resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in all_parts(logs)]
+        files = [[str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in all_parts(logs)]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
     return {"version": VERSION, "logs": files, "options": {key: option(data, key) for key in OPTIONS}, "shards": shards}

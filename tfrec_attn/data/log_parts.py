@@ -34,7 +34,7 @@ def parts_of(path: str | Path) -> list[Path]:
     return _parts(path, found)
 
 
-def all_parts(logs: Sequence[str]) -> list[str]:
+def all_parts(logs: Sequence[str]) -> list[Path]:
     """Returns the files of several logs in their order.
 
     Raises:
@@ -46,7 +46,13 @@ def all_parts(logs: Sequence[str]) -> list[str]:
     if len(set(files)) < len(files):
         twice = next(part for part, file in zip(parts, files, strict=True) if files.count(file) > 1)
         raise ConfigError(f"{twice} is given twice.")
-    return [str(part) for part in parts]
+    return parts
+
+
+def name_of(path: str | Path) -> str:
+    """A word for a log: the name of its file or folder without extensions and patterns."""
+    plain = [part for part in Path(path).parts if glob.escape(part) == part]
+    return (Path(plain[-1]).name.split(".")[0] if plain else "") or "log"
 
 
 def suffix(path: Path) -> str:

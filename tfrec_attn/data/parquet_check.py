@@ -63,6 +63,6 @@ def require_sound(paths: Sequence[Path], columns: Sequence[str] | None = None, r
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode()
     found = [json.loads(line) for line in output.splitlines()]
-    for path, problem in zip(paths, [*found, "reading it does not end well"], strict=False):
+    for path, problem in zip(paths, [*found, "the process that reads it breaks off"], strict=False):
         if problem is not None:
-            raise DataError(f"{path} cannot be read as Parquet ({problem}).")
+            raise DataError(f"{path} cannot be read as Parquet ({problem}): write it anew.")

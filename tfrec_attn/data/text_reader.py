@@ -73,7 +73,7 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
     separator, quoted = source.text_format.separator, source.text_format.quoted
     if len(source.names) > _WIDEST or b"\0" in text or text.startswith(codecs.BOM_UTF8):
         return None
-    if quoted and b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
+    if b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
         return None
     step = len(separator)  # "::" reads as ":" with an empty column between every two
     fields = [f"c{place}" for place in range(step * (len(source.names) - 1) + 1)]
