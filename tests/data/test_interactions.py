@@ -228,7 +228,7 @@ def test_sound_quotes():
 
 
 def test_files_that_are_not_there_or_not_files(tmp_path):
-    expected = "expected a log file, a folder of its parts, or a pattern such as 'parts/*.csv'"
+    expected = "data.path must be a file, a folder of parts or a pattern"
     assert refusal(tmp_path / "a.tsv") == f"{tmp_path}/a.tsv does not exist: {expected}."
     assert refusal(tmp_path / "*.tsv") == f"{tmp_path}/*.tsv does not exist: {expected}."
     assert refusal(tmp_path) == f"{tmp_path} holds no log files: those whose names begin with '.' or '_' do not count."

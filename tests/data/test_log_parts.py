@@ -59,7 +59,7 @@ def test_parts_are_one_log(tmp_path, parts, monkeypatch, timestamp):
         assert manifest.logs == ["part-0.csv", "part-1.csv.gz", "part-2.csv", "part-3.csv.zst"]
         assert checksum(PreparedLog(tmp_path / f"out-{number}").load().sequences) == sequences
     reports = [validate(data("x", columns=columns), logs=[str(path)]) for path in (folder, whole)]
-    assert reports[0]["log"] == reports[1]["log"]
+    assert [report.pop("source") for report in reports] == [str(folder), str(whole)] and reports[0] == reports[1]
 
 
 def test_the_part_is_named(tmp_path, parts):

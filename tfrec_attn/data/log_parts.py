@@ -30,7 +30,7 @@ def parts_of(path: str | Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not found:
-        raise DataError(f"{path} does not exist: expected a log file, a folder of its parts, or a pattern such as 'parts/*.csv'.")
+        raise DataError(f"{path} does not exist: data.path must be a file, a folder of parts or a pattern.")
     return _parts(path, found)
 
 

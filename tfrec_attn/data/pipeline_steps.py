@@ -189,7 +189,7 @@ def _remote_parts(log: str) -> list[str]:
         return found
     parts = [path for path in found or files(f"{log.rstrip('/')}/*") if not path.rpartition("/")[2].startswith((".", "_"))]
     if not parts:
-        raise DataError(f"{log} does not exist: expected a log file, a folder of its parts, or a pattern.")
+        raise DataError(f"{log} does not exist: expected a file, a folder of parts or a pattern.")
     return parts
 
 
