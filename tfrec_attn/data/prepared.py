@@ -23,10 +23,10 @@ INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.n
 REJECTED = "rejected.tsv"
 # What of the section `data` shapes a prepared log.
 OPTIONS = (
-    "format", "names", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
-    "min_item_events", "split", "valid_from", "test_from",
+    "format", "names", "separator", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates",
+    "min_user_events", "min_item_events", "split", "valid_from", "test_from",
 )  # fmt: skip
-_READING = ("format", "names", "columns", "on_error")
+READING = ("format", "names", "separator", "columns", "on_error")
 _IN_MEMORY = 20_000_000  # events: some 2.5 GB with what the batches are gathered from
 _OF_TRAINING = ("source", "cache", "max_length", "targets", "events", "seed")
 
@@ -210,7 +210,7 @@ def open_source(data: Data) -> PreparedLog:
     for field in fields(Data):
         key, wanted = field.name, option(data, field.name)
         there = log.manifest.options.get(key, option(default, key))
-        if key not in (*_READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
+        if key not in (*READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
             raise ConfigError(f"data.{key} is {wanted}, but {folder} was prepared with {there}: leave it out, or prepare the log again.")
     return log
 
