@@ -377,7 +377,7 @@ def test_a_folder_of_the_same_name_stays(tmp_path, log, restart, link):
 def test_a_mistyped_log_touches_nothing(tmp_path, log, monkeypatch, restart):
     interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     before = tree(tmp_path)
-    with pytest.raises(DataError, match=r"no\.tsv cannot be read"):
+    with pytest.raises(DataError, match=r"no\.tsv does not exist"):
         prepare_log([str(tmp_path / "no.tsv")], tmp_path / "out", Data(), restart=restart)
     bad = tmp_path / "bad.tsv"
     bad.write_text(HEADER + "u\ti\tnever\n", encoding="utf-8")

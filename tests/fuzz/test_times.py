@@ -44,7 +44,7 @@ def rows_of(cells):
 
 
 @seed(1)
-@settings(max_examples=int(120 * FACTOR), deadline=None)
+@settings(max_examples=max(1, int(60 * FACTOR)), deadline=None)
 @given(cells=times(), size=st.integers(1, 400))
 def test_slices_and_the_whole(tmp_path_factory, cells, size):
     folder = tmp_path_factory.mktemp("times")
@@ -74,7 +74,7 @@ def test_slices_and_the_whole(tmp_path_factory, cells, size):
 
 
 @seed(1)
-@settings(max_examples=int(15 * FACTOR), deadline=None)
+@settings(max_examples=max(1, int(6 * FACTOR)), deadline=None)
 @given(files=st.lists(times(), min_size=1, max_size=2), size=st.integers(20, 300))
 def test_prepared_and_the_whole(tmp_path_factory, files, size):
     folder = tmp_path_factory.mktemp("times")
