@@ -504,6 +504,16 @@ def test_http_1_0(service):
     assert status == 200 and answer["predictions"][0]["k"] == 4
 
 
+def test_a_body_does_not_wait_until_its_head_is_acknowledged(service, connection):
+    is_served(connection)
+    (accepted,) = [
+        one.transport.get_extra_info("socket")
+        for one in service._server._server.server_state.connections
+        if one.client == connection.sock.getsockname()
+    ]
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_arrays_reach_the_store_as_the_signature_has_them(connection):
     _, answer = predict(connection, body={"inputs": {"item": [["a", "b"]], "k": [[1, 2]]}})
     assert answer == {"outputs": {"item": [["a", "b"]], "k": (np.array([[1, 2]]) + 2).tolist()}}
