@@ -95,6 +95,8 @@ def read_interactions(
                 first = f"line {bad[0].line}{f' of {part}' if len(parts) > 1 else ''} because of this: {bad[0].reason}"
             count += len(bad)
             frames.append(frame)
+    if not frames and not names and TEXT_FORMATS[kinds[0]].names is None:
+        raise DataError(f"{path} is empty: expected the column names in its first line.")
     if not any(frame.height for frame in frames):
         raise DataError(f"{path} holds no interactions{f': all {count} lines were rejected, {first}' if count else ''}.")
     frame = pl.concat(frames, how="vertical_relaxed")
