@@ -262,7 +262,8 @@ def test_empty_logs(tmp_path):
     path = write(tmp_path, "a.tsv", TSV)
     assert refusal(path) == f"{path} holds no interactions."
     path = write(tmp_path, "a.tsv", "")
-    assert refusal(path) == f"{path} holds no interactions."
+    assert refusal(path) == f"{path} is empty: expected the column names in its first line."
+    assert refusal(write(tmp_path, "a.dat", "\n")) == f"{tmp_path}/a.dat holds no interactions."
     path = write(tmp_path, "a.tsv", TSV + "u\ti\nu\t\t5\n")
     reason = "expected 3 fields separated by tabs, got 2"
     assert refusal(path, on_error="skip") == f"{path} holds no interactions: all 2 lines were rejected, line 2 because of this: {reason}."

@@ -134,3 +134,10 @@ def test_parts_for_beam(parts, monkeypatch):
         pipeline_steps.parts_of_logs(["gs://b/day", "gs://b/day/part-0.csv"])
     with pytest.raises(DataError, match=r"^gs://b/none does not exist: "):
         pipeline_steps.parts_of_logs(["gs://b/none"])
+
+
+def test_more_parquet_parts_than_fit_on_a_command_line(tmp_path):
+    pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [1]}).write_parquet(tmp_path / "0.parquet")
+    for number in range(1, 900):
+        (tmp_path / f"{'x' * 200}{number}.parquet").hardlink_to(tmp_path / "0.parquet")
+    assert read_interactions(tmp_path).frame.height == 900

@@ -157,3 +157,21 @@ def test_events_survive_text(time):
     event = Event("a user", 'an item, "quoted"', time, 1 << 45)
     parsed = Event.parse(event.line())
     assert parsed == event and type(parsed.time) is type(time)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_of_parts_is_the_same_to_the_byte(beam, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(3):
+        rows = "".join(f"u{row % 2}\ti{row}\t{1_600_000_000 + 10 * number + row}\n" for row in range(4 if number != 1 else 0))
+        (folder / f"{number}.tsv").write_text(f"\n{HEADER}{rows}{HEADER}", encoding="utf-8")
+    (folder / "_SUCCESS").touch()
+    data = Data(on_error="skip", min_user_events=1)
+    for number, path in enumerate([folder, folder / "*.tsv"]):
+        manifest = prepare_log([str(path)], tmp_path / f"local-{number}", data, shards=2)
+        pipeline.prepare_with_beam([str(path)], tmp_path / f"beam-{number}", data, 2, beam_options=RUNNER)
+        assert contents(tmp_path / f"beam-{number}") == contents(tmp_path / f"local-{number}")
+        assert manifest.logs == ["0.tsv", "1.tsv", "2.tsv"] and manifest.rejected == 3 and manifest.before["events"] == 8
+    with pytest.raises(DataError, match=r"1.tsv holds no interactions: all 1 lines were rejected"):
+        pipeline.prepare_with_beam([str(folder / "1.tsv")], tmp_path / "out", data, beam_options=RUNNER)

@@ -82,14 +82,14 @@ def read_interactions(
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error must be 'raise' or 'skip', got {on_error!r}.")
     wanted, skip, parts = _wanted(columns), on_error == "skip", parts_of(path)
-    kinds = [_format_of(part, format) for part in parts]
+    kinds = {str(part): _format_of(part, format) for part in parts}
     if skip and rejected is not None:
         check_output(rejected, _REJECTED, "rejected")
         Path(rejected).unlink(missing_ok=True)
         write_rejected(Path(rejected), path, [])
 
     def read(part: str, own: TimeRule | None) -> _ReadPart:
-        kind = kinds[parts.index(Path(part))]
+        kind = kinds[part]
         if kind == "parquet":
             found = _read_parquet(Path(part), wanted, own)
         else:
@@ -100,14 +100,15 @@ def read_interactions(
         return _ReadPart(*found)
 
     with _one_sentence(path):
-        _require_sound(parts, kinds, wanted)
-        texts = [str(part) for part in parts]
-        results = read_by_one_rule(texts, read) if rule is None else [read(part, rule) for part in texts]
+        _require_sound(parts, list(kinds.values()), wanted)
+        results = read_by_one_rule(list(kinds), read) if rule is None else [read(part, rule) for part in kinds]
         bad = [(part, entry) for part, result in zip(parts, results, strict=True) for entry in result.bad]
         if skip and rejected is not None:
             for part, result in zip(parts, results, strict=True):
                 write_rejected(Path(rejected), part, result.bad)
     frames = [result.frame for result in results if result.frame is not None]
+    if not frames and not names and TEXT_FORMATS[next(iter(kinds.values()))].names is None:
+        raise DataError(f"{path} is empty: expected the column names in its first line.")
     if not any(frame.height for frame in frames):
         why = ""
         if bad:

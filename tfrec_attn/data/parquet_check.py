@@ -14,10 +14,10 @@ _SECONDS, _BYTES_PER_SECOND = 60, 1_000_000
 # too, this process is the first to go.
 _CHILD = """
 import json, os, resource, sys
-sys.path[:], paths, columns, rows = json.loads(sys.argv[1])
+sys.path[:], paths, columns, rows = json.load(sys.stdin)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+memory, hard = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
 try:
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
@@ -57,9 +57,9 @@ def require_sound(paths: Sequence[Path], columns: Sequence[str] | None = None, r
     seconds = _SECONDS + sum(path.stat().st_size for path in paths) / _BYTES_PER_SECOND
     order = json.dumps([sys.path, [str(path) for path in paths], columns, rows])
     # Neither the working directory nor the environment may bring in other modules.
-    command = [sys.executable, "-I", "-S", "-c", _CHILD, order]
+    command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False).stdout  # noqa: S603
+        output = subprocess.run(command, input=order, capture_output=True, text=True, timeout=seconds, check=False).stdout  # noqa: S603
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode()
     found = [json.loads(line) for line in output.splitlines()]

@@ -21,7 +21,8 @@ from tfrec_attn.data.text_formats import (
 from tfrec_attn.errors import DataError
 
 SLICE_BYTES = 1 << 24
-_FIRST = _PIECE = 1 << 16
+_FIRST = 1 << 16
+_PIECE = 1 << 18
 
 
 class Part(NamedTuple):
@@ -74,26 +75,23 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yields blocks of so many bytes; where the stream breaks off, what there is before it does."""
-    pieces, there, problem = [], 0, None
-    while True:
-        try:
-            # The same pieces whatever the size, so that a stream always breaks off at the same place.
-            piece = stream.read1(_PIECE)
-        except DAMAGES as error:
-            piece, problem = b"", error
-        pieces.append(piece)
-        there += len(piece)
-        if there >= size or not piece:
-            text = b"".join(pieces)
-            last = len(text) if not piece else len(text) // size * size
-            yield from (text[begin : begin + size] for begin in range(0, last, size))
-            pieces = [text[last:]]
-            there = len(pieces[0])
-        if problem:
-            raise problem
-        if not piece:
-            return
+    """Yields blocks of lines, of at least so many bytes each; where the stream breaks off, what there is before it does."""
+    pieces, there = [], 0
+    try:
+        # The same pieces whatever the size, so that a stream always breaks off at the same place.
+        while piece := stream.read1(_PIECE):
+            begin = 0
+            while end := piece.find(b"\n", begin + max(0, size - there - 1)) + 1:
+                yield b"".join((*pieces, piece[begin:end]))
+                pieces, there, begin = [], 0, end
+            pieces.append(piece[begin:])
+            there += len(piece) - begin
+            if there > size + LONGEST_RECORD:
+                break
+    except DAMAGES:
+        yield b"".join(pieces)
+        raise
+    yield b"".join(pieces)
 
 
 def first_record(path: Path, text_format: TextFormat) -> Record | None:
