@@ -457,12 +457,10 @@ def test_the_writer_tells_a_full_disk(tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
-    with (
-        local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work,
-        pytest.raises(ConfigError, match="another process prepares it"),
-    ):
-        prepare_log([str(log)], tmp_path / "out", Data())
-    work.abandon()
+    with local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
+        with pytest.raises(ConfigError, match="another process prepares it"):
+            prepare_log([str(log)], tmp_path / "out", Data())
+        work.abandon()
     prepare_log([str(log)], tmp_path / "out", Data())
 
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tfrec_attn.data.fields import Rejection, check
+from tfrec_attn.data.columns import NAMES, require_column, wanted_columns
+from tfrec_attn.data.fields import Rejection
 from tfrec_attn.data.log_parts import parts_of, suffix
 from tfrec_attn.data.parquet_check import require_sound
+from tfrec_attn.data.parquet_reader import parquet_slices, read_parquet
 from tfrec_attn.data.text_formats import SEPARATORS, TEXT_FORMATS, clean
 from tfrec_attn.data.text_reader import TextSource
 from tfrec_attn.data.text_slices import SLICE_BYTES, first_record
@@ -18,13 +20,9 @@ from tfrec_attn.data.times import ANY, FileTimes, LogTimes, TimeRule, read_by_on
 from tfrec_attn.errors import ConfigError, DataError, nearest
 from tfrec_attn.own_files import check_output
 
-ROLES = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
-OPTIONAL = {"rating": "rating", "event": "event"}
-_NAMES = {**ROLES, **OPTIONAL}
 FORMATS = (*TEXT_FORMATS, "parquet")
 _REJECTED = "file\tline\treason\ttext\n"
 _HEADER_WORDS = ("userId", "visitorId", "customerId", "sessionId", "itemId", "movieId", "productId", "articleId")
-_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def read_interactions(
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error must be 'raise' or 'skip', got {on_error!r}.")
-    wanted, skip, parts = _wanted(columns), on_error == "skip", parts_of(path)
+    wanted, skip, parts = wanted_columns(columns), on_error == "skip", parts_of(path)
     kinds = {str(part): _format_of(part, format) for part in parts}
     if skip and rejected is not None:
         check_output(rejected, _REJECTED, "rejected")
@@ -91,7 +89,7 @@ def read_interactions(
     def read(part: str, own: TimeRule | None) -> _ReadPart:
         kind = kinds[part]
         if kind == "parquet":
-            found = _read_parquet(Path(part), wanted, own)
+            found = read_parquet(Path(part), wanted, own)
         else:
             source = _text_source(Path(part), kind, wanted, names, separator)
             found = source.read(skip, own) if source else (None, [], FileTimes())
@@ -208,13 +206,13 @@ def _read_parts(
     slice_bytes: int = SLICE_BYTES,
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
     """Yields what `check` returns of each part of a file."""
-    path, wanted, skip = Path(path), _wanted(columns), on_error == "skip"
+    path, wanted, skip = Path(path), wanted_columns(columns), on_error == "skip"
     kind = _format_of(path, format)
     with _one_sentence(path):
         if kind == "parquet":
             rows = max(1, slice_bytes // 16)
             _require_sound([path], [kind], wanted, rows)
-            slices = _parquet_slices(path, wanted, rows, rule)
+            slices = parquet_slices(path, wanted, rows, rule)
         else:
             source = _text_source(path, kind, wanted, names, separator)
             slices = source.slices(skip, rule, slice_bytes) if source else iter(())
@@ -235,36 +233,9 @@ def _require_sound(parts: Sequence[Path], kinds: Sequence[str], wanted: Mapping[
         require_sound(parquet, [name for name in wanted.values() if name is not None], rows)
 
 
-def _parquet_slices(
-    path: Path, wanted: Mapping[str, str | None], rows: int, rule: TimeRule
-) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
-    begin = 0
-    while True:
-        frame, bad, times = _read_parquet(path, wanted, rule, begin, rows)
-        yield frame, bad, times
-        if frame.height + len(bad) < rows:
-            return
-        begin += rows
-
-
 def _complaint(path: Path, kind: str, entry: Rejection) -> str:
     unit = "row" if kind == "parquet" else "line"
     return f"{path}, {unit} {entry.line}: {entry.reason}; correct it, or leave such lines out with data.on_error=skip."
-
-
-def _wanted(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    wanted: dict[str, str | None] = dict(ROLES)
-    for role, name in (columns or {}).items():
-        if role not in _NAMES:
-            raise ConfigError(f"data.columns must name one of {', '.join(_NAMES)}, got {role!r}{nearest(role, _NAMES)}.")
-        if name is None and role in OPTIONAL:
-            continue
-        if name is None and role != "timestamp":
-            raise ConfigError(f"data.columns.{role} must name a column, got null: only the timestamp can be missing.")
-        wanted[role] = name
-    if len(set(wanted.values())) < len(wanted):
-        raise ConfigError(f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}.")
-    return wanted
 
 
 def _format_of(path: Path, format: str | None) -> str:
@@ -275,17 +246,6 @@ def _format_of(path: Path, format: str | None) -> str:
     if kind not in FORMATS:
         raise DataError(f"{path} has no extension that tells its format: give data.format, one of {', '.join(FORMATS)}.")
     return kind
-
-
-def _require(path: Path, name: str, role: str, names: Sequence[str], hint: str = "") -> None:
-    count = list(names).count(name)
-    if count > 1:
-        raise DataError(f"{path} has {count} columns {name!r}: rename all but one.")
-    if not count:
-        few = [clean(one if len(one) <= _SHOWN else one[:_SHOWN] + "...") for one in names[:20]]
-        shown = ", ".join(few) + (", ..." if len(names) > len(few) else "")
-        remedy = hint or f"name it in data.columns.{role}, or name all columns in data.names if the file has no header"
-        raise DataError(f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}.")
 
 
 def _text_source(
@@ -303,8 +263,8 @@ def _text_source(
     hint = _other_separator(text_format.separator, first.text, [name for name in wanted.values() if name is not None])
     for role, name in wanted.items():
         if name is not None:
-            _require(path, name, role, found, hint)
-    places = {_NAMES[role]: found.index(name) for role, name in wanted.items() if name is not None}
+            require_column(path, name, role, found, hint)
+    places = {NAMES[role]: found.index(name) for role, name in wanted.items() if name is not None}
     if given and _names_columns(text_format.column_names(first), found, places):
         remedy = "leave out data.names" if names else "give data.format, or delete that line"
         raise DataError(f"{path}, line {first.line}: expected an event, got a header: {remedy}.")
@@ -323,44 +283,12 @@ def _names_columns(fields: Sequence[str], names: Sequence[str], places: Mapping[
     """Tells whether the first record of a log whose columns are named elsewhere names them too, be it in other words."""
     if len(fields) != len(names):
         return False
-    words = {_bare_word(name) for name in (*names, *_NAMES, *_NAMES.values(), *_HEADER_WORDS)}
+    words = {_bare_word(name) for name in (*names, *NAMES, *NAMES.values(), *_HEADER_WORDS)}
     return all(_bare_word(fields[places[name]]) in words for name in ("user_id", "item_id"))
 
 
 def _bare_word(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold()
-
-
-def _read_parquet(
-    path: Path, wanted: Mapping[str, str | None], rule: TimeRule | None, begin: int = 0, count: int | None = None
-) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
-    try:
-        table = pl.scan_parquet(path, glob=False)
-        schema = table.collect_schema()
-        for role, name in wanted.items():
-            if name is not None:
-                _require(path, name, role, schema.names())
-                _require_type(path, name, role, schema[name])
-        raw = (
-            table.select(**{_NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}).slice(begin, count).collect()
-        )
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-    frame, bad, times = check(raw, pl.int_range(begin + 1, begin + raw.height + 1, eager=True), rule)
-    texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
-    return frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
-
-
-def _require_type(path: Path, name: str, role: str, dtype: pl.DataType) -> None:
-    text = dtype in (pl.String, pl.Categorical, pl.Enum)
-    if role == "timestamp":
-        fits, expected = text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime), "numbers, dates or text"
-    elif role == "rating":
-        fits, expected = text or dtype.is_numeric(), "numbers or text"
-    else:
-        fits, expected = text or dtype.is_integer(), "text or integers"
-    if not fits:
-        raise DataError(f"{path}, column {name!r}: expected {expected}, got {dtype}.")
 
 
 def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> None:

@@ -264,8 +264,7 @@ def _read(
     try:
         return _read_once(logs, partial, data, progress, None)
     except MixedTimes:
-        work = partial / "work"
-        for path in [partial / REJECTED, *(work / "log").iterdir()]:
+        for path in [partial / REJECTED, *(partial / "work" / "log").iterdir()]:
             path.unlink(missing_ok=True)
         options = {key: option(data, key) for key in READING}
         return _read_once(logs, partial, data, progress, count_times(all_parts(logs), **options))
@@ -278,8 +277,7 @@ def _read_once(
     log, ids, types, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), GrowingIds(), 0
     chosen, seen = EventFilter(data), LogTimes()
     options = {key: option(data, key) for key in READING}
-    sizes = [os.stat(path).st_size for path in all_parts(logs)]
-    number = 0
+    done, total = 0, sum(os.stat(path).st_size for path in all_parts(logs))
     for name in logs:
         events = chosen.events
         for path in parts_of(name):
@@ -290,13 +288,12 @@ def _read_once(
                     write_rejected(partial / REJECTED, path, bad)
                 if frame.height:
                     if "timestamp" not in frame.columns:
-                        rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
-                        frame = frame.with_columns(timestamp=rows)
+                        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64) + chosen.events)
                     stay = chosen(frame)
                     codes = (one.encode(stay[column]) for one, column in zip(ids, ("user_id", "item_id"), strict=True))
                     log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
-                progress("reading", sum(sizes[:number]), sum(sizes))
-            number += 1
+                progress("reading", done, total)
+            done += os.stat(path).st_size
         if chosen.events == events:
             raise DataError(f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
     log.users, log.items = map(len, ids)
