@@ -10,6 +10,7 @@ from tfrec_attn import checksums, models, run_files
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.data import catalog, prepared, tfdv
+from tfrec_attn.data.array_files import save_array
 from tfrec_attn.data.preparation import Report, Sequences, prepare
 from tfrec_attn.data.replay_log import item_counts, save_replay_log
 from tfrec_attn.data.selection import has_conditions, select
@@ -149,7 +150,7 @@ def load_metrics(folder: Path) -> dict:
 
 def save_replay(folder: Path, split: Split) -> None:
     """Writes what an export of the run needs of its log: the training events of each item, and the held-out events in raw ids."""
-    np.save(folder / ITEM_COUNTS, item_counts(split))
+    save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
         save_replay_log(split, part, kept_events_file(folder, part))
 

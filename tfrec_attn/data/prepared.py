@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.config import Data
+from tfrec_attn.data.array_files import save_array
 from tfrec_attn.data.ids import IdReport
 from tfrec_attn.data.manifest import MANIFEST, Manifest, file_sha256
 from tfrec_attn.data.preparation import Report, Sequences, Statistics
@@ -88,7 +89,7 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
         require_parts(*bounds, facts.period[0] > summary.span[0], valid, test, summary.span)
     else:
         require_long_enough(int(summary.lengths.max()))
-    np.save(folder / ITEM_COUNTS, summary.item_counts)
+    save_array(folder / ITEM_COUNTS, summary.item_counts)
     save_transitions(folder / TRANSITIONS, summary.transitions)
     np.savez(folder / INDEX, lengths=summary.lengths.astype(np.int32), **_as_int32(summary.places))
     extra = [REJECTED] if (folder / REJECTED).exists() else []
