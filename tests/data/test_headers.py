@@ -55,7 +55,13 @@ def test_whatever_is_before_it(tmp_path, before, ends, name, separator, header):
 
 @pytest.mark.parametrize("first", ["user_id,item_id,note\nu1,i1,n\n", '"user_id","item_id","note"\r\n"u1","i1","n"\r\n'])
 @pytest.mark.parametrize(
-    "second", ["user_id,item_id,note\nu2,i2,n\n", "\ufeffuser_id,item_id,note\r\nu2,i2,n\r\n", '"user_id",item_id,other\nu2,i2,n\n']
+    "second",
+    [
+        "user_id,item_id,note\nu2,i2,n\n",
+        "\ufeffuser_id,item_id,note\r\nu2,i2,n\r\n",
+        "User_ID,ITEM_ID,NOTE\nu2,i2,n\n",
+        '"user_id",item_id,other\nu2,i2,n\n',
+    ],
 )
 def test_files_put_together(tmp_path, first, second):
     expected = (PAIRS, [(3, "expected an event, got the header again")])

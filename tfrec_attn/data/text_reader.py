@@ -104,12 +104,14 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
 
 
 def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr]) -> pl.Expr:
-    """Marks lines whose user and item are both called like columns."""
+    """Marks lines whose user and item are both called like columns, in capitals or not."""
     ids = ("user_id", "item_id")
-    if not all(source.names[source.places[name]].encode() in text for name in ids):
+    names = [name.lower() for name in source.names]
+    wanted_names, lowered = [names[source.places[name]] for name in ids], text.lower()
+    if all(name.isascii() for name in wanted_names) and not all(name.encode() in lowered for name in wanted_names):
         return pl.lit(False)
     columns = [wanted[name].str.replace(":.*", "") if source.text_format.typed else wanted[name] for name in ids]
-    return pl.all_horizontal(column.is_in(list(source.names)) for column in columns)
+    return pl.all_horizontal(column.str.to_lowercase().is_in(names) for column in columns)
 
 
 def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
@@ -155,8 +157,8 @@ def _well_cut(source: TextSource, skip: bool, bad: list[Rejection], rows: Iterat
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Tells whether a record of the right number of fields holds the column names again, as in files put together."""
-    fields, names = source.text_format.column_names(row), list(source.names)
+    """Tells whether a record of the right number of fields holds the column names again, in capitals or not, as in files put together."""
+    fields, names = ([name.lower() for name in row_names] for row_names in (source.text_format.column_names(row), source.names))
     user, item = (source.places[name] for name in ("user_id", "item_id"))
     if fields[user] not in names and fields[item] not in names:
         return False
