@@ -197,7 +197,8 @@ def with_model_parameters(config: Config, defaults: dict[str, Any], hints: dict[
       defaults: keyword -> its default.
       hints: keyword -> its type; without one it is that of the default, or None.
 
-    Errors: ConfigError for an unknown keyword, or a value of another type.
+    Raises:
+        ConfigError: For an unknown keyword, or a value of another type.
     """
     merged = dict(defaults)
     for key, value in config.model.parameters.items():

@@ -23,7 +23,8 @@ def names() -> list[str]:
 def parameters(name: str) -> dict[str, Any]:
     """Keywords of a model's constructor with their defaults, without those that the data decides.
 
-    Errors: ConfigError for a name that no file has.
+    Raises:
+        ConfigError: For a name that no file has.
     """
     return {argument.arg: ast.literal_eval(default) for argument, default in _keywords(name)}
 
@@ -31,7 +32,8 @@ def parameters(name: str) -> dict[str, Any]:
 def hints(name: str) -> dict[str, Any]:
     """Types of the same keywords: as annotated, else that of the default, and any where the default is None.
 
-    Errors: ConfigError for a name that no file has.
+    Raises:
+        ConfigError: For a name that no file has.
     """
     defaults = parameters(name)
     return {argument.arg: _type(argument.annotation, defaults[argument.arg]) for argument, _ in _keywords(name)}
