@@ -50,7 +50,7 @@ def test_slices_and_the_whole(tmp_path_factory, cells, size):
     folder = tmp_path_factory.mktemp("times")
     path, rejected = folder / "log.csv", folder / "rejected.tsv"
     path.write_text(rows_of(cells), encoding="utf-8")
-    parts = list(read_slices(path, folder, on_error="skip", slice_bytes=size))
+    parts = list(read_slices(path, on_error="skip", slice_bytes=size))
     lines = [(entry.line, entry.reason) for _, bad in parts for entry in bad]
     frames = [frame for frame, _ in parts if frame.height]
     try:
@@ -84,7 +84,7 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         (folder / f"{number}.csv").write_text(rows_of(cells), encoding="utf-8")
     data = Data(on_error="skip", min_user_events=1, duplicates="drop", max_length=1, targets=1)
     reader = local_preparation.read_slices
-    local_preparation.read_slices = lambda *args, **options: reader(*args, **options, slice_bytes=size)
+    local_preparation.read_slices = lambda *args, **options: reader(*args, **{**options, "slice_bytes": size})
     try:
         prepared = prepare_log(logs, folder / "out", data, shards=2)
     except DataError as error:
