@@ -112,7 +112,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         except BaseException:
             partial.leave()
             raise
-    say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
+        say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
     return partial.target
 
 
