@@ -70,7 +70,7 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 		+ " or ".join(sys.argv[1:]) + ": make ... PYTHON=python3.11")' $(pythons)
 	@echo "Setting up $* from $^ ..."
 	@$(PYTHON) -m venv --clear $*
-	@.venv-tools/bin/uv pip install -q --python $*/bin/python --require-hashes -r $^ \
+	@.venv-tools/bin/uv pip install -q --compile-bytecode --python $*/bin/python --require-hashes -r $^ \
 		|| $*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $^
 	@touch $@
 

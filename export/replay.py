@@ -18,7 +18,8 @@ _SLICE = 8192
 def run_file(run: str | Path, name: str) -> Path:
     """The path of a file of a run, once it is known to be what the training wrote.
 
-    Errors: ServableError when it is not.
+    Raises:
+        ServableError: If it is not.
     """
     if what := damage(Path(run), RUN_SUMS, [name]):
         raise ServableError(f"{what}: bring the run back as the training wrote it, or train again.")
@@ -32,7 +33,8 @@ def read_metrics(run: str | Path, needed: dict | None = None) -> dict:
       run: the run.
       needed: what must be in it: a tree with a number where there must be one, and "*" for whatever keys there are.
 
-    Errors: ServableError when the folder is not a finished run, or damaged.
+    Raises:
+        ServableError: If the folder is not a finished run, or damaged.
     """
     path = run_file(run, "metrics.json")
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import tensorflow as tf
 
 from tfrec_attn import checksums
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, is_marked, remove
+from tfrec_attn.own_files import MARK, BusyFolder, ForeignFolder, Unfinished, is_marked, remove
 
 SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
+_OWN_NAME = re.compile(rf"{re.escape(_UNFINISHED)}[0-9a-f]{{16}}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -114,11 +116,17 @@ def _refusal(error: BaseException, folder: Path) -> str | None:
 def _remove_leftovers(base: Path) -> None:
     """Removes what exports that were killed have left; that of one which still runs stays."""
     for folder in sorted(base.glob(f"{_UNFINISHED}*")):
-        if is_marked(folder, _KIND):
+        # One that was killed at once has left an empty folder of such a name.
+        if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and _is_empty(folder)):
             with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
                 work = Unfinished(folder, _KIND, _KNOWN)
                 work.abandon()
                 work.release()
+                folder.rmdir()
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
 
 
 def _prune(base: Path, version: int, keep: int | None, aside: Path, say: Callable[[str], None]) -> None:

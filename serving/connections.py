@@ -6,21 +6,22 @@ import socket
 
 
 def end_connections(port: int) -> None:
-    """Shuts down the sockets that this process has accepted on a port.
+    """Takes no more connections on a port of this process, and shuts down those it has accepted.
 
     A gRPC server that stops cancels the calls that reach it before its clients know, and they end
-    CANCELLED, which clients do not try again. On a connection that ends they end UNAVAILABLE. What
-    has been written to it still arrives.
+    CANCELLED, which clients do not try again. On a connection that ends they end UNAVAILABLE, and
+    so they do where there is none. What has been written to it still arrives.
 
     Args:
       port: of TCP.
     """
-    for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError), _socket(int(name)) as one:
-            address = one.getsockname()
-            listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if isinstance(address, tuple) and address[1:2] == (port,) and not listens:
-                one.shutdown(socket.SHUT_RDWR)
+    for listening in (True, False):
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError), _socket(int(name)) as one:
+                address = one.getsockname()
+                listens = bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                if isinstance(address, tuple) and address[1:2] == (port,) and listens == listening:
+                    one.shutdown(socket.SHUT_RDWR)
 
 
 def _socket(number: int) -> socket.socket:

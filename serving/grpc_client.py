@@ -145,7 +145,8 @@ def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_conne
       aio: the module `grpc` or `grpc.aio`.
       own_connection: shared with no other channel of the process.
 
-    Errors: ValueError when the target is no address, or the file of roots cannot be read.
+    Raises:
+        ValueError: If the target is no address, or the file of roots cannot be read.
     """
     # gRPC writes pages about what is no address to the standard error output.
     if not isinstance(target, str) or not re.fullmatch(r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -37,6 +38,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Takes the place of an idle connection where there are too many."""
         super().connection_made(transport)
+        # An answer is two writes, of which the second would wait until the first is acknowledged.
+        accepted = transport.get_extra_info("socket")
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # What waits to be sent has a deadline too.
         transport.set_write_buffer_limits(high=0)
         if len(self.connections) <= self._limits.connections:

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import re
 import signal
 import sys
@@ -161,6 +162,8 @@ class LocalServer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0 after SIGTERM or SIGINT, 2 for models or options that cannot be served."""
     parsed = _parser().parse_args(arguments)
+    # Its log has a line whenever the listening socket is shut down, which is how this server stops.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         server = _server(parsed)
     except ValueError as error:

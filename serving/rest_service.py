@@ -21,7 +21,6 @@ _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
-_HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _MOST_VERSION = str(2**63 - 1)
 # The page runs its own script and talks to its own server, and nothing else.
 _PAGE_POLICY = (
@@ -84,8 +83,6 @@ class RestService:
 
     def _respond(self, method, path, body):
         try:
-            if method not in _HTTP_METHODS:
-                return _failure(501, "This method is not one of HTTP's; use GET or POST.")
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)
             if path not in self._own:

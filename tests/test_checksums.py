@@ -70,7 +70,19 @@ METRICS = '{"valid": {"MRR": 0.1}, "test": {"MRR": 0.2}, "data": {}}'
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '"x"', METRICS[:-13], METRICS.replace("0.2", '"0.2"'), METRICS.replace("{}", "3"), "[" * 100_000, "\ud800"],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"x"',
+        METRICS[:-13],
+        METRICS.replace("0.2", '"0.2"'),
+        METRICS.replace("{}", "3"),
+        METRICS.replace("{}", '{"after": 3}'),
+        "[" * 100_000,
+        "\ud800",
+    ],
 )
 def test_metrics_of_an_earlier_version_that_are_none(tmp_path, text):
     (tmp_path / "metrics.json").write_text(METRICS)

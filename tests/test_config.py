@@ -227,7 +227,7 @@ def test_values_become_what_the_key_holds(override, expected):
             "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.",
         ),
         ("runtime.jit=true", "runtime.jit was removed, because no model trained faster with it; leave it out."),
-        ("runtime.jit=no_value", "runtime.jit must be true or false, but is text ('no_value')."),
+        ("runtime.jit=no_value", "runtime.jit must be true or false, but is 'no_value'."),
         ("runtime.devices=[CPU:0]", "runtime.devices is for runtime.strategy=mirrored, but the strategy is default."),
         (
             "runtime.precision=bfloat16",

@@ -292,6 +292,7 @@ def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "first" / "run")
     shutil.copy(old.parent / "first.csv", copy.parent)
     run.load_model(copy).save_weights(str(copy / run.BEST))
+    run.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
     assert (warm.facts["optimizer"], warm.first_step) == ("fresh, because the run has not saved it", 0)
     np.testing.assert_array_equal(model(FEATURES), run.load_model(old)(FEATURES))

@@ -108,7 +108,8 @@ def answers(address: str, seconds: float = 2.0) -> bool:
 def wait_for(name: str, address: str, seconds: float) -> None:
     """Waits until a task listens at its address.
 
-    Errors: TrainingError that names it when it does not within the time.
+    Raises:
+        TrainingError: If it does not answer within the time; names the address.
     """
     end = time.monotonic() + seconds
     while not answers(address):

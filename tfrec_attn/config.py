@@ -43,9 +43,14 @@ class Data:
     source: str = describe(
         "synthetic, movielens-100k, movielens-1m, file (then give data.path), or a folder of tfrec_attn.data.prepare", default="synthetic"
     )
-    path: str | None = describe("log file: .csv .tsv .txt (also .gz), .parquet, RecBole .inter, MovieLens .dat", default=None)
+    path: str | None = describe(
+        "log: file, folder of parts or pattern; .csv .tsv .txt (also .gz .zst), .parquet, RecBole .inter, MovieLens .dat", default=None
+    )
     format: str | None = describe("format of data.path where its name does not tell: csv, tsv, inter, dat, data, parquet", default=None)
     names: list[str] | None = describe("names of the columns of a file without a header line", default=None)
+    separator: str | None = describe(
+        "separator of the fields where not that of the format: comma, semicolon, pipe, tab, space, or the character", default=None
+    )
     columns: Columns = field(default_factory=Columns)
     on_error: str = describe("a bad line: raise (stop and name it) or skip (count it, write it to rejected.tsv)", default="raise")
     events: int = describe("size of the synthetic log", default=60_000)
@@ -233,7 +238,8 @@ def with_model_parameters(config: Config, defaults: dict[str, Any], hints: dict[
       defaults: keyword -> its default.
       hints: keyword -> its type; without one it is that of the default, or None.
 
-    Errors: ConfigError for an unknown keyword, or a value of another type.
+    Raises:
+        ConfigError: For an unknown keyword, or a value of another type.
     """
     merged = dict(defaults)
     for key, value in config.model.parameters.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
+from tfrec_attn.data.log_parts import name_of
 from tfrec_attn.data.replay_log import split_checksum
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
@@ -202,7 +203,7 @@ def _targets(config: Config) -> Iterator[Path]:
 
 def default_names(config: Config) -> Iterator[Path]:
     """Yields runs/<source>-<model>, runs/<source>-<model>-2, and so on."""
-    name = Path(config.data.path).name.split(".")[0] if config.data.source == "file" and config.data.path else Path(config.data.source).name
+    name = name_of(config.data.path) if config.data.source == "file" and config.data.path else Path(config.data.source).name
     base = Path("runs") / f"{name}-{config.model.name}"
     yield base
     for number in itertools.count(2):

@@ -8,8 +8,6 @@ import numpy as np
 
 from tfrec_attn.config import Config
 
-RULES = ("exclude", "include")
-
 # Above this share of repeated validation targets, repeats are part of what users do.
 _SHARE = 0.05
 _FILTERS = (

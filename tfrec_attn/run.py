@@ -10,6 +10,7 @@ from tfrec_attn import checksums, models, run_files
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.data import catalog, prepared, tfdv
+from tfrec_attn.data.array_files import save_array
 from tfrec_attn.data.preparation import Report, Sequences, prepare
 from tfrec_attn.data.replay_log import item_counts, save_replay_log
 from tfrec_attn.data.selection import has_conditions, select
@@ -149,7 +150,7 @@ def load_metrics(folder: Path) -> dict:
 
 def save_replay(folder: Path, split: Split) -> None:
     """Writes what an export of the run needs of its log: the training events of each item, and the held-out events in raw ids."""
-    np.save(folder / ITEM_COUNTS, item_counts(split))
+    save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
         save_replay_log(split, part, kept_events_file(folder, part))
 
@@ -173,7 +174,8 @@ def seal(folder: Path) -> None:
 def load_config(folder: str | Path) -> Config:
     """The resolved configuration of a finished run, to be read on one device.
 
-    Errors: ConfigError when the folder is not one, or damaged.
+    Raises:
+        ConfigError: If the folder is not one, or damaged.
     """
     folder = Path(folder)
     if not any((folder / name).is_file() for name in (METRICS, checksums.SUMS)):
@@ -191,7 +193,9 @@ def load_model(folder: str | Path):
 
     >>> items, scores = load_model("runs/synthetic-attrec").recommend([["i3", "i7"]], k=10)
 
-    Errors: ConfigError and DataError when the folder is not a finished run, or damaged.
+    Raises:
+        ConfigError: If the folder is not a finished run, or damaged.
+        DataError: If the folder is not a finished run, or damaged.
     """
     folder, config = Path(folder), load_config(folder)
     if not (folder / f"{BEST}.index").is_file():
@@ -212,7 +216,9 @@ def load_model(folder: str | Path):
 def load_data(folder: str | Path) -> PreparedData:
     """The data of a run from its log as it is now, which may have changed since the training.
 
-    Errors: ConfigError and DataError when the run is damaged, or the log cannot be used.
+    Raises:
+        ConfigError: If the run is damaged, or the log cannot be used.
+        DataError: If the run is damaged, or the log cannot be used.
     """
     folder, config = Path(folder), load_config(folder)
     return prepare_data(config, known=load_vocabularies(folder) if config.train.warm_start else None)

@@ -54,8 +54,9 @@ def read_metrics(folder: Path, name: str) -> dict:
         parts = [tree["valid"], tree["test"]]
         if not all(isinstance(value, (int, float)) for part in parts for value in part.values()):
             raise ValueError("a metric is no number")
-        if not isinstance(tree["data"], dict):
-            raise ValueError("data is no section")
+        sections = [tree["data"], tree["data"].get("after", {}), tree.get("protocol", {})]
+        if not all(isinstance(section, dict) for section in sections):
+            raise ValueError("a section is none")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path} does not hold what a training writes: {_REMEDY}") from None
     return tree

@@ -112,7 +112,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         except BaseException:
             partial.leave()
             raise
-    say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
+        say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
     return partial.target
 
 
@@ -151,7 +151,7 @@ def _resolved(config: Config) -> Config:
     if is_folder(data.source):
         data = dataclasses.replace(data, source=str(Path(data.source).resolve()))
     if data.path is not None:
-        data = dataclasses.replace(data, path=str(Path(data.path).resolve()))
+        data = dataclasses.replace(data, path=str(Path(os.path.expanduser(data.path)).resolve()))
     if data.schema is not None:
         data = dataclasses.replace(data, schema=str(Path(data.schema).resolve()))
     if train.warm_start is not None:

@@ -83,7 +83,8 @@ def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
 def load_slots(optimizer, variables, checkpoint: str) -> bool:
     """Reads the state of an optimizer for some variables from the checkpoint of a compiled model -> whether it was there.
 
-    Errors: ConfigError when the checkpoint is damaged.
+    Raises:
+        ConfigError: If the checkpoint is damaged.
     """
     optimizer.build(variables)
     try:

@@ -38,7 +38,8 @@ class Origin:
 def load_origin(config: Config) -> Origin | None:
     """The run of `train.warm_start`, or None without one.
 
-    Errors: ConfigError when the folder is no finished run, or one of another model.
+    Raises:
+        ConfigError: If the folder is no finished run, or one of another model.
     """
     if config.train.warm_start is None:
         return None

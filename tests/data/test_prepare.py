@@ -377,7 +377,7 @@ def test_a_folder_of_the_same_name_stays(tmp_path, log, restart, link):
 def test_a_mistyped_log_touches_nothing(tmp_path, log, monkeypatch, restart):
     interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     before = tree(tmp_path)
-    with pytest.raises(DataError, match=r"no\.tsv cannot be read"):
+    with pytest.raises(DataError, match=r"no\.tsv does not exist"):
         prepare_log([str(tmp_path / "no.tsv")], tmp_path / "out", Data(), restart=restart)
     bad = tmp_path / "bad.tsv"
     bad.write_text(HEADER + "u\ti\tnever\n", encoding="utf-8")
@@ -457,12 +457,10 @@ def test_the_writer_tells_a_full_disk(tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
-    with (
-        local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work,
-        pytest.raises(ConfigError, match="another process prepares it"),
-    ):
-        prepare_log([str(log)], tmp_path / "out", Data())
-    work.abandon()
+    with local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
+        with pytest.raises(ConfigError, match="another process prepares it"):
+            prepare_log([str(log)], tmp_path / "out", Data())
+        work.abandon()
     prepare_log([str(log)], tmp_path / "out", Data())
 
 

@@ -14,8 +14,8 @@ HEADER = "user_id,item_id,timestamp\n"
 ROWS = ["u1,i1,5", '"a,b",i2,6', '"say ""hi""",i3,7', "", "u2,i4,8"]
 
 
-def slices(path, folder, **options):
-    return list(read_slices(path, folder, **options))
+def slices(path, **options):
+    return list(read_slices(path, **options))
 
 
 def test_every_size_of_slice_reads_the_same(tmp_path):
@@ -23,7 +23,7 @@ def test_every_size_of_slice_reads_the_same(tmp_path):
     path.write_text(HEADER + "\n".join(ROWS), encoding="utf-8")
     expected = read_interactions(path).frame
     for size in range(1, 80, 3):
-        assert pl.concat([frame for frame, _ in slices(path, tmp_path, slice_bytes=size) if frame.height]).equals(expected)
+        assert pl.concat([frame for frame, _ in slices(path, slice_bytes=size) if frame.height]).equals(expected)
     assert [entry.name for entry in tmp_path.iterdir()] == ["log.csv"]
 
 
@@ -35,7 +35,7 @@ def test_rejections_have_the_lines_of_the_file(tmp_path_factory, rows, size):
     path.write_text(HEADER + "\n".join([*rows, "u9,i9,9\n"]), encoding="utf-8")
     read_interactions(path, on_error="skip", rejected=rejected)
     expected = [int(line.split("\t")[1]) for line in rejected.read_text(encoding="utf-8").splitlines()[1:]]
-    assert [entry.line for _, bad in slices(path, folder, on_error="skip", slice_bytes=size) for entry in bad] == expected
+    assert [entry.line for _, bad in slices(path, on_error="skip", slice_bytes=size) for entry in bad] == expected
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_rejections_have_the_lines_of_the_file(tmp_path_factory, rows, size):
 def test_complaints_name_file_and_line(tmp_path, name, text, message):
     (tmp_path / name).write_bytes(text)
     with pytest.raises(DataError) as caught:
-        slices(tmp_path / name, tmp_path, slice_bytes=20)
+        slices(tmp_path / name, slice_bytes=20)
     assert str(caught.value).startswith(f"{tmp_path}/{message}") and str(caught.value).endswith(".")
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -62,6 +62,6 @@ def test_parquet_in_parts(tmp_path):
         {"user_id": ["u", "v", None, "w", "x"], "item_id": [1, 2, 3, 4, 5], "timestamp": [1.0, 2.0, 3.0, float("nan"), 5.5]}
     )
     frame.write_parquet(tmp_path / "a.parquet")
-    found = slices(tmp_path / "a.parquet", tmp_path, on_error="skip", slice_bytes=32)
+    found = slices(tmp_path / "a.parquet", on_error="skip", slice_bytes=32)
     assert pl.concat([part["user_id"] for part, _ in found]).to_list() == ["u", "v", "x"]
     assert [entry.line for _, bad in found for entry in bad] == [3, 4]

@@ -170,7 +170,7 @@ def test_lines_that_are_left_out_are_counted(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{folder}/none.csv"], "{folder}/none.csv does not exist: data.path must be a file."),
+        (["{folder}/none.csv"], "{folder}/none.csv does not exist: data.path must be a file, a folder of parts or a pattern."),
         (["{log}", "train.epochs=3"], "Expected log files and data.key=value on the command line but got 'train.epochs=3'."),
         (["{log}", "data.splitt=temporal"], "Unknown configuration key data.splitt; did you mean data.split?"),
         (["{log}", "data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from, got no bounds."),

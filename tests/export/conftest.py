@@ -67,7 +67,7 @@ def write_log(path, users=30, events=10, items=24):
     ids = ["日本語", "a b", "it's", "x" * 1000, *(f"i{index}" for index in range(items))][:items]
     lines = ["user_id,item_id,timestamp"]
     for user in range(users):
-        lines += [f"u{user},{ids[item]},{1000 * user + time}" for time, item in enumerate(random.permutation(items)[:events])]
+        lines += [f"person-{user},{ids[item]},{1000 * user + time}" for time, item in enumerate(random.permutation(items)[:events])]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +64,29 @@ def test_files_of_a_version(exported):
     assert {name for name in files if not name.startswith("variables/")} == {"saved_model.pb", "fingerprint.pb"} | assets | extra
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     config["data"]["path"], config["run_dir"] = "log.csv", folder.name
+    config["evaluate"]["repeats"] = "exclude"
     assert yaml.safe_load((version / "assets.extra" / "config.yaml").read_text(encoding="utf-8")) == config
     assert (version / "assets" / "items.txt").read_bytes() == (folder / "vocabulary" / "items.txt").read_bytes()
     assert [path.name for path in version.parent.iterdir()] == ["1"]
     sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
-    assert files - sums.keys() == {"assets.extra/README.md", "assets.extra/SHA256SUMS"}
+    assert files - sums.keys() == {"assets.extra/SHA256SUMS"}
+
+
+def test_no_file_has_a_path_of_the_machine(exported):
+    folder, version, _ = exported
+    places = {str(folder.parent), str(Path.home()), os.getcwd(), tempfile.gettempdir(), str(REPOSITORY)} - {"/"}
+    files = [path for path in version.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"saved_model.pb", "tf_serving_warmup_requests", "model_card.json", "README.md"}
+    for path in files:
+        content = path.read_bytes()
+        assert [place for place in places if place.encode() in content] == [], path.name
+
+
+def test_no_file_but_the_table_of_users_has_a_user(exported):
+    folder, version, _ = exported
+    with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
+    assert with_users == ({"users.txt"} if run.load_model(folder).personal else set())
 
 
 def test_what_the_card_says(exported):
@@ -109,7 +128,8 @@ def test_a_given_version_and_those_that_stay(run_folder, tmp_path):
     (base / "3").mkdir(parents=True)
     assert quietly(folder, "--to", base, "--version", 8, "--keep-seen")[0] == 0
     assert command.export(folder, base, keep=2) == base / "9"
-    assert sorted(path.name for path in base.iterdir()) == ["8", "9"]
+    # No export wrote version 3: it stays.
+    assert sorted(path.name for path in base.iterdir()) == ["3", "8", "9"]
     cards = [json.loads((base / name / "assets.extra" / "model_card.json").read_text()) for name in ("8", "9")]
     assert [(card["version"], card["serving"]["keep_seen"]) for card in cards] == [(8, True), (9, False)]
     assert refused(folder, "--to", base, "--version", 9).startswith(f"version 9 exists in {base}; ")
@@ -191,7 +211,6 @@ def test_the_process_is_quiet(run_folder, tmp_path):
         (["--nprobe", 2], "--nprobe belongs to --index ivf, but the index is exact; leave one of them out."),
         (["--separator", ""], "--separator must be one character, but is ''."),
         (["--separator", "||"], "--separator must be one character, but is '||'."),
-        (["--separator", "\udcff"], "--separator must be one character, but is '\\udcff'."),
         (["--separator", "本"], "--separator must stand in no id, but '本' stands in the item '日本語'; name another character."),
         (["--separator", "x"], f"--separator must stand in no id, but 'x' stands in the item '{'x' * 59}...; name another character."),
         (["--int8"], "--int8 belongs to --index ivf, but the index is exact; leave one of them out."),

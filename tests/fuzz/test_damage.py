@@ -101,7 +101,12 @@ def answer_of(ask, *expected):
 
 
 def assert_sentence(text):
-    assert re.fullmatch(r"[^\n]{10,600}\.", text), text
+    assert re.fullmatch(r"[^\n]{10,600}[.?]", text), text
+
+
+def assert_error(text):
+    assert text.startswith("error: ") and text.endswith("\n"), text
+    assert_sentence(text.removesuffix("\n"))
 
 
 def of_run(folder, tree):
@@ -204,7 +209,7 @@ def test_commands_on_runs(whole, tmp_path):
             assert {**found, "run": None} == {**expected[what], "run": None}, (name, what)
         elif code:
             assert (code, out) == (2, ""), (name, what, error)
-            assert error.startswith("error: ") and error.endswith(".\n") and error.count("\n") == 1, error
+            assert_error(error)
             assert not (tmp_path / "to").exists()
         shutil.rmtree(tmp_path / "to", ignore_errors=True)
         shutil.rmtree(folder)
@@ -226,7 +231,8 @@ def test_servables(whole, tmp_path):
         if number % 3 == 0:
             code, out, error = command(verify.main, folder, "--run", whole / "run", "--json")
             if code:
-                assert (code, out) == (2, "") and error.startswith("error: ") and error.endswith(".\n") and error.count("\n") == 1, error
+                assert (code, out) == (2, ""), (name, error)
+                assert_error(error)
             else:
                 assert {**json.loads(out), "servable": None} == {**json.loads(report), "servable": None}
         shutil.rmtree(folder)

@@ -44,13 +44,13 @@ def rows_of(cells):
 
 
 @seed(1)
-@settings(max_examples=int(120 * FACTOR), deadline=None)
+@settings(max_examples=max(1, int(60 * FACTOR)), deadline=None)
 @given(cells=times(), size=st.integers(1, 400))
 def test_slices_and_the_whole(tmp_path_factory, cells, size):
     folder = tmp_path_factory.mktemp("times")
     path, rejected = folder / "log.csv", folder / "rejected.tsv"
     path.write_text(rows_of(cells), encoding="utf-8")
-    parts = list(read_slices(path, folder, on_error="skip", slice_bytes=size))
+    parts = list(read_slices(path, on_error="skip", slice_bytes=size))
     lines = [(entry.line, entry.reason) for _, bad in parts for entry in bad]
     frames = [frame for frame, _ in parts if frame.height]
     try:
@@ -74,7 +74,7 @@ def test_slices_and_the_whole(tmp_path_factory, cells, size):
 
 
 @seed(1)
-@settings(max_examples=int(15 * FACTOR), deadline=None)
+@settings(max_examples=max(1, int(6 * FACTOR)), deadline=None)
 @given(files=st.lists(times(), min_size=1, max_size=2), size=st.integers(20, 300))
 def test_prepared_and_the_whole(tmp_path_factory, files, size):
     folder = tmp_path_factory.mktemp("times")
@@ -84,7 +84,7 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         (folder / f"{number}.csv").write_text(rows_of(cells), encoding="utf-8")
     data = Data(on_error="skip", min_user_events=1, duplicates="drop", max_length=1, targets=1)
     reader = local_preparation.read_slices
-    local_preparation.read_slices = lambda *args, **options: reader(*args, **options, slice_bytes=size)
+    local_preparation.read_slices = lambda *args, **options: reader(*args, **{**options, "slice_bytes": size})
     try:
         prepared = prepare_log(logs, folder / "out", data, shards=2)
     except DataError as error:

@@ -196,6 +196,7 @@ def test_the_files_are_installed():
         "kubernetes.yaml",
         "limits.yaml",
         "page/index.html",
+        "openapi.json",
     }
     assert {FOLDER / name for name in names} == found
 

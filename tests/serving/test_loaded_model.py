@@ -124,7 +124,7 @@ WRONG = [
         {"text": np.full([1, 65537], b"", object)},
         (),
         "INVALID_ARGUMENT",
-        "input text of signature serving_default must be of at most 65536 elements, but is 65537.",
+        "input text of signature serving_default must be of at most 65536 elements, but is [1, 65537].",
     ),
     (
         "",

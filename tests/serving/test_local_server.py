@@ -69,6 +69,36 @@ def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
     server.stop()
 
 
+def test_stop_under_load_cancels_no_call(toy):
+    """Every call is answered, or ends UNAVAILABLE, which clients try again."""
+    store = ModelStore([ModelConfig("toy", toy)], poll=3600)
+    server = LocalServer(store, port=0, rest_port=None)
+    server.start()
+    statuses, stopped = [], threading.Event()
+
+    def ask_again(stub):
+        while not stopped.is_set():
+            try:
+                stub.Predict(ask("a"), timeout=SECONDS)
+                statuses.append("OK")
+            except grpc.RpcError as error:
+                statuses.append(error.code().name)
+
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options) for _ in range(4)]
+    clients = [threading.Thread(target=ask_again, args=(stub_of(channels[n % 4]),)) for n in range(16)]
+    for client in clients:
+        client.start()
+    until(lambda: len(statuses) > 100)
+    server.stop(SECONDS)
+    stopped.set()
+    for thing in clients:
+        thing.join(SECONDS)
+    for channel in channels:
+        channel.close()
+    assert set(statuses) == {"OK", "UNAVAILABLE"}
+
+
 def test_a_port_that_is_taken(toy, server):
     other = LocalServer(ModelStore([ModelConfig("toy", toy)]), port=server.grpc_port, rest_port=None)
     with pytest.raises(OSError, match=rf"^127.0.0.1:{server.grpc_port} cannot be listened on: .* choose another\.$"):
@@ -115,7 +145,8 @@ WRONG = [
     (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
     (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
     (["--batch-size", "-1"], "--batch-size must be 0 or greater, but is -1."),
-    (["--batch-timeout", "nan"], "--batch-timeout must be 0 or greater, but is nan."),
+    (["--batch-timeout", "-1"], "--batch-timeout must be 0 or greater, but is -1.0."),
+    (["--rest-port", "65536"], "--rest-port must be at most 65535, but is 65536."),
     (["--queue", "0"], "--queue must be 1 or greater, but is 0."),
     (["--poll", "0"], "--poll must be 0.01 or greater, but is 0.0."),
 ]

@@ -174,7 +174,7 @@ def test_metrics_page_and_models(connection):
         ("PATCH", "/v1/models/m", 400, "Malformed request: PATCH"),
         ("OPTIONS", "/v1/models/m", 400, "Malformed request: OPTIONS"),
         ("BREW", "/v1/models/m", 400, "HTTP/1.1"),
-        ("TRACE", "/", 501, "method"),
+        ("TRACE", "/", 405, "GET"),
         ("POST", "/", 405, "GET"),
         ("DELETE", "/monitoring/prometheus/metrics", 405, "GET"),
         ("GET", "/nothing", 404, "nothing under this path"),
@@ -502,6 +502,16 @@ def test_many_at_once(service):
 def test_http_1_0(service):
     status, answer = exchange(service, b"POST /v1/models/m:predict HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(DATA), DATA)
     assert status == 200 and answer["predictions"][0]["k"] == 4
+
+
+def test_a_body_does_not_wait_until_its_head_is_acknowledged(service, connection):
+    is_served(connection)
+    (accepted,) = [
+        one.transport.get_extra_info("socket")
+        for one in service._server._server.server_state.connections
+        if one.client == connection.sock.getsockname()
+    ]
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_arrays_reach_the_store_as_the_signature_has_them(connection):

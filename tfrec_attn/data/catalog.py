@@ -40,9 +40,9 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
     """Returns the log of a source.
 
     Args:
-        source: `"synthetic"`, `"file"` (any file at `path`), or a name in `ARCHIVES`, which is downloaded into the folder
+        source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is downloaded into the folder
             $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is there.
-        path: The file; for an archive, the zip or the log taken out of it.
+        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out of it.
         events: About how many events `"synthetic"` makes.
         seed: Seed of `"synthetic"`.
         **options: Keywords of `read_interactions`; `"synthetic"` has no use for them.
@@ -62,7 +62,7 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
             raise ConfigError("data.source=file needs data.path.")
         return read_interactions(path, **options)
     archive = ARCHIVES[source]
-    found = _fetched(archive) if path is None else Path(path)
+    found = _fetched(archive) if path is None else Path(os.path.expanduser(path))
     if found.suffix.lower() != ".zip":
         return read_interactions(found, **options)
     return _read_zip(found, archive.member, options)
@@ -79,8 +79,8 @@ def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | N
     Raises:
         ConfigError, DataError: As `load` says.
     """
-    options = {"format": data.format, "names": data.names, "columns": asdict(data.columns), "on_error": data.on_error, "rejected": rejected}
-    options["rule"] = rule
+    options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
+    options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
     return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
 
 

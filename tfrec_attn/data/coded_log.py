@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.array_files import append_array, save_array
 from tfrec_attn.data.copies import count_copies, is_copy
 from tfrec_attn.data.order_statistics import Values
 
@@ -122,7 +123,7 @@ class CodedLog:
     def _save(self, part: int, users: np.ndarray, items: np.ndarray, times: np.ndarray, types: np.ndarray | None) -> None:
         for name, values in (("users", users), ("items", items), ("times", times), ("types", types)):
             if values is not None:
-                np.save(self.folder / f"{name}-{part}.npy", values)
+                save_array(self.folder / f"{name}-{part}.npy", values)
 
     def _time_type(self) -> type:
         return np.int64 if self.whole_times else np.float64
@@ -205,7 +206,7 @@ def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarr
     for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         for name, values in columns.items():
             with open(folder / f"{name}-{number}.bin", "ab") as file:
-                values[order[begin:end]].tofile(file)
+                append_array(file, values[order[begin:end]])
 
 
 def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:

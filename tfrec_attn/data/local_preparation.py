@@ -3,10 +3,9 @@
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.coded_log import CodedLog, GrowingIds, Kept, count_dealt_copies, deal_out, dealt, k_core_on_disk
 from tfrec_attn.data.ids import Findings, IdReport
 from tfrec_attn.data.interactions import count_times, read_slices, write_rejected
+from tfrec_attn.data.log_parts import all_parts, parts_of
 from tfrec_attn.data.manifest import MANIFEST, VERSION, Manifest
 from tfrec_attn.data.preparation import Statistics
-from tfrec_attn.data.prepared import INDEX, ITEM_COUNTS, ITEMS, OPTIONS, REJECTED, TRANSITIONS, USERS, Facts, finish, option
+from tfrec_attn.data.prepared import INDEX, ITEM_COUNTS, ITEMS, OPTIONS, READING, REJECTED, TRANSITIONS, USERS, Facts, finish, option
 from tfrec_attn.data.progress_line import ProgressLine
 from tfrec_attn.data.selection import EventFilter, Selection, has_conditions
 from tfrec_attn.data.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
@@ -43,14 +43,13 @@ _WORK = (
 )  # fmt: skip
 # What a preparation writes; of a folder with anything else in it nothing is removed.
 KNOWN = (*_FINISHED, *_WORK, _ORDER, f".{_ORDER}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part")
-_READING = ("format", "names", "columns", "on_error")
 
 
 def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | None = None, *, restart: bool = False) -> Manifest:
     """Prepares logs into a folder, which has its name when it is complete; unfinished work of the same call is taken up.
 
     Args:
-        logs: The files, in order: events of a user at the same time stay in the order of the files and of their lines.
+        logs: Files, folders or patterns, in order: events of a user at the same time stay in the order of the files and of their lines.
         to: The folder, which must not exist; `to`.partial holds the work.
         data: Of the section, the keys in `OPTIONS` count.
         shards: How many; None takes one for each million events and at least 8, but not more than there are users.
@@ -186,11 +185,10 @@ def _other(note: Path, wanted: dict[str, object]) -> str | None:
 
 def _read_beginnings(logs: Sequence[str], data: Data) -> None:
     """Reads the beginning of each log, so that what no log is removes nothing."""
-    options = {key: option(data, key) for key in ("format", "names", "columns", "on_error")}
-    with tempfile.TemporaryDirectory() as folder:
-        for path in logs:
-            with closing(read_slices(path, folder, **options, slice_bytes=_SAMPLE)) as parts:
-                next(parts, None)
+    options = {key: option(data, key) for key in READING}
+    for path in all_parts(logs):
+        with closing(read_slices(path, **options, seen=LogTimes(), slice_bytes=_SAMPLE)) as parts, suppress(MixedTimes):
+            next(parts, None)
 
 
 def number_of_shards(wanted: int | None, events: int, users: int) -> int:
@@ -201,7 +199,7 @@ def number_of_shards(wanted: int | None, events: int, users: int) -> int:
 def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
     """What unfinished work must have been asked for, to be taken up."""
     try:
-        files = [[str(Path(log).resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in logs]
+        files = [[str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in all_parts(logs)]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
     return {"version": VERSION, "logs": files, "options": {key: option(data, key) for key in OPTIONS}, "shards": shards}
@@ -236,7 +234,7 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, o
     times = deal_out(log, kept, work / "dealt", shards)
     temporal = data.split == "temporal"
     facts = Facts(
-        logs=[Path(path).name for path in logs],
+        logs=[path.name for path in all_parts(logs)],
         options=order["options"],
         before=asdict(before),
         after=asdict(after),
@@ -266,11 +264,10 @@ def _read(
     try:
         return _read_once(logs, partial, data, progress, None)
     except MixedTimes:
-        work = partial / "work"
-        for path in [partial / REJECTED, *(work / "log").iterdir()]:
+        for path in [partial / REJECTED, *(partial / "work" / "log").iterdir()]:
             path.unlink(missing_ok=True)
-        options = {key: option(data, key) for key in _READING}
-        return _read_once(logs, partial, data, progress, count_times(logs, work, **options))
+        options = {key: option(data, key) for key in READING}
+        return _read_once(logs, partial, data, progress, count_times(all_parts(logs), **options))
 
 
 def _read_once(
@@ -279,25 +276,26 @@ def _read_once(
     """The same by the rule of these times, or, without any, as long as all times are of one kind."""
     log, ids, types, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), GrowingIds(), 0
     chosen, seen = EventFilter(data), LogTimes()
-    options = {key: option(data, key) for key in _READING}
-    sizes = [os.stat(path).st_size for path in logs]
-    for number, path in enumerate(logs):
+    options = {key: option(data, key) for key in READING}
+    done, total = 0, sum(os.stat(path).st_size for path in all_parts(logs))
+    for name in logs:
         events = chosen.events
-        rule = {"seen": seen} if times is None else {"rule": times.rule(path)}
-        for frame, bad in read_slices(path, partial / "work", **options, **rule):
-            rejected += len(bad)
-            if bad:
-                write_rejected(partial / REJECTED, path, bad)
-            if frame.height:
-                if "timestamp" not in frame.columns:
-                    rows = pl.int_range(chosen.events, chosen.events + frame.height, dtype=pl.Int64)
-                    frame = frame.with_columns(timestamp=rows)
-                stay = chosen(frame)
-                codes = (one.encode(stay[name]) for one, name in zip(ids, ("user_id", "item_id"), strict=True))
-                log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
-            progress("reading", sum(sizes[:number]), sum(sizes))
+        for path in parts_of(name):
+            rule = {"seen": seen} if times is None else {"rule": times.rule(str(path))}
+            for frame, bad in read_slices(path, **options, **rule):
+                rejected += len(bad)
+                if bad:
+                    write_rejected(partial / REJECTED, path, bad)
+                if frame.height:
+                    if "timestamp" not in frame.columns:
+                        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64) + chosen.events)
+                    stay = chosen(frame)
+                    codes = (one.encode(stay[column]) for one, column in zip(ids, ("user_id", "item_id"), strict=True))
+                    log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
+                progress("reading", done, total)
+            done += os.stat(path).st_size
         if chosen.events == events:
-            raise DataError(f"{path} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
+            raise DataError(f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
     log.users, log.items = map(len, ids)
     return log, *ids, rejected, chosen.selection()
 

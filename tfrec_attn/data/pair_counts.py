@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrec_attn.data.array_files import append_array
 from tfrec_attn.data.transitions import Transitions
 
 _BUCKET = 4_000_000  # pairs
@@ -29,7 +30,7 @@ class PairCounts:
         ends = np.searchsorted(pairs, self._bounds())
         for bucket, (begin, end) in enumerate(pairwise(ends)):
             with open(self._folder / f"pairs-{bucket}.bin", "ab") as file:
-                pairs[begin:end].tofile(file)
+                append_array(file, pairs[begin:end])
 
     def result(self) -> Transitions:
         """All counts, as `count_transitions` returns them."""

@@ -29,7 +29,7 @@ from tfrec_attn.data.order_statistics import Values
 from tfrec_attn.data.pipeline_steps import Event
 from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
-from tfrec_attn.data.prepared import ITEMS, OPTIONS, REJECTED, USERS, Facts, option
+from tfrec_attn.data.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, option
 from tfrec_attn.data.selection import Selection, has_conditions
 from tfrec_attn.data.shards import shard_name
 from tfrec_attn.data.splits import period, require_bounds
@@ -81,7 +81,7 @@ def prepare_with_beam(
     """Prepares logs into a folder, which has its name when it is complete.
 
     Args:
-        logs: The files, in order, local or of one of Beam's file systems.
+        logs: Files, folders of parts or patterns, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
         data: Of the section, the keys in `OPTIONS` count, without conditions on ratings and types; the log must have times.
         shards: As for `prepare_log`.
@@ -102,6 +102,7 @@ def prepare_with_beam(
         raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
     if data.columns.event is not None:
         raise ConfigError("data.columns.event does not go through Beam: leave it out, or prepare the log with tfrec_attn.data.prepare.")
+    found = steps.parts_of_logs(logs)
     target = Path(to)
     check_target(target, restart)
     options = {key: option(data, key) for key in OPTIONS}
@@ -109,7 +110,7 @@ def prepare_with_beam(
     with claimed(target, order, restart) as claim:
         try:
             with steps.working_folder(work or str(claim.folder / "beam")) as shared:
-                facts = _Jobs(data, shared, list(beam_options)).run(list(logs), shards)
+                facts = _Jobs(data, shared, list(beam_options)).run(found, shards)
                 _fetch(shared, claim.folder, facts)
             return complete(claim, target, facts)
         except BaseException:
@@ -141,7 +142,7 @@ class _Jobs:
     def __init__(self, data: Data, shared: str, options: list[str]):
         self._data, self._shared, self._options = data, shared, options
 
-    def run(self, logs: list[str], wanted: int | None) -> Facts:
+    def run(self, logs: dict[str, list[str]], wanted: int | None) -> Facts:
         """Runs all and returns what is known of the log; shards and vocabularies then lie in the shared folder."""
         data, job, files = self._data, *self._read(logs)
         whole = all(file["whole_times"] for file in files)
@@ -156,7 +157,7 @@ class _Jobs:
         events, after = self._filter(job, before)
         temporal = data.split == "temporal"
         facts = Facts(
-            logs=[log.rpartition("/")[2] for log in logs],
+            logs=[path.rpartition("/")[2] for parts in logs.values() for path in parts],
             options={key: option(data, key) for key in OPTIONS},
             before=asdict(before),
             after=asdict(after),
@@ -176,40 +177,41 @@ class _Jobs:
 
         return beam.Pipeline(options=PipelineOptions(self._options))
 
-    def _read(self, logs: list[str]) -> tuple[int, list[dict]]:
+    def _read(self, logs: dict[str, list[str]]) -> tuple[int, list[dict]]:
         """Reads and checks the logs; returns the number of the job whose events are theirs, and what is known of each file."""
-        files = self._read_once(0, logs, None)
+        paths = [path for parts in logs.values() for path in parts]
+        files = self._read_once(0, paths, None)
         times = LogTimes({file["file"]: FileTimes(**file["times"]) for file in files if file["times"] is not None})
         try:
             times.require_one_kind()
-            return 0, self._with_events(files)
+            return 0, self._with_events(logs, files)
         except MixedTimes:
-            rules = {log: times.rule(log) for log in logs}
-            return 1, self._with_events(self._read_once(1, logs, rules))
+            rules = {path: times.rule(path) for path in paths}
+            return 1, self._with_events(logs, self._read_once(1, paths, rules))
 
-    def _read_once(self, job: int, logs: list[str], rules: dict | None) -> list[dict]:
+    def _read_once(self, job: int, paths: list[str], rules: dict | None) -> list[dict]:
         import apache_beam as beam
 
-        options = {key: option(self._data, key) for key in ("format", "names", "columns", "on_error")}
+        options = {key: option(self._data, key) for key in READING}
         ids = self._data.ids == "unify", self._data.missing_ids == "drop"
         with self._pipeline() as p:
-            numbered = p | beam.Create(list(enumerate(logs))) | beam.Reshuffle()
+            numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             found = numbered | beam.FlatMap(steps.read_log, options, ids, self._shared, rules)
             files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict)) | beam.Map(json.dumps)
             _ = files | beam.io.WriteToText(f"{self._shared}/files-{job}")
             self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), job)
-        files = sorted(steps.read_json(f"{self._shared}/files-{job}*"), key=lambda file: logs.index(file["file"]))
+        files = sorted(steps.read_json(f"{self._shared}/files-{job}*"), key=lambda file: paths.index(file["file"]))
         for file in files:
             if "error" in file:
                 raise DataError(file["error"])
         return files
 
     @staticmethod
-    def _with_events(files: list[dict]) -> list[dict]:
-        for file in files:
-            if not file["events"]:
-                lost = f": all {file['rejected']} lines were rejected" if file["rejected"] else ""
-                raise DataError(f"{file['file']} holds no interactions{lost}.")
+    def _with_events(logs: dict[str, list[str]], files: list[dict]) -> list[dict]:
+        for name, parts in logs.items():
+            if not any(file["events"] for file in files if file["file"] in parts):
+                lost = sum(file["rejected"] for file in files if file["file"] in parts)
+                raise DataError(f"{name} holds no interactions{f': all {lost} lines were rejected' if lost else ''}.")
         return files
 
     def _selection(self, files: list[dict]) -> Selection:

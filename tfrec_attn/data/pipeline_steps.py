@@ -1,10 +1,12 @@
 """What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
 
+import glob
 import json
+import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -16,9 +18,10 @@ import polars as pl
 from tfrec_attn.data.ids import MISSING, IdFilter, unified
 from tfrec_attn.data.interactions import count_times, read_slices, write_rejected
 from tfrec_attn.data.local_preparation import shard_of
+from tfrec_attn.data.log_parts import parts_of
 from tfrec_attn.data.prepared import REJECTED, Facts
 from tfrec_attn.data.times import LogTimes, MixedTimes, TimeRule
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.errors import ConfigError, DataError, TfrecError
 
 _FILE = 1 << 44  # rows
 
@@ -63,7 +66,7 @@ def read_log(
         try:
             local = _local(path, Path(folder))
             rule = {"seen": seen} if rules is None else {"rule": rules[path]}
-            for frame, bad in read_slices(local, folder, **options, **rule):
+            for frame, bad in read_slices(local, **options, **rule):
                 if bad:
                     write_rejected(Path(folder) / REJECTED, path, bad)
                 rejected += len(bad)
@@ -74,7 +77,7 @@ def read_log(
                 yield from (Event(*row, number * _FILE + place) for place, row in enumerate(rows, stayed))
                 stayed += stay.height
         except MixedTimes:
-            seen = count_times([local], folder, **options)
+            seen = count_times([local], **options)
         except TfrecError as error:
             yield {"file": path, "error": str(error).replace(str(local), path)}
             return
@@ -202,6 +205,36 @@ def _local(path: str, folder: Path) -> Path:
     target = folder / path.rpartition("/")[2]
     copy(path, target)
     return target
+
+
+def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each log, in order; one that is not on this machine is taken as it is, for the workers may see it.
+
+    Raises:
+        ConfigError: If a file is in two logs.
+        DataError: As `tfrec_attn.data.log_parts.parts_of` does.
+    """
+    found = {log: _remote_parts(log) if "://" in log else _local_parts(log) for log in logs}
+    paths = [path for parts in found.values() for path in parts]
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"{next(path for path in paths if paths.count(path) > 1)} is given twice.")
+    return found
+
+
+def _local_parts(log: str) -> list[str]:
+    log = os.path.expanduser(log)
+    here = os.path.exists(log) or glob.escape(log) != log
+    return [str(part) for part in parts_of(log)] if here else [log]
+
+
+def _remote_parts(log: str) -> list[str]:
+    found = files(log)
+    if found == [log]:
+        return found
+    parts = [path for path in found or files(f"{log.rstrip('/')}/*") if not path.rpartition("/")[2].startswith((".", "_"))]
+    if not parts:
+        raise DataError(f"{log} does not exist: expected a file, a folder of parts or a pattern.")
+    return parts
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR [data.key=value ...] [--shards N]`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -24,7 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
         description="Filters, indexes and splits logs and writes them as shards for data.source=DIR. A run that was interrupted goes on.",
         epilog=f"keys: {', '.join(f'data.{key}' for key in OPTIONS)}; python -m tfrec_attn.train --help explains them",
     )
-    parser.add_argument("logs", nargs="+", metavar="LOG", help="log files in order of time; with them data.key=value, how to prepare them")
+    parser.add_argument(
+        "logs",
+        nargs="+",
+        metavar="LOG",
+        help="log files, folders or patterns in order of time; with them data.key=value, how to prepare them",
+    )
     parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
     parser.add_argument("--restart", action="store_true", help="begin anew: remove unfinished work, and replace a complete folder")
@@ -47,7 +53,7 @@ def distinct(logs: Sequence[str]) -> Sequence[str]:
     """Returns the logs, of which there must be one and none twice."""
     if not logs:
         raise ConfigError("Expected a log to prepare, got none.")
-    paths = [str(Path(log).resolve()) for log in logs]
+    paths = [str(Path(os.path.expanduser(log)).resolve()) for log in logs]
     twice = [log for log, path in zip(logs, paths, strict=True) if paths.count(path) > 1]
     if twice:
         raise ConfigError(f"{twice[0]} is given twice.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.config import Data
+from tfrec_attn.data.array_files import save_array
 from tfrec_attn.data.ids import IdReport
 from tfrec_attn.data.manifest import MANIFEST, Manifest, file_sha256
 from tfrec_attn.data.preparation import Report, Sequences, Statistics
@@ -23,10 +24,10 @@ INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.n
 REJECTED = "rejected.tsv"
 # What of the section `data` shapes a prepared log.
 OPTIONS = (
-    "format", "names", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
-    "min_item_events", "split", "valid_from", "test_from",
+    "format", "names", "separator", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates",
+    "min_user_events", "min_item_events", "split", "valid_from", "test_from",
 )  # fmt: skip
-_READING = ("format", "names", "columns", "on_error")
+READING = ("format", "names", "separator", "columns", "on_error")
 _IN_MEMORY = 20_000_000  # events: some 2.5 GB with what the batches are gathered from
 _OF_TRAINING = ("source", "cache", "max_length", "targets", "events", "seed")
 
@@ -88,7 +89,7 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
         require_parts(*bounds, facts.period[0] > summary.span[0], valid, test, summary.span)
     else:
         require_long_enough(int(summary.lengths.max()))
-    np.save(folder / ITEM_COUNTS, summary.item_counts)
+    save_array(folder / ITEM_COUNTS, summary.item_counts)
     save_transitions(folder / TRANSITIONS, summary.transitions)
     np.savez(folder / INDEX, lengths=summary.lengths.astype(np.int32), **_as_int32(summary.places))
     extra = [REJECTED] if (folder / REJECTED).exists() else []
@@ -210,7 +211,7 @@ def open_source(data: Data) -> PreparedLog:
     for field in fields(Data):
         key, wanted = field.name, option(data, field.name)
         there = log.manifest.options.get(key, option(default, key))
-        if key not in (*_READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
+        if key not in (*READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
             raise ConfigError(f"data.{key} is {wanted}, but {folder} was prepared with {there}: leave it out, or prepare the log again.")
     return log
 

@@ -1,6 +1,7 @@
 """A log of requests to a recommender, and how much of it a vocabulary does not know."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import polars as pl
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.catalog import load_configured
+from tfrec_attn.data.parquet_check import require_sound
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
@@ -29,7 +31,7 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
     Raises:
         DataError: If there is no such file, or if it is no request log.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise DataError(f"{path} does not exist: --serving-log must be a file.")
     if path.suffix == ".jsonl":
@@ -91,7 +93,8 @@ def _read_lines(path: Path) -> pl.DataFrame:
                 user, history = tree.get("user_id", ""), tree["history"]
                 if not isinstance(user, str) or not isinstance(history, list) or not all(isinstance(one, str) for one in history):
                     raise TypeError
-            except (AttributeError, KeyError, TypeError, ValueError):
+                "".join([user, *history]).encode()  # a lone surrogate is no text
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
                 expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
                 raise DataError(f"{path}, line {number}: expected {expected}, got {line[:60].decode(errors='replace')!r}.") from None
             users.append(user)
@@ -101,6 +104,7 @@ def _read_lines(path: Path) -> pl.DataFrame:
 
 def _read_parquet(path: Path) -> pl.DataFrame | None:
     """The requests, or None where there are no histories."""
+    require_sound([path])
     try:
         table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

@@ -1,25 +1,28 @@
 """Text formats of a log, and an exact reader of their lines: slower than polars, but it knows every line's number and text."""
 
-import codecs
 import csv
 import gzip
 import io
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from backports import zstd
 
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import ConfigError, DataError
 
+LONGEST_RECORD = 1 << 20  # bytes; far longer ones are no log, and must not fill the memory
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what the error handler "surrogateescape" makes of a byte that is not UTF-8
-_GZIP_MAGIC = b"\x1f\x8b"
-_BLOCK = 1 << 24
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 _BOM = "\ufeff"
 _MOVIELENS = ("user_id", "item_id", "rating", "timestamp")
+SEPARATORS = {"comma": ",", "semicolon": ";", "pipe": "|", "tab": "\t", "space": " "}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,27 @@ class TextFormat:
     typed: bool = False
     names: tuple[str, ...] | None = None
 
+    def separated_by(self, separator: str | None) -> "TextFormat":
+        """The same with another separator.
+
+        Args:
+            separator: A name in `SEPARATORS` or the character itself; None changes nothing.
+
+        Raises:
+            ConfigError: If it is neither.
+        """
+        if separator is None:
+            return self
+        found = SEPARATORS.get(separator, separator)
+        if len(found) != 1 or not found.isascii() or found.isalnum() or found in '"\r\n\0':
+            choices = ", ".join(SEPARATORS)
+            raise ConfigError(f"data.separator must be one of {choices} or a single character, got {separator!r}.")
+        return replace(self, separator=found)
+
+    def column_names(self, header: "Record") -> list[str]:
+        """The column names in a header line."""
+        return [name.split(":")[0] if self.typed else name for name in header.fields]
+
 
 TEXT_FORMATS = {
     "csv": TextFormat(",", quoted=True),
@@ -49,45 +73,51 @@ TEXT_FORMATS = {
 
 
 class Record(NamedTuple):
-    """One record: its first line (1-based), its text, and either its fields or the problem that keeps it from having any."""
+    """One record.
+
+    Attributes:
+        line: Its first line, from 1.
+        end: Its last line.
+        text: It as it stands in the file.
+        fields: Its fields, empty where there is a problem.
+        problem: What keeps it from having fields, or None.
+    """
 
     line: int
+    end: int
     text: str
     fields: list[str]
     problem: str | None = None
 
 
-def records(path: Path, text_format: TextFormat) -> Iterator[Record]:
-    """Yields the records of a plain or gzip file in file order, the header included; blank lines are left out.
+class UnclosedQuote(DataError):
+    """A text that ends inside of quotes."""
+
+
+def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> Iterator[Record]:
+    """Yields the records of a text in order, the header included; blank lines are left out.
+
+    Args:
+        path: The log, for messages.
+        text: Part of it that starts where a record does.
+        before: Lines of the log before it.
+        text_format: How its lines are cut.
 
     Raises:
-        DataError: If the gzip stream is damaged or cut short, or if an opening quote never closes.
+        UnclosedQuote: If the text ends inside of quotes.
+        DataError: If an opening quote never closes.
     """
-    line = 0
-    try:
-        with _open(path) as stream:
-            for record in _quoted(path, stream) if text_format.quoted else _plain(stream, text_format.separator):
-                line = record.line
-                yield record
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file, it breaks off after line {line} ({error}): fetch it again.") from error
+    lines = (line.decode("utf-8", "surrogateescape") for line in io.BytesIO(text))
+    return _quoted(path, lines, before, text_format.separator) if text_format.quoted else _plain(lines, before, text_format.separator)
 
 
-def has_sound_quotes(path: Path, separator: str) -> bool:
-    """Tells whether every opening quote of a CSV file starts a field and every closing one ends it or is half of a doubled one."""
-    starts, ends = (np.frombuffer(f'{separator}\n"{more}'.encode(), np.uint8) for more in ("", "\r"))
-    before, inside = b"\n", False
-    with open_bytes(path) as stream:
-        if stream.peek(3)[:3] == codecs.BOM_UTF8:
-            stream.read(3)
-        while block := stream.read(_BLOCK):
-            data = np.frombuffer(before + block + (stream.peek(1)[:1] or b"\n"), np.uint8)
-            quotes = 1 + np.flatnonzero(data[1:-1] == ord('"'))
-            opening, closing = quotes[int(inside) :: 2], quotes[1 - int(inside) :: 2]
-            if not (np.isin(data[opening - 1], starts).all() and np.isin(data[closing + 1], ends).all()):
-                return False
-            before, inside = block[-1:], inside ^ bool(len(quotes) % 2)
-    return not inside
+def has_sound_quotes(text: bytes, separator: str) -> bool:
+    """Tells whether every opening quote of a CSV text starts a field and every closing one ends it or is half of a doubled one."""
+    starts, ends = (np.isin(np.arange(256), list(f'{separator}\n"{more}'.encode())) for more in ("", "\r"))
+    data = np.frombuffer(b"\n" + text + b"\n", np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))
+    opening, closing = quotes[::2], quotes[1::2]
+    return bool(len(quotes) % 2 == 0 and starts[data[opening - 1]].all() and ends[data[closing + 1]].all())
 
 
 def clean(text: str) -> str:
@@ -96,41 +126,59 @@ def clean(text: str) -> str:
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
-def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
-    """Opens a plain or gzip file, told by its first bytes, to read what it holds."""
-    with open(path, "rb") as peeked:
-        zipped = peeked.read(2) == _GZIP_MAGIC
-    return gzip.open(path) if zipped else open(path, "rb")
-
-
-def _open(path: Path) -> IO[str]:
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Opens a plain, gzip or Zstandard file, told by its first bytes, to read what it holds; one of `DAMAGES` tells that it is damaged."""
+    with open(path, "rb") as stream:
+        magic = stream.read(len(_ZSTD_MAGIC))
+        stream.seek(0)
+        if magic.startswith(_GZIP_MAGIC):
+            with gzip.open(stream) as unzipped:
+                yield unzipped
+        elif magic == _ZSTD_MAGIC:
+            with zstd.open(stream) as unzipped:
+                yield unzipped
+        else:
+            yield stream
 
 
 def _bare(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def _utf8_problem(text: str) -> str | None:
-    return None if text.isascii() or not _NOT_UTF8.search(text) else "expected UTF-8 text, got bytes that are not"
+def _text_problem(text: str) -> str | None:
+    if not text.isascii() and _NOT_UTF8.search(text):
+        return "expected UTF-8 text, got bytes that are not"
+    return "expected UTF-8 text, got NUL bytes, as UTF-16 has them" if "\0" in text else None
 
 
-def _plain(stream: IO[str], separator: str) -> Iterator[Record]:
-    for number, line in enumerate(stream, 1):
+def _plain(lines: Iterator[str], before: int, separator: str) -> Iterator[Record]:
+    for number, line in enumerate(lines, before + 1):
         text = _bare(line)
         if text not in ("", _BOM):
-            yield Record(number, text, text.split(separator), _utf8_problem(text))
+            yield Record(number, number, text, text.split(separator), _text_problem(text))
 
 
-def _quoted(path: Path, stream: IO[str]) -> Iterator[Record]:
+def _quoted(path: Path, lines: Iterator[str], before: int, separator: str) -> Iterator[Record]:
     taken: list[str] = []
+    first, size = before + 1, 0
+    separated = next((f"{name}-separated" for name, one in SEPARATORS.items() if one == separator), f"{separator!r}-separated")
 
-    def lines() -> Iterator[str]:
-        for line in stream:
+    def unclosed(kind: type[DataError] = DataError) -> DataError:
+        return kind(f'{path}, line {first}: a quote (") opens here and never closes: close it or double it.')
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for line in lines:
             taken.append(line)
-            yield line
+            size += len(line)
+            if size > LONGEST_RECORD:
+                raise unclosed()
+            # Python before 3.11 refuses NUL.
+            yield line.replace("\0", "\ufffd")
 
-    reader, first = csv.reader(lines(), strict=True), 1
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_RECORD))
+    reader = csv.reader(counted(), delimiter=separator, strict=True)
     while True:
         fields, problem = [], None
         try:
@@ -138,11 +186,14 @@ def _quoted(path: Path, stream: IO[str]) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            if len(taken) > 1 or "unexpected end" in str(error):
-                raise DataError(f'{path}, line {first}: a quote (") opens here and never closes: close it or double it.') from error
-            problem = f"expected comma-separated fields, got {error}"
+            if "unexpected end" in str(error):
+                raise unclosed(UnclosedQuote) from None
+            if len(taken) > 1:
+                raise unclosed() from error
+            problem = f"expected {separated} fields, got {error}"
         text = _bare("".join(taken))
         if text not in ("", _BOM):
-            yield Record(first, text, fields, problem or _utf8_problem(text))
+            yield Record(first, first + len(taken) - 1, text, fields, problem or _text_problem(text))
         first += len(taken)
+        size = 0
         taken.clear()

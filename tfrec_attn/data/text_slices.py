@@ -1,64 +1,144 @@
-"""Cuts a large text log into files of whole records, so that it can be read a part at a time."""
+"""Cuts a text log into parts of whole records, so that it is read a part at a time whatever its size."""
 
+import codecs
 import gzip
-import zlib
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
-from tfrec_attn.data.text_formats import TextFormat, has_sound_quotes, open_bytes
+from tfrec_attn.data.text_formats import (
+    DAMAGES,
+    LONGEST_RECORD,
+    Record,
+    TextFormat,
+    UnclosedQuote,
+    has_sound_quotes,
+    open_bytes,
+    records,
+)
 from tfrec_attn.errors import DataError
 
-SLICE_BYTES = 1 << 26
+SLICE_BYTES = 1 << 24
+_FIRST = 1 << 16
+_PIECE = 1 << 18
 
 
-def cut(path: Path, text_format: TextFormat, target: Path, size: int = SLICE_BYTES) -> Iterator[int]:
-    """Writes one slice after the other to `target` and yields the number of lines before it, the first with the header if there is one.
+class Part(NamedTuple):
+    """A part of a text log.
 
-    A slice ends where a record does. Where a quote in a CSV file is misplaced, so that this cannot be told, the rest is one slice.
+    Attributes:
+        before: How many lines are before it.
+        text: Whole records, the last of which ends in a line break too; no byte-order mark of the file.
+        sound: Whether quotes that open and those that close can be told without the exact reader.
+    """
+
+    before: int
+    text: bytes
+    sound: bool
+
+
+def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterator[Part]:
+    """Yields the parts of a log.
 
     Args:
-        path: The log, plain or gzipped.
+        path: The log, plain or compressed.
         text_format: How its lines are cut.
-        target: The file that holds the slice, anew in each round; removed at the end.
-        size: About how many bytes a slice has.
+        size: About how many bytes a part has.
 
     Raises:
-        DataError: If the gzip stream is damaged or cut short.
+        DataError: If the compressed stream is damaged or cut short, if a record is too long, or if a quote never closes.
     """
-    lines, rest = 0, b""
+    before, rest = 0, b""
     try:
         with open_bytes(path) as stream:
-            while block := stream.read(size):
-                end = _end_of_records(rest + block, text_format.quoted)
-                whole, rest = (rest + block)[:end], (rest + block)[end:]
-                if not whole:
-                    continue
-                target.write_bytes(whole)
-                if text_format.quoted and not has_sound_quotes(target, text_format.separator):
-                    rest = whole + rest
-                    break
-                yield lines
-                lines += whole.count(b"\n")
-            with open(target, "wb") as last:
-                last.write(rest)
-                while block := stream.read(size):
-                    last.write(block)
-        if target.stat().st_size:
-            yield lines
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        line = lines + rest.count(b"\n")
-        raise DataError(f"{path} is a damaged gzip file, it breaks off after line {line} ({error}): fetch it again.") from error
-    finally:
-        target.unlink(missing_ok=True)
+            rest = stream.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+            for block in _blocks(stream, size):
+                text = rest + block
+                _refuse_long_lines(path, text, before)
+                part = _whole_records(path, text, before, text_format)
+                rest = text[len(part.text) :]
+                if part.text:
+                    yield part
+                    before += part.text.count(b"\n")
+    except DAMAGES as error:
+        kind, line = "gzip" if isinstance(stream, gzip.GzipFile) else "Zstandard", before + rest.count(b"\n")
+        raise DataError(f"{path} is a damaged {kind} file, it breaks off after line {line} ({error}): fetch it again.") from error
+    if rest:
+        part = _whole_records(path, rest + b"\n" * (not rest.endswith(b"\n")), before, text_format)
+        if len(part.text) < len(rest):
+            # Either the exact reader says where a quote opens, or it was none.
+            part = Part(before, rest + b"\n" * (not rest.endswith(b"\n")), False)
+            deque(records(path, part.text, before, text_format), 0)
+        yield part
 
 
-def _end_of_records(text: bytes, quoted: bool) -> int:
-    """Where the last whole record of a text that starts with a record ends, or 0."""
-    if not quoted or b'"' not in text:
-        return text.rfind(b"\n") + 1
-    data = np.frombuffer(text, np.uint8)
-    breaks = np.flatnonzero(data == ord("\n"))
-    outside = breaks[np.searchsorted(np.flatnonzero(data == ord('"')), breaks) % 2 == 0]
-    return int(outside[-1]) + 1 if len(outside) else 0
+def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yields blocks of lines, of at least so many bytes each; where the stream breaks off, what there is before it does."""
+    pieces, there = [], 0
+    try:
+        # The same pieces whatever the size, so that a stream always breaks off at the same place.
+        while piece := stream.read1(_PIECE):
+            begin = 0
+            while end := piece.find(b"\n", begin + max(0, size - there - 1)) + 1:
+                yield b"".join((*pieces, piece[begin:end]))
+                pieces, there, begin = [], 0, end
+            pieces.append(piece[begin:])
+            there += len(piece) - begin
+            if there > size + LONGEST_RECORD:
+                break
+    except DAMAGES:
+        yield b"".join(pieces)
+        raise
+    yield b"".join(pieces)
+
+
+def first_record(path: Path, text_format: TextFormat) -> Record | None:
+    """Returns the first record of a log, the header if it has one, or None where it has none.
+
+    Raises:
+        DataError: As `cut` does.
+    """
+    for part in cut(path, text_format, _FIRST):
+        for record in records(path, part.text, part.before, text_format):
+            return record
+    return None
+
+
+def _refuse_long_lines(path: Path, text: bytes, lines: int) -> None:
+    """Refuses a text that starts with a line and has one that is too long."""
+    begin = 0
+    while len(text) - begin > LONGEST_RECORD:
+        end = text.rfind(b"\n", begin, begin + LONGEST_RECORD) + 1
+        if not end:
+            line = lines + text.count(b"\n", 0, begin) + 1
+            raise DataError(f"{path}, line {line}: expected at most {LONGEST_RECORD:,} bytes on a line, got more: is this a log?")
+        begin = end
+
+
+def _whole_records(path: Path, text: bytes, before: int, text_format: TextFormat) -> Part:
+    """The part of a text that starts with a record up to where the last whole record ends."""
+    end = text.rfind(b"\n") + 1
+    if not text_format.quoted or b'"' not in text:
+        return Part(before, text[:end], True)
+    lines, odd = text[:end], text.count(b'"', 0, end) % 2
+    while odd and end:
+        shorter = text.rfind(b"\n", 0, end - 1) + 1
+        odd ^= text.count(b'"', shorter, end) % 2
+        end = shorter
+    if has_sound_quotes(text[:end], text_format.separator):
+        return Part(before, text[:end], True)
+    last = before
+    with suppress(UnclosedQuote):
+        for record in records(path, lines, before, text_format):
+            last = record.end
+    return Part(before, text[: end_of_lines(text, last - before)], False)
+
+
+def end_of_lines(text: bytes, count: int) -> int:
+    """Where the first lines of a text end."""
+    end = 0
+    while count > 0 and end < len(text):
+        end, count = text.index(b"\n", end) + 1, count - 1
+    return end

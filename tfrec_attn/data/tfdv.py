@@ -70,9 +70,9 @@ def compute_statistics(frame: pl.DataFrame):
 def infer_schema(statistics):
     """Returns a schema for a person to edit, inferred from statistics.
 
-    Ids have no fixed domain, for new ones come every day. Times must not be negative, ratings not leave the range of these. Drift from an
-    earlier log is told by L-infinity, the largest difference of the share of one value (items 0.01, event types 0.05), and for ratings by
-    the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items (0.01).
+    Ids have no fixed domain, for new ones come every day. Times must not be negative unless some are, and ratings must stay in their
+    range. Drift from an earlier log is told by L-infinity, the largest difference of the share of one value (items 0.01, event types
+    0.05), and for ratings by the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items (0.01).
     """
     schema = _module().infer_schema(statistics, infer_feature_shape=True)
     for domain in [one for one in schema.string_domain if one.name in _IDS]:
@@ -84,7 +84,8 @@ def infer_schema(statistics):
         if name in _IDS:
             feature.ClearField("domain")
         if name == "timestamp":
-            (feature.int_domain if feature.type == integer else feature.float_domain).min = 0
+            least = min(0, numbers[name].min)  # dates may lie before 1970
+            (feature.int_domain if feature.type == integer else feature.float_domain).min = int(least) if feature.type == integer else least
         if name == "rating":
             feature.float_domain.min, feature.float_domain.max = numbers[name].min, numbers[name].max
             feature.drift_comparator.jensen_shannon_divergence.threshold = _BITS_OF_RATINGS

@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tfrec_attn.data.validate",
         description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and skew included; 2: it cannot be read.",
     )
-    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, read one after the other; without any: data.source")
+    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, folders or patterns, read in order; without any: data.source")
     parser.add_argument("--config", type=path, metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
     parser.add_argument("--schema", type=path, metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
     parser.add_argument(
@@ -165,6 +165,8 @@ def _read(data: Data, logs: list[str] | None) -> ReadResult:
         return load_configured(data)
     results = read_by_one_rule(logs, lambda path, rule: load_configured(dataclasses.replace(data, source="file", path=path), rule=rule))
     frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
+    if data.columns.timestamp is None:
+        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, sum(result.rejected for result in results))
 
 

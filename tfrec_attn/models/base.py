@@ -166,6 +166,11 @@ class SequenceModel(tfrs.Model):
         """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded targets count nothing."""
         return self._objective(self, features, training)[0]
 
+    def make_train_function(self, force=False):
+        # A step whose optimizer makes its variables is traced a second time.
+        self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, features):
         """One step; L2, clipping and the row constraints see each touched row once, however many replicas or parts touched it."""
         with masks_of_step(self._seed, self.optimizer.iterations):

@@ -34,13 +34,21 @@ def over_replicas(gradients, named):
 
 
 def _over_replicas(replica, gradient, named):
-    if not isinstance(gradient, tf.IndexedSlices) or gradient.shape[0] > _WHOLE_UP_TO * named:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return _sum(replica, gradient), None
+    if gradient.shape[0] > _WHOLE_UP_TO * named:
         return replica.all_reduce("SUM", gradient), None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]])
     times = tf.math.unsorted_segment_sum(tf.ones_like(gradient.indices, tf.int32), gradient.indices, rows)
     # One by one: together they would be copied into one tensor and out of it again.
-    return replica.all_reduce("SUM", total), replica.all_reduce("SUM", tf.ensure_shape(times, [rows])) > 0
+    return _sum(replica, total), _sum(replica, tf.ensure_shape(times, [rows])) > 0
+
+
+def _sum(replica, tensor):
+    # An all-reduce can be differentiated, and for that walks the other replicas' graphs from each tensor to its beginnings, which takes
+    # minutes while a stack of layers is traced. It ends where no gradient goes.
+    return replica.all_reduce("SUM", tf.stop_gradient(tensor))
 
 
 def add_gradients(first, second):

@@ -1,0 +1,78 @@
+"""Where a log lies: a file, a pattern such as `parts/*.csv`, or a folder of parts, which are read as one log."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfrec_attn.errors import ConfigError, DataError
+
+COMPRESSED = (".gz", ".zst")
+
+
+def parts_of(path: str | Path) -> list[Path]:
+    """Returns the files of a log in order of their names; `~` is the home folder.
+
+    Args:
+        path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`. Files whose names begin with `.` or `_`, such as `_SUCCESS`,
+            are no parts.
+
+    Raises:
+        DataError: If there is no such file, or if the files of a folder or a pattern are not all of one format.
+    """
+    path = Path(os.path.expanduser(path))
+    try:
+        if path.is_dir():
+            return _parts(path, sorted(path.iterdir()))
+        if path.exists():
+            return [_file(path)]
+        found = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not found:
+        raise DataError(f"{path} does not exist: data.path must be a file, a folder of parts or a pattern.")
+    return _parts(path, found)
+
+
+def all_parts(logs: Sequence[str]) -> list[Path]:
+    """Returns the files of several logs in their order.
+
+    Raises:
+        ConfigError: If a file is in two of them.
+        DataError: As `parts_of` does.
+    """
+    parts = [part for log in logs for part in parts_of(log)]
+    files = [part.resolve() for part in parts]
+    if len(set(files)) < len(files):
+        twice = next(part for part, file in zip(parts, files, strict=True) if files.count(file) > 1)
+        raise ConfigError(f"{twice} is given twice.")
+    return parts
+
+
+def name_of(path: str | Path) -> str:
+    """A word for a log: the name of its file or folder without extensions and patterns."""
+    plain = [part for part in Path(path).parts if glob.escape(part) == part]
+    return (Path(plain[-1]).name.split(".")[0] if plain else "") or "log"
+
+
+def suffix(path: Path) -> str:
+    """The extension that tells the format, without a dot and in small letters; that of a compression is looked through."""
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower().lstrip(".")
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file: write the log to one.")
+    return path
+
+
+def _parts(path: Path, found: list[Path]) -> list[Path]:
+    parts = [part for part in found if not part.name.startswith((".", "_"))]
+    if not parts:
+        raise DataError(f"{path} holds no log files: those whose names begin with '.' or '_' do not count.")
+    for part in parts:
+        if part.is_dir():
+            raise DataError(f"{part} is a folder in a log of parts: name the files by a pattern such as '{path.parent / '**' / '*.csv'}'.")
+        if suffix(_file(part)) != suffix(parts[0]):
+            raise DataError(f"{path} has parts of several formats, {parts[0].name} and {part.name}: give a pattern that names one kind.")
+    return parts
