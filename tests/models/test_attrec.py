@@ -159,7 +159,7 @@ def test_recommend_wants_a_user_for_each_history():
 def test_wrong_choices():
     with pytest.raises(ValueError, match="reduction must be one of sum, mean, but is 'max'"):
         make().compile(reduction="max")
-    with pytest.raises(ValueError, match="loss must be one of hinge, bpr, .* but is 'square'"):
+    with pytest.raises(ValueError, match=r"loss must be one of hinge, bpr, .* but is 'square'"):
         make().compile(loss="square")
     with pytest.raises(ValueError, match="loss sampled_softmax takes next_items and masked_items, but AttRec trains on windows"):
         make().compile(loss="sampled_softmax")

@@ -1,5 +1,7 @@
 """Matrix factorisation with item biases, as a package of its own would have it."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from tfrec_attn.layers import EmbeddingTable
@@ -11,7 +13,7 @@ class BPRMF(SequenceModel):
 
     uses_user = True
     uses_history = False
-    recommended = {"train.loss": "bpr", "data.targets": 1}
+    recommended: ClassVar = {"train.loss": "bpr", "data.targets": 1}
 
     def __init__(self, num_users, num_items, max_length=1, *, dim=8, stddev=0.1, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)

@@ -1,5 +1,7 @@
 """A bidirectional model that is trained on masked items, as BERT4Rec is, in the fewest lines."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from tfrec_attn.layers import EmbeddingTable, HistoryEmbedding, TransformerStack
@@ -10,7 +12,7 @@ class Cloze(SequenceModel):
     """Predicts the item at a masked position from those on both sides; the next item is a masked one at the end."""
 
     trains_on = "masked_items"
-    recommended = {"train.loss": "softmax", "train.reduction": "mean", "train.optimizer": "adam", "train.learning_rate": 1e-2}
+    recommended: ClassVar = {"train.loss": "softmax", "train.reduction": "mean", "train.optimizer": "adam", "train.learning_rate": 1e-2}
 
     def __init__(self, num_users, num_items, max_length=8, *, dim=16, dropout=0.0, stddev=0.02, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)
