@@ -57,7 +57,7 @@ def test_bpr_by_hand():
 
 @pytest.mark.parametrize("margin", [0.0, 0.5, 2.0])
 def test_hinge_equals_its_twin(scores, margin):
-    np.testing.assert_allclose(losses.hinge(*map(tf.constant, scores), margin), twin(hinge_pair(margin), *scores), rtol=1e-5)
+    np.testing.assert_allclose(losses.hinge(*map(tf.constant, scores), margin=margin), twin(hinge_pair(margin), *scores), rtol=1e-5)
 
 
 def test_bpr_equals_its_twin(scores):

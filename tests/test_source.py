@@ -35,7 +35,7 @@ STAGES = [
     ["train", "evaluate"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
-FREE_AMONG_THEMSELVES = ("data", "layers", "optimizers")
+FREE_AMONG_THEMSELVES = ("data", "layers", "losses", "optimizers")
 
 # Reading, filtering and splitting a log, configuration, and the start of every command: quick, because TensorFlow is not there yet.
 WITHOUT_TENSORFLOW = [

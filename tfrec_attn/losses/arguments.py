@@ -4,6 +4,7 @@ import tensorflow as tf
 
 
 def rows_of(items, indices):
+    """Returns the rows [..., D] of `items` [N, D] at `indices` [...], in float32."""
     return tf.cast(tf.gather(items, indices), tf.float32)
 
 
@@ -21,6 +22,11 @@ def checked(queries, items, targets, weights):
 
 
 def with_axes(name, value, axes):
+    """Returns an argument as a tensor.
+
+    Raises:
+        ValueError: If it has not as many axes as `axes` has names.
+    """
     value = tf.convert_to_tensor(value)
     if len(value.shape) != len(axes):
         raise ValueError(f"{name} must have the shape [{', '.join(axes)}], but has {value.shape}.")

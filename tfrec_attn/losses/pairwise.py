@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def hinge(positive, negative, mask=None, margin=0.5):
+def hinge(positive, negative, mask=None, *, margin=0.5):
     """Hinge loss of each example: `sum over t, k of relu(margin - positive_t + negative_tk)`.
 
     On distances y = -score this is `sum relu(y_pos + margin - y_neg)`.
