@@ -12,10 +12,11 @@ from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import EarlyStop, EpochOnly, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
 from tfrec_attn.config import Config
-from tfrec_attn.data.batches import HeldOut, MaskedItems, NextItems, Stream, Windows
+from tfrec_attn.data.batches import HeldOut, Stream, Windows
+from tfrec_attn.data.position_batches import MaskedItems, NextItems
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.splits import Split
-from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedNextItems, StreamedWindows
+from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedMaskedItems, StreamedNextItems, StreamedWindows
 from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.distribution import from_first, training_input
 from tfrec_attn.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ from tfrec_attn.tables import say
 _STREAMS = {
     "windows": (Windows, StreamedWindows),
     "next_items": (NextItems, StreamedNextItems),
-    "masked_items": (MaskedItems, None),
+    "masked_items": (MaskedItems, StreamedMaskedItems),
 }
 
 
@@ -52,11 +53,7 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
 
 
 def training_stream(config: Config, split: Split) -> Stream:
-    """Returns the training batches that the model trains on.
-
-    Raises:
-        ConfigError: If they cannot be made of a log that is streamed.
-    """
+    """Returns the training batches that the model trains on."""
     data, train = config.data, config.train
     trains_on, negatives = models.get(config.model.name).trains_on, as_loss(train.loss).negatives
     common = {"max_length": data.max_length, "batch_size": train.batch_size * train.accumulate, "seed": train.seed}
@@ -71,10 +68,7 @@ def training_stream(config: Config, split: Split) -> Stream:
     if trains_on == "masked_items":
         options |= {"mask_share": data.mask_share, "last_share": data.mask_last}
     in_memory, streamed = _STREAMS[trains_on]
-    kind = streamed if isinstance(split, ShardedSplit) else in_memory
-    if kind is None:
-        raise ConfigError(f"model.name={config.model.name} trains on {trains_on}, which are not streamed; set data.cache=memory.")
-    return kind(split, **options, **common)
+    return (streamed if isinstance(split, ShardedSplit) else in_memory)(split, **options, **common)
 
 
 def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:

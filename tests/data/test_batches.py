@@ -6,7 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.batches import HeldOut, NegativeSampler, NextItems, Windows, window_positions
+from tfrec_attn.data.batches import HeldOut, NegativeSampler, Windows, window_positions
+from tfrec_attn.data.position_batches import MaskedItems, NextItems
 from tfrec_attn.data.preparation import Sequences
 from tfrec_attn.data.splits import Split, leave_one_out
 from tfrec_attn.data.vocabulary import Vocabulary
@@ -62,6 +63,25 @@ def test_one_pass_holds_every_window_once(histories, length, targets, batch_size
     expected = naive_windows(histories, length, targets)
     assert len(windows) == len(expected)
     assert sorted(one_pass(windows)) == sorted(expected)
+
+
+def test_windows_from_the_first_event_by_hand():
+    windows = Windows(all_for_training([1, 2, 3], [4, 5], [6], [], num_items=9), max_length=2, targets=2, batch_size=3, window="all")
+    expected = [(1, (0, 0), (1, 2)), (1, (0, 1), (2, 3)), (2, (0, 0), (4, 5)), (3, (0, 0), (6, 0))]
+    assert len(windows) == 4
+    assert sorted(one_pass(windows)) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(HISTORIES, st.integers(1, 4), st.integers(1, 3))
+def test_windows_from_the_first_event_make_every_event_a_target(histories, length, targets):
+    windows = Windows(all_for_training(*histories, num_items=9), max_length=length, targets=targets, batch_size=4, window="all")
+    found = one_pass(windows)
+    for user, history in enumerate(histories, start=1):
+        mine = sorted((sum(item > 0 for item in past), past, future) for owner, past, future in found if owner == user)
+        assert len(mine) == (max(len(history) - targets + 1, 1) if history else 0)
+        firsts = [future[0] for _, _, future in mine]
+        assert sorted(firsts) == sorted(history[: len(firsts)])
 
 
 def test_held_out_events_are_in_no_window():
@@ -237,6 +257,56 @@ def test_one_pass_of_next_items_holds_every_user_once_with_every_target(historie
 def test_next_items_hold_no_held_out_events():
     (found,) = one_pass(NextItems(leave_one_out(sequences_of([1, 2, 3, 4, 5])), max_length=4, batch_size=1))
     assert found == (1, (0, 0, 1, 2), (0, 0, 2, 3))
+
+
+def masked(*histories, **options):
+    """(user, sequence as it is, where it is masked) of each example of the first pass."""
+    stream = MaskedItems(all_for_training(*histories, num_items=9), **options)
+    found = []
+    for step in range(stream.steps_per_epoch):
+        batch = stream.batch(tf.constant(step, tf.int64))
+        targets, history = batch["targets"].numpy(), batch["history"].numpy()
+        np.testing.assert_allclose(batch["weight"], 1 / np.count_nonzero(targets), rtol=1e-6)
+        assert ((history == 10) == (targets > 0)).all()
+        found += zip(batch["user"].numpy().tolist(), (history * (history < 10) + targets).tolist(), (targets > 0).tolist(), strict=True)
+    return found[: len(stream)]
+
+
+def test_masked_items_of_the_latest_alone():
+    found = masked([1, 2, 3, 4], [5, 6], [7], max_length=3, batch_size=2, last_share=1.0)
+    assert sorted(found) == [(1, [2, 3, 4], [False, False, True]), (2, [0, 5, 6], [False, False, True])]
+
+
+def test_masked_items_by_their_share():
+    histories = [[*range(1, 10)]] * 400
+    found = masked(*histories, max_length=9, batch_size=50, mask_share=0.3, last_share=0.25)
+    where = np.array([one for _, _, one in found])
+    only_last = (where.sum(axis=1) == 1) & where[:, -1]
+    assert where.any(axis=1).all() and {tuple(items) for _, items, _ in found} == {tuple(histories[0])}
+    # By chance alone 0.3 * 0.7^8 and a ninth of 0.7^9 have only the last one masked.
+    alone = 0.3 * 0.7**8 + 0.7**9 / 9
+    assert only_last.mean() == pytest.approx(0.25 + 0.75 * alone, abs=4 * np.sqrt(0.2 / 400))
+    assert where[:, 0].mean() == pytest.approx(0.75 * (0.3 + 0.7**9 / 9), abs=4 * np.sqrt(0.2 / 400))
+
+
+def test_masks_change_with_the_pass_and_not_with_the_pipeline():
+    stream = MaskedItems(all_for_training(*[[*range(1, 10)]] * 6, num_items=9), max_length=9, batch_size=6)
+    whole = stream.batch(tf.constant(0, tf.int64))
+    parts = [stream.batch(tf.constant(0, tf.int64), part, 3) for part in range(3)]
+    for key in ("user", "history", "targets"):
+        np.testing.assert_array_equal(tf.concat([part[key] for part in parts], axis=0), whole[key])
+        assert key == "user" or (stream.batch(tf.constant(1, tf.int64))[key].numpy() != whole[key].numpy()).any()
+    for part in parts:
+        np.testing.assert_allclose(part["weight"], whole["weight"][0], rtol=1e-6)
+
+
+def test_masked_items_hold_no_held_out_events():
+    split = leave_one_out(sequences_of([1, 2, 3, 4, 8, 9], [5, 6, 7, 8, 9]))
+    batch = MaskedItems(split, max_length=6, batch_size=2).batch(tf.constant(0, tf.int64))
+    held = {4: {1, 2, 3, 4}, 3: {5, 6, 7}}
+    for history, targets in zip(batch["history"].numpy(), batch["targets"].numpy(), strict=True):
+        items = np.where(history == 10, targets, history)
+        assert set(items[items > 0].tolist()) == held[np.count_nonzero(items)]
 
 
 def test_negatives_of_next_items():

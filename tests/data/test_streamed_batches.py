@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from tfrec_attn.config import Data
 from tfrec_attn.data import streamed_batches
-from tfrec_attn.data.batches import HeldOut, NextItems, Windows
+from tfrec_attn.data.batches import HeldOut, Windows
 from tfrec_attn.data.local_preparation import prepare_log
+from tfrec_attn.data.position_batches import MaskedItems, NextItems
 from tfrec_attn.data.prepared import PreparedLog
 from tfrec_attn.data.replay_log import item_counts, replay_log, save_replay_log
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.splits import leak_report
-from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedNextItems, StreamedWindows
+from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedMaskedItems, StreamedNextItems, StreamedWindows
 from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.errors import ConfigError
@@ -50,8 +51,13 @@ def examples(stream, count, first=0):
 
 @pytest.mark.parametrize(
     ("kinds", "options"),
-    [((Windows, StreamedWindows), WINDOWS), ((NextItems, StreamedNextItems), SEQUENCES)],
-    ids=["windows", "next items"],
+    [
+        ((Windows, StreamedWindows), WINDOWS),
+        ((Windows, StreamedWindows), {**WINDOWS, "window": "all"}),
+        ((NextItems, StreamedNextItems), SEQUENCES),
+        ((MaskedItems, StreamedMaskedItems), {**SEQUENCES, "last_share": 1.0}),
+    ],
+    ids=["windows", "all windows", "next items", "masked items"],
 )
 def test_a_pass_holds_the_examples_of_memory(splits, kinds, options, monkeypatch):
     monkeypatch.setattr(streamed_batches, "_MOST_USERS", 7)  # several blocks
@@ -106,8 +112,29 @@ def test_shared_negatives_come_from_all_items(splits, popular):
     assert counts[0] == 0 and np.abs(counts[1:] - expected).max() < 6 * np.sqrt(expected.max())
 
 
-def test_weights_are_one_over_the_targets_of_a_batch(splits):
-    batch = next(iter(StreamedNextItems(splits[1], **SEQUENCES).dataset()))
+def test_masked_items_hide_what_they_ask_for(splits):
+    memory, split = splits
+    latest = {user + 1: items[-SEQUENCES["max_length"] :] for user, items in enumerate(training_items(memory))}
+    mask, share, count = split.sequences.num_items + 1, 0, 0
+    for batch in StreamedMaskedItems(split, **SEQUENCES, mask_share=0.5, last_share=0.0).dataset().take(60):
+        for user, history, targets in zip(*(batch[key].numpy() for key in ("user", "history", "targets")), strict=True):
+            items = np.where(history == mask, targets, history)
+            assert items[items > 0].tolist() == latest[user]
+            assert ((targets > 0) == (history == mask)).all() and targets.any()
+            # What is masked in any case would count too much in a short sequence.
+            if len(latest[user]) == SEQUENCES["max_length"]:
+                share, count = share + np.count_nonzero(targets), count + len(targets)
+    assert share / count == pytest.approx(0.5 + 0.5**6 / 6, abs=4 * np.sqrt(0.25 / count))
+
+
+def training_items(split):
+    offsets, items = split.sequences.offsets, split.sequences.items
+    return [items[begin:end].tolist() for begin, end in zip(offsets[:-1], split.train_end, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [StreamedNextItems, StreamedMaskedItems])
+def test_weights_are_one_over_the_targets_of_a_batch(splits, kind):
+    batch = next(iter(kind(splits[1], **SEQUENCES).dataset()))
     np.testing.assert_allclose(batch["weight"].numpy(), 1 / np.count_nonzero(batch["targets"].numpy()), rtol=1e-6)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches import NOTHING_TO_LEARN, Stream, window_counts
+from tfrec_attn.data.position_batches import masked_positions
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.shards import feature_spec
 from tfrec_attn.errors import ConfigError, DataError
@@ -118,7 +119,47 @@ class StreamedWindows(_ShardStream):
         return {name: tf.ensure_shape(values, [rows, *values.shape[1:]]) for name, values in batch.items()}
 
 
-class StreamedNextItems(_ShardStream):
+class _StreamedPositions(_ShardStream):
+    """Training sequences with a target at some or all of their positions, from shards.
+
+    A subclass makes inputs and targets in `_sequences`.
+    """
+
+    def __init__(self, split: ShardedSplit, max_length, negatives, shared, popular, batch_size, seed):
+        super().__init__(split, (split.places.train >= 2).astype(np.int64), max_length, batch_size, seed)
+        if negatives > self.num_items:
+            raise ConfigError(f"train.negatives must be at most the number of items, {self.num_items}, but is {negatives}.")
+        self._users = min(self._users, 1024)
+        counts = split.prepared.item_counts()
+        drawn = counts if popular else np.ones_like(counts)
+        with np.errstate(divide="ignore"):
+            self.log_q = np.log(drawn / drawn.sum()).astype(np.float32)
+        self._ends = tf.constant(np.cumsum(drawn), tf.int64)
+        self._negatives, self._shared = negatives, shared
+
+    def _examples(self, block, seed):
+        row = tf.where(block.train >= 2)[:, 0]
+        last = tf.gather(block.train, row) - 1
+        index = last[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
+        batch = {"user": tf.gather(block.users, row), **self._sequences(block, row, last, index, seed)}
+        if self._negatives and not self._shared:
+            batch["negatives"] = block.untouched(row, (self.max_length, self._negatives), self.num_items, seed)
+        return batch
+
+    def _complete(self, step, parts, batch):
+        rows = self.batch_size // parts
+        batch = {name: tf.ensure_shape(values, [rows, *values.shape[1:]]) for name, values in batch.items()}
+        targets = tf.reduce_sum(tf.cast(batch["targets"] > 0, tf.float32)) * float(parts)
+        batch["weight"] = tf.fill([rows], 1.0 / targets)
+        if self._negatives and self._shared:
+            seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
+            shape = [self.batch_size, -(-self._negatives // self.batch_size)]
+            drawn = tf.random.stateless_uniform([shape[0] * shape[1]], seed, maxval=self._ends[-1], dtype=tf.int64)
+            batch["negatives"] = tf.reshape(tf.searchsorted(self._ends, drawn, side="right") + 1, shape)
+        return batch
+
+
+class StreamedNextItems(_StreamedPositions):
     """The sequences of `NextItems`, from shards.
 
     Args:
@@ -136,38 +177,49 @@ class StreamedNextItems(_ShardStream):
     """
 
     def __init__(self, split: ShardedSplit, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
-        super().__init__(split, (split.places.train >= 2).astype(np.int64), max_length, batch_size, seed)
-        if negatives > self.num_items:
-            raise ConfigError(f"train.negatives must be at most the number of items, {self.num_items}, but is {negatives}.")
-        self._users = min(self._users, 1024)
-        counts = split.prepared.item_counts()
-        drawn = counts if popular else np.ones_like(counts)
-        with np.errstate(divide="ignore"):
-            self.log_q = np.log(drawn / drawn.sum()).astype(np.float32)
-        self._ends = tf.constant(np.cumsum(drawn), tf.int64)
-        self._negatives, self._shared = negatives, shared
+        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
 
-    def _examples(self, block, seed):
-        row = tf.where(block.train >= 2)[:, 0]
-        place = tf.gather(block.train, row) - 1
-        following = place[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        history = block.items_before(row, place, self.max_length)
-        batch = {"user": tf.gather(block.users, row), "history": history, "targets": block.items(row, following, history > 0)}
-        if self._negatives and not self._shared:
-            batch["negatives"] = block.untouched(row, (self.max_length, self._negatives), self.num_items, seed)
-        return batch
+    def _sequences(self, block, row, last, index, seed):
+        history = block.items_before(row, last, self.max_length)
+        return {"history": history, "targets": block.items(row, index, history > 0)}
 
-    def _complete(self, step, parts, batch):
-        rows = self.batch_size // parts
-        batch = {name: tf.ensure_shape(values, [rows, *values.shape[1:]]) for name, values in batch.items()}
-        targets = tf.reduce_sum(tf.cast(batch["history"] > 0, tf.float32)) * float(parts)
-        batch["weight"] = tf.fill([rows], 1.0 / targets)
-        if self._negatives and self._shared:
-            seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
-            shape = [self.batch_size, -(-self._negatives // self.batch_size)]
-            drawn = tf.random.stateless_uniform([shape[0] * shape[1]], seed, maxval=self._ends[-1], dtype=tf.int64)
-            batch["negatives"] = tf.reshape(tf.searchsorted(self._ends, drawn, side="right") + 1, shape)
-        return batch
+
+class StreamedMaskedItems(_StreamedPositions):
+    """The sequences of `MaskedItems`, from shards.
+
+    Args:
+        split: Of a prepared log.
+        max_length: L.
+        mask_share: As for `MaskedItems`, and so are `last_share`, `negatives`, `shared`, `popular`,
+            `batch_size` and `seed`.
+
+    Batches: as `MaskedItems`; under a strategy `weight` is that of a batch whose parts all have as
+    many targets as this one.
+
+    Raises:
+        DataError, ConfigError: As `MaskedItems`.
+    """
+
+    def __init__(
+        self,
+        split: ShardedSplit,
+        *,
+        max_length=50,
+        mask_share=0.2,
+        last_share=0.1,
+        negatives=0,
+        shared=False,
+        popular=False,
+        batch_size=256,
+        seed=1,
+    ):
+        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
+        self._mask_share, self._last_share = mask_share, last_share
+
+    def _sequences(self, block, row, last, index, seed):
+        items = block.items(row, index, index >= 0)
+        masked = masked_positions(tf.ensure_shape(items, [None, self.max_length]) > 0, seed, self._mask_share, self._last_share)
+        return {"history": tf.where(masked, self.num_items + 1, items), "targets": tf.where(masked, items, 0)}
 
 
 class StreamedHeldOut:
