@@ -5,6 +5,7 @@ A value is read by the type of its key, in a file as in an argument: for a key t
 """
 
 import dataclasses
+import os
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,8 @@ def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -
     """Reads a configuration.
 
     Args:
-      path: YAML file, or None for the defaults.
+      path: YAML file; where there is none, the name of a configuration of the package, with or
+        without .yaml; None for the defaults.
       overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None is `null` or nothing.
 
     Errors:
@@ -168,6 +170,14 @@ def load(path: str | Path | None = None, overrides: typing.Iterable[str] = ()) -
     for text in overrides:
         _set(tree, *_parse_override(text))
     return from_dict(tree)
+
+
+def packaged() -> dict[str, Path]:
+    """The configurations that come with the package: name, such as ml-100k/attrec, and file."""
+    folder = Path(__file__).with_name("configs")
+    files = folder.glob("*/*.yaml")
+    names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
+    return dict(sorted(names))
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
@@ -240,10 +250,13 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     path = usable_path("The path of the configuration file", str(path))
     name = shorten(path, 200)
     try:
-        with open(path, "rb") as stream:
+        with open(_file_of(path), "rb") as stream:
             tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"Configuration file {name} does not exist; give the path of a YAML file, or none for the defaults.") from None
+        raise ConfigError(
+            f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
+            f"defaults, or one that comes with the package: {', '.join(packaged())}."
+        ) from None
     except YamlError as error:
         raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
     except OSError as error:
@@ -255,6 +268,13 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
     return tree
+
+
+def _file_of(path: str) -> str | Path:
+    """A file of the user's goes before one of the package, a folder of that name does not."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        return path
+    return packaged().get(path.removesuffix(".yaml"), path)
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
