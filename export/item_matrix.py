@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from export.weights import weights_of
+from .weights import weights_of
 
 
 def with_item_matrix(model):
