@@ -1,4 +1,4 @@
-"""A server of exported models for development, tests and small installations; in production it is TF Serving that serves them."""
+"""Serves exported models, for development, tests and small installations; in production TF Serving does."""
 
 import argparse
 import gc
