@@ -1,8 +1,8 @@
-"""`python -m export`."""
+"""Makes a finished run a SavedModel that TF Serving serves: `python -m export RUN --to servables/NAME`."""
 
 import sys
 
-from export.command import main
+from .command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from export.checksums import SERVABLE_SUMS, damage
-from export.replay import read_events, read_metrics, run_file
-from export.replayed_ranking import Ranking, rank_events
-from export.session import ServableError, Session
+from .checksums import SERVABLE_SUMS, damage
+from .replay import read_events, read_metrics, run_file
+from .replayed_ranking import Ranking, rank_events
+from .session import ServableError, Session
 
 TOLERANCE = 1e-6
 _CARD = "assets.extra/model_card.json"

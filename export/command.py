@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from export.options import Options
-from export.separator import check_separator
-from export.shared_config import without_paths
 from tfrec_attn import config as configuration
 from tfrec_attn import models, run
 from tfrec_attn.arguments import Arguments, path
 from tfrec_attn.runtime import import_tensorflow, set_precision
+
+from .options import Options
+from .separator import check_separator
+from .shared_config import without_paths
 
 _MEASURED = 1000
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for a run or options that cannot be exported, 130 when interrupted."""
-    parser = Arguments(prog="python -m export", description="Makes a run a SavedModel that TF Serving serves.")
+    parser = Arguments(prog=f"python -m {__package__}", description="Makes a run a SavedModel that TF Serving serves.")
     default = Options()
     parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
     parser.add_argument("--to", type=path, required=True, metavar="FOLDER", help="folder of the versions, named as the model is served")
@@ -78,7 +79,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     options.cells_of(len(counts))
     check_separator(options.separator, run.load_vocabularies(run_folder)[1].ids())
     import_tensorflow()
-    from export.saved_model import next_version, publish
+    from .saved_model import next_version, publish
 
     version = options.version or next_version(to)
     folder = publish(
@@ -90,17 +91,17 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
 
 def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options) -> None:
     """Fills the folder of a version."""
-    from export.model_card import write_card
-    from export.saved_model import save
-    from export.servable import Servable
-    from export.warmup import write_warmup
+    from .model_card import write_card
+    from .saved_model import save
+    from .servable import Servable
+    from .warmup import write_warmup
 
     set_precision("float32")
     model, index, facts = run.load_model(run_folder), None, None
     serving = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     if options.index == "ivf":
-        from export.index_building import build_index
-        from export.replay import read_events
+        from .index_building import build_index
+        from .replay import read_events
 
         cells, events = options.cells_of(len(counts)), read_events(run_folder, "valid").head(_MEASURED)
         _say(f"Putting {len(counts):,} items in {cells:,} cells ...")
@@ -120,10 +121,10 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
 
 def _measured(folder: Path, exact, run_folder: Path, options: Options) -> dict[str, float]:
     """Recall and latency of the index, which it prints, beside those of the exact search."""
-    from export.index_building import K
-    from export.index_measuring import measure_index
-    from export.replay import read_events
-    from export.saved_model import save
+    from .index_building import K
+    from .index_measuring import measure_index
+    from .replay import read_events
+    from .saved_model import save
 
     events = read_events(run_folder, "test").head(_MEASURED)
     with tempfile.TemporaryDirectory() as other:

@@ -1,6 +1,6 @@
 """What requests are made of that travel with a servable: popular items and nobody's name, never a user of the log or a history."""
 
-from export.session import Session
+from .session import Session
 
 
 def popular_items(session: Session, count: int) -> tuple[list[str], str]:

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from export.inverted_file import InvertedFile, cluster, quantise
-from export.permute import permuted
-from export.search import search_all, search_index
+from .inverted_file import InvertedFile, cluster, quantise
+from .permute import permuted
+from .search import search_all, search_index
 
 K = 10
 RECALL = 0.96

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from export.replay import padded
-from export.session import Session
+from .replay import padded
+from .session import Session
 
 _WARM = 20
 

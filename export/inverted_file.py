@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from export.selection import FLOOR, best
+from .selection import FLOOR, best
 
 _SAMPLES_PER_CELL = 64
 _SCORES_PER_BLOCK = 1 << 21

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from export.weights import weights_of
+from .weights import weights_of
 
 
 def with_item_matrix(model):

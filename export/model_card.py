@@ -11,14 +11,15 @@ import polars as pl
 import tensorflow as tf
 
 import tfrec_attn
-from export.card_text import markdown
-from export.example import popular_items
-from export.replay import padded, read_events, read_metrics
-from export.session import Session, Tensor
-from export.shared_config import without_paths
 from tfrec_attn import config as configuration
 from tfrec_attn import run
 from tfrec_attn.protocol import protocol
+
+from .card_text import markdown
+from .example import popular_items
+from .replay import padded, read_events, read_metrics
+from .session import Session, Tensor
+from .shared_config import without_paths
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"

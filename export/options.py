@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from export.separator import SEPARATOR
 from tfrec_attn.errors import ConfigError
+
+from .separator import SEPARATOR
 
 _INDICES = ("exact", "ivf")
 

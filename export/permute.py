@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from export.weights import weights_of
 from tfrec_attn.data.vocabulary import Vocabulary
+
+from .weights import weights_of
 
 
 def permuted(model, order):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from export.checksums import RUN_SUMS, damage
-from export.session import ServableError
+from .checksums import RUN_SUMS, damage
+from .session import ServableError
 
 COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _SLICE = 8192

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from export.replay import Block, blocks
-from export.session import Session
+from .replay import Block, blocks
+from .session import Session
 
 _BLOCK_ELEMENTS = 1 << 25
 _ITEMS_AT_ONCE = 4096

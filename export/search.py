@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from export import selection
+from . import selection
 
 
 def search_all(scores, hidden, k):

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export import history as histories
-from export import selection
-from export.explanation import contributions
-from export.item_matrix import with_item_matrix
-from export.search import search_all, search_index
-from export.selection import FLOOR
-from export.separator import SEPARATOR, check_separator
-from export.vocabulary_table import VocabularyTable
+from . import history as histories
+from . import selection
+from .explanation import contributions
+from .item_matrix import with_item_matrix
+from .search import search_all, search_index
+from .selection import FLOOR
+from .separator import SEPARATOR, check_separator
+from .vocabulary_table import VocabularyTable
 
 _INPUTS = {
     "user_id": tf.TensorSpec([None], tf.string),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export.checksums import SERVABLE_SUMS, damage
+from .checksums import SERVABLE_SUMS, damage
 
 # What a session reads of a version.
 _READ = ("saved_model.pb", "variables/", "assets/")
@@ -106,7 +106,7 @@ def version_folder(path: str | Path) -> Path:
     versions = [child for child in path.iterdir() if _is_version(child)] if path.is_dir() else []
     if not versions:
         why = "it holds neither saved_model.pb nor a version folder" if path.is_dir() else "there is no such folder"
-        raise ServableError(f"{path} is no SavedModel: {why}; give a folder that python -m export has written.")
+        raise ServableError(f"{path} is no SavedModel: {why}; give a folder that python -m tfrec_attn.export has written.")
     return max(versions, key=lambda child: int(child.name))
 
 

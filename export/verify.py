@@ -12,17 +12,17 @@ from collections.abc import Iterator
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0 where every metric is that of the run, 1 where one is not, 2 for a servable or a run that cannot be used."""
     parser = _Arguments(
-        prog="python -m export.verify",
+        prog=f"python -m {__package__}.verify",
         description="Ranks the held-out events of a run through a SavedModel, without the code that made it, and compares the metrics.",
     )
-    parser.add_argument("servable", help="version folder that python -m export has written, or the folder of its versions")
+    parser.add_argument("servable", help="version folder that python -m tfrec_attn.export has written, or the folder of its versions")
     parser.add_argument("--run", required=True, help="folder that tfrec_attn.train has written")
     parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parsed = parser.parse_args(arguments)
     with _held_back_stderr():
-        from export.agreement import compare
-        from export.session import ServableError
+        from .agreement import compare
+        from .session import ServableError
     try:
         report = compare(parsed.servable, parsed.run, parsed.split)
     except ServableError as error:

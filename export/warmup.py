@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.example import popular_items
-from export.session import Session, Tensor
+from .example import popular_items
+from .session import Session, Tensor
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 LENGTHS = (1, 5, 20, 50)

@@ -3,10 +3,10 @@
 import abc
 from collections.abc import Iterable
 
-from serving import queries
-from serving.answers import Explanation, Recommendations
-from serving.arguments import shown
-from serving.queries import SEPARATOR, Query
+from . import queries
+from .answers import Explanation, Recommendations
+from .arguments import shown
+from .queries import SEPARATOR, Query
 
 MAX_RETRIES = 4
 _LONGEST = 86_400  # seconds of a call

@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.answers import client_error
-from serving.grpc_client import open_channel
-from serving.tensors import fill, to_array
+from .answers import client_error
+from .grpc_client import open_channel
+from .tensors import fill, to_array
 
 TIMEOUT = 60.0
 _STEP = 10

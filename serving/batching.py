@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import grpc
 import numpy as np
 
-from serving.statuses import StatusError, invalid
+from .statuses import StatusError, invalid
 
 Arrays = Mapping[str, np.ndarray]
 # Of an input when it is padded: beyond it requests of very different lengths do not share a batch.

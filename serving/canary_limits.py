@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from serving.held_out import RunError
+from .held_out import RunError
 
 
 @dataclasses.dataclass(frozen=True)

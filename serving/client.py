@@ -10,10 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from serving.answers import ClientError, Explanation, Recommendations
-from serving.arguments import Arguments, shorten, shown
-from serving.base_client import BaseClient
-from serving.packages import importing
+from .answers import ClientError, Explanation, Recommendations
+from .arguments import Arguments, shorten, shown
+from .base_client import BaseClient
+from .packages import importing
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--tls", nargs="?", const=True, metavar="ROOTS", help="encrypt gRPC; roots in a PEM file, also of an https URL")
     shared.add_argument("--metadata", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="sent with the call; repeatable")
     shared.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser = Arguments(prog="python -m serving.client", description="Asks a served model.")
+    parser = Arguments(prog=f"python -m {__package__}.client", description="Asks a served model.")
     commands = parser.add_subparsers(dest="signature", required=True, metavar="recommend | score | explain | embed")
     recommend = commands.add_parser("recommend", parents=[shared], help="the best items")
     recommend.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
@@ -81,11 +81,11 @@ def _pair(text: str) -> tuple[str, str]:
 def _client(parsed: argparse.Namespace) -> BaseClient:
     options = {name: getattr(parsed, name) for name in ("version", "label", "timeout", "retries", "metadata")}
     if parsed.url is not None:
-        from serving.rest_client import RestClient
+        from .rest_client import RestClient
 
         return RestClient(parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options)
     with importing():
-        from serving.grpc_client import GrpcClient
+        from .grpc_client import GrpcClient
     return GrpcClient(parsed.target or _TARGET, parsed.model, tls=parsed.tls, **options)
 
 

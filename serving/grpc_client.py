@@ -14,12 +14,12 @@ import grpc.aio
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.answers import ClientError, OtherSeparator, client_error
-from serving.arguments import shown
-from serving.base_client import BaseClient
-from serving.queries import SEPARATOR, Query
-from serving.statuses import StatusError
-from serving.tensors import fill, fill_texts, to_array
+from .answers import ClientError, OtherSeparator, client_error
+from .arguments import shown
+from .base_client import BaseClient
+from .queries import SEPARATOR, Query
+from .statuses import StatusError
+from .tensors import fill, fill_texts, to_array
 
 _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
@@ -61,7 +61,8 @@ class _Grpc(BaseClient):
             raise
         except (KeyError, IndexError, ValueError, TypeError, StatusError):
             raise ClientError(
-                "INTERNAL", f"{self.where} answered {query.signature} with something else; serve a model that python -m export has written."
+                "INTERNAL",
+                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
             ) from None
 
 

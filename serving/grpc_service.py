@@ -14,12 +14,12 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.in_flight import InFlight
-from serving.model_store import ModelConfig, ModelStore
-from serving.signature import MOST_ELEMENTS
-from serving.statuses import StatusError, invalid
-from serving.tensors import fill, to_array
-from serving.version_policy import VersionPolicy
+from .in_flight import InFlight
+from .model_store import ModelConfig, ModelStore
+from .signature import MOST_ELEMENTS
+from .statuses import StatusError, invalid
+from .tensors import fill, to_array
+from .version_policy import VersionPolicy
 
 _SIGNATURES = "signature_def"
 # More inputs, or names of outputs, than any signature has.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from serving.checksums import RUN_SUMS, damage
+from .checksums import RUN_SUMS, damage
 
 _COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")

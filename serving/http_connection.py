@@ -6,7 +6,7 @@ import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.http_checks import Limits
+from .http_checks import Limits
 
 _LINGER = 2.0
 _ERROR = "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection
 
 import uvicorn
 
-from serving.http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
-from serving.http_connection import Connection
-from serving.in_flight import InFlight
-from serving.rest_json import error_body
-from serving.statuses import StatusError
-from serving.worker_pool import WorkerPool
+from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
+from .http_connection import Connection
+from .in_flight import InFlight
+from .rest_json import error_body
+from .statuses import StatusError
+from .worker_pool import WorkerPool
 
 __all__ = ["HttpServer", "Limits", "Response"]
 

@@ -4,7 +4,7 @@ import threading
 
 import grpc
 
-from serving.statuses import StatusError
+from .statuses import StatusError
 
 
 class InFlight:

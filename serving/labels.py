@@ -16,10 +16,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.answers import ClientError, client_error
-from serving.grpc_client import open_channel
-from serving.held_out import RunError
-from serving.statuses import from_number
+from .answers import ClientError, client_error
+from .grpc_client import open_channel
+from .held_out import RunError
+from .statuses import from_number
 
 _TIMEOUT = 30.0
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.load_loops import OK, Sample
+from .load_loops import OK, Sample
 
 TOOL = "tfrec-attn load test"  # what the files begin with
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}

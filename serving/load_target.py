@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
-from serving.answers import client_error
-from serving.grpc_client import open_channel, predict_request
-from serving.load_loops import OK
-from serving.queries import SEPARATOR, recommend
+from .answers import client_error
+from .grpc_client import open_channel, predict_request
+from .load_loops import OK
+from .queries import SEPARATOR, recommend
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _LONGEST = 200

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving import load_report
-from serving.answers import ClientError
-from serving.arguments import Arguments, path, shorten
-from serving.load_histories import make_histories, read_histories
-from serving.load_loops import Limits, Sample, closed_loop, open_loop
-from serving.packages import importing
+from . import load_report
+from .answers import ClientError
+from .arguments import Arguments, path, shorten
+from .load_histories import make_histories, read_histories
+from .load_loops import Limits, Sample, closed_loop, open_loop
+from .packages import importing
 
 # No load goes past these, whatever the options say.
 _MOST = {"seconds": 3600, "requests": 1_000_000, "rate": 100_000, "concurrency": 1024, "connections": 1024}
@@ -48,7 +48,7 @@ def is_loopback(target: str) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
-        prog="python -m serving.load_test",
+        prog=f"python -m {__package__}.load_test",
         description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
     )
     parser.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="gRPC server (default: 127.0.0.1:8500)")
@@ -98,8 +98,8 @@ def _check(parsed: argparse.Namespace) -> None:
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
     with importing():
-        from serving import load_target
-        from serving.grpc_client import GrpcClient
+        from . import load_target
+        from .grpc_client import GrpcClient
     with GrpcClient(parsed.target, parsed.model, parsed.version, parsed.label, max(parsed.timeout, 5.0), retries=0) as client:
         client.recommend([])
     requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator)

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
-from serving.checksums import SERVABLE_SUMS, damage
-from serving.saved_session import SavedSession
-from serving.signature import Signature, first_line
-from serving.statuses import StatusError, failed_precondition, invalid
-from serving.tensors import to_array
+from .checksums import SERVABLE_SUMS, damage
+from .saved_session import SavedSession
+from .signature import Signature, first_line
+from .statuses import StatusError, failed_precondition, invalid
+from .tensors import to_array
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"

@@ -1,4 +1,4 @@
-"""A server of exported models for development, tests and small installations; in production it is TF Serving that serves them."""
+"""Serves exported models, for development, tests and small installations; in production TF Serving does."""
 
 import argparse
 import gc
@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from serving.arguments import Arguments, shorten, shown
-from serving.connections import end_connections
-from serving.packages import importing
+from .arguments import Arguments, shorten, shown
+from .connections import end_connections
+from .packages import importing
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
 _MESSAGE_BYTES = 4 << 20
@@ -107,9 +107,9 @@ class LocalServer:
         import grpc
         from grpc_health.v1 import health, health_pb2_grpc
 
-        from serving.grpc_service import add_services
-        from serving.in_flight import InFlight
-        from serving.worker_pool import WorkerPool
+        from .grpc_service import add_services
+        from .in_flight import InFlight
+        from .worker_pool import WorkerPool
 
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
@@ -137,7 +137,7 @@ class LocalServer:
     def _start_rest(self) -> None:
         if self.rest_port is None:
             return
-        from serving.rest_service import RestService
+        from .rest_service import RestService
 
         page = Path(__file__).with_name("page") / "index.html"
         self._rest = RestService(
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
-        prog="python -m serving.local_server",
+        prog=f"python -m {__package__}.local_server",
         description="Serves exported models over gRPC and HTTP as TensorFlow Serving does.",
         epilog=_EPILOG,
     )
@@ -229,10 +229,9 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     with importing():
         import grpc_health.v1.health  # noqa: F401
 
-        import serving.grpc_service
-        import serving.rest_service  # noqa: F401
-        from serving.batching import BatchOptions
-        from serving.model_store import ModelStore
+        from . import grpc_service, rest_service  # noqa: F401
+        from .batching import BatchOptions
+        from .model_store import ModelStore
 
     batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad) if parsed.batch_size else None
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
@@ -249,8 +248,8 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
 
 def _models(parsed: argparse.Namespace) -> list:
     """Errors: ValueError, in one sentence."""
-    from serving.model_config import ModelConfig
-    from serving.version_policy import parse_policy
+    from .model_config import ModelConfig
+    from .version_policy import parse_policy
 
     folders = dict(_pair(text, "=", "--model", "NAME=FOLDER") for text in parsed.model)
     policies = {name: parse_policy(which) for name, which in (_pair(text, "=", "--versions", "NAME=WHICH") for text in parsed.versions)}
@@ -266,7 +265,7 @@ def _models(parsed: argparse.Namespace) -> list:
             raise ValueError(f"{option} names the model {name}, which no --model gives; name one of {', '.join(folders)}.")
     for name, folder in folders.items():
         if not Path(folder).is_dir():
-            raise ValueError(f"--model {name}={folder} names no folder; give one that python -m export has written.")
+            raise ValueError(f"--model {name}={folder} names no folder; give one that python -m tfrec_attn.export has written.")
     given = {name: {"policy": policies[name]} if name in policies else {} for name in folders}
     return [ModelConfig(name, folder, labels=labels.get(name, {}), **given[name]) for name, folder in folders.items()]
 
@@ -280,14 +279,14 @@ def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
 
 def _broken(store) -> str | None:
     """Why a model has nothing to serve, or None."""
-    from serving.statuses import StatusError
+    from .statuses import StatusError
 
     for name in store.names():
         if not store.available(name):
             try:
                 return store.status(name)[0].message
             except StatusError:
-                return f"model {name} has no version in its folder; give one that python -m export has written."
+                return f"model {name} has no version in its folder; give one that python -m tfrec_attn.export has written."
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from serving.version_policy import VersionPolicy
+from .version_policy import VersionPolicy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import grpc
 import numpy as np
 
-from serving.batching import BatchOptions
-from serving.model_config import ModelConfig, State, VersionStatus
-from serving.served_model import ServedModel, Version, no_servable
-from serving.server_metrics import ServerMetrics
-from serving.statuses import StatusError, failed_precondition, invalid, not_found
+from .batching import BatchOptions
+from .model_config import ModelConfig, State, VersionStatus
+from .served_model import ServedModel, Version, no_servable
+from .server_metrics import ServerMetrics
+from .statuses import StatusError, failed_precondition, invalid, not_found
 
 __all__ = ["ModelConfig", "ModelStore", "State", "VersionStatus"]
 

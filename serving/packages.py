@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from serving.quiet import held_back_stderr
+from .quiet import held_back_stderr
 
 
 class PackageError(ValueError):

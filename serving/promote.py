@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from serving.answers import ClientError
-from serving.arguments import Arguments, path, shorten
-from serving.packages import PackageError, importing
+from .answers import ClientError
+from .arguments import Arguments, path, shorten
+from .packages import PackageError, importing
 
 _SECONDS = 5.0
 
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         with importing():
-            import serving.labels  # noqa: F401
-            from serving.held_out import RunError
+            from . import labels  # noqa: F401
+            from .held_out import RunError
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _promote(parsed) -> int:
-    from serving.canary_limits import read_limits
-    from serving.held_out import read_events
-    from serving.labels import LabelledModel
+    from .canary_limits import read_limits
+    from .held_out import read_events
+    from .labels import LabelledModel
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
@@ -91,7 +91,7 @@ def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k
 
     Errors: ClientError where the server cannot be reached at all.
     """
-    from serving.grpc_client import GrpcClient
+    from .grpc_client import GrpcClient
 
     clients = [GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels]
     replayed = [Replayed([], [], []) for _ in labels]
@@ -183,7 +183,7 @@ def _report(parsed, versions, requests, rows) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
-        prog="python -m serving.promote",
+        prog=f"python -m {__package__}.promote",
         description="Replays held-out requests on two labelled versions, and moves the label of the old one if the new one keeps limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")

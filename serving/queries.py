@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from serving.answers import Explanation, OtherSeparator, Recommendations
+from .answers import Explanation, OtherSeparator, Recommendations
 
 # What joins the ids of a list where a model does not say otherwise.
 SEPARATOR = "\t"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from serving.answers import ClientError, OtherSeparator, client_error
-from serving.arguments import shown
-from serving.base_client import BaseClient
-from serving.queries import Query
+from .answers import ClientError, OtherSeparator, client_error
+from .arguments import shown
+from .base_client import BaseClient
+from .queries import Query
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _STATUSES = {
@@ -161,7 +161,8 @@ class RestClient(BaseClient):
             raise
         except (KeyError, IndexError, ValueError, TypeError):
             raise ClientError(
-                "INTERNAL", f"{self.where} answered {query.signature} with something else; serve a model that python -m export has written."
+                "INTERNAL",
+                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
             ) from None
 
     def _error(self, status, details):

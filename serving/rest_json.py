@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from serving.statuses import invalid
-from serving.tensors import MOST_DIMENSIONS
+from .statuses import invalid
+from .tensors import MOST_DIMENSIONS
 
 _SHOWN = 80
 # An empty list takes 2 bytes of JSON, and 60 in Python.

@@ -10,11 +10,11 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf import json_format
 
-from serving import rest_json
-from serving.http_server import HttpServer, Limits, Response
-from serving.loaded_model import DEFAULT_SIGNATURE
-from serving.statuses import StatusError, invalid
-from serving.tensors import dtype_of
+from . import rest_json
+from .http_server import HttpServer, Limits, Response
+from .loaded_model import DEFAULT_SIGNATURE
+from .statuses import StatusError, invalid
+from .tensors import dtype_of
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving.statuses import StatusError, failed_precondition, from_number, invalid
-from serving.tensors import dtype_of, type_name
+from .statuses import StatusError, failed_precondition, from_number, invalid
+from .tensors import dtype_of, type_name
 
 _STRING_BYTES = 24
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

@@ -9,12 +9,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from serving.batching import Batcher, BatchOptions
-from serving.loaded_model import LoadedModel
-from serving.model_config import ModelConfig, State, VersionStatus
-from serving.signature import check_answer
-from serving.statuses import StatusError, not_found
-from serving.version_policy import versions_in
+from .batching import Batcher, BatchOptions
+from .loaded_model import LoadedModel
+from .model_config import ModelConfig, State, VersionStatus
+from .signature import check_answer
+from .statuses import StatusError, not_found
+from .version_policy import versions_in
 
 _LOG = logging.getLogger(__name__)
 _ENDED_KEPT = 10

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from serving.base_client import BaseClient
-from serving.batches import Predict, padded, texts
-from serving.held_out import Event, RunError
+from .base_client import BaseClient
+from .batches import Predict, padded, texts
+from .held_out import Event, RunError
 
 ROWS = 32
 _ELEMENTS = 1 << 15

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import grpc
 import numpy as np
 
-from serving.statuses import StatusError, invalid
-from serving.tensors import dtype_of, number_of, type_name
+from .statuses import StatusError, invalid
+from .tensors import dtype_of, number_of, type_name
 
 # Of an input, of the rows of an input, and of all outputs of a request together.
 MOST_ELEMENTS = 1 << 16

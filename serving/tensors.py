@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from serving.statuses import StatusError, invalid
+from .statuses import StatusError, invalid
 
 # The message and its enumeration as the stubs have them: TensorFlow's own modules of them are not public.
 TensorProto = type(predict_pb2.PredictRequest().inputs["any"])

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from serving.arguments import shown
+from .arguments import shown
 
 
 @dataclasses.dataclass(frozen=True)

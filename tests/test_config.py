@@ -328,8 +328,38 @@ def test_an_override_below_a_value(file):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ConfigError, match=r"no\.yaml does not exist; give the path of a YAML file, or none for the defaults\.$"):
+    expected = (
+        f"Configuration file {tmp_path}/no.yaml does not exist; give the path of a YAML file, none for the "
+        "defaults, or one that comes with the package: beauty/mqsa_ted, beauty/mqsa_ted-128, "
+    )
+    with pytest.raises(ConfigError) as raised:
         load(tmp_path / "no.yaml")
+    assert str(raised.value).startswith(expected) and str(raised.value).endswith("toys/sasrec.")
+
+
+@pytest.mark.parametrize("name", ["ml-100k/sasrec", "ml-100k/sasrec.yaml"])
+def test_a_configuration_of_the_package(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = load(REPOSITORY / "configs" / "ml-100k" / "sasrec.yaml", ["train.epochs=2"])
+    assert load(name, ["train.epochs=2"]) == expected
+    # A folder of the user's with that name is none, a file is.
+    (tmp_path / name).mkdir(parents=True)
+    assert load(name, ["train.epochs=2"]) == expected
+    (tmp_path / name).rmdir()
+    (tmp_path / name).write_text("train: {epochs: 7}")
+    assert load(name) == load(None, ["train.epochs=7"])
+
+
+@pytest.mark.parametrize("name", ["sasrec", "ml-100k", "../configs/ml-100k/sasrec", "ml-100k/sasrec.yaml.yaml", "ML-100K/sasrec"])
+def test_names_that_no_configuration_of_the_package_has(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"does not exist; .*ml-100k/sasrec"):
+        load(name)
+
+
+def test_every_configuration_comes_with_the_package():
+    assert sorted(path.resolve() for path in configuration.packaged().values()) == CONFIGS
+    assert configuration.packaged().keys() >= {"ml-100k/attrec", "beauty/mqsa_ted-128"}
 
 
 def test_a_folder_is_no_file(tmp_path):

@@ -12,19 +12,23 @@ from pathlib import Path
 
 import pytest
 
-import export.command
-import export.verify
 import tfrec_attn.data.prepare
 import tfrec_attn.data.validate
+import tfrec_attn.export.command
+import tfrec_attn.export.verify
 from tfrec_attn import evaluate, train
 from tfrec_attn.data.synthetic import synthetic
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-SERVING = {f"serving.{name}" for name in ("local_server", "client", "verify", "load_test", "promote")}
+SERVING = {f"tfrec_attn.serving.{name}" for name in ("local_server", "client", "verify", "load_test", "promote")}
+EXPORT = {
+    "tfrec_attn.export": tfrec_attn.export.command.main,
+    "tfrec_attn.export.verify": tfrec_attn.export.verify.main,
+}
 # The data come first, then what is trained on them.
 DATA = {"tfrec_attn.data.validate": tfrec_attn.data.validate.main, "tfrec_attn.data.prepare": tfrec_attn.data.prepare.main}
-COMMANDS = {"tfrec_attn.train", "tfrec_attn.evaluate", "export", "export.verify", *DATA, *SERVING}
+COMMANDS = {"tfrec_attn.train", "tfrec_attn.evaluate", *EXPORT, *DATA, *SERVING}
 SMALL = ["train.epochs=1", "model.dim=8", "evaluate.bootstrap=10", "train.warmup_steps=1", "train.negatives=5"]
 
 
@@ -60,7 +64,7 @@ def training_arguments(words):
     if words[:2] == ["make", "train"]:
         arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
     elif words[:3] == ["python", "-m", "tfrec_attn.train"] and words[3:] != ["--help"]:
-        arguments = [str(ROOT / word) if word.endswith(".yaml") else word for word in words[3:]]
+        arguments = words[3:]
         arguments += ["data.source=synthetic", "data.max_length=10"] if arguments and "ml-100k" in arguments[0] else []
     else:
         return []
@@ -90,8 +94,7 @@ def test_evaluate_commands(folder, monkeypatch, capsys):
 
 def test_export_commands(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    mains = {"export": export.command.main, "export.verify": export.verify.main}
-    done = [mains[words[2]](words[3:]) for words in map(shlex.split, commands()) if words[:2] == ["python", "-m"] and words[2] in mains]
+    done = [EXPORT[words[2]](words[3:]) for words in map(shlex.split, commands()) if words[:2] == ["python", "-m"] and words[2] in EXPORT]
     assert done == [0, 0]
     assert "servables/attrec/1" in capsys.readouterr().out
 
@@ -99,7 +102,7 @@ def test_export_commands(folder, monkeypatch, capsys):
 def test_serving_commands(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     if not Path("servables").exists():
-        assert export.command.main(["runs/synthetic-attrec", "--to", "servables/attrec"]) == 0
+        assert tfrec_attn.export.command.main(["runs/synthetic-attrec", "--to", "servables/attrec"]) == 0
     served, *others = [words for words in map(shlex.split, commands()) if words[2:3] and words[2] in SERVING]
     command = [sys.executable, *served[1:], "--port", "0", "--rest-port", "0"]
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)

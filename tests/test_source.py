@@ -32,7 +32,7 @@ STAGES = [
     ["callbacks"],
     ["fitting", "transfer"],
     ["warm_start"],
-    ["train", "evaluate"],
+    ["train", "evaluate", "__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 FREE_AMONG_THEMSELVES = ("data", "layers", "losses", "optimizers")
@@ -43,6 +43,7 @@ WITHOUT_TENSORFLOW = [
     "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
     "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
     "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files",
+    "__main__",
 ]  # fmt: skip
 
 
@@ -72,7 +73,7 @@ EVERY_SHIPPED = pytest.mark.parametrize("name", SHIPPED)
 
 
 def imports(source, top_level_only=False):
-    """Dotted names that a source imports; `from a import b` counts as a.b."""
+    """Dotted names that a source imports; `from a import b` counts as a.b, `from .a import b` as .a.b."""
     tree = ast.parse(source)
     nodes = list(_at_import(tree.body)) if top_level_only else list(ast.walk(tree))
     found = []
@@ -80,7 +81,8 @@ def imports(source, top_level_only=False):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+            module = f"{node.module}." if node.module else ""
+            found += [f"{'.' * node.level}{module}{alias.name}" for alias in node.names]
     return found
 
 
@@ -157,25 +159,61 @@ def test_imports_go_one_way(name):
     assert upward_imports(name, SOURCES[name]) == []
 
 
-@EVERY_SHIPPED
-def test_imports_are_absolute(name):
-    assert not [one for one in imports(SHIPPED[name]) if one.startswith(".")]
-
-
 def foreign(source, *packages):
-    return [one for one in imports(source) if one.partition(".")[0] in packages]
+    """Imports from one of the packages; `a.b` is one too."""
+    return [one for one in imports(source) if any(f"{one}.".startswith(f"{package}.") for package in packages)]
+
+
+def wrongly_named(name, source):
+    """Relative imports in tfrec_attn; in export and serving, whose modules have two names, those that work for one of them only."""
+    package = name.partition(".")[0]
+    relative = [one for one in imports(source) if one.startswith(".")]
+    if package == "tfrec_attn":
+        return relative
+    highest = "." * (max(1, name.count(".")) + 1)
+    return foreign(source, package, f"tfrec_attn.{package}") + [one for one in relative if one.startswith(highest)]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "wrong"),
+    [
+        ("tfrec_attn.train", "from .config import load", True),
+        ("tfrec_attn.train", "from tfrec_attn.config import load", False),
+        ("export.verify", "from .session import Session", False),
+        ("export.verify", "from . import session", False),
+        ("export.verify", "def f():\n  from export import session", True),
+        ("export.verify", "import export.session", True),
+        ("export.verify", "import tfrec_attn.export.session", True),
+        ("export.verify", "from ..config import load", True),
+        ("export.verify", "from .. import config", True),
+        ("export.a.b", "from ..session import Session", False),
+        ("export.a.b", "from ...config import load", True),
+    ],
+)
+def test_the_rule_of_two_names(name, line, wrong):
+    assert bool(wrongly_named(name, line)) == wrong
+
+
+@EVERY_SHIPPED
+def test_imports_work_under_every_name(name):
+    assert wrongly_named(name, SHIPPED[name]) == []
+
+
+@pytest.mark.parametrize("folder", ["export", "serving", "configs"])
+def test_the_package_has_links_to_what_travels_with_it(folder):
+    assert (PACKAGE / folder).readlink() == Path("..", folder)
 
 
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("tfrec_attn", ("export", "serving", "benchmarks", "tests")),
-        ("export", ("serving", "benchmarks", "tests")),
+        ("tfrec_attn", ("export", "serving", "benchmarks", "tests", "tfrec_attn.export", "tfrec_attn.serving")),
+        ("export", ("serving", "benchmarks", "tests", "tfrec_attn.serving")),
         ("serving", ("tfrec_attn", "export", "benchmarks", "tests")),
     ],
 )
 def test_the_three_stages_meet_in_files(folder, forbidden):
-    assert foreign(f"import os\ndef f():\n  from {forbidden[0]} import x", *forbidden)
+    assert all(foreign(f"import os\ndef f():\n  from {one} import x", *forbidden) for one in forbidden)
     paths = list((REPOSITORY / folder).rglob("*.py"))
     assert paths
     assert {str(path): found for path in paths if (found := foreign(path.read_text(encoding="utf-8"), *forbidden))} == {}
@@ -185,7 +223,7 @@ def needed_in_export(name, sources):
     """Modules of the package export that one needs, now or later; itself only where it needs itself again."""
     found, waiting = set(), [name]
     while waiting:
-        names = [one.removeprefix("export.") for one in imports(sources[waiting.pop()]) if one.startswith("export.")]
+        names = [one.removeprefix(".") for one in imports(sources[waiting.pop()]) if one.startswith(".")]
         modules = {one if one in sources else one.rpartition(".")[0] for one in names} - found
         found |= modules
         waiting += modules
@@ -193,10 +231,10 @@ def needed_in_export(name, sources):
 
 
 def test_the_rule_of_needs():
-    sources = {"a": "from export.b import x", "b": "def f():\n  from export import c", "c": "import os", "d": "import export.a"}
+    sources = {"a": "from .b import x", "b": "def f():\n  from . import c", "c": "import os", "d": "from . import a"}
     assert needed_in_export("a", sources) == {"b", "c"}
     assert needed_in_export("d", sources) == {"a", "b", "c"}
-    assert "a" in needed_in_export("a", {**sources, "c": "from export.a import y"})
+    assert "a" in needed_in_export("a", {**sources, "c": "from .a import y"})
 
 
 @pytest.mark.parametrize("name", EXPORT, ids=lambda name: name or "__init__")

@@ -5,6 +5,7 @@ A value is read by the type of its key, in a file as in an argument: for a key t
 """
 
 import dataclasses
+import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -167,8 +168,10 @@ def load(
     """Reads a configuration: defaults, beneath a model's recommended settings, a file and arguments.
 
     Args:
-        path: YAML file, or None for the defaults.
-        overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None is `null` or nothing.
+        path: YAML file; where there is none, the name of a configuration of the package, with or
+            without .yaml; None for the defaults.
+        overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None
+            is `null` or nothing.
         recommended: Model's name -> its recommended settings by key; None: there are none.
         say: Takes a line on which settings come from where.
 
@@ -209,6 +212,14 @@ def _set_beneath(tree: dict[str, Any], keys: list[str], value: Any) -> bool:
         return False
     tree[keys[-1]] = value
     return True
+
+
+def packaged() -> dict[str, Path]:
+    """The configurations that come with the package: name, such as ml-100k/attrec, and file."""
+    folder = Path(__file__).with_name("configs")
+    files = folder.glob("*/*.yaml")
+    names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
+    return dict(sorted(names))
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
@@ -281,10 +292,13 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     path = usable_path("The path of the configuration file", str(path))
     name = shorten(path, 200)
     try:
-        with open(path, "rb") as stream:
+        with open(_file_of(path), "rb") as stream:
             tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"Configuration file {name} does not exist; give the path of a YAML file, or none for the defaults.") from None
+        raise ConfigError(
+            f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
+            f"defaults, or one that comes with the package: {', '.join(packaged())}."
+        ) from None
     except YamlError as error:
         raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
     except OSError as error:
@@ -296,6 +310,13 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
     return tree
+
+
+def _file_of(path: str) -> str | Path:
+    """A file of the user's goes before one of the package, a folder of that name does not."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        return path
+    return packaged().get(path.removesuffix(".yaml"), path)
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:

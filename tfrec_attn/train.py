@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=_help_of_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", nargs="?", help="YAML file; without it the defaults below")
+    parser.add_argument("config", nargs="?", help="YAML file, or the name of one of the package, listed below; without it the defaults")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that go before the file's")
     parser.add_argument(
         "--restart", action="store_true", help="begin anew: remove the unfinished run, and replace the finished one once this is complete"
@@ -231,7 +231,8 @@ def _summary(config: Config, result: dict) -> str:
 
 
 def _help_of_keys() -> str:
-    lines = ["keys and defaults:"]
+    lines = ["configurations of the package:", *(f"  {name}" for name in configuration.packaged())]
+    lines += ["", "keys and defaults:"]
     for key, default, text in configuration.documented():
         lines.append(f"  {key}={_shown(default)}\n      {text}")
         if key == "model.name":

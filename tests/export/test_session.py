@@ -122,7 +122,7 @@ def assert_one_sentence(error, *pieces):
 def test_folders_without_a_saved_model(saved, tmp_path):
     with pytest.raises(ServableError) as error:
         Session(tmp_path / "missing")
-    assert_one_sentence(error, f"{tmp_path / 'missing'} is no SavedModel", "no such folder", "python -m export")
+    assert_one_sentence(error, f"{tmp_path / 'missing'} is no SavedModel", "no such folder", "python -m tfrec_attn.export")
     with pytest.raises(ServableError) as error:
         Session(tmp_path)
     assert_one_sentence(error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version")

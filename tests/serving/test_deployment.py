@@ -186,7 +186,7 @@ def test_limits():
 def test_the_files_are_installed():
     setup = ConfigParser()
     setup.read(FOLDER.parent / "setup.cfg")
-    patterns = setup["options.package_data"]["serving"].replace(",", "\n").split()
+    patterns = setup["options.package_data"]["*"].replace(",", "\n").split()
     found = {path for pattern in patterns for path in FOLDER.glob(pattern)}
     names = {
         "docker-compose.yml",

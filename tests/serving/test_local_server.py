@@ -136,7 +136,7 @@ def test_help_says_what_production_is(capsys):
 
 WRONG = [
     (["--model", "toy"], "--model must be NAME=FOLDER, but is 'toy'."),
-    (["--model", "toy=/nowhere"], "--model toy=/nowhere names no folder; give one that python -m export has written."),
+    (["--model", "toy=/nowhere"], "--model toy=/nowhere names no folder; give one that python -m tfrec_attn.export has written."),
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
     (["--labels", "toy:stable=one"], "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'."),

@@ -133,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and skew included; 2: it cannot be read.",
     )
     parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, folders or patterns, read in order; without any: data.source")
-    parser.add_argument("--config", type=path, metavar="FILE", help="YAML file whose section data is used, below data.key=value arguments")
+    parser.add_argument(
+        "--config", type=path, metavar="FILE", help="as of tfrec_attn.train; its section data is used, below data.key=value arguments"
+    )
     parser.add_argument("--schema", type=path, metavar="FILE", help="schema.pbtxt that the log must keep to (TensorFlow Data Validation)")
     parser.add_argument(
         "--against", type=path, metavar="STATS", help="earlier log, folder or report.json of this command, or statistics.pb: drift"
