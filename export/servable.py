@@ -58,7 +58,8 @@ class Servable(tf.Module):
       embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
       embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
       explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
-        attention [B, W] of models that have it; both 0 for events that do not count.
+        attention [B, W] of models that have it; both 0 for events that do not count. Of models that have it also attention_map
+        [B, L, L], how much each of the latest L known events (rows) attends to each (columns), the latest last, 0 at padding.
       serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the same, with history, exclude, allow and
         candidates as one text [B] of ids joined by the separator, "" for none. No row has to be padded, so that no batch can change an
         answer. W and C are those of the longest row of the batch; the column of an id is its place in the text of its row. Of a text
@@ -160,8 +161,11 @@ class Servable(tf.Module):
         features = {"user": self._user_rows(user_id, events), "history": events}
         vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._items.rows(item))
         result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
-        attention = self._model().attention({**features, "history": events[:, 1:]})
-        return result if attention is None else {**result, "attention": histories.spread(attention, rows)}
+        window = {**features, "history": events[:, 1:]}
+        attention, attention_map = self._model().attention(window), self._model().attention_map(window)
+        if attention is not None:
+            result["attention"] = histories.spread(attention, rows)
+        return result if attention_map is None else {**result, "attention_map": attention_map}
 
     def _joined(self, function, names):
         """The same concrete function of lists that come as one text a row."""
