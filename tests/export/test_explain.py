@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export.saved_model import save
-from export.servable import Servable
+from export.servable import MOST_MAPPED, Servable
 from export.session import Session
 from tfrec_attn import models
 
@@ -112,6 +112,13 @@ def test_the_attention_map_is_that_of_the_latest_events(name, served):
         own = result["attention_map"][row]
         weights = own.sum(axis=0) / max(len(places), 1) if name == "attrec" else own[-1]
         np.testing.assert_allclose(result["attention"][row, places], weights[LENGTH - len(places) :], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("length", "mapped"), [(MOST_MAPPED, True), (MOST_MAPPED + 1, False)])
+def test_a_map_that_would_be_large_is_left_out(length, mapped, make_model):
+    servable = Servable(make_model("attrec", length=length), np.arange(12))
+    outputs = servable.signatures()["explain"].structured_outputs
+    assert ("attention_map" in outputs, "attention" in outputs) == (mapped, True)
 
 
 def test_an_attrec_without_self_attention_has_no_map(served, make_model, tmp_path):
