@@ -30,6 +30,8 @@ _INPUTS = {
 _LISTS = ("history", "exclude", "allow", "candidates")
 # Else one long text would make every row of its batch as long.
 MOST_IDS = 1 << 14
+# Length of the histories of an attention map, whose rows and columns they are: 256 KB for one history.
+MOST_MAPPED = 256
 
 
 class Servable(tf.Module):
@@ -58,7 +60,9 @@ class Servable(tf.Module):
       embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
       embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
       explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
-        attention [B, W] of models that have it; both 0 for events that do not count.
+        attention [B, W] of models that have it; both 0 for events that do not count. Where L is at most 256 also attention_map
+        [B, L, L] of models that have it: how much each of the latest L known events (rows) attends to each (columns), the latest
+        last, 0 at padding.
       serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the same, with history, exclude, allow and
         candidates as one text [B] of ids joined by the separator, "" for none. No row has to be padded, so that no batch can change an
         answer. W and C are those of the longest row of the batch; the column of an id is its place in the text of its row. Of a text
@@ -160,8 +164,12 @@ class Servable(tf.Module):
         features = {"user": self._user_rows(user_id, events), "history": events}
         vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._items.rows(item))
         result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
-        attention = self._model().attention({**features, "history": events[:, 1:]})
-        return result if attention is None else {**result, "attention": histories.spread(attention, rows)}
+        window = {**features, "history": events[:, 1:]}
+        attention = self._model().attention(window)
+        if attention is not None:
+            result["attention"] = histories.spread(attention, rows)
+        attention_map = self._model().attention_map(window) if self.max_length <= MOST_MAPPED else None
+        return result if attention_map is None else {**result, "attention_map": attention_map}
 
     def _joined(self, function, names):
         """The same concrete function of lists that come as one text a row."""

@@ -14,5 +14,16 @@ def test_distillation_on_a_log_without_transitions(make_leave_one_out):
         fitting.make_distillation(config, split)
 
 
+def test_distillation_of_the_latest_events(make_leave_one_out):
+    # The last two events are held out; of 1 2 3 the latest two train where data.max_length is 2.
+    split = make_leave_one_out([[1, 2, 3, 1, 2]], num_items=3)
+    arguments = ["train.distillation.weight=0.1", "data.max_length=2"]
+    for latest, expected in (("false", [[0, 0, 1, 2, 2], [2, 3]]), ("true", [[0, 0, 0, 1, 1], [3]])):
+        config = configuration.load(None, [*arguments, f"train.distillation.latest={latest}"])
+        offsets, neighbours, _ = fitting.make_distillation(config, split).get_config()["transitions"]
+        assert [offsets, neighbours] == expected
+    assert not configuration.load(None, arguments).train.distillation.latest
+
+
 def test_no_distillation_without_a_weight(make_leave_one_out):
     assert fitting.make_distillation(configuration.load(), make_leave_one_out([[1, 2, 3, 1]], num_items=3)) is None

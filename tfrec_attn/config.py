@@ -91,6 +91,7 @@ class Distillation:
     weight: float = describe("lambda, weight of the distillation of item transitions into item vectors; 0: none", default=0.0)
     temperature: float = describe("tau, of teacher and student", default=0.1)
     time_span: int = describe("steps within which an item counts as following another", default=1)
+    latest: bool = describe("count in each user's latest data.max_length events alone", default=False)
     dropout: float = describe("dropout on the student's item vectors", default=0.0)
 
 

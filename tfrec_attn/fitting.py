@@ -77,7 +77,8 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
     if not distillation.weight:
         return None
     try:
-        transitions = count_transitions(split, distillation.time_span)
+        max_length = config.data.max_length if distillation.latest else None
+        transitions = count_transitions(split, distillation.time_span, max_length)
         if not len(transitions.neighbours):
             raise DataError("train.distillation needs a user with two training events in a row, but there is none; set its weight to 0.")
         return TransitionDistillation(transitions, distillation.temperature, distillation.dropout)

@@ -20,7 +20,6 @@ from tfrec_attn.data.splits import leak_report
 from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedMaskedItems, StreamedNextItems, StreamedWindows
 from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.data.transitions import count_transitions
-from tfrec_attn.errors import ConfigError
 
 WINDOWS = {"max_length": 4, "targets": 3, "batch_size": 64}
 SEQUENCES = {"max_length": 6, "batch_size": 16}
@@ -184,8 +183,16 @@ def test_counts_come_from_the_folder(splits):
     for name in ("offsets", "neighbours", "counts"):
         assert getattr(count_transitions(streamed), name).tolist() == getattr(count_transitions(memory), name).tolist()
     assert leak_report(streamed) == leak_report(memory)
-    with pytest.raises(ConfigError, match="transitions within 2 steps need all events in memory"):
-        count_transitions(streamed, 2)
+
+
+@pytest.mark.parametrize(("time_span", "max_length"), [(1, 4), (1, 1), (2, None), (3, 4), (10**12, 3), (1, 10**12)])
+def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory(splits, time_span, max_length):
+    memory, streamed = (count_transitions(split, time_span, max_length) for split in splits)
+    for name in ("offsets", "neighbours", "counts"):
+        assert getattr(streamed, name).tolist() == getattr(memory, name).tolist()
+        assert getattr(streamed, name).dtype == getattr(memory, name).dtype
+    everything = count_transitions(splits[0], time_span)
+    assert (memory.counts.sum() < everything.counts.sum()) == (max_length is not None and max_length <= 4)
 
 
 def test_the_replay_log_has_the_same_rows(splits, tmp_path):

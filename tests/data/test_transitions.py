@@ -58,6 +58,14 @@ def test_by_hand():
     assert as_counter(count_transitions(split, time_span=2)) == {(1, 2): 2, (2, 1): 1, (1, 1): 1, (2, 2): 1, (2, 3): 1}
 
 
+def test_of_the_latest_events_by_hand():
+    # The last two events of both users are held out: of 3 1 2 1 2 the latest three train, of 2 3 both.
+    split = leave_one_out(sequences_of([[3, 1, 2, 1, 2, 4, 5], [2, 3, 3, 1]]))
+    assert as_counter(count_transitions(split, max_length=3)) == {(2, 1): 1, (1, 2): 1, (2, 3): 1}
+    counted = as_counter(count_transitions(split, time_span=2, max_length=3))
+    assert counted == {(2, 1): 1, (1, 2): 1, (2, 2): 1, (2, 3): 1}
+
+
 @settings(max_examples=100, deadline=None)
 @given(HISTORIES, st.data(), st.integers(1, 3), st.sampled_from([None, 1, 2, 4, 20]))
 def test_equals_the_loop(histories, data, time_span, max_length):

@@ -1,8 +1,13 @@
 """The signature `explain` against a loop that scores the history again without each event."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
+from export.saved_model import save
+from export.servable import MOST_MAPPED, Servable
+from export.session import Session
 from tfrec_attn import models
 
 LENGTH = 4
@@ -84,6 +89,46 @@ def test_attention_stands_where_its_events_stand(name, served):
         expected[row, places] = attention.numpy()[row, LENGTH - len(places) :]
     np.testing.assert_allclose(result["attention"], expected, rtol=1e-5, atol=1e-6)
     assert expected.max() > 0.1
+
+
+@EVERY_MODEL
+def test_the_attention_map_is_that_of_the_latest_events(name, served):
+    model, _, session = served(name)
+    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
+    result = session.run("explain", user_id=users, history=histories, item=items)
+    known = np.zeros((len(users), LENGTH), np.int32)
+    for row, history in enumerate(histories):
+        places = counting(model, history)
+        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup([history[place] for place in places])
+    expected = model.attention_map({"user": model.user_vocabulary.lookup(users), "history": known})
+    assert ("attention_map" in result) == (expected is not None)
+    if expected is None:
+        pytest.skip(f"{name} has no attention map")
+    np.testing.assert_allclose(result["attention_map"], expected, rtol=1e-5, atol=1e-6)
+    joined = session.run("explain_joined", user_id=users, history=["\t".join(history) for history in histories], item=items)
+    np.testing.assert_array_equal(joined["attention_map"], result["attention_map"])
+    for row, history in enumerate(histories):
+        places = counting(model, history)
+        own = result["attention_map"][row]
+        weights = own.sum(axis=0) / max(len(places), 1) if name == "attrec" else own[-1]
+        np.testing.assert_allclose(result["attention"][row, places], weights[LENGTH - len(places) :], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("length", "mapped"), [(MOST_MAPPED, True), (MOST_MAPPED + 1, False)])
+def test_a_map_that_would_be_large_is_left_out(length, mapped, make_model):
+    servable = Servable(make_model("attrec", length=length), np.arange(12))
+    outputs = servable.signatures()["explain"].structured_outputs
+    assert ("attention_map" in outputs, "attention" in outputs) == (mapped, True)
+
+
+def test_an_attrec_without_self_attention_has_no_map(served, make_model, tmp_path):
+    model = make_model("attrec", self_attention=False)
+    save(Servable(model, np.arange(12), k=5, max_k=8), tmp_path)
+    session, items = Session(tmp_path), model.item_vocabulary.ids()
+    with contextlib.closing(session):
+        result = session.run("explain", user_id=["u"], history=[["?", items[3], "", items[4]]], item=[items[9]])
+    assert set(result) == {"contribution", "attention"}
+    np.testing.assert_array_equal(result["attention"], [[0, 0.5, 0, 0.5]])
 
 
 @EVERY_MODEL

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tfrec_attn.layers import SelfAttentiveIntent
 
 
-def twin(x, mask, query_kernel, key_kernel, length, diagonal, aggregation):
-    """Plain loops over MODELS.md's steps 2-5."""
+def twin(x, mask, query_kernel, key_kernel, length, diagonal, aggregation, max_wavelength=10000):
+    """Plain loops over MODELS.md's steps 2-5; no `max_wavelength`: without the time signal."""
     batch, steps, depth = x.shape
     intents, attentions = np.zeros((batch, depth)), np.zeros((batch, steps, steps))
     for b in range(batch):
@@ -17,8 +17,10 @@ def twin(x, mask, query_kernel, key_kernel, length, diagonal, aggregation):
         for i in range(steps):
             t = length - steps + i
             for c in range(depth):
-                angle = t / 10000 ** (2 * (c // 2) / depth)
-                positioned[i, c] = x[b, i, c] + (math.sin(angle) if c % 2 == 0 else math.cos(angle))
+                positioned[i, c] = x[b, i, c]
+                if max_wavelength is not None:
+                    angle = t / max_wavelength ** (2 * (c // 2) / depth)
+                    positioned[i, c] += math.sin(angle) if c % 2 == 0 else math.cos(angle)
         query, key = np.maximum(positioned @ query_kernel, 0), np.maximum(positioned @ key_kernel, 0)
         for i in real:
             alone = len(real) == 1
@@ -54,6 +56,39 @@ def test_against_loops(tied, diagonal, aggregation):
     expected, attention = twin(x, mask, *kernels(layer), 4, diagonal, aggregation)
     np.testing.assert_allclose(scores, attention, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(intent, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("options", "max_wavelength"),
+    [({"time_signal": False}, None), ({"max_wavelength": 3.0}, 3.0)],
+    ids=["no time signal", "other wavelengths"],
+)
+def test_time_signal_against_loops(options, max_wavelength, tied):
+    x, mask = example()
+    layer = SelfAttentiveIntent(4, tied, **options)
+    intent, scores = layer(tf.constant(x), mask=tf.constant(mask), return_attention_scores=True)
+    by_rows = layer.from_rows(tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask))
+    expected, attention = twin(x, mask, *kernels(layer), 4, "after", "mean", max_wavelength)
+    np.testing.assert_allclose(scores, attention, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(intent, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_rows, expected, rtol=1e-4, atol=1e-5)
+    usual, _ = twin(x, mask, *kernels(layer), 4, "after", "mean")
+    assert np.abs(usual - expected).max() > 0.01
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max", "min"])
+def test_without_self_attention_the_window_itself_is_aggregated(aggregation):
+    x, mask = example()
+    aggregate = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}[aggregation]
+    expected = [aggregate(row[real], axis=0) if real.any() else np.zeros(6) for row, real in zip(x, mask, strict=True)]
+    layer = SelfAttentiveIntent(4, False, aggregation=aggregation, self_attention=False)
+    intent, scores = layer(tf.constant(x), mask=tf.constant(mask), return_attention_scores=True)
+    by_rows = layer.from_rows(tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask))
+    np.testing.assert_allclose(intent, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(by_rows, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(scores, [np.diag(row.astype(float)) for row in mask])
+    assert layer.weights == []
 
 
 def test_attention_by_hand():
@@ -145,11 +180,20 @@ def test_config_round_trip_in_a_saved_functional_model(tmp_path):
     np.testing.assert_allclose(model(one_more_padding_id), model(batch)[:1], rtol=1e-6)
 
 
+def test_config_has_every_option():
+    options = {"max_wavelength": 7.0, "self_attention": False, "time_signal": False}
+    config = SelfAttentiveIntent.from_config(SelfAttentiveIntent(**options).get_config()).get_config()
+    assert {name: config[name] for name in options} == options
+    assert {SelfAttentiveIntent().get_config()[name] for name in ("self_attention", "time_signal")} == {True}
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ({"diagonal": "off"}, "diagonal must be one of after, before, keep, but is 'off'."),
         ({"aggregation": "median"}, "aggregation must be one of mean, sum, max, min, but is 'median'."),
+        ({"self_attention": "no"}, "self_attention must be True or False, but is 'no'."),
+        ({"time_signal": 0}, "time_signal must be True or False, but is 0."),
     ],
 )
 def test_errors(argument, message):

@@ -40,6 +40,15 @@ def test_equals_the_loop(depth, max_wavelength):
     np.testing.assert_allclose(TimeSignal(max_wavelength=max_wavelength)(x), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("depth", "length", "apart"), [(150, 5, 0.02), (7, 50, 1.9)])
+def test_how_far_the_signal_of_attrecs_authors_is(depth, length, apart):
+    half = depth // 2
+    angle = np.arange(length)[:, None] * np.exp(-np.arange(half) * math.log(10000) / (half - 1))
+    theirs = np.zeros((length, depth))
+    theirs[:, 0 : 2 * half : 2], theirs[:, 1 : 2 * half : 2] = np.sin(angle), np.cos(angle)
+    assert np.abs(TimeSignal().signal(length, depth) - theirs).max() == pytest.approx(apart, rel=0.02)
+
+
 def test_late_positions_are_exact_to_float32():
     signal = TimeSignal(length=50_000).signal(2, 6)
     assert signal.dtype == tf.float32

@@ -15,6 +15,20 @@ def attention_of(model, histories=HISTORIES):
     return model.attention({"user": tf.ones([len(histories)], tf.int32), "history": histories}).numpy()
 
 
+def map_of(model, histories=HISTORIES):
+    histories = tf.constant(histories, tf.int32)
+    return model.attention_map({"user": tf.ones([len(histories)], tf.int32), "history": histories}).numpy()
+
+
+def plain_map(model, block, history, window):
+    """Row by row the attention of what the history was then."""
+    rows = np.zeros((LENGTH, LENGTH))
+    for place in range(LENGTH):
+        if history[place] > 0:
+            rows[place] = plain_attention(model, block, [*history[: place + 1], *[0] * (LENGTH - 1 - place)], window)
+    return rows
+
+
 def randomised(model):
     """The model with all weights, those of the normalisations too, drawn at random."""
     random = np.random.default_rng(4)
@@ -60,6 +74,43 @@ def test_mqsa_mixes_both_stacks():
         expected = 0.25 * plain_attention(model, short, history, 1) + 0.75 * plain_attention(model, long, history, 3)
         np.testing.assert_allclose(row, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), [1, 1, 1, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_map_of_sasrec(num_heads):
+    model = randomised(SASRec(USERS, ITEMS, LENGTH, dim=4, num_heads=num_heads))
+    (block,) = model.encoder.blocks
+    expected = [plain_map(model, block, history, 1) for history in HISTORIES]
+    np.testing.assert_allclose(map_of(model), expected, atol=1e-5)
+    np.testing.assert_allclose(map_of(model)[:, -1], attention_of(model), atol=1e-6)
+
+
+def test_map_of_mqsa_mixes_both_stacks():
+    model = randomised(MQSATED(USERS, ITEMS, LENGTH, dim=4, num_heads=2, query_window=3, alpha=0.25))
+    short, long = model.encoder.short.blocks[0], model.encoder.long.blocks[0]
+    expected = [0.25 * plain_map(model, short, history, 1) + 0.75 * plain_map(model, long, history, 3) for history in HISTORIES]
+    np.testing.assert_allclose(map_of(model), expected, atol=1e-5)
+    np.testing.assert_allclose(map_of(model)[:, -1], attention_of(model), atol=1e-6)
+
+
+@pytest.mark.parametrize("diagonal", ["after", "before", "keep"])
+def test_map_of_attrec_is_what_the_weights_are_the_mean_of(diagonal):
+    model = randomised(AttRec(USERS, ITEMS, LENGTH, dim=4, diagonal=diagonal, max_norm=None))
+    found, kernel = map_of(model), model.intent.query_kernel.numpy()
+    angle = np.arange(LENGTH)[:, None] / np.array([1.0, 100.0])
+    signal = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(LENGTH, 4)
+    for weights, attention_map, history in zip(attention_of(model), found, HISTORIES, strict=True):
+        real = [place for place in range(LENGTH) if history[place] > 0]
+        q = np.maximum((model.short_items.embeddings.numpy()[history] + signal) @ kernel, 0)
+        expected = np.zeros((LENGTH, LENGTH))
+        for row in real:
+            columns = [one for one in real if diagonal != "before" or one != row or len(real) == 1]
+            powers = np.exp(np.array([q[row] @ q[one] / 2 for one in columns]))
+            expected[row, columns] = powers / powers.sum()
+            if diagonal == "after" and len(real) > 1:
+                expected[row, row] = 0
+        np.testing.assert_allclose(attention_map, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(weights, expected.sum(axis=0) / max(len(real), 1), rtol=1e-4, atol=1e-5)
 
 
 def test_the_last_of_several_blocks_counts():

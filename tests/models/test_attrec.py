@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec_attn import models
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.models import AttRec
@@ -30,6 +33,65 @@ def numpy_scores(model, user, history):
     intent = (affinity @ x).mean(axis=0)
     w = model.user_weight
     return [-(w * sum((users[user] - long[j]) ** 2) + (1 - w) * sum((intent - short[j]) ** 2)) for j in range(1, len(short))]
+
+
+def intents(model, history):
+    """The short-term part of a query without the user is (2 (1 - w) m, ...), and w = 0."""
+    features = {"user": tf.zeros([len(history)], tf.int32), "history": tf.constant(history)}
+    return model.query_vectors(features).numpy()[:, 5:9] / 2
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum", "max", "min"])
+def test_without_self_attention_the_intent_is_the_aggregate_of_the_window(aggregation):
+    model = make(self_attention=False, aggregation=aggregation, user_weight=0.0)
+    x = model.short_items.embeddings.numpy()
+    aggregate = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}[aggregation]
+    expected = [aggregate(x[[1, 4, 2]], axis=0), aggregate(x[[3, 3]], axis=0), x[5], np.zeros(4)]
+    history = [[1, 4, 2], [0, 3, 3], [0, 0, 5], [0, 0, 0]]
+    np.testing.assert_allclose(intents(model, history), expected, rtol=1e-5, atol=1e-6)
+    features = {"user": tf.zeros([4], tf.int32), "history": tf.constant(history)}
+    weights = [[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    if aggregation != "sum":
+        weights = [[1 / 3] * 3, [0, 0.5, 0.5], [0, 0, 1], [0, 0, 0]]
+    np.testing.assert_allclose(model.attention(features), weights, rtol=1e-6)
+    assert model.attention_map(features) is None
+    assert [one.shape for one in model.trainable_variables] == [(6, 4), (6, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(("options", "max_wavelength"), [({"time_signal": False}, None), ({"max_wavelength": 3.0}, 3.0)])
+def test_time_signal(options, max_wavelength):
+    model = make(user_weight=0.0, **options)
+    x = model.short_items.embeddings.numpy()[[1, 4, 2]]
+    signal = np.zeros((3, 4))
+    if max_wavelength is not None:
+        angle = np.arange(3)[:, None] / np.array([1.0, math.sqrt(max_wavelength)])
+        signal[:, ::2], signal[:, 1::2] = np.sin(angle), np.cos(angle)
+    q = np.maximum((x + signal) @ model.intent.query_kernel.numpy(), 0)
+    affinity = np.exp(q @ q.T / 2)
+    affinity /= affinity.sum(axis=1, keepdims=True)
+    np.fill_diagonal(affinity, 0)
+    np.testing.assert_allclose(intents(model, [[1, 4, 2]]), [(affinity @ x).mean(axis=0)], rtol=1e-4, atol=1e-6)
+
+
+def test_the_studies_are_parameters_of_the_configuration():
+    values = {"self_attention": False, "time_signal": False, "max_wavelength": 50.0}
+    assert {name: models.parameters("attrec")[name] for name in values} == {
+        "self_attention": True,
+        "time_signal": True,
+        "max_wavelength": 10000.0,
+    }
+    again = AttRec.from_config(make(**values).get_config())
+    assert {name: again.get_config()[name] for name in values} == values
+    assert again.intent.get_config()["max_wavelength"] == 50.0
+
+
+@pytest.mark.parametrize("options", [{"self_attention": False}, {"time_signal": False}])
+def test_the_studies_train(options):
+    model = make(**options)
+    before = model.short_items.embeddings.numpy()
+    model.compile(Adagrad(0.1), margin=100.0, l2=0.1, kernel_l2=0.1, clip_norm=1.0)
+    one_step(model, **STEP)
+    assert np.abs(model.short_items.embeddings.numpy() - before)[1:5].max(axis=1).min() > 1e-3
 
 
 @pytest.mark.parametrize("user_weight", [0.0, 0.3, 1.0])
@@ -165,6 +227,12 @@ def test_wrong_choices():
         make().compile(loss="sampled_softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):
         make(aggregation="median")
+    with pytest.raises(ValueError, match="self_attention must be True or False, but is 'no'"):
+        make(self_attention="no")
+    with pytest.raises(ValueError, match="time_signal must be True or False, but is None"):
+        make(time_signal=None)
+    with pytest.raises(ValueError, match="`max_wavelength` must be a finite number above 0; got 0"):
+        make(max_wavelength=0)
     with pytest.raises(ValueError, match="dim of short_items must be at least 1, but is 0"):
         make(dim=0)
     with pytest.raises(ValueError, match="stddev must be at least 0, but is -1"):

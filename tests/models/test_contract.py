@@ -218,6 +218,25 @@ def test_attention_weighs_the_real_positions(name):
     np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
+def test_the_attention_map_is_of_the_real_positions(name):
+    model, batch = make(name), features()
+    history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
+    inputs = {"user": tf.fill([9], 1), "history": history}
+    attention_map = model.attention_map(inputs)
+    if attention_map is None:
+        pytest.skip(f"{name} has no attention map")
+    assert (attention_map.shape, attention_map.dtype) == ((9, LENGTH, LENGTH), tf.float32)
+    real = history.numpy() > 0
+    values = attention_map.numpy()
+    assert (values >= 0).all() and (values[~(real[:, np.newaxis] & real[:, :, np.newaxis])] == 0).all()
+    assert (values.max(axis=2) > 0)[real].all()
+    specs = {"user": tf.TensorSpec([None], tf.int32), "history": tf.TensorSpec([None, LENGTH], tf.int32)}
+    traced = tf.function(model.attention_map, input_signature=[specs])
+    np.testing.assert_allclose(traced(inputs), attention_map, atol=1e-6)
+    short, padded = ({**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1]))
+    np.testing.assert_allclose(model.attention_map(short), model.attention_map(padded)[:, -2:, -2:], atol=1e-6)
+
+
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
@@ -231,7 +250,7 @@ def test_attention_and_queries_read_shared_tables(name):
 
 
 def outputs(model, batch):
-    return model.query_vectors(batch), model.attention(batch)
+    return model.query_vectors(batch), model.attention(batch), model.attention_map(batch)
 
 
 def test_config_round_trip(name):

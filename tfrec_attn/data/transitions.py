@@ -1,5 +1,7 @@
 """How often one item follows another in the training events."""
 
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +39,7 @@ def count_transitions(split: Split, time_span: int = 1, max_length: int | None =
     Args:
         split: The events, and which of them train.
         time_span: Steps to look ahead, at least 1.
-        max_length: Count only within the latest so many training events of each user, those that a model with histories of that length
-            trains on; None counts within all.
+        max_length: Count only within the latest so many training events of each user; None counts within all.
 
     Raises:
         ConfigError: If `time_span` or `max_length` is not an integer of at least 1.
@@ -50,21 +51,44 @@ def count_transitions(split: Split, time_span: int = 1, max_length: int | None =
     if split.prepared is not None and time_span == 1 and max_length is None:
         return split.prepared.transitions()
     if split.sequences.items is None:
-        raise ConfigError(f"transitions within {time_span} steps need all events in memory: set data.cache=memory, or time_span to 1.")
-    sequences, ends = split.sequences, split.train_end
-    begins = sequences.offsets[:-1] if max_length is None else np.maximum(sequences.offsets[:-1], ends - max_length)
-    lengths = ends - begins
-    end = np.repeat(ends, lengths)
-    place = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+        return _count_in_shards(split, time_span, max_length)
+    sequences = split.sequences
     # One integer a pair: sorting these is sorting the pairs.
     base = sequences.num_items + 1
-    pairs = [np.zeros(0, np.int64)]
-    for step in range(1, min(time_span, int(lengths.max(initial=0))) + 1):
-        first = place[place + step < end]
-        pairs.append(sequences.items[first].astype(np.int64) * base + sequences.items[first + step])
+    found = _pairs(sequences.items, sequences.offsets[:-1], split.train_end, time_span, max_length)
+    pairs = [np.zeros(0, np.int64), *(first.astype(np.int64) * base + second for first, second in found)]
     distinct, counts = np.unique(np.concatenate(pairs), return_counts=True)
     offsets = np.searchsorted(distinct, np.arange(base + 1) * base).astype(np.int64)
     return Transitions(sequences.num_items, offsets, (distinct % base).astype(np.int32), counts.astype(np.int64))
+
+
+def _pairs(
+    items: np.ndarray, begins: np.ndarray, ends: np.ndarray, time_span: int, max_length: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The items of the events t, and of the events t + s, for each s; of users with the events begins[u]:ends[u]."""
+    begins = begins if max_length is None else np.maximum(begins, ends - max_length)
+    lengths = ends - begins
+    end = np.repeat(ends, lengths)
+    place = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+    for step in range(1, min(time_span, int(lengths.max(initial=0))) + 1):
+        first = place[place + step < end]
+        yield items[first], items[first + step]
+
+
+def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Transitions:
+    """The same of a `ShardedSplit`, one shard after the other."""
+    from tfrec_attn.data.pair_counts import PairCounts
+
+    lengths = split.train_end - split.sequences.offsets[:-1]
+    steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
+    most = int((steps * lengths - steps * (steps + 1) // 2).sum())
+    with tempfile.TemporaryDirectory(prefix="transitions-") as folder:
+        counts = PairCounts(Path(folder), split.sequences.num_items, most)
+        for shard in split.shards():
+            begins = np.cumsum(shard.lengths) - shard.lengths
+            for first, second in _pairs(shard.items, begins, begins + shard.train, time_span, max_length):
+                counts.add(first, second)
+        return counts.result()
 
 
 def save_transitions(path: Path, transitions: Transitions) -> None:

@@ -38,8 +38,9 @@ class LQueryAttention(tf.keras.layers.Layer):
         padding where all its features are 0; here the mask says so.
 
     Reference:
-        Zhu et al., "Understanding or Manipulation: Distilling Item Transitions into Multi-Query Self-Attention", WSDM 2024
-        (arXiv 2311.01056), L-query self-attention.
+        Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
+        Self-Attention for Sequential Recommendation", WSDM 2024 (arXiv 2311.01056), L-query
+        self-attention.
     """
 
     def __init__(self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, causal=True, **kwargs):

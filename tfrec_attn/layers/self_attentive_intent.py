@@ -17,7 +17,8 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         q = relu((x + TE) Wq),  k = relu((x + TE) Wk),  s = softmax(q k^T / sqrt(D)) with its diagonal masked
         m = aggregate over the positions of s x
 
-    The time signal enters query and key only; the value is x itself.
+    The time signal enters query and key only; the value is x itself. Without self-attention s is the
+    identity, so that m is the aggregate of x.
 
     Args:
       length: window length L that the time signal is aligned to; the latest item has t = L - 1 whatever the padding.
@@ -28,10 +29,17 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
       aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
       max_wavelength: of the time signal. Default 10000.
       kernel_initializer: of Wq and Wk. Default "glorot_uniform".
+      self_attention: False makes no Wq and Wk, and s is the identity; `tied`, `diagonal` and the time
+        signal then have no effect. Default True.
+      time_signal: False leaves TE out of query and key. Default True.
 
     Shapes: x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]; with `return_attention_scores` also s [B, L, L].
 
     A window with no item gives 0. A window with one item gives that item: it has nothing else to attend to.
+
+    Deviations from the paper: by default Wq = Wk, and the diagonal is set to 0 after the softmax, both
+    as in the authors' code. The sinusoids are the paper's; those of the code have other wavelengths
+    (see `TimeSignal`).
 
     Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019 (arXiv 1808.06414), eq. 2-7.
     """
@@ -44,29 +52,38 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         aggregation="mean",
         max_wavelength=10000.0,
         kernel_initializer="glorot_uniform",
+        self_attention=True,
+        time_signal=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         _check_choice("diagonal", diagonal, _DIAGONALS)
         _check_choice("aggregation", aggregation, _AGGREGATIONS)
+        _check_flag("self_attention", self_attention)
+        _check_flag("time_signal", time_signal)
         self.length = length
         self.tied = tied
         self.diagonal = diagonal
         self.aggregation = aggregation
         self.max_wavelength = max_wavelength
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
+        self.self_attention = self_attention
+        self.adds_time_signal = time_signal
         self.time_signal = TimeSignal(length=length, max_wavelength=max_wavelength)
         self.supports_masking = True
 
     def build(self, input_shape):
-        depth = input_shape[-1]
-        self.query_kernel = self._add_kernel("query_kernel", depth)
-        self.key_kernel = self.query_kernel if self.tied else self._add_kernel("key_kernel", depth)
+        if self.self_attention:
+            depth = input_shape[-1]
+            self.query_kernel = self._add_kernel("query_kernel", depth)
+            self.key_kernel = self.query_kernel if self.tied else self._add_kernel("key_kernel", depth)
         self.built = True
 
     def call(self, inputs, mask=None, return_attention_scores=False):
+        if not self.self_attention:
+            return self._attend(inputs, None, None, mask, return_attention_scores)
         signal = self._signal(inputs.shape[1] or tf.shape(inputs)[1], inputs.shape[-1], inputs.dtype)
-        positioned = inputs + signal
+        positioned = inputs if signal is None else inputs + signal
         query = tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.query_kernel, inputs.dtype)))
         key = None if self.tied else tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.key_kernel, inputs.dtype)))
         return self._attend(inputs, query, key, mask, return_attention_scores)
@@ -83,11 +100,14 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         if not self.built:
             self.build(rows.shape)
         inputs = gather_rows(rows, indices)
+        if not self.self_attention:
+            return self._attend(inputs, None, None, mask, return_attention_scores)
         signal = self._signal(indices.shape[1] or tf.shape(indices)[1], rows.shape[-1], rows.dtype)
 
         def project(kernel):
             kernel = tf.cast(kernel, rows.dtype)
-            return tf.nn.relu(gather_rows(tf.matmul(rows, kernel), indices) + tf.matmul(signal, kernel))
+            projected = gather_rows(tf.matmul(rows, kernel), indices)
+            return tf.nn.relu(projected if signal is None else projected + tf.matmul(signal, kernel))
 
         query = project(self.query_kernel)
         key = None if self.tied else project(self.key_kernel)
@@ -105,6 +125,8 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
             "aggregation": self.aggregation,
             "max_wavelength": self.max_wavelength,
             "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
+            "self_attention": self.self_attention,
+            "time_signal": self.adds_time_signal,
         }
 
     def _add_kernel(self, name, depth):
@@ -113,12 +135,17 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         return self.add_weight(name=name, shape=(depth, depth), initializer=initializer, trainable=True)
 
     def _signal(self, length, depth, dtype):
+        if not self.adds_time_signal:
+            return None
         return tf.cast(self.time_signal.signal(length, depth), dtype)
 
     def _attend(self, inputs, query, key, mask, return_attention_scores):
         if mask is None:
             mask = tf.ones(tf.shape(inputs)[:2], tf.bool)
-        scores = self._attention(query, key, mask)
+        if self.self_attention:
+            scores = self._attention(query, key, mask)
+        else:
+            scores = tf.linalg.diag(tf.cast(mask, tf.float32))
         intent = self._aggregate(scores, inputs, mask)
         return (intent, scores) if return_attention_scores else intent
 
@@ -156,3 +183,8 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
 def _check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}.")
+
+
+def _check_flag(name, value):
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, but is {value!r}.")

@@ -25,8 +25,10 @@ class TimeSignal(tf.keras.layers.Layer):
         inputs [..., L, D] -> [..., L, D] in the layer's compute dtype; D must be known, L need not be.
 
     Deviations:
-        AttRec's authors' code concatenates the sine half and the cosine half; here they interleave, as in the paper: a permutation of
-        the columns.
+        AttRec's authors' code has other wavelengths: its exponent is i / (D/2 - 1), and that of the
+        paper and of this layer i / (D/2). It also puts the sines before the cosines, which interleave
+        here, as in the paper. With its columns in our order the two signals are up to 0.02 apart at
+        D = 150 and L = 5, and up to 1.9 at D = 7 and L = 50.
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.5; Zhang et al., "Next Item Recommendation with

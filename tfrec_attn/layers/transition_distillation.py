@@ -38,10 +38,14 @@ class TransitionDistillation(tf.keras.layers.Layer):
 
     Deviations:
         The authors' code adds 1e-24 inside the logarithm of q. Here log q is exact, however small q is.
+        It counts transitions in the latest 50 training events of each user, those that the model sees;
+        here `transitions` says what was counted. Training counts all events unless
+        `train.distillation.latest` is set.
 
     Reference:
-        Zhu et al., "Understanding or Manipulation: Distilling Item Transitions into Multi-Query Self-Attention", WSDM 2024
-        (arXiv 2311.01056), transition-aware embedding distillation.
+        Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
+        Self-Attention for Sequential Recommendation", WSDM 2024 (arXiv 2311.01056), transition-aware
+        embedding distillation.
     """
 
     def __init__(self, transitions, temperature=0.1, dropout=0.0, **kwargs):

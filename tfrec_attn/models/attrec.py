@@ -27,11 +27,18 @@ class AttRec(SequenceModel):
       aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
       max_norm: rows of the tables are kept in the ball of this radius. Default 1; None for no bound.
       stddev: of the tables' initial values. Default 0.001.
+      self_attention: False makes m the aggregate of x itself, the paper's study without
+        self-attention; `tied`, `diagonal` and the time signal then have no effect. Default True.
+      time_signal: False leaves the sinusoids TE out of query and key. Default True.
+      max_wavelength: base of the sinusoids, above 0. Default 10000.
 
     An unknown user (0) is scored by the short-term part alone, an empty history by the long-term part alone, each with its own weight;
     with neither, all items score 0.
 
     Deviations from the paper: see `SelfAttentiveIntent`; L2 falls on the rows that a step touches, not on whole tables.
+
+    Deviations from the authors' code: its negatives exclude only the targets of their window; here they
+    exclude all items that the user has touched in training, as in the paper.
 
     Reference: Zhang, Tay, Yao, Sun, An, Next Item Recommendation with Self-Attentive Metric Learning, AAAI-19 RecNLP (arXiv 1808.06414).
     """
@@ -51,6 +58,9 @@ class AttRec(SequenceModel):
         aggregation="mean",
         max_norm: float | None = 1.0,
         stddev=0.001,
+        self_attention=True,
+        time_signal=True,
+        max_wavelength=10000.0,
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
@@ -63,7 +73,18 @@ class AttRec(SequenceModel):
         self.aggregation = aggregation
         self.max_norm = max_norm
         self.stddev = stddev
-        self.intent = SelfAttentiveIntent(max_length, tied, diagonal, aggregation)
+        self.self_attention = self_attention
+        self.time_signal = time_signal
+        self.max_wavelength = max_wavelength
+        self.intent = SelfAttentiveIntent(
+            max_length,
+            tied,
+            diagonal,
+            aggregation,
+            max_wavelength,
+            self_attention=self_attention,
+            time_signal=time_signal,
+        )
         self.intent.build((None, max_length, dim))
         self.distance = SquaredDistance()
         table = {"stddev": stddev, "max_norm": max_norm}
@@ -88,6 +109,13 @@ class AttRec(SequenceModel):
         if self.aggregation == "sum":
             return weights
         return weights / tf.maximum(tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True), 1.0)
+
+    def attention_map(self, features):
+        """The affinities s, whose rows need not sum to 1: see `diagonal`. None without self-attention."""
+        if not self.self_attention:
+            return None
+        history = features["history"]
+        return self._attend(history, history > 0)[1]
 
     def item_vectors(self, items=None):
         return tf.concat([self.distance.item(table.rows(items)) for table in (self.long_items, self.short_items)], axis=1)

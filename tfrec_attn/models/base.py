@@ -78,6 +78,13 @@ class SequenceModel(tfrs.Model):
         float32 [B, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
 
+    def attention_map(self, features):
+        """Returns how much each position attends to each position, or None without attention.
+
+        float32 [B, L, L], nonnegative: row l holds the weights with which position l attends to the
+        columns. Rows and columns of padding are 0. For a history of at most `max_length` columns.
+        """
+
     def item_vectors(self, items=None):
         """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
         raise NotImplementedError(f"{type(self).__name__} must define item_vectors(items).")

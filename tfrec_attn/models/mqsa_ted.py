@@ -32,8 +32,13 @@ class MQSATED(SequenceModel):
 
     Deviations from the paper: the two logits are mixed before the product with E, which is the same.
 
-    Reference: Zhu, Shi, Zhang, Wu, Mo, Nie, Understanding or Manipulation: Distilling Item Transitions into Multi-Query Self-Attention,
-    WSDM 2024 (arXiv 2311.01056).
+    Deviations from the authors' code: its softmax has one more column, that of padding, whose logit is
+    always 0; here the softmax is over the N items. It counts the transitions of TED in the latest
+    `max_length` training events of each user; here in all of them, unless `train.distillation.latest`
+    is set.
+
+    Reference: Zhu, Shi, Zhang, Wu, Mo, Nie, Collaboration and Transition: Distilling Item Transitions
+    into Multi-Query Self-Attention for Sequential Recommendation, WSDM 2024 (arXiv 2311.01056).
     """
 
     trains_on = "next_items"
@@ -94,6 +99,10 @@ class MQSATED(SequenceModel):
     def attention(self, features):
         """Attention of the latest position in the last block of each stack, mean over its heads, mixed as the stacks are."""
         return tf.cast(self._encode(features, latest_only=True)[1][:, 0], tf.float32)
+
+    def attention_map(self, features):
+        """As `attention`, but of every position, not of the latest alone."""
+        return tf.cast(self._encode(features)[1], tf.float32)
 
     def item_vectors(self, items=None):
         return self.items.rows(items)

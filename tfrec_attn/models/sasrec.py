@@ -72,6 +72,10 @@ class SASRec(SequenceModel):
         """Attention of the latest position in the last block, mean over its heads."""
         return tf.cast(self._encode(features, latest_only=True)[1][:, 0], tf.float32)
 
+    def attention_map(self, features):
+        """Attention of every position in the last block, mean over its heads."""
+        return tf.cast(self._encode(features)[1], tf.float32)
+
     def item_vectors(self, items=None):
         return self.items.rows(items)
 
