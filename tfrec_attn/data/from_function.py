@@ -87,8 +87,8 @@ def _as_frame(source: str, table: Any) -> pl.DataFrame:
         try:
             table = pl.DataFrame(dict(table))
         except Exception as error:
-            text = str(error).strip().splitlines()
-            raise DataError(f"data.source={source} gives columns that are no table: {text[0].rstrip('.') if text else error!r}.") from None
+            text = str(error).strip().strip('"').removeprefix("could not create a new DataFrame: ") or repr(error)
+            raise DataError(f"data.source={source} gives columns that are no table: {text.splitlines()[0].rstrip('.')}.") from None
     if not isinstance(table, pl.DataFrame):
         raise DataError(f"data.source={source} must give a polars DataFrame or a dict of columns, but gives a {type(table).__name__}.")
     return table

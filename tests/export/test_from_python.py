@@ -1,0 +1,143 @@
+"""A servable of a model that was made and trained in Python, without a run directory."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.checksums import SERVABLE_SUMS
+from export.from_python import export_model
+from export.session import Session
+from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.models import AttRec, SASRec
+from tfrec_attn.optimizers import Adagrad
+
+USERS, ITEMS, LENGTH = 6, 12, 4
+
+
+def batches(positions):
+    """Training examples with `tf.data` alone: who has an item has the next one after it."""
+    random = np.random.default_rng(3)
+    history = (random.integers(0, ITEMS, (64, 1)) + np.arange(LENGTH)) % ITEMS + 1
+    features = {"user": random.integers(1, USERS + 1, 64), "history": history}
+    if positions:
+        features["targets"] = history % ITEMS + 1
+        features["weight"] = np.full(64, 1 / 64 / LENGTH, np.float32)
+    else:
+        features["targets"] = history[:, -1:] % ITEMS + 1
+        features["negatives"] = random.integers(1, ITEMS + 1, (64, 1, 3))
+    typed = {name: value if value.dtype == np.float32 else value.astype(np.int32) for name, value in features.items()}
+    return tf.data.Dataset.from_tensors(typed).repeat()
+
+
+@pytest.fixture(scope="module", params=[AttRec, SASRec], ids=["attrec", "sasrec"])
+def trained(request):
+    model = request.param(USERS, ITEMS, LENGTH, dim=8)
+    positions = model.trains_on == "next_items"
+    model.compile(Adagrad(0.2), "softmax" if positions else "hinge", reduction="mean")
+    model.fit(batches(positions), epochs=1, steps_per_epoch=30, verbose=0)
+    model.user_vocabulary = Vocabulary([f"user {index}" for index in range(1, USERS + 1)])
+    model.item_vocabulary = Vocabulary([f"item {index}" for index in range(1, ITEMS + 1)])
+    return model
+
+
+@pytest.fixture
+def popular(trained):
+    trained.popularity = np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS))
+    yield trained
+    trained.popularity = None
+
+
+def test_it_recommends_as_the_model(trained, tmp_path):
+    folder = export_model(trained, tmp_path / "shop", k=3, max_k=5)
+    assert folder == tmp_path / "shop" / "1"
+    assert {str(path.relative_to(folder)) for path in folder.glob("assets.extra/*")} == {
+        SERVABLE_SUMS,
+        "assets.extra/tf_serving_warmup_requests",
+    }
+    users, histories = ["user 2", "nobody"], [["item 3", "item 4"], ["item 12", "item 1", "item 2"]]
+    items, scores = trained.recommend(histories, k=5, users=users)
+    # Who had 3 and 4 gets 5 next.
+    assert items[0][0] == "item 5"
+    table = [["", "item 3", "item 4"], histories[1]]
+    recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
+    nothing = tf.constant([[""], [""]])
+    found = recommend(user_id=tf.constant(users), history=tf.constant(table), exclude=nothing, allow=nothing, k=tf.constant([5, 5]))
+    assert [[one.decode() for one in row] for row in found["items"].numpy()] == items
+    np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-6)
+    assert found["source"].numpy().tolist() == [b"model", b"model"]
+
+
+def test_where_nothing_is_known_the_model_answers(trained, tmp_path):
+    with Session(export_model(trained, tmp_path / "shop")) as session:
+        found = session.run("serving_default", user_id=["nobody"], history=[[""]])
+    items, scores = trained.recommend([[]], k=10)
+    assert found["source"].tolist() == [b"model"]
+    assert [one.decode() for one in found["items"][0]] == items[0]
+    np.testing.assert_allclose(found["scores"][0], scores[0], rtol=1e-5, atol=1e-6)
+
+
+def test_or_the_most_popular_items(popular, tmp_path):
+    with Session(export_model(popular, tmp_path / "shop", k=2)) as session:
+        found = session.run("serving_default", user_id=["nobody"], history=[[""]])
+    assert found["source"].tolist() == [b"popular"]
+    assert found["items"].tolist() == [[b"item 12", b"item 11"]]
+    np.testing.assert_allclose(found["scores"], [[11 / 66, 10 / 66]], rtol=1e-6)
+
+
+def test_items_of_the_history(trained, tmp_path):
+    request = {"user_id": ["nobody"], "history": [["item 3", "item 4"]]}
+    found = {}
+    for repeats, keep_seen in (("exclude", None), ("include", None), ("include", False)):
+        trained.repeats = repeats
+        with Session(export_model(trained, tmp_path / "shop", k=ITEMS, keep_seen=keep_seen)) as session:
+            found[repeats, keep_seen] = set(session.run("serving_default", **request)["items"][0].tolist())
+    trained.repeats = "exclude"
+    seen = {b"item 3", b"item 4"}
+    assert not seen & found["exclude", None] and seen < found["include", None] and not seen & found["include", False]
+
+
+def test_versions(trained, tmp_path):
+    base = tmp_path / "shop"
+    numbers = [export_model(trained, base, version=version, keep=keep).name for version, keep in ((None, None), (7, None), (None, 2))]
+    assert numbers == ["1", "7", "8"]
+    assert sorted(path.name for path in base.iterdir()) == ["7", "8"]
+    with pytest.raises(ConfigError, match=f"^version 8 exists in {base}; "):
+        export_model(trained, base, version=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "sentence"),
+    [
+        (
+            {"item_vocabulary": None},
+            {},
+            "model.item_vocabulary must be a Vocabulary of its 5 items, but is None; set it before the export.",
+        ),
+        (
+            {"user_vocabulary": Vocabulary(["a"])},
+            {},
+            "model.user_vocabulary must be a Vocabulary of its 3 users, but has 1; set it before the export.",
+        ),
+        ({}, {"k": 0}, "k must be at least 1 and at most max_k, but k is 0 and max_k is 100."),
+        ({}, {"version": 0}, "version must be at least 1, but is 0."),
+        ({}, {"keep": 0}, "keep must be at least 1, but is 0."),
+        ({"popularity": np.ones(4)}, {}, "model.popularity must have one number for each of 5 items, but has 4."),
+    ],
+)
+def test_models_that_cannot_be_exported(change, options, sentence, tmp_path):
+    model = AttRec(3, 5, LENGTH, dim=4)
+    model.user_vocabulary, model.item_vocabulary = Vocabulary("abc"), Vocabulary("abcde")
+    for name, value in change.items():
+        setattr(model, name, value)
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        export_model(model, tmp_path / "shop", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(TypeError, match=r"^model must be a tfrec_attn\.models\.SequenceModel, but is a Sequential\.$"):
+        export_model(tf.keras.Sequential(), tmp_path / "shop")
+    assert list(tmp_path.iterdir()) == []
