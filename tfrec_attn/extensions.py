@@ -43,7 +43,7 @@ class Extension:
         return sorted({point.name for point in metadata.entry_points(group=self.group)})
 
     def target(self, name: str) -> Target | None:
-        """Returns where a name leads, or None where it is neither an entry point nor `module:attribute`.
+        """Returns where a name leads, or None where it is neither an entry point nor of the form.
 
         Raises:
             ConfigError: If two packages have an entry point of this name.
@@ -51,8 +51,9 @@ class Extension:
         values = sorted({point.value for point in metadata.entry_points(group=self.group) if point.name == name})
         if len(values) > 1:
             raise ConfigError(f"{self.key}={shown(name)} is a name in two packages; give one of {' and '.join(values)}.")
-        module, colon, attribute = (values[0] if values else name).partition(":")
-        return Target(module.strip(), attribute.partition("[")[0].strip()) if colon else None
+        module, _, attribute = (values[0] if values else name).partition("[")[0].strip().partition(":")
+        words = [*module.split("."), attribute]
+        return Target(module, attribute) if all(word.isidentifier() for word in words) else None
 
     def unknown(self, name: str, built_in: list[str]) -> ConfigError:
         """Returns the error of a name that leads nowhere."""
@@ -105,10 +106,7 @@ class Extension:
         return getattr(module, target.attribute)
 
     def _spec(self, name: str, target: Target) -> ModuleSpec:
-        parts = target.module.split(".")
-        if not all(part.isidentifier() for part in (*parts, target.attribute)):
-            raise self.refusal(name, f"must be of the form {self.form}")
-        spec = _find(parts)
+        spec = _find(target.module.split("."))
         if spec is None:
             where = " on the path, which leaves out the current folder (python -P)" if getattr(sys.flags, "safe_path", False) else ""
             raise self.refusal(name, f"names no module: there is no {shorten(target.module)}{where or f' in {os.getcwd()} or installed'}")

@@ -23,6 +23,8 @@ CONFIG = "config.yaml"
 METRICS = "metrics.json"
 BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
+# What a checkpoint has beside the weights of the model.
+_OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
 REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 # How a run was computed plays no part in reading it, and may no longer be possible.
@@ -144,6 +146,21 @@ def _require_version(folder: Path, config: Config) -> None:
         )
 
 
+def _require_same_weights(model, path: Path) -> None:
+    """Whether a checkpoint has no weights that the model does not have.
+
+    Raises:
+        ValueError: If it has some.
+    """
+    import tensorflow as tf
+
+    saved = [
+        name for name, _ in tf.train.list_variables(str(path)) if name.endswith("VARIABLE_VALUE") and not name.startswith(_OF_TRAINING)
+    ]
+    if len(saved) > len({variable.ref() for part in (model, *model.submodules) for variable in part.variables}):
+        raise ValueError("there are weights that the model does not have")
+
+
 def save_vocabularies(folder: Path, sequences: Sequences) -> None:
     (folder / "vocabulary").mkdir(exist_ok=True)
     sequences.user_vocabulary.save(folder / USERS)
@@ -232,6 +249,8 @@ def load_model(folder: str | Path):
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
+        if models.is_foreign(config.model.name):
+            _require_same_weights(model, folder / BEST)
     except (AssertionError, ValueError):
         remedy = "install the version that it was trained with, or train again" if models.is_foreign(config.model.name) else "train again"
         raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}.") from None
