@@ -41,8 +41,7 @@ class Columns:
 @dataclass(frozen=True)
 class Data:
     source: str = describe(
-        "synthetic, movielens-100k, movielens-1m, file (then give data.path), a folder of tfrec_attn.data.prepare, "
-        "or package.module:function (docs/adding-a-model.md)",
+        "synthetic, movielens-100k, movielens-1m, file (then give data.path), a folder of tfrec_attn.data.prepare, or module:function",
         default="synthetic",
     )
     path: str | None = describe(
@@ -83,7 +82,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    name: str = describe("file name of the model in tfrec_attn/models, or package.module:Class (docs/adding-a-model.md)", default="attrec")
+    name: str = describe("file name of the model in tfrec_attn/models, or module:Class (docs/adding-a-model.md)", default="attrec")
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,8 +107,7 @@ class Train:
     clip_norm: float | None = describe("scale the gradients of a step down to this norm, all together; null: never", default=None)
     optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
     loss: str = describe(
-        "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position; "
-        "or package.module:function (docs/adding-a-model.md)",
+        "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position; or module:function",
         default="hinge",
     )
     margin: float = describe("margin of the hinge loss", default=0.5)
