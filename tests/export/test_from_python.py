@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from export.checksums import SERVABLE_SUMS
 from export.from_python import export_model
-from export.session import Session
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models import AttRec, SASRec
@@ -44,67 +43,50 @@ def trained(request):
     return model
 
 
-@pytest.fixture
-def popular(trained):
-    trained.popularity = np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS))
-    yield trained
-    trained.popularity = None
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """(model, folder of its version)."""
+    return trained, export_model(trained, tmp_path_factory.mktemp("servables") / "shop", k=3, max_k=5)
 
 
-def test_it_recommends_as_the_model(trained, tmp_path):
-    folder = export_model(trained, tmp_path / "shop", k=3, max_k=5)
-    assert folder == tmp_path / "shop" / "1"
+def test_files_of_a_version(exported):
+    _, folder = exported
+    assert (folder.parent.name, folder.name) == ("shop", "1")
     assert {str(path.relative_to(folder)) for path in folder.glob("assets.extra/*")} == {
         SERVABLE_SUMS,
         "assets.extra/tf_serving_warmup_requests",
     }
-    users, histories = ["user 2", "nobody"], [["item 3", "item 4"], ["item 12", "item 1", "item 2"]]
-    items, scores = trained.recommend(histories, k=5, users=users)
-    table = [["", "item 3", "item 4"], histories[1]]
+    assert [path.name for path in folder.parent.iterdir()] == ["1"]
+    with pytest.raises(ConfigError, match=f"^version 1 exists in {folder.parent}; name another one, or leave it out for the next"):
+        export_model(exported[0], folder.parent, version=1)
+
+
+def test_it_recommends_as_the_model(exported):
+    model, folder = exported
+    users, histories = ["user 2", "nobody", "nobody"], [["item 3", "item 4"], ["item 12", "item 1", "item 2"], []]
+    items, scores = model.recommend(histories, k=5, users=users)
+    table = [["", *histories[0]], histories[1], ["", "", ""]]
     recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
-    nothing = tf.constant([[""], [""]])
-    found = recommend(user_id=tf.constant(users), history=tf.constant(table), exclude=nothing, allow=nothing, k=tf.constant([5, 5]))
+    nothing = tf.constant([[""]] * 3)
+    found = recommend(user_id=tf.constant(users), history=tf.constant(table), exclude=nothing, allow=nothing, k=tf.constant([5] * 3))
     assert [[one.decode() for one in row] for row in found["items"].numpy()] == items
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-6)
-    assert found["source"].numpy().tolist() == [b"model", b"model"]
+    # The model has no popularity, so that it answers whom it knows nothing of too.
+    assert found["source"].numpy().tolist() == [b"model"] * 3
 
 
-def test_where_nothing_is_known_the_model_answers(trained, tmp_path):
-    with Session(export_model(trained, tmp_path / "shop")) as session:
-        found = session.run("serving_default", user_id=["nobody"], history=[[""]])
-    items, scores = trained.recommend([[]], k=10)
-    assert found["source"].tolist() == [b"model"]
-    assert [one.decode() for one in found["items"][0]] == items[0]
-    np.testing.assert_allclose(found["scores"][0], scores[0], rtol=1e-5, atol=1e-6)
-
-
-def test_or_the_most_popular_items(popular, tmp_path):
-    with Session(export_model(popular, tmp_path / "shop", k=2)) as session:
-        found = session.run("serving_default", user_id=["nobody"], history=[[""]])
-    assert found["source"].tolist() == [b"popular"]
-    assert found["items"].tolist() == [[b"item 12", b"item 11"]]
-    np.testing.assert_allclose(found["scores"], [[11 / 66, 10 / 66]], rtol=1e-6)
-
-
-def test_items_of_the_history(trained, tmp_path):
-    request = {"user_id": ["nobody"], "history": [["item 3", "item 4"]]}
-    found = {}
-    for repeats, keep_seen in (("exclude", None), ("include", None), ("include", False)):
-        trained.repeats = repeats
-        with Session(export_model(trained, tmp_path / "shop", k=ITEMS, keep_seen=keep_seen)) as session:
-            found[repeats, keep_seen] = set(session.run("serving_default", **request)["items"][0].tolist())
-    trained.repeats = "exclude"
-    seen = {b"item 3", b"item 4"}
-    assert not seen & found["exclude", None] and seen < found["include", None] and not seen & found["include", False]
-
-
-def test_versions(trained, tmp_path):
-    base = tmp_path / "shop"
-    numbers = [export_model(trained, base, version=version, keep=keep).name for version, keep in ((None, None), (7, None), (None, 2))]
-    assert numbers == ["1", "7", "8"]
-    assert sorted(path.name for path in base.iterdir()) == ["7", "8"]
-    with pytest.raises(ConfigError, match=f"^version 8 exists in {base}; "):
-        export_model(trained, base, version=8)
+def test_popular_items_and_items_of_the_history(trained, tmp_path):
+    trained.popularity, trained.repeats = np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS)), "include"
+    try:
+        folder = export_model(trained, tmp_path / "shop", k=ITEMS)
+    finally:
+        trained.popularity, trained.repeats = None, "exclude"
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    found = serve(user_id=tf.constant(["nobody", "user 1"]), history=tf.constant([["", ""], ["item 3", "item 4"]]))
+    assert found["source"].numpy().tolist() == [b"popular", b"model"]
+    assert found["items"].numpy()[0].tolist() == [f"item {index}".encode() for index in range(ITEMS, 0, -1)]
+    np.testing.assert_allclose(found["scores"].numpy()[0], [index / 66 for index in range(11, -1, -1)], rtol=1e-6)
+    assert {b"item 3", b"item 4"} < set(found["items"].numpy()[1].tolist())
 
 
 @pytest.mark.parametrize(
