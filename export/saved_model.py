@@ -87,7 +87,7 @@ def publish(
 
 def _check_free(base: Path, version: int) -> None:
     if version in versions(base):
-        raise ConfigError(f"version {version} exists in {base}; name another one with --version, or leave it out for the next.")
+        raise ConfigError(f"version {version} exists in {base}; name another one, or leave it out for the next.")
 
 
 def _begin(base: Path) -> Unfinished:
@@ -98,7 +98,7 @@ def _begin(base: Path) -> Unfinished:
 
 
 def _unwritable(base: Path, reason: str) -> ConfigError:
-    return ConfigError(f"--to {base} cannot be written: {reason.rstrip('.')}; name a folder that can.")
+    return ConfigError(f"{base} cannot be written: {reason.rstrip('.')}; name a folder that can.")
 
 
 def _refusal(error: BaseException, folder: Path) -> str | None:

@@ -44,7 +44,7 @@ class Servable(tf.Module):
 
     Args:
       model: a `SequenceModel` with vocabularies; it is copied.
-      item_counts: training events of each item, [N].
+      item_counts: training events of each item, [N], or its share of them; None: the model answers where nothing is known too.
       k: items of `serving_default`.
       max_k: most items of `recommend`.
       keep_seen: whether items of the history may be recommended.
@@ -75,13 +75,14 @@ class Servable(tf.Module):
 
     def __init__(self, model, item_counts, *, k=10, max_k=100, keep_seen=False, index=None, separator=SEPARATOR):
         super().__init__(name="servable")
-        counts = np.asarray(item_counts, np.float64)
+        counts = np.zeros(model.num_items) if item_counts is None else np.asarray(item_counts, np.float64)
         if counts.shape != (model.num_items,):
             raise ValueError(f"item_counts must have one number for each of {model.num_items} items, but has the shape {counts.shape}.")
         if not 1 <= k <= max_k:
             raise ValueError(f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}.")
         check_separator(separator, model.item_vocabulary.ids())
         self.k, self.max_k, self.keep_seen, self.index, self.separator = k, max_k, keep_seen, index, separator
+        self._has_popular = item_counts is not None
         self.num_items, self.max_length = model.num_items, model.max_length
         copy, self.item_vectors = with_item_matrix(model)
         shares = np.append(0.0, counts / max(counts.sum(), 1.0))
@@ -190,7 +191,8 @@ class Servable(tf.Module):
         rows = self._items.rows(history)
         events = histories.latest(rows, self.max_length)
         features = {"user": self._user_rows(user_id, events), "history": events}
-        return self._model().query_vectors(features), rows, self._model().knows_nothing(features)
+        nothing = self._model().knows_nothing(features)
+        return self._model().query_vectors(features), rows, nothing if self._has_popular else tf.zeros_like(nothing)
 
     def _user_rows(self, user_id, events):
         return tf.zeros_like(events[:, 0]) if self._users is None else self._users.rows(user_id)

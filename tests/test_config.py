@@ -208,7 +208,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("train.Epochs=3", "Unknown configuration key train.Epochs; did you mean train.epochs?"),
         (
             "train.loss=BPR",
-            "train.loss must be one of hinge, bpr, softmax, sampled_softmax, bce, gbce, but is 'BPR' (did you mean 'bpr'?).",
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, or package.module:function, "
+            "but is 'BPR' (did you mean 'bpr'?).",
         ),
         ("evaluate.k=null", "evaluate.k must be a list, but is null."),
         ("train.optimizer_options=3", "train.optimizer_options must be a section of keys, but is '3'."),
@@ -216,7 +217,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.columns=user", "data.columns must be a section of keys, but is 'user'."),
         (
             "train.loss=hing",
-            "train.loss must be one of hinge, bpr, softmax, sampled_softmax, bce, gbce, but is 'hing' (did you mean 'hinge'?).",
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, or package.module:function, "
+            "but is 'hing' (did you mean 'hinge'?).",
         ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),
         ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'."),

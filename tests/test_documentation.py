@@ -1,4 +1,4 @@
-"""Every command and every program that README.md and docs/ show is run, on small data."""
+"""Every command and every program that README.md and docs/ show is run, on small data; tests/test_adding_a_model.py runs that page."""
 
 import gzip
 import importlib
@@ -33,7 +33,8 @@ SMALL = ["train.epochs=1", "model.dim=8", "evaluate.bootstrap=10", "train.warmup
 
 
 def blocks(language):
-    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)]
+    pages = [page for path, page in PAGES.items() if path.name != "adding-a-model.md"]
+    return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)]
 
 
 def commands():

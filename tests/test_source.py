@@ -15,6 +15,8 @@ PACKAGE = REPOSITORY / "tfrec_attn"
 # A module imports only from lower stages, except that the modules of `data`, of `layers` and of `optimizers` import each other.
 STAGES = [
     ["errors"],
+    ["extensions"],
+    ["loss_names"],
     ["yaml_tree", "config_checks", "own_files"],
     ["coercion"],
     ["arguments"],
@@ -42,7 +44,7 @@ WITHOUT_TENSORFLOW = [
     "errors", "coercion", "config", "config_checks", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress",
     "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
     "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
-    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files",
+    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files", "extensions", "loss_names", "data.from_function",
     "__main__",
 ]  # fmt: skip
 

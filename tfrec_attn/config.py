@@ -42,7 +42,8 @@ class Columns:
 @dataclass(frozen=True)
 class Data:
     source: str = describe(
-        "synthetic, movielens-100k, movielens-1m, file (then give data.path), or a folder of tfrec_attn.data.prepare", default="synthetic"
+        "synthetic, movielens-100k, movielens-1m, file (then give data.path), a folder of tfrec_attn.data.prepare, or module:function",
+        default="synthetic",
     )
     path: str | None = describe(
         "log: file, folder of parts or pattern; .csv .tsv .txt (also .gz .zst), .parquet, RecBole .inter, MovieLens .dat", default=None
@@ -82,7 +83,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    name: str = describe("file name of the model in tfrec_attn/models", default="attrec")
+    name: str = describe("file name of the model in tfrec_attn/models, or module:Class (docs/adding-a-model.md)", default="attrec")
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,7 +109,8 @@ class Train:
     clip_norm: float | None = describe("scale the gradients of a step down to this norm, all together; null: never", default=None)
     optimizer_options: dict[str, Any] = describe("further keywords of the optimizer", default_factory=dict)
     loss: str = describe(
-        "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position", default="hinge"
+        "hinge or bpr over windows; causal models: softmax, sampled_softmax, bce or gbce at every position; or module:function",
+        default="hinge",
     )
     margin: float = describe("margin of the hinge loss", default=0.5)
     reduction: str = describe("sum (a step's loss is the sum over its windows) or mean", default="sum")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from tfrec_attn import loss_names
 from tfrec_attn.errors import ConfigError, nearest, shorten, shown
 
 _CHOICES = {
@@ -14,7 +15,6 @@ _CHOICES = {
     ("data", "window"): ("all", "full"),
     ("data", "split"): ("leave-one-out", "temporal"),
     ("data", "cache"): ("auto", "memory", "stream"),
-    ("train", "loss"): ("hinge", "bpr", "softmax", "sampled_softmax", "bce", "gbce"),
     ("train", "schedule"): ("constant", "linear", "cosine", "inverse_sqrt"),
     ("train", "sampling"): ("uniform", "popularity"),
     ("train", "reduction"): ("sum", "mean"),
@@ -52,6 +52,7 @@ def check(config) -> None:
         if value not in choices:
             words = ["null" if choice is None else choice for choice in choices]
             raise ConfigError(f"{section}.{key} must be one of {', '.join(words)}, but is {shown(value)}{nearest(value, words)}.")
+    loss_names.check(config.train.loss)
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn import models
+from tfrec_attn import loss_names, models
 from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import EarlyStop, EpochOnly, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
@@ -23,7 +23,6 @@ from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.evaluation import block_size, bootstrap_intervals, held_out_ranks, summarise
 from tfrec_attn.health import Health
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
-from tfrec_attn.losses import as_loss
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.progress import Progress
 from tfrec_attn.protocol import Repeats, choose_repeats
@@ -55,7 +54,7 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
 def training_stream(config: Config, split: Split) -> Stream:
     """Returns the training batches that the model trains on."""
     data, train = config.data, config.train
-    trains_on, negatives = models.get(config.model.name).trains_on, as_loss(train.loss).negatives
+    trains_on, negatives = models.get(config.model.name).trains_on, loss_names.get(train.loss).negatives
     common = {"max_length": data.max_length, "batch_size": train.batch_size * train.accumulate, "seed": train.seed}
     if trains_on == "windows":
         options = {"targets": data.targets, "negatives": train.negatives, "shared": train.shared_negatives, "window": data.window}
@@ -92,13 +91,14 @@ def compile_model(model, config: Config, split: Split, stream: Stream, first_ste
     Errors: ConfigError when the model cannot be trained so.
     """
     train = config.train
+    loss_names.try_out(train.loss)
     # Collectives of one loop share their keys, and its iterations overlap: with several replicas, gradients of different steps would meet.
     alone = model.distribute_strategy.num_replicas_in_sync == 1
     optimizer, distillation = make_optimizer(config, stream.steps_per_epoch, first_step), make_distillation(config, split)
     try:
         model.compile(
             optimizer,
-            train.loss,
+            loss_names.get(train.loss),
             margin=train.margin,
             reduction=train.reduction,
             l2=train.l2,

@@ -13,6 +13,7 @@ from tfrec_attn.data.log_parts import name_of
 from tfrec_attn.data.replay_log import split_checksum
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.extensions import short
 from tfrec_attn.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, replace_text, tidy
 from tfrec_attn.run import CONFIG, METRICS, REJECTED, STATES
 
@@ -203,8 +204,9 @@ def _targets(config: Config) -> Iterator[Path]:
 
 def default_names(config: Config) -> Iterator[Path]:
     """Yields runs/<source>-<model>, runs/<source>-<model>-2, and so on."""
-    name = name_of(config.data.path) if config.data.source == "file" and config.data.path else Path(config.data.source).name
-    base = Path("runs") / f"{name}-{config.model.name}"
+    data = config.data
+    name = name_of(data.path) if data.source == "file" and data.path else short(Path(data.source).name)
+    base = Path("runs") / f"{name}-{short(config.model.name)}"
     yield base
     for number in itertools.count(2):
         yield base.with_name(f"{base.name}-{number}")

@@ -23,6 +23,8 @@ CONFIG = "config.yaml"
 METRICS = "metrics.json"
 BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
+# What a checkpoint has beside the weights of the model.
+_OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
 REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 # How a run was computed plays no part in reading it, and may no longer be possible.
@@ -111,11 +113,52 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
     except tf.errors.ResourceExhaustedError:
         size = f"{len(users)} users, {len(items)} items and these parameters"
         raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
+    if models.is_foreign(config.model.name):
+        _require_built(model, config.model.name)
     model.user_vocabulary, model.item_vocabulary = users, items
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
         model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
     return model
+
+
+def _require_built(model, name: str) -> None:
+    """Refuses a model that makes weights only when it is called: a checkpoint and a copy of it would miss them."""
+    import tensorflow as tf
+
+    layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer) and not one.built]
+    before = {one.ref() for one in model.weights}
+    if not layers:
+        return
+    model.queries({"user": tf.zeros([1], tf.int32), "history": tf.zeros([1, model.max_length], tf.int32)})
+    if {one.ref() for one in model.weights} - before:
+        late = ", ".join(one.name for one in layers if one.weights)
+        raise ConfigError(f"model.name={name} must build its layers in its constructor: call build(input_shape) of {late} there.")
+
+
+def _require_version(folder: Path, config: Config) -> None:
+    """Refuses a run whose model, of another package, is another one by now."""
+    name, taken = config.model.name, models.parameters(config.model.name)
+    unknown = [key for key in config.model.parameters if key not in taken]
+    if models.is_foreign(name) and unknown:
+        raise ConfigError(
+            f"{folder} is of another version of model.name={name}, which has no {unknown[0]} now: install that version, or train again."
+        )
+
+
+def _require_same_weights(model, path: Path) -> None:
+    """Whether a checkpoint has no weights that the model does not have.
+
+    Raises:
+        ValueError: If it has some.
+    """
+    import tensorflow as tf
+
+    saved = [
+        name for name, _ in tf.train.list_variables(str(path)) if name.endswith("VARIABLE_VALUE") and not name.startswith(_OF_TRAINING)
+    ]
+    if len(saved) > len({variable.ref() for part in (model, *model.submodules) for variable in part.variables}):
+        raise ValueError("there are weights that the model does not have")
 
 
 def save_vocabularies(folder: Path, sequences: Sequences) -> None:
@@ -201,12 +244,16 @@ def load_model(folder: str | Path):
     if not (folder / f"{BEST}.index").is_file():
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
     run_files.check_files(folder, f"{BEST}.*")
+    _require_version(folder, config)
     model = build_model(config, *load_vocabularies(folder), load_item_counts(folder))
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
+        if models.is_foreign(config.model.name):
+            _require_same_weights(model, folder / BEST)
     except (AssertionError, ValueError):
-        raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; train again.") from None
+        remedy = "install the version that it was trained with, or train again" if models.is_foreign(config.model.name) else "train again"
+        raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}.") from None
     except Exception as error:
         # Of damaged weights TensorFlow raises its own errors, and those of what it parses them with.
         raise ConfigError(f"the weights in {folder} are damaged ({type(error).__name__}); train again.") from None

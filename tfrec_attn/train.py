@@ -13,15 +13,16 @@ import time
 from pathlib import Path
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models, run, warm_start
+from tfrec_attn import extensions, loss_names, models, run, warm_start
 from tfrec_attn.arguments import Arguments
 from tfrec_attn.cluster import Task, this_task
 from tfrec_attn.config import Config
+from tfrec_attn.data.catalog import is_function
 from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
 from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
-from tfrec_attn.errors import DataError, Interrupted, TfrecError, TrainingError
+from tfrec_attn.errors import ConfigError, DataError, Interrupted, TfrecError, TrainingError
 from tfrec_attn.partial_run import PartialRun, check_run_dir, complete_run, open_run
 from tfrec_attn.protocol import protocol
 from tfrec_attn.runtime import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
@@ -91,6 +92,7 @@ def train(config: Config, *, restart: bool = False) -> Path | None:
 
 def _train(config: Config, task: Task | None, restart: bool) -> Path:
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
+        _check_loss(config)
         origin, rejected = warm_start.load_origin(config), Path(scratch) / run.REJECTED
         if task is None or task.writes:
             check_run_dir(config, restart)
@@ -114,6 +116,20 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
             raise
         say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
     return partial.target
+
+
+def _check_loss(config: Config) -> None:
+    """Whether the loss takes the batches of the model, before anything is read; what is of other packages is imported."""
+    model, loss = config.model.name, config.train.loss
+    if models.is_foreign(model) or loss_names.is_foreign(loss):
+        import_tensorflow()
+    if models.is_foreign(model):
+        models.get(model)
+    given, taken = models.trains_on(model), loss_names.batches(loss)
+    if given not in taken:
+        raise ConfigError(
+            f"train.loss={loss} takes {' and '.join(taken)}, but model.name={model} trains on {given}; set another train.loss."
+        )
 
 
 def _read(config: Config, origin: warm_start.Origin | None, rejected: Path) -> run.PreparedData:
@@ -150,7 +166,7 @@ def _resolved(config: Config) -> Config:
     data, train = config.data, config.train
     if is_folder(data.source):
         data = dataclasses.replace(data, source=str(Path(data.source).resolve()))
-    if data.path is not None:
+    if data.path is not None and not is_function(data.source):
         data = dataclasses.replace(data, path=str(Path(os.path.expanduser(data.path)).resolve()))
     if data.schema is not None:
         data = dataclasses.replace(data, schema=str(Path(data.schema).resolve()))
@@ -221,7 +237,7 @@ def _train_into(
 
 
 def _summary(config: Config, result: dict) -> str:
-    table = format_table("test", {**result["baselines"], config.model.name: result["test"]}, result.get("test_interval"))
+    table = format_table("test", {**result["baselines"], extensions.short(config.model.name): result["test"]}, result.get("test_interval"))
     if "warm_start" in result:
         table += f"\n\n{warm_start.closing(result['warm_start'])}"
     return (
@@ -235,11 +251,23 @@ def _help_of_keys() -> str:
     lines += ["", "keys and defaults:"]
     for key, default, text in configuration.documented():
         lines.append(f"  {key}={_shown(default)}\n      {text}")
+        for extension in (extensions.LOSSES, extensions.SOURCES):
+            if key == extension.key and (installed := extension.installed()):
+                lines.append(f"      of installed packages: {', '.join(installed)}")
         if key == "model.name":
             for name in models.names():
-                lines.append(f"  parameters of model.name={name}, explained in its class:")
-                lines.extend(f"    model.{parameter}={_shown(value)}" for parameter, value in models.parameters(name).items())
+                lines.extend(_help_of_model(name))
     return "\n".join(lines)
+
+
+def _help_of_model(name: str) -> list[str]:
+    try:
+        parameters = models.parameters(name)
+    except ConfigError as error:
+        # A package that is broken must not keep others from training.
+        return [f"  {error}"]
+    lines = [f"    model.{parameter}={_shown(value)}" for parameter, value in parameters.items()]
+    return [f"  parameters of model.name={name}, explained in its class:", *lines]
 
 
 def _shown(value) -> str:

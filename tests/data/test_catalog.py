@@ -140,7 +140,7 @@ def test_wrong_archives(tmp_path):
 def test_wrong_sources():
     choices = "synthetic, file, movielens-100k, movielens-1m"
     assert refusal("movielens-10k", kind=ConfigError) == (
-        f"data.source must be one of {choices}, got 'movielens-10k' (did you mean 'movielens-100k'?)."
+        f"data.source must be one of {choices}, or package.module:function, but is 'movielens-10k' (did you mean 'movielens-100k'?)."
     )
     assert refusal("file", kind=ConfigError) == "data.source=file needs data.path."
     assert refusal("synthetic", kind=ConfigError, path="x") == (

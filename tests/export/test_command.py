@@ -278,7 +278,7 @@ def test_runs_that_cannot_be_exported(broken, tmp_path, damage, sentence):
 def test_a_folder_that_cannot_be_written(run_folder, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = refused(run_folder("attrec"), "--to", tmp_path / "file" / "shop")
-    assert sentence == f"--to {tmp_path}/file/shop cannot be written: Not a directory; name a folder that can."
+    assert sentence == f"{tmp_path}/file/shop cannot be written: Not a directory; name a folder that can."
 
 
 def test_help_names_every_option(capsys):

@@ -111,7 +111,7 @@ def test_versions_count_up(tmp_path):
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_version_is_never_overwritten(tmp_path, empty):
     (tmp_path / "3").mkdir() if empty else version(tmp_path, 3, text="old")
-    with pytest.raises(ConfigError, match=rf"^version 3 exists in {tmp_path}; name another one with --version, or leave it out"):
+    with pytest.raises(ConfigError, match=rf"^version 3 exists in {tmp_path}; name another one, or leave it out"):
         version(tmp_path, 3, text="new")
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
     assert empty or (tmp_path / "3" / "file").read_text() == "old"
@@ -232,7 +232,7 @@ def test_a_full_disk(tmp_path):
     def write(folder):
         raise OSError(28, "No space left on device", str(folder / "variables"))
 
-    with pytest.raises(ConfigError, match=rf"^--to {tmp_path} cannot be written: No space left on device; name a folder that can\.$"):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path} cannot be written: No space left on device; name a folder that can\.$"):
         publish(tmp_path, None, write, None)
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +240,7 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/model"])
 def test_a_folder_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"^--to {tmp_path}/{place} cannot be written: .+; name a folder that can\.$"):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/{place} cannot be written: .+; name a folder that can\.$"):
         version(tmp_path / place)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

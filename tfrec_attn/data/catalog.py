@@ -1,4 +1,4 @@
-"""Logs by name: made up, downloaded once and kept, or any file."""
+"""Logs by name: made up, downloaded once and kept, any file, or what a function of another package gives."""
 
 import hashlib
 import http.client
@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from tfrec_attn.config import Data
+from tfrec_attn.data.from_function import read_function
 from tfrec_attn.data.interactions import ReadResult, read_interactions
 from tfrec_attn.data.synthetic import synthetic
 from tfrec_attn.data.times import TimeRule
-from tfrec_attn.errors import ConfigError, DataError, nearest
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.extensions import SOURCES as EXTENSION
 
 _TIMEOUT = 30  # seconds without a byte
 
@@ -41,8 +43,8 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
 
     Args:
         source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is downloaded into the folder
-            $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is there.
-        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out of it.
+            $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is there; else a function, as `read_function` takes it.
+        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out of it; whatever a function takes.
         events: About how many events `"synthetic"` makes.
         seed: Seed of `"synthetic"`.
         **options: Keywords of `read_interactions`; `"synthetic"` has no use for them.
@@ -51,8 +53,13 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
         ConfigError: If there is no such source, or if `path` does not go with it.
         DataError: If the archive cannot be fetched or is not the expected one, or if its log cannot be read.
     """
+    if is_function(source):
+        for key in ("format", "names", "separator"):
+            if options.pop(key, None) is not None:
+                raise ConfigError(f"data.{key} is for files, but data.source={source} is a function.")
+        return read_function(source, None if path is None else str(path), **options)
     if source not in SOURCES:
-        raise ConfigError(f"data.source must be one of {', '.join(SOURCES)}, got {source!r}{nearest(source, SOURCES)}.")
+        raise EXTENSION.unknown(source, list(SOURCES))
     if source == "synthetic":
         if path is not None:
             raise ConfigError(f"data.source=synthetic reads no file: set data.source=file to read data.path={path}.")
@@ -66,6 +73,11 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
     if found.suffix.lower() != ".zip":
         return read_interactions(found, **options)
     return _read_zip(found, archive.member, options)
+
+
+def is_function(source: str) -> bool:
+    """Whether a source is a function of another package, by its entry point or as `package.module:function`."""
+    return source not in SOURCES and EXTENSION.target(source) is not None
 
 
 def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | None = None) -> ReadResult:

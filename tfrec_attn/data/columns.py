@@ -35,7 +35,7 @@ def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | 
     return wanted
 
 
-def require_column(path: Path, name: str, role: str, names: Sequence[str], hint: str = "") -> None:
+def require_column(path: Path | str, name: str, role: str, names: Sequence[str], hint: str = "") -> None:
     """Refuses a log that does not have a column exactly once.
 
     Args:

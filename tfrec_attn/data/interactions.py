@@ -82,9 +82,7 @@ def read_interactions(
     wanted, skip, parts = wanted_columns(columns), on_error == "skip", parts_of(path)
     kinds = {str(part): _format_of(part, format) for part in parts}
     if skip and rejected is not None:
-        check_output(rejected, _REJECTED, "rejected")
-        Path(rejected).unlink(missing_ok=True)
-        write_rejected(Path(rejected), path, [])
+        begin_rejected(rejected, path)
 
     def read(part: str, own: TimeRule | None) -> _ReadPart:
         kind = kinds[part]
@@ -289,6 +287,17 @@ def _names_columns(fields: Sequence[str], names: Sequence[str], places: Mapping[
 
 def _bare_word(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold()
+
+
+def begin_rejected(target: str | Path, path: object) -> None:
+    """Begins a TSV of rejections, in the place of an earlier one.
+
+    Raises:
+        ConfigError: If it is a file of another kind.
+    """
+    check_output(target, _REJECTED, "rejected")
+    Path(target).unlink(missing_ok=True)
+    write_rejected(Path(target), str(path), [])
 
 
 def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> None:

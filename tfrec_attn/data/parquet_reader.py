@@ -32,7 +32,7 @@ def read_parquet(
         for role, name in wanted.items():
             if name is not None:
                 require_column(path, name, role, schema.names())
-                _require_type(path, name, role, schema[name])
+                require_type(path, name, role, schema[name])
         raw = table.select(**{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}).slice(begin, count).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
@@ -41,7 +41,18 @@ def read_parquet(
     return frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
 
 
-def _require_type(path: Path, name: str, role: str, dtype: pl.DataType) -> None:
+def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None:
+    """Refuses a table of which a column cannot have its role.
+
+    Args:
+        path: Of the table, as the message names it.
+        name: Of the column.
+        role: Its role.
+        dtype: Its type.
+
+    Raises:
+        DataError: If it has a type that the role does not take.
+    """
     text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if role == "timestamp":
         fits, expected = text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime), "numbers, dates or text"

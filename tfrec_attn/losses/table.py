@@ -10,6 +10,8 @@ from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
 
 BATCHES = ("windows", "next_items", "masked_items")
+# What `SequenceModel.compile` and the model can give to a loss.
+KEYWORDS = ("margin", "calibration", "log_q", "num_items")
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class Loss:
         negatives: "own": K for each target, [P, K]. "shared": K for the whole batch, [K]. "none":
             `items` is the whole catalogue, and the function takes no negatives.
         batches: The kinds of batches that it takes.
-        keywords: Names of further keywords of `function`, out of "margin", "calibration", "log_q"
-            and "num_items".
+        keywords: Name of a further keyword of `function` -> what it gets, one of `KEYWORDS`.
+
+    Raises:
+        ValueError: If an attribute is none of its choices.
     """
 
     function: Callable
@@ -34,6 +38,16 @@ class Loss:
     negatives: str = "own"
     batches: tuple[str, ...] = BATCHES
     keywords: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        choices = {"of": ("scores", "positions"), "negatives": ("own", "shared", "none")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} of a Loss must be one of {', '.join(known)}, but is {getattr(self, name)!r}.")
+        if not self.batches or not set(self.batches) <= set(BATCHES):
+            raise ValueError(f"batches of a Loss must be some of {', '.join(BATCHES)}, but is {self.batches!r}.")
+        if not set(self.keywords.values()) <= set(KEYWORDS):
+            raise ValueError(f"keywords of a Loss must be some of {', '.join(KEYWORDS)}, but is {self.keywords!r}.")
 
 
 LOSSES = {

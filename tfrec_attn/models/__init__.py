@@ -7,14 +7,13 @@ and the like import TensorFlow on first use; all but `get` only read the source.
 
 import ast
 import importlib
-import importlib.util
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfrec_attn.errors import ConfigError, nearest, shorten, shown
+from tfrec_attn import loss_names
+from tfrec_attn.errors import nearest, shorten, shown
+from tfrec_attn.extensions import MODELS, Target
 
-GROUP = "tfrec_attn.models"
 _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
@@ -23,13 +22,18 @@ _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 class _Source(NamedTuple):
     """Where a model's class stands."""
 
-    module: str
+    target: Target
     definition: ast.ClassDef
 
 
 def names() -> list[str]:
     """Names that `model.name` takes, without those of the form `package.module:Class`."""
-    return sorted([*_built_in(), *(point.name for point in metadata.entry_points(group=GROUP))])
+    return sorted({*_built_in(), *MODELS.installed()})
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a model is one of another package."""
+    return name not in _built_in()
 
 
 def parameters(name: str) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def parameters(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such model.
     """
-    return {argument.arg: _literal(default) for argument, default in _keywords(name)}
+    return {argument.arg: _literal(name, argument.arg, default) for argument, default in _keywords(name)}
 
 
 def hints(name: str) -> dict[str, Any]:
@@ -57,11 +61,19 @@ def recommended(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such model.
     """
-    for node in _find(name).definition.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if "recommended" in map(_name, targets) and node.value is not None:
-            return _literal(node.value)
-    return {}
+    return _attribute(name, "recommended", {})
+
+
+def trains_on(name: str) -> str:
+    """The batches that a model trains on: "windows", "next_items" or "masked_items".
+
+    Raises:
+        ConfigError: If there is no such model, or if it trains on others.
+    """
+    found, known = _attribute(name, "trains_on", "windows"), loss_names.all_batches()
+    if found not in known:
+        raise MODELS.refusal(name, f"must have trains_on of {', '.join(known)}, but has {shown(found)}")
+    return found
 
 
 def get(name: str):
@@ -70,16 +82,13 @@ def get(name: str):
     Raises:
         ConfigError: If there is none, if its module cannot be imported, or if it is no `SequenceModel`.
     """
-    source = _find(name)
-    try:
-        found = getattr(importlib.import_module(source.module), source.definition.name)
-    except Exception as error:
-        if source.module.startswith("tfrec_attn.models."):
-            raise
-        raise ConfigError(f"model.name={shown(name)} cannot be imported: {_cause(error)}.") from None
+    target = _find(name).target
+    if not is_foreign(name):
+        return getattr(importlib.import_module(target.module), target.attribute)
+    found = MODELS.load(name, target)
     base = importlib.import_module("tfrec_attn.models.base").SequenceModel
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"model.name={shown(name)} must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}.")
+        raise MODELS.refusal(name, f"must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}")
     return found
 
 
@@ -91,57 +100,39 @@ def _find(name: str) -> _Source:
     if name in _built_in():
         tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
         found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases))
-        return _Source(f"tfrec_attn.models.{name}", found)
-    value = next((point.value for point in metadata.entry_points(group=GROUP) if point.name == name), name)
-    module, colon, cls = value.partition(":")
-    if not colon:
-        raise ConfigError(
-            f"model.name must be one of {', '.join(names())}, or package.module:Class, but is {shown(name)}{nearest(name, names())}."
-        )
-    return _Source(module, _class_in(module, cls, name))
+        return _Source(Target(f"tfrec_attn.models.{name}", found.name), found)
+    target = MODELS.target(name)
+    if target is None:
+        raise MODELS.unknown(name, sorted(_built_in()))
+    return _Source(target, _class_in(target, name))
 
 
-def _class_in(module: str, cls: str, name: str) -> ast.ClassDef:
+def _class_in(target: Target, name: str) -> ast.ClassDef:
     """The definition of a class in the source of another package's module."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except Exception as error:
-        raise ConfigError(f"model.name={shown(name)} cannot be imported: {_cause(error)}.") from None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise ConfigError(f"model.name={shown(name)} must name a module of Python source, but there is no {shorten(module)}.")
-    try:
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"model.name={shown(name)} cannot be read: {_cause(error)}.") from None
+    path, tree = MODELS.source(name, target)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    if cls not in classes:
-        known = f", which defines {', '.join(classes)}" if classes else ""
-        raise ConfigError(f"model.name={shown(name)} must name a class of {shorten(spec.origin, 200)}{known}.")
-    found = classes[cls]
+    if target.attribute not in classes:
+        known = f", which defines {', '.join(classes)}" if classes else ", which defines none"
+        raise MODELS.refusal(name, f"must name a class of {shorten(path, 200)}{shorten(known, 200)}{nearest(target.attribute, classes)}")
+    found = classes[target.attribute]
     arguments = _constructor(found)
     missing = [one for one in _BOUND_BY_DATA if arguments is None or one not in {argument.arg for argument in arguments.args}]
     if missing:
-        raise ConfigError(
-            f"model.name={shown(name)} must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}."
-        )
+        raise MODELS.refusal(name, f"must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}")
     return found
-
-
-def _cause(error: BaseException) -> str:
-    """An error of another package's code with its line, in one line."""
-    line, trace = "", error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "importlib" not in file and not file.startswith(str(_FOLDER)):
-            line = f", {file}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename:
-        line = f", {error.filename}:{error.lineno}"
-    return shorten(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{line}", 300)
 
 
 def _constructor(definition: ast.ClassDef) -> ast.arguments | None:
     return next((node.args for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
+
+
+def _attribute(name: str, attribute: str, default: Any) -> Any:
+    """The value that the source of a class gives to an attribute."""
+    for node in _find(name).definition.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if attribute in map(_name, targets) and node.value is not None:
+            return _literal(name, attribute, node.value)
+    return default
 
 
 def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
@@ -152,11 +143,11 @@ def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
     return [(argument, default) for argument, default in pairs if argument.arg not in _BOUND_BY_DATA and default]
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(name: str, attribute: str, node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ConfigError(f"The defaults of a model must be literals, but one is {shown(ast.unparse(node))}.") from None
+        raise MODELS.refusal(name, f"must have literals in its source, but {attribute} is {shown(ast.unparse(node))}") from None
 
 
 def _type(annotation: ast.expr | None, default: Any) -> Any:

@@ -1,0 +1,163 @@
+"""What other packages add: models, losses and data sources, named `package.module:name` or by an entry point."""
+
+import ast
+import importlib
+import importlib.util
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tfrec_attn.errors import ConfigError, nearest, shorten, shown
+
+_OWN = str(Path(__file__).parent)
+
+
+class Target(NamedTuple):
+    """Where a name of another package leads."""
+
+    module: str
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A key of the configuration whose values other packages can add to.
+
+    Attributes:
+        key: The key.
+        group: Of the entry points that give such a value a name.
+        form: What a value that has no entry point looks like.
+    """
+
+    key: str
+    group: str
+    form: str
+
+    def installed(self) -> list[str]:
+        """Returns the names of the entry points of installed packages, sorted."""
+        return sorted({point.name for point in metadata.entry_points(group=self.group)})
+
+    def target(self, name: str) -> Target | None:
+        """Returns where a name leads, or None where it is neither an entry point nor of the form.
+
+        Raises:
+            ConfigError: If two packages have an entry point of this name.
+        """
+        values = sorted({point.value for point in metadata.entry_points(group=self.group) if point.name == name})
+        if len(values) > 1:
+            raise ConfigError(f"{self.key}={shown(name)} is a name in two packages; give one of {' and '.join(values)}.")
+        module, _, attribute = (values[0] if values else name).partition("[")[0].strip().partition(":")
+        words = [*module.split("."), attribute]
+        return Target(module, attribute) if all(word.isidentifier() for word in words) else None
+
+    def unknown(self, name: str, built_in: list[str]) -> ConfigError:
+        """Returns the error of a name that leads nowhere."""
+        names = [*built_in, *(one for one in self.installed() if one not in built_in)]
+        return ConfigError(f"{self.key} must be one of {', '.join(names)}, or {self.form}, but is {shown(name)}{nearest(name, names)}.")
+
+    def refusal(self, name: str, what: str) -> ConfigError:
+        """Returns the error of a name that leads to something else than it should."""
+        return ConfigError(f"{self.key}={shorten(name, 100)} {what}.")
+
+    def source(self, name: str, target: Target) -> tuple[str, ast.Module]:
+        """Reads the source of a module without importing it or the packages that it is in.
+
+        Args:
+            name: As the configuration has it.
+            target: Where it leads.
+
+        Returns:
+            The path of the file, and what it holds.
+
+        Raises:
+            ConfigError: If there is no such module, or if it is not Python source.
+        """
+        path = self._spec(name, target).origin
+        if path is None or not path.endswith(".py"):
+            raise self.refusal(name, f"must name a module of Python source, but {shorten(target.module)} is none")
+        try:
+            return path, ast.parse(Path(path).read_bytes(), path)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
+
+    def load(self, name: str, target: Target) -> Any:
+        """Imports what a name leads to.
+
+        Args:
+            name: As the configuration has it.
+            target: Where it leads.
+
+        Raises:
+            ConfigError: If there is no such module, if it cannot be imported, or if it has no such attribute.
+        """
+        self._spec(name, target)
+        try:
+            module = importlib.import_module(target.module)
+        except (Exception, SystemExit) as error:
+            raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
+        if not hasattr(module, target.attribute):
+            public = [one for one in vars(module) if not one.startswith("_")]
+            raise self.refusal(name, f"leads nowhere: {target.module} has no {target.attribute}{nearest(target.attribute, public)}")
+        return getattr(module, target.attribute)
+
+    def _spec(self, name: str, target: Target) -> ModuleSpec:
+        spec = _find(target.module.split("."))
+        if spec is None:
+            where = " on the path, which leaves out the current folder (python -P)" if getattr(sys.flags, "safe_path", False) else ""
+            raise self.refusal(name, f"names no module: there is no {shorten(target.module)}{where or f' in {os.getcwd()} or installed'}")
+        return spec
+
+
+MODELS = Extension("model.name", "tfrec_attn.models", "package.module:Class")
+LOSSES = Extension("train.loss", "tfrec_attn.losses", "package.module:function")
+SOURCES = Extension("data.source", "tfrec_attn.sources", "package.module:function")
+
+
+def short(name: str) -> str:
+    """Returns a name without the module that it is in, as folders and tables have it."""
+    return name.rpartition(":")[2] or name
+
+
+def cause(error: BaseException, target: Target) -> str:
+    """An error of another package's code in one line, with the place in that code where it was raised.
+
+    Args:
+        error: As it was caught.
+        target: What was imported or called; the last line of its package counts, or of what is not a library.
+    """
+    spec = _find([target.module.partition(".")[0]])
+    package = None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
+    libraries = (_OWN, "<", *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(libraries) or (package and file.startswith(package)):
+            places.append(f", {file}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        places = [f", {error.filename}:{error.lineno}"]
+    text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
+    return shorten(f"{type(error).__name__}: {text.splitlines()[0].rstrip('.') if text else ''}{places[-1] if places else ''}", 300)
+
+
+def _find(parts: list[str]) -> ModuleSpec | None:
+    """The place of a module, found without importing the packages that it is in."""
+    folder = os.getcwd()
+    # As `python -m` has it; a console script has its own folder instead.
+    if not getattr(sys.flags, "safe_path", False) and not {"", folder} & set(sys.path):
+        sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        spec = importlib.util.find_spec(parts[0])
+    except (ImportError, ValueError):
+        return None
+    for count in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:count]), list(spec.submodule_search_locations))
+    return spec if spec is not None and spec.loader is not None else None
