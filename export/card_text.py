@@ -5,6 +5,8 @@ import shlex
 
 import yaml
 
+from tfrec_attn.data.trained_rows import missing_text
+
 _SPLITS = {
     "leave-one-out": "Each user's last event is the test, the one before it the validation, all earlier ones train.",
     "temporal": "What came before {valid_from} trains (a share of all events, or a date); a user's first event from then on validates, "
@@ -46,10 +48,15 @@ def _data(card: dict) -> str:
     return (
         f"## Data and test\n\n{data['source']}: {data['events']:,} events of {data['users']:,} users with {data['items']:,} items, "
         f"users with {filters['min_user_events']} and items with {filters['min_item_events']} events or more. "
-        f"SHA-256 of the prepared events: `{data['sha256']}`.\n\n{_SPLITS[protocol['split']].format(**protocol)} "
+        f"SHA-256 of the prepared events: `{data['sha256']}`.{_untrained(data['untrained'])}\n\n"
+        f"{_SPLITS[protocol['split']].format(**protocol)} "
         f"Each test item is ranked against {protocol['ranked_against']}{_repeats(card)} Ties count {protocol['ties']}; "
         f"metrics are means over test events{intervals}. Protocol `{protocol['hash']}`."
     )
+
+
+def _untrained(missing: dict) -> str:
+    return f" {missing_text(missing)}" if any(missing.values()) else ""
 
 
 def _repeats(card: dict) -> str:

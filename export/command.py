@@ -12,6 +12,7 @@ import yaml
 from tfrec_attn import config as configuration
 from tfrec_attn import models, run
 from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.data.trained_rows import missing_text
 from tfrec_attn.runtime import import_tensorflow, set_precision
 
 from .options import Options
@@ -114,6 +115,9 @@ def _write(folder: Path, run_folder: Path, name: str, version: int, counts: np.n
     config = without_paths(configuration.to_dict(run.load_config(run_folder)))
     (folder / "assets.extra" / run.CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
+    missing = run.load_trained_rows(run_folder).missing()
+    if any(missing.values()):
+        _say(missing_text(missing))
     facts = {"max_length": model.max_length, **serving, "index": facts}
     card = write_card(folder, run_folder, name=name, version=version, facts=facts)
     _say(_signatures(card["signatures"]))

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from export.saved_model import publish, save
-from export.separator import SEPARATOR
-from export.servable import Servable
-from export.warmup import write_warmup
 from tfrec_attn.models.base import SequenceModel
+
+from .saved_model import publish, save
+from .separator import SEPARATOR
+from .servable import Servable
+from .warmup import write_warmup
 
 
 def export_model(

@@ -4,6 +4,8 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
+from tfrec_attn.untrained import UNTRAINED
+
 from .inverted_file import InvertedFile, cluster, quantise
 from .permute import permuted
 from .search import search_all, search_index
@@ -14,7 +16,7 @@ _BATCH = 32
 
 
 def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None = None, int8: bool = False):
-    """Puts the items of a model in cells.
+    """Puts the items of a model in cells, all but those that training never touched.
 
     Args:
       model: a `SequenceModel` with vocabularies.
@@ -25,7 +27,11 @@ def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None =
 
     Returns: (model with the items in the order of the cells, the place before of each item int [N], InvertedFile, facts about it).
     """
-    order, offsets, centroids = cluster(model.item_vectors().numpy()[1:], cells)
+    trained = np.ones(model.num_items, bool) if model.trained_items is None else model.trained_items
+    touched = np.flatnonzero(trained)
+    order, offsets, centroids = cluster(model.item_vectors().numpy()[1:][touched], cells)
+    # Behind the last cell no query finds them.
+    order = np.concatenate([touched[order], np.flatnonzero(~trained)])
     model = permuted(model, order)
     matrix = model.item_vectors().numpy()
     matrix[0] = 0.0
@@ -42,11 +48,17 @@ def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None =
 def _cheapest(indices, model, events, matrix):
     """The first index that reaches the recall, or the last."""
     queries, k = list(_queries(model, events)), min(K, model.num_items)
-    best = [row for query, hidden in queries for row in _found(search_all(tf.matmul(query, matrix, transpose_b=True), hidden, k))]
+    best = [row for query, hidden in queries for row in _found(search_all(_scores(model, query, matrix), hidden, k))]
     for index in indices:
         if _recall(index, queries, matrix, best, k) >= RECALL:
             break
     return index
+
+
+def _scores(model, query, matrix):
+    """Scores of padding and all items, by which they are recommended: float32 [B, N + 1]."""
+    scores = tf.matmul(query, matrix, transpose_b=True)
+    return tf.concat([scores[:, :1], model.untrained_last(scores[:, 1:])], axis=1)
 
 
 def _recall(index, queries, matrix, best, k):
@@ -64,8 +76,8 @@ def _recall(index, queries, matrix, best, k):
 
 
 def _found(result):
-    """Rows of the items that a search has found, a set a query."""
-    return [set(rows[scores > tf.float32.min].tolist()) for scores, rows in zip(*(part.numpy() for part in result), strict=True)]
+    """Rows of the trained items that a search has found, a set a query."""
+    return [set(rows[scores > UNTRAINED].tolist()) for scores, rows in zip(*(part.numpy() for part in result), strict=True)]
 
 
 def _steps(count):

@@ -65,7 +65,12 @@ def write_card(folder: str | Path, run_folder: str | Path, *, name: str, version
         "name": name,
         "version": version,
         "model": {"name": config["model"]["name"], "parameters": {k: v for k, v in config["model"].items() if k != "name"}},
-        "data": {"source": _source(config["data"]), "sha256": report["data"].get("sha256"), **counts},
+        "data": {
+            "source": _source(config["data"]),
+            "sha256": report["data"].get("sha256"),
+            **counts,
+            "untrained": run.load_trained_rows(Path(run_folder)).missing(),
+        },
         "protocol": report.get("protocol") or protocol(loaded, report["data"].get("sha256")),
         "repeats": report.get("repeats"),
         "metrics": {key: report[key] for key in ("test", "test_interval", "valid") if key in report},

@@ -27,6 +27,8 @@ def permuted(model, order):
     result = type(model).from_config(model.get_config())
     for new, old in zip(weights_of(result), weights_of(model), strict=True):
         new.assign(tf.gather(old, rows) if old.ref() in tables else old)
+    result.trained_users = model.trained_users
+    result.trained_items = None if model.trained_items is None else model.trained_items[order]
     result.user_vocabulary = model.user_vocabulary
     result.item_vocabulary = model.item_vocabulary and Vocabulary(model.item_vocabulary.ids(rows[1:]))
     return result

@@ -1,7 +1,6 @@
 """The ranks that a SavedModel gives to held-out events, by its vectors and by its lists."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import polars as pl
@@ -61,7 +60,9 @@ def rank_events(
         with_recall: Whether to compare the lists with exact ones.
     """
     ids, vectors = np.array(["", *items], object), _item_vectors(session, items)
-    popular = functools.cache(lambda: _popularity(session, items))
+    shares, gap = _popularity(session, items)
+    # What training never touched is behind all others, whatever its vector.
+    untrained = shares < 0
     largest, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
     for block in blocks(events, items, max(1, min(256, _BLOCK_ELEMENTS // len(items)))):
         answer, query = _ask(session, block, ids, k)
@@ -69,9 +70,9 @@ def rank_events(
         scores = tf.matmul(query, vectors, transpose_b=True)
         slack = _ROUNDING * largest * tf.norm(query, axis=1, keepdims=True)
         by_popularity = (answer["source"] == b"popular")[:, np.newaxis]
-        if by_popularity.any():
-            shares, gap = popular()
-            scores, slack = tf.where(by_popularity, shares, scores), tf.where(by_popularity, gap / 2, slack)
+        scores, slack = tf.where(by_popularity, shares, scores), tf.where(by_popularity, gap / 2, slack)
+        if untrained.any():
+            scores = tf.where(untrained, tf.reduce_min(tf.where(untrained, np.inf, scores), axis=1, keepdims=True) - 4 * slack - 1, scores)
         nothing = block.seen[:, :0]
         rank = _ranks(scores, 0.0, block.targets, block.seen if repeats == "exclude" else nothing)
         hidden = nothing if keep_seen else block.seen
@@ -93,7 +94,10 @@ def _ask(session: Session, block: Block, ids: np.ndarray, k: int) -> tuple[dict[
 
 
 def _popularity(session: Session, items: list[str]) -> tuple[np.ndarray, np.float32]:
-    """The scores of all items where nothing is known, float32 [N], and the smallest gap between two different ones."""
+    """The scores of all items where nothing is known, float32 [N], and the smallest gap between two different ones.
+
+    An item that training never touched has a negative one.
+    """
     nobody, parts = {"user_id": np.array([""], object), "history": np.array([[""]], object)}, []
     for start in range(0, len(items), _ITEMS_AT_ONCE):
         some = np.array([items[start : start + _ITEMS_AT_ONCE]], object)

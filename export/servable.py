@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.untrained import UNTRAINED
+
 from . import history as histories
 from . import selection
 from .explanation import contributions
@@ -42,6 +44,10 @@ class Servable(tf.Module):
     share of the training events, and `source` is "popular" instead of "model". What cannot be answered has the lowest float as its score,
     and "" as its item.
 
+    What training never touched (`trained_users` and `trained_items` of the model) is not known: such a user is an unknown one, and such
+    items are passed over in a history. They are recommended after all others, in the order of their rows, with the score `UNTRAINED`;
+    an index leaves them out.
+
     Args:
       model: a `SequenceModel` with vocabularies; it is copied.
       item_counts: training events of each item, [N], or its share of them; None: the model answers where nothing is known too.
@@ -56,7 +62,7 @@ class Servable(tf.Module):
       recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and k [B] -> the same, as many columns as the greatest k of the
         batch asks for, at most max_k; "" and the floor past a row's own k; and k [B], the k that was applied: 0 for one below, max_k or
         N for one above.
-      score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C].
+      score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C]: of items that training touched.
       embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
       embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
       explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
@@ -85,7 +91,10 @@ class Servable(tf.Module):
         self._has_popular = item_counts is not None
         self.num_items, self.max_length = model.num_items, model.max_length
         copy, self.item_vectors = with_item_matrix(model)
-        shares = np.append(0.0, counts / max(counts.sum(), 1.0))
+        # Training touched the rows whose popularity is not negative.
+        self._passes_over = model.trained_items is not None
+        shares = counts / max(counts.sum(), 1.0)
+        shares = np.append(0.0, np.where(model.trained_items, shares, UNTRAINED) if self._passes_over else shares)
         self.popularity = tf.Variable(shares, trainable=False, dtype=tf.float32, name="popularity")
         # In a closure: of an attribute Keras would save functions of its own.
         self._model = lambda: copy
@@ -93,8 +102,10 @@ class Servable(tf.Module):
         self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         model.item_vocabulary.save(folder / "items.txt")
         self._items = VocabularyTable(folder / "items.txt", model.num_items)
-        self._users = None
+        self._users = self._trained_users = None
         if model.uses_user:
+            if model.trained_users is not None:
+                self._trained_users = tf.Variable(np.append(False, model.trained_users), trainable=False, name="trained_users")
             model.user_vocabulary.save(folder / "users.txt")
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
 
@@ -147,7 +158,7 @@ class Servable(tf.Module):
         """Scores of the candidates, by which `recommend` ranks them."""
         query, _, nothing = self._encode(user_id, history)
         rows = self._items.rows(candidates)
-        return {"scores": tf.where(rows > 0, self._pair_scores(query, nothing, rows), FLOOR), "known": rows > 0}
+        return {"scores": tf.where(rows > 0, self._pair_scores(query, nothing, rows), FLOOR), "known": self._known(rows) > 0}
 
     def embed(self, user_id, history):
         """Query vectors."""
@@ -155,15 +166,15 @@ class Servable(tf.Module):
 
     def embed_items(self, item):
         """Item vectors."""
-        rows = self._items.rows(item)
+        rows = self._known(self._items.rows(item))
         return {"vector": tf.gather(tf.convert_to_tensor(self.item_vectors), rows), "known": rows > 0}
 
     def explain(self, user_id, history, item):
         """What each event does to the score of an item."""
-        rows = self._items.rows(history)
+        rows = self._known(self._items.rows(history))
         events = histories.latest(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
-        vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._items.rows(item))
+        vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._known(self._items.rows(item)))
         result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
@@ -189,13 +200,24 @@ class Servable(tf.Module):
     def _encode(self, user_id, history):
         """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
         rows = self._items.rows(history)
-        events = histories.latest(rows, self.max_length)
+        events = histories.latest(self._known(rows), self.max_length)
         features = {"user": self._user_rows(user_id, events), "history": events}
         nothing = self._model().knows_nothing(features)
         return self._model().query_vectors(features), rows, nothing if self._has_popular else tf.zeros_like(nothing)
 
     def _user_rows(self, user_id, events):
-        return tf.zeros_like(events[:, 0]) if self._users is None else self._users.rows(user_id)
+        if self._users is None:
+            return tf.zeros_like(events[:, 0])
+        rows = self._users.rows(user_id)
+        if self._trained_users is None:
+            return rows
+        return tf.where(tf.gather(tf.convert_to_tensor(self._trained_users), rows), rows, 0)
+
+    def _known(self, rows):
+        """Rows of items with 0 for those that training never touched: int32 [...] -> int32 [...]."""
+        if not self._passes_over:
+            return rows
+        return tf.where(tf.gather(tf.convert_to_tensor(self.popularity), rows) < 0, 0, rows)
 
     def _seen(self, rows):
         return rows[:, :0] if self.keep_seen else rows
@@ -206,6 +228,8 @@ class Servable(tf.Module):
         if self.index is None:
             scores = tf.matmul(query, vectors, transpose_b=True)
             scores = tf.cond(tf.reduce_any(nothing), lambda: tf.where(popular, self.popularity, scores), lambda: scores)
+            if self._passes_over:
+                scores = tf.where(self.popularity < 0, self.popularity, scores)
             return search_all(scores, hidden, k)
         found = search_index(self.index, query, vectors, hidden, k)
 
@@ -222,7 +246,8 @@ class Servable(tf.Module):
 
     def _pair_scores(self, query, nothing, rows):
         scores = tf.einsum("bd,bcd->bc", query, tf.gather(tf.convert_to_tensor(self.item_vectors), rows))
-        return tf.where(nothing[:, tf.newaxis], tf.gather(tf.convert_to_tensor(self.popularity), rows), scores)
+        popularity = tf.gather(tf.convert_to_tensor(self.popularity), rows)
+        return tf.where(nothing[:, tf.newaxis] | (popularity < 0) if self._passes_over else nothing[:, tf.newaxis], popularity, scores)
 
     def _answer(self, scores, rows, nothing):
         items = self._items.ids(tf.where(scores > FLOOR, rows, 0))

@@ -108,7 +108,9 @@ def _plain(answer, parsed: argparse.Namespace) -> dict:
 
 def _table(answer, parsed: argparse.Namespace) -> str:
     if isinstance(answer, Recommendations):
-        rows = [[str(place), item, f"{score:.4f}"] for place, (item, score) in enumerate(zip(answer.items, answer.scores, strict=True), 1)]
+        pairs = enumerate(zip(answer.items, answer.scores, strict=True), 1)
+        # An item that training never touched has half the lowest float.
+        rows = [[str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"] for place, (item, score) in pairs]
         note = {"popular": "\n\nNothing of the history is known: these are the most popular items.", "model": ""}
         return _columns(["", "item", "score"], rows) + note.get(answer.source, "")
     if isinstance(answer, Explanation):

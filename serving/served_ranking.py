@@ -1,7 +1,6 @@
 """Where a served model puts the items that came next: among all items by its vectors, and in the lists that it recommends."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +16,8 @@ _CANDIDATES = 1000
 _AT_ONCE = 8
 # Of |query| |item vector|: what the roundings of two float32 products of some hundred terms can differ by.
 _ROUNDING = 4e-6
+# The score of an item that the model does not have.
+_UNKNOWN = np.finfo(np.float32).min
 # (items, scores, source) of one event
 Answer = tuple[Sequence[str], Sequence[float], str]
 
@@ -52,15 +53,16 @@ def rank_by_vectors(predict: Predict, events: Sequence[Event], items: Sequence[s
     unknown = next((item for event in events for item in (event.target, *event.history) if item not in numbers), None)
     if unknown is not None:
         raise RunError(f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; train again.")
-    vectors = _item_vectors(predict, items, rows)
-    popularity = functools.cache(lambda: _popularity(predict, items))
+    popularity = _popularity(predict, items)
+    vectors, untrained = _item_vectors(predict, items, rows), popularity < 0
     largest, rank, close = np.linalg.norm(vectors, axis=1).max(), [], []
     for block in _blocks(events, rows):
         query = predict("embed", _who(block))["query"]
         scores, slack = query @ vectors.T, _ROUNDING * largest * np.linalg.norm(query, axis=1)
         for row, (event, answer) in enumerate(zip(block, _recommended(predict, block, 1), strict=True)):
             by_popularity = answer[2] == "popular"
-            row_scores = popularity() if by_popularity else scores[row]
+            # What training never touched is behind all others, whatever its vector.
+            row_scores = popularity if by_popularity else np.where(untrained, popularity, scores[row])
             own, seen = numbers[event.target], set(event.history) if repeats == "exclude" else set()
             others = np.delete(row_scores, [numbers[item] for item in {*seen, event.target}])
             rank.append(np.inf if event.target in seen else 1.0 + np.count_nonzero(others >= row_scores[own]))
@@ -119,12 +121,16 @@ def _who(block: Sequence[Event]) -> dict[str, np.ndarray]:
 
 
 def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
-    """The scores of all items where nothing is known, float32 [N]."""
+    """The scores of all items where nothing is known, float32 [N]; negative for those that training never touched."""
     nobody, parts = {"user_id": texts([""]), "history": padded([[]])}, []
     for start in range(0, len(items), _CANDIDATES):
         candidates = texts(items[start : start + _CANDIDATES])[np.newaxis]
         parts.append(predict("score", {**nobody, "candidates": candidates})["scores"][0])
-    return np.concatenate(parts)
+    scores = np.concatenate(parts)
+    if (scores <= _UNKNOWN).any():
+        unknown = items[int(np.argmin(scores))]
+        raise RunError(f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from.")
+    return scores
 
 
 def _blocks(events: Sequence[Event], rows: int) -> Iterator[Sequence[Event]]:
@@ -137,9 +143,5 @@ def _item_vectors(predict: Predict, items: Sequence[str], rows: int) -> np.ndarr
     parts = []
     for start in range(0, len(items), rows):
         some = items[start : start + rows]
-        outputs = predict("embed_items", {"item": texts(some)})
-        if not outputs["known"].all():
-            unknown = some[int(np.argmin(outputs["known"]))]
-            raise RunError(f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from.")
-        parts.append(outputs["vector"])
+        parts.append(predict("embed_items", {"item": texts(some)})["vector"])
     return np.concatenate(parts)

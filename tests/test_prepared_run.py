@@ -48,7 +48,7 @@ def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
     for part in ("valid", "test"):
         frames = [pl.read_parquet(runs[name] / f"{part}.parquet").sort("user_id") for name in ("file", "stream")]
         assert frames[0].equals(frames[1])
-    for name in ("users.txt", "items.txt", "item_counts.npy"):
+    for name in ("users.txt", "items.txt", "item_counts.npy", "trained_users.npy", "trained_items.npy"):
         assert (runs["file"] / "vocabulary" / name).read_bytes() == (runs["stream"] / "vocabulary" / name).read_bytes()
 
 

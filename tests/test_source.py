@@ -24,7 +24,7 @@ STAGES = [
     ["runtime", "distribution", "protocol"],
     ["data"],
     ["layers"],
-    ["ranking"],
+    ["ranking", "untrained"],
     ["losses", "metrics", "optimizers", "run_files"],
     ["objectives"],
     ["models.base", "models"],

@@ -79,7 +79,9 @@ def test_files_of_a_run(trained):
         "valid.parquet",
         "vocabulary",
     }
-    assert {entry.name for entry in (folder / "vocabulary").iterdir()} == {"item_counts.npy", "items.txt", "users.txt"}
+    assert {entry.name for entry in (folder / "vocabulary").iterdir()} == {
+        "item_counts.npy", "items.txt", "trained_items.npy", "trained_users.npy", "users.txt",
+    }  # fmt: skip
     assert (folder / "checkpoints" / "best.index").stat().st_size > 0
     for part in ("train", "validation"):
         events = list((folder / "tensorboard" / part).glob("events.out.tfevents.*"))

@@ -12,11 +12,13 @@ from tfrec_attn.baselines import BASELINES
 from tfrec_attn.callbacks import EarlyStop, EpochOnly, FiniteLoss, Recorder, Saver, Session, TrainingClock
 from tfrec_attn.checkpoints import Checkpoints
 from tfrec_attn.config import Config
-from tfrec_attn.data.batches import HeldOut, Stream, Windows
+from tfrec_attn.data.batches import HeldOut, Stream, Windows, window_counts
 from tfrec_attn.data.position_batches import MaskedItems, NextItems
+from tfrec_attn.data.replay_log import item_counts
 from tfrec_attn.data.sharded_split import ShardedSplit
 from tfrec_attn.data.splits import Split
 from tfrec_attn.data.streamed_batches import StreamedHeldOut, StreamedMaskedItems, StreamedNextItems, StreamedWindows
+from tfrec_attn.data.trained_rows import TrainedRows
 from tfrec_attn.data.transitions import count_transitions
 from tfrec_attn.distribution import from_first, training_input
 from tfrec_attn.errors import ConfigError, DataError
@@ -38,10 +40,33 @@ _STREAMS = {
 
 
 def held_out(config: Config, split: Split, part: str) -> HeldOut:
-    """The held-out events of "valid" or "test" in blocks that fit."""
+    """The held-out events of "valid" or "test" in blocks that fit.
+
+    Their histories are so long that they have the latest `data.max_length` events of items that
+    training touches, wherever a model passes over others.
+    """
     size = block_size(split.sequences.num_items, config.evaluate.batch_size)
     kind = StreamedHeldOut if isinstance(split, ShardedSplit) else HeldOut
-    return kind(split, part, max_length=config.data.max_length, batch_size=size, repeats=config.evaluate.repeats or "exclude")
+    length = config.data.max_length + _may_be_passed_over(split, part)
+    return kind(split, part, max_length=length, batch_size=size, repeats=config.evaluate.repeats or "exclude")
+
+
+def _may_be_passed_over(split: Split, part: str) -> int:
+    """The most events of a history that may be of items that training does not touch: those after its user's training events."""
+    if (item_counts(split) > 0).all():
+        return 0
+    positions = getattr(split, part)
+    return int((positions - split.train_end[split.rows(positions)]).max(initial=0))
+
+
+def trained_rows(config: Config, split: Split) -> TrainedRows:
+    """Returns which users and items the training touches: those in its examples."""
+    data, events = config.data, split.train_end - split.sequences.offsets[:-1]
+    if models.get(config.model.name).trains_on == "windows":
+        users = window_counts(events, data.max_length, data.targets, data.window)[0] > 0
+    else:
+        users = events >= 2
+    return TrainedRows(users, item_counts(split) > 0)
 
 
 def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:

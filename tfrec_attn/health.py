@@ -75,6 +75,7 @@ class Health:
 
     def _top_items(self, user, history):
         scores = tf.matmul(self.model.queries({"user": user, "history": history}), self.model.item_vectors()[1:], transpose_b=True)
+        scores = self.model.untrained_last(scores)
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
 
     def _largest_norm(self):

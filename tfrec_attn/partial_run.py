@@ -24,7 +24,7 @@ _NOTES = (_DATA, _RESTARTED)
 KNOWN = (
     CONFIG, f".{CONFIG}.*", METRICS, REJECTED, f".{_DATA}.*", *_NOTES, "*SHA256SUMS", "history.csv", ".history.csv",
     "valid.parquet", "test.parquet", "tmp????????/?????.parquet",
-    "vocabulary/users.txt", "vocabulary/items.txt", "vocabulary/item_counts.npy",
+    "vocabulary/users.txt", "vocabulary/items.txt", "vocabulary/item_counts.npy", "vocabulary/trained_*.npy",
     "checkpoints/best.*", "checkpoints/checkpoint",
     *(f"checkpoints/{state}/{name}" for state in ("last-*", ".last-*") for name in (
         "weights.*", "best.*", "weights_temp/*", "progress.json", "SHA256SUMS", "checkpoint"

@@ -15,6 +15,7 @@ from tfrec_attn.data.preparation import Report, Sequences, prepare
 from tfrec_attn.data.replay_log import item_counts, save_replay_log
 from tfrec_attn.data.selection import has_conditions, select
 from tfrec_attn.data.splits import Split, make_split
+from tfrec_attn.data.trained_rows import TrainedRows
 from tfrec_attn.data.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime import import_tensorflow
@@ -27,6 +28,7 @@ STATES = "checkpoints/last-"
 _OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
 REJECTED = "rejected.tsv"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
+TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
 # How a run was computed plays no part in reading it, and may no longer be possible.
 _READ_BY_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
 USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
@@ -94,7 +96,13 @@ def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     return data
 
 
-def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np.ndarray | None = None):
+def build_model(
+    config: Config,
+    users: Vocabulary,
+    items: Vocabulary,
+    counts: np.ndarray | None = None,
+    trained: TrainedRows | None = None,
+):
     """Returns the model of a configuration, with all that `recommend` needs.
 
     Args:
@@ -102,6 +110,7 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
         users: Vocabulary of the users.
         items: Vocabulary of the items.
         counts: Training events of each item, [N]; with None an empty history is the model's to answer.
+        trained: What training touches; None: everything.
     """
     import tensorflow as tf
 
@@ -119,6 +128,8 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
         model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
+    if trained is not None:
+        model.trained_users, model.trained_items = (None if rows.all() else rows for rows in trained)
     return model
 
 
@@ -182,6 +193,22 @@ def load_item_counts(folder: Path) -> np.ndarray:
     return run_files.read_item_counts(folder, ITEM_COUNTS, len(load_vocabularies(folder)[1]))
 
 
+def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
+    """Writes which users and items the training of a run touches."""
+    for name, values in zip(TRAINED, rows, strict=True):
+        save_array(folder / name, values)
+
+
+def load_trained_rows(folder: Path) -> TrainedRows:
+    """Returns which users and items the training of a run has touched; of a run of an earlier version, all.
+
+    Raises:
+        ConfigError: If a file is missing or damaged.
+    """
+    sizes = map(len, load_vocabularies(folder))
+    return TrainedRows(*(run_files.read_trained(folder, name, size) for name, size in zip(TRAINED, sizes, strict=True)))
+
+
 def load_metrics(folder: Path) -> dict:
     """Returns what `metrics.json` of a finished run holds.
 
@@ -211,7 +238,7 @@ def seal(folder: Path) -> None:
     """
     weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
     kept = [kept_events_file(folder, part).name for part in ("valid", "test")]
-    checksums.seal(folder, [CONFIG, METRICS, USERS, ITEMS, ITEM_COUNTS, *weights, *kept])
+    checksums.seal(folder, [CONFIG, METRICS, USERS, ITEMS, ITEM_COUNTS, *TRAINED, *weights, *kept])
 
 
 def load_config(folder: str | Path) -> Config:
@@ -245,7 +272,7 @@ def load_model(folder: str | Path):
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
     run_files.check_files(folder, f"{BEST}.*")
     _require_version(folder, config)
-    model = build_model(config, *load_vocabularies(folder), load_item_counts(folder))
+    model = build_model(config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder))
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()

@@ -21,12 +21,9 @@ def check_files(folder: Path, *names: str) -> None:
     Raises:
         ConfigError: If one is missing or not what the training wrote.
     """
-    if not (folder / SUMS).exists():
+    sums = _sums(folder)
+    if sums is None:
         return
-    try:
-        sums = read_sums(folder)
-    except ValueError as error:
-        raise ConfigError(f"{folder}/{error}: {_REMEDY}") from None
     for wanted in names:
         prefix = wanted.removesuffix("*")
         found = [name for name in sums if name == wanted or (prefix != wanted and name.startswith(prefix))]
@@ -35,6 +32,16 @@ def check_files(folder: Path, *names: str) -> None:
         for name in found:
             if what := damage(folder / name, sums[name]):
                 raise ConfigError(f"{folder / name} {what}: {_REMEDY}")
+
+
+def _sums(folder: Path) -> dict[str, str] | None:
+    """The checksums of a run; None for one of an earlier version."""
+    if not (folder / SUMS).exists():
+        return None
+    try:
+        return read_sums(folder)
+    except ValueError as error:
+        raise ConfigError(f"{folder}/{error}: {_REMEDY}") from None
 
 
 def read_metrics(folder: Path, name: str) -> dict:
@@ -88,3 +95,29 @@ def read_item_counts(folder: Path, name: str, items: int) -> np.ndarray:
     if not whole:
         raise ConfigError(f"{path} must have whole numbers of 0 or more, but has others; train again.")
     return counts
+
+
+def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
+    """Returns which rows of a table the training of a run has touched, bool [R]; all where an earlier version has not written it.
+
+    Args:
+        folder: The run.
+        name: Of the file.
+        rows: R.
+
+    Raises:
+        ConfigError: If the file is missing or damaged.
+    """
+    path = folder / name
+    if not path.exists() and name not in (_sums(folder) or {}):
+        return np.ones(rows, bool)
+    check_files(folder, name)
+    try:
+        trained = np.load(path)
+        shape, kind = trained.shape, trained.dtype.kind
+    except Exception:
+        # Of a damaged header NumPy raises nearly everything that Python knows.
+        raise ConfigError(f"{path} cannot be read; train again.") from None
+    if (shape, kind) != ((rows,), "b"):
+        raise ConfigError(f"{path} must say of each of {rows} rows whether it is trained, but has the shape {shape}; train again.")
+    return trained

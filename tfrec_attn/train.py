@@ -21,6 +21,7 @@ from tfrec_attn.data.catalog import is_function
 from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
 from tfrec_attn.data.splits import leak_report
+from tfrec_attn.data.trained_rows import missing_text
 from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
 from tfrec_attn.errors import ConfigError, DataError, Interrupted, TfrecError, TrainingError
 from tfrec_attn.partial_run import PartialRun, check_run_dir, complete_run, open_run
@@ -198,15 +199,21 @@ def _train_into(
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:
         make_deterministic()
-    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report, with_repeats
+    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report, trained_rows, with_repeats
 
     config, repeats = with_repeats(config, data.split)
     say(str(repeats))
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
     warm = warm_start.WarmStart(origin, config, data.split) if origin else None
+    trained = trained_rows(config, data.split)
+    trained = trained.or_by(run.load_trained_rows(origin.folder)) if origin else trained
+    run.save_trained_rows(folder, trained)
+    if any(trained.missing().values()):
+        say(missing_text(trained.missing()))
+    vocabularies = data.sequences.user_vocabulary, data.sequences.item_vocabulary
     with failing_together(task), strategy.scope():
-        model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary, item_counts(data.split))
+        model = run.build_model(config, *vocabularies, item_counts(data.split), trained)
         if warm:
             warm.take_weights(model)
             say(warm.opening())

@@ -15,6 +15,7 @@ from tfrec_attn.objectives import OBJECTIVES, Distilled, inputs_of, latest, part
 from tfrec_attn.optimizers.gradients import add_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep
 from tfrec_attn.ranking import ranks
+from tfrec_attn.untrained import UNTRAINED, pass_over, touched
 
 
 class SequenceModel(tfrs.Model):
@@ -55,6 +56,9 @@ class SequenceModel(tfrs.Model):
         self.item_vocabulary = None
         # Each item's share of the training events, float32 [N]: the answer where nothing is known.
         self.popularity = None
+        # Which users, bool [M], and which items, bool [N], training touched; None: all of them.
+        self.trained_users = None
+        self.trained_items = None
         # Whether items of the history are recommended: "exclude" or "include".
         self.repeats = "exclude"
         # What a step returns is the same on every replica.
@@ -202,8 +206,24 @@ class SequenceModel(tfrs.Model):
         """Rank of each target among the items that can be recommended (`tfrec_attn.ranking.ranks`), int32 [B]."""
         return ranks(self._answer_scores(features), features["target"], features["seen"])
 
+    def known(self, features):
+        """Returns the features that a query is made of, without what training never touched.
+
+        Such a user is an unknown one, and such items are passed over in the history.
+        """
+        inputs = inputs_of(features)
+        if self.uses_user and self.trained_users is not None:
+            inputs["user"] = tf.where(touched(self.trained_users, inputs["user"]), inputs["user"], 0)
+        if self.trained_items is not None:
+            inputs = pass_over(inputs, touched(self.trained_items, inputs["history"]))
+        return inputs
+
     def knows_nothing(self, features):
-        """Returns which rows have nothing that the query depends on, so that popularity answers: bool [B]."""
+        """Returns which rows have nothing that the query depends on, so that popularity answers: bool [B].
+
+        What training never touched counts as unknown.
+        """
+        features = self.known(features)
         nothing = tf.ones_like(features["user"], tf.bool)
         if self.uses_user:
             nothing &= features["user"] == 0
@@ -211,23 +231,26 @@ class SequenceModel(tfrs.Model):
             nothing &= tf.reduce_all(features["history"] == 0, axis=1)
         return nothing
 
+    def untrained_last(self, scores):
+        """Returns scores of the items 1..N, float32 [B, N], with `UNTRAINED` for those that training never touched."""
+        return scores if self.trained_items is None else tf.where(self.trained_items, scores, UNTRAINED)
+
     def _answer_scores(self, features):
         """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where nothing is known."""
         scores = tf.matmul(self.queries(features), self.item_vectors()[1:], transpose_b=True)
-        if self.popularity is None:
-            return scores
-        nothing = self.knows_nothing(features)
-        popular = tf.cast(self.popularity, scores.dtype)
-        return tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
+        if self.popularity is not None:
+            nothing, popular = self.knows_nothing(features), tf.cast(self.popularity, scores.dtype)
+            scores = tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
+        return self.untrained_last(scores)
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
         """The k best items for each history.
 
         Args:
           histories: sequences of item ids, oldest first, of any length, empty too. Ids are raw where the model has vocabularies, else
-            1..N; unknown ones are passed over.
-          k: items wanted; at most N.
-          users: ids of the users, or None for unknown users.
+            1..N; unknown ones, and those that training never touched, are passed over.
+          k: items wanted; at most N. Items that training never touched come after all others, each with the score `UNTRAINED`.
+          users: ids of the users, or None for unknown users; one that training never touched is unknown too.
           exclude_seen: leave out the items of the history; None follows `repeats`.
 
         Returns:
@@ -244,7 +267,7 @@ class SequenceModel(tfrs.Model):
             history = np.zeros((len(block), self.max_length), np.int32)
             seen = np.zeros((len(block), max(map(len, block), default=0)), np.int32)
             for row, known in enumerate(block):
-                latest = known[-self.max_length :]
+                latest = (known if self.trained_items is None else known[self.trained_items[known - 1]])[-self.max_length :]
                 history[row, self.max_length - len(latest) :] = latest
                 seen[row, : len(known)] = known if exclude_seen else 0
             values, indices = self._top_k(tf.constant(user[begin : begin + 256]), tf.constant(history), tf.constant(seen), tf.constant(k))
@@ -272,8 +295,10 @@ class SequenceModel(tfrs.Model):
         return tf.math.top_k(scores, k)
 
     def queries(self, features, training=False):
-        """Returns query vectors [B, D'] of features whose latest `max_length` columns count."""
-        return self.query_vectors(latest(inputs_of(features), self.max_length), training=training)
+        """Returns query vectors [B, D'] of features, of whose `known` columns the latest `max_length` count."""
+        # Training meets only what it touches.
+        inputs = inputs_of(features) if training else self.known(features)
+        return self.query_vectors(latest(inputs, self.max_length), training=training)
 
     @staticmethod
     def _indices(ids, vocabulary):
