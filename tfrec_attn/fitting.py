@@ -55,7 +55,8 @@ def training_stream(config: Config, split: Split) -> Stream:
     """Returns the training batches that the model trains on.
 
     Raises:
-        ConfigError: If they cannot be made of a log that is streamed.
+        ConfigError: If they cannot be made of a log that is streamed, or of so few items.
+        DataError: If no user has two training events.
     """
     data, train = config.data, config.train
     trains_on, negatives = models.get(config.model.name).trains_on, as_loss(train.loss).negatives
@@ -74,7 +75,12 @@ def training_stream(config: Config, split: Split) -> Stream:
     kind = streamed if isinstance(split, ShardedSplit) else in_memory
     if kind is None:
         raise ConfigError(f"model.name={config.model.name} trains on {trains_on}, which are not streamed; set data.cache=memory.")
-    return kind(split, **options, **common)
+    try:
+        return kind(split, **options, **common)
+    except ConfigError as error:
+        raise ConfigError(f"train.{error}") from None
+    except DataError as error:
+        raise DataError(f"{str(error).rstrip('.')}, or lower data.min_user_events.") from None
 
 
 def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:

@@ -11,7 +11,7 @@ from tfrec_attn.data.negative_sampler import NegativeSampler
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
 
-NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
+NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from: give a longer log."
 
 
 def window_counts(length, max_length: int, targets: int, window: str = "full"):
@@ -169,7 +169,7 @@ class _Positions(Stream):
         if not enough.any():
             raise DataError(NOTHING_TO_LEARN)
         if negatives > split.sequences.num_items:
-            raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
+            raise ConfigError(f"negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
         trained = split.sequences.items[split.train_mask()]
         counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
