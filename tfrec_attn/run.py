@@ -111,7 +111,7 @@ def build_model(config: Config, users: Vocabulary, items: Vocabulary, counts: np
     except tf.errors.ResourceExhaustedError:
         size = f"{len(users)} users, {len(items)} items and these parameters"
         raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
-    model.user_vocabulary, model.item_vocabulary = users, items
+    model.set_vocabularies(items, users)
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
         model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
