@@ -1,4 +1,4 @@
-"""What Keras asks of a model, whatever it computes: a configuration, compiling, and steps of training and of evaluation."""
+"""What Keras asks of a model, whatever it computes: a configuration, compiling, steps, saving."""
 
 import inspect
 
@@ -19,9 +19,9 @@ _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class KerasModel(tfrs.Model):
     """A model whose constructor makes all variables and keeps each of its arguments as an attribute.
 
-    It is saved and loaded in every format of Keras for subclassed models, called or not, trained or
-    not. A loaded model is not compiled. `trains_on`,
-    `num_items`, `max_length` and `ranks` are the subclass's.
+    It is saved and loaded in every format that Keras has for subclassed models, called or not,
+    trained or not. A loaded model is not compiled. A subclass has `num_items`, `max_length`,
+    `trains_on` and `ranks`.
     """
 
     def __init__(self, **kwargs):
@@ -46,13 +46,15 @@ class KerasModel(tfrs.Model):
     @classmethod
     def from_config(cls, config):
         first = [one.name for one in _arguments(cls) if one.kind == one.POSITIONAL_ONLY]
-        return cls(*(config[name] for name in first), **{name: value for name, value in config.items() if name not in first})
+        named = {name: value for name, value in config.items() if name not in first}
+        return cls(*(config[name] for name in first), **named)
 
     def save(self, *args, **kwargs):
         """Saves the model as Keras does, whether it was called or not."""
         if self.save_spec() is None:
-            # Keras traces a SavedModel by what the model was called with, and a step of training does not call it.
-            self({"user": tf.zeros([1], tf.int32), "history": tf.zeros([1, self.max_length], tf.int32)})
+            # Keras traces a SavedModel by what the model was called with, and training does not call it.
+            history = tf.zeros([1, self.max_length], tf.int32)
+            self({"user": tf.zeros([1], tf.int32), "history": history})
         super().save(*args, **kwargs)
 
     def get_compile_config(self):

@@ -42,7 +42,8 @@ def recommend(model, histories, k, users, exclude_seen):
     for begin in range(0, len(encoded), _ROWS):
         block = slice(begin, begin + _ROWS)
         history, seen = _padded(encoded[block], model.max_length, exclude_seen)
-        values, indices = model.top_k(tf.constant(user[block]), tf.constant(history), tf.constant(seen), k)
+        inputs = (tf.constant(one) for one in (user[block], history, seen))
+        values, indices = model.top_k(*inputs, k)
         for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
             real = row_values > np.finfo(np.float32).min
             items.append(_ids(row_indices[real], model.item_vocabulary))
@@ -83,7 +84,7 @@ def _ids(indices, vocabulary):
 
 
 def _padded(histories, length, exclude_seen):
-    """(latest items [B, L], padded on the left; items of the whole histories that may not come [B, S])."""
+    """(latest items [B, L], padded on the left; items that may not come [B, S])."""
     latest = np.zeros((len(histories), length), np.int32)
     seen = np.zeros((len(histories), max(map(len, histories), default=0)), np.int32)
     for row, known in enumerate(histories):

@@ -76,7 +76,8 @@ class SequenceModel(KerasModel):
         """
         encoded = self.encode(features, training)
         if encoded is None:
-            raise NotImplementedError(f"{type(self).__name__} must define query_vectors, sequence_vectors or encode.")
+            name = type(self).__name__
+            raise NotImplementedError(f"{name} must define query_vectors, sequence_vectors or encode.")
         return tf.cast(encoded[0], tf.float32)
 
     def attention(self, features):
@@ -90,9 +91,10 @@ class SequenceModel(KerasModel):
         return tf.cast(encoded[1][:, -1], tf.float32)
 
     def encode(self, features, training=False, latest_only=False):
-        """Returns (queries [B, L, D'], attention [B, L, L] or None), of which the three above are made, or None.
+        """Returns what the three methods above are made of by default, or None.
 
-        With `latest_only` those of the latest position alone: [B, 1, D'] and [B, 1, L].
+        That is (queries [B, L, D'], attention [B, L, L] or None), and with `latest_only` that of the
+        latest position alone: [B, 1, D'] and [B, 1, L].
         """
 
     def item_tables(self):
@@ -171,16 +173,23 @@ class SequenceModel(KerasModel):
         """The k best items for each history.
 
         Args:
-          histories: sequences of item ids, oldest first, of any length, empty too. Ids are raw where the model has vocabularies, else
-            1..N; unknown ones are passed over.
-          k: items wanted; at most N.
-          users: ids of the users, or None for unknown users.
-          exclude_seen: leave out the items of the history; None follows `repeats`.
+            histories: Sequences of item ids, oldest first, of any length, empty too; ids that are
+                unknown are passed over. They are those of `set_vocabularies`, which a model loaded
+                from a run has, else 1..N.
+            k: Items wanted; of more than N there are N.
+            users: Ids of the users, or None for unknown users.
+            exclude_seen: Leave out the items of the history; None follows `repeats`.
 
         Returns:
-          (items, scores): lists of up to k ids and of their scores for each history, best first.
+            (items, scores): lists of up to k ids and of their scores for each history, best first.
+
+        Raises:
+            ValueError: If `k` is below 1, there are more or fewer users than histories, or ids are no
+                integers and the model has no vocabulary.
         """
-        return recommend(self, histories, k, users, self.repeats == "exclude" if exclude_seen is None else exclude_seen)
+        if exclude_seen is None:
+            exclude_seen = self.repeats == "exclude"
+        return recommend(self, histories, k, users, exclude_seen)
 
     @tf.function(reduce_retracing=True)
     def top_k(self, user, history, seen, k):

@@ -46,13 +46,13 @@ class MQSATED(SequenceModel):
         "train.optimizer": "adam",
         "train.learning_rate": 1e-3,
         "train.loss": "softmax",
+        "train.distillation.weight": 0.1,
+        "train.distillation.temperature": 0.1,
+        "train.distillation.dropout": 0.5,
         "train.reduction": "mean",
         "train.l2": 1e-4,
         "train.kernel_l2": 1e-4,
         "train.patience": 20,
-        "train.distillation.weight": 0.1,
-        "train.distillation.temperature": 0.1,
-        "train.distillation.dropout": 0.5,
     }
 
     def __init__(
