@@ -1,5 +1,6 @@
 """Every model as a Keras model: saved and loaded whole, told in a summary, and trained under Keras' own callbacks."""
 
+import functools
 import re
 
 import numpy as np
@@ -23,8 +24,9 @@ def held_out():
     return tf.data.Dataset.from_tensors({**features(), "target": target, "seen": tf.zeros([8, 1], tf.int32)})
 
 
+@functools.cache
 def used(name, how):
-    """A model that is new, was called, or was trained."""
+    """A model that is new, was called, or was trained; no test changes it."""
     model = make(name)
     if how == "called":
         model(features())
@@ -99,10 +101,10 @@ def test_the_callbacks_of_keras(name, tmp_path):
     model.compile(tf.keras.optimizers.SGD(1e-12), loss_of(name))
     monitor = {"monitor": "val_NDCG@10", "mode": "max"}
     callbacks = [
-        tf.keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
-        tf.keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True, **monitor),
+        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True),
+        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True, **monitor),
         tf.keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.5, **monitor),
-        tf.keras.callbacks.TensorBoard(tmp_path / "events"),
+        tf.keras.callbacks.TensorBoard(str(tmp_path / "events")),
         tf.keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True, **monitor),
     ]
     history = model.fit(training_set(name), validation_data=held_out(), epochs=9, callbacks=callbacks, verbose=0).history
