@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.scoring import score_repeated
+
 
 def left_out(events):
     """Windows without one of their events.
@@ -18,19 +20,19 @@ def left_out(events):
     return tf.gather(events, column + (column >= without), axis=1)
 
 
-def contributions(query_vectors, features, item_vectors):
+def contributions(query_of, features, item_vectors, items):
     """By how much the score of an item falls when an event is left out.
 
     Args:
-      query_vectors: the model's, from a dict of features to float32 [R, D'].
+      query_of: from a dict of features of R rows to their `tfrec_attn.scoring.Query`.
       features: "user" int32 [B], "history" int32 [B, L + 1], the latest L + 1 events, padded on the left.
-      item_vectors: float32 [B, D'].
+      item_vectors: float32 [N + 1, D'].
+      items: int32 [B].
 
     Returns: float32 [B, L], for the latest L events.
     """
     windows = left_out(features["history"])
     count, length = windows.shape[1], windows.shape[2]
-    queries = query_vectors({"user": tf.repeat(features["user"], count), "history": tf.reshape(windows, [-1, length])})
-    queries = tf.reshape(queries, [-1, count, item_vectors.shape[1]])
-    scores = tf.einsum("bcd,bd->bc", queries, item_vectors)
+    query = query_of({"user": tf.repeat(features["user"], count), "history": tf.reshape(windows, [-1, length])})
+    scores = score_repeated(query, item_vectors, items, count)
     return scores[:, :1] - scores[:, 1:]

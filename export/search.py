@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfrec_attn.scoring import Query, score_listed
+
 from . import selection
 
 
@@ -18,8 +20,8 @@ def search_all(scores, hidden, k):
     return tuple(tf.math.top_k(selection.hide(scores, hidden), k))
 
 
-def search_index(index, query, item_vectors, hidden, k):
-    """The same among the items that an `InvertedFile` proposes: as many more than k as may be hidden.
+def search_index(index, query, item_vectors, hidden, k, prior=None):
+    """The same among the items that an `InvertedFile` proposes, as many more than k as may be hidden, and those that a prior lists.
 
     Args:
       index: whose items these are.
@@ -27,6 +29,13 @@ def search_index(index, query, item_vectors, hidden, k):
       item_vectors: tensor [N + 1, D'].
       hidden: int32 [B, X].
       k: scalar.
+      prior: of the query, as that of `tfrec_attn.scoring.Query`, or None.
     """
-    scores, rows = index.top(query, item_vectors, k + tf.shape(hidden)[1])
+    if prior is None:
+        scores, rows = index.top(query, item_vectors, k + tf.shape(hidden)[1])
+    else:
+        # A listed item can lose by its value, so that another one takes its place.
+        _, rows = index.top(query, item_vectors, k + tf.shape(hidden)[1] + tf.shape(prior[0])[1])
+        rows = selection.distinct(tf.concat([rows, prior[0]], axis=1))
+        scores = score_listed(Query(query, prior), item_vectors, rows)
     return selection.best(selection.hide_among(scores, rows, hidden), rows, k)

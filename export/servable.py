@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.scoring import Query, score_all, score_listed
 from tfrec_attn.untrained import UNTRAINED
 
 from . import history as histories
@@ -63,7 +64,7 @@ class Servable(tf.Module):
         batch asks for, at most max_k; "" and the floor past a row's own k; and k [B], the k that was applied: 0 for one below, max_k or
         N for one above.
       score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C]: of items that training touched.
-      embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives.
+      embed: user_id, history -> query [B, D'], whose product with an item's vector is the score that the model gives, its `prior` aside.
       embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
       explain: user_id, history, item [B] -> contribution [B, W], by how much the item's score falls when the event is left out, and
         attention [B, W] of models that have it; both 0 for events that do not count. Where L is at most 256 also attention_map
@@ -144,9 +145,9 @@ class Servable(tf.Module):
 
         def some_have():
             free, listed = tf.where(~has_list)[:, 0], tf.where(has_list)[:, 0]
-            of_all = self._catalogue(*(tf.gather(one, free) for one in (query, nothing, hidden)), columns)
+            of_all = self._catalogue(query.rows(free), *(tf.gather(one, free) for one in (nothing, hidden)), columns)
             allowed = self._items.rows(tf.gather(allow, listed))
-            of_list = self._among(allowed, *(tf.gather(one, listed) for one in (query, nothing, hidden)), columns)
+            of_list = self._among(allowed, query.rows(listed), *(tf.gather(one, listed) for one in (nothing, hidden)), columns)
             places = [tf.cast(free, tf.int32), tf.cast(listed, tf.int32)]
             return tuple(tf.dynamic_stitch(places, list(parts)) for parts in zip(of_all, of_list, strict=True))
 
@@ -162,7 +163,7 @@ class Servable(tf.Module):
 
     def embed(self, user_id, history):
         """Query vectors."""
-        return {"query": self._encode(user_id, history)[0]}
+        return {"query": self._encode(user_id, history)[0].vectors}
 
     def embed_items(self, item):
         """Item vectors."""
@@ -174,8 +175,9 @@ class Servable(tf.Module):
         rows = self._known(self._items.rows(history))
         events = histories.latest(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
-        vectors = tf.gather(tf.convert_to_tensor(self.item_vectors), self._known(self._items.rows(item)))
-        result = {"contribution": histories.spread(contributions(self._model().query_vectors, features, vectors), rows)}
+        item = self._known(self._items.rows(item))
+        contribution = contributions(self._query, features, tf.convert_to_tensor(self.item_vectors), item)
+        result = {"contribution": histories.spread(contribution, rows)}
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
         if attention is not None:
@@ -198,12 +200,15 @@ class Servable(tf.Module):
         return tf.cond(ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids).to_tensor("")
 
     def _encode(self, user_id, history):
-        """(queries [B, D'], history as rows [B, W], where nothing is known [B])."""
+        """(`Query`, history as rows [B, W], where nothing is known [B])."""
         rows = self._items.rows(history)
         events = histories.latest(self._known(rows), self.max_length)
         features = {"user": self._user_rows(user_id, events), "history": events}
         nothing = self._model().knows_nothing(features)
-        return self._model().query_vectors(features), rows, nothing if self._has_popular else tf.zeros_like(nothing)
+        return self._query(features), rows, nothing if self._has_popular else tf.zeros_like(nothing)
+
+    def _query(self, features):
+        return Query(self._model().query_vectors(features), self._model().prior(features))
 
     def _user_rows(self, user_id, events):
         if self._users is None:
@@ -226,12 +231,12 @@ class Servable(tf.Module):
         """(scores, rows) [B, k] of the best items, those hidden [B, X] aside."""
         vectors, popular = tf.convert_to_tensor(self.item_vectors), nothing[:, tf.newaxis]
         if self.index is None:
-            scores = tf.matmul(query, vectors, transpose_b=True)
+            scores = score_all(query, vectors)
             scores = tf.cond(tf.reduce_any(nothing), lambda: tf.where(popular, self.popularity, scores), lambda: scores)
             if self._passes_over:
                 scores = tf.where(self.popularity < 0, self.popularity, scores)
             return search_all(scores, hidden, k)
-        found = search_index(self.index, query, vectors, hidden, k)
+        found = search_index(self.index, query.vectors, vectors, hidden, k, query.prior)
 
         def with_popular():
             scores = tf.broadcast_to(self.popularity, [tf.shape(hidden)[0], self.num_items + 1])
@@ -245,7 +250,7 @@ class Servable(tf.Module):
         return selection.best(selection.hide_among(self._pair_scores(query, nothing, rows), rows, hidden), rows, k)
 
     def _pair_scores(self, query, nothing, rows):
-        scores = tf.einsum("bd,bcd->bc", query, tf.gather(tf.convert_to_tensor(self.item_vectors), rows))
+        scores = score_listed(query, tf.convert_to_tensor(self.item_vectors), rows)
         popularity = tf.gather(tf.convert_to_tensor(self.popularity), rows)
         return tf.where(nothing[:, tf.newaxis] | (popularity < 0) if self._passes_over else nothing[:, tf.newaxis], popularity, scores)
 

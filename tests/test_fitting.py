@@ -1,10 +1,12 @@
 """What cannot be trained is said before training."""
 
+import re
+
 import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn import fitting
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import ConfigError, DataError
 
 
 def test_distillation_on_a_log_without_transitions(make_leave_one_out):
@@ -27,3 +29,25 @@ def test_distillation_of_the_latest_events(make_leave_one_out):
 
 def test_no_distillation_without_a_weight(make_leave_one_out):
     assert fitting.make_distillation(configuration.load(), make_leave_one_out([[1, 2, 3, 1]], num_items=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("histories", "keys", "error", "message"),
+    [
+        (
+            [[1, 2, 3, 1], [3, 2, 1, 2]],
+            ["model.name=sasrec", "train.loss=bce", "train.negatives=4"],
+            ConfigError,
+            "train.negatives must be at most the number of items, 3, but is 4.",
+        ),
+        (
+            [[1, 2, 3], [3, 2, 1]],
+            ["model.name=attrec"],
+            DataError,
+            "No user has two training events, so there is nothing to learn from: give a longer log, or lower data.min_user_events.",
+        ),
+    ],
+)
+def test_errors_of_batches_name_the_keys(make_leave_one_out, histories, keys, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        fitting.training_stream(configuration.load(None, keys), make_leave_one_out(histories, num_items=3))

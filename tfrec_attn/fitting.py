@@ -77,7 +77,12 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
 
 
 def training_stream(config: Config, split: Split) -> Stream:
-    """Returns the training batches that the model trains on."""
+    """Returns the training batches that the model trains on.
+
+    Raises:
+        ConfigError: If they cannot be made of so few items.
+        DataError: If no user has two training events.
+    """
     data, train = config.data, config.train
     trains_on, negatives = models.get(config.model.name).trains_on, loss_names.get(train.loss).negatives
     common = {"max_length": data.max_length, "batch_size": train.batch_size * train.accumulate, "seed": train.seed}
@@ -92,7 +97,12 @@ def training_stream(config: Config, split: Split) -> Stream:
     if trains_on == "masked_items":
         options |= {"mask_share": data.mask_share, "last_share": data.mask_last}
     in_memory, streamed = _STREAMS[trains_on]
-    return (streamed if isinstance(split, ShardedSplit) else in_memory)(split, **options, **common)
+    try:
+        return (streamed if isinstance(split, ShardedSplit) else in_memory)(split, **options, **common)
+    except ConfigError as error:
+        raise ConfigError(f"train.{error}") from None
+    except DataError as error:
+        raise DataError(f"{str(error).rstrip('.')}, or lower data.min_user_events.") from None
 
 
 def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:

@@ -74,8 +74,7 @@ class Health:
         return f"{line}\nwarning: every user gets the same top item, {name}; if it stays so, lower train.learning_rate or change the loss."
 
     def _top_items(self, user, history):
-        scores = tf.matmul(self.model.queries({"user": user, "history": history}), self.model.item_vectors()[1:], transpose_b=True)
-        scores = self.model.untrained_last(scores)
+        scores = self.model.untrained_last(self.model.scores({"user": user, "history": history}))
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
 
     def _largest_norm(self):

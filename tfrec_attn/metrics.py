@@ -34,17 +34,23 @@ def ranking_functions(k):
     return functions
 
 
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class MeanOfRanks(tf.keras.metrics.Mean):
     """Mean of a function of ranks over all batches: `update_state(ranks)`, ranks int [B].
 
     Args:
       function: ranks -> float [B].
-      name: as it stands in logs.
+      name: as it stands in logs; a metric that is loaded finds its function by it.
     """
 
-    def __init__(self, function, name):
-        super().__init__(name=name)
+    def __init__(self, function, name, **kwargs):
+        super().__init__(name=name, **kwargs)
         self.function = function
+
+    @classmethod
+    def from_config(cls, config):
+        cutoff = config["name"].partition("@")[2]
+        return cls(ranking_functions([int(cutoff)] if cutoff else [])[config["name"]], **config)
 
     def update_state(self, ranks, sample_weight=None):
         return super().update_state(self.function(ranks), sample_weight)

@@ -124,7 +124,7 @@ def build_model(
         raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
     if models.is_foreign(config.model.name):
         _require_built(model, config.model.name)
-    model.user_vocabulary, model.item_vocabulary = users, items
+    model.set_vocabularies(items, users)
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
         model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)

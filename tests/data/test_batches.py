@@ -322,7 +322,7 @@ def test_negatives_of_next_items():
     np.testing.assert_allclose(np.exp(popular.log_q), [3 / 8, 1 / 8, 1 / 8, 0, 3 / 8, 0, 0, 0, 0], rtol=1e-6)
     drawn = np.concatenate([popular.batch(tf.constant(step, tf.int64))["negatives"].numpy().ravel() for step in range(300)])
     np.testing.assert_allclose(np.bincount(drawn, minlength=10)[1:] / len(drawn), np.exp(popular.log_q), atol=0.04)
-    with pytest.raises(ConfigError, match=r"train\.negatives must be at most the number of items, 9, but is 10"):
+    with pytest.raises(ConfigError, match=r"^negatives must be at most the number of items, 9, but is 10"):
         NextItems(split, negatives=10)
 
 

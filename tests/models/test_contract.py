@@ -4,66 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn import models
-from tfrec_attn.config import Runtime
-from tfrec_attn.distribution import make_strategy
-from tfrec_attn.layers import EmbeddingTable, TransitionDistillation
+from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, causal, features, loss_of, make, strategy, training_features
+from tfrec_attn import config as configuration
+from tfrec_attn import fitting, models
+from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
 from tfrec_attn.losses import LOSSES
 from tfrec_attn.optimizers import Adagrad, gradients
 
-USERS, ITEMS, LENGTH = 6, 12, 4
-SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
-
-
-def strategy(replicas):
-    return make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)]))
-
-
-def make(name, **changes):
-    tf.random.set_seed(3)
-    parameters = {key: value for key, value in SMALL.items() if key in models.parameters(name)}
-    return models.get(name)(USERS, ITEMS, LENGTH, **{**parameters, **changes})
-
-
-def causal(name):
-    return models.get(name).trains_on == "next_items"
-
-
-def loss_of(name):
-    return models.recommended(name).get("train.loss", "hinge")
-
-
-def features(rows=8, seed=0):
-    """Users and histories, shorter ones too."""
-    random = np.random.default_rng(seed)
-    history = random.integers(1, ITEMS + 1, (rows, LENGTH))
-    for row in range(rows):
-        history[row, : row % LENGTH] = 0
-    return {"user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32), "history": tf.constant(history, tf.int32)}
-
-
-def training_features(name, rows=8, seed=0, loss="hinge"):
-    """What the training stream of the model gives for a loss."""
-    batch, random = features(rows, seed), np.random.default_rng(seed + 1)
-    real = batch["history"].numpy() > 0
-    kind = models.get(name).trains_on
-    if kind == "masked_items":
-        real &= random.uniform(size=real.shape) < 0.5
-        real[:, -1] = True
-        batch["history"] = tf.where(real, ITEMS + 1, batch["history"])
-    positions = kind != "windows"
-    targets = random.integers(1, ITEMS + 1, (rows, LENGTH)) * real if positions else random.integers(1, ITEMS + 1, (rows, 2))
-    shape = {"none": None, "shared": (rows, 1), "own": (*targets.shape, 3)}[LOSSES[loss].negatives]
-    if shape is not None:
-        batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)
-    if positions:
-        batch["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
-    return {**batch, "targets": tf.constant(targets, tf.int32)}
-
-
-OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
-
-pytestmark = pytest.mark.parametrize("name", [*models.names(), *OUTSIDE])
+pytestmark = pytest.mark.parametrize("name", EVERY)
 
 
 def test_shapes(name):
@@ -251,6 +199,88 @@ def test_attention_and_queries_read_shared_tables(name):
 
 def outputs(model, batch):
     return model.query_vectors(batch), model.attention(batch), model.attention_map(batch)
+
+
+def test_the_training_score_is_the_ranking_score(name):
+    model, batch = make(name), training_features(name, loss="bce")
+    model.compile("sgd", "bce", reduction="sum")
+    targets, history = batch["targets"].numpy(), batch["history"].numpy()
+    place = 0 if models.get(name).trains_on == "windows" else -1
+    batch["targets"] = tf.constant(np.where(np.arange(targets.shape[1]) == place % targets.shape[1], targets, 0))
+    if models.get(name).trains_on == "masked_items":
+        # The mask stands for the next item, which is not there when it is asked for.
+        history = np.pad(history, [[0, 0], [1, 0]])[:, :-1]
+    scores = model({"user": batch["user"], "history": tf.constant(history)}).numpy().astype(np.float64)
+    rows = np.arange(len(scores))
+    expected = np.log1p(np.exp(-scores[rows, targets[:, place]])).sum()
+    expected += np.log1p(np.exp(scores[rows[:, np.newaxis], batch["negatives"].numpy()[:, place]])).sum()
+    np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
+
+
+def test_every_regulariser_moves_its_variables(name):
+    start = [np.random.default_rng(4).normal(size=one.shape).astype(np.float32) for one in make(name).trainable_variables]
+    changes = {"max_norm": None} if "max_norm" in models.parameters(name) else {}
+    trained = []
+    for weight in (0.0, 0.5):
+        model = make(name, **changes)
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value)
+        model.compile(tf.keras.optimizers.SGD(0.1), loss_of(name), reduction="mean", l2=weight, kernel_l2=weight / 2)
+        batch = training_features(name, loss=loss_of(name))
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+        trained.append([variable.numpy() for variable in model.trainable_variables])
+    tables = [id(table) for of in ("users", "items") for table in model.tables(of)]
+    for variable, free, held, value in zip(model.trainable_variables, *trained, start, strict=True):
+        of_table = id(variable) in tables
+        # Of a table those rows alone that the batch touches.
+        rows = np.abs(free - held).reshape(len(value), -1).max(axis=1) > 1e-3 if of_table else np.full(len(value), True)
+        assert rows.sum() >= 2, variable.name
+        expected = 0.1 * (0.5 if of_table else 0.25) * value
+        np.testing.assert_allclose((free - held)[rows], expected[rows], rtol=1e-3, atol=1e-5, err_msg=variable.name)
+
+
+def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
+    if "max_norm" not in models.parameters(name):
+        pytest.skip(f"{name} promises no bound")
+    model, batch = make(name, max_norm=0.5), training_features(name, loss=loss_of(name))
+    before = {id(table): table.numpy() for of in ("users", "items") for table in model.tables(of)}
+    model.compile(tf.keras.optimizers.SGD(10.0), loss_of(name))
+    model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    for table in [*model.tables("users"), *model.tables("items")]:
+        moved = np.any(table.numpy() != before[id(table)], axis=1)
+        assert moved.any(), table.name
+        assert np.linalg.norm(table.numpy()[moved], axis=1).max() <= 0.5 + 1e-6, table.name
+
+
+def test_every_learned_position_gets_a_gradient(name):
+    model, batch = make(name), training_features(name)
+    layers = [layer for layer in model.submodules if isinstance(layer, LearnedPositions)]
+    if not layers:
+        pytest.skip(f"{name} learns no positions")
+    with tf.GradientTape() as tape:
+        loss = model_loss(model, batch)
+    for gradient in tape.gradient(loss, [layer.table for layer in layers]):
+        assert (np.abs(tf.convert_to_tensor(gradient).numpy()).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("loss", ["bce", "softmax"])
+def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(name, loss, make_leave_one_out):
+    # Items 1..6 are trained on, by each user half of them; 7..12 are each held out of one user, for validation or for testing.
+    histories = [[1, 2, 3, 2, 7, 8], [4, 5, 6, 5, 9, 10], [1, 5, 3, 1, 11, 12]]
+    split = make_leave_one_out(histories, ITEMS)
+    keys = [f"model.name={name}", f"train.loss={loss}", "data.max_length=4", "data.targets=2", "train.batch_size=3", "train.negatives=5"]
+    stream = fitting.training_stream(configuration.load(None, keys), split)
+    own = models.get(name).trains_on == "windows" or loss == "bce"
+    trained, drawn = set(), set()
+    for batch in stream.dataset().take(20):
+        mask = ITEMS + 1 if models.get(name).trains_on == "masked_items" else 0
+        trained |= {*np.ravel(batch["history"]), *np.ravel(batch["targets"])} - {0, mask}
+        if own:
+            for user, negatives in zip(batch["user"].numpy(), batch["negatives"].numpy(), strict=True):
+                drawn |= {*np.ravel(negatives)}
+                assert not {*np.ravel(negatives)} & {*histories[user - 1][:-2]}
+    assert trained == {1, 2, 3, 4, 5, 6}
+    assert drawn == (set(range(1, ITEMS + 1)) if own else set())
 
 
 def test_config_round_trip(name):

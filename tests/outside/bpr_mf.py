@@ -26,8 +26,5 @@ class BPRMF(SequenceModel):
         users = self.users(features["user"])
         return tf.concat([users, tf.ones_like(users[:, :1])], axis=1)
 
-    def item_vectors(self, items=None):
-        return tf.concat([self.items.rows(items), self.biases.rows(items)], axis=1)
-
-    def item_columns(self):
-        return {self.items: 0, self.biases: self.dim}
+    def item_tables(self):
+        return [self.items, self.biases]

@@ -36,8 +36,5 @@ class Cloze(SequenceModel):
         masked = tf.concat([history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1)
         return self.sequence_vectors({**features, "history": masked[:, -self.max_length :]}, training)[:, -1]
 
-    def item_vectors(self, items=None):
-        return self.items.rows(items)
-
-    def item_columns(self):
-        return {self.items: 0}
+    def item_tables(self):
+        return [self.items]

@@ -11,7 +11,7 @@ from tfrec_attn.data.negative_sampler import NegativeSampler
 from tfrec_attn.data.splits import Split
 from tfrec_attn.errors import DataError
 
-NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from; lower data.min_user_events or give a longer log."
+NOTHING_TO_LEARN = "No user has two training events, so there is nothing to learn from: give a longer log."
 
 
 def window_counts(length, max_length: int, targets: int, window: str = "full"):

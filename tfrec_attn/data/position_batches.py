@@ -40,7 +40,7 @@ class _Positions(Stream):
         if not enough.any():
             raise DataError(NOTHING_TO_LEARN)
         if negatives > split.sequences.num_items:
-            raise ConfigError(f"train.negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
+            raise ConfigError(f"negatives must be at most the number of items, {split.sequences.num_items}, but is {negatives}.")
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
         trained = split.sequences.items[split.train_mask()]
         counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]

@@ -128,7 +128,7 @@ class _StreamedPositions(_ShardStream):
     def __init__(self, split: ShardedSplit, max_length, negatives, shared, popular, batch_size, seed):
         super().__init__(split, (split.places.train >= 2).astype(np.int64), max_length, batch_size, seed)
         if negatives > self.num_items:
-            raise ConfigError(f"train.negatives must be at most the number of items, {self.num_items}, but is {negatives}.")
+            raise ConfigError(f"negatives must be at most the number of items, {self.num_items}, but is {negatives}.")
         self._users = min(self._users, 1024)
         counts = split.prepared.item_counts()
         drawn = counts if popular else np.ones_like(counts)

@@ -28,7 +28,8 @@ class MQSATED(SequenceModel):
       dropout: on the input, the attention weights and the networks. Default 0.5.
       stddev: of the initial item vectors and positions. Default 0.01.
 
-    An empty history gives finite scores that say nothing; users never enter.
+    An empty history gives finite scores that say nothing; users never enter. `attention` is that of the
+    latest position in the last block of each stack, mean over its heads, mixed as the stacks are.
 
     Deviations from the paper: the two logits are mixed before the product with E, which is the same.
 
@@ -50,13 +51,13 @@ class MQSATED(SequenceModel):
         "train.optimizer": "adam",
         "train.learning_rate": 1e-3,
         "train.loss": "softmax",
+        "train.distillation.weight": 0.1,
+        "train.distillation.temperature": 0.1,
+        "train.distillation.dropout": 0.5,
         "train.reduction": "mean",
         "train.l2": 1e-4,
         "train.kernel_l2": 1e-4,
         "train.patience": 20,
-        "train.distillation.weight": 0.1,
-        "train.distillation.temperature": 0.1,
-        "train.distillation.dropout": 0.5,
     }
 
     def __init__(
@@ -90,27 +91,10 @@ class MQSATED(SequenceModel):
         self.embedding.build((None, max_length, dim))
         self.encoder.build((None, max_length, dim))
 
-    def query_vectors(self, features, training=False):
-        return tf.cast(self._encode(features, training, latest_only=True)[0][:, 0], tf.float32)
+    def item_tables(self):
+        return [self.items]
 
-    def sequence_vectors(self, features, training=False):
-        return tf.cast(self._encode(features, training)[0], tf.float32)
-
-    def attention(self, features):
-        """Attention of the latest position in the last block of each stack, mean over its heads, mixed as the stacks are."""
-        return tf.cast(self._encode(features, latest_only=True)[1][:, 0], tf.float32)
-
-    def attention_map(self, features):
-        """As `attention`, but of every position, not of the latest alone."""
-        return tf.cast(self._encode(features)[1], tf.float32)
-
-    def item_vectors(self, items=None):
-        return self.items.rows(items)
-
-    def item_columns(self):
-        return {self.items: 0}
-
-    def _encode(self, features, training=False, latest_only=False):
+    def encode(self, features, training=False, latest_only=False):
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real, training=training)
         return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)

@@ -26,7 +26,8 @@ class SASRec(SequenceModel):
       dropout: on the input, the attention weights and the networks. Default 0.5.
       stddev: of the initial item vectors and positions. Default 0.01.
 
-    An empty history gives finite scores that say nothing; users never enter.
+    An empty history gives finite scores that say nothing; users never enter. `attention` is that of the
+    latest position in the last block, mean over its heads.
 
     Deviations from the paper: the block is that of the authors' code (`TransformerBlock` says where it differs); the paper trains with
     one sampled negative at each position, here the loss is chosen when training.
@@ -62,27 +63,10 @@ class SASRec(SequenceModel):
         self.embedding.build((None, max_length, dim))
         self.encoder.build((None, max_length, dim))
 
-    def query_vectors(self, features, training=False):
-        return tf.cast(self._encode(features, training, latest_only=True)[0][:, 0], tf.float32)
+    def item_tables(self):
+        return [self.items]
 
-    def sequence_vectors(self, features, training=False):
-        return tf.cast(self._encode(features, training)[0], tf.float32)
-
-    def attention(self, features):
-        """Attention of the latest position in the last block, mean over its heads."""
-        return tf.cast(self._encode(features, latest_only=True)[1][:, 0], tf.float32)
-
-    def attention_map(self, features):
-        """Attention of every position in the last block, mean over its heads."""
-        return tf.cast(self._encode(features)[1], tf.float32)
-
-    def item_vectors(self, items=None):
-        return self.items.rows(items)
-
-    def item_columns(self):
-        return {self.items: 0}
-
-    def _encode(self, features, training=False, latest_only=False):
+    def encode(self, features, training=False, latest_only=False):
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real, training=training)
         return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)

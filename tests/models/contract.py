@@ -1,0 +1,62 @@
+"""What the tests over all models share: the models, which are found, not listed, and what goes into them."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn import models
+from tfrec_attn.config import Runtime
+from tfrec_attn.distribution import make_strategy
+from tfrec_attn.losses import LOSSES
+
+USERS, ITEMS, LENGTH = 6, 12, 4
+SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
+
+
+def strategy(replicas):
+    return make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)]))
+
+
+def make(name, **changes):
+    tf.random.set_seed(3)
+    parameters = {key: value for key, value in SMALL.items() if key in models.parameters(name)}
+    return models.get(name)(USERS, ITEMS, LENGTH, **{**parameters, **changes})
+
+
+def causal(name):
+    return models.get(name).trains_on == "next_items"
+
+
+def loss_of(name):
+    return models.recommended(name).get("train.loss", "hinge")
+
+
+def features(rows=8, seed=0):
+    """Users and histories, shorter ones too."""
+    random = np.random.default_rng(seed)
+    history = random.integers(1, ITEMS + 1, (rows, LENGTH))
+    for row in range(rows):
+        history[row, : row % LENGTH] = 0
+    return {"user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32), "history": tf.constant(history, tf.int32)}
+
+
+def training_features(name, rows=8, seed=0, loss="hinge"):
+    """What the training stream of the model gives for a loss."""
+    batch, random = features(rows, seed), np.random.default_rng(seed + 1)
+    real = batch["history"].numpy() > 0
+    kind = models.get(name).trains_on
+    if kind == "masked_items":
+        real &= random.uniform(size=real.shape) < 0.5
+        real[:, -1] = True
+        batch["history"] = tf.where(real, ITEMS + 1, batch["history"])
+    positions = kind != "windows"
+    targets = random.integers(1, ITEMS + 1, (rows, LENGTH)) * real if positions else random.integers(1, ITEMS + 1, (rows, 2))
+    shape = {"none": None, "shared": (rows, 1), "own": (*targets.shape, 3)}[LOSSES[loss].negatives]
+    if shape is not None:
+        batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)
+    if positions:
+        batch["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
+    return {**batch, "targets": tf.constant(targets, tf.int32)}
+
+
+OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
+EVERY = [*models.names(), *OUTSIDE]

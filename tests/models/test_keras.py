@@ -1,0 +1,198 @@
+"""Every model as a Keras model: saved and loaded whole, told in a summary, and trained under Keras' own callbacks."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, features, loss_of, make, training_features
+from tfrec_attn import models
+from tfrec_attn.layers import EmbeddingTable
+from tfrec_attn.models import SequenceModel
+
+EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
+
+
+def training_set(name):
+    return tf.data.Dataset.from_tensors(training_features(name, loss=loss_of(name)))
+
+
+def held_out():
+    target = tf.constant(np.arange(8) % ITEMS + 1, tf.int32)
+    return tf.data.Dataset.from_tensors({**features(), "target": target, "seen": tf.zeros([8, 1], tf.int32)})
+
+
+@functools.cache
+def used(name, how):
+    """A model that is new, was called, or was trained; no test changes it."""
+    model = make(name)
+    if how == "called":
+        model(features())
+    if how == "fitted":
+        model.compile("adam", loss_of(name))
+        model.fit(training_set(name), validation_data=held_out(), verbose=0)
+    return model
+
+
+def custom_objects(name):
+    """The models of other packages are not registered with Keras."""
+    return {one.__name__: one for one in (models.get(name),)} if name in OUTSIDE else None
+
+
+def load(path, name):
+    return tf.keras.models.load_model(path, custom_objects=custom_objects(name))
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+def test_keras_files_give_the_same_model(name, how, tmp_path):
+    model = used(name, how)
+    model.save(tmp_path / "model.keras")
+    loaded = load(tmp_path / "model.keras", name)
+    assert type(loaded) is models.get(name)
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded(features()), model(features()))
+
+
+@EVERY_MODEL
+def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
+    model = used(name, "fitted")
+    model.save(tmp_path / "saved", save_format="tf")
+    loaded = load(tmp_path / "saved", name)
+    np.testing.assert_array_equal(loaded(features()), model(features()))
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("file", ["model.weights.h5", "weights"])
+def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
+    model = used(name, "fitted")
+    model.save_weights(tmp_path / file)
+    loaded = type(model).from_config(model.get_config())
+    loaded.load_weights(tmp_path / file)
+    np.testing.assert_array_equal(loaded(features()), model(features()))
+
+
+@EVERY_MODEL
+def test_a_loaded_model_trains_on(name, tmp_path):
+    used(name, "fitted").save(tmp_path / "model.keras")
+    model = load(tmp_path / "model.keras", name)
+    before = model.get_weights()
+    model.compile("adam", loss_of(name))
+    model.fit(training_set(name), verbose=0)
+    trained = [variable.numpy() for variable in model.trainable_variables]
+    assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(trained, before, strict=True))
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+def test_the_summary_counts_all_parameters(name, how):
+    model, lines = used(name, how), []
+    model.summary(print_fn=lambda line, **_: lines.append(line))
+    count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    assert any(line.startswith(f"Trainable params: {count} ") for line in lines)
+
+
+@EVERY_MODEL
+def test_the_callbacks_of_keras(name, tmp_path):
+    # At such a rate no rank changes: no epoch is better than the first.
+    model = make(name)
+    model.compile(tf.keras.optimizers.SGD(1e-12), loss_of(name))
+    monitor = {"monitor": "val_NDCG@10", "mode": "max"}
+    callbacks = [
+        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True),
+        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True, **monitor),
+        tf.keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.5, **monitor),
+        tf.keras.callbacks.TensorBoard(str(tmp_path / "events")),
+        tf.keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True, **monitor),
+    ]
+    history = model.fit(training_set(name), validation_data=held_out(), epochs=9, callbacks=callbacks, verbose=0).history
+    assert np.ptp(history["val_NDCG@10"]) == 0
+    np.testing.assert_allclose(history["lr"], [1e-12, 1e-12, 5e-13])
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [f"{epoch}.weights.h5" for epoch in (1, 2, 3)]
+    assert {"train", "validation"} <= {path.name for path in (tmp_path / "events").iterdir()}
+    best, weights = load(tmp_path / "best.keras", name), type(model).from_config(model.get_config())
+    weights.load_weights(tmp_path / "1.weights.h5")
+    for other in (best, weights):
+        np.testing.assert_allclose(other(features()), model(features()), rtol=1e-6)
+
+
+class Plain(SequenceModel):
+    """A model whose constructor has arguments of all kinds."""
+
+    def __init__(self, num_users, /, num_items, max_length=LENGTH, *, units=(4,), **options):
+        super().__init__(num_users, num_items, max_length, **options)
+        self.units = units
+        self.items = EmbeddingTable(num_items, units[0], name="items")
+
+    def query_vectors(self, features, training=False):
+        return tf.reduce_sum(self.items(features["history"]), axis=1)
+
+    def item_tables(self):
+        return [self.items]
+
+
+def test_any_kind_of_argument_is_in_the_config(tmp_path):
+    model = Plain(USERS, ITEMS, units=[3, 5], name="plain")
+    assert model.get_config() == {"num_users": USERS, "num_items": ITEMS, "max_length": LENGTH, "units": [3, 5]}
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras", custom_objects={"Plain": Plain})
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded(features()), model(features()))
+
+
+class Forgetful(Plain):
+    """A model that does not keep what it was made with."""
+
+    def __init__(self, num_users, num_items, max_length=LENGTH, *, power=2):
+        super().__init__(num_users, num_items, max_length)
+
+
+def test_an_argument_that_is_not_kept():
+    with pytest.raises(TypeError) as caught:
+        Forgetful(USERS, ITEMS).get_config()
+    assert str(caught.value) == "Forgetful must keep its argument power as an attribute of that name to be saved."
+
+
+ITEM_IDS, USER_IDS = [f"i{one}" for one in range(1, ITEMS + 1)], [f"u{one}" for one in range(1, USERS + 1)]
+
+
+@EVERY_MODEL
+def test_recommend_of_raw_ids_is_that_of_numbers(name):
+    model = make(name)
+    numbers, scores = model.recommend([[3, 5], [99, -1, 2]], k=4, users=[2, 77])
+    model.set_vocabularies(ITEM_IDS, USER_IDS)
+    items, same = model.recommend([["i3", "i5"], ["?", "i2"]], k=4, users=["u2", "nobody"])
+    assert items == [[f"i{one}" for one in row] for row in numbers]
+    assert same == scores
+    expected = model({"user": tf.constant([2]), "history": tf.constant([[0] * (LENGTH - 2) + [3, 5]])}).numpy()[0]
+    order = [one for one in np.argsort(-expected, kind="stable").tolist() if one not in (0, 3, 5)]
+    assert numbers[0] == order[:4]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda model: model.set_vocabularies(["a", "b"]),
+            f"items must be {ITEMS} ids, one for each row of the model in order, but are 2.",
+        ),
+        (
+            lambda model: model.set_vocabularies(users=USER_IDS[1:]),
+            f"users must be {USERS} ids, one for each row of the model in order, but are {USERS - 1}.",
+        ),
+        (
+            lambda model: model.recommend([["i3"]]),
+            f"histories must be integers from 1 to {ITEMS} until set_vocabularies names the ids, but have 'i3'.",
+        ),
+        (
+            lambda model: model.recommend([[3]], users=["u1"]),
+            f"users must be integers from 1 to {USERS} until set_vocabularies names the ids, but have 'u1'.",
+        ),
+        (lambda model: model.recommend([[3]], k=0), "k must be an integer of at least 1, but is 0."),
+    ],
+)
+def test_ids_that_cannot_be(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call(make("sasrec"))
