@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models
+from tfrec_attn import config_files, models
 from tfrec_attn.config import Config, load
 from tfrec_attn.errors import ConfigError
 
@@ -360,8 +360,8 @@ def test_names_that_no_configuration_of_the_package_has(name, tmp_path, monkeypa
 
 
 def test_every_configuration_comes_with_the_package():
-    assert sorted(path.resolve() for path in configuration.packaged().values()) == CONFIGS
-    assert configuration.packaged().keys() >= {"ml-100k/attrec", "beauty/mqsa_ted-128"}
+    assert sorted(path.resolve() for path in config_files.packaged().values()) == CONFIGS
+    assert config_files.packaged().keys() >= {"ml-100k/attrec", "beauty/mqsa_ted-128"}
 
 
 def test_a_folder_is_no_file(tmp_path):

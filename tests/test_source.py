@@ -20,7 +20,7 @@ STAGES = [
     ["loss_names"],
     ["yaml_tree", "config_checks", "own_files"],
     ["coercion"],
-    ["arguments"],
+    ["arguments", "config_files"],
     ["config", "checksums", "tables", "progress", "stop_signals", "cluster", "local_cluster"],
     ["runtime", "distribution", "protocol"],
     ["data"],
@@ -44,11 +44,11 @@ FREE_AMONG_THEMSELVES = ("data", "layers", "losses", "optimizers")
 
 # Reading, filtering and splitting a log, configuration, and the start of every command: quick, because TensorFlow is not there yet.
 WITHOUT_TENSORFLOW = [
-    "errors", "coercion", "config", "config_checks", "runtime", "models", "run", "train", "evaluate", "tables", "partial_run", "progress",
-    "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields", "data.interactions", "data.preparation",
-    "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate", "data.vocabulary", "data.prepare",
-    "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files", "extensions", "loss_names", "data.from_function",
-    "__main__",
+    "errors", "coercion", "config", "config_checks", "config_files", "runtime", "models", "run", "train", "evaluate", "tables",
+    "partial_run", "progress", "stop_signals", "cluster", "distribution", "local_cluster", "data.catalog", "data.fields",
+    "data.interactions", "data.preparation", "data.splits", "data.synthetic", "data.text_formats", "data.text_reader", "data.validate",
+    "data.vocabulary", "data.prepare", "data.prepared", "data.pipeline_steps", "yaml_tree", "arguments", "own_files", "extensions",
+    "loss_names", "data.from_function", "__main__",
 ]  # fmt: skip
 
 

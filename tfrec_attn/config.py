@@ -5,7 +5,6 @@ A value is read by the type of its key, in a file as in an argument: for a key t
 """
 
 import dataclasses
-import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from typing import Any, get_type_hints
 
 from tfrec_attn.coercion import coerce, flow, kind, usable_path
 from tfrec_attn.config_checks import check
+from tfrec_attn.config_files import read_config_file
 from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
-from tfrec_attn.yaml_tree import Plain, YamlError, is_null, read_yaml, write_yaml
+from tfrec_attn.yaml_tree import Plain, is_null, write_yaml
 
 # Their values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
-_LONGEST = 10_000_000  # bytes of a file
 
 # Keys that are gone: the value with which nothing changes, as most earlier runs have it, and why they are gone.
 _REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
@@ -182,7 +181,7 @@ def load(
         ConfigError: If there is no such file, or if it is not YAML; for an unknown key (the nearest one is named) and a value of
             another type.
     """
-    tree = _read_yaml(path) if path is not None else {}
+    tree = read_config_file(path) if path is not None else {}
     origins = {f"in {path}": _count(tree)} if path is not None else {}
     overrides = list(overrides)
     for text in overrides:
@@ -215,14 +214,6 @@ def _set_beneath(tree: dict[str, Any], keys: list[str], value: Any) -> bool:
         return False
     tree[keys[-1]] = value
     return True
-
-
-def packaged() -> dict[str, Path]:
-    """The configurations that come with the package: name, such as ml-100k/attrec, and file."""
-    folder = Path(__file__).with_name("configs")
-    files = folder.glob("*/*.yaml")
-    names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
-    return dict(sorted(names))
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
@@ -289,37 +280,6 @@ def _unknown(key: str, word: str, choices: typing.Iterable[str], prefix: str) ->
     match = nearest_of(word, choices, 0.5)
     hint = f"did you mean {prefix}{match}?" if match else f"valid are {', '.join(prefix + c for c in choices)}."
     return f"Unknown configuration key {shorten(key)}; {hint}"
-
-
-def _read_yaml(path: str | Path) -> dict[str, Any]:
-    path = usable_path("The path of the configuration file", str(path))
-    name = shorten(path, 200)
-    try:
-        with open(_file_of(path), "rb") as stream:
-            tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
-            f"defaults, or one that comes with the package: {', '.join(packaged())}."
-        ) from None
-    except YamlError as error:
-        raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
-    except OSError as error:
-        raise ConfigError(f"Configuration file {name} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise ConfigError(f"Configuration file {name} cannot be read: it is not text in UTF-8.") from None
-    if is_null(tree):
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
-    return tree
-
-
-def _file_of(path: str) -> str | Path:
-    """A file of the user's goes before one of the package, a folder of that name does not."""
-    if os.path.exists(path) and not os.path.isdir(path):
-        return path
-    return packaged().get(path.removesuffix(".yaml"), path)
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:

@@ -17,6 +17,7 @@ from tfrec_attn import extensions, loss_names, models, run, warm_start
 from tfrec_attn.arguments import Arguments
 from tfrec_attn.cluster import Task, this_task
 from tfrec_attn.config import Config
+from tfrec_attn.config_files import packaged
 from tfrec_attn.data.catalog import is_function
 from tfrec_attn.data.prepared import is_folder
 from tfrec_attn.data.replay_log import item_counts, split_checksum
@@ -254,7 +255,7 @@ def _summary(config: Config, result: dict) -> str:
 
 
 def _help_of_keys() -> str:
-    lines = ["configurations of the package:", *(f"  {name}" for name in configuration.packaged())]
+    lines = ["configurations of the package:", *(f"  {name}" for name in packaged())]
     lines += ["", "keys and defaults:"]
     for key, default, text in configuration.documented():
         lines.append(f"  {key}={_shown(default)}\n      {text}")

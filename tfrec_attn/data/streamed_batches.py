@@ -172,8 +172,6 @@ class StreamedNextItems(_StreamedPositions):
       seed: of order and negatives.
 
     Batches: as `NextItems`; under a strategy `weight` takes the other parts of a batch for as long as its own.
-
-    Errors: as `NextItems`.
     """
 
     def __init__(self, split: ShardedSplit, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
