@@ -222,7 +222,8 @@ def test_it_evaluates(trained):
 
 def test_it_resumes(trained, tmp_path):
     arguments = [*trained[1], f"run_dir={tmp_path}/run"]
-    kill(arguments, 3)
+    # Within the second of two epochs, of a step each.
+    kill(arguments, 2)
     assert (tmp_path / "run.partial").is_dir()
     code, out, _ = quietly(train.main, *arguments)
     assert code == 0 and "Going on from" in out
@@ -246,7 +247,7 @@ def test_installed_packages(shop, capsys):
         losses={"shop-square": "shop_losses:square"},
         sources={"shop-clicks": "shop_data:clicks"},
     )
-    assert models.names() == sorted([*models.names(), "shop-mean"]) and "shop-mean" in models.names()
+    assert "shop-mean" in models.names()
     assert loss_names.names()[-1] == "shop-square"
     with pytest.raises(SystemExit):
         train.main(["--help"])
