@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, causal, features, loss_of, make, strategy, training_features
 from tfrec_attn import config as configuration
-from tfrec_attn import fitting, models
+from tfrec_attn import fitting, models, objectives
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
 from tfrec_attn.losses import LOSSES
 from tfrec_attn.optimizers import Adagrad, gradients
