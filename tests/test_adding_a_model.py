@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-import export.command
-import export.verify
+import tfrec_attn.export.command
+import tfrec_attn.export.verify
 from tfrec_attn import evaluate, run, train
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
@@ -22,8 +22,8 @@ PROGRAMS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re
 MAINS = {
     "tfrec_attn.train": train.main,
     "tfrec_attn.evaluate": evaluate.main,
-    "export": export.command.main,
-    "export.verify": export.verify.main,
+    "tfrec_attn.export": tfrec_attn.export.command.main,
+    "tfrec_attn.export.verify": tfrec_attn.export.verify.main,
 }
 
 

@@ -103,7 +103,8 @@ class KerasModel(tfrs.Model):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
         chosen = as_loss(loss)
         if self.trains_on not in chosen.batches:
-            raise ValueError(f"loss {loss} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}.")
+            named = loss if isinstance(loss, str) else getattr(chosen.function, "__name__", chosen.function)
+            raise ValueError(f"loss {named} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}.")
         super().compile(optimizer=optimizer, **kwargs)
         distilled = Distilled(distillation, distillation_weight) if distillation is not None else None
         values = {"margin": margin, "calibration": calibration, "log_q": log_q, "num_items": self.num_items}
