@@ -130,5 +130,6 @@ def test_programs(folder, monkeypatch):
 
 def test_links():
     for path, page in PAGES.items():
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", page):
+        prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", prose):
             assert (path.parent / link).exists(), link

@@ -198,6 +198,8 @@ def test_the_servable_explains_and_embeds_what_it_knows(name, trained, served):
     queries = [session.run("embed", **request)["query"] for request in (who, same)]
     np.testing.assert_allclose(queries[0], queries[1], rtol=1e-5, atol=1e-6)
     long, short = (session.run("explain", **request, item=["i5"]) for request in (who, same))
+    maps = [one.pop("attention_map", None) for one in (long, short)]
+    assert maps[0] is None or np.allclose(*maps, rtol=1e-4, atol=1e-5)
     for key, values in long.items():
         np.testing.assert_allclose(values[0][[1, 3]], short[key][0][1:], rtol=1e-4, atol=1e-5)
         assert not values[0][[2, 4]].any()

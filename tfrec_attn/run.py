@@ -89,10 +89,11 @@ def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) 
 
 def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     longest = int(data.sequences.lengths.max())
-    for key in ("max_length", "targets"):
+    # A history may be shorter than the model looks back; far shorter ones come of a mistake.
+    for key, most, times in (("max_length", 10 * longest, "ten times "), ("targets", longest, "")):
         value = getattr(config.data, key)
-        if value >= longest:
-            raise ConfigError(f"data.{key} must be less than the longest history, {longest} events, but is {value}.")
+        if value >= most:
+            raise ConfigError(f"data.{key} must be less than {times}the longest history, {longest} events, but is {value}.")
     return data
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_attn import config as configuration
@@ -54,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     if parsed.config and "/" not in parsed.config.partition("=")[0] and "=" in parsed.config:
         parsed.config, overrides = None, [parsed.config, *overrides]
     try:
-        folder = train(configuration.load(parsed.config, overrides, models.recommended, say), restart=parsed.restart)
+        notes = []
+        config = configuration.load(parsed.config, overrides, models.recommended, notes.append)
+        folder = train(config, restart=parsed.restart, notes=notes)
     except TfrecError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
@@ -63,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(config: Config, *, restart: bool = False) -> Path | None:
+def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -> Path | None:
     """Trains, evaluates and writes a run directory, which is `<run_dir>.partial` until it is complete.
 
     One that was interrupted goes on there from its last checkpoint, and one that is complete stays
@@ -73,6 +76,7 @@ def train(config: Config, *, restart: bool = False) -> Path | None:
       config: As `tfrec_attn.config.load` gives it.
       restart: Whether to begin anew: an unfinished run is removed, and a finished one is replaced
         when the new one is complete.
+      notes: Lines to print first, by the one process of a cluster that prints.
 
     Returns:
       The run directory, or None for a process of a cluster that writes none.
@@ -85,6 +89,8 @@ def train(config: Config, *, restart: bool = False) -> Path | None:
     """
     config, task = _resolved(config), this_task(config.runtime.strategy)
     if task is None or task.writes:
+        for line in notes:
+            say(line)
         return _train(config, task, restart)
     import_tensorflow()
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):

@@ -94,7 +94,7 @@ def test_no_manifest(folder, tmp_path):
         ({"split": "temporal", "valid_from": 0.5, "test_from": 0.6}, "data.split is temporal, but "),
         ({"min_rating": 3.0, "columns": {"rating": "rating"}}, "data.min_rating is 3.0, but "),
         ({"path": "log.tsv"}, "data.path is log.tsv, but "),
-        ({"max_length": 1000}, "data.max_length must be less than the longest history"),
+        ({"max_length": 1000}, "data.max_length must be less than ten times the longest history"),
     ],
 )
 def test_a_configuration_that_asks_for_another_preparation(original, data, message):

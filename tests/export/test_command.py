@@ -86,7 +86,7 @@ def test_no_file_has_a_path_of_the_machine(exported):
 def test_no_file_but_the_table_of_users_has_a_user(exported):
     folder, version, _ = exported
     with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
-    assert with_users == ({"users.txt"} if run.load_model(folder).personal else set())
+    assert with_users == ({"users.txt"} if run.load_model(folder).uses_user else set())
 
 
 def test_what_the_card_says(exported):

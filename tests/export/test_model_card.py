@@ -38,7 +38,14 @@ def test_data_protocol_and_training_are_those_of_the_run(written):
     assert card["training"]["config"] == config
     assert card["model"] == {"name": "attrec", "parameters": {k: v for k, v in config["model"].items() if k != "name"}}
     # 30 users with 10 events each; the log names no more than 24 items.
-    assert card["data"] == {"source": "log.csv", "sha256": report["data"]["sha256"], "users": 30, "items": 24, "events": 300}
+    assert card["data"] == {
+        "source": "log.csv",
+        "sha256": report["data"]["sha256"],
+        "users": 30,
+        "items": 24,
+        "events": 300,
+        "untrained": {"users": 0, "items": 0},
+    }
     assert re.fullmatch("[0-9a-f]{64}", card["data"]["sha256"])
     assert card["protocol"] == report["protocol"]
     assert card["repeats"] == report["repeats"] == {"rule": "exclude", "chosen_by": "data", "valid": 0.0, "test": 0.0}

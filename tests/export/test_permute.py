@@ -55,7 +55,7 @@ def test_weights_are_not_shared():
     other = permuted(model, ORDER)
     before = model.items.embeddings.numpy()
     other.items.embeddings.assign(tf.zeros_like(other.items.embeddings))
-    np.testing.assert_array_equal(model.items, before)
+    np.testing.assert_array_equal(model.items.embeddings, before)
 
 
 def test_a_model_without_vocabularies():
