@@ -468,7 +468,7 @@ def assert_refused(result, code, *pieces):
         (2, ["data.source=file"], ["data.path"]),
         (2, ["data.path=x.csv"], ["data.source=file"]),
         (2, ["data.events=10"], ["data.events must be 1000 or more"]),
-        (2, ["data.max_length=500"], ["data.max_length must be less than ten times the longest history", "500"]),
+        (2, ["data.max_length=5000"], ["data.max_length must be less than ten times the longest history", "5000"]),
         (2, ["data.targets=500"], ["data.targets must be less than the longest history", "500"]),
         (2, ["data.min_user_events=100000"], ["data.min_user_events=100000", "lower them"]),
         (2, ["data.split=temporal"], ["data.test_from and data.valid_from"]),
