@@ -39,9 +39,9 @@ def _seeds():
 
 @pytest.fixture
 def two_groups(monkeypatch):
-    """Cuts the sequences of a batch into two groups by their length, not four, which halves the time to trace a step.
+    """Splits the sequences of a batch into two groups by length instead of four, so that a step is traced faster.
 
-    Not where a run is compared with one of another process.
+    Tests that compare with a run of another process must not use it: the sums differ in their last bits.
     """
     from tfrec_attn import objectives
 

@@ -46,8 +46,8 @@ def _over_replicas(replica, gradient, named):
 
 
 def _sum(replica, tensor):
-    # An all-reduce can be differentiated, and for that walks the other replicas' graphs from each tensor to its beginnings, which takes
-    # minutes while a stack of layers is traced. It ends where no gradient goes.
+    # `all_reduce` has a gradient of its own. To find the variables that it depends on, TensorFlow walks back through the graphs of the
+    # other replicas, which takes minutes for a deep model. The walk ends at `stop_gradient`.
     return replica.all_reduce("SUM", tf.stop_gradient(tensor))
 
 
