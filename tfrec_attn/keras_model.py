@@ -130,7 +130,7 @@ class KerasModel(tfrs.Model):
         return self._objective(self, features, training)[0]
 
     def make_train_function(self, force=False):
-        # A step whose optimizer makes its variables is traced a second time.
+        # Keras traces a step twice if the optimizer makes its variables in it.
         self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
