@@ -16,16 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _machine import gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
-from tfrec_attn import run
-from tfrec_attn.runtime import import_tensorflow, seed_everything
+from tfrec_attn.runs import run
+from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 
 from tfrec_attn.data.batches import Windows  # noqa: E402
-from tfrec_attn.fitting import held_out  # noqa: E402
 from tfrec_attn.layers import TimeSignal  # noqa: E402
 from tfrec_attn.models import AttRec  # noqa: E402
 from tfrec_attn.optimizers import Adagrad  # noqa: E402
+from tfrec_attn.training.fitting import held_out  # noqa: E402
 
 DIM, LENGTH, TARGETS, BATCH = 150, 5, 3, 1000
 OPTIMIZER = {"learning_rate": 0.05, "initial_accumulator_value": 0.05}

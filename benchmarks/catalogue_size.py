@@ -50,7 +50,7 @@ def _line(items, loss, optimizer, seconds_per_step, table_mb, memory_mb) -> str:
 
 
 def measure(items: int, loss: str, optimizer: str, steps: int) -> dict:
-    from tfrec_attn.runtime import import_tensorflow, peak_memory_mb, seed_everything
+    from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
     tf = import_tensorflow()
     from tfrec_attn import optimizers

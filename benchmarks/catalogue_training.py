@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _machine import gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models, run
-from tfrec_attn.runtime import import_tensorflow, peak_memory_mb, seed_everything
+from tfrec_attn import models
+from tfrec_attn.runs import run
+from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
 tf = import_tensorflow()
 
-from tfrec_attn.fitting import compile_model, held_out, training_stream  # noqa: E402
+from tfrec_attn.training.fitting import compile_model, held_out, training_stream  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNTHETIC = ["data.source=synthetic", "data.events=60000"]

@@ -56,9 +56,9 @@ def measure(path: Path) -> list[dict[str, object]]:
         stages.append({"stage": stage, "seconds": round(seconds, 3), "events_per_second": round(events / seconds), "peak_mb": round(peak)})
         start = time.perf_counter()
 
-    from tfrec_attn.data.interactions import read_interactions
-    from tfrec_attn.data.preparation import prepare
-    from tfrec_attn.data.splits import leak_report, leave_one_out
+    from tfrec_attn.data.reading.interactions import read_interactions
+    from tfrec_attn.data.sequences.preparation import prepare
+    from tfrec_attn.data.sequences.splits import leak_report, leave_one_out
 
     done("import", 0)
     frame = read_interactions(path).frame
@@ -108,7 +108,7 @@ def run_prepared(rows: int, folder: Path) -> dict[str, object]:
 def measure_preparation(folder: Path) -> dict[str, object]:
     """Prepares the logs of a folder."""
     from tfrec_attn.config import Data
-    from tfrec_attn.data.local_preparation import prepare_log
+    from tfrec_attn.data.shards.local_preparation import prepare_log
 
     start = time.perf_counter()
     manifest = prepare_log([str(path) for path in sorted(folder.glob("log-*.tsv"))], folder / "prepared", Data())
@@ -126,10 +126,11 @@ def measure_training(folder: Path) -> dict[str, object]:
     import tensorflow as tf
 
     from tfrec_attn import config as configuration
-    from tfrec_attn import models, run
-    from tfrec_attn.data.prepared import PreparedLog
-    from tfrec_attn.data.sharded_split import ShardedSplit
-    from tfrec_attn.fitting import compile_model, training_stream
+    from tfrec_attn import models
+    from tfrec_attn.data.shards.prepared import PreparedLog
+    from tfrec_attn.data.shards.sharded_split import ShardedSplit
+    from tfrec_attn.runs import run
+    from tfrec_attn.training.fitting import compile_model, training_stream
 
     config = configuration.load(None, [f"data.source={folder}", "runtime.steps_per_execution=1"])
     config = configuration.with_model_parameters(config, models.parameters(config.model.name))
@@ -154,9 +155,9 @@ def measure_training(folder: Path) -> dict[str, object]:
 
 def measure_epoch(folder: Path) -> dict[str, object]:
     """One epoch of sequences from the shards, and the resident memory after each tenth of it."""
-    from tfrec_attn.data.prepared import PreparedLog
-    from tfrec_attn.data.sharded_split import ShardedSplit
-    from tfrec_attn.data.streamed_batches import StreamedNextItems
+    from tfrec_attn.data.batches.streamed import StreamedNextItems
+    from tfrec_attn.data.shards.prepared import PreparedLog
+    from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
     stream = StreamedNextItems(ShardedSplit.open(PreparedLog(folder)), max_length=50, batch_size=256)
     start, resident = time.perf_counter(), []

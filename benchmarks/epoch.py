@@ -50,8 +50,9 @@ def main() -> None:
 def measure(log: str) -> dict:
     """Trains and ranks on a log."""
     from tfrec_attn import config as configuration
-    from tfrec_attn import models, run
-    from tfrec_attn.runtime import import_tensorflow, peak_memory_mb, seed_everything
+    from tfrec_attn import models
+    from tfrec_attn.runs import run
+    from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
     config = configuration.load(None, [f"data.path={log}", *SETTINGS])
     config = configuration.with_model_parameters(config, models.parameters(config.model.name))
@@ -59,7 +60,7 @@ def measure(log: str) -> dict:
     data = run.prepare_data(config)
     reading = time.perf_counter() - start
     import_tensorflow()
-    from tfrec_attn.fitting import compile_model, rank, training_stream
+    from tfrec_attn.training.fitting import compile_model, rank, training_stream
 
     seed_everything(config.train.seed)
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)

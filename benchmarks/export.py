@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 from _machine import gemm_gflops, seconds_of, write_json
 
-from tfrec_attn.runtime import import_tensorflow, seed_everything
+from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 
@@ -35,7 +35,7 @@ from export.inverted_file import InvertedFile, quantise  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from export.session import Session  # noqa: E402
-from tfrec_attn.data.vocabulary import Vocabulary  # noqa: E402
+from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
 
 DIM, LENGTH, CENTRES, NICHE = 64, 50, 1000, 12

@@ -91,7 +91,7 @@ def _line(pages, model, optimizer, size, rows_per_step, ms, cpu_ms, gather_scatt
 
 def measure_tables(name: str, optimizer: str, sizes: list[int], rounds: int, repeated: bool) -> list[dict]:
     """One model and optimizer at every size, in turn."""
-    from tfrec_attn.runtime import import_tensorflow
+    from tfrec_attn.runtime.process import import_tensorflow
 
     tf = import_tensorflow()
     cases = [_Case(tf, MODELS[name], optimizer, size, repeated) for size in sizes]

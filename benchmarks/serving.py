@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from _machine import write_json
 
-from tfrec_attn.runtime import import_tensorflow, seed_everything
+from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 
@@ -47,12 +47,12 @@ from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from export.session import Session  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
-from serving import queries  # noqa: E402
-from serving.grpc_client import predict_request, read_response  # noqa: E402
-from serving.load_loops import Limits, closed_loop, open_loop  # noqa: E402
-from serving.load_report import summary  # noqa: E402
-from serving.load_target import LoadTarget, requests_of  # noqa: E402
-from tfrec_attn.data.vocabulary import Vocabulary  # noqa: E402
+from serving.checks.load_loops import Limits, closed_loop, open_loop  # noqa: E402
+from serving.checks.load_report import summary  # noqa: E402
+from serving.checks.load_target import LoadTarget, requests_of  # noqa: E402
+from serving.clients import queries  # noqa: E402
+from serving.clients.grpc_client import predict_request, read_response  # noqa: E402
+from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

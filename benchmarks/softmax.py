@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _machine import write_json
 
 import tfrec_attn  # noqa: F401 - chooses Keras before TensorFlow is imported
-from tfrec_attn.runtime import import_tensorflow, seed_everything
+from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 

@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     from tfrec_attn.config import Runtime
-    from tfrec_attn.distribution import configure_devices, make_strategy
-    from tfrec_attn.runtime import import_tensorflow
+    from tfrec_attn.runtime.distribution import configure_devices, make_strategy
+    from tfrec_attn.runtime.process import import_tensorflow
 
     tf = import_tensorflow()
     mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])

@@ -41,8 +41,8 @@ def write_log(path: Path, events: int, seed: int = 2024) -> None:
 
 def measure(path: Path) -> list[dict[str, object]]:
     """Runs the stages on a log and returns name, wall and processor seconds, and peak MB of each."""
-    from tfrec_attn.data import profile, quality, tfdv
-    from tfrec_attn.data.interactions import read_interactions
+    from tfrec_attn.data.quality import findings, profile, tfdv
+    from tfrec_attn.data.reading.interactions import read_interactions
 
     stages, start = [], (time.perf_counter(), time.process_time())
 
@@ -56,8 +56,8 @@ def measure(path: Path) -> list[dict[str, object]]:
 
     frame = read_interactions(path, columns={"rating": "rating"}).frame
     done("read")
-    log = quality.Log(frame)
-    quality.measure(log, time.time())
+    log = findings.Log(frame)
+    findings.measure(log, time.time())
     done("quality report")
     profile.compare(log.profile(), log.profile(), dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True)))
     done("drift")

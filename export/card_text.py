@@ -5,7 +5,7 @@ import shlex
 
 import yaml
 
-from tfrec_attn.data.trained_rows import missing_text
+from tfrec_attn.data.sequences.trained_rows import missing_text
 
 _SPLITS = {
     "leave-one-out": "Each user's last event is the test, the one before it the validation, all earlier ones train.",

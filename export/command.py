@@ -10,10 +10,11 @@ import numpy as np
 import yaml
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models, run
-from tfrec_attn.arguments import Arguments, path
-from tfrec_attn.data.trained_rows import missing_text
-from tfrec_attn.runtime import import_tensorflow, set_precision
+from tfrec_attn import models
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.data.sequences.trained_rows import missing_text
+from tfrec_attn.runs import run
+from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
 from .options import Options
 from .separator import check_separator

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.scoring import score_repeated
+from tfrec_attn.models.base.scoring import score_repeated
 
 
 def left_out(events):
@@ -24,7 +24,7 @@ def contributions(query_of, features, item_vectors, items):
     """By how much the score of an item falls when an event is left out.
 
     Args:
-      query_of: from a dict of features of R rows to their `tfrec_attn.scoring.Query`.
+      query_of: from a dict of features of R rows to their `tfrec_attn.models.base.scoring.Query`.
       features: "user" int32 [B], "history" int32 [B, L + 1], the latest L + 1 events, padded on the left.
       item_vectors: float32 [N + 1, D'].
       items: int32 [B].

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from tfrec_attn.untrained import UNTRAINED
+from tfrec_attn.models.base.untrained import UNTRAINED
 
 from .inverted_file import InvertedFile, cluster, quantise
 from .permute import permuted

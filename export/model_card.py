@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tfrec_attn
 from tfrec_attn import config as configuration
-from tfrec_attn import run
-from tfrec_attn.protocol import protocol
+from tfrec_attn.evaluation.protocol import protocol
+from tfrec_attn.runs import run
 
 from .card_text import markdown
 from .example import popular_items

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
 from .weights import weights_of
 

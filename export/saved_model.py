@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfrec_attn import checksums
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.own_files import MARK, BusyFolder, ForeignFolder, Unfinished, is_marked, remove
+from tfrec_attn.files import checksums
+from tfrec_attn.files.own_files import MARK, BusyFolder, ForeignFolder, Unfinished, is_marked, remove
 
 SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.scoring import Query, score_listed
+from tfrec_attn.models.base.scoring import Query, score_listed
 
 from . import selection
 
@@ -29,7 +29,7 @@ def search_index(index, query, item_vectors, hidden, k, prior=None):
       item_vectors: tensor [N + 1, D'].
       hidden: int32 [B, X].
       k: scalar.
-      prior: of the query, as that of `tfrec_attn.scoring.Query`, or None.
+      prior: of the query, as that of `tfrec_attn.models.base.scoring.Query`, or None.
     """
     if prior is None:
         scores, rows = index.top(query, item_vectors, k + tf.shape(hidden)[1])

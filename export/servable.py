@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.scoring import Query, score_all, score_listed
-from tfrec_attn.untrained import UNTRAINED
+from tfrec_attn.models.base.scoring import Query, score_all, score_listed
+from tfrec_attn.models.base.untrained import UNTRAINED
 
 from . import history as histories
 from . import selection

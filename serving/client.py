@@ -1,6 +1,6 @@
 """Asks a served model: `python -m serving.client recommend --history a,b,c --k 10 --model NAME [--target HOST:PORT | --url URL] [--json]`.
 
-In Python the clients are `serving.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and `serving.rest_client.RestClient`.
+In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and `serving.clients.rest_client.RestClient`.
 """
 
 import argparse
@@ -10,10 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .answers import ClientError, Explanation, Recommendations
-from .arguments import Arguments, shorten, shown
-from .base_client import BaseClient
-from .packages import importing
+from .cli.arguments import Arguments, shorten, shown
+from .cli.packages import importing
+from .clients.answers import ClientError, Explanation, Recommendations
+from .clients.base_client import BaseClient
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
@@ -81,11 +81,11 @@ def _pair(text: str) -> tuple[str, str]:
 def _client(parsed: argparse.Namespace) -> BaseClient:
     options = {name: getattr(parsed, name) for name in ("version", "label", "timeout", "retries", "metadata")}
     if parsed.url is not None:
-        from .rest_client import RestClient
+        from .clients.rest_client import RestClient
 
         return RestClient(parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options)
     with importing():
-        from .grpc_client import GrpcClient
+        from .clients.grpc_client import GrpcClient
     return GrpcClient(parsed.target or _TARGET, parsed.model, tls=parsed.tls, **options)
 
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import load_report
-from .answers import ClientError
-from .arguments import Arguments, path, shorten
-from .load_histories import make_histories, read_histories
-from .load_loops import Limits, Sample, closed_loop, open_loop
-from .packages import importing
+from .checks import load_report
+from .checks.load_histories import make_histories, read_histories
+from .checks.load_loops import Limits, Sample, closed_loop, open_loop
+from .cli.arguments import Arguments, path, shorten
+from .cli.packages import importing
+from .clients.answers import ClientError
 
 # No load goes past these, whatever the options say.
 _MOST = {"seconds": 3600, "requests": 1_000_000, "rate": 100_000, "concurrency": 1024, "connections": 1024}
@@ -98,8 +98,8 @@ def _check(parsed: argparse.Namespace) -> None:
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
     with importing():
-        from . import load_target
-        from .grpc_client import GrpcClient
+        from .checks import load_target
+        from .clients.grpc_client import GrpcClient
     with GrpcClient(parsed.target, parsed.model, parsed.version, parsed.label, max(parsed.timeout, 5.0), retries=0) as client:
         client.recommend([])
     requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator)

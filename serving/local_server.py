@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from .arguments import Arguments, shorten, shown
-from .connections import end_connections
-from .packages import importing
+from .cli.arguments import Arguments, shorten, shown
+from .cli.packages import importing
+from .server.connections import end_connections
 
 _EPILOG = "This server is for development, tests and small installations. In production use TensorFlow Serving, whose protocol it speaks."
 _MESSAGE_BYTES = 4 << 20
@@ -107,9 +107,9 @@ class LocalServer:
         import grpc
         from grpc_health.v1 import health, health_pb2_grpc
 
-        from .grpc_service import add_services
-        from .in_flight import InFlight
-        from .worker_pool import WorkerPool
+        from .server.grpc_service import add_services
+        from .server.in_flight import InFlight
+        from .server.worker_pool import WorkerPool
 
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
@@ -137,9 +137,9 @@ class LocalServer:
     def _start_rest(self) -> None:
         if self.rest_port is None:
             return
-        from .rest_service import RestService
+        from .server.rest_service import RestService
 
-        page = Path(__file__).with_name("page") / "index.html"
+        page = Path(__file__).parent / "server" / "page" / "index.html"
         self._rest = RestService(
             self.store,
             self._host,
@@ -229,9 +229,9 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     with importing():
         import grpc_health.v1.health  # noqa: F401
 
-        from . import grpc_service, rest_service  # noqa: F401
-        from .batching import BatchOptions
-        from .model_store import ModelStore
+        from .server import grpc_service, rest_service  # noqa: F401
+        from .server.batching import BatchOptions
+        from .server.model_store import ModelStore
 
     batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad) if parsed.batch_size else None
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
@@ -248,8 +248,8 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
 
 def _models(parsed: argparse.Namespace) -> list:
     """Errors: ValueError, in one sentence."""
-    from .model_config import ModelConfig
-    from .version_policy import parse_policy
+    from .server.model_config import ModelConfig
+    from .server.version_policy import parse_policy
 
     folders = dict(_pair(text, "=", "--model", "NAME=FOLDER") for text in parsed.model)
     policies = {name: parse_policy(which) for name, which in (_pair(text, "=", "--versions", "NAME=WHICH") for text in parsed.versions)}
@@ -279,7 +279,7 @@ def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
 
 def _broken(store) -> str | None:
     """Why a model has nothing to serve, or None."""
-    from .statuses import StatusError
+    from .protocol.statuses import StatusError
 
     for name in store.names():
         if not store.available(name):

@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .answers import ClientError
-from .arguments import Arguments, path, shorten
-from .packages import PackageError, importing
+from .cli.arguments import Arguments, path, shorten
+from .cli.packages import PackageError, importing
+from .clients.answers import ClientError
 
 _SECONDS = 5.0
 
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         with importing():
-            from . import labels  # noqa: F401
-            from .held_out import RunError
+            from .checks import labels  # noqa: F401
+            from .checks.held_out import RunError
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _promote(parsed) -> int:
-    from .canary_limits import read_limits
-    from .held_out import read_events
-    from .labels import LabelledModel
+    from .checks.canary_limits import read_limits
+    from .checks.held_out import read_events
+    from .checks.labels import LabelledModel
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
@@ -86,12 +86,12 @@ def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k
       target: HOST:PORT.
       model: its name.
       labels: of the versions.
-      events: `serving.held_out.Event`s.
+      events: `serving.checks.held_out.Event`s.
       k: items asked for.
 
     Errors: ClientError where the server cannot be reached at all.
     """
-    from .grpc_client import GrpcClient
+    from .clients.grpc_client import GrpcClient
 
     clients = [GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels]
     replayed = [Replayed([], [], []) for _ in labels]
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=path, required=True, metavar="FILE", help="models.config of the server; the moved label is written into it"
     )
-    parser.add_argument("--limits", type=path, required=True, metavar="FILE", help="YAML, such as serving/limits.yaml")
+    parser.add_argument("--limits", type=path, required=True, metavar="FILE", help="YAML, such as serving/deploy/limits.yaml")
     parser.add_argument("--stable", default="stable", metavar="LABEL", help="label that is moved (default: stable)")
     parser.add_argument("--canary", default="canary", metavar="LABEL", help="label of the new version (default: canary)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

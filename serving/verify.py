@@ -7,9 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .answers import ClientError
-from .arguments import Arguments, path, shorten
-from .packages import PackageError, importing
+from .cli.arguments import Arguments, path, shorten
+from .cli.packages import PackageError, importing
+from .clients.answers import ClientError
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         with importing():
-            from . import batches  # noqa: F401
-            from .held_out import RunError
+            from .checks.held_out import RunError
+            from .clients import batches  # noqa: F401
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
@@ -69,9 +69,9 @@ def verify(
 
     Errors: RunError, ClientError and ValueError, in one sentence.
     """
-    from .batches import over_grpc
-    from .held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
-    from .served_ranking import rank_by_vectors, rank_in_lists
+    from .checks.held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
+    from .checks.served_ranking import rank_by_vectors, rank_in_lists
+    from .clients.batches import over_grpc
 
     expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)
     metrics, ways, lists = {}, {}, {}
@@ -94,10 +94,10 @@ def verify(
 
 def _ways(target, rest, model, rows, longest):
     """(name, (events, k) -> answers) of every way to ask, each opened when its turn comes."""
-    from .batches import over_grpc, over_rest
-    from .grpc_client import GrpcClient
-    from .rest_client import RestClient
-    from .served_ranking import ask_in_batches, ask_one_by_one
+    from .checks.served_ranking import ask_in_batches, ask_one_by_one
+    from .clients.batches import over_grpc, over_rest
+    from .clients.grpc_client import GrpcClient
+    from .clients.rest_client import RestClient
 
     options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
     in_batches = functools.partial(ask_in_batches, rows=rows)

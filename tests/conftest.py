@@ -43,7 +43,7 @@ def two_groups(monkeypatch):
 
     Tests that compare with a run of another process must not use it: the sums differ in their last bits.
     """
-    from tfrec_attn import objectives
+    from tfrec_attn.losses import objectives
 
     monkeypatch.setattr(objectives, "_LENGTH_QUANTILES", (0.5,))
 
@@ -60,9 +60,9 @@ def real_data():
 @pytest.fixture
 def make_leave_one_out():
     """A function that splits histories of items 1..N, oldest first, one a user, by leave-one-out."""
-    from tfrec_attn.data.preparation import Sequences
-    from tfrec_attn.data.splits import leave_one_out
-    from tfrec_attn.data.vocabulary import Vocabulary
+    from tfrec_attn.data.sequences.preparation import Sequences
+    from tfrec_attn.data.sequences.splits import leave_one_out
+    from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
     def make(histories, num_items):
         items = np.concatenate([np.asarray(history, np.int32) for history in histories])

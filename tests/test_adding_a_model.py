@@ -13,7 +13,8 @@ import tensorflow as tf
 
 import tfrec_attn.export.command
 import tfrec_attn.export.verify
-from tfrec_attn import evaluate, run, train
+from tfrec_attn import evaluate, train
+from tfrec_attn.runs import run
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^Write `([\w.]+)`:\n\n```python\n(.*?)```", PAGE, flags=re.DOTALL | re.MULTILINE))

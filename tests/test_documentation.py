@@ -17,7 +17,7 @@ import tfrec_attn.data.validate
 import tfrec_attn.export.command
 import tfrec_attn.export.verify
 from tfrec_attn import evaluate, train
-from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.data.reading.synthetic import synthetic
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}

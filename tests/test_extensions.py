@@ -14,12 +14,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.test_resume import kill
+from tests.training.test_resume import kill
 from tfrec_attn import config as configuration
-from tfrec_attn import evaluate, extensions, loss_names, losses, models, run, train
-from tfrec_attn.data import catalog
+from tfrec_attn import evaluate, extensions, losses, models, train
+from tfrec_attn.config import loss_names
+from tfrec_attn.data.reading import catalog
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.fitting import training_stream
+from tfrec_attn.runs import run
+from tfrec_attn.training.fitting import training_stream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = """

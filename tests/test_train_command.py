@@ -18,9 +18,10 @@ import polars as pl
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn import evaluate, models, run, train
-from tfrec_attn.data.synthetic import synthetic
-from tfrec_attn.partial_run import default_names
+from tfrec_attn import evaluate, models, train
+from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.runs import run
+from tfrec_attn.runs.unfinished import default_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = ["data.events=1500", "train.epochs=2", "model.dim=8", "train.batch_size=64", "train.negatives=2", "evaluate.bootstrap=50"]

@@ -98,7 +98,7 @@ def test_what_the_wheel_holds(wheel):
     both = files_of("export") | files_of("serving")
     inside = {f"tfrec_attn/{name}" for name in both | files_of("configs")}
     assert sorted(held) == sorted(files_of("tfrec_attn") | both | inside)
-    expected = ["configs/ml-100k/attrec.yaml", "export/verify.py", "serving/page/index.html", "serving/openapi.json"]
+    expected = ["configs/ml-100k/attrec.yaml", "export/verify.py", "serving/server/page/index.html", "serving/server/openapi.json"]
     assert {f"tfrec_attn/{name}" for name in expected} <= set(held)
 
 
@@ -149,7 +149,7 @@ def test_the_list_of_commands(programs, folder):
 
 def test_the_list_takes_no_tensorflow(programs, folder):
     _, times = run(programs / "python", "-X", "importtime", "-m", "tfrec_attn", cwd=folder)
-    assert "tfrec_attn.arguments" in times and not re.search(r"\| +(tensorflow|keras|tf_keras)\n", times)
+    assert "tfrec_attn.cli.arguments" in times and not re.search(r"\| +(tensorflow|keras|tf_keras)\n", times)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from tfrec_attn.arguments import Arguments
-from tfrec_attn.tables import say
+from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.text import say
 
 _FOLDER = Path(__file__).parent
 _COMMAND = 'if __name__ == "__main__":'

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrec_attn import run, run_files
-from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.text import format_table
 from tfrec_attn.config import Config
-from tfrec_attn.data.kept_events import KeptEvents, read_kept_events
-from tfrec_attn.data.replay_log import save_replay_log, split_checksum
+from tfrec_attn.data.sequences.kept_events import KeptEvents, read_kept_events
+from tfrec_attn.data.sequences.replay_log import save_replay_log, split_checksum
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
-from tfrec_attn.own_files import check_output, write_output
-from tfrec_attn.runtime import import_tensorflow, set_precision
-from tfrec_attn.tables import format_table
+from tfrec_attn.files.own_files import check_output, write_output
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
 _RANKS = "user_id\titem_id\trank"
 RUN, CURRENT_LOG = "run", "current-log"
@@ -83,7 +83,7 @@ def evaluate(folder: str, part: str = "test", ranks_file: str | None = None, on:
         ranks, unknown = _rank(model, config, _kept_by(path, part), part, ranks_file)
         if unknown:
             raise DataError(f"{folder} kept events of items that are not in its vocabulary; train again.")
-    from tfrec_attn.fitting import report
+    from tfrec_attn.training.fitting import report
 
     return {**report(ranks, config, part), **({"current_log": differences} if on == CURRENT_LOG else {})}
 
@@ -133,8 +133,8 @@ def _rank(model, config: Config, path: Path, part: str, ranks_file: str | None) 
 def _ranks(model, config: Config, events: KeptEvents, part: str) -> np.ndarray:
     import tensorflow as tf
 
-    from tfrec_attn.fitting import rank
-    from tfrec_attn.ranking import MISS
+    from tfrec_attn.evaluation.ranking import MISS
+    from tfrec_attn.training.fitting import rank
 
     users = tf.constant(events.users[events.known])
 
@@ -149,7 +149,7 @@ def _ranks(model, config: Config, events: KeptEvents, part: str) -> np.ndarray:
 
 
 def _write_ranks(path: str, rows) -> None:
-    from tfrec_attn.ranking import MISS
+    from tfrec_attn.evaluation.ranking import MISS
 
     lines = [_RANKS, *(f"{user}\t{item}\t{'inf' if place == MISS else place}" for user, item, place in rows)]
     write_output(path, "\n".join(lines) + "\n", _RANKS, "--ranks")

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from tfrec_attn.arguments import Arguments
+from tfrec_attn.cli.arguments import Arguments
 
 _SECONDS = 60.0  # that the other processes have when the first has ended
 

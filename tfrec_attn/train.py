@@ -14,23 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_attn import config as configuration
-from tfrec_attn import extensions, loss_names, models, run, warm_start
-from tfrec_attn.arguments import Arguments
-from tfrec_attn.cluster import Task, this_task
-from tfrec_attn.config import Config
-from tfrec_attn.config_files import packaged
-from tfrec_attn.data.catalog import is_function
-from tfrec_attn.data.prepared import is_folder
-from tfrec_attn.data.replay_log import item_counts, split_checksum
-from tfrec_attn.data.splits import leak_report
-from tfrec_attn.data.trained_rows import missing_text
-from tfrec_attn.distribution import check_batch, configure_devices, failing_together, make_strategy
+from tfrec_attn import extensions, models
+from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.text import format_table, say
+from tfrec_attn.config import Config, loss_names
+from tfrec_attn.config.config_files import packaged
+from tfrec_attn.data.reading.catalog import is_function
+from tfrec_attn.data.sequences.replay_log import item_counts, split_checksum
+from tfrec_attn.data.sequences.splits import leak_report
+from tfrec_attn.data.sequences.trained_rows import missing_text
+from tfrec_attn.data.shards.prepared import is_folder
 from tfrec_attn.errors import ConfigError, DataError, Interrupted, TfrecError, TrainingError
-from tfrec_attn.partial_run import PartialRun, check_run_dir, complete_run, open_run
-from tfrec_attn.protocol import protocol
-from tfrec_attn.runtime import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
-from tfrec_attn.stop_signals import StopSignals
-from tfrec_attn.tables import format_table, say
+from tfrec_attn.evaluation.protocol import protocol
+from tfrec_attn.runs import run
+from tfrec_attn.runs.unfinished import PartialRun, check_run_dir, complete_run, open_run
+from tfrec_attn.runtime.cluster import Task, this_task
+from tfrec_attn.runtime.distribution import check_batch, configure_devices, failing_together, make_strategy
+from tfrec_attn.runtime.process import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training import warm_start
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,7 +208,7 @@ def _train_into(
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:
         make_deterministic()
-    from tfrec_attn.fitting import evaluate_baselines, fit, rank, report, trained_rows, with_repeats
+    from tfrec_attn.training.fitting import evaluate_baselines, fit, rank, report, trained_rows, with_repeats
 
     config, repeats = with_repeats(config, data.split)
     say(str(repeats))

@@ -9,9 +9,9 @@ import pytest
 
 from tfrec_attn.config import Columns, Data
 from tfrec_attn.data import pipeline
-from tfrec_attn.data.local_preparation import prepare_log
-from tfrec_attn.data.pipeline_steps import Event
-from tfrec_attn.data.synthetic import synthetic
+from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.data.shards.beam_steps import Event
+from tfrec_attn.data.shards.local_preparation import prepare_log
 from tfrec_attn.errors import ConfigError, DataError
 
 RUNNER = ["--runner=DirectRunner"]

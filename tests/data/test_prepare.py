@@ -11,19 +11,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn import run
 from tfrec_attn.config import Columns, Config, Data, from_dict
-from tfrec_attn.data import local_preparation, shards
-from tfrec_attn.data.local_preparation import number_of_shards, prepare_log
-from tfrec_attn.data.manifest import Manifest, file_sha256
-from tfrec_attn.data.preparation import prepare
 from tfrec_attn.data.prepare import main
-from tfrec_attn.data.prepared import PreparedLog
-from tfrec_attn.data.replay_log import checksum, item_counts
-from tfrec_attn.data.splits import leak_report, make_split
-from tfrec_attn.data.synthetic import synthetic
-from tfrec_attn.data.transitions import count_transitions
+from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.data.sequences.preparation import prepare
+from tfrec_attn.data.sequences.replay_log import checksum, item_counts
+from tfrec_attn.data.sequences.splits import leak_report, make_split
+from tfrec_attn.data.sequences.transitions import count_transitions
+from tfrec_attn.data.shards import local_preparation, shard_files
+from tfrec_attn.data.shards.local_preparation import number_of_shards, prepare_log
+from tfrec_attn.data.shards.manifest import Manifest, file_sha256
+from tfrec_attn.data.shards.prepared import PreparedLog
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.runs import run
 
 TEMPORAL = {"split": "temporal", "valid_from": 0.8, "test_from": 0.9}
 
@@ -296,7 +296,7 @@ def short_log(folder):
 
 def interrupted(log, folder, after, monkeypatch, error):
     """Prepares until so many shards are written, then fails."""
-    write, written = shards.write_shard, []
+    write, written = shard_files.write_shard, []
 
     def failing(path, shard):
         if len(written) == after:
@@ -305,7 +305,7 @@ def interrupted(log, folder, after, monkeypatch, error):
         write(path, shard)
 
     monkeypatch.setattr(local_preparation, "_THREADS", 1)
-    monkeypatch.setattr(shards, "write_shard", failing)
+    monkeypatch.setattr(shard_files, "write_shard", failing)
     with pytest.raises(BaseException) as caught:
         prepare_log([str(log)], folder / "out", Data())
     monkeypatch.undo()
@@ -452,7 +452,7 @@ def test_the_writer_tells_a_full_disk(tmp_path):
     os.symlink("/dev/full", tmp_path / "a.tfrecord.part")
     one = np.ones(1, np.int64)
     with pytest.raises(OSError, match="No space left"):
-        shards.write_shard(tmp_path / "a.tfrecord", shards.Shard(one, one, one.astype(np.int32), one, one, -one, -one))
+        shard_files.write_shard(tmp_path / "a.tfrecord", shard_files.Shard(one, one, one.astype(np.int32), one, one, -one, -one))
     assert not list(tmp_path.iterdir())
 
 

@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn import run
-from tfrec_attn.data import tfdv, validate
-from tfrec_attn.data.splits import leak_report
-from tfrec_attn.data.synthetic import synthetic
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data import validate
+from tfrec_attn.data.quality import tfdv
+from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.data.sequences.splits import leak_report
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.runs import run
 
 
 @pytest.fixture(autouse=True)

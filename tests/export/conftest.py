@@ -13,7 +13,7 @@ from export.servable import Servable
 from export.session import Session
 from tfrec_attn import config as configuration
 from tfrec_attn import models, train
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
 # What an id may look like: other scripts, quotes, blanks that matter, 1,000 characters.
 AWKWARD = ["日本語", "élan", "a b", " a b", 'say "hi"', "it's", "back\\\\slash", "x" * 1000, "🎬" * 1000, "0", "-1", "İ"]

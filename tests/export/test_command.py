@@ -19,8 +19,9 @@ import yaml
 from export import command
 from export.replay import padded, read_events
 from export.session import Session
-from tfrec_attn import models, run
+from tfrec_attn import models
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runs import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JOINED = [f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")]

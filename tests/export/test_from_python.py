@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export.checksums import SERVABLE_SUMS
 from export.from_python import export_model
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models import AttRec, SASRec
 from tfrec_attn.optimizers import Adagrad

@@ -7,7 +7,7 @@ from export.saved_model import save
 from export.servable import MOST_IDS, Servable
 from export.session import Session
 from tfrec_attn import models
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 
 LENGTH, TAB = 4, "\t"

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from export.permute import permuted
 from tfrec_attn import models
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
 USERS, ITEMS, LENGTH = 4, 12, 4
 ORDER = np.random.default_rng(2).permutation(ITEMS)

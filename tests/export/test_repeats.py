@@ -12,7 +12,7 @@ from export import verify
 from export.command import export
 from export.session import Session
 from tfrec_attn import evaluate, train
-from tfrec_attn.run import load_model
+from tfrec_attn.runs.run import load_model
 
 FAST = ["train.epochs=2", "model.dim=8", "evaluate.k=[1,5,10]", "evaluate.bootstrap=0"]
 

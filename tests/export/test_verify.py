@@ -18,7 +18,8 @@ from export import agreement, verify
 from export.command import export
 from export.saved_model import save
 from export.servable import Servable
-from tfrec_attn import models, run
+from tfrec_attn import models
+from tfrec_attn.runs import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]

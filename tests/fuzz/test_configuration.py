@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrec_attn import config as configuration
-from tfrec_attn import models, run, train
+from tfrec_attn import models, train
 from tfrec_attn.data import prepare, validate
 from tfrec_attn.errors import TfrecError
+from tfrec_attn.runs import run
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
 BILLION = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvwxyz"))

@@ -18,14 +18,16 @@ import pytest
 from export import command as export
 from export import verify
 from export.session import ServableError, Session
-from serving.held_out import RunError, read_events, read_items, read_metrics
-from serving.loaded_model import LoadedModel
-from serving.model_config import ModelConfig
-from serving.model_store import ModelStore
-from serving.statuses import StatusError
+from serving.checks.held_out import RunError, read_events, read_items, read_metrics
+from serving.protocol.statuses import StatusError
+from serving.server.loaded_model import LoadedModel
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 from tfrec_attn import config as configuration
-from tfrec_attn import evaluate, run, train, warm_start
+from tfrec_attn import evaluate, train
 from tfrec_attn.errors import TfrecError
+from tfrec_attn.runs import run
+from tfrec_attn.training import warm_start
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
 HISTORY = ["i3", "i7", "nobody's", "i1"]

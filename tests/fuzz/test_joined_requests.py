@@ -12,7 +12,7 @@ from export.saved_model import save
 from export.servable import Servable
 from export.session import Session
 from tfrec_attn import models
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
 FUZZ = float(os.environ.get("TFREC_FUZZ") or 1)
 LENGTH, ITEMS = 3, ["a", "b", "日本語", " ", "x y", "é", "0", "-1", "aa", "b\\t"]

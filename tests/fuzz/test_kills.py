@@ -28,7 +28,14 @@ from tfrec_attn.data.prepare import main as prepare
 from tfrec_attn.train import main as train
 
 MOMENTS = max(1, round(3 * float(os.environ.get("TFREC_FUZZ", "1"))))
-MODULES = ["tensorflow", "tfrec_attn.fitting", "tfrec_attn.data.shards", "export.servable", "export.model_card", "serving.local_server"]
+MODULES = [
+    "tensorflow",
+    "tfrec_attn.training.fitting",
+    "tfrec_attn.data.shards",
+    "export.servable",
+    "export.model_card",
+    "serving.local_server",
+]
 TRAIN = [
     "data.events=1500", "train.epochs=2", "train.batch_size=512", "model.dim=4", "evaluate.bootstrap=0", "runtime.checkpoint_seconds=1e-9"
 ]  # fmt: skip

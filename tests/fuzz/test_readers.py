@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from backports import zstd
 
-from tfrec_attn.data.interactions import read_interactions, read_slices
+from tfrec_attn.data.reading.interactions import read_interactions, read_slices
 from tfrec_attn.errors import TfrecError
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))

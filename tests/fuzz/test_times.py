@@ -7,14 +7,14 @@ import polars as pl
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from tfrec_attn import run
 from tfrec_attn.config import Config, Data
-from tfrec_attn.data import local_preparation
-from tfrec_attn.data.interactions import read_interactions, read_slices
-from tfrec_attn.data.local_preparation import prepare_log
-from tfrec_attn.data.prepared import PreparedLog
-from tfrec_attn.data.replay_log import checksum
+from tfrec_attn.data.reading.interactions import read_interactions, read_slices
+from tfrec_attn.data.sequences.replay_log import checksum
+from tfrec_attn.data.shards import local_preparation
+from tfrec_attn.data.shards.local_preparation import prepare_log
+from tfrec_attn.data.shards.prepared import PreparedLog
 from tfrec_attn.errors import DataError
+from tfrec_attn.runs import run
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
 SECONDS = st.integers(10**9, 2 * 10**9)

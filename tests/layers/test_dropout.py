@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.config import Runtime
-from tfrec_attn.distribution import make_strategy
 from tfrec_attn.layers import Dropout
 from tfrec_attn.layers.dropout import masks_of_step
+from tfrec_attn.runtime.distribution import make_strategy
 
 ONES = np.ones([50, 40], "float32")
 

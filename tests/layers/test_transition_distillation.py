@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn import losses
-from tfrec_attn.data.transitions import Transitions
+from tfrec_attn.data.sequences.transitions import Transitions
 from tfrec_attn.layers import TransitionDistillation
 
 NUM_ITEMS, WIDTH = 7, 3

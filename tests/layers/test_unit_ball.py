@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.config import Runtime
-from tfrec_attn.distribution import make_strategy
 from tfrec_attn.layers import UnitBall
+from tfrec_attn.runtime.distribution import make_strategy
 
 
 def plain_projection(table, max_norm=1.0):

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.config import Runtime
-from tfrec_attn.distribution import make_strategy
 from tfrec_attn.losses import LOSSES
+from tfrec_attn.runtime.distribution import make_strategy
 
 USERS, ITEMS, LENGTH = 6, 12, 4
 SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}

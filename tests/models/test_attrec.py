@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn import models
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.models import AttRec
 from tfrec_attn.optimizers import Adagrad

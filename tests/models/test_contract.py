@@ -6,10 +6,11 @@ import tensorflow as tf
 
 from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, causal, features, loss_of, make, strategy, training_features
 from tfrec_attn import config as configuration
-from tfrec_attn import fitting, models, objectives
+from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
-from tfrec_attn.losses import LOSSES
+from tfrec_attn.losses import LOSSES, objectives
 from tfrec_attn.optimizers import Adagrad, gradients
+from tfrec_attn.training import fitting
 
 pytestmark = pytest.mark.parametrize("name", EVERY)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.models.contract import ITEMS, LENGTH, USERS
 from tests.outside.again import Again
-from tfrec_attn.scoring import Query, score_all, score_listed, score_repeated
+from tfrec_attn.models.base.scoring import Query, score_all, score_listed, score_repeated
 
 HISTORY = [[1, 2, 3, 4], [0, 0, 7, 12]]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tfrec_attn.config import Runtime
-from tfrec_attn.distribution import make_strategy
+from tfrec_attn.runtime.distribution import make_strategy
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def servable(run, tmp_path_factory):
 def server(servable):
     """A running `LocalServer` of that folder: model `sasrec`, label `stable` = 1, on `.grpc_port` and `.rest_port` of 127.0.0.1."""
     from serving.local_server import LocalServer
-    from serving.model_store import ModelConfig, ModelStore
+    from serving.server.model_store import ModelConfig, ModelStore
 
     store = ModelStore([ModelConfig(NAME, servable, labels={"stable": 1})], poll=0.1)
     local = LocalServer(store, port=0, rest_port=0)

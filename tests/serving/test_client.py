@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from serving import client
-from serving.grpc_client import GrpcClient
+from serving.clients.grpc_client import GrpcClient
 
 HISTORY = "i3,i7,i1"
 

@@ -11,10 +11,10 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.canary_limits import read_limits
-from serving.rest_service import METRICS_PATH
+from serving.checks.canary_limits import read_limits
+from serving.server.rest_service import METRICS_PATH
 
-FOLDER = Path(__file__).resolve().parents[2] / "serving"
+FOLDER = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 # Those of tensorflow_model_server 2.20 that a deployment may want.
 FLAGS = {
     "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "model_config_file", "model_config_file_poll_wait_seconds",
@@ -139,8 +139,8 @@ def test_ports(container, pod, kinds):
 
 def test_mounts_are_where_the_configuration_looks_and_read_only(container, pod, model):
     mounts = [one.rsplit(":", 2) for one in container["volumes"]]
-    assert mounts == [["../servables", "/models", "ro"], [".", "/config", "ro"]] and container["read_only"] is True
-    assert (FOLDER / mounts[0][0]).resolve() == FOLDER.parent / "servables"
+    assert mounts == [["../../servables", "/models", "ro"], [".", "/config", "ro"]] and container["read_only"] is True
+    assert (FOLDER / mounts[0][0]).resolve() == FOLDER.parents[1] / "servables"
     volumes = {one["mountPath"]: one for one in pod["containers"][0]["volumeMounts"]}
     assert volumes["/models"]["readOnly"] and volumes["/config"]["readOnly"]
     assert {one["name"] for one in volumes.values()} == {one["name"] for one in pod["volumes"]}

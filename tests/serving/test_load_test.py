@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving import load_loops, load_report, load_test
-from serving.load_histories import make_histories, read_histories
-from serving.load_loops import Limits, Sample, closed_loop, open_loop
-from serving.load_target import LoadTarget, requests_of
+from serving import load_test
+from serving.checks import load_loops, load_report
+from serving.checks.load_histories import make_histories, read_histories
+from serving.checks.load_loops import Limits, Sample, closed_loop, open_loop
+from serving.checks.load_target import LoadTarget, requests_of
 
 
 class Clock:

@@ -16,9 +16,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import local_server
-from serving.batching import BatchOptions
 from serving.local_server import LocalServer
-from serving.model_store import ModelConfig, ModelStore
+from serving.server.batching import BatchOptions
+from serving.server.model_store import ModelConfig, ModelStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 90

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.packages import PackageError, importing
+from serving.cli.packages import PackageError, importing
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ["--target", "127.0.0.1:1", "--model", "m"]

@@ -9,10 +9,10 @@ import pytest
 
 from serving import client as command
 from serving import load_test
-from serving.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
-from serving.model_store import ModelConfig, ModelStore
-from serving.rest_client import RestClient
+from serving.server.model_store import ModelConfig, ModelStore
 
 HISTORY = ["i3", "i7", "i1"]
 

@@ -6,14 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from serving import served_ranking, verify
-from serving.answers import Recommendations
-from serving.batches import padded, texts
-from serving.batching import BatchOptions
-from serving.held_out import Event, RunError, cutoff, mean, read_events, read_items, read_metrics
+from serving import verify
+from serving.checks import served_ranking
+from serving.checks.held_out import Event, RunError, cutoff, mean, read_events, read_items, read_metrics
+from serving.clients.answers import Recommendations
+from serving.clients.batches import padded, texts
+from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
-from serving.model_store import ModelConfig, ModelStore
-from serving.rest_client import RestClient
+from serving.server.batching import BatchOptions
+from serving.server.model_store import ModelConfig, ModelStore
 
 ITEMS = ["a", "b", "c", "d", "e"]
 VECTORS = np.array([[5, 0], [4, 0], [4, 0], [1, 0], [0, 1]], np.float32)

@@ -19,21 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrec_attn.arguments import Arguments, path
+from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.config import Data
-from tfrec_attn.data import pipeline_steps as steps
-from tfrec_attn.data.ids import Findings, IdReport
-from tfrec_attn.data.local_preparation import check_target, claimed, complete, number_of_shards
-from tfrec_attn.data.manifest import VERSION, Manifest
-from tfrec_attn.data.order_statistics import Values
-from tfrec_attn.data.pipeline_steps import Event
-from tfrec_attn.data.preparation import Statistics
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
-from tfrec_attn.data.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, option
-from tfrec_attn.data.selection import Selection, has_conditions
-from tfrec_attn.data.shards import shard_name
-from tfrec_attn.data.splits import period, require_bounds
-from tfrec_attn.data.times import FileTimes, LogTimes, MixedTimes
+from tfrec_attn.data.reading.times import FileTimes, LogTimes, MixedTimes
+from tfrec_attn.data.sequences.ids import Findings, IdReport
+from tfrec_attn.data.sequences.preparation import Statistics
+from tfrec_attn.data.sequences.selection import Selection, has_conditions
+from tfrec_attn.data.sequences.splits import period, require_bounds
+from tfrec_attn.data.shards import beam_steps as steps
+from tfrec_attn.data.shards.beam_steps import Event
+from tfrec_attn.data.shards.local_preparation import check_target, claimed, complete, number_of_shards
+from tfrec_attn.data.shards.manifest import VERSION, Manifest
+from tfrec_attn.data.shards.order_statistics import Values
+from tfrec_attn.data.shards.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, option
+from tfrec_attn.data.shards.shard_files import shard_name
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
 
 _ROUNDS = 3  # of the frequency filter in one job

@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from tfrec_attn import config as configuration
-from tfrec_attn.arguments import Arguments, path
-from tfrec_attn.coercion import usable_path
+from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.config import Data
-from tfrec_attn.data.local_preparation import MOST_SHARDS, prepare_log
-from tfrec_attn.data.manifest import Manifest
-from tfrec_attn.data.preparation import Statistics
-from tfrec_attn.data.prepared import OPTIONS, REJECTED, option, report_of
-from tfrec_attn.data.selection import Selection
+from tfrec_attn.config.coercion import usable_path
+from tfrec_attn.data.sequences.preparation import Statistics
+from tfrec_attn.data.sequences.selection import Selection
+from tfrec_attn.data.shards.local_preparation import MOST_SHARDS, prepare_log
+from tfrec_attn.data.shards.manifest import Manifest
+from tfrec_attn.data.shards.prepared import OPTIONS, REJECTED, option, report_of
 from tfrec_attn.errors import ConfigError, TfrecError
 
 

@@ -17,22 +17,22 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn import config as configuration
-from tfrec_attn.arguments import Arguments, path
-from tfrec_attn.coercion import usable_path
+from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.config import Data
-from tfrec_attn.data import profile, quality, tfdv
-from tfrec_attn.data.catalog import load_configured
-from tfrec_attn.data.interactions import ReadResult
-from tfrec_attn.data.preparation import prepare
-from tfrec_attn.data.quality_html import as_html
-from tfrec_attn.data.quality_text import as_text
-from tfrec_attn.data.request_log import count_unknown, read_requests
-from tfrec_attn.data.selection import has_conditions, select
-from tfrec_attn.data.splits import Split, leak_report, make_split
-from tfrec_attn.data.times import read_by_one_rule
-from tfrec_attn.data.vocabulary import Vocabulary
+from tfrec_attn.config.coercion import usable_path
+from tfrec_attn.data.quality import findings, profile, tfdv
+from tfrec_attn.data.quality.html_report import as_html
+from tfrec_attn.data.quality.request_log import count_unknown, read_requests
+from tfrec_attn.data.quality.text_report import as_text
+from tfrec_attn.data.reading.catalog import load_configured
+from tfrec_attn.data.reading.interactions import ReadResult
+from tfrec_attn.data.reading.times import read_by_one_rule
+from tfrec_attn.data.sequences.preparation import prepare
+from tfrec_attn.data.sequences.selection import has_conditions, select
+from tfrec_attn.data.sequences.splits import Split, leak_report, make_split
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
-from tfrec_attn.own_files import remove
+from tfrec_attn.files.own_files import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -73,7 +73,7 @@ def validate(
         schema: A schema to keep to, `schema.pbtxt`; None infers one from the log.
         against: What to compare with: a folder or report.json that this command has written, statistics (`.pb` or `.pbtxt`), or an
             earlier log that is read in the same way.
-        serving_log: A request log, as `tfrec_attn.data.request_log` reads it.
+        serving_log: A request log, as `tfrec_attn.data.quality.request_log` reads it.
         vocabulary: Known items: a file with an id a line, or the folder `vocabulary` of a run; None is what the split of this log keeps.
         to: A new folder for report.json, report.html, statistics.pb and, unless one is given, schema.pbtxt.
 
@@ -87,9 +87,9 @@ def validate(
     _check_options(schema, against, to)
     result = _read(data, logs)
     made_up = not logs and data.source == "synthetic"
-    log = quality.Log(result.frame, has_times=made_up or data.columns.timestamp is not None)
+    log = findings.Log(result.frame, has_times=made_up or data.columns.timestamp is not None)
     source = ", ".join(logs) if logs else data.path or data.source
-    tree = {"source": source, "rejected": result.rejected, **quality.measure(log, time.time())}
+    tree = {"source": source, "rejected": result.rejected, **findings.measure(log, time.time())}
     split = _add_split(tree, result.frame, data)
     requests = read_requests(serving_log, data) if serving_log is not None else None
     if requests is not None:
@@ -119,7 +119,7 @@ class _Earlier:
             self._statistics = path
         else:
             self._frame = _read(data, [against]).frame
-            self.profile = quality.Log(self._frame, has_times=data.columns.timestamp is not None).profile()
+            self.profile = findings.Log(self._frame, has_times=data.columns.timestamp is not None).profile()
 
     def statistics(self):
         if self._frame is not None:
@@ -209,7 +209,7 @@ def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
     return split
 
 
-def _vocabularies(path: str | None, split: Split | None, log: quality.Log) -> tuple[Vocabulary | None, Vocabulary]:
+def _vocabularies(path: str | None, split: Split | None, log: findings.Log) -> tuple[Vocabulary | None, Vocabulary]:
     """Users, or None where only items are known, and items."""
     if path is not None and Path(path).is_dir():
         return Vocabulary.load(Path(path) / "users.txt"), Vocabulary.load(Path(path) / "items.txt")

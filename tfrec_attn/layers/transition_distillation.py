@@ -28,7 +28,7 @@ class TransitionDistillation(tf.keras.layers.Layer):
     `tfrec_attn.losses.softmax` computes in tiles, and together with the queries of the caller's own loss if he joins them.
 
     Args:
-        transitions: a `tfrec_attn.data.transitions.Transitions`, or its arrays `(offsets [N + 2], neighbours [nnz], counts [nnz])`.
+        transitions: a `tfrec_attn.data.sequences.transitions.Transitions`, or its arrays `(offsets [N + 2], neighbours [nnz], counts [nnz])`.
         temperature: tau of teacher and student, above 0.
         dropout: probability in [0, 1) of dropping a feature of the student's scaled row in training, at each position on its own.
 

@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfrec_attn import loss_names
+from tfrec_attn.config import loss_names
 from tfrec_attn.errors import nearest, shorten, shown
 from tfrec_attn.extensions import MODELS, Target
 

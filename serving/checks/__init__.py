@@ -1,0 +1,1 @@
+"""What proves a deployment, and measures it."""

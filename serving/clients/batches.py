@@ -1,0 +1,110 @@
+"""Requests of many rows at once, which the clients have no use for, over gRPC and over REST."""
+
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from urllib.parse import quote, urlsplit
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from ..protocol.tensors import fill, to_array
+from .answers import client_error
+from .grpc_client import open_channel
+
+TIMEOUT = 60.0
+_STEP = 10
+# (signature, arrays of its inputs with texts as str) -> arrays of its outputs with texts as str
+Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@contextlib.contextmanager
+def over_grpc(target: str, model: str) -> Iterator[Predict]:
+    """A function that asks a model at HOST:PORT.
+
+    Errors: of the function ClientError.
+    """
+    channel = open_channel(target)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+    def predict(signature, inputs):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = model, signature
+        for name, array in inputs.items():
+            fill(request.inputs[name], _encoded(array))
+        try:
+            response = stub.Predict(request, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            raise client_error(error.code().name, error.details() or "", target, TIMEOUT) from None
+        return {name: _decoded(to_array(proto, name)) for name, proto in response.outputs.items()}
+
+    try:
+        yield predict
+    finally:
+        channel.close()
+
+
+@contextlib.contextmanager
+def over_rest(url: str, model: str) -> Iterator[Predict]:
+    """A function that asks a model under http://HOST:PORT by columns.
+
+    Errors: ValueError for another URL; of the function ClientError.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.netloc:
+        raise ValueError(f"--rest must be http://HOST:PORT, but is {url!r}.")
+    connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
+    path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
+
+    def predict(signature, inputs):
+        columns = {name: array.tolist() for name, array in inputs.items()}
+        try:
+            connection.request("POST", path, json.dumps({"signature_name": signature, "inputs": columns}).encode())
+            response = connection.getresponse()
+            status, answer = response.status, json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            connection.close()
+            raise client_error("UNAVAILABLE", str(error) or type(error).__name__, url, TIMEOUT) from None
+        if status != 200:
+            raise client_error(f"HTTP {status}", str(answer.get("error", "")), url, TIMEOUT)
+        return {name: _as_array(values) for name, values in answer["outputs"].items()}
+
+    try:
+        yield predict
+    finally:
+        connection.close()
+
+
+def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """Texts [B, W] with at least one "" on the left of each row, W a multiple of ten."""
+    width = (max(map(len, rows)) // _STEP + 1) * _STEP
+    result = np.full((len(rows), width), "", object)
+    for place, row in enumerate(rows):
+        result[place, width - len(row) :] = row
+    return result
+
+
+def texts(values: Sequence[str]) -> np.ndarray:
+    """Texts [B]."""
+    result = np.empty(len(values), object)
+    result[:] = values
+    return result
+
+
+def _encoded(array):
+    if array.dtype.kind != "O":
+        return array
+    return texts([text.encode() for text in array.ravel()]).reshape(array.shape)
+
+
+def _decoded(array):
+    if array.dtype.kind != "O":
+        return array
+    return texts([text.decode() for text in array.ravel()]).reshape(array.shape)
+
+
+def _as_array(values):
+    array = np.array(values)
+    return np.array(values, object) if array.dtype.kind == "U" else array

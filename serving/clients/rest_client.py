@@ -1,0 +1,205 @@
+"""A client for REST that needs the standard library alone."""
+
+import collections
+import contextlib
+import http.client
+import json
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from ..cli.arguments import shown
+from .answers import ClientError, OtherSeparator, client_error
+from .base_client import BaseClient
+from .queries import Query
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_random = random.SystemRandom()
+
+
+class RestClient(BaseClient):
+    """Asks a server over HTTP, on connections that stay open; threads may share one. Neither TensorFlow nor gRPC is imported.
+
+    >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
+    ...     client.recommend(["i3", "i7"], k=5).items
+
+    Args:
+      url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
+      model, version, label, timeout, retries, max_history: as `BaseClient` says.
+      tls: of https: None for the system's roots, a path of other roots in PEM, or an `ssl.SSLContext`.
+      metadata: (name, value) pairs of headers that go with every call.
+
+    Errors: as `BaseClient`; ValueError also for another URL or a file of roots that cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 1.0,
+        retries: int = 3,
+        tls: str | Path | ssl.SSLContext | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        max_history: int = 200,
+    ):
+        super().__init__(url, model, version, label, timeout, retries, max_history)
+        self._host, self._port, prefix, encrypted = _parts(url)
+        self._context = _ssl_context(tls) if encrypted else None
+        chosen = f"/versions/{version}" if version is not None else f"/labels/{quote(label, safe='')}" if label is not None else ""
+        self._path = f"{prefix}/v1/models/{quote(model, safe='')}{chosen}:predict"
+        self._headers = {**dict(metadata), "Content-Type": "application/json"}
+        self._idle = collections.deque()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> "RestClient":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _ask(self, query: Query):
+        with contextlib.suppress(OtherSeparator):
+            return self._ask_once(query, self.separator)
+        return self._ask_once(query, self.separator)
+
+    def _ask_once(self, query: Query, separator: str):
+        document = {"signature_name": query.signature, "instances": [query.row(separator)]}
+        body, deadline = json.dumps(document, ensure_ascii=False).encode(), time.monotonic() + self.timeout
+        pauses = [min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2) for attempt in range(self.retries)]
+        while True:
+            try:
+                return self._read(query, separator, self._answer(body, deadline))
+            except ClientError as error:
+                if error.status != "UNAVAILABLE" or not pauses or time.monotonic() + pauses[0] >= deadline:
+                    raise
+            time.sleep(pauses.pop(0))
+
+    def _answer(self, body: bytes, deadline: float) -> bytes:
+        try:
+            status, answer = self._exchange(body, deadline)
+        except TimeoutError:
+            raise self._error("DEADLINE_EXCEEDED", "time is up") from None
+        except OSError as error:
+            raise self._error("UNAVAILABLE", error.strerror or str(error)) from None
+        except http.client.HTTPException as error:
+            raise self._error("INTERNAL", f"no HTTP, {type(error).__name__}") from None
+        if status == 200:
+            return answer
+        raise self._error(_STATUSES.get(status, "UNKNOWN"), _message(answer) or f"HTTP {status}")
+
+    def _exchange(self, body, deadline):
+        """(status, body of the answer) over an idle connection or a new one."""
+        while True:
+            connection, used = self._connection(_left(deadline))
+            try:
+                return self._send(connection, body, deadline)
+            except ConnectionError:
+                connection.close()
+                # A server may close a connection while it is idle, and this is seen only now.
+                if not used:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+
+    def _connection(self, seconds):
+        with contextlib.suppress(IndexError):
+            connection = self._idle.pop()
+            connection.sock.settimeout(seconds)
+            return connection, True
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=seconds), False
+        return http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._context), False
+
+    def _send(self, connection, body, deadline):
+        # A server that refuses a body answers before it has read all of it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", self._path, body, self._headers)
+        socket = connection.sock
+        response = connection.getresponse()
+        parts = []
+        while part := response.read1(1 << 16):
+            parts.append(part)
+            socket.settimeout(_left(deadline))
+        if response.length:
+            raise ConnectionResetError("the answer was cut off")
+        response.close()
+        if connection.sock is not None:
+            self._idle.append(connection)
+        return response.status, b"".join(parts)
+
+    def _read(self, query: Query, separator: str, answer: bytes):
+        try:
+            row = json.loads(answer)["predictions"][0]
+            return query.answer({**row}, separator)
+        except OtherSeparator as error:
+            self.separator = error.separator
+            raise
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise ClientError(
+                "INTERNAL",
+                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
+            ) from None
+
+    def _error(self, status, details):
+        return client_error(status, details, self.where, self.timeout)
+
+
+def _parts(url):
+    """(host, port, path without a slash at its end, whether encrypted)."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except (ValueError, AttributeError, TypeError):
+        parts, host, port = None, None, None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {shown(url)}.")
+    encrypted = parts.scheme == "https"
+    return host, port or (443 if encrypted else 80), parts.path.rstrip("/"), encrypted
+
+
+def _ssl_context(tls):
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    try:
+        return ssl.create_default_context(cafile=tls)
+    except OSError as error:
+        raise ValueError(f"tls must be a file of root certificates, but {tls} cannot be used: {error.strerror or error}.") from None
+
+
+def _left(deadline):
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _message(body):
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,1 @@
+"""TF Serving's protocol as values of NumPy, and back."""

@@ -1,0 +1,240 @@
+"""Requests that arrive while others run are run together, as TF Serving does it."""
+
+import dataclasses
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import grpc
+import numpy as np
+
+from ..protocol.statuses import StatusError, invalid
+
+Arrays = Mapping[str, np.ndarray]
+# Of an input when it is padded: beyond it requests of very different lengths do not share a batch.
+_MOST_PADDED = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOptions:
+    """How requests are batched; the names are TF Serving's.
+
+    Args:
+      max_batch_size: rows that run together at most, and of one request.
+      batch_timeout: seconds that a batch waits to become full; 0 waits for nobody.
+      max_enqueued_batches: full batches that may wait; more is refused.
+      pad_variable_length_inputs: whether requests of different lengths share a batch. The shorter are then padded on the right with their
+        first element, which is as if it were their newest event where it is not "". Without it they run apart, in more batches (TF Serving
+        fails a batch of different lengths with FAILED_PRECONDITION).
+    """
+
+    max_batch_size: int = 32
+    batch_timeout: float = 0.0
+    max_enqueued_batches: int = 10
+    pad_variable_length_inputs: bool = False
+
+
+class Batcher:
+    """Runs requests to a signature, one batch at a time, in the threads that bring them.
+
+    A request that finds nobody runs at once, in its own thread. Those that come meanwhile wait; the first of them then takes the lead, and
+    runs as many as fit. A batch that fails is run again request by request.
+
+    Args:
+      run: outputs of inputs; the first dimension of each is that of the batch.
+      options: sizes and limits.
+      observe: is told the rows of each batch that ran.
+    """
+
+    def __init__(self, run: Callable[[Arrays], dict], options: BatchOptions, observe: Callable[[int], None] = lambda rows: None):
+        self._run, self._options, self._observe = run, options, observe
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._running = False
+        self._changed = threading.Condition(self._lock)
+        self.queued = 0
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of one request.
+
+        Errors: StatusError INVALID_ARGUMENT for inputs that have no common first dimension or more rows than a batch, UNAVAILABLE when too
+        many wait, and what `run` raises for this request alone.
+        """
+        request = _Request(inputs, self._rows(inputs))
+        with self._lock:
+            if self._running:
+                self._enqueue(request)
+            else:
+                self._running = request.leads = True
+        if not request.leads:
+            request.wake.acquire()
+        if request.leads:
+            self._lead(request)
+        if request.error is not None:
+            raise request.error
+        return request.outputs
+
+    def _rows(self, inputs: Arrays) -> int:
+        rows = -1
+        for name, array in inputs.items():
+            if not array.ndim:
+                raise invalid(f"Batching Run() input tensors must have at least one dimension, but {name} is a scalar.")
+            if rows not in (-1, len(array)):
+                came = ", ".join(f"{len(inputs[one])} rows of {one}" for one in sorted(inputs))
+                raise invalid(f"Batching Run() input tensors must have equal 0th-dimension size, but there are {came}.")
+            rows = len(array)
+        limit = self._options.max_batch_size
+        if rows > limit:
+            raise invalid(f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows a request.")
+        return max(rows, 0)
+
+    def _enqueue(self, request: "_Request") -> None:
+        limit = self._options.max_enqueued_batches * self._options.max_batch_size
+        if self.queued + request.rows > limit:
+            message = f"The batch scheduling queue to which this task was submitted is full; {self.queued} of {limit} rows wait, try later."
+            raise StatusError(grpc.StatusCode.UNAVAILABLE, message)
+        self._waiting.append(request)
+        self.queued += request.rows
+        if self._options.batch_timeout:
+            self._changed.notify()
+
+    def _lead(self, request: "_Request") -> None:
+        batch = [request]
+        try:
+            if self._options.batch_timeout:
+                self._wait_for_more(request)
+            if self._waiting:
+                batch = self._collect(request)
+            self._answer(batch)
+        finally:
+            self._hand_over()
+            for other in batch[1:]:
+                other.wake.release()
+
+    def _wait_for_more(self, request: "_Request") -> None:
+        until = request.arrived + self._options.batch_timeout
+        with self._lock:
+            while request.rows + self.queued < self._options.max_batch_size and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _collect(self, request: "_Request") -> list["_Request"]:
+        """The request and those of the waiting that fit, which no longer wait."""
+        batch = _Batch(request, self._options)
+        with self._lock:
+            left = [other for other in self._waiting if not batch.take(other)]
+            self._waiting = deque(left)
+            self.queued = sum(other.rows for other in left)
+        return batch.requests
+
+    def _answer(self, batch: Sequence["_Request"]) -> None:
+        if len(batch) > 1:
+            try:
+                outputs = self._run(_joined(batch))
+                self._observe(sum(request.rows for request in batch))
+                _split(outputs, batch)
+            except Exception:
+                # Whose fault it is shows when each runs alone.
+                self._alone(batch)
+            return
+        self._alone(batch)
+
+    def _alone(self, batch: Sequence["_Request"]) -> None:
+        for request in batch:
+            try:
+                request.outputs = self._run(request.inputs)
+                self._observe(request.rows)
+            except Exception as error:
+                request.error = error
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._running = False
+                return
+            leader = self._waiting.popleft()
+            self.queued -= leader.rows
+        leader.leads = True
+        leader.wake.release()
+
+
+class _Request:
+    """One that waits for its answer, or for its turn to lead."""
+
+    __slots__ = ("arrived", "error", "inputs", "leads", "outputs", "rows", "wake")
+
+    def __init__(self, inputs: Arrays, rows: int):
+        self.inputs, self.rows, self.leads, self.arrived = inputs, rows, False, time.monotonic()
+        self.outputs, self.error = None, None
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class _Batch:
+    """Requests that can run together, beginning with one."""
+
+    def __init__(self, request: _Request, options: BatchOptions):
+        self.requests, self._options = [request], options
+        self._rows = request.rows
+        self._shapes = {name: array.shape[1:] for name, array in request.inputs.items()}
+        self._empty = any(not array.size for array in request.inputs.values())
+
+    def take(self, other: _Request) -> bool:
+        """Takes a request in where it fits."""
+        rows = self._rows + other.rows
+        if rows > self._options.max_batch_size:
+            return False
+        shapes = {name: array.shape[1:] for name, array in other.inputs.items()}
+        if shapes != self._shapes:
+            shapes = self._padded(shapes, other, rows)
+            if shapes is None:
+                return False
+        self.requests.append(other)
+        self._rows, self._shapes = rows, shapes
+        return True
+
+    def _padded(self, shapes: Mapping[str, tuple], other: _Request, rows: int) -> dict[str, tuple] | None:
+        """Greatest sizes of both, None where padding is not possible, or not wanted, or would take too much."""
+        if not self._options.pad_variable_length_inputs or self._empty or any(not array.size for array in other.inputs.values()):
+            return None
+        if any(len(shapes[name]) != len(own) for name, own in self._shapes.items()):
+            return None
+        greatest = {name: tuple(map(max, own, shapes[name])) for name, own in self._shapes.items()}
+        return greatest if all(rows * math.prod(shape) <= _MOST_PADDED for shape in greatest.values()) else None
+
+
+def _joined(batch: Sequence[_Request]) -> dict[str, np.ndarray]:
+    return {name: _concatenated([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+
+
+def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of all; where lengths differ, each part is padded on the right with its first element."""
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) == 1:
+        return np.concatenate(parts)
+    greatest = tuple(map(max, *shapes))
+    result = np.empty((sum(map(len, parts)), *greatest), parts[0].dtype)
+    row = 0
+    for part in parts:
+        block = result[row : row + len(part)]
+        block[...] = part.flat[0]
+        block[tuple(map(slice, part.shape))] = part
+        row += len(part)
+    return result
+
+
+def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None:
+    """Gives every request its rows.
+
+    Errors: StatusError FAILED_PRECONDITION when an output has not one row for each of the batch.
+    """
+    rows = sum(request.rows for request in batch)
+    if any(array.shape[:1] != (rows,) for array in outputs.values()):
+        message = "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors."
+        raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
+    begin = 0
+    for request in batch:
+        end = begin + request.rows
+        request.outputs = {name: array[begin:end] for name, array in outputs.items()}
+        begin = end

@@ -1,0 +1,192 @@
+"""TF Serving's services over gRPC: its protos, a store behind them."""
+
+import logging
+from collections.abc import Callable
+
+import grpc
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from ..protocol.statuses import StatusError, invalid
+from ..protocol.tensors import fill, to_array
+from .in_flight import InFlight
+from .model_store import ModelConfig, ModelStore
+from .signature import MOST_ELEMENTS
+from .version_policy import VersionPolicy
+
+_SIGNATURES = "signature_def"
+# More inputs, or names of outputs, than any signature has.
+_MOST_NAMES = 64
+_UNREADABLE = object()
+_log = logging.getLogger(__name__)
+
+
+class PredictionService:
+    """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
+
+    def __init__(self, store: ModelStore):
+        self._store = store
+
+    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        """Runs a signature of a model."""
+        spec = request.model_spec
+        try:
+            inputs = _arrays(request)
+        except StatusError as error:
+            self._store.metrics.requested(spec.name if spec.name in self._store.names() else "", "", error.code, 0.0)
+            raise
+        version, signature, outputs = self._store.predict(
+            spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
+        )
+        response = predict_pb2.PredictResponse()
+        _say_which(response.model_spec, spec.name, version)
+        response.model_spec.signature_name = signature
+        for name, array in outputs.items():
+            fill(response.outputs[name], array)
+        return response
+
+    def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures of a model."""
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != _SIGNATURES:
+                raise invalid(f"Metadata field {field} is not supported")
+        version, definitions = self._store.metadata(request.model_spec.name, *_version_of(request.model_spec))
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        _say_which(response.model_spec, request.model_spec.name, version)
+        response.metadata[_SIGNATURES].Pack(definitions)
+        return response
+
+
+class ModelService:
+    """GetModelStatus and HandleReloadConfigRequest."""
+
+    def __init__(self, store: ModelStore):
+        self._store = store
+
+    def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> get_model_status_pb2.GetModelStatusResponse:
+        """Where the versions of a model stand."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        return status_response(self._store, request.model_spec.name, *_version_of(request.model_spec))
+
+    def reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
+        """Changes which versions are served, and their labels."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid("ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported")
+        self._store.reload([_config_of(one) for one in request.config.model_config_list.config])
+        return model_management_pb2.ReloadConfigResponse()
+
+
+def status_response(
+    store: ModelStore, name: str, version: int | None = None, label: str | None = None
+) -> get_model_status_pb2.GetModelStatusResponse:
+    """Where the versions of a model stand, as TF Serving says it.
+
+    Errors: StatusError as of `ModelStore.status`.
+    """
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for status in store.status(name, version, label):
+        one = response.model_version_status.add(version=status.version, state=int(status.state))
+        one.status.error_code = status.code.value[0]
+        one.status.error_message = status.message
+    return response
+
+
+def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
+    """Gives a server both services.
+
+    Args:
+      server: not started.
+      store: answers.
+      in_flight: counts the calls until their answers are sent.
+    """
+    prediction, model = PredictionService(store), ModelService(store)
+    services = {
+        "PredictionService": {
+            "Predict": (prediction.predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": (
+                prediction.metadata,
+                get_model_metadata_pb2.GetModelMetadataRequest,
+            ),
+        },
+        "ModelService": {
+            "GetModelStatus": (model.status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": (model.reload, model_management_pb2.ReloadConfigRequest),
+        },
+    }
+    for name, methods in services.items():
+        handlers = {key: _handler(*method, in_flight) for key, method in methods.items()}
+        generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)
+        server.add_generic_rpc_handlers((generic,))
+
+
+def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMethodHandler:
+    """A method for gRPC: every exception becomes the status of its call."""
+
+    def read(data):
+        # What gRPC itself makes of an error here is INTERNAL, as if the server were at fault.
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    def answer(request, context):
+        try:
+            in_flight.enter()
+            if not context.add_callback(in_flight.leave):
+                in_flight.leave()
+            if request is _UNREADABLE:
+                raise invalid(f"The message is not a {kind.DESCRIPTOR.name}; send one.")
+            return method(request)
+        except StatusError as error:
+            code, message = error.code, error.message
+        except Exception:
+            _log.exception("A call could not be answered.")
+            code = grpc.StatusCode.INTERNAL
+            message = "The server failed to answer; its log says why."
+        return context.abort(code, message)
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=read,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+
+
+def _arrays(request: predict_pb2.PredictRequest) -> dict:
+    for what, values in (("inputs", request.inputs), ("names of outputs", request.output_filter)):
+        if len(values) > _MOST_NAMES:
+            raise invalid(f"A request may have at most {_MOST_NAMES} {what}; send fewer.")
+    return {name: to_array(proto, name, MOST_ELEMENTS) for name, proto in request.inputs.items()}
+
+
+def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
+    kind = spec.WhichOneof("version_choice")
+    return spec.version.value if kind == "version" else None, spec.version_label if kind == "version_label" else None
+
+
+def _say_which(spec: model_pb2.ModelSpec, name: str, version: int) -> None:
+    spec.name = name
+    spec.version.value = version
+
+
+def _config_of(config: model_server_config_pb2.ModelConfig) -> ModelConfig:
+    policy = VersionPolicy()
+    given = config.model_version_policy
+    kind = given.WhichOneof("policy_choice")
+    if kind == "all":
+        policy = VersionPolicy(every=True)
+    elif kind == "specific":
+        policy = VersionPolicy(specific=tuple(given.specific.versions))
+    elif kind == "latest":
+        policy = VersionPolicy(latest=given.latest.num_versions or 1)
+    return ModelConfig(config.name, config.base_path or None, policy, dict(config.version_labels))

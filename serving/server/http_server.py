@@ -1,0 +1,238 @@
+"""HTTP/1.1 by uvicorn: requests are read in one thread and answered in many."""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection
+
+import uvicorn
+
+from ..protocol.rest_json import error_body
+from ..protocol.statuses import StatusError
+from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
+from .http_connection import Connection
+from .in_flight import InFlight
+from .worker_pool import WorkerPool
+
+__all__ = ["HttpServer", "Limits", "Response"]
+
+_BACKLOG = 128
+_LINGER = 2.0
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """What a client gets: the HTTP status, the body, its Content-Type, and further headers."""
+
+    status: int
+    body: bytes
+    kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Respond = Callable[[str, str, bytes], Response]
+
+
+class HttpServer:
+    """Answers requests with one function, connections kept open between them.
+
+    Args:
+      host: address to listen on.
+      port: 0 takes a free one.
+      respond: (method, path without query, body) -> `Response`; called on many threads. What it
+        raises becomes a 500.
+      limits: on clients.
+      allowed_hosts: names that are answered beside those of loopback and `host`.
+
+    Attributes:
+      port: that it listens on.
+
+    Raises:
+      OSError: where the port is taken.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        respond: Respond,
+        limits: Limits | None = None,
+        allowed_hosts: Collection[str] = (),
+    ):
+        limits = limits or Limits()
+        self._socket = _listening(host, port)
+        self.port = self._socket.getsockname()[1]
+        self._application = _Application(respond, limits, _names(host, allowed_hosts))
+        config = uvicorn.Config(
+            self._application,
+            http=functools.partial(Connection, {}, limits),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=limits.idle_seconds,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="http", daemon=True)
+        self._thread.start()
+        while self._thread.is_alive() and not self._server.started:
+            time.sleep(0.001)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
+        self._application.in_flight.close()
+        self._application.in_flight.wait(grace)
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._socket.close()
+        self._application.pool.shutdown(wait=False)
+
+    async def _serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+class _Application:
+    """The ASGI application."""
+
+    def __init__(self, respond: Respond, limits: Limits, hosts: Collection[str]):
+        self._respond, self._limits, self._hosts = respond, limits, hosts
+        self.in_flight, self.pool = InFlight(), WorkerPool(limits.connections)
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            self.in_flight.enter()
+        except StatusError as error:
+            await _refuse(HttpError(error.http, error.message), receive, send)
+            return
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self.in_flight.leave()
+
+    async def _answer(self, scope, receive, send) -> None:
+        limit = self._limits.body
+        try:
+            check_headers(scope["headers"], scope["http_version"], limit, self._hosts)
+            body = await _read(receive, limit)
+        except HttpError as error:
+            await _refuse(error, receive, send)
+            return
+        if body is not None:
+            path = scope["raw_path"].decode("ascii")
+            response = await self._run(scope["method"], path, body)
+            await send(_start(response))
+            await send({"type": "http.response.body", "body": response.body})
+
+    async def _run(self, method: str, path: str, body: bytes) -> Response:
+        """The response, made in another thread."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def run():
+            try:
+                response = self._respond(method, path, body)
+            except Exception:
+                _log.exception("A request could not be answered.")
+                message = "The server failed to answer; its log says why."
+                response = Response(500, error_body(message))
+            # The loop is closed where the server did not wait for this answer.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_give, future, response)
+
+        self.pool.submit(run)
+        return await future
+
+
+async def _read(receive, limit: int) -> bytes | None:
+    """The body of a request; None where the client has left.
+
+    Raises:
+      HttpError: 413.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message["more_body"]:
+        body = message["body"]
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    body = bytearray()
+    while message["type"] == "http.request":
+        body += message["body"]
+        if len(body) > limit:
+            raise too_large(limit)
+        if not message["more_body"]:
+            return bytes(body)
+        message = await receive()
+    return None
+
+
+async def _refuse(error: HttpError, receive, send) -> None:
+    """Answers a request whose body is not read, which is the last of its connection.
+
+    Closed with bytes unread, a connection is reset, and the client may not see the answer: so it
+    is read for a while.
+    """
+    response = Response(error.status, error_body(error.message), headers=(("Connection", "close"),))
+    await send(_start(response))
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_discard(receive), _LINGER)
+    await send({"type": "http.response.body"})
+
+
+async def _discard(receive) -> None:
+    more = True
+    while more:
+        message = await receive()
+        more = message["type"] == "http.request" and message["more_body"]
+
+
+def _start(response: Response) -> dict:
+    headers = [
+        (b"content-type", response.kind.encode()),
+        (b"content-length", str(len(response.body)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    headers += [(name.encode(), value.encode()) for name, value in response.headers]
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def _give(future: asyncio.Future, response: Response) -> None:
+    if not future.done():
+        future.set_result(response)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError:
+        raise OSError(f"{host}:{port} cannot be listened on: it is in use or not of this machine; choose another.") from None
+
+
+def _names(host: str, allowed: Collection[str]) -> frozenset[str]:
+    own = f"[{host}]" if ":" in host else host
+    # An address that stands for all others is not one to be asked under.
+    mine = () if own in ("0.0.0.0", "[::]") else (own,)  # noqa: S104
+    return LOOPBACK | {name.lower() for name in (*mine, *allowed)}

@@ -1,0 +1,272 @@
+"""The models of a server: a folder of versions each, watched, and swapped without a request noticing."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import grpc
+import numpy as np
+
+from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
+from .batching import BatchOptions
+from .model_config import ModelConfig, State, VersionStatus
+from .served_model import ServedModel, Version, no_servable
+from .server_metrics import ServerMetrics
+
+__all__ = ["ModelConfig", "ModelStore", "State", "VersionStatus"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class ModelStore:
+    """Models by name, and what can be asked of them.
+
+    Args:
+      models: one or more; labels may name versions that are not there yet.
+      batching: how requests are batched, None for each alone.
+      poll: seconds between two looks at the folders.
+      threads: that an operation of a model uses.
+      metrics: counts what happens; by default its own.
+
+    Attributes:
+      metrics: as given or made.
+
+    Errors: ValueError when two models have the same name or one has no folder.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ModelConfig],
+        *,
+        batching: BatchOptions | None = BatchOptions(),  # noqa: B008  frozen
+        poll: float = 2.0,
+        threads: int = 1,
+        metrics: ServerMetrics | None = None,
+    ):
+        names = [model.name for model in models]
+        if len(set(names)) != len(names) or not all(model.name and model.folder for model in models):
+            raise ValueError(f"every model must have a folder and a name of its own, but the names are {', '.join(names)}.")
+        self.metrics = metrics or ServerMetrics()
+        self._batching, self._seconds, self._threads = batching, poll, threads
+        self._folders = {model.name: model.folder for model in models}
+        self._models = {model.name: self._served(model) for model in models}
+        self._labels = {model.name: dict(model.labels) for model in models}
+        self._leaving: list[ServedModel] = []
+        self._lock = threading.Lock()
+        self._wake, self._stopped = threading.Event(), False
+        self._listeners: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self.metrics.watch(self)
+
+    def start(self) -> None:
+        """Loads what is there, and watches the folders from then on."""
+        self.poll()
+        self._thread = threading.Thread(target=self._watch, name="model-store", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends watching and gives the models back; requests must have ended."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+        with self._lock:
+            for model in self._models.values():
+                model.close()
+
+    def poll(self) -> None:
+        """Looks at the folders now."""
+        with self._lock:
+            self._leaving = [model for model in self._leaving if not model.close()]
+            for name, model in self._models.items():
+                swaps = model.poll()
+                if swaps:
+                    self.metrics.swapped(name, swaps)
+        for listener in self._listeners:
+            listener()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Calls a function after every look at the folders."""
+        self._listeners.append(listener)
+
+    def names(self) -> list[str]:
+        """The models."""
+        return list(self._models)
+
+    def ready(self) -> bool:
+        """Whether every model has a version that takes requests."""
+        return all(model.available() for model in list(self._models.values()))
+
+    def available(self, name: str) -> list[int]:
+        """Versions of a model that take requests, ascending; none of an unknown model."""
+        model = self._models.get(name)
+        return model.available() if model else []
+
+    def queued(self, name: str) -> dict[str, int]:
+        """Rows that wait for a batch of the latest version, by signature; none of an unknown model."""
+        model = self._models.get(name)
+        return model.queued() if model else {}
+
+    def predict(
+        self,
+        name: str,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+    ) -> tuple[int, str, dict[str, np.ndarray]]:
+        """Runs a signature.
+
+        Args:
+          name: of the model.
+          signature: "" for `serving_default`.
+          inputs: all of the signature's, with texts as bytes in arrays of objects.
+          version: by number; the latest where neither it nor a label is given.
+          label: of a version, instead of its number.
+          outputs: those wanted, all by default.
+
+        Returns: the version that answered, the name of the signature, and the outputs.
+
+        Errors: StatusError with the code that TF Serving gives: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown
+        label, inputs or outputs, FAILED_PRECONDITION for an unknown signature, UNAVAILABLE when too many wait.
+        """
+        begin = time.perf_counter()
+        code, counted = grpc.StatusCode.OK, ""
+        try:
+            model, found = self._acquire(name, version, label)
+            try:
+                counted = found.model.signature(signature).name
+                return found.number, counted, found.predict(counted, inputs, outputs)
+            finally:
+                model.release(found)
+        except StatusError as error:
+            code = error.code
+            raise
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            raise
+        finally:
+            # Names that nobody serves are not counted by name: anybody could make up any number of them.
+            self.metrics.requested(name if name in self._models else "", counted, code, time.perf_counter() - begin)
+
+    def metadata(self, name: str, version: int | None = None, label: str | None = None):
+        """The version that would answer, and its signatures as a SignatureDefMap.
+
+        Errors: StatusError as of `predict`.
+        """
+        model, found = self._acquire(name, version, label)
+        try:
+            return found.number, found.model.definitions
+        finally:
+            model.release(found)
+
+    def status(self, name: str, version: int | None = None, label: str | None = None) -> list[VersionStatus]:
+        """Where the versions of a model stand, the greatest first, or the one asked for.
+
+        Errors: StatusError NOT_FOUND when there is none.
+        """
+        if label:
+            version = self._labelled(name, label)
+        model = self._models.get(name)
+        statuses = model.statuses() if model else []
+        if version is None and not statuses:
+            raise not_found(f"Could not find any versions of model {name}")
+        chosen = [status for status in statuses if version in (None, status.version)]
+        if not chosen:
+            raise not_found(f"Could not find version {version} of model {name}")
+        return chosen
+
+    def labels(self, name: str) -> dict[str, int]:
+        """The labels of a model."""
+        return dict(self._labels.get(name, {}))
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Gives a model these labels and no others.
+
+        Errors: StatusError NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new or moved to a version that takes no
+        requests; the labels then stay as they were.
+        """
+        if name not in self._models:
+            raise no_servable(name, None)
+        self._check_labels(name, labels)
+        self._labels[name] = dict(labels)
+
+    def reload(self, models: Sequence[ModelConfig]) -> None:
+        """Serves these of its models, with these policies and labels, and no others.
+
+        A folder stays what it was when the store was made: a request cannot name another.
+
+        Errors: StatusError INVALID_ARGUMENT for a model or a folder that the store was not made with, or a model named twice;
+        FAILED_PRECONDITION for labels as of `set_labels`, after policies have been changed.
+        """
+        self._check_reload(models)
+        with self._lock:
+            given = {model.name: model for model in models}
+            for name in [name for name in self._models if name not in given]:
+                self._leaving.append(self._models.pop(name))
+                self._labels.pop(name, None)
+            for name, model in given.items():
+                config = ModelConfig(name, self._folders[name], model.policy, model.labels)
+                if name in self._models:
+                    self._models[name].configure(config)
+                else:
+                    self._models[name] = self._served(config)
+        self.poll()
+        for model in models:
+            self._check_labels(model.name, model.labels)
+        for model in models:
+            self._labels[model.name] = dict(model.labels)
+
+    def _served(self, config: ModelConfig) -> ServedModel:
+        return ServedModel(config, self._batching, self._threads, self.metrics.batched, self._drained)
+
+    def _drained(self) -> None:
+        self._wake.set()
+
+    def _acquire(self, name: str, version: int | None, label: str | None) -> tuple[ServedModel, Version]:
+        if not name:
+            raise invalid("ModelSpec has no name specified.")
+        if label:
+            version = self._labelled(name, label)
+        model = self._models.get(name)
+        if model is None:
+            raise no_servable(name, version)
+        return model, model.acquire(version)
+
+    def _labelled(self, name: str, label: str) -> int:
+        version = self._labels.get(name, {}).get(label)
+        if version is None:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return version
+
+    def _check_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        available, own = self.available(name), self._labels.get(name, {})
+        for label, version in labels.items():
+            if version not in available and own.get(label) != version:
+                raise failed_precondition(
+                    f"Request to assign label to version {version} of model {name}, which is not currently available for inference"
+                )
+
+    def _check_reload(self, models: Sequence[ModelConfig]) -> None:
+        names = [model.name for model in models]
+        for model in models:
+            if model.name not in self._folders:
+                known = ", ".join(self._folders)
+                raise invalid(f"Model {model.name} is not one that this server was started with; name one of {known}.")
+            if model.folder is not None and str(model.folder) != str(self._folders[model.name]):
+                raise invalid(f"The base_path of model {model.name} cannot be changed while the server runs; leave it empty.")
+            if names.count(model.name) > 1:
+                raise invalid(f"Model {model.name} is configured twice; name it once.")
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+            if self._stopped:
+                return
+            try:
+                self.poll()
+            except Exception:
+                _LOG.exception("Looking for new versions failed; it is tried again.")

@@ -1,0 +1,162 @@
+"""The REST interface of TF Serving over a model store, metrics for Prometheus, and the web page."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf import json_format
+
+from ..protocol import rest_json
+from ..protocol.statuses import StatusError, invalid
+from ..protocol.tensors import dtype_of
+from .http_server import HttpServer, Limits, Response
+from .loaded_model import DEFAULT_SIGNATURE
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+_WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+_METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
+_ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
+_OPENAPI = Path(__file__).with_name("openapi.json")
+_MOST_VERSION = str(2**63 - 1)
+# The page runs its own script and talks to its own server, and nothing else.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE_HEADERS = (("Content-Security-Policy", _PAGE_POLICY), ("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer"))
+
+
+class RestService:
+    """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches the file system.
+
+    POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status and .../metadata for the signatures,
+    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all.
+    As TF Serving, it answers 400 to another method on a path below /v1/, and 404 to an unknown path.
+
+    Args:
+      store: a `ModelStore`.
+      host: address to listen on.
+      port: 0 takes a free one.
+      page: what / shows, HTML.
+      metrics: gives the text for Prometheus.
+      limits: on clients.
+      allowed_hosts: names that are answered beside those of loopback and `host`.
+
+    Attributes:
+      port: that it listens on.
+
+    Raises:
+      OSError: where the port is taken.
+    """
+
+    def __init__(
+        self,
+        store,
+        host: str,
+        port: int,
+        page: bytes,
+        metrics: Callable[[], bytes],
+        limits: Limits | None = None,
+        allowed_hosts: Collection[str] = (),
+    ):
+        self._store = store
+        self._own = {
+            "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
+            "/page/models": lambda: Response(200, json.dumps({"models": sorted(store.names())}).encode()),
+            "/openapi.json": lambda: Response(200, _OPENAPI.read_bytes()),
+            METRICS_PATH: lambda: Response(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"),
+        }
+        self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
+        self.port = self._server.port
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._server.start()
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
+        self._server.stop(grace)
+
+    def _respond(self, method, path, body):
+        try:
+            if path.lower().startswith("/v1/"):
+                return self._respond_v1(method, path, body)
+            if path not in self._own:
+                return _failure(404, "There is nothing under this path; models are under /v1/models/NAME.")
+            if method not in ("GET", "HEAD"):
+                return _failure(405, f"{path} takes GET only.", (("Allow", "GET, HEAD"),))
+            return self._own[path]()
+        except StatusError as error:
+            return _failure(error.http, error.message)
+
+    def _respond_v1(self, method, path, body):
+        if method == "POST" and (match := _METHOD.fullmatch(path)):
+            if match[4].lower() != "predict":
+                raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "Only predict is served; ask for :predict.")
+            return Response(200, self._predict(*_spec(match), body))
+        if method == "GET" and (match := _ABOUT.fullmatch(path)):
+            return Response(200, self._metadata(*_spec(match)) if match[4] else self._status(*_spec(match)))
+        if method == "GET" and path.lower() in ("/v1/models", "/v1/models/"):
+            raise invalid("Missing model name in request; ask for /v1/models/NAME.")
+        raise invalid(f"Malformed request: {method} {path[:200]}; POST to /v1/models/NAME:predict, or GET /v1/models/NAME.")
+
+    def _predict(self, name, version, label, body):
+        request = rest_json.parse(body)
+        dtypes = self._dtypes(name, version, label, request.signature or DEFAULT_SIGNATURE)
+        inputs = rest_json.to_arrays(request, dtypes)
+        _, _, outputs = self._store.predict(name, request.signature, inputs, version=version, label=label)
+        return rest_json.from_arrays(outputs, request.rows)
+
+    def _dtypes(self, name, version, label, signature):
+        """Types of the inputs, without which JSON cannot be read."""
+        _, definitions = self._store.metadata(name, version, label)
+        if signature not in definitions.signature_def:
+            raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
+        inputs = sorted(definitions.signature_def[signature].inputs.items())
+        dtypes = {key: dtype_of(info.dtype) for key, info in inputs}
+        if None in dtypes.values():
+            raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
+        return dtypes
+
+    def _metadata(self, name, version, label):
+        version, definitions = self._store.metadata(name, version, label)
+        spec = {"name": name, "signature_name": "", "version": str(version)}
+        return _dumped({"model_spec": spec, "metadata": {"signature_def": _in_full(definitions)}})
+
+    def _status(self, name, version, label):
+        statuses = [
+            {
+                "version": str(one.version),
+                "state": one.state.name,
+                "status": {"error_code": one.code.name, "error_message": one.message},
+            }
+            for one in self._store.status(name, version, label)
+        ]
+        return _dumped({"model_version_status": statuses})
+
+
+def _spec(match):
+    """(name, version or None, label or None)."""
+    digits = match[2]
+    if digits and (len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION):
+        raise invalid(f"Failed to convert version: {digits[:40]} to numeric; it must be at most {_MOST_VERSION}.")
+    return unquote(match[1]), int(digits) if digits else None, None if match[3] is None else unquote(match[3])
+
+
+def _in_full(message):
+    """A message as JSON with all fields, of which the option is named differently in versions of protobuf."""
+    known = inspect.signature(json_format.MessageToDict).parameters
+    option = "always_print_fields_with_no_presence" if "always_print_fields_with_no_presence" in known else "including_default_value_fields"
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **{option: True})
+
+
+def _dumped(value):
+    return json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _failure(status, message, headers=()):
+    return Response(status, rest_json.error_body(message), headers=headers)

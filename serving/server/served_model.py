@@ -1,0 +1,201 @@
+"""One model with its versions: found in a folder, loaded, swapped, and given back when their last request is answered."""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from ..protocol.statuses import StatusError, not_found
+from .batching import Batcher, BatchOptions
+from .loaded_model import LoadedModel
+from .model_config import ModelConfig, State, VersionStatus
+from .signature import check_answer
+from .version_policy import versions_in
+
+_LOG = logging.getLogger(__name__)
+_ENDED_KEPT = 10
+
+
+class Version:
+    """A loaded version with a batcher for each of its signatures.
+
+    Args:
+      number: of the version.
+      model: loaded and warm.
+      batching: None runs every request alone.
+      observe: is told signature and rows of each batch.
+    """
+
+    def __init__(self, number: int, model: LoadedModel, batching: BatchOptions | None, observe: Callable[[str, int], None]):
+        self.number, self.model = number, model
+        self.users, self.retired = 0, False
+        self.batchers = {}
+        for name, signature in model.signatures.items() if batching else ():
+            self.batchers[name] = Batcher(signature.run, batching, lambda rows, name=name: observe(name, rows))
+
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Outputs of a signature, in a batch with those of others."""
+        found = self.model.signature(signature)
+        found.check(inputs)
+        chosen = found.chosen(outputs)
+        answer = self.batchers[found.name].run(inputs) if self.batchers else found.run(inputs)
+        if len(chosen) != len(answer):
+            answer = {name: answer[name] for name in chosen}
+        check_answer(answer)
+        return answer
+
+
+class ServedModel:
+    """The versions of one model. `poll` belongs to one thread at a time, the rest to any.
+
+    Args:
+      config: name, folder and policy.
+      batching: as for `Version`.
+      threads: as for `LoadedModel`.
+      observe: is told model, signature and rows of each batch.
+      drained: is called when a version that was replaced has answered its last request.
+
+    Attributes:
+      config: as it stands.
+    """
+
+    def __init__(self, config: ModelConfig, batching: BatchOptions | None, threads: int, observe: Callable, drained: Callable[[], None]):
+        self.config = dataclasses.replace(config, folder=Path(config.folder))
+        self._batching, self._threads, self._observe, self._drained = batching, threads, observe, drained
+        self._lock = threading.Lock()
+        self._serving: dict[int, Version] = {}
+        self._latest: Version | None = None
+        self._retired: list[Version] = []
+        self._failed: dict[int, tuple] = {}
+        self._statuses: dict[int, VersionStatus] = {}
+
+    def acquire(self, number: int | None = None) -> Version:
+        """The version of a number, the latest by default; `release` gives it back.
+
+        Errors: StatusError NOT_FOUND.
+        """
+        with self._lock:
+            version = self._latest if number is None else self._serving.get(number)
+            if version is not None:
+                version.users += 1
+                return version
+        raise no_servable(self.config.name, number)
+
+    def release(self, version: Version) -> None:
+        """Ends the use of a version."""
+        with self._lock:
+            version.users -= 1
+            last = version.retired and not version.users
+        if last:
+            self._drained()
+
+    def available(self) -> list[int]:
+        """Versions that take requests, ascending."""
+        with self._lock:
+            return sorted(self._serving)
+
+    def queued(self) -> dict[str, int]:
+        """Rows that wait for a batch, by signature."""
+        with self._lock:
+            latest = self._latest
+        return {name: batcher.queued for name, batcher in latest.batchers.items()} if latest else {}
+
+    def statuses(self) -> list[VersionStatus]:
+        """Those of all known versions, the greatest first."""
+        with self._lock:
+            return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
+
+    def poll(self) -> int:
+        """Loads what is new and gives back what is no longer wanted. Returns the number of versions that began to take requests."""
+        self._close_drained()
+        try:
+            found = versions_in(self.config.folder)
+        except OSError as error:
+            _LOG.warning("The folder of model %s cannot be read (%s); what is loaded stays.", self.config.name, error)
+            return 0
+        wanted = self.config.policy.choose(found)
+        loaded = sum(self._load(number, found[number]) for number in wanted if number not in self._serving)
+        for number in [number for number in self._serving if number not in wanted]:
+            # An old version goes when a new one has come, or when there is to be none.
+            if not wanted or any(other in self._serving for other in wanted):
+                self._retire(number)
+        self._close_drained()
+        return loaded
+
+    def configure(self, config: ModelConfig) -> None:
+        """Another policy, which the next `poll` follows."""
+        self.config = dataclasses.replace(self.config, policy=config.policy, labels=config.labels)
+
+    def close(self) -> bool:
+        """Takes no more requests, and gives back the versions whose requests are answered. Returns whether that is all of them."""
+        for number in list(self._serving):
+            self._retire(number)
+        self._close_drained()
+        return not self._retired
+
+    def _load(self, number: int, folder: Path) -> bool:
+        stamp = _stamp(folder)
+        if self._failed.get(number) == stamp:
+            return False
+        self._set(number, State.LOADING)
+        try:
+            model = LoadedModel(folder, self._threads)
+            try:
+                model.warm_up()
+            except BaseException:
+                model.close()
+                raise
+        except StatusError as error:
+            self._failed[number] = stamp
+            self._set(number, State.END, error.code, error.message)
+            _LOG.error("Version %d of model %s is not served: %s", number, self.config.name, error.message)
+            return False
+        self._failed.pop(number, None)
+        self._put(Version(number, model, self._batching, lambda signature, rows: self._observe(self.config.name, signature, rows)))
+        return True
+
+    def _put(self, version: Version) -> None:
+        with self._lock:
+            self._serving[version.number] = version
+            self._latest = self._serving[max(self._serving)]
+            self._statuses[version.number] = VersionStatus(version.number, State.AVAILABLE)
+
+    def _retire(self, number: int) -> None:
+        with self._lock:
+            version = self._serving.pop(number)
+            version.retired = True
+            self._latest = self._serving[max(self._serving)] if self._serving else None
+            self._statuses[number] = VersionStatus(number, State.UNLOADING)
+        self._retired.append(version)
+
+    def _close_drained(self) -> None:
+        for version in [version for version in self._retired if not version.users]:
+            self._retired.remove(version)
+            version.model.close()
+            if version.number not in self._serving:
+                self._set(version.number, State.END)
+
+    def _set(self, number: int, state: State, code: grpc.StatusCode = grpc.StatusCode.OK, message: str = "") -> None:
+        with self._lock:
+            self._statuses[number] = VersionStatus(number, state, code, message)
+            ended = sorted(number for number, status in self._statuses.items() if status.state == State.END)
+            for old in ended[:-_ENDED_KEPT]:
+                del self._statuses[old]
+
+
+def no_servable(name: str, version: int | None) -> StatusError:
+    """The NOT_FOUND of a model, or of a version of it."""
+    return not_found(f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}")
+
+
+def _stamp(folder: Path) -> tuple:
+    """What changes when somebody repairs a folder."""
+    files = sorted(folder.rglob("*"))
+    try:
+        return tuple((str(path), status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()])
+    except OSError:
+        return ()

@@ -1,0 +1,151 @@
+"""A signature of a loaded model: what it takes, what it gives, and the function in the session."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import grpc
+import numpy as np
+
+from ..protocol.statuses import StatusError, invalid
+from ..protocol.tensors import dtype_of, number_of, type_name
+
+# Of an input, of the rows of an input, and of all outputs of a request together.
+MOST_ELEMENTS = 1 << 16
+MOST_ROWS = 1 << 10
+MOST_ANSWERED = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """What a signature says of an input or output.
+
+    Args:
+      name: in the graph.
+      number: of its type.
+      dtype: of its arrays; None for a type that no request can carry.
+      shape: with None where any size goes; None where any rank goes.
+    """
+
+    name: str
+    number: int
+    dtype: np.dtype | None
+    shape: tuple[int | None, ...] | None
+
+
+class Signature:
+    """One signature.
+
+    Args:
+      name: by which requests name it.
+      definition: the SignatureDef.
+      function: takes the arrays of the inputs, in the order of `inputs`, and returns those of the outputs, in the order of `outputs`.
+
+    Attributes:
+      inputs, outputs: argument -> `Tensor`, by name.
+    """
+
+    def __init__(self, name: str, definition, function: Callable):
+        self.name = name
+        self.inputs, self.outputs = tensors_of(definition.inputs), tensors_of(definition.outputs)
+        self._function = function
+
+    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Refuses arrays that the signature does not take.
+
+        Errors: StatusError INVALID_ARGUMENT that names the input.
+        """
+        if inputs.keys() != self.inputs.keys():
+            raise self._other_inputs(inputs)
+        for name, tensor in self.inputs.items():
+            array = inputs[name]
+            if array.dtype != tensor.dtype:
+                raise self._wrong(name, type_name(tensor.number), _name_of(array.dtype))
+            if tensor.shape is not None and not _fits(array.shape, tensor.shape):
+                raise self._wrong(name, f"of the shape {_written(tensor.shape)}", str(list(array.shape)))
+            # A shape with a zero has no elements, whatever its other sizes are.
+            if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
+                raise self._wrong(name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape)))
+            if array.ndim and len(array) > MOST_ROWS:
+                raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs of inputs that were checked.
+
+        Errors: StatusError with the code that TensorFlow gives.
+        """
+        try:
+            return dict(zip(self.outputs, self._function(*[inputs[name] for name in self.inputs]), strict=True))
+        except StatusError as error:
+            raise StatusError(error.code, f"signature {self.name} failed: {first_line(error)}.") from None
+        except Exception as error:
+            raise StatusError(grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}.") from error
+
+    def chosen(self, names: Sequence[str]) -> Sequence[str]:
+        """The outputs that a request asks for, all where it names none.
+
+        Errors: StatusError INVALID_ARGUMENT for one that is unknown or named twice.
+        """
+        for place, name in enumerate(names):
+            if name not in self.outputs:
+                listed = ",".join(self.outputs)
+                raise invalid(f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{listed}}}.")
+            if name in names[:place]:
+                raise invalid(f"duplicate output tensor alias: {name}; name it once.")
+        return names or tuple(self.outputs)
+
+    def _wrong(self, name: str, expected: str, came: str) -> StatusError:
+        return invalid(f"input {name} of signature {self.name} must be {expected}, but is {came}.")
+
+    def _other_inputs(self, inputs: Mapping[str, np.ndarray]) -> StatusError:
+        sent, own = sorted(inputs), sorted(self.inputs)
+        extra, missing = sorted(set(sent) - set(own)), sorted(set(own) - set(sent))
+        if len(sent) == len(own):
+            return invalid(f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in the set {{{','.join(own)}}}.")
+        return invalid(
+            f"input size does not match signature: {len(sent)}!={len(own)} len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
+            f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
+        )
+
+
+def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
+    """Refuses an answer that takes longer to write than others should wait.
+
+    Args:
+      outputs: those that the request asks for.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT.
+    """
+    size = sum(array.size for array in outputs.values())
+    if size > MOST_ANSWERED:
+        raise invalid(
+            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; ask for fewer rows, or name fewer outputs."
+        )
+
+
+def tensors_of(infos) -> dict[str, Tensor]:
+    """The inputs or outputs of a SignatureDef, by name."""
+    return {name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape)) for name, info in sorted(infos.items())}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without where in the graph, and without a full stop."""
+    text = str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
+    return (text.splitlines()[0] if text else type(error).__name__).rstrip(". ")
+
+
+def _shape(proto) -> tuple[int | None, ...] | None:
+    return None if proto.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(want is None or size == want for size, want in zip(shape, expected, strict=True))
+
+
+def _written(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
+
+
+def _name_of(dtype: np.dtype) -> str:
+    number = number_of(dtype)
+    return str(dtype) if number is None else type_name(number)

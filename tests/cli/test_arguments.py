@@ -1,0 +1,76 @@
+"""Options of commands: decimal numbers, paths that can be, one short sentence for all else."""
+
+import pytest
+
+import serving.cli.arguments
+import tfrec_attn.cli.arguments
+from tfrec_attn.errors import ConfigError, shorten
+
+BOTH = pytest.mark.parametrize("module", [tfrec_attn.cli.arguments, serving.cli.arguments], ids=["tfrec_attn", "serving"])
+
+
+def parser_of(module):
+    parser = module.Arguments(prog="it")
+    parser.add_argument("--n", type=int)
+    parser.add_argument("--x", type=float)
+    parser.add_argument("--file", type=module.path)
+    parser.add_argument("--which", choices=["a", "b"])
+    return parser
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("arguments", "name", "expected"),
+    [
+        (["--n", "010"], "n", 10),
+        (["--n=-3"], "n", -3),
+        (["--x", "1e3"], "x", 1000.0),
+        (["--x", ".5"], "x", 0.5),
+        (["--x", "7"], "x", 7.0),
+        (["--file", "a #b"], "file", "a #b"),
+        (["--file", "~/b"], "file", "/home/one/b"),
+    ],
+)
+def test_what_options_take(module, monkeypatch, arguments, name, expected):
+    monkeypatch.setenv("HOME", "/home/one")
+    found = getattr(parser_of(module).parse_args(arguments), name)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--n", "1_000"], "argument --n: it must be a whole number, but is '1_000'"),
+        (["--n", "٣"], "argument --n: it must be a whole number, but is '٣'"),
+        (["--n", " 3"], "argument --n: it must be a whole number, but is ' 3'"),
+        (["--x", "nan"], "argument --x: it must be a number, but is 'nan'"),
+        (["--x", "inf"], "argument --x: it must be a number, but is 'inf'"),
+        (["--file", ""], "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, but is ''"),
+        (["--file", "x" * 256], f"with names of at most 255, but is '{'x' * 39}...{'x' * 16}'"),
+        (["--file", "x/" * 2000], "but is 'x/x/"),
+        (["--file", "a\0b"], "an argument must be text in UTF-8 without NUL, but is 'a\\x00b'."),
+        (["--file", "a\udcffb"], "an argument must be text in UTF-8 without NUL, but is 'a\\udcffb'."),
+        (["--which", "c" * 100_000], "ccc..."),
+    ],
+)
+def test_what_options_refuse(module, capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as ended:
+        parser_of(module).parse_args(arguments)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2
+    assert sentence in last and len(last) < 400
+
+
+@pytest.mark.parametrize("function", [shorten, serving.cli.arguments.shorten], ids=["tfrec_attn", "serving"])
+def test_a_long_text_loses_its_middle(function):
+    # 60 characters: 40 of the beginning, the dots, 17 of the end.
+    assert function("a" * 60) == "a" * 60
+    assert function("a" * 50 + "b" * 50) == "a" * 40 + "..." + "b" * 17
+    assert function("a\n\x00\ud800\u2028é") == r"a\n\x00\ud800\u2028é"
+    assert len(function("\0" * 10**6)) == 60
+
+
+def test_no_message_is_longer_than_some_lines():
+    assert 990 < len(str(ConfigError("x" * 10**6))) <= 1000
+    assert str(ConfigError("one\ntwo")) == r"one\ntwo"

@@ -1,0 +1,55 @@
+"""The files that configurations are read from: those of the user, and those that come with the package."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tfrec_attn.config.coercion import kind, usable_path
+from tfrec_attn.config.yaml_tree import YamlError, is_null, read_yaml
+from tfrec_attn.errors import ConfigError, shorten
+
+_LONGEST = 10_000_000  # bytes of a file
+
+
+def packaged() -> dict[str, Path]:
+    """The configurations that come with the package: name, such as ml-100k/attrec, and file."""
+    folder = Path(__file__).parents[1] / "configs"
+    files = folder.glob("*/*.yaml")
+    names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
+    return dict(sorted(names))
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Returns the nested sections of a YAML file, or of a configuration of the package by its name.
+
+    Raises:
+        ConfigError: If there is no such file, or if it does not hold sections in YAML.
+    """
+    path = usable_path("The path of the configuration file", str(path))
+    name = shorten(path, 200)
+    try:
+        with open(_file_of(path), "rb") as stream:
+            tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
+            f"defaults, or one that comes with the package: {', '.join(packaged())}."
+        ) from None
+    except YamlError as error:
+        raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
+    except OSError as error:
+        raise ConfigError(f"Configuration file {name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ConfigError(f"Configuration file {name} cannot be read: it is not text in UTF-8.") from None
+    if is_null(tree):
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
+    return tree
+
+
+def _file_of(path: str) -> str | Path:
+    """A file of the user's goes before one of the package, a folder of that name does not."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        return path
+    return packaged().get(path.removesuffix(".yaml"), path)

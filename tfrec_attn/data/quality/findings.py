@@ -1,0 +1,148 @@
+"""What is wrong with a log that its schema does not tell: duplicates, bursts, ties, order, repeats, and what appears only once."""
+
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.quality.profile import Profile, make_profile
+from tfrec_attn.data.reading.times import UNITS
+from tfrec_attn.data.sequences.copies import count_copies
+from tfrec_attn.data.sequences.encoding import encode
+from tfrec_attn.data.sequences.ids import Findings, IdReport
+
+# A burst: so many events of one user, the last at most so many seconds after the first.
+BURSTS = {"second": (5, 1), "minute": (30, 60)}
+
+
+class Log:
+    """A log in numbers.
+
+    Args:
+        frame: Columns `user_id`, `item_id`, `timestamp` and perhaps `rating` and `event`, as `read_interactions` returns them.
+        has_times: Whether the times are times; otherwise they are row numbers.
+    """
+
+    def __init__(self, frame: pl.DataFrame, has_times: bool = True):
+        self.user_ids, self.users = encode(frame["user_id"])
+        self.item_ids, self.items = encode(frame["item_id"])
+        self.times = frame["timestamp"].to_numpy()
+        self.has_times = has_times
+        self.types = [encode(frame["event"])[1]] if "event" in frame.columns else []
+        self.user_counts = np.bincount(self.users, minlength=len(self.user_ids))
+        self.item_counts = np.bincount(self.items, minlength=len(self.item_ids))
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def ids(self) -> IdReport:
+        """What there is to say of the ids."""
+        return IdReport(
+            Findings.of(self.user_ids, lambda: self.user_counts),
+            Findings.of(self.item_ids, lambda: self.item_counts),
+        )
+
+    def profile(self) -> Profile:
+        """What a later log is compared with."""
+        return make_profile(self.user_counts, self.item_ids, self.item_counts, self.times if self.has_times else None)
+
+
+def measure(log: Log, now: float) -> dict[str, object]:
+    """Returns what there is to know of a log before it is filtered, as a tree of numbers for JSON.
+
+    Events are "in a burst" when they are among BURSTS[name][0] or more events of one user that lie within BURSTS[name][1] seconds. An event
+    is "out of order" when an event of the same user that is later stands before it in the log, and tied when its user's event before it in
+    order of time has the same time. A repeat is an event with an item that its user has touched before.
+
+    Args:
+        log: The log.
+        now: Seconds since 1970; what is later is in the future.
+    """
+    events, times, users = len(log), log.times, log.users
+    order = np.lexsort((times, users))
+    first = np.ones(events, bool)
+    first[1:] = users[order][1:] != users[order][:-1]
+    items = log.items[order]
+    same_item = ~first[1:] & (items[1:] == items[:-1])
+    same_time = ~first[1:] & (np.diff(times[order]) == 0)
+    pairs = pl.Series(users.astype(np.int64) * len(log.item_ids) + log.items).n_unique()
+    tree = {
+        "events": events,
+        "users": len(log.user_ids),
+        "items": len(log.item_ids),
+        **({"duplicates": _part(_copies(log, order), events)} if log.has_times else {}),
+        "ids": log.ids().to_dict(),
+        "repeats": {**_part(events - pairs, events), "immediate": int(np.count_nonzero(same_item))},
+        "once": {"users": _part(_once(log.user_counts), len(log.user_ids)), "items": _part(_once(log.item_counts), len(log.item_ids))},
+        "history_length": _quantiles(log.user_counts),
+        "item_events": _quantiles(log.item_counts),
+    }
+    if log.has_times:
+        tree["time"] = _time(log, now)
+        tree["ties"] = _part(np.count_nonzero(same_time), events - len(log.user_ids))
+        back = int(np.count_nonzero(np.diff(times) < 0))
+        tree["order"] = {"out_of_order": _part(_out_of_order(log) if back else 0, events), "lines_back_in_time": back}
+        tree["bursts"] = {name: _burst(log, order, tree["time"]["unit"], *limits) for name, limits in BURSTS.items()}
+    tree["profile"] = asdict(log.profile())
+    return tree
+
+
+def _part(count: int, of: int) -> dict[str, float]:
+    return {"count": int(count), "share": float(count / max(1, of))}
+
+
+def _once(counts: np.ndarray) -> int:
+    return np.count_nonzero(counts == 1)
+
+
+def _quantiles(counts: np.ndarray) -> dict[str, float]:
+    shares = {"min": 0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
+    return {name: float(np.quantile(counts, share)) for name, share in shares.items()} | {"mean": float(counts.mean())}
+
+
+def unit_of(times: np.ndarray) -> np.ndarray:
+    """Number in UNITS of the unit of each time, told by its size; -1 for times too small for any."""
+    return np.searchsorted([least for _, least in UNITS.values()], times, side="right") - 1
+
+
+def _time(log: Log, now: float) -> dict[str, object]:
+    """Unit of most times, the span, and how many events are in the future."""
+    units = np.bincount(unit_of(log.times) + 1, minlength=len(UNITS) + 1)
+    place, names = int(units.argmax()) - 1, list(UNITS)
+    ticks = UNITS[names[place]][0] if place >= 0 else None
+    return {
+        "first": log.times.min().item(),
+        "last": log.times.max().item(),
+        "unit": names[place] if ticks else None,
+        "future": int(np.count_nonzero(log.times > now * ticks)) if ticks else 0,
+    }
+
+
+def _copies(log: Log, order: np.ndarray) -> int:
+    return count_copies(*(column[order] for column in (log.users, log.times, log.items, *log.types)))
+
+
+def _out_of_order(log: Log) -> int:
+    latest = pl.col("timestamp").cum_max().over("user")
+    return pl.DataFrame({"user": log.users, "timestamp": log.times}).select((pl.col("timestamp") < latest).sum()).item()
+
+
+def _burst(log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float) -> dict[str, object]:
+    """Events and users in bursts; times without a unit count as seconds."""
+    users, times = log.users[order], log.times[order]
+    ends = slice(least - 1, None)
+    starts = slice(None, max(0, len(times) - least + 1))
+    begins = np.flatnonzero((users[ends] == users[starts]) & (times[ends] - times[starts] <= seconds * UNITS.get(unit, (1, 0))[0]))
+    depth = np.zeros(len(times) + 1, np.int64)
+    np.add.at(depth, begins, 1)
+    np.add.at(depth, begins + least, -1)
+    inside = np.cumsum(depth[:-1]) > 0
+    counts = np.bincount(users[inside], minlength=len(log.user_ids))
+    worst = [int(user) for user in np.argsort(-counts, kind="stable")[:5] if counts[user]]
+    return {
+        "events_at_least": least,
+        "within_seconds": seconds,
+        **_part(np.count_nonzero(inside), len(log)),
+        "users": int(np.count_nonzero(counts)),
+        "worst": {log.user_ids[user]: int(counts[user]) for user in worst},
+    }

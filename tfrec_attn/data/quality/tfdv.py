@@ -1,0 +1,201 @@
+"""Statistics, schema and anomalies of a log by TensorFlow Data Validation, which is imported when it is first needed.
+
+Features: `user_id` and `item_id` (bytes), `timestamp`, and `rating` and `event` where the log was read with them.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.runtime.process import held_back_stderr, import_tensorflow
+
+HOW_TO_GET_IT = (
+    "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, an environment that has it "
+    "(Python 3.11, TensorFlow 2.16)"
+)
+_NAME = "tensorflow_data_validation"
+_IDS = ("user_id", "item_id")
+_BATCH = 1_000_000
+_SHOWN = 10
+
+# Thresholds that a schema begins with: the most that the share of any one id or type may differ by, and bits between ratings.
+_SHARE_OF_AN_ID = 0.01
+_SHARE_OF_A_TYPE = 0.05
+_BITS_OF_RATINGS = 0.05
+
+
+def is_installed() -> bool:
+    """Tells whether TensorFlow Data Validation can be imported."""
+    return importlib.util.find_spec(_NAME) is not None
+
+
+def require(what: str) -> None:
+    """Stops where TensorFlow Data Validation is not installed.
+
+    Args:
+        what: The key or option that needs it.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not is_installed():
+        raise ConfigError(f"{what} cannot be used: {HOW_TO_GET_IT}.")
+
+
+def compute_statistics(frame: pl.DataFrame):
+    """Returns the statistics of a log, a DatasetFeatureStatisticsList.
+
+    All events count, a million at a time; only numbers of distinct ids and the tails of their frequencies are approximate (sketches).
+
+    Args:
+        frame: As `read_interactions` returns it; any of its columns may be missing.
+    """
+    tfdv = _module()
+    implementation = importlib.import_module(f"{_NAME}.statistics.stats_impl")
+    generators = implementation.get_generators(tfdv.StatsOptions(), in_memory=True)
+    accumulators = [generator.create_accumulator() for generator in generators]
+    for start in range(0, frame.height, _BATCH):
+        batch = _record_batch(frame.slice(start, _BATCH))
+        accumulators = [one.add_input(sums, batch) for one, sums in zip(generators, accumulators, strict=True)]
+    return implementation.extract_statistics_output(accumulators, generators)
+
+
+def infer_schema(statistics):
+    """Returns a schema for a person to edit, inferred from statistics.
+
+    Ids have no fixed domain, for new ones come every day. Times must not be negative unless some are, and ratings must stay in their
+    range. Drift from an earlier log is told by L-infinity, the largest difference of the share of one value (items 0.01, event types
+    0.05), and for ratings by the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items (0.01).
+    """
+    schema = _module().infer_schema(statistics, infer_feature_shape=True)
+    for domain in [one for one in schema.string_domain if one.name in _IDS]:
+        schema.string_domain.remove(domain)
+    integer = importlib.import_module("tensorflow_metadata.proto.v0.schema_pb2").INT
+    numbers = {one.path.step[0]: one.num_stats for one in statistics.datasets[0].features}
+    for feature in schema.feature:
+        name = feature.name
+        if name in _IDS:
+            feature.ClearField("domain")
+        if name == "timestamp":
+            least = min(0, numbers[name].min)  # dates may lie before 1970
+            (feature.int_domain if feature.type == integer else feature.float_domain).min = int(least) if feature.type == integer else least
+        if name == "rating":
+            feature.float_domain.min, feature.float_domain.max = numbers[name].min, numbers[name].max
+            feature.drift_comparator.jensen_shannon_divergence.threshold = _BITS_OF_RATINGS
+        if name == "event":
+            feature.drift_comparator.infinity_norm.threshold = _SHARE_OF_A_TYPE
+        if name == "item_id":
+            feature.drift_comparator.infinity_norm.threshold = feature.skew_comparator.infinity_norm.threshold = _SHARE_OF_AN_ID
+    return schema
+
+
+def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[str, list[str]]:
+    """Returns what breaks a schema, a sentence each, by feature; "" stands for the log as a whole.
+
+    Args:
+        statistics: Of the log.
+        schema: What it must keep to.
+        previous: Statistics of an earlier log, for the drift comparators of the schema.
+        serving: Statistics of a request log, for its skew comparators.
+    """
+    tfdv = _module()
+    with held_back_stderr():
+        found = tfdv.validate_statistics(statistics, schema, previous_statistics=previous, serving_statistics=serving)
+    result: dict[str, list[str]] = {}
+    for name in sorted(found.anomaly_info):
+        reasons = found.anomaly_info[name].reason
+        result[name] = [_sentence(reason) for reason in reasons] or [found.anomaly_info[name].description]
+    if found.HasField("dataset_anomaly_info"):
+        result[""] = [_sentence(reason) for reason in found.dataset_anomaly_info.reason]
+    return result
+
+
+def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
+    """Stops where a log breaks a schema.
+
+    Args:
+        frame: The log.
+        path: The schema, `schema.pbtxt`.
+
+    Raises:
+        ConfigError: If TensorFlow Data Validation is not installed.
+        DataError: If the schema cannot be read, or if the log breaks it; the features and what is wrong with each are named.
+    """
+    require("data.schema")
+    schema = load_schema(path)
+    anomalies = find_anomalies(compute_statistics(frame), schema)
+    if anomalies:
+        shown = [f"{name or 'all features'}: {' '.join(reasons).rstrip('.')}" for name, reasons in anomalies.items()]
+        more = f"; and {len(shown) - _SHOWN} features more" if len(shown) > _SHOWN else ""
+        raise DataError(f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): correct the log or edit the schema.")
+
+
+def load_schema(path: str | Path):
+    """Reads a schema in the text format of protocol buffers.
+
+    Raises:
+        DataError: If there is no such file, or if it is no schema.
+    """
+    return _loaded(path, "a schema", _module().load_schema_text)
+
+
+def load_statistics(path: str | Path):
+    """Reads statistics of one log: `.pb`, or the text format `.pbtxt`.
+
+    Raises:
+        DataError: If there is no such file, or if it does not hold the statistics of one log.
+    """
+    tfdv = _module()
+    statistics = _loaded(path, "statistics", tfdv.load_stats_text if Path(path).suffix == ".pbtxt" else tfdv.load_stats_binary)
+    if len(statistics.datasets) != 1:
+        raise DataError(f"{path} must hold the statistics of one log, but holds those of {len(statistics.datasets)}.")
+    return statistics
+
+
+def save_schema(schema, path: str | Path) -> None:
+    """Writes a schema in the text format of protocol buffers."""
+    _module().write_schema_text(schema, str(path))
+
+
+def save_statistics(statistics, path: str | Path) -> None:
+    """Writes statistics in the binary format of protocol buffers."""
+    Path(path).write_bytes(statistics.SerializeToString(deterministic=True))
+
+
+def _module():
+    """TensorFlow Data Validation, without what it and Beam say while they load."""
+    import_tensorflow()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return importlib.import_module(_NAME)
+
+
+def _record_batch(frame: pl.DataFrame):
+    """The rows as TensorFlow examples in Arrow: every value a list of one."""
+    arrow = importlib.import_module("pyarrow")
+    columns = []
+    for series in frame.iter_columns():
+        values = series.cast(pl.Binary) if series.dtype == pl.String else series
+        array = values.rechunk().to_arrow()
+        columns.append(arrow.LargeListArray.from_arrays(arrow.array(np.arange(len(array) + 1, dtype=np.int64)), array))
+    return arrow.RecordBatch.from_arrays(columns, frame.columns)
+
+
+def _loaded(path: str | Path, what: str, load):
+    if not Path(path).is_file():
+        raise DataError(f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate has written.")
+    try:
+        return load(str(path))
+    except Exception as error:  # protobuf's parse errors are of several kinds
+        raise DataError(f"{path} is not {what} as tfrec_attn.data.validate writes them ({' '.join(str(error).split())}).") from None
+
+
+def _sentence(reason) -> str:
+    return " ".join(f"{reason.short_description}: {reason.description}".split())

@@ -1,0 +1,156 @@
+"""Logs by name: made up, downloaded once and kept, any file, or what a function of another package gives."""
+
+import hashlib
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from tfrec_attn.config import Data
+from tfrec_attn.data.reading.from_function import read_function
+from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
+from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.data.reading.times import TimeRule
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.extensions import SOURCES as EXTENSION
+
+_TIMEOUT = 30  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file on the web: its address, the MD5 its publisher names, and the name of the log inside."""
+
+    url: str
+    md5: str
+    member: str
+
+
+ARCHIVES = {
+    "movielens-100k": Archive("https://files.grouplens.org/datasets/movielens/ml-100k.zip", "0e33842e24a9c977be4e0107933c0723", "u.data"),
+    "movielens-1m": Archive("https://files.grouplens.org/datasets/movielens/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906", "ratings.dat"),
+}
+SOURCES = ("synthetic", "file", *ARCHIVES)
+
+
+def load(source: str, *, path: str | Path | None = None, events: int = 60_000, seed: int = 2024, **options: object) -> ReadResult:
+    """Returns the log of a source.
+
+    Args:
+        source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is downloaded into the folder
+            $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is there; else a function, as `read_function` takes it.
+        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out of it; whatever a function takes.
+        events: About how many events `"synthetic"` makes.
+        seed: Seed of `"synthetic"`.
+        **options: Keywords of `read_interactions`; `"synthetic"` has no use for them.
+
+    Raises:
+        ConfigError: If there is no such source, or if `path` does not go with it.
+        DataError: If the archive cannot be fetched or is not the expected one, or if its log cannot be read.
+    """
+    if is_function(source):
+        for key in ("format", "names", "separator"):
+            if options.pop(key, None) is not None:
+                raise ConfigError(f"data.{key} is for files, but data.source={source} is a function.")
+        return read_function(source, None if path is None else str(path), **options)
+    if source not in SOURCES:
+        raise EXTENSION.unknown(source, list(SOURCES))
+    if source == "synthetic":
+        if path is not None:
+            raise ConfigError(f"data.source=synthetic reads no file: set data.source=file to read data.path={path}.")
+        return ReadResult(synthetic(events, seed))
+    if source == "file":
+        if path is None:
+            raise ConfigError("data.source=file needs data.path.")
+        return read_interactions(path, **options)
+    archive = ARCHIVES[source]
+    found = _fetched(archive) if path is None else Path(os.path.expanduser(path))
+    if found.suffix.lower() != ".zip":
+        return read_interactions(found, **options)
+    return _read_zip(found, archive.member, options)
+
+
+def is_function(source: str) -> bool:
+    """Whether a source is a function of another package, by its entry point or as `package.module:function`."""
+    return source not in SOURCES and EXTENSION.target(source) is not None
+
+
+def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | None = None) -> ReadResult:
+    """Returns the log that the section `data` of a configuration names.
+
+    Args:
+        data: The section.
+        rejected: Where to write bad lines when `on_error` is "skip".
+        rule: Which numbers or dates are times, where the file is a part of a log; None takes the rule that the file makes.
+
+    Raises:
+        ConfigError, DataError: As `load` says.
+    """
+    options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
+    options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
+    return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
+
+
+def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / member
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = next((name for name in archive.namelist() if PurePosixPath(name).name == member), None)
+                if inside is None:
+                    raise DataError(f"{path} has no {member} in it: give the right archive in data.path.")
+                with archive.open(inside) as packed, open(log, "wb") as out:
+                    shutil.copyfileobj(packed, out)
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{path} cannot be read as a zip file ({error}).") from error
+        try:
+            return read_interactions(log, **options)
+        except DataError as error:
+            raise DataError(str(error).replace(str(log), f"{path}/{inside}")) from error
+
+
+def _fetched(archive: Archive) -> Path:
+    folder = Path(os.environ.get("TFREC_CACHE") or Path.home() / ".cache" / "tfrec-attn")
+    target = folder / PurePosixPath(archive.url).name
+    if os.path.lexists(target) and not _is(target, archive.md5):
+        # Somebody's file of the same name stays.
+        target = folder / f"{target.stem}-{archive.md5[:8]}{target.suffix}"
+    if _is(target, archive.md5):
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+            part = Path(unfinished) / target.name
+            _download(archive.url, part)
+            came = _md5(part)
+            if came != archive.md5:
+                size = part.stat().st_size
+                raise DataError(f"{archive.url} gave {size} bytes with MD5 {came}, expected {archive.md5}: try again, or give data.path.")
+            part.replace(target)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"{archive.url} cannot be fetched into {folder} ({error}): fetch it yourself and give data.path.") from error
+    return target
+
+
+def _download(url: str, target: Path) -> None:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, open(target, "wb") as out:  # noqa: S310 -- the addresses are ours
+        if not response.geturl().startswith("https://"):
+            raise OSError(f"redirected to {response.geturl()}, which is not https")
+        shutil.copyfileobj(response, out)
+
+
+def _is(path: Path, md5: str) -> bool:
+    return path.is_file() and _md5(path) == md5
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as stream:
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,58 @@
+"""Which columns of a log are read, and what they are called."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfrec_attn.data.reading.text_formats import clean
+from tfrec_attn.errors import ConfigError, DataError, nearest
+
+ROLES = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
+OPTIONAL = {"rating": "rating", "event": "event"}
+NAMES = {**ROLES, **OPTIONAL}
+_SHOWN = 60
+
+
+def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    """Returns the name of the column of each role; None for a log without times.
+
+    Args:
+        columns: As for `tfrec_attn.data.reading.interactions.read_interactions`.
+
+    Raises:
+        ConfigError: If a role does not exist, or if two have one column.
+    """
+    wanted: dict[str, str | None] = dict(ROLES)
+    for role, name in (columns or {}).items():
+        if role not in NAMES:
+            raise ConfigError(f"data.columns must name one of {', '.join(NAMES)}, got {role!r}{nearest(role, NAMES)}.")
+        if name is None and role in OPTIONAL:
+            continue
+        if name is None and role != "timestamp":
+            raise ConfigError(f"data.columns.{role} must name a column, got null: only the timestamp can be missing.")
+        wanted[role] = name
+    if len(set(wanted.values())) < len(wanted):
+        raise ConfigError(f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}.")
+    return wanted
+
+
+def require_column(path: Path | str, name: str, role: str, names: Sequence[str], hint: str = "") -> None:
+    """Refuses a log that does not have a column exactly once.
+
+    Args:
+        path: Of the log.
+        name: Of the column.
+        role: Its role.
+        names: Of all columns.
+        hint: What to do where it is missing; by default name the column.
+
+    Raises:
+        DataError: If it is missing or there twice.
+    """
+    count = list(names).count(name)
+    if count > 1:
+        raise DataError(f"{path} has {count} columns {name!r}: rename all but one.")
+    if not count:
+        few = [clean(one if len(one) <= _SHOWN else one[:_SHOWN] + "...") for one in names[:20]]
+        shown = ", ".join(few) + (", ..." if len(names) > len(few) else "")
+        remedy = hint or f"name it in data.columns.{role}, or name all columns in data.names if the file has no header"
+        raise DataError(f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}.")

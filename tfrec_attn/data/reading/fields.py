@@ -1,0 +1,78 @@
+"""What a valid user id, item id, timestamp and rating is, checked over whole columns."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from tfrec_attn.data.reading.times import FileTimes, TimeRule, parse
+
+_BLANK_ID = r"^\s*$"
+_BROKEN_ID = r"[\n\r\t\x{feff}]"  # vocabularies are text with one id per line
+_SHOWN = 60
+
+
+class Rejection(NamedTuple):
+    """A line that is no interaction: its 1-based number, why, and its text."""
+
+    line: int
+    reason: str
+    text: str = ""
+
+
+def check(raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
+    """Types the columns of a log and takes out the rows that are no interaction.
+
+    Args:
+        raw: Columns `user_id`, `item_id`, unless the log has no times `timestamp`, and where asked for `rating` and `event`, as they stand
+            in the file.
+        lines: Line number of each row.
+        rule: Which numbers or dates are times; None takes the rule that these rows make.
+
+    Returns:
+        The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64), the others without their text, and
+        what kinds of times all rows have.
+    """
+    names = [name for name in ("user_id", "item_id", "event") if name in raw.columns]
+    typed = raw.with_columns(pl.col(names).cast(pl.String))
+    wrong = {name: is_bad_id(typed[name]) for name in names}
+    times, parsed = FileTimes(), None
+    if "timestamp" in raw.columns:
+        parsed = parse(raw["timestamp"])
+        times = FileTimes.of(parsed)
+        rule = times.rule() if rule is None else rule
+        typed = typed.with_columns(timestamp=rule.times(parsed))
+        wrong["timestamp"] = typed["timestamp"].is_null()
+    if "rating" in raw.columns:
+        typed = typed.with_columns(rating=_finite(raw["rating"].cast(pl.Float64, strict=False)))
+        wrong["rating"] = typed["rating"].is_null()
+    bad = pl.select(pl.any_horizontal(*wrong.values())).to_series()
+    if not bad.any():
+        return typed, [], times
+    flags, rows = pl.DataFrame(wrong).filter(bad), raw.filter(bad)
+    why = rule.reasons(rows["timestamp"]) if "timestamp" in wrong else [""] * rows.height
+    rejections = []
+    for line, row, flag, time in zip(lines.filter(bad), rows.iter_rows(named=True), flags.iter_rows(named=True), why, strict=True):
+        name = next(name for name in flag if flag[name])
+        rejections.append(Rejection(line, time if name == "timestamp" else _reason(name, row[name])))
+    kept = typed.filter(~bad)
+    return kept.with_columns(timestamp=parsed.narrow(typed["timestamp"], ~bad)) if parsed else kept, rejections, times
+
+
+def is_bad_id(ids: pl.Series) -> pl.Series:
+    """Tells which ids are missing, blank, or hold a line break, a tab or a byte-order mark."""
+    return ids.is_null() | ids.str.contains(f"{_BLANK_ID}|{_BROKEN_ID}").fill_null(True)
+
+
+def _finite(numbers: pl.Series) -> pl.Series:
+    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
+
+
+def _reason(name: str, value: object) -> str:
+    text = str(value) if value is not None else ""
+    shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    article = "a" if name in ("user_id", "rating") else "an"
+    if not text.strip():
+        return f"expected {article} {name}, got an empty one"
+    if name == "rating":
+        return f"expected the rating as a number, got {shown}"
+    return f"expected {article} {name} without line breaks, tabs and byte-order marks, got {shown}"

@@ -1,0 +1,177 @@
+"""Reads the wanted columns of a text log: with polars where all is well, line by line where something is wrong."""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from tfrec_attn.data.reading.fields import Rejection, check
+from tfrec_attn.data.reading.text_formats import SEPARATORS, Record, TextFormat, records
+from tfrec_attn.data.reading.text_slices import SLICE_BYTES, Part, cut, end_of_lines
+from tfrec_attn.data.reading.times import FileTimes, TimeRule
+from tfrec_attn.errors import DataError
+
+_CHUNK = 100_000
+_WIDEST = 1_000  # columns that polars is asked for
+_MOST_BAD = 1_000_000
+_BOM = codecs.BOM_UTF8.decode()
+
+Parts = Callable[[], Iterable[Part]]
+Checked = tuple[pl.DataFrame, list[Rejection], FileTimes]
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A text log whose columns are known.
+
+    Attributes:
+        path: The file, plain or compressed.
+        text_format: How its lines are cut.
+        names: Name of every column.
+        places: Position of each wanted column, by its name in the result.
+        header: The last line of the header, 0 where there is none.
+    """
+
+    path: Path
+    text_format: TextFormat
+    names: Sequence[str]
+    places: Mapping[str, int]
+    header: int
+
+    def read(self, skip: bool, rule: TimeRule | None = None) -> Checked:
+        """Returns what `check` does; unless `skip`, no line after the first that is no interaction is of interest."""
+        return self._read(skip, rule, lambda: cut(self.path, self.text_format))
+
+    def slices(self, skip: bool, rule: TimeRule, size: int = SLICE_BYTES) -> Iterator[Checked]:
+        """Yields the same for each part of about so many bytes."""
+        for part in cut(self.path, self.text_format, size):
+            yield self._read(skip, rule, lambda part=part: [part])
+
+    def _read(self, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
+        raw = _with_polars(self, parts)
+        if raw is not None:
+            frame, bad, times = check(raw, pl.int_range(raw.height, eager=True), rule)
+            if not bad:
+                return frame, bad, times
+        return _line_by_line(self, skip, rule, parts)
+
+
+def _with_polars(source: TextSource, parts: Parts) -> pl.DataFrame | None:
+    """Returns the columns as strings, or None where the exact reader has to tell."""
+    frames = [pl.DataFrame(schema=dict.fromkeys(source.places, pl.String))]
+    for part in parts():
+        text = part.text[end_of_lines(part.text, source.header - part.before) :]
+        frame = (_part_with_polars(source, text) if part.sound else None) if text else frames[0]
+        if frame is None:
+            return None
+        frames.append(frame)
+    return pl.concat(frames)
+
+
+def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
+    separator, quoted = source.text_format.separator, source.text_format.quoted
+    if len(source.names) > _WIDEST or b"\0" in text or text.startswith(codecs.BOM_UTF8):
+        return None
+    if b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
+        return None
+    step = len(separator)  # "::" reads as ":" with an empty column between every two
+    fields = [f"c{place}" for place in range(step * (len(source.names) - 1) + 1)]
+    fillers = [name for place, name in enumerate(fields) if place % step]
+    wanted = {name: pl.col(fields[step * place]) for name, place in source.places.items()}
+    # `seen` keeps every column in the plan: polars finds a line with too many fields only when it parses all of them.
+    checks = {
+        "short": pl.col(fields[-1]).is_null(),
+        "filled": pl.any_horizontal(pl.lit(False), *(pl.col(name).is_not_null() for name in fillers)),
+        "header": _may_be_header(source, text, wanted),
+        "seen": pl.any_horizontal(*(pl.col(name).is_null() for name in fields)),
+    }
+    try:
+        lines = pl.scan_csv(
+            text,
+            separator=separator[0],
+            quote_char='"' if quoted else None,
+            has_header=False,
+            schema=dict.fromkeys(fields, pl.String),
+            glob=False,
+        )
+        frame = lines.select(**wanted, **checks).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        return None
+    return None if any(frame[name].any() for name in ("short", "filled", "header")) else frame.select(*wanted)
+
+
+def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr]) -> pl.Expr:
+    """Marks lines whose user and item are both called like columns, in capitals or not."""
+    ids = ("user_id", "item_id")
+    names = [name.lower() for name in source.names]
+    wanted_names, lowered = [names[source.places[name]] for name in ids], text.lower()
+    if all(name.isascii() for name in wanted_names) and not all(name.encode() in lowered for name in wanted_names):
+        return pl.lit(False)
+    columns = [wanted[name].str.replace(":.*", "") if source.text_format.typed else wanted[name] for name in ids]
+    return pl.all_horizontal(column.str.to_lowercase().is_in(names) for column in columns)
+
+
+def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
+    bad: list[Rejection] = []
+    rows = _well_cut(source, skip, bad, _records(source, parts))
+    schema = {"line": pl.Int64, **dict.fromkeys(source.places, pl.String)}
+    chunks = [pl.DataFrame(schema=schema)]
+    while chunk := list(islice(rows, _CHUNK)):
+        chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
+    raw = pl.concat(chunks)
+    frame, wrong, times = check(raw.drop("line"), raw["line"], rule)
+    return frame, sorted(bad + (_with_texts(source, wrong, parts) if skip else wrong)), times
+
+
+def _records(source: TextSource, parts: Parts) -> Iterator[Record]:
+    """Yields the records after the header."""
+    for part in parts():
+        for record in records(source.path, part.text, part.before, source.text_format):
+            if record.line > source.header:
+                yield record
+
+
+def _well_cut(source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]) -> Iterator[tuple]:
+    """Yields line and wanted fields of each event, and appends other records to `bad`; unless `skip`, ends at the first of those."""
+    separator = source.text_format.separator
+    separator = next((f"{name}s" for name, one in SEPARATORS.items() if one == separator), repr(separator))
+    good, places = 0, source.places.values()
+    for row in rows:
+        problem = row.problem
+        if problem is None and len(row.fields) != len(source.names):
+            problem = f"expected {len(source.names)} fields separated by {separator}, got {len(row.fields)}"
+        if problem is None and _is_header(source, row):
+            problem = "expected an event, got the header again"
+        if problem is None:
+            good += 1
+            yield row.line, *(row.fields[place] for place in places)
+            continue
+        bad.append(Rejection(row.line, problem, row.text))
+        if not skip:
+            return
+        if len(bad) > max(_MOST_BAD, good):
+            raise DataError(f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, line {row.line}: {problem}.")
+
+
+def _is_header(source: TextSource, row: Record) -> bool:
+    """Tells whether a record of the right number of fields holds the column names again, in capitals or not, as in files put together."""
+    fields, names = ([name.lower() for name in row_names] for row_names in (source.text_format.column_names(row), source.names))
+    user, item = (source.places[name] for name in ("user_id", "item_id"))
+    if fields[user] not in names and fields[item] not in names:
+        return False
+    fields[0] = fields[0].removeprefix(_BOM)
+    if (fields[user], fields[item]) == (names[user], names[item]):
+        return True
+    if (fields[user], fields[item]) == (names[item], names[user]) or sorted(fields) == sorted(names):
+        raise DataError(f"{source.path}, line {row.line}: the header again with its columns in another order: give each file on its own.")
+    return False
+
+
+def _with_texts(source: TextSource, wrong: Sequence[Rejection], parts: Parts) -> list[Rejection]:
+    """A second pass over the parts, so that the first one need not keep the text of every line."""
+    lines = {entry.line for entry in wrong}
+    texts = {row.line: row.text for row in _records(source, parts) if row.line in lines} if lines else {}
+    return [entry._replace(text=texts[entry.line]) for entry in wrong]

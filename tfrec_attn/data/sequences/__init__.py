@@ -1,0 +1,1 @@
+"""From interactions to encoded, filtered and split sequences."""

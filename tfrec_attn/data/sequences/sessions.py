@@ -1,0 +1,72 @@
+"""Sequences that end where their user pauses."""
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.sequences.encoding import encode
+
+
+def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Puts a log in order of user, then time, then place in the log.
+
+    Args:
+        frame: Columns `user_id` and `timestamp`.
+
+    Returns:
+        The row of each event in that order, int64 [E], and which of them is the first of its user, bool [E].
+    """
+    users = encode(frame["user_id"])[1]
+    order = np.lexsort((frame["timestamp"].to_numpy(), users))
+    return order, _starts(users[order])
+
+
+def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
+    """Cuts the events of each user into sessions, which take the place of the users.
+
+    Session n (from 1, in order of time) of user `u` is called `u#n`, whatever `u` holds: what follows the last `#` is always the number.
+    A session starts with a user's first event and with each that is later than the one before by more than `gap`.
+
+    Args:
+        frame: Columns `user_id` and `timestamp`, and any others.
+        gap: Longest pause inside a session, in the unit of the times.
+
+    Returns:
+        The same rows in the same order, with the session's name as `user_id`.
+    """
+    order, first = chronological(frame)
+    times = frame["timestamp"].to_numpy()[order]
+    starts = first.copy()
+    starts[1:] |= np.diff(times) > gap
+    session = np.cumsum(starts)
+    before = session[first] - 1  # sessions of the users before
+    number = np.empty(len(order), np.int64)
+    number[order] = session - np.repeat(before, np.diff(np.flatnonzero(np.append(first, True))))
+    return frame.with_columns(user_id=pl.format("{}#{}", frame["user_id"], pl.Series(number)))
+
+
+def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leaves of an item that a user touches several times in a row only the first event, with the largest weight of them.
+
+    Args:
+        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and any others.
+
+    Returns:
+        The rows that stay, in the same order.
+    """
+    order, first = chronological(frame)
+    items = encode(frame["item_id"])[1][order]
+    starts = first | _starts(items)
+    if "weight" in frame.columns:
+        weights = frame["weight"].to_numpy().copy()
+        weights[order[starts]] = np.maximum.reduceat(weights[order], np.flatnonzero(starts))
+        frame = frame.with_columns(weight=pl.Series(weights))
+    stays = np.zeros(len(order), bool)
+    stays[order[starts]] = True
+    return frame.filter(pl.Series(stays))
+
+
+def _starts(values: np.ndarray) -> np.ndarray:
+    """Which values differ from the one before; the first does."""
+    result = np.ones(len(values), bool)
+    result[1:] = values[1:] != values[:-1]
+    return result

@@ -1,0 +1,1 @@
+"""Prepared folders: how they are made, and read back."""

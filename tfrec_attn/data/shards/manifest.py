@@ -1,0 +1,105 @@
+"""The table of contents of a prepared log: what was prepared and how, and the checksum of every file."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from tfrec_attn.errors import DataError
+from tfrec_attn.files.checksums import file_sha256
+
+MANIFEST = "manifest.json"
+FORMAT = "tfrec-attn prepared log"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` holds beside its format and version.
+
+    Attributes:
+        logs: Names of the files that were prepared.
+        options: Keys of the configuration's section `data` that shaped the result, with their values.
+        before: Size of the log before the frequency filter: events, users, items.
+        after: The same after it.
+        rejected: Lines that were left out.
+        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
+        duplicates: Events after the filter that are exact copies of another, or None where that cannot be told.
+        ids: What there is to say of the ids, as `IdReport.to_dict`, or None where nobody looked.
+        train: Events that train.
+        valid: Events that validate.
+        test: Events that test.
+        whole_times: Whether the times are int64, and not float64.
+        leaks: What training knows of the time after the tests, as `LeakReport`.
+        shards: Names of the shards in their order.
+        sizes: Bytes of every file beside the manifest, by name.
+        sha256: SHA-256 of each.
+    """
+
+    logs: list[str]
+    options: dict[str, object]
+    before: dict[str, int]
+    after: dict[str, int]
+    rejected: int
+    selection: dict[str, object] | None
+    duplicates: int | None
+    ids: dict[str, dict] | None
+    train: int
+    valid: int
+    test: int
+    whole_times: bool
+    leaks: dict[str, float]
+    shards: list[str]
+    sizes: dict[str, int]
+    sha256: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Writes the file, which has its name when it is complete."""
+        text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2) + "\n"
+        part = folder / f"{MANIFEST}.part"
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Reads the manifest of a folder.
+
+        Raises:
+            DataError: If there is none, or if it is of another version.
+        """
+        path = folder / MANIFEST
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; give a folder that tfrec_attn.data.prepare has finished.") from error
+        except ValueError as error:
+            raise DataError(f"{path} is not JSON ({error}): prepare the log again.") from error
+        if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
+            raise DataError(f"{path} is not the manifest of a prepared log: give a folder that tfrec_attn.data.prepare has finished.")
+        version = tree.pop("version", None)
+        if version != VERSION:
+            raise DataError(f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again.")
+        for later in ("selection", "duplicates", "ids"):
+            tree.setdefault(later, None)
+        if set(tree) != {field.name for field in fields(cls)}:
+            raise DataError(f"{path} does not hold the keys of version {VERSION}: prepare the log again.")
+        return cls(**tree)
+
+    def check(self, folder: Path) -> None:
+        """Compares every file with its size and checksum.
+
+        Raises:
+            DataError: If one is missing or not what it was.
+        """
+        for name, size in self.sizes.items():
+            path = folder / name
+            if not path.is_file():
+                raise DataError(f"{path} is missing: prepare the log again.")
+            if path.stat().st_size != size:
+                raise DataError(f"{path} has {path.stat().st_size} bytes, expected {size}: prepare the log again.")
+        for name, expected in self.sha256.items():
+            if file_sha256(folder / name) != expected:
+                raise DataError(f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again.")

@@ -1,0 +1,1 @@
+"""Files that are written whole, known by their content, and checked."""

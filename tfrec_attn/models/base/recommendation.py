@@ -1,0 +1,95 @@
+"""The best items for histories of ids, in Python."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+
+_ROWS = 256  # histories that are scored at a time
+
+
+def as_vocabulary(name, ids, count):
+    """Returns ids as a `Vocabulary`.
+
+    Args:
+        name: What the ids are of, "users" or "items".
+        ids: A `Vocabulary`, or the ids in the order of the model's rows.
+        count: How many the model has.
+
+    Raises:
+        ValueError: If there are more or fewer ids.
+        DataError: If an id comes twice, is empty or has a line break.
+    """
+    vocabulary = ids if isinstance(ids, Vocabulary) else Vocabulary([str(one) for one in ids])
+    if len(vocabulary) != count:
+        raise ValueError(f"{name} must be {count} ids, one for each row of the model in order, but are {len(vocabulary)}.")
+    return vocabulary
+
+
+def recommend(model, histories, k, users, exclude_seen):
+    """The k best items for each history; see `SequenceModel.recommend`."""
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
+    encoded = [_indices("histories", one, model.item_vocabulary, model.num_items) for one in histories]
+    encoded = [known[known > 0] for known in encoded]
+    user = np.zeros(len(encoded), np.int32)
+    if users is not None:
+        user = _indices("users", users, model.user_vocabulary, model.num_users)
+    if len(user) != len(encoded):
+        raise ValueError(f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories.")
+    k = tf.constant(min(k, model.num_items))
+    items, scores = [], []
+    for begin in range(0, len(encoded), _ROWS):
+        block = slice(begin, begin + _ROWS)
+        history, seen = _padded(encoded[block], model, exclude_seen)
+        inputs = (tf.constant(one) for one in (user[block], history, seen))
+        values, indices = model.top_k(*inputs, k)
+        for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
+            real = row_values > np.finfo(np.float32).min
+            items.append(_ids(row_indices[real], model.item_vocabulary))
+            scores.append(row_values[real].tolist())
+    return items, scores
+
+
+def best_unseen(scores, seen, k):
+    """The k best items that are not hidden.
+
+    Args:
+        scores: Float32 [B, N], column j - 1 for item j.
+        seen: Items that may not come, int32 [B, S]; 0 is padding.
+        k: Scalar, at most N.
+
+    Returns:
+        (scores float32 [B, k], items int32 [B, k]), the lowest float where fewer are left.
+    """
+    scores = tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
+    rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
+    index = tf.stack([rows, tf.reshape(seen, [-1])], axis=1)
+    scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
+    return tf.math.top_k(scores, k)
+
+
+def _indices(name, ids, vocabulary, count):
+    """Rows of ids, int32, 0 where an id is unknown."""
+    if vocabulary is not None:
+        return vocabulary.lookup([str(one) for one in ids])
+    values = np.asarray(list(ids))
+    if values.size and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, but have {ids[0]!r}.")
+    return np.where((values > 0) & (values <= count), values, 0).astype(np.int32)
+
+
+def _ids(indices, vocabulary):
+    return indices.tolist() if vocabulary is None else vocabulary.ids(indices)
+
+
+def _padded(histories, model, exclude_seen):
+    """(latest items [B, L] that training touched, padded on the left; items that may not come [B, S])."""
+    length, trained = model.max_length, model.trained_items
+    latest = np.zeros((len(histories), length), np.int32)
+    seen = np.zeros((len(histories), max(map(len, histories), default=0)), np.int32)
+    for row, known in enumerate(histories):
+        part = (known if trained is None else known[trained[known - 1]])[-length:]
+        latest[row, length - len(part) :] = part
+        seen[row, : len(known)] = known if exclude_seen else 0
+    return latest, seen

@@ -1,0 +1,1 @@
+"""The process: seeds, devices, precision, clusters and signals."""

@@ -1,0 +1,1 @@
+"""From a model and a split to a finished run."""
