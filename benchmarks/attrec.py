@@ -22,7 +22,7 @@ from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 tf = import_tensorflow()
 
 from tfrec_attn.data.batches import Windows  # noqa: E402
-from tfrec_attn.layers import TimeSignal  # noqa: E402
+from tfrec_attn.layers import SinusoidalPositions  # noqa: E402
 from tfrec_attn.models import AttRec  # noqa: E402
 from tfrec_attn.optimizers import Adagrad  # noqa: E402
 from tfrec_attn.training.fitting import held_out  # noqa: E402
@@ -41,7 +41,7 @@ class PlainAttRec(tf.keras.Model):
             for count in (num_items, num_items, num_users)
         )
         self.projection = tf.keras.layers.Dense(DIM, "relu", use_bias=False)
-        self.signal = TimeSignal(LENGTH)
+        self.signal = SinusoidalPositions(LENGTH)
 
     def call(self, batch):
         x = self.short(batch["history"])

@@ -61,7 +61,7 @@ def measure(items: int, loss: str, optimizer: str, steps: int) -> dict:
         "user": tf.ones([ROWS], tf.int32),
         "history": tf.random.uniform([ROWS, LENGTH], 1, items + 1, tf.int32),
         "targets": tf.random.uniform([ROWS, LENGTH], 1, items + 1, tf.int32),
-        "weight": tf.fill([ROWS], 1.0 / (ROWS * LENGTH)),
+        "normalizer": tf.fill([ROWS], 1.0 / (ROWS * LENGTH)),
     }
     if loss == "sampled_softmax":
         features["negatives"] = tf.random.uniform([ROWS, NEGATIVES // ROWS], 1, items + 1, tf.int32)

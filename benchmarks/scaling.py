@@ -116,7 +116,7 @@ class _Case:
         self.model.compile(chosen, shape["loss"], reduction="mean", l2=1e-4)
         features = {key: value.astype("int32") for key, value in _features(shape, users, items, repeated).items()}
         if shape["model"] == "sasrec":
-            features["weight"] = _constant_weight(shape)
+            features["normalizer"] = _constant_weight(shape)
         self._train = self.model.make_train_function()
         self._batches = iter(tf.data.Dataset.from_tensor_slices(features).repeat().prefetch(2))
         chosen.build(self.model.trainable_variables)

@@ -98,7 +98,7 @@ def _features(case: dict, items: int) -> dict:
     elif case["loss"] == "sampled_softmax":
         shapes["negatives"] = (rows, 4)
     batch = {key: random.integers(1, USERS + 1 if key == "user" else items + 1, shape, np.int32) for key, shape in shapes.items()}
-    return {**batch, "weight": np.full(rows, 1.0 / (rows * length), np.float32)}
+    return {**batch, "normalizer": np.full(rows, 1.0 / (rows * length), np.float32)}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_layers_losses_and_metrics_pass_their_tests_under_keras_3():
-    paths = ["tests/layers", "tests/test_losses.py", "tests/test_catalogue_losses.py", "tests/test_metrics.py"]
+    paths = ["tests/layers", "tests/losses/test_losses.py", "tests/losses/test_catalogue_losses.py", "tests/evaluation/test_metrics.py"]
     # Options and the worker's identity belong to this session of pytest, not to the one inside.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = subprocess.run(

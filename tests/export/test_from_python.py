@@ -23,7 +23,7 @@ def batches(positions):
     features = {"user": random.integers(1, USERS + 1, 64), "history": history}
     if positions:
         features["targets"] = history % ITEMS + 1
-        features["weight"] = np.full(64, 1 / 64 / LENGTH, np.float32)
+        features["normalizer"] = np.full(64, 1 / 64 / LENGTH, np.float32)
     else:
         features["targets"] = history[:, -1:] % ITEMS + 1
         features["negatives"] = random.integers(1, ITEMS + 1, (64, 1, 3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.layers import SelfAttention, TimeSignal
+from tfrec_attn.layers import SelfAttention, SinusoidalPositions
 
 
 def plain_attention(x, weights, mask=None, causal=False):
@@ -176,7 +176,7 @@ def test_config_round_trip():
 def test_saved_functional_model_gives_the_same(tmp_path):
     history = tf.keras.Input([None], dtype="int32")
     x = tf.keras.layers.Embedding(9, 6, mask_zero=True)(history)
-    x = TimeSignal(length=8)(x)
+    x = SinusoidalPositions(length=8)(x)
     x = SelfAttention(units=5, causal=True, dropout=0.1)(x)
     model = tf.keras.Model(history, x)
     items = np.array([[0, 0, 0, 1, 2], [3, 4, 5, 6, 7], [0, 0, 0, 0, 0]], "int32")

@@ -61,15 +61,15 @@ def batch_of(loss, seed=0):
     return batch, random.uniform(0.25, 3, (ROWS, LENGTH)) * (history > 0)
 
 
-def features(batch, importance):
-    """A batch as the streams give it, with the importance or without."""
+def features(batch, sample_weight):
+    """A batch as the streams give it, with the sample_weight or without."""
     rows = len(batch["user"])
     made = {key: tf.constant(values, tf.int32) for key, values in batch.items()}
-    total = np.count_nonzero(batch["history"]) if importance is None else importance.sum()
-    if importance is not None:
-        made["importance"] = tf.constant(importance, tf.float32)
-    if importance is not None or batch["targets"].shape == batch["history"].shape:
-        made["weight"] = tf.fill([rows], tf.constant(1.0 / total, tf.float32))
+    total = np.count_nonzero(batch["history"]) if sample_weight is None else sample_weight.sum()
+    if sample_weight is not None:
+        made["sample_weight"] = tf.constant(sample_weight, tf.float32)
+    if sample_weight is not None or batch["targets"].shape == batch["history"].shape:
+        made["normalizer"] = tf.fill([rows], tf.constant(1.0 / total, tf.float32))
     return made
 
 
@@ -82,41 +82,41 @@ def loss_and_gradients(model, made):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_a_weight_of_two_is_that_target_twice(name, loss, reduction):
-    batch, importance = batch_of(loss)
-    importance = (importance > 0).astype(float)
-    importance[3] *= 2
+    batch, sample_weight = batch_of(loss)
+    sample_weight = (sample_weight > 0).astype(float)
+    sample_weight[3] *= 2
     shared = ("negatives",) if loss == "sampled_softmax" else ()
     twice = {key: values if key in shared else np.concatenate([values, values[3:4]]) for key, values in batch.items()}
     distilled = {"distillation": TransitionDistillation(TRANSITIONS, 0.5), "distillation_weight": 0.7, "reduction": reduction}
     model = compiled(name, loss, **distilled)
-    found = loss_and_gradients(model, features(batch, importance))
+    found = loss_and_gradients(model, features(batch, sample_weight))
     for one, other in zip(found, loss_and_gradients(model, features(twice, None)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_softmax_by_hand(reduction):
-    batch, importance = batch_of("softmax")
+    batch, sample_weight = batch_of("softmax")
     model = compiled("sasrec", "softmax", reduction=reduction)
-    made = features(batch, importance)
+    made = features(batch, sample_weight)
     scores = model.sequence_vectors(made).numpy() @ model.item_vectors().numpy()[1:].T
     expected = 0.0
     for row, place in zip(*np.nonzero(batch["history"]), strict=True):
         logits = scores[row, place]
-        expected += importance[row, place] * (np.log(np.exp(logits).sum()) - logits[batch["targets"][row, place] - 1])
-    np.testing.assert_allclose(model.compute_loss(made), expected if reduction == "sum" else expected / importance.sum(), rtol=1e-5)
+        expected += sample_weight[row, place] * (np.log(np.exp(logits).sum()) - logits[batch["targets"][row, place] - 1])
+    np.testing.assert_allclose(model.compute_loss(made), expected if reduction == "sum" else expected / sample_weight.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_windows_by_hand(reduction):
-    batch, importance = batch_of("hinge")
+    batch, sample_weight = batch_of("hinge")
     model = compiled("attrec", "hinge", reduction=reduction)
     each = [float(model.compute_loss(features({key: values[row : row + 1] for key, values in batch.items()}, None))) for row in range(ROWS)]
-    expected = np.dot(each, importance)
-    found = model.compute_loss(features(batch, importance))
-    np.testing.assert_allclose(found, expected if reduction == "sum" else expected / importance.sum(), rtol=1e-5)
-    logged = model.fit(tf.data.Dataset.from_tensors(features(batch, importance)), verbose=0).history["loss"]
-    np.testing.assert_allclose(logged, [expected / importance.sum()], rtol=1e-5)
+    expected = np.dot(each, sample_weight)
+    found = model.compute_loss(features(batch, sample_weight))
+    np.testing.assert_allclose(found, expected if reduction == "sum" else expected / sample_weight.sum(), rtol=1e-5)
+    logged = model.fit(tf.data.Dataset.from_tensors(features(batch, sample_weight)), verbose=0).history["loss"]
+    np.testing.assert_allclose(logged, [expected / sample_weight.sum()], rtol=1e-5)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

@@ -54,7 +54,7 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
     if shape is not None:
         batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)
     if positions:
-        batch["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
+        batch["normalizer"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
     return {**batch, "targets": tf.constant(targets, tf.int32)}
 
 

@@ -370,9 +370,9 @@ def test_binary_losses_against_loops(name, loss, monkeypatch):
 def with_importance(name, batch, seed):
     """A batch in which each target, or each window, counts as much as comes by chance."""
     windows = models.get(name).trains_on == "windows"
-    importance = np.random.default_rng(seed).uniform(0.25, 3, [ROWS] if windows else [ROWS, LENGTH]).astype(np.float32)
-    importance *= 1 if windows else batch["targets"].numpy() > 0
-    return {**batch, "importance": tf.constant(importance), "weight": tf.fill([ROWS], np.float32(1 / importance.sum()))}
+    sample_weight = np.random.default_rng(seed).uniform(0.25, 3, [ROWS] if windows else [ROWS, LENGTH]).astype(np.float32)
+    sample_weight *= 1 if windows else batch["targets"].numpy() > 0
+    return {**batch, "sample_weight": tf.constant(sample_weight), "normalizer": tf.fill([ROWS], np.float32(1 / sample_weight.sum()))}
 
 
 def in_parts(batches, replicas, whole):

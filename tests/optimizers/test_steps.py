@@ -58,7 +58,7 @@ def batch(name, loss, seed=0, rows=8, items=ITEMS):
     features["negatives"] = random.integers(1, items + 1, shape)
     features = {key: tf.constant(value, tf.int32) for key, value in features.items()}
     if not windows:
-        features["weight"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
+        features["normalizer"] = tf.fill([rows], np.float32(1.0 / np.count_nonzero(targets)))
     return features
 
 

@@ -55,7 +55,7 @@ def batch_of(name, loss, rows=8, seed=0):
         "targets": targets,
         "negatives": random.integers(1, ITEMS + 1, shape),
     }
-    return {**{key: tf.constant(value, tf.int32) for key, value in batch.items()}, "weight": tf.fill([rows], 1.0 / (rows * LENGTH))}
+    return {**{key: tf.constant(value, tf.int32) for key, value in batch.items()}, "normalizer": tf.fill([rows], 1.0 / (rows * LENGTH))}
 
 
 CASES = [(name, loss) for name in models.names() for loss in losses_of(name)]

@@ -5,8 +5,8 @@ import numbers
 
 import tensorflow as tf
 
+from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows, unique_rows
-from tfrec_attn.layers.unit_ball import UnitBall
 
 # Keras 2 and Keras 3 call it otherwise.
 _ARGUMENTS = inspect.signature(tf.keras.layers.Layer.add_weight).parameters
@@ -49,7 +49,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
             raise ValueError(f"stddev must be at least 0, but is {stddev}.")
         self.count, self.dim, self.of, self.stddev = int(count), int(dim), of, stddev
         self.max_norm = max_norm
-        self.constraint = None if max_norm is None else UnitBall(max_norm)
+        self.constraint = None if max_norm is None else MaxNorm(max_norm)
         self.dense_gradients = False
         self._shared = None
         self.embeddings = self.add_weight(

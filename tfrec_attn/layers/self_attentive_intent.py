@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.rows import gather_rows, gram, weighted_sum
-from tfrec_attn.layers.time_signal import TimeSignal
+from tfrec_attn.layers.sinusoidal_positions import SinusoidalPositions
 
 _AGGREGATIONS = ("mean", "sum", "max", "min")
 _DIAGONALS = ("after", "before", "keep")
@@ -39,7 +39,7 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
 
     Deviations from the paper: by default Wq = Wk, and the diagonal is set to 0 after the softmax, both
     as in the authors' code. The sinusoids are the paper's; those of the code have other wavelengths
-    (see `TimeSignal`).
+    (see `SinusoidalPositions`).
 
     Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019 (arXiv 1808.06414), eq. 2-7.
     """
@@ -69,7 +69,7 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
         self.self_attention = self_attention
         self.adds_time_signal = time_signal
-        self.time_signal = TimeSignal(length=length, max_wavelength=max_wavelength)
+        self.time_signal = SinusoidalPositions(length=length, max_wavelength=max_wavelength)
         self.supports_masking = True
 
     def build(self, input_shape):

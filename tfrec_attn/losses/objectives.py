@@ -18,7 +18,7 @@ from tfrec_attn.layers.rows import gather_dot, without_padding
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
 
 # What a batch holds beside the features that a query is made of.
-_LABELS = ("targets", "negatives", "weight", "importance", "target", "seen")
+_LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
 
 
 def inputs_of(features):
@@ -66,7 +66,7 @@ class Distilled:
 class WindowObjective:
     """Windows: {"user" [B], "history" [B, L], "targets" [B, T], "negatives" [B, T or 1, K]}; targets that are 0 are padding.
 
-    With "importance" [B] each window counts so many times; "weight" [B] is then one over its sum over the whole batch.
+    With "sample_weight" [B] each window counts so many times; "normalizer" [B] is then one over its sum over the whole batch.
 
     Args:
         loss: A `Loss` that takes windows.
@@ -86,19 +86,19 @@ class WindowObjective:
     def __call__(self, model, features, training, parts=1):
         queries = model.queries(features, training)
         count = tf.cast(tf.shape(queries)[0], tf.float32)
-        importance, weight = features.get("importance"), 1.0
+        sample_weight, weight = features.get("sample_weight"), 1.0
         if self.reduction == "mean":
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-            weight = 1.0 / (count * replicas * parts) if importance is None else features["weight"][0]
+            weight = 1.0 / (count * replicas * parts) if sample_weight is None else features["normalizer"][0]
         by_window = self._by_window if self.loss.of == "scores" else self._by_target
-        total = by_window(model, queries, features, importance)
+        total = by_window(model, queries, features, sample_weight)
         loss = total * weight
         if self.distilled is not None:
-            weights = weight if importance is None else weight * importance[:, tf.newaxis]
+            weights = weight if sample_weight is None else weight * sample_weight[:, tf.newaxis]
             loss += self._distilled(model, features["history"], weights, training)
-        return loss, total, count if importance is None else tf.reduce_sum(importance)
+        return loss, total, count if sample_weight is None else tf.reduce_sum(sample_weight)
 
-    def _by_window(self, model, queries, features, importance):
+    def _by_window(self, model, queries, features, sample_weight):
         """The summed loss of the windows by a function of scores."""
         targets, negatives = features["targets"], features["negatives"]
         candidates = tf.concat([targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1)
@@ -106,14 +106,14 @@ class WindowObjective:
         scores = gather_dot(queries, model.item_vectors(distinct), tf.reshape(local, tf.shape(candidates)))
         positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
         windows = self.loss.function(positive, tf.reshape(negative, tf.shape(negatives)), targets > 0, **self.keywords)
-        return tf.reduce_sum(windows if importance is None else windows * importance)
+        return tf.reduce_sum(windows if sample_weight is None else windows * sample_weight)
 
-    def _by_target(self, model, queries, features, importance):
+    def _by_target(self, model, queries, features, sample_weight):
         """The summed loss of the windows by a function of positions: each real target is one."""
         targets = features["targets"]
         real = tf.where(targets > 0)
         window = tf.cast(real[:, 0], tf.int32)
-        weights = tf.ones_like(window, tf.float32) if importance is None else tf.gather(importance, window)
+        weights = tf.ones_like(window, tf.float32) if sample_weight is None else tf.gather(sample_weight, window)
         negatives = None
         if self.loss.negatives == "own":
             negatives = features["negatives"]
@@ -131,8 +131,8 @@ class WindowObjective:
 class PositionObjective:
     """Sequences of which every position with a target trains.
 
-    Features: {"user" [B], "history" [B, L], "targets" [B, L], "weight" [B]}, 0 is no target; and "negatives", [B, L, K] for a loss
-    with negatives of its own, else [B, K], shared by the whole batch. With "importance" [B, L] each position counts so many times.
+    Features: {"user" [B], "history" [B, L], "targets" [B, L], "normalizer" [B]}, 0 is no target; and "negatives", [B, L, K] for a loss
+    with negatives of its own, else [B, K], shared by the whole batch. With "sample_weight" [B, L] each position counts so many times.
 
     Args:
         loss: A `Loss` that takes positions.
@@ -190,9 +190,9 @@ class PositionObjective:
 
     def _counted(self, features):
         """What each position counts in the loss [B, L]."""
-        weights = tf.broadcast_to(features["weight"][:, tf.newaxis], tf.shape(features["targets"]))
+        weights = tf.broadcast_to(features["normalizer"][:, tf.newaxis], tf.shape(features["targets"]))
         weights = weights if self.reduction == "mean" else tf.ones_like(weights)
-        return weights * features["importance"] if "importance" in features else weights
+        return weights * features["sample_weight"] if "sample_weight" in features else weights
 
 
 OBJECTIVES = {"windows": WindowObjective, "next_items": PositionObjective, "masked_items": PositionObjective}

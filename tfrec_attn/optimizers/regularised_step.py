@@ -15,7 +15,7 @@ class RegularisedStep:
 
     Args:
       optimizer: Keras optimizer, also one that scales the loss; the gradients come unscaled.
-      bounds: reference of each table -> the `UnitBall` that its touched rows are kept in, or None.
+      bounds: reference of each table -> the `MaxNorm` that its touched rows are kept in, or None.
       l2: weight of |row|^2 / 2 on the tables of `bounds`.
       kernel_l2: weight of |w|^2 / 2 on all other variables.
       clip_norm: most norm of all gradients together, or None.

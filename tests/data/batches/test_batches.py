@@ -146,9 +146,9 @@ def test_importance_is_that_of_the_targets():
         targets = batch["targets"].astype(float)
         # Windows: the mean of the one or two targets.
         expected = targets if isinstance(stream, NextItems) else targets.sum(axis=1) / (targets > 0).sum(axis=1)
-        assert batch["importance"].dtype == batch["weight"].dtype == np.float32
-        np.testing.assert_allclose(batch["importance"], expected, rtol=1e-6)
-        np.testing.assert_allclose(batch["weight"], np.full(4, 1 / expected.sum()), rtol=1e-6)
+        assert batch["sample_weight"].dtype == batch["normalizer"].dtype == np.float32
+        np.testing.assert_allclose(batch["sample_weight"], expected, rtol=1e-6)
+        np.testing.assert_allclose(batch["normalizer"], np.full(4, 1 / expected.sum()), rtol=1e-6)
         assert 0 in targets and targets.max() < 9
 
 
@@ -156,7 +156,7 @@ def test_weights_change_no_other_feature():
     split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 9], num_items=20)
     for plain, ones in zip(streams_of(split), streams_of(weighted(split, np.ones(16))), strict=True):
         batch, other = (stream.batch(tf.constant(3, tf.int64)) for stream in (plain, ones))
-        assert {"importance", *batch} | {"weight"} == set(other)
+        assert {"sample_weight", *batch} | {"normalizer"} == set(other)
         for key, value in batch.items():
             np.testing.assert_array_equal(other[key], value)
 
@@ -266,7 +266,7 @@ def masked(*histories, **options):
     for step in range(stream.steps_per_epoch):
         batch = stream.batch(tf.constant(step, tf.int64))
         targets, history = batch["targets"].numpy(), batch["history"].numpy()
-        np.testing.assert_allclose(batch["weight"], 1 / np.count_nonzero(targets), rtol=1e-6)
+        np.testing.assert_allclose(batch["normalizer"], 1 / np.count_nonzero(targets), rtol=1e-6)
         assert ((history == 10) == (targets > 0)).all()
         found += zip(batch["user"].numpy().tolist(), (history * (history < 10) + targets).tolist(), (targets > 0).tolist(), strict=True)
     return found[: len(stream)]
@@ -297,7 +297,7 @@ def test_masks_change_with_the_pass_and_not_with_the_pipeline():
         np.testing.assert_array_equal(tf.concat([part[key] for part in parts], axis=0), whole[key])
         assert key == "user" or (stream.batch(tf.constant(1, tf.int64))[key].numpy() != whole[key].numpy()).any()
     for part in parts:
-        np.testing.assert_allclose(part["weight"], whole["weight"][0], rtol=1e-6)
+        np.testing.assert_allclose(part["normalizer"], whole["normalizer"][0], rtol=1e-6)
 
 
 def test_masked_items_hold_no_held_out_events():

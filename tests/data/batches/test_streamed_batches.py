@@ -134,7 +134,7 @@ def training_items(split):
 @pytest.mark.parametrize("kind", [StreamedNextItems, StreamedMaskedItems])
 def test_weights_are_one_over_the_targets_of_a_batch(splits, kind):
     batch = next(iter(kind(splits[1], **SEQUENCES).dataset()))
-    np.testing.assert_allclose(batch["weight"].numpy(), 1 / np.count_nonzero(batch["targets"].numpy()), rtol=1e-6)
+    np.testing.assert_allclose(batch["normalizer"].numpy(), 1 / np.count_nonzero(batch["targets"].numpy()), rtol=1e-6)
 
 
 @pytest.mark.parametrize("enough", [True, False], ids=["a shard each", "fewer shards than workers"])

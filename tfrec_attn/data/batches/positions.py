@@ -83,10 +83,10 @@ class NextItems(_Positions):
       batch_size: B, users.
       seed: of order and negatives.
 
-    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: `targets[b, l]` follows
-    `history[b, l]`; 0 is padding, on the left; `weight` is one over the number of targets of the whole batch. With negatives also
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer" float32 [B]}: `targets[b, l]` follows
+    `history[b, l]`; 0 is padding, on the left; `normalizer` is one over the number of targets of the whole batch. With negatives also
     "negatives" int32 [B, L, K], or [B, ceil(K / B)] when shared; all of the latter go with every part of a batch. Where events have
-    weights also "importance" float32 [B, L], those of the targets, and `weight` is one over its sum.
+    weights also "sample_weight" float32 [B, L], those of the targets, and `normalizer` is one over its sum.
 
     Errors: DataError when no user has two training events; ConfigError when there are fewer items than negatives.
     """
@@ -101,14 +101,14 @@ class NextItems(_Positions):
             batch.update(self._weights(position, everyone))
         else:
             lengths = tf.minimum(everyone - self._events.start_at(everyone), self.max_length)
-            batch["weight"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
+            batch["normalizer"] = tf.fill([self.batch_size // parts], 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32))
         return self._with_negatives(batch, step, part, parts)
 
     def _following(self, position):
         """Flat positions [B, L] of the targets of sequences that end at `position`; those of padding are not the user's."""
         return position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
 
-    def _importance(self, position):
+    def _sample_weight(self, position):
         following = self._following(position)
         return self._events.weights(following, following > self._events.start_at(position)[:, tf.newaxis])
 
@@ -127,7 +127,7 @@ class MaskedItems(_Positions):
         batch_size: B, users.
         seed: Of order, masks and negatives.
 
-    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "weight" float32 [B]}: a masked item is N + 1 in
+    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer" float32 [B]}: a masked item is N + 1 in
     `history` and stands in `targets`, which is 0 elsewhere; the rest as `NextItems`.
 
     Reference:
@@ -164,8 +164,8 @@ class MaskedItems(_Positions):
         counts = tf.cast(masked, tf.float32)
         if self._events.weighted:
             counts *= self._events.weights(*self._places(everyone))
-            batch["importance"] = tf.reshape(counts, [parts, rows, self.max_length])[part]
-        batch["weight"] = tf.fill([rows], 1.0 / tf.reduce_sum(counts))
+            batch["sample_weight"] = tf.reshape(counts, [parts, rows, self.max_length])[part]
+        batch["normalizer"] = tf.fill([rows], 1.0 / tf.reduce_sum(counts))
         return self._with_negatives(batch, step, part, parts)
 
     def _masked(self, everyone, step):

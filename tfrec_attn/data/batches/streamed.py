@@ -150,7 +150,7 @@ class _StreamedPositions(_ShardStream):
         rows = self.batch_size // parts
         batch = {name: tf.ensure_shape(values, [rows, *values.shape[1:]]) for name, values in batch.items()}
         targets = tf.reduce_sum(tf.cast(batch["targets"] > 0, tf.float32)) * float(parts)
-        batch["weight"] = tf.fill([rows], 1.0 / targets)
+        batch["normalizer"] = tf.fill([rows], 1.0 / targets)
         if self._negatives and self._shared:
             seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
             shape = [self.batch_size, -(-self._negatives // self.batch_size)]
@@ -171,7 +171,7 @@ class StreamedNextItems(_StreamedPositions):
       batch_size: B, users.
       seed: of order and negatives.
 
-    Batches: as `NextItems`; under a strategy `weight` takes the other parts of a batch for as long as its own.
+    Batches: as `NextItems`; under a strategy `normalizer` takes the other parts of a batch for as long as its own.
     """
 
     def __init__(self, split: ShardedSplit, *, max_length=50, negatives=0, shared=False, popular=False, batch_size=256, seed=1):
@@ -191,7 +191,7 @@ class StreamedMaskedItems(_StreamedPositions):
         mask_share: As for `MaskedItems`, and so are `last_share`, `negatives`, `shared`, `popular`,
             `batch_size` and `seed`.
 
-    Batches: as `MaskedItems`; under a strategy `weight` is that of a batch whose parts all have as
+    Batches: as `MaskedItems`; under a strategy `normalizer` is that of a batch whose parts all have as
     many targets as this one.
 
     Raises:

@@ -110,8 +110,8 @@ class Stream:
 
     def _weights(self, position, everyone):
         """What the targets of the examples at `position` count in the loss, and one over what those of the whole batch count."""
-        weight = 1.0 / tf.reduce_sum(self._importance(everyone))
-        return {"importance": self._importance(position), "weight": tf.fill(position.shape, weight)}
+        weight = 1.0 / tf.reduce_sum(self._sample_weight(everyone))
+        return {"sample_weight": self._sample_weight(position), "normalizer": tf.fill(position.shape, weight)}
 
 
 class Windows(Stream):
@@ -130,7 +130,7 @@ class Windows(Stream):
       window: where windows begin, "full" or "all", as for `window_counts`.
 
     Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32 [B, T, K] ([B, 1, K] when shared)};
-    0 is padding. Where events have weights also "importance" [B], the mean of its targets, and "weight" [B], one over the batch's sum.
+    0 is padding. Where events have weights also "sample_weight" [B], the mean of its targets, and "normalizer" [B], one over the batch's sum.
     """
 
     def __init__(self, split: Split, *, max_length=5, targets=3, negatives=1, shared=False, batch_size=512, seed=1, window="full"):
@@ -153,7 +153,7 @@ class Windows(Stream):
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         return after, after < tf.gather(self._end, user - 1)[:, tf.newaxis]
 
-    def _importance(self, position):
+    def _sample_weight(self, position):
         after, real = self._after(position, self._events.users(position))
         return tf.reduce_sum(self._events.weights(after, real), axis=1) / tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
 

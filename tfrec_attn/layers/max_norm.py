@@ -7,12 +7,12 @@ import tensorflow as tf
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class UnitBall(tf.keras.constraints.Constraint):
+class MaxNorm(tf.keras.constraints.Constraint):
     """Projects every row of a table onto the ball of radius `max_norm`.
 
         row <- row * max_norm / |row|   where |row| > max_norm;   any other row keeps its bits
 
-    As a constraint (`add_weight(..., constraint=UnitBall())`) it reads and writes the whole table at each step. A model that updates a
+    As a constraint (`add_weight(..., constraint=MaxNorm())`) it reads and writes the whole table at each step. A model that updates a
     few rows a step calls `project_rows` on these instead. Both act on values after a step: no gradient flows through them. Norms are
     taken in float32 where the table is narrower.
 
@@ -29,7 +29,7 @@ class UnitBall(tf.keras.constraints.Constraint):
 
     def __init__(self, max_norm=1.0):
         if not isinstance(max_norm, numbers.Real) or isinstance(max_norm, bool) or not 0 < max_norm < math.inf:
-            raise ValueError(f"UnitBall: `max_norm` must be a finite number above 0; got {max_norm!r}.")
+            raise ValueError(f"MaxNorm: `max_norm` must be a finite number above 0; got {max_norm!r}.")
         self.max_norm = float(max_norm)
 
     def __call__(self, w):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.config import Runtime
-from tfrec_attn.layers import UnitBall
+from tfrec_attn.layers import MaxNorm
 from tfrec_attn.runtime.distribution import make_strategy
 
 
@@ -25,13 +25,13 @@ def random_table(rows=40, width=5):
 def test_values_worked_by_hand():
     # |(3, 4)| = 5, so the first row shrinks to (3/5, 4/5); the others are in the ball, the third one on its surface.
     table = tf.constant([[3.0, 4.0], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]])
-    np.testing.assert_allclose(UnitBall()(table), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(MaxNorm()(table), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1.0, 2])
 def test_equals_the_loop_and_leaves_rows_inside_as_they_are(max_norm):
     table = random_table()
-    projected = UnitBall(max_norm)(table)
+    projected = MaxNorm(max_norm)(table)
     np.testing.assert_allclose(projected, plain_projection(table, max_norm), atol=1e-6)
     inside = np.linalg.norm(table, axis=1) < max_norm
     assert 0 < inside.sum() < len(table)
@@ -41,7 +41,7 @@ def test_equals_the_loop_and_leaves_rows_inside_as_they_are(max_norm):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_other_precisions(dtype):
     # A float16 norm of (300, 400) would overflow: its squares add up to 250,000.
-    projected = UnitBall()(tf.constant([[300.0, 400.0], [0.0, 0.0]], dtype))
+    projected = MaxNorm()(tf.constant([[300.0, 400.0], [0.0, 0.0]], dtype))
     assert projected.dtype == dtype
     np.testing.assert_allclose(tf.cast(projected, tf.float32), [[0.6, 0.8], [0.0, 0.0]], atol=5e-3)
 
@@ -49,14 +49,12 @@ def test_other_precisions(dtype):
 def test_no_gradient_flows_through():
     table = tf.Variable([[3.0, 4.0], [0.0, 0.0]])
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(UnitBall()(table))
+        loss = tf.reduce_sum(MaxNorm()(table))
     assert tape.gradient(loss, table) is None
 
 
 def test_as_the_constraint_of_a_keras_layer():
-    embedding = tf.keras.layers.Embedding(
-        4, 3, embeddings_initializer=tf.keras.initializers.Constant(2.0), embeddings_constraint=UnitBall()
-    )
+    embedding = tf.keras.layers.Embedding(4, 3, embeddings_initializer=tf.keras.initializers.Constant(2.0), embeddings_constraint=MaxNorm())
     model = tf.keras.Sequential([embedding])
     model.compile(optimizer=tf.keras.optimizers.SGD(0.01), loss="mse")
     model.fit(np.array([[0], [1]]), np.zeros([2, 1, 3]), epochs=1, verbose=0)
@@ -77,7 +75,7 @@ def test_project_rows_touches_only_the_given_rows(in_graph, kind):
     table = 3.0 * random_table()
     variable = variables_of(table)[kind]
     rows = np.array([39, 0, 7, 25, 1])
-    project = UnitBall().project_rows
+    project = MaxNorm().project_rows
     if in_graph:
         tf.function(lambda rows: project(variable, rows), input_signature=[tf.TensorSpec([None], tf.int64)])(tf.constant(rows))
     else:
@@ -92,14 +90,14 @@ def test_project_rows_touches_only_the_given_rows(in_graph, kind):
 def test_project_rows_bears_none_and_repeated_rows():
     table = 3.0 * random_table()
     variable = tf.Variable(table)
-    UnitBall().project_rows(variable, [])
+    MaxNorm().project_rows(variable, [])
     np.testing.assert_array_equal(variable, table)
-    UnitBall().project_rows(variable, [39, 39])
+    MaxNorm().project_rows(variable, [39, 39])
     np.testing.assert_allclose(np.linalg.norm(variable[39]), 1.0, atol=1e-6)
 
 
 def test_project_rows_reads_only_these_rows():
-    graph = tf.function(UnitBall().project_rows).get_concrete_function(tf.Variable(tf.zeros([40, 5])), tf.TensorSpec([3], tf.int64)).graph
+    graph = tf.function(MaxNorm().project_rows).get_concrete_function(tf.Variable(tf.zeros([40, 5])), tf.TensorSpec([3], tf.int64)).graph
     assert [operation.type for operation in graph.get_operations() if operation.type == "ReadVariableOp"] == []
     assert all(output.shape[:1] != [40] for operation in graph.get_operations() for output in operation.outputs if output.shape.rank)
 
@@ -115,7 +113,7 @@ def test_replicas_project_the_rows_of_all_and_stay_equal():
 
     @tf.function
     def step(rows):
-        strategy.run(lambda rows: UnitBall().project_rows(weight, rows), args=(rows,))
+        strategy.run(lambda rows: MaxNorm().project_rows(weight, rows), args=(rows,))
 
     step(
         strategy.experimental_distribute_values_from_function(
@@ -130,14 +128,14 @@ def test_replicas_project_the_rows_of_all_and_stay_equal():
 
 
 def test_config_round_trip():
-    constraint = UnitBall(0.5)
-    assert UnitBall.from_config(constraint.get_config()).max_norm == 0.5
+    constraint = MaxNorm(0.5)
+    assert MaxNorm.from_config(constraint.get_config()).max_norm == 0.5
     again = tf.keras.constraints.deserialize(tf.keras.constraints.serialize(constraint))
-    assert isinstance(again, UnitBall)
+    assert isinstance(again, MaxNorm)
     assert again.max_norm == 0.5
 
 
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.inf, math.nan, None, True, "1"])
 def test_wrong_arguments(max_norm):
     with pytest.raises(ValueError, match=f"`max_norm` must be a finite number above 0; got {max_norm!r}"):
-        UnitBall(max_norm)
+        MaxNorm(max_norm)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class TimeSignal(tf.keras.layers.Layer):
+class SinusoidalPositions(tf.keras.layers.Layer):
     """Adds a fixed sinusoidal signal of the position, `x + TE`.
 
         TE(t, 2i)     = sin(t / max_wavelength^(2i/D))
@@ -38,10 +38,12 @@ class TimeSignal(tf.keras.layers.Layer):
     def __init__(self, length=None, max_wavelength=10000.0, **kwargs):
         super().__init__(**kwargs)
         if length is not None and (not isinstance(length, numbers.Integral) or isinstance(length, bool) or length < 1):
-            raise ValueError(f"TimeSignal: `length` must be an integer of at least 1, or None to count from the left; got {length!r}.")
+            raise ValueError(
+                f"SinusoidalPositions: `length` must be an integer of at least 1, or None to count from the left; got {length!r}."
+            )
         real = isinstance(max_wavelength, numbers.Real) and not isinstance(max_wavelength, bool)
         if not real or not 0 < max_wavelength < math.inf:
-            raise ValueError(f"TimeSignal: `max_wavelength` must be a finite number above 0; got {max_wavelength!r}.")
+            raise ValueError(f"SinusoidalPositions: `max_wavelength` must be a finite number above 0; got {max_wavelength!r}.")
         self.length = None if length is None else int(length)
         self.max_wavelength = float(max_wavelength)
         self.supports_masking = True
@@ -54,11 +56,13 @@ class TimeSignal(tf.keras.layers.Layer):
             depth: width D, an integer.
         """
         if not isinstance(depth, numbers.Integral) or isinstance(depth, bool) or depth < 1:
-            raise ValueError(f"TimeSignal: `depth` must be an integer of at least 1; got {depth!r}.")
+            raise ValueError(f"SinusoidalPositions: `depth` must be an integer of at least 1; got {depth!r}.")
         if not tf.is_tensor(length) and (not isinstance(length, numbers.Integral) or isinstance(length, bool) or length < 0):
-            raise ValueError(f"TimeSignal: `length` of the signal must be an integer of at least 0 or a scalar tensor; got {length!r}.")
+            raise ValueError(
+                f"SinusoidalPositions: `length` of the signal must be an integer of at least 0 or a scalar tensor; got {length!r}."
+            )
         if self.length is not None and not tf.is_tensor(length) and length > self.length:
-            raise ValueError(f"TimeSignal: inputs must have at most `length` = {self.length} positions; got {length}.")
+            raise ValueError(f"SinusoidalPositions: inputs must have at most `length` = {self.length} positions; got {length}.")
         # In float64, because a float32 angle of some thousand radians is off by 1e-4.
         wavelength = self.max_wavelength ** (2.0 * np.arange((depth + 1) // 2, dtype=np.float64) / depth)
         length = tf.cast(length, tf.int32)
@@ -70,7 +74,7 @@ class TimeSignal(tf.keras.layers.Layer):
     def call(self, inputs):
         x = tf.cast(inputs, self.compute_dtype)
         if x.shape.rank is None or x.shape.rank < 2 or x.shape[-1] is None:
-            raise ValueError(f"TimeSignal: `inputs` must have the shape [..., L, D] with a known D; got {x.shape}.")
+            raise ValueError(f"SinusoidalPositions: `inputs` must have the shape [..., L, D] with a known D; got {x.shape}.")
         length = tf.shape(x)[-2] if x.shape[-2] is None else x.shape[-2]
         return x + tf.cast(self.signal(length, x.shape[-1]), x.dtype)
 
