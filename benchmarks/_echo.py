@@ -1,4 +1,6 @@
-"""A gRPC server in Python that answers every Predict with the bytes it got: `python benchmarks/_echo.py` writes its port."""
+"""A gRPC server in Python that answers every Predict with the bytes it got: `python
+benchmarks/_echo.py` writes its port.
+"""
 
 import sys
 import threading
@@ -10,7 +12,13 @@ import grpc
 def main() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(32))
     echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {"Predict": echo})])
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                "tensorflow.serving.PredictionService", {"Predict": echo}
+            )
+        ]
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     sys.stdout.write(f"gRPC on 127.0.0.1:{port}\n")

@@ -13,7 +13,9 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 
 def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
-    """Best rate of a float32 matrix product [size, size] x [size, size], in GFLOP/s; `tf` is TensorFlow."""
+    """Best rate of a float32 matrix product [size, size] x [size, size], in GFLOP/s; `tf` is
+    TensorFlow.
+    """
     a = tf.random.normal([size, size])
     product = tf.function(lambda a: tf.matmul(a, a))
     product(a)
@@ -21,10 +23,14 @@ def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
 
 
 def write_json(path: str | Path, figures: dict | list) -> None:
-    """Writes figures to a new file, or over earlier figures of the same benchmark; another file stays as it is."""
+    """Writes figures to a new file, or over earlier figures of the same benchmark; another file
+    stays as it is.
+    """
     path = Path(path)
     if path.is_file() and path.stat().st_size and not _is_like(path, figures):
-        raise SystemExit(f"error: --json {path} exists and holds no figures of this benchmark; name a new file, or remove it.")
+        raise SystemExit(
+            f"error: --json {path} exists and holds no figures of this benchmark; name a new file, or remove it."
+        )
     path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
@@ -32,7 +38,9 @@ def check_plot(path: str | Path) -> None:
     """Refuses to draw over a file that is no plot."""
     path = Path(path)
     if path.is_file() and path.stat().st_size and b"atplotlib" not in path.read_bytes()[: 1 << 12]:
-        raise SystemExit(f"error: --plot {path} exists and is no plot; name a new file, or remove it.")
+        raise SystemExit(
+            f"error: --plot {path} exists and is no plot; name a new file, or remove it."
+        )
 
 
 def _is_like(path: Path, figures: dict | list) -> bool:
@@ -42,5 +50,7 @@ def _is_like(path: Path, figures: dict | list) -> bool:
         return False
     if type(found) is not type(figures):
         return False
-    there, here = ({*one[0]} if isinstance(one, list) and one else {*one} for one in (found, figures))
+    there, here = (
+        {*one[0]} if isinstance(one, list) and one else {*one} for one in (found, figures)
+    )
     return there <= here or here <= there

@@ -1,10 +1,12 @@
-"""AttRec's training and evaluation speed on MovieLens-100K's size, beside the machine's matrix-product rate of the same run.
+"""AttRec's training and evaluation speed on MovieLens-100K's size, beside the machine's
+matrix-product rate of the same run.
 
     python benchmarks/attrec.py [--log FILE] [--epochs 7] [--json FILE]
 
-Authors' settings: D 150, L 5, T 3, one negative per positive, batches of 1,000 windows, Adagrad, hinge. `plain` is the same step written
-straight down: every position projected, [B, T, D] differences squared, Keras' own Adagrad; it reads the same batches. Without --log a
-synthetic log of 100,000 events is used.
+Authors' settings: D 150, L 5, T 3, one negative per positive, batches of 1,000 windows, Adagrad,
+hinge. `plain` is the same step written straight down: every position projected, [B, T, D]
+differences squared, Keras' own Adagrad; it reads the same batches. Without --log a synthetic log of
+100,000 events is used.
 """
 
 import argparse
@@ -37,7 +39,9 @@ class PlainAttRec(tf.keras.Model):
     def __init__(self, num_users, num_items):
         super().__init__()
         self.short, self.long, self.users = (
-            tf.keras.layers.Embedding(count + 1, DIM, tf.keras.initializers.RandomNormal(stddev=0.001))
+            tf.keras.layers.Embedding(
+                count + 1, DIM, tf.keras.initializers.RandomNormal(stddev=0.001)
+            )
             for count in (num_items, num_items, num_users)
         )
         self.projection = tf.keras.layers.Dense(DIM, "relu", use_bias=False)
@@ -69,16 +73,24 @@ def epoch_rates(models: dict, windows: Windows, rounds: int) -> dict[str, list[f
     steps = windows.steps_per_epoch
     for round_ in range(rounds + 1):
         for name, model in models.items():
-            seconds = seconds_of(lambda model=model: model.fit(windows.dataset(), epochs=1, steps_per_epoch=steps, verbose=0))
+            seconds = seconds_of(
+                lambda model=model: model.fit(
+                    windows.dataset(), epochs=1, steps_per_epoch=steps, verbose=0
+                )
+            )
             if round_:
                 rates[name].append(steps * BATCH / seconds)
     return {name: sorted(values) for name, values in rates.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--log", help="log file; without it a synthetic log")
-    parser.add_argument("--epochs", type=int, default=7, help="epochs of each timed, in turn, after one that is not")
+    parser.add_argument(
+        "--epochs", type=int, default=7, help="epochs of each timed, in turn, after one that is not"
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     data = {"source": "file", "path": parsed.log} if parsed.log else {"events": 100_000}
@@ -87,7 +99,12 @@ def main() -> None:
     seed_everything(1)
     users, items = split.sequences.num_users, split.sequences.num_items
     windows = Windows(split, max_length=LENGTH, targets=TARGETS, negatives=1, batch_size=BATCH)
-    figures = {"windows": len(windows), "users": users, "items": items, "gemm_gflops": gemm_gflops(tf)}
+    figures = {
+        "windows": len(windows),
+        "users": users,
+        "items": items,
+        "gemm_gflops": gemm_gflops(tf),
+    }
     compared = {
         "plain": PlainAttRec(users, items),
         "tfrec_attn, no L2, no ball": AttRec(users, items, LENGTH, dim=DIM, max_norm=None),
@@ -95,21 +112,33 @@ def main() -> None:
     }
     compared["plain"].compile(tf.keras.optimizers.Adagrad(**OPTIMIZER), steps_per_execution=16)
     compared["tfrec_attn, no L2, no ball"].compile(Adagrad(**OPTIMIZER), steps_per_execution=16)
-    compared["tfrec_attn, L2 and ball"].compile(Adagrad(**OPTIMIZER), l2=1e-3, kernel_l2=1e-2, steps_per_execution=16)
+    compared["tfrec_attn, L2 and ball"].compile(
+        Adagrad(**OPTIMIZER), l2=1e-3, kernel_l2=1e-2, steps_per_execution=16
+    )
     rates = epoch_rates(compared, windows, parsed.epochs)
     model, blocks = compared["tfrec_attn, L2 and ball"], held_out(config, split, "test")
     ranker = tf.function(model.ranks, input_signature=[blocks.dataset().element_spec])
-    figures["evaluation_seconds"] = min(seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(4))
+    figures["evaluation_seconds"] = min(
+        seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(4)
+    )
     figures["gemm_gflops_after"] = gemm_gflops(tf)
     flops = 2 * 3 * LENGTH * DIM * DIM
-    print(f"{len(windows):,} windows of {users:,} users and {items:,} items; float32 product {figures['gemm_gflops']:.0f} GFLOP/s before,")
-    print(f"{figures['gemm_gflops_after']:.0f} after; {flops / 1e3:.0f} kFLOP a window where every position is projected.\n")
-    print(f"{'training':28s} {'windows/s median':>17s} {'best':>9s} {'of plain':>9s} {'best of best':>13s} {'of that arithmetic':>19s}")
+    print(
+        f"{len(windows):,} windows of {users:,} users and {items:,} items; float32 product {figures['gemm_gflops']:.0f} GFLOP/s before,"
+    )
+    print(
+        f"{figures['gemm_gflops_after']:.0f} after; {flops / 1e3:.0f} kFLOP a window where every position is projected.\n"
+    )
+    print(
+        f"{'training':28s} {'windows/s median':>17s} {'best':>9s} {'of plain':>9s} {'best of best':>13s} {'of that arithmetic':>19s}"
+    )
     for name, values in rates.items():
         plain, median, best = rates["plain"], values[len(values) // 2], values[-1]
         figures[name] = {"median": median, "best": best}
         share = median * flops / figures["gemm_gflops"] / 1e9
-        print(f"{name:28s} {median:17,.0f} {best:9,.0f} {median / plain[len(plain) // 2]:8.2f}x {best / plain[-1]:12.2f}x {share:18.0%}")
+        print(
+            f"{name:28s} {median:17,.0f} {best:9,.0f} {median / plain[len(plain) // 2]:8.2f}x {best / plain[-1]:12.2f}x {share:18.0%}"
+        )
     print(f"\nfull ranking of {len(blocks):,} users: {figures['evaluation_seconds']:.3f} s")
     if parsed.json:
         write_json(parsed.json, figures)

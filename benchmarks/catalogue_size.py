@@ -1,10 +1,13 @@
-"""Time and memory of a training step by the size of the catalogue: exact softmax and sampled softmax, each case in a process of its own.
+"""Time and memory of a training step by the size of the catalogue: exact softmax and sampled
+softmax, each case in a process of its own.
 
     python benchmarks/catalogue_size.py [--items 12000 100000 1000000] [--steps 5] [--json FILE]
 
-SASRec (one block, D = 64), batches of 256 random sequences of 8 positions, 512 shared negatives where sampled. `memory` is the peak of the
-process less what it had before the model was made, beside the bytes of the table of items. Adam keeps two more tables, the exact softmax a
-dense gradient of the table and one tile of logits; with Adagrad and sampled softmax there is one more table and nothing dense.
+SASRec (one block, D = 64), batches of 256 random sequences of 8 positions, 512 shared negatives
+where sampled. `memory` is the peak of the process less what it had before the model was made,
+beside the bytes of the table of items. Adam keeps two more tables, the exact softmax a dense
+gradient of the table and one tile of logits; with Adagrad and sampled softmax there is one more
+table and nothing dense.
 """
 
 import argparse
@@ -18,26 +21,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _machine import write_json
 
-CASES = [("softmax", "adam"), ("softmax", "adagrad"), ("sampled_softmax", "adam"), ("sampled_softmax", "adagrad")]
+CASES = [
+    ("softmax", "adam"),
+    ("softmax", "adagrad"),
+    ("sampled_softmax", "adam"),
+    ("sampled_softmax", "adagrad"),
+]
 ROWS, LENGTH, NEGATIVES, DIM = 256, 8, 512, 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, nargs="+", default=[12_000, 100_000, 1_000_000])
     parser.add_argument("--steps", type=int, default=5, help="steps timed, after one that is not")
     parser.add_argument("--json", help="write the figures to this file too")
-    parser.add_argument("--case", nargs=2, metavar=("LOSS", "OPTIMIZER"), help="this case alone, in this process, as one line of JSON")
+    parser.add_argument(
+        "--case",
+        nargs=2,
+        metavar=("LOSS", "OPTIMIZER"),
+        help="this case alone, in this process, as one line of JSON",
+    )
     parsed = parser.parse_args()
     if parsed.case:
         print(json.dumps(measure(parsed.items[0], *parsed.case, parsed.steps)))
         return
     results = []
-    print(f"{'items':>10}  {'loss':<16} {'optimizer':<9} {'s/step':>8}  {'table MB':>8}  {'memory MB':>9}  {'tables':>6}")
+    print(
+        f"{'items':>10}  {'loss':<16} {'optimizer':<9} {'s/step':>8}  {'table MB':>8}  {'memory MB':>9}  {'tables':>6}"
+    )
     for loss, optimizer in CASES:
         for items in parsed.items:
-            command = [sys.executable, __file__, "--items", str(items), "--steps", str(parsed.steps), "--case", loss, optimizer]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+            command = [
+                sys.executable,
+                __file__,
+                "--items",
+                str(items),
+                "--steps",
+                str(parsed.steps),
+                "--case",
+                loss,
+                optimizer,
+            ]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
             print(_line(**results[-1]), flush=True)
     if parsed.json:
@@ -67,7 +94,12 @@ def measure(items: int, loss: str, optimizer: str, steps: int) -> dict:
         features["negatives"] = tf.random.uniform([ROWS, NEGATIVES // ROWS], 1, items + 1, tf.int32)
     before = peak_memory_mb()
     model = SASRec(1, items, LENGTH, dim=DIM)
-    model.compile({"adam": tf.keras.optimizers.Adam, "adagrad": optimizers.Adagrad}[optimizer](1e-3), loss, reduction="mean", l2=1e-4)
+    model.compile(
+        {"adam": tf.keras.optimizers.Adam, "adagrad": optimizers.Adagrad}[optimizer](1e-3),
+        loss,
+        reduction="mean",
+        l2=1e-4,
+    )
     batches = tf.data.Dataset.from_tensors(features).repeat()
     model.fit(batches, steps_per_epoch=1, verbose=0)
     begin = time.perf_counter()

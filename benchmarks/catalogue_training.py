@@ -1,10 +1,13 @@
-"""Seconds an epoch of a model trained by the softmax over the whole catalogue, beside the time its products alone would take.
+"""Seconds an epoch of a model trained by the softmax over the whole catalogue, beside the time its
+products alone would take.
 
-    python benchmarks/catalogue_training.py [CONFIG.yaml] [section.key=value ...] [--epochs 5] [--json FILE]
+    python benchmarks/catalogue_training.py [CONFIG.yaml] [section.key=value ...] [--epochs 5]
+    [--json FILE]
 
-The arithmetic counted is that of the logits: three products of positions x items x D for the recommendation loss and, where there is
-distillation, three more. It is divided by the rate of a float32 matrix product of the same run. Without a configuration: MQSA-TED with
-its authors' settings on a synthetic log.
+The arithmetic counted is that of the logits: three products of positions x items x D for the
+recommendation loss and, where there is distillation, three more. It is divided by the rate of a
+float32 matrix product of the same run. Without a configuration: MQSA-TED with its authors' settings
+on a synthetic log.
 """
 
 import argparse
@@ -29,7 +32,9 @@ SYNTHETIC = ["data.source=synthetic", "data.events=60000"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", nargs="?", help="YAML file")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--epochs", type=int, default=5, help="epochs timed, after one that is not")
@@ -47,14 +52,23 @@ def main() -> None:
     lengths = data.split.train_end - data.sequences.offsets[:-1] - 1
     positions = lengths.clip(0, config.data.max_length).sum() / steps
     products = 6 if config.train.distillation.weight else 3
-    gflop = products * 2 * positions * data.sequences.num_items * model.item_vectors(tf.constant([1])).shape[1] / 1e9
+    gflop = (
+        products
+        * 2
+        * positions
+        * data.sequences.num_items
+        * model.item_vectors(tf.constant([1])).shape[1]
+        / 1e9
+    )
     rate = gemm_gflops(tf)
     epoch = lambda: model.fit(stream.dataset(), epochs=1, steps_per_epoch=steps, verbose=0)  # noqa: E731
     epoch()
     seconds = sorted(seconds_of(epoch) for _ in range(parsed.epochs))
     blocks = held_out(config, data.split, "test")
     ranker = tf.function(model.ranks, input_signature=[blocks.dataset().element_spec])
-    evaluation = min(seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(3))
+    evaluation = min(
+        seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(3)
+    )
     after = gemm_gflops(tf)
     floor = steps * gflop / rate
     figures = {
@@ -72,10 +86,17 @@ def main() -> None:
     print(
         f"{config.model.name}: {steps} steps of {positions:,.0f} positions x {data.sequences.num_items:,} items, {gflop:.1f} GFLOP a step"
     )
-    print(f"float32 product {rate:.0f} GFLOP/s before, {after:.0f} after: {floor:.1f} s an epoch for the products alone")
-    print(f"epoch  median {figures['seconds_per_epoch']:.1f} s = {figures['seconds_per_epoch'] / floor:.2f} x,", end=" ")
+    print(
+        f"float32 product {rate:.0f} GFLOP/s before, {after:.0f} after: {floor:.1f} s an epoch for the products alone"
+    )
+    print(
+        f"epoch  median {figures['seconds_per_epoch']:.1f} s = {figures['seconds_per_epoch'] / floor:.2f} x,",
+        end=" ",
+    )
     print(f"best {seconds[0]:.1f} s = {seconds[0] / floor:.2f} x")
-    print(f"full ranking of {len(blocks):,} users: {evaluation:.2f} s; peak memory {figures['peak_memory_mb']:,.0f} MB")
+    print(
+        f"full ranking of {len(blocks):,} users: {evaluation:.2f} s; peak memory {figures['peak_memory_mb']:,.0f} MB"
+    )
     if parsed.json:
         write_json(parsed.json, figures)
 

@@ -1,12 +1,14 @@
-"""Seconds and memory to read, prepare and split a large log; to prepare one that need not fit into memory, and to train from it.
+"""Seconds and memory to read, prepare and split a large log; to prepare one that need not fit into
+memory, and to train from it.
 
     python benchmarks/data.py [--rows 10000000] [--prepared-rows 50000000] [--json FILE]
 
-Writes a TSV of `--rows` rows in a temporary folder (300,000 users and 50,000 items at 10 million rows, both with a long tail) and times
-each stage in a fresh process. Then writes `--prepared-rows` rows in four TSVs (50 million: 1,000,000 users, 200,000 items), prepares them
-with `tfrec_attn.data.prepare`, and takes steps of AttRec's training in turn with batches from memory and from the shards; and it goes
-through one epoch of sequences from the shards. Peak memory is the resident set of the process, in MB; processor seconds are those of all
-cores.
+Writes a TSV of `--rows` rows in a temporary folder (300,000 users and 50,000 items at 10 million
+rows, both with a long tail) and times each stage in a fresh process. Then writes `--prepared-rows`
+rows in four TSVs (50 million: 1,000,000 users, 200,000 items), prepares them with
+`tfrec_attn.data.prepare`, and takes steps of AttRec's training in turn with batches from memory and
+from the shards; and it goes through one epoch of sequences from the shards. Peak memory is the
+resident set of the process, in MB; processor seconds are those of all cores.
 """
 
 import argparse
@@ -29,8 +31,12 @@ _STEPS = 200
 _TURNS = 5
 
 
-def write_log(path: Path, rows: int, users: int, items: int, seed: int = 2024, part: int = 0, parts: int = 1) -> None:
-    """Writes user_id, item_id, rating and timestamp, in order of time; of several parts, the one that comes in its turn."""
+def write_log(
+    path: Path, rows: int, users: int, items: int, seed: int = 2024, part: int = 0, parts: int = 1
+) -> None:
+    """Writes user_id, item_id, rating and timestamp, in order of time; of several parts, the one
+    that comes in its turn.
+    """
     import numpy as np
     import polars as pl
 
@@ -40,7 +46,9 @@ def write_log(path: Path, rows: int, users: int, items: int, seed: int = 2024, p
         "user_id": (max(1, users) * random.random(rows) ** 1.5).astype(np.int64),
         "item_id": (max(1, items) * random.random(rows) ** 3).astype(np.int64),
         "rating": random.integers(1, 6, rows),
-        "timestamp": np.sort(random.integers(begin + part * seconds, begin + (part + 1) * seconds, rows)),
+        "timestamp": np.sort(
+            random.integers(begin + part * seconds, begin + (part + 1) * seconds, rows)
+        ),
     }
     pl.DataFrame(columns).write_csv(path, separator="\t")
 
@@ -53,7 +61,14 @@ def measure(path: Path) -> list[dict[str, object]]:
         nonlocal start
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        stages.append({"stage": stage, "seconds": round(seconds, 3), "events_per_second": round(events / seconds), "peak_mb": round(peak)})
+        stages.append(
+            {
+                "stage": stage,
+                "seconds": round(seconds, 3),
+                "events_per_second": round(events / seconds),
+                "peak_mb": round(peak),
+            }
+        )
         start = time.perf_counter()
 
     from tfrec_attn.data.reading.interactions import read_interactions
@@ -74,7 +89,9 @@ def measure(path: Path) -> list[dict[str, object]]:
 
 
 def run(rows: int) -> dict[str, object]:
-    """Writes the log, measures it in a fresh process, and returns the figures with what they were taken on."""
+    """Writes the log, measures it in a fresh process, and returns the figures with what they were
+    taken on.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
         _child(
@@ -91,7 +108,9 @@ def run(rows: int) -> dict[str, object]:
 
 
 def run_prepared(rows: int, folder: Path) -> dict[str, object]:
-    """Prepares a log of that many rows, trains from it and from memory in turn, and goes through an epoch."""
+    """Prepares a log of that many rows, trains from it and from memory in turn, and goes through an
+    epoch.
+    """
     for part in range(4):
         _child("write", folder / f"log-{part}.tsv", rows // 4, rows // 50, rows // 250, part, 4)
     preparation = json.loads(_child("prepare", folder))
@@ -111,8 +130,14 @@ def measure_preparation(folder: Path) -> dict[str, object]:
     from tfrec_attn.data.shards.local_preparation import prepare_log
 
     start = time.perf_counter()
-    manifest = prepare_log([str(path) for path in sorted(folder.glob("log-*.tsv"))], folder / "prepared", Data())
-    figures = {"seconds": round(time.perf_counter() - start, 1), "processor_seconds": round(_processor(), 1), "peak_mb": _peak()}
+    manifest = prepare_log(
+        [str(path) for path in sorted(folder.glob("log-*.tsv"))], folder / "prepared", Data()
+    )
+    figures = {
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(_processor(), 1),
+        "peak_mb": _peak(),
+    }
     return {
         **figures,
         "events": manifest.after["events"],
@@ -148,8 +173,13 @@ def measure_training(folder: Path) -> dict[str, object]:
             for _ in range(_STEPS):
                 step(next(found))
             seconds[name].append(time.perf_counter() - start)
-    rates = {name: round(_STEPS * config.train.batch_size / statistics.median(turns[1:])) for name, turns in seconds.items()}
-    ratio = statistics.median(one / other for one, other in zip(seconds["memory"][1:], seconds["shards"][1:], strict=True))
+    rates = {
+        name: round(_STEPS * config.train.batch_size / statistics.median(turns[1:]))
+        for name, turns in seconds.items()
+    }
+    ratio = statistics.median(
+        one / other for one, other in zip(seconds["memory"][1:], seconds["shards"][1:], strict=True)
+    )
     return {"windows_per_second": rates, "ratio": round(ratio, 3)}
 
 
@@ -159,7 +189,9 @@ def measure_epoch(folder: Path) -> dict[str, object]:
     from tfrec_attn.data.shards.prepared import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
-    stream = StreamedNextItems(ShardedSplit.open(PreparedLog(folder)), max_length=50, batch_size=256)
+    stream = StreamedNextItems(
+        ShardedSplit.open(PreparedLog(folder)), max_length=50, batch_size=256
+    )
     start, resident = time.perf_counter(), []
     for step, _ in enumerate(stream.dataset().take(stream.steps_per_epoch), start=1):
         if step * 10 // stream.steps_per_epoch > len(resident):
@@ -182,12 +214,14 @@ def _peak() -> int:
 
 
 def _resident() -> int:
-    return round(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    return round(
+        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    )
 
 
 def _child(*args: object) -> str:
     command = [sys.executable, __file__, "--child", *map(str, args)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _in_child(stage: str, path: str, *numbers: str) -> None:
@@ -195,7 +229,12 @@ def _in_child(stage: str, path: str, *numbers: str) -> None:
         rows, users, items, *part = map(int, numbers)
         write_log(Path(path), rows, users, items, 2024, *part)
         return
-    stages = {"measure": measure, "prepare": measure_preparation, "training": measure_training, "epoch": measure_epoch}
+    stages = {
+        "measure": measure,
+        "prepare": measure_preparation,
+        "training": measure_training,
+        "epoch": measure_epoch,
+    }
     print(json.dumps(stages[stage](Path(path))))
 
 
@@ -213,17 +252,25 @@ def main() -> None:
     print(f"{result['rows']:,} rows, {result['file_mb']} MB, {result['cores']} cores")
     print(f"{'stage':<20}{'seconds':>10}{'events/s':>18}{'peak MB':>10}")
     for stage in result["stages"]:
-        print(f"{stage['stage']:<20}{stage['seconds']:>10.2f}{stage['events_per_second']:>18,}{stage['peak_mb']:>10,}")
-    print(f"{'total':<20}{result['total']['seconds']:>10.2f}{'':>18}{result['total']['peak_mb']:>10,}")
+        print(
+            f"{stage['stage']:<20}{stage['seconds']:>10.2f}{stage['events_per_second']:>18,}{stage['peak_mb']:>10,}"
+        )
+    print(
+        f"{'total':<20}{result['total']['seconds']:>10.2f}{'':>18}{result['total']['peak_mb']:>10,}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         result["prepared"] = run_prepared(args.prepared_rows, Path(folder))
-    preparation, training, epoch = (result["prepared"][name] for name in ("preparation", "training", "epoch"))
+    preparation, training, epoch = (
+        result["prepared"][name] for name in ("preparation", "training", "epoch")
+    )
     print(
         f"{args.prepared_rows:,} rows prepared in {preparation['seconds']} s ({preparation['processor_seconds']} s of processor time), "
         f"{preparation['peak_mb']:,} MB at most"
     )
     rate = training["windows_per_second"]["shards"]
-    print(f"training from the shards at {training['ratio']} of the rate from memory ({rate:,} windows/s)")
+    print(
+        f"training from the shards at {training['ratio']} of the rate from memory ({rate:,} windows/s)"
+    )
     print(f"one epoch of {epoch['users']:,} sequences from the shards: {epoch['seconds']} s")
     print(f"resident MB after each tenth of it: {epoch['resident_mb']}")
     if args.json:

@@ -1,9 +1,11 @@
-"""One epoch of SASRec with sampled softmax on a large log, and the evaluation of all its users: seconds, events a second, peak memory.
+"""One epoch of SASRec with sampled softmax on a large log, and the evaluation of all its users:
+seconds, events a second, peak memory.
 
     python benchmarks/epoch.py [--rows 5000000] [--users 500000] [--items 100000] [--json FILE]
 
-Writes the log in a temporary folder, then reads, splits, trains and ranks in a fresh process as `tfrec_attn.train` does, without baselines:
-D 64, L 50, 256 users a step, 512 shared negatives, LazyAdam. Each user's validation item is ranked against the full catalogue.
+Writes the log in a temporary folder, then reads, splits, trains and ranks in a fresh process as
+`tfrec_attn.train` does, without baselines: D 64, L 50, 256 users a step, 512 shared negatives,
+LazyAdam. Each user's validation item is ranked against the full catalogue.
 """
 
 import argparse
@@ -26,12 +28,18 @@ SETTINGS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--users", type=int, default=500_000)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--json", help="write the figures to this file too")
-    parser.add_argument("--measure", metavar="LOG", help="measure on this log, in this process, and print one line of JSON")
+    parser.add_argument(
+        "--measure",
+        metavar="LOG",
+        help="measure on this log, in this process, and print one line of JSON",
+    )
     parsed = parser.parse_args()
     if parsed.measure:
         print(json.dumps(measure(parsed.measure)))
@@ -39,10 +47,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.tsv"
         write_log(log, parsed.rows, parsed.users, parsed.items)
-        done = subprocess.run([sys.executable, __file__, "--measure", str(log)], check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        done = subprocess.run(
+            [sys.executable, __file__, "--measure", str(log)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     figures = json.loads(done.stdout.splitlines()[-1])
     for name, value in figures.items():
-        print(f"{name:<28} {value:>14,.1f}" if isinstance(value, float) else f"{name:<28} {value:>14,}")
+        print(
+            f"{name:<28} {value:>14,.1f}"
+            if isinstance(value, float)
+            else f"{name:<28} {value:>14,}"
+        )
     if parsed.json:
         write_json(parsed.json, figures)
 
@@ -66,7 +83,9 @@ def measure(log: str) -> dict:
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     stream = training_stream(config, data.split)
     compile_model(model, config, data.split, stream)
-    model.fit(stream.dataset(), epochs=1, steps_per_epoch=config.runtime.steps_per_execution, verbose=0)
+    model.fit(
+        stream.dataset(), epochs=1, steps_per_epoch=config.runtime.steps_per_execution, verbose=0
+    )
     start = time.perf_counter()
     model.fit(stream.dataset(), epochs=1, steps_per_epoch=stream.steps_per_epoch, verbose=0)
     training = time.perf_counter() - start

@@ -1,17 +1,22 @@
-"""What an exported SASRec costs: latency of a request, recall of the index, load time and size on disk, for each size of catalogue.
+"""What an exported SASRec costs: latency of a request, recall of the index, load time and size on
+disk, for each size of catalogue.
 
     python benchmarks/export.py [--items 12000 1000000] [--requests 400] [--nprobe P] [--json FILE]
 
-Requests are `serving_default` for one user with 50 events, warm, through the C++ loader and a session from Python; the kinds of a size
-take turns, twenty requests each. `joined` is `serving_default_joined` of the same servable as `exact`, with the 50 ids in one text.
-`product` is the matrix product of a query with all items and the ten best, alone. From 100,000 items on there is an index of 4 sqrt(N)
-cells, with the probes that the export chooses by other queries; its recall@10 is against the exact answers.
+Requests are `serving_default` for one user with 50 events, warm, through the C++ loader and a
+session from Python; the kinds of a size take turns, twenty requests each. `joined` is
+`serving_default_joined` of the same servable as `exact`, with the 50 ids in one text. `product` is
+the matrix product of a query with all items and the ten best, alone. From 100,000 items on there is
+an index of 4 sqrt(N) cells, with the probes that the export chooses by other queries; its recall@10
+is against the exact answers.
 
-The model (D 64, L 50, one block) is not trained; its item vectors have the structure of learned tables: 1,000 Gaussian centres, niches
-of 12 items around them, items around those, with 0.4, 0.3 and 0.3 of the variance. Histories are drawn from three niches each. An index of
-4 sqrt(N) cells that finds 0.95 of the best ten of all items scans 6 % of 12,000 items so made, and 11 to 13 % of the tables trained on
-Amazon Toys and Beauty; thinned out, these show the share to fall as N^-0.45, to 1 or 2 % at a million, where it is 1.4 % here. Without the
-items of the history, as a request asks, it is 2.3 %.
+The model (D 64, L 50, one block) is not trained; its item vectors have the structure of learned
+tables: 1,000 Gaussian centres, niches of 12 items around them, items around those, with 0.4, 0.3
+and 0.3 of the variance. Histories are drawn from three niches each. An index of 4 sqrt(N) cells
+that finds 0.95 of the best ten of all items scans 6 % of 12,000 items so made, and 11 to 13 % of
+the tables trained on Amazon Toys and Beauty; thinned out, these show the share to fall as N^-0.45,
+to 1 or 2 % at a million, where it is 1.4 % here. Without the items of the history, as a request
+asks, it is 2.3 %.
 """
 
 import argparse
@@ -47,12 +52,16 @@ def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.n
     """(vectors float32 [N, D], first item of each niche and N at last)."""
 
     def spread(rows, share):
-        return random.normal(size=(rows, DIM)).astype(np.float32) * np.float32(0.42 * np.sqrt(share / DIM))
+        return random.normal(size=(rows, DIM)).astype(np.float32) * np.float32(
+            0.42 * np.sqrt(share / DIM)
+        )
 
     niches = max(CENTRES, items // NICHE)
     niche = spread(CENTRES, 0.4)[random.integers(0, CENTRES, niches)] + spread(niches, 0.3)
     sizes = random.multinomial(items, np.full(niches, 1 / niches))
-    return np.repeat(niche, sizes, axis=0) + spread(items, 0.3), np.concatenate([[0], np.cumsum(sizes)])
+    return np.repeat(niche, sizes, axis=0) + spread(items, 0.3), np.concatenate(
+        [[0], np.cumsum(sizes)]
+    )
 
 
 def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> list[list[str]]:
@@ -73,52 +82,82 @@ def make_model(vectors: np.ndarray) -> SASRec:
 
 
 def save_all(model: SASRec, tuned_on: list[list[str]], nprobe: int | None, folder: Path) -> dict:
-    """Saves the model exact and, where it is large, with an index. Returns kind -> figures about the index."""
+    """Saves the model exact and, where it is large, with an index. Returns kind -> figures about
+    the index.
+    """
     counts, kinds = np.ones(model.num_items), {"exact": {}}
     save(Servable(model, counts), folder / "exact")
     if model.num_items < INDEXED_FROM:
         return kinds
-    events = pl.DataFrame({"user_id": ["u"] * len(tuned_on), "history": tuned_on, "target": ["i0"] * len(tuned_on)})
+    events = pl.DataFrame(
+        {"user_id": ["u"] * len(tuned_on), "history": tuned_on, "target": ["i0"] * len(tuned_on)}
+    )
     built = []
-    seconds = seconds_of(lambda: built.extend(build_index(model, events, cells=round(4 * model.num_items**0.5), nprobe=nprobe)))
+    seconds = seconds_of(
+        lambda: built.extend(
+            build_index(model, events, cells=round(4 * model.num_items**0.5), nprobe=nprobe)
+        )
+    )
     model, _, index, facts = built
     save(Servable(model, counts, index=index), folder / "ivf")
     codes = quantise(model.item_vectors().numpy())
     index = InvertedFile(index.offsets.numpy(), index.centroids.numpy(), index.nprobe, codes)
     save(Servable(model, counts, index=index), folder / "ivf int8")
-    return {**kinds, "ivf": {**facts, "build_seconds": seconds}, "ivf int8": {**facts, "int8": True}}
+    return {
+        **kinds,
+        "ivf": {**facts, "build_seconds": seconds},
+        "ivf int8": {**facts, "int8": True},
+    }
 
 
 def load(folder: Path, kinds: dict, tables: int) -> dict[str, Session]:
     """A session for each kind, with its load time and size among the figures."""
     sessions = {}
     for name, figures in kinds.items():
-        figures["load_seconds"] = seconds_of(lambda name=name: sessions.update({name: Session(folder / name)}))
-        figures["size_mb"] = sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file()) / 1e6
+        figures["load_seconds"] = seconds_of(
+            lambda name=name: sessions.update({name: Session(folder / name)})
+        )
+        figures["size_mb"] = (
+            sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file()) / 1e6
+        )
         figures["size_of_tables"] = figures["size_mb"] * 1e6 / tables
     return sessions
 
 
-def measure(sessions: dict[str, Session], requests: list[list[str]]) -> tuple[dict[str, list[float]], dict[str, list[set]]]:
+def measure(
+    sessions: dict[str, Session], requests: list[list[str]]
+) -> tuple[dict[str, list[float]], dict[str, list[set]]]:
     """(milliseconds of each request, items of each answer) by kind; the first turn is not counted."""
-    arrays = [{"user_id": np.array(["u"], object), "history": np.array([one], object)} for one in requests]
+    arrays = [
+        {"user_id": np.array(["u"], object), "history": np.array([one], object)} for one in requests
+    ]
     texts = [{**one, "history": np.array(["\t".join(one["history"][0])], object)} for one in arrays]
     times, answers = {name: [] for name in sessions}, {name: [] for name in sessions}
     for begin in [0, *range(0, len(arrays), TURN)]:
         for name, session in sessions.items():
-            asked, signature = (texts, "serving_default_joined") if name == JOINED else (arrays, "serving_default")
+            asked, signature = (
+                (texts, "serving_default_joined") if name == JOINED else (arrays, "serving_default")
+            )
             for request in asked[begin : begin + TURN]:
                 result = []
-                times[name].append(1e3 * seconds_of(lambda: result.append(session.run(signature, **request))))  # noqa: B023
+                times[name].append(
+                    1e3 * seconds_of(lambda: result.append(session.run(signature, **request)))
+                )
                 answers[name].append(set(result[0]["items"][0]))
-    return {name: values[TURN:] for name, values in times.items()}, {name: values[TURN:] for name, values in answers.items()}
+    return {name: values[TURN:] for name, values in times.items()}, {
+        name: values[TURN:] for name, values in answers.items()
+    }
 
 
 def product_milliseconds(vectors: np.ndarray) -> float:
     """Median of the exact product with the ten best, alone."""
     matrix, query = tf.constant(vectors), tf.random.normal([1, DIM])
-    search = tf.function(lambda query: tf.math.top_k(tf.matmul(query, matrix, transpose_b=True), 10))
-    return 1e3 * float(np.median([seconds_of(lambda: search(query).values.numpy()) for _ in range(60)][10:]))
+    search = tf.function(
+        lambda query: tf.math.top_k(tf.matmul(query, matrix, transpose_b=True), 10)
+    )
+    return 1e3 * float(
+        np.median([seconds_of(lambda: search(query).values.numpy()) for _ in range(60)][10:])
+    )
 
 
 def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
@@ -136,8 +175,13 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
         for session in sessions.values():
             session.close()
     for name, figures in kinds.items():
-        figures["p50_ms"], figures["p99_ms"] = (float(np.percentile(times[name], percent)) for percent in (50, 99))
-        found = [len(one & best) / len(best) for one, best in zip(answers[name], answers["exact"], strict=True)]
+        figures["p50_ms"], figures["p99_ms"] = (
+            float(np.percentile(times[name], percent)) for percent in (50, 99)
+        )
+        found = [
+            len(one & best) / len(best)
+            for one, best in zip(answers[name], answers["exact"], strict=True)
+        ]
         figures["recall@10"] = float(np.mean(found))
     return {**result, "kinds": kinds}
 
@@ -154,21 +198,39 @@ def print_table(results: list[dict]) -> None:
                 f"{one['load_seconds']:9.2f} {one['size_mb']:9.1f} {one['size_of_tables']:8.2f}x"
             )
             if "cells" in one and not one["int8"]:
-                print(f"{'':20s}{one['cells']:,} cells, {one['nprobe']} probed, built in {one['build_seconds']:.0f} s")
+                print(
+                    f"{'':20s}{one['cells']:,} cells, {one['nprobe']} probed, built in {one['build_seconds']:.0f} s"
+                )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, nargs="+", default=[12_000, 1_000_000])
-    parser.add_argument("--requests", type=int, default=400, help="requests timed for each kind, after twenty that are not")
-    parser.add_argument("--nprobe", type=int, help="cells that a query scans (default: as the export chooses)")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=400,
+        help="requests timed for each kind, after twenty that are not",
+    )
+    parser.add_argument(
+        "--nprobe", type=int, help="cells that a query scans (default: as the export chooses)"
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     seed_everything(1)
-    machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "tensorflow": tf.__version__, "gemm_gflops": gemm_gflops(tf)}
+    machine = {
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "tensorflow": tf.__version__,
+        "gemm_gflops": gemm_gflops(tf),
+    }
     results = [figures_of(items, parsed.requests, parsed.nprobe) for items in parsed.items]
     machine["load_after"] = os.getloadavg()[0]
-    print(f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;")
+    print(
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+    )
     print(f"float32 product {machine['gemm_gflops']:.0f} GFLOP/s.\n")
     print_table(results)
     if parsed.json:

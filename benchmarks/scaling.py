@@ -1,18 +1,25 @@
-"""Time of a training step by the size of its tables, where the loss is sampled: AttRec and SASRec, Adagrad and LazyAdam.
+"""Time of a training step by the size of its tables, where the loss is sampled: AttRec and SASRec,
+Adagrad and LazyAdam.
 
     python benchmarks/scaling.py [--sizes 10000 100000 1000000 5000000] [--json FILE] [--plot FILE]
 
-Each case has a process of its own, with one model of each size in it; they step in turn, so that what else the machine does meets all of
-them. A step is what `fit` runs. The ids of a batch are drawn uniformly, which is the worst case for the caches, and all differ, so that a
-step has the same rows to work on at every size; with --repeated they are independent draws, of which many meet in a small table. Rows of
-a small table stay in the cache, those of a large one do not: beside each step stands what the machine takes, in the same round, to read
-and write once its rows in tables of that size (`gather+scatter`: one gather and one scatter for each table and slot). `CPU ms` are those of
-all threads of the process, and do not grow where others use the cores. Medians; `ratio` is to the first size.
+Each case has a process of its own, with one model of each size in it; they step in turn, so that
+what else the machine does meets all of them. A step is what `fit` runs. The ids of a batch are
+drawn uniformly, which is the worst case for the caches, and all differ, so that a step has the same
+rows to work on at every size; with --repeated they are independent draws, of which many meet in a
+small table. Rows of a small table stay in the cache, those of a large one do not: beside each step
+stands what the machine takes, in the same round, to read and write once its rows in tables of that
+size (`gather+scatter`: one gather and one scatter for each table and slot). `CPU ms` are those of
+all threads of the process, and do not grow where others use the cores. Medians; `ratio` is to the
+first size.
 
-Half of what a large table costs more is the translation of addresses: with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of any
-command, which Linux heeds where /sys/kernel/mm/transparent_hugepage/enabled says madvise, tables lie in pages of 2 MB instead of 4 KB.
+Half of what a large table costs more is the translation of addresses: with
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of any command, which Linux heeds where
+/sys/kernel/mm/transparent_hugepage/enabled says madvise, tables lie in pages of 2 MB instead of 4
+KB.
 
-The largest case, AttRec with LazyAdam, keeps 6 tables of items: 7.7 GB at 5 million items, and 9.4 GB with the smaller models beside it.
+The largest case, AttRec with LazyAdam, keeps 6 tables of items: 7.7 GB at 5 million items, and 9.4
+GB with the smaller models beside it.
 """
 
 import argparse
@@ -33,27 +40,65 @@ from _machine import check_plot, write_json
 DIM, BATCHES = 64, 16
 # What grows, model, its loss, the shape of a batch.
 MODELS = {
-    "attrec": {"grows": "items", "model": "attrec", "loss": "hinge", "rows": 256, "length": 5, "targets": 3, "negatives": 5},
-    "attrec users": {"grows": "users", "model": "attrec", "loss": "hinge", "rows": 256, "length": 5, "targets": 3, "negatives": 5},
-    "sasrec": {"grows": "items", "model": "sasrec", "loss": "sampled_softmax", "rows": 64, "length": 50, "negatives": 512},
+    "attrec": {
+        "grows": "items",
+        "model": "attrec",
+        "loss": "hinge",
+        "rows": 256,
+        "length": 5,
+        "targets": 3,
+        "negatives": 5,
+    },
+    "attrec users": {
+        "grows": "users",
+        "model": "attrec",
+        "loss": "hinge",
+        "rows": 256,
+        "length": 5,
+        "targets": 3,
+        "negatives": 5,
+    },
+    "sasrec": {
+        "grows": "items",
+        "model": "sasrec",
+        "loss": "sampled_softmax",
+        "rows": 64,
+        "length": 50,
+        "negatives": 512,
+    },
 }
 OPTIMIZERS = ("adagrad", "lazy_adam")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 5_000_000]
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
-    parser.add_argument("--pages", nargs="+", choices=("4k", "huge"), default=["4k", "huge"], help="of memory")
-    parser.add_argument("--rounds", type=int, default=60, help="steps timed at each size, after three that are not")
+    parser.add_argument(
+        "--pages", nargs="+", choices=("4k", "huge"), default=["4k", "huge"], help="of memory"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=60, help="steps timed at each size, after three that are not"
+    )
     parser.add_argument("--repeated", action="store_true", help="let the ids of a batch repeat")
     parser.add_argument("--json", help="write the figures to this file too")
     parser.add_argument("--plot", help="draw ratio by size into this file")
-    parser.add_argument("--case", nargs=2, metavar=("MODEL", "OPTIMIZER"), help="this case alone, in this process, as one line of JSON")
+    parser.add_argument(
+        "--case",
+        nargs=2,
+        metavar=("MODEL", "OPTIMIZER"),
+        help="this case alone, in this process, as one line of JSON",
+    )
     parsed = parser.parse_args()
     if parsed.case:
-        print(json.dumps(measure_tables(*parsed.case, parsed.sizes, parsed.rounds, parsed.repeated)))
+        print(
+            json.dumps(measure_tables(*parsed.case, parsed.sizes, parsed.rounds, parsed.repeated))
+        )
         return
     results = {"tables": table_section(parsed)}
     if parsed.json:
@@ -66,30 +111,51 @@ def main() -> None:
 def table_section(parsed) -> list[dict]:
     """Step time by size of table, printed as it comes."""
     results = []
-    head = (
-        f"{'pages':<5} {'model':<12} {'optimizer':<9} {'size':>9} {'rows/step':>9}  {'ms/step':>7} {'ratio':>5}  {'CPU ms':>6} {'ratio':>5}"
-    )
+    head = f"{'pages':<5} {'model':<12} {'optimizer':<9} {'size':>9} {'rows/step':>9}  {'ms/step':>7} {'ratio':>5}  {'CPU ms':>6} {'ratio':>5}"
     print(f"{head}  gather+scatter ms, ratio")
     for pages, name, optimizer in itertools.product(parsed.pages, parsed.models, parsed.optimizers):
-        command = [sys.executable, __file__, "--rounds", str(parsed.rounds), "--sizes", *map(str, parsed.sizes)]
+        command = [
+            sys.executable,
+            __file__,
+            "--rounds",
+            str(parsed.rounds),
+            "--sizes",
+            *map(str, parsed.sizes),
+        ]
         command += ["--repeated"] if parsed.repeated else []
-        environment = {**os.environ, **({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if pages == "huge" else {})}
-        done = subprocess.run([*command, "--case", name, optimizer], check=True, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+        environment = {
+            **os.environ,
+            **({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if pages == "huge" else {}),
+        }
+        done = subprocess.run(
+            [*command, "--case", name, optimizer],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         rows = json.loads(done.stdout.splitlines()[-1])
         for row in rows:
-            ratios = {f"{key}_ratio": row[key] / rows[0][key] for key in ("ms", "cpu_ms", "gather_scatter_ms")}
+            ratios = {
+                f"{key}_ratio": row[key] / rows[0][key]
+                for key in ("ms", "cpu_ms", "gather_scatter_ms")
+            }
             results.append({"pages": pages, **row, **ratios})
             print(_line(**results[-1]), flush=True)
     return results
 
 
-def _line(pages, model, optimizer, size, rows_per_step, ms, cpu_ms, gather_scatter_ms, **ratios) -> str:
+def _line(
+    pages, model, optimizer, size, rows_per_step, ms, cpu_ms, gather_scatter_ms, **ratios
+) -> str:
     case = f"{pages:<5} {model:<12} {optimizer:<9} {size:>9,} {rows_per_step:>9,.0f}"
     step = f"{ms:>7.2f} {ratios['ms_ratio']:>5.2f}  {cpu_ms:>6.1f} {ratios['cpu_ms_ratio']:>5.2f}"
     return f"{case}  {step}  {gather_scatter_ms:>9.2f} {ratios['gather_scatter_ms_ratio']:>5.2f}"
 
 
-def measure_tables(name: str, optimizer: str, sizes: list[int], rounds: int, repeated: bool) -> list[dict]:
+def measure_tables(
+    name: str, optimizer: str, sizes: list[int], rounds: int, repeated: bool
+) -> list[dict]:
     """One model and optimizer at every size, in turn."""
     from tfrec_attn.runtime.process import import_tensorflow
 
@@ -101,11 +167,16 @@ def measure_tables(name: str, optimizer: str, sizes: list[int], rounds: int, rep
             case.gather_scatter()
             if number < 3:
                 case.clear()
-    return [{"model": name, "optimizer": optimizer, "size": size, **case.medians()} for size, case in zip(sizes, cases, strict=True)]
+    return [
+        {"model": name, "optimizer": optimizer, "size": size, **case.medians()}
+        for size, case in zip(sizes, cases, strict=True)
+    ]
 
 
 class _Case:
-    """A compiled model whose tables of users or items have `size` rows, its batches, and the seconds of its steps."""
+    """A compiled model whose tables of users or items have `size` rows, its batches, and the
+    seconds of its steps.
+    """
 
     def __init__(self, tf, shape: dict, optimizer: str, size: int, repeated: bool = False):
         from tfrec_attn import models, optimizers
@@ -114,7 +185,10 @@ class _Case:
         self.model = models.get(shape["model"])(users, items, shape["length"], dim=DIM)
         chosen = {"adagrad": optimizers.Adagrad, "lazy_adam": optimizers.LazyAdam}[optimizer](1e-3)
         self.model.compile(chosen, shape["loss"], reduction="mean", l2=1e-4)
-        features = {key: value.astype("int32") for key, value in _features(shape, users, items, repeated).items()}
+        features = {
+            key: value.astype("int32")
+            for key, value in _features(shape, users, items, repeated).items()
+        }
         if shape["model"] == "sasrec":
             features["normalizer"] = _constant_weight(shape)
         self._train = self.model.make_train_function()
@@ -133,7 +207,9 @@ class _Case:
         self._cpu_seconds.append(time.process_time() - cpu)
 
     def gather_scatter(self) -> None:
-        """What a step must read and write at least: the rows of one of the batches, in tables and slots."""
+        """What a step must read and write at least: the rows of one of the batches, in tables and
+        slots.
+        """
         number = len(self._bare_seconds) % BATCHES
         begin = time.perf_counter()
         for function, rows in self._rows:
@@ -141,7 +217,10 @@ class _Case:
         self._bare_seconds.append(time.perf_counter() - begin)
 
     def medians(self) -> dict:
-        ms, cpu_ms, bare = (1e3 * statistics.median(seconds) for seconds in (self._seconds, self._cpu_seconds, self._bare_seconds))
+        ms, cpu_ms, bare = (
+            1e3 * statistics.median(seconds)
+            for seconds in (self._seconds, self._cpu_seconds, self._bare_seconds)
+        )
         rows = sum(len(one) for _, rows in self._rows for one in rows) / BATCHES
         return {"rows_per_step": rows, "ms": ms, "cpu_ms": cpu_ms, "gather_scatter_ms": bare}
 
@@ -152,16 +231,29 @@ def _features(shape: dict, users: int, items: int, repeated: bool) -> dict:
 
     random, rows = np.random.default_rng(1), shape["rows"]
     if shape["model"] == "sasrec":
-        parts = {"history": (shape["length"],), "targets": (shape["length"],), "negatives": (shape["negatives"] // rows,)}
+        parts = {
+            "history": (shape["length"],),
+            "targets": (shape["length"],),
+            "negatives": (shape["negatives"] // rows,),
+        }
     else:
-        parts = {"history": (shape["length"],), "targets": (shape["targets"],), "negatives": (shape["targets"], shape["negatives"])}
+        parts = {
+            "history": (shape["length"],),
+            "targets": (shape["targets"],),
+            "negatives": (shape["targets"], shape["negatives"]),
+        }
     widths = [int(np.prod(part)) for part in parts.values()]
 
     def draw(count, width):
-        return np.stack([random.choice(count, rows * width, replace=repeated) + 1 for _ in range(BATCHES)]).reshape(BATCHES, rows, width)
+        return np.stack(
+            [random.choice(count, rows * width, replace=repeated) + 1 for _ in range(BATCHES)]
+        ).reshape(BATCHES, rows, width)
 
     cut = np.split(draw(items, sum(widths)), np.cumsum(widths)[:-1], axis=2)
-    features = {key: one.reshape(BATCHES, rows, *part) for (key, part), one in zip(parts.items(), cut, strict=True)}
+    features = {
+        key: one.reshape(BATCHES, rows, *part)
+        for (key, part), one in zip(parts.items(), cut, strict=True)
+    }
     return {"user": draw(users, 1)[:, :, 0], **features}
 
 
@@ -172,18 +264,29 @@ def _constant_weight(shape: dict):
 
 
 def _rows_of_tables(tf, model, optimizer, features: dict) -> list[tuple]:
-    """For each table (a function that reads and writes some rows of it and of its slots, the distinct rows of each batch)."""
+    """For each table (a function that reads and writes some rows of it and of its slots, the
+    distinct rows of each batch).
+    """
     import numpy as np
 
-    keys = {"short_items": ("history", "targets", "negatives"), "long_items": ("targets", "negatives"), "long_users": ("user",)}
+    keys = {
+        "short_items": ("history", "targets", "negatives"),
+        "long_items": ("targets", "negatives"),
+        "long_users": ("user",),
+    }
     keys["items"] = keys["short_items"]
     result = []
     for table in [*model.tables("users"), *model.tables("items")]:
         slots = [one for one in optimizer.variables if one.name.endswith(f"/{table.name}")]
         touched = [features[key].reshape(BATCHES, -1) for key in keys[table.name.partition(":")[0]]]
         rows = [np.unique(one) for one in np.concatenate(touched, axis=1)]
-        function = tf.function(functools.partial(_gather_scatter, [table, *slots]), input_signature=[tf.TensorSpec([None], tf.int32)])
-        result.append((function, [tf.constant(np.random.default_rng(1).permutation(one)) for one in rows]))
+        function = tf.function(
+            functools.partial(_gather_scatter, [table, *slots]),
+            input_signature=[tf.TensorSpec([None], tf.int32)],
+        )
+        result.append(
+            (function, [tf.constant(np.random.default_rng(1).permutation(one)) for one in rows])
+        )
     return result
 
 
@@ -195,21 +298,36 @@ def _gather_scatter(variables, rows):
 
 
 def plot_tables(results: list[dict], path: str) -> None:
-    """Ratio of the processor time of a step to that of the first size, by size; dashed: of the gather and scatter alone."""
+    """Ratio of the processor time of a step to that of the first size, by size; dashed: of the
+    gather and scatter alone.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys((row["model"], row["optimizer"]) for row in results))}
+    colours = {
+        name: f"C{number}"
+        for number, name in enumerate(
+            dict.fromkeys((row["model"], row["optimizer"]) for row in results)
+        )
+    }
     for name in dict.fromkeys((row["model"], row["optimizer"], row["pages"]) for row in results):
         rows = [row for row in results if (row["model"], row["optimizer"], row["pages"]) == name]
-        sizes, style = [row["size"] for row in rows], {"color": colours[name[:2]], "marker": "s" if name[2] == "huge" else "o"}
+        sizes, style = (
+            [row["size"] for row in rows],
+            {"color": colours[name[:2]], "marker": "s" if name[2] == "huge" else "o"},
+        )
         axes.plot(sizes, [row["cpu_ms_ratio"] for row in rows], label=", ".join(name), **style)
         axes.plot(sizes, [row["gather_scatter_ms_ratio"] for row in rows], "--", alpha=0.3, **style)
     axes.axhline(1.3, color="0.7", linewidth=1)
-    axes.set(xscale="log", xlabel="rows of the table", ylabel="processor time, relative to the smallest table", ylim=(0, None))
+    axes.set(
+        xscale="log",
+        xlabel="rows of the table",
+        ylabel="processor time, relative to the smallest table",
+        ylim=(0, None),
+    )
     axes.set_title("A training step (solid); its rows read and written once (dashed)", fontsize=10)
     axes.legend(fontsize=8, ncols=2, loc="lower left")
     figure.savefig(path, dpi=150)

@@ -1,21 +1,26 @@
-"""What the local server answers: latency at a rate, recommendations a second, swaps of versions under load, and its memory.
+"""What the local server answers: latency at a rate, recommendations a second, swaps of versions
+under load, and its memory.
 
     python benchmarks/serving.py [--seconds 8] [--mixed 10000] [--soak SECONDS] [--json FILE]
 
-The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait for nobody); the load comes from this
-one over loopback, so that both share the cores. The model has the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block)
-and is not trained. A request is `recommend_joined` for one history of 1 to 50 events, with k 10, made beforehand; the answers are not taken
-apart. `echo` is a gRPC server in Python that sends the same requests back, in the same run: what Python's gRPC costs without a model.
+The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait
+for nobody); the load comes from this one over loopback, so that both share the cores. The model has
+the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block) and is not trained. A
+request is `recommend_joined` for one history of 1 to 50 events, with k 10, made beforehand; the
+answers are not taken apart. `echo` is a gRPC server in Python that sends the same requests back, in
+the same run: what Python's gRPC costs without a model.
 
-`rows of ids` is the same to `recommend`, with "" in front: of one width (51 columns), as wide as each history is, and that again with a
-server that pads the rows of a batch as TF Serving does with `pad_variable_length_inputs: true`.
+`rows of ids` is the same to `recommend`, with "" in front: of one width (51 columns), as wide as
+each history is, and that again with a server that pads the rows of a batch as TF Serving does with
+`pad_variable_length_inputs: true`.
 
-Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds, two models in turn. Every answer is
-compared with that of the version it names, from the C++ loader and a session without a server; what differs counts as WRONG.
+Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds,
+two models in turn. Every answer is compared with that of the version it names, from the C++ loader
+and a session without a server; what differs counts as WRONG.
 
-`server us` and `client us` are the time of the processor that a request takes of each process; other work on the machine changes them
-less than the latencies. With --soak eight clients ask for so many seconds, and the table says how fast the server's resident memory grew
-in the second half.
+`server us` and `client us` are the time of the processor that a request takes of each process;
+other work on the machine changes them less than the latencies. With --soak eight clients ask for so
+many seconds, and the table says how fast the server's resident memory grew in the second half.
 """
 
 import argparse
@@ -73,17 +78,29 @@ def write_version(folder: Path, seed: int) -> None:
 
 
 def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]]]:
-    return [("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))]) for _ in range(count)]
+    return [
+        ("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))])
+        for _ in range(count)
+    ]
 
 
-def rows_of_ids(histories: list[tuple[str, list[str]]], width: int | None = None) -> list[predict_pb2.PredictRequest]:
-    """The same requests with each history as a row of ids, as wide as it is with one "" in front, or of a given width."""
+def rows_of_ids(
+    histories: list[tuple[str, list[str]]], width: int | None = None
+) -> list[predict_pb2.PredictRequest]:
+    """The same requests with each history as a row of ids, as wide as it is with one "" in front,
+    or of a given width.
+    """
     requests = []
     for user, history in histories:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = NAME, "recommend"
         row = [""] * ((width or len(history) + 1) - len(history)) + history
-        for name, array in (("user_id", [user]), ("history", [row]), ("exclude", [[""]]), ("allow", [[""]])):
+        for name, array in (
+            ("user_id", [user]),
+            ("history", [row]),
+            ("exclude", [[""]]),
+            ("allow", [[""]]),
+        ):
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
         request.inputs["k"].CopyFrom(tf.make_tensor_proto([10], tf.int32))
         requests.append(request)
@@ -107,9 +124,13 @@ def mixed_query(number: int, user: str, history: list[str], draw: random.Random)
 def process(*command: str) -> Iterator[tuple[int, str]]:
     """(process id, HOST:PORT of gRPC) of a server that says where it listens."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as server:  # noqa: S603
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
         try:
-            where = next((line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None)
+            where = next(
+                (line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None
+            )
             if where is None:
                 raise SystemExit(f"{' '.join(command)} ended before it listened.")
             yield server.pid, where
@@ -129,19 +150,37 @@ def resident_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def load(server: tuple[int, str], requests: list, limits: Limits, *, clients: int = 8, rate: float | None = None, check=None) -> dict:
-    """Figures of one load over four connections, one at a rate, with the load average of the machine after it.
+def load(
+    server: tuple[int, str],
+    requests: list,
+    limits: Limits,
+    *,
+    clients: int = 8,
+    rate: float | None = None,
+    check=None,
+) -> dict:
+    """Figures of one load over four connections, one at a rate, with the load average of the
+    machine after it.
 
     A hundred requests before it do not count.
     """
     pid, where = server
-    with LoadTarget(where, requests, TIMEOUT, 1 if rate else min(clients, CONNECTIONS), check) as target:
+    with LoadTarget(
+        where, requests, TIMEOUT, 1 if rate else min(clients, CONNECTIONS), check
+    ) as target:
         target.connect()
         closed_loop(target.send, clients, Limits(limits.seconds, 100))
         before = processor_seconds(pid), time.process_time()
-        samples = open_loop(target.send, rate, limits) if rate else closed_loop(target.send, clients, limits)
+        samples = (
+            open_loop(target.send, rate, limits)
+            if rate
+            else closed_loop(target.send, clients, limits)
+        )
         spent = processor_seconds(pid) - before[0], time.process_time() - before[1]
-    each = {f"{name}_us": 1e6 * seconds / len(samples) for name, seconds in zip(("server", "client"), spent, strict=True)}
+    each = {
+        f"{name}_us": 1e6 * seconds / len(samples)
+        for name, seconds in zip(("server", "client"), spent, strict=True)
+    }
     return {**summary(samples), **each, "load_average": os.getloadavg()[0]}
 
 
@@ -159,7 +198,10 @@ class Answers:
         response, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
         version = response.model_spec.version.value
         self.versions.add(version)
-        answer, expected = read_response(self._asked[place], response), self._expected[1 - version % 2][place]
+        answer, expected = (
+            read_response(self._asked[place], response),
+            self._expected[1 - version % 2][place],
+        )
         if _same(_parts(answer), _parts(expected)):
             return "OK"
         self.examples.append((version, self._asked[place].signature, answer, expected))
@@ -167,7 +209,9 @@ class Answers:
 
     @staticmethod
     def _answer(session, query):
-        outputs = session.run(query.signature, **{name: [value] for name, value in query.row().items()})
+        outputs = session.run(
+            query.signature, **{name: [value] for name, value in query.row().items()}
+        )
         rows = {name: array.tolist()[0] for name, array in outputs.items()}
         return query.answer({name: _decoded(value) for name, value in rows.items()})
 
@@ -182,19 +226,37 @@ def _parts(answer) -> list:
     """Texts and numbers of an answer, one after the other."""
     if isinstance(answer, list):
         return [part for one in answer for part in _parts(one)]
-    return [part for one in vars(answer).values() for part in _parts(one)] if hasattr(answer, "__dict__") else [answer]
+    return (
+        [part for one in vars(answer).values() for part in _parts(one)]
+        if hasattr(answer, "__dict__")
+        else [answer]
+    )
 
 
 def _same(one: list, other: list) -> bool:
-    numbers = [(a, b) for a, b in zip(one, other, strict=False) if isinstance(a, float) and isinstance(b, float)]
-    rest = [(a, b) for a, b in zip(one, other, strict=False) if not (isinstance(a, float) and isinstance(b, float))]
-    return len(one) == len(other) and all(a == b for a, b in rest) and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
+    numbers = [
+        (a, b)
+        for a, b in zip(one, other, strict=False)
+        if isinstance(a, float) and isinstance(b, float)
+    ]
+    rest = [
+        (a, b)
+        for a, b in zip(one, other, strict=False)
+        if not (isinstance(a, float) and isinstance(b, float))
+    ]
+    return (
+        len(one) == len(other)
+        and all(a == b for a, b in rest)
+        and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
+    )
 
 
 def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
     """Mixed requests while version after version comes, two models in turn."""
     draw = random.Random(2)  # noqa: S311
-    asked = [mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))]
+    asked = [
+        mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
+    ]
     answers, over = Answers(staged, asked), threading.Event()
 
     def publish():
@@ -208,11 +270,21 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
     swapping = threading.Thread(target=publish)
     swapping.start()
     try:
-        report = load(server, [predict_request(query, NAME) for query in asked], Limits(300, count), clients=8, check=answers.check)
+        report = load(
+            server,
+            [predict_request(query, NAME) for query in asked],
+            Limits(300, count),
+            clients=8,
+            check=answers.check,
+        )
     finally:
         over.set()
         swapping.join()
-    return {**report, "versions": sorted(answers.versions), "examples": [str(one) for one in answers.examples[:3]]}
+    return {
+        **report,
+        "versions": sorted(answers.versions),
+        "examples": [str(one) for one in answers.examples[:3]],
+    }
 
 
 def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
@@ -244,24 +316,41 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
         write_version(path, seed)
     versions = folder / NAME
     shutil.copytree(staged[0], versions / "1")
-    requests, limits = requests_of(histories, NAME, None, None, 10), Limits(parsed.seconds, 10_000_000)
+    requests, limits = (
+        requests_of(histories, NAME, None, None, 10),
+        Limits(parsed.seconds, 10_000_000),
+    )
     gc.collect()
     gc.freeze()
     rows, result = {}, {"rows": {}}
     with process("benchmarks/_echo.py") as server:
         rows[f"echo, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
         rows[f"echo, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
-    command = ("-m", "serving.local_server", "--model", f"{NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2")
+    command = (
+        "-m",
+        "serving.local_server",
+        "--model",
+        f"{NAME}={versions}",
+        "--port=0",
+        "--rest-port=0",
+        "--poll=0.2",
+    )
     with process(*command, "--pad") as server:
-        rows[f"rows of ids, padded, {CLIENTS} clients"] = load(server, rows_of_ids(histories), limits, clients=CLIENTS)
+        rows[f"rows of ids, padded, {CLIENTS} clients"] = load(
+            server, rows_of_ids(histories), limits, clients=CLIENTS
+        )
     with process(*command) as server:
         pid = server[0]
         result["mb_at_start"] = resident_mb(pid)
         rows[f"recommend, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
         rows["recommend, 1 client"] = load(server, requests, limits, clients=1)
         rows[f"recommend, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
-        rows[f"rows of ids, {CLIENTS} clients"] = load(server, rows_of_ids(histories), limits, clients=CLIENTS)
-        rows[f"rows of {LENGTH + 1}, {CLIENTS} clients"] = load(server, rows_of_ids(histories, LENGTH + 1), limits, clients=CLIENTS)
+        rows[f"rows of ids, {CLIENTS} clients"] = load(
+            server, rows_of_ids(histories), limits, clients=CLIENTS
+        )
+        rows[f"rows of {LENGTH + 1}, {CLIENTS} clients"] = load(
+            server, rows_of_ids(histories, LENGTH + 1), limits, clients=CLIENTS
+        )
         result["mb_after_load"] = resident_mb(pid)
         if parsed.soak:
             rows[f"recommend, {parsed.soak:g} s of load"] = soak(server, requests, parsed.soak)
@@ -272,28 +361,57 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
 
 
 def print_table(result: dict) -> None:
-    names = ("p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests", "server us", "client us", "load avg")
+    names = (
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "max ms",
+        "a second",
+        "requests",
+        "server us",
+        "client us",
+        "load avg",
+    )
     print(f"{'':36s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
     for name, row in result["rows"].items():
         latency = row["latency_ms"] or {}
         cells = [f"{latency.get(key, float('nan')):9.2f}" for key in ("p50", "p95", "p99", "max")]
         cells += [f"{row['per_second']:9,.0f}", f"{row['requests']:9,d}"]
-        cells += [f"{row[key]:9.0f}" for key in ("server_us", "client_us")] + [f"{row['load_average']:9.1f}"]
+        cells += [f"{row[key]:9.0f}" for key in ("server_us", "client_us")] + [
+            f"{row['load_average']:9.1f}"
+        ]
         errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
         print(f"{name:36s} {' '.join(cells)}  {errors}")
         if row.get("versions"):
             print(f"{'':36s} answers of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
-            print(f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half")
+            print(
+                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half"
+            )
     sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
-    print(f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end")
+    print(
+        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default: 8)")
-    parser.add_argument("--mixed", type=int, default=10_000, help="mixed requests under swaps of versions, 0 for none (default: 10000)")
-    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="of further load, over which memory is watched")
+    parser.add_argument(
+        "--mixed",
+        type=int,
+        default=10_000,
+        help="mixed requests under swaps of versions, 0 for none (default: 10000)",
+    )
+    parser.add_argument(
+        "--soak",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="of further load, over which memory is watched",
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     seed_everything(1)
@@ -301,7 +419,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), parsed)
     machine["load_after"] = os.getloadavg()[0]
-    print(f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;")
+    print(
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+    )
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)
     if parsed.json:

@@ -1,11 +1,15 @@
-"""The softmax loss over a whole catalogue with its gradients, beside TensorFlow's own op and the bare matrix products, in one run.
+"""The softmax loss over a whole catalogue with its gradients, beside TensorFlow's own op and the
+bare matrix products, in one run.
 
-    python benchmarks/softmax.py [--positions 1460] [--items 12101] [--dim 64] [--tiles 20 21 23] [--repeats 15] [--json FILE]
+    python benchmarks/softmax.py [--positions 1460] [--items 12101] [--dim 64] [--tiles 20 21 23]
+    [--repeats 15] [--json FILE]
 
-`products` are the three matrix products that the loss and both gradients cannot do without, each over all positions. `TensorFlow` is
-`tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits` with their own gradients. The ways take turns, so that whatever else the
-machine does meets all of them. `error` is the largest difference from TensorFlow's loss and gradients over the largest value of each;
-that of bfloat16 is the rounding of what goes in. The default size is a batch of 256 users of Amazon Beauty.
+`products` are the three matrix products that the loss and both gradients cannot do without, each
+over all positions. `TensorFlow` is `tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits`
+with their own gradients. The ways take turns, so that whatever else the machine does meets all of
+them. `error` is the largest difference from TensorFlow's loss and gradients over the largest value
+of each; that of bfloat16 is the rounding of what goes in. The default size is a batch of 256 users
+of Amazon Beauty.
 """
 
 import argparse
@@ -29,7 +33,9 @@ from tfrec_attn import losses  # noqa: E402
 
 def native(queries, items, targets):
     logits = tf.matmul(queries, items, transpose_b=True)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits))
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    )
 
 
 def with_gradients(loss):
@@ -52,7 +58,10 @@ def products(queries, items, targets):
 
 
 def largest_error(values, expected) -> float:
-    return max(float(tf.reduce_max(abs(a - b)) / tf.reduce_max(abs(b))) for a, b in zip(values, expected, strict=True))
+    return max(
+        float(tf.reduce_max(abs(a - b)) / tf.reduce_max(abs(b)))
+        for a, b in zip(values, expected, strict=True)
+    )
 
 
 def seconds(function, *arguments) -> float:
@@ -62,24 +71,49 @@ def seconds(function, *arguments) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--positions", type=int, default=1460)
     parser.add_argument("--items", type=int, default=12101)
     parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--tiles", type=int, nargs="*", default=[20, 21, 23], help="log2 of the logits in a tile, beside the default")
-    parser.add_argument("--repeats", type=int, default=15, help="times that each is run, after one that is not timed")
+    parser.add_argument(
+        "--tiles",
+        type=int,
+        nargs="*",
+        default=[20, 21, 23],
+        help="log2 of the logits in a tile, beside the default",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=15,
+        help="times that each is run, after one that is not timed",
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     seed_everything(1)
-    # Each way is a tf.function of its own, which TensorFlow takes for one that is traced again and again.
+    # Each way is a tf.function of its own, which TensorFlow takes for one that is traced again and
+    # again.
     tf.get_logger().setLevel("ERROR")
-    queries, items = tf.random.normal([parsed.positions, parsed.dim]), tf.random.normal([parsed.items, parsed.dim], stddev=0.1)
+    queries, items = (
+        tf.random.normal([parsed.positions, parsed.dim]),
+        tf.random.normal([parsed.items, parsed.dim], stddev=0.1),
+    )
     arguments = queries, items, tf.random.uniform([parsed.positions], 0, parsed.items, tf.int32)
 
-    ways = {"products": products, "TensorFlow": with_gradients(native), "softmax": with_gradients(losses.softmax)}
+    ways = {
+        "products": products,
+        "TensorFlow": with_gradients(native),
+        "softmax": with_gradients(losses.softmax),
+    }
     for power in parsed.tiles:
-        ways[f"softmax, tile 2^{power}"] = with_gradients(lambda *x, tile=2**power: losses.softmax(*x, tile=tile))
-    ways["softmax, bfloat16"] = with_gradients(lambda q, v, t: losses.softmax(tf.cast(q, tf.bfloat16), tf.cast(v, tf.bfloat16), t))
+        ways[f"softmax, tile 2^{power}"] = with_gradients(
+            lambda *x, tile=2**power: losses.softmax(*x, tile=tile)
+        )
+    ways["softmax, bfloat16"] = with_gradients(
+        lambda q, v, t: losses.softmax(tf.cast(q, tf.bfloat16), tf.cast(v, tf.bfloat16), t)
+    )
     ways["loss alone"] = tf.function(lambda *x: [losses.softmax(*x, gradients=False)])
     results = {name: way(*arguments) for name, way in ways.items()}
     times = {name: [] for name in ways}
@@ -90,18 +124,28 @@ def main() -> None:
     flops = 6 * parsed.positions * parsed.items * parsed.dim
     least = min(times["products"])
     figures = {"load": os.getloadavg()[0], "cores": os.cpu_count(), "tensorflow": tf.__version__}
-    print(f"{parsed.positions:,} positions x {parsed.items:,} items x {parsed.dim}; TensorFlow {tf.__version__}, {os.cpu_count()} cores,")
+    print(
+        f"{parsed.positions:,} positions x {parsed.items:,} items x {parsed.dim}; TensorFlow {tf.__version__}, {os.cpu_count()} cores,"
+    )
     print(f"load {os.getloadavg()[0]:.1f}; GFLOP/s count the three products.\n")
-    print(f"{'':20s} {'best ms':>8s} {'median':>8s} {'GFLOP/s':>8s} {'of products':>12s} {'error':>8s}")
+    print(
+        f"{'':20s} {'best ms':>8s} {'median':>8s} {'GFLOP/s':>8s} {'of products':>12s} {'error':>8s}"
+    )
     for name, values in times.items():
         best, median = min(values), statistics.median(values)
-        figures[name] = {"best_ms": best * 1e3, "median_ms": median * 1e3, "of_products": best / least}
+        figures[name] = {
+            "best_ms": best * 1e3,
+            "median_ms": median * 1e3,
+            "of_products": best / least,
+        }
         rate = f"{flops / best / 1e9:8.0f}" if name != "loss alone" else f"{'':8s}"
         compared = name.startswith("softmax")
         if compared:
             figures[name]["error"] = largest_error(results[name], results["TensorFlow"])
         error = f"{figures[name]['error']:8.0e}" if compared else ""
-        print(f"{name:20s} {best * 1e3:8.1f} {median * 1e3:8.1f} {rate} {best / least:11.2f}x {error}")
+        print(
+            f"{name:20s} {best * 1e3:8.1f} {median * 1e3:8.1f} {rate} {best / least:11.2f}x {error}"
+        )
     if parsed.json:
         write_json(parsed.json, figures)
 

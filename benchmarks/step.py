@@ -1,9 +1,11 @@
-"""Time of a training step done otherwise, against a plain one on one device at the same global batch.
+"""Time of a training step done otherwise, against a plain one on one device at the same global
+batch.
 
     python benchmarks/step.py [--variants replicas] [--items 10000] [--rounds 60] [--json FILE]
 
-`replicas` is two logical CPUs. All models of a case are in one process and step in turn, so that what else the machine does meets
-each. A step is what `fit` runs. `CPU ms` are those of all threads of the process. Medians.
+`replicas` is two logical CPUs. All models of a case are in one process and step in turn, so that
+what else the machine does meets each. A step is what `fit` runs. `CPU ms` are those of all threads
+of the process. Medians.
 """
 
 import argparse
@@ -27,11 +29,15 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--items", type=int, default=10_000, help="rows of the tables of items")
-    parser.add_argument("--rounds", type=int, default=60, help="steps timed, after three that are not")
+    parser.add_argument(
+        "--rounds", type=int, default=60, help="steps timed, after three that are not"
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     from tfrec_attn.config import Runtime
@@ -44,26 +50,41 @@ def main() -> None:
     known = {"plain": make_strategy(Runtime()), "replicas": make_strategy(mirrored)}
     variants = {name: known[name] for name in ("plain", *parsed.variants)}
     print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
-    results = [result for name in parsed.cases for result in measure(tf, name, parsed.items, variants, parsed.rounds)]
+    results = [
+        result
+        for name in parsed.cases
+        for result in measure(tf, name, parsed.items, variants, parsed.rounds)
+    ]
     if parsed.json:
         write_json(parsed.json, results)
 
 
 def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:
     """One case in each variant, in turn; printed, each against the first."""
-    steps, seconds = [_step(tf, CASES[name], items, variant) for variant in variants.values()], [[] for _ in variants]
+    steps, seconds = (
+        [_step(tf, CASES[name], items, variant) for variant in variants.values()],
+        [[] for _ in variants],
+    )
     for number in range(rounds + 3):
         for step, taken in zip(steps, seconds, strict=True):
             begin, cpu = time.perf_counter(), time.process_time()
             step()
             if number >= 3:
                 taken.append((time.perf_counter() - begin, time.process_time() - cpu))
-    ms, cpu = ([1e3 * statistics.median(one[part] for one in taken) for taken in seconds] for part in (0, 1))
+    ms, cpu = (
+        [1e3 * statistics.median(one[part] for one in taken) for taken in seconds]
+        for part in (0, 1)
+    )
     results = []
     for variant, own, own_cpu in list(zip(variants, ms, cpu, strict=True))[1:]:
         print(f"{name:<16} {variant:<8} {ms[0]:>7.2f} {own:>7.2f} {own / ms[0]:>6.2f}", end="  ")
         print(f"{cpu[0]:>7.1f} {own_cpu:>7.1f} {own_cpu / cpu[0]:>6.2f}", flush=True)
-        figures = {"ms": [ms[0], own], "cpu_ms": [cpu[0], own_cpu], "ratio": own / ms[0], "cpu_ratio": own_cpu / cpu[0]}
+        figures = {
+            "ms": [ms[0], own],
+            "cpu_ms": [cpu[0], own_cpu],
+            "ratio": own / ms[0],
+            "cpu_ratio": own_cpu / cpu[0],
+        }
         results.append({"case": name, "items": items, "variant": variant, **figures})
     return results
 
@@ -79,7 +100,10 @@ def _step(tf, case: dict, items: int, strategy):
     whole = ["negatives"] if case["loss"] == "sampled_softmax" else []
 
     def dataset(pipeline=None):
-        shared = {key: [value] * parts if key in whole else value.reshape(parts, -1, *value.shape[1:]) for key, value in features.items()}
+        shared = {
+            key: [value] * parts if key in whole else value.reshape(parts, -1, *value.shape[1:])
+            for key, value in features.items()
+        }
         return tf.data.Dataset.from_tensor_slices(shared).repeat().prefetch(2 * parts)
 
     batches = iter(dataset() if parts == 1 else strategy.distribute_datasets_from_function(dataset))
@@ -97,7 +121,10 @@ def _features(case: dict, items: int) -> dict:
         shapes.update(targets=(rows, 3), negatives=(rows, 3, 5))
     elif case["loss"] == "sampled_softmax":
         shapes["negatives"] = (rows, 4)
-    batch = {key: random.integers(1, USERS + 1 if key == "user" else items + 1, shape, np.int32) for key, shape in shapes.items()}
+    batch = {
+        key: random.integers(1, USERS + 1 if key == "user" else items + 1, shape, np.int32)
+        for key, shape in shapes.items()
+    }
     return {**batch, "normalizer": np.full(rows, 1.0 / (rows * length), np.float32)}
 
 

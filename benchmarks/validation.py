@@ -2,9 +2,11 @@
 
     python benchmarks/validation.py [--events 10000000] [--json FILE]
 
-Writes a TSV of that many events in a temporary folder (300,000 users and 50,000 items at 10 million, both with a long tail), then times the
-stages of `python -m tfrec_attn.data.validate` in a fresh process: reading, the quality report, and, where TensorFlow Data Validation is
-installed, its import, statistics, schema and anomalies. Peak memory is that process's resident set at the end of the stage, in MB.
+Writes a TSV of that many events in a temporary folder (300,000 users and 50,000 items at 10
+million, both with a long tail), then times the stages of `python -m tfrec_attn.data.validate` in a
+fresh process: reading, the quality report, and, where TensorFlow Data Validation is installed, its
+import, statistics, schema and anomalies. Peak memory is that process's resident set at the end of
+the stage, in MB.
 """
 
 import argparse
@@ -51,7 +53,9 @@ def measure(path: Path) -> list[dict[str, object]]:
         now = time.perf_counter(), time.process_time()
         wall, busy = (round(b - a, 2) for a, b in zip(start, now, strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        stages.append({"stage": stage, "seconds": wall, "processor_seconds": busy, "peak_mb": round(peak)})
+        stages.append(
+            {"stage": stage, "seconds": wall, "processor_seconds": busy, "peak_mb": round(peak)}
+        )
         start = time.perf_counter(), time.process_time()
 
     frame = read_interactions(path, columns={"rating": "rating"}).frame
@@ -59,7 +63,11 @@ def measure(path: Path) -> list[dict[str, object]]:
     log = findings.Log(frame)
     findings.measure(log, time.time())
     done("quality report")
-    profile.compare(log.profile(), log.profile(), dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True)))
+    profile.compare(
+        log.profile(),
+        log.profile(),
+        dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True)),
+    )
     done("drift")
     if tfdv.is_installed():
         tfdv.compute_statistics(frame.head(1))
@@ -72,18 +80,33 @@ def measure(path: Path) -> list[dict[str, object]]:
 
 
 def run(events: int) -> dict[str, object]:
-    """Writes the log, measures it in a fresh process, and returns the figures with what they were taken on."""
+    """Writes the log, measures it in a fresh process, and returns the figures with what they were
+    taken on.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
-        _child("--write", path, "--events", events)  # apart, since a process starts with the peak memory of the one that made it
+        _child(
+            "--write", path, "--events", events
+        )  # apart, since a process starts with the peak memory of the one that made it
         stages = json.loads(_child("--measure", path))
-    total = {name: round(sum(stage[name] for stage in stages), 2) for name in ("seconds", "processor_seconds")}
+    total = {
+        name: round(sum(stage[name] for stage in stages), 2)
+        for name in ("seconds", "processor_seconds")
+    }
     total["peak_mb"] = max(stage["peak_mb"] for stage in stages)
-    return {"events": events, "stages": stages, "total": total, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+    return {
+        "events": events,
+        "stages": stages,
+        "total": total,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
 
 
 def _child(*args: object) -> str:
-    return subprocess.run([sys.executable, __file__, *map(str, args)], check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+    return subprocess.run(
+        [sys.executable, __file__, *map(str, args)], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def main() -> None:
@@ -103,7 +126,9 @@ def main() -> None:
     print(f"{result['events']:,} events, {result['cores']} cores")
     print(f"{'stage':<24}{'seconds':>10}{'processor':>12}{'peak MB':>10}")
     for stage in [*result["stages"], {"stage": "total", **result["total"]}]:
-        print(f"{stage['stage']:<24}{stage['seconds']:>10.2f}{stage['processor_seconds']:>12.2f}{stage['peak_mb']:>10,}")
+        print(
+            f"{stage['stage']:<24}{stage['seconds']:>10.2f}{stage['processor_seconds']:>12.2f}{stage['peak_mb']:>10,}"
+        )
     if args.json:
         write_json(args.json, result)
 

@@ -1,4 +1,6 @@
-"""Makes a finished run a SavedModel that TF Serving serves: `python -m export RUN --to servables/NAME`."""
+"""Makes a finished run a SavedModel that TF Serving serves: `python -m export RUN --to
+servables/NAME`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""Whether a SavedModel ranks the held-out events of its run as the run's metrics say: all items, and in the lists that it recommends."""
+"""Whether a SavedModel ranks the held-out events of its run as the run's metrics say: all items,
+and in the lists that it recommends.
+"""
 
 import json
 import re
@@ -27,10 +29,11 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
       part: "test" or "valid".
 
     Returns:
-      {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen", "recall"}, "difference"}. "metrics" has
-      for each name {"run", "servable", "difference", "recommend"}: `servable` is by the vectors, `recommend` by the served lists, None
-      where they are too short for it. "recall" is None unless items are found by an index. The last "difference" is a sentence on the
-      first one, or None.
+      {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen",
+      "recall"}, "difference"}. "metrics" has for each name {"run", "servable", "difference",
+      "recommend"}: `servable` is by the vectors, `recommend` by the served lists, None where they
+      are too short for it. "recall" is None unless items are found by an index. The last
+      "difference" is a sentence on the first one, or None.
 
     Errors: ServableError when one of them cannot be used or they do not belong together.
     """
@@ -41,17 +44,31 @@ def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
         card = _card(session.path)
         items = _same_items(session.path, run, card, report)
         serving = card.get("serving", {})
-        approximate, longest = bool(serving.get("index")), max((_cutoff(name) for name in expected), default=0) or 10
-        rules = {"repeats": report.get("protocol", {}).get("repeats", "exclude"), "keep_seen": bool(serving.get("keep_seen", False))}
+        approximate, longest = (
+            bool(serving.get("index")),
+            max((_cutoff(name) for name in expected), default=0) or 10,
+        )
+        rules = {
+            "repeats": report.get("protocol", {}).get("repeats", "exclude"),
+            "keep_seen": bool(serving.get("keep_seen", False)),
+        }
         try:
             ranking = rank_events(session, events, items, longest, **rules, with_recall=approximate)
         except tf.errors.OpError as error:
-            raise ServableError(f"{session.path} fails to answer ({error.message.splitlines()[0]}); export it again.") from None
+            raise ServableError(
+                f"{session.path} fails to answer ({error.message.splitlines()[0]}); export it again."
+            ) from None
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
-    recall = float(np.nanmean(ranking.recall)) if approximate and not np.isnan(ranking.recall).all() else None
+    recall = (
+        float(np.nanmean(ranking.recall))
+        if approximate and not np.isnan(ranking.recall).all()
+        else None
+    )
     difference = _metric_difference(metrics, ranking, _precision(card))
     if difference is None and not approximate:
-        difference = _list_difference(events, ranking) or _rule_difference(metrics, ranking, **rules)
+        difference = _list_difference(events, ranking) or _rule_difference(
+            metrics, ranking, **rules
+        )
     return {
         "servable": str(session.path),
         "run": str(run),
@@ -72,7 +89,9 @@ def _expected(report: dict, run: str | Path, part: str) -> dict[str, float]:
         if not isinstance(value, (int, float)):
             raise ServableError(f"metrics.json of {run} has no number for {name}; train again.")
         if not re.fullmatch(r"(HR|NDCG)@[1-9]\d*|MRR", name):
-            raise ServableError(f"metrics.json of {run} has the metric {name}, but only HR@k, NDCG@k and MRR can be computed; train again.")
+            raise ServableError(
+                f"metrics.json of {run} has the metric {name}, but only HR@k, NDCG@k and MRR can be computed; train again."
+            )
     return expected
 
 
@@ -86,7 +105,11 @@ def _card(folder: Path) -> dict:
         raise ServableError(f"{path} is not JSON; export again.") from None
     try:
         # What is read of it, so that another JSON file is told here.
-        card.get("data", {}).get("sha256"), card.get("serving", {}).get("index"), _precision(card).strip()
+        (
+            card.get("data", {}).get("sha256"),
+            card.get("serving", {}).get("index"),
+            _precision(card).strip(),
+        )
     except AttributeError:
         raise ServableError(f"{path} is no model card; export again.") from None
     return card
@@ -98,9 +121,13 @@ def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> li
     items = _lines(run_file(run, "vocabulary/items.txt"))
     same = sorted(items) == sorted(_lines(servable / "assets" / "items.txt"))
     if (servable / "assets" / "users.txt").is_file():
-        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(servable / "assets" / "users.txt")
+        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(
+            servable / "assets" / "users.txt"
+        )
     if not same or (all(sums) and sums[0] != sums[1]):
-        raise ServableError(f"{servable} was not exported from {run}: their logs differ; give the run that it comes from.")
+        raise ServableError(
+            f"{servable} was not exported from {run}: their logs differ; give the run that it comes from."
+        )
     return items
 
 
@@ -129,7 +156,12 @@ def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None
     value = float(np.mean(_function(name)(ranking.rank)))
     of_lists = float(np.mean(_function(name)(ranking.place)))
     long_enough = 0 < _cutoff(name) <= ranking.columns
-    return {"run": expected, "servable": value, "difference": value - expected, "recommend": of_lists if long_enough else None}
+    return {
+        "run": expected,
+        "servable": value,
+        "difference": value - expected,
+        "recommend": of_lists if long_enough else None,
+    }
 
 
 def _precision(card: dict) -> str:
@@ -140,8 +172,18 @@ def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str |
     for name, row in metrics.items():
         if not abs(row["difference"]) <= TOLERANCE:
             close = int(np.count_nonzero(ranking.best != ranking.worst))
-            notes = [f"{close} of {len(ranking.rank)} targets have another item's score within rounding"] if close else []
-            notes += [f"the run was measured in {precision}, the servable computes in float32"] if precision != "float32" else []
+            notes = (
+                [
+                    f"{close} of {len(ranking.rank)} targets have another item's score within rounding"
+                ]
+                if close
+                else []
+            )
+            notes += (
+                [f"the run was measured in {precision}, the servable computes in float32"]
+                if precision != "float32"
+                else []
+            )
             note = f" ({'; '.join(notes)})" if notes else ""
             return f"{name} must be {row['run']:.8f} as in metrics.json, but the servable gives {row['servable']:.8f}{note}."
     return None
@@ -154,7 +196,9 @@ def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
         return None
     first = int(wrong.argmax())
     user, target = events["user_id"][first], events["target"][first]
-    expected, place = (_place(values[first], ranking.columns) for values in (ranking.expected, ranking.place))
+    expected, place = (
+        _place(values[first], ranking.columns) for values in (ranking.expected, ranking.place)
+    )
     return f"recommend must put {target!r} of user {user!r} {expected}, but has it {place}."
 
 
@@ -163,12 +207,16 @@ def _place(place: float, columns: int) -> str:
 
 
 def _rule_difference(metrics: dict, ranking: Ranking, repeats: str, keep_seen: bool) -> str | None:
-    """A sentence where the lists follow another rule for repeats than the run's metrics, and reach others."""
+    """A sentence where the lists follow another rule for repeats than the run's metrics, and reach
+    others.
+    """
     if keep_seen == (repeats == "include"):
         return None
     for name, row in metrics.items():
         if row["recommend"] is not None and not abs(row["recommend"] - row["run"]) <= TOLERANCE:
-            served, option = ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
+            served, option = (
+                ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
+            )
             return (
                 f"{name} of the served lists is {row['recommend']:.8f}, but the run reports {row['run']:.8f}: the servable {served} items "
                 f"of the history, the run was evaluated with evaluate.repeats={repeats}; export it again with {option}."

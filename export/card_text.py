@@ -21,20 +21,35 @@ def markdown(card: dict, example: list[str]) -> str:
       card: what `write_card` puts into model_card.json.
       example: some items, to show a request with.
     """
-    parts = [_head(card), _quality(card), _data(card), _calling(card, example), _signatures(card), _cost(card), _training(card)]
+    parts = [
+        _head(card),
+        _quality(card),
+        _data(card),
+        _calling(card, example),
+        _signatures(card),
+        _cost(card),
+        _training(card),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _head(card: dict) -> str:
-    parameters = ", ".join(f"{key}={json.dumps(value)}" for key, value in card["model"]["parameters"].items())
+    parameters = ", ".join(
+        f"{key}={json.dumps(value)}" for key, value in card["model"]["parameters"].items()
+    )
     title = f"# {card['name']}, version {card['version']}\n\nRecommends the next items to a user from the ids of what he touched before."
-    return f"{title}\n\nModel `{card['model']['name']}`{f' with {parameters}' if parameters else ''}."
+    return (
+        f"{title}\n\nModel `{card['model']['name']}`{f' with {parameters}' if parameters else ''}."
+    )
 
 
 def _quality(card: dict) -> str:
     metrics = card["metrics"]
     rows = {**card["baselines"], card["model"]["name"]: metrics["test"]}
-    lines = [[name, *(f"{values[metric]:.4f}" for metric in metrics["test"])] for name, values in rows.items()]
+    lines = [
+        [name, *(f"{values[metric]:.4f}" for metric in metrics["test"])]
+        for name, values in rows.items()
+    ]
     if "test_interval" in metrics:
         ends = [metrics["test_interval"][metric] for metric in metrics["test"]]
         lines.append(["95 % interval", *(f"{low:.4f} to {high:.4f}" for low, high in ends)])
@@ -61,15 +76,25 @@ def _untrained(missing: dict) -> str:
 
 def _repeats(card: dict) -> str:
     excluded = card["protocol"]["repeats"] == "exclude"
-    rule = " but those of the user's history, in which a test item is a miss." if excluded else ", those of the user's history too."
-    share = "" if card["repeats"] is None else f" {card['repeats']['test']:.1%} of the test items are in their user's history."
+    rule = (
+        " but those of the user's history, in which a test item is a miss."
+        if excluded
+        else ", those of the user's history too."
+    )
+    share = (
+        ""
+        if card["repeats"] is None
+        else f" {card['repeats']['test']:.1%} of the test items are in their user's history."
+    )
     return f"{rule}{share}"
 
 
 def _calling(card: dict, history: list[str]) -> str:
     separator, columns = card["serving"]["separator"], card["serving"]["max_length"] + 1
     row = {"user_id": "", "history": separator.join(history)}
-    body = json.dumps({"signature_name": "serving_default_joined", "instances": [row]}, ensure_ascii=False)
+    body = json.dumps(
+        {"signature_name": "serving_default_joined", "instances": [row]}, ensure_ascii=False
+    )
     character = "the tab" if separator == "\t" else f"`{separator}`"
     return (
         f"## How to call it\n\n```sh\ncurl -d {shlex.quote(body)} http://localhost:8501/v1/models/{card['name']}:predict\n```\n\n"
@@ -86,7 +111,11 @@ def _calling(card: dict, history: list[str]) -> str:
 
 
 def _answers(serving: dict) -> str:
-    seen = "Items of the history may come again." if serving["keep_seen"] else "Items of the history do not come again."
+    seen = (
+        "Items of the history may come again."
+        if serving["keep_seen"]
+        else "Items of the history do not come again."
+    )
     index = serving["index"]
     about = ", ".join(f"{key} {value}" for key, value in (index or {}).items())
     search = f"Items are found by an index ({about})." if index else "Every item is scored."
@@ -95,12 +124,17 @@ def _answers(serving: dict) -> str:
 
 
 def _signatures(card: dict) -> str:
-    lines = [[f"`{name}`", _tensors(one["inputs"]), _tensors(one["outputs"])] for name, one in card["signatures"].items()]
+    lines = [
+        [f"`{name}`", _tensors(one["inputs"]), _tensors(one["outputs"])]
+        for name, one in card["signatures"].items()
+    ]
     return "## Signatures\n\n" + _table(["signature", "inputs", "outputs"], lines)
 
 
 def _tensors(tensors: dict) -> str:
-    return ", ".join(f"`{name}` {one['dtype']} {_shape(one['shape'])}" for name, one in tensors.items())
+    return ", ".join(
+        f"`{name}` {one['dtype']} {_shape(one['shape'])}" for name, one in tensors.items()
+    )
 
 
 def _shape(shape: list) -> str:

@@ -1,4 +1,6 @@
-"""Whether files are what was written, by the checksums beside them; without the code that wrote them."""
+"""Whether files are what was written, by the checksums beside them; without the code that wrote
+them.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +12,8 @@ _BLOCK = 1 << 22
 
 
 def damage(folder: Path, sums_name: str, names: Iterable[str]) -> str | None:
-    """Returns what is wrong with files of a run or of a version, or None; one of an earlier version has no checksums.
+    """Returns what is wrong with files of a run or of a version, or None; one of an earlier version
+    has no checksums.
 
     Args:
         folder: The run or the version.
@@ -29,7 +32,11 @@ def damage(folder: Path, sums_name: str, names: Iterable[str]) -> str | None:
     except (OSError, ValueError):
         return f"{path} cannot be read"
     for wanted in names:
-        chosen = [name for name in sums if name == wanted or (wanted.endswith("/") and name.startswith(wanted))]
+        chosen = [
+            name
+            for name in sums
+            if name == wanted or (wanted.endswith("/") and name.startswith(wanted))
+        ]
         if not chosen:
             return f"{path} has no line for {wanted}"
         for name in chosen:

@@ -1,4 +1,6 @@
-"""What requests are made of that travel with a servable: popular items and nobody's name, never a user of the log or a history."""
+"""What requests are made of that travel with a servable: popular items and nobody's name, never a
+user of the log or a history.
+"""
 
 from .session import Session
 

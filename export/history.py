@@ -1,6 +1,8 @@
-"""Histories as they come, with padding and unknown ids anywhere, and the latest known events of them.
+"""Histories as they come, with padding and unknown ids anywhere, and the latest known events of
+them.
 
-Of W columns of which some are known, the latest known event has place 1, the one before it place 2; place 0 is no event.
+Of W columns of which some are known, the latest known event has place 1, the one before it place 2;
+place 0 is no event.
 """
 
 import tensorflow as tf
@@ -13,7 +15,9 @@ def places(rows):
 
 
 def latest(rows, length):
-    """The latest known events in their order, padded with 0 on the left: int32 [B, W] -> int32 [B, length]."""
+    """The latest known events in their order, padded with 0 on the left: int32 [B, W] -> int32 [B,
+    length].
+    """
     column = _column(places(rows), length)
     batch = tf.shape(rows)[0]
     index = tf.stack([tf.range(batch)[:, tf.newaxis] + tf.zeros_like(column), column], axis=-1)
@@ -21,7 +25,8 @@ def latest(rows, length):
 
 
 def spread(values, rows):
-    """What belongs to the latest events, put where these stand in the history as it came, 0 elsewhere.
+    """What belongs to the latest events, put where these stand in the history as it came, 0
+    elsewhere.
 
     Args:
       values: float32 [B, L] of `latest(rows, L)`.
@@ -34,5 +39,7 @@ def spread(values, rows):
 
 
 def _column(place, length):
-    """Column of an event among 1..length, of one that is too old 0, of none length + 1: both fall outside and are cut off."""
+    """Column of an event among 1..length, of one that is too old 0, of none length + 1: both fall
+    outside and are cut off.
+    """
     return tf.maximum(length + 1 - place, 0)

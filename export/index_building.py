@@ -1,4 +1,6 @@
-"""An inverted file for a trained model: its items in cells, and no more cells a query than the recall needs."""
+"""An inverted file for a trained model: its items in cells, and no more cells a query than the
+recall needs.
+"""
 
 import numpy as np
 import polars as pl
@@ -15,17 +17,21 @@ RECALL = 0.96
 _BATCH = 32
 
 
-def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None = None, int8: bool = False):
+def build_index(
+    model, events: pl.DataFrame, *, cells: int, nprobe: int | None = None, int8: bool = False
+):
     """Puts the items of a model in cells, all but those that training never touched.
 
     Args:
       model: a `SequenceModel` with vocabularies.
       events: held-out events as `export.replay.read_events` gives them, to choose `nprobe` by.
       cells: C, in 1..N; those that stay empty are left out.
-      nprobe: cells scanned for a query; None takes the fewest of 1, 2, 3, 4, 6, 8, 12, ... that find 0.96 of the best ten.
+      nprobe: cells scanned for a query; None takes the fewest of 1, 2, 3, 4, 6, 8, 12, ... that
+          find 0.96 of the best ten.
       int8: whether candidates are found with vectors of int8.
 
-    Returns: (model with the items in the order of the cells, the place before of each item int [N], InvertedFile, facts about it).
+    Returns: (model with the items in the order of the cells, the place before of each item int [N],
+    InvertedFile, facts about it).
     """
     trained = np.ones(model.num_items, bool) if model.trained_items is None else model.trained_items
     touched = np.flatnonzero(trained)
@@ -40,7 +46,11 @@ def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None =
     def index_of(nprobe):
         return InvertedFile(offsets, centroids, nprobe, quantised)
 
-    index = index_of(min(nprobe, count)) if nprobe else _cheapest(map(index_of, _steps(count)), model, events, tf.constant(matrix))
+    index = (
+        index_of(min(nprobe, count))
+        if nprobe
+        else _cheapest(map(index_of, _steps(count)), model, events, tf.constant(matrix))
+    )
     facts = {"kind": "ivf", "cells": count, "nprobe": index.nprobe, "int8": int8}
     return model, order, index, facts
 
@@ -48,7 +58,11 @@ def build_index(model, events: pl.DataFrame, *, cells: int, nprobe: int | None =
 def _cheapest(indices, model, events, matrix):
     """The first index that reaches the recall, or the last."""
     queries, k = list(_queries(model, events)), min(K, model.num_items)
-    best = [row for query, hidden in queries for row in _found(search_all(_scores(model, query, matrix), hidden, k))]
+    best = [
+        row
+        for query, hidden in queries
+        for row in _found(search_all(_scores(model, query, matrix), hidden, k))
+    ]
     for index in indices:
         if _recall(index, queries, matrix, best, k) >= RECALL:
             break
@@ -69,7 +83,11 @@ def _recall(index, queries, matrix, best, k):
         return search_index(index, query, matrix, hidden, k)
 
     # One query at a time: a batch takes memory for each one's cells.
-    singly = ((query[row : row + 1], hidden[row : row + 1]) for query, hidden in queries for row in range(len(query)))
+    singly = (
+        (query[row : row + 1], hidden[row : row + 1])
+        for query, hidden in queries
+        for row in range(len(query))
+    )
     found = (_found(search(*single))[0] for single in singly)
     shares = [len(one & other) / len(one) for one, other in zip(best, found, strict=True) if one]
     return float(np.mean(shares or [1.0]))
@@ -77,7 +95,10 @@ def _recall(index, queries, matrix, best, k):
 
 def _found(result):
     """Rows of the trained items that a search has found, a set a query."""
-    return [set(rows[scores > UNTRAINED].tolist()) for scores, rows in zip(*(part.numpy() for part in result), strict=True)]
+    return [
+        set(rows[scores > UNTRAINED].tolist())
+        for scores, rows in zip(*(part.numpy() for part in result), strict=True)
+    ]
 
 
 def _steps(count):
@@ -87,11 +108,15 @@ def _steps(count):
 
 
 def _queries(model, events):
-    """(queries float32 [B, D'], rows of their histories int32 [B, X]) of the events, some at a time."""
+    """(queries float32 [B, D'], rows of their histories int32 [B, X]) of the events, some at a
+    time.
+    """
     for begin in range(0, len(events), _BATCH):
         part = events.slice(begin, _BATCH)
         rows = [model.item_vocabulary.lookup(history) for history in part["history"].to_list()]
         columns = max(model.max_length, *map(len, rows))
-        history = tf.constant(np.array([np.pad(one, (columns - len(one), 0)) for one in rows], np.int32))
+        history = tf.constant(
+            np.array([np.pad(one, (columns - len(one), 0)) for one in rows], np.int32)
+        )
         user = tf.constant(model.user_vocabulary.lookup(part["user_id"].to_list()))
         yield model.queries({"user": user, "history": history}), history

@@ -1,4 +1,6 @@
-"""What an index costs and gains: recall and latency beside the exact search, both as they are served."""
+"""What an index costs and gains: recall and latency beside the exact search, both as they are
+served.
+"""
 
 import time
 from pathlib import Path
@@ -21,7 +23,8 @@ def measure_index(exact: Path, indexed: Path, events: pl.DataFrame, k: int) -> d
       events: held-out events as `export.replay.read_events` gives them.
       k: items wanted.
 
-    Returns: "recall@k", the share of the exact answers' items that the index finds, and "p50_ms" and "exact_p50_ms".
+    Returns: "recall@k", the share of the exact answers' items that the index finds, and "p50_ms"
+    and "exact_p50_ms".
     """
     found, milliseconds = _answers(indexed, events, k)
     best, exact_milliseconds = _answers(exact, events, k)

@@ -1,4 +1,6 @@
-"""Maximum inner product search over a part of a catalogue: items in cells, of which those that suit a query are scanned."""
+"""Maximum inner product search over a part of a catalogue: items in cells, of which those that suit
+a query are scanned.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -10,17 +12,20 @@ _SCORES_PER_BLOCK = 1 << 21
 
 
 class InvertedFile(tf.Module):
-    """The best items by inner product among those of the `nprobe` cells whose centroids have the largest product with the query.
+    """The best items by inner product among those of the `nprobe` cells whose centroids have the
+    largest product with the query.
 
-    The items of a cell are neighbours in the matrix: cell c is its rows offsets[c] + 1 .. offsets[c + 1]. A query gathers W rows, those of
-    its cells, so that a batch takes memory for B W D' floats, W that of the widest query. With int8 codes the scan is over
-    scale * code, and the best max(4 k, 64) items are scored again with the rows themselves.
+    The items of a cell are neighbours in the matrix: cell c is its rows offsets[c] + 1 .. offsets[c
+    + 1]. A query gathers W rows, those of its cells, so that a batch takes memory for B W D'
+    floats, W that of the widest query. With int8 codes the scan is over scale * code, and the best
+    max(4 k, 64) items are scored again with the rows themselves.
 
     Args:
       offsets: int [C + 1], as from `cluster`. An empty cell costs a probe.
       centroids: float [C, D'].
       nprobe: cells that a query scans; all from C on, which makes the search exact.
-      quantised: (codes int8 [N + 1, D'], scales float [N + 1]), as from `quantise` of the item matrix; or None: no codes.
+      quantised: (codes int8 [N + 1, D'], scales float [N + 1]), as from `quantise` of the item
+          matrix; or None: no codes.
 
     Errors: ValueError when nprobe is below 1.
     """
@@ -35,7 +40,9 @@ class InvertedFile(tf.Module):
         self.codes = self.scales = None
         if quantised is not None:
             self.codes = tf.Variable(quantised[0], trainable=False, dtype=tf.int8, name="codes")
-            self.scales = tf.Variable(quantised[1], trainable=False, dtype=tf.float32, name="scales")
+            self.scales = tf.Variable(
+                quantised[1], trainable=False, dtype=tf.float32, name="scales"
+            )
 
     def top(self, queries, item_vectors, k):
         """The best k of each query's cells, the lower row first among equals.
@@ -45,7 +52,8 @@ class InvertedFile(tf.Module):
           item_vectors: tensor [N + 1, D'], row 0 for padding, the items by cell.
           k: scalar int.
 
-        Returns: (scores float32 [B, k], rows int32 [B, k]); where the cells hold fewer items the lowest float and row 0.
+        Returns: (scores float32 [B, k], rows int32 [B, k]); where the cells hold fewer items the
+        lowest float and row 0.
         """
         rows = self._rows(queries)
         if self.codes is not None:
@@ -72,11 +80,13 @@ class InvertedFile(tf.Module):
 def cluster(vectors, cells, seed=0, iterations=10):
     """k-means cells of item vectors, for maximum inner product search.
 
-    Vectors are clustered by their distances after a column has been added that makes all norms equal,
+    Vectors are clustered by their distances after a column has been added that makes all norms
+    equal,
 
         v' = [v, sqrt(max |v|^2 - |v|^2)],
 
-    in which the nearest to [q, 0] is the one of the largest q . v. The centroids are trained on a sample of 64 vectors a cell.
+    in which the nearest to [q, 0] is the one of the largest q . v. The centroids are trained on a
+    sample of 64 vectors a cell.
 
     Args:
       vectors: float [N, D'].
@@ -84,13 +94,14 @@ def cluster(vectors, cells, seed=0, iterations=10):
       seed: of the sample and the first centroids. Default 0.
       iterations: of Lloyd's algorithm. Default 10.
 
-    Returns: (order int64 [N]: vectors by cell; offsets int64 [C + 1]: cell c has order[offsets[c] : offsets[c + 1]]; centroids float32
-    [C, D'], the mean of each cell's vectors). Cells without vectors are left out.
+    Returns: (order int64 [N]: vectors by cell; offsets int64 [C + 1]: cell c has order[offsets[c] :
+    offsets[c + 1]]; centroids float32 [C, D'], the mean of each cell's vectors). Cells without
+    vectors are left out.
 
     Errors: ValueError when cells is below 1.
 
-    Reference: Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces,
-    RecSys 2014.
+    Reference: Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean
+    Transformation for Inner-Product Spaces, RecSys 2014.
     """
     if cells < 1:
         raise ValueError(f"cells must be at least 1, but is {cells}.")
@@ -114,7 +125,9 @@ def cluster(vectors, cells, seed=0, iterations=10):
 
 
 def quantise(vectors):
-    """Rows as int8 with a scale each: float [N, D'] -> (int8 [N, D'], float32 [N]), row = scale * int8 to half a scale."""
+    """Rows as int8 with a scale each: float [N, D'] -> (int8 [N, D'], float32 [N]), row = scale *
+    int8 to half a scale.
+    """
     vectors = np.asarray(vectors, np.float32)
     scales = np.abs(vectors).max(axis=1, initial=0.0) / np.float32(127)
     steps = vectors / np.where(scales > 0, scales, np.float32(1))[:, np.newaxis]
@@ -126,7 +139,9 @@ def _products(queries, vectors):
     width = tf.shape(vectors)[1]
 
     def of_one():  # A product of matrices, which is quicker than a batch of such products.
-        return tf.matmul(queries, tf.reshape(vectors, tf.stack([width, vectors.shape[2]])), transpose_b=True)
+        return tf.matmul(
+            queries, tf.reshape(vectors, tf.stack([width, vectors.shape[2]])), transpose_b=True
+        )
 
     def of_each():
         return tf.matmul(queries[:, tf.newaxis], vectors, transpose_b=True)[:, 0]
@@ -139,7 +154,9 @@ def _floored(scores, rows):
 
 
 def _with_equal_norms(vectors):
-    """[v, sqrt(max |v|^2 - |v|^2)], moved so that the mean is 0, which changes no distance and keeps digits."""
+    """[v, sqrt(max |v|^2 - |v|^2)], moved so that the mean is 0, which changes no distance and
+    keeps digits.
+    """
     squares = np.einsum("nd,nd->n", vectors, vectors)
     points = np.concatenate([vectors, np.sqrt(squares.max() - squares)[:, np.newaxis]], axis=1)
     return points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -153,7 +170,9 @@ def _assign(points, centroids):
     size = max(1, _SCORES_PER_BLOCK // len(centroids))
     for begin in range(0, len(points), size):
         part = slice(begin, begin + size)
-        scores = tf.matmul(np.pad(points[part], ((0, 0), (0, 1)), constant_values=1), biased, transpose_b=True).numpy()
+        scores = tf.matmul(
+            np.pad(points[part], ((0, 0), (0, 1)), constant_values=1), biased, transpose_b=True
+        ).numpy()
         nearest[part] = scores.argmax(axis=1)
         score[part] = scores[np.arange(len(scores)), nearest[part]]
     return nearest, _squares(points)[:, 0] - 2 * score
@@ -165,7 +184,9 @@ def _squares(x):
 
 def _sums(points, cell, cells):
     """(sum of each cell's points [C, D'], how many they are [C])."""
-    return tf.math.unsorted_segment_sum(points, cell, cells).numpy(), np.bincount(cell, minlength=cells)
+    return tf.math.unsorted_segment_sum(points, cell, cells).numpy(), np.bincount(
+        cell, minlength=cells
+    )
 
 
 def _means(sums, counts):

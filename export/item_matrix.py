@@ -6,7 +6,8 @@ from .weights import weights_of
 
 
 def with_item_matrix(model):
-    """Copies a model in float32; its tables of items that are columns of the matrix of item vectors are read there.
+    """Copies a model in float32; its tables of items that are columns of the matrix of item vectors
+    are read there.
 
     Args:
       model: a `SequenceModel`, which stays as it is.

@@ -9,7 +9,8 @@ from .weights import weights_of
 
 
 def permuted(model, order):
-    """A model that gives the same answers by raw id, its item i + 1 being item order[i] + 1 of the given one.
+    """A model that gives the same answers by raw id, its item i + 1 being item order[i] + 1 of the
+    given one.
 
     Args:
       model: a `SequenceModel`; stays as it is.
@@ -20,8 +21,12 @@ def permuted(model, order):
     Errors: ValueError when `order` is not a permutation.
     """
     order = np.asarray(order)
-    if order.shape != (model.num_items,) or not np.array_equal(np.sort(order), np.arange(model.num_items)):
-        raise ValueError(f"order must hold each of 0..{model.num_items - 1} once, but is {np.array2string(order, threshold=6)}.")
+    if order.shape != (model.num_items,) or not np.array_equal(
+        np.sort(order), np.arange(model.num_items)
+    ):
+        raise ValueError(
+            f"order must hold each of 0..{model.num_items - 1} once, but is {np.array2string(order, threshold=6)}."
+        )
     rows = np.concatenate([[0], order + 1])
     tables = {table.ref() for table in model.tables("items")}
     result = type(model).from_config(model.get_config())
@@ -30,5 +35,7 @@ def permuted(model, order):
     result.trained_users = model.trained_users
     result.trained_items = None if model.trained_items is None else model.trained_items[order]
     result.user_vocabulary = model.user_vocabulary
-    result.item_vocabulary = model.item_vocabulary and Vocabulary(model.item_vocabulary.ids(rows[1:]))
+    result.item_vocabulary = model.item_vocabulary and Vocabulary(
+        model.item_vocabulary.ids(rows[1:])
+    )
     return result

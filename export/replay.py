@@ -31,7 +31,8 @@ def read_metrics(run: str | Path, needed: dict | None = None) -> dict:
 
     Args:
       run: the run.
-      needed: what must be in it: a tree with a number where there must be one, and "*" for whatever keys there are.
+      needed: what must be in it: a tree with a number where there must be one, and "*" for whatever
+          keys there are.
 
     Raises:
         ServableError: If the folder is not a finished run, or damaged.
@@ -51,33 +52,47 @@ def read_metrics(run: str | Path, needed: dict | None = None) -> dict:
 
 
 def _has(tree: object, form: object) -> bool:
-    """Whether a tree has all keys of a form with numbers where it has numbers; a key "*" stands for every key that is there."""
+    """Whether a tree has all keys of a form with numbers where it has numbers; a key "*" stands for
+    every key that is there.
+    """
     if not isinstance(form, dict):
         return isinstance(tree, (int, float)) and not isinstance(tree, bool)
     if not isinstance(tree, dict):
         return False
-    return all(all(_has(one, part) for one in tree.values()) if key == "*" else _has(tree.get(key), part) for key, part in form.items())
+    return all(
+        all(_has(one, part) for one in tree.values()) if key == "*" else _has(tree.get(key), part)
+        for key, part in form.items()
+    )
 
 
 def read_events(run: str | Path, part: str = "test") -> pl.DataFrame:
-    """The held-out events of one part, a row an event: `user_id`, `history` (all earlier items, oldest first) and `target`, raw ids.
+    """The held-out events of one part, a row an event: `user_id`, `history` (all earlier items,
+    oldest first) and `target`, raw ids.
 
     Errors: ServableError when the run does not have them, or the file is something else.
     """
     path = run_file(run, f"{part}.parquet")
     if not path.is_file():
-        raise ServableError(f"{run} has no {path.name}, which trainings of earlier versions did not write; train again.")
+        raise ServableError(
+            f"{run} has no {path.name}, which trainings of earlier versions did not write; train again."
+        )
     try:
         events = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ServableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
+        raise ServableError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again."
+        ) from None
     if dict(events.schema) != COLUMNS:
-        raise ServableError(f"{path} must have the columns {', '.join(COLUMNS)} of texts, but has {dict(events.schema)}; train again.")
+        raise ServableError(
+            f"{path} must have the columns {', '.join(COLUMNS)} of texts, but has {dict(events.schema)}; train again."
+        )
     return events
 
 
 def padded(rows: Sequence[Sequence[str]], columns: int) -> np.ndarray:
-    """Texts [B, W] of rows of any length, of which the latest W count; "" on the left of shorter ones."""
+    """Texts [B, W] of rows of any length, of which the latest W count; "" on the left of shorter
+    ones.
+    """
     result = np.full((len(rows), columns), "", object)
     for place, row in enumerate(rows):
         latest = row[max(len(row) - columns, 0) :]
@@ -118,20 +133,27 @@ def blocks(events: pl.DataFrame, items: Sequence[str], size: int) -> Iterator[Bl
     for begin in range(0, len(events), _SLICE):
         part = events.slice(begin, _SLICE)
         lengths = part["history"].list.len().to_numpy().astype(np.int64)
-        codes, targets = _numbers(part["history"].explode().drop_nulls(), code), _numbers(part["target"], code)
+        codes, targets = (
+            _numbers(part["history"].explode().drop_nulls(), code),
+            _numbers(part["target"], code),
+        )
         users = part["user_id"].to_numpy()
         first = _first_occurrences(np.repeat(np.arange(len(part)), lengths), codes)
         histories, seen = _Ragged(codes, lengths), _Ragged(np.where(first, codes, 0), lengths)
         order = np.argsort(lengths, kind="stable")
         for some in np.split(order, range(size, len(order), size)):
-            yield Block(begin + some, users[some], histories.padded(some), seen.padded(some), targets[some])
+            yield Block(
+                begin + some, users[some], histories.padded(some), seen.padded(some), targets[some]
+            )
 
 
 def _numbers(ids: pl.Series, code: pl.Enum) -> np.ndarray:
     try:
         return ids.cast(code).to_physical().to_numpy().astype(np.int64) + 1
     except pl.exceptions.PolarsError:
-        raise ServableError("The held-out events have items that are not in the run's vocabulary; train again.") from None
+        raise ServableError(
+            "The held-out events have items that are not in the run's vocabulary; train again."
+        ) from None
 
 
 class _Ragged:
@@ -146,7 +168,9 @@ class _Ragged:
         """The rows of these numbers with 0 on the left, one column wider than the longest."""
         columns = np.arange(-1 - self._lengths[rows].max(initial=0), 0)
         real = columns >= -self._lengths[rows][:, np.newaxis]
-        return np.where(real, self._values[np.where(real, self._ends[rows][:, np.newaxis] + columns, -1)], 0)
+        return np.where(
+            real, self._values[np.where(real, self._ends[rows][:, np.newaxis] + columns, -1)], 0
+        )
 
 
 def _first_occurrences(rows: np.ndarray, values: np.ndarray) -> np.ndarray:

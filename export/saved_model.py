@@ -12,7 +12,14 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
-from tfrec_attn.files.own_files import MARK, BusyFolder, ForeignFolder, Unfinished, is_marked, remove
+from tfrec_attn.files.own_files import (
+    MARK,
+    BusyFolder,
+    ForeignFolder,
+    Unfinished,
+    is_marked,
+    remove,
+)
 
 SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
@@ -27,7 +34,15 @@ def save(servable, folder: Path) -> None:
 
 def versions(base: Path) -> list[int]:
     """Versions in a folder, ascending."""
-    return sorted(int(entry.name) for entry in base.iterdir() if entry.name.isascii() and entry.name.isdigit()) if base.is_dir() else []
+    return (
+        sorted(
+            int(entry.name)
+            for entry in base.iterdir()
+            if entry.name.isascii() and entry.name.isdigit()
+        )
+        if base.is_dir()
+        else []
+    )
 
 
 def next_version(base: Path) -> int:
@@ -36,9 +51,14 @@ def next_version(base: Path) -> int:
 
 
 def publish(
-    base: Path, version: int | None, write: Callable[[Path], None], keep: int | None, say: Callable[[str], None] = lambda line: None
+    base: Path,
+    version: int | None,
+    write: Callable[[Path], None],
+    keep: int | None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Makes a version that appears under its number when it is complete, so that a server which watches the folder never sees a part.
+    """Makes a version that appears under its number when it is complete, so that a server which
+    watches the folder never sees a part.
 
     It is written in a folder `.unfinished-*` beside the versions, which no server looks into. What
     an export that was killed has left in such a folder is removed.
@@ -87,7 +107,9 @@ def publish(
 
 def _check_free(base: Path, version: int) -> None:
     if version in versions(base):
-        raise ConfigError(f"version {version} exists in {base}; name another one, or leave it out for the next.")
+        raise ConfigError(
+            f"version {version} exists in {base}; name another one, or leave it out for the next."
+        )
 
 
 def _begin(base: Path) -> Unfinished:
@@ -129,7 +151,9 @@ def _is_empty(folder: Path) -> bool:
     return not any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
 
 
-def _prune(base: Path, version: int, keep: int | None, aside: Path, say: Callable[[str], None]) -> None:
+def _prune(
+    base: Path, version: int, keep: int | None, aside: Path, say: Callable[[str], None]
+) -> None:
     """Removes the lowest versions."""
     others = [one for one in versions(base) if one != version]
     surplus = len(others) + 1 - keep if keep is not None else 0
@@ -159,7 +183,9 @@ def _foreign(folder: Path) -> Path | None:
             if path.is_dir():
                 ours = name in folders
             else:
-                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == sums.get(name.as_posix())
+                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == sums.get(
+                    name.as_posix()
+                )
             if not ours:
                 return path
     except (OSError, UnicodeDecodeError):

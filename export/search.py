@@ -21,7 +21,8 @@ def search_all(scores, hidden, k):
 
 
 def search_index(index, query, item_vectors, hidden, k, prior=None):
-    """The same among the items that an `InvertedFile` proposes, as many more than k as may be hidden, and those that a prior lists.
+    """The same among the items that an `InvertedFile` proposes, as many more than k as may be
+    hidden, and those that a prior lists.
 
     Args:
       index: whose items these are.

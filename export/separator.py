@@ -23,4 +23,6 @@ def check_separator(separator: str, ids: Iterable[str]) -> None:
     broken = next((one for one in ids if separator in one), None)
     if broken is not None:
         shown = repr(broken) if len(repr(broken)) <= _SHOWN else f"{repr(broken)[:_SHOWN]}..."
-        raise ConfigError(f"--separator must stand in no id, but {separator!r} stands in the item {shown}; name another character.")
+        raise ConfigError(
+            f"--separator must stand in no id, but {separator!r} stands in the item {shown}; name another character."
+        )

@@ -7,7 +7,8 @@ _NO_PATHS = ("columns", "names", "event_types", "event_weights")
 
 
 def without_paths(value):
-    """A configuration in which every path is only its last part, so that it says nothing about the machine.
+    """A configuration in which every path is only its last part, so that it says nothing about the
+    machine.
 
     Args:
       value: nested dictionaries and lists as from `tfrec_attn.config.to_dict`.
@@ -20,4 +21,8 @@ def without_paths(value):
     if isinstance(value, list | tuple):
         return [without_paths(one) for one in value]
     # That of Windows knows both slashes.
-    return PureWindowsPath(value).name if isinstance(value, str) and ("/" in value or "\\" in value) else value
+    return (
+        PureWindowsPath(value).name
+        if isinstance(value, str) and ("/" in value or "\\" in value)
+        else value
+    )

@@ -1,4 +1,6 @@
-"""Tries a SavedModel on the events that its run held out: `python -m export.verify SERVABLE --run RUN [--split test] [--json]`."""
+"""Tries a SavedModel on the events that its run held out: `python -m export.verify SERVABLE --run
+RUN [--split test] [--json]`.
+"""
 
 import argparse
 import contextlib
@@ -10,14 +12,24 @@ from collections.abc import Iterator
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0 where every metric is that of the run, 1 where one is not, 2 for a servable or a run that cannot be used."""
+    """The command. Returns 0 where every metric is that of the run, 1 where one is not, 2 for a
+    servable or a run that cannot be used.
+    """
     parser = _Arguments(
         prog=f"python -m {__package__}.verify",
         description="Ranks the held-out events of a run through a SavedModel, without the code that made it, and compares the metrics.",
     )
-    parser.add_argument("servable", help="version folder that python -m tfrec_attn.export has written, or the folder of its versions")
+    parser.add_argument(
+        "servable",
+        help="version folder that python -m tfrec_attn.export has written, or the folder of its versions",
+    )
     parser.add_argument("--run", required=True, help="folder that tfrec_attn.train has written")
-    parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="test",
+        help="which held-out events (default: test)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parsed = parser.parse_args(arguments)
     with _held_back_stderr():
@@ -43,18 +55,37 @@ def _table(report: dict) -> str:
     lines = [[report["split"], "run", "servable", "difference", "recommend"]]
     for name, row in report["metrics"].items():
         of_lists = "" if row["recommend"] is None else f"{row['recommend']:.8f}"
-        lines.append([name, f"{row['run']:.8f}", f"{row['servable']:.8f}", f"{row['difference']:+.1e}", of_lists])
+        lines.append(
+            [
+                name,
+                f"{row['run']:.8f}",
+                f"{row['servable']:.8f}",
+                f"{row['difference']:+.1e}",
+                of_lists,
+            ]
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
+    table = "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    )
     lists = report["recommend"]
-    text = f"{report['events']} events and lists of {lists['k']}; evaluate.repeats={report['repeats']}"
-    recall = "" if lists["recall"] is None else f"; recall@{lists['k']} of the index {lists['recall']:.4f}"
+    text = (
+        f"{report['events']} events and lists of {lists['k']}; evaluate.repeats={report['repeats']}"
+    )
+    recall = (
+        ""
+        if lists["recall"] is None
+        else f"; recall@{lists['k']} of the index {lists['recall']:.4f}"
+    )
     return f"{table}\n\n{text}{recall}."
 
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Keeps the notes that TensorFlow's C++ side writes while it loads; they are shown when loading fails."""
+    """Keeps the notes that TensorFlow's C++ side writes while it loads; they are shown when loading
+    fails.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

@@ -4,7 +4,9 @@ import tensorflow as tf
 
 
 class _AssetPath(str):
-    """A path whose text, by which TensorFlow names its tables in the SavedModel, has no more of it than its folder's name and its own."""
+    """A path whose text, by which TensorFlow names its tables in the SavedModel, has no more of it
+    than its folder's name and its own.
+    """
 
     __slots__ = ()
 
@@ -25,10 +27,14 @@ class VocabularyTable(tf.Module):
         super().__init__()
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
         path = _AssetPath(path)
-        to_number = tf.lookup.TextFileInitializer(path, tf.string, line, tf.int64, number, vocab_size=size)
+        to_number = tf.lookup.TextFileInitializer(
+            path, tf.string, line, tf.int64, number, vocab_size=size
+        )
         self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
         if both_ways:
-            to_line = tf.lookup.TextFileInitializer(path, tf.int64, number, tf.string, line, vocab_size=size)
+            to_line = tf.lookup.TextFileInitializer(
+                path, tf.int64, number, tf.string, line, vocab_size=size
+            )
             self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
 
     def rows(self, ids):

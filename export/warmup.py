@@ -1,4 +1,6 @@
-"""Requests that TF Serving answers before it takes a version into service, so that no client waits for the first of its kind."""
+"""Requests that TF Serving answers before it takes a version into service, so that no client waits
+for the first of its kind.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -17,11 +19,12 @@ _BATCH = 8
 
 
 def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) -> int:
-    """Writes the warm-up file of a SavedModel, after it has answered every request in it: one that fails would fail the load.
+    """Writes the warm-up file of a SavedModel, after it has answered every request in it: one that
+    fails would fail the load.
 
-    The requests are of nobody, with histories of the most popular items: histories of 1, 5, 20, 50 and max_length items, in
-    max_length + 1 columns or joined, a batch of several, a history of which nothing is known, and where the signature has them several
-    k and an allow list.
+    The requests are of nobody, with histories of the most popular items: histories of 1, 5, 20, 50
+    and max_length items, in max_length + 1 columns or joined, a batch of several, a history of
+    which nothing is known, and where the signature has them several k and an allow list.
 
     Args:
       folder: of the SavedModel; the file goes into its assets.extra.
@@ -41,7 +44,9 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
         items, separator = popular_items(session, max_k)
         for signature, (inputs, _) in session.signatures.items():
             for request in _requests(inputs, items, max_length, max_k):
-                arrays = {key: _array(request[key], tensor, separator) for key, tensor in inputs.items()}
+                arrays = {
+                    key: _array(request[key], tensor, separator) for key, tensor in inputs.items()
+                }
                 session.run(signature, **arrays)
                 records.append(_record(name, signature, arrays))
     path = Path(folder) / FILE
@@ -52,9 +57,17 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
     return len(records)
 
 
-def _requests(inputs: Sequence[str], items: list[str], max_length: int, max_k: int) -> Iterator[dict]:
-    """Values of all inputs that a signature may have, lists of ids as lists, a dictionary a request."""
-    lengths = sorted({min(length, max_length) for length in (*LENGTHS, max_length)}) if "history" in inputs else [1]
+def _requests(
+    inputs: Sequence[str], items: list[str], max_length: int, max_k: int
+) -> Iterator[dict]:
+    """Values of all inputs that a signature may have, lists of ids as lists, a dictionary a
+    request.
+    """
+    lengths = (
+        sorted({min(length, max_length) for length in (*LENGTHS, max_length)})
+        if "history" in inputs
+        else [1]
+    )
     cutoffs = sorted({min(k, max_k) for k in (1, 10, max_k)}) if "k" in inputs else [1]
     for length in lengths:
         for k in cutoffs:
@@ -85,13 +98,17 @@ def _request(histories: list[list[str]], items: list[str], max_length: int, k: i
 
 
 def _array(values: list, tensor: Tensor, separator: str) -> np.ndarray:
-    """Values as an input has them; lists are joined, without padding, where it takes one text a row."""
+    """Values as an input has them; lists are joined, without padding, where it takes one text a
+    row.
+    """
     if len(tensor.shape) == 1 and isinstance(values[0], list):
         values = [separator.join(one for one in row if one) for row in values]
     return np.asarray(values, tensor.dtype.as_numpy_dtype)
 
 
-def _record(name: str, signature: str, arrays: dict[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
+def _record(
+    name: str, signature: str, arrays: dict[str, np.ndarray]
+) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name, request.model_spec.signature_name = name, signature

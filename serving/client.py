@@ -1,6 +1,8 @@
-"""Asks a served model: `python -m serving.client recommend --history a,b,c --k 10 --model NAME [--target HOST:PORT | --url URL] [--json]`.
+"""Asks a served model: `python -m serving.client recommend --history a,b,c --k 10 --model NAME
+[--target HOST:PORT | --url URL] [--json]`.
 
-In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and `serving.clients.rest_client.RestClient`.
+In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and
+`serving.clients.rest_client.RestClient`.
 """
 
 import argparse
@@ -20,7 +22,9 @@ _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 with an answer, 1 where no server answers in time, 2 for what cannot be asked or answered."""
+    """The command. Returns 0 with an answer, 1 where no server answers in time, 2 for what cannot
+    be asked or answered.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         with _client(parsed) as client:
@@ -29,36 +33,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
     if isinstance(answer, Recommendations) and answer.k is not None and answer.k < parsed.k:
-        sys.stderr.write(f"note: the model answers for at most {answer.k} items, but --k is {parsed.k}.\n")
-    sys.stdout.write(f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n")
+        sys.stderr.write(
+            f"note: the model answers for at most {answer.k} items, but --k is {parsed.k}.\n"
+        )
+    sys.stdout.write(
+        f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n"
+    )
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     shared = Arguments(add_help=False)
     shared.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
-    shared.add_argument("--history", type=_ids, default=[], metavar="ID,ID", help="ids, oldest first; quote one with a comma: '\"a,b\",c'")
-    shared.add_argument("--user", default="", metavar="ID", help="whose history it is (default: nobody's)")
+    shared.add_argument(
+        "--history",
+        type=_ids,
+        default=[],
+        metavar="ID,ID",
+        help="ids, oldest first; quote one with a comma: '\"a,b\",c'",
+    )
+    shared.add_argument(
+        "--user", default="", metavar="ID", help="whose history it is (default: nobody's)"
+    )
     where = shared.add_mutually_exclusive_group()
     where.add_argument("--target", metavar="HOST:PORT", help=f"gRPC server (default: {_TARGET})")
     where.add_argument("--url", help="REST server instead, such as http://127.0.0.1:8501")
     which = shared.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="version of the model (default: the server's choice)")
+    which.add_argument(
+        "--version", type=int, help="version of the model (default: the server's choice)"
+    )
     which.add_argument("--label", help="label of a version")
-    shared.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for the whole call (default: 5)")
-    shared.add_argument("--retries", type=int, default=3, help="where no server answers, 0 to 4 (default: 3)")
-    shared.add_argument("--tls", nargs="?", const=True, metavar="ROOTS", help="encrypt gRPC; roots in a PEM file, also of an https URL")
-    shared.add_argument("--metadata", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="sent with the call; repeatable")
+    shared.add_argument(
+        "--timeout",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="for the whole call (default: 5)",
+    )
+    shared.add_argument(
+        "--retries", type=int, default=3, help="where no server answers, 0 to 4 (default: 3)"
+    )
+    shared.add_argument(
+        "--tls",
+        nargs="?",
+        const=True,
+        metavar="ROOTS",
+        help="encrypt gRPC; roots in a PEM file, also of an https URL",
+    )
+    shared.add_argument(
+        "--metadata",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="sent with the call; repeatable",
+    )
     shared.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser = Arguments(prog=f"python -m {__package__}.client", description="Asks a served model.")
-    commands = parser.add_subparsers(dest="signature", required=True, metavar="recommend | score | explain | embed")
+    commands = parser.add_subparsers(
+        dest="signature", required=True, metavar="recommend | score | explain | embed"
+    )
     recommend = commands.add_parser("recommend", parents=[shared], help="the best items")
     recommend.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
-    recommend.add_argument("--exclude", type=_ids, default=[], metavar="ID,ID", help="items that are not wanted")
-    recommend.add_argument("--allow", type=_ids, default=[], metavar="ID,ID", help="items that alone are wanted")
+    recommend.add_argument(
+        "--exclude", type=_ids, default=[], metavar="ID,ID", help="items that are not wanted"
+    )
+    recommend.add_argument(
+        "--allow", type=_ids, default=[], metavar="ID,ID", help="items that alone are wanted"
+    )
     score = commands.add_parser("score", parents=[shared], help="scores of items")
-    score.add_argument("--candidates", type=_ids, required=True, metavar="ID,ID", help="items to score")
-    explain = commands.add_parser("explain", parents=[shared], help="what each event does to the score of an item")
+    score.add_argument(
+        "--candidates", type=_ids, required=True, metavar="ID,ID", help="items to score"
+    )
+    explain = commands.add_parser(
+        "explain", parents=[shared], help="what each event does to the score of an item"
+    )
     explain.add_argument("--item", required=True, metavar="ID", help="item whose score it is")
     commands.add_parser("embed", parents=[shared], help="the query vector")
     return parser
@@ -68,7 +117,9 @@ def _ids(text: str) -> list[str]:
     try:
         return [one for row in csv.reader([text], strict=True) for one in row]
     except csv.Error as error:
-        raise argparse.ArgumentTypeError(f"expected ids separated by commas, but {shown(text)} is not: {error}.") from None
+        raise argparse.ArgumentTypeError(
+            f"expected ids separated by commas, but {shown(text)} is not: {error}."
+        ) from None
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -79,11 +130,16 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _client(parsed: argparse.Namespace) -> BaseClient:
-    options = {name: getattr(parsed, name) for name in ("version", "label", "timeout", "retries", "metadata")}
+    options = {
+        name: getattr(parsed, name)
+        for name in ("version", "label", "timeout", "retries", "metadata")
+    }
     if parsed.url is not None:
         from .clients.rest_client import RestClient
 
-        return RestClient(parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options)
+        return RestClient(
+            parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options
+        )
     with importing():
         from .clients.grpc_client import GrpcClient
     return GrpcClient(parsed.target or _TARGET, parsed.model, tls=parsed.tls, **options)
@@ -103,26 +159,42 @@ def _plain(answer, parsed: argparse.Namespace) -> dict:
     """The answer as JSON has it."""
     if dataclasses.is_dataclass(answer):
         return dataclasses.asdict(answer)
-    return {"query": answer} if parsed.signature == "embed" else {"candidates": parsed.candidates, "scores": answer}
+    return (
+        {"query": answer}
+        if parsed.signature == "embed"
+        else {"candidates": parsed.candidates, "scores": answer}
+    )
 
 
 def _table(answer, parsed: argparse.Namespace) -> str:
     if isinstance(answer, Recommendations):
         pairs = enumerate(zip(answer.items, answer.scores, strict=True), 1)
         # An item that training never touched has half the lowest float.
-        rows = [[str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"] for place, (item, score) in pairs]
-        note = {"popular": "\n\nNothing of the history is known: these are the most popular items.", "model": ""}
+        rows = [
+            [str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"]
+            for place, (item, score) in pairs
+        ]
+        note = {
+            "popular": "\n\nNothing of the history is known: these are the most popular items.",
+            "model": "",
+        }
         return _columns(["", "item", "score"], rows) + note.get(answer.source, "")
     if isinstance(answer, Explanation):
         return _explanation(answer)
     if parsed.signature == "embed":
         return "  ".join(f"{one:.4f}" for one in answer)
-    rows = [[item, "unknown" if score is None else f"{score:.4f}"] for item, score in zip(parsed.candidates, answer, strict=True)]
+    rows = [
+        [item, "unknown" if score is None else f"{score:.4f}"]
+        for item, score in zip(parsed.candidates, answer, strict=True)
+    ]
     return _columns(["item", "score"], rows)
 
 
 def _explanation(answer: Explanation) -> str:
-    head, columns = ["event", "contribution"], [answer.history, [f"{one:+.4f}" for one in answer.contribution]]
+    head, columns = (
+        ["event", "contribution"],
+        [answer.history, [f"{one:+.4f}" for one in answer.contribution]],
+    )
     if answer.attention is not None:
         head, columns = [*head, "attention"], [*columns, [f"{one:.4f}" for one in answer.attention]]
     return _columns(head, [list(row) for row in zip(*columns, strict=True)])
@@ -133,7 +205,10 @@ def _columns(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     sides = [str.ljust if name in ("item", "event") else str.rjust for name in head]
-    return "\n".join("  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Measures a server under load: `python -m serving.load_test --model NAME --items FILE [--rate R | --concurrency C] [--seconds S]`."""
+"""Measures a server under load: `python -m serving.load_test --model NAME --items FILE [--rate R |
+--concurrency C] [--seconds S]`.
+"""
 
 import argparse
 import gc
@@ -16,12 +18,20 @@ from .cli.packages import importing
 from .clients.answers import ClientError
 
 # No load goes past these, whatever the options say.
-_MOST = {"seconds": 3600, "requests": 1_000_000, "rate": 100_000, "concurrency": 1024, "connections": 1024}
+_MOST = {
+    "seconds": 3600,
+    "requests": 1_000_000,
+    "rate": 100_000,
+    "concurrency": 1024,
+    "connections": 1024,
+}
 _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every request was answered, 1 where one was not, 2 for options that make no sense."""
+    """The command. Returns 0 where every request was answered, 1 where one was not, 2 for options
+    that make no sense.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         _check(parsed)
@@ -35,10 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether a target is on this machine, by what it says: localhost, an address of loopback, or a Unix socket."""
+    """Whether a target is on this machine, by what it says: localhost, an address of loopback, or a
+    Unix socket.
+    """
     if target.startswith(("unix:", "unix-abstract:")):
         return True
-    host = target.removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:").removeprefix("///")
+    host = (
+        target.removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:").removeprefix("///")
+    )
     host = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -51,26 +65,63 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {__package__}.load_test",
         description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
     )
-    parser.add_argument("--target", default="127.0.0.1:8500", metavar="HOST:PORT", help="gRPC server (default: 127.0.0.1:8500)")
-    parser.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
+    parser.add_argument(
+        "--target",
+        default="127.0.0.1:8500",
+        metavar="HOST:PORT",
+        help="gRPC server (default: 127.0.0.1:8500)",
+    )
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="load a server that is not on this machine"
+    )
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="version of the model (default: the server's choice)")
+    which.add_argument(
+        "--version", type=int, help="version of the model (default: the server's choice)"
+    )
     which.add_argument("--label", help="label of a version")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--histories", type=path, metavar="FILE", help="Parquet with a column history, such as test.parquet of a run")
     source.add_argument(
-        "--items", type=path, metavar="FILE", help="an item a line, such as assets/items.txt of a servable; histories are drawn of it"
+        "--histories",
+        type=path,
+        metavar="FILE",
+        help="Parquet with a column history, such as test.parquet of a run",
+    )
+    source.add_argument(
+        "--items",
+        type=path,
+        metavar="FILE",
+        help="an item a line, such as assets/items.txt of a servable; histories are drawn of it",
     )
     load = parser.add_mutually_exclusive_group()
-    load.add_argument("--rate", type=float, help="requests a second, whether or not earlier ones are answered")
-    load.add_argument("--concurrency", type=int, help=f"clients that ask again when they are answered (default: {_CLIENTS})")
-    parser.add_argument("--connections", type=int, help=f"that requests take turns on (default: 1, {_CONNECTIONS} of several clients)")
-    parser.add_argument("--seconds", type=float, help=f"length of the load (default: {_SECONDS:g}, or the most with --requests)")
-    parser.add_argument("--requests", type=int, help="number of requests, if they fit into the time")
+    load.add_argument(
+        "--rate", type=float, help="requests a second, whether or not earlier ones are answered"
+    )
+    load.add_argument(
+        "--concurrency",
+        type=int,
+        help=f"clients that ask again when they are answered (default: {_CLIENTS})",
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        help=f"that requests take turns on (default: 1, {_CONNECTIONS} of several clients)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"length of the load (default: {_SECONDS:g}, or the most with --requests)",
+    )
+    parser.add_argument(
+        "--requests", type=int, help="number of requests, if they fit into the time"
+    )
     parser.add_argument("--k", type=int, default=10, help="number of items (default: 10)")
-    parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="of a request (default: 1)")
-    parser.add_argument("--json", type=path, metavar="FILE", help="write the figures to this file too")
+    parser.add_argument(
+        "--timeout", type=float, default=1.0, metavar="SECONDS", help="of a request (default: 1)"
+    )
+    parser.add_argument(
+        "--json", type=path, metavar="FILE", help="write the figures to this file too"
+    )
     parser.add_argument("--plot", type=path, metavar="FILE", help="draw the latencies as PNG")
     return parser
 
@@ -82,34 +133,56 @@ def _check(parsed: argparse.Namespace) -> None:
         if value is not None and not 0 < value <= most:
             raise ValueError(f"--{name} must be above 0 and at most {most}, but is {value}.")
     if not (parsed.allow_remote or is_loopback(parsed.target)):
-        raise ValueError(f"--target {parsed.target} is not on this machine; give --allow-remote where its owner agrees to the load.")
+        raise ValueError(
+            f"--target {parsed.target} is not on this machine; give --allow-remote where its owner agrees to the load."
+        )
     if not parsed.timeout > 0:
-        raise ValueError(f"--timeout must be a number of seconds above 0, but is {parsed.timeout:g}.")
+        raise ValueError(
+            f"--timeout must be a number of seconds above 0, but is {parsed.timeout:g}."
+        )
     for name in ("json", "plot"):
         path = getattr(parsed, name)
         if path is not None and not Path(path).parent.is_dir():
-            raise ValueError(f"--{name} {path} cannot be written: there is no folder {Path(path).parent}.")
+            raise ValueError(
+                f"--{name} {path} cannot be written: there is no folder {Path(path).parent}."
+            )
         if path is not None and not load_report.is_replaceable(Path(path)):
-            raise ValueError(f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it.")
+            raise ValueError(
+                f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+            )
     if parsed.plot:
         load_report.check_plot()
 
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
-    histories = read_histories(parsed.histories, _DIFFERENT) if parsed.histories else make_histories(parsed.items, _DIFFERENT)
+    histories = (
+        read_histories(parsed.histories, _DIFFERENT)
+        if parsed.histories
+        else make_histories(parsed.items, _DIFFERENT)
+    )
     with importing():
         from .checks import load_target
         from .clients.grpc_client import GrpcClient
-    with GrpcClient(parsed.target, parsed.model, parsed.version, parsed.label, max(parsed.timeout, 5.0), retries=0) as client:
+    with GrpcClient(
+        parsed.target,
+        parsed.model,
+        parsed.version,
+        parsed.label,
+        max(parsed.timeout, 5.0),
+        retries=0,
+    ) as client:
         client.recommend([])
-    requests = load_target.requests_of(histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator)
+    requests = load_target.requests_of(
+        histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator
+    )
     seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
     limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
     clients = parsed.concurrency or _CLIENTS
     connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
     with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:
         target.connect()
-        # Else every collection looks at all objects of TensorFlow, for as long as some requests take.
+        # Else every collection looks at all objects of TensorFlow, for as long as some requests
+        # take.
         gc.collect()
         gc.freeze()
         if parsed.rate:
@@ -118,18 +191,31 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
             samples = closed_loop(target.send, clients, limits)
     load = {"rate": parsed.rate} if parsed.rate else {"concurrency": clients}
     load["connections"] = connections
-    return {"target": parsed.target, "model": parsed.model, **load, **load_report.summary(samples)}, samples
+    return {
+        "target": parsed.target,
+        "model": parsed.model,
+        **load,
+        **load_report.summary(samples),
+    }, samples
 
 
 def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) -> None:
     try:
         if parsed.json:
-            Path(parsed.json).write_text(json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8")
+            Path(parsed.json).write_text(
+                json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8"
+            )
         if parsed.plot:
-            load = f"{parsed.rate:g} requests a second" if parsed.rate else f"{report['concurrency']} clients"
+            load = (
+                f"{parsed.rate:g} requests a second"
+                if parsed.rate
+                else f"{report['concurrency']} clients"
+            )
             load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)
     except OSError as error:
-        raise ValueError(f"{error.filename} cannot be written: {error.strerror}; name another file.") from None
+        raise ValueError(
+            f"{error.filename} cannot be written: {error.strerror}; name another file."
+        ) from None
 
 
 if __name__ == "__main__":

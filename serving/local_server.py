@@ -1,4 +1,6 @@
-"""Serves exported models, for development, tests and small installations; in production TF Serving does."""
+"""Serves exported models, for development, tests and small installations; in production TF Serving
+does.
+"""
 
 import argparse
 import gc
@@ -31,7 +33,8 @@ _BOUNDS = {
     "poll": (0.01, 86400),
     "grace": (0, 86400),
 }
-# "" is the whole server. By name: model_service_pb2 of tensorflow-serving-api 2.16 does not load with a protobuf of its time.
+# "" is the whole server. By name: model_service_pb2 of tensorflow-serving-api 2.16 does not load
+# with a protobuf of its time.
 _SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 
 
@@ -120,7 +123,8 @@ class LocalServer:
         pool = WorkerPool(self._workers)
         self._grpc = grpc.server(pool, options=options, maximum_concurrent_rpcs=self._workers)
         self._health = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health")
+            experimental_non_blocking=True,
+            experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health"),
         )
         self._in_flight = InFlight()
         add_services(self._grpc, self.store, self._in_flight)
@@ -131,7 +135,9 @@ class LocalServer:
             port = 0
         if not port:
             self._grpc = None
-            raise OSError(f"{self._host}:{self.grpc_port} cannot be listened on: it is in use or not of this machine; choose another.")
+            raise OSError(
+                f"{self._host}:{self.grpc_port} cannot be listened on: it is in use or not of this machine; choose another."
+            )
         self.grpc_port = port
 
     def _start_rest(self) -> None:
@@ -160,7 +166,9 @@ class LocalServer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 after SIGTERM or SIGINT, 2 for models or options that cannot be served."""
+    """The command. Returns 0 after SIGTERM or SIGINT, 2 for models or options that cannot be
+    served.
+    """
     parsed = _parser().parse_args(arguments)
     # Its log has a line whenever the listening socket is shut down, which is how this server stops.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -196,25 +204,87 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     many = {"action": "append", "default": []}
-    parser.add_argument("--model", required=True, metavar="NAME=FOLDER", help="a model and the folder of its versions; repeatable", **many)
-    parser.add_argument("--versions", metavar="NAME=WHICH", help="latest (default), latest:2, all, or numbers such as 1,4", **many)
-    parser.add_argument("--labels", metavar="NAME:LABEL=VERSION", help="a label of a version, such as sasrec:stable=1; repeatable", **many)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME=FOLDER",
+        help="a model and the folder of its versions; repeatable",
+        **many,
+    )
+    parser.add_argument(
+        "--versions",
+        metavar="NAME=WHICH",
+        help="latest (default), latest:2, all, or numbers such as 1,4",
+        **many,
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="NAME:LABEL=VERSION",
+        help="a label of a version, such as sasrec:stable=1; repeatable",
+        **many,
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine only)",
+    )
     parser.add_argument(
         "--allowed-host",
         metavar="NAME",
         help="a name that HTTP requests may be sent to, beside localhost and --host; repeatable",
         **many,
     )
-    parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 takes a free one (default: 8500)")
-    parser.add_argument("--rest-port", type=int, default=8501, help="of HTTP and the page; 0 takes a free one (default: 8501)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="ROWS", help="of a batch; 0: no batches (default: 32)")
-    parser.add_argument("--batch-timeout", type=float, default=0.0, metavar="SECONDS", help="that a batch waits for more (default: 0)")
-    parser.add_argument("--pad", action="store_true", help="join requests of different widths as TF Serving does with padding on")
-    parser.add_argument("--queue", type=int, default=10, metavar="BATCHES", help="that may wait (default: 10)")
-    parser.add_argument("--threads", type=int, default=1, help="an operation uses; more for models of many items (default: 1)")
-    parser.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between looks for new versions (default: 2)")
-    parser.add_argument("--grace", type=float, default=10.0, metavar="SECONDS", help="for requests in flight at the end (default: 10)")
+    parser.add_argument(
+        "--port", type=int, default=8500, help="of gRPC; 0 takes a free one (default: 8500)"
+    )
+    parser.add_argument(
+        "--rest-port",
+        type=int,
+        default=8501,
+        help="of HTTP and the page; 0 takes a free one (default: 8501)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="ROWS",
+        help="of a batch; 0: no batches (default: 32)",
+    )
+    parser.add_argument(
+        "--batch-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="that a batch waits for more (default: 0)",
+    )
+    parser.add_argument(
+        "--pad",
+        action="store_true",
+        help="join requests of different widths as TF Serving does with padding on",
+    )
+    parser.add_argument(
+        "--queue", type=int, default=10, metavar="BATCHES", help="that may wait (default: 10)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="an operation uses; more for models of many items (default: 1)",
+    )
+    parser.add_argument(
+        "--poll",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="between looks for new versions (default: 2)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="for requests in flight at the end (default: 10)",
+    )
     return parser
 
 
@@ -233,7 +303,11 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
         from .server.batching import BatchOptions
         from .server.model_store import ModelStore
 
-    batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad) if parsed.batch_size else None
+    batching = (
+        BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad)
+        if parsed.batch_size
+        else None
+    )
     store = ModelStore(_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads)
     waiting = parsed.batch_size * (parsed.queue + 1)
     return LocalServer(
@@ -252,22 +326,39 @@ def _models(parsed: argparse.Namespace) -> list:
     from .server.version_policy import parse_policy
 
     folders = dict(_pair(text, "=", "--model", "NAME=FOLDER") for text in parsed.model)
-    policies = {name: parse_policy(which) for name, which in (_pair(text, "=", "--versions", "NAME=WHICH") for text in parsed.versions)}
+    policies = {
+        name: parse_policy(which)
+        for name, which in (
+            _pair(text, "=", "--versions", "NAME=WHICH") for text in parsed.versions
+        )
+    }
     labels = {}
     for text in parsed.labels:
         name, rest = _pair(text, ":", "--labels", "NAME:LABEL=VERSION")
         label, number = _pair(rest, "=", "--labels", "NAME:LABEL=VERSION")
         if not re.fullmatch("[0-9]{1,18}", number):
-            raise ValueError(f"--labels must be NAME:LABEL=VERSION with a number, but is {shown(text)}.")
+            raise ValueError(
+                f"--labels must be NAME:LABEL=VERSION with a number, but is {shown(text)}."
+            )
         labels.setdefault(name, {})[label] = int(number)
-    for name, option in [*((name, "--versions") for name in policies), *((name, "--labels") for name in labels)]:
+    for name, option in [
+        *((name, "--versions") for name in policies),
+        *((name, "--labels") for name in labels),
+    ]:
         if name not in folders:
-            raise ValueError(f"{option} names the model {name}, which no --model gives; name one of {', '.join(folders)}.")
+            raise ValueError(
+                f"{option} names the model {name}, which no --model gives; name one of {', '.join(folders)}."
+            )
     for name, folder in folders.items():
         if not Path(folder).is_dir():
-            raise ValueError(f"--model {name}={folder} names no folder; give one that python -m tfrec_attn.export has written.")
+            raise ValueError(
+                f"--model {name}={folder} names no folder; give one that python -m tfrec_attn.export has written."
+            )
     given = {name: {"policy": policies[name]} if name in policies else {} for name in folders}
-    return [ModelConfig(name, folder, labels=labels.get(name, {}), **given[name]) for name, folder in folders.items()]
+    return [
+        ModelConfig(name, folder, labels=labels.get(name, {}), **given[name])
+        for name, folder in folders.items()
+    ]
 
 
 def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
@@ -305,8 +396,19 @@ def _label_of_nothing(store) -> str | None:
 
 
 def _listening(server: LocalServer, host: str) -> str:
-    lines = [f"{name}: version {', '.join(map(str, server.store.available(name)))}" for name in server.store.names()]
-    return "\n".join([*lines, f"gRPC on {host}:{server.grpc_port}", f"HTTP on http://{host}:{server.rest_port}/", _EPILOG, ""])
+    lines = [
+        f"{name}: version {', '.join(map(str, server.store.available(name)))}"
+        for name in server.store.names()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            f"gRPC on {host}:{server.grpc_port}",
+            f"HTTP on http://{host}:{server.rest_port}/",
+            _EPILOG,
+            "",
+        ]
+    )
 
 
 def _fail(message: str) -> int:

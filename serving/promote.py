@@ -1,6 +1,8 @@
-"""Moves the label stable to the version of canary, once both have answered the same requests and canary is within limits.
+"""Moves the label stable to the version of canary, once both have answered the same requests and
+canary is within limits.
 
-python -m serving.promote --target HOST:PORT --model NAME --run RUN --config models.config --limits limits.yaml
+python -m serving.promote --target HOST:PORT --model NAME --run RUN --config models.config --limits
+limits.yaml
 """
 
 import argparse
@@ -19,8 +21,9 @@ _SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 when the label is where canary is, 1 when a limit or the server keeps it from there, 2 for files or options
-    that cannot be used."""
+    """The command. Returns 0 when the label is where canary is, 1 when a limit or the server keeps
+    it from there, 2 for files or options that cannot be used.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         with importing():
@@ -45,10 +48,15 @@ def _promote(parsed) -> int:
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
     versions = {label: labelled.version(label) for label in (parsed.stable, parsed.canary)}
     if len(set(versions.values())) < 2:
-        sys.stdout.write(f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: nothing to move.\n")
+        sys.stdout.write(
+            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: nothing to move.\n"
+        )
         return 0
     chosen = events[:: -(-len(events) // limits.requests)]
-    rows = judge(*replay(parsed.target, parsed.model, (parsed.stable, parsed.canary), chosen, limits.k), limits)
+    rows = judge(
+        *replay(parsed.target, parsed.model, (parsed.stable, parsed.canary), chosen, limits.k),
+        limits,
+    )
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
     failed = [row for row in rows if not row.kept]
     if failed:
@@ -60,7 +68,9 @@ def _promote(parsed) -> int:
         return 1
     labelled.move(parsed.stable, versions[parsed.canary])
     if not parsed.json:
-        sys.stdout.write(f"{parsed.stable} moved from version {versions[parsed.stable]} to {versions[parsed.canary]}.\n")
+        sys.stdout.write(
+            f"{parsed.stable} moved from version {versions[parsed.stable]} to {versions[parsed.canary]}.\n"
+        )
     return 0
 
 
@@ -79,7 +89,9 @@ class Replayed:
     seconds: list[float]
 
 
-def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k: int) -> list[Replayed]:
+def replay(
+    target: str, model: str, labels: tuple[str, str], events: Sequence, k: int
+) -> list[Replayed]:
     """Asks two versions the same, in turns, so that what else the machines do slows both.
 
     Args:
@@ -93,7 +105,9 @@ def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k
     """
     from .clients.grpc_client import GrpcClient
 
-    clients = [GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels]
+    clients = [
+        GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels
+    ]
     replayed = [Replayed([], [], []) for _ in labels]
     try:
         for client in clients:
@@ -118,7 +132,9 @@ def replay(target: str, model: str, labels: tuple[str, str], events: Sequence, k
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measure of both versions (None where it is of the two together) with its limit, and whether canary keeps it."""
+    """One measure of both versions (None where it is of the two together) with its limit, and
+    whether canary keeps it.
+    """
 
     name: str
     stable: float | None
@@ -129,13 +145,30 @@ class Row:
 
 def judge(stable: Replayed, canary: Replayed, limits) -> list[Row]:
     """All measures, by `CanaryLimits`; what could not be measured is not kept."""
-    pairs = [(old, new) for old, new in zip(stable.items, canary.items, strict=True) if old is not None and new is not None]
-    overlap = _mean([len({*old} & {*new}) / max(len(old), len(new), 1) if old or new else 1.0 for old, new in pairs])
+    pairs = [
+        (old, new)
+        for old, new in zip(stable.items, canary.items, strict=True)
+        if old is not None and new is not None
+    ]
+    overlap = _mean(
+        [
+            len({*old} & {*new}) / max(len(old), len(new), 1) if old or new else 1.0
+            for old, new in pairs
+        ]
+    )
     rows = [_row(f"overlap@{limits.k}", None, overlap, least=limits.min_overlap)]
     for name, measure, most in (
         ("popular share", lambda one: _mean(one.popular), limits.max_popular_share),
-        ("empty share", lambda one: _mean([not items for items in one.items if items is not None]), limits.max_empty_share),
-        ("error share", lambda one: _mean([items is None for items in one.items]), limits.max_error_share),
+        (
+            "empty share",
+            lambda one: _mean([not items for items in one.items if items is not None]),
+            limits.max_empty_share,
+        ),
+        (
+            "error share",
+            lambda one: _mean([items is None for items in one.items]),
+            limits.max_error_share,
+        ),
         ("p50 ms", lambda one: 1000 * _quantile(one.seconds, 0.5), limits.max_p50_ms),
         ("p99 ms", lambda one: 1000 * _quantile(one.seconds, 0.99), limits.max_p99_ms),
     ):
@@ -147,7 +180,13 @@ def judge(stable: Replayed, canary: Replayed, limits) -> list[Row]:
 def _row(name, stable, canary, *, least=None, most=None):
     # A measure that is no number keeps no limit.
     kept = canary >= least if most is None else canary <= most
-    return Row(name, stable, canary, f"at least {least:g}" if most is None else f"at most {most:g}", bool(kept))
+    return Row(
+        name,
+        stable,
+        canary,
+        f"at least {least:g}" if most is None else f"at most {most:g}",
+        bool(kept),
+    )
 
 
 def _mean(values):
@@ -167,17 +206,44 @@ def _finite(value):
 def _report(parsed, versions, requests, rows) -> str:
     if parsed.json:
         measures = {
-            row.name: {"stable": _finite(row.stable), "canary": _finite(row.canary), "limit": row.limit, "kept": row.kept} for row in rows
+            row.name: {
+                "stable": _finite(row.stable),
+                "canary": _finite(row.canary),
+                "limit": row.limit,
+                "kept": row.kept,
+            }
+            for row in rows
         }
         moved = all(row.kept for row in rows)
-        return json.dumps({"versions": versions, "requests": requests, "measures": measures, "within_limits": moved}, indent=2) + "\n"
-    lines = [[f"{requests} requests", *(f"{label} {version}" for label, version in versions.items()), "limit", ""]]
+        return (
+            json.dumps(
+                {
+                    "versions": versions,
+                    "requests": requests,
+                    "measures": measures,
+                    "within_limits": moved,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
+    lines = [
+        [
+            f"{requests} requests",
+            *(f"{label} {version}" for label, version in versions.items()),
+            "limit",
+            "",
+        ]
+    ]
     for row in rows:
         numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
         lines.append([row.name, *numbers, row.limit, "ok" if row.kept else "NOT KEPT"])
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     sides = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
-    table = ("  ".join(side(text, width) for side, text, width in zip(sides, line, widths, strict=True)) for line in lines)
+    table = (
+        "  ".join(side(text, width) for side, text, width in zip(sides, line, widths, strict=True))
+        for line in lines
+    )
     return "".join(f"{line.rstrip()}\n" for line in table)
 
 
@@ -188,13 +254,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
-    parser.add_argument("--run", type=path, required=True, metavar="RUN", help="run of tfrec_attn.train, whose test events are replayed")
     parser.add_argument(
-        "--config", type=path, required=True, metavar="FILE", help="models.config of the server; the moved label is written into it"
+        "--run",
+        type=path,
+        required=True,
+        metavar="RUN",
+        help="run of tfrec_attn.train, whose test events are replayed",
     )
-    parser.add_argument("--limits", type=path, required=True, metavar="FILE", help="YAML, such as serving/deploy/limits.yaml")
-    parser.add_argument("--stable", default="stable", metavar="LABEL", help="label that is moved (default: stable)")
-    parser.add_argument("--canary", default="canary", metavar="LABEL", help="label of the new version (default: canary)")
+    parser.add_argument(
+        "--config",
+        type=path,
+        required=True,
+        metavar="FILE",
+        help="models.config of the server; the moved label is written into it",
+    )
+    parser.add_argument(
+        "--limits",
+        type=path,
+        required=True,
+        metavar="FILE",
+        help="YAML, such as serving/deploy/limits.yaml",
+    )
+    parser.add_argument(
+        "--stable", default="stable", metavar="LABEL", help="label that is moved (default: stable)"
+    )
+    parser.add_argument(
+        "--canary",
+        default="canary",
+        metavar="LABEL",
+        help="label of the new version (default: canary)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

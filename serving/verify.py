@@ -1,4 +1,6 @@
-"""Proves that what is served is what was evaluated: `python -m serving.verify --target HOST:PORT [--rest URL] --model NAME --run RUN`."""
+"""Proves that what is served is what was evaluated: `python -m serving.verify --target HOST:PORT
+[--rest URL] --model NAME --run RUN`.
+"""
 
 import argparse
 import contextlib
@@ -16,8 +18,9 @@ _SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every metric is that of the run, 1 where one is not or no server answers, 2 for a run or options that
-    cannot be used."""
+    """The command. Returns 0 where every metric is that of the run, 1 where one is not or no server
+    answers, 2 for a run or options that cannot be used.
+    """
     parsed = _parser().parse_args(arguments)
     for name in ("limit", "rows"):
         if (value := getattr(parsed, name)) is not None and value < 1:
@@ -31,7 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
     try:
-        report = verify(parsed.target, parsed.rest, parsed.model, parsed.run, parsed.split, parsed.limit, parsed.rows, parsed.approximate)
+        report = verify(
+            parsed.target,
+            parsed.rest,
+            parsed.model,
+            parsed.run,
+            parsed.split,
+            parsed.limit,
+            parsed.rows,
+            parsed.approximate,
+        )
     except (ClientError, RunError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
@@ -51,7 +63,8 @@ def verify(
     rows: int = 32,
     approximate: bool = False,
 ) -> dict:
-    """Replays the held-out events of a run through a running server, and computes the run's metrics again.
+    """Replays the held-out events of a run through a running server, and computes the run's metrics
+    again.
 
     Args:
       target: HOST:PORT of gRPC.
@@ -59,13 +72,15 @@ def verify(
       model: its name.
       run: the run directory that it was exported from.
       part: "test" or "valid".
-      limit: events whose lists are asked for, the first; all by default. The vectors always rank all.
+      limit: events whose lists are asked for, the first; all by default. The vectors always rank
+          all.
       rows: most of a request, no more than the server's max_batch_size.
       approximate: whether the lists come from an index, so that they need not be the exact ones.
 
-    Returns: {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY: {"events", "k", "keeps_seen"}}, "close",
-    "difference"}: a metric by the vectors is that of all events; those of a way of asking are of the lists it got, as they are served, None
-    where they are too short. The last is a sentence on the first difference, or None.
+    Returns: {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
+    {"events", "k", "keeps_seen"}}, "close", "difference"}: a metric by the vectors is that of all
+    events; those of a way of asking are of the lists it got, as they are served, None where they
+    are too short. The last is a sentence on the first difference, or None.
 
     Errors: RunError, ClientError and ValueError, in one sentence.
     """
@@ -81,14 +96,27 @@ def verify(
     for way, ask in _ways(target, rest, model, rows, max(len(event.history) for event in some)):
         answers = ask(some, k)
         lists[way], longest = rank_in_lists(answers, some, ranks.rank)
-        keeps = any(not set(items).isdisjoint(event.history) for (items, *_), event in zip(answers, some, strict=True))
+        keeps = any(
+            not set(items).isdisjoint(event.history)
+            for (items, *_), event in zip(answers, some, strict=True)
+        )
         ways[way] = {"events": len(some), "k": longest, "keeps_seen": keeps}
     longest = max(one["k"] for one in ways.values())
     for name, value in expected.items():
-        metrics[name] = {"run": value, "vectors": mean(name, ranks.rank), "vectors, same events": mean(name, ranks.rank[: len(some)])}
+        metrics[name] = {
+            "run": value,
+            "vectors": mean(name, ranks.rank),
+            "vectors, same events": mean(name, ranks.rank[: len(some)]),
+        }
         for way, found in lists.items():
             metrics[name][way] = mean(name, found) if 0 < cutoff(name) <= longest else None
-    report = {"events": len(events), "repeats": repeats, "metrics": metrics, "ways": ways, "close": int(ranks.close.sum())}
+    report = {
+        "events": len(events),
+        "repeats": repeats,
+        "metrics": metrics,
+        "ways": ways,
+        "close": int(ranks.close.sum()),
+    }
     return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
 
 
@@ -115,12 +143,19 @@ def _ways(target, rest, model, rows, longest):
 
 
 def _difference(report: dict, ways: Sequence[str]) -> str | None:
-    close = f" ({report['close']} of {report['events']} targets have another item's score within rounding)" if report["close"] else ""
+    close = (
+        f" ({report['close']} of {report['events']} targets have another item's score within rounding)"
+        if report["close"]
+        else ""
+    )
     for name, row in report["metrics"].items():
         if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
             return f"{name} must be {row['run']:.8f} as in metrics.json, but the served vectors give {row['vectors']:.8f}{close}."
         for way in ways:
-            if row[way] is not None and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE:
+            if (
+                row[way] is not None
+                and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE
+            ):
                 expected = row["vectors, same events"]
                 return f"{name} must be {expected:.8f}, but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
     if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
@@ -140,13 +175,25 @@ def _rule(report: dict, way: str) -> str:
 
 
 def _table(report: dict) -> str:
-    columns = ["run", "vectors", *(["vectors, same events"] if _partial(report) else []), *report["ways"]]
+    columns = [
+        "run",
+        "vectors",
+        *(["vectors, same events"] if _partial(report) else []),
+        *report["ways"],
+    ]
     lines = [["", *columns]]
     for name, row in report["metrics"].items():
-        lines.append([name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)])
+        lines.append(
+            [name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)]
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines)
-    ways = "".join(f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items())
+    table = "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    )
+    ways = "".join(
+        f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
+    )
     return f"{table}\n\n{report['events']} events by their vectors, evaluate.repeats={report['repeats']}{ways}"
 
 
@@ -160,15 +207,43 @@ def _parser() -> argparse.ArgumentParser:
         description="Replays the held-out events of a run through a running server, and compares the metrics with those of the run.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
-    parser.add_argument("--rest", metavar="URL", help="its REST interface, such as http://127.0.0.1:8501 (default: not tried)")
-    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
-    parser.add_argument("--run", type=path, required=True, metavar="RUN", help="folder that tfrec_attn.train has written")
-    parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="ask for the lists of so many events (default: all); vectors rank all")
     parser.add_argument(
-        "--rows", type=int, default=32, metavar="N", help="most of a request, at most the server's max_batch_size (default: 32)"
+        "--rest",
+        metavar="URL",
+        help="its REST interface, such as http://127.0.0.1:8501 (default: not tried)",
     )
-    parser.add_argument("--approximate", action="store_true", help="show, but do not compare, lists of a model exported with --index ivf")
+    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
+    parser.add_argument(
+        "--run",
+        type=path,
+        required=True,
+        metavar="RUN",
+        help="folder that tfrec_attn.train has written",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="test",
+        help="which held-out events (default: test)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="ask for the lists of so many events (default: all); vectors rank all",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=32,
+        metavar="N",
+        help="most of a request, at most the server's max_batch_size (default: 32)",
+    )
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="show, but do not compare, lists of a model exported with --index ivf",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

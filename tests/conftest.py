@@ -1,4 +1,6 @@
-"""What every test gets: Keras chosen by the package, three logical CPUs, fixed seeds, and the real data where there are any."""
+"""What every test gets: Keras chosen by the package, three logical CPUs, fixed seeds, and the real
+data where there are any.
+"""
 
 import os
 import random
@@ -16,7 +18,9 @@ import tensorflow as tf
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # tests/test_keras3.py would prove nothing in a process that chose the other Keras.
-assert tf.keras.layers.Layer.__module__.startswith("tf_keras") == (os.environ["TF_USE_LEGACY_KERAS"] != "0")
+assert tf.keras.layers.Layer.__module__.startswith("tf_keras") == (
+    os.environ["TF_USE_LEGACY_KERAS"] != "0"
+)
 
 # Only possible before TensorFlow initialises its devices: tests of MirroredStrategy train on these.
 tf.config.set_logical_device_configuration(
@@ -29,8 +33,9 @@ tf.config.set_logical_device_configuration(
 def _seeds():
     """Seeds Python, NumPy and TensorFlow before each test.
 
-    Not by tf.keras.utils.set_random_seed: it breaks tf_keras 2.16 (randint with 1e9), and from then on Keras draws the seeds of initial
-    weights from a generator of its own, so that later trainings in the process no longer begin as the command's do.
+    Not by tf.keras.utils.set_random_seed: it breaks tf_keras 2.16 (randint with 1e9), and from then
+    on Keras draws the seeds of initial weights from a generator of its own, so that later trainings
+    in the process no longer begin as the command's do.
     """
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  Keras draws seeds from the global state
@@ -39,9 +44,11 @@ def _seeds():
 
 @pytest.fixture
 def two_groups(monkeypatch):
-    """Splits the sequences of a batch into two groups by length instead of four, so that a step is traced faster.
+    """Splits the sequences of a batch into two groups by length instead of four, so that a step is
+    traced faster.
 
-    Tests that compare with a run of another process must not use it: the sums differ in their last bits.
+    Tests that compare with a run of another process must not use it: the sums differ in their last
+    bits.
     """
     from tfrec_attn.losses import objectives
 
@@ -67,7 +74,10 @@ def make_leave_one_out():
     def make(histories, num_items):
         items = np.concatenate([np.asarray(history, np.int32) for history in histories])
         offsets = np.cumsum([0, *map(len, histories)]).astype(np.int64)
-        users, names = (Vocabulary([f"{kind}{i}" for i in range(1, n + 1)]) for kind, n in (("u", len(histories)), ("i", num_items)))
+        users, names = (
+            Vocabulary([f"{kind}{i}" for i in range(1, n + 1)])
+            for kind, n in (("u", len(histories)), ("i", num_items))
+        )
         return leave_one_out(Sequences(items, offsets, np.arange(len(items)), users, names))
 
     return make

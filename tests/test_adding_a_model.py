@@ -17,9 +17,19 @@ from tfrec_attn import evaluate, train
 from tfrec_attn.runs import run
 
 PAGE = (Path(__file__).parent.parent / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"^Write `([\w.]+)`:\n\n```python\n(.*?)```", PAGE, flags=re.DOTALL | re.MULTILINE))
-COMMANDS = [shlex.split(line) for block in re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
-PROGRAMS = [block for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL) if block not in FILES.values()]
+FILES = dict(
+    re.findall(r"^Write `([\w.]+)`:\n\n```python\n(.*?)```", PAGE, flags=re.DOTALL | re.MULTILINE)
+)
+COMMANDS = [
+    shlex.split(line)
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+    for line in block.splitlines()
+]
+PROGRAMS = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    if block not in FILES.values()
+]
 MAINS = {
     "tfrec_attn.train": train.main,
     "tfrec_attn.evaluate": evaluate.main,
@@ -31,7 +41,9 @@ MAINS = {
 def entry_points():
     """The entry points of the page's pyproject.toml as pip writes them."""
     toml = re.search(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)[1]
-    groups = re.findall(r'^\[project\.entry-points\."(.+)"\]\n((?:.+\n)+)', toml, flags=re.MULTILINE)
+    groups = re.findall(
+        r'^\[project\.entry-points\."(.+)"\]\n((?:.+\n)+)', toml, flags=re.MULTILINE
+    )
     return "\n".join(f"[{group}]\n" + lines.replace('"', "") for group, lines in groups)
 
 
@@ -44,7 +56,9 @@ def program(text):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The folder in which everything on the page was done in its order, what each command printed, and each program at last."""
+    """The folder in which everything on the page was done in its order, what each command printed,
+    and each program at last.
+    """
     folder, outputs = tmp_path_factory.mktemp("empty"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -79,14 +93,17 @@ def test_the_model_learns(done):
     folder = done[0]
     report = json.loads((folder / "runs" / "synthetic-WeightedMean" / "metrics.json").read_text())
     assert report["test"]["HR@10"] > report["baselines"]["pop"]["HR@10"]
-    # The next item of each user is the one after the last: the model does not know which but can rank what is near.
+    # The next item of each user is the one after the last: the model does not know which but can
+    # rank what is near.
     shop = json.loads((folder / "runs" / "shop" / "metrics.json").read_text())
     assert shop["test"]["HR@10"] > 2 * shop["baselines"]["pop"]["HR@10"]
 
 
 def test_it_is_evaluated_and_verified_with_the_same_figures(done):
     folder, (_, evaluated, _, verified, *_), _ = done
-    mrr = json.loads((folder / "runs" / "synthetic-WeightedMean" / "metrics.json").read_text())["test"]["MRR"]
+    mrr = json.loads((folder / "runs" / "synthetic-WeightedMean" / "metrics.json").read_text())[
+        "test"
+    ]["MRR"]
     assert f"{mrr:.4f}" in evaluated
     assert f"{mrr:.8f}" in verified
 
@@ -95,20 +112,27 @@ def test_names_of_modules_and_of_entry_points_train_the_same(done):
     one, other = (done[0] / "runs" / name for name in ("by-module", "shop"))
     assert run.load_config(one).model.name == "shop_models:WeightedMean"
     assert run.load_config(other).model.name == "weighted_mean"
-    assert json.loads((one / "metrics.json").read_text())["test"] == json.loads((other / "metrics.json").read_text())["test"]
+    assert (
+        json.loads((one / "metrics.json").read_text())["test"]
+        == json.loads((other / "metrics.json").read_text())["test"]
+    )
 
 
 def test_a_request(done):
     folder, _, (answer, _) = done
     assert "b'model'" in answer
-    items, _ = run.load_model(folder / "runs" / "synthetic-WeightedMean").recommend([["i3", "i17", "i21"]], k=10)
+    items, _ = run.load_model(folder / "runs" / "synthetic-WeightedMean").recommend(
+        [["i3", "i17", "i21"]], k=10
+    )
     assert re.findall(r"b'(i\d+)'", answer) == items[0]
 
 
 def test_a_servable_without_a_run(done):
     folder, _, (_, printed) = done
     assert printed.endswith("\nservables/pages/1\n")
-    serve = tf.saved_model.load(str(folder / "servables" / "pages" / "1")).signatures["serving_default"]
+    serve = tf.saved_model.load(str(folder / "servables" / "pages" / "1")).signatures[
+        "serving_default"
+    ]
     answer = serve(user_id=tf.constant([""]), history=tf.constant([["page 3", "page 9"]]))
     assert answer["items"].shape == [1, 5]
     assert {one.decode().split()[0] for one in answer["items"].numpy()[0]} == {"page"}

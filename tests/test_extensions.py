@@ -1,4 +1,6 @@
-"""Models, losses and sources of other packages: found, run, installed by entry points, and one sentence for each mistake."""
+"""Models, losses and sources of other packages: found, run, installed by entry points, and one
+sentence for each mistake.
+"""
 
 import contextlib
 import io
@@ -75,12 +77,20 @@ def clicks(path):
     items = np.random.default_rng(0).integers(0, 15, users * events)
     return {"user_id": np.repeat(np.arange(users), events), "item_id": items, "timestamp": np.tile(np.arange(events), users)}
 """
-TINY = ["data.events=1000", "train.epochs=2", "train.batch_size=32", "train.negatives=2", "evaluate.bootstrap=0"]
+TINY = [
+    "data.events=1000",
+    "train.epochs=2",
+    "train.batch_size=32",
+    "train.negatives=2",
+    "evaluate.bootstrap=0",
+]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, empty, whose modules are forgotten afterwards; as for a console script it is not on the path."""
+    """The current folder, empty, whose modules are forgotten afterwards; as for a console script it
+    is not on the path.
+    """
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
@@ -105,7 +115,8 @@ def install(folder, **groups):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
     sections = (
-        f"[tfrec_attn.{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()) for group, points in groups.items()
+        f"[tfrec_attn.{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+        for group, points in groups.items()
     )
     (info / "entry_points.txt").write_text("\n".join(sections))
     sys.path.insert(0, str(folder))
@@ -128,7 +139,11 @@ def refused(*arguments):
     before = sorted(Path.cwd().rglob("*"))
     code, _, error = quietly(train.main, *TINY, *arguments)
     assert code == 2 and re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
-    assert [one for one in sorted(Path.cwd().rglob("*")) if one not in before and "__pycache__" not in one.parts] == []
+    assert [
+        one
+        for one in sorted(Path.cwd().rglob("*"))
+        if one not in before and "__pycache__" not in one.parts
+    ] == []
     return error.removeprefix("error: ").rstrip("\n")
 
 
@@ -164,7 +179,8 @@ def test_nothing_is_imported_to_read_a_model(folder):
     assert models.trains_on(name) == "windows"
     assert "shop" not in sys.modules
     with pytest.raises(
-        ConfigError, match=rf"^model\.name=shop\.models:Mean cannot be imported: RuntimeError: imported, {folder}/shop/__init__\.py:1\.$"
+        ConfigError,
+        match=rf"^model\.name=shop\.models:Mean cannot be imported: RuntimeError: imported, {folder}/shop/__init__\.py:1\.$",
     ):
         models.get(name)
 
@@ -172,10 +188,14 @@ def test_nothing_is_imported_to_read_a_model(folder):
 def test_without_the_current_folder_on_a_safe_path(shop):
     code = "from tfrec_attn.models import parameters; import sys; sys.stdout.write(str(parameters('shop_models:Mean')))"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert (found.returncode, found.stdout) == (0, "{'dim': 8}"), found.stderr
     if sys.version_info >= (3, 11):
-        found = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
+        found = subprocess.run(
+            [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+        )
         assert found.stderr.splitlines()[-1].endswith(
             "there is no shop_models on the path, which leaves out the current folder (python -P)."
         )
@@ -186,11 +206,18 @@ def test_without_the_current_folder_on_a_safe_path(shop):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a run of a model, a loss and a source of its own, and the arguments that it was trained by."""
+    """A folder with a run of a model, a loss and a source of its own, and the arguments that it was
+    trained by.
+    """
     folder = tmp_path_factory.mktemp("shop")
     for name, text in (("run_models", MODEL), ("run_losses", LOSSES), ("run_data", SOURCE)):
         (folder / f"{name}.py").write_text(text)
-    arguments = [*TINY, "model.name=run_models:Mean", "train.loss=run_losses:square", "data.source=run_data:clicks"]
+    arguments = [
+        *TINY,
+        "model.name=run_models:Mean",
+        "train.loss=run_losses:square",
+        "data.source=run_data:clicks",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path, str(folder)])
@@ -203,7 +230,11 @@ def test_a_run(trained):
     folder, arguments, out = trained
     assert "Wrote runs/clicks-Mean: " in out and "\nMean " in out
     config = run.load_config(folder / "runs" / "clicks-Mean")
-    assert (config.model.name, config.train.loss, config.data.source) == ("run_models:Mean", "run_losses:square", "run_data:clicks")
+    assert (config.model.name, config.train.loss, config.data.source) == (
+        "run_models:Mean",
+        "run_losses:square",
+        "run_data:clicks",
+    )
     assert (config.data.max_length, config.model.parameters) == (4, {"dim": 8})
     code, out, _ = quietly(train.main, *arguments)
     assert code == 0 and out.endswith("clicks-Mean\n") and "is already complete" in out
@@ -230,12 +261,21 @@ def test_it_resumes(trained, tmp_path):
     assert (tmp_path / "run.partial").is_dir()
     code, out, _ = quietly(train.main, *arguments)
     assert code == 0 and "Going on from" in out
-    one, other = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path / "run", trained[0] / "runs" / "clicks-Mean"))
+    one, other = (
+        json.loads((place / "metrics.json").read_text())
+        for place in (tmp_path / "run", trained[0] / "runs" / "clicks-Mean")
+    )
     assert one["test"] == other["test"]
 
 
 def test_it_starts_warm(trained, tmp_path):
-    code, out, error = quietly(train.main, *trained[1], f"run_dir={tmp_path}/run", "train.epochs=1", "train.warm_start=runs/clicks-Mean")
+    code, out, error = quietly(
+        train.main,
+        *trained[1],
+        f"run_dir={tmp_path}/run",
+        "train.epochs=1",
+        "train.warm_start=runs/clicks-Mean",
+    )
     assert (code, error) == (0, "")
     assert "overlap@10" in out
 
@@ -257,8 +297,15 @@ def test_installed_packages(shop, capsys):
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     at = lines.index("parameters of model.name=shop-mean, explained in its class:")
     assert lines[at + 1] == "model.dim=8"
-    assert "of installed packages: shop-square" in lines and "of installed packages: shop-clicks" in lines
-    config = configuration.load(None, ["model.name=shop-mean", "train.loss=shop-square", "data.source=shop-clicks"], models.recommended)
+    assert (
+        "of installed packages: shop-square" in lines
+        and "of installed packages: shop-clicks" in lines
+    )
+    config = configuration.load(
+        None,
+        ["model.name=shop-mean", "train.loss=shop-square", "data.source=shop-clicks"],
+        models.recommended,
+    )
     assert config.train.learning_rate == 0.1
     assert models.get(config.model.name).__name__ == "Mean"
     assert loss_names.get(config.train.loss).function.__name__ == "square"
@@ -268,8 +315,14 @@ def test_installed_packages(shop, capsys):
             ["model.name=shopmean"],
             r"model\.name must be one of attrec, .*shop-mean, or package\.module:Class, but is .* \(did you mean 'shop-mean'\?\)\.",
         ),
-        (["train.loss=shop-squares"], r"train\.loss must be one of hinge, .*, shop-square, or .* \(did you mean 'shop-square'\?\)\."),
-        (["data.source=shop-click"], r"data\.source must be one of synthetic, .*, shop-clicks, or .* \(did you mean 'shop-clicks'\?\)\."),
+        (
+            ["train.loss=shop-squares"],
+            r"train\.loss must be one of hinge, .*, shop-square, or .* \(did you mean 'shop-square'\?\)\.",
+        ),
+        (
+            ["data.source=shop-click"],
+            r"data\.source must be one of synthetic, .*, shop-clicks, or .* \(did you mean 'shop-clicks'\?\)\.",
+        ),
     ):
         assert re.fullmatch(sentence, refused(*arguments))
 
@@ -279,7 +332,10 @@ def test_a_broken_package_does_not_break_the_help(shop, capsys):
     with pytest.raises(SystemExit):
         train.main(["--help"])
     out = capsys.readouterr().out
-    assert f"model.name=shop-gone must name a class of {shop}/shop_models.py, which defines Mean." in out
+    assert (
+        f"model.name=shop-gone must name a class of {shop}/shop_models.py, which defines Mean."
+        in out
+    )
     assert "parameters of model.name=shop-mean" in out
 
 
@@ -288,9 +344,12 @@ def test_a_name_in_two_packages(shop):
     (shop / "other").mkdir()
     install(shop / "other", models={"shop-mean": "other:Mean"})
     (shop / "other" / "shop-1.0.dist-info").rename(shop / "other" / "other-1.0.dist-info")
-    (shop / "other" / "other-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (shop / "other" / "other-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: other\nVersion: 1.0\n"
+    )
     assert (
-        refused("model.name=shop-mean") == "model.name='shop-mean' is a name in two packages; give one of other:Mean and shop_models:Mean."
+        refused("model.name=shop-mean")
+        == "model.name='shop-mean' is a name in two packages; give one of other:Mean and shop_models:Mean."
     )
 
 
@@ -350,9 +409,15 @@ def test_models_that_cannot_be(text, sentence, folder):
     assert refused("model.name=shop:Mean") == f"model.name=shop:Mean {sentence.format(file=file)}"
 
 
-@pytest.mark.parametrize("name", ["shop..x:Mean", "shop:", ":Mean", "shop:Mean:x", "a b:c", "2001-01-01T10:00"])
+@pytest.mark.parametrize(
+    "name", ["shop..x:Mean", "shop:", ":Mean", "shop:Mean:x", "a b:c", "2001-01-01T10:00"]
+)
 def test_names_of_no_form(name):
-    for key, form in (("model.name", "Class"), ("train.loss", "function"), ("data.source", "function")):
+    for key, form in (
+        ("model.name", "Class"),
+        ("train.loss", "function"),
+        ("data.source", "function"),
+    ):
         sentence = rf"{re.escape(key)} must be one of .*, or package\.module:{form}, but is {re.escape(repr(name))}.*\."
         assert re.fullmatch(sentence, refused(f"{key}={name}"))
 
@@ -375,7 +440,9 @@ def test_a_layer_that_is_built_late(folder):
     (folder / "shop.py").write_text(text)
     sentence = "model.name=shop:Mean must build its layers in its constructor: call build(input_shape) of mixing there."
     assert refused("model.name=shop:Mean") == sentence
-    (folder / "built.py").write_text(without(text, "name='mixing')", "name='mixing')\n        self.dense.build([None, dim])"))
+    (folder / "built.py").write_text(
+        without(text, "name='mixing')", "name='mixing')\n        self.dense.build([None, dim])")
+    )
     assert quietly(train.main, *TINY, "train.epochs=1", "model.name=built:Mean")[0] == 0
 
 
@@ -420,7 +487,9 @@ def test_losses_that_cannot_be(loss, sentence, shop):
 def test_the_loss_is_refused_before_the_log_is_read(shop):
     missing = ["data.source=file", "data.path=missing.csv"]
     for loss in ("sampled_softmax", "shop_losses:positions"):
-        assert refused(f"train.loss={loss}", *missing).startswith(f"train.loss={loss} takes next_items")
+        assert refused(f"train.loss={loss}", *missing).startswith(
+            f"train.loss={loss} takes next_items"
+        )
     assert "missing.csv does not exist" in refused("train.loss=bpr", *missing)
 
 
@@ -428,7 +497,13 @@ def test_the_batches_are_those_that_a_loss_object_says(shop, make_leave_one_out)
     split = make_leave_one_out([[1, 2, 3, 4], [2, 3, 4, 5], [5, 4, 3, 2]], 5)
     shapes = {}
     for loss in ("shop_losses:positions", "shop_losses:square"):
-        overrides = ["model.name=sasrec", f"train.loss={loss}", "train.negatives=5", "train.batch_size=3", "data.max_length=2"]
+        overrides = [
+            "model.name=sasrec",
+            f"train.loss={loss}",
+            "train.negatives=5",
+            "train.batch_size=3",
+            "data.max_length=2",
+        ]
         stream = training_stream(configuration.load(None, overrides), split)
         shapes[loss] = next(iter(stream.dataset()))["negatives"].shape
     # Five for the whole batch of three, two with each; or five for each of the positions.
@@ -436,10 +511,19 @@ def test_the_batches_are_those_that_a_loss_object_says(shop, make_leave_one_out)
 
 
 @pytest.mark.parametrize(
-    "change", [{"of": "score"}, {"negatives": "some"}, {"batches": ("window",)}, {"batches": ()}, {"keywords": {"a": "b"}}]
+    "change",
+    [
+        {"of": "score"},
+        {"negatives": "some"},
+        {"batches": ("window",)},
+        {"batches": ()},
+        {"keywords": {"a": "b"}},
+    ],
 )
 def test_a_loss_object_that_cannot_be(change):
-    with pytest.raises(ValueError, match=rf"^{next(iter(change))} of a Loss must be .*, but is .*\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^{next(iter(change))} of a Loss must be .*, but is .*\.$"
+    ):
         losses.Loss(losses.hinge, **change)
 
 
@@ -449,7 +533,9 @@ def test_a_loss_object_that_cannot_be(change):
 def source(folder, body, **options):
     """Reads what a function of this body gives; each is a module of its own."""
     name = f"given{len(list(folder.glob('given*')))}"
-    (folder / f"{name}.py").write_text(f"import datetime\nimport numpy as np\nimport polars as pl\n\ndef log(path):\n    {body}\n")
+    (folder / f"{name}.py").write_text(
+        f"import datetime\nimport numpy as np\nimport polars as pl\n\ndef log(path):\n    {body}\n"
+    )
     return catalog.load(f"{name}:log", **options)
 
 
@@ -477,7 +563,12 @@ def test_columns_and_path(folder):
     body = "return {'who': [path, 'v'], 'what': ['a', 'b'], 'stars': [4, 5]}"
     columns = {"user": "who", "item": "what", "timestamp": None, "rating": "stars"}
     frame = source(folder, body, path="table of clicks", columns=columns).frame
-    expected = {"user_id": ["table of clicks", "v"], "item_id": ["a", "b"], "rating": [4.0, 5.0], "timestamp": [0, 1]}
+    expected = {
+        "user_id": ["table of clicks", "v"],
+        "item_id": ["a", "b"],
+        "rating": [4.0, 5.0],
+        "timestamp": [0, 1],
+    }
     assert frame.to_dict(as_series=False) == expected
 
 
@@ -557,7 +648,13 @@ def test_functions_that_are_none(folder):
 
 
 def test_other_events_are_another_log(shop, tmp_path):
-    arguments = [*TINY, "train.epochs=1", "model.dim=8", "data.source=shop_data:clicks", f"run_dir={tmp_path}/run"]
+    arguments = [
+        *TINY,
+        "train.epochs=1",
+        "model.dim=8",
+        "data.source=shop_data:clicks",
+        f"run_dir={tmp_path}/run",
+    ]
     assert quietly(train.main, *arguments)[0] == 0
     assert "is already complete" in quietly(train.main, *arguments)[1]
     (shop / "shop_data.py").write_text(without(SOURCE, "default_rng(0)", "default_rng(11)"))
@@ -570,18 +667,33 @@ def test_other_events_are_another_log(shop, tmp_path):
 
 def copy_of(trained, tmp_path):
     shutil.copytree(trained[0] / "runs" / "clicks-Mean", tmp_path / "run")
-    (tmp_path / "run" / "config.yaml").write_text((tmp_path / "run" / "config.yaml").read_text().replace("run_models:", "shop:"))
+    (tmp_path / "run" / "config.yaml").write_text(
+        (tmp_path / "run" / "config.yaml").read_text().replace("run_models:", "shop:")
+    )
     (tmp_path / "run" / "SHA256SUMS").unlink()
     return tmp_path / "run"
 
 
-RENAMED = without(MODEL, "dim=8", "width=8").replace("= dim", "= width").replace(", dim,", ", width,").replace("self.dim", "self.width")
+RENAMED = (
+    without(MODEL, "dim=8", "width=8")
+    .replace("= dim", "= width")
+    .replace(", dim,", ", width,")
+    .replace("self.dim", "self.width")
+)
 WIDER = without(MODEL, "num_items, dim, stddev", "num_items, dim + 1, stddev")
-MORE = without(MODEL, "        self.items =", "        self.more = EmbeddingTable(num_items, dim, name='more')\n        self.items =")
+MORE = without(
+    MODEL,
+    "        self.items =",
+    "        self.more = EmbeddingTable(num_items, dim, name='more')\n        self.items =",
+)
 FEWER = without(
     without(
         without(
-            without(MODEL, 'EmbeddingTable(num_items, dim, stddev=0.1, name="items")', "tf.ones([num_items + 1, dim])"),
+            without(
+                MODEL,
+                'EmbeddingTable(num_items, dim, stddev=0.1, name="items")',
+                "tf.ones([num_items + 1, dim])",
+            ),
             'self.items(features["history"])',
             'tf.gather(self.items, features["history"])',
         ),
@@ -591,9 +703,7 @@ FEWER = without(
     "{self.items: 0}",
     "{}",
 )
-OTHER = (
-    "the weights in RUN are of another model than its config.yaml describes; install the version that it was trained with, or train again."
-)
+OTHER = "the weights in RUN are of another model than its config.yaml describes; install the version that it was trained with, or train again."
 
 
 @pytest.mark.parametrize(
@@ -622,5 +732,7 @@ def test_the_loss_and_the_source_are_not_needed_again(trained, folder):
     found = copy_of(trained, folder)
     (folder / "shop.py").write_text(MODEL)
     config = (found / "config.yaml").read_text()
-    (found / "config.yaml").write_text(config.replace("run_losses:", "gone:").replace("run_data:", "gone:"))
+    (found / "config.yaml").write_text(
+        config.replace("run_losses:", "gone:").replace("run_data:", "gone:")
+    )
     assert np.isfinite(evaluate.evaluate(found)["test"]["MRR"])

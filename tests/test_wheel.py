@@ -1,4 +1,6 @@
-"""The wheel, in an environment of its own: what it holds, and its commands in a folder with files of the user's named as ours."""
+"""The wheel, in an environment of its own: what it holds, and its commands in a folder with files
+of the user's named as ours.
+"""
 
 import configparser
 import os
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NO_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "runs", "servables", "build", "dist", "*.egg-info")
+NO_SOURCE = shutil.ignore_patterns(
+    ".*", "__pycache__", "runs", "servables", "build", "dist", "*.egg-info"
+)
 SMALL = ["data.source=synthetic", "data.events=1500", "train.epochs=1", "model.dim=8"]
 SMALL += ["evaluate.bootstrap=10", "run_dir=runs/small"]
 
@@ -41,7 +45,9 @@ def run(*words, cwd, code=0, **environment):
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     environment = {**kept, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     words = [str(word) for word in words]
-    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == code, f"{words}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout, done.stderr
 
@@ -52,7 +58,15 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=NO_SOURCE)
     pip = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check"]
-    run(*pip, "--no-build-isolation", "--no-deps", "--wheel-dir", folder, folder / "source", cwd=folder)
+    run(
+        *pip,
+        "--no-build-isolation",
+        "--no-deps",
+        "--wheel-dir",
+        folder,
+        folder / "source",
+        cwd=folder,
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -77,7 +91,13 @@ def programs(wheel, tmp_path_factory):
 def folder(tmp_path_factory):
     """A user's folder, where everything that could be taken for ours ends the process."""
     folder = tmp_path_factory.mktemp("user")
-    for name in ("export.py", "serving/__init__.py", "verify.py", "command.py", "configs/__init__.py"):
+    for name in (
+        "export.py",
+        "serving/__init__.py",
+        "verify.py",
+        "command.py",
+        "configs/__init__.py",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("raise SystemExit('a file of the user is run')\n")
     (folder / "tfrec_attn_configs" / "ml-100k").mkdir(parents=True)
@@ -98,14 +118,21 @@ def test_what_the_wheel_holds(wheel):
     both = files_of("export") | files_of("serving")
     inside = {f"tfrec_attn/{name}" for name in both | files_of("configs")}
     assert sorted(held) == sorted(files_of("tfrec_attn") | both | inside)
-    expected = ["configs/ml-100k/attrec.yaml", "export/verify.py", "serving/server/page/index.html", "serving/server/openapi.json"]
+    expected = [
+        "configs/ml-100k/attrec.yaml",
+        "export/verify.py",
+        "serving/server/page/index.html",
+        "serving/server/openapi.json",
+    ]
     assert {f"tfrec_attn/{name}" for name in expected} <= set(held)
 
 
 def test_the_wheel_is_what_is_run(programs, folder):
     out, _ = run(programs / "python", "-c", IMPORT_ALL, cwd=folder)
     files = out.split()
-    assert len(files) > len(files_of("serving")) and all(file.startswith(str(programs.parent)) for file in files)
+    assert len(files) > len(files_of("serving")) and all(
+        file.startswith(str(programs.parent)) for file in files
+    )
 
 
 def test_the_source_tree_has_the_same_names(folder):
@@ -134,7 +161,11 @@ def test_the_list_of_commands(programs, folder):
     out, _ = run(programs / "python", "-m", "tfrec_attn", cwd=folder)
     lines = {line.split()[0]: line for line in out.splitlines()[2:]}
     written = {
-        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__main__")
+        path.relative_to(ROOT)
+        .with_suffix("")
+        .as_posix()
+        .replace("/", ".")
+        .removesuffix(".__main__")
         for package in ("tfrec_attn", "export", "serving")
         for path in (ROOT / package).rglob("*.py")
         if '\nif __name__ == "__main__":\n' in path.read_text(encoding="utf-8")
@@ -149,7 +180,9 @@ def test_the_list_of_commands(programs, folder):
 
 def test_the_list_takes_no_tensorflow(programs, folder):
     _, times = run(programs / "python", "-X", "importtime", "-m", "tfrec_attn", cwd=folder)
-    assert "tfrec_attn.cli.arguments" in times and not re.search(r"\| +(tensorflow|keras|tf_keras)\n", times)
+    assert "tfrec_attn.cli.arguments" in times and not re.search(
+        r"\| +(tensorflow|keras|tf_keras)\n", times
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -5,8 +5,8 @@ import sys
 
 __version__ = "0.1.0"
 
-# tensorflow-recommenders imports only under Keras 2 (tf_keras). An explicit "0" of the user's is kept: tfrec_attn.layers, losses and
-# metrics work under Keras 3 too.
+# tensorflow-recommenders imports only under Keras 2 (tf_keras). An explicit "0" of the user's is
+# kept: tfrec_attn.layers, losses and metrics work under Keras 3 too.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 if os.environ["TF_USE_LEGACY_KERAS"] in ("1", "true", "True") and "tensorflow" in sys.modules:

@@ -24,8 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     short = _short_names()
     rows = [(name, short.get(name, ""), text) for name, text in sorted(commands().items())]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = ["Commands: python -m NAME, or the short name where there is one; --help explains each.", ""]
-    lines += [f"  {name.ljust(widths[0])}  {other.ljust(widths[1])}  {text}" for name, other, text in rows]
+    lines = [
+        "Commands: python -m NAME, or the short name where there is one; --help explains each.",
+        "",
+    ]
+    lines += [
+        f"  {name.ljust(widths[0])}  {other.ljust(widths[1])}  {text}" for name, other, text in rows
+    ]
     say("\n".join(lines))
     return 0
 

@@ -1,4 +1,6 @@
-"""Errors that a user can cause, each one sentence, the exit code of the command that meets them, and the word that was probably meant."""
+"""Errors that a user can cause, each one sentence, the exit code of the command that meets them,
+and the word that was probably meant.
+"""
 
 import difflib
 import signal
@@ -17,7 +19,9 @@ class TfrecError(Exception):
 
 
 class ConfigError(TfrecError):
-    """A configuration that cannot be run: an unknown key, a wrong type, values that exclude each other."""
+    """A configuration that cannot be run: an unknown key, a wrong type, values that exclude each
+    other.
+    """
 
     exit_code = 2
 
@@ -33,7 +37,8 @@ class TrainingError(TfrecError):
 
 
 class Interrupted(TfrecError):
-    """A command that a signal has stopped; its exit code is 128 and the number of the signal, as a shell counts.
+    """A command that a signal has stopped; its exit code is 128 and the number of the signal, as a
+    shell counts.
 
     Args:
       number: of the signal.
@@ -55,7 +60,9 @@ def shorten(text: str, limit: int = 60) -> str:
     for _ in range(2):
         if len(text) > limit:
             text = f"{text[: limit * 2 // 3]}...{text[3 - limit // 3 :]}"
-        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        text = "".join(
+            one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        )
     return text
 
 

@@ -1,4 +1,6 @@
-"""Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split test] [--on current-log]`."""
+"""Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split
+test] [--on current-log]`.
+"""
 
 import json
 import sys
@@ -24,9 +26,17 @@ RUN, CURRENT_LOG = "run", "current-log"
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for a run or data that cannot be used."""
-    parser = Arguments(prog="python -m tfrec_attn.evaluate", description="Evaluates a finished run from its checkpoint.")
+    parser = Arguments(
+        prog="python -m tfrec_attn.evaluate",
+        description="Evaluates a finished run from its checkpoint.",
+    )
     parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
-    parser.add_argument("--split", choices=("valid", "test"), default="test", help="which held-out events (default: test)")
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="test",
+        help="which held-out events (default: test)",
+    )
     parser.add_argument(
         "--on",
         choices=(RUN, CURRENT_LOG),
@@ -34,7 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="run: the events that the run kept, for the figures of its metrics.json (default); current-log: those of its log as it is now",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--ranks", type=path, metavar="FILE", help="write user, item and rank of every held-out event to this TSV file")
+    parser.add_argument(
+        "--ranks",
+        type=path,
+        metavar="FILE",
+        help="write user, item and rank of every held-out event to this TSV file",
+    )
     parsed = parser.parse_args(arguments)
     try:
         report = evaluate(parsed.run, parsed.split, parsed.ranks, parsed.on)
@@ -43,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     if parsed.on == CURRENT_LOG:
         sys.stderr.write(f"note: {_differences(parsed.run, report['current_log'])}\n")
-    sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(parsed.split, report)}\n")
+    sys.stdout.write(
+        f"{json.dumps(report, indent=2) if parsed.json else _table(parsed.split, report)}\n"
+    )
     return 0
 
 
@@ -82,10 +99,15 @@ def evaluate(folder: str, part: str = "test", ranks_file: str | None = None, on:
     else:
         ranks, unknown = _rank(model, config, _kept_by(path, part), part, ranks_file)
         if unknown:
-            raise DataError(f"{folder} kept events of items that are not in its vocabulary; train again.")
+            raise DataError(
+                f"{folder} kept events of items that are not in its vocabulary; train again."
+            )
     from tfrec_attn.training.fitting import report
 
-    return {**report(ranks, config, part), **({"current_log": differences} if on == CURRENT_LOG else {})}
+    return {
+        **report(ranks, config, part),
+        **({"current_log": differences} if on == CURRENT_LOG else {}),
+    }
 
 
 def _kept_by(folder: Path, part: str) -> Path:
@@ -93,12 +115,16 @@ def _kept_by(folder: Path, part: str) -> Path:
     run_files.check_files(folder, path.name)
     if not path.is_file():
         remedy = f"evaluate it with --on {CURRENT_LOG}, or train again"
-        raise ConfigError(f"{folder} has no {path.name}, which trainings of earlier versions did not write; {remedy}.")
+        raise ConfigError(
+            f"{folder} has no {path.name}, which trainings of earlier versions did not write; {remedy}."
+        )
     return path
 
 
 def _read_log_again(folder: Path, part: str, target: Path) -> dict:
-    """Writes the held-out events of the run's log as it is now -> what differs from when it was trained on."""
+    """Writes the held-out events of the run's log as it is now -> what differs from when it was
+    trained on.
+    """
     data, metrics = run.load_data(folder), run.load_metrics(folder)
     save_replay_log(data.split, part, target)
     known, config = run.load_vocabularies(folder), run.load_config(folder)
@@ -118,12 +144,26 @@ def _read_log_again(folder: Path, part: str, target: Path) -> dict:
     }
 
 
-def _rank(model, config: Config, path: Path, part: str, ranks_file: str | None) -> tuple[np.ndarray, int]:
-    """Ranks the events of a file in the order of the run's users -> ranks, and how many targets the run does not know."""
+def _rank(
+    model, config: Config, path: Path, part: str, ranks_file: str | None
+) -> tuple[np.ndarray, int]:
+    """Ranks the events of a file in the order of the run's users -> ranks, and how many targets the
+    run does not know.
+    """
     found = []
     for events in read_kept_events(path, part, (model.user_vocabulary, model.item_vocabulary)):
-        found.append((events.users, _ranks(model, config, events, part), events.user_ids, events.targets, events.known))
-    users, ranks, ids, targets, known = (np.concatenate([np.asarray(one) for one in parts]) for parts in zip(*found, strict=True))
+        found.append(
+            (
+                events.users,
+                _ranks(model, config, events, part),
+                events.user_ids,
+                events.targets,
+                events.known,
+            )
+        )
+    users, ranks, ids, targets, known = (
+        np.concatenate([np.asarray(one) for one in parts]) for parts in zip(*found, strict=True)
+    )
     order = np.argsort(users, kind="stable")
     if ranks_file is not None:
         _write_ranks(ranks_file, zip(ids[order], targets[order], ranks[order], strict=True))
@@ -151,7 +191,10 @@ def _ranks(model, config: Config, events: KeptEvents, part: str) -> np.ndarray:
 def _write_ranks(path: str, rows) -> None:
     from tfrec_attn.evaluation.ranking import MISS
 
-    lines = [_RANKS, *(f"{user}\t{item}\t{'inf' if place == MISS else place}" for user, item, place in rows)]
+    lines = [
+        _RANKS,
+        *(f"{user}\t{item}\t{'inf' if place == MISS else place}" for user, item, place in rows),
+    ]
     write_output(path, "\n".join(lines) + "\n", _RANKS, "--ranks")
 
 

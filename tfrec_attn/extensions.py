@@ -1,4 +1,6 @@
-"""What other packages add: models, losses and data sources, named `package.module:name` or by an entry point."""
+"""What other packages add: models, losses and data sources, named `package.module:name` or by an
+entry point.
+"""
 
 import ast
 import importlib
@@ -48,17 +50,25 @@ class Extension:
         Raises:
             ConfigError: If two packages have an entry point of this name.
         """
-        values = sorted({point.value for point in metadata.entry_points(group=self.group) if point.name == name})
+        values = sorted(
+            {point.value for point in metadata.entry_points(group=self.group) if point.name == name}
+        )
         if len(values) > 1:
-            raise ConfigError(f"{self.key}={shown(name)} is a name in two packages; give one of {' and '.join(values)}.")
-        module, _, attribute = (values[0] if values else name).partition("[")[0].strip().partition(":")
+            raise ConfigError(
+                f"{self.key}={shown(name)} is a name in two packages; give one of {' and '.join(values)}."
+            )
+        module, _, attribute = (
+            (values[0] if values else name).partition("[")[0].strip().partition(":")
+        )
         words = [*module.split("."), attribute]
         return Target(module, attribute) if all(word.isidentifier() for word in words) else None
 
     def unknown(self, name: str, built_in: list[str]) -> ConfigError:
         """Returns the error of a name that leads nowhere."""
         names = [*built_in, *(one for one in self.installed() if one not in built_in)]
-        return ConfigError(f"{self.key} must be one of {', '.join(names)}, or {self.form}, but is {shown(name)}{nearest(name, names)}.")
+        return ConfigError(
+            f"{self.key} must be one of {', '.join(names)}, or {self.form}, but is {shown(name)}{nearest(name, names)}."
+        )
 
     def refusal(self, name: str, what: str) -> ConfigError:
         """Returns the error of a name that leads to something else than it should."""
@@ -79,7 +89,9 @@ class Extension:
         """
         path = self._spec(name, target).origin
         if path is None or not path.endswith(".py"):
-            raise self.refusal(name, f"must name a module of Python source, but {shorten(target.module)} is none")
+            raise self.refusal(
+                name, f"must name a module of Python source, but {shorten(target.module)} is none"
+            )
         try:
             return path, ast.parse(Path(path).read_bytes(), path)
         except (OSError, SyntaxError, ValueError) as error:
@@ -93,7 +105,8 @@ class Extension:
             target: Where it leads.
 
         Raises:
-            ConfigError: If there is no such module, if it cannot be imported, or if it has no such attribute.
+            ConfigError: If there is no such module, if it cannot be imported, or if it has no such
+                attribute.
         """
         self._spec(name, target)
         try:
@@ -102,14 +115,24 @@ class Extension:
             raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
         if not hasattr(module, target.attribute):
             public = [one for one in vars(module) if not one.startswith("_")]
-            raise self.refusal(name, f"leads nowhere: {target.module} has no {target.attribute}{nearest(target.attribute, public)}")
+            raise self.refusal(
+                name,
+                f"leads nowhere: {target.module} has no {target.attribute}{nearest(target.attribute, public)}",
+            )
         return getattr(module, target.attribute)
 
     def _spec(self, name: str, target: Target) -> ModuleSpec:
         spec = _find(target.module.split("."))
         if spec is None:
-            where = " on the path, which leaves out the current folder (python -P)" if getattr(sys.flags, "safe_path", False) else ""
-            raise self.refusal(name, f"names no module: there is no {shorten(target.module)}{where or f' in {os.getcwd()} or installed'}")
+            where = (
+                " on the path, which leaves out the current folder (python -P)"
+                if getattr(sys.flags, "safe_path", False)
+                else ""
+            )
+            raise self.refusal(
+                name,
+                f"names no module: there is no {shorten(target.module)}{where or f' in {os.getcwd()} or installed'}",
+            )
         return spec
 
 
@@ -124,15 +147,23 @@ def short(name: str) -> str:
 
 
 def cause(error: BaseException, target: Target) -> str:
-    """An error of another package's code in one line, with the place in that code where it was raised.
+    """An error of another package's code in one line, with the place in that code where it was
+    raised.
 
     Args:
         error: As it was caught.
-        target: What was imported or called; the last line of its package counts, or of what is not a library.
+        target: What was imported or called; the last line of its package counts, or of what is not
+            a library.
     """
     spec = _find([target.module.partition(".")[0]])
-    package = None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
-    libraries = (_OWN, "<", *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")))
+    package = (
+        None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
+    )
+    libraries = (
+        _OWN,
+        "<",
+        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    )
     places, trace = [], error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -142,7 +173,10 @@ def cause(error: BaseException, target: Target) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         places = [f", {error.filename}:{error.lineno}"]
     text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
-    return shorten(f"{type(error).__name__}: {text.splitlines()[0].rstrip('.') if text else ''}{places[-1] if places else ''}", 300)
+    return shorten(
+        f"{type(error).__name__}: {text.splitlines()[0].rstrip('.') if text else ''}{places[-1] if places else ''}",
+        300,
+    )
 
 
 def _find(parts: list[str]) -> ModuleSpec | None:

@@ -1,4 +1,6 @@
-"""Trains with several processes of this machine: `python -m tfrec_attn.local_cluster [CONFIG.yaml] [section.key=value ...]`."""
+"""Trains with several processes of this machine: `python -m tfrec_attn.local_cluster [CONFIG.yaml]
+[section.key=value ...]`.
+"""
 
 import contextlib
 import json
@@ -13,20 +15,26 @@ _SECONDS = 60.0  # that the other processes have when the first has ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit code of the first process that failed, or 0; 2 for options that make no sense."""
+    """The command. Returns the exit code of the first process that failed, or 0; 2 for options that
+    make no sense.
+    """
     parser = Arguments(
         prog="python -m tfrec_attn.local_cluster",
         description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, and waits for them. On several machines, "
         "set TF_CONFIG and runtime.strategy=multi_worker and run python -m tfrec_attn.train on each.",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that share each batch; default 2")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that share each batch; default 2"
+    )
     parser.add_argument("--restart", action="store_true", help="of tfrec_attn.train")
     parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.workers < 1:
         sys.stderr.write(f"error: --workers must be at least 1, but is {parsed.workers}.\n")
         return 2
-    processes = start(parsed.workers, [*parsed.arguments, *(["--restart"] if parsed.restart else [])])
+    processes = start(
+        parsed.workers, [*parsed.arguments, *(["--restart"] if parsed.restart else [])]
+    )
     try:
         codes = [processes[0].wait(), *(_ended(process) for process in processes[1:])]
     except BaseException:
@@ -37,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ended(process: subprocess.Popen) -> int:
-    """The exit code of a process once the first has ended; one that still waits for the first is ended."""
+    """The exit code of a process once the first has ended; one that still waits for the first is
+    ended.
+    """
     try:
         return process.wait(_SECONDS)
     except subprocess.TimeoutExpired:
@@ -55,11 +65,19 @@ def start(workers: int, arguments: list[str], **options) -> list[subprocess.Pope
         options: Of `subprocess.Popen`.
     """
     cluster = {"worker": _free_addresses(workers)}
-    command = [sys.executable, "-m", "tfrec_attn.train", *map(str, arguments), "runtime.strategy=multi_worker"]
+    command = [
+        sys.executable,
+        "-m",
+        "tfrec_attn.train",
+        *map(str, arguments),
+        "runtime.strategy=multi_worker",
+    ]
     processes = []
     for index in range(workers):
         task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        processes.append(subprocess.Popen(command, env={**os.environ, "TF_CONFIG": task}, **options))  # noqa: S603
+        processes.append(
+            subprocess.Popen(command, env={**os.environ, "TF_CONFIG": task}, **options)
+        )
     return processes
 
 

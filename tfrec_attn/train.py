@@ -29,8 +29,19 @@ from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run
 from tfrec_attn.runs.unfinished import PartialRun, check_run_dir, complete_run, open_run
 from tfrec_attn.runtime.cluster import Task, this_task
-from tfrec_attn.runtime.distribution import check_batch, configure_devices, failing_together, make_strategy
-from tfrec_attn.runtime.process import import_tensorflow, make_deterministic, peak_memory_mb, seed_everything, set_precision
+from tfrec_attn.runtime.distribution import (
+    check_batch,
+    configure_devices,
+    failing_together,
+    make_strategy,
+)
+from tfrec_attn.runtime.process import (
+    import_tensorflow,
+    make_deterministic,
+    peak_memory_mb,
+    seed_everything,
+    set_precision,
+)
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.training import warm_start
 
@@ -38,7 +49,8 @@ from tfrec_attn.training import warm_start
 def main(arguments: list[str] | None = None) -> int:
     """The command.
 
-    Returns: 0; 2 for configuration or data that cannot be used; 1 for a training that failed; 130 and 143 when SIGINT or SIGTERM ended it.
+    Returns: 0; 2 for configuration or data that cannot be used; 1 for a training that failed; 130
+    and 143 when SIGINT or SIGTERM ended it.
     """
     parser = Arguments(
         prog="python -m tfrec_attn.train",
@@ -47,10 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=_help_of_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", nargs="?", help="YAML file, or the name of one of the package, listed below; without it the defaults")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="values that go before the file's")
     parser.add_argument(
-        "--restart", action="store_true", help="begin anew: remove the unfinished run, and replace the finished one once this is complete"
+        "config",
+        nargs="?",
+        help="YAML file, or the name of one of the package, listed below; without it the defaults",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="values that go before the file's"
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: remove the unfinished run, and replace the finished one once this is complete",
     )
     parsed = parser.parse_intermixed_args(arguments)
     overrides = parsed.overrides
@@ -69,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -> Path | None:
-    """Trains, evaluates and writes a run directory, which is `<run_dir>.partial` until it is complete.
+    """Trains, evaluates and writes a run directory, which is `<run_dir>.partial` until it is
+    complete.
 
     One that was interrupted goes on there from its last checkpoint, and one that is complete stays
     as it is, with the same configuration and data.
@@ -110,7 +131,9 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
             data = _read(config, origin, rejected)
         complete = None if restart else complete_run(config, data.split)
         if complete is not None:
-            say(f"{complete} is already complete, with this configuration and these events; to train it anew, give --restart.")
+            say(
+                f"{complete} is already complete, with this configuration and these events; to train it anew, give --restart."
+            )
             return complete
         if task is not None and not task.writes:
             config = dataclasses.replace(config, run_dir=f"{scratch}/run")
@@ -124,12 +147,16 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         except BaseException:
             partial.leave()
             raise
-        say(f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}")
+        say(
+            f"\nWrote {partial.target}: {', '.join(sorted(entry.name for entry in partial.target.iterdir()))}"
+        )
     return partial.target
 
 
 def _check_loss(config: Config) -> None:
-    """Whether the loss takes the batches of the model, before anything is read; what is of other packages is imported."""
+    """Whether the loss takes the batches of the model, before anything is read; what is of other
+    packages is imported.
+    """
     model, loss = config.model.name, config.train.loss
     if models.is_foreign(model) or loss_names.is_foreign(loss):
         import_tensorflow()
@@ -145,9 +172,13 @@ def _check_loss(config: Config) -> None:
 def _read(config: Config, origin: warm_start.Origin | None, rejected: Path) -> run.PreparedData:
     """The data, read before anything is written."""
     try:
-        return run.prepare_data(config, rejected=rejected, known=origin and origin.vocabularies, schema=True)
+        return run.prepare_data(
+            config, rejected=rejected, known=origin and origin.vocabularies, schema=True
+        )
     except OSError as error:
-        raise DataError(f"{error.filename or rejected} cannot be used: {error.strerror or error}.") from None
+        raise DataError(
+            f"{error.filename or rejected} cannot be used: {error.strerror or error}."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -172,7 +203,9 @@ def _kept(partial: PartialRun | None, task: Task | None):
 def _resolved(config: Config) -> Config:
     """The configuration with all parameters of the model and with absolute paths."""
     name = config.model.name
-    config = configuration.with_model_parameters(config, models.parameters(name), models.hints(name))
+    config = configuration.with_model_parameters(
+        config, models.parameters(name), models.hints(name)
+    )
     data, train = config.data, config.train
     if is_folder(data.source):
         data = dataclasses.replace(data, source=str(Path(data.source).resolve()))
@@ -186,16 +219,24 @@ def _resolved(config: Config) -> Config:
 
 
 def _train_into(
-    partial: PartialRun, config: Config, data: run.PreparedData, task: Task | None, origin: warm_start.Origin | None, stop: StopSignals
+    partial: PartialRun,
+    config: Config,
+    data: run.PreparedData,
+    task: Task | None,
+    origin: warm_start.Origin | None,
+    stop: StopSignals,
 ) -> None:
     folder = partial.folder
     say(str(data.report))
     if data.rejected:
-        say(f"{data.rejected} lines could not be read: {run.REJECTED} in the run tells which and why.")
+        say(
+            f"{data.rejected} lines could not be read: {run.REJECTED} in the run tells which and why."
+        )
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     if leaks:
         say(str(leaks))
-    # Also when the training goes on: what is sealed at the end is of these data, whatever became of the files meanwhile.
+    # Also when the training goes on: what is sealed at the end is of these data, whatever became of
+    # the files meanwhile.
     run.save_vocabularies(folder, data.sequences)
     run.save_replay(folder, data.split)
 
@@ -208,7 +249,14 @@ def _train_into(
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:
         make_deterministic()
-    from tfrec_attn.training.fitting import evaluate_baselines, fit, rank, report, trained_rows, with_repeats
+    from tfrec_attn.training.fitting import (
+        evaluate_baselines,
+        fit,
+        rank,
+        report,
+        trained_rows,
+        with_repeats,
+    )
 
     config, repeats = with_repeats(config, data.split)
     say(str(repeats))
@@ -227,7 +275,9 @@ def _train_into(
             warm.take_weights(model)
             say(warm.opening())
         fitted = fit(model, config, data.split, folder, warm, stop)
-        valid_ranks, test_ranks = (rank(model.ranks, config, data.split, part) for part in ("valid", "test"))
+        valid_ranks, test_ranks = (
+            rank(model.ranks, config, data.split, part) for part in ("valid", "test")
+        )
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
         **report(valid_ranks, config, "valid"),
@@ -253,7 +303,11 @@ def _train_into(
 
 
 def _summary(config: Config, result: dict) -> str:
-    table = format_table("test", {**result["baselines"], extensions.short(config.model.name): result["test"]}, result.get("test_interval"))
+    table = format_table(
+        "test",
+        {**result["baselines"], extensions.short(config.model.name): result["test"]},
+        result.get("test_interval"),
+    )
     if "warm_start" in result:
         table += f"\n\n{warm_start.closing(result['warm_start'])}"
     return (

@@ -35,13 +35,19 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
     """
     path = _run_file(run, f"{part}.parquet")
     if not path.is_file():
-        raise RunError(f"{run} has no {path.name}; give a folder that tfrec_attn.train has written.")
+        raise RunError(
+            f"{run} has no {path.name}; give a folder that tfrec_attn.train has written."
+        )
     try:
         events = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise RunError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
+        raise RunError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again."
+        ) from None
     if dict(events.schema) != _COLUMNS or not len(events):
-        raise RunError(f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again.")
+        raise RunError(
+            f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again."
+        )
     return [Event(*row) for row in events.rows()]
 
 
@@ -53,17 +59,25 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
     path = _run_file(run, "metrics.json")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))[part]
-        if not found or not all(_METRIC.fullmatch(name) and isinstance(value, (int, float)) for name, value in found.items()):
+        if not found or not all(
+            _METRIC.fullmatch(name) and isinstance(value, (int, float))
+            for name, value in found.items()
+        ):
             raise ValueError
     except OSError:
-        raise RunError(f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written.") from None
+        raise RunError(
+            f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written."
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; train again.") from None
+        raise RunError(
+            f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; train again."
+        ) from None
     return found
 
 
 def read_repeats(run: str | Path) -> str:
-    """The rule by which a run was evaluated: "exclude" (items of the history are never recommended) or "include".
+    """The rule by which a run was evaluated: "exclude" (items of the history are never recommended)
+    or "include".
 
     Raises:
         RunError: If the folder is not a finished run.
@@ -72,10 +86,16 @@ def read_repeats(run: str | Path) -> str:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise RunError(f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written.") from None
+        raise RunError(
+            f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written."
+        ) from None
     except ValueError:
         raise RunError(f"{path} is not JSON; train again.") from None
-    rule = found.get("protocol", {}).get("repeats", "exclude") if isinstance(found, dict) else "exclude"
+    rule = (
+        found.get("protocol", {}).get("repeats", "exclude")
+        if isinstance(found, dict)
+        else "exclude"
+    )
     return "include" if rule == "include" else "exclude"
 
 
@@ -92,7 +112,9 @@ def read_items(run: str | Path) -> list[str]:
 
 
 def _run_file(run: str | Path, name: str) -> Path:
-    """The path of a file of a run, once it is known to be what the training wrote. Errors: RunError when it is not."""
+    """The path of a file of a run, once it is known to be what the training wrote. Errors: RunError
+    when it is not.
+    """
     if what := damage(Path(run), RUN_SUMS, [name]):
         raise RunError(f"{what}: bring the run back as the training wrote it, or train again.")
     return Path(run) / name

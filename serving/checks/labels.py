@@ -1,4 +1,6 @@
-"""The labels of a served model: read from its server and from the server's configuration, and moved in both."""
+"""The labels of a served model: read from its server and from the server's configuration, and moved
+in both.
+"""
 
 import contextlib
 import os
@@ -30,10 +32,12 @@ class LabelledModel:
     Args:
       target: HOST:PORT.
       model: its name.
-      path: the ModelServerConfig that the server was started with, as text; when a label is moved its number there changes. Where the
-        text does not show it, it is written anew, and of its comments only those at the top stay.
+      path: the ModelServerConfig that the server was started with, as text; when a label is moved
+        its number there changes. Where the text does not show it, it is written anew, and of its
+        comments only those at the top stay.
 
-    Errors: RunError when the file cannot be read, written, or has no such model; of the methods ClientError.
+    Errors: RunError when the file cannot be read, written, or has no such model; of the methods
+    ClientError.
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
@@ -42,9 +46,13 @@ class LabelledModel:
         named = [one for one in self._config.model_config_list.config if one.name == model]
         if len(named) != 1:
             known = ", ".join(one.name for one in self._config.model_config_list.config) or "none"
-            raise RunError(f"{path} must have the model {model} once, but has {known}; give the file that the server was started with.")
+            raise RunError(
+                f"{path} must have the model {model} once, but has {known}; give the file that the server was started with."
+            )
         if not (os.access(self._path, os.W_OK) and os.access(self._path.resolve().parent, os.W_OK)):
-            raise RunError(f"{path} cannot be written, so that a server would forget a moved label when it starts again.")
+            raise RunError(
+                f"{path} cannot be written, so that a server would forget a moved label when it starts again."
+            )
         self._labels = named[0].version_labels
 
     def version(self, label: str) -> int:
@@ -54,7 +62,12 @@ class LabelledModel:
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label
-        response = self._ask(lambda channel: prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata, request)
+        response = self._ask(
+            lambda channel: (
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata
+            ),
+            request,
+        )
         served, written = response.model_spec.version.value, self._labels.get(label)
         if served != written:
             raise RunError(
@@ -66,9 +79,19 @@ class LabelledModel:
         """Gives a label to another version: on the server, and once it has agreed in the file."""
         self._labels[label] = version
         request = model_management_pb2.ReloadConfigRequest(config=self._config)
-        response = self._ask(lambda channel: model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest, request)
+        response = self._ask(
+            lambda channel: (
+                model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+            ),
+            request,
+        )
         if response.status.error_code:
-            raise client_error(from_number(response.status.error_code).name, response.status.error_message, self._target, _TIMEOUT)
+            raise client_error(
+                from_number(response.status.error_code).name,
+                response.status.error_message,
+                self._target,
+                _TIMEOUT,
+            )
         anew = _comments(self._text) + text_format.MessageToString(self._config, as_utf8=True)
         try:
             _write(self._path, _moved(self._text, self._config, self._model, label) or anew)
@@ -78,14 +101,19 @@ class LabelledModel:
                 "write it there."
             ) from None
         if self.version(label) != version:
-            raise ClientError("INTERNAL", f"{self._target} agreed to move {label} to version {version}, but did not.")
+            raise ClientError(
+                "INTERNAL",
+                f"{self._target} agreed to move {label} to version {version}, but did not.",
+            )
 
     def _ask(self, method, request):
         with open_channel(self._target) as channel:
             try:
                 return method(channel)(request, timeout=_TIMEOUT)
             except grpc.RpcError as error:
-                raise client_error(error.code().name, error.details() or "", self._target, _TIMEOUT) from None
+                raise client_error(
+                    error.code().name, error.details() or "", self._target, _TIMEOUT
+                ) from None
 
 
 def _read(path):
@@ -104,19 +132,28 @@ def _read(path):
 def _comments(text):
     """The comment lines at the top."""
     lines = text.splitlines(keepends=True)
-    count = next((place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    count = next(
+        (place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")),
+        len(lines),
+    )
     return "".join(lines[:count])
 
 
 def _moved(text, config, model, label):
-    """The text of a configuration with the version of a label changed to that of `config`, and all else as it is, or None where that
-    cannot be done in place."""
-    version = next(one for one in config.model_config_list.config if one.name == model).version_labels[label]
+    """The text of a configuration with the version of a label changed to that of `config`, and all
+    else as it is, or None where that cannot be done in place.
+    """
+    version = next(
+        one for one in config.model_config_list.config if one.name == model
+    ).version_labels[label]
     for found in re.finditer(r'\b(key\s*:\s*["\']([^"\'\n]*)["\']\s*,?\s*value\s*:\s*)(\d+)', text):
         if found[2] == label:
             changed = f"{text[: found.start(3)]}{version}{text[found.end(3) :]}"
             with contextlib.suppress(text_format.ParseError):
-                if text_format.Parse(changed, model_server_config_pb2.ModelServerConfig()) == config:
+                if (
+                    text_format.Parse(changed, model_server_config_pb2.ModelServerConfig())
+                    == config
+                ):
                     return changed
     return None
 
@@ -124,7 +161,9 @@ def _moved(text, config, model, label):
 def _write(path, text):
     """Replaces a file at once, so that a server that watches it never sees a part."""
     path = path.resolve()
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
         try:
             file.write(text)
             file.flush()

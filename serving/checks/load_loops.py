@@ -14,7 +14,9 @@ Send = Callable[[int, Callable[[str], None]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """When a load ends: after `seconds`, or after `requests`, whatever comes first; last answers are waited for `grace` seconds more."""
+    """When a load ends: after `seconds`, or after `requests`, whatever comes first; last answers
+    are waited for `grace` seconds more.
+    """
 
     seconds: float
     requests: int
@@ -23,7 +25,9 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One request: seconds after the start `at` which it was due, the `seconds` until its end, and its `status`, LOST where none came."""
+    """One request: seconds after the start `at` which it was due, the `seconds` until its end, and
+    its `status`, LOST where none came.
+    """
 
     at: float
     seconds: float
@@ -31,7 +35,9 @@ class Sample:
 
 
 def closed_loop(send: Send, clients: int, limits: Limits) -> list[Sample]:
-    """Clients of which each asks again as soon as it has an answer; the limits are those of all together."""
+    """Clients of which each asks again as soon as it has an answer; the limits are those of all
+    together.
+    """
     samples, numbers, open_since = [], itertools.count(), {}
     start, ended = time.perf_counter(), threading.Condition()
 
@@ -54,11 +60,16 @@ def closed_loop(send: Send, clients: int, limits: Limits) -> list[Sample]:
     with ended:
         ended.wait_for(lambda: not open_since, timeout=limits.seconds + limits.grace)
         now = time.perf_counter()
-        return [*samples, *(Sample(begin - start, now - begin, LOST) for begin in open_since.values())]
+        return [
+            *samples,
+            *(Sample(begin - start, now - begin, LOST) for begin in open_since.values()),
+        ]
 
 
 def open_loop(send: Send, rate: float, limits: Limits) -> list[Sample]:
-    """Requests that are sent when they are due, `rate` a second, whether or not earlier ones have ended; their time counts from then."""
+    """Requests that are sent when they are due, `rate` a second, whether or not earlier ones have
+    ended; their time counts from then.
+    """
     samples, start, ended = {}, time.perf_counter(), threading.Condition()
     count = min(limits.requests, math.ceil(limits.seconds * rate))
 
@@ -76,4 +87,7 @@ def open_loop(send: Send, rate: float, limits: Limits) -> list[Sample]:
     with ended:
         ended.wait_for(lambda: len(samples) == count, timeout=limits.grace)
         lost = [number / rate for number in range(count) if number not in samples]
-        return [*samples.values(), *(Sample(due, time.perf_counter() - start - due, LOST) for due in lost)]
+        return [
+            *samples.values(),
+            *(Sample(due, time.perf_counter() - start - due, LOST) for due in lost),
+        ]

@@ -14,15 +14,16 @@ _LONGEST = 200
 
 
 class LoadTarget:
-    """A server under load. The requests are made beforehand and the answers not taken apart, so that the server is what is measured.
+    """A server under load. The requests are made beforehand and the answers not taken apart, so
+    that the server is what is measured.
 
     Args:
       target: HOST:PORT of gRPC.
       requests: `PredictRequest` messages, which take turns.
       timeout: seconds of a request; none is tried again.
       connections: which take turns too.
-      check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" where the answer is right; None trusts. What it raises
-        is a status too, by its name.
+      check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" where the
+        answer is right; None trusts. What it raises is a status too, by its name.
     """
 
     def __init__(
@@ -47,12 +48,16 @@ class LoadTarget:
             try:
                 call(self._requests[0], timeout=max(self._timeout, 5.0))
             except grpc.RpcError as error:
-                raise client_error(error.code().name, error.details() or "", self._where, self._timeout) from None
+                raise client_error(
+                    error.code().name, error.details() or "", self._where, self._timeout
+                ) from None
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
         """Sends a request, and calls `done` with its status, on another thread as a rule."""
         # Futures cost a client half of the time that threads do, which wait for their calls.
-        future = self._calls[number % len(self._calls)].future(self._requests[number % len(self._requests)], timeout=self._timeout)
+        future = self._calls[number % len(self._calls)].future(
+            self._requests[number % len(self._requests)], timeout=self._timeout
+        )
         future.add_done_callback(lambda ended: done(self._status(ended, number)))
 
     def close(self) -> None:
@@ -88,4 +93,7 @@ def requests_of(
     Raises:
       ValueError: An id has the separator.
     """
-    return [predict_request(recommend(one, user, k, (), (), _LONGEST), model, version, label, separator) for user, one in histories]
+    return [
+        predict_request(recommend(one, user, k, (), (), _LONGEST), model, version, label, separator)
+        for user, one in histories
+    ]

@@ -1,4 +1,6 @@
-"""Where a served model puts the items that came next: among all items by its vectors, and in the lists that it recommends."""
+"""Where a served model puts the items that came next: among all items by its vectors, and in the
+lists that it recommends.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,8 @@ ROWS = 32
 _ELEMENTS = 1 << 15
 _CANDIDATES = 1000
 _AT_ONCE = 8
-# Of |query| |item vector|: what the roundings of two float32 products of some hundred terms can differ by.
+# Of |query| |item vector|: what the roundings of two float32 products of some hundred terms can
+# differ by.
 _ROUNDING = 4e-6
 # The score of an item that the model does not have.
 _UNKNOWN = np.finfo(np.float32).min
@@ -24,25 +27,35 @@ Answer = tuple[Sequence[str], Sequence[float], str]
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """Ranks of the targets of events among all items that can be recommended in their place, ties against them.
+    """Ranks of the targets of events among all items that can be recommended in their place, ties
+    against them.
 
     Attributes:
-        rank: By the products of the vectors, and by popularity where nothing is known, float64 [U]; infinity is a miss.
-        close: Whether another item's score is within rounding of the target's, so that it could be another, bool [U].
+        rank: By the products of the vectors, and by popularity where nothing is known, float64 [U];
+            infinity is a miss.
+        close: Whether another item's score is within rounding of the target's, so that it could be
+            another, bool [U].
     """
 
     rank: np.ndarray
     close: np.ndarray
 
 
-def rank_by_vectors(predict: Predict, events: Sequence[Event], items: Sequence[str], repeats: str = "exclude", rows: int = ROWS) -> Ranks:
+def rank_by_vectors(
+    predict: Predict,
+    events: Sequence[Event],
+    items: Sequence[str],
+    repeats: str = "exclude",
+    rows: int = ROWS,
+) -> Ranks:
     """Ranks all targets by `embed` and `embed_items`.
 
     Args:
         predict: Asks the server for many rows.
         events: Held out.
         items: Ids of all items.
-        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include" (all items compete).
+        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include" (all
+            items compete).
         rows: Most rows of a request.
 
     Raises:
@@ -50,28 +63,48 @@ def rank_by_vectors(predict: Predict, events: Sequence[Event], items: Sequence[s
         ClientError: If it does not answer.
     """
     numbers = {item: number for number, item in enumerate(items)}
-    unknown = next((item for event in events for item in (event.target, *event.history) if item not in numbers), None)
+    unknown = next(
+        (
+            item
+            for event in events
+            for item in (event.target, *event.history)
+            if item not in numbers
+        ),
+        None,
+    )
     if unknown is not None:
-        raise RunError(f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; train again.")
+        raise RunError(
+            f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; train again."
+        )
     popularity = _popularity(predict, items)
     vectors, untrained = _item_vectors(predict, items, rows), popularity < 0
     largest, rank, close = np.linalg.norm(vectors, axis=1).max(), [], []
     for block in _blocks(events, rows):
         query = predict("embed", _who(block))["query"]
         scores, slack = query @ vectors.T, _ROUNDING * largest * np.linalg.norm(query, axis=1)
-        for row, (event, answer) in enumerate(zip(block, _recommended(predict, block, 1), strict=True)):
+        for row, (event, answer) in enumerate(
+            zip(block, _recommended(predict, block, 1), strict=True)
+        ):
             by_popularity = answer[2] == "popular"
             # What training never touched is behind all others, whatever its vector.
-            row_scores = popularity if by_popularity else np.where(untrained, popularity, scores[row])
+            row_scores = (
+                popularity if by_popularity else np.where(untrained, popularity, scores[row])
+            )
             own, seen = numbers[event.target], set(event.history) if repeats == "exclude" else set()
             others = np.delete(row_scores, [numbers[item] for item in {*seen, event.target}])
-            rank.append(np.inf if event.target in seen else 1.0 + np.count_nonzero(others >= row_scores[own]))
+            rank.append(
+                np.inf
+                if event.target in seen
+                else 1.0 + np.count_nonzero(others >= row_scores[own])
+            )
             distance = np.abs(others - row_scores[own])
             close.append(bool((distance <= (0.0 if by_popularity else slack[row])).any()))
     return Ranks(np.array(rank), np.array(close))
 
 
-def rank_in_lists(answers: Sequence[Answer], events: Sequence[Event], ranks: np.ndarray) -> tuple[np.ndarray, int]:
+def rank_in_lists(
+    answers: Sequence[Answer], events: Sequence[Event], ranks: np.ndarray
+) -> tuple[np.ndarray, int]:
     """Ranks of the targets by the lists that were served.
 
     Where a list ends among items of the target's score, the rank by the vectors stands.
@@ -82,23 +115,32 @@ def rank_in_lists(answers: Sequence[Answer], events: Sequence[Event], ranks: np.
         ranks: By the vectors, [U].
 
     Returns:
-        The ranks, float64 [U], infinity where a target is not in its list; and the length of the longest list.
+        The ranks, float64 [U], infinity where a target is not in its list; and the length of the
+        longest list.
     """
     result = np.full(len(events), np.inf)
     for place, ((items, scores, _), event) in enumerate(zip(answers, events, strict=True)):
         if event.target in items:
             own = scores[items.index(event.target)]
-            result[place] = ranks[place] if scores[-1] == own else sum(score >= own for score in scores)
+            result[place] = (
+                ranks[place] if scores[-1] == own else sum(score >= own for score in scores)
+            )
     return result, max((len(items) for items, _, _ in answers), default=0)
 
 
-def ask_in_batches(predict: Predict, events: Sequence[Event], k: int, rows: int = ROWS) -> list[Answer]:
-    """Returns the k best items as the server recommends them, asked for up to `rows` events at a time."""
+def ask_in_batches(
+    predict: Predict, events: Sequence[Event], k: int, rows: int = ROWS
+) -> list[Answer]:
+    """Returns the k best items as the server recommends them, asked for up to `rows` events at a
+    time.
+    """
     return [answer for block in _blocks(events, rows) for answer in _recommended(predict, block, k)]
 
 
 def ask_one_by_one(client: BaseClient, events: Sequence[Event], k: int) -> list[Answer]:
-    """Returns the same through a client, one event a request and eight requests at a time, which a server that batches joins."""
+    """Returns the same through a client, one event a request and eight requests at a time, which a
+    server that batches joins.
+    """
 
     def ask(event):
         answer = client.recommend(event.history, event.user, k=k)
@@ -110,18 +152,33 @@ def ask_one_by_one(client: BaseClient, events: Sequence[Event], k: int) -> list[
 
 def _recommended(predict: Predict, block: Sequence[Event], k: int) -> Iterator[Answer]:
     nothing = padded([[]] * len(block))
-    outputs = predict("recommend", {**_who(block), "exclude": nothing, "allow": nothing, "k": np.full(len(block), k, np.int32)})
-    for items, scores, source in zip(*(outputs[name].tolist() for name in ("items", "scores", "source")), strict=True):
+    outputs = predict(
+        "recommend",
+        {
+            **_who(block),
+            "exclude": nothing,
+            "allow": nothing,
+            "k": np.full(len(block), k, np.int32),
+        },
+    )
+    for items, scores, source in zip(
+        *(outputs[name].tolist() for name in ("items", "scores", "source")), strict=True
+    ):
         count = items.index("") if "" in items else len(items)
         yield items[:count], scores[:count], source
 
 
 def _who(block: Sequence[Event]) -> dict[str, np.ndarray]:
-    return {"user_id": texts([event.user for event in block]), "history": padded([event.history for event in block])}
+    return {
+        "user_id": texts([event.user for event in block]),
+        "history": padded([event.history for event in block]),
+    }
 
 
 def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
-    """The scores of all items where nothing is known, float32 [N]; negative for those that training never touched."""
+    """The scores of all items where nothing is known, float32 [N]; negative for those that training
+    never touched.
+    """
     nobody, parts = {"user_id": texts([""]), "history": padded([[]])}, []
     for start in range(0, len(items), _CANDIDATES):
         candidates = texts(items[start : start + _CANDIDATES])[np.newaxis]
@@ -129,7 +186,9 @@ def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
     scores = np.concatenate(parts)
     if (scores <= _UNKNOWN).any():
         unknown = items[int(np.argmin(scores))]
-        raise RunError(f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from.")
+        raise RunError(
+            f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from."
+        )
     return scores
 
 

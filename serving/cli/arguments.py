@@ -8,12 +8,16 @@ from collections.abc import Sequence
 
 _NUMBERS = {
     int: ("a whole number", re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)),
-    float: ("a number", re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,2})?", re.ASCII)),
+    float: (
+        "a number",
+        re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,2})?", re.ASCII),
+    ),
 }
 
 
 class Arguments(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` whose numbers are decimal, and whose messages shorten long values.
+    """An `argparse.ArgumentParser` whose numbers are decimal, and whose messages shorten long
+    values.
 
     All arguments must be text in UTF-8, so that they can be printed and sent.
     """
@@ -40,7 +44,9 @@ def path(text: str) -> str:
     found = os.path.expanduser(text)
     encoded = os.fsencode(found)
     if not found or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
-        raise argparse.ArgumentTypeError(f"it must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}")
+        raise argparse.ArgumentTypeError(
+            f"it must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}"
+        )
     return found
 
 
@@ -50,7 +56,9 @@ def shorten(text: str, limit: int = 60) -> str:
     for _ in range(2):
         if len(text) > limit:
             text = f"{text[: limit * 2 // 3]}...{text[3 - limit // 3 :]}"
-        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        text = "".join(
+            one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        )
     return text
 
 

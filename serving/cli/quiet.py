@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def held_back_stderr() -> Iterator[None]:
-    """Keeps what is written to the standard error output, also from C++; it is shown when an exception leaves the block."""
+    """Keeps what is written to the standard error output, also from C++; it is shown when an
+    exception leaves the block.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

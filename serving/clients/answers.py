@@ -27,7 +27,8 @@ class Explanation:
     Attributes:
       item: id.
       history: the events that were sent, oldest first.
-      contribution: by how much the score falls when the event is left out, 0 for events that do not count.
+      contribution: by how much the score falls when the event is left out, 0 for events that do not
+          count.
       attention: weight of each event, None for models that have none.
     """
 
@@ -41,7 +42,8 @@ class ClientError(Exception):
     """A request that was not answered, in one sentence.
 
     Args:
-      status: name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status stands for.
+      status: name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status
+          stands for.
       message: the sentence.
 
     Attributes:
@@ -54,7 +56,8 @@ class ClientError(Exception):
 
 
 class OtherSeparator(ClientError):
-    """An answer to ids that were joined by another separator than the model's, and so are other ids to it.
+    """An answer to ids that were joined by another separator than the model's, and so are other ids
+    to it.
 
     Args:
       separator: the model's.
@@ -64,7 +67,10 @@ class OtherSeparator(ClientError):
     """
 
     def __init__(self, separator: str):
-        super().__init__("ABORTED", f"The model joins ids by {separator!r}, and did not when it was last asked; ask again.")
+        super().__init__(
+            "ABORTED",
+            f"The model joins ids by {separator!r}, and did not when it was last asked; ask again.",
+        )
         self.separator = separator
 
 
@@ -79,7 +85,12 @@ def client_error(status: str, details: str, where: str, timeout: float) -> Clien
     """
     details = (details.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if status == "UNAVAILABLE":
-        return ClientError(status, f"No server answers at {where} ({details}); start one there, or name another.")
+        return ClientError(
+            status, f"No server answers at {where} ({details}); start one there, or name another."
+        )
     if status == "DEADLINE_EXCEEDED":
-        return ClientError(status, f"{where} did not answer within {timeout:g} s ({details}); give it more time, or ask for less.")
+        return ClientError(
+            status,
+            f"{where} did not answer within {timeout:g} s ({details}); give it more time, or ask for less.",
+        )
     return ClientError(status, f"{where} answered {status}: {details}.")

@@ -13,7 +13,8 @@ _LONGEST = 86_400  # seconds of a call
 
 
 class BaseClient(abc.ABC):
-    """The methods that all clients have; of `AsyncGrpcClient` they return awaitables of what is said here.
+    """The methods that all clients have; of `AsyncGrpcClient` they return awaitables of what is
+    said here.
 
     Args:
       where: address of the server, for messages.
@@ -21,21 +22,34 @@ class BaseClient(abc.ABC):
       version: its number, None for the one that the server takes.
       label: one that the server has given to a version, instead of `version`.
       timeout: seconds that a call may take, its retries among them.
-      retries: at most so many (0 to 4), after longer and longer pauses of random length, where the server is UNAVAILABLE.
+      retries: at most so many (0 to 4), after longer and longer pauses of random length, where the
+          server is UNAVAILABLE.
       max_history: events of a history that are sent, the latest.
 
     Attributes:
-      separator: the character that joins the ids of a list for this model. Every answer tells it; where it is another than the request
-        was joined by, the client asks once more.
+      separator: the character that joins the ids of a list for this model. Every answer tells it;
+        where it is another than the request was joined by, the client asks once more.
 
-    Errors: ValueError for such arguments, in one sentence; ClientError with a `status` where a call is not answered.
+    Errors: ValueError for such arguments, in one sentence; ClientError with a `status` where a call
+    is not answered.
     """
 
-    def __init__(self, where: str, model: str, version: int | None, label: str | None, timeout: float, retries: int, max_history: int):
+    def __init__(
+        self,
+        where: str,
+        model: str,
+        version: int | None,
+        label: str | None,
+        timeout: float,
+        retries: int,
+        max_history: int,
+    ):
         if not model or not isinstance(model, str):
             raise ValueError(f"model must be the name of a model, but is {shown(model)}.")
         if version is not None and label is not None:
-            raise ValueError(f"Either version or label chooses, but version is {version} and label {label!r}; leave one out.")
+            raise ValueError(
+                f"Either version or label chooses, but version is {version} and label {label!r}; leave one out."
+            )
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, but is {timeout}.")
         if timeout > _LONGEST:
@@ -49,14 +63,20 @@ class BaseClient(abc.ABC):
         self.separator = SEPARATOR
 
     def recommend(
-        self, history: Iterable[str], user_id: str = "", k: int = 10, exclude: Iterable[str] = (), allow: Iterable[str] = ()
+        self,
+        history: Iterable[str],
+        user_id: str = "",
+        k: int = 10,
+        exclude: Iterable[str] = (),
+        allow: Iterable[str] = (),
     ) -> Recommendations:
         """The k best items.
 
         Args:
           history: ids, oldest first; unknown ones are passed over.
           user_id: "" for nobody.
-          k: at least 1; the model gives at most as many as it was exported for, and the answer's `k` tells how many that is.
+          k: at least 1; the model gives at most as many as it was exported for, and the answer's
+              `k` tells how many that is.
           exclude: ids that are not wanted.
           allow: ids that alone are wanted; all where it is empty.
 
@@ -64,7 +84,9 @@ class BaseClient(abc.ABC):
         """
         return self._ask(queries.recommend(history, user_id, k, exclude, allow, self.max_history))
 
-    def score(self, history: Iterable[str], candidates: Iterable[str], user_id: str = "") -> list[float | None]:
+    def score(
+        self, history: Iterable[str], candidates: Iterable[str], user_id: str = ""
+    ) -> list[float | None]:
         """The score of each candidate, None where it is unknown."""
         return self._ask(queries.score(history, candidates, user_id, self.max_history))
 

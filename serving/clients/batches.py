@@ -61,12 +61,16 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
     def predict(signature, inputs):
         columns = {name: array.tolist() for name, array in inputs.items()}
         try:
-            connection.request("POST", path, json.dumps({"signature_name": signature, "inputs": columns}).encode())
+            connection.request(
+                "POST", path, json.dumps({"signature_name": signature, "inputs": columns}).encode()
+            )
             response = connection.getresponse()
             status, answer = response.status, json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
-            raise client_error("UNAVAILABLE", str(error) or type(error).__name__, url, TIMEOUT) from None
+            raise client_error(
+                "UNAVAILABLE", str(error) or type(error).__name__, url, TIMEOUT
+            ) from None
         if status != 200:
             raise client_error(f"HTTP {status}", str(answer.get("error", "")), url, TIMEOUT)
         return {name: _as_array(values) for name, values in answer["outputs"].items()}

@@ -1,6 +1,7 @@
 """Clients for gRPC, on the stock stubs of tensorflow-serving-api.
 
-The stubs import all of TensorFlow, which takes some seconds and 300 MB or so; where that is too much, `RestClient` asks the same.
+The stubs import all of TensorFlow, which takes some seconds and 300 MB or so; where that is too
+much, `RestClient` asks the same.
 """
 
 import contextlib
@@ -75,7 +76,8 @@ class GrpcClient(_Grpc):
     Args:
       target: HOST:PORT, or another address that gRPC knows.
       model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: None for plain text, True for TLS by the roots of gRPC, a path of other roots in PEM, or `grpc.ChannelCredentials`.
+      tls: None for plain text, True for TLS by the roots of gRPC, a path of other roots in PEM, or
+          `grpc.ChannelCredentials`.
       metadata: (key, value) pairs that go with every call, such as ("authorization", "Bearer ...").
 
     Errors: as `BaseClient`; ValueError also for a file of roots that cannot be read.
@@ -105,7 +107,8 @@ class GrpcClient(_Grpc):
 
 
 class AsyncGrpcClient(_Grpc):
-    """Asks a server over gRPC from asyncio: `await client.recommend(...)`; made and closed in one running event loop.
+    """Asks a server over gRPC from asyncio: `await client.recommend(...)`; made and closed in one
+    running event loop.
 
     Args: those of `GrpcClient`.
 
@@ -137,7 +140,9 @@ class AsyncGrpcClient(_Grpc):
         return self._read(query, separator, response)
 
 
-def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_connection: bool = False):
+def open_channel(
+    target: str, *, tls=None, retries: int = 0, aio=grpc, own_connection: bool = False
+):
     """A channel, of which gRPC itself repeats calls that end UNAVAILABLE.
 
     Args:
@@ -150,11 +155,20 @@ def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_conne
         ValueError: If the target is no address, or the file of roots cannot be read.
     """
     # gRPC writes pages about what is no address to the standard error output.
-    if not isinstance(target, str) or not re.fullmatch(r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII):
-        raise ValueError(f"target must be HOST:PORT, but is {shown(target)}; RestClient takes a URL.")
-    # Without the first, a channel that was refused once fails every call of the next second without trying.
+    if not isinstance(target, str) or not re.fullmatch(
+        r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII
+    ):
+        raise ValueError(
+            f"target must be HOST:PORT, but is {shown(target)}; RestClient takes a URL."
+        )
+    # Without the first, a channel that was refused once fails every call of the next second without
+    # trying.
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 5000)]
-    options += [("grpc.service_config", _service_config(retries))] if retries else [("grpc.enable_retries", 0)]
+    options += (
+        [("grpc.service_config", _service_config(retries))]
+        if retries
+        else [("grpc.enable_retries", 0)]
+    )
     options += [("grpc.use_local_subchannel_pool", 1)] if own_connection else []
     if tls is None or tls is False:
         return aio.insecure_channel(target, options=options)
@@ -162,7 +176,11 @@ def open_channel(target: str, *, tls=None, retries: int = 0, aio=grpc, own_conne
 
 
 def predict_request(
-    query: Query, model: str, version: int | None = None, label: str | None = None, separator: str = SEPARATOR
+    query: Query,
+    model: str,
+    version: int | None = None,
+    label: str | None = None,
+    separator: str = SEPARATOR,
 ) -> predict_pb2.PredictRequest:
     """The request of one row.
 
@@ -188,16 +206,23 @@ def read_response(query: Query, response: predict_pb2.PredictResponse, separator
 
     Raises:
       OtherSeparator: The model joins ids by another.
-      KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and StatusError.
+      KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and
+          StatusError.
     """
-    return query.answer({name: _value(proto, name) for name, proto in response.outputs.items()}, separator)
+    return query.answer(
+        {name: _value(proto, name) for name, proto in response.outputs.items()}, separator
+    )
 
 
 def _value(proto, name):
     value = to_array(proto, name).tolist()[0]
     if isinstance(value, bytes):
         return value.decode()
-    return [one.decode() for one in value] if isinstance(value, list) and value and isinstance(value[0], bytes) else value
+    return (
+        [one.decode() for one in value]
+        if isinstance(value, list) and value and isinstance(value[0], bytes)
+        else value
+    )
 
 
 def _service_config(retries):
@@ -219,4 +244,6 @@ def _credentials(tls):
     try:
         return grpc.ssl_channel_credentials(Path(tls).read_bytes())
     except OSError as error:
-        raise ValueError(f"tls must be a file of root certificates, but {tls} cannot be read: {error.strerror}.") from None
+        raise ValueError(
+            f"tls must be a file of root certificates, but {tls} cannot be read: {error.strerror}."
+        ) from None

@@ -1,4 +1,6 @@
-"""What the joined signatures of a servable are asked: ids to one row of inputs, and one row of outputs to an answer."""
+"""What the joined signatures of a servable are asked: ids to one row of inputs, and one row of
+outputs to an answer.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -31,14 +33,18 @@ class Query:
         Raises:
           ValueError: An id has the separator.
         """
-        return {name: _joined(name, value, separator) if isinstance(value, list) else value for name, value in self.inputs.items()}
+        return {
+            name: _joined(name, value, separator) if isinstance(value, list) else value
+            for name, value in self.inputs.items()
+        }
 
     def answer(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
         """What the caller gets of the outputs of a row.
 
         Raises:
           OtherSeparator: The model joins ids by another separator than the row was joined by.
-          KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer to something else.
+          KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer
+              to something else.
         """
         missing = [name for name in (*self.outputs, "separator") if name not in outputs]
         if missing:
@@ -50,7 +56,14 @@ class Query:
         return self.read(outputs)
 
 
-def recommend(history: Iterable[str], user_id: str, k: int, exclude: Iterable[str], allow: Iterable[str], most: int) -> Query:
+def recommend(
+    history: Iterable[str],
+    user_id: str,
+    k: int,
+    exclude: Iterable[str],
+    allow: Iterable[str],
+    most: int,
+) -> Query:
     """The k best items, without those in `exclude` and, unless it is empty, among those in `allow`.
 
     Args:
@@ -64,7 +77,12 @@ def recommend(history: Iterable[str], user_id: str, k: int, exclude: Iterable[st
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
         raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")
-    inputs = {**_who(user_id, _events(history, most)), "exclude": _ids("exclude", exclude), "allow": _ids("allow", allow), "k": k}
+    inputs = {
+        **_who(user_id, _events(history, most)),
+        "exclude": _ids("exclude", exclude),
+        "allow": _ids("allow", allow),
+        "k": k,
+    }
     return Query("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
 
 
@@ -74,7 +92,9 @@ def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most:
     inputs = {**_who(user_id, _events(history, most)), "candidates": candidates}
 
     def read(outputs):
-        pairs = zip(_own(outputs["scores"], candidates), _own(outputs["known"], candidates), strict=True)
+        pairs = zip(
+            _own(outputs["scores"], candidates), _own(outputs["known"], candidates), strict=True
+        )
         return [score if known else None for score, known in pairs]
 
     return Query("score_joined", inputs, ("scores", "known"), read)
@@ -94,7 +114,12 @@ def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Query
 
 def embed(history: Iterable[str], user_id: str, most: int) -> Query:
     """The query vector."""
-    return Query("embed_joined", _who(user_id, _events(history, most)), ("query",), lambda outputs: list(outputs["query"]))
+    return Query(
+        "embed_joined",
+        _who(user_id, _events(history, most)),
+        ("query",),
+        lambda outputs: list(outputs["query"]),
+    )
 
 
 def _joined(name, ids, separator):
@@ -107,7 +132,9 @@ def _joined(name, ids, separator):
 
 
 def _own(values, ids):
-    """The values of a row's own ids: a server that put it into a batch made it as wide as the longest row there."""
+    """The values of a row's own ids: a server that put it into a batch made it as wide as the
+    longest row there.
+    """
     if len(values) < len(ids):
         raise IndexError(len(ids))
     return values[: len(ids)]
@@ -134,7 +161,9 @@ def _id(name, value):
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} must be Unicode text, but {_shown(value)} has half of a surrogate pair.") from None
+        raise ValueError(
+            f"{name} must be Unicode text, but {_shown(value)} has half of a surrogate pair."
+        ) from None
     return value
 
 
@@ -147,4 +176,6 @@ def _recommendations(outputs):
     items = outputs["items"]
     # "" only comes after the last item there is.
     count = items.index("") if "" in items else len(items)
-    return Recommendations(items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"])
+    return Recommendations(
+        items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"]
+    )

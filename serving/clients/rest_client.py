@@ -36,7 +36,8 @@ _random = random.SystemRandom()
 
 
 class RestClient(BaseClient):
-    """Asks a server over HTTP, on connections that stay open; threads may share one. Neither TensorFlow nor gRPC is imported.
+    """Asks a server over HTTP, on connections that stay open; threads may share one. Neither
+    TensorFlow nor gRPC is imported.
 
     >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
@@ -44,7 +45,8 @@ class RestClient(BaseClient):
     Args:
       url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
       model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: of https: None for the system's roots, a path of other roots in PEM, or an `ssl.SSLContext`.
+      tls: of https: None for the system's roots, a path of other roots in PEM, or an
+          `ssl.SSLContext`.
       metadata: (name, value) pairs of headers that go with every call.
 
     Errors: as `BaseClient`; ValueError also for another URL or a file of roots that cannot be read.
@@ -65,7 +67,13 @@ class RestClient(BaseClient):
         super().__init__(url, model, version, label, timeout, retries, max_history)
         self._host, self._port, prefix, encrypted = _parts(url)
         self._context = _ssl_context(tls) if encrypted else None
-        chosen = f"/versions/{version}" if version is not None else f"/labels/{quote(label, safe='')}" if label is not None else ""
+        chosen = (
+            f"/versions/{version}"
+            if version is not None
+            else f"/labels/{quote(label, safe='')}"
+            if label is not None
+            else ""
+        )
         self._path = f"{prefix}/v1/models/{quote(model, safe='')}{chosen}:predict"
         self._headers = {**dict(metadata), "Content-Type": "application/json"}
         self._idle = collections.deque()
@@ -88,13 +96,23 @@ class RestClient(BaseClient):
 
     def _ask_once(self, query: Query, separator: str):
         document = {"signature_name": query.signature, "instances": [query.row(separator)]}
-        body, deadline = json.dumps(document, ensure_ascii=False).encode(), time.monotonic() + self.timeout
-        pauses = [min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2) for attempt in range(self.retries)]
+        body, deadline = (
+            json.dumps(document, ensure_ascii=False).encode(),
+            time.monotonic() + self.timeout,
+        )
+        pauses = [
+            min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2)
+            for attempt in range(self.retries)
+        ]
         while True:
             try:
                 return self._read(query, separator, self._answer(body, deadline))
             except ClientError as error:
-                if error.status != "UNAVAILABLE" or not pauses or time.monotonic() + pauses[0] >= deadline:
+                if (
+                    error.status != "UNAVAILABLE"
+                    or not pauses
+                    or time.monotonic() + pauses[0] >= deadline
+                ):
                     raise
             time.sleep(pauses.pop(0))
 
@@ -133,7 +151,9 @@ class RestClient(BaseClient):
             return connection, True
         if self._context is None:
             return http.client.HTTPConnection(self._host, self._port, timeout=seconds), False
-        return http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._context), False
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=seconds, context=self._context
+        ), False
 
     def _send(self, connection, body, deadline):
         # A server that refuses a body answers before it has read all of it.
@@ -188,7 +208,9 @@ def _ssl_context(tls):
     try:
         return ssl.create_default_context(cafile=tls)
     except OSError as error:
-        raise ValueError(f"tls must be a file of root certificates, but {tls} cannot be used: {error.strerror or error}.") from None
+        raise ValueError(
+            f"tls must be a file of root certificates, but {tls} cannot be used: {error.strerror or error}."
+        ) from None
 
 
 def _left(deadline):

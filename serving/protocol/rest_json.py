@@ -17,7 +17,15 @@ _SHOWN = 80
 # An empty list takes 2 bytes of JSON, and 60 in Python.
 _MOST_BRACKETS, _MOST_COMMAS = 1 << 17, 1 << 19
 _BYTES_SUFFIX = "_bytes"
-_TYPES = {type(None): "Null", bool: "Boolean", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+_TYPES = {
+    type(None): "Null",
+    bool: "Boolean",
+    dict: "Object",
+    list: "Array",
+    str: "String",
+    int: "Number",
+    float: "Number",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +46,28 @@ class PredictBody:
 def parse(body: bytes) -> PredictBody:
     """Reads the body of a predict request.
 
-    Errors: StatusError INVALID_ARGUMENT where it is not JSON, with the place, or not a predict request.
+    Errors: StatusError INVALID_ARGUMENT where it is not JSON, with the place, or not a predict
+    request.
     """
     document = _document(body)
     if not isinstance(document, dict):
-        raise invalid(f'A request must be a JSON object, but {_shown(document)} came; send {{"instances": [...]}} or {{"inputs": ...}}.')
+        raise invalid(
+            f'A request must be a JSON object, but {_shown(document)} came; send {{"instances": [...]}} or {{"inputs": ...}}.'
+        )
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
         raise invalid(f"'signature_name' must be a JSON string, but {_shown(signature)} came.")
     if ("instances" in document) == ("inputs" in document):
         raise invalid(
-            "A request must have one of the keys 'instances' and 'inputs', but it has " + ("both." if "inputs" in document else "none.")
+            "A request must have one of the keys 'instances' and 'inputs', but it has "
+            + ("both." if "inputs" in document else "none.")
         )
     rows = "instances" in document
     value = document["instances" if rows else "inputs"]
     if rows and not (isinstance(value, list) and value):
-        raise invalid(f"'instances' must be a list with at least one element, but {_shown(value)} came.")
+        raise invalid(
+            f"'instances' must be a list with at least one element, but {_shown(value)} came."
+        )
     return PredictBody(signature, rows, value)
 
 
@@ -72,9 +86,11 @@ def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np
 
 
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """The body of an answer: "predictions" with an object a row, or "outputs" with an object of columns; a single output is not named.
+    """The body of an answer: "predictions" with an object a row, or "outputs" with an object of
+    columns; a single output is not named.
 
-    Numbers that JSON does not have become null, and texts whose output's name ends in _bytes {"b64": ...}.
+    Numbers that JSON does not have become null, and texts whose output's name ends in _bytes
+    {"b64": ...}.
 
     Errors: StatusError INVALID_ARGUMENT for rows when outputs differ in their first dimension.
     """
@@ -83,11 +99,19 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
         return _dumped({"outputs": columns if len(columns) > 1 else next(iter(columns.values()))})
     shapes = {np.shape(array)[:1] for array in outputs.values()}
     if len(shapes) != 1 or shapes == {()}:
-        raise invalid(f"The outputs {', '.join(columns)} have no first dimension in common; ask for them as columns, with 'inputs'.")
+        raise invalid(
+            f"The outputs {', '.join(columns)} have no first dimension in common; ask for them as columns, with 'inputs'."
+        )
     if len(columns) == 1:
         return _dumped({"predictions": next(iter(columns.values()))})
     names = list(columns)
-    return _dumped({"predictions": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]})
+    return _dumped(
+        {
+            "predictions": [
+                dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+        }
+    )
 
 
 def error_body(message: str) -> bytes:
@@ -108,9 +132,13 @@ def _document(body):
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno}).") from None
+        raise invalid(
+            f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno})."
+        ) from None
     except UnicodeDecodeError as error:
-        raise invalid(f"JSON Parse error: the text is not UTF-8 at offset: {error.start}.") from None
+        raise invalid(
+            f"JSON Parse error: the text is not UTF-8 at offset: {error.start}."
+        ) from None
     except RecursionError:
         raise invalid("JSON Parse error: the lists are nested too deeply.") from None
     except ValueError:
@@ -136,23 +164,34 @@ def _of_rows(instances, dtypes):
         instances = [_wrapped(index, value, dtypes) for index, value in enumerate(instances)]
     for index, element in enumerate(instances):
         _check_keys(index, element, dtypes)
-    return {name: _column([element[name] for element in instances], name, dtype) for name, dtype in dtypes.items()}
+    return {
+        name: _column([element[name] for element in instances], name, dtype)
+        for name, dtype in dtypes.items()
+    }
 
 
 def _wrapped(index, value, dtypes):
     if _named(value):
-        raise invalid(f"Element {index} of 'instances' must be a value or a list as the first element is, but {_shown(value)} came.")
+        raise invalid(
+            f"Element {index} of 'instances' must be a value or a list as the first element is, but {_shown(value)} came."
+        )
     return dict.fromkeys(dtypes, value)
 
 
 def _check_keys(index, element, dtypes):
     if not _named(element):
-        raise invalid(f"Element {index} of 'instances' must be an object as the first element is, but {_shown(element)} came.")
+        raise invalid(
+            f"Element {index} of 'instances' must be an object as the first element is, but {_shown(element)} came."
+        )
     for name in element.keys() - dtypes.keys():
-        raise invalid(f"Element {index} of 'instances' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}.")
+        raise invalid(
+            f"Element {index} of 'instances' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}."
+        )
     for name in dtypes:
         if name not in element:
-            raise invalid(f"Element {index} of 'instances' lacks the input {name!r}; the signature has {', '.join(dtypes)}.")
+            raise invalid(
+                f"Element {index} of 'instances' lacks the input {name!r}; the signature has {', '.join(dtypes)}."
+            )
 
 
 def _column(values, name, dtype):
@@ -166,11 +205,15 @@ def _column(values, name, dtype):
         try:
             shape = _array(value, dtype).shape
         except _ValueProblem as problem:
-            raise invalid(f"Failed to process element: {index} key: {name} of 'instances' list: {problem}.") from None
+            raise invalid(
+                f"Failed to process element: {index} key: {name} of 'instances' list: {problem}."
+            ) from None
         first = shape if first is None else first
         if shape != first:
             shapes = f"the shape {_bracketed(shape)}, but the first element has {_bracketed(first)}"
-            raise invalid(f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; pad shorter ones.") from None
+            raise invalid(
+                f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; pad shorter ones."
+            ) from None
     raise invalid(f"Failed to process key: {name} of 'instances' list: {whole}.")
 
 
@@ -178,14 +221,20 @@ def _of_columns(value, dtypes):
     if not _named(value):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
-            raise invalid(f"'inputs' is a value or a list, but the signature has the inputs {names}; send an object with these keys.")
+            raise invalid(
+                f"'inputs' is a value or a list, but the signature has the inputs {names}; send an object with these keys."
+            )
         value = dict.fromkeys(dtypes, value)
     for name in value.keys() - dtypes.keys():
-        raise invalid(f"'inputs' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}.")
+        raise invalid(
+            f"'inputs' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}."
+        )
     arrays = {}
     for name, dtype in dtypes.items():
         if name not in value:
-            raise invalid(f"Missing named input: {name} in 'inputs' object; the signature has {', '.join(dtypes)}.")
+            raise invalid(
+                f"Missing named input: {name} in 'inputs' object; the signature has {', '.join(dtypes)}."
+            )
         try:
             arrays[name] = _array(value[name], dtype)
         except _ValueProblem as problem:
@@ -194,17 +243,25 @@ def _of_columns(value, dtypes):
 
 
 def _array(value, dtype):
-    """A value in nested lists as an array; the first element at each level says how long the others have to be."""
+    """A value in nested lists as an array; the first element at each level says how long the others
+    have to be.
+    """
     shape, level = [], [value]
     while level and isinstance(level[0], list):
         if len(shape) == MOST_DIMENSIONS:
-            raise _ValueProblem(f"lists in at most {MOST_DIMENSIONS} levels are expected, but more came")
+            raise _ValueProblem(
+                f"lists in at most {MOST_DIMENSIONS} levels are expected, but more came"
+            )
         size = len(level[0])
         for element in level:
             if not isinstance(element, list):
-                raise _ValueProblem(f"a list is expected at level {len(shape)}, but {_shown(element)} came")
+                raise _ValueProblem(
+                    f"a list is expected at level {len(shape)}, but {_shown(element)} came"
+                )
             if len(element) != size:
-                raise _ValueProblem(f"a list of {size} elements is expected at level {len(shape)}, but one of {len(element)} came")
+                raise _ValueProblem(
+                    f"a list of {size} elements is expected at level {len(shape)}, but one of {len(element)} came"
+                )
         shape.append(size)
         level = list(itertools.chain.from_iterable(level))
     return np.array(_leaves(level, np.dtype(dtype)), dtype).reshape(shape)
@@ -224,7 +281,11 @@ def _fits(value, dtype):
     """Whether nothing is lost, as TF Serving wants it."""
     if dtype.kind == "f":
         most = float(np.finfo(dtype).max)
-        return abs(value) < 2 ** (np.finfo(dtype).nmant + 1) if isinstance(value, int) else not most < abs(value) < np.inf
+        return (
+            abs(value) < 2 ** (np.finfo(dtype).nmant + 1)
+            if isinstance(value, int)
+            else not most < abs(value) < np.inf
+        )
     return dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
@@ -252,9 +313,16 @@ def _listed(name, array):
         return _nested([write(value) for value in array.ravel().tolist()], array.shape)
     if array.dtype.kind != "f":
         return array.tolist()
-    # The shortest digits that give the same number again: as a double a float32 would have a tail of noise.
+    # The shortest digits that give the same number again: as a double a float32 would have a tail
+    # of noise.
     numbers = map(float, array.ravel().astype("U32").tolist())
-    return _nested([number if finite else None for number, finite in zip(numbers, np.isfinite(array.ravel()), strict=True)], array.shape)
+    return _nested(
+        [
+            number if finite else None
+            for number, finite in zip(numbers, np.isfinite(array.ravel()), strict=True)
+        ],
+        array.shape,
+    )
 
 
 def _nested(values, shape):
@@ -268,11 +336,17 @@ def _decoded(value):
 
 
 def _base64(value):
-    return {"b64": base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode("ascii")}
+    return {
+        "b64": base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode(
+            "ascii"
+        )
+    }
 
 
 def _dumped(value):
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
 
 
 def _bracketed(shape):

@@ -58,7 +58,9 @@ def http_status(code: grpc.StatusCode) -> int:
 
 
 def from_number(number: int) -> grpc.StatusCode:
-    """The status of a number as protos and TensorFlow's errors carry it, UNKNOWN where there is no such number."""
+    """The status of a number as protos and TensorFlow's errors carry it, UNKNOWN where there is no
+    such number.
+    """
     return _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
 
 

@@ -1,4 +1,6 @@
-"""TensorProto to NumPy and back: by hand, because `make_tensor_proto` takes longer over the ids of a request than the model does."""
+"""TensorProto to NumPy and back: by hand, because `make_tensor_proto` takes longer over the ids of
+a request than the model does.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +10,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from .statuses import StatusError, invalid
 
-# The message and its enumeration as the stubs have them: TensorFlow's own modules of them are not public.
+# The message and its enumeration as the stubs have them: TensorFlow's own modules of them are not
+# public.
 TensorProto = type(predict_pb2.PredictRequest().inputs["any"])
 _ENUM = TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
 _STRING = _ENUM.values_by_name["DT_STRING"].number
@@ -58,7 +61,9 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     dtype, field = _TYPES.get(proto.dtype, (None, None))
     if dtype is None:
         kind = type_name(proto.dtype)
-        raise invalid(f"tensor parsing error: {name} has the type {kind}, which is not supported; send another.")
+        raise invalid(
+            f"tensor parsing error: {name} has the type {kind}, which is not supported; send another."
+        )
     shape = _shape(proto, name, most)
     size = math.prod(shape)
     if proto.tensor_content:
@@ -73,11 +78,15 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     try:
         return _exact(values, dtype).reshape(shape)
     except (OverflowError, ValueError):
-        raise invalid(f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; send others.") from None
+        raise invalid(
+            f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; send others."
+        ) from None
 
 
 def _exact(values: list, dtype) -> np.ndarray:
-    """Values as an array of a type. Errors: OverflowError where it is an integer too narrow for them, which NumPy 1 would cut."""
+    """Values as an array of a type. Errors: OverflowError where it is an integer too narrow for
+    them, which NumPy 1 would cut.
+    """
     if np.dtype(dtype).kind not in "iu" or np.dtype(dtype).itemsize > 2:
         return np.array(values, dtype)
     wide = np.array(values, np.int64)
@@ -98,7 +107,9 @@ def fill(proto: TensorProto, array: np.ndarray) -> None:
     """
     number = _NUMBERS.get(array.dtype)
     if number is None:
-        raise invalid(f"an array of {array.dtype} cannot be sent; use numbers, flags, or objects that are bytes.")
+        raise invalid(
+            f"an array of {array.dtype} cannot be sent; use numbers, flags, or objects that are bytes."
+        )
     proto.dtype = number
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -115,11 +126,17 @@ def fill_texts(proto: TensorProto, texts: Sequence[str], shape: Sequence[int]) -
 
 def type_name(number: int) -> str:
     """The name of a type, such as DT_STRING."""
-    return _ENUM.values_by_number[number].name if number in _ENUM.values_by_number else f"number {number}"
+    return (
+        _ENUM.values_by_number[number].name
+        if number in _ENUM.values_by_number
+        else f"number {number}"
+    )
 
 
 def dtype_of(number: int) -> np.dtype | None:
-    """The type in NumPy that arrays of a type have, None for one that is not supported; objects for texts."""
+    """The type in NumPy that arrays of a type have, None for one that is not supported; objects for
+    texts.
+    """
     return _TYPES.get(number, (None, None))[0]
 
 
@@ -131,23 +148,33 @@ def number_of(dtype: np.dtype) -> int | None:
 def _shape(proto, name: str, most: int | None) -> tuple[int, ...]:
     rank = len(proto.tensor_shape.dim)
     if rank > MOST_DIMENSIONS:
-        raise invalid(f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, but has {rank}; send fewer.")
+        raise invalid(
+            f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, but has {rank}; send fewer."
+        )
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         came = list(shape) or "an unknown rank"
-        raise invalid(f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes.")
+        raise invalid(
+            f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes."
+        )
     if most is not None and max(math.prod(shape), *shape, 0) > most:
-        raise invalid(f"tensor parsing error: {name} must have at most {most} elements, but has the shape {list(shape)}; send fewer.")
+        raise invalid(
+            f"tensor parsing error: {name} must have at most {most} elements, but has the shape {list(shape)}; send fewer."
+        )
     return shape
 
 
 def _from_content(content: bytes, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
     if dtype.hasobject:
-        raise invalid(f"tensor parsing error: {name} has texts in tensor_content; send them in string_val.")
+        raise invalid(
+            f"tensor parsing error: {name} has texts in tensor_content; send them in string_val."
+        )
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise _unequal(name, shape, f"{len(content)} bytes in tensor_content")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _unequal(name: str, shape: tuple[int, ...], what: str) -> StatusError:
-    return invalid(f"tensor parsing error: {name} has the shape {list(shape)} and {what}; send as many as the shape has elements.")
+    return invalid(
+        f"tensor parsing error: {name} has the shape {list(shape)} and {what}; send as many as the shape has elements."
+    )

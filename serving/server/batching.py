@@ -25,9 +25,10 @@ class BatchOptions:
       max_batch_size: rows that run together at most, and of one request.
       batch_timeout: seconds that a batch waits to become full; 0 waits for nobody.
       max_enqueued_batches: full batches that may wait; more is refused.
-      pad_variable_length_inputs: whether requests of different lengths share a batch. The shorter are then padded on the right with their
-        first element, which is as if it were their newest event where it is not "". Without it they run apart, in more batches (TF Serving
-        fails a batch of different lengths with FAILED_PRECONDITION).
+      pad_variable_length_inputs: whether requests of different lengths share a batch. The shorter
+        are then padded on the right with their first element, which is as if it were their newest
+        event where it is not "". Without it they run apart, in more batches (TF Serving fails a
+        batch of different lengths with FAILED_PRECONDITION).
     """
 
     max_batch_size: int = 32
@@ -39,8 +40,9 @@ class BatchOptions:
 class Batcher:
     """Runs requests to a signature, one batch at a time, in the threads that bring them.
 
-    A request that finds nobody runs at once, in its own thread. Those that come meanwhile wait; the first of them then takes the lead, and
-    runs as many as fit. A batch that fails is run again request by request.
+    A request that finds nobody runs at once, in its own thread. Those that come meanwhile wait; the
+    first of them then takes the lead, and runs as many as fit. A batch that fails is run again
+    request by request.
 
     Args:
       run: outputs of inputs; the first dimension of each is that of the batch.
@@ -48,7 +50,12 @@ class Batcher:
       observe: is told the rows of each batch that ran.
     """
 
-    def __init__(self, run: Callable[[Arrays], dict], options: BatchOptions, observe: Callable[[int], None] = lambda rows: None):
+    def __init__(
+        self,
+        run: Callable[[Arrays], dict],
+        options: BatchOptions,
+        observe: Callable[[int], None] = lambda rows: None,
+    ):
         self._run, self._options, self._observe = run, options, observe
         self._lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
@@ -59,8 +66,9 @@ class Batcher:
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs of one request.
 
-        Errors: StatusError INVALID_ARGUMENT for inputs that have no common first dimension or more rows than a batch, UNAVAILABLE when too
-        many wait, and what `run` raises for this request alone.
+        Errors: StatusError INVALID_ARGUMENT for inputs that have no common first dimension or more
+        rows than a batch, UNAVAILABLE when too many wait, and what `run` raises for this request
+        alone.
         """
         request = _Request(inputs, self._rows(inputs))
         with self._lock:
@@ -80,14 +88,20 @@ class Batcher:
         rows = -1
         for name, array in inputs.items():
             if not array.ndim:
-                raise invalid(f"Batching Run() input tensors must have at least one dimension, but {name} is a scalar.")
+                raise invalid(
+                    f"Batching Run() input tensors must have at least one dimension, but {name} is a scalar."
+                )
             if rows not in (-1, len(array)):
                 came = ", ".join(f"{len(inputs[one])} rows of {one}" for one in sorted(inputs))
-                raise invalid(f"Batching Run() input tensors must have equal 0th-dimension size, but there are {came}.")
+                raise invalid(
+                    f"Batching Run() input tensors must have equal 0th-dimension size, but there are {came}."
+                )
             rows = len(array)
         limit = self._options.max_batch_size
         if rows > limit:
-            raise invalid(f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows a request.")
+            raise invalid(
+                f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows a request."
+            )
         return max(rows, 0)
 
     def _enqueue(self, request: "_Request") -> None:
@@ -116,7 +130,10 @@ class Batcher:
     def _wait_for_more(self, request: "_Request") -> None:
         until = request.arrived + self._options.batch_timeout
         with self._lock:
-            while request.rows + self.queued < self._options.max_batch_size and (left := until - time.monotonic()) > 0:
+            while (
+                request.rows + self.queued < self._options.max_batch_size
+                and (left := until - time.monotonic()) > 0
+            ):
                 self._changed.wait(left)
 
     def _collect(self, request: "_Request") -> list["_Request"]:
@@ -194,22 +211,38 @@ class _Batch:
         self._rows, self._shapes = rows, shapes
         return True
 
-    def _padded(self, shapes: Mapping[str, tuple], other: _Request, rows: int) -> dict[str, tuple] | None:
-        """Greatest sizes of both, None where padding is not possible, or not wanted, or would take too much."""
-        if not self._options.pad_variable_length_inputs or self._empty or any(not array.size for array in other.inputs.values()):
+    def _padded(
+        self, shapes: Mapping[str, tuple], other: _Request, rows: int
+    ) -> dict[str, tuple] | None:
+        """Greatest sizes of both, None where padding is not possible, or not wanted, or would take
+        too much.
+        """
+        if (
+            not self._options.pad_variable_length_inputs
+            or self._empty
+            or any(not array.size for array in other.inputs.values())
+        ):
             return None
         if any(len(shapes[name]) != len(own) for name, own in self._shapes.items()):
             return None
         greatest = {name: tuple(map(max, own, shapes[name])) for name, own in self._shapes.items()}
-        return greatest if all(rows * math.prod(shape) <= _MOST_PADDED for shape in greatest.values()) else None
+        return (
+            greatest
+            if all(rows * math.prod(shape) <= _MOST_PADDED for shape in greatest.values())
+            else None
+        )
 
 
 def _joined(batch: Sequence[_Request]) -> dict[str, np.ndarray]:
-    return {name: _concatenated([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+    return {
+        name: _concatenated([request.inputs[name] for request in batch]) for name in batch[0].inputs
+    }
 
 
 def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The rows of all; where lengths differ, each part is padded on the right with its first element."""
+    """The rows of all; where lengths differ, each part is padded on the right with its first
+    element.
+    """
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) == 1:
         return np.concatenate(parts)

@@ -40,7 +40,9 @@ class PredictionService:
         try:
             inputs = _arrays(request)
         except StatusError as error:
-            self._store.metrics.requested(spec.name if spec.name in self._store.names() else "", "", error.code, 0.0)
+            self._store.metrics.requested(
+                spec.name if spec.name in self._store.names() else "", "", error.code, 0.0
+            )
             raise
         version, signature, outputs = self._store.predict(
             spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
@@ -52,14 +54,18 @@ class PredictionService:
             fill(response.outputs[name], array)
         return response
 
-    def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a model."""
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURES:
                 raise invalid(f"Metadata field {field} is not supported")
-        version, definitions = self._store.metadata(request.model_spec.name, *_version_of(request.model_spec))
+        version, definitions = self._store.metadata(
+            request.model_spec.name, *_version_of(request.model_spec)
+        )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         _say_which(response.model_spec, request.model_spec.name, version)
         response.metadata[_SIGNATURES].Pack(definitions)
@@ -72,16 +78,24 @@ class ModelService:
     def __init__(self, store: ModelStore):
         self._store = store
 
-    def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> get_model_status_pb2.GetModelStatusResponse:
+    def status(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """Where the versions of a model stand."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
-        return status_response(self._store, request.model_spec.name, *_version_of(request.model_spec))
+        return status_response(
+            self._store, request.model_spec.name, *_version_of(request.model_spec)
+        )
 
-    def reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
+    def reload(
+        self, request: model_management_pb2.ReloadConfigRequest
+    ) -> model_management_pb2.ReloadConfigResponse:
         """Changes which versions are served, and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid("ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported")
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+            )
         self._store.reload([_config_of(one) for one in request.config.model_config_list.config])
         return model_management_pb2.ReloadConfigResponse()
 
@@ -171,7 +185,10 @@ def _arrays(request: predict_pb2.PredictRequest) -> dict:
 
 def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
     kind = spec.WhichOneof("version_choice")
-    return spec.version.value if kind == "version" else None, spec.version_label if kind == "version_label" else None
+    return (
+        spec.version.value if kind == "version" else None,
+        spec.version_label if kind == "version_label" else None,
+    )
 
 
 def _say_which(spec: model_pb2.ModelSpec, name: str, version: int) -> None:

@@ -47,7 +47,9 @@ class Limits:
     idle_seconds: float = 60.0
 
 
-def check_headers(headers: Iterable[tuple[bytes, bytes]], version: str, limit: int, hosts: Collection[str]) -> None:
+def check_headers(
+    headers: Iterable[tuple[bytes, bytes]], version: str, limit: int, hosts: Collection[str]
+) -> None:
     """Refuses a request that this server does not read, or that is not meant for it.
 
     A page of another site can have its own name point to this machine; the browser then sends
@@ -77,7 +79,9 @@ def check_headers(headers: Iterable[tuple[bytes, bytes]], version: str, limit: i
     for origin in found[b"origin"]:
         _check_origin(_text(origin), host, hosts)
     if [value.lower() for value in found[b"transfer-encoding"]] not in ([], [b"chunked"]):
-        raise HttpError(501, "Of Transfer-Encoding only chunked is read; send a Content-Length instead.")
+        raise HttpError(
+            501, "Of Transfer-Encoding only chunked is read; send a Content-Length instead."
+        )
     if any(value.strip().lower() != b"identity" for value in found[b"content-encoding"]):
         raise HttpError(415, "A compressed body is not read; send it without Content-Encoding.")
     if any(int(value) > limit for value in found[b"content-length"]):

@@ -127,7 +127,9 @@ class Connection(HttpToolsProtocol):
 
     def _rest(self):
         self._idle[self] = None
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _begin(self):
         self._idle.pop(self, None)

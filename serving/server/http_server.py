@@ -89,7 +89,9 @@ class HttpServer:
 
     def start(self) -> None:
         """Begins to answer."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="http", daemon=True
+        )
         self._thread.start()
         while self._thread.is_alive() and not self._server.started:
             time.sleep(0.001)
@@ -228,7 +230,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError:
-        raise OSError(f"{host}:{port} cannot be listened on: it is in use or not of this machine; choose another.") from None
+        raise OSError(
+            f"{host}:{port} cannot be listened on: it is in use or not of this machine; choose another."
+        ) from None
 
 
 def _names(host: str, allowed: Collection[str]) -> frozenset[str]:

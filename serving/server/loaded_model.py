@@ -1,4 +1,6 @@
-"""One version of a SavedModel in memory, run as TF Serving runs it: by the C++ loader and a session."""
+"""One version of a SavedModel in memory, run as TF Serving runs it: by the C++ loader and a
+session.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +27,8 @@ class LoadedModel:
 
     Args:
       folder: with saved_model.pb.
-      threads: that an operation uses; of the models of a process the first decides. One is best for small models under load, as passing
-        work on takes longer than doing it.
+      threads: that an operation uses; of the models of a process the first decides. One is best for
+        small models under load, as passing work on takes longer than doing it.
 
     Attributes:
       definitions: its signatures as a SignatureDefMap.
@@ -38,20 +40,34 @@ class LoadedModel:
     def __init__(self, folder: str | Path, threads: int = 1):
         self.folder = Path(folder)
         # Below 0 the thread that calls runs the operations, instead of handing them to a pool.
-        config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads)
+        config = tf.compat.v1.ConfigProto(
+            inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads
+        )
         self._session = None
         try:
-            # Before TensorFlow sees them: of some damaged files it reads other numbers, and says nothing.
+            # Before TensorFlow sees them: of some damaged files it reads other numbers, and says
+            # nothing.
             if what := damage(self.folder, SERVABLE_SUMS, _READ):
                 raise ValueError(what)
             self._session = SavedSession(folder, config)
-            self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=self._session.definitions)
-            named = {name: definition for name, definition in self._session.definitions.items() if definition.method_name}
-            self.signatures = {name: self._signature(name, definition) for name, definition in sorted(named.items())}
+            self.definitions = get_model_metadata_pb2.SignatureDefMap(
+                signature_def=self._session.definitions
+            )
+            named = {
+                name: definition
+                for name, definition in self._session.definitions.items()
+                if definition.method_name
+            }
+            self.signatures = {
+                name: self._signature(name, definition)
+                for name, definition in sorted(named.items())
+            }
         except Exception as error:
             if self._session:
                 self._session.close()
-            message = f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
+            message = (
+                f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
+            )
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
 
     def signature(self, name: str) -> Signature:
@@ -61,10 +77,14 @@ class LoadedModel:
         """
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
-            raise failed_precondition(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
+            raise failed_precondition(
+                f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.'
+            )
         return found
 
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
         """Outputs of a signature.
 
         Args:
@@ -72,8 +92,8 @@ class LoadedModel:
           inputs: all of its inputs; texts as bytes in arrays of objects.
           outputs: those wanted, all by default.
 
-        Errors: StatusError FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs or outputs that it has not, and what
-        TensorFlow finds wrong with the values.
+        Errors: StatusError FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
+        inputs or outputs that it has not, and what TensorFlow finds wrong with the values.
         """
         found = self.signature(signature)
         found.check(inputs)
@@ -84,7 +104,8 @@ class LoadedModel:
     def warm_up(self) -> int:
         """Answers the requests of its warm-up file, where it has one. Returns their number.
 
-        Errors: StatusError when the file cannot be read, has more than 1,000 or other than Predict requests, or one of them fails.
+        Errors: StatusError when the file cannot be read, has more than 1,000 or other than Predict
+        requests, or one of them fails.
         """
         path = self.folder / WARMUP
         if not path.is_file():
@@ -117,13 +138,19 @@ class LoadedModel:
             inputs = {name: to_array(proto, name) for name, proto in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs, tuple(request.output_filter))
         except StatusError as error:
-            raise StatusError(error.code, f"{where} fails ({error.message.rstrip('.')}); export the model again.") from None
+            raise StatusError(
+                error.code, f"{where} fails ({error.message.rstrip('.')}); export the model again."
+            ) from None
         except Exception as error:
-            raise invalid(f"{where} cannot be read ({first_line(error)}); export the model again.") from None
+            raise invalid(
+                f"{where} cannot be read ({first_line(error)}); export the model again."
+            ) from None
 
 
 def _records(path: Path) -> Iterator[bytes]:
     try:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise invalid(f"{path} cannot be read ({first_line(error)}); export the model again.") from None
+        raise invalid(
+            f"{path} cannot be read ({first_line(error)}); export the model again."
+        ) from None

@@ -1,4 +1,6 @@
-"""The models of a server: a folder of versions each, watched, and swapped without a request noticing."""
+"""The models of a server: a folder of versions each, watched, and swapped without a request
+noticing.
+"""
 
 import logging
 import threading
@@ -45,8 +47,12 @@ class ModelStore:
         metrics: ServerMetrics | None = None,
     ):
         names = [model.name for model in models]
-        if len(set(names)) != len(names) or not all(model.name and model.folder for model in models):
-            raise ValueError(f"every model must have a folder and a name of its own, but the names are {', '.join(names)}.")
+        if len(set(names)) != len(names) or not all(
+            model.name and model.folder for model in models
+        ):
+            raise ValueError(
+                f"every model must have a folder and a name of its own, but the names are {', '.join(names)}."
+            )
         self.metrics = metrics or ServerMetrics()
         self._batching, self._seconds, self._threads = batching, poll, threads
         self._folders = {model.name: model.folder for model in models}
@@ -129,8 +135,9 @@ class ModelStore:
 
         Returns: the version that answered, the name of the signature, and the outputs.
 
-        Errors: StatusError with the code that TF Serving gives: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown
-        label, inputs or outputs, FAILED_PRECONDITION for an unknown signature, UNAVAILABLE when too many wait.
+        Errors: StatusError with the code that TF Serving gives: NOT_FOUND for an unknown model or
+        version, INVALID_ARGUMENT for an unknown label, inputs or outputs, FAILED_PRECONDITION for
+        an unknown signature, UNAVAILABLE when too many wait.
         """
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
@@ -148,8 +155,11 @@ class ModelStore:
             code = grpc.StatusCode.INTERNAL
             raise
         finally:
-            # Names that nobody serves are not counted by name: anybody could make up any number of them.
-            self.metrics.requested(name if name in self._models else "", counted, code, time.perf_counter() - begin)
+            # Names that nobody serves are not counted by name: anybody could make up any number of
+            # them.
+            self.metrics.requested(
+                name if name in self._models else "", counted, code, time.perf_counter() - begin
+            )
 
     def metadata(self, name: str, version: int | None = None, label: str | None = None):
         """The version that would answer, and its signatures as a SignatureDefMap.
@@ -162,7 +172,9 @@ class ModelStore:
         finally:
             model.release(found)
 
-    def status(self, name: str, version: int | None = None, label: str | None = None) -> list[VersionStatus]:
+    def status(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> list[VersionStatus]:
         """Where the versions of a model stand, the greatest first, or the one asked for.
 
         Errors: StatusError NOT_FOUND when there is none.
@@ -185,8 +197,8 @@ class ModelStore:
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Gives a model these labels and no others.
 
-        Errors: StatusError NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new or moved to a version that takes no
-        requests; the labels then stay as they were.
+        Errors: StatusError NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new
+        or moved to a version that takes no requests; the labels then stay as they were.
         """
         if name not in self._models:
             raise no_servable(name, None)
@@ -198,8 +210,9 @@ class ModelStore:
 
         A folder stays what it was when the store was made: a request cannot name another.
 
-        Errors: StatusError INVALID_ARGUMENT for a model or a folder that the store was not made with, or a model named twice;
-        FAILED_PRECONDITION for labels as of `set_labels`, after policies have been changed.
+        Errors: StatusError INVALID_ARGUMENT for a model or a folder that the store was not made
+        with, or a model named twice; FAILED_PRECONDITION for labels as of `set_labels`, after
+        policies have been changed.
         """
         self._check_reload(models)
         with self._lock:
@@ -220,12 +233,16 @@ class ModelStore:
             self._labels[model.name] = dict(model.labels)
 
     def _served(self, config: ModelConfig) -> ServedModel:
-        return ServedModel(config, self._batching, self._threads, self.metrics.batched, self._drained)
+        return ServedModel(
+            config, self._batching, self._threads, self.metrics.batched, self._drained
+        )
 
     def _drained(self) -> None:
         self._wake.set()
 
-    def _acquire(self, name: str, version: int | None, label: str | None) -> tuple[ServedModel, Version]:
+    def _acquire(
+        self, name: str, version: int | None, label: str | None
+    ) -> tuple[ServedModel, Version]:
         if not name:
             raise invalid("ModelSpec has no name specified.")
         if label:
@@ -254,9 +271,13 @@ class ModelStore:
         for model in models:
             if model.name not in self._folders:
                 known = ", ".join(self._folders)
-                raise invalid(f"Model {model.name} is not one that this server was started with; name one of {known}.")
+                raise invalid(
+                    f"Model {model.name} is not one that this server was started with; name one of {known}."
+                )
             if model.folder is not None and str(model.folder) != str(self._folders[model.name]):
-                raise invalid(f"The base_path of model {model.name} cannot be changed while the server runs; leave it empty.")
+                raise invalid(
+                    f"The base_path of model {model.name} cannot be changed while the server runs; leave it empty."
+                )
             if names.count(model.name) > 1:
                 raise invalid(f"Model {model.name} is configured twice; name it once.")
 

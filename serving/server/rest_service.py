@@ -27,15 +27,21 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PAGE_HEADERS = (("Content-Security-Policy", _PAGE_POLICY), ("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer"))
+_PAGE_HEADERS = (
+    ("Content-Security-Policy", _PAGE_POLICY),
+    ("Cache-Control", "no-cache"),
+    ("Referrer-Policy", "no-referrer"),
+)
 
 
 class RestService:
-    """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches the file system.
+    """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches
+    the file system.
 
-    POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status and .../metadata for the signatures,
-    GET /monitoring/prometheus/metrics, and of its own GET / (the page), GET /page/models and GET /openapi.json, which describes them all.
-    As TF Serving, it answers 400 to another method on a path below /v1/, and 404 to an unknown path.
+    POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status
+    and .../metadata for the signatures, GET /monitoring/prometheus/metrics, and of its own GET /
+    (the page), GET /page/models and GET /openapi.json, which describes them all. As TF Serving, it
+    answers 400 to another method on a path below /v1/, and 404 to an unknown path.
 
     Args:
       store: a `ModelStore`.
@@ -66,9 +72,13 @@ class RestService:
         self._store = store
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
-            "/page/models": lambda: Response(200, json.dumps({"models": sorted(store.names())}).encode()),
+            "/page/models": lambda: Response(
+                200, json.dumps({"models": sorted(store.names())}).encode()
+            ),
             "/openapi.json": lambda: Response(200, _OPENAPI.read_bytes()),
-            METRICS_PATH: lambda: Response(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"),
+            METRICS_PATH: lambda: Response(
+                200, metrics(), "text/plain; version=0.0.4; charset=utf-8"
+            ),
         }
         self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
         self.port = self._server.port
@@ -86,7 +96,9 @@ class RestService:
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)
             if path not in self._own:
-                return _failure(404, "There is nothing under this path; models are under /v1/models/NAME.")
+                return _failure(
+                    404, "There is nothing under this path; models are under /v1/models/NAME."
+                )
             if method not in ("GET", "HEAD"):
                 return _failure(405, f"{path} takes GET only.", (("Allow", "GET, HEAD"),))
             return self._own[path]()
@@ -96,19 +108,27 @@ class RestService:
     def _respond_v1(self, method, path, body):
         if method == "POST" and (match := _METHOD.fullmatch(path)):
             if match[4].lower() != "predict":
-                raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "Only predict is served; ask for :predict.")
+                raise StatusError(
+                    grpc.StatusCode.UNIMPLEMENTED, "Only predict is served; ask for :predict."
+                )
             return Response(200, self._predict(*_spec(match), body))
         if method == "GET" and (match := _ABOUT.fullmatch(path)):
-            return Response(200, self._metadata(*_spec(match)) if match[4] else self._status(*_spec(match)))
+            return Response(
+                200, self._metadata(*_spec(match)) if match[4] else self._status(*_spec(match))
+            )
         if method == "GET" and path.lower() in ("/v1/models", "/v1/models/"):
             raise invalid("Missing model name in request; ask for /v1/models/NAME.")
-        raise invalid(f"Malformed request: {method} {path[:200]}; POST to /v1/models/NAME:predict, or GET /v1/models/NAME.")
+        raise invalid(
+            f"Malformed request: {method} {path[:200]}; POST to /v1/models/NAME:predict, or GET /v1/models/NAME."
+        )
 
     def _predict(self, name, version, label, body):
         request = rest_json.parse(body)
         dtypes = self._dtypes(name, version, label, request.signature or DEFAULT_SIGNATURE)
         inputs = rest_json.to_arrays(request, dtypes)
-        _, _, outputs = self._store.predict(name, request.signature, inputs, version=version, label=label)
+        _, _, outputs = self._store.predict(
+            name, request.signature, inputs, version=version, label=label
+        )
         return rest_json.from_arrays(outputs, request.rows)
 
     def _dtypes(self, name, version, label, signature):
@@ -142,15 +162,29 @@ class RestService:
 def _spec(match):
     """(name, version or None, label or None)."""
     digits = match[2]
-    if digits and (len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION):
-        raise invalid(f"Failed to convert version: {digits[:40]} to numeric; it must be at most {_MOST_VERSION}.")
-    return unquote(match[1]), int(digits) if digits else None, None if match[3] is None else unquote(match[3])
+    if digits and (
+        len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION
+    ):
+        raise invalid(
+            f"Failed to convert version: {digits[:40]} to numeric; it must be at most {_MOST_VERSION}."
+        )
+    return (
+        unquote(match[1]),
+        int(digits) if digits else None,
+        None if match[3] is None else unquote(match[3]),
+    )
 
 
 def _in_full(message):
-    """A message as JSON with all fields, of which the option is named differently in versions of protobuf."""
+    """A message as JSON with all fields, of which the option is named differently in versions of
+    protobuf.
+    """
     known = inspect.signature(json_format.MessageToDict).parameters
-    option = "always_print_fields_with_no_presence" if "always_print_fields_with_no_presence" in known else "including_default_value_fields"
+    option = (
+        "always_print_fields_with_no_presence"
+        if "always_print_fields_with_no_presence" in known
+        else "including_default_value_fields"
+    )
     return json_format.MessageToDict(message, preserving_proto_field_name=True, **{option: True})
 
 

@@ -1,7 +1,9 @@
-"""A SavedModel in a session of TensorFlow's C API, as TF Serving holds it: the C++ loader and no graph in Python.
+"""A SavedModel in a session of TensorFlow's C API, as TF Serving holds it: the C++ loader and no
+graph in Python.
 
-`tf.compat.v1.Session.run` takes 0.2 ms longer for a row, in Python, and the loader of `tf.compat.v1.saved_model` keeps the interpreter
-from all other threads while it builds a graph of Python objects.
+`tf.compat.v1.Session.run` takes 0.2 ms longer for a row, in Python, and the loader of
+`tf.compat.v1.saved_model` keeps the interpreter from all other threads while it builds a graph of
+Python objects.
 """
 
 import ctypes
@@ -19,7 +21,8 @@ from ..protocol.tensors import dtype_of, type_name
 
 _STRING_BYTES = 24
 _POINTER, _SIZE, _INT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-# Function -> (what it returns, what it takes), for those that end at once and may keep the interpreter.
+# Function -> (what it returns, what it takes), for those that end at once and may keep the
+# interpreter.
 _QUICK = {
     "AllocateTensor": (_POINTER, (_INT, _POINTER, _INT, _SIZE)),
     "DeleteStatus": (None, (_POINTER,)),
@@ -47,8 +50,14 @@ _SLOW = {
     "DeleteGraph": (None, (_POINTER,)),
     "DeleteSession": (None, (_POINTER, _POINTER)),
     "DeleteSessionOptions": (None, (_POINTER,)),
-    "LoadSessionFromSavedModel": (_POINTER, (_POINTER, _POINTER, ctypes.c_char_p, _POINTER, _INT, _POINTER, _POINTER, _POINTER)),
-    "SessionRun": (None, (*[_POINTER] * 4, _INT, _POINTER, _POINTER, _INT, _POINTER, _INT, _POINTER, _POINTER)),
+    "LoadSessionFromSavedModel": (
+        _POINTER,
+        (_POINTER, _POINTER, ctypes.c_char_p, _POINTER, _INT, _POINTER, _POINTER, _POINTER),
+    ),
+    "SessionRun": (
+        None,
+        (*[_POINTER] * 4, _INT, _POINTER, _POINTER, _INT, _POINTER, _INT, _POINTER, _POINTER),
+    ),
 }
 
 
@@ -79,12 +88,18 @@ class SavedSession:
         options, buffer = self._api.NewSessionOptions(), self._api.NewBuffer()
         try:
             written = config.SerializeToString()
-            self._checked(lambda status: self._api.SetConfig(options, written, len(written), status))
+            self._checked(
+                lambda status: self._api.SetConfig(options, written, len(written), status)
+            )
             tags = (ctypes.c_char_p * 1)(tf.saved_model.SERVING.encode())
             load, path = self._api.LoadSessionFromSavedModel, os.fsencode(folder)
-            self._session = self._checked(lambda status: load(options, None, path, tags, 1, self._graph, buffer, status))
+            self._session = self._checked(
+                lambda status: load(options, None, path, tags, 1, self._graph, buffer, status)
+            )
             meta = _Buffer.from_address(buffer)
-            self.definitions = tf.compat.v1.MetaGraphDef.FromString(ctypes.string_at(meta.data, meta.length)).signature_def
+            self.definitions = tf.compat.v1.MetaGraphDef.FromString(
+                ctypes.string_at(meta.data, meta.length)
+            ).signature_def
         except BaseException:
             self.close()
             raise
@@ -99,12 +114,17 @@ class SavedSession:
           inputs: TensorInfo of each argument.
           outputs: names of tensors.
 
-        Errors: StatusError when the graph has not such tensors; of the function StatusError with the code that TensorFlow gives.
+        Errors: StatusError when the graph has not such tensors; of the function StatusError with
+        the code that TensorFlow gives.
         """
         types = [info.dtype for info in inputs]
         fed = (_Output * len(inputs))(*[self._place(info.name) for info in inputs])
         fetched = (_Output * len(outputs))(*map(self._place, outputs))
-        fed_type, fetched_type, run = _POINTER * len(fed), _POINTER * len(fetched), self._api.SessionRun
+        fed_type, fetched_type, run = (
+            _POINTER * len(fed),
+            _POINTER * len(fetched),
+            self._api.SessionRun,
+        )
 
         def call(*arrays):
             given, answers = fed_type(), fetched_type()
@@ -112,7 +132,20 @@ class SavedSession:
                 for place, array in enumerate(arrays):
                     given[place] = self._tensor(array, types[place])
                 self._checked(
-                    lambda status: run(self._session, None, fed, given, len(fed), fetched, answers, len(fetched), None, 0, None, status)
+                    lambda status: run(
+                        self._session,
+                        None,
+                        fed,
+                        given,
+                        len(fed),
+                        fetched,
+                        answers,
+                        len(fetched),
+                        None,
+                        0,
+                        None,
+                        status,
+                    )
                 )
                 return [self._array(tensor) for tensor in answers]
             finally:
@@ -139,7 +172,9 @@ class SavedSession:
             result = call(status)
             code = self._api.GetCode(status)
             if code:
-                raise StatusError(from_number(code), self._api.Message(status).decode(errors="replace"))
+                raise StatusError(
+                    from_number(code), self._api.Message(status).decode(errors="replace")
+                )
             return result
         finally:
             self._api.DeleteStatus(status)
@@ -155,7 +190,9 @@ class SavedSession:
         shape = (ctypes.c_int64 * array.ndim)(*array.shape)
         if not array.dtype.hasobject:
             tensor = self._api.AllocateTensor(number, shape, array.ndim, array.nbytes)
-            ctypes.memmove(self._api.TensorData(tensor), np.ascontiguousarray(array).ctypes.data, array.nbytes)
+            ctypes.memmove(
+                self._api.TensorData(tensor), np.ascontiguousarray(array).ctypes.data, array.nbytes
+            )
             return tensor
         texts = array.ravel().tolist()
         # Before anything is allocated: what is no text has no length, or another type.
@@ -175,14 +212,21 @@ class SavedSession:
     def _array(self, tensor: int) -> np.ndarray:
         api, dtype = self._api, dtype_of(self._api.TensorType(tensor))
         if dtype is None:
-            raise invalid(f"an output has the type {type_name(api.TensorType(tensor))}, which cannot be sent; ask for others.")
+            raise invalid(
+                f"an output has the type {type_name(api.TensorType(tensor))}, which cannot be sent; ask for others."
+            )
         shape = [api.Dim(tensor, axis) for axis in range(api.NumDims(tensor))]
         data, count = api.TensorData(tensor), math.prod(shape)
         if not dtype.hasobject:
-            return np.frombuffer(ctypes.string_at(data, api.TensorByteSize(tensor)), dtype).reshape(shape)
+            return np.frombuffer(ctypes.string_at(data, api.TensorByteSize(tensor)), dtype).reshape(
+                shape
+            )
         ends = range(data or 0, (data or 0) + _STRING_BYTES * count, _STRING_BYTES)
         result = np.empty(count, object)
-        result[:] = [ctypes.string_at(api.StringGetDataPointer(place), api.StringGetSize(place)) for place in ends]
+        result[:] = [
+            ctypes.string_at(api.StringGetDataPointer(place), api.StringGetSize(place))
+            for place in ends
+        ]
         return result.reshape(shape)
 
 
@@ -192,7 +236,9 @@ def _api():
     folder = Path(tf.sysconfig.get_lib())
     path = next(folder.glob("libtensorflow_cc.*"), None)
     if path is None:
-        raise failed_precondition(f"{folder} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again.")
+        raise failed_precondition(
+            f"{folder} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again."
+        )
     found = type("Api", (), {})()
     for library, functions in ((ctypes.PyDLL(str(path)), _QUICK), (ctypes.CDLL(str(path)), _SLOW)):
         for name, (result, arguments) in functions.items():

@@ -1,4 +1,6 @@
-"""One model with its versions: found in a folder, loaded, swapped, and given back when their last request is answered."""
+"""One model with its versions: found in a folder, loaded, swapped, and given back when their last
+request is answered.
+"""
 
 import dataclasses
 import logging
@@ -30,14 +32,24 @@ class Version:
       observe: is told signature and rows of each batch.
     """
 
-    def __init__(self, number: int, model: LoadedModel, batching: BatchOptions | None, observe: Callable[[str, int], None]):
+    def __init__(
+        self,
+        number: int,
+        model: LoadedModel,
+        batching: BatchOptions | None,
+        observe: Callable[[str, int], None],
+    ):
         self.number, self.model = number, model
         self.users, self.retired = 0, False
         self.batchers = {}
         for name, signature in model.signatures.items() if batching else ():
-            self.batchers[name] = Batcher(signature.run, batching, lambda rows, name=name: observe(name, rows))
+            self.batchers[name] = Batcher(
+                signature.run, batching, lambda rows, name=name: observe(name, rows)
+            )
 
-    def predict(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+    def predict(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         """Outputs of a signature, in a batch with those of others."""
         found = self.model.signature(signature)
         found.check(inputs)
@@ -63,9 +75,21 @@ class ServedModel:
       config: as it stands.
     """
 
-    def __init__(self, config: ModelConfig, batching: BatchOptions | None, threads: int, observe: Callable, drained: Callable[[], None]):
+    def __init__(
+        self,
+        config: ModelConfig,
+        batching: BatchOptions | None,
+        threads: int,
+        observe: Callable,
+        drained: Callable[[], None],
+    ):
         self.config = dataclasses.replace(config, folder=Path(config.folder))
-        self._batching, self._threads, self._observe, self._drained = batching, threads, observe, drained
+        self._batching, self._threads, self._observe, self._drained = (
+            batching,
+            threads,
+            observe,
+            drained,
+        )
         self._lock = threading.Lock()
         self._serving: dict[int, Version] = {}
         self._latest: Version | None = None
@@ -110,15 +134,23 @@ class ServedModel:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     def poll(self) -> int:
-        """Loads what is new and gives back what is no longer wanted. Returns the number of versions that began to take requests."""
+        """Loads what is new and gives back what is no longer wanted. Returns the number of versions
+        that began to take requests.
+        """
         self._close_drained()
         try:
             found = versions_in(self.config.folder)
         except OSError as error:
-            _LOG.warning("The folder of model %s cannot be read (%s); what is loaded stays.", self.config.name, error)
+            _LOG.warning(
+                "The folder of model %s cannot be read (%s); what is loaded stays.",
+                self.config.name,
+                error,
+            )
             return 0
         wanted = self.config.policy.choose(found)
-        loaded = sum(self._load(number, found[number]) for number in wanted if number not in self._serving)
+        loaded = sum(
+            self._load(number, found[number]) for number in wanted if number not in self._serving
+        )
         for number in [number for number in self._serving if number not in wanted]:
             # An old version goes when a new one has come, or when there is to be none.
             if not wanted or any(other in self._serving for other in wanted):
@@ -131,7 +163,9 @@ class ServedModel:
         self.config = dataclasses.replace(self.config, policy=config.policy, labels=config.labels)
 
     def close(self) -> bool:
-        """Takes no more requests, and gives back the versions whose requests are answered. Returns whether that is all of them."""
+        """Takes no more requests, and gives back the versions whose requests are answered. Returns
+        whether that is all of them.
+        """
         for number in list(self._serving):
             self._retire(number)
         self._close_drained()
@@ -152,10 +186,19 @@ class ServedModel:
         except StatusError as error:
             self._failed[number] = stamp
             self._set(number, State.END, error.code, error.message)
-            _LOG.error("Version %d of model %s is not served: %s", number, self.config.name, error.message)
+            _LOG.error(
+                "Version %d of model %s is not served: %s", number, self.config.name, error.message
+            )
             return False
         self._failed.pop(number, None)
-        self._put(Version(number, model, self._batching, lambda signature, rows: self._observe(self.config.name, signature, rows)))
+        self._put(
+            Version(
+                number,
+                model,
+                self._batching,
+                lambda signature, rows: self._observe(self.config.name, signature, rows),
+            )
+        )
         return True
 
     def _put(self, version: Version) -> None:
@@ -179,23 +222,37 @@ class ServedModel:
             if version.number not in self._serving:
                 self._set(version.number, State.END)
 
-    def _set(self, number: int, state: State, code: grpc.StatusCode = grpc.StatusCode.OK, message: str = "") -> None:
+    def _set(
+        self,
+        number: int,
+        state: State,
+        code: grpc.StatusCode = grpc.StatusCode.OK,
+        message: str = "",
+    ) -> None:
         with self._lock:
             self._statuses[number] = VersionStatus(number, state, code, message)
-            ended = sorted(number for number, status in self._statuses.items() if status.state == State.END)
+            ended = sorted(
+                number for number, status in self._statuses.items() if status.state == State.END
+            )
             for old in ended[:-_ENDED_KEPT]:
                 del self._statuses[old]
 
 
 def no_servable(name: str, version: int | None) -> StatusError:
     """The NOT_FOUND of a model, or of a version of it."""
-    return not_found(f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}")
+    return not_found(
+        f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+    )
 
 
 def _stamp(folder: Path) -> tuple:
     """What changes when somebody repairs a folder."""
     files = sorted(folder.rglob("*"))
     try:
-        return tuple((str(path), status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()])
+        return tuple(
+            (str(path), status.st_size, status.st_mtime_ns)
+            for path in files
+            for status in [path.stat()]
+        )
     except OSError:
         return ()

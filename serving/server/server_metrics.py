@@ -12,15 +12,29 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class ServerMetrics:
-    """Counters of requests, batches and swaps, and gauges of what is loaded and what waits; each server has its own."""
+    """Counters of requests, batches and swaps, and gauges of what is loaded and what waits; each
+    server has its own.
+    """
 
     def __init__(self):
         self._registry = CollectorRegistry()
         one = {"registry": self._registry, "namespace": "serving"}
-        self._requests = Counter("requests", "Predict requests by their status.", ["model", "signature", "status"], **one)
-        self._latency = Histogram("request_seconds", "Time of a Predict request.", ["model", "signature"], buckets=_SECONDS, **one)
-        self._rows = Histogram("batch_rows", "Rows that ran together.", ["model", "signature"], buckets=_ROWS, **one)
-        self._swaps = Counter("versions_loaded", "Versions that began to take requests.", ["model"], **one)
+        self._requests = Counter(
+            "requests", "Predict requests by their status.", ["model", "signature", "status"], **one
+        )
+        self._latency = Histogram(
+            "request_seconds",
+            "Time of a Predict request.",
+            ["model", "signature"],
+            buckets=_SECONDS,
+            **one,
+        )
+        self._rows = Histogram(
+            "batch_rows", "Rows that ran together.", ["model", "signature"], buckets=_ROWS, **one
+        )
+        self._swaps = Counter(
+            "versions_loaded", "Versions that began to take requests.", ["model"], **one
+        )
         # Finding a child by its labels takes longer than counting.
         self._request = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._seconds = cache(lambda *labels: self._latency.labels(*labels).observe)
@@ -53,8 +67,14 @@ class _StoreCollector:
         self._store = store
 
     def collect(self) -> Iterable[Metric]:
-        version = GaugeMetricFamily("serving_loaded_version", "1 for each version that takes requests.", labels=["model", "version"])
-        queue = GaugeMetricFamily("serving_queued_rows", "Rows that wait for a batch.", labels=["model", "signature"])
+        version = GaugeMetricFamily(
+            "serving_loaded_version",
+            "1 for each version that takes requests.",
+            labels=["model", "version"],
+        )
+        queue = GaugeMetricFamily(
+            "serving_queued_rows", "Rows that wait for a batch.", labels=["model", "signature"]
+        )
         for name in self._store.names():
             for number in self._store.available(name):
                 version.add_metric([name, str(number)], 1)

@@ -38,7 +38,8 @@ class Signature:
     Args:
       name: by which requests name it.
       definition: the SignatureDef.
-      function: takes the arrays of the inputs, in the order of `inputs`, and returns those of the outputs, in the order of `outputs`.
+      function: takes the arrays of the inputs, in the order of `inputs`, and returns those of the
+          outputs, in the order of `outputs`.
 
     Attributes:
       inputs, outputs: argument -> `Tensor`, by name.
@@ -61,10 +62,14 @@ class Signature:
             if array.dtype != tensor.dtype:
                 raise self._wrong(name, type_name(tensor.number), _name_of(array.dtype))
             if tensor.shape is not None and not _fits(array.shape, tensor.shape):
-                raise self._wrong(name, f"of the shape {_written(tensor.shape)}", str(list(array.shape)))
+                raise self._wrong(
+                    name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
+                )
             # A shape with a zero has no elements, whatever its other sizes are.
             if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
-                raise self._wrong(name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape)))
+                raise self._wrong(
+                    name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape))
+                )
             if array.ndim and len(array) > MOST_ROWS:
                 raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
 
@@ -74,11 +79,21 @@ class Signature:
         Errors: StatusError with the code that TensorFlow gives.
         """
         try:
-            return dict(zip(self.outputs, self._function(*[inputs[name] for name in self.inputs]), strict=True))
+            return dict(
+                zip(
+                    self.outputs,
+                    self._function(*[inputs[name] for name in self.inputs]),
+                    strict=True,
+                )
+            )
         except StatusError as error:
-            raise StatusError(error.code, f"signature {self.name} failed: {first_line(error)}.") from None
+            raise StatusError(
+                error.code, f"signature {self.name} failed: {first_line(error)}."
+            ) from None
         except Exception as error:
-            raise StatusError(grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}.") from error
+            raise StatusError(
+                grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}."
+            ) from error
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
         """The outputs that a request asks for, all where it names none.
@@ -88,7 +103,9 @@ class Signature:
         for place, name in enumerate(names):
             if name not in self.outputs:
                 listed = ",".join(self.outputs)
-                raise invalid(f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{listed}}}.")
+                raise invalid(
+                    f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{listed}}}."
+                )
             if name in names[:place]:
                 raise invalid(f"duplicate output tensor alias: {name}; name it once.")
         return names or tuple(self.outputs)
@@ -100,7 +117,9 @@ class Signature:
         sent, own = sorted(inputs), sorted(self.inputs)
         extra, missing = sorted(set(sent) - set(own)), sorted(set(own) - set(sent))
         if len(sent) == len(own):
-            return invalid(f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in the set {{{','.join(own)}}}.")
+            return invalid(
+                f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in the set {{{','.join(own)}}}."
+            )
         return invalid(
             f"input size does not match signature: {len(sent)}!={len(own)} len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
             f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
@@ -125,21 +144,32 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
 
 def tensors_of(infos) -> dict[str, Tensor]:
     """The inputs or outputs of a SignatureDef, by name."""
-    return {name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape)) for name, info in sorted(infos.items())}
+    return {
+        name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape))
+        for name, info in sorted(infos.items())
+    }
 
 
 def first_line(error: Exception) -> str:
     """What an error says, without where in the graph, and without a full stop."""
-    text = str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
+    text = (
+        str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
+    )
     return (text.splitlines()[0] if text else type(error).__name__).rstrip(". ")
 
 
 def _shape(proto) -> tuple[int | None, ...] | None:
-    return None if proto.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
+    return (
+        None
+        if proto.unknown_rank
+        else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
+    )
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(expected) and all(want is None or size == want for size, want in zip(shape, expected, strict=True))
+    return len(shape) == len(expected) and all(
+        want is None or size == want for size, want in zip(shape, expected, strict=True)
+    )
 
 
 def _written(shape: tuple[int | None, ...]) -> str:

@@ -46,7 +46,9 @@ def parse_policy(text: str) -> VersionPolicy:
     except ValueError:
         policy = None
     if policy is None or policy.latest < 1 or any(number < 0 for number in policy.specific):
-        raise ValueError(f"versions must be latest, latest:2, all or numbers such as 1,4, but are {shown(text)}.")
+        raise ValueError(
+            f"versions must be latest, latest:2, all or numbers such as 1,4, but are {shown(text)}."
+        )
     return policy
 
 
@@ -55,5 +57,9 @@ def versions_in(folder: Path) -> dict[int, Path]:
 
     Errors: OSError when the folder cannot be read.
     """
-    numbered = (entry for entry in folder.iterdir() if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir())
+    numbered = (
+        entry
+        for entry in folder.iterdir()
+        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
+    )
     return {int(entry.name): entry for entry in numbered}

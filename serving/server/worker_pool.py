@@ -8,7 +8,8 @@ from concurrent import futures
 class WorkerPool(futures.Executor):
     """Threads of which the one that was busy last works first.
 
-    What it needs is then still in the caches of the processor; `ThreadPoolExecutor` takes the one that has waited longest.
+    What it needs is then still in the caches of the processor; `ThreadPoolExecutor` takes the one
+    that has waited longest.
 
     Args:
       most: threads; further calls wait.
@@ -22,7 +23,9 @@ class WorkerPool(futures.Executor):
         self._waiting: deque[tuple] = deque()
 
     def submit(self, function, /, *arguments, **named) -> futures.Future:
-        """Calls the function on a thread once one is free, and returns the future of its result. Errors: RuntimeError after `shutdown`."""
+        """Calls the function on a thread once one is free, and returns the future of its result.
+        Errors: RuntimeError after `shutdown`.
+        """
         task = futures.Future(), function, arguments, named
         with self._lock:
             if self._closed:

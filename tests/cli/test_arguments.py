@@ -6,7 +6,9 @@ import serving.cli.arguments
 import tfrec_attn.cli.arguments
 from tfrec_attn.errors import ConfigError, shorten
 
-BOTH = pytest.mark.parametrize("module", [tfrec_attn.cli.arguments, serving.cli.arguments], ids=["tfrec_attn", "serving"])
+BOTH = pytest.mark.parametrize(
+    "module", [tfrec_attn.cli.arguments, serving.cli.arguments], ids=["tfrec_attn", "serving"]
+)
 
 
 def parser_of(module):
@@ -46,11 +48,17 @@ def test_what_options_take(module, monkeypatch, arguments, name, expected):
         (["--n", " 3"], "argument --n: it must be a whole number, but is ' 3'"),
         (["--x", "nan"], "argument --x: it must be a number, but is 'nan'"),
         (["--x", "inf"], "argument --x: it must be a number, but is 'inf'"),
-        (["--file", ""], "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, but is ''"),
+        (
+            ["--file", ""],
+            "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, but is ''",
+        ),
         (["--file", "x" * 256], f"with names of at most 255, but is '{'x' * 39}...{'x' * 16}'"),
         (["--file", "x/" * 2000], "but is 'x/x/"),
         (["--file", "a\0b"], "an argument must be text in UTF-8 without NUL, but is 'a\\x00b'."),
-        (["--file", "a\udcffb"], "an argument must be text in UTF-8 without NUL, but is 'a\\udcffb'."),
+        (
+            ["--file", "a\udcffb"],
+            "an argument must be text in UTF-8 without NUL, but is 'a\\udcffb'.",
+        ),
         (["--which", "c" * 100_000], "ccc..."),
     ],
 )
@@ -62,7 +70,9 @@ def test_what_options_refuse(module, capsys, arguments, sentence):
     assert sentence in last and len(last) < 400
 
 
-@pytest.mark.parametrize("function", [shorten, serving.cli.arguments.shorten], ids=["tfrec_attn", "serving"])
+@pytest.mark.parametrize(
+    "function", [shorten, serving.cli.arguments.shorten], ids=["tfrec_attn", "serving"]
+)
 def test_a_long_text_loses_its_middle(function):
     # 60 characters: 40 of the beginning, the dots, 17 of the end.
     assert function("a" * 60) == "a" * 60

@@ -1,4 +1,6 @@
-"""Configuration: defaults under a file under the command line, and one sentence for everything that cannot be meant."""
+"""Configuration: defaults under a file under the command line, and one sentence for everything that
+cannot be meant.
+"""
 
 import dataclasses
 import re
@@ -49,13 +51,24 @@ def file(tmp_path):
 def test_defaults_are_attrec_on_generated_data():
     # L = 5 and T = 3 as in the paper.
     config = load()
-    assert (config.data.source, config.model.name, config.model.parameters) == ("synthetic", "attrec", {})
-    assert (config.data.max_length, config.data.targets, config.evaluate.k, config.run_dir) == (5, 3, [5, 10, 20], None)
+    assert (config.data.source, config.model.name, config.model.parameters) == (
+        "synthetic",
+        "attrec",
+        {},
+    )
+    assert (config.data.max_length, config.data.targets, config.evaluate.k, config.run_dir) == (
+        5,
+        3,
+        [5, 10, 20],
+        None,
+    )
     assert config == Config() == configuration.from_dict({})
 
 
 def test_a_key_that_is_gone_may_say_what_it_said_by_default(file):
-    assert load(file("runtime: {jit: false, precision: mixed_bfloat16}")) == load(None, ["runtime.precision=mixed_bfloat16"])
+    assert load(file("runtime: {jit: false, precision: mixed_bfloat16}")) == load(
+        None, ["runtime.precision=mixed_bfloat16"]
+    )
     assert load(None, ["runtime.jit=false"]) == Config()
 
 
@@ -70,9 +83,15 @@ def test_configurations_share_no_list():
 
 
 def test_a_file_goes_over_the_defaults_and_an_override_over_the_file(file):
-    path = file("data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: there\n")
+    path = file(
+        "data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: there\n"
+    )
     config = load(path, ["train.epochs=8", "data.columns.item=what", "model.dim=4"])
-    changed = {key: value for key, value in leaves(configuration.to_dict(config)).items() if value != leaves(DEFAULTS).get(key)}
+    changed = {
+        key: value
+        for key, value in leaves(configuration.to_dict(config)).items()
+        if value != leaves(DEFAULTS).get(key)
+    }
     assert changed == {
         "data.max_length": 9,
         "data.columns.user": "who",
@@ -155,7 +174,10 @@ def test_values_become_what_the_key_holds(override, expected):
     ("override", "sentence"),
     [
         ("train.epoch=3", "Unknown configuration key train.epoch; did you mean train.epochs?"),
-        ("data.columns.users=x", "Unknown configuration key data.columns.users; did you mean data.columns.user?"),
+        (
+            "data.columns.users=x",
+            "Unknown configuration key data.columns.users; did you mean data.columns.user?",
+        ),
         ("trian.epochs=3", "Unknown configuration key trian; did you mean train?"),
         (
             "runtime.zzz=3",
@@ -178,17 +200,32 @@ def test_values_become_what_the_key_holds(override, expected):
         ("train.epochs= 1", "train.epochs must be a whole number, but is ' 1'."),
         ("train.epochs=\u0663", "train.epochs must be a whole number, but is '\u0663'."),
         ("train.epochs='3'", "train.epochs must be a whole number, but is \"'3'\"."),
-        (f"train.epochs={'7' * 5000}", f"train.epochs must be a whole number, but is '{'7' * 39}...{'7' * 16}'."),
+        (
+            f"train.epochs={'7' * 5000}",
+            f"train.epochs must be a whole number, but is '{'7' * 39}...{'7' * 16}'.",
+        ),
         ("train.epochs=3000000000", "train.epochs must be at most 2147483647, but is 3000000000."),
-        ("data.seed=1e30", "data.seed must be at most 9223372036854775807 (2 to the 63rd, less 1) in size, but is '1e30'."),
+        (
+            "data.seed=1e30",
+            "data.seed must be at most 9223372036854775807 (2 to the 63rd, less 1) in size, but is '1e30'.",
+        ),
         ("data.events=1e9", "data.events must be at most 100000000, but is 1000000000."),
         ("train.learning_rate=1_0.5", "train.learning_rate must be a number, but is '1_0.5'."),
-        ("train.learning_rate=1e39", "train.learning_rate must be at most 1e38 in size, but is '1e39'."),
+        (
+            "train.learning_rate=1e39",
+            "train.learning_rate must be at most 1e38 in size, but is '1e39'.",
+        ),
         ("train.clip_norm=~", "train.clip_norm must be a number or null, but is '~'."),
-        ("train.shared_negatives=yes", "train.shared_negatives must be true or false, but is 'yes'."),
+        (
+            "train.shared_negatives=yes",
+            "train.shared_negatives must be true or false, but is 'yes'.",
+        ),
         ("train.shared_negatives=on", "train.shared_negatives must be true or false, but is 'on'."),
         ("data.columns.user=", "data.columns.user must be text, but is empty."),
-        ("data.columns.user=a\0b", "data.columns.user must be text in UTF-8 without NUL, but is 'a\\x00b'."),
+        (
+            "data.columns.user=a\0b",
+            "data.columns.user must be text in UTF-8 without NUL, but is 'a\\x00b'.",
+        ),
         ("data.path=a\udcffb", "data.path must be text in UTF-8 without NUL, but is 'a\\udcffb'."),
         (
             f"data.path={'x' * 256}",
@@ -196,14 +233,26 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         ("data.names=a,,b", "data.names[1] must be text, but is empty."),
         ("data.names={a: b}", "data.names[0] must be text, but is a section of keys ({'a': 'b'})."),
-        ("data.names=[*a]", "The value of data.names is not YAML: '[*a]' (found undefined alias 'a')."),
-        ("evaluate.k=[!!int 5]", "The value of evaluate.k is not YAML: '[!!int 5]' (a tag (!) is not read; write the value without it)."),
-        (f"evaluate.k={'[' * 500}", f"The value of evaluate.k is not YAML: '{'[' * 39}...{'[' * 16}' (it is nested more than 20 deep)."),
+        (
+            "data.names=[*a]",
+            "The value of data.names is not YAML: '[*a]' (found undefined alias 'a').",
+        ),
+        (
+            "evaluate.k=[!!int 5]",
+            "The value of evaluate.k is not YAML: '[!!int 5]' (a tag (!) is not read; write the value without it).",
+        ),
+        (
+            f"evaluate.k={'[' * 500}",
+            f"The value of evaluate.k is not YAML: '{'[' * 39}...{'[' * 16}' (it is nested more than 20 deep).",
+        ),
         (
             "train.optimizer_options={a: 1, a: 2}",
             "The value of train.optimizer_options is not YAML: '{a: 1, a: 2}' (the key a is given twice).",
         ),
-        ("train.optimizer_options={a: 1e99}", "train.optimizer_options.a must be at most 1e38 in size, but is a number (1e+99)."),
+        (
+            "train.optimizer_options={a: 1e99}",
+            "train.optimizer_options.a must be at most 1e38 in size, but is a number (1e+99).",
+        ),
         ("TRAIN.epochs=3", "Unknown configuration key TRAIN; did you mean train?"),
         ("train.Epochs=3", "Unknown configuration key train.Epochs; did you mean train.epochs?"),
         (
@@ -212,7 +261,10 @@ def test_values_become_what_the_key_holds(override, expected):
             "but is 'BPR' (did you mean 'bpr'?).",
         ),
         ("evaluate.k=null", "evaluate.k must be a list, but is null."),
-        ("train.optimizer_options=3", "train.optimizer_options must be a section of keys, but is '3'."),
+        (
+            "train.optimizer_options=3",
+            "train.optimizer_options must be a section of keys, but is '3'.",
+        ),
         ("data=3", "data must be a section of keys, but is '3'."),
         ("data.columns=user", "data.columns must be a section of keys, but is 'user'."),
         (
@@ -221,16 +273,28 @@ def test_values_become_what_the_key_holds(override, expected):
             "but is 'hing' (did you mean 'hinge'?).",
         ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),
-        ("data.split=random", "data.split must be one of leave-one-out, temporal, but is 'random'."),
+        (
+            "data.split=random",
+            "data.split must be one of leave-one-out, temporal, but is 'random'.",
+        ),
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'."),
-        ("runtime.strategy=tpu", "runtime.strategy must be one of default, mirrored, multi_worker, but is 'tpu'."),
+        (
+            "runtime.strategy=tpu",
+            "runtime.strategy must be one of default, mirrored, multi_worker, but is 'tpu'.",
+        ),
         (
             "runtime.strategy=parameter_server",
             "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.",
         ),
-        ("runtime.jit=true", "runtime.jit was removed, because no model trained faster with it; leave it out."),
+        (
+            "runtime.jit=true",
+            "runtime.jit was removed, because no model trained faster with it; leave it out.",
+        ),
         ("runtime.jit=no_value", "runtime.jit must be true or false, but is 'no_value'."),
-        ("runtime.devices=[CPU:0]", "runtime.devices is for runtime.strategy=mirrored, but the strategy is default."),
+        (
+            "runtime.devices=[CPU:0]",
+            "runtime.devices is for runtime.strategy=mirrored, but the strategy is default.",
+        ),
         (
             "runtime.precision=bfloat16",
             "runtime.precision must be one of float32, mixed_bfloat16, mixed_float16, but is 'bfloat16' (did you mean 'mixed_bfloat16'?).",
@@ -241,9 +305,15 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         ("train.warmup_steps=-1", "train.warmup_steps must be 0 or greater, but is -1."),
         ("train.warmup_steps=0.5", "train.warmup_steps must be a whole number, but is '0.5'."),
-        ("train.final_learning_rate=-0.1", "train.final_learning_rate must be 0 or greater, but is -0.1."),
+        (
+            "train.final_learning_rate=-0.1",
+            "train.final_learning_rate must be 0 or greater, but is -0.1.",
+        ),
         ("train.clip_norm=0", "train.clip_norm must be greater than 0, but is 0.0."),
-        ("runtime.checkpoint_seconds=-1", "runtime.checkpoint_seconds must be 0 or greater, but is -1.0."),
+        (
+            "runtime.checkpoint_seconds=-1",
+            "runtime.checkpoint_seconds must be 0 or greater, but is -1.0.",
+        ),
         ("runtime.deterministic=1", "runtime.deterministic must be true or false, but is '1'."),
         ("train.accumulate=0", "train.accumulate must be greater than 0, but is 0."),
         ("train.epochs=0", "train.epochs must be greater than 0, but is 0."),
@@ -260,7 +330,10 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         ("train.epochs", "Expected section.key=value on the command line but got 'train.epochs'."),
         ("=3", "Expected section.key=value on the command line but got '=3'."),
-        ("data.names=[a", "The value of data.names is not YAML: '[a' (expected ',' or ']', but got '<stream end>')."),
+        (
+            "data.names=[a",
+            "The value of data.names is not YAML: '[a' (expected ',' or ']', but got '<stream end>').",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(override, sentence):
@@ -271,7 +344,9 @@ def test_what_cannot_be_meant_is_one_sentence(override, sentence):
 
 
 def test_a_number_too_large_for_a_float():
-    with pytest.raises(ConfigError, match=r"^train\.learning_rate must be at most 1e38 in size, but is '9"):
+    with pytest.raises(
+        ConfigError, match=r"^train\.learning_rate must be at most 1e38 in size, but is '9"
+    ):
         load(None, ["train.learning_rate=" + "9" * 400])
 
 
@@ -295,20 +370,34 @@ def test_zero_is_allowed_where_it_means_something(override):
     ("text", "pieces"),
     [
         ("data: [", ["is not YAML"]),
-        ("- data\n- train\n", ["must hold sections of keys, but holds a list (['data', 'train'])."]),
+        (
+            "- data\n- train\n",
+            ["must hold sections of keys, but holds a list (['data', 'train'])."],
+        ),
         ("train: 3", ["train must be a section of keys, but is '3'."]),
         ("data: {path: !!python/name:os.system }", ["is not YAML"]),
         (b"data: {source: \xff\xfe}", ["cannot be read"]),
         ("data: {path: !!timestamp 2001-13-45}", ["is not YAML: line 1: a tag (!) is not read"]),
         ("data: &a [*a]", ["is not YAML: line 1: an anchor (&) with its alias (*) is not read"]),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", ["is not YAML: line 1: an anchor (&) with its alias (*) is not read"]),
-        ("train:\n  epochs: 1\n  epochs: 2\n", ["is not YAML: line 3: the key epochs is given twice."]),
+        (
+            "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+            ["is not YAML: line 1: an anchor (&) with its alias (*) is not read"],
+        ),
+        (
+            "train:\n  epochs: 1\n  epochs: 2\n",
+            ["is not YAML: line 3: the key epochs is given twice."],
+        ),
         ("? [a]\n: 1\n", ["is not YAML: line 1: a key must be a text."]),
         ("train: " + "[" * 500, ["is not YAML: it is nested more than 20 deep."]),
         ("train: " + "[" * 30 + "]" * 30, ["is not YAML: line 1: it is nested more than 20 deep."]),
         ('run_dir: "\\UFFFFFFFF"', ["is not YAML: "]),
         ("a: 1\n--- \nb: 2\n", ["is not YAML: line 2: but found another document."]),
-        ("1: {}", ["Unknown configuration key 1; valid are data, model, train, evaluate, runtime, run_dir."]),
+        (
+            "1: {}",
+            [
+                "Unknown configuration key 1; valid are data, model, train, evaluate, runtime, run_dir."
+            ],
+        ),
     ],
 )
 def test_a_file_that_is_no_configuration(file, text, pieces):
@@ -323,9 +412,13 @@ def test_a_file_that_is_no_configuration(file, text, pieces):
 
 
 def test_an_override_below_a_value(file):
-    with pytest.raises(ConfigError, match=r"^data\.path\.user cannot be set: path is a value, not a section\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^data\.path\.user cannot be set: path is a value, not a section\.$"
+    ):
         load(None, ["data.path=x", "data.path.user=y"])
-    with pytest.raises(ConfigError, match=r"^train\.epochs cannot be set: train is a value, not a section\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^train\.epochs cannot be set: train is a value, not a section\.$"
+    ):
         load(file("train: 3"), ["train.epochs=4"])
 
 
@@ -352,7 +445,16 @@ def test_a_configuration_of_the_package(name, tmp_path, monkeypatch):
     assert load(name) == load(None, ["train.epochs=7"])
 
 
-@pytest.mark.parametrize("name", ["sasrec", "ml-100k", "../configs/ml-100k/sasrec", "ml-100k/sasrec.yaml.yaml", "ML-100K/sasrec"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sasrec",
+        "ml-100k",
+        "../configs/ml-100k/sasrec",
+        "ml-100k/sasrec.yaml.yaml",
+        "ML-100K/sasrec",
+    ],
+)
 def test_names_that_no_configuration_of_the_package_has(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"does not exist; .*ml-100k/sasrec"):
@@ -391,7 +493,15 @@ def test_the_models_parameters_stand_beside_its_name():
     assert tree["model"] == {"name": "attrec", "dim": 12}
 
 
-PARAMETERS = {"dim": 100, "user_weight": 0.2, "tied": True, "diagonal": "after", "max_norm": 1.0, "window": None, "sizes": [3, 4]}
+PARAMETERS = {
+    "dim": 100,
+    "user_weight": 0.2,
+    "tied": True,
+    "diagonal": "after",
+    "max_norm": 1.0,
+    "window": None,
+    "sizes": [3, 4],
+}
 
 
 def resolved(*overrides):
@@ -447,7 +557,12 @@ def test_types_of_parameters_come_from_the_constructor():
     # AttRec's max_norm is annotated, because its default does not tell that None is allowed.
     hints = models.hints("attrec")
     assert hints.keys() == models.parameters("attrec").keys()
-    assert (hints["dim"], hints["tied"], hints["user_weight"], hints["diagonal"]) == (int, bool, float, str)
+    assert (hints["dim"], hints["tied"], hints["user_weight"], hints["diagonal"]) == (
+        int,
+        bool,
+        float,
+        str,
+    )
     assert hints["max_norm"] == float | None
 
 
@@ -465,14 +580,18 @@ def test_types_of_parameters_come_from_the_constructor():
 def test_parameters_have_these_types(override, expected):
     config = load(None, [override])
     try:
-        complete = configuration.with_model_parameters(config, models.parameters("attrec"), models.hints("attrec"))
+        complete = configuration.with_model_parameters(
+            config, models.parameters("attrec"), models.hints("attrec")
+        )
         found = complete.model.parameters[override.partition("=")[0].removeprefix("model.")]
     except ConfigError as error:
         found = str(error)
     assert (found, type(found)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize("key", ["run_dir", "data.source", "data.path", "data.schema", "train.warm_start"])
+@pytest.mark.parametrize(
+    "key", ["run_dir", "data.source", "data.path", "data.schema", "train.warm_start"]
+)
 def test_a_path_may_begin_with_the_home_folder(monkeypatch, key):
     monkeypatch.setenv("HOME", "/home/one")
     assert value_of(load(None, [f"{key}=~/x y"]), key) == "/home/one/x y"
@@ -533,7 +652,10 @@ def test_text_of_a_file_is_what_stands_there(file, line, expected):
 )
 def test_texts_go_through_a_file(file, text):
     config = configuration.from_dict(
-        {"data": {"columns": {"event": text}, "names": [text, "b"]}, "train": {"optimizer_options": {"a": text, text: [text]}}}
+        {
+            "data": {"columns": {"event": text}, "names": [text, "b"]},
+            "train": {"optimizer_options": {"a": text, text: [text]}},
+        }
     )
     assert config.data.columns.event == text and config.data.names == [text, "b"]
     assert config.train.optimizer_options == {"a": text, text: [text]}
@@ -548,11 +670,15 @@ def test_documented_covers_every_key_with_its_default():
 
 def test_no_tensorflow_is_imported():
     code = "import tfrec_attn.config, sys; assert 'tensorflow' not in sys.modules"
-    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.parametrize("path", CONFIGS or [None], ids=lambda path: str(path and path.relative_to(REPOSITORY)))
+@pytest.mark.parametrize(
+    "path", CONFIGS or [None], ids=lambda path: str(path and path.relative_to(REPOSITORY))
+)
 def test_every_configuration_in_the_tree_loads(path):
     if path is None:
         pytest.skip("configs/ holds no YAML file yet")

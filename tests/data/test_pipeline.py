@@ -22,7 +22,9 @@ HEADER = "user_id\titem_id\ttimestamp\n"
 def beam():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("apache_beam", reason="Apache Beam is not installed: make validate-env")
+        return pytest.importorskip(
+            "apache_beam", reason="Apache Beam is not installed: make validate-env"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,9 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
         lines = []
         for row in range(60):
             user, time = f"{row % 7}{'.0' * (row % 3 == 0)}", 1_600_000_000 + row
-            if number and second == "milliseconds" and row % 4:  # most of the file, but not of the log
+            if (
+                number and second == "milliseconds" and row % 4
+            ):  # most of the file, but not of the log
                 time *= 1000
             if number and second == "dates":
                 time = f"20{row // 10 + 10}-01-01"
@@ -86,7 +90,9 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
     pipeline.prepare_with_beam(files, tmp_path / "beam", data, 2, beam_options=RUNNER)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     manifest = (tmp_path / "local" / "manifest.json").read_text(encoding="utf-8")
-    assert ('"duplicates": 0,' in manifest) == bool(options) and ('"variants": 7' in manifest) == ("ids" not in options)
+    assert ('"duplicates": 0,' in manifest) == bool(options) and ('"variants": 7' in manifest) == (
+        "ids" not in options
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -96,7 +102,12 @@ def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
     assert f"{logs[0]}, line " in capsys.readouterr().err and not list(tmp_path.iterdir())
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "files").write_text("mine")
-    assert pipeline.main([*arguments, "data.on_error=skip", "--work", str(tmp_path / "work"), "--shards", "1"]) == 0
+    assert (
+        pipeline.main(
+            [*arguments, "data.on_error=skip", "--work", str(tmp_path / "work"), "--shards", "1"]
+        )
+        == 0
+    )
     assert "1 lines could not be read" in capsys.readouterr().out
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "work"]
     assert [entry.read_text() for entry in (tmp_path / "work").iterdir()] == ["mine"]
@@ -109,8 +120,13 @@ def test_a_folder_of_somebody_else_stays(beam, tmp_path, logs):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "users.txt").write_text("mine")
     for restart in (False, True):
-        with pytest.raises(ConfigError, match=r"out\.partial is no unfinished prepared log of this program; move it away"):
-            pipeline.prepare_with_beam(logs[1:2], tmp_path / "out", Data(), beam_options=RUNNER, restart=restart)
+        with pytest.raises(
+            ConfigError,
+            match=r"out\.partial is no unfinished prepared log of this program; move it away",
+        ):
+            pipeline.prepare_with_beam(
+                logs[1:2], tmp_path / "out", Data(), beam_options=RUNNER, restart=restart
+            )
     assert [entry.read_text() for entry in (tmp_path / "out.partial").iterdir()] == ["mine"]
 
 
@@ -119,23 +135,35 @@ def test_different_units_and_nothing_left(beam, tmp_path):
     for name, time in (("a", 1_600_000_000), ("b", 1_600_000_000_000)):
         (tmp_path / f"{name}.tsv").write_text(f"{HEADER}u\ti\t{time}\n", encoding="utf-8")
     with pytest.raises(DataError, match="the times are of different units"):
-        pipeline.prepare_with_beam([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
+        pipeline.prepare_with_beam(
+            [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")],
+            tmp_path / "out",
+            Data(),
+            beam_options=RUNNER,
+        )
     with pytest.raises(DataError, match="leave nothing of 1 events"):
-        pipeline.prepare_with_beam([str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
+        pipeline.prepare_with_beam(
+            [str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER
+        )
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 
 
 def test_without_beam(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     assert pipeline.main(["--input", "a.tsv", "--to", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == "error: Apache Beam is not installed: make validate-env sets up an environment that has it.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: Apache Beam is not installed: make validate-env sets up an environment that has it.\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_log_without_times(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
     with pytest.raises(ConfigError, match="needs the lines in their order"):
-        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
+        pipeline.prepare_with_beam(
+            ["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None))
+        )
 
 
 def test_event_types_are_refused(tmp_path, monkeypatch):
@@ -147,8 +175,12 @@ def test_event_types_are_refused(tmp_path, monkeypatch):
 
 def test_side_conditions_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
-    with pytest.raises(ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"):
-        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(rating="stars"), min_rating=3.0))
+    with pytest.raises(
+        ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"
+    ):
+        pipeline.prepare_with_beam(
+            ["a.tsv"], tmp_path / "out", Data(columns=Columns(rating="stars"), min_rating=3.0)
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -164,14 +196,25 @@ def test_a_folder_of_parts_is_the_same_to_the_byte(beam, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()
     for number in range(3):
-        rows = "".join(f"u{row % 2}\ti{row}\t{1_600_000_000 + 10 * number + row}\n" for row in range(4 if number != 1 else 0))
+        rows = "".join(
+            f"u{row % 2}\ti{row}\t{1_600_000_000 + 10 * number + row}\n"
+            for row in range(4 if number != 1 else 0)
+        )
         (folder / f"{number}.tsv").write_text(f"\n{HEADER}{rows}{HEADER}", encoding="utf-8")
     (folder / "_SUCCESS").touch()
     data = Data(on_error="skip", min_user_events=1)
     for number, path in enumerate([folder, folder / "*.tsv"]):
         manifest = prepare_log([str(path)], tmp_path / f"local-{number}", data, shards=2)
-        pipeline.prepare_with_beam([str(path)], tmp_path / f"beam-{number}", data, 2, beam_options=RUNNER)
+        pipeline.prepare_with_beam(
+            [str(path)], tmp_path / f"beam-{number}", data, 2, beam_options=RUNNER
+        )
         assert contents(tmp_path / f"beam-{number}") == contents(tmp_path / f"local-{number}")
-        assert manifest.logs == ["0.tsv", "1.tsv", "2.tsv"] and manifest.rejected == 3 and manifest.before["events"] == 8
+        assert (
+            manifest.logs == ["0.tsv", "1.tsv", "2.tsv"]
+            and manifest.rejected == 3
+            and manifest.before["events"] == 8
+        )
     with pytest.raises(DataError, match=r"1.tsv holds no interactions: all 1 lines were rejected"):
-        pipeline.prepare_with_beam([str(folder / "1.tsv")], tmp_path / "out", data, beam_options=RUNNER)
+        pipeline.prepare_with_beam(
+            [str(folder / "1.tsv")], tmp_path / "out", data, beam_options=RUNNER
+        )

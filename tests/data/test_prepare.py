@@ -1,4 +1,6 @@
-"""Preparing logs on one machine: what is written equals what memory would hold, and nothing wrong is written."""
+"""Preparing logs on one machine: what is written equals what memory would hold, and nothing wrong
+is written.
+"""
 
 import errno
 import json
@@ -54,7 +56,11 @@ def refused(logs, folder, data=None, kind=DataError):
     return message
 
 
-@pytest.mark.parametrize("options", [{}, {"min_user_events": 12, "min_item_events": 8}, TEMPORAL], ids=["plain", "filter", "temporal"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"min_user_events": 12, "min_item_events": 8}, TEMPORAL],
+    ids=["plain", "filter", "temporal"],
+)
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
     logs, size = [], -(-frame.height // pieces)
@@ -63,7 +69,9 @@ def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
         frame[piece * size : (piece + 1) * size].write_parquet(logs[-1])
     data = Data(**options)
     manifest = prepare_log([str(path) for path in logs], tmp_path / "out", data)
-    sequences, report = prepare(frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events)
+    sequences, report = prepare(
+        frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events
+    )
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
 
     prepared = PreparedLog(tmp_path / "out")
@@ -80,8 +88,16 @@ def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
     expected, counted = count_transitions(split), prepared.transitions()
     for name in ("offsets", "neighbours", "counts"):
         assert getattr(counted, name).tolist() == getattr(expected, name).tolist()
-    assert (manifest.train, manifest.valid, manifest.test) == (int(split.train_mask().sum()), len(split.valid), len(split.test))
-    assert manifest.sha256 == {name: file_sha256(tmp_path / "out" / name) for name in contents(tmp_path / "out") if name != "manifest.json"}
+    assert (manifest.train, manifest.valid, manifest.test) == (
+        int(split.train_mask().sum()),
+        len(split.valid),
+        len(split.test),
+    )
+    assert manifest.sha256 == {
+        name: file_sha256(tmp_path / "out" / name)
+        for name in contents(tmp_path / "out")
+        if name != "manifest.json"
+    }
 
 
 TYPES = Columns(rating="stars", event="kind")
@@ -89,12 +105,18 @@ TYPES = Columns(rating="stars", event="kind")
 
 @pytest.fixture(scope="module")
 def rated(frame):
-    """The log with three types, one of which is only in its last third, and ratings; only events with a low one have fractions of time."""
+    """The log with three types, one of which is only in its last third, and ratings; only events
+    with a low one have fractions of time.
+    """
     row = np.arange(frame.height)
-    kind = np.where((row * 3 > 2 * len(row)) & (row % 3 == 0), "cart", np.where(row % 2, "view", "buy"))
+    kind = np.where(
+        (row * 3 > 2 * len(row)) & (row % 3 == 0), "cart", np.where(row % 2, "view", "buy")
+    )
     stars = row * 7 % 5 + 1
     times = frame["timestamp"].to_numpy() + 0.5 * (stars == 1)
-    return frame.with_columns(timestamp=pl.Series(times), stars=pl.Series(stars), kind=pl.Series(kind))
+    return frame.with_columns(
+        timestamp=pl.Series(times), stars=pl.Series(stars), kind=pl.Series(kind)
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +135,13 @@ def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, 
     data = Data(min_user_events=4, columns=replace(TYPES, timestamp=times), **conditions)
     logs = [str(tmp_path / f"{piece}.csv") for piece in range(3)]
     prepare_log(logs, tmp_path / "out", data, shards=3)
-    expected = run.prepare_data(Config(data=replace(data, source="file", path=str(tmp_path / "whole.csv"), max_length=2, targets=1)))
+    expected = run.prepare_data(
+        Config(
+            data=replace(
+                data, source="file", path=str(tmp_path / "whole.csv"), max_length=2, targets=1
+            )
+        )
+    )
 
     prepared = PreparedLog(tmp_path / "out")
     found = prepared.load()
@@ -125,22 +153,39 @@ def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, 
     assert prepared.report().before.events < rated.height
 
     reader = local_preparation.read_slices
-    monkeypatch.setattr(local_preparation, "read_slices", lambda *args, **options: reader(*args, **options, slice_bytes=333))
+    monkeypatch.setattr(
+        local_preparation,
+        "read_slices",
+        lambda *args, **options: reader(*args, **options, slice_bytes=333),
+    )
     prepare_log(logs, tmp_path / "again", data, shards=3)
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
 
 
 def test_side_conditions_by_the_command(tmp_path, rated, capsys):
     rated.write_csv(tmp_path / "log.csv")
-    arguments = [str(tmp_path / "log.csv"), "data.columns.rating=stars", "data.min_rating=2", "--to", str(tmp_path / "out")]
+    arguments = [
+        str(tmp_path / "log.csv"),
+        "data.columns.rating=stars",
+        "data.min_rating=2",
+        "--to",
+        str(tmp_path / "out"),
+    ]
     assert main(arguments) == 0
     dropped = rated.filter(pl.col("stars") < 2).height
     assert capsys.readouterr().out.startswith(
         f"{rated.height} events; {dropped} with a low rating left out.\n{rated.height - dropped} events"
     )
     source = {"source": str(tmp_path / "out"), "columns": {"rating": "stars"}}
-    assert run.prepare_data(from_dict({"data": {**source, "min_rating": 2}})).report.selection.low_ratings == dropped
-    with pytest.raises(ConfigError, match=r"^data.min_rating is 3.0, but .* was prepared with 2.0: "):
+    assert (
+        run.prepare_data(
+            from_dict({"data": {**source, "min_rating": 2}})
+        ).report.selection.low_ratings
+        == dropped
+    )
+    with pytest.raises(
+        ConfigError, match=r"^data.min_rating is 3.0, but .* was prepared with 2.0: "
+    ):
         run.prepare_data(from_dict({"data": {**source, "min_rating": 3}}))
 
 
@@ -172,12 +217,18 @@ def test_times_with_fractions(tmp_path, frame):
     later = frame.with_columns(timestamp=pl.col("timestamp") + 0.25)
     later.write_parquet(tmp_path / "a.parquet")
     prepare_log([str(tmp_path / "a.parquet")], tmp_path / "out", Data())
-    assert PreparedLog(tmp_path / "out").load().sequences.timestamps.tolist() == prepare(later, min_user_events=5)[0].timestamps.tolist()
+    assert (
+        PreparedLog(tmp_path / "out").load().sequences.timestamps.tolist()
+        == prepare(later, min_user_events=5)[0].timestamps.tolist()
+    )
 
 
 def test_logs_without_times_count_their_rows(tmp_path):
     for name in "ab":
-        (tmp_path / f"{name}.tsv").write_text("user_id\titem_id\n" + "".join(f"u\t{name}{row}\n" for row in range(3)), encoding="utf-8")
+        (tmp_path / f"{name}.tsv").write_text(
+            "user_id\titem_id\n" + "".join(f"u\t{name}{row}\n" for row in range(3)),
+            encoding="utf-8",
+        )
     data = Data(min_user_events=1, columns=Columns(timestamp=None))
     prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", data)
     sequences = PreparedLog(tmp_path / "out").load().sequences
@@ -189,7 +240,11 @@ def test_the_same_log_gives_the_same_bytes_however_it_is_read(tmp_path, log, mon
     prepare_log([str(log)], tmp_path / "one", Data())
     monkeypatch.setattr(local_preparation, "_THREADS", 5)
     reader = local_preparation.read_slices
-    monkeypatch.setattr(local_preparation, "read_slices", lambda *args, **options: reader(*args, **options, slice_bytes=999))
+    monkeypatch.setattr(
+        local_preparation,
+        "read_slices",
+        lambda *args, **options: reader(*args, **options, slice_bytes=999),
+    )
     prepare_log([str(log)], tmp_path / "other", Data())
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
@@ -202,7 +257,10 @@ def test_number_of_shards(wanted, events, users, expected):
 
 
 def test_the_command(tmp_path, log, capsys):
-    assert main([str(log), "--to", str(tmp_path / "out"), "data.min_user_events=9", "--shards", "2"]) == 0
+    assert (
+        main([str(log), "--to", str(tmp_path / "out"), "data.min_user_events=9", "--shards", "2"])
+        == 0
+    )
     out = capsys.readouterr().out
     manifest = Manifest.read(tmp_path / "out")
     assert manifest.shards == ["shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"]
@@ -215,7 +273,10 @@ def test_the_command(tmp_path, log, capsys):
     [
         (["data.max_length=7"], "data.max_length does not shape a prepared log"),
         (["data.session_gap=7"], "data.session_gap does not shape a prepared log"),
-        (["data.event_weights.buy=7", "data.columns.event=kind"], "data.event_weights does not shape a prepared log"),
+        (
+            ["data.event_weights.buy=7", "data.columns.event=kind"],
+            "data.event_weights does not shape a prepared log",
+        ),
         (["data.sourse=7"], "Unknown configuration key data.sourse"),
         (["--shards", "0"], "--shards must be 1 to 1000, got 0."),
         (["data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from"),
@@ -251,8 +312,14 @@ ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
             HEADER + "u\ti\t1600000000123\n",
             "b.tsv, line 2: the times are of different units, expected seconds as in most of the log, got '1600000000123'",
         ),
-        (HEADER + "u\ti\t-5\n", "b.tsv, line 2: expected a timestamp that is not negative, got '-5'"),
-        (HEADER + "u\ti\t0\n", "b.tsv, line 2: expected seconds as in most of the log, got '0', which is no time"),
+        (
+            HEADER + "u\ti\t-5\n",
+            "b.tsv, line 2: expected a timestamp that is not negative, got '-5'",
+        ),
+        (
+            HEADER + "u\ti\t0\n",
+            "b.tsv, line 2: expected seconds as in most of the log, got '0', which is no time",
+        ),
         (HEADER + "u\ti\tnan\n", "b.tsv, line 2: expected the timestamp"),
         (HEADER + "u\t\ufeffi\t7\n", "b.tsv, line 2: expected an item_id without"),
     ],
@@ -265,7 +332,10 @@ def test_files_that_do_not_go_together(tmp_path, second, message):
 
 def test_columns_in_another_order_are_no_trouble(tmp_path):
     (tmp_path / "a.tsv").write_text(HEADER + ROWS, encoding="utf-8")
-    (tmp_path / "b.csv").write_text('rating,timestamp,item_id,user_id\n5,1600000009,"i\t,9",u\n'.replace("\t", " "), encoding="utf-8")
+    (tmp_path / "b.csv").write_text(
+        'rating,timestamp,item_id,user_id\n5,1600000009,"i\t,9",u\n'.replace("\t", " "),
+        encoding="utf-8",
+    )
     prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.csv")], tmp_path / "out", Data())
     assert PreparedLog(tmp_path / "out").load().sequences.item_vocabulary.ids()[-1] == "i ,9"
 
@@ -274,10 +344,18 @@ def test_rejected_lines_are_counted_and_listed(tmp_path):
     bad = 'u\ti\nu\t"i\n9"\t1\nu\ti\tnever\n'
     for name in "ab":
         (tmp_path / f"{name}.tsv").write_text(HEADER + bad + ROWS, encoding="utf-8")
-    manifest = prepare_log([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", Data(on_error="skip"))
+    manifest = prepare_log(
+        [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")], tmp_path / "out", Data(on_error="skip")
+    )
     lines = (tmp_path / "out" / "rejected.tsv").read_text(encoding="utf-8").splitlines()
-    assert manifest.rejected == 8 and manifest.before["events"] == 10 and "rejected.tsv" in manifest.sha256
-    assert [line.split("\t")[:2] for line in lines[1:]] == [[f"{tmp_path}/{name}.tsv", str(line)] for name in "ab" for line in (2, 3, 4, 5)]
+    assert (
+        manifest.rejected == 8
+        and manifest.before["events"] == 10
+        and "rejected.tsv" in manifest.sha256
+    )
+    assert [line.split("\t")[:2] for line in lines[1:]] == [
+        [f"{tmp_path}/{name}.tsv", str(line)] for name in "ab" for line in (2, 3, 4, 5)
+    ]
 
 
 def test_nothing_left(tmp_path, log):
@@ -355,7 +433,11 @@ def test_other_work_is_neither_taken_up_nor_removed(tmp_path, log, monkeypatch, 
 
 def tree(folder):
     """Path -> bytes of each file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -368,7 +450,9 @@ def test_a_folder_of_the_same_name_stays(tmp_path, log, restart, link):
     if link:
         (tmp_path / "out.partial").symlink_to(other)
     before = tree(other)
-    with pytest.raises(ConfigError, match=r"out\.partial is .+; move it away, or name another --to\.$"):
+    with pytest.raises(
+        ConfigError, match=r"out\.partial is .+; move it away, or name another --to\.$"
+    ):
         prepare_log([str(log)], tmp_path / "out", Data(), restart=restart)
     assert tree(other) == before
 
@@ -394,7 +478,9 @@ def test_a_file_put_into_unfinished_work_stays(tmp_path, log, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
     notes = tmp_path / "out.partial" / "work" / "notes.txt"
-    assert str(caught.value).startswith(f"{notes} was not written by this program, so that --restart removes nothing; ")
+    assert str(caught.value).startswith(
+        f"{notes} was not written by this program, so that --restart removes nothing; "
+    )
     assert tree(tmp_path) == before
     prepare_log([str(log)], tmp_path / "out", Data())
     assert (tmp_path / "out" / "work" / "notes.txt").read_text() == "mine"
@@ -406,7 +492,10 @@ def test_a_link_in_unfinished_work_is_not_written_through(tmp_path, log, monkeyp
     (tmp_path / "out.partial" / "users.txt").unlink()
     (tmp_path / "out.partial" / "users.txt").symlink_to(tmp_path / "mine.txt")
     for restart in (False, True):
-        with pytest.raises(ConfigError, match=r"users\.txt is a symbolic link, which this program did not make; move it away"):
+        with pytest.raises(
+            ConfigError,
+            match=r"users\.txt is a symbolic link, which this program did not make; move it away",
+        ):
             prepare_log([str(log)], tmp_path / "out", Data(), restart=restart)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -414,7 +503,9 @@ def test_a_link_in_unfinished_work_is_not_written_through(tmp_path, log, monkeyp
 def test_a_complete_folder_is_replaced_by_restart_only(tmp_path, log):
     prepare_log([str(log)], tmp_path / "out", Data())
     before = tree(tmp_path)
-    with pytest.raises(ConfigError, match="out exists; name a new one, or give --restart to replace it"):
+    with pytest.raises(
+        ConfigError, match="out exists; name a new one, or give --restart to replace it"
+    ):
         prepare_log([str(log)], tmp_path / "out", Data(min_user_events=12))
     bad = str(tmp_path / "bad.tsv")
     Path(bad).write_text(HEADER + 30_000 * "u\ti\t1\n" + "u\ti\tnever\n", encoding="utf-8")
@@ -436,15 +527,23 @@ def test_a_complete_folder_is_replaced_by_restart_only(tmp_path, log):
 def test_a_folder_of_something_else_is_not_replaced(tmp_path, log):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{}")
-    with pytest.raises(ConfigError, match="out exists and is no prepared log, so that --restart does not replace it"):
+    with pytest.raises(
+        ConfigError,
+        match="out exists and is no prepared log, so that --restart does not replace it",
+    ):
         prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
     assert tree(tmp_path) == {"out/manifest.json": b"{}"}
 
 
 def test_a_full_disk(tmp_path, log, monkeypatch):
-    error, _ = interrupted(log, tmp_path, 2, monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    error, _ = interrupted(
+        log, tmp_path, 2, monkeypatch, OSError(errno.ENOSPC, "No space left on device")
+    )
     assert isinstance(error, DataError)
-    assert str(error) == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and the same command goes on."
+    assert (
+        str(error)
+        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and the same command goes on."
+    )
     prepare_log([str(log)], tmp_path / "out", Data())
 
 
@@ -452,7 +551,10 @@ def test_the_writer_tells_a_full_disk(tmp_path):
     os.symlink("/dev/full", tmp_path / "a.tfrecord.part")
     one = np.ones(1, np.int64)
     with pytest.raises(OSError, match="No space left"):
-        shard_files.write_shard(tmp_path / "a.tfrecord", shard_files.Shard(one, one, one.astype(np.int32), one, one, -one, -one))
+        shard_files.write_shard(
+            tmp_path / "a.tfrecord",
+            shard_files.Shard(one, one, one.astype(np.int32), one, one, -one, -one),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -467,4 +569,8 @@ def test_two_processes_do_not_share_a_folder(tmp_path, log):
 def test_manifest_is_json_without_paths(tmp_path, log):
     prepare_log([str(log)], tmp_path / "out", Data())
     text = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
-    assert json.loads(text)["version"] == 1 and str(tmp_path) not in text and str(log.parent) not in text
+    assert (
+        json.loads(text)["version"] == 1
+        and str(tmp_path) not in text
+        and str(log.parent) not in text
+    )

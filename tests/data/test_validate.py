@@ -1,4 +1,6 @@
-"""The command of validation from the outside, without TensorFlow Data Validation; tests/data/test_tfdv.py has the rest."""
+"""The command of validation from the outside, without TensorFlow Data Validation;
+tests/data/test_tfdv.py has the rest.
+"""
 
 import json
 import re
@@ -26,7 +28,9 @@ def logs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
     frame = synthetic(3_000)
     paths = [folder / "monday.tsv", folder / "tuesday.tsv"]
-    for path, part in zip(paths, (frame[: frame.height // 2], frame[frame.height // 2 :]), strict=True):
+    for path, part in zip(
+        paths, (frame[: frame.height // 2], frame[frame.height // 2 :]), strict=True
+    ):
         part.write_csv(path, separator="\t")
     return paths
 
@@ -52,7 +56,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.fetched += [value for name, value in attrs if name in ("src", "href", "style", "onload")]
+        self.fetched += [
+            value for name, value in attrs if name in ("src", "href", "style", "onload")
+        ]
 
     def handle_data(self, data):
         self.shown.append(data)
@@ -74,9 +80,18 @@ def test_three_forms_of_one_report(command, logs, tmp_path):
 
 
 def test_the_split_is_that_of_training(command, logs):
-    keys = ["data.split=temporal", "data.valid_from=0.6", "data.test_from=0.8", "data.min_user_events=3", "data.repeats=collapse"]
+    keys = [
+        "data.split=temporal",
+        "data.valid_from=0.6",
+        "data.test_from=0.8",
+        "data.min_user_events=3",
+        "data.repeats=collapse",
+    ]
     tree = json.loads(command(logs[0], "--json", *keys)[1])
-    config = configuration.load(None, ["data.source=file", f"data.path={logs[0]}", "data.max_length=1", "data.targets=1", *keys])
+    config = configuration.load(
+        None,
+        ["data.source=file", f"data.path={logs[0]}", "data.max_length=1", "data.targets=1", *keys],
+    )
     data = run.prepare_data(config)
     assert (tree["split"], tree["leaks"]) == ("temporal", leak_report(data.split).to_dict())
     assert tree["selection"] == str(data.report.selection)
@@ -87,7 +102,10 @@ def test_a_log_that_cannot_be_split_is_still_measured(command, tmp_path):
     path.write_text("user_id,item_id,timestamp\nu,a,1\nv,a,2\n")
     code, out, _ = command(path, "data.min_user_events=1")
     assert code == 0
-    assert "not split  data.split=leave-one-out needs a user with 3 events or more, the longest history has 1." in out
+    assert (
+        "not split  data.split=leave-one-out needs a user with 3 events or more, the longest history has 1."
+        in out
+    )
 
 
 def test_several_logs_are_one(command, logs):
@@ -97,7 +115,9 @@ def test_several_logs_are_one(command, logs):
 
 
 def test_a_log_without_times(command, logs):
-    tree = json.loads(command(logs[0], "data.columns.timestamp=null", "--against", logs[1], "--json")[1])
+    tree = json.loads(
+        command(logs[0], "data.columns.timestamp=null", "--against", logs[1], "--json")[1]
+    )
     assert "time" not in tree and "bursts" not in tree
     assert tree["profile"]["time_events"] == []
 
@@ -118,40 +138,64 @@ def test_drift_is_the_same_from_everything_that_it_is_told_from(command, logs, t
     assert trees[0] == trees[1] == trees[2]
     assert trees[0]["history_length"]["kolmogorov_smirnov"] > 0
     same = json.loads(command(logs[0], "--against", logs[0], "--json")[1])["drift"]
-    assert same["popularity"] == pytest.approx({"psi": 0, "jensen_shannon": 0, "events_of_other_items": 0}, abs=1e-9)
+    assert same["popularity"] == pytest.approx(
+        {"psi": 0, "jensen_shannon": 0, "events_of_other_items": 0}, abs=1e-9
+    )
 
 
 def test_large_drift_asks_for_attention(command, tmp_path):
     paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for path, item in zip(paths, ("a", "b"), strict=True):
-        lines = [f"u{user},{item}{event},{event}" for user in range(20) for event in range(4 if item == "a" else 12)]
+        lines = [
+            f"u{user},{item}{event},{event}"
+            for user in range(20)
+            for event in range(4 if item == "a" else 12)
+        ]
         path.write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n")
     out = command(paths[1], "--against", paths[0])[1]
-    assert re.search(r"^! The history length is another than before: PSI \d+\.\d+ is above 0\.25\.$", out, flags=re.MULTILINE)
+    assert re.search(
+        r"^! The history length is another than before: PSI \d+\.\d+ is above 0\.25\.$",
+        out,
+        flags=re.MULTILINE,
+    )
     assert re.search(r"^! The popularity is another than before: ", out, flags=re.MULTILINE)
 
 
 def test_requests_against_vocabularies(command, logs, tmp_path):
     requests = tmp_path / "requests.jsonl"
-    requests.write_text('{"user_id": "nobody", "history": ["i1", "nothing"]}\n{"user_id": "u1", "history": ["i2"]}\n')
-    tree = json.loads(command(logs[0], "--serving-log", requests, "--json", "data.min_user_events=1")[1])
+    requests.write_text(
+        '{"user_id": "nobody", "history": ["i1", "nothing"]}\n{"user_id": "u1", "history": ["i2"]}\n'
+    )
+    tree = json.loads(
+        command(logs[0], "--serving-log", requests, "--json", "data.min_user_events=1")[1]
+    )
     assert tree["request_log"]["unknown_items"] == {"count": 1, "share": 1 / 3}
     assert tree["request_log"]["unknown_users"]["count"] == 1
     Vocabulary(["i2"]).save(tmp_path / "items.txt")
-    tree = json.loads(command(logs[0], "--serving-log", requests, "--vocabulary", tmp_path / "items.txt", "--json")[1])
+    tree = json.loads(
+        command(
+            logs[0], "--serving-log", requests, "--vocabulary", tmp_path / "items.txt", "--json"
+        )[1]
+    )
     assert tree["request_log"]["unknown_items"]["count"] == 2
     assert "unknown_users" not in tree["request_log"]
     Vocabulary(["u1", "nobody"]).save(tmp_path / "users.txt")
-    tree = json.loads(command(logs[0], "--serving-log", requests, "--vocabulary", tmp_path, "--json")[1])
+    tree = json.loads(
+        command(logs[0], "--serving-log", requests, "--vocabulary", tmp_path, "--json")[1]
+    )
     assert tree["request_log"]["unknown_users"]["count"] == 0
 
 
 def test_the_page_escapes_ids_and_fetches_nothing(command, tmp_path):
     path, requests = tmp_path / "log.csv", tmp_path / "requests.jsonl"
     bad = "<script>alert(1)</script>&amp;"
-    path.write_text("user_id,item_id,timestamp\n" + "".join(f"{bad},{bad},{time // 5}\n" for time in range(20)))
+    path.write_text(
+        "user_id,item_id,timestamp\n" + "".join(f"{bad},{bad},{time // 5}\n" for time in range(20))
+    )
     requests.write_text(json.dumps({"user_id": bad, "history": [f"{bad}x"]}) + "\n")
-    code, _, error = command(path, "--serving-log", requests, "--against", path, "--to", tmp_path / "report")
+    code, _, error = command(
+        path, "--serving-log", requests, "--against", path, "--to", tmp_path / "report"
+    )
     assert (code, error) == (0, "")
     text = (tmp_path / "report" / "report.html").read_text()
     page = Page(text)
@@ -171,16 +215,40 @@ def test_lines_that_are_left_out_are_counted(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{folder}/none.csv"], "{folder}/none.csv does not exist: data.path must be a file, a folder of parts or a pattern."),
-        (["{log}", "train.epochs=3"], "Expected log files and data.key=value on the command line but got 'train.epochs=3'."),
-        (["{log}", "data.splitt=temporal"], "Unknown configuration key data.splitt; did you mean data.split?"),
-        (["{log}", "data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from, got no bounds."),
+        (
+            ["{folder}/none.csv"],
+            "{folder}/none.csv does not exist: data.path must be a file, a folder of parts or a pattern.",
+        ),
+        (
+            ["{log}", "train.epochs=3"],
+            "Expected log files and data.key=value on the command line but got 'train.epochs=3'.",
+        ),
+        (
+            ["{log}", "data.splitt=temporal"],
+            "Unknown configuration key data.splitt; did you mean data.split?",
+        ),
+        (
+            ["{log}", "data.split=temporal"],
+            "data.split=temporal needs data.test_from and data.valid_from, got no bounds.",
+        ),
         (["{log}", "--schema", "schema.pbtxt"], f"--schema cannot be used: {tfdv.HOW_TO_GET_IT}."),
-        (["{log}", "--against", "s.pb"], f"--against with statistics cannot be used: {tfdv.HOW_TO_GET_IT}."),
-        (["{log}", "--against", "{folder}"], "{folder}/report.json cannot be read: No such file or directory."),
-        (["{log}", "--against", "{folder}/bad.json"], "{folder}/bad.json is not JSON (Expecting value: line 1 column 1 (char 0))."),
+        (
+            ["{log}", "--against", "s.pb"],
+            f"--against with statistics cannot be used: {tfdv.HOW_TO_GET_IT}.",
+        ),
+        (
+            ["{log}", "--against", "{folder}"],
+            "{folder}/report.json cannot be read: No such file or directory.",
+        ),
+        (
+            ["{log}", "--against", "{folder}/bad.json"],
+            "{folder}/bad.json is not JSON (Expecting value: line 1 column 1 (char 0)).",
+        ),
         (["{log}", "--to", "{folder}"], "--to {folder} exists; name a new folder, or remove it."),
-        (["{log}", "--to", "{folder}/bad.json/x"], "--to {folder}/bad.json/x cannot be written: Not a directory."),
+        (
+            ["{log}", "--to", "{folder}/bad.json/x"],
+            "--to {folder}/bad.json/x cannot be written: Not a directory.",
+        ),
         (
             ["{log}", "--serving-log", "{log}", "--vocabulary", "{folder}/none.txt"],
             "{folder}/none.txt cannot be read: No such file or directory.",
@@ -203,7 +271,10 @@ def test_a_folder_that_is_named_as_unfinished_work_stays(command, logs, tmp_path
     assert (tmp_path / "to.partial" / "report.json").read_text() == "mine"
     assert {entry.name for entry in tmp_path.iterdir()} == {"to", "to.partial"}
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    assert command(logs[0], "--to", tmp_path / "link")[2] == f"error: --to {tmp_path / 'link'} exists; name a new folder, or remove it.\n"
+    assert (
+        command(logs[0], "--to", tmp_path / "link")[2]
+        == f"error: --to {tmp_path / 'link'} exists; name a new folder, or remove it.\n"
+    )
 
 
 def test_training_with_a_schema_says_how_to_get_what_it_needs(tmp_path):

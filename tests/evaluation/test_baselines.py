@@ -22,7 +22,11 @@ def split(make_leave_one_out):
 
 
 def rank(baseline, history, target, seen=(0,)):
-    features = {"history": tf.constant([history]), "target": tf.constant([target]), "seen": tf.constant([list(seen)])}
+    features = {
+        "history": tf.constant([history]),
+        "target": tf.constant([target]),
+        "seen": tf.constant([list(seen)]),
+    }
     return int(baseline(features)[0])
 
 
@@ -45,7 +49,8 @@ def test_popularity_ranks(split):
         (2, [4, 2, 1, 6, 6, 4]),
         # After 6 came item 6, once: it leads, though item 2 is more popular.
         (6, [4, 2, 4, 6, 6, 1]),
-        # Nothing came after 3 in training, nor after 4 or 5, nor after an empty history: popularity alone.
+        # Nothing came after 3 in training, nor after 4 or 5, nor after an empty history: popularity
+        # alone.
         (3, [4, 1, 4, 6, 6, 4]),
         (4, [4, 1, 4, 6, 6, 4]),
         (5, [4, 1, 4, 6, 6, 4]),
@@ -71,26 +76,43 @@ def test_transitions_with_a_tie_are_ordered_by_popularity(make_leave_one_out):
 
 def test_a_block_of_rows_equals_its_rows(split):
     baseline = LastItemTransition(split)
-    histories, targets = np.array([[2, 1], [1, 2], [0, 0], [3, 6], [1, 2]]), np.array([2, 1, 3, 6, 3])
+    histories, targets = (
+        np.array([[2, 1], [1, 2], [0, 0], [3, 6], [1, 2]]),
+        np.array([2, 1, 3, 6, 3]),
+    )
     seen = np.array([[1, 0], [3, 1], [0, 0], [2, 3], [2, 1]])
-    block = baseline({"history": tf.constant(histories), "target": tf.constant(targets), "seen": tf.constant(seen)})
-    alone = [rank(baseline, *row) for row in zip(histories.tolist(), targets.tolist(), seen.tolist(), strict=True)]
+    block = baseline(
+        {
+            "history": tf.constant(histories),
+            "target": tf.constant(targets),
+            "seen": tf.constant(seen),
+        }
+    )
+    alone = [
+        rank(baseline, *row)
+        for row in zip(histories.tolist(), targets.tolist(), seen.tolist(), strict=True)
+    ]
     # 1 -> 2 leads; 1 is among the seen; 2 leads 1, 3 and 6; 6 -> 6 leads; 2 -> 3 leads.
     assert block.numpy().tolist() == alone == [1, MISS, 4, 1, 1]
 
 
 def test_held_out_ranks_by_hand(split):
-    # Popularity, test: user 1 wants 5 out of {5, 6}: 6 leads. User 2 wants 6 out of {4, 5, 6}: it leads.
-    # User 3 wants 1, met before: a miss, or, where all items compete, behind 2 and its ties 3 and 6.
+    # Popularity, test: user 1 wants 5 out of {5, 6}: 6 leads. User 2 wants 6 out of {4, 5, 6}: it
+    # leads. User 3 wants 1, met before: a miss, or, where all items compete, behind 2 and its ties
+    # 3 and 6.
     test = HeldOut(split, "test", batch_size=2)
     assert held_out_ranks(Popularity(split), test).tolist() == [2, 1, MISS]
     everything = HeldOut(split, "test", batch_size=2, repeats="include")
     assert held_out_ranks(Popularity(split), everything).tolist()[2] == 4
-    # Transition, test: the last items are 4, 1 and 4. 1 -> 2 is seen, after 4 nothing came: the same ranks.
+    # Transition, test: the last items are 4, 1 and 4. 1 -> 2 is seen, after 4 nothing came: the
+    # same ranks.
     assert held_out_ranks(LastItemTransition(split), test).tolist() == [2, 1, MISS]
-    # Transition, valid: user 1 wants 4 after 3 out of {4, 5, 6}: last. User 2 wants 1 after 3 out of {1, 4, 5, 6}: behind its tie 6.
-    # User 3 wants 4 after 2 out of {3, 4, 5, 6}: 3 leads, then 6, and 5 ties.
-    assert held_out_ranks(LastItemTransition(split), HeldOut(split, "valid", batch_size=2)).tolist() == [3, 2, 4]
+    # Transition, valid: user 1 wants 4 after 3 out of {4, 5, 6}: last. User 2 wants 1 after 3 out
+    # of {1, 4, 5, 6}: behind its tie 6. User 3 wants 4 after 2 out of {3, 4, 5, 6}: 3 leads, then
+    # 6, and 5 ties.
+    assert held_out_ranks(
+        LastItemTransition(split), HeldOut(split, "valid", batch_size=2)
+    ).tolist() == [3, 2, 4]
 
 
 def test_names():

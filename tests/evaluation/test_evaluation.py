@@ -39,15 +39,27 @@ def test_ranks_come_in_the_order_of_the_events(split, part, batch_size):
     result = held_out.held_out_ranks(ranker, HeldOut(split, part, batch_size=batch_size))
     assert result.dtype == np.int32
     assert result.tolist() == TARGETS[part]
-    assert [len(block["target"]) for block in ranker.blocks] == [min(batch_size, 4 - at) for at in range(0, 4, batch_size)]
+    assert [len(block["target"]) for block in ranker.blocks] == [
+        min(batch_size, 4 - at) for at in range(0, 4, batch_size)
+    ]
 
 
 def test_a_ranker_sees_the_whole_past_and_nothing_later(split):
     ranker = Recorder()
     held_out.held_out_ranks(ranker, HeldOut(split, "test", max_length=3, batch_size=1))
     # The shortest history first, and no wider than it is.
-    assert [block["history"].tolist() for block in ranker.blocks] == [[[4, 4]], [[1, 2, 3]], [[5, 2, 6]], [[3, 2, 1]]]
-    assert [set(block["seen"].ravel()) - {0} for block in ranker.blocks] == [{4}, {1, 2, 3}, {2, 5, 6}, {1, 2, 3, 4, 5, 6}]
+    assert [block["history"].tolist() for block in ranker.blocks] == [
+        [[4, 4]],
+        [[1, 2, 3]],
+        [[5, 2, 6]],
+        [[3, 2, 1]],
+    ]
+    assert [set(block["seen"].ravel()) - {0} for block in ranker.blocks] == [
+        {4},
+        {1, 2, 3},
+        {2, 5, 6},
+        {1, 2, 3, 4, 5, 6},
+    ]
 
 
 def test_a_plain_ranker_is_compiled(split):
@@ -63,7 +75,8 @@ def test_a_plain_ranker_is_compiled(split):
 
 
 def test_full_ranking_equals_a_loop(split):
-    # Every user gets the same scores, with a tie between items 1 and 4. The last user's target is in the history: a miss.
+    # Every user gets the same scores, with a tie between items 1 and 4. The last user's target is
+    # in the history: a miss.
     scores = [0.5, 0.9, 0.1, 0.5, 0.7, 0.2]
     expected = []
     for history in HISTORIES:
@@ -74,9 +87,15 @@ def test_full_ranking_equals_a_loop(split):
             expected.append(2**31 - 1 if target in past else rank)
 
     def ranker(features):
-        return ranks(tf.tile([scores], [tf.shape(features["target"])[0], 1]), features["target"], features["seen"])
+        return ranks(
+            tf.tile([scores], [tf.shape(features["target"])[0], 1]),
+            features["target"],
+            features["seen"],
+        )
 
-    assert held_out.held_out_ranks(ranker, HeldOut(split, "test", batch_size=3)).tolist() == expected
+    assert (
+        held_out.held_out_ranks(ranker, HeldOut(split, "test", batch_size=3)).tolist() == expected
+    )
 
 
 def test_summary_by_hand():
@@ -106,7 +125,9 @@ def test_a_mean_over_many_ranks_is_not_summed_in_float32():
 @pytest.fixture(scope="module")
 def binary():
     """2000 ranks of which 600 are a hit at 1."""
-    return np.random.default_rng(2).permutation(np.where(np.arange(2000) < 600, 1, 2)).astype(np.int32)
+    return (
+        np.random.default_rng(2).permutation(np.where(np.arange(2000) < 600, 1, 2)).astype(np.int32)
+    )
 
 
 def test_interval_of_a_share_is_the_normal_one(binary):
@@ -130,7 +151,10 @@ def test_intervals_hold_every_metric_and_its_mean(binary):
 
 
 def test_intervals_are_a_function_of_the_seed(binary):
-    first, again, other = (held_out.bootstrap_intervals(binary[:200], [1], resamples=60, seed=seed) for seed in (7, 7, 8))
+    first, again, other = (
+        held_out.bootstrap_intervals(binary[:200], [1], resamples=60, seed=seed)
+        for seed in (7, 7, 8)
+    )
     assert first == again
     assert first != other
 

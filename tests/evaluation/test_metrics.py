@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfrec_attn.evaluation import metrics
 from tfrec_attn.evaluation.ranking import MISS
 
-# Gains 1 / log2(rank + 1): rank 1 -> 1 / log2(2) = 1, rank 3 -> 1 / log2(4) = 0.5, rank 7 -> 1 / log2(8) = 1/3.
+# Gains 1 / log2(rank + 1): rank 1 -> 1 / log2(2) = 1, rank 3 -> 1 / log2(4) = 0.5, rank 7 -> 1 /
+# log2(8) = 1/3.
 RANKS = tf.constant([1, 3, 7, 8], tf.int32)
 
 
@@ -24,7 +25,9 @@ def test_ndcg_by_hand():
 
 
 def test_reciprocal_rank_has_no_cut_off():
-    np.testing.assert_allclose(metrics.reciprocal_rank(tf.constant([1, 4, 1000])), [1.0, 0.25, 0.001], rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics.reciprocal_rank(tf.constant([1, 4, 1000])), [1.0, 0.25, 0.001], rtol=1e-6
+    )
 
 
 def test_a_miss_counts_nothing_at_any_cut_off():
@@ -37,7 +40,9 @@ def test_a_miss_counts_nothing_at_any_cut_off():
 def test_ranks_of_either_integer_type(dtype):
     ranks = tf.cast(RANKS, dtype)
     np.testing.assert_allclose(metrics.ndcg(ranks, 3), [1.0, 0.5, 0.0, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(metrics.reciprocal_rank(ranks), [1.0, 1 / 3, 1 / 7, 1 / 8], rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics.reciprocal_rank(ranks), [1.0, 1 / 3, 1 / 7, 1 / 8], rtol=1e-6
+    )
 
 
 def test_names_in_the_order_of_the_cut_offs():
@@ -48,8 +53,13 @@ def test_names_in_the_order_of_the_cut_offs():
 
 def test_every_function_keeps_its_own_cut_off():
     # Rank 7 is a hit at 10 and none at 5, whichever was made last.
-    values = {name: function(tf.constant([7])).numpy()[0] for name, function in metrics.ranking_functions([10, 5]).items()}
-    assert values == pytest.approx({"HR@10": 1.0, "NDCG@10": 1 / 3, "HR@5": 0.0, "NDCG@5": 0.0, "MRR": 1 / 7})
+    values = {
+        name: function(tf.constant([7])).numpy()[0]
+        for name, function in metrics.ranking_functions([10, 5]).items()
+    }
+    assert values == pytest.approx(
+        {"HR@10": 1.0, "NDCG@10": 1 / 3, "HR@5": 0.0, "NDCG@5": 0.0, "MRR": 1 / 7}
+    )
 
 
 def test_mean_over_uneven_batches_is_the_mean_over_all():
@@ -65,7 +75,9 @@ def test_mean_over_uneven_batches_is_the_mean_over_all():
         "NDCG@3": sum(1 / math.log2(rank + 1) for rank in every if rank <= 3) / 7,
         "MRR": sum(1 / rank for rank in every) / 7,
     }
-    assert {metric.name: float(metric.result()) for metric in made} == pytest.approx(expected, rel=1e-6)
+    assert {metric.name: float(metric.result()) for metric in made} == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_mean_of_ranks_weighs_and_starts_anew():

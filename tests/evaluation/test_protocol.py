@@ -38,7 +38,9 @@ def test_the_share_is_told():
         "19.0% of the validation targets and 12.5% of the test targets are in their user's history: "
         "all items compete (evaluate.repeats=include, chosen by the data)."
     )
-    assert "they are misses (evaluate.repeats=exclude)." in str(choose_repeats("exclude", repeated(19), repeated(1)))
+    assert "they are misses (evaluate.repeats=exclude)." in str(
+        choose_repeats("exclude", repeated(19), repeated(1))
+    )
     assert str(choose_repeats(None, repeated(0), repeated(0))).startswith("No target is in")
 
 
@@ -47,9 +49,13 @@ def test_the_hash_follows_every_rule():
     others = [
         configuration.from_dict({"evaluate": {"repeats": "include"}}),
         configuration.from_dict({"evaluate": {"repeats": "exclude", "k": [7]}}),
-        configuration.from_dict({"evaluate": {"repeats": "exclude"}, "data": {"min_item_events": 2}}),
+        configuration.from_dict(
+            {"evaluate": {"repeats": "exclude"}, "data": {"min_item_events": 2}}
+        ),
     ]
-    hashes = {protocol(one, "abc")["hash"] for one in (base, *others)} | {protocol(base, "abd")["hash"]}
+    hashes = {protocol(one, "abc")["hash"] for one in (base, *others)} | {
+        protocol(base, "abd")["hash"]
+    }
     assert len(hashes) == 5
     # What was trained, and how, is no part of it.
     other_model = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=3))

@@ -11,7 +11,9 @@ from tfrec_attn.evaluation.ranking import MISS, ranks
 
 
 def twin(scores, target, seen):
-    """Sorts each row's candidates, best first and the target behind its equals, and looks up where the target stands."""
+    """Sorts each row's candidates, best first and the target behind its equals, and looks up where
+    the target stands.
+    """
     result = []
     for row_scores, one, row_seen in zip(scores, target, seen, strict=True):
         if one in row_seen:
@@ -25,13 +27,16 @@ def twin(scores, target, seen):
 
 def of(scores, target, seen):
     """Ranks of plain lists."""
-    result = ranks(tf.constant(scores, tf.float32), tf.constant(target, tf.int32), tf.constant(seen, tf.int32))
+    result = ranks(
+        tf.constant(scores, tf.float32), tf.constant(target, tf.int32), tf.constant(seen, tf.int32)
+    )
     assert result.dtype == tf.int32
     return result.numpy().tolist()
 
 
 def test_by_hand():
-    # Items 1..4 score 3, 1, 2, 5. Item 3 has items 4 and 1 before it; without item 4 only item 1; item 2 is last.
+    # Items 1..4 score 3, 1, 2, 5. Item 3 has items 4 and 1 before it; without item 4 only item 1;
+    # item 2 is last.
     row = [3.0, 1.0, 2.0, 5.0]
     assert of([row, row, row, row], [3, 3, 2, 4], [[0], [4], [0], [0]]) == [3, 2, 4, 1]
 
@@ -41,7 +46,12 @@ def test_equals_sorting_on_scores_with_many_ties():
     for _ in range(20):
         scores = random.integers(-2, 3, (6, 9)).astype(np.float32)
         target = random.integers(1, 10, 6)
-        seen = np.stack([np.where(np.arange(7) < random.integers(0, 8), random.permutation(9)[:7] + 1, 0) for _ in range(6)])
+        seen = np.stack(
+            [
+                np.where(np.arange(7) < random.integers(0, 8), random.permutation(9)[:7] + 1, 0)
+                for _ in range(6)
+            ]
+        )
         assert of(scores, target, seen) == twin(scores.tolist(), target.tolist(), seen.tolist())
 
 
@@ -50,7 +60,10 @@ def blocks(draw):
     num_items = draw(st.integers(1, 6))
     size = draw(st.integers(1, 3))
     width = draw(st.integers(0, num_items))
-    scores = [draw(st.lists(st.integers(-2, 2), min_size=num_items, max_size=num_items)) for _ in range(size)]
+    scores = [
+        draw(st.lists(st.integers(-2, 2), min_size=num_items, max_size=num_items))
+        for _ in range(size)
+    ]
     target = [draw(st.integers(1, num_items)) for _ in range(size)]
     seen = [draw(st.permutations(range(1, num_items + 1)))[:width] for _ in range(size)]
     # Padding may stand anywhere.
@@ -66,14 +79,16 @@ def test_equals_sorting_on_any_small_block(block):
 
 
 def test_a_constant_model_ranks_every_target_last():
-    # 50 items, 3 of them seen: 47 candidates, the target behind all others, so no hit at any smaller cut-off.
+    # 50 items, 3 of them seen: 47 candidates, the target behind all others, so no hit at any
+    # smaller cut-off.
     result = of(np.zeros((4, 50)), [7, 1, 50, 2], [[10, 20, 30, 0]] * 4)
     assert result == [47, 47, 47, 47]
     assert not hit_rate(tf.constant(result), 46).numpy().any()
 
 
 def test_scores_that_are_not_numbers_rank_the_target_last():
-    # Everything NaN: 5 candidates less 1 seen. Only the target NaN: the same. One other NaN: it counts as better than the target.
+    # Everything NaN: 5 candidates less 1 seen. Only the target NaN: the same. One other NaN: it
+    # counts as better than the target.
     nan = float("nan")
     assert of([[nan] * 5], [2], [[4]]) == [4]
     assert of([[1.0, nan, 1.0, 1.0, 1.0]], [2], [[4]]) == [4]
@@ -97,7 +112,8 @@ def test_a_target_that_cannot_be_recommended_is_a_miss():
 
 @pytest.mark.parametrize("seen", [[[1]], [[0, 1]], [[1, 0, 0]], [[0, 0, 1, 0]]])
 def test_padding_of_the_seen_changes_nothing(seen):
-    # Item 1 scores highest and is left out: were padding taken for an item, item 1 would be left out twice.
+    # Item 1 scores highest and is left out: were padding taken for an item, item 1 would be left
+    # out twice.
     assert of([[9.0, 2.0, 4.0]], [2], seen) == [2]
 
 

@@ -1,8 +1,10 @@
-"""Runs SavedModels through TensorFlow's C API, without TensorFlow's Python: `python c_api.py LIBRARIES < REQUESTS > ANSWERS`.
+"""Runs SavedModels through TensorFlow's C API, without TensorFlow's Python: `python c_api.py
+LIBRARIES < REQUESTS > ANSWERS`.
 
-LIBRARIES is a folder with libtensorflow_framework.so.2 and libtensorflow_cc.so.2. REQUESTS is JSON: folder of a SavedModel -> list of
-{"inputs": {name of a tensor: {"dtype", "shape", "values" (flat)}}, "outputs": [names of tensors]}. ANSWERS is {"version": TensorFlow's,
-"answers": folder -> for each request a list of {"dtype", "shape", "values"}}.
+LIBRARIES is a folder with libtensorflow_framework.so.2 and libtensorflow_cc.so.2. REQUESTS is JSON:
+folder of a SavedModel -> list of {"inputs": {name of a tensor: {"dtype", "shape", "values"
+(flat)}}, "outputs": [names of tensors]}. ANSWERS is {"version": TensorFlow's, "answers": folder ->
+for each request a list of {"dtype", "shape", "values"}}.
 """
 
 import ctypes
@@ -20,7 +22,9 @@ class Output(ctypes.Structure):
 
 
 def load(folder):
-    """The libraries, with the types of what they return; arguments that are pointers are passed as such."""
+    """The libraries, with the types of what they return; arguments that are pointers are passed as
+    such.
+    """
     ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", mode=ctypes.RTLD_GLOBAL)
     library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", mode=ctypes.RTLD_GLOBAL)
     pointers = "NewStatus NewGraph NewSessionOptions LoadSessionFromSavedModel GraphOperationByName AllocateTensor TensorData"
@@ -44,7 +48,9 @@ class SavedModel:
         options = ctypes.c_void_p(library.TF_NewSessionOptions())
         tags = (ctypes.c_char_p * 1)(b"serve")
         load = library.TF_LoadSessionFromSavedModel
-        self.session = ctypes.c_void_p(load(options, None, folder.encode(), tags, 1, self.graph, None, self.status))
+        self.session = ctypes.c_void_p(
+            load(options, None, folder.encode(), tags, 1, self.graph, None, self.status)
+        )
         self.check()
 
     def check(self):
@@ -57,14 +63,31 @@ class SavedModel:
         wanted = (Output * len(outputs))(*map(self.output, outputs))
         answers = (ctypes.c_void_p * len(outputs))()
         counts = [ctypes.c_int(len(one)) for one in (inputs, outputs)]
-        self.library.TF_SessionRun(self.session, None, places, values, counts[0], wanted, answers, counts[1], None, 0, None, self.status)
+        self.library.TF_SessionRun(
+            self.session,
+            None,
+            places,
+            values,
+            counts[0],
+            wanted,
+            answers,
+            counts[1],
+            None,
+            0,
+            None,
+            self.status,
+        )
         self.check()
         return [self.array(ctypes.c_void_p(answer)) for answer in answers]
 
     def output(self, name):
         name, _, index = name.partition(":")
         operation = self.library.TF_GraphOperationByName(self.graph, name.encode())
-        return Output(operation, int(index)) if operation else sys.exit(f"The graph has no operation {name}.")
+        return (
+            Output(operation, int(index))
+            if operation
+            else sys.exit(f"The graph has no operation {name}.")
+        )
 
     def tensor(self, array):
         code, shape, values = CODES[array["dtype"]], array["shape"], array["values"]
@@ -87,12 +110,21 @@ class SavedModel:
         data = self.library.TF_TensorData(tensor)
         if code == STRING:
             places = [ctypes.c_void_p(data + STRING_SIZE * index) for index in range(count)]
-            texts = ((self.library.TF_StringGetDataPointer(place), self.library.TF_StringGetSize(place)) for place in places)
+            texts = (
+                (self.library.TF_StringGetDataPointer(place), self.library.TF_StringGetSize(place))
+                for place in places
+            )
             values = [ctypes.string_at(*text).decode() for text in texts]
         else:
             values = list((TYPES[code] * count).from_address(data)) if count else []
-        shape = [self.library.TF_Dim(tensor, axis) for axis in range(self.library.TF_NumDims(tensor))]
-        return {"dtype": {number: name for name, number in CODES.items()}[code], "shape": shape, "values": values}
+        shape = [
+            self.library.TF_Dim(tensor, axis) for axis in range(self.library.TF_NumDims(tensor))
+        ]
+        return {
+            "dtype": {number: name for name, number in CODES.items()}[code],
+            "shape": shape,
+            "values": values,
+        }
 
 
 def main(libraries):

@@ -1,4 +1,6 @@
-"""What the tests of the export get: tiny models with awkward ids, and finished runs, of every model."""
+"""What the tests of the export get: tiny models with awkward ids, and finished runs, of every
+model.
+"""
 
 import contextlib
 import functools
@@ -16,7 +18,20 @@ from tfrec_attn import models, train
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
 # What an id may look like: other scripts, quotes, blanks that matter, 1,000 characters.
-AWKWARD = ["日本語", "élan", "a b", " a b", 'say "hi"', "it's", "back\\\\slash", "x" * 1000, "🎬" * 1000, "0", "-1", "İ"]
+AWKWARD = [
+    "日本語",
+    "élan",
+    "a b",
+    " a b",
+    'say "hi"',
+    "it's",
+    "back\\\\slash",
+    "x" * 1000,
+    "🎬" * 1000,
+    "0",
+    "-1",
+    "İ",
+]
 TINY = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
 
 
@@ -27,7 +42,9 @@ def awkward_ids(count, prefix):
 
 @pytest.fixture(scope="session")
 def make_model():
-    """A function that makes an untrained model, with vocabularies: `make_model(name, users=6, items=12, length=4, **parameters)`."""
+    """A function that makes an untrained model, with vocabularies: `make_model(name, users=6,
+    items=12, length=4, **parameters)`.
+    """
 
     def make(name, users=6, items=12, length=4, **parameters):
         tf.random.set_seed(3)
@@ -42,9 +59,11 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def served(make_model, tmp_path_factory):
-    """A function that makes a model, saves it and loads it as TF Serving does, once: `served(name, items=12, k=5, max_k=8, **options)`.
+    """A function that makes a model, saves it and loads it as TF Serving does, once: `served(name,
+    items=12, k=5, max_k=8, **options)`.
 
-    It returns (model, item_counts, session); item i + 1 has i events, so that the most popular items are the last.
+    It returns (model, item_counts, session); item i + 1 has i events, so that the most popular
+    items are the last.
     """
     sessions = []
 
@@ -67,14 +86,19 @@ def write_log(path, users=30, events=10, items=24):
     ids = ["日本語", "a b", "it's", "x" * 1000, *(f"i{index}" for index in range(items))][:items]
     lines = ["user_id,item_id,timestamp"]
     for user in range(users):
-        lines += [f"person-{user},{ids[item]},{1000 * user + time}" for time, item in enumerate(random.permutation(items)[:events])]
+        lines += [
+            f"person-{user},{ids[item]},{1000 * user + time}"
+            for time, item in enumerate(random.permutation(items)[:events])
+        ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """A function that gives the run directory of a tiny training of a model, made once: `run_folder(name)`."""
+    """A function that gives the run directory of a tiny training of a model, made once:
+    `run_folder(name)`.
+    """
 
     @functools.cache
     def trained(name):
@@ -83,9 +107,19 @@ def run_folder(tmp_path_factory):
         causal = models.get(name).trains_on == "next_items"
         config = configuration.from_dict(
             {
-                "data": {"source": "file", "path": str(write_log(folder / "log.csv")), "max_length": 4, "targets": 2},
+                "data": {
+                    "source": "file",
+                    "path": str(write_log(folder / "log.csv")),
+                    "max_length": 4,
+                    "targets": 2,
+                },
                 "model": {"name": name, **parameters},
-                "train": {"epochs": 1, "batch_size": 32, "negatives": 2, "loss": "softmax" if causal else "hinge"},
+                "train": {
+                    "epochs": 1,
+                    "batch_size": 32,
+                    "negatives": 2,
+                    "loss": "softmax" if causal else "hinge",
+                },
                 "evaluate": {"bootstrap": 20},
                 "run_dir": str(folder / name),
             }

@@ -1,4 +1,6 @@
-"""`python -m export` from the outside: what a version holds, what it answers, and one sentence for everything that cannot be exported."""
+"""`python -m export` from the outside: what a version holds, what it answers, and one sentence for
+everything that cannot be exported.
+"""
 
 import contextlib
 import hashlib
@@ -24,8 +26,12 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-JOINED = [f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")]
-SIGNATURES = sorted(["embed", "embed_items", "explain", "recommend", "score", "serving_default", *JOINED])
+JOINED = [
+    f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")
+]
+SIGNATURES = sorted(
+    ["embed", "embed_items", "explain", "recommend", "score", "serving_default", *JOINED]
+)
 
 
 def quietly(*arguments):
@@ -60,25 +66,58 @@ def test_files_of_a_version(exported):
     folder, version, _ = exported
     model = run.load_model(folder)
     assets = {"assets/items.txt", *(["assets/users.txt"] if model.uses_user else [])}
-    extra = {f"assets.extra/{name}" for name in ("README.md", "SHA256SUMS", "config.yaml", "model_card.json", "tf_serving_warmup_requests")}
+    extra = {
+        f"assets.extra/{name}"
+        for name in (
+            "README.md",
+            "SHA256SUMS",
+            "config.yaml",
+            "model_card.json",
+            "tf_serving_warmup_requests",
+        )
+    }
     files = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
-    assert {name for name in files if not name.startswith("variables/")} == {"saved_model.pb", "fingerprint.pb"} | assets | extra
+    assert {name for name in files if not name.startswith("variables/")} == {
+        "saved_model.pb",
+        "fingerprint.pb",
+    } | assets | extra
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     config["data"]["path"], config["run_dir"] = "log.csv", folder.name
     config["evaluate"]["repeats"] = "exclude"
-    assert yaml.safe_load((version / "assets.extra" / "config.yaml").read_text(encoding="utf-8")) == config
-    assert (version / "assets" / "items.txt").read_bytes() == (folder / "vocabulary" / "items.txt").read_bytes()
+    assert (
+        yaml.safe_load((version / "assets.extra" / "config.yaml").read_text(encoding="utf-8"))
+        == config
+    )
+    assert (version / "assets" / "items.txt").read_bytes() == (
+        folder / "vocabulary" / "items.txt"
+    ).read_bytes()
     assert [path.name for path in version.parent.iterdir()] == ["1"]
-    sums = dict(reversed(line.split("  ")) for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines())
-    assert sums == {name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums}
+    sums = dict(
+        reversed(line.split("  "))
+        for line in (version / "assets.extra" / "SHA256SUMS").read_text().splitlines()
+    )
+    assert sums == {
+        name: hashlib.sha256((version / name).read_bytes()).hexdigest() for name in sums
+    }
     assert files - sums.keys() == {"assets.extra/SHA256SUMS"}
 
 
 def test_no_file_has_a_path_of_the_machine(exported):
     folder, version, _ = exported
-    places = {str(folder.parent), str(Path.home()), os.getcwd(), tempfile.gettempdir(), str(REPOSITORY)} - {"/"}
+    places = {
+        str(folder.parent),
+        str(Path.home()),
+        os.getcwd(),
+        tempfile.gettempdir(),
+        str(REPOSITORY),
+    } - {"/"}
     files = [path for path in version.rglob("*") if path.is_file()]
-    assert {path.name for path in files} >= {"saved_model.pb", "tf_serving_warmup_requests", "model_card.json", "README.md"}
+    assert {path.name for path in files} >= {
+        "saved_model.pb",
+        "tf_serving_warmup_requests",
+        "model_card.json",
+        "README.md",
+    }
     for path in files:
         content = path.read_bytes()
         assert [place for place in places if place.encode() in content] == [], path.name
@@ -86,14 +125,25 @@ def test_no_file_has_a_path_of_the_machine(exported):
 
 def test_no_file_but_the_table_of_users_has_a_user(exported):
     folder, version, _ = exported
-    with_users = {path.name for path in version.rglob("*") if path.is_file() and b"person-" in path.read_bytes()}
+    with_users = {
+        path.name
+        for path in version.rglob("*")
+        if path.is_file() and b"person-" in path.read_bytes()
+    }
     assert with_users == ({"users.txt"} if run.load_model(folder).uses_user else set())
 
 
 def test_what_the_card_says(exported):
     card = json.loads((exported[1] / "assets.extra" / "model_card.json").read_text())
     assert (card["name"], card["version"]) == ("shop", 1)
-    assert card["serving"] == {"max_length": 4, "k": 7, "max_k": 9, "keep_seen": False, "separator": "\t", "index": None}
+    assert card["serving"] == {
+        "max_length": 4,
+        "k": 7,
+        "max_k": 9,
+        "keep_seen": False,
+        "separator": "\t",
+        "index": None,
+    }
     assert sorted(card["signatures"]) == SIGNATURES
 
 
@@ -118,7 +168,9 @@ def test_answers_are_those_of_the_run(exported):
 
     counts = np.load(folder / run.ITEM_COUNTS)
     assert popular["source"].tolist() == [b"popular"]
-    np.testing.assert_allclose(popular["scores"][0], np.sort(counts)[:-8:-1] / counts.sum(), rtol=1e-6)
+    np.testing.assert_allclose(
+        popular["scores"][0], np.sort(counts)[:-8:-1] / counts.sum(), rtol=1e-6
+    )
 
 
 # --- Versions ---
@@ -131,8 +183,14 @@ def test_a_given_version_and_those_that_stay(run_folder, tmp_path):
     assert command.export(folder, base, keep=2) == base / "9"
     # No export wrote version 3: it stays.
     assert sorted(path.name for path in base.iterdir()) == ["3", "8", "9"]
-    cards = [json.loads((base / name / "assets.extra" / "model_card.json").read_text()) for name in ("8", "9")]
-    assert [(card["version"], card["serving"]["keep_seen"]) for card in cards] == [(8, True), (9, False)]
+    cards = [
+        json.loads((base / name / "assets.extra" / "model_card.json").read_text())
+        for name in ("8", "9")
+    ]
+    assert [(card["version"], card["serving"]["keep_seen"]) for card in cards] == [
+        (8, True),
+        (9, False),
+    ]
     assert refused(folder, "--to", base, "--version", 9).startswith(f"version 9 exists in {base}; ")
 
 
@@ -141,15 +199,24 @@ def test_a_given_version_and_those_that_stay(run_folder, tmp_path):
 
 def test_an_index_is_compared_with_the_exact_search(run_folder, tmp_path):
     folder = run_folder("sasrec")
-    code, out, error = quietly(folder, "--to", tmp_path / "shop", "--index", "ivf", "--cells", 6, "--nprobe", 2)
+    code, out, error = quietly(
+        folder, "--to", tmp_path / "shop", "--index", "ivf", "--cells", 6, "--nprobe", 2
+    )
     assert (code, error) == (0, "")
-    serving = json.loads((tmp_path / "shop" / "1" / "assets.extra" / "model_card.json").read_text())["serving"]
+    serving = json.loads(
+        (tmp_path / "shop" / "1" / "assets.extra" / "model_card.json").read_text()
+    )["serving"]
     events, index = read_events(folder), serving["index"]
     users, histories = events["user_id"].to_list(), padded(events["history"].to_list(), 10)
     with Session(tmp_path / "shop" / "1") as session:
         found = session.run("serving_default", user_id=users, history=histories)["items"]
     best, _ = run.load_model(folder).recommend(events["history"].to_list(), 10)
-    recall = np.mean([len(set(one) & {item.decode() for item in other}) / len(one) for one, other in zip(best, found, strict=True)])
+    recall = np.mean(
+        [
+            len(set(one) & {item.decode() for item in other}) / len(one)
+            for one, other in zip(best, found, strict=True)
+        ]
+    )
     assert 0 < recall < 1
     assert index["recall@10"] == round(recall, 4)
     assert (index["kind"], index["nprobe"], index["int8"]) == ("ivf", 2, False)
@@ -163,8 +230,24 @@ def test_an_index_is_compared_with_the_exact_search(run_folder, tmp_path):
 
 
 def test_an_index_takes_as_many_cells_as_it_needs(run_folder, tmp_path):
-    assert quietly(run_folder("attrec"), "--to", tmp_path, "--index", "ivf", "--int8", "--max-k", 3, "--k", 3)[0] == 0
-    index = json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())["serving"]["index"]
+    assert (
+        quietly(
+            run_folder("attrec"),
+            "--to",
+            tmp_path,
+            "--index",
+            "ivf",
+            "--int8",
+            "--max-k",
+            3,
+            "--k",
+            3,
+        )[0]
+        == 0
+    )
+    index = json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())[
+        "serving"
+    ]["index"]
     assert index["int8"] is True
     assert index["cells"] <= 20
     assert index["recall@3"] > 0.8
@@ -174,7 +257,9 @@ def test_an_index_takes_as_many_cells_as_it_needs(run_folder, tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_is_left_of_an_export_that_fails_at_its_end(run_folder, tmp_path, monkeypatch, error):
+def test_nothing_is_left_of_an_export_that_fails_at_its_end(
+    run_folder, tmp_path, monkeypatch, error
+):
     def fail(folder, *_, **__):
         assert (Path(folder) / "saved_model.pb").exists()
         assert not Path(folder).name.isdigit()
@@ -192,7 +277,14 @@ def test_nothing_is_left_of_an_export_that_fails_at_its_end(run_folder, tmp_path
 
 def test_the_process_is_quiet(run_folder, tmp_path):
     """Nothing of what TensorFlow says on stderr while it loads, saves and restores."""
-    arguments = [sys.executable, "-m", "export", str(run_folder("sasrec")), "--to", str(tmp_path / "shop")]
+    arguments = [
+        sys.executable,
+        "-m",
+        "export",
+        str(run_folder("sasrec")),
+        "--to",
+        str(tmp_path / "shop"),
+    ]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith(f"Wrote {tmp_path}/shop/1: ")
@@ -208,17 +300,44 @@ def test_the_process_is_quiet(run_folder, tmp_path):
         (["--k", 5, "--max-k", 4], "--max-k must be at least --k, 5, but is 4."),
         (["--keep", 0], "--keep must be 1 or greater, but is 0."),
         (["--version", 0], "--version must be 1 or greater, but is 0."),
-        (["--cells", 0], "--cells belongs to --index ivf, but the index is exact; leave one of them out."),
-        (["--nprobe", 2], "--nprobe belongs to --index ivf, but the index is exact; leave one of them out."),
+        (
+            ["--cells", 0],
+            "--cells belongs to --index ivf, but the index is exact; leave one of them out.",
+        ),
+        (
+            ["--nprobe", 2],
+            "--nprobe belongs to --index ivf, but the index is exact; leave one of them out.",
+        ),
         (["--separator", ""], "--separator must be one character, but is ''."),
         (["--separator", "||"], "--separator must be one character, but is '||'."),
-        (["--separator", "本"], "--separator must stand in no id, but '本' stands in the item '日本語'; name another character."),
-        (["--separator", "x"], f"--separator must stand in no id, but 'x' stands in the item '{'x' * 59}...; name another character."),
-        (["--int8"], "--int8 belongs to --index ivf, but the index is exact; leave one of them out."),
-        (["--index", "ivf", "--cells", 0], "--cells must be in 1..24, the number of items, but is 0."),
-        (["--index", "ivf", "--cells", 25], "--cells must be in 1..24, the number of items, but is 25."),
-        (["--index", "ivf", "--cells", 5, "--nprobe", 6], "--nprobe must be in 1..5, the number of cells, but is 6."),
-        (["--index", "ivf", "--nprobe", 21], "--nprobe must be in 1..20, the number of cells, but is 21."),
+        (
+            ["--separator", "本"],
+            "--separator must stand in no id, but '本' stands in the item '日本語'; name another character.",
+        ),
+        (
+            ["--separator", "x"],
+            f"--separator must stand in no id, but 'x' stands in the item '{'x' * 59}...; name another character.",
+        ),
+        (
+            ["--int8"],
+            "--int8 belongs to --index ivf, but the index is exact; leave one of them out.",
+        ),
+        (
+            ["--index", "ivf", "--cells", 0],
+            "--cells must be in 1..24, the number of items, but is 0.",
+        ),
+        (
+            ["--index", "ivf", "--cells", 25],
+            "--cells must be in 1..24, the number of items, but is 25.",
+        ),
+        (
+            ["--index", "ivf", "--cells", 5, "--nprobe", 6],
+            "--nprobe must be in 1..5, the number of cells, but is 6.",
+        ),
+        (
+            ["--index", "ivf", "--nprobe", 21],
+            "--nprobe must be in 1..20, the number of cells, but is 21.",
+        ),
     ],
 )
 def test_options_that_cannot_be(run_folder, tmp_path, options, sentence):
@@ -234,7 +353,9 @@ def test_an_index_of_another_name(run_folder, tmp_path):
 @pytest.fixture
 def broken(run_folder, tmp_path):
     """A copy of a run, to be damaged; without checksums, as those of earlier versions are."""
-    shutil.copytree(run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
+    shutil.copytree(
+        run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS")
+    )
     return tmp_path / "run"
 
 
@@ -247,18 +368,42 @@ def replace(path, old, new):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (shutil.rmtree, r"RUN is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.train has written\."),
-        (lambda folder: (folder / "metrics.json").unlink(), r"RUN is not a finished run: it has no metrics\.json; .*\."),
-        (lambda folder: replace(folder / "config.yaml", "name: attrec", "name: gru"), r"model\.name must be one of .*, but is 'gru'.*\."),
-        (lambda folder: (folder / run.ITEM_COUNTS).unlink(), r"RUN has no vocabulary/item_counts\.npy, .*; train again\."),
-        (lambda folder: (folder / run.ITEM_COUNTS).write_text("?"), r"RUN/vocabulary/item_counts\.npy cannot be read; train again\."),
+        (
+            shutil.rmtree,
+            r"RUN is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.train has written\.",
+        ),
+        (
+            lambda folder: (folder / "metrics.json").unlink(),
+            r"RUN is not a finished run: it has no metrics\.json; .*\.",
+        ),
+        (
+            lambda folder: replace(folder / "config.yaml", "name: attrec", "name: gru"),
+            r"model\.name must be one of .*, but is 'gru'.*\.",
+        ),
+        (
+            lambda folder: (folder / run.ITEM_COUNTS).unlink(),
+            r"RUN has no vocabulary/item_counts\.npy, .*; train again\.",
+        ),
+        (
+            lambda folder: (folder / run.ITEM_COUNTS).write_text("?"),
+            r"RUN/vocabulary/item_counts\.npy cannot be read; train again\.",
+        ),
         (
             lambda folder: np.save(folder / run.ITEM_COUNTS, np.ones(3)),
             r"RUN/vocabulary/item_counts\.npy must have one number for each of 24 items, but has the shape \(3,\); train again\.",
         ),
-        (lambda folder: (folder / "vocabulary" / "items.txt").unlink(), r"RUN/vocabulary/items\.txt cannot be read: .*\."),
-        (lambda folder: (folder / "checkpoints" / "best.index").unlink(), r"RUN has lost its weights, .*; train again\."),
-        (lambda folder: (folder / "test.parquet").unlink(), r"RUN has no test\.parquet, .*; train again\."),
+        (
+            lambda folder: (folder / "vocabulary" / "items.txt").unlink(),
+            r"RUN/vocabulary/items\.txt cannot be read: .*\.",
+        ),
+        (
+            lambda folder: (folder / "checkpoints" / "best.index").unlink(),
+            r"RUN has lost its weights, .*; train again\.",
+        ),
+        (
+            lambda folder: (folder / "test.parquet").unlink(),
+            r"RUN has no test\.parquet, .*; train again\.",
+        ),
         (
             lambda folder: replace(folder / "config.yaml", "dim: 8", "dim: 9"),
             r"the weights in RUN are of another model than its config\.yaml describes; train again\.",
@@ -279,7 +424,10 @@ def test_runs_that_cannot_be_exported(broken, tmp_path, damage, sentence):
 def test_a_folder_that_cannot_be_written(run_folder, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = refused(run_folder("attrec"), "--to", tmp_path / "file" / "shop")
-    assert sentence == f"{tmp_path}/file/shop cannot be written: Not a directory; name a folder that can."
+    assert (
+        sentence
+        == f"{tmp_path}/file/shop cannot be written: Not a directory; name a folder that can."
+    )
 
 
 def test_help_names_every_option(capsys):

@@ -17,7 +17,10 @@ EVERY_MODEL = pytest.mark.parametrize("name", models.names())
 def score(model, user, history, item):
     """Of an item for the latest known events of a history."""
     known = [one for one in model.item_vocabulary.lookup(history) if one][-LENGTH:]
-    features = {"user": model.user_vocabulary.lookup([user]), "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32)}
+    features = {
+        "user": model.user_vocabulary.lookup([user]),
+        "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32),
+    }
     return model(features).numpy()[0, model.item_vocabulary.lookup([item])[0]]
 
 
@@ -37,7 +40,11 @@ def cases(model):
         ["", "", "", "", items[6], items[2], items[9], items[3]],
         [""] * 7 + ["?"],
     ]
-    return [(one, history, items[place]) for one in (user, "nobody") for place, history in enumerate(histories, 3)]
+    return [
+        (one, history, items[place])
+        for one in (user, "nobody")
+        for place, history in enumerate(histories, 3)
+    ]
 
 
 @EVERY_MODEL
@@ -49,7 +56,9 @@ def test_contributions_against_a_loop(name, served):
     for row, (user, history, item) in enumerate(cases(model)):
         for place in counting(model, history):
             rest = history[:place] + history[place + 1 :]
-            expected[row, place] = score(model, user, history, item) - score(model, user, rest, item)
+            expected[row, place] = score(model, user, history, item) - score(
+                model, user, rest, item
+            )
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(result[expected == 0], 0)
     assert np.abs(expected).max() > 0.05
@@ -62,7 +71,9 @@ def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
     window = items[2:6]
 
     def contributions(history):
-        return session.run("explain", user_id=["u"], history=[history], item=[items[9]])["contribution"][0]
+        return session.run("explain", user_id=["u"], history=[history], item=[items[9]])[
+            "contribution"
+        ][0]
 
     first, second = contributions(["", items[0], *window]), contributions(["", items[7], *window])
     assert not first[:2].any()
@@ -78,7 +89,9 @@ def test_attention_stands_where_its_events_stand(name, served):
     known = np.zeros((len(users), LENGTH), np.int32)
     for row, history in enumerate(histories):
         places = counting(model, history)
-        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup([history[place] for place in places])
+        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup(
+            [history[place] for place in places]
+        )
     attention = model.attention({"user": model.user_vocabulary.lookup(users), "history": known})
     assert ("attention" in result) == (attention is not None)
     if attention is None:
@@ -99,19 +112,28 @@ def test_the_attention_map_is_that_of_the_latest_events(name, served):
     known = np.zeros((len(users), LENGTH), np.int32)
     for row, history in enumerate(histories):
         places = counting(model, history)
-        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup([history[place] for place in places])
+        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup(
+            [history[place] for place in places]
+        )
     expected = model.attention_map({"user": model.user_vocabulary.lookup(users), "history": known})
     assert ("attention_map" in result) == (expected is not None)
     if expected is None:
         pytest.skip(f"{name} has no attention map")
     np.testing.assert_allclose(result["attention_map"], expected, rtol=1e-5, atol=1e-6)
-    joined = session.run("explain_joined", user_id=users, history=["\t".join(history) for history in histories], item=items)
+    joined = session.run(
+        "explain_joined",
+        user_id=users,
+        history=["\t".join(history) for history in histories],
+        item=items,
+    )
     np.testing.assert_array_equal(joined["attention_map"], result["attention_map"])
     for row, history in enumerate(histories):
         places = counting(model, history)
         own = result["attention_map"][row]
         weights = own.sum(axis=0) / max(len(places), 1) if name == "attrec" else own[-1]
-        np.testing.assert_allclose(result["attention"][row, places], weights[LENGTH - len(places) :], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            result["attention"][row, places], weights[LENGTH - len(places) :], rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("length", "mapped"), [(MOST_MAPPED, True), (MOST_MAPPED + 1, False)])
@@ -126,7 +148,9 @@ def test_an_attrec_without_self_attention_has_no_map(served, make_model, tmp_pat
     save(Servable(model, np.arange(12), k=5, max_k=8), tmp_path)
     session, items = Session(tmp_path), model.item_vocabulary.ids()
     with contextlib.closing(session):
-        result = session.run("explain", user_id=["u"], history=[["?", items[3], "", items[4]]], item=[items[9]])
+        result = session.run(
+            "explain", user_id=["u"], history=[["?", items[3], "", items[4]]], item=[items[9]]
+        )
     assert set(result) == {"contribution", "attention"}
     np.testing.assert_array_equal(result["attention"], [[0, 0.5, 0, 0.5]])
 

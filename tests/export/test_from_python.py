@@ -27,7 +27,10 @@ def batches(positions):
     else:
         features["targets"] = history[:, -1:] % ITEMS + 1
         features["negatives"] = random.integers(1, ITEMS + 1, (64, 1, 3))
-    typed = {name: value if value.dtype == np.float32 else value.astype(np.int32) for name, value in features.items()}
+    typed = {
+        name: value if value.dtype == np.float32 else value.astype(np.int32)
+        for name, value in features.items()
+    }
     return tf.data.Dataset.from_tensors(typed).repeat()
 
 
@@ -46,7 +49,9 @@ def trained(request):
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
     """(model, folder of its version)."""
-    return trained, export_model(trained, tmp_path_factory.mktemp("servables") / "shop", k=3, max_k=5)
+    return trained, export_model(
+        trained, tmp_path_factory.mktemp("servables") / "shop", k=3, max_k=5
+    )
 
 
 def test_files_of_a_version(exported):
@@ -57,18 +62,30 @@ def test_files_of_a_version(exported):
         "assets.extra/tf_serving_warmup_requests",
     }
     assert [path.name for path in folder.parent.iterdir()] == ["1"]
-    with pytest.raises(ConfigError, match=f"^version 1 exists in {folder.parent}; name another one, or leave it out for the next"):
+    with pytest.raises(
+        ConfigError,
+        match=f"^version 1 exists in {folder.parent}; name another one, or leave it out for the next",
+    ):
         export_model(exported[0], folder.parent, version=1)
 
 
 def test_it_recommends_as_the_model(exported):
     model, folder = exported
-    users, histories = ["user 2", "nobody", "nobody"], [["item 3", "item 4"], ["item 12", "item 1", "item 2"], []]
+    users, histories = (
+        ["user 2", "nobody", "nobody"],
+        [["item 3", "item 4"], ["item 12", "item 1", "item 2"], []],
+    )
     items, scores = model.recommend(histories, k=5, users=users)
     table = [["", *histories[0]], histories[1], ["", "", ""]]
     recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
     nothing = tf.constant([[""]] * 3)
-    found = recommend(user_id=tf.constant(users), history=tf.constant(table), exclude=nothing, allow=nothing, k=tf.constant([5] * 3))
+    found = recommend(
+        user_id=tf.constant(users),
+        history=tf.constant(table),
+        exclude=nothing,
+        allow=nothing,
+        k=tf.constant([5] * 3),
+    )
     assert [[one.decode() for one in row] for row in found["items"].numpy()] == items
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-6)
     # The model has no popularity, so that it answers whom it knows nothing of too.
@@ -76,16 +93,26 @@ def test_it_recommends_as_the_model(exported):
 
 
 def test_popular_items_and_items_of_the_history(trained, tmp_path):
-    trained.popularity, trained.repeats = np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS)), "include"
+    trained.popularity, trained.repeats = (
+        np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS)),
+        "include",
+    )
     try:
         folder = export_model(trained, tmp_path / "shop", k=ITEMS)
     finally:
         trained.popularity, trained.repeats = None, "exclude"
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    found = serve(user_id=tf.constant(["nobody", "user 1"]), history=tf.constant([["", ""], ["item 3", "item 4"]]))
+    found = serve(
+        user_id=tf.constant(["nobody", "user 1"]),
+        history=tf.constant([["", ""], ["item 3", "item 4"]]),
+    )
     assert found["source"].numpy().tolist() == [b"popular", b"model"]
-    assert found["items"].numpy()[0].tolist() == [f"item {index}".encode() for index in range(ITEMS, 0, -1)]
-    np.testing.assert_allclose(found["scores"].numpy()[0], [index / 66 for index in range(11, -1, -1)], rtol=1e-6)
+    assert found["items"].numpy()[0].tolist() == [
+        f"item {index}".encode() for index in range(ITEMS, 0, -1)
+    ]
+    np.testing.assert_allclose(
+        found["scores"].numpy()[0], [index / 66 for index in range(11, -1, -1)], rtol=1e-6
+    )
     assert {b"item 3", b"item 4"} < set(found["items"].numpy()[1].tolist())
 
 
@@ -105,7 +132,11 @@ def test_popular_items_and_items_of_the_history(trained, tmp_path):
         ({}, {"k": 0}, "k must be at least 1 and at most max_k, but k is 0 and max_k is 100."),
         ({}, {"version": 0}, "version must be at least 1, but is 0."),
         ({}, {"keep": 0}, "keep must be at least 1, but is 0."),
-        ({"popularity": np.ones(4)}, {}, "model.popularity must have one number for each of 5 items, but has 4."),
+        (
+            {"popularity": np.ones(4)},
+            {},
+            "model.popularity must have one number for each of 5 items, but has 4.",
+        ),
     ],
 )
 def test_models_that_cannot_be_exported(change, options, sentence, tmp_path):
@@ -119,6 +150,9 @@ def test_models_that_cannot_be_exported(change, options, sentence, tmp_path):
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(TypeError, match=r"^model must be a tfrec_attn\.models\.SequenceModel, but is a Sequential\.$"):
+    with pytest.raises(
+        TypeError,
+        match=r"^model must be a tfrec_attn\.models\.SequenceModel, but is a Sequential\.$",
+    ):
         export_model(tf.keras.Sequential(), tmp_path / "shop")
     assert list(tmp_path.iterdir()) == []

@@ -23,25 +23,38 @@ def whole_numbers(rows, width=4, seed=0):
 def blobs(count=6, each=30, width=8):
     random = np.random.default_rng(5)
     centres = 10 * random.normal(size=(count, width))
-    return (np.repeat(centres, each, axis=0) + random.normal(size=(count * each, width))).astype(np.float32)
+    return (np.repeat(centres, each, axis=0) + random.normal(size=(count * each, width))).astype(
+        np.float32
+    )
 
 
 def indexed(vectors, cells, nprobe, int8=False):
     """(index, matrix [N + 1, D'] in its order, offsets, centroids)."""
     order, offsets, centroids = cluster(vectors, cells)
     matrix = np.concatenate([np.zeros([1, vectors.shape[1]], np.float32), vectors[order]])
-    return InvertedFile(offsets, centroids, nprobe, quantise(matrix) if int8 else None), matrix, offsets, centroids
+    return (
+        InvertedFile(offsets, centroids, nprobe, quantise(matrix) if int8 else None),
+        matrix,
+        offsets,
+        centroids,
+    )
 
 
 def best_of(query, matrix, rows, k):
-    """The k rows of the largest products, the lower row first among equals; the floor and 0 where there are fewer."""
+    """The k rows of the largest products, the lower row first among equals; the floor and 0 where
+    there are fewer.
+    """
     found = sorted((-float(matrix[row] @ query), row) for row in rows)[:k]
     found += [(-float(FLOOR), 0)] * (k - len(found))
     return [-score for score, _ in found], [row for _, row in found]
 
 
 def rows_of_cells(query, offsets, centroids, nprobe):
-    return [row for cell in np.argsort(-(centroids @ query))[:nprobe] for row in range(offsets[cell] + 1, offsets[cell + 1] + 1)]
+    return [
+        row
+        for cell in np.argsort(-(centroids @ query))[:nprobe]
+        for row in range(offsets[cell] + 1, offsets[cell + 1] + 1)
+    ]
 
 
 def check(index, queries, matrix, k, rows_for):
@@ -66,14 +79,21 @@ def test_all_cells_are_exact_search(batch, int8):
 def test_some_cells_are_the_search_among_their_items(batch, nprobe):
     index, matrix, offsets, centroids = indexed(normal(100), 12, nprobe)
     assert np.ptp(np.diff(offsets)) > 2
-    check(index, normal(batch, seed=1), matrix, 7, lambda query: rows_of_cells(query, offsets, centroids, nprobe))
+    check(
+        index,
+        normal(batch, seed=1),
+        matrix,
+        7,
+        lambda query: rows_of_cells(query, offsets, centroids, nprobe),
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_int8_codes_choose_and_the_rows_score(batch):
     queries = normal(batch, 8, seed=3)
     index, matrix, _, _ = indexed(normal(400, 8), 5, 5, int8=True)
-    # Codes of other vectors show which step they decide: 64 items are chosen by them for k = 3, 80 for k = 20.
+    # Codes of other vectors show which step they decide: 64 items are chosen by them for k = 3, 80
+    # for k = 20.
     codes, scales = quantise(normal(401, 8, seed=4))
     index.codes.assign(codes)
     index.scales.assign(scales)
@@ -117,7 +137,9 @@ def test_one_item(cells):
 
 def test_empty_cells_hold_nothing():
     matrix = np.array([[0, 0], [1, 0], [2, 0], [0, 3]], np.float32)
-    index = InvertedFile([0, 0, 2, 2, 2, 3, 3], [[1, 0], [0, 1], [5, 5], [2, 2], [-1, 3], [0, -4]], 6)
+    index = InvertedFile(
+        [0, 0, 2, 2, 2, 3, 3], [[1, 0], [0, 1], [5, 5], [2, 2], [-1, 3], [0, -4]], 6
+    )
     check(index, np.array([[1, 1], [-1, 2]], np.float32), matrix, 4, lambda query: [1, 2, 3])
     nothing = InvertedFile([0, 0, 3], np.array([[1.0, 0], [0, 1]]), 1)
     scores, rows = nothing.top(tf.constant([[1.0, 0.0]]), tf.constant(matrix), 2)
@@ -133,7 +155,12 @@ def test_cells_are_a_permutation_with_their_means():
     assert (offsets[0], offsets[-1]) == (0, len(vectors))
     assert (np.diff(offsets) > 0).all()
     for cell, centroid in enumerate(centroids):
-        np.testing.assert_allclose(centroid, vectors[order[offsets[cell] : offsets[cell + 1]]].mean(axis=0), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            centroid,
+            vectors[order[offsets[cell] : offsets[cell + 1]]].mean(axis=0),
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
 def test_a_cell_has_items_of_one_kind():
@@ -143,13 +170,19 @@ def test_a_cell_has_items_of_one_kind():
 
 
 def test_lengths_part_items_of_one_direction():
-    # The added column is sqrt(100 - 1) for the short ones and about 0 for the long ones, whose directions differ by far less.
+    # The added column is sqrt(100 - 1) for the short ones and about 0 for the long ones, whose
+    # directions differ by far less.
     random = np.random.default_rng(0)
     directions = np.array([1.0, 0.0]) + 0.01 * random.normal(size=(40, 2))
     lengths = np.where(np.arange(40) % 2, 1.0, 10.0)
-    vectors = lengths[:, np.newaxis] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    vectors = (
+        lengths[:, np.newaxis] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    )
     order, offsets, _ = cluster(vectors, 2)
-    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [list(range(0, 40, 2)), list(range(1, 40, 2))]
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
+        list(range(0, 40, 2)),
+        list(range(1, 40, 2)),
+    ]
 
 
 def test_the_same_seed_gives_the_same_cells():
@@ -170,7 +203,10 @@ def test_items_that_are_all_alike():
 def test_a_sample_trains_the_cells_of_all():
     # 64 a cell: 2 cells are trained on 128 of 1,000.
     order, offsets, _ = cluster(blobs(count=2, each=500), 2)
-    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [list(range(500)), list(range(500, 1000))]
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
+        list(range(500)),
+        list(range(500, 1000)),
+    ]
 
 
 def test_codes_are_within_half_a_step():
@@ -195,14 +231,25 @@ def test_in_a_saved_model_through_the_session(tmp_path, int8):
 
     tf.saved_model.save(module, str(tmp_path), signatures={"top": top})
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        signature = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(tmp_path)).signature_def["top"]
+        signature = tf.compat.v1.saved_model.loader.load(
+            session, ["serve"], str(tmp_path)
+        ).signature_def["top"]
         names = [signature.outputs[name].name for name in ("scores", "rows")]
         for batch in (0, 1, 3):
             queries = normal(batch, seed=1)
-            found = session.run(names, {signature.inputs["queries"].name: queries, signature.inputs["k"].name: 4})
-            expected = [best_of(one, matrix, rows_of_cells(one, offsets, centroids, 3), 4) for one in queries]
-            np.testing.assert_allclose(found[0], np.reshape([scores for scores, _ in expected], [-1, 4]), rtol=1e-5)
-            np.testing.assert_array_equal(found[1], np.reshape([rows for _, rows in expected], [-1, 4]))
+            found = session.run(
+                names, {signature.inputs["queries"].name: queries, signature.inputs["k"].name: 4}
+            )
+            expected = [
+                best_of(one, matrix, rows_of_cells(one, offsets, centroids, 3), 4)
+                for one in queries
+            ]
+            np.testing.assert_allclose(
+                found[0], np.reshape([scores for scores, _ in expected], [-1, 4]), rtol=1e-5
+            )
+            np.testing.assert_array_equal(
+                found[1], np.reshape([rows for _, rows in expected], [-1, 4])
+            )
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,45 @@ FLOOR = np.finfo(np.float32).min
 def rows_of(model):
     """Rows of all inputs, of all lengths, with unknown and empty ids."""
     items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
-    histories = [[], [items[0]], ["?", items[5], "", items[2]], items[3:9], [""], [items[7], items[7], "??"]]
+    histories = [
+        [],
+        [items[0]],
+        ["?", items[5], "", items[2]],
+        items[3:9],
+        [""],
+        [items[7], items[7], "??"],
+    ]
     excluded = [[], [items[11]], [items[1], "?"], [], [items[2]], items[8:]]
     allowed = [[], [], [items[9], items[4], items[9]], ["?"], ["", ""], []]
     candidates = [[items[3]], [items[7], "?", items[0]], [], [items[1], ""], ["?"], items]
     people = [users[0], "nobody", "", users[1], users[2], users[0]]
-    columns = zip(people, histories, excluded, allowed, candidates, [items[6], "?", *items[:4]], [3, 0, 8, -2, 99, 5], strict=True)
-    return [dict(zip(("user_id", "history", "exclude", "allow", "candidates", "item", "k"), column, strict=True)) for column in columns]
+    columns = zip(
+        people,
+        histories,
+        excluded,
+        allowed,
+        candidates,
+        [items[6], "?", *items[:4]],
+        [3, 0, 8, -2, 99, 5],
+        strict=True,
+    )
+    return [
+        dict(
+            zip(
+                ("user_id", "history", "exclude", "allow", "candidates", "item", "k"),
+                column,
+                strict=True,
+            )
+        )
+        for column in columns
+    ]
 
 
 def joined(rows, inputs, separator=TAB):
-    return {name: [separator.join(row[name]) if name in LISTS else row[name] for row in rows] for name in inputs}
+    return {
+        name: [separator.join(row[name]) if name in LISTS else row[name] for row in rows]
+        for name in inputs
+    }
 
 
 def padded(row, inputs):
@@ -72,29 +100,43 @@ def test_a_batch_of_joined_rows_is_answered_as_each_row_of_ids_alone(name, serve
 
 @EVERY_MODEL
 def test_requests_that_a_server_concatenates(name, served):
-    """As TF Serving batches: rows one after the other, and the outputs split along their first axis."""
+    """As TF Serving batches: rows one after the other, and the outputs split along their first
+    axis.
+    """
     model, _, session = served(name)
     rows, inputs = rows_of(model), session.signatures["recommend_joined"][0]
     requests = [joined(rows[begin:end], inputs) for begin, end in ((0, 1), (1, 3), (3, 6))]
-    together = session.run("recommend_joined", **{one: [value for request in requests for value in request[one]] for one in inputs})
+    together = session.run(
+        "recommend_joined",
+        **{one: [value for request in requests for value in request[one]] for one in inputs},
+    )
     place = 0
     for request in requests:
         for row in range(len(request["k"])):
-            alone = session.run("recommend_joined", **{one: values[row : row + 1] for one, values in request.items()})
+            alone = session.run(
+                "recommend_joined",
+                **{one: values[row : row + 1] for one, values in request.items()},
+            )
             assert_row(together, place, alone)
             place += 1
 
 
 @EVERY_MODEL
 def test_what_padding_does_to_rows_of_ids(name, served):
-    """The reason for all this: TF Serving's padding repeats the first id of a shorter row behind its last."""
+    """The reason for all this: TF Serving's padding repeats the first id of a shorter row behind
+    its last.
+    """
     model, _, session = served(name)
     items = model.item_vocabulary.ids()
     short, long = [items[0], items[3]], items[4:9]
     alone = session.run("embed", user_id=["u"], history=[short])["query"][0]
-    together = session.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])["query"][0]
+    together = session.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])[
+        "query"
+    ][0]
     assert np.abs(alone - together).max() > 1e-3
-    both = session.run("embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)])["query"][0]
+    both = session.run(
+        "embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)]
+    )["query"][0]
     np.testing.assert_allclose(both, alone, rtol=1e-5, atol=1e-6)
 
 
@@ -113,11 +155,17 @@ def test_the_latest_ids_of_a_text_without_end_are_read(served):
     model, _, session = served("sasrec")
     items = model.item_vocabulary.ids()
     history = [*items[:2], *["?"] * (MOST_IDS - 2), *items[4:6]]
-    answer = session.run("explain_joined", user_id=["", ""], history=[TAB.join(history), items[1]], item=items[:2])
+    answer = session.run(
+        "explain_joined", user_id=["", ""], history=[TAB.join(history), items[1]], item=items[:2]
+    )
     assert answer["attention"].shape == (2, MOST_IDS)
-    np.testing.assert_array_equal(np.flatnonzero(answer["attention"][0]), [MOST_IDS - 2, MOST_IDS - 1])
+    np.testing.assert_array_equal(
+        np.flatnonzero(answer["attention"][0]), [MOST_IDS - 2, MOST_IDS - 1]
+    )
     assert answer["attention"][1][0] > 0
-    query = session.run("embed_joined", user_id=["", ""], history=[TAB.join(history), TAB.join(items[4:6])])["query"]
+    query = session.run(
+        "embed_joined", user_id=["", ""], history=[TAB.join(history), TAB.join(items[4:6])]
+    )["query"]
     np.testing.assert_allclose(query[0], query[1], rtol=1e-5, atol=1e-6)
 
 
@@ -140,8 +188,14 @@ def test_another_separator(model_with_tabs, tmp_path):
 @pytest.mark.parametrize(
     ("separator", "message"),
     [
-        ("\t", r"--separator must stand in no id, but '\\t' stands in the item 'tab\\there'; name another character\."),
-        ("é", r"--separator must stand in no id, but 'é' stands in the item 'cé'; name another character\."),
+        (
+            "\t",
+            r"--separator must stand in no id, but '\\t' stands in the item 'tab\\there'; name another character\.",
+        ),
+        (
+            "é",
+            r"--separator must stand in no id, but 'é' stands in the item 'cé'; name another character\.",
+        ),
         ("", r"--separator must be one character, but is ''\."),
         ("ab", r"--separator must be one character, but is 'ab'\."),
     ],

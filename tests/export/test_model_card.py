@@ -13,7 +13,14 @@ from export.model_card import write_card
 from export.session import ServableError
 from tfrec_attn.errors import ConfigError
 
-FACTS = {"max_length": 4, "k": 10, "max_k": 100, "keep_seen": False, "separator": "\t", "index": None}
+FACTS = {
+    "max_length": 4,
+    "k": 10,
+    "max_k": 100,
+    "keep_seen": False,
+    "separator": "\t",
+    "index": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +33,26 @@ def written(served, run_folder):
 
 def test_the_json_is_the_card(written):
     card, _, folder, _ = written
-    assert json.loads((folder / "assets.extra" / "model_card.json").read_text(encoding="utf-8")) == card
+    assert (
+        json.loads((folder / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
+        == card
+    )
     assert (card["name"], card["version"], card["serving"]) == ("shop", 7, FACTS)
 
 
 def test_data_protocol_and_training_are_those_of_the_run(written):
     card, _, _, run = written
-    report, config = json.loads((run / "metrics.json").read_text()), yaml.safe_load((run / "config.yaml").read_text())
+    report, config = (
+        json.loads((run / "metrics.json").read_text()),
+        yaml.safe_load((run / "config.yaml").read_text()),
+    )
     config["data"]["path"], config["run_dir"] = "log.csv", run.name
     config["evaluate"]["repeats"] = "exclude"
     assert card["training"]["config"] == config
-    assert card["model"] == {"name": "attrec", "parameters": {k: v for k, v in config["model"].items() if k != "name"}}
+    assert card["model"] == {
+        "name": "attrec",
+        "parameters": {k: v for k, v in config["model"].items() if k != "name"},
+    }
     # 30 users with 10 events each; the log names no more than 24 items.
     assert card["data"] == {
         "source": "log.csv",
@@ -48,7 +64,11 @@ def test_data_protocol_and_training_are_those_of_the_run(written):
     }
     assert re.fullmatch("[0-9a-f]{64}", card["data"]["sha256"])
     assert card["protocol"] == report["protocol"]
-    assert card["repeats"] == report["repeats"] == {"rule": "exclude", "chosen_by": "data", "valid": 0.0, "test": 0.0}
+    assert (
+        card["repeats"]
+        == report["repeats"]
+        == {"rule": "exclude", "chosen_by": "data", "valid": 0.0, "test": 0.0}
+    )
     assert card["metrics"] == {key: report[key] for key in ("test", "test_interval", "valid")}
     assert card["baselines"] == report["baselines"]
     assert card["sizes"]["parameters"] == report["parameters"]
@@ -56,11 +76,22 @@ def test_data_protocol_and_training_are_those_of_the_run(written):
 
 def test_signatures_and_sizes_are_those_of_the_servable(written):
     card, _, folder, _ = written
-    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} < set(card["signatures"])
-    assert card["signatures"]["recommend_joined"]["inputs"]["history"] == {"dtype": "string", "shape": [None]}
-    assert card["signatures"]["embed_items"]["inputs"] == {"item": {"dtype": "string", "shape": [None]}}
+    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} < set(
+        card["signatures"]
+    )
+    assert card["signatures"]["recommend_joined"]["inputs"]["history"] == {
+        "dtype": "string",
+        "shape": [None],
+    }
+    assert card["signatures"]["embed_items"]["inputs"] == {
+        "item": {"dtype": "string", "shape": [None]}
+    }
     assert card["signatures"]["serving_default"]["outputs"]["scores"]["shape"][0] is None
-    parts = [path for part in ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*") for path in folder.glob(part)]
+    parts = [
+        path
+        for part in ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*")
+        for path in folder.glob(part)
+    ]
     assert card["sizes"]["bytes"] == sum(path.stat().st_size for path in parts) > 1000
 
 
@@ -74,7 +105,11 @@ def test_latency_and_versions(written):
 
 def tables(text):
     """Cells of the rows of all tables but their lines of dashes."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     return [row for row in rows if set(row) != {"---"}]
 
 
@@ -85,9 +120,14 @@ def test_the_text_tells_the_figures(written, served):
     assert rows["test"] == list(metrics["test"])
     for name, values in {"attrec": metrics["test"], **card["baselines"]}.items():
         assert rows[name] == [f"{value:.4f}" for value in values.values()]
-    assert rows["95 % interval"] == [f"{low:.4f} to {high:.4f}" for low, high in metrics["test_interval"].values()]
+    assert rows["95 % interval"] == [
+        f"{low:.4f} to {high:.4f}" for low, high in metrics["test_interval"].values()
+    ]
     width = served("attrec")[0].item_vectors().shape[1]
-    assert rows["`embed`"] == ["`history` string [?, ?], `user_id` string [?]", f"`query` float32 [?, {width}]"]
+    assert rows["`embed`"] == [
+        "`history` string [?, ?], `user_id` string [?]",
+        f"`query` float32 [?, {width}]",
+    ]
     for piece in (
         "300 events of 30 users with 24 items",
         card["data"]["sha256"],
@@ -96,7 +136,10 @@ def test_the_text_tells_the_figures(written, served):
         "5 is enough",
     ):
         assert piece in text
-    assert yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1]) == card["training"]["config"]
+    assert (
+        yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+        == card["training"]["config"]
+    )
 
 
 def request_of(text):
@@ -117,16 +160,26 @@ def test_the_request_of_the_text_is_of_nobody(written, served):
     assert len(history) == 3 and set(history) <= set(known)
     # Item i + 1 of 12 has i events.
     assert written[0]["serving"]["separator"] == "\t" and not {*known[:4]} & {*history}
-    answer = served("attrec")[2].run("serving_default_joined", user_id=[""], history=[instance["history"]])
+    answer = served("attrec")[2].run(
+        "serving_default_joined", user_id=[""], history=[instance["history"]]
+    )
     assert answer["source"].tolist() == [b"model"]
 
 
 def test_an_id_with_a_quote_stays_in_the_request(written):
     card = {**written[0], "serving": {**FACTS, "separator": "'"}}
-    assert request_of(markdown(written[0], ["it's", "日本語", 'say "hi"']))[1]["instances"][0]["history"] == 'it\'s\t日本語\tsay "hi"'
+    assert (
+        request_of(markdown(written[0], ["it's", "日本語", 'say "hi"']))[1]["instances"][0][
+            "history"
+        ]
+        == 'it\'s\t日本語\tsay "hi"'
+    )
     text = markdown(card, ["日本語", 'say "hi"'])
     assert request_of(text)[1]["instances"][0]["history"] == '日本語\'say "hi"'
-    assert "the oldest first, with `'` between them" in text and "with the tab between them" in written[1]
+    assert (
+        "the oldest first, with `'` between them" in text
+        and "with the tab between them" in written[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +187,10 @@ def test_an_id_with_a_quote_stays_in_the_request(written):
     [
         ({}, ["Items of the history do not come again.", "Every item is scored."]),
         ({"keep_seen": True}, ["Items of the history may come again."]),
-        ({"index": {"kind": "ivf", "cells": 64, "nprobe": 8}}, ["Items are found by an index (kind ivf, cells 64, nprobe 8)."]),
+        (
+            {"index": {"kind": "ivf", "cells": 64, "nprobe": 8}},
+            ["Items are found by an index (kind ivf, cells 64, nprobe 8)."],
+        ),
     ],
 )
 def test_the_text_tells_how_it_was_exported(written, facts, expected):
@@ -145,7 +201,12 @@ def test_the_text_tells_how_it_was_exported(written, facts, expected):
 
 def test_a_temporal_split_without_intervals(written):
     card = written[0]
-    protocol = {**card["protocol"], "split": "temporal", "valid_from": 0.8, "test_from": "2020-01-01"}
+    protocol = {
+        **card["protocol"],
+        "split": "temporal",
+        "valid_from": 0.8,
+        "test_from": "2020-01-01",
+    }
     metrics = {"test": card["metrics"]["test"]}
     text = markdown({**card, "protocol": protocol, "metrics": metrics}, ["i"])
     assert "What came before 0.8 trains" in text and "from 2020-01-01 on is the test" in text

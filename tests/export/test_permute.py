@@ -14,7 +14,11 @@ HISTORIES = [["i3", "i7"], ["i9"], ["i1", "i2", "i3", "i11", "i12"], ["i5", "unk
 
 
 def make(name):
-    parameters = {key: value for key, value in {"dim": 8, "stddev": 0.5}.items() if key in models.parameters(name)}
+    parameters = {
+        key: value
+        for key, value in {"dim": 8, "stddev": 0.5}.items()
+        if key in models.parameters(name)
+    }
     model = models.get(name)(USERS, ITEMS, LENGTH, **parameters)
     model.user_vocabulary = Vocabulary([f"u{user}" for user in range(1, USERS + 1)])
     model.item_vocabulary = Vocabulary([f"i{item}" for item in range(1, ITEMS + 1)])
@@ -63,7 +67,9 @@ def test_a_model_without_vocabularies():
     assert permuted(model, ORDER).item_vocabulary is None
 
 
-@pytest.mark.parametrize("order", [[0] * ITEMS, range(1, ITEMS + 1), range(ITEMS - 1), range(ITEMS + 1)])
+@pytest.mark.parametrize(
+    "order", [[0] * ITEMS, range(1, ITEMS + 1), range(ITEMS - 1), range(ITEMS + 1)]
+)
 def test_what_is_not_a_permutation(order):
     with pytest.raises(ValueError, match=r"order must hold each of 0\.\.11 once, but is"):
         permuted(make("sasrec"), list(order))

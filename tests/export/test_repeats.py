@@ -1,4 +1,6 @@
-"""What training reports is what the lists of the default export reach, also where users come back to the same items."""
+"""What training reports is what the lists of the default export reach, also where users come back
+to the same items.
+"""
 
 import contextlib
 import io
@@ -18,13 +20,18 @@ FAST = ["train.epochs=2", "model.dim=8", "evaluate.k=[1,5,10]", "evaluate.bootst
 
 
 def replays(repeated, users=40, songs=30):
-    """Users who cycle through four songs of their own; the last `1 - repeated` of them hear new ones at the end."""
+    """Users who cycle through four songs of their own; the last `1 - repeated` of them hear new
+    ones at the end.
+    """
     random = np.random.default_rng(3)
     rows = []
     for user in range(users):
         own = random.permutation(songs)
         heard = [*own[[0, 1, 2, 3] * 2], *(own[[0, 1]] if user < repeated * users else own[[4, 5]])]
-        rows += [(f"u{user}", f"s{song}", 1_600_000_000 + 100 * time + user) for time, song in enumerate(heard)]
+        rows += [
+            (f"u{user}", f"s{song}", 1_600_000_000 + 100 * time + user)
+            for time, song in enumerate(heard)
+        ]
     return sorted(rows, key=lambda row: row[2])
 
 
@@ -56,7 +63,9 @@ def exported(request, tmp_path_factory):
     """(run, servable, rule, share of repeated test targets, what training printed)."""
     rows, model, options, rule, share = LOGS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").write_csv(folder / "log.csv")
+    pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").write_csv(
+        folder / "log.csv"
+    )
     source = ["data.source=file", f"data.path={folder / 'log.csv'}", f"run_dir={folder / 'run'}"]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert train.main([*source, f"model.name={model}", *FAST, *options]) == 0
@@ -66,7 +75,10 @@ def exported(request, tmp_path_factory):
 
 def test_the_served_lists_have_the_reported_metrics(exported):
     run, servable, _, _, _ = exported
-    report, events = json.loads((run / "metrics.json").read_text()), pl.read_parquet(run / "test.parquet")
+    report, events = (
+        json.loads((run / "metrics.json").read_text()),
+        pl.read_parquet(run / "test.parquet"),
+    )
     hits = np.zeros(11)
     with Session(servable) as session:
         for user, history, target in events.rows():
@@ -76,7 +88,8 @@ def test_the_served_lists_have_the_reported_metrics(exported):
             if target in found:
                 hits[found.index(target) + 1 :] += 1
     for k in (1, 5, 10):
-        # A popular item among its equals counts against the target, but the list has it where it has it.
+        # A popular item among its equals counts against the target, but the list has it where it
+        # has it.
         ties = 0 if report["protocol"]["split"] == "leave-one-out" else 0.15
         assert report["test"][f"HR@{k}"] == pytest.approx(hits[k] / len(events), abs=1e-9 + ties)
         assert report["test"][f"HR@{k}"] <= hits[k] / len(events) + 1e-9
@@ -99,7 +112,9 @@ def test_the_share_of_repeated_targets_is_told(exported):
 def test_verification_finds_the_metrics_again(exported, capsys):
     run, servable, _, _, _ = exported
     for part in ("test", "valid"):
-        assert verify.main([str(servable), "--run", str(run), "--split", part]) == 0, capsys.readouterr().err
+        assert verify.main([str(servable), "--run", str(run), "--split", part]) == 0, (
+            capsys.readouterr().err
+        )
 
 
 def test_evaluation_and_recommend_follow_the_rule(exported, capsys):
@@ -122,4 +137,7 @@ def test_an_export_by_another_rule_is_told(exported, capsys, tmp_path):
     code = verify.main([str(servable), "--run", str(run)])
     error = capsys.readouterr().err
     assert code == 1 and "of the served lists is" in error
-    assert f"evaluate.repeats={rule}; export it again with {'--keep-seen' if option == '--no-keep-seen' else '--no-keep-seen'}." in error
+    assert (
+        f"evaluate.repeats={rule}; export it again with {'--keep-seen' if option == '--no-keep-seen' else '--no-keep-seen'}."
+        in error
+    )

@@ -1,4 +1,6 @@
-"""Held-out events of a run in blocks, against loops; one sentence for each way in which a run cannot be used."""
+"""Held-out events of a run in blocks, against loops; one sentence for each way in which a run
+cannot be used.
+"""
 
 import numpy as np
 import polars as pl
@@ -15,7 +17,10 @@ def rows():
     """Events with histories of 0 to 9 items, in no order of length, with repetitions."""
     random = np.random.default_rng(3)
     lengths = [*random.integers(0, 10, 40), 0, 9]
-    return [(f"u{number}", [ITEMS[i] for i in random.integers(0, 5, length)], ITEMS[number % 5]) for number, length in enumerate(lengths)]
+    return [
+        (f"u{number}", [ITEMS[i] for i in random.integers(0, 5, length)], ITEMS[number % 5])
+        for number, length in enumerate(lengths)
+    ]
 
 
 def frame(rows):
@@ -30,16 +35,24 @@ def test_blocks_hold_every_event_once(rows, size, at_once, monkeypatch):
     for block in replay.blocks(frame(rows), ITEMS, size):
         assert 1 <= len(block.events) <= size
         assert (block.histories[:, 0] == 0).all()
-        for event, user, history, seen, target in zip(block.events, block.users, block.histories, block.seen, block.targets, strict=True):
+        for event, user, history, seen, target in zip(
+            block.events, block.users, block.histories, block.seen, block.targets, strict=True
+        ):
             padding = len(history) - np.count_nonzero(history)
             assert (history[:padding] == 0).all()
             assert sorted(seen[seen > 0]) == sorted(set(history[padding:]))
-            found.append((event, user, [ITEMS[item - 1] for item in history[padding:]], ITEMS[target - 1]))
+            found.append(
+                (event, user, [ITEMS[item - 1] for item in history[padding:]], ITEMS[target - 1])
+            )
     assert [event[1:] for event in sorted(found)] == rows
 
 
 def test_shorter_histories_come_first(rows):
-    lengths = [np.count_nonzero(history) for block in replay.blocks(frame(rows), ITEMS, 4) for history in block.histories]
+    lengths = [
+        np.count_nonzero(history)
+        for block in replay.blocks(frame(rows), ITEMS, 4)
+        for history in block.histories
+    ]
     assert lengths == sorted(lengths)
     widths = [block.histories.shape[1] for block in replay.blocks(frame(rows), ITEMS, 1)]
     assert widths == [length + 1 for length in lengths]
@@ -47,17 +60,30 @@ def test_shorter_histories_come_first(rows):
 
 def test_events_without_histories():
     (block,) = replay.blocks(frame([("u", [], "c"), ("v", [], "a")]), ITEMS, 4)
-    assert (block.histories.tolist(), block.seen.tolist(), block.targets.tolist()) == ([[0], [0]], [[0], [0]], [3, 1])
+    assert (block.histories.tolist(), block.seen.tolist(), block.targets.tolist()) == (
+        [[0], [0]],
+        [[0], [0]],
+        [3, 1],
+    )
 
 
-@pytest.mark.parametrize("row", [("u", ["a", "b"], "c"), ("u", ["a"], "b")], ids=["history", "target"])
+@pytest.mark.parametrize(
+    "row", [("u", ["a", "b"], "c"), ("u", ["a"], "b")], ids=["history", "target"]
+)
 def test_events_of_another_vocabulary(row):
-    with pytest.raises(ServableError, match=r"^The held-out events have items that are not in the run's vocabulary; train again\.$"):
+    with pytest.raises(
+        ServableError,
+        match=r"^The held-out events have items that are not in the run's vocabulary; train again\.$",
+    ):
         list(replay.blocks(frame([row]), ITEMS, 4))
 
 
 def test_padding_is_on_the_left_and_the_latest_count():
-    assert replay.padded([["a", "b", "c"], [], ["d"]], 2).tolist() == [["b", "c"], ["", ""], ["", "d"]]
+    assert replay.padded([["a", "b", "c"], [], ["d"]], 2).tolist() == [
+        ["b", "c"],
+        ["", ""],
+        ["", "d"],
+    ]
     assert replay.padded([["a"]], 0).shape == (1, 0)
     assert replay.padded([], 3).shape == (0, 3)
 
@@ -76,7 +102,10 @@ def write_other_columns(path):
     [
         (lambda path: None, ["has no test.parquet", "earlier versions did not write"]),
         (lambda path: path.write_bytes(b"no parquet"), ["test.parquet cannot be read as Parquet"]),
-        (write_other_columns, ["test.parquet must have the columns user_id, history, target", "'item'"]),
+        (
+            write_other_columns,
+            ["test.parquet must have the columns user_id, history, target", "'item'"],
+        ),
     ],
     ids=["missing", "damaged", "other-columns"],
 )
@@ -91,7 +120,10 @@ def test_runs_without_their_events(tmp_path, write, pieces):
 
 
 def test_runs_without_their_metrics(tmp_path):
-    with pytest.raises(ServableError, match=r"is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.train has"):
+    with pytest.raises(
+        ServableError,
+        match=r"is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.train has",
+    ):
         replay.read_metrics(tmp_path / "missing")
     (tmp_path / "metrics.json").write_text('{"test": ')
     with pytest.raises(ServableError, match=r"metrics\.json is not JSON; train again\.$"):

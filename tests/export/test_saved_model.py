@@ -1,4 +1,6 @@
-"""What lies on disk: weights once, stock operations, vocabularies as files, and versions that are whole or not there."""
+"""What lies on disk: weights once, stock operations, vocabularies as files, and versions that are
+whole or not there.
+"""
 
 import os
 import signal
@@ -29,7 +31,10 @@ def saved(make_model, tmp_path_factory):
 
     def make(name):
         if name not in found:
-            model, folder = make_model(name, users=USERS, items=ITEMS, dim=16), tmp_path_factory.mktemp("saved")
+            model, folder = (
+                make_model(name, users=USERS, items=ITEMS, dim=16),
+                tmp_path_factory.mktemp("saved"),
+            )
             model.compile("adam", "softmax" if model.trains_on == "next_items" else "hinge")
             save(Servable(model, np.ones(ITEMS)), folder)
             found[name] = model, folder
@@ -49,20 +54,36 @@ def test_weights_are_stored_once(name, saved):
 
 @EVERY_MODEL
 def test_only_what_is_read_is_stored(name, saved):
-    """The matrix of the items, their popularity, and no table of items beside; of the users only where the model reads them."""
+    """The matrix of the items, their popularity, and no table of items beside; of the users only
+    where the model reads them.
+    """
     model, folder = saved(name)
-    shapes = [shape for key, shape in tf.train.list_variables(str(folder / "variables" / "variables")) if "VARIABLE_VALUE" in key]
+    shapes = [
+        shape
+        for key, shape in tf.train.list_variables(str(folder / "variables" / "variables"))
+        if "VARIABLE_VALUE" in key
+    ]
     assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
     assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2
     assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.uses_user
-    small = sum(np.prod(weights.shape) for weights in model.trainable_weights if weights.shape[0] not in (ITEMS + 1, USERS + 1))
-    assert sum(np.prod(shape) for shape in shapes if shape and shape[0] not in (ITEMS + 1, USERS + 1)) == small
+    small = sum(
+        np.prod(weights.shape)
+        for weights in model.trainable_weights
+        if weights.shape[0] not in (ITEMS + 1, USERS + 1)
+    )
+    assert (
+        sum(np.prod(shape) for shape in shapes if shape and shape[0] not in (ITEMS + 1, USERS + 1))
+        == small
+    )
 
 
 @EVERY_MODEL
 def test_tables_are_files(name, saved):
     model, folder = saved(name)
-    files = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (folder / "assets").iterdir()}
+    files = {
+        path.name: path.read_text(encoding="utf-8").splitlines()
+        for path in (folder / "assets").iterdir()
+    }
     expected = {"items.txt": model.item_vocabulary.ids()}
     if model.uses_user:
         expected["users.txt"] = model.user_vocabulary.ids()
@@ -72,7 +93,9 @@ def test_tables_are_files(name, saved):
 
 @EVERY_MODEL
 def test_no_request_copies_the_matrix_of_the_items(name, make_model):
-    """A gather from the variable itself makes TensorFlow copy it whenever it is read whole: gathers are of the tensor."""
+    """A gather from the variable itself makes TensorFlow copy it whenever it is read whole: gathers
+    are of the tensor.
+    """
     servable = Servable(make_model(name), np.ones(12))
     for signature, function in servable.signatures().items():
         if signature.endswith("_joined"):
@@ -82,7 +105,9 @@ def test_no_request_copies_the_matrix_of_the_items(name, make_model):
         inner = [node.op for one in graph.library.function for node in one.node_def]
         assert "ResourceGather" not in inner
         handles = {placeholder.name: handle for handle, placeholder in function.graph.captures}
-        gathered = [op.inputs[0] for op in function.graph.get_operations() if op.type == "ResourceGather"]
+        gathered = [
+            op.inputs[0] for op in function.graph.get_operations() if op.type == "ResourceGather"
+        ]
         assert not [one for one in gathered if handles[one.name] is servable.item_vectors.handle]
 
 
@@ -111,7 +136,9 @@ def test_versions_count_up(tmp_path):
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_version_is_never_overwritten(tmp_path, empty):
     (tmp_path / "3").mkdir() if empty else version(tmp_path, 3, text="old")
-    with pytest.raises(ConfigError, match=rf"^version 3 exists in {tmp_path}; name another one, or leave it out"):
+    with pytest.raises(
+        ConfigError, match=rf"^version 3 exists in {tmp_path}; name another one, or leave it out"
+    ):
         version(tmp_path, 3, text="new")
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
     assert empty or (tmp_path / "3" / "file").read_text() == "old"
@@ -164,7 +191,10 @@ def test_a_version_that_was_not_written_here_stays(tmp_path, kind):
     version(base, 2)
     publish(base, 3, lambda folder: (folder / "file").touch(), 1, lines.append)
     assert versions(base) == [1, 3]
-    assert before.items() <= {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}.items()
+    assert (
+        before.items()
+        <= {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}.items()
+    )
     place = {"added": "/notes.txt", "changed": "/file", "empty folder": "/plots"}.get(kind, "")
     assert lines == [f"Version 1 stays: {base / '1'}{place} was not written by this program."]
 
@@ -209,15 +239,29 @@ def write(folder):
 publish(Path({str(tmp_path)!r}), None, write, None)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1"}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True
+        ).returncode
+        == -signal.SIGKILL
+    )
     assert [path.name for path in tmp_path.rglob("saved_model.pb")] == ["saved_model.pb"]
     assert versions(tmp_path) == []
     for foreign in (".unfinished-1", ".unfinished-2"):
         (tmp_path / foreign).mkdir()
     (tmp_path / ".unfinished-2" / "lock").write_text("mine")
-    (tmp_path / ".unfinished-3").symlink_to(next(path.parent.parent for path in tmp_path.rglob("saved_model.pb")))
-    assert publish(tmp_path, None, lambda folder: (folder / "whole").touch(), None) == tmp_path / "1"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished-1", ".unfinished-2", ".unfinished-3", "1"]
+    (tmp_path / ".unfinished-3").symlink_to(
+        next(path.parent.parent for path in tmp_path.rglob("saved_model.pb"))
+    )
+    assert (
+        publish(tmp_path, None, lambda folder: (folder / "whole").touch(), None) == tmp_path / "1"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".unfinished-1",
+        ".unfinished-2",
+        ".unfinished-3",
+        "1",
+    ]
 
 
 def test_an_export_that_runs_is_not_a_leftover(tmp_path):
@@ -232,7 +276,10 @@ def test_a_full_disk(tmp_path):
     def write(folder):
         raise OSError(28, "No space left on device", str(folder / "variables"))
 
-    with pytest.raises(ConfigError, match=rf"^{tmp_path} cannot be written: No space left on device; name a folder that can\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^{tmp_path} cannot be written: No space left on device; name a folder that can\.$",
+    ):
         publish(tmp_path, None, write, None)
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +287,9 @@ def test_a_full_disk(tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/model"])
 def test_a_folder_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}/{place} cannot be written: .+; name a folder that can\.$"):
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}/{place} cannot be written: .+; name a folder that can\.$"
+    ):
         version(tmp_path / place)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -252,4 +301,6 @@ def test_loads_in_python_too(make_model, tmp_path):
     loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     items = loaded(user_id=tf.constant(["u"]), history=tf.constant(history))["items"].numpy()
     with Session(tmp_path) as session:
-        np.testing.assert_array_equal(items, session.run("serving_default", user_id=["u"], history=history)["items"])
+        np.testing.assert_array_equal(
+            items, session.run("serving_default", user_id=["u"], history=history)["items"]
+        )

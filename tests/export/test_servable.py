@@ -12,14 +12,20 @@ LENGTH = 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.names())
 # What the model has no part in, with one that knows its users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
-    "name", [next(name for name in models.names() if models.get(name).uses_user == personal) for personal in (True, False)]
+    "name",
+    [
+        next(name for name in models.names() if models.get(name).uses_user == personal)
+        for personal in (True, False)
+    ],
 )
 
 
 def table(rows, columns=None, pad=""):
     """Texts [B, W] with "" on the left."""
     columns = max(map(len, rows), default=0) + 1 if columns is None else columns
-    return np.array([[pad] * (columns - len(row)) + list(row) for row in rows], object).reshape(len(rows), columns)
+    return np.array([[pad] * (columns - len(row)) + list(row) for row in rows], object).reshape(
+        len(rows), columns
+    )
 
 
 def text(array):
@@ -29,7 +35,11 @@ def text(array):
 def answer(result):
     """(items, scores) of each row without what is missing."""
     items, scores = text(result["items"]), result["scores"]
-    assert all((one == "") == (score == FLOOR) for row, values in zip(items, scores, strict=True) for one, score in zip(row, values))
+    assert all(
+        (one == "") == (score == FLOOR)
+        for row, values in zip(items, scores, strict=True)
+        for one, score in zip(row, values)
+    )
     return [[one for one in row if one] for row in items], [row[row > FLOOR] for row in scores]
 
 
@@ -42,19 +52,28 @@ def assert_same(found, expected):
 def scores_of(model, user, history):
     """Item -> score by the live model."""
     known = [one for one in model.item_vocabulary.lookup(history) if one][-LENGTH:]
-    features = {"user": model.user_vocabulary.lookup([user]), "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32)}
+    features = {
+        "user": model.user_vocabulary.lookup([user]),
+        "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32),
+    }
     return dict(zip(model.item_vocabulary.ids(), model(features).numpy()[0, 1:], strict=True))
 
 
 def ranked(scores, without=(), among=None, k=8):
-    left = {item: score for item, score in scores.items() if item not in without and (among is None or item in among)}
+    left = {
+        item: score
+        for item, score in scores.items()
+        if item not in without and (among is None or item in among)
+    }
     best = sorted(left, key=lambda item: -left[item])[: max(k, 0)]
     return best, [left[item] for item in best]
 
 
 @pytest.fixture(scope="module")
 def requests(make_model):
-    """(users, histories): short, long, with repetitions, with unknown ids, of unknown users and, where a user is known, empty."""
+    """(users, histories): short, long, with repetitions, with unknown ids, of unknown users and,
+    where a user is known, empty.
+    """
     model = make_model("attrec")
     items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
     histories = [
@@ -82,7 +101,11 @@ def test_serving_default_recommends_as_the_model(name, served, requests):
 def test_padding_and_unknown_ids_may_stand_anywhere(name, served, requests):
     model, _, session = served(name)
     items = model.item_vocabulary.ids()
-    same = [[items[4], items[9], items[1]], [items[4], "", items[9], "?", items[1], ""], ["", "?", "", items[4], items[9], items[1], "?"]]
+    same = [
+        [items[4], items[9], items[1]],
+        [items[4], "", items[9], "?", items[1], ""],
+        ["", "?", "", items[4], items[9], items[1], "?"],
+    ]
     result = session.run("serving_default", user_id=["u"] * 3, history=table(same))
     assert len({tuple(row) for row in text(result["items"])}) == 1
     np.testing.assert_allclose(result["scores"][1:], result["scores"][:-1], rtol=1e-5, atol=1e-6)
@@ -90,17 +113,27 @@ def test_padding_and_unknown_ids_may_stand_anywhere(name, served, requests):
 
 @EVERY_MODEL
 def test_rows_that_the_server_has_padded_with_their_first_element(name, served, requests):
-    """TF Serving makes the rows of a batch equally long by repeating a tensor's first element at the end; clients put "" first."""
+    """TF Serving makes the rows of a batch equally long by repeating a tensor's first element at
+    the end; clients put "" first.
+    """
     _, _, session = served(name)
     users, histories = requests
     tensors = [table([history]) for history in histories]
-    alone = [session.run("serving_default", user_id=[user], history=tensor) for user, tensor in zip(users, tensors, strict=True)]
+    alone = [
+        session.run("serving_default", user_id=[user], history=tensor)
+        for user, tensor in zip(users, tensors, strict=True)
+    ]
     widest = max(tensor.shape[1] for tensor in tensors)
-    padded = [np.concatenate([tensor, [[tensor[0, 0]] * (widest - tensor.shape[1])]], axis=1) for tensor in tensors]
+    padded = [
+        np.concatenate([tensor, [[tensor[0, 0]] * (widest - tensor.shape[1])]], axis=1)
+        for tensor in tensors
+    ]
     together = session.run("serving_default", user_id=users, history=np.concatenate(padded))
     for row, result in enumerate(alone):
         assert result["items"][0].tolist() == together["items"][row].tolist()
-        np.testing.assert_allclose(result["scores"][0], together["scores"][row], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            result["scores"][0], together["scores"][row], rtol=1e-5, atol=1e-6
+        )
 
 
 @EVERY_MODEL
@@ -120,14 +153,20 @@ def test_lists_that_exclude_and_allow(name, served, requests):
     excluded, allowed = [case[0] for case in cases], [case[1] for case in cases]
     users = [model.user_vocabulary.ids()[0]] * len(cases)
     scores = scores_of(model, users[0], histories[0])
-    expected = [ranked(scores, {*exclude, *histories[0]}, allow or None) for exclude, allow in cases]
+    expected = [
+        ranked(scores, {*exclude, *histories[0]}, allow or None) for exclude, allow in cases
+    ]
     lists = {"exclude": table(excluded), "allow": table(allowed)}
-    result = session.run("recommend", user_id=users, history=table(histories), **lists, k=[8] * len(cases))
+    result = session.run(
+        "recommend", user_id=users, history=table(histories), **lists, k=[8] * len(cases)
+    )
     assert_same(answer(result), list(zip(*expected, strict=True)))
     assert expected[5] == expected[6] == ([], [])
     for row in range(len(cases)):
         one = {key: value[row : row + 1] for key, value in lists.items()}
-        alone = session.run("recommend", user_id=users[:1], history=table(histories[:1]), **one, k=[8])
+        alone = session.run(
+            "recommend", user_id=users[:1], history=table(histories[:1]), **one, k=[8]
+        )
         assert_same(answer(alone), ([expected[row][0]], [expected[row][1]]))
 
 
@@ -137,31 +176,58 @@ def test_each_row_has_its_own_k(name, served):
     item = model.item_vocabulary.ids()[3]
     ks = [2, 0, -7, 8, 99]
     nothing = np.full((5, 1), "", object)
-    result = session.run("recommend", user_id=["u"] * 5, history=table([[item]] * 5), exclude=nothing, allow=nothing, k=ks)
+    result = session.run(
+        "recommend",
+        user_id=["u"] * 5,
+        history=table([[item]] * 5),
+        exclude=nothing,
+        allow=nothing,
+        k=ks,
+    )
     assert result["k"].tolist() == [2, 0, 0, 8, 8]
     assert result["items"].shape == (5, 8)
     expected = [ranked(scores_of(model, "u", [item]), {item}, k=min(k, 8)) for k in ks]
     assert [len(one) for one, _ in expected] == [2, 0, 0, 8, 8]
     assert_same(answer(result), list(zip(*expected, strict=True)))
     for k, columns in ((1, 1), (0, 0), (-1, 0), (99, 8)):
-        one = session.run("recommend", user_id=["u"], history=table([[item]]), exclude=nothing[:1], allow=nothing[:1], k=[k])
+        one = session.run(
+            "recommend",
+            user_id=["u"],
+            history=table([[item]]),
+            exclude=nothing[:1],
+            allow=nothing[:1],
+            k=[k],
+        )
         assert one["items"].shape == one["scores"].shape == (1, columns)
-    allowed = session.run("recommend", user_id=["u"], history=table([[]]), exclude=nothing[:1], allow=[[item, ""]], k=[4])
+    allowed = session.run(
+        "recommend",
+        user_id=["u"],
+        history=table([[]]),
+        exclude=nothing[:1],
+        allow=[[item, ""]],
+        k=[4],
+    )
     assert text(allowed["items"]) == [[item, "", "", ""]]
-    assert session.run("serving_default", user_id=["u"], history=table([[item]]))["items"].shape == (1, 5)
+    assert session.run("serving_default", user_id=["u"], history=table([[item]]))[
+        "items"
+    ].shape == (1, 5)
 
 
 @ONE_OF_EACH
 def test_fewer_items_than_k(name, served):
     model, _, session = served(name, items=3, k=8)
     first, second, third = model.item_vocabulary.ids()
-    result = session.run("serving_default", user_id=["u", "u"], history=table([[second], [first, second, third]]))
+    result = session.run(
+        "serving_default", user_id=["u", "u"], history=table([[second], [first, second, third]])
+    )
     assert result["items"].shape == (2, 3)
     expected = ranked(scores_of(model, "u", [second]), {second})
     assert sorted(expected[0]) == sorted([first, third])
     assert_same(answer(result), ([expected[0], []], [expected[1], []]))
     nothing = [[""]]
-    result = session.run("recommend", user_id=["u"], history=[[second]], exclude=nothing, allow=nothing, k=[50])
+    result = session.run(
+        "recommend", user_id=["u"], history=[[second]], exclude=nothing, allow=nothing, k=[50]
+    )
     assert result["items"].shape == (1, 3)
     assert result["k"].tolist() == [3]
 
@@ -186,9 +252,13 @@ def test_nothing_known_gives_the_most_popular_by_hand(name, served):
 
     lists = {"exclude": [[items[11], "?"]] * 2, "allow": [["", ""], [items[11], items[4]]]}
     result = session.run("recommend", user_id=["", ""], history=table([[], []]), **lists, k=[2, 2])
-    assert_same(answer(result), ([[items[10], items[9]], [items[4]]], [[10 / 66, 9 / 66], [4 / 66]]))
+    assert_same(
+        answer(result), ([[items[10], items[9]], [items[4]]], [[10 / 66, 9 / 66], [4 / 66]])
+    )
     assert result["source"].tolist() == [b"popular"] * 2
-    scores = session.run("score", user_id=[""], history=table([[]]), candidates=[[items[11], "?", items[4]]])["scores"]
+    scores = session.run(
+        "score", user_id=[""], history=table([[]]), candidates=[[items[11], "?", items[4]]]
+    )["scores"]
     np.testing.assert_allclose(scores, [[11 / 66, FLOOR, 4 / 66]], rtol=1e-6)
 
 
@@ -200,8 +270,18 @@ def test_keep_seen(name, served, requests):
     assert_same(answer(result), model.recommend(histories, 12, users=users, exclude_seen=False))
     assert all(len(row) == 12 for row in answer(result)[0])
     exclude = [[history[0]] for history in histories]
-    result = session.run("recommend", user_id=users, history=table(histories), exclude=exclude, allow=[[""]] * 5, k=[12] * 5)
-    expected = [ranked(scores_of(model, user, history), {history[0]}, k=12) for user, history in zip(users, histories, strict=True)]
+    result = session.run(
+        "recommend",
+        user_id=users,
+        history=table(histories),
+        exclude=exclude,
+        allow=[[""]] * 5,
+        k=[12] * 5,
+    )
+    expected = [
+        ranked(scores_of(model, user, history), {history[0]}, k=12)
+        for user, history in zip(users, histories, strict=True)
+    ]
     assert_same(answer(result), list(zip(*expected, strict=True)))
 
 
@@ -220,9 +300,13 @@ def test_scores_of_candidates(name, served, requests):
     items = model.item_vocabulary.ids()
     candidates = [items[4], "?", items[0], items[4], ""]
     users, histories = requests[0][:5], requests[1][:5]
-    result = session.run("score", user_id=users, history=table(histories), candidates=[candidates] * 5)
+    result = session.run(
+        "score", user_id=users, history=table(histories), candidates=[candidates] * 5
+    )
     assert result["known"].tolist() == [[True, False, True, True, False]] * 5
-    scores = [scores_of(model, user, history) for user, history in zip(users, histories, strict=True)]
+    scores = [
+        scores_of(model, user, history) for user, history in zip(users, histories, strict=True)
+    ]
     expected = [[one.get(candidate, FLOOR) for candidate in candidates] for one in scores]
     np.testing.assert_allclose(result["scores"], expected, rtol=1e-5, atol=1e-5)
 
@@ -236,7 +320,10 @@ def test_the_product_of_the_embeddings_is_the_score(name, served, requests):
     embedded = session.run("embed_items", item=[*items, "?", ""])
     assert embedded["known"].tolist() == [True] * 12 + [False] * 2
     assert not embedded["vector"][12:].any()
-    expected = [list(scores_of(model, user, history).values()) for user, history in zip(users, histories, strict=True)]
+    expected = [
+        list(scores_of(model, user, history).values())
+        for user, history in zip(users, histories, strict=True)
+    ]
     np.testing.assert_allclose(query @ embedded["vector"][:12].T, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -259,16 +346,23 @@ def test_empty_batches_and_empty_rows(name, served, rows, columns):
 
 @ONE_OF_EACH
 def test_inputs_of_another_rank_are_refused(name, served):
-    """The C++ session does not compare them, that of Python does: a handle of a tensor goes past it."""
+    """The C++ session does not compare them, that of Python does: a handle of a tensor goes past
+    it.
+    """
     signatures, path = served(name)[2].signatures, str(served(name)[2].path)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], path)
         for inputs, outputs in signatures.values():
             for wrong in inputs.values():
-                feed = {spec.name: np.full([1] * len(spec.shape), 1 if spec.dtype == tf.int32 else "a") for spec in inputs.values()}
+                feed = {
+                    spec.name: np.full([1] * len(spec.shape), 1 if spec.dtype == tf.int32 else "a")
+                    for spec in inputs.values()
+                }
                 value = tf.constant(feed[wrong.name][np.newaxis].tolist(), wrong.dtype)
                 feed[wrong.name] = session.run(tf.compat.v1.get_session_handle(value))
-                with pytest.raises(tf.errors.InvalidArgumentError, match="is not compatible with expected shape"):
+                with pytest.raises(
+                    tf.errors.InvalidArgumentError, match="is not compatible with expected shape"
+                ):
                     session.run([spec.name for spec in outputs.values()], feed)
 
 
@@ -278,7 +372,10 @@ def test_inputs_of_different_batches_are_refused(name, served):
     for signature, (inputs, _) in session.signatures.items():
         for wrong in inputs if len(inputs) > 1 else ():
             arrays = {
-                key: np.full([1 + (key == wrong)] + [2] * (len(spec.shape) - 1), 1 if spec.dtype == tf.int32 else "a")
+                key: np.full(
+                    [1 + (key == wrong)] + [2] * (len(spec.shape) - 1),
+                    1 if spec.dtype == tf.int32 else "a",
+                )
                 for key, spec in inputs.items()
             }
             with pytest.raises(tf.errors.InvalidArgumentError):
@@ -289,15 +386,25 @@ def test_inputs_of_different_batches_are_refused(name, served):
 def test_signatures_have_the_batch_first(name, served):
     _, _, session = served(name)
     with_a_history = {"serving_default", "recommend", "score", "embed", "explain"}
-    assert set(session.signatures) == {*with_a_history, "embed_items", *(f"{one}_joined" for one in with_a_history)}
+    assert set(session.signatures) == {
+        *with_a_history,
+        "embed_items",
+        *(f"{one}_joined" for one in with_a_history),
+    }
     for inputs, outputs in session.signatures.values():
-        assert all(len(spec.shape) >= 1 and spec.shape[0] is None for spec in (*inputs.values(), *outputs.values()))
+        assert all(
+            len(spec.shape) >= 1 and spec.shape[0] is None
+            for spec in (*inputs.values(), *outputs.values())
+        )
     assert session.signatures["serving_default"][1]["items"].shape == (None, 5)
 
 
 @EVERY_MODEL
 def test_the_model_stays_as_it_was(name, make_model):
-    model, batch = make_model(name), {"user": np.array([1]), "history": np.array([[0, 0, 3, 5]], np.int32)}
+    model, batch = (
+        make_model(name),
+        {"user": np.array([1]), "history": np.array([[0, 0, 3, 5]], np.int32)},
+    )
     before, tables = model(batch).numpy(), model.tables("items")
     servable = Servable(model, np.ones(12))
     servable.signatures()
@@ -319,16 +426,27 @@ def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     exact = type(model).from_config(model.get_config())
     exact.set_weights(model.get_weights())
     history = table([model.item_vocabulary.ids()[2:5]])
-    query = servable.signatures()["embed"](user_id=tf.constant(["u"]), history=tf.constant(history.tolist()))["query"]
+    query = servable.signatures()["embed"](
+        user_id=tf.constant(["u"]), history=tf.constant(history.tolist())
+    )["query"]
     np.testing.assert_allclose(
-        query, exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}), rtol=1e-6, atol=1e-6
+        query,
+        exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}),
+        rtol=1e-6,
+        atol=1e-6,
     )
 
 
 def test_arguments_that_cannot_be():
     model = models.get("attrec")(3, 5, LENGTH, dim=4)
-    with pytest.raises(ValueError, match=r"item_counts must have one number for each of 5 items, but has the shape \(4,\)\."):
+    with pytest.raises(
+        ValueError,
+        match=r"item_counts must have one number for each of 5 items, but has the shape \(4,\)\.",
+    ):
         Servable(model, np.ones(4))
     for k, max_k in ((0, 5), (6, 5)):
-        with pytest.raises(ValueError, match=f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}."):
+        with pytest.raises(
+            ValueError,
+            match=f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}.",
+        ):
             Servable(model, np.ones(5), k=k, max_k=max_k)

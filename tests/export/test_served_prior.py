@@ -1,4 +1,6 @@
-"""A served model with a sparse term of the history: the same scores as the model's, by every way to ask."""
+"""A served model with a sparse term of the history: the same scores as the model's, by every way to
+ask.
+"""
 
 import numpy as np
 import pytest
@@ -29,10 +31,16 @@ def served(request, tmp_path_factory):
     if request.param != "all items":
         exported = permuted(model, np.random.default_rng(1).permutation(len(ITEMS)))
         offsets, centroids = [0, 5, 12], np.eye(2, 4, dtype=np.float32)
-        codes = quantise(exported.item_vectors().numpy()) if request.param == "quantised index" else None
+        codes = (
+            quantise(exported.item_vectors().numpy())
+            if request.param == "quantised index"
+            else None
+        )
         index = InvertedFile(offsets, centroids, 2, codes)
     folder = tmp_path_factory.mktemp("prior")
-    save(Servable(exported, np.ones(len(ITEMS)), k=12, max_k=12, keep_seen=True, index=index), folder)
+    save(
+        Servable(exported, np.ones(len(ITEMS)), k=12, max_k=12, keep_seen=True, index=index), folder
+    )
     session = Session(folder)
     yield model, session
     session.close()
@@ -47,32 +55,48 @@ def scores_of(model, history):
 
 def test_recommendations_are_those_of_the_model(served):
     model, session = served
-    ids, _ = model.recommend([[one for one in row if one] for row in HISTORIES], k=12, exclude_seen=False)
+    ids, _ = model.recommend(
+        [[one for one in row if one] for row in HISTORIES], k=12, exclude_seen=False
+    )
     for signature in ("serving_default", "recommend"):
-        more = {} if signature == "serving_default" else {"exclude": [[""]] * 2, "allow": [[""]] * 2, "k": [12, 12]}
+        more = (
+            {}
+            if signature == "serving_default"
+            else {"exclude": [[""]] * 2, "allow": [[""]] * 2, "k": [12, 12]}
+        )
         answer = session.run(signature, user_id=["u1", "u2"], history=HISTORIES, **more)
         for row, history in enumerate(HISTORIES):
             found = [one.decode() for one in answer["items"][row]]
             assert found == ids[row]
             expected = scores_of(model, history)
-            np.testing.assert_allclose(answer["scores"][row], [expected[one] for one in found], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                answer["scores"][row], [expected[one] for one in found], rtol=1e-5, atol=1e-5
+            )
 
 
 def test_lists_and_candidates_are_scored_alike(served):
     model, session = served
     expected, wanted = scores_of(model, HISTORIES[0]), ["i4", "i9", "i1"]
-    scored = session.run("score", user_id=["u1"], history=HISTORIES[:1], candidates=[wanted])["scores"][0]
+    scored = session.run("score", user_id=["u1"], history=HISTORIES[:1], candidates=[wanted])[
+        "scores"
+    ][0]
     np.testing.assert_allclose(scored, [expected[one] for one in wanted], rtol=1e-5, atol=1e-5)
-    answer = session.run("recommend", user_id=["u1"], history=HISTORIES[:1], exclude=[[""]], allow=[wanted], k=[3])
+    answer = session.run(
+        "recommend", user_id=["u1"], history=HISTORIES[:1], exclude=[[""]], allow=[wanted], k=[3]
+    )
     assert [one.decode() for one in answer["items"][0]] == ["i4", "i9", "i1"]
     np.testing.assert_allclose(answer["scores"][0], scored, rtol=1e-6)
 
 
 def test_explanations_count_the_term(served):
     model, session = served
-    found = session.run("explain", user_id=["u1"], history=HISTORIES[:1], item=["i4"])["contribution"][0]
+    found = session.run("explain", user_id=["u1"], history=HISTORIES[:1], item=["i4"])[
+        "contribution"
+    ][0]
     whole = scores_of(model, HISTORIES[0])["i4"]
     for place in range(4):
         rest = ["", *HISTORIES[0][:place], *HISTORIES[0][place + 1 :]]
-        np.testing.assert_allclose(found[place], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found[place], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
+        )
     assert found[3] > 8

@@ -1,4 +1,6 @@
-"""Loading and running a SavedModel as TF Serving does; what it answers, worked out with NumPy from a module of a few lines."""
+"""Loading and running a SavedModel as TF Serving does; what it answers, worked out with NumPy from
+a module of a few lines.
+"""
 
 import shutil
 
@@ -19,12 +21,17 @@ class Sums(tf.Module):
         super().__init__()
         path.write_text("".join(f"{one}\n" for one in IDS), encoding="utf-8")
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-        self.table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(str(path), tf.string, line, tf.int64, number), -1)
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(str(path), tf.string, line, tf.int64, number), -1
+        )
         self.weights = tf.Variable(WEIGHTS)
 
     def sums(self, user_id, history):
         rows = self.table.lookup(history) + 1
-        return {"sums": tf.reduce_sum(tf.gather(tf.convert_to_tensor(self.weights), rows), axis=1), "user": user_id}
+        return {
+            "sums": tf.reduce_sum(tf.gather(tf.convert_to_tensor(self.weights), rows), axis=1),
+            "user": user_id,
+        }
 
     def count(self, k):
         return {"more": k + 1}
@@ -34,7 +41,10 @@ class Sums(tf.Module):
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sums")
     module = Sums(folder / "ids.txt")
-    texts = {"user_id": tf.TensorSpec([None], tf.string), "history": tf.TensorSpec([None, None], tf.string)}
+    texts = {
+        "user_id": tf.TensorSpec([None], tf.string),
+        "history": tf.TensorSpec([None, None], tf.string),
+    }
     sums = tf.function(module.sums).get_concrete_function(**texts)
     count = tf.function(module.count).get_concrete_function(k=tf.TensorSpec([None], tf.int32))
     tf.saved_model.save(module, str(folder / "7"), signatures={"sums": sums, "count": count})
@@ -50,7 +60,10 @@ def session(saved):
 
 def test_signatures_tell_names_types_and_shapes(session):
     described = {
-        name: [{one: (tensor.dtype, tensor.shape) for one, tensor in tensors.items()} for tensors in both]
+        name: [
+            {one: (tensor.dtype, tensor.shape) for one, tensor in tensors.items()}
+            for tensors in both
+        ]
         for name, both in session.signatures.items()
     }
     assert described == {
@@ -71,8 +84,14 @@ def test_answers(session):
 
 def test_arrays_of_any_kind_of_text(session):
     histories = [["a b", "i1"]]
-    for array in (np.array(histories), np.array(histories, object), np.array([[one.encode() for one in histories[0]]], object)):
-        np.testing.assert_array_equal(session.run("sums", user_id=["u"], history=array)["sums"], [WEIGHTS[3] + WEIGHTS[1]])
+    for array in (
+        np.array(histories),
+        np.array(histories, object),
+        np.array([[one.encode() for one in histories[0]]], object),
+    ):
+        np.testing.assert_array_equal(
+            session.run("sums", user_id=["u"], history=array)["sums"], [WEIGHTS[3] + WEIGHTS[1]]
+        )
 
 
 def test_numbers_take_the_type_of_the_signature(session):
@@ -122,10 +141,17 @@ def assert_one_sentence(error, *pieces):
 def test_folders_without_a_saved_model(saved, tmp_path):
     with pytest.raises(ServableError) as error:
         Session(tmp_path / "missing")
-    assert_one_sentence(error, f"{tmp_path / 'missing'} is no SavedModel", "no such folder", "python -m tfrec_attn.export")
+    assert_one_sentence(
+        error,
+        f"{tmp_path / 'missing'} is no SavedModel",
+        "no such folder",
+        "python -m tfrec_attn.export",
+    )
     with pytest.raises(ServableError) as error:
         Session(tmp_path)
-    assert_one_sentence(error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version")
+    assert_one_sentence(
+        error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version"
+    )
     with pytest.raises(ServableError) as error:
         Session(saved / "saved_model.pb")
     assert_one_sentence(error, "saved_model.pb is no SavedModel")
@@ -162,4 +188,8 @@ def test_what_a_signature_does_not_have(session):
     for given in ({}, {"history": [["a"]]}, {"history": [["a"]], "user_id": ["u"], "k": [1]}):
         with pytest.raises(ServableError) as error:
             session.run("sums", **given)
-        assert_one_sentence(error, "Signature sums takes history, user_id, but was given", ", ".join(given) or "nothing")
+        assert_one_sentence(
+            error,
+            "Signature sums takes history, user_id, but was given",
+            ", ".join(given) or "nothing",
+        )

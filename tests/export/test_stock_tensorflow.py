@@ -1,4 +1,6 @@
-"""An export is served by TensorFlow as it comes: only its own operations, and the same answers through its C API, without its Python."""
+"""An export is served by TensorFlow as it comes: only its own operations, and the same answers
+through its C API, without its Python.
+"""
 
 import contextlib
 import importlib.util
@@ -18,7 +20,8 @@ from export.command import export
 from export.session import Session
 from tfrec_attn import models
 
-# In a process that imports nothing but TensorFlow: registered there is only what it registers itself.
+# In a process that imports nothing but TensorFlow: registered there is only what it registers
+# itself.
 LIST_OPERATIONS = """
 import ctypes, json, sys
 import tensorflow as tf
@@ -70,10 +73,16 @@ def installed_libraries():
 
 
 def process(*arguments, **options):
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_USE_LEGACY_KERAS")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
+    }
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     arguments = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment, cwd="/", **options)
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=300, env=environment, cwd="/", **options
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
@@ -82,7 +91,14 @@ def process(*arguments, **options):
 def sessions(served, run_folder, tmp_path_factory):
     """Name of a model -> session of an untrained one; and "ivf" for one with an index."""
     with contextlib.redirect_stdout(io.StringIO()):
-        folder = export(run_folder("sasrec"), tmp_path_factory.mktemp("ivf"), index="ivf", cells=4, nprobe=2, int8=True)
+        folder = export(
+            run_folder("sasrec"),
+            tmp_path_factory.mktemp("ivf"),
+            index="ivf",
+            cells=4,
+            nprobe=2,
+            int8=True,
+        )
     with Session(folder) as session:
         yield {**{name: served(name)[2] for name in models.names()}, "ivf": session}
 
@@ -102,21 +118,35 @@ def suspicious(tmp_path_factory):
 
     module = tf.Module()
     module.compiled = compiled
-    call = tf.function(lambda x: {"y": compiled(x)}, input_signature=[tf.TensorSpec([None], tf.float32)])
+    call = tf.function(
+        lambda x: {"y": compiled(x)}, input_signature=[tf.TensorSpec([None], tf.float32)]
+    )
     tf.saved_model.save(module, str(folder), signatures={"python": python, "compiled": call})
     return folder
 
 
 @pytest.fixture(scope="module")
 def operations(sessions, suspicious):
-    return process("-c", LIST_OPERATIONS, installed_libraries(), suspicious, *(session.path for session in sessions.values()))
+    return process(
+        "-c",
+        LIST_OPERATIONS,
+        installed_libraries(),
+        suspicious,
+        *(session.path for session in sessions.values()),
+    )
 
 
 def test_every_operation_is_tensorflows_own_and_runs_on_a_cpu(sessions, operations):
     for name, session in sessions.items():
         found = operations[str(session.path)]
         assert {"LookupTableFindV2", "TopKV2", "MatMul"} <= set(found.pop("ops")), name
-        assert found == {"unknown": [], "not on a CPU": [], "placed": [], "compiled": [], "python": []}, name
+        assert found == {
+            "unknown": [],
+            "not on a CPU": [],
+            "placed": [],
+            "compiled": [],
+            "python": [],
+        }, name
 
 
 def test_what_is_not_allowed_would_be_found(suspicious, operations):
@@ -130,9 +160,15 @@ def lines(path):
 
 
 def requests_of(session):
-    """One request for every signature: a short, an empty and a long history with padding, unknown and awkward ids."""
+    """One request for every signature: a short, an empty and a long history with padding, unknown
+    and awkward ids.
+    """
     items, users = (lines(session.path / "assets" / f"{kind}.txt") for kind in ("items", "users"))
-    histories = [["", "", "", "", "", *items[:2]], [""] * 7, ["", items[7], "unknown", items[3], items[7], items[8], items[9]]]
+    histories = [
+        ["", "", "", "", "", *items[:2]],
+        [""] * 7,
+        ["", items[7], "unknown", items[3], items[7], items[8], items[9]],
+    ]
     values = {
         "user_id": [users[0], "nobody", users[3]],
         "history": histories,
@@ -145,15 +181,24 @@ def requests_of(session):
 
     def value(name, tensor):
         is_list = name in ("history", "exclude", "allow", "candidates")
-        return ["\t".join(row) for row in values[name]] if is_list and len(tensor.shape) == 1 else values[name]
+        return (
+            ["\t".join(row) for row in values[name]]
+            if is_list and len(tensor.shape) == 1
+            else values[name]
+        )
 
     return {
-        signature: {name: value(name, tensor) for name, tensor in inputs.items()} for signature, (inputs, _) in session.signatures.items()
+        signature: {name: value(name, tensor) for name, tensor in inputs.items()}
+        for signature, (inputs, _) in session.signatures.items()
     }
 
 
 def as_json(array):
-    return {"dtype": str(array.dtype).replace("object", "string"), "shape": list(array.shape), "values": array.ravel().tolist()}
+    return {
+        "dtype": str(array.dtype).replace("object", "string"),
+        "shape": list(array.shape),
+        "values": array.ravel().tolist(),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +210,14 @@ def asked(sessions):
         requests[folder], answers[folder] = [], []
         for signature, values in requests_of(session).items():
             inputs, outputs = session.signatures[signature]
-            arrays = {inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype) for one, value in values.items()}
+            arrays = {
+                inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype)
+                for one, value in values.items()
+            }
             tensors = {one: as_json(array) for one, array in arrays.items()}
-            requests[folder].append({"inputs": tensors, "outputs": [output.name for output in outputs.values()]})
+            requests[folder].append(
+                {"inputs": tensors, "outputs": [output.name for output in outputs.values()]}
+            )
             answers[folder].append(session.run(signature, **values))
     return requests, answers
 
@@ -183,7 +233,9 @@ def assert_same_answers(libraries, asked, version):
                     assert array["values"] == [one.decode() for one in values.ravel()], name
                 else:
                     assert array["dtype"] == str(values.dtype), name
-                    np.testing.assert_allclose(array["values"], values.ravel(), rtol=1e-5, atol=1e-6)
+                    np.testing.assert_allclose(
+                        array["values"], values.ravel(), rtol=1e-5, atol=1e-6
+                    )
 
 
 def test_the_installed_c_library_gives_the_same_answers(asked):
@@ -193,6 +245,8 @@ def test_the_installed_c_library_gives_the_same_answers(asked):
 def test_another_c_library_gives_the_same_answers(asked):
     libraries = os.environ.get("TFREC_LIBTENSORFLOW")
     if not libraries:
-        pytest.skip("TFREC_LIBTENSORFLOW names no folder with TensorFlow's C libraries: make libtensorflow-2.20 fetches them")
+        pytest.skip(
+            "TFREC_LIBTENSORFLOW names no folder with TensorFlow's C libraries: make libtensorflow-2.20 fetches them"
+        )
     found = re.search(r"\d+\.\d+", Path(libraries).name)
     assert_same_answers(Path(libraries).resolve(), asked, found[0] if found else "2.")

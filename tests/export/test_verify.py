@@ -1,4 +1,6 @@
-"""The replay of held-out events through a SavedModel: of every model, and of made-up ones whose ranks are counted with loops."""
+"""The replay of held-out events through a SavedModel: of every model, and of made-up ones whose
+ranks are counted with loops.
+"""
 
 import contextlib
 import io
@@ -41,7 +43,10 @@ def exported(run_folder, tmp_path_factory):
     """Name of a model -> (model folder, run)."""
     folder = tmp_path_factory.mktemp("servables")
     with contextlib.redirect_stdout(io.StringIO()):
-        return {name: (export(run_folder(name), folder / name, version=3).parent, run_folder(name)) for name in models.names()}
+        return {
+            name: (export(run_folder(name), folder / name, version=3).parent, run_folder(name))
+            for name in models.names()
+        }
 
 
 # What must not be imported is made impossible to import.
@@ -81,14 +86,18 @@ def test_every_model_ranks_as_its_metrics_say_without_its_code(exported):
     reports = json.loads(process.stdout)
     for number, (base, folder) in enumerate(exported.values()):
         metrics = json.loads((folder / "metrics.json").read_text())
-        for (code, report), split in zip(reports[2 * number : 2 * number + 2], ("test", "valid"), strict=True):
+        for (code, report), split in zip(
+            reports[2 * number : 2 * number + 2], ("test", "valid"), strict=True
+        ):
             assert (code, report["difference"], report["split"]) == (0, None, split)
             assert (report["servable"], report["run"]) == (str(base / "3"), str(folder))
             assert list(report["metrics"]) == METRICS
             for name, row in report["metrics"].items():
                 assert row["run"] == metrics[split][name]
                 assert row["servable"] == pytest.approx(row["run"], abs=1e-6)
-                assert row["recommend"] == (None if name == "MRR" else pytest.approx(row["run"], abs=1e-6))
+                assert row["recommend"] == (
+                    None if name == "MRR" else pytest.approx(row["run"], abs=1e-6)
+                )
             # 30 users; the longest cut-off is 20 of 24 items.
             assert report["events"] == 30
             assert report["recommend"] == {"k": 20, "keep_seen": False, "recall": None}
@@ -99,7 +108,10 @@ def test_a_metric_that_differs_ends_with_1(exported, tmp_path):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
     metrics = json.loads((folder / "metrics.json").read_text())
     for change, code in ((0.9e-6, 0), (1.1e-6, 1)):
-        changed = {**metrics, "test": {**metrics["test"], "NDCG@10": metrics["test"]["NDCG@10"] + change}}
+        changed = {
+            **metrics,
+            "test": {**metrics["test"], "NDCG@10": metrics["test"]["NDCG@10"] + change},
+        }
         (tmp_path / "run" / "metrics.json").write_text(json.dumps(changed))
         found, out, error = quietly(base, "--run", tmp_path / "run")
         assert found == code
@@ -136,7 +148,8 @@ POPULARITY = [0.1, 0.2, 0.05, 0.05, 0.1, 0.2, 0.1, 0.05, 0.15]
 
 
 class Fake:
-    """A session over given scores: {user: scores of the items}, the earlier item first among equals.
+    """A session over given scores: {user: scores of the items}, the earlier item first among
+    equals.
 
     Attributes:
       lists: user -> items to answer instead.
@@ -161,11 +174,18 @@ class Fake:
         return {"query": np.array([self.scores[user] for user in user_id], np.float32)}
 
     def embed_items(self, item):
-        return {"vector": np.eye(len(ITEMS), dtype=np.float32)[[ITEMS.index(one) for one in item]], "known": np.full(len(item), True)}
+        return {
+            "vector": np.eye(len(ITEMS), dtype=np.float32)[[ITEMS.index(one) for one in item]],
+            "known": np.full(len(item), True),
+        }
 
     def score(self, user_id, history, candidates):
         assert (list(user_id), history.tolist()) == ([""], [[""]])
-        return {"scores": np.array([[POPULARITY[ITEMS.index(one)] for one in candidates[0]]], np.float32)}
+        return {
+            "scores": np.array(
+                [[POPULARITY[ITEMS.index(one)] for one in candidates[0]]], np.float32
+            )
+        }
 
     def recommend(self, user_id, history, exclude, allow, k):
         assert not any(allow.ravel()) and not any(exclude.ravel())
@@ -184,7 +204,9 @@ def rank_of(scores, history, target, repeats="exclude"):
     """With loops, as the metrics are defined."""
     if repeats == "exclude" and target in history:
         return math.inf
-    others = [item for item in ITEMS if item != target and (repeats == "include" or item not in history)]
+    others = [
+        item for item in ITEMS if item != target and (repeats == "include" or item not in history)
+    ]
     return 1 + sum(scores[ITEMS.index(item)] >= scores[ITEMS.index(target)] for item in others)
 
 
@@ -198,7 +220,9 @@ def metrics_of(ranks):
 
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
-    """A function that writes a run and a servable of a made-up model and gives (its session, its ranks)."""
+    """A function that writes a run and a servable of a made-up model and gives (its session, its
+    ranks).
+    """
 
     def make(scores=None, card=None, repeats="exclude", **options):
         random = np.random.default_rng(8)
@@ -208,10 +232,16 @@ def made_up(tmp_path, monkeypatch):
         for folder, text in (("run/vocabulary", ITEMS), ("1/assets", ITEMS[::-1])):
             (tmp_path / folder).mkdir(parents=True)
             (tmp_path / folder / "items.txt").write_text("".join(f"{one}\n" for one in text))
-        report = {"test": metrics_of(ranks), "data": {"sha256": "abc"}, "protocol": {"repeats": repeats}}
+        report = {
+            "test": metrics_of(ranks),
+            "data": {"sha256": "abc"},
+            "protocol": {"repeats": repeats},
+        }
         (tmp_path / "run" / "metrics.json").write_text(json.dumps(report))
         schema = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
-        pl.DataFrame(EVENTS, schema=schema, orient="row").write_parquet(tmp_path / "run" / "test.parquet")
+        pl.DataFrame(EVENTS, schema=schema, orient="row").write_parquet(
+            tmp_path / "run" / "test.parquet"
+        )
         if card is not None:
             (tmp_path / "1" / "assets.extra").mkdir()
             (tmp_path / "1" / "assets.extra" / "model_card.json").write_text(json.dumps(card))
@@ -231,11 +261,14 @@ def test_ranks_are_those_of_loops(made_up, tmp_path):
     report = compare(tmp_path)
     assert len(set(ranks)) > 2
     assert report["difference"] is None
-    assert {name: row["servable"] for name, row in report["metrics"].items()} == pytest.approx(metrics_of(ranks), abs=1e-9)
+    assert {name: row["servable"] for name, row in report["metrics"].items()} == pytest.approx(
+        metrics_of(ranks), abs=1e-9
+    )
     assert {name: row["recommend"] for name, row in report["metrics"].items()} == pytest.approx(
         {**metrics_of(ranks), "MRR": None}, abs=1e-9
     )
-    # i8 has the third share; i1 and i5 are before it. i4 of `again` is in the history: no list has it.
+    # i8 has the third share; i1 and i5 are before it. i4 of `again` is in the history: no list has
+    # it.
     assert (ranks[2], ranks[4]) == (math.inf, 3)
     assert report["recommend"] == {"k": 5, "keep_seen": False, "recall": None}
 
@@ -254,14 +287,21 @@ def test_ties_count_against_the_target_and_any_order_of_a_list_is_right(made_up,
 
 @pytest.mark.parametrize(
     ("answer", "place"),
-    [(["i3", "i0", "i4", "i5", "i6"], "at place 2 of 5"), (["i3", "i4", "i5", "i6", "i7"], "nowhere"), ([], "nowhere")],
+    [
+        (["i3", "i0", "i4", "i5", "i6"], "at place 2 of 5"),
+        (["i3", "i4", "i5", "i6", "i7"], "nowhere"),
+        ([], "nowhere"),
+    ],
 )
 def test_a_list_that_differs_is_named(made_up, tmp_path, answer, place):
     fake, ranks = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS})
     assert ranks[0] == 1
     fake.lists["plain"] = answer
     report = compare(tmp_path)
-    assert report["difference"] == f"recommend must put 'i0' of user 'plain' at place 1 of 5, but has it {place}."
+    assert (
+        report["difference"]
+        == f"recommend must put 'i0' of user 'plain' at place 1 of 5, but has it {place}."
+    )
     assert report["metrics"]["HR@1"]["difference"] == 0
 
 
@@ -270,17 +310,25 @@ def test_a_target_below_the_list_must_not_be_in_it(made_up, tmp_path):
     assert ranks[0] == 7
     assert compare(tmp_path)["difference"] is None
     fake.lists["plain"] = ["i8", "i7", "i6", "i5", "i0"]
-    assert compare(tmp_path)["difference"] == "recommend must put 'i0' of user 'plain' at place 7 of 5, but has it at place 5 of 5."
+    assert (
+        compare(tmp_path)["difference"]
+        == "recommend must put 'i0' of user 'plain' at place 7 of 5, but has it at place 5 of 5."
+    )
 
 
 def test_a_difference_within_rounding_is_no_difference_of_lists(made_up, tmp_path):
     close = [1.0, 1.0 - 2e-7, *[0.5] * 7]
-    fake, ranks = made_up({user: [*close[::-1]] if user == "long" else [0.1, *close[1:]] for user, _, _ in EVENTS})
+    fake, ranks = made_up(
+        {user: [*close[::-1]] if user == "long" else [0.1, *close[1:]] for user, _, _ in EVENTS}
+    )
     fake.lists["long"] = ["i7", "i8", "i6"]
     assert ranks[5] == 1
     assert compare(tmp_path)["difference"] is None
     fake.lists["long"] = ["i7", "i6", "i8"]
-    assert "of user 'long' at place 1 of 5, but has it at place 3 of 5" in compare(tmp_path)["difference"]
+    assert (
+        "of user 'long' at place 1 of 5, but has it at place 3 of 5"
+        in compare(tmp_path)["difference"]
+    )
 
 
 def test_a_difference_tells_what_may_be_its_cause(made_up, tmp_path):
@@ -318,15 +366,24 @@ def test_lists_of_another_rule_than_the_metrics_are_told(made_up, tmp_path, repe
     )
     report = compare(tmp_path)
     other = metrics_of(
-        [rank_of(fake.scores[user], history, target, "include" if keep_seen else "exclude") for user, history, target in EVENTS]
+        [
+            rank_of(fake.scores[user], history, target, "include" if keep_seen else "exclude")
+            for user, history, target in EVENTS
+        ]
     )
     verb, option = ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
-    first = next(name for name, value in metrics_of(ranks).items() if value != report["metrics"][name]["recommend"])
+    first = next(
+        name
+        for name, value in metrics_of(ranks).items()
+        if value != report["metrics"][name]["recommend"]
+    )
     assert report["metrics"][first]["servable"] == pytest.approx(metrics_of(ranks)[first])
     assert report["metrics"]["HR@3"]["recommend"] == pytest.approx(other["HR@3"], abs=0.2)
     assert report["difference"].startswith(f"{first} of the served lists is ")
     assert f"the servable {verb} items of the history" in report["difference"]
-    assert report["difference"].endswith(f"evaluate.repeats={repeats}; export it again with {option}.")
+    assert report["difference"].endswith(
+        f"evaluate.repeats={repeats}; export it again with {option}."
+    )
 
 
 def test_lists_shorter_than_a_cutoff_say_nothing_about_it(made_up, tmp_path):
@@ -338,9 +395,13 @@ def test_lists_shorter_than_a_cutoff_say_nothing_about_it(made_up, tmp_path):
 
 
 def test_an_index_is_measured_by_its_recall(made_up, tmp_path):
-    fake, _ = made_up({user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS}, card={"serving": {"index": {"kind": "ivf"}}})
+    fake, _ = made_up(
+        {user: [9, 8, 7, 6, 5, 4, 3, 2, 1] for user, _, _ in EVENTS},
+        card={"serving": {"index": {"kind": "ivf"}}},
+    )
     assert compare(tmp_path)["recommend"]["recall"] == 1.0
-    # Exact: i0, i3, i4, i5, i6; and of the nine items three are left to `long`. The other four lists are exact.
+    # Exact: i0, i3, i4, i5, i6; and of the nine items three are left to `long`. The other four
+    # lists are exact.
     fake.lists = {"plain": ["i3", "i4", "i5", "i8"], "long": ["i6", "i8"]}
     report = compare(tmp_path)
     assert report["difference"] is None
@@ -364,7 +425,9 @@ def test_many_events_in_blocks(made_up, tmp_path, monkeypatch):
 
 def assert_refused(result, *pieces):
     assert (result[0], result[1]) == (2, "")
-    assert result[2].startswith("error: ") and result[2].endswith(".\n") and result[2].count("\n") == 1
+    assert (
+        result[2].startswith("error: ") and result[2].endswith(".\n") and result[2].count("\n") == 1
+    )
     for piece in pieces:
         assert piece in result[2]
 
@@ -384,7 +447,10 @@ def test_a_run_or_a_servable_that_is_none(exported, tmp_path):
     ("change", "pieces"),
     [
         (lambda report: report.pop("test"), ["has no metrics of test"]),
-        (lambda report: report.update(test={"recall": 0.5}), ["has the metric recall", "only HR@k, NDCG@k and MRR"]),
+        (
+            lambda report: report.update(test={"recall": 0.5}),
+            ["has the metric recall", "only HR@k, NDCG@k and MRR"],
+        ),
     ],
     ids=["none", "unknown"],
 )
@@ -399,7 +465,10 @@ def test_metrics_that_cannot_be_compared(made_up, tmp_path, change, pieces):
 
 def test_a_servable_of_another_log(made_up, tmp_path):
     made_up(card={"data": {"sha256": "abd"}})
-    arguments, sentence = (tmp_path / "1", "--run", tmp_path / "run"), f"{tmp_path / '1'} was not exported from {tmp_path / 'run'}"
+    arguments, sentence = (
+        (tmp_path / "1", "--run", tmp_path / "run"),
+        f"{tmp_path / '1'} was not exported from {tmp_path / 'run'}",
+    )
     assert_refused(quietly(*arguments), sentence)
     card = tmp_path / "1" / "assets.extra" / "model_card.json"
     card.write_text('{"data": {"sha256": "abc"}}')
@@ -419,6 +488,8 @@ def test_a_servable_of_another_log(made_up, tmp_path):
 
 def test_help_does_not_wait_for_tensorflow():
     code = "import sys\nfrom export import verify\ntry:\n  verify.main(['--help'])\nfinally:\n  assert 'tensorflow' not in sys.modules"
-    process = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
     assert process.returncode == 0, process.stderr
     assert "--split" in process.stdout

@@ -1,4 +1,6 @@
-"""Warm-up files: read with the messages of TF Serving, and answered by the models that they are for."""
+"""Warm-up files: read with the messages of TF Serving, and answered by the models that they are
+for.
+"""
 
 import contextlib
 import types
@@ -59,7 +61,8 @@ def test_the_model_answers_every_request(warmed, name):
     for signature, each in requests.items():
         for arrays in each:
             assert {key: array.dtype for key, array in arrays.items()} == {
-                key: tensor.dtype.as_numpy_dtype for key, tensor in session.signatures[signature][0].items()
+                key: tensor.dtype.as_numpy_dtype
+                for key, tensor in session.signatures[signature][0].items()
             }
             for values in session.run(signature, **arrays).values():
                 assert len(values) == len(next(iter(arrays.values())))
@@ -96,7 +99,10 @@ def test_recommend_is_asked_for_several_k_and_for_some_items_only(warmed, name, 
 
 
 def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
-    inputs = {"k": Tensor("k:0", tf.int32, (None,)), "history": Tensor("history:0", tf.string, (None, None))}
+    inputs = {
+        "k": Tensor("k:0", tf.int32, (None,)),
+        "history": Tensor("history:0", tf.string, (None, None)),
+    }
     asked = []
 
     def record(signature, k, history):
@@ -104,10 +110,16 @@ def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
 
     session = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
     monkeypatch.setattr("export.warmup.Session", lambda path: contextlib.nullcontext(session))
-    monkeypatch.setattr("export.warmup.popular_items", lambda session, count: ([f"i{item}" for item in range(count)], "\t"))
+    monkeypatch.setattr(
+        "export.warmup.popular_items",
+        lambda session, count: ([f"i{item}" for item in range(count)], "\t"),
+    )
     assert write_warmup(tmp_path, name="shop", max_length=60, max_k=100) == len(asked) == 17
     alone = [(k, lengths[0]) for batch, k, lengths in asked if batch == 1]
-    assert alone == [*((k, length) for length in (1, 5, 20, 50, 60) for k in (1, 10, 100)), (100, 0)]
+    assert alone == [
+        *((k, length) for length in (1, 5, 20, 50, 60) for k in (1, 10, 100)),
+        (100, 0),
+    ]
     assert (8, 100, [1, 8, 16, 23, 31, 38, 46, 53]) in asked
 
 
@@ -115,7 +127,9 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
     class Failing(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def serve(self, item):
-            with tf.control_dependencies([tf.debugging.assert_equal(tf.size(item), 1, message="one item only")]):
+            with tf.control_dependencies(
+                [tf.debugging.assert_equal(tf.size(item), 1, message="one item only")]
+            ):
                 return {"item": tf.identity(item)}
 
     module = Failing()

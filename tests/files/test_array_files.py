@@ -16,7 +16,9 @@ def test_arrays_come_back(tmp_path):
     np.testing.assert_array_equal(np.fromfile(tmp_path / "a.bin", values.dtype), values.ravel())
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full"
+)
 def test_a_full_disk_is_an_error_for_small_arrays_too():
     with pytest.raises(OSError, match="No space left"):
         save_array(Path("/dev/full"), np.zeros(3))

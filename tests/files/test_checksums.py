@@ -22,13 +22,17 @@ def sealed(tmp_path):
 
 
 def test_sums_are_those_of_the_bytes(sealed):
-    assert read_sums(sealed) == {name: hashlib.sha256(name.encode()).hexdigest() for name in ("one.txt", "deep/two  words")}
+    assert read_sums(sealed) == {
+        name: hashlib.sha256(name.encode()).hexdigest() for name in ("one.txt", "deep/two  words")
+    }
 
 
 def test_sha256sum_reads_them(sealed):
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum")
-    subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=sealed, check=True, capture_output=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", SUMS], cwd=sealed, check=True, capture_output=True
+    )
 
 
 def test_what_is_damaged(sealed):
@@ -46,10 +50,19 @@ def test_what_is_damaged(sealed):
     ("change", "sentence"),
     [
         (lambda folder: (folder / "one.txt").unlink(), "FOLDER/one.txt is missing: "),
-        (lambda folder: (folder / "deep" / "two  words").write_text(""), "FOLDER/deep/two  words is not what was written: "),
+        (
+            lambda folder: (folder / "deep" / "two  words").write_text(""),
+            "FOLDER/deep/two  words is not what was written: ",
+        ),
         (lambda folder: (folder / SUMS).write_text("no sums"), f"FOLDER/{SUMS} cannot be read: "),
-        (lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe  a"), f"FOLDER/{SUMS} cannot be read: "),
-        (lambda folder: (folder / SUMS).write_text(""), f"FOLDER/{SUMS} is damaged, it has no line for one.txt: "),
+        (
+            lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe  a"),
+            f"FOLDER/{SUMS} cannot be read: ",
+        ),
+        (
+            lambda folder: (folder / SUMS).write_text(""),
+            f"FOLDER/{SUMS} is damaged, it has no line for one.txt: ",
+        ),
     ],
 )
 def test_one_sentence_for_damage(sealed, change, sentence):
@@ -57,7 +70,11 @@ def test_one_sentence_for_damage(sealed, change, sentence):
     change(sealed)
     with pytest.raises(ConfigError) as caught:
         check_files(sealed, "one.txt", "deep/*")
-    assert str(caught.value) == sentence.replace("FOLDER", str(sealed)) + "bring the run back as the training wrote it, or train again."
+    assert (
+        str(caught.value)
+        == sentence.replace("FOLDER", str(sealed))
+        + "bring the run back as the training wrote it, or train again."
+    )
 
 
 def test_without_sums_nothing_is_compared(sealed):

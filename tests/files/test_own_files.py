@@ -6,7 +6,16 @@ import stat
 import pytest
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.files.own_files import BusyFolder, ForeignFolder, Unfinished, check_output, is_marked, remove, strangers, write_output
+from tfrec_attn.files.own_files import (
+    BusyFolder,
+    ForeignFolder,
+    Unfinished,
+    check_output,
+    is_marked,
+    remove,
+    strangers,
+    write_output,
+)
 
 KNOWN = ("a.txt", "part-*.bin", "state/*/x", "deep/**")
 
@@ -38,12 +47,28 @@ def test_a_folder_with_the_name_of_a_file_is_a_stranger(tmp_path):
 
 
 def test_remove_takes_what_is_known_only(tmp_path):
-    make(tmp_path / "work", "a.txt", "part-1.bin", "state/7/x", "state/8/x", "state/8/mine", "deep/er/still")
+    make(
+        tmp_path / "work",
+        "a.txt",
+        "part-1.bin",
+        "state/7/x",
+        "state/8/x",
+        "state/8/mine",
+        "deep/er/still",
+    )
     make(tmp_path / "elsewhere", "x", "still")
     (tmp_path / "work" / "deep" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "work" / "state" / "9").symlink_to(tmp_path / "elsewhere")
     remove(tmp_path / "work", KNOWN, keep=["part-1.bin"])
-    assert names(tmp_path / "work") == ["deep", "deep/link", "part-1.bin", "state", "state/8", "state/8/mine", "state/9"]
+    assert names(tmp_path / "work") == [
+        "deep",
+        "deep/link",
+        "part-1.bin",
+        "state",
+        "state/8",
+        "state/8/mine",
+        "state/9",
+    ]
     assert names(tmp_path / "elsewhere") == ["still", "x"]
 
 
@@ -102,7 +127,11 @@ def test_abandoned_work_leaves_what_was_there(tmp_path):
 def test_the_mark_goes_last(tmp_path, monkeypatch):
     """Killed at any moment, what is left can be taken up."""
     unlinked = []
-    monkeypatch.setattr(type(tmp_path), "unlink", lambda path, missing_ok=False: (unlinked.append(path.name), os.unlink(path)))
+    monkeypatch.setattr(
+        type(tmp_path),
+        "unlink",
+        lambda path, missing_ok=False: (unlinked.append(path.name), os.unlink(path)),
+    )
     work = Unfinished(tmp_path / "x.partial", "run", KNOWN)
     make(work.folder, "a.txt", "state/7/x", "part-1.bin")
     work.abandon()
@@ -133,10 +162,16 @@ def test_the_old_folder_is_replaced(tmp_path):
 def test_a_foreign_file_is_not_overwritten(tmp_path, content):
     path = tmp_path / "out.tsv"
     path.write_text(content)
-    for refuse in (lambda: check_output(path, "HEAD", "--out"), lambda: write_output(path, "HEAD\n", "HEAD", "--out")):
+    for refuse in (
+        lambda: check_output(path, "HEAD", "--out"),
+        lambda: write_output(path, "HEAD\n", "HEAD", "--out"),
+    ):
         with pytest.raises(ConfigError) as caught:
             refuse()
-        assert str(caught.value) == f"--out {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+        assert (
+            str(caught.value)
+            == f"--out {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+        )
     assert path.read_text() == content
 
 
@@ -145,7 +180,9 @@ def test_an_earlier_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path.write_text("HEAD\nold\n")
     path.chmod(0o640)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
         with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
             write_output(path, "HEAD\nnew\n", "HEAD", "--out")
     assert path.read_text() == "HEAD\nold\n" and names(tmp_path) == ["out.tsv"]

@@ -19,7 +19,9 @@ from tfrec_attn.errors import TfrecError
 from tfrec_attn.runs import run
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
-BILLION = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvwxyz"))
+BILLION = "a: &a [x, x]\n" + "\n".join(
+    f"{b}: &{b} [*{a}, *{a}]" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
+)
 VALUES = [
     "", " ", "null", "Null", "~", "~/x", "~nobody-of-this-name/x", "true", "yes", "on", "0", "-0",
     "-0.0", "1", "-1", "3", "010", "08", "0x10",
@@ -71,13 +73,18 @@ CASES = [
 def log(tmp_path_factory):
     """A log of 20 users with 8 events each, with every column that a key can ask for."""
     path = tmp_path_factory.mktemp("fuzz") / "log.csv"
-    lines = [f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{'buy' if n % 3 else 'click'}" for n in range(160)]
+    lines = [
+        f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{'buy' if n % 3 else 'click'}"
+        for n in range(160)
+    ]
     path.write_text("\n".join(["user_id,item_id,timestamp,rating,event", *lines]) + "\n")
     return path
 
 
 def checks(log, folder, texts=(), file=None):
-    """What `tfrec_attn.train` does before it imports TensorFlow, on a small log where the values name no other."""
+    """What `tfrec_attn.train` does before it imports TensorFlow, on a small log where the values
+    name no other.
+    """
     config = train._resolved(configuration.load(file, texts))
     there = folder / "again.yaml"
     there.write_text(configuration.to_yaml(config), encoding="utf-8")
@@ -99,7 +106,13 @@ def holds(action):
 
 
 def tried(log, folder, name, key, value):
-    base = [f"model.name={name}", "data.source=file", f"data.path={log}", "data.columns.rating=rating", "data.columns.event=event"]
+    base = [
+        f"model.name={name}",
+        "data.source=file",
+        f"data.path={log}",
+        "data.columns.rating=rating",
+        "data.columns.event=event",
+    ]
     if key == "data.events":
         base = ["data.source=synthetic"]
     holds(lambda: checks(log, folder, [*base, f"{key}={value}"]))
@@ -109,7 +122,9 @@ def tried(log, folder, name, key, value):
     # The same in a file, beside other keys.
     *sections, last = key.split(".")
     lines = ["data:", "  source: file", f"  path: {log}"] if sections != ["data"] else []
-    lines += [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)] + [f"{'  ' * len(sections)}{last}: {value}"]
+    lines += [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)] + [
+        f"{'  ' * len(sections)}{last}: {value}"
+    ]
     file = folder / "file.yaml"
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     holds(lambda: checks(log, folder, ["data.events=1000"] if key != "data.events" else [], file))
@@ -127,7 +142,17 @@ def test_values_of_all_keys(log, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} <= {"again.yaml", "file.yaml"}
 
 
-@pytest.mark.parametrize("text", [BILLION, "a: " + "[" * 500, "x" * 100_000, "- " * 2000, "? " * 500, "%YAML " + "9" * 5000 + ".1\n--- a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        BILLION,
+        "a: " + "[" * 500,
+        "x" * 100_000,
+        "- " * 2000,
+        "? " * 500,
+        "%YAML " + "9" * 5000 + ".1\n--- a",
+    ],
+)
 def test_files_that_are_bombs(tmp_path, text):
     file = tmp_path / "some.yaml"
     file.write_text(text)
@@ -135,23 +160,39 @@ def test_files_that_are_bombs(tmp_path, text):
 
 
 scalars = st.one_of(
-    st.sampled_from([value for value in VALUES if len(value) < 400]), st.text(max_size=8), st.floats().map(str), st.integers().map(str)
+    st.sampled_from([value for value in VALUES if len(value) < 400]),
+    st.text(max_size=8),
+    st.floats().map(str),
+    st.integers().map(str),
 )
 trees = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
-        st.dictionaries(st.sampled_from([key.rpartition(".")[2] for key in KEYS] + ["name", "data", "1", "~"]), inner, max_size=3).map(
+        st.dictionaries(
+            st.sampled_from([key.rpartition(".")[2] for key in KEYS] + ["name", "data", "1", "~"]),
+            inner,
+            max_size=3,
+        ).map(
             lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}"
         ),
     ),
     max_leaves=6,
 )
-bounded = settings(max_examples=int(25 * FACTOR), derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+bounded = settings(
+    max_examples=int(25 * FACTOR),
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @bounded
-@given(section=st.sampled_from(["data", "train", "model", "evaluate", "runtime", "run_dir"]), tree=trees)
+@given(
+    section=st.sampled_from(["data", "train", "model", "evaluate", "runtime", "run_dir"]),
+    tree=trees,
+)
 def test_sections_of_any_form(tmp_path_factory, log, section, tree):
     folder = tmp_path_factory.getbasetemp()
     holds(lambda: checks(log, folder, [f"{section}={tree}", "data.events=1000"]))
@@ -167,17 +208,25 @@ def test_any_text_is_itself_again(tmp_path_factory, text):
         assert config is None
         return
     assert config.data.columns.user == text
-    options = {"train": {"optimizer_options": {text: text, "list": [text]}}, "data": {"names": [text], "columns": {"event": text}}}
+    options = {
+        "train": {"optimizer_options": {text: text, "list": [text]}},
+        "data": {"names": [text], "columns": {"event": text}},
+    }
     config = configuration.from_dict(options)
     file.write_text(configuration.to_yaml(config), encoding="utf-8", newline="")
     assert configuration.load(file) == config
-    assert config.data.columns.event == text and config.train.optimizer_options == {text: text, "list": [text]}
+    assert config.data.columns.event == text and config.train.optimizer_options == {
+        text: text,
+        "list": [text],
+    }
 
 
 @bounded
 @given(number=st.one_of(st.floats(), st.integers(), st.integers(-(10**400), 10**400)))
 def test_numbers_are_themselves_or_refused(number):
-    config = holds(lambda: configuration.load(None, [f"data.min_rating={number}", "data.columns.rating=r"]))
+    config = holds(
+        lambda: configuration.load(None, [f"data.min_rating={number}", "data.columns.rating=r"])
+    )
     if abs(number) <= 1e38:
         assert config.data.min_rating == number and math.copysign(1, config.data.min_rating) == (
             1 if number == 0 else math.copysign(1, number)
@@ -188,20 +237,40 @@ def test_numbers_are_themselves_or_refused(number):
 
 COMMANDS = {
     "train": (train.main, [[]]),
-    "prepare": (prepare.main, [["none.csv", "--to"], ["none.csv", "--to", "out", "--shards"], ["--to", "out"]]),
-    "validate": (validate.main, [[], *([f"--{name}"] for name in ("config", "schema", "against", "serving-log", "vocabulary", "to"))]),
+    "prepare": (
+        prepare.main,
+        [["none.csv", "--to"], ["none.csv", "--to", "out", "--shards"], ["--to", "out"]],
+    ),
+    "validate": (
+        validate.main,
+        [
+            [],
+            *(
+                [f"--{name}"]
+                for name in ("config", "schema", "against", "serving-log", "vocabulary", "to")
+            ),
+        ],
+    ),
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_of_commands(log, tmp_path, monkeypatch, command):
-    """What no option can be ends a command with exit code 1 or 2 and a sentence, and leaves nothing."""
+    """What no option can be ends a command with exit code 1 or 2 and a sentence, and leaves
+    nothing.
+    """
     monkeypatch.chdir(tmp_path)
     main, beginnings = COMMANDS[command]
-    values = [value for value in VALUES if value[:1] not in ("/", ".") and value not in ("", "*", "?.csv")]
+    values = [
+        value for value in VALUES if value[:1] not in ("/", ".") and value not in ("", "*", "?.csv")
+    ]
     for beginning in beginnings:
         for value in random.Random(13).sample(values, min(len(values), int(6 * FACTOR))):
-            arguments = [*beginning, value, *([str(log)] if command == "validate" and beginning else [])]
+            arguments = [
+                *beginning,
+                value,
+                *([str(log)] if command == "validate" and beginning else []),
+            ]
             error = io.StringIO()
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
                 try:

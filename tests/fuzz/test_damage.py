@@ -1,4 +1,6 @@
-"""Damaged runs and servables: what they are asked for comes out as ever, or is refused in one sentence."""
+"""Damaged runs and servables: what they are asked for comes out as ever, or is refused in one
+sentence.
+"""
 
 import contextlib
 import dataclasses
@@ -58,7 +60,10 @@ def damages(folder, seed, count):
     names = [name for name in files if not name.startswith(("tensorboard/", "checkpoints/last-"))]
     for number in range(count):
         # Every file in turn, so that few examples reach all of them.
-        yield names[number % len(names)], functools.partial(damage, kind=chance.randrange(8), seed=chance.random())
+        yield (
+            names[number % len(names)],
+            functools.partial(damage, kind=chance.randrange(8), seed=chance.random()),
+        )
 
 
 def damage(path, kind, seed):
@@ -70,7 +75,11 @@ def damage(path, kind, seed):
         path.unlink()
         path.mkdir()
     elif kind == 2:
-        path.write_bytes(chance.choice([b"", b"\0" * 64, b"{}", b"[]", b"null", b'{"test": 3}', b"\xff\xfe", b"a\na\n"]))
+        path.write_bytes(
+            chance.choice(
+                [b"", b"\0" * 64, b"{}", b"[]", b"null", b'{"test": 3}', b"\xff\xfe", b"a\na\n"]
+            )
+        )
     elif kind == 3:
         path.write_bytes(content[: chance.randrange(len(content) or 1)])
     elif kind == 4:
@@ -112,7 +121,9 @@ def assert_error(text):
 
 
 def of_run(folder, tree):
-    """All that a run is asked for: name -> (how, errors that may come); `tree` is the configuration of a run that goes on from it."""
+    """All that a run is asked for: name -> (how, errors that may come); `tree` is the configuration
+    of a run that goes on from it.
+    """
 
     def recommended():
         model = run.load_model(folder)
@@ -138,7 +149,10 @@ def of_run(folder, tree):
         return found
 
     def kept():
-        events = {part: [dataclasses.astuple(event) for event in read_events(folder, part)] for part in ("valid", "test")}
+        events = {
+            part: [dataclasses.astuple(event) for event in read_events(folder, part)]
+            for part in ("valid", "test")
+        }
         return events, read_items(folder), read_metrics(folder)
 
     return {
@@ -153,15 +167,23 @@ def of_run(folder, tree):
 def answers_of(version):
     """What a version answers, through the export's session and through the server's."""
     with Session(version) as session:
-        found = session.run("serving_default", user_id=["u1", ""], history=[["", "i3", "i7"], ["", "", ""]])
+        found = session.run(
+            "serving_default", user_id=["u1", ""], history=[["", "i3", "i7"], ["", "", ""]]
+        )
     model = LoadedModel(version)
     try:
         model.warm_up()
-        arrays = {"user_id": np.array([b"u1", b""], object), "history": np.array([[b"", b"i3", b"i7"], [b""] * 3], object)}
+        arrays = {
+            "user_id": np.array([b"u1", b""], object),
+            "history": np.array([[b"", b"i3", b"i7"], [b""] * 3], object),
+        }
         served = model.run("serving_default", arrays)
     finally:
         model.close()
-    return [{name: np.asarray(one[name]).tolist() for name in ("items", "scores", "source")} for one in (found, served)]
+    return [
+        {name: np.asarray(one[name]).tolist() for name in ("items", "scores", "source")}
+        for one in (found, served)
+    ]
 
 
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "of an earlier version"])
@@ -169,7 +191,9 @@ def test_runs(whole, tmp_path, sealed):
     tree = configuration.to_dict(configuration.load(whole / "run" / run.CONFIG))
     expected = {name: ask() for name, (ask, _) in of_run(whole / "run", tree).items()}
     chance = random.Random(1)
-    for name, harm in damages(whole / "run", seed=2 + sealed, count=round((26 if sealed else 13) * FACTOR)):
+    for name, harm in damages(
+        whole / "run", seed=2 + sealed, count=round((26 if sealed else 13) * FACTOR)
+    ):
         folder = tmp_path / "run"
         shutil.copytree(whole / "run", folder)
         if not sealed:
@@ -225,7 +249,9 @@ def test_servables(whole, tmp_path):
         folder = tmp_path / "1"
         shutil.copytree(version, folder)
         harm(folder / name)
-        right, came = answer_of(lambda folder=folder: answers_of(folder), ServableError, StatusError)
+        right, came = answer_of(
+            lambda folder=folder: answers_of(folder), ServableError, StatusError
+        )
         if right:
             assert came == expected, name
         else:
@@ -236,7 +262,10 @@ def test_servables(whole, tmp_path):
                 assert (code, out) == (2, ""), (name, error)
                 assert_error(error)
             else:
-                assert {**json.loads(out), "servable": None} == {**json.loads(report), "servable": None}
+                assert {**json.loads(out), "servable": None} == {
+                    **json.loads(report),
+                    "servable": None,
+                }
         shutil.rmtree(folder)
 
 
@@ -248,7 +277,11 @@ def test_a_server_passes_over_damaged_versions(whole, tmp_path):
     store.start()
     try:
         expected = store.predict("shop", "", arrays)[2]["items"].tolist()
-        chosen = [one for one in damages(folder / "1", seed=6, count=round(20 * FACTOR)) if one[0] not in UNREAD]
+        chosen = [
+            one
+            for one in damages(folder / "1", seed=6, count=round(20 * FACTOR))
+            if one[0] not in UNREAD
+        ]
         for number, (name, harm) in enumerate(chosen, 2):
             shutil.copytree(folder / "1", tmp_path / "next")
             harm(tmp_path / "next" / name)

@@ -1,4 +1,6 @@
-"""Joined texts of anything: each row is answered as its ids are alone, whatever it meets in a batch."""
+"""Joined texts of anything: each row is answered as its ids are alone, whatever it meets in a
+batch.
+"""
 
 import os
 
@@ -17,14 +19,20 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 FUZZ = float(os.environ.get("TFREC_FUZZ") or 1)
 LENGTH, ITEMS = 3, ["a", "b", "日本語", " ", "x y", "é", "0", "-1", "aa", "b\\t"]
 SEPARATORS = ["\t", "|"]
-ID = st.one_of(st.sampled_from([*ITEMS, ""]), st.text(st.characters(exclude_characters=SEPARATORS, codec="utf-8"), max_size=4))
+ID = st.one_of(
+    st.sampled_from([*ITEMS, ""]),
+    st.text(st.characters(exclude_characters=SEPARATORS, codec="utf-8"), max_size=4),
+)
 IDS = st.lists(ID, max_size=7)
 # Also texts as no client makes them: separators at the ends, many at once.
 RAW = st.lists(st.sampled_from([*ITEMS, "?", "<sep>", "<sep>", "<sep>"]), max_size=9).map("".join)
 ROW = st.fixed_dictionaries(
     {
         "user_id": st.sampled_from(["u1", "u2", "nobody", ""]),
-        **{name: st.one_of(IDS.map("<sep>".join), RAW) for name in ("history", "exclude", "allow", "candidates")},
+        **{
+            name: st.one_of(IDS.map("<sep>".join), RAW)
+            for name in ("history", "exclude", "allow", "candidates")
+        },
         "item": ID,
         "k": st.one_of(st.integers(-3, 12), st.sampled_from([-(2**31), 2**31 - 1])),
     }
@@ -33,7 +41,9 @@ LISTS = ("history", "exclude", "allow", "candidates")
 SIGNATURES = ["serving_default", "recommend", "score", "embed", "explain"]
 
 
-@pytest.fixture(scope="module", params=zip(models.names(), SEPARATORS * 9), ids=lambda pair: pair[0])
+@pytest.fixture(
+    scope="module", params=zip(models.names(), SEPARATORS * 9), ids=lambda pair: pair[0]
+)
 def served(request, tmp_path_factory):
     """(session, separator) of an untrained model."""
     name, separator = request.param
@@ -46,19 +56,36 @@ def served(request, tmp_path_factory):
         yield session, separator
 
 
-@settings(max_examples=round(60 * FUZZ), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=round(60 * FUZZ),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(rows=st.lists(ROW, min_size=1, max_size=5), signature=st.sampled_from(SIGNATURES))
 def test_a_joined_row_is_its_ids(served, rows, signature):
     session, separator = served
     inputs = session.signatures[signature][0]
-    texts = [{name: value.replace("<sep>", separator) if name in LISTS else value for name, value in row.items()} for row in rows]
-    together = session.run(f"{signature}_joined", **{name: [row[name] for row in texts] for name in inputs})
+    texts = [
+        {
+            name: value.replace("<sep>", separator) if name in LISTS else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+    together = session.run(
+        f"{signature}_joined", **{name: [row[name] for row in texts] for name in inputs}
+    )
     for place, row in enumerate(texts):
         ids = {name: row[name].split(separator) if name in LISTS else row[name] for name in inputs}
         alone = session.run(signature, **{name: [value] for name, value in ids.items()})
         assert together["separator"][place].decode() == separator
         for name, values in alone.items():
-            own = together[name][place] if values.ndim == 1 else together[name][place][: values.shape[1]]
+            own = (
+                together[name][place]
+                if values.ndim == 1
+                else together[name][place][: values.shape[1]]
+            )
             if values.dtype.kind == "f":
                 np.testing.assert_allclose(own, values[0], rtol=1e-4, atol=1e-5)
             else:

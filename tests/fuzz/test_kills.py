@@ -1,8 +1,10 @@
-"""Commands that are killed, or whose disk is full, at moments drawn by seed; then the same command ends as if nothing had happened.
+"""Commands that are killed, or whose disk is full, at moments drawn by seed; then the same command
+ends as if nothing had happened.
 
-A moment is one of the calls that change or open a file under the test's folder, as Python's audit events tell them, so that a seed
-names the same moment again. What TensorFlow writes by itself is met by a limit on the size of files, and by a clock. The commands run in
-children that a server of `multiprocessing` forks with TensorFlow loaded. TFREC_FUZZ multiplies the moments.
+A moment is one of the calls that change or open a file under the test's folder, as Python's audit
+events tell them, so that a seed names the same moment again. What TensorFlow writes by itself is
+met by a limit on the size of files, and by a clock. The commands run in children that a server of
+`multiprocessing` forks with TensorFlow loaded. TFREC_FUZZ multiplies the moments.
 """
 
 import contextlib
@@ -39,7 +41,16 @@ MODULES = [
 TRAIN = [
     "data.events=1500", "train.epochs=2", "train.batch_size=512", "model.dim=4", "evaluate.bootstrap=0", "runtime.checkpoint_seconds=1e-9"
 ]  # fmt: skip
-_CHANGING = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.chmod")
+_CHANGING = (
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.truncate",
+    "os.link",
+    "os.chmod",
+)
 _GROWING = ("os.mkdir", "os.link")
 
 
@@ -54,7 +65,9 @@ COMMANDS = {"train": train, "prepare": prepare, "export": export, "serve": serve
 
 
 def _child(command, arguments, folder, harm, pipe):
-    """Runs a command with a harm: ("none",), ("kill", n), ("full", n) at the n-th event, or ("limit", bytes)."""
+    """Runs a command with a harm: ("none",), ("kill", n), ("full", n) at the n-th event, or
+    ("limit", bytes).
+    """
     count, (kind, moment) = [0], (*harm, None)[:2]
 
     def on(event, values):
@@ -63,7 +76,9 @@ def _child(command, arguments, folder, harm, pipe):
         count[0] += 1
         if kind == "kill" and count[0] == moment:
             os.kill(os.getpid(), signal.SIGKILL)
-        grows = event in _GROWING or (event == "open" and values[2] is not None and values[2] & (os.O_WRONLY | os.O_RDWR))
+        grows = event in _GROWING or (
+            event == "open" and values[2] is not None and values[2] & (os.O_WRONLY | os.O_RDWR)
+        )
         if kind == "full" and count[0] >= moment and grows:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(values[0]))
 
@@ -89,11 +104,16 @@ def forks():
 
 @pytest.fixture
 def run(forks, tmp_path):
-    """A function that runs a command in a child: `run(command, arguments, harm) -> (events, code, stderr)`, or None where it was killed."""
+    """A function that runs a command in a child: `run(command, arguments, harm) -> (events, code,
+    stderr)`, or None where it was killed.
+    """
 
     def start(command, arguments, harm=("none",), seconds=None):
         here, there = forks.Pipe(duplex=False)
-        child = forks.Process(target=_child, args=(command, [str(one) for one in arguments], str(tmp_path), harm, there))
+        child = forks.Process(
+            target=_child,
+            args=(command, [str(one) for one in arguments], str(tmp_path), harm, there),
+        )
         child.start()
         there.close()
         try:
@@ -110,7 +130,9 @@ def run(forks, tmp_path):
 
 
 def guarded(folder):
-    """Puts files that no command wrote beside what it writes, and returns a function that asserts that they are there."""
+    """Puts files that no command wrote beside what it writes, and returns a function that asserts
+    that they are there.
+    """
     names = (
         "mine.txt", "other.partial/config.yaml", "other/manifest.json", "model/notes.txt", "model/.unfinished-0/x",
         "model/3x/saved_model.pb",
@@ -151,19 +173,36 @@ def sizes_of(folder):
 
 def log_of(folder, users=40):
     rng = np.random.default_rng(3)
-    rows = [f"u{user}\ti{rng.integers(30)}\t{1000 * event + user}" for event in range(12) for user in range(users)]
-    (folder / "log.tsv").write_text("\n".join(["user_id\titem_id\ttimestamp", *rows, "bad line", ""]))
+    rows = [
+        f"u{user}\ti{rng.integers(30)}\t{1000 * event + user}"
+        for event in range(12)
+        for user in range(users)
+    ]
+    (folder / "log.tsv").write_text(
+        "\n".join(["user_id\titem_id\ttimestamp", *rows, "bad line", ""])
+    )
     return folder / "log.tsv"
 
 
 def digests(folder):
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("seed", range(MOMENTS))
 def test_preparations(run, tmp_path, seed):
     rng, check = random.Random(seed), guarded(tmp_path)
-    arguments = [log_of(tmp_path), "--shards", "3", "data.on_error=skip", "data.min_user_events=2", "--to"]
+    arguments = [
+        log_of(tmp_path),
+        "--shards",
+        "3",
+        "data.on_error=skip",
+        "data.min_user_events=2",
+        "--to",
+    ]
     events, code, _ = run("prepare", [*arguments, tmp_path / "whole"])
     assert code == 0
     for harm in harms(rng, events, sizes_of(tmp_path / "whole")):
@@ -184,7 +223,10 @@ def whole_run(forks, tmp_path_factory):
     """An uninterrupted training: its folder and its number of events."""
     folder = tmp_path_factory.mktemp("whole")
     here, there = forks.Pipe(duplex=False)
-    child = forks.Process(target=_child, args=("train", [*TRAIN, f"run_dir={folder / 'run'}"], str(folder), ("none",), there))
+    child = forks.Process(
+        target=_child,
+        args=("train", [*TRAIN, f"run_dir={folder / 'run'}"], str(folder), ("none",), there),
+    )
     child.start()
     events, code, error = here.recv()
     child.join()
@@ -194,7 +236,9 @@ def whole_run(forks, tmp_path_factory):
 
 def figures(folder):
     report = json.loads((folder / "metrics.json").read_text())
-    return {key: report[key] for key in ("test", "valid", "best_epoch", "epochs")}, (folder / "history.csv").read_text()
+    return {key: report[key] for key in ("test", "valid", "best_epoch", "epochs")}, (
+        folder / "history.csv"
+    ).read_text()
 
 
 @pytest.mark.parametrize("seed", range(-(-MOMENTS // 3)))
@@ -207,13 +251,23 @@ def test_trainings(run, tmp_path, whole_run, seed):
         check()
     assert run("train", arguments)[1] == 0
     assert figures(tmp_path / "run") == figures(whole)
-    assert {path.name for path in tmp_path.iterdir()} == {"run", "mine.txt", "other", "other.partial", "model"}
-    assert not {"lock", "data.sha256", "replaced", "restarted"} & {path.name for path in (tmp_path / "run").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "run",
+        "mine.txt",
+        "other",
+        "other.partial",
+        "model",
+    }
+    assert not {"lock", "data.sha256", "replaced", "restarted"} & {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
 
 
 def answers(folder):
     with Session(folder) as session:
-        return session.run("serving_default", user_id=["u1", "u2"], history=[["i1", "i2"], ["i3", ""]])["items"].tolist()
+        return session.run(
+            "serving_default", user_id=["u1", "u2"], history=[["i1", "i2"], ["i3", ""]]
+        )["items"].tolist()
 
 
 @pytest.mark.parametrize("seed", range(-(-MOMENTS // 3)))
@@ -232,7 +286,12 @@ def test_exports(run, tmp_path, whole_run, seed):
                 assert answers(folder) == expected
     assert run("export", [*arguments, 90])[1] == 0
     check()
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [".unfinished-0", "3x", "90", "notes.txt"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        ".unfinished-0",
+        "3x",
+        "90",
+        "notes.txt",
+    ]
     assert answers(tmp_path / "model" / "90") == expected
 
 
@@ -253,7 +312,10 @@ def test_a_server_that_is_killed_while_it_loads(run, forks, tmp_path, whole_run,
     arguments = ["--model", f"model={tmp_path / 'model'}", "--port", port, "--rest-port", 0]
     run("serve", arguments, seconds=rng.uniform(0, 2))
     _, there = forks.Pipe(duplex=False)
-    child = forks.Process(target=_child, args=("serve", [str(one) for one in arguments], str(tmp_path), ("none",), there))
+    child = forks.Process(
+        target=_child,
+        args=("serve", [str(one) for one in arguments], str(tmp_path), ("none",), there),
+    )
     child.start()
     try:
         end = time.monotonic() + 120

@@ -103,15 +103,66 @@ def healthy(ask):
     return check
 
 
-SIZES = [0, 1, 1, 1, 2, 3, 7, 33, 1025, 65536, 65537, 1 << 24, 1 << 31, 1 << 62, 2**63 - 1, -1, -(2**63)]
-FIELDS = ["float_val", "double_val", "int_val", "string_val", "int64_val", "bool_val", "uint32_val", "uint64_val"]
-NAMES = ["user_id", "history", "exclude", "allow", "k", "candidates", "item", "x", "", "\0", "é" * 50]
-SIGNATURES = ["", "serving_default", "recommend", "score", "embed", "embed_items", "explain", "x", "y" * 5000]
+SIZES = [
+    0,
+    1,
+    1,
+    1,
+    2,
+    3,
+    7,
+    33,
+    1025,
+    65536,
+    65537,
+    1 << 24,
+    1 << 31,
+    1 << 62,
+    2**63 - 1,
+    -1,
+    -(2**63),
+]
+FIELDS = [
+    "float_val",
+    "double_val",
+    "int_val",
+    "string_val",
+    "int64_val",
+    "bool_val",
+    "uint32_val",
+    "uint64_val",
+]
+NAMES = [
+    "user_id",
+    "history",
+    "exclude",
+    "allow",
+    "k",
+    "candidates",
+    "item",
+    "x",
+    "",
+    "\0",
+    "é" * 50,
+]
+SIGNATURES = [
+    "",
+    "serving_default",
+    "recommend",
+    "score",
+    "embed",
+    "embed_items",
+    "explain",
+    "x",
+    "y" * 5000,
+]
 
 
 def nasty_tensor(draw):
     """A TensorProto, of which any part may be a lie."""
-    proto = tensor(draw.choice([["i1"], [["i1", ""]], [[""]], [5], ["u"], 1, [], [[b"\xff\0" * 9]]]))
+    proto = tensor(
+        draw.choice([["i1"], [["i1", ""]], [[""]], [5], ["u"], 1, [], [[b"\xff\0" * 9]]])
+    )
     for _ in range(draw.randint(0, 2)):
         kind = draw.randrange(7)
         if kind == 0:
@@ -127,7 +178,9 @@ def nasty_tensor(draw):
             value = {"string_val": b"i1", "bool_val": True}.get(field, draw.choice([0, 1, 5]))
             getattr(proto, field).extend([value] * draw.choice([1, 2, 33, 5000]))
         elif kind == 4:
-            proto.tensor_content = bytes(draw.randrange(256) for _ in range(draw.choice([1, 4, 8, 33])))
+            proto.tensor_content = bytes(
+                draw.randrange(256) for _ in range(draw.choice([1, 4, 8, 33]))
+            )
         elif kind == 5:
             proto.int_val.extend([draw.choice([-1, 0, 2**31 - 1, -(2**31)])])
         else:
@@ -254,7 +307,13 @@ def nasty_body(draw):
         opening = draw.choice([b"[", b'{"a":', b'{"inputs":', b"[[],"])
         return opening * draw.choice([10, 1000, 100_000])
     if kind == 2:
-        return b'{"inputs": ' + draw.choice([b"9" * 5000, b"1e999", b"-0", b"NaN", b'"\xff"', b"[" + b"0," * 9000 + b"0]"]) + b"}"
+        return (
+            b'{"inputs": '
+            + draw.choice(
+                [b"9" * 5000, b"1e999", b"-0", b"NaN", b'"\xff"', b"[" + b"0," * 9000 + b"0]"]
+            )
+            + b"}"
+        )
     return nasty_json(draw)
 
 
@@ -268,7 +327,11 @@ def nasty_path(draw):
     path = draw.choice(PATHS)
     while draw.random() < 0.3:
         place = draw.randrange(len(path) + 1)
-        path = path[:place] + draw.choice(["%", "%2f", "%00", "%ff", "..", "//", ":", "?", "#", "é", "9" * 99]) + path[place:]
+        path = (
+            path[:place]
+            + draw.choice(["%", "%2f", "%00", "%ff", "..", "//", ":", "?", "#", "é", "9" * 99])
+            + path[place:]
+        )
     return path
 
 
@@ -297,14 +360,21 @@ def statuses(server, data):
 
 
 def request_bytes(method, path, body, *headers):
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def test_http_requests(server, healthy):
     draw = random.Random(4)
     for number in range(COUNT):
-        method = draw.choice(["POST", "POST", "POST", "GET", "HEAD", "PUT", "OPTIONS", "CONNECT", "PRI", "x"])
+        method = draw.choice(
+            ["POST", "POST", "POST", "GET", "HEAD", "PUT", "OPTIONS", "CONNECT", "PRI", "x"]
+        )
         body = nasty_body(draw)
         data = request_bytes(method, nasty_path(draw), body)
         found = statuses(server, data)
@@ -335,7 +405,9 @@ def test_every_path_that_is_described(server):
                 continue
             body = json.dumps(GOOD) if method == "post" else None
             for values in (right, dict.fromkeys(right, "nothing")):
-                connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=SECONDS)
+                connection = http.client.HTTPConnection(
+                    "127.0.0.1", server.rest_port, timeout=SECONDS
+                )
                 connection.request(method.upper(), path.format(**values), body)
                 response = connection.getresponse()
                 content = response.read()

@@ -1,4 +1,5 @@
-"""Damaged and odd logs of every format: events, rejected lines or one sentence, the same whole and a part at a time.
+"""Damaged and odd logs of every format: events, rejected lines or one sentence, the same whole and
+a part at a time.
 
 TFREC_FUZZ multiplies the number of examples.
 """
@@ -59,19 +60,38 @@ class Log:
 
 
 def sound_log(draw, kind, times):
-    columns = ["user_id", "item_id", "rating", "timestamp"] if kind in ("dat", "data") else ["user_id", "item_id"] + ["timestamp"] * times
+    columns = (
+        ["user_id", "item_id", "rating", "timestamp"]
+        if kind in ("dat", "data")
+        else ["user_id", "item_id"] + ["timestamp"] * times
+    )
     if kind not in ("dat", "data"):
         columns += ["note"] * draw.randint(0, 1)
         draw.shuffle(columns)
     named = [f"{name}:token" for name in columns] if kind == "inter" else columns
-    ids = [*IDS, "a,b", 'say "hi"', "", "two\nlines"] if kind == "csv" and draw.random() < 0.6 else IDS
-    values = {"user_id": ids, "item_id": ids, "timestamp": TIMES, "rating": ["5"], "note": [*ids, ""]}
+    ids = (
+        [*IDS, "a,b", 'say "hi"', "", "two\nlines"]
+        if kind == "csv" and draw.random() < 0.6
+        else IDS
+    )
+    values = {
+        "user_id": ids,
+        "item_id": ids,
+        "timestamp": TIMES,
+        "rating": ["5"],
+        "note": [*ids, ""],
+    }
     rows = [[draw.choice(values[name]) for name in columns] for _ in range(draw.randint(1, 12))]
     ends = draw.choice(["\n", "\r\n"])
     if kind == "csv":
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator=ends, quoting=draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-        lines = [(writer.writerow(row), out.getvalue(), out.seek(0), out.truncate())[1] for row in (named, *rows)]
+        writer = csv.writer(
+            out, lineterminator=ends, quoting=draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+        )
+        lines = [
+            (writer.writerow(row), out.getvalue(), out.seek(0), out.truncate())[1]
+            for row in (named, *rows)
+        ]
     else:
         lines = [SEPARATOR[kind].join(row) + ends for row in (named, *rows)]
     header = "" if kind in ("dat", "data") else lines[0]
@@ -80,7 +100,9 @@ def sound_log(draw, kind, times):
 
 
 def mutated(draw, text, header, changes):
-    """A text with changes such as files put together, cut, damaged or written by other programs have them."""
+    """A text with changes such as files put together, cut, damaged or written by other programs
+    have them.
+    """
     for _ in range(changes):
         place = draw.randint(0, len(text))
         change = draw.choice(["token", "flip", "cut", "drop", "twice", "header", "bom", "blank"])
@@ -110,7 +132,12 @@ def outcome(read):
         return read()
     except TfrecError as error:
         message = str(error)
-        assert "\n" not in message and message.endswith(".") and len(message) < 1500 and error.exit_code == 2
+        assert (
+            "\n" not in message
+            and message.endswith(".")
+            and len(message) < 1500
+            and error.exit_code == 2
+        )
         return message
 
 
@@ -118,7 +145,9 @@ def whole(path, folder, **options):
     result = read_interactions(path, rejected=folder / "rejected.tsv", on_error="skip", **options)
     lines = (folder / "rejected.tsv").read_text(encoding="utf-8").split("\n")[1:-1]
     assert len(lines) == result.rejected
-    return result.frame, [(int(number), reason) for _, number, reason, _ in (line.split("\t") for line in lines)]
+    return result.frame, [
+        (int(number), reason) for _, number, reason, _ in (line.split("\t") for line in lines)
+    ]
 
 
 def sliced(path, size, **options):
@@ -139,11 +168,15 @@ def require_the_same(found, parts):
     elif isinstance(found, str) or isinstance(parts, str):
         assert found == parts
     else:
-        assert found[0].rows() == parts[0].rows() and [line for line, _ in found[1]] == [line for line, _ in parts[1]]
+        assert found[0].rows() == parts[0].rows() and [line for line, _ in found[1]] == [
+            line for line, _ in parts[1]
+        ]
 
 
 def naive(log, text):
-    """Users and items of the events of a simple text, by the plainest reading of the rules; None where it is not simple."""
+    """Users and items of the events of a simple text, by the plainest reading of the rules; None
+    where it is not simple.
+    """
     try:
         simple = text.decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
@@ -163,9 +196,14 @@ def naive(log, text):
     good = [
         line
         for line in lines[bool(log.header) :]
-        if len(line) == len(names) and not (log.header and (line[user], line[item]) == (repeated[user], repeated[item]))
+        if len(line) == len(names)
+        and not (log.header and (line[user], line[item]) == (repeated[user], repeated[item]))
     ]
-    return [(line[user], line[item]) for line in good if line[user].strip() and line[item].strip() and "\t" not in line[user] + line[item]]
+    return [
+        (line[user], line[item])
+        for line in good
+        if line[user].strip() and line[item].strip() and "\t" not in line[user] + line[item]
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:Polars found a filename")
@@ -180,8 +218,15 @@ def test_texts(tmp_path, kind):
         path.write_bytes(PACK[suffix](text))
         found = outcome(lambda path=path, log=log: whole(path, tmp_path, **log.options))
         for size in (1, draw.randint(2, 60), 1000):
-            require_the_same(found, outcome(lambda path=path, size=size, log=log: sliced(path, size, **log.options)))
-        if log.options and not isinstance(found, str) and (expected := naive(log, text)) is not None:
+            require_the_same(
+                found,
+                outcome(lambda path=path, size=size, log=log: sliced(path, size, **log.options)),
+            )
+        if (
+            log.options
+            and not isinstance(found, str)
+            and (expected := naive(log, text)) is not None
+        ):
             seen += 1
             assert found[0].select("user_id", "item_id").rows() == expected
     assert seen
@@ -203,22 +248,47 @@ def test_junk(tmp_path):
     draw = random.Random("junk")
     for _ in range(count(40)):
         path = tmp_path / f"log.{draw.choice([*SEPARATOR, 'csv.gz', 'tsv.zst'])}"
-        alphabet = draw.choice([bytes(range(256)), b'a,"\n', b"\n", b"\0", b"a\t\n", b"::\n", b" \r\n"])
+        alphabet = draw.choice(
+            [bytes(range(256)), b'a,"\n', b"\n", b"\0", b"a\t\n", b"::\n", b" \r\n"]
+        )
         path.write_bytes(bytes(draw.choice(alphabet) for _ in range(draw.randint(0, 400))))
         for names in (None, ["user_id", "item_id"]):
             options = {"names": names, "columns": {"timestamp": None}}
             found = outcome(lambda path=path, options=options: whole(path, tmp_path, **options))
-            require_the_same(found, outcome(lambda path=path, options=options: sliced(path, 7, **options)))
+            require_the_same(
+                found, outcome(lambda path=path, options=options: sliced(path, 7, **options))
+            )
 
 
 def odd_columns(draw):
     """A column of one of the types that Parquet has."""
     values = draw.choice(
-        [["a", None], [1, 2], [1.5, None], [True, False], [[1], [2, 3]], [{"a": 1}, {"a": 2}], [b"x", b"\xff"], [None, None]]
+        [
+            ["a", None],
+            [1, 2],
+            [1.5, None],
+            [True, False],
+            [[1], [2, 3]],
+            [{"a": 1}, {"a": 2}],
+            [b"x", b"\xff"],
+            [None, None],
+        ]
     )
     series = pl.Series(values * draw.choice([1, 40]))
     if series.dtype == pl.Int64:
-        series = series.cast(draw.choice([pl.UInt64, pl.Int8, pl.Date, pl.Time, pl.Datetime("ns"), pl.Duration, pl.Decimal(20, 2)]))
+        series = series.cast(
+            draw.choice(
+                [
+                    pl.UInt64,
+                    pl.Int8,
+                    pl.Date,
+                    pl.Time,
+                    pl.Datetime("ns"),
+                    pl.Duration,
+                    pl.Decimal(20, 2),
+                ]
+            )
+        )
     return series
 
 
@@ -229,15 +299,26 @@ def test_parquet(tmp_path):
         if number % 3 == 0:
             columns = [odd_columns(draw) for _ in range(3)]
             size = min(map(len, columns))
-            frame = pl.DataFrame([column[:size].alias(name) for name, column in zip(frame.columns, columns, strict=True)])
+            frame = pl.DataFrame(
+                [
+                    column[:size].alias(name)
+                    for name, column in zip(frame.columns, columns, strict=True)
+                ]
+            )
         compression = draw.choice(["zstd", "snappy", "gzip", "lz4", "uncompressed"])
         frame.write_parquet(path, compression=compression, row_group_size=draw.choice([3, 100]))
         if number % 3:
             data = bytearray(path.read_bytes())
             footer = int.from_bytes(data[-8:-4], "little") + 8
             for _ in range(draw.randint(1, 4)):
-                place = draw.randrange(len(data) - footer, len(data)) if draw.random() < 0.7 else draw.randrange(len(data))
-                data[place] = draw.choice([data[place] ^ 1 << draw.randint(0, 7), draw.randint(0, 255), 255])
+                place = (
+                    draw.randrange(len(data) - footer, len(data))
+                    if draw.random() < 0.7
+                    else draw.randrange(len(data))
+                )
+                data[place] = draw.choice(
+                    [data[place] ^ 1 << draw.randint(0, 7), draw.randint(0, 255), 255]
+                )
             end = draw.choice([len(data), len(data), draw.randrange(len(data))])
             path.write_bytes(bytes(data[:end]) + draw.choice([b"", b"", b"more"]))
         found = outcome(lambda: whole(path, tmp_path))

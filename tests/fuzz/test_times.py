@@ -1,4 +1,6 @@
-"""Generated logs with times of every kind: read at once, in slices or prepared, they give the same events and rejected lines."""
+"""Generated logs with times of every kind: read at once, in slices or prepared, they give the same
+events and rejected lines.
+"""
 
 import os
 from dataclasses import replace
@@ -27,7 +29,22 @@ KINDS = {
     "early": st.integers(0, 10**9).map(str),
     "dates": st.dates().map(str),
     "moments": st.datetimes().map(lambda time: time.isoformat(" ")[:23]),
-    "wrong": st.sampled_from(["", "0", "-1", "-1.5", "never", "1e300", "99999999999999999999", "1_000", "+5", " 5", "NaN", "2024-02-30"]),
+    "wrong": st.sampled_from(
+        [
+            "",
+            "0",
+            "-1",
+            "-1.5",
+            "never",
+            "1e300",
+            "99999999999999999999",
+            "1_000",
+            "+5",
+            " 5",
+            "NaN",
+            "2024-02-30",
+        ]
+    ),
 }
 
 
@@ -35,11 +52,16 @@ KINDS = {
 def times(draw):
     """Mostly of one kind, with some others among them."""
     kinds = draw(st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=4))
-    return draw(st.lists(st.sampled_from([kinds[0], *kinds]).flatmap(KINDS.get), min_size=1, max_size=30))
+    return draw(
+        st.lists(st.sampled_from([kinds[0], *kinds]).flatmap(KINDS.get), min_size=1, max_size=30)
+    )
 
 
 def rows_of(cells):
-    lines = [f"u{row % 3},{'' if row % 11 == 10 else f'i{row % 5}'},{cell}" for row, cell in enumerate(cells)]
+    lines = [
+        f"u{row % 3},{'' if row % 11 == 10 else f'i{row % 5}'},{cell}"
+        for row, cell in enumerate(cells)
+    ]
     return "user_id,item_id,timestamp\n" + "".join(f"{line}\n" for line in lines)
 
 
@@ -60,7 +82,8 @@ def test_slices_and_the_whole(tmp_path_factory, cells, size):
         return
     assert pl.concat(frames, how="vertical_relaxed").equals(whole.frame)
     assert [f"{line}\t{reason}" for line, reason in lines] == [
-        "\t".join(line.split("\t")[1:3]) for line in rejected.read_text(encoding="utf-8").splitlines()[1:]
+        "\t".join(line.split("\t")[1:3])
+        for line in rejected.read_text(encoding="utf-8").splitlines()[1:]
     ]
     # In order of time: what is sorted by time has one unit.
     numbers = whole.frame["timestamp"]
@@ -84,7 +107,9 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         (folder / f"{number}.csv").write_text(rows_of(cells), encoding="utf-8")
     data = Data(on_error="skip", min_user_events=1, duplicates="drop", max_length=1, targets=1)
     reader = local_preparation.read_slices
-    local_preparation.read_slices = lambda *args, **options: reader(*args, **{**options, "slice_bytes": size})
+    local_preparation.read_slices = lambda *args, **options: reader(
+        *args, **{**options, "slice_bytes": size}
+    )
     try:
         prepared = prepare_log(logs, folder / "out", data, shards=2)
     except DataError as error:

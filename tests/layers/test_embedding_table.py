@@ -1,4 +1,6 @@
-"""Lookups in a table of embeddings, their gradients, and what else reads the table; works under Keras 2 and Keras 3."""
+"""Lookups in a table of embeddings, their gradients, and what else reads the table; works under
+Keras 2 and Keras 3.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,10 @@ def test_gradients_sum_over_repeated_ids_and_leave_padding_alone(dense):
     layer.dense_gradients = dense
     weights = tf.constant([[10.0, 1.0], [2.0, 3.0]])
     # Row 1 is named by the weights 2 and 3, row 3 by 1; that of padding by 10.
-    gradient, sparse = slopes(layer, lambda one: tf.reduce_sum(one(tf.constant([[0, 3], [1, 1]])) * weights[..., tf.newaxis]))
+    gradient, sparse = slopes(
+        layer,
+        lambda one: tf.reduce_sum(one(tf.constant([[0, 3], [1, 1]])) * weights[..., tf.newaxis]),
+    )
     np.testing.assert_array_equal(gradient, [[0, 0], [5, 5], [0, 0], [1, 1]])
     assert sparse != dense
 
@@ -56,7 +61,9 @@ def test_rows_that_are_read_in_a_matrix():
     matrix = tf.Variable(np.pad(layer.embeddings.numpy(), [(0, 0), (1, 2)]))
     layer.share(matrix, 1)
     layer.embeddings.assign(tf.zeros([4, 2]))
-    np.testing.assert_array_equal(layer(tf.constant([[3], [0], [1]])), [[[5, 6]], [[0, 0]], [[1, 2]]])
+    np.testing.assert_array_equal(
+        layer(tf.constant([[3], [0], [1]])), [[[5, 6]], [[0, 0]], [[1, 2]]]
+    )
 
 
 def test_the_largest_norm_of_rows():

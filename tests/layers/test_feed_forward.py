@@ -40,7 +40,8 @@ def test_feed_forward_drops_hidden_units_and_outputs_only_in_training():
     np.testing.assert_array_equal(layer(x), layer(x, training=False))
     trained = layer(x, training=True).numpy()
     assert 0.4 < np.mean(trained == 0.0) < 0.7
-    # A hidden unit that is dropped changes what is kept of the outputs, which would else be twice the output without dropout.
+    # A hidden unit that is dropped changes what is kept of the outputs, which would else be twice
+    # the output without dropout.
     kept = trained[trained != 0.0]
     assert len(np.unique(np.round(kept, 4))) > 8
 
@@ -71,7 +72,9 @@ def test_positions_of_an_unknown_length():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize(
-    "make", [FeedForward, lambda **kwargs: LearnedPositions(5, stddev=1.0, **kwargs)], ids=["feed forward", "positions"]
+    "make",
+    [FeedForward, lambda **kwargs: LearnedPositions(5, stddev=1.0, **kwargs)],
+    ids=["feed forward", "positions"],
 )
 def test_mixed_precision(make, policy):
     layer, x = make(dtype=tf.keras.mixed_precision.Policy(policy)), random_inputs()
@@ -90,10 +93,16 @@ def test_saved_functional_model_gives_the_same(tmp_path):
     items = np.array([[0, 0, 0, 1, 2], [3, 4, 5, 6, 7]], "int32")
     expected = model(items)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(tf.keras.models.load_model(tmp_path / "model.keras")(items), expected)
+    np.testing.assert_array_equal(
+        tf.keras.models.load_model(tmp_path / "model.keras")(items), expected
+    )
 
 
-@pytest.mark.parametrize("layer", [FeedForward(7, 0.25, activation="gelu"), LearnedPositions(7, stddev=0.5)], ids=lambda layer: layer.name)
+@pytest.mark.parametrize(
+    "layer",
+    [FeedForward(7, 0.25, activation="gelu"), LearnedPositions(7, stddev=0.5)],
+    ids=lambda layer: layer.name,
+)
 def test_config_round_trip(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
@@ -112,8 +121,14 @@ def test_config_round_trip(layer):
         (lambda: FeedForward(dropout=None), r"`dropout` must be a number in \[0, 1\); got None"),
         (lambda: LearnedPositions(0), "`max_length` must be an integer of at least 1; got 0"),
         (lambda: LearnedPositions(True), "`max_length` must be an integer of at least 1; got True"),
-        (lambda: LearnedPositions(5, stddev=-1.0), "`stddev` must be a finite number of at least 0; got -1.0"),
-        (lambda: LearnedPositions(2)(tf.zeros([1, 3, 4])), "`inputs` must have at most `max_length` = 2 positions; got 3"),
+        (
+            lambda: LearnedPositions(5, stddev=-1.0),
+            "`stddev` must be a finite number of at least 0; got -1.0",
+        ),
+        (
+            lambda: LearnedPositions(2)(tf.zeros([1, 3, 4])),
+            "`inputs` must have at most `max_length` = 2 positions; got 3",
+        ),
         (lambda: LearnedPositions(2)(tf.zeros([3])), r"`inputs` must have the shape \[..., L, D\]"),
     ],
 )

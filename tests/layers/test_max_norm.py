@@ -19,13 +19,18 @@ def plain_projection(table, max_norm=1.0):
 
 
 def random_table(rows=40, width=5):
-    return (np.random.default_rng(1).normal(size=[rows, width]) * np.linspace(0.0, 1.5, rows)[:, None]).astype("float32")
+    return (
+        np.random.default_rng(1).normal(size=[rows, width]) * np.linspace(0.0, 1.5, rows)[:, None]
+    ).astype("float32")
 
 
 def test_values_worked_by_hand():
-    # |(3, 4)| = 5, so the first row shrinks to (3/5, 4/5); the others are in the ball, the third one on its surface.
+    # |(3, 4)| = 5, so the first row shrinks to (3/5, 4/5); the others are in the ball, the third
+    # one on its surface.
     table = tf.constant([[3.0, 4.0], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]])
-    np.testing.assert_allclose(MaxNorm()(table), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(
+        MaxNorm()(table), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0], [0.1, 0.2]], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1.0, 2])
@@ -54,15 +59,24 @@ def test_no_gradient_flows_through():
 
 
 def test_as_the_constraint_of_a_keras_layer():
-    embedding = tf.keras.layers.Embedding(4, 3, embeddings_initializer=tf.keras.initializers.Constant(2.0), embeddings_constraint=MaxNorm())
+    embedding = tf.keras.layers.Embedding(
+        4,
+        3,
+        embeddings_initializer=tf.keras.initializers.Constant(2.0),
+        embeddings_constraint=MaxNorm(),
+    )
     model = tf.keras.Sequential([embedding])
     model.compile(optimizer=tf.keras.optimizers.SGD(0.01), loss="mse")
     model.fit(np.array([[0], [1]]), np.zeros([2, 1, 3]), epochs=1, verbose=0)
-    np.testing.assert_allclose(np.linalg.norm(embedding.get_weights()[0], axis=1), np.ones(4), atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(embedding.get_weights()[0], axis=1), np.ones(4), atol=1e-6
+    )
 
 
 def variables_of(table):
-    """The same table as a tf.Variable and as the weight of a Keras layer (under Keras 3 a variable of its own class)."""
+    """The same table as a tf.Variable and as the weight of a Keras layer (under Keras 3 a variable
+    of its own class).
+    """
     layer = tf.keras.layers.Embedding(*table.shape)
     layer.build([None])
     layer.set_weights([table])
@@ -77,7 +91,9 @@ def test_project_rows_touches_only_the_given_rows(in_graph, kind):
     rows = np.array([39, 0, 7, 25, 1])
     project = MaxNorm().project_rows
     if in_graph:
-        tf.function(lambda rows: project(variable, rows), input_signature=[tf.TensorSpec([None], tf.int64)])(tf.constant(rows))
+        tf.function(
+            lambda rows: project(variable, rows), input_signature=[tf.TensorSpec([None], tf.int64)]
+        )(tf.constant(rows))
     else:
         project(variable, rows)
     after = np.asarray(tf.convert_to_tensor(variable))
@@ -97,9 +113,20 @@ def test_project_rows_bears_none_and_repeated_rows():
 
 
 def test_project_rows_reads_only_these_rows():
-    graph = tf.function(MaxNorm().project_rows).get_concrete_function(tf.Variable(tf.zeros([40, 5])), tf.TensorSpec([3], tf.int64)).graph
-    assert [operation.type for operation in graph.get_operations() if operation.type == "ReadVariableOp"] == []
-    assert all(output.shape[:1] != [40] for operation in graph.get_operations() for output in operation.outputs if output.shape.rank)
+    graph = (
+        tf.function(MaxNorm().project_rows)
+        .get_concrete_function(tf.Variable(tf.zeros([40, 5])), tf.TensorSpec([3], tf.int64))
+        .graph
+    )
+    assert [
+        operation.type for operation in graph.get_operations() if operation.type == "ReadVariableOp"
+    ] == []
+    assert all(
+        output.shape[:1] != [40]
+        for operation in graph.get_operations()
+        for output in operation.outputs
+        if output.shape.rank
+    )
 
 
 def test_replicas_project_the_rows_of_all_and_stay_equal():
@@ -121,7 +148,9 @@ def test_replicas_project_the_rows_of_all_and_stay_equal():
         )
     )
     expected = np.concatenate([table[:37], plain_projection(table[37:])])
-    copies = strategy.experimental_local_results(weight if isinstance(weight, tf.Variable) else weight.value)
+    copies = strategy.experimental_local_results(
+        weight if isinstance(weight, tf.Variable) else weight.value
+    )
     assert len(copies) == 2
     for copy in copies:
         np.testing.assert_allclose(copy, expected, atol=1e-6)
@@ -137,5 +166,7 @@ def test_config_round_trip():
 
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.inf, math.nan, None, True, "1"])
 def test_wrong_arguments(max_norm):
-    with pytest.raises(ValueError, match=f"`max_norm` must be a finite number above 0; got {max_norm!r}"):
+    with pytest.raises(
+        ValueError, match=f"`max_norm` must be a finite number above 0; got {max_norm!r}"
+    ):
         MaxNorm(max_norm)

@@ -1,4 +1,6 @@
-"""MQSA's encoder and its parts against one forward pass in loops, and what no mask or later event may change."""
+"""MQSA's encoder and its parts against one forward pass in loops, and what no mask or later event
+may change.
+"""
 
 import math
 
@@ -6,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.layers import FeedForward, LQueryAttention, MultiQuerySelfAttention, TransformerBlock, TransformerStack
+from tfrec_attn.layers import (
+    FeedForward,
+    LQueryAttention,
+    MultiQuerySelfAttention,
+    TransformerBlock,
+    TransformerStack,
+)
 
 PADDED = np.array([[True] * 5, [False, False, True, True, True], [False] * 4 + [True]])
 EPSILON = 1e-12
@@ -47,7 +55,10 @@ def plain_attention(x, mask, weights, num_heads, window, causal=True):
             for h in range(num_heads):
                 part = slice(h * depth, (h + 1) * depth)
                 seen = [s for s in range(t + 1 if causal else length) if mask[b, s]]
-                power = {s: math.exp(np.dot(q[part], (x[b, s] @ wk + bk)[part]) / math.sqrt(depth)) for s in seen}
+                power = {
+                    s: math.exp(np.dot(q[part], (x[b, s] @ wk + bk)[part]) / math.sqrt(depth))
+                    for s in seen
+                }
                 for s in seen:
                     scores[b, h, t, s] = power[s] / sum(power.values())
                     attended[part] += scores[b, h, t, s] * (x[b, s] @ wv + bv)[part]
@@ -65,14 +76,26 @@ def arrays(layer):
     """The weights of an LQueryAttention or a TransformerBlock by part."""
     attention = getattr(layer, "attention", layer)
     parts = {
-        "attention": [getattr(attention, f"{name}_{kind}") for name in ("query", "key", "value") for kind in ("kernel", "bias")],
+        "attention": [
+            getattr(attention, f"{name}_{kind}")
+            for name in ("query", "key", "value")
+            for kind in ("kernel", "bias")
+        ],
         "query_norm": [attention.query_norm.gamma, attention.query_norm.beta],
         "output_norm": [attention.output_norm.gamma, attention.output_norm.beta],
     }
     if hasattr(layer, "feed_forward"):
         network = layer.feed_forward
-        parts["feed_forward"] = [network.hidden_kernel, network.hidden_bias, network.output_kernel, network.output_bias]
-    return {name: [np.asarray(weight, "float64") for weight in weights] for name, weights in parts.items()}
+        parts["feed_forward"] = [
+            network.hidden_kernel,
+            network.hidden_bias,
+            network.output_kernel,
+            network.output_bias,
+        ]
+    return {
+        name: [np.asarray(weight, "float64") for weight in weights]
+        for name, weights in parts.items()
+    }
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])
@@ -81,18 +104,27 @@ def arrays(layer):
 @pytest.mark.parametrize("causal", [True, False])
 def test_attention_equals_the_loop(num_heads, window, mask, causal):
     layer, x = built(LQueryAttention(num_heads, window, causal=causal)), random_inputs()
-    outputs, scores = layer(x, mask=None if mask is None else tf.constant(mask), return_attention_scores=True)
+    outputs, scores = layer(
+        x, mask=None if mask is None else tf.constant(mask), return_attention_scores=True
+    )
     real = np.ones([3, 5], bool) if mask is None else mask
     expected, expected_scores = plain_attention(x, real, arrays(layer), num_heads, window, causal)
     np.testing.assert_allclose(outputs.numpy()[real], expected[real], atol=1e-4)
-    np.testing.assert_allclose(scores.numpy().transpose(0, 2, 1, 3)[real], expected_scores.transpose(0, 2, 1, 3)[real], atol=1e-5)
+    np.testing.assert_allclose(
+        scores.numpy().transpose(0, 2, 1, 3)[real],
+        expected_scores.transpose(0, 2, 1, 3)[real],
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])
 @pytest.mark.parametrize("num_blocks", [1, 2])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_both_stacks_equal_the_loop(num_heads, num_blocks, alpha):
-    layer, x = built(MultiQuerySelfAttention(num_blocks, num_heads, query_window=3, alpha=alpha, units=6)), random_inputs()
+    layer, x = (
+        built(MultiQuerySelfAttention(num_blocks, num_heads, query_window=3, alpha=alpha, units=6)),
+        random_inputs(),
+    )
     outputs, scores = layer(x, mask=tf.constant(PADDED), return_attention_scores=True)
     np.testing.assert_array_equal(layer(x, mask=tf.constant(PADDED)), outputs)
     expected, expected_scores = np.zeros(x.shape), np.zeros([3, 5, 5])
@@ -113,7 +145,9 @@ def test_both_stacks_equal_the_loop(num_heads, num_blocks, alpha):
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 5, 9])
-@pytest.mark.parametrize("mask", [None, np.concatenate([PADDED[:2], np.zeros([1, 5], bool)])], ids=["all real", "padded"])
+@pytest.mark.parametrize(
+    "mask", [None, np.concatenate([PADDED[:2], np.zeros([1, 5], bool)])], ids=["all real", "padded"]
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_latest_position_alone(window, mask, causal):
     mask, x = None if mask is None else tf.constant(mask), random_inputs()
@@ -129,8 +163,9 @@ def test_the_latest_position_alone(window, mask, causal):
 
 
 def test_window_means_worked_by_hand():
-    # Q and K are 0, so attention is a mean; V is 0 too: o = LayerNorm(LayerNorm(m)), the direction of the window's mean from its own mean.
-    # Events (2, 0), (0, 6), (4, 0) with W = 2 have the means (2, 0), (1, 3), (2, 3): signs + -, - +, - +.
+    # Q and K are 0, so attention is a mean; V is 0 too: o = LayerNorm(LayerNorm(m)), the direction
+    # of the window's mean from its own mean. Events (2, 0), (0, 6), (4, 0) with W = 2 have the
+    # means (2, 0), (1, 3), (2, 3): signs + -, - +, - +.
     layer = LQueryAttention(query_window=2)
     x = tf.constant([[[0.0, 0.0], [2.0, 0.0], [0.0, 6.0], [4.0, 0.0]]])
     layer(x)
@@ -219,7 +254,9 @@ def test_float64_keeps_its_precision():
     x = random_inputs().astype("float64")
     built(layer, x)
     expected, _ = plain_attention(x, PADDED, arrays(layer), 2, 3)
-    np.testing.assert_allclose(layer(x, mask=tf.constant(PADDED)).numpy()[PADDED], expected[PADDED], atol=1e-12)
+    np.testing.assert_allclose(
+        layer(x, mask=tf.constant(PADDED)).numpy()[PADDED], expected[PADDED], atol=1e-12
+    )
 
 
 def test_a_stack_of_weight_zero_is_not_made():
@@ -237,7 +274,9 @@ def test_every_weight_has_a_gradient():
     layer, x = built(MultiQuerySelfAttention(2, 2)), random_inputs()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x)[:, :, 0] ** 2)
-    for gradient, weight in zip(tape.gradient(loss, layer.trainable_weights), layer.trainable_weights, strict=True):
+    for gradient, weight in zip(
+        tape.gradient(loss, layer.trainable_weights), layer.trainable_weights, strict=True
+    ):
         # A bias of the keys adds the same to all logits of a query.
         assert "key_bias" in weight.name or np.any(np.abs(gradient) > 1e-9), weight.name
 
@@ -261,7 +300,9 @@ def test_dropout_only_in_training(make):
 def test_compiled_by_xla(window):
     layer, x = built(TransformerBlock(2, window)), random_inputs()
     compiled = tf.function(lambda x, mask: layer(x, mask=mask), jit_compile=True)
-    np.testing.assert_allclose(compiled(x, tf.constant(PADDED)), layer(x, mask=tf.constant(PADDED)), atol=1e-4)
+    np.testing.assert_allclose(
+        compiled(x, tf.constant(PADDED)), layer(x, mask=tf.constant(PADDED)), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,8 +328,17 @@ def test_config_round_trip(layer):
 def test_the_block_hands_its_arguments_on():
     block = TransformerBlock(2, 4, 0.25, 7, 1e-6, dtype="float64")
     assert isinstance(block.feed_forward, FeedForward)
-    assert (block.feed_forward.units, block.feed_forward.dropout, block.feed_forward.compute_dtype) == (7, 0.25, "float64")
-    assert (block.attention.num_heads, block.attention.query_window, block.attention.dropout, block.attention.epsilon) == (2, 4, 0.25, 1e-6)
+    assert (
+        block.feed_forward.units,
+        block.feed_forward.dropout,
+        block.feed_forward.compute_dtype,
+    ) == (7, 0.25, "float64")
+    assert (
+        block.attention.num_heads,
+        block.attention.query_window,
+        block.attention.dropout,
+        block.attention.epsilon,
+    ) == (2, 4, 0.25, 1e-6)
     assert block.attention.compute_dtype == "float64"
     _, scores = block(random_inputs().astype("float64"), return_attention_scores=True)
     assert (scores.shape, scores.dtype) == ((3, 2, 5, 5), tf.float64)
@@ -301,24 +351,49 @@ def test_saved_functional_model_gives_the_same(tmp_path):
     items = np.array([[0, 0, 0, 1, 2], [3, 4, 5, 6, 7]], "int32")
     expected = model(items)
     padded = np.concatenate([np.zeros([2, 3], "int32"), items], axis=1)
-    np.testing.assert_allclose(model(padded)[:, -2:], expected[:, -2:], atol=1e-5)  # the Embedding's mask arrived
+    np.testing.assert_allclose(
+        model(padded)[:, -2:], expected[:, -2:], atol=1e-5
+    )  # the Embedding's mask arrived
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(tf.keras.models.load_model(tmp_path / "model.keras")(items), expected)
+    np.testing.assert_array_equal(
+        tf.keras.models.load_model(tmp_path / "model.keras")(items), expected
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: LQueryAttention(0), "`num_heads` must be an integer of at least 1; got 0"),
-        (lambda: TransformerBlock(query_window=1.5), "`query_window` must be an integer of at least 1; got 1.5"),
-        (lambda: MultiQuerySelfAttention(dropout=1.0), r"`dropout` must be a number in \[0, 1\); got 1.0"),
-        (lambda: LQueryAttention(epsilon=0.0), "`epsilon` must be a finite number above 0; got 0.0"),
+        (
+            lambda: TransformerBlock(query_window=1.5),
+            "`query_window` must be an integer of at least 1; got 1.5",
+        ),
+        (
+            lambda: MultiQuerySelfAttention(dropout=1.0),
+            r"`dropout` must be a number in \[0, 1\); got 1.0",
+        ),
+        (
+            lambda: LQueryAttention(epsilon=0.0),
+            "`epsilon` must be a finite number above 0; got 0.0",
+        ),
         (lambda: TransformerBlock(units=0), "`units` must be an integer of at least 1.*got 0"),
-        (lambda: MultiQuerySelfAttention(num_blocks=0), "`num_blocks` must be an integer of at least 1; got 0"),
-        (lambda: MultiQuerySelfAttention(alpha=1.5), r"`alpha` must be a number in \[0, 1\]; got 1.5"),
-        (lambda: MultiQuerySelfAttention(num_heads=3)(tf.zeros([1, 2, 4])), "`num_heads` must divide the width of `inputs`, 4; got 3"),
+        (
+            lambda: MultiQuerySelfAttention(num_blocks=0),
+            "`num_blocks` must be an integer of at least 1; got 0",
+        ),
+        (
+            lambda: MultiQuerySelfAttention(alpha=1.5),
+            r"`alpha` must be a number in \[0, 1\]; got 1.5",
+        ),
+        (
+            lambda: MultiQuerySelfAttention(num_heads=3)(tf.zeros([1, 2, 4])),
+            "`num_heads` must divide the width of `inputs`, 4; got 3",
+        ),
         (lambda: LQueryAttention()(tf.zeros([3, 4])), r"`inputs` must have the shape \[B, L, D\]"),
-        (lambda: LQueryAttention()(tf.zeros([3, 4, 2]), mask=tf.ones([3, 4, 4], tf.bool)), r"`mask` must have the shape \[B, L\]"),
+        (
+            lambda: LQueryAttention()(tf.zeros([3, 4, 2]), mask=tf.ones([3, 4, 4], tf.bool)),
+            r"`mask` must have the shape \[B, L\]",
+        ),
     ],
 )
 def test_wrong_arguments(make, message):

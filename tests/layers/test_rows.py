@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.layers.rows import gather_dot, gather_rows, gram, unique_rows, weighted_sum, without_padding
+from tfrec_attn.layers.rows import (
+    gather_dot,
+    gather_rows,
+    gram,
+    unique_rows,
+    weighted_sum,
+    without_padding,
+)
 
 
 def twin_gradient(function, value, step=1e-3):
@@ -30,7 +37,9 @@ def test_unique_rows_gradient_is_sparse_with_distinct_rows():
         rows, local, _ = unique_rows(table, tf.constant([4, 1, 4]))
         loss = tf.reduce_sum(gather_rows(rows, local) * tf.constant([[1.0], [10.0], [100.0]]))
     gradient = tape.gradient(loss, table)
-    found = dict(zip(gradient.indices.numpy().tolist(), gradient.values.numpy()[:, 0].tolist(), strict=True))
+    found = dict(
+        zip(gradient.indices.numpy().tolist(), gradient.values.numpy()[:, 0].tolist(), strict=True)
+    )
     assert found == {4: 101.0, 1: 10.0}
 
 
@@ -63,8 +72,13 @@ def test_gather_dot_against_loops():
     random = np.random.default_rng(3)
     queries, rows = random.normal(size=(4, 3)), random.normal(size=(6, 3))
     indices = random.integers(0, 5, size=(4, 7))
-    expected = [[float(np.dot(queries[b], rows[indices[b, c]])) for c in range(7)] for b in range(4)]
-    np.testing.assert_allclose(gather_dot(tf.constant(queries), tf.constant(rows), tf.constant(indices, tf.int32)), expected)
+    expected = [
+        [float(np.dot(queries[b], rows[indices[b, c]])) for c in range(7)] for b in range(4)
+    ]
+    np.testing.assert_allclose(
+        gather_dot(tf.constant(queries), tf.constant(rows), tf.constant(indices, tf.int32)),
+        expected,
+    )
 
 
 @pytest.mark.parametrize("zeros", ["none", "some", "all"])
@@ -72,7 +86,10 @@ def test_gather_dot_gradient_against_loops(zeros):
     random = np.random.default_rng(4)
     queries, rows = random.normal(size=(4, 3)), random.normal(size=(6, 3))
     indices = random.integers(0, 5, size=(4, 7))
-    upstream = random.normal(size=(4, 7)) * {"none": 1.0, "some": random.integers(0, 2, (4, 7)), "all": 0.0}[zeros]
+    upstream = (
+        random.normal(size=(4, 7))
+        * {"none": 1.0, "some": random.integers(0, 2, (4, 7)), "all": 0.0}[zeros]
+    )
     variables = [tf.Variable(queries), tf.Variable(rows)]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(gather_dot(*variables, tf.constant(indices, tf.int32)) * upstream)
@@ -88,10 +105,19 @@ def test_gather_dot_gradient_against_loops(zeros):
 
 def test_weighted_sum_value_and_gradient_by_differences():
     random = np.random.default_rng(5)
-    weights, x, upstream = random.normal(size=(2, 3)), random.normal(size=(2, 3, 4)), random.normal(size=(2, 4))
+    weights, x, upstream = (
+        random.normal(size=(2, 3)),
+        random.normal(size=(2, 3, 4)),
+        random.normal(size=(2, 4)),
+    )
 
     def plain(w, v):
-        return sum(upstream[b, d] * w[b, i] * v[b, i, d] for b in range(2) for i in range(3) for d in range(4))
+        return sum(
+            upstream[b, d] * w[b, i] * v[b, i, d]
+            for b in range(2)
+            for i in range(3)
+            for d in range(4)
+        )
 
     variables = [tf.Variable(weights), tf.Variable(x)]
     with tf.GradientTape() as tape:
@@ -107,7 +133,12 @@ def test_gram_value_and_gradient_by_differences():
     x, upstream = random.normal(size=(2, 3, 4)), random.normal(size=(2, 3, 3))
 
     def plain(v):
-        return sum(upstream[b, i, j] * np.dot(v[b, i], v[b, j]) for b in range(2) for i in range(3) for j in range(3))
+        return sum(
+            upstream[b, i, j] * np.dot(v[b, i], v[b, j])
+            for b in range(2)
+            for i in range(3)
+            for j in range(3)
+        )
 
     variable = tf.Variable(x)
     with tf.GradientTape() as tape:

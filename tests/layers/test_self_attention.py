@@ -11,12 +11,17 @@ def plain_attention(x, weights, mask=None, causal=False):
     """One query, one key, one number at a time; returns outputs and scores."""
     batch, length, _ = x.shape
     units = weights["value_kernel"].shape[1]
-    q, k, v = (x @ weights[f"{name}_kernel"] + weights.get(f"{name}_bias", 0.0) for name in ("query", "key", "value"))
+    q, k, v = (
+        x @ weights[f"{name}_kernel"] + weights.get(f"{name}_bias", 0.0)
+        for name in ("query", "key", "value")
+    )
     outputs = np.zeros([batch, length, units])
     scores = np.zeros([batch, length, length])
     for b in range(batch):
         for i in range(length):
-            seen = [j for j in range(length) if (mask is None or mask[b, j]) and (not causal or j <= i)]
+            seen = [
+                j for j in range(length) if (mask is None or mask[b, j]) and (not causal or j <= i)
+            ]
             exponentials = {j: math.exp(np.dot(q[b, i], k[b, j]) / math.sqrt(units)) for j in seen}
             for j in seen:
                 scores[b, i, j] = exponentials[j] / sum(exponentials.values())
@@ -26,7 +31,10 @@ def plain_attention(x, weights, mask=None, causal=False):
 
 def weights_of(layer):
     """Weights by their last name, which Keras 2 writes with a path and ':0'."""
-    return {weight.name.split("/")[-1].split(":")[0]: np.asarray(weight, "float64") for weight in layer.weights}
+    return {
+        weight.name.split("/")[-1].split(":")[0]: np.asarray(weight, "float64")
+        for weight in layer.weights
+    }
 
 
 def random_inputs(batch=3, length=5, width=4):
@@ -37,8 +45,9 @@ MASK = np.array([[True] * 5, [False, False, True, True, True], [False, True, Fal
 
 
 def test_values_worked_by_hand():
-    # Every projection is the identity and d_k = 4; the events are a = (r, 0, 0, 0) with r² = 2 ln 3, and b = 0. So a·a / sqrt(4) = ln 3 and
-    # the other products are 0: a attends to (a, b) with 3 : 1, b with 1 : 1.
+    # Every projection is the identity and d_k = 4; the events are a = (r, 0, 0, 0) with r² = 2 ln
+    # 3, and b = 0. So a·a / sqrt(4) = ln 3 and the other products are 0: a attends to (a, b) with 3
+    # : 1, b with 1 : 1.
     side = math.sqrt(2 * math.log(3))
     x = tf.constant([[[side, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])
     layer = SelfAttention(kernel_initializer="identity")
@@ -56,7 +65,9 @@ def test_equals_the_loop(causal, mask, units):
     layer(x)
     rng = np.random.default_rng(1)
     layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
-    outputs, scores = layer(x, mask=None if mask is None else tf.constant(mask), return_attention_scores=True)
+    outputs, scores = layer(
+        x, mask=None if mask is None else tf.constant(mask), return_attention_scores=True
+    )
     expected_outputs, expected_scores = plain_attention(x, weights_of(layer), mask, causal)
     assert outputs.shape == (3, 5, units or 4)
     np.testing.assert_allclose(outputs, expected_outputs, atol=1e-5)
@@ -64,7 +75,9 @@ def test_equals_the_loop(causal, mask, units):
 
 
 def test_rows_sum_to_one_over_the_real_keys():
-    _, scores = SelfAttention(units=64)(30 * random_inputs(), mask=tf.constant(MASK), return_attention_scores=True)
+    _, scores = SelfAttention(units=64)(
+        30 * random_inputs(), mask=tf.constant(MASK), return_attention_scores=True
+    )
     np.testing.assert_allclose(tf.reduce_sum(scores, axis=-1), np.ones([3, 5]), atol=1e-6)
     assert not np.any(np.asarray(scores)[~np.broadcast_to(MASK[:, None, :], [3, 5, 5])])
 
@@ -74,7 +87,9 @@ def test_rows_sum_to_one_over_the_real_keys():
 def test_a_row_without_any_key_is_zero_and_its_gradient_finite(policy, causal):
     x = tf.constant(random_inputs())
     mask = tf.constant([[False] * 5, [False] * 4 + [True], [True] * 5])
-    layer = SelfAttention(causal=causal, use_bias=True, dtype=tf.keras.mixed_precision.Policy(policy))
+    layer = SelfAttention(
+        causal=causal, use_bias=True, dtype=tf.keras.mixed_precision.Policy(policy)
+    )
     layer(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -141,7 +156,9 @@ def test_mixed_precision(policy):
 
 def test_float16_products_stay_in_range():
     # q·k = 256 * 20² = 102,400 is over float16's 65,504; divided by sqrt(256) it is 6,400.
-    layer = SelfAttention(kernel_initializer="identity", dtype=tf.keras.mixed_precision.Policy("mixed_float16"))
+    layer = SelfAttention(
+        kernel_initializer="identity", dtype=tf.keras.mixed_precision.Policy("mixed_float16")
+    )
     y = layer(tf.fill([1, 2, 256], 20.0))
     np.testing.assert_allclose(tf.cast(y, tf.float32), np.full([1, 2, 256], 20.0), rtol=1e-2)
 
@@ -162,7 +179,14 @@ def test_compiled_by_xla():
 
 
 def test_config_round_trip():
-    layer = SelfAttention(units=3, causal=True, use_bias=True, dropout=0.25, kernel_initializer="he_normal", kernel_regularizer="l2")
+    layer = SelfAttention(
+        units=3,
+        causal=True,
+        use_bias=True,
+        dropout=0.25,
+        kernel_initializer="he_normal",
+        kernel_regularizer="l2",
+    )
     again = SelfAttention.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.units, again.causal, again.use_bias, again.dropout) == (3, True, True, 0.25)
@@ -200,8 +224,14 @@ def test_saved_functional_model_gives_the_same(tmp_path):
         ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\); got 1.0"),
         ({"dropout": -0.1}, r"`dropout` must be a number in \[0, 1\); got -0.1"),
         ({"dropout": None}, r"`dropout` must be a number in \[0, 1\); got None"),
-        ({"kernel_initializer": "small"}, "`kernel_initializer` must be one that tf.keras.initializers knows.*glorot_uniform.*got 'small'"),
-        ({"kernel_regularizer": "l7"}, "`kernel_regularizer` must be one that tf.keras.regularizers knows.*l2.*got 'l7'"),
+        (
+            {"kernel_initializer": "small"},
+            "`kernel_initializer` must be one that tf.keras.initializers knows.*glorot_uniform.*got 'small'",
+        ),
+        (
+            {"kernel_regularizer": "l7"},
+            "`kernel_regularizer` must be one that tf.keras.regularizers knows.*l2.*got 'l7'",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, message):

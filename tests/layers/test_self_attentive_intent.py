@@ -21,7 +21,10 @@ def twin(x, mask, query_kernel, key_kernel, length, diagonal, aggregation, max_w
                 if max_wavelength is not None:
                     angle = t / max_wavelength ** (2 * (c // 2) / depth)
                     positioned[i, c] += math.sin(angle) if c % 2 == 0 else math.cos(angle)
-        query, key = np.maximum(positioned @ query_kernel, 0), np.maximum(positioned @ key_kernel, 0)
+        query, key = (
+            np.maximum(positioned @ query_kernel, 0),
+            np.maximum(positioned @ key_kernel, 0),
+        )
         for i in real:
             alone = len(real) == 1
             among = [j for j in real if diagonal != "before" or j != i or alone]
@@ -31,14 +34,24 @@ def twin(x, mask, query_kernel, key_kernel, length, diagonal, aggregation, max_w
                     attentions[b, i, j] = weight / sum(weights)
         attended = [attentions[b, i] @ x[b] for i in real]
         if real:
-            intents[b] = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}[aggregation](attended, axis=0)
+            intents[b] = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}[
+                aggregation
+            ](attended, axis=0)
     return intents, attentions
 
 
 def example(depth=6, steps=4):
     random = np.random.default_rng(0)
     x = random.normal(size=(5, steps, depth)).astype(np.float32)
-    mask = np.array([[True] * 4, [False, True, True, True], [False, False, True, True], [False, False, False, True], [False] * 4])
+    mask = np.array(
+        [
+            [True] * 4,
+            [False, True, True, True],
+            [False, False, True, True],
+            [False, False, False, True],
+            [False] * 4,
+        ]
+    )
     return x, mask
 
 
@@ -68,7 +81,9 @@ def test_time_signal_against_loops(options, max_wavelength, tied):
     x, mask = example()
     layer = SelfAttentiveIntent(4, tied, **options)
     intent, scores = layer(tf.constant(x), mask=tf.constant(mask), return_attention_scores=True)
-    by_rows = layer.from_rows(tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask))
+    by_rows = layer.from_rows(
+        tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask)
+    )
     expected, attention = twin(x, mask, *kernels(layer), 4, "after", "mean", max_wavelength)
     np.testing.assert_allclose(scores, attention, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(intent, expected, rtol=1e-4, atol=1e-5)
@@ -81,10 +96,15 @@ def test_time_signal_against_loops(options, max_wavelength, tied):
 def test_without_self_attention_the_window_itself_is_aggregated(aggregation):
     x, mask = example()
     aggregate = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}[aggregation]
-    expected = [aggregate(row[real], axis=0) if real.any() else np.zeros(6) for row, real in zip(x, mask, strict=True)]
+    expected = [
+        aggregate(row[real], axis=0) if real.any() else np.zeros(6)
+        for row, real in zip(x, mask, strict=True)
+    ]
     layer = SelfAttentiveIntent(4, False, aggregation=aggregation, self_attention=False)
     intent, scores = layer(tf.constant(x), mask=tf.constant(mask), return_attention_scores=True)
-    by_rows = layer.from_rows(tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask))
+    by_rows = layer.from_rows(
+        tf.reshape(x, [20, 6]), tf.reshape(tf.range(20), [5, 4]), tf.constant(mask)
+    )
     np.testing.assert_allclose(intent, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_rows, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(scores, [np.diag(row.astype(float)) for row in mask])
@@ -92,7 +112,8 @@ def test_without_self_attention_the_window_itself_is_aggregated(aggregation):
 
 
 def test_attention_by_hand():
-    # D = 1, two items 0 and 0, W = 1: positions give sin(0) = 0 and sin(1), so q = k = [0, s] and the logits of row 2 are [0, s^2].
+    # D = 1, two items 0 and 0, W = 1: positions give sin(0) = 0 and sin(1), so q = k = [0, s] and
+    # the logits of row 2 are [0, s^2].
     layer = SelfAttentiveIntent(kernel_initializer="ones")
     _, scores = layer(tf.zeros([1, 2, 1]), return_attention_scores=True)
     s = math.sin(1.0)
@@ -117,7 +138,9 @@ def test_products_over_rows_equal_products_over_positions(tied):
             loss = tf.reduce_sum(intent * tf.range(6, dtype=tf.float32))
         variables = [leaf, *layer.trainable_variables]
         gradients = tape.gradient(loss, variables)
-        results.append([intent.numpy(), *(tf.convert_to_tensor(gradient).numpy() for gradient in gradients)])
+        results.append(
+            [intent.numpy(), *(tf.convert_to_tensor(gradient).numpy() for gradient in gradients)]
+        )
     assert len(variables) == (2 if tied else 3)
     for by_position, by_row in zip(*results, strict=True):
         np.testing.assert_allclose(by_row, by_position, rtol=1e-4, atol=1e-5)
@@ -136,7 +159,9 @@ def test_left_padding_and_padded_content_change_nothing():
     short = layer(tf.constant(x), mask=tf.ones([5, 4], tf.bool))
     padded = np.concatenate([np.full((5, 3, 6), 9.0, np.float32), x], axis=1)
     mask = np.concatenate([np.zeros((5, 3), bool), np.ones((5, 4), bool)], axis=1)
-    np.testing.assert_allclose(layer(tf.constant(padded), mask=tf.constant(mask)), short, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        layer(tf.constant(padded), mask=tf.constant(mask)), short, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_one_item_is_its_own_intent_and_none_gives_zero():
@@ -155,7 +180,10 @@ def test_mixed_precision_is_near_and_finite(precision):
     wide = SelfAttentiveIntent(4, name="wide")
     expected = wide(tf.constant(x), mask=tf.constant(mask)).numpy()
     layer = SelfAttentiveIntent(
-        4, dtype=tf.keras.mixed_precision.Policy(precision) if hasattr(tf.keras.mixed_precision, "Policy") else precision
+        4,
+        dtype=tf.keras.mixed_precision.Policy(precision)
+        if hasattr(tf.keras.mixed_precision, "Policy")
+        else precision,
     )
     layer.build((None, 4, 6))
     layer.set_weights(wide.get_weights())
@@ -182,16 +210,23 @@ def test_config_round_trip_in_a_saved_functional_model(tmp_path):
 
 def test_config_has_every_option():
     options = {"max_wavelength": 7.0, "self_attention": False, "time_signal": False}
-    config = SelfAttentiveIntent.from_config(SelfAttentiveIntent(**options).get_config()).get_config()
+    config = SelfAttentiveIntent.from_config(
+        SelfAttentiveIntent(**options).get_config()
+    ).get_config()
     assert {name: config[name] for name in options} == options
-    assert {SelfAttentiveIntent().get_config()[name] for name in ("self_attention", "time_signal")} == {True}
+    assert {
+        SelfAttentiveIntent().get_config()[name] for name in ("self_attention", "time_signal")
+    } == {True}
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ({"diagonal": "off"}, "diagonal must be one of after, before, keep, but is 'off'."),
-        ({"aggregation": "median"}, "aggregation must be one of mean, sum, max, min, but is 'median'."),
+        (
+            {"aggregation": "median"},
+            "aggregation must be one of mean, sum, max, min, but is 'median'.",
+        ),
         ({"self_attention": "no"}, "self_attention must be True or False, but is 'no'."),
         ({"time_signal": 0}, "time_signal must be True or False, but is 0."),
     ],

@@ -37,7 +37,9 @@ def test_values_worked_by_hand():
 def test_equals_the_loop(depth, max_wavelength):
     x = random_inputs(2, 7, depth)
     expected = x + plain_signal(range(7), depth, max_wavelength)
-    np.testing.assert_allclose(SinusoidalPositions(max_wavelength=max_wavelength)(x), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        SinusoidalPositions(max_wavelength=max_wavelength)(x), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("depth", "length", "apart"), [(150, 5, 0.02), (7, 50, 1.9)])
@@ -46,7 +48,9 @@ def test_how_far_the_signal_of_attrecs_authors_is(depth, length, apart):
     angle = np.arange(length)[:, None] * np.exp(-np.arange(half) * math.log(10000) / (half - 1))
     theirs = np.zeros((length, depth))
     theirs[:, 0 : 2 * half : 2], theirs[:, 1 : 2 * half : 2] = np.sin(angle), np.cos(angle)
-    assert np.abs(SinusoidalPositions().signal(length, depth) - theirs).max() == pytest.approx(apart, rel=0.02)
+    assert np.abs(SinusoidalPositions().signal(length, depth) - theirs).max() == pytest.approx(
+        apart, rel=0.02
+    )
 
 
 def test_late_positions_are_exact_to_float32():
@@ -71,7 +75,9 @@ def test_left_padding_changes_nothing_where_length_is_given():
 def test_any_number_of_leading_axes():
     x = random_inputs(2, 3, 4, 6)
     np.testing.assert_allclose(SinusoidalPositions()(x), x + plain_signal(range(4), 6), atol=1e-6)
-    np.testing.assert_allclose(SinusoidalPositions()(x[0, 0]), x[0, 0] + plain_signal(range(4), 6), atol=1e-6)
+    np.testing.assert_allclose(
+        SinusoidalPositions()(x[0, 0]), x[0, 0] + plain_signal(range(4), 6), atol=1e-6
+    )
 
 
 def test_unknown_length_in_a_graph():
@@ -118,7 +124,10 @@ def test_no_weights():
         ({"length": True}, "`length` must be an integer of at least 1.*got True"),
         ({"max_wavelength": 0}, "`max_wavelength` must be a finite number above 0; got 0"),
         ({"max_wavelength": math.inf}, "`max_wavelength` must be a finite number above 0; got inf"),
-        ({"max_wavelength": "long"}, "`max_wavelength` must be a finite number above 0; got 'long'"),
+        (
+            {"max_wavelength": "long"},
+            "`max_wavelength` must be a finite number above 0; got 'long'",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -133,5 +142,8 @@ def test_wrong_inputs():
         SinusoidalPositions()(tf.zeros([4]))
     with pytest.raises(ValueError, match="`depth` must be an integer of at least 1; got 0"):
         SinusoidalPositions().signal(3, 0)
-    with pytest.raises(ValueError, match="`length` of the signal must be an integer of at least 0 or a scalar tensor; got -1"):
+    with pytest.raises(
+        ValueError,
+        match="`length` of the signal must be an integer of at least 0 or a scalar tensor; got -1",
+    ):
         SinusoidalPositions().signal(-1, 2)

@@ -19,11 +19,15 @@ def example():
 
 def test_by_hand():
     # (1 - 0)^2 + (0 - 2)^2
-    assert float(SquaredDistance()(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 2.0]]))[0, 0]) == pytest.approx(5.0)
+    assert float(
+        SquaredDistance()(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 2.0]]))[0, 0]
+    ) == pytest.approx(5.0)
 
 
 def test_distances_against_loops(example):
-    np.testing.assert_allclose(SquaredDistance()(*map(tf.constant, example)), distances(*example), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        SquaredDistance()(*map(tf.constant, example)), distances(*example), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3, [0.0, 0.5, 2.0]])

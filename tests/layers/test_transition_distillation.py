@@ -1,4 +1,6 @@
-"""TED against its definition with dense teacher rows, its gradient by finite differences, and its sparse parts."""
+"""TED against its definition with dense teacher rows, its gradient by finite differences, and its
+sparse parts.
+"""
 
 import math
 
@@ -12,7 +14,13 @@ from tfrec_attn.layers import TransitionDistillation
 
 NUM_ITEMS, WIDTH = 7, 3
 # Items 3 and 7 were never followed by anything; 5 is followed by all.
-COUNTS = {1: {2: 3, 4: 1}, 2: {2: 5}, 4: {1: 1, 7: 1}, 5: {j: j for j in range(1, 8)}, 6: {1: 2, 3: 1, 7: 4}}
+COUNTS = {
+    1: {2: 3, 4: 1},
+    2: {2: 5},
+    4: {1: 1, 7: 1},
+    5: {j: j for j in range(1, 8)},
+    6: {1: 2, 3: 1, 7: 4},
+}
 ITEMS = np.array([1, 3, 5, 1, 6, 1, 2], "int32")
 
 
@@ -20,7 +28,12 @@ def transitions():
     rows = [sorted(COUNTS.get(i, {}).items()) for i in range(NUM_ITEMS + 1)]
     pairs = [pair for row in rows for pair in row]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    return Transitions(NUM_ITEMS, offsets, np.array([j for j, _ in pairs], np.int32), np.array([c for _, c in pairs], np.int64))
+    return Transitions(
+        NUM_ITEMS,
+        offsets,
+        np.array([j for j, _ in pairs], np.int32),
+        np.array([c for _, c in pairs], np.int64),
+    )
 
 
 def random_vectors(scale=0.3):
@@ -50,19 +63,24 @@ def test_equals_the_dense_teacher(tau):
     layer, vectors = TransitionDistillation(transitions(), tau), random_vectors()
     np.testing.assert_allclose(layer(ITEMS, vectors), dense_loss(ITEMS, vectors, tau), rtol=1e-5)
     for item in range(1, NUM_ITEMS + 1):
-        np.testing.assert_allclose(layer(np.array([item]), vectors), dense_loss([item], vectors, tau), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            layer(np.array([item]), vectors), dense_loss([item], vectors, tau), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_worked_by_hand():
-    # Two items, tau 1, D = 1, E = (0, ln 3): item 2 was followed once, by item 1, so its teacher is softmax(1, 0) = (e, 1) / (e + 1); its
-    # student is softmax(0, ln² 3). Item 1 was never followed: its teacher is (1/2, 1/2), its student softmax(0, 0): ln 2.
+    # Two items, tau 1, D = 1, E = (0, ln 3): item 2 was followed once, by item 1, so its teacher is
+    # softmax(1, 0) = (e, 1) / (e + 1); its student is softmax(0, ln² 3). Item 1 was never followed:
+    # its teacher is (1/2, 1/2), its student softmax(0, 0): ln 2.
     vectors = np.array([[9.0], [0.0], [math.log(3)]], "float32")
     layer = TransitionDistillation(([0, 0, 0, 1], [1], [1]), temperature=1.0)
     np.testing.assert_allclose(layer(np.array([1]), vectors), math.log(2), rtol=1e-6)
     square = math.log(3) ** 2
     expected = math.log(1 + math.exp(square)) - square / (math.e + 1)
     np.testing.assert_allclose(layer(np.array([2]), vectors), expected, rtol=1e-6)
-    np.testing.assert_allclose(layer(np.array([2, 1, 2, 2]), vectors), (3 * expected + math.log(2)) / 4, rtol=1e-6)
+    np.testing.assert_allclose(
+        layer(np.array([2, 1, 2, 2]), vectors), (3 * expected + math.log(2)) / 4, rtol=1e-6
+    )
 
 
 def test_padding_takes_no_part():
@@ -78,13 +96,17 @@ def test_padding_takes_no_part():
 def test_weights_stand_in_for_the_mean():
     layer, vectors = TransitionDistillation(transitions(), 0.5), random_vectors()
     weights = np.array([0.5, 1.0, 0.0, 2.0, 0.25, 0.1, 3.0], "float32")
-    np.testing.assert_allclose(layer(ITEMS, vectors, weights), dense_loss(ITEMS, vectors, 0.5, weights), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer(ITEMS, vectors, weights), dense_loss(ITEMS, vectors, 0.5, weights), rtol=1e-5
+    )
     uniform = np.full(len(ITEMS), 1 / len(ITEMS), "float32")
     np.testing.assert_allclose(layer(ITEMS, vectors, uniform), layer(ITEMS, vectors), rtol=1e-6)
 
 
 def test_no_position_is_no_loss():
-    assert float(TransitionDistillation(transitions())(np.zeros(0, "int32"), random_vectors())) == 0.0
+    assert (
+        float(TransitionDistillation(transitions())(np.zeros(0, "int32"), random_vectors())) == 0.0
+    )
 
 
 @pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
@@ -103,7 +125,9 @@ def test_gradient_by_finite_differences(in_graph):
     for place in np.ndindex(start.shape):
         change = np.zeros(start.shape)
         change[place] = step
-        expected = (dense_loss(ITEMS, start + change, 0.5) - dense_loss(ITEMS, start - change, 0.5)) / (2 * step)
+        expected = (
+            dense_loss(ITEMS, start + change, 0.5) - dense_loss(ITEMS, start - change, 0.5)
+        ) / (2 * step)
         np.testing.assert_allclose(found[place], expected, atol=1e-5)
 
 
@@ -132,26 +156,45 @@ def test_loss_with_dropout_equals_the_dense_teacher():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_the_terms_fit_the_tiled_softmax(training):
-    layer, vectors = TransitionDistillation(transitions(), 0.5, dropout=0.4), tf.Variable(random_vectors())
+    layer, vectors = (
+        TransitionDistillation(transitions(), 0.5, dropout=0.4),
+        tf.Variable(random_vectors()),
+    )
 
     def loss_and_gradient(tiled):
         tf.random.set_seed(5)
         layer._dropout_layer = tf.keras.layers.Dropout(0.4, seed=5)
         with tf.GradientTape() as tape:
             if tiled:
-                queries, targets, weights, rest = layer.softmax_terms(ITEMS, vectors, training=training)
-                loss = losses.softmax(queries, tf.convert_to_tensor(vectors)[1:], targets, weights, tile=2 * NUM_ITEMS) + rest
+                queries, targets, weights, rest = layer.softmax_terms(
+                    ITEMS, vectors, training=training
+                )
+                loss = (
+                    losses.softmax(
+                        queries,
+                        tf.convert_to_tensor(vectors)[1:],
+                        targets,
+                        weights,
+                        tile=2 * NUM_ITEMS,
+                    )
+                    + rest
+                )
             else:
                 loss = layer(ITEMS, vectors, training=training)
         return loss, tf.convert_to_tensor(tape.gradient(loss, vectors))
 
-    (loss, gradient), (expected, expected_gradient) = loss_and_gradient(True), loss_and_gradient(False)
+    (loss, gradient), (expected, expected_gradient) = (
+        loss_and_gradient(True),
+        loss_and_gradient(False),
+    )
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
 
 
 def test_without_dropout_each_item_is_taken_once():
-    queries, targets, weights, _ = TransitionDistillation(transitions()).softmax_terms(ITEMS, random_vectors())
+    queries, targets, weights, _ = TransitionDistillation(transitions()).softmax_terms(
+        ITEMS, random_vectors()
+    )
     assert queries.shape == (5, WIDTH)
     assert targets.numpy().tolist() == [0, 2, 4, 5, 1]
     np.testing.assert_allclose(7 * weights, [3, 1, 1, 1, 1], rtol=1e-6)
@@ -166,7 +209,10 @@ def test_extreme_temperatures_are_finite(tau):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_arithmetic_is_in_float32_whatever_the_policy(policy):
     vectors = random_vectors()
-    layer, plain = (TransitionDistillation(transitions(), dtype=dtype) for dtype in (tf.keras.mixed_precision.Policy(policy), "float32"))
+    layer, plain = (
+        TransitionDistillation(transitions(), dtype=dtype)
+        for dtype in (tf.keras.mixed_precision.Policy(policy), "float32")
+    )
     loss = layer(ITEMS, tf.constant(vectors))
     assert loss.dtype == tf.float32
     np.testing.assert_array_equal(loss, plain(ITEMS, tf.constant(vectors)))

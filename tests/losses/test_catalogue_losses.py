@@ -1,4 +1,6 @@
-"""Losses over the catalogue against TensorFlow's own ops, loops and values worked by hand; works under Keras 2 and Keras 3."""
+"""Losses over the catalogue against TensorFlow's own ops, loops and values worked by hand; works
+under Keras 2 and Keras 3.
+"""
 
 import math
 
@@ -14,14 +16,24 @@ NAMES = ["softmax", "sampled_softmax", "bce", "gbce"]
 def problem(positions, items, dim=8, scale=1.0, seed=1):
     """Queries, items, targets and weights."""
     random = np.random.default_rng(seed)
-    queries, rows = (random.normal(size=(count, dim), scale=scale).astype(np.float32) for count in (positions, items))
-    return queries, rows, random.integers(0, items, positions), random.random(positions).astype(np.float32)
+    queries, rows = (
+        random.normal(size=(count, dim), scale=scale).astype(np.float32)
+        for count in (positions, items)
+    )
+    return (
+        queries,
+        rows,
+        random.integers(0, items, positions),
+        random.random(positions).astype(np.float32),
+    )
 
 
 def native(queries, items, targets, weights):
     """The weighted softmax loss by TensorFlow's own op."""
     logits = tf.matmul(queries, items, transpose_b=True)
-    return tf.reduce_sum(weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits))
+    return tf.reduce_sum(
+        weights * tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    )
 
 
 def tensors_with_gradients(loss, queries, items, *others):
@@ -35,7 +47,10 @@ def tensors_with_gradients(loss, queries, items, *others):
 
 def with_gradients(loss, *data, upstream=1.0):
     """`upstream * loss` and its gradients to queries and items, in float32."""
-    return [tf.cast(x, tf.float32).numpy() for x in tensors_with_gradients(lambda *x: upstream * loss(*x), *data)]
+    return [
+        tf.cast(x, tf.float32).numpy()
+        for x in tensors_with_gradients(lambda *x: upstream * loss(*x), *data)
+    ]
 
 
 def assert_all_close(actual, expected, **tolerance):
@@ -85,7 +100,12 @@ def test_softmax_equals_tensorflows_own(positions, items, tile, compiled):
 
     if compiled:
         # The number of positions is not known when the function is traced.
-        signature = [tf.TensorSpec([None, 8]), tf.TensorSpec([items, 8]), tf.TensorSpec([None], tf.int64), tf.TensorSpec([None])]
+        signature = [
+            tf.TensorSpec([None, 8]),
+            tf.TensorSpec([items, 8]),
+            tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([None]),
+        ]
         loss = tf.function(loss, input_signature=signature)
     ours, theirs = (with_gradients(one, *data, upstream=upstream) for one in (loss, native))
     assert_all_close(ours, theirs, rtol=2e-6, atol=2e-6)
@@ -95,27 +115,38 @@ def test_softmax_equals_tensorflows_own(positions, items, tile, compiled):
 
 def test_softmax_compiles_with_xla():
     data = problem(7, 11)
-    step = tf.function(lambda *x: tensors_with_gradients(lambda *y: losses.softmax(*y, tile=22), *x), jit_compile=True)
-    assert_all_close(step(*map(tf.constant, data)), with_gradients(native, *data), rtol=2e-6, atol=2e-6)
+    step = tf.function(
+        lambda *x: tensors_with_gradients(lambda *y: losses.softmax(*y, tile=22), *x),
+        jit_compile=True,
+    )
+    assert_all_close(
+        step(*map(tf.constant, data)), with_gradients(native, *data), rtol=2e-6, atol=2e-6
+    )
 
 
 def test_softmax_by_hand():
     # Logits ln 1, ln 2, ln 5 for query 1, and 0 for query 0: -ln 5/8 and ln 3.
     items = np.log([[1.0], [2.0], [5.0]]).astype(np.float32)
-    loss = losses.softmax(np.float32([[1.0], [0.0]]), items, np.array([2, 0]), weights=np.float32([1.0, 10.0]))
+    loss = losses.softmax(
+        np.float32([[1.0], [0.0]]), items, np.array([2, 0]), weights=np.float32([1.0, 10.0])
+    )
     np.testing.assert_allclose(loss, math.log(8 / 5) + 10 * math.log(3.0), rtol=1e-6)
 
 
 def test_equal_logits_cost_the_logarithm_of_their_number():
     for items in (1, 7, 5000):
         np.testing.assert_allclose(
-            losses.softmax(np.zeros([3, 2], np.float32), np.ones([items, 2], np.float32), np.zeros(3, int)), math.log(items)
+            losses.softmax(
+                np.zeros([3, 2], np.float32), np.ones([items, 2], np.float32), np.zeros(3, int)
+            ),
+            math.log(items),
         )
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
 def test_logits_ten_thousand_apart_stay_finite(target):
-    # Logits 1e4, -1e4, 0: the loss is how far the target lies below the highest, and all probability is there.
+    # Logits 1e4, -1e4, 0: the loss is how far the target lies below the highest, and all
+    # probability is there.
     queries, items = np.float32([[100.0]]), np.float32([[100.0], [-100.0], [0.0]])
     loss, to_queries, to_items = with_gradients(losses.softmax, queries, items, np.array([target]))
     np.testing.assert_allclose(loss, [0.0, 2e4, 1e4][target])
@@ -131,7 +162,9 @@ def test_gradient_to_the_weights_is_the_loss_of_each_position():
     with tf.GradientTape() as tape:
         tape.watch(weights)
         loss = 3.0 * losses.softmax(queries, items, targets, weights, tile=18)
-    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=queries @ items.T)
+    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=targets, logits=queries @ items.T
+    )
     np.testing.assert_allclose(tape.gradient(loss, weights), 3.0 * expected, rtol=1e-5)
 
 
@@ -149,20 +182,38 @@ def test_a_variable_gets_the_gradient_too():
     items = tf.Variable(rows)
     with tf.GradientTape() as tape:
         loss = losses.softmax(queries, items, targets, weights)
-    np.testing.assert_allclose(tape.gradient(loss, items), with_gradients(native, queries, rows, targets, weights)[2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(loss, items),
+        with_gradients(native, queries, rows, targets, weights)[2],
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def shapes_of(loss, positions, items, dim):
-    """The shapes of all tensors in the graph of a loss and its gradients, those inside of loops among them."""
+    """The shapes of all tensors in the graph of a loss and its gradients, those inside of loops
+    among them.
+    """
 
     @tf.function
     def step(queries, items, targets):
         return tensors_with_gradients(loss, queries, items, targets)
 
-    specs = tf.TensorSpec([positions, dim]), tf.TensorSpec([items, dim]), tf.TensorSpec([positions], tf.int32)
+    specs = (
+        tf.TensorSpec([positions, dim]),
+        tf.TensorSpec([items, dim]),
+        tf.TensorSpec([positions], tf.int32),
+    )
     definition = step.get_concrete_function(*specs).graph.as_graph_def(add_shapes=True)
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    return {tuple(axis.size for axis in shape.dim) for node in nodes for shape in node.attr["_output_shapes"].list.shape}
+    nodes = [
+        *definition.node,
+        *(node for function in definition.library.function for node in function.node_def),
+    ]
+    return {
+        tuple(axis.size for axis in shape.dim)
+        for node in nodes
+        for shape in node.attr["_output_shapes"].list.shape
+    }
 
 
 def test_logits_never_exceed_a_tile():
@@ -179,11 +230,12 @@ def test_logits_never_exceed_a_tile():
 
 
 @pytest.mark.parametrize(
-    ("positions", "items", "rows"), [(50_000, 40_000, 104), (1000, 40_000, 100), (1024, 200_000, 32), (10, 200_000, 10)]
+    ("positions", "items", "rows"),
+    [(50_000, 40_000, 104), (1000, 40_000, 100), (1024, 200_000, 32), (10, 200_000, 10)],
 )
 def test_default_tile(positions, items, rows):
-    # 2**22 logits are 104 positions x 40,000 items; with 1,000 positions, 10 tiles of 100. Of 200,000 items there are D = 32 positions.
-    # The gradient of the items is [D, N] at first.
+    # 2**22 logits are 104 positions x 40,000 items; with 1,000 positions, 10 tiles of 100. Of
+    # 200,000 items there are D = 32 positions. The gradient of the items is [D, N] at first.
     shapes = shapes_of(losses.softmax, positions, items, 32)
     assert {shape[0] for shape in shapes if shape[1:] == (items,)} == {rows, 32}
 
@@ -229,10 +281,17 @@ def test_sampled_softmax_equals_its_twin(uniform, correct_targets):
         return sampled_twin(queries, items, targets, negatives, log_q, weights, correct_targets)
 
     loss, *gradients = with_gradients(
-        lambda *x: losses.sampled_softmax(*x, targets, negatives, given, weights, correct_targets=correct_targets), queries, items
+        lambda *x: losses.sampled_softmax(
+            *x, targets, negatives, given, weights, correct_targets=correct_targets
+        ),
+        queries,
+        items,
     )
     np.testing.assert_allclose(loss, twin(queries, items), rtol=1e-5)
-    expected = differences(lambda x: twin(x, items), queries), differences(lambda x: twin(queries, x), items)
+    expected = (
+        differences(lambda x: twin(x, items), queries),
+        differences(lambda x: twin(queries, x), items),
+    )
     assert_all_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -242,13 +301,26 @@ def test_sampled_softmax_equals_tensorflows_own():
     count = len(negatives) * np.exp(log_q)
 
     def native_sampled(queries, items):
-        sampled = tf.constant(negatives), tf.constant(count[targets][:, np.newaxis]), tf.constant(count[negatives])
+        sampled = (
+            tf.constant(negatives),
+            tf.constant(count[targets][:, np.newaxis]),
+            tf.constant(count[negatives]),
+        )
         loss = tf.nn.sampled_softmax_loss(
-            items, tf.zeros(30), targets[:, np.newaxis], queries, len(negatives), 30, sampled_values=sampled, remove_accidental_hits=True
+            items,
+            tf.zeros(30),
+            targets[:, np.newaxis],
+            queries,
+            len(negatives),
+            30,
+            sampled_values=sampled,
+            remove_accidental_hits=True,
         )
         return tf.reduce_sum(weights * loss)
 
-    ours = with_gradients(lambda *x: losses.sampled_softmax(*x, targets, negatives, log_q, weights), queries, items)
+    ours = with_gradients(
+        lambda *x: losses.sampled_softmax(*x, targets, negatives, log_q, weights), queries, items
+    )
     assert_all_close(ours, with_gradients(native_sampled, queries, items), rtol=1e-5, atol=1e-6)
 
 
@@ -257,16 +329,24 @@ def test_every_item_once_as_a_negative_is_the_full_softmax(correct_targets):
     # K Q_j = N / N = 1: no correction; and the target's own copy is left out.
     queries, items, targets, weights = problem(12, 15)
     sampled = with_gradients(
-        lambda *x: losses.sampled_softmax(*x, targets, np.arange(15), None, weights, correct_targets=correct_targets), queries, items
+        lambda *x: losses.sampled_softmax(
+            *x, targets, np.arange(15), None, weights, correct_targets=correct_targets
+        ),
+        queries,
+        items,
     )
-    assert_all_close(sampled, with_gradients(native, queries, items, targets, weights), rtol=1e-5, atol=1e-6)
+    assert_all_close(
+        sampled, with_gradients(native, queries, items, targets, weights), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_accidental_hits_by_hand():
-    # Uniform, so that only exp(logit) counts: items 1, 2, 5. Position 0 (target 2) keeps negatives 0 and 1: -ln 5/8;
-    # position 1 (target 0) keeps 1 and both 2: -ln 1/13.
+    # Uniform, so that only exp(logit) counts: items 1, 2, 5. Position 0 (target 2) keeps negatives
+    # 0 and 1: -ln 5/8; position 1 (target 0) keeps 1 and both 2: -ln 1/13.
     items = np.log([[1.0], [2.0], [5.0]]).astype(np.float32)
-    loss = losses.sampled_softmax(np.ones([2, 1], np.float32), items, [2, 0], [0, 1, 2, 2], weights=[1.0, 10.0])
+    loss = losses.sampled_softmax(
+        np.ones([2, 1], np.float32), items, [2, 0], [0, 1, 2, 2], weights=[1.0, 10.0]
+    )
     np.testing.assert_allclose(loss, math.log(8 / 5) + 10 * math.log(13.0), rtol=1e-6)
 
 
@@ -277,16 +357,23 @@ def test_only_hits_cost_nothing():
 
 
 def mean_over_draws(loss, queries, items, log_q, count, draws=150):
-    """Loss and gradients averaged over negatives drawn from Q; `loss` takes queries, items and negatives."""
+    """Loss and gradients averaged over negatives drawn from Q; `loss` takes queries, items and
+    negatives.
+    """
     random = np.random.default_rng(7)
     step = tf.function(lambda negatives: tensors_with_gradients(loss, queries, items, negatives))
-    results = [step(tf.constant(random.choice(len(log_q), count, p=np.exp(log_q)))) for _ in range(draws)]
+    results = [
+        step(tf.constant(random.choice(len(log_q), count, p=np.exp(log_q)))) for _ in range(draws)
+    ]
     return [np.mean([result[part] for result in results], axis=0) for part in range(3)]
 
 
 def distance(actual, expected):
     """The largest relative distance of loss and gradients."""
-    return max(np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in zip(actual, expected, strict=True))
+    return max(
+        np.linalg.norm(one - other) / np.linalg.norm(other)
+        for one, other in zip(actual, expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize("uniform", [True, False])
@@ -299,25 +386,40 @@ def test_many_negatives_tend_to_the_full_softmax(uniform):
         given = None if uniform else log_q.astype(np.float32)
         return losses.sampled_softmax(*x[:2], targets, x[2], given, weights, correct_targets=False)
 
-    few, many = (distance(mean_over_draws(sampled, queries, items, log_q, count, draws=100), full) for count in (10, 1000))
+    few, many = (
+        distance(mean_over_draws(sampled, queries, items, log_q, count, draws=100), full)
+        for count in (10, 1000)
+    )
     assert many < 0.01 < few < 0.3
 
 
 @pytest.mark.parametrize("correct_targets", [True, False])
 def test_correction_has_the_right_sign(correct_targets):
-    """Where the model has drawn the targets the full gradient is 0; that of popular negatives is nearer to 0 when they are corrected."""
+    """Where the model has drawn the targets the full gradient is 0; that of popular negatives is
+    nearer to 0 when they are corrected.
+    """
     items = problem(1, 80, scale=0.5, seed=3)[1]
     queries = np.repeat(problem(1, 1, seed=4)[0], 80, axis=0)
     # Each item is once the target, with the probability that the model gives it.
-    targets, weights = np.arange(80), np.exp(log_softmax(items.astype(float) @ queries[0].astype(float))).astype(np.float32)
-    assert np.linalg.norm(np.sum(with_gradients(native, queries, items, targets, weights)[1], axis=0)) < 1e-6
+    targets, weights = (
+        np.arange(80),
+        np.exp(log_softmax(items.astype(float) @ queries[0].astype(float))).astype(np.float32),
+    )
+    assert (
+        np.linalg.norm(np.sum(with_gradients(native, queries, items, targets, weights)[1], axis=0))
+        < 1e-6
+    )
     log_q = log_softmax(-np.log(np.arange(1.0, 81.0)))
 
     def norm(given):
         def sampled(queries, items, negatives):
-            return losses.sampled_softmax(queries, items, targets, negatives, given, weights, correct_targets)
+            return losses.sampled_softmax(
+                queries, items, targets, negatives, given, weights, correct_targets
+            )
 
-        return np.linalg.norm(np.sum(mean_over_draws(sampled, queries, items, log_q, 40)[1], axis=0))
+        return np.linalg.norm(
+            np.sum(mean_over_draws(sampled, queries, items, log_q, 40)[1], axis=0)
+        )
 
     assert norm(log_q.astype(np.float32)) < 0.5 * norm(None)
 
@@ -344,9 +446,12 @@ def test_bce_by_hand():
 
 
 def test_gbce_by_hand():
-    # K = 2 of 9 items: alpha 1/4; t 0.5: beta = 1/4 (1/2 (1 - 4) + 4) = 5/8. The target's share is 5/8 of ln 4/3.
+    # K = 2 of 9 items: alpha 1/4; t 0.5: beta = 1/4 (1/2 (1 - 4) + 4) = 5/8. The target's share is
+    # 5/8 of ln 4/3.
     items = np.float32([[math.log(3.0)], [0.0]])
-    loss = losses.gbce(np.ones([1, 1], np.float32), items, np.array([0]), np.array([[1, 0]]), num_items=9, t=0.5)
+    loss = losses.gbce(
+        np.ones([1, 1], np.float32), items, np.array([0]), np.array([[1, 0]]), num_items=9, t=0.5
+    )
     np.testing.assert_allclose(loss, 5 / 8 * math.log(4 / 3) + math.log(8.0), rtol=1e-6)
 
 
@@ -363,19 +468,28 @@ def test_binary_losses_equal_their_twin(t):
         return losses.gbce(*x, targets, negatives, 9, t, weights)
 
     def twin(queries, items):
-        return binary_twin(queries.astype(float), items.astype(float), targets, negatives, weights, beta)
+        return binary_twin(
+            queries.astype(float), items.astype(float), targets, negatives, weights, beta
+        )
 
     loss, *gradients = with_gradients(ours, queries, items)
     np.testing.assert_allclose(loss, twin(queries, items), rtol=1e-5)
-    expected = differences(lambda x: twin(x, items), queries), differences(lambda x: twin(queries, x), items)
+    expected = (
+        differences(lambda x: twin(x, items), queries),
+        differences(lambda x: twin(queries, x), items),
+    )
     assert_all_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_gbce_without_calibration_is_bce():
     queries, items, targets, weights = problem(5, 9)
     negatives = negatives_of(5, 3, 9)
-    gbce = with_gradients(lambda *x: losses.gbce(*x, targets, negatives, 9, 0.0, weights), queries, items)
-    assert_all_close(gbce, with_gradients(lambda *x: losses.bce(*x, targets, negatives, weights), queries, items))
+    gbce = with_gradients(
+        lambda *x: losses.gbce(*x, targets, negatives, 9, 0.0, weights), queries, items
+    )
+    assert_all_close(
+        gbce, with_gradients(lambda *x: losses.bce(*x, targets, negatives, weights), queries, items)
+    )
 
 
 def test_binary_losses_of_scores_far_apart_stay_finite():
@@ -412,7 +526,8 @@ def test_narrow_types_lose_only_their_own_rounding(name, dtype):
     actual, expected = with_gradients(loss, *narrow), with_gradients(loss, *wide)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
     spacing = {tf.bfloat16: 2**-8, tf.float16: 2**-11}[dtype]
-    # One rounding of the gradient to queries; rows of items are summed over positions, in the narrow type where they are sparse.
+    # One rounding of the gradient to queries; rows of items are summed over positions, in the
+    # narrow type where they are sparse.
     np.testing.assert_allclose(actual[1], expected[1], rtol=spacing, atol=1e-6)
     np.testing.assert_allclose(actual[2], expected[2], rtol=spacing, atol=16 * spacing)
 
@@ -422,7 +537,9 @@ def test_no_positions_cost_nothing(name):
     queries, items, targets, weights = problem(0, 9)
     negatives = np.zeros([1 if name == "sampled_softmax" else 0, 3], int)
     for given in ({}, {"weights": weights}):
-        result = with_gradients(lambda *x, given=given: call(name, *x, targets, negatives, **given), queries, items)
+        result = with_gradients(
+            lambda *x, given=given: call(name, *x, targets, negatives, **given), queries, items
+        )
         assert result[0] == 0.0
         assert not result[2].any()
         assert result[1].shape == (0, 8)
@@ -454,22 +571,40 @@ def test_sampled_losses_give_a_variable_a_sparse_gradient(name):
     ],
 )
 def test_wrong_shapes(name, argument, shape, message):
-    arguments = {"queries": [4, 8], "items": [9, 8], "targets": [4], "negatives": [4, 3], "weights": [4], argument: shape}
-    arguments = {key: np.zeros(value, np.int64 if key in ("targets", "negatives") else np.float32) for key, value in arguments.items()}
+    arguments = {
+        "queries": [4, 8],
+        "items": [9, 8],
+        "targets": [4],
+        "negatives": [4, 3],
+        "weights": [4],
+        argument: shape,
+    }
+    arguments = {
+        key: np.zeros(value, np.int64 if key in ("targets", "negatives") else np.float32)
+        for key, value in arguments.items()
+    }
     with pytest.raises(ValueError, match=message):
         call(name, **arguments)
 
 
-@pytest.mark.parametrize(("name", "axes"), [("sampled_softmax", "K"), ("bce", "P, K"), ("gbce", "P, K")])
+@pytest.mark.parametrize(
+    ("name", "axes"), [("sampled_softmax", "K"), ("bce", "P, K"), ("gbce", "P, K")]
+)
 def test_wrong_shape_of_negatives(name, axes):
-    negatives = np.zeros([1, 4, 3, 1], int) if name == "sampled_softmax" else np.zeros([4, 3, 1], int)
-    with pytest.raises(ValueError, match=rf"^negatives must have the shape \[{axes}\], but has \(4, 3, 1\)\.$"):
+    negatives = (
+        np.zeros([1, 4, 3, 1], int) if name == "sampled_softmax" else np.zeros([4, 3, 1], int)
+    )
+    with pytest.raises(
+        ValueError, match=rf"^negatives must have the shape \[{axes}\], but has \(4, 3, 1\)\.$"
+    ):
         call(name, *problem(4, 9)[:3], negatives)
 
 
 def test_log_q_has_one_value_an_item():
     with pytest.raises(ValueError, match=r"^log_q must have the shape \[N\], but has \(9, 1\)\.$"):
-        losses.sampled_softmax(*problem(4, 9)[:3], np.array([1]), log_q=np.zeros([9, 1], np.float32))
+        losses.sampled_softmax(
+            *problem(4, 9)[:3], np.array([1]), log_q=np.zeros([9, 1], np.float32)
+        )
 
 
 @pytest.mark.parametrize("tile", [0, -1])

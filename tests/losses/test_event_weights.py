@@ -1,4 +1,6 @@
-"""Weights of event types in training: what a target counts, whatever the model, the batch and its parts."""
+"""Weights of event types in training: what a target counts, whatever the model, the batch and its
+parts.
+"""
 
 import functools
 
@@ -29,7 +31,11 @@ def name(request):
 
 
 def new(name):
-    parameters = {key: value for key, value in {"dim": 8, "stddev": 0.5, "dropout": 0.0}.items() if key in models.parameters(name)}
+    parameters = {
+        key: value
+        for key, value in {"dim": 8, "stddev": 0.5, "dropout": 0.0}.items()
+        if key in models.parameters(name)
+    }
     return models.get(name)(USERS, ITEMS, LENGTH, **parameters)
 
 
@@ -57,7 +63,9 @@ def batch_of(loss, seed=0):
         batch["negatives"] = random.integers(1, ITEMS + 1, (ROWS, 2, 3))
         return batch, random.uniform(0.25, 3, ROWS)
     batch["targets"] = random.integers(1, ITEMS + 1, (ROWS, LENGTH)) * (history > 0)
-    batch["negatives"] = random.integers(1, ITEMS + 1, (ROWS, 2) if loss == "sampled_softmax" else (ROWS, LENGTH, 3))
+    batch["negatives"] = random.integers(
+        1, ITEMS + 1, (ROWS, 2) if loss == "sampled_softmax" else (ROWS, LENGTH, 3)
+    )
     return batch, random.uniform(0.25, 3, (ROWS, LENGTH)) * (history > 0)
 
 
@@ -76,7 +84,13 @@ def features(batch, sample_weight):
 def loss_and_gradients(model, made):
     with tf.GradientTape() as tape:
         loss = model.compute_loss(made)
-    return [loss.numpy(), *(tf.convert_to_tensor(one).numpy() for one in tape.gradient(loss, model.trainable_variables))]
+    return [
+        loss.numpy(),
+        *(
+            tf.convert_to_tensor(one).numpy()
+            for one in tape.gradient(loss, model.trainable_variables)
+        ),
+    ]
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -86,8 +100,15 @@ def test_a_weight_of_two_is_that_target_twice(name, loss, reduction):
     sample_weight = (sample_weight > 0).astype(float)
     sample_weight[3] *= 2
     shared = ("negatives",) if loss == "sampled_softmax" else ()
-    twice = {key: values if key in shared else np.concatenate([values, values[3:4]]) for key, values in batch.items()}
-    distilled = {"distillation": TransitionDistillation(TRANSITIONS, 0.5), "distillation_weight": 0.7, "reduction": reduction}
+    twice = {
+        key: values if key in shared else np.concatenate([values, values[3:4]])
+        for key, values in batch.items()
+    }
+    distilled = {
+        "distillation": TransitionDistillation(TRANSITIONS, 0.5),
+        "distillation_weight": 0.7,
+        "reduction": reduction,
+    }
     model = compiled(name, loss, **distilled)
     found = loss_and_gradients(model, features(batch, sample_weight))
     for one, other in zip(found, loss_and_gradients(model, features(twice, None)), strict=True):
@@ -103,19 +124,36 @@ def test_softmax_by_hand(reduction):
     expected = 0.0
     for row, place in zip(*np.nonzero(batch["history"]), strict=True):
         logits = scores[row, place]
-        expected += sample_weight[row, place] * (np.log(np.exp(logits).sum()) - logits[batch["targets"][row, place] - 1])
-    np.testing.assert_allclose(model.compute_loss(made), expected if reduction == "sum" else expected / sample_weight.sum(), rtol=1e-5)
+        expected += sample_weight[row, place] * (
+            np.log(np.exp(logits).sum()) - logits[batch["targets"][row, place] - 1]
+        )
+    np.testing.assert_allclose(
+        model.compute_loss(made),
+        expected if reduction == "sum" else expected / sample_weight.sum(),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_windows_by_hand(reduction):
     batch, sample_weight = batch_of("hinge")
     model = compiled("attrec", "hinge", reduction=reduction)
-    each = [float(model.compute_loss(features({key: values[row : row + 1] for key, values in batch.items()}, None))) for row in range(ROWS)]
+    each = [
+        float(
+            model.compute_loss(
+                features({key: values[row : row + 1] for key, values in batch.items()}, None)
+            )
+        )
+        for row in range(ROWS)
+    ]
     expected = np.dot(each, sample_weight)
     found = model.compute_loss(features(batch, sample_weight))
-    np.testing.assert_allclose(found, expected if reduction == "sum" else expected / sample_weight.sum(), rtol=1e-5)
-    logged = model.fit(tf.data.Dataset.from_tensors(features(batch, sample_weight)), verbose=0).history["loss"]
+    np.testing.assert_allclose(
+        found, expected if reduction == "sum" else expected / sample_weight.sum(), rtol=1e-5
+    )
+    logged = model.fit(
+        tf.data.Dataset.from_tensors(features(batch, sample_weight)), verbose=0
+    ).history["loss"]
     np.testing.assert_allclose(logged, [expected / sample_weight.sum()], rtol=1e-5)
 
 
@@ -125,11 +163,21 @@ def test_a_batch_in_parts_trains_as_the_whole(name, loss, reduction):
     trained = []
     for accumulate in (1, 2):
         model = compiled(name, loss, reduction=reduction, accumulate=accumulate, run_eagerly=True)
-        logged = [model.fit(tf.data.Dataset.from_tensors(features(*batch_of(loss, seed))), verbose=0).history["loss"] for seed in (1, 2)]
-        trained.append([np.array(logged), *(variable.numpy() for variable in model.trainable_variables)])
+        logged = [
+            model.fit(
+                tf.data.Dataset.from_tensors(features(*batch_of(loss, seed))), verbose=0
+            ).history["loss"]
+            for seed in (1, 2)
+        ]
+        trained.append(
+            [np.array(logged), *(variable.numpy() for variable in model.trainable_variables)]
+        )
     for whole, parts in zip(*trained, strict=True):
         np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
-    assert any(np.abs(one - before).max() > 1e-3 for one, before in zip(trained[0][1:], initial(name), strict=True))
+    assert any(
+        np.abs(one - before).max() > 1e-3
+        for one, before in zip(trained[0][1:], initial(name), strict=True)
+    )
 
 
 TRAININGS = {
@@ -148,7 +196,14 @@ def path(tmp_path_factory):
 
 def trained(path, name, *overrides):
     """(data, weights after three steps, logged loss)."""
-    keys = ["data.source=file", f"data.path={path}", "data.columns.event=kind", f"model.name={name}", "model.dim=8", "train.batch_size=32"]
+    keys = [
+        "data.source=file",
+        f"data.path={path}",
+        "data.columns.event=kind",
+        f"model.name={name}",
+        "model.dim=8",
+        "train.batch_size=32",
+    ]
     config = configuration.load(None, [*keys, *TRAININGS[name], *overrides])
     config = configuration.with_model_parameters(config, models.parameters(name))
     data = run.prepare_data(config)
@@ -161,7 +216,9 @@ def trained(path, name, *overrides):
 
 
 def test_equal_weights_are_none_to_the_bit(path, name):
-    plain, ones = (trained(path, name, *given) for given in ([], ["data.event_weights={view: 1, buy: 1}"]))
+    plain, ones = (
+        trained(path, name, *given) for given in ([], ["data.event_weights={view: 1, buy: 1}"])
+    )
     assert plain[0].sequences.weights is None
     assert ones[0].sequences.weights.tolist() == [1.0] * len(plain[0].sequences.items)
     assert ones[2] == plain[2]
@@ -171,10 +228,20 @@ def test_equal_weights_are_none_to_the_bit(path, name):
 
 def test_known_ids_and_the_filter_leave_each_event_its_weight():
     # The weight tells the event; "rare" goes, and "v" and "b" were known before.
-    events = [("u", "a", 3, 1), ("v", "b", 2, 2), ("u", "b", 1, 3), ("u", "rare", 2, 4), ("v", "a", 1, 5), ("v", "b", 2, 6)]
+    events = [
+        ("u", "a", 3, 1),
+        ("v", "b", 2, 2),
+        ("u", "b", 1, 3),
+        ("u", "rare", 2, 4),
+        ("v", "a", 1, 5),
+        ("v", "b", 2, 6),
+    ]
     frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
     known = Vocabulary(["gone", "v"]), Vocabulary(["b"])
     sequences, _ = prepare(frame.cast({"weight": pl.Float32}), min_item_events=2, known=known)
     assert sequences.offsets.tolist() == [0, 0, 3, 5]
-    assert (sequences.items.tolist(), sequences.weights.tolist()) == ([2, 1, 1, 1, 2], [5, 2, 6, 3, 1])
+    assert (sequences.items.tolist(), sequences.weights.tolist()) == (
+        [2, 1, 1, 1, 2],
+        [5, 2, 6, 3, 1],
+    )
     assert sequences.weights.dtype == np.float32

@@ -14,7 +14,9 @@ NEGATIVE = [[[1.8, 0.0], [0.6, 0.4]]]
 
 
 def twin(pair, positive, negative):
-    """Sum of `pair(positive - negative)` over the pairs of each example, in float64; shared negatives have one row."""
+    """Sum of `pair(positive - negative)` over the pairs of each example, in float64; shared
+    negatives have one row.
+    """
     result = []
     for positives, negatives in zip(positive, negative, strict=True):
         total = 0.0
@@ -36,17 +38,24 @@ def bpr_pair(difference):
 @pytest.fixture
 def scores():
     random = np.random.default_rng(3)
-    return random.normal(size=(4, 3)).astype(np.float32), random.normal(size=(4, 3, 2)).astype(np.float32)
+    return random.normal(size=(4, 3)).astype(np.float32), random.normal(size=(4, 3, 2)).astype(
+        np.float32
+    )
 
 
 def test_hinge_by_hand():
-    # 0.5 - 2.0 + 1.8 = 0.3;  0.5 - 2.0 + 0.0 < 0;  0.5 - 0.5 + 0.6 = 0.6;  0.5 - 0.5 + 0.4 = 0.4;  together 1.3
-    np.testing.assert_allclose(losses.hinge(tf.constant(POSITIVE), tf.constant(NEGATIVE)), [1.3], rtol=1e-6)
+    # 0.5 - 2.0 + 1.8 = 0.3;  0.5 - 2.0 + 0.0 < 0;  0.5 - 0.5 + 0.6 = 0.6;  0.5 - 0.5 + 0.4 = 0.4;
+    # together 1.3
+    np.testing.assert_allclose(
+        losses.hinge(tf.constant(POSITIVE), tf.constant(NEGATIVE)), [1.3], rtol=1e-6
+    )
 
 
 def test_hinge_margin_by_hand():
     # 1 - 0.2 = 0.8;  1 - 2 < 0;  1 + 0.1 = 1.1;  1 - 0.1 = 0.9;  together 2.8
-    np.testing.assert_allclose(losses.hinge(tf.constant(POSITIVE), tf.constant(NEGATIVE), margin=1.0), [2.8], rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.hinge(tf.constant(POSITIVE), tf.constant(NEGATIVE), margin=1.0), [2.8], rtol=1e-6
+    )
 
 
 def test_bpr_by_hand():
@@ -57,17 +66,29 @@ def test_bpr_by_hand():
 
 @pytest.mark.parametrize("margin", [0.0, 0.5, 2.0])
 def test_hinge_equals_its_twin(scores, margin):
-    np.testing.assert_allclose(losses.hinge(*map(tf.constant, scores), margin=margin), twin(hinge_pair(margin), *scores), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.hinge(*map(tf.constant, scores), margin=margin),
+        twin(hinge_pair(margin), *scores),
+        rtol=1e-5,
+    )
 
 
 def test_bpr_equals_its_twin(scores):
-    np.testing.assert_allclose(losses.bpr(*map(tf.constant, scores)), twin(bpr_pair, *scores), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.bpr(*map(tf.constant, scores)), twin(bpr_pair, *scores), rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("loss", "pair"), [(losses.hinge, hinge_pair(0.5)), (losses.bpr, bpr_pair)])
+@pytest.mark.parametrize(
+    ("loss", "pair"), [(losses.hinge, hinge_pair(0.5)), (losses.bpr, bpr_pair)]
+)
 def test_shared_negatives_count_for_every_positive(scores, loss, pair):
     positive, negative = scores[0], scores[1][:, :1]
-    np.testing.assert_allclose(loss(tf.constant(positive), tf.constant(negative)), twin(pair, positive, negative), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss(tf.constant(positive), tf.constant(negative)),
+        twin(pair, positive, negative),
+        rtol=1e-5,
+    )
 
 
 PAIRWISE = {"hinge": losses.hinge, "bpr": losses.bpr}
@@ -83,12 +104,15 @@ def test_padded_targets_have_no_pairs(scores, loss, shared):
     for row, real in enumerate(mask):
         kept = negative[row] if shared else negative[row][real]
         expected += twin(pair, [positive[row][real]], [kept]) if real.any() else [0.0]
-    np.testing.assert_allclose(loss(tf.constant(positive), tf.constant(negative), tf.constant(mask)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        loss(tf.constant(positive), tf.constant(negative), tf.constant(mask)), expected, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["hinge", "bpr"])
 def test_a_step_down_the_gradient_raises_positives_and_lowers_negatives(name):
-    # The first pair is within the margin, the second (difference 4) beyond it: only bpr still moves that one.
+    # The first pair is within the margin, the second (difference 4) beyond it: only bpr still moves
+    # that one.
     positive, negative = tf.Variable([[0.1, 4.0]]), tf.Variable([[[0.0], [0.0]]])
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(PAIRWISE[name](positive, negative))
@@ -107,11 +131,14 @@ def test_scores_far_apart_stay_finite(name):
 
 @pytest.mark.parametrize("loss", [losses.hinge, losses.bpr])
 def test_narrow_scores_give_a_float32_loss(loss):
-    # 300 pairs of half-precision scores: summed in float16 (spacing 0.125 from 128 up) the result would be coarse.
+    # 300 pairs of half-precision scores: summed in float16 (spacing 0.125 from 128 up) the result
+    # would be coarse.
     positive, negative = tf.zeros([1, 1], tf.float16), tf.zeros([1, 1, 300], tf.float16)
     result = loss(positive, negative)
     assert result.dtype == tf.float32
-    np.testing.assert_allclose(result, [300 * (0.5 if loss is losses.hinge else math.log(2.0))], rtol=1e-5)
+    np.testing.assert_allclose(
+        result, [300 * (0.5 if loss is losses.hinge else math.log(2.0))], rtol=1e-5
+    )
 
 
 def test_every_loss_of_the_table_takes_some_batches():
@@ -134,7 +161,10 @@ def test_a_function_of_scores_is_a_loss():
     ("loss", "message"),
     [
         ("triplet", r"^loss must be one of hinge, bpr, .*, but is 'triplet'\.$"),
-        (lambda positive: positive, r"^loss must be a function of \(positive .*takes other arguments\.$"),
+        (
+            lambda positive: positive,
+            r"^loss must be a function of \(positive .*takes other arguments\.$",
+        ),
     ],
 )
 def test_what_is_no_loss(loss, message):

@@ -1,4 +1,6 @@
-"""What the tests over all models share: the models, which are found, not listed, and what goes into them."""
+"""What the tests over all models share: the models, which are found, not listed, and what goes into
+them.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,9 @@ SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
 
 
 def strategy(replicas):
-    return make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)]))
+    return make_strategy(
+        Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)])
+    )
 
 
 def make(name, **changes):
@@ -36,7 +40,10 @@ def features(rows=8, seed=0):
     history = random.integers(1, ITEMS + 1, (rows, LENGTH))
     for row in range(rows):
         history[row, : row % LENGTH] = 0
-    return {"user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32), "history": tf.constant(history, tf.int32)}
+    return {
+        "user": tf.constant(random.integers(1, USERS + 1, rows), tf.int32),
+        "history": tf.constant(history, tf.int32),
+    }
 
 
 def training_features(name, rows=8, seed=0, loss="hinge"):
@@ -49,7 +56,11 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
         real[:, -1] = True
         batch["history"] = tf.where(real, ITEMS + 1, batch["history"])
     positions = kind != "windows"
-    targets = random.integers(1, ITEMS + 1, (rows, LENGTH)) * real if positions else random.integers(1, ITEMS + 1, (rows, 2))
+    targets = (
+        random.integers(1, ITEMS + 1, (rows, LENGTH)) * real
+        if positions
+        else random.integers(1, ITEMS + 1, (rows, 2))
+    )
     shape = {"none": None, "shared": (rows, 1), "own": (*targets.shape, 3)}[LOSSES[loss].negatives]
     if shape is not None:
         batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)

@@ -18,12 +18,20 @@ def make(**changes):
 
 def numpy_scores(model, user, history):
     """MODELS.md's steps 1-6 in loops, as minus a distance."""
-    short, long, users = (table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users))
+    short, long, users = (
+        table.embeddings.numpy()
+        for table in (model.short_items, model.long_items, model.long_users)
+    )
     kernel = model.intent.query_kernel.numpy()
     depth, length = kernel.shape[0], len(history)
     x = short[history]
     signal = [
-        [np.sin(t / 10000 ** (c / depth)) if c % 2 == 0 else np.cos(t / 10000 ** ((c - 1) / depth)) for c in range(depth)]
+        [
+            np.sin(t / 10000 ** (c / depth))
+            if c % 2 == 0
+            else np.cos(t / 10000 ** ((c - 1) / depth))
+            for c in range(depth)
+        ]
         for t in range(length)
     ]
     q = np.maximum((x + signal) @ kernel, 0)
@@ -32,7 +40,10 @@ def numpy_scores(model, user, history):
     np.fill_diagonal(affinity, 0)
     intent = (affinity @ x).mean(axis=0)
     w = model.user_weight
-    return [-(w * sum((users[user] - long[j]) ** 2) + (1 - w) * sum((intent - short[j]) ** 2)) for j in range(1, len(short))]
+    return [
+        -(w * sum((users[user] - long[j]) ** 2) + (1 - w) * sum((intent - short[j]) ** 2))
+        for j in range(1, len(short))
+    ]
 
 
 def intents(model, history):
@@ -58,7 +69,9 @@ def test_without_self_attention_the_intent_is_the_aggregate_of_the_window(aggreg
     assert [one.shape for one in model.trainable_variables] == [(6, 4), (6, 4), (4, 4)]
 
 
-@pytest.mark.parametrize(("options", "max_wavelength"), [({"time_signal": False}, None), ({"max_wavelength": 3.0}, 3.0)])
+@pytest.mark.parametrize(
+    ("options", "max_wavelength"), [({"time_signal": False}, None), ({"max_wavelength": 3.0}, 3.0)]
+)
 def test_time_signal(options, max_wavelength):
     model = make(user_weight=0.0, **options)
     x = model.short_items.embeddings.numpy()[[1, 4, 2]]
@@ -70,7 +83,9 @@ def test_time_signal(options, max_wavelength):
     affinity = np.exp(q @ q.T / 2)
     affinity /= affinity.sum(axis=1, keepdims=True)
     np.fill_diagonal(affinity, 0)
-    np.testing.assert_allclose(intents(model, [[1, 4, 2]]), [(affinity @ x).mean(axis=0)], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        intents(model, [[1, 4, 2]]), [(affinity @ x).mean(axis=0)], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_studies_are_parameters_of_the_configuration():
@@ -108,24 +123,39 @@ def test_hinge_loss_is_that_of_the_distances():
     targets, negatives = [3, 5], [[1], [2]]
     batch = {"user": [2], "history": [[1, 4, 2]], "targets": [targets], "negatives": [negatives]}
     y = -np.array(numpy_scores(model, 2, [1, 4, 2]))
-    expected = sum(max(0.0, y[p - 1] + 0.5 - y[n[0] - 1]) for p, n in zip(targets, negatives, strict=True))
+    expected = sum(
+        max(0.0, y[p - 1] + 0.5 - y[n[0] - 1]) for p, n in zip(targets, negatives, strict=True)
+    )
     found = model.compute_loss({key: tf.constant(value) for key, value in batch.items()})
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_unknown_user_is_scored_by_the_short_part_and_empty_history_by_the_long_part():
     model = make(user_weight=0.3)
-    both = model({"user": tf.constant([0, 2]), "history": tf.constant([[1, 4, 2], [0, 0, 0]])}).numpy()[:, 1:]
+    both = model(
+        {"user": tf.constant([0, 2]), "history": tf.constant([[1, 4, 2], [0, 0, 0]])}
+    ).numpy()[:, 1:]
     short_only, long_only = make(user_weight=0.0), make(user_weight=1.0)
     for other in (short_only, long_only):
         other.set_weights(model.get_weights())
     history = tf.constant([[1, 4, 2]])
-    np.testing.assert_allclose(both[0], 0.7 * short_only({"user": tf.constant([2]), "history": history}).numpy()[0, 1:], rtol=1e-5)
-    np.testing.assert_allclose(both[1], 0.3 * long_only({"user": tf.constant([2]), "history": history}).numpy()[0, 1:], rtol=1e-5)
+    np.testing.assert_allclose(
+        both[0],
+        0.7 * short_only({"user": tf.constant([2]), "history": history}).numpy()[0, 1:],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        both[1],
+        0.3 * long_only({"user": tf.constant([2]), "history": history}).numpy()[0, 1:],
+        rtol=1e-5,
+    )
 
 
 def one_step(model, **batch):
-    model.fit(tf.data.Dataset.from_tensors({key: tf.constant(value) for key, value in batch.items()}), verbose=0)
+    model.fit(
+        tf.data.Dataset.from_tensors({key: tf.constant(value) for key, value in batch.items()}),
+        verbose=0,
+    )
 
 
 STEP = {"user": [1], "history": [[0, 1, 2]], "targets": [[3]], "negatives": [[[4]]]}
@@ -133,11 +163,19 @@ STEP = {"user": [1], "history": [[0, 1, 2]], "targets": [[3]], "negatives": [[[4
 
 def test_a_step_touches_only_its_rows():
     model = make(max_norm=0.1, stddev=1.0)
-    before = [table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users)]
+    before = [
+        table.embeddings.numpy()
+        for table in (model.short_items, model.long_items, model.long_users)
+    ]
     model.compile(Adagrad(0.1), margin=100.0, l2=0.1)
     one_step(model, **STEP)
-    after = [table.embeddings.numpy() for table in (model.short_items, model.long_items, model.long_users)]
-    changed = [np.flatnonzero((a != b).any(axis=1)).tolist() for a, b in zip(after, before, strict=True)]
+    after = [
+        table.embeddings.numpy()
+        for table in (model.short_items, model.long_items, model.long_users)
+    ]
+    changed = [
+        np.flatnonzero((a != b).any(axis=1)).tolist() for a, b in zip(after, before, strict=True)
+    ]
     assert changed == [[0, 1, 2, 3, 4], [3, 4], [1]]
 
 
@@ -152,12 +190,21 @@ def test_rows_stay_in_the_ball():
 
 def test_distillation_which_has_a_gradient_on_all_items_keeps_all_their_rows_in_the_ball():
     model = make(max_norm=0.7, stddev=1.0)
-    before = [np.linalg.norm(table.embeddings.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    before = [
+        np.linalg.norm(table.embeddings.numpy(), axis=1)
+        for table in (model.short_items, model.long_items, model.long_users)
+    ]
     transitions = (np.array([0, 0, 1, 1, 1, 1, 1]), np.array([2]), np.array([1]))
-    distillation = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 1e-6}
+    distillation = {
+        "distillation": TransitionDistillation(transitions, 0.5),
+        "distillation_weight": 1e-6,
+    }
     model.compile(tf.keras.optimizers.SGD(1e-6), margin=100.0, **distillation)
     one_step(model, **STEP)
-    after = [np.linalg.norm(table.embeddings.numpy(), axis=1) for table in (model.short_items, model.long_items, model.long_users)]
+    after = [
+        np.linalg.norm(table.embeddings.numpy(), axis=1)
+        for table in (model.short_items, model.long_items, model.long_users)
+    ]
     assert all((norms > 0.7).any() for norms in before)
     for norms, initial in zip(after[:2], before[:2], strict=True):
         np.testing.assert_allclose(norms, np.minimum(initial, 0.7), rtol=1e-4)
@@ -166,20 +213,40 @@ def test_distillation_which_has_a_gradient_on_all_items_keeps_all_their_rows_in_
 
 
 def test_l2_of_a_step_is_that_of_its_distinct_rows():
-    # With margin 0 and equal positive and negative the hinge has no gradient: only L2 moves weights. SGD: row <- row (1 - rate * l2).
+    # With margin 0 and equal positive and negative the hinge has no gradient: only L2 moves
+    # weights. SGD: row <- row (1 - rate * l2).
     model = make()
     before = {id(table): table.numpy() for table in model.trainable_variables}
     model.compile(tf.keras.optimizers.SGD(0.1), margin=0.0, l2=0.5, kernel_l2=0.2)
     one_step(model, user=[1, 1], history=[[1, 2, 2]] * 2, targets=[[3]] * 2, negatives=[[[3]]] * 2)
-    np.testing.assert_allclose(model.long_items.embeddings.numpy()[3], 0.95 * before[id(model.long_items.embeddings)][3], rtol=1e-5)
-    np.testing.assert_array_equal(model.long_items.embeddings.numpy()[1], before[id(model.long_items.embeddings)][1])
-    np.testing.assert_allclose(model.short_items.embeddings.numpy()[2], 0.95 * before[id(model.short_items.embeddings)][2], rtol=1e-5)
-    np.testing.assert_allclose(model.long_users.embeddings.numpy()[1], 0.95 * before[id(model.long_users.embeddings)][1], rtol=1e-5)
-    np.testing.assert_allclose(model.intent.query_kernel.numpy(), 0.98 * before[id(model.intent.query_kernel)], rtol=1e-5)
+    np.testing.assert_allclose(
+        model.long_items.embeddings.numpy()[3],
+        0.95 * before[id(model.long_items.embeddings)][3],
+        rtol=1e-5,
+    )
+    np.testing.assert_array_equal(
+        model.long_items.embeddings.numpy()[1], before[id(model.long_items.embeddings)][1]
+    )
+    np.testing.assert_allclose(
+        model.short_items.embeddings.numpy()[2],
+        0.95 * before[id(model.short_items.embeddings)][2],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        model.long_users.embeddings.numpy()[1],
+        0.95 * before[id(model.long_users.embeddings)][1],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        model.intent.query_kernel.numpy(), 0.98 * before[id(model.intent.query_kernel)], rtol=1e-5
+    )
 
 
 def with_names(model):
-    model.user_vocabulary, model.item_vocabulary = Vocabulary(["ann", "bob", "eve"]), Vocabulary(["a", "b", "c", "d", "e"])
+    model.user_vocabulary, model.item_vocabulary = (
+        Vocabulary(["ann", "bob", "eve"]),
+        Vocabulary(["a", "b", "c", "d", "e"]),
+    )
     return model
 
 
@@ -214,7 +281,9 @@ def test_recommend_without_vocabularies_takes_numbers():
 
 
 def test_recommend_wants_a_user_for_each_history():
-    with pytest.raises(ValueError, match="users must name one user for each history, but has 1 for 2 histories"):
+    with pytest.raises(
+        ValueError, match="users must name one user for each history, but has 1 for 2 histories"
+    ):
         make().recommend([[1], [2]], users=[1])
 
 
@@ -223,7 +292,10 @@ def test_wrong_choices():
         make().compile(reduction="max")
     with pytest.raises(ValueError, match=r"loss must be one of hinge, bpr, .* but is 'square'"):
         make().compile(loss="square")
-    with pytest.raises(ValueError, match="loss sampled_softmax takes next_items and masked_items, but AttRec trains on windows"):
+    with pytest.raises(
+        ValueError,
+        match="loss sampled_softmax takes next_items and masked_items, but AttRec trains on windows",
+    ):
         make().compile(loss="sampled_softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):
         make(aggregation="median")

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, causal, features, loss_of, make, strategy, training_features
+from tests.models.contract import (
+    EVERY,
+    ITEMS,
+    LENGTH,
+    OUTSIDE,
+    USERS,
+    causal,
+    features,
+    loss_of,
+    make,
+    strategy,
+    training_features,
+)
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
@@ -21,10 +33,14 @@ def test_shapes(name):
     assert queries.dtype == items.dtype == tf.float32
     assert queries.shape == [8, items.shape[1]]
     assert items.shape[0] == ITEMS + 1
-    np.testing.assert_allclose(model.item_vectors(tf.constant([5, 2])), tf.gather(items, [5, 2]), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.item_vectors(tf.constant([5, 2])), tf.gather(items, [5, 2]), rtol=1e-6
+    )
     scores = model(batch)
     assert scores.shape == [8, ITEMS + 1]
-    np.testing.assert_allclose(scores[:, 1:], queries.numpy() @ items.numpy()[1:].T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        scores[:, 1:], queries.numpy() @ items.numpy()[1:].T, rtol=1e-5, atol=1e-6
+    )
     assert (scores.numpy()[:, 0] == np.finfo(np.float32).min).all()
 
 
@@ -64,7 +80,9 @@ def test_every_variable_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     with tf.GradientTape() as tape:
         loss = model_loss(model, batch)
-    for gradient, variable in zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True):
+    for gradient, variable in zip(
+        tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True
+    ):
         assert gradient is not None, variable.name
         assert np.abs(tf.convert_to_tensor(gradient).numpy()).sum() > 0, variable.name
 
@@ -83,7 +101,9 @@ def test_gradients_against_differences(name):
             values.append(float(model_loss(model, batch)))
         variable.assign(start)
         slope = (values[0] - values[1]) / 2e-3
-        assert float(np.sum(tf.convert_to_tensor(gradient).numpy() * direction)) == pytest.approx(slope, rel=0.05, abs=0.05), variable.name
+        assert float(np.sum(tf.convert_to_tensor(gradient).numpy() * direction)) == pytest.approx(
+            slope, rel=0.05, abs=0.05
+        ), variable.name
 
 
 @pytest.mark.parametrize("loss", ["hinge", "bce", "softmax"])
@@ -91,7 +111,11 @@ def test_padded_targets_count_nothing(name, loss):
     model, batch = make(name), training_features(name, loss=loss)
     model.compile("sgd", loss, reduction="sum")
     keep = np.ones(batch["targets"].shape, bool)
-    keep[:, 1:] = False if models.get(name).trains_on == "windows" else np.random.default_rng(2).integers(0, 2, (8, LENGTH - 1))
+    keep[:, 1:] = (
+        False
+        if models.get(name).trains_on == "windows"
+        else np.random.default_rng(2).integers(0, 2, (8, LENGTH - 1))
+    )
     padded = {**batch, "targets": batch["targets"] * keep}
     parts = []
     for column in range(keep.shape[1]):
@@ -114,7 +138,9 @@ def test_overfits_six_sequences(name):
     model = make(name)
     model.compile(Adagrad(0.1), "softmax")
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(200), verbose=0)
-    ranks = model.ranks({**inputs, "target": tf.constant(last, tf.int32), "seen": tf.zeros([USERS, 1], tf.int32)})
+    ranks = model.ranks(
+        {**inputs, "target": tf.constant(last, tf.int32), "seen": tf.zeros([USERS, 1], tf.int32)}
+    )
     assert ranks.numpy().tolist() == [1] * USERS
 
 
@@ -128,7 +154,9 @@ def test_a_later_item_changes_no_earlier_position(name):
         other[:, position:] = other[:, position:] % ITEMS + 1
         changed = model.sequence_vectors({**batch, "history": tf.constant(other)}).numpy()
         real = batch["history"].numpy()[:, :position] > 0
-        np.testing.assert_allclose(changed[:, :position][real], vectors[:, :position][real], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            changed[:, :position][real], vectors[:, :position][real], rtol=1e-5, atol=1e-6
+        )
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
 
 
@@ -138,7 +166,9 @@ def test_the_query_is_that_of_the_latest_position(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
     inputs = {"user": tf.fill([9], 1), "history": history}
-    np.testing.assert_allclose(model.query_vectors(inputs), model.sequence_vectors(inputs)[:, -1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model.query_vectors(inputs), model.sequence_vectors(inputs)[:, -1], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_training_starts_at_the_log_of_the_catalogue(name):
@@ -146,7 +176,9 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
         pytest.skip(f"{name} has no loss over the catalogue")
     model = make(name, stddev=1e-4)
     model.compile("sgd", "softmax", reduction="mean")
-    assert float(model.compute_loss(training_features(name, loss="softmax"))) == pytest.approx(np.log(ITEMS), rel=1e-3)
+    assert float(model.compute_loss(training_features(name, loss="softmax"))) == pytest.approx(
+        np.log(ITEMS), rel=1e-3
+    )
 
 
 def test_attention_weighs_the_real_positions(name):
@@ -160,10 +192,15 @@ def test_attention_weighs_the_real_positions(name):
     assert (attention.numpy() >= 0).all()
     assert (attention.numpy()[history == 0] == 0).all()
     assert (attention.numpy()[:8].max(axis=1) > 0).all()
-    specs = {"user": tf.TensorSpec([None], tf.int32), "history": tf.TensorSpec([None, LENGTH], tf.int32)}
+    specs = {
+        "user": tf.TensorSpec([None], tf.int32),
+        "history": tf.TensorSpec([None, LENGTH], tf.int32),
+    }
     traced = tf.function(model.attention, input_signature=[specs])
     np.testing.assert_allclose(traced(inputs), attention, atol=1e-6)
-    short, padded = ({**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1]))
+    short, padded = (
+        {**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1])
+    )
     np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
@@ -177,24 +214,41 @@ def test_the_attention_map_is_of_the_real_positions(name):
     assert (attention_map.shape, attention_map.dtype) == ((9, LENGTH, LENGTH), tf.float32)
     real = history.numpy() > 0
     values = attention_map.numpy()
-    assert (values >= 0).all() and (values[~(real[:, np.newaxis] & real[:, :, np.newaxis])] == 0).all()
+    assert (values >= 0).all() and (
+        values[~(real[:, np.newaxis] & real[:, :, np.newaxis])] == 0
+    ).all()
     assert (values.max(axis=2) > 0)[real].all()
-    specs = {"user": tf.TensorSpec([None], tf.int32), "history": tf.TensorSpec([None, LENGTH], tf.int32)}
+    specs = {
+        "user": tf.TensorSpec([None], tf.int32),
+        "history": tf.TensorSpec([None, LENGTH], tf.int32),
+    }
     traced = tf.function(model.attention_map, input_signature=[specs])
     np.testing.assert_allclose(traced(inputs), attention_map, atol=1e-6)
-    short, padded = ({**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1]))
-    np.testing.assert_allclose(model.attention_map(short), model.attention_map(padded)[:, -2:, -2:], atol=1e-6)
+    short, padded = (
+        {**inputs, "history": one} for one in (history[:, -2:], history * [0, 0, 1, 1])
+    )
+    np.testing.assert_allclose(
+        model.attention_map(short), model.attention_map(padded)[:, -2:, -2:], atol=1e-6
+    )
 
 
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
-    tables = [layer for layer in model.submodules if isinstance(layer, EmbeddingTable) and layer.of == "items"]
-    vectors = tf.Variable(tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *(table.embeddings for table in tables)], axis=1))
+    tables = [
+        layer
+        for layer in model.submodules
+        if isinstance(layer, EmbeddingTable) and layer.of == "items"
+    ]
+    vectors = tf.Variable(
+        tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *(table.embeddings for table in tables)], axis=1)
+    )
     for number, table in enumerate(tables):
         table.share(vectors, 1 + number * table.dim)
         table.embeddings.assign(tf.zeros_like(table.embeddings))
-    for found, value in zip([one for one in outputs(model, batch) if one is not None], expected, strict=True):
+    for found, value in zip(
+        [one for one in outputs(model, batch) if one is not None], expected, strict=True
+    ):
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
 
 
@@ -207,26 +261,41 @@ def test_the_training_score_is_the_ranking_score(name):
     model.compile("sgd", "bce", reduction="sum")
     targets, history = batch["targets"].numpy(), batch["history"].numpy()
     place = 0 if models.get(name).trains_on == "windows" else -1
-    batch["targets"] = tf.constant(np.where(np.arange(targets.shape[1]) == place % targets.shape[1], targets, 0))
+    batch["targets"] = tf.constant(
+        np.where(np.arange(targets.shape[1]) == place % targets.shape[1], targets, 0)
+    )
     if models.get(name).trains_on == "masked_items":
         # The mask stands for the next item, which is not there when it is asked for.
         history = np.pad(history, [[0, 0], [1, 0]])[:, :-1]
-    scores = model({"user": batch["user"], "history": tf.constant(history)}).numpy().astype(np.float64)
+    scores = (
+        model({"user": batch["user"], "history": tf.constant(history)}).numpy().astype(np.float64)
+    )
     rows = np.arange(len(scores))
     expected = np.log1p(np.exp(-scores[rows, targets[:, place]])).sum()
-    expected += np.log1p(np.exp(scores[rows[:, np.newaxis], batch["negatives"].numpy()[:, place]])).sum()
+    expected += np.log1p(
+        np.exp(scores[rows[:, np.newaxis], batch["negatives"].numpy()[:, place]])
+    ).sum()
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
 
 
 def test_every_regulariser_moves_its_variables(name):
-    start = [np.random.default_rng(4).normal(size=one.shape).astype(np.float32) for one in make(name).trainable_variables]
+    start = [
+        np.random.default_rng(4).normal(size=one.shape).astype(np.float32)
+        for one in make(name).trainable_variables
+    ]
     changes = {"max_norm": None} if "max_norm" in models.parameters(name) else {}
     trained = []
     for weight in (0.0, 0.5):
         model = make(name, **changes)
         for variable, value in zip(model.trainable_variables, start, strict=True):
             variable.assign(value)
-        model.compile(tf.keras.optimizers.SGD(0.1), loss_of(name), reduction="mean", l2=weight, kernel_l2=weight / 2)
+        model.compile(
+            tf.keras.optimizers.SGD(0.1),
+            loss_of(name),
+            reduction="mean",
+            l2=weight,
+            kernel_l2=weight / 2,
+        )
         batch = training_features(name, loss=loss_of(name))
         model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
         trained.append([variable.numpy() for variable in model.trainable_variables])
@@ -234,10 +303,16 @@ def test_every_regulariser_moves_its_variables(name):
     for variable, free, held, value in zip(model.trainable_variables, *trained, start, strict=True):
         of_table = id(variable) in tables
         # Of a table those rows alone that the batch touches.
-        rows = np.abs(free - held).reshape(len(value), -1).max(axis=1) > 1e-3 if of_table else np.full(len(value), True)
+        rows = (
+            np.abs(free - held).reshape(len(value), -1).max(axis=1) > 1e-3
+            if of_table
+            else np.full(len(value), True)
+        )
         assert rows.sum() >= 2, variable.name
         expected = 0.1 * (0.5 if of_table else 0.25) * value
-        np.testing.assert_allclose((free - held)[rows], expected[rows], rtol=1e-3, atol=1e-5, err_msg=variable.name)
+        np.testing.assert_allclose(
+            (free - held)[rows], expected[rows], rtol=1e-3, atol=1e-5, err_msg=variable.name
+        )
 
 
 def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
@@ -265,11 +340,21 @@ def test_every_learned_position_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
-def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(name, loss, make_leave_one_out):
-    # Items 1..6 are trained on, by each user half of them; 7..12 are each held out of one user, for validation or for testing.
+def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
+    name, loss, make_leave_one_out
+):
+    # Items 1..6 are trained on, by each user half of them; 7..12 are each held out of one user, for
+    # validation or for testing.
     histories = [[1, 2, 3, 2, 7, 8], [4, 5, 6, 5, 9, 10], [1, 5, 3, 1, 11, 12]]
     split = make_leave_one_out(histories, ITEMS)
-    keys = [f"model.name={name}", f"train.loss={loss}", "data.max_length=4", "data.targets=2", "train.batch_size=3", "train.negatives=5"]
+    keys = [
+        f"model.name={name}",
+        f"train.loss={loss}",
+        "data.max_length=4",
+        "data.targets=2",
+        "train.batch_size=3",
+        "train.negatives=5",
+    ]
     stream = fitting.training_stream(configuration.load(None, keys), split)
     own = models.get(name).trains_on == "windows" or loss == "bce"
     trained, drawn = set(), set()
@@ -277,7 +362,9 @@ def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(name
         mask = ITEMS + 1 if models.get(name).trains_on == "masked_items" else 0
         trained |= {*np.ravel(batch["history"]), *np.ravel(batch["targets"])} - {0, mask}
         if own:
-            for user, negatives in zip(batch["user"].numpy(), batch["negatives"].numpy(), strict=True):
+            for user, negatives in zip(
+                batch["user"].numpy(), batch["negatives"].numpy(), strict=True
+            ):
                 drawn |= {*np.ravel(negatives)}
                 assert not {*np.ravel(negatives)} & {*histories[user - 1][:-2]}
     assert trained == {1, 2, 3, 4, 5, 6}
@@ -301,7 +388,9 @@ def test_saved_weights_give_the_same_model(name, tmp_path):
 def test_saved_model_gives_the_same_scores(name, tmp_path):
     model, batch = make(name), features()
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, LENGTH], tf.int32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, LENGTH], tf.int32)]
+    )
     def scores(user, history):
         return model({"user": user, "history": history})
 
@@ -309,7 +398,9 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
     module.model, module.scores = model, scores
     tf.saved_model.save(module, str(tmp_path / "saved"))
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    np.testing.assert_allclose(loaded.scores(batch["user"], batch["history"]), model(batch), rtol=1e-6)
+    np.testing.assert_allclose(
+        loaded.scores(batch["user"], batch["history"]), model(batch), rtol=1e-6
+    )
 
 
 def test_sampled_softmax_of_every_item_is_the_softmax(name):
@@ -325,7 +416,9 @@ def test_sampled_softmax_of_every_item_is_the_softmax(name):
         with tf.GradientTape() as tape:
             value = model.compute_loss(batch)
         slopes = tape.gradient(value, model.trainable_variables)
-        found.append([float(value), *(tf.convert_to_tensor(gradient).numpy() for gradient in slopes)])
+        found.append(
+            [float(value), *(tf.convert_to_tensor(gradient).numpy() for gradient in slopes)]
+        )
     for full, sampled in zip(*found, strict=True):
         np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
 
@@ -338,7 +431,11 @@ def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
     for reduction in ("sum", "mean"):
         model = make(name)
         model.set_weights(start)
-        options = {"distillation": TransitionDistillation(transitions, 0.5), "distillation_weight": 0.7, "reduction": reduction}
+        options = {
+            "distillation": TransitionDistillation(transitions, 0.5),
+            "distillation_weight": 0.7,
+            "reduction": reduction,
+        }
         model.compile("sgd", loss, **options)
         values[reduction] = float(model.compute_loss(batch))
     examples = np.count_nonzero(batch["targets"]) if positions else 8
@@ -356,27 +453,41 @@ def test_binary_losses_against_loops(name, loss, monkeypatch):
         # The first window has one target.
         targets[0, 1] = 0
         batch["targets"] = tf.constant(targets)
-        vectors = np.repeat(model.query_vectors(batch).numpy()[:, np.newaxis], targets.shape[1], axis=1)
+        vectors = np.repeat(
+            model.query_vectors(batch).numpy()[:, np.newaxis], targets.shape[1], axis=1
+        )
     else:
         vectors = model.sequence_vectors(batch).numpy()
     beta = 1.0 if loss == "bce" else 1 - 0.5 * (1 - 3 / (ITEMS - 1))
     expected = 0.0
     for b, t in zip(*np.nonzero(targets), strict=True):
         expected += beta * np.log1p(np.exp(-vectors[b, t] @ items[targets[b, t]]))
-        expected += sum(np.log1p(np.exp(vectors[b, t] @ items[n])) for n in batch["negatives"][b, t])
+        expected += sum(
+            np.log1p(np.exp(vectors[b, t] @ items[n])) for n in batch["negatives"][b, t]
+        )
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
 
 
 def with_importance(name, batch, seed):
     """A batch in which each target, or each window, counts as much as comes by chance."""
     windows = models.get(name).trains_on == "windows"
-    sample_weight = np.random.default_rng(seed).uniform(0.25, 3, [ROWS] if windows else [ROWS, LENGTH]).astype(np.float32)
+    sample_weight = (
+        np.random.default_rng(seed)
+        .uniform(0.25, 3, [ROWS] if windows else [ROWS, LENGTH])
+        .astype(np.float32)
+    )
     sample_weight *= 1 if windows else batch["targets"].numpy() > 0
-    return {**batch, "sample_weight": tf.constant(sample_weight), "normalizer": tf.fill([ROWS], np.float32(1 / sample_weight.sum()))}
+    return {
+        **batch,
+        "sample_weight": tf.constant(sample_weight),
+        "normalizer": tf.fill([ROWS], np.float32(1 / sample_weight.sum())),
+    }
 
 
 def in_parts(batches, replicas, whole):
-    """What `fit` takes: of each batch the equal parts of the replicas, one after the other; the features named in `whole` go with each."""
+    """What `fit` takes: of each batch the equal parts of the replicas, one after the other; the
+    features named in `whole` go with each.
+    """
 
     def parts(key):
         values = np.stack([batch[key] for batch in batches])
@@ -385,7 +496,9 @@ def in_parts(batches, replicas, whole):
         return values.reshape([len(batches) * replicas, -1, *values.shape[2:]])
 
     elements = {key: parts(key) for key in batches[0]}
-    return tf.keras.utils.experimental.DatasetCreator(lambda pipeline: tf.data.Dataset.from_tensor_slices(elements))
+    return tf.keras.utils.experimental.DatasetCreator(
+        lambda pipeline: tf.data.Dataset.from_tensor_slices(elements)
+    )
 
 
 STEPS = 20
@@ -419,7 +532,9 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
     if options.pop("weighted", False):
         batches = [with_importance(name, batch, seed) for seed, batch in enumerate(batches)]
     if options.pop("distilled", False):
-        options.update(distillation=TransitionDistillation(transitions, 0.5), distillation_weight=0.7)
+        options.update(
+            distillation=TransitionDistillation(transitions, 0.5), distillation_weight=0.7
+        )
     for count in (1, replicas):
         with strategy(count).scope():
             model = make(name, **changes)
@@ -452,7 +567,10 @@ def test_a_step_is_traced_once(name, monkeypatch):
 @pytest.mark.parametrize("count", [11, 1])
 def test_evaluation_is_the_same_on_several_replicas_with_an_uneven_last_batch(name, count):
     random = np.random.default_rng(5)
-    target, nothing = tf.constant(random.integers(1, ITEMS + 1, count), tf.int32), tf.zeros([count, 2], tf.int32)
+    target, nothing = (
+        tf.constant(random.integers(1, ITEMS + 1, count), tf.int32),
+        tf.zeros([count, 2], tf.int32),
+    )
     blocks = {**features(count), "target": target, "seen": nothing}
     start, results = make(name).get_weights(), []
     for replicas in (1, 2, 3):
@@ -460,7 +578,11 @@ def test_evaluation_is_the_same_on_several_replicas_with_an_uneven_last_batch(na
             model = make(name)
             model.set_weights(start)
             model.compile(k=(1, 5))
-        results.append(model.evaluate(tf.data.Dataset.from_tensor_slices(blocks).batch(4), return_dict=True, verbose=0))
+        results.append(
+            model.evaluate(
+                tf.data.Dataset.from_tensor_slices(blocks).batch(4), return_dict=True, verbose=0
+            )
+        )
     ranks = model.ranks(blocks).numpy()
     expected = {"HR@1": np.mean(ranks <= 1), "HR@5": np.mean(ranks <= 5), "MRR": np.mean(1 / ranks)}
     for result in results:

@@ -1,4 +1,6 @@
-"""Every model as a Keras model: saved and loaded whole, told in a summary, and trained under Keras' own callbacks."""
+"""Every model as a Keras model: saved and loaded whole, told in a summary, and trained under Keras'
+own callbacks.
+"""
 
 import functools
 import re
@@ -7,7 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.contract import EVERY, ITEMS, LENGTH, OUTSIDE, USERS, features, loss_of, make, training_features
+from tests.models.contract import (
+    EVERY,
+    ITEMS,
+    LENGTH,
+    OUTSIDE,
+    USERS,
+    features,
+    loss_of,
+    make,
+    training_features,
+)
 from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable
 from tfrec_attn.models import SequenceModel
@@ -21,7 +33,9 @@ def training_set(name):
 
 def held_out():
     target = tf.constant(np.arange(8) % ITEMS + 1, tf.int32)
-    return tf.data.Dataset.from_tensors({**features(), "target": target, "seen": tf.zeros([8, 1], tf.int32)})
+    return tf.data.Dataset.from_tensors(
+        {**features(), "target": target, "seen": tf.zeros([8, 1], tf.int32)}
+    )
 
 
 @functools.cache
@@ -101,16 +115,24 @@ def test_the_callbacks_of_keras(name, tmp_path):
     model.compile(tf.keras.optimizers.SGD(1e-12), loss_of(name))
     monitor = {"monitor": "val_NDCG@10", "mode": "max"}
     callbacks = [
-        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True),
-        tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True, **monitor),
+        tf.keras.callbacks.ModelCheckpoint(
+            str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True
+        ),
+        tf.keras.callbacks.ModelCheckpoint(
+            str(tmp_path / "best.keras"), save_best_only=True, **monitor
+        ),
         tf.keras.callbacks.ReduceLROnPlateau(patience=1, factor=0.5, **monitor),
         tf.keras.callbacks.TensorBoard(str(tmp_path / "events")),
         tf.keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True, **monitor),
     ]
-    history = model.fit(training_set(name), validation_data=held_out(), epochs=9, callbacks=callbacks, verbose=0).history
+    history = model.fit(
+        training_set(name), validation_data=held_out(), epochs=9, callbacks=callbacks, verbose=0
+    ).history
     assert np.ptp(history["val_NDCG@10"]) == 0
     np.testing.assert_allclose(history["lr"], [1e-12, 1e-12, 5e-13])
-    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [f"{epoch}.weights.h5" for epoch in (1, 2, 3)]
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [
+        f"{epoch}.weights.h5" for epoch in (1, 2, 3)
+    ]
     assert {"train", "validation"} <= {path.name for path in (tmp_path / "events").iterdir()}
     best, weights = load(tmp_path / "best.keras", name), type(model).from_config(model.get_config())
     weights.load_weights(tmp_path / "1.weights.h5")
@@ -135,7 +157,12 @@ class Plain(SequenceModel):
 
 def test_any_kind_of_argument_is_in_the_config(tmp_path):
     model = Plain(USERS, ITEMS, units=[3, 5], name="plain")
-    assert model.get_config() == {"num_users": USERS, "num_items": ITEMS, "max_length": LENGTH, "units": [3, 5]}
+    assert model.get_config() == {
+        "num_users": USERS,
+        "num_items": ITEMS,
+        "max_length": LENGTH,
+        "units": [3, 5],
+    }
     model.save(tmp_path / "model.keras")
     loaded = tf.keras.models.load_model(tmp_path / "model.keras", custom_objects={"Plain": Plain})
     assert loaded.get_config() == model.get_config()
@@ -152,10 +179,16 @@ class Forgetful(Plain):
 def test_an_argument_that_is_not_kept():
     with pytest.raises(TypeError) as caught:
         Forgetful(USERS, ITEMS).get_config()
-    assert str(caught.value) == "Forgetful must keep its argument power as an attribute of that name to be saved."
+    assert (
+        str(caught.value)
+        == "Forgetful must keep its argument power as an attribute of that name to be saved."
+    )
 
 
-ITEM_IDS, USER_IDS = [f"i{one}" for one in range(1, ITEMS + 1)], [f"u{one}" for one in range(1, USERS + 1)]
+ITEM_IDS, USER_IDS = (
+    [f"i{one}" for one in range(1, ITEMS + 1)],
+    [f"u{one}" for one in range(1, USERS + 1)],
+)
 
 
 @EVERY_MODEL
@@ -166,7 +199,9 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
     items, same = model.recommend([["i3", "i5"], ["?", "i2"]], k=4, users=["u2", "nobody"])
     assert items == [[f"i{one}" for one in row] for row in numbers]
     assert same == scores
-    expected = model({"user": tf.constant([2]), "history": tf.constant([[0] * (LENGTH - 2) + [3, 5]])}).numpy()[0]
+    expected = model(
+        {"user": tf.constant([2]), "history": tf.constant([[0] * (LENGTH - 2) + [3, 5]])}
+    ).numpy()[0]
     order = [one for one in np.argsort(-expected, kind="stable").tolist() if one not in (0, 3, 5)]
     assert numbers[0] == order[:4]
 
@@ -190,7 +225,10 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
             lambda model: model.recommend([[3]], users=["u1"]),
             f"users must be integers from 1 to {USERS} until set_vocabularies names the ids, but have 'u1'.",
         ),
-        (lambda model: model.recommend([[3]], k=0), "k must be an integer of at least 1, but is 0."),
+        (
+            lambda model: model.recommend([[3]], k=0),
+            "k must be an integer of at least 1, but is 0.",
+        ),
     ],
 )
 def test_ids_that_cannot_be(call, message):

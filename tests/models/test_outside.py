@@ -1,4 +1,6 @@
-"""The systems that AttRec and MQSA-TED are compared with, each in one file of another package: numbers worked by hand, and training."""
+"""The systems that AttRec and MQSA-TED are compared with, each in one file of another package:
+numbers worked by hand, and training.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from tests.models.contract import training_features
 from tfrec_attn import models
 from tfrec_attn.optimizers import Adagrad
 
-NAMES = {cls: f"tests.outside.{cls.lower()}:{cls}" for cls in ("CML", "FPMC", "PRME", "TransRec", "HRM", "Caser", "GRU4Rec", "BERT4Rec")}
+NAMES = {
+    cls: f"tests.outside.{cls.lower()}:{cls}"
+    for cls in ("CML", "FPMC", "PRME", "TransRec", "HRM", "Caser", "GRU4Rec", "BERT4Rec")
+}
 USER = [[0.5, -0.25]]
 ITEMS = [[1, 0], [0, 0.5], [-0.5, 1]]
 BIASES = [[0.1], [-0.2], [0.3]]
@@ -44,7 +49,12 @@ def test_cml():
 
 def test_fpmc():
     model = make("FPMC", 2)
-    for table, rows in ((model.users, USER), (model.items, ITEMS), (model.previous, PREVIOUS), (model.following, FOLLOWING)):
+    for table, rows in (
+        (model.users, USER),
+        (model.items, ITEMS),
+        (model.previous, PREVIOUS),
+        (model.following, FOLLOWING),
+    ):
         fill(table, rows)
     near(scores(model, [0, 2]), [0.5, -0.025, -0.78])
     near(scores(model, [1, 2]), [0.55, -0.075, -0.56])
@@ -53,14 +63,22 @@ def test_fpmc():
 
 def test_prme():
     model = make("PRME", 1)
-    for table, rows in ((model.users, USER), (model.preferred, ITEMS), (model.sequential, SEQUENTIAL)):
+    for table, rows in (
+        (model.users, USER),
+        (model.preferred, ITEMS),
+        (model.sequential, SEQUENTIAL),
+    ):
         fill(table, rows)
     near(scores(model, [2]), [-0.072, 0.1, -0.666])
 
 
 def test_transrec():
     model = make("TransRec", 1)
-    for table, rows in ((model.users, [[-0.05, 0.1]]), (model.items, ITEMS), (model.biases, BIASES)):
+    for table, rows in (
+        (model.users, [[-0.05, 0.1]]),
+        (model.items, ITEMS),
+        (model.biases, BIASES),
+    ):
         fill(table, rows)
     model.translation.assign([0.1, 0.2])
     near(scores(model, [2]), [-0.8, 0.35, 0.6])
@@ -94,10 +112,26 @@ def test_gru4rec():
     fill(model.items, ITEMS)
     fill(model.biases, BIASES)
     # Keras' update gate is one minus that of the paper.
-    kernel = np.concatenate([-np.array([[0.1, 0.2], [0.3, -0.1]]), [[-0.2, 0.4], [0.1, 0.2]], [[0.5, -0.3], [0.2, 0.6]]], axis=1)
-    recurrent = np.concatenate([-np.array([[0.05, -0.2], [0.1, 0.3]]), [[0.3, 0.1], [-0.1, 0.2]], [[0.4, 0.1], [-0.2, 0.3]]], axis=1)
+    kernel = np.concatenate(
+        [
+            -np.array([[0.1, 0.2], [0.3, -0.1]]),
+            [[-0.2, 0.4], [0.1, 0.2]],
+            [[0.5, -0.3], [0.2, 0.6]],
+        ],
+        axis=1,
+    )
+    recurrent = np.concatenate(
+        [
+            -np.array([[0.05, -0.2], [0.1, 0.3]]),
+            [[0.3, 0.1], [-0.1, 0.2]],
+            [[0.4, 0.1], [-0.2, 0.3]],
+        ],
+        axis=1,
+    )
     model.cell.set_weights([kernel, recurrent, np.array([0, -0.1, 0.1, 0, 0, -0.1])])
-    vectors = model.sequence_vectors({"user": tf.constant([1]), "history": tf.constant([[0, 1, 2]])})
+    vectors = model.sequence_vectors(
+        {"user": tf.constant([1]), "history": tf.constant([[0, 1, 2]])}
+    )
     near(vectors[0, 1:], [[0.242602, -0.218259, 1], [0.206595, -0.026640, 1]])
     near(scores(model, [0, 1, 2]), [0.306595, -0.213320, 0.170063])
 
@@ -113,14 +147,18 @@ def test_bert4rec():
     key = np.array([[0.3, -0.1, 0.2], [0, 0.4, 0.1], [0.2, 0, 0.5]])
     value = np.array([[1, 0, 0], [0, 0.5, 0.2], [-0.3, 0, 0.8]])
     output = np.array([[0.6, 0, 0.1], [0, 0.7, -0.1], [0.2, 0, 0.5]])
-    projections = [part for one in (query, key, value) for part in (one[:, np.newaxis], np.zeros((1, 3)))]
+    projections = [
+        part for one in (query, key, value) for part in (one[:, np.newaxis], np.zeros((1, 3)))
+    ]
     block.attention.set_weights([*projections, output[np.newaxis], np.zeros(3)])
     wide, narrow = np.zeros((3, 12)), np.zeros((12, 3))
     wide[:, :3] = [[0.2, 0.1, -0.3], [0.4, -0.2, 0.1], [0, 0.3, 0.5]]
     narrow[:3] = [[0.3, 0, 0.2], [-0.1, 0.5, 0], [0.2, 0.1, 0.4]]
     block.wide.set_weights([wide, np.array([0.1, 0, -0.1, *[0.0] * 9])])
     block.narrow.set_weights([narrow, np.array([0, 0.05, 0])])
-    model.projection.set_weights([np.array([[0.5, 0.1, 0], [0, 0.6, 0.2], [-0.1, 0, 0.7]]), np.array([0.05, 0, 0])])
+    model.projection.set_weights(
+        [np.array([[0.5, 0.1, 0], [0, 0.6, 0.2], [-0.1, 0, 0.7]]), np.array([0.05, 0, 0])]
+    )
     near(scores(model, [0, 1, 2]), [1.131839, 0.236390, -1.247758])
 
 

@@ -1,4 +1,6 @@
-"""A sparse term of the history beside the inner product: in every score, once, wherever scores are made."""
+"""A sparse term of the history beside the inner product: in every score, once, wherever scores are
+made.
+"""
 
 import numpy as np
 import pytest
@@ -28,9 +30,17 @@ def test_scores_ranks_and_recommendations_agree():
     np.testing.assert_allclose(model(features)[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.scores(features), expected[:, 1:], rtol=1e-5, atol=1e-5)
     for target in range(1, ITEMS + 1):
-        asked = {**features, "target": tf.constant([target] * 2), "seen": tf.zeros([2, 0], tf.int32)}
-        assert model.ranks(asked).numpy().tolist() == [(row[1:] >= row[target]).sum() for row in expected]
-    items, scores = model.recommend([[one for one in row if one] for row in HISTORY], k=ITEMS, exclude_seen=False)
+        asked = {
+            **features,
+            "target": tf.constant([target] * 2),
+            "seen": tf.zeros([2, 0], tf.int32),
+        }
+        assert model.ranks(asked).numpy().tolist() == [
+            (row[1:] >= row[target]).sum() for row in expected
+        ]
+    items, scores = model.recommend(
+        [[one for one in row if one] for row in HISTORY], k=ITEMS, exclude_seen=False
+    )
     for row, found, values in zip(expected, items, scores, strict=True):
         assert found == (np.argsort(-row[1:]) + 1).tolist()
         np.testing.assert_allclose(values, np.sort(row[1:])[::-1], rtol=1e-5, atol=1e-5)
@@ -50,12 +60,26 @@ def problem():
 
 def test_a_prior_against_a_loop():
     query, table, expected = problem()
-    np.testing.assert_allclose(score_all(query, table)[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(score_all(query, table[1:], first=1), expected[:, 1:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        score_all(query, table)[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        score_all(query, table[1:], first=1), expected[:, 1:], rtol=1e-5, atol=1e-6
+    )
     listed = np.array([[2, 7, 5, 2], [1, 7, 7, 3], [4, 5, 6, 7]], np.int32)
-    np.testing.assert_allclose(score_listed(query, table, listed), np.take_along_axis(expected, listed, 1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        score_listed(query, table, listed),
+        np.take_along_axis(expected, listed, 1),
+        rtol=1e-5,
+        atol=1e-6,
+    )
     for item in range(1, 8):
-        np.testing.assert_allclose(score_repeated(query, table, [item], 3), expected[np.newaxis, :, item], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            score_repeated(query, table, [item], 3),
+            expected[np.newaxis, :, item],
+            rtol=1e-5,
+            atol=1e-6,
+        )
     some = score_all(query.rows([1, 1]), table)
     np.testing.assert_allclose(some[:, 1:], expected[[1, 1], 1:], rtol=1e-5, atol=1e-6)
 
@@ -65,11 +89,21 @@ def test_an_empty_prior_changes_nothing():
     plain = Query(query.vectors)
     empty = Query(query.vectors, (tf.zeros([3, 0], tf.int32), tf.zeros([3, 0])))
     np.testing.assert_array_equal(score_all(empty, table), score_all(plain, table))
-    np.testing.assert_array_equal(score_listed(empty, table, query.prior[0]), score_listed(plain, table, query.prior[0]))
+    np.testing.assert_array_equal(
+        score_listed(empty, table, query.prior[0]), score_listed(plain, table, query.prior[0])
+    )
 
 
-@pytest.mark.parametrize("score", [lambda *x: score_all(*x), lambda *x: score_listed(*x, tf.constant([[1]] * 3))])
+@pytest.mark.parametrize(
+    "score", [lambda *x: score_all(*x), lambda *x: score_listed(*x, tf.constant([[1]] * 3))]
+)
 def test_without_a_prior_nothing_is_added(score):
     query, table, _ = problem()
-    graph = tf.function(lambda vectors: score(Query(vectors), tf.constant(table))).get_concrete_function(query.vectors).graph
-    assert not {"AddV2", "Add", "TensorScatterAdd", "Where", "SelectV2"} & {one.type for one in graph.get_operations()}
+    graph = (
+        tf.function(lambda vectors: score(Query(vectors), tf.constant(table)))
+        .get_concrete_function(query.vectors)
+        .graph
+    )
+    assert not {"AddV2", "Add", "TensorScatterAdd", "Where", "SelectV2"} & {
+        one.type for one in graph.get_operations()
+    }

@@ -1,4 +1,6 @@
-"""What training never touched is not known: the same in ranks, in `recommend`, in the servable and in what verifies it."""
+"""What training never touched is not known: the same in ranks, in `recommend`, in the servable and
+in what verifies it.
+"""
 
 import contextlib
 import functools
@@ -81,9 +83,17 @@ def trained(tmp_path_factory):
         folder = tmp_path_factory.mktemp("untrained")
         write_log(folder / "log.csv")
         wide = {"stddev": 0.5, "dim": 8}
-        sizes = [f"model.{key}={value}" for key, value in wide.items() if key in models.parameters(name)]
+        sizes = [
+            f"model.{key}={value}" for key, value in wide.items() if key in models.parameters(name)
+        ]
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            arguments = [f"data.path={folder / 'log.csv'}", f"model.name={name}", *sizes, *OPTIONS, f"run_dir={folder / 'run'}"]
+            arguments = [
+                f"data.path={folder / 'log.csv'}",
+                f"model.name={name}",
+                *sizes,
+                *OPTIONS,
+                f"run_dir={folder / 'run'}",
+            ]
             assert train.main(arguments) == 0
         return folder / "run", out.getvalue()
 
@@ -92,7 +102,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(trained, tmp_path_factory):
-    """A function that gives the session of a model's servable, its folder and what the export printed, made once."""
+    """A function that gives the session of a model's servable, its folder and what the export
+    printed, made once.
+    """
     sessions = []
 
     @functools.cache
@@ -108,14 +120,22 @@ def served(trained, tmp_path_factory):
 
 
 def expected(model, user, history):
-    """(items by rank among those not in the history, score by item, source): from raw vectors, with loops."""
+    """(items by rank among those not in the history, score by item, source): from raw vectors, with
+    loops.
+    """
     events = [item for item in history if item in COUNTS][-LENGTH:]
-    row = 0 if user in UNKNOWN_USERS or user not in LOG else model.user_vocabulary.ids().index(user) + 1
+    row = (
+        0
+        if user in UNKNOWN_USERS or user not in LOG
+        else model.user_vocabulary.ids().index(user) + 1
+    )
     known = (model.uses_user and row > 0) or (model.uses_history and bool(events))
     ids = model.item_vocabulary.ids()
     if known:
         padded = [0] * (LENGTH - len(events)) + [ids.index(item) + 1 for item in events]
-        query = model.query_vectors({"user": tf.constant([row]), "history": tf.constant([padded])}).numpy()[0]
+        query = model.query_vectors(
+            {"user": tf.constant([row]), "history": tf.constant([padded])}
+        ).numpy()[0]
         scores = dict(zip(ids, (model.item_vectors().numpy()[1:] @ query).tolist(), strict=True))
     else:
         scores = {item: count / 24 for item, count in COUNTS.items()}
@@ -135,8 +155,12 @@ def cases():
 def test_the_run_tells_what_training_touched(name, trained):
     folder, out = trained(name)
     rows, (users, items) = run.load_trained_rows(folder), run.load_vocabularies(folder)
-    assert {user for user, known in zip(users.ids(), rows.users, strict=True) if not known} == UNKNOWN_USERS
-    assert {item for item, known in zip(items.ids(), rows.items, strict=True) if not known} == set(NEW)
+    assert {
+        user for user, known in zip(users.ids(), rows.users, strict=True) if not known
+    } == UNKNOWN_USERS
+    assert {item for item, known in zip(items.ids(), rows.items, strict=True) if not known} == set(
+        NEW
+    )
     assert "Training learns nothing of 4 users and 3 items: such a user counts as unknown" in out
 
 
@@ -147,8 +171,12 @@ def test_recommend(name, trained):
         items, scores = model.recommend([history], k=12, users=[user])
         order, by_item, _ = expected(model, user, history)
         assert set(items[0]) == set(order) and len(items[0]) == len(order)
-        np.testing.assert_allclose(scores[0], [by_item[item] for item in order], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(scores[0], [by_item[item] for item in items[0]], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            scores[0], [by_item[item] for item in order], rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            scores[0], [by_item[item] for item in items[0]], rtol=1e-4, atol=1e-5
+        )
         ends = [item for item in model.item_vocabulary.ids() if item in NEW and item not in history]
         assert items[0][len(items[0]) - len(ends) :] == ends
 
@@ -160,7 +188,9 @@ def test_evaluation_ranks_the_same(name, trained, tmp_path):
         assert evaluate.main([str(folder), "--json", "--ranks", str(tmp_path / "ranks.tsv")]) == 0
     report, model = json.loads((folder / "metrics.json").read_text()), run.load_model(folder)
     assert json.loads(out.getvalue())["test"] == pytest.approx(report["test"], abs=1e-6)
-    found = {user: rank for user, _, rank in pl.read_csv(tmp_path / "ranks.tsv", separator="\t").rows()}
+    found = {
+        user: rank for user, _, rank in pl.read_csv(tmp_path / "ranks.tsv", separator="\t").rows()
+    }
     for user, history, target in list(cases())[: len(LOG)]:
         order, scores, _ = expected(model, user, history)
         assert found[user] == sum(not scores[item] < scores[target] for item in order), user
@@ -179,16 +209,26 @@ def test_the_servable_answers_the_same(name, trained, served):
         order, by_item, source = expected(model, user, history)
         lists = {"exclude": [[""]], "allow": [["i8", "new3", "i0"]], "k": [12]}
         among = [item for item in order if item in lists["allow"][0]]
-        default, some = session.run("serving_default", **who), session.run("recommend", **who, **lists)
+        default, some = (
+            session.run("serving_default", **who),
+            session.run("recommend", **who, **lists),
+        )
         for result, best in ((default, order[:10]), (some, among)):
             items = [one.decode() for one in result["items"][0] if one]
             assert len(items) == len(best)
             assert [item in NEW for item in items] == [item in NEW for item in best]
             for values in (items, best):
-                np.testing.assert_allclose(result["scores"][0][: len(best)], [by_item[item] for item in values], rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(
+                    result["scores"][0][: len(best)],
+                    [by_item[item] for item in values],
+                    rtol=1e-4,
+                    atol=1e-5,
+                )
             assert result["source"].tolist() == [source.encode()]
         scored = session.run("score", **who, candidates=[["i4", "new2", "?"]])
-        np.testing.assert_allclose(scored["scores"][0], [by_item["i4"], UNTRAINED, FLOOR], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            scored["scores"][0], [by_item["i4"], UNTRAINED, FLOOR], rtol=1e-4, atol=1e-5
+        )
         assert scored["known"].tolist() == [[True, False, False]]
 
 
@@ -215,15 +255,23 @@ def test_the_servable_explains_and_embeds_what_it_knows(name, trained, served):
 def test_verification_finds_the_metrics_again(name, trained, served, capsys):
     folder, (session, servable, _) = trained(name)[0], served(name)
     for part in ("test", "valid"):
-        assert verify.main([str(servable), "--run", str(folder), "--split", part]) == 0, capsys.readouterr().err
+        assert verify.main([str(servable), "--run", str(folder), "--split", part]) == 0, (
+            capsys.readouterr().err
+        )
 
     def predict(signature, inputs):
         outputs = session.run(signature, **inputs)
-        texts = {key: np.vectorize(bytes.decode, otypes=[object])(value) for key, value in outputs.items() if value.dtype == object}
+        texts = {
+            key: np.vectorize(bytes.decode, otypes=[object])(value)
+            for key, value in outputs.items()
+            if value.dtype == object
+        }
         return {**outputs, **texts}
 
     model, some = run.load_model(folder), list(cases())[: len(LOG)]
-    ranks = served_ranking.rank_by_vectors(predict, [Event(*case) for case in some], model.item_vocabulary.ids())
+    ranks = served_ranking.rank_by_vectors(
+        predict, [Event(*case) for case in some], model.item_vocabulary.ids()
+    )
     for (user, history, target), rank in zip(some, ranks.rank, strict=True):
         order, scores, _ = expected(model, user, history)
         assert rank == sum(not scores[item] < scores[target] for item in order), user
@@ -243,10 +291,14 @@ def test_an_index_leaves_them_out(trained, tmp_path, capsys):
     model = run.load_model(folder)
     with Session(servable) as session:
         for user, history, _ in cases():
-            items = session.run("serving_default", user_id=[user], history=[["", *history]])["items"][0]
+            items = session.run("serving_default", user_id=[user], history=[["", *history]])[
+                "items"
+            ][0]
             order, _, source = expected(model, user, history)
             if source == "model":
-                assert [one.decode() for one in items if one] == [item for item in order if item not in NEW]
+                assert [one.decode() for one in items if one] == [
+                    item for item in order if item not in NEW
+                ]
     assert verify.main([str(servable), "--run", str(folder)]) == 0, capsys.readouterr().err
 
 
@@ -254,17 +306,28 @@ def test_a_model_without_such_rows_is_exported_as_before(trained):
     model = run.load_model(trained("attrec")[0])
     model.trained_users = model.trained_items = None
     history = {"user": tf.constant([0]), "history": tf.constant([[1, 2, 3]])}
-    assert {key: value.numpy().tolist() for key, value in model.known(history).items()} == {"user": [0], "history": [[1, 2, 3]]}
+    assert {key: value.numpy().tolist() for key, value in model.known(history).items()} == {
+        "user": [0],
+        "history": [[1, 2, 3]],
+    }
     items, scores = model.recommend([["i0", "i1", "i2"]], k=12)
     assert len(items[0]) == 9 and min(scores[0]) > UNTRAINED
 
 
 def test_events_move_up_where_others_are_passed_over():
-    inputs = {"user": tf.constant([7, 8]), "history": tf.constant([[0, 1, 2, 3], [2, 2, 1, 2]]), "time": tf.constant([[0.0, 1, 2, 3]] * 2)}
+    inputs = {
+        "user": tf.constant([7, 8]),
+        "history": tf.constant([[0, 1, 2, 3], [2, 2, 1, 2]]),
+        "time": tf.constant([[0.0, 1, 2, 3]] * 2),
+    }
     kept = touched(np.array([True, False, True]), inputs["history"])
     assert kept.numpy().tolist() == [[False, True, False, True], [False, False, True, False]]
     found = {name: value.numpy().tolist() for name, value in pass_over(inputs, kept).items()}
-    assert found == {"user": [7, 8], "history": [[0, 0, 1, 3], [0, 0, 0, 1]], "time": [[0, 0, 1, 3], [0, 0, 0, 2]]}
+    assert found == {
+        "user": [7, 8],
+        "history": [[0, 0, 1, 3], [0, 0, 0, 1]],
+        "time": [[0, 0, 1, 3], [0, 0, 0, 2]],
+    }
 
 
 @pytest.mark.parametrize(
@@ -279,8 +342,16 @@ def test_users_in_examples_are_trained(model, window, users):
     from tfrec_attn.data.sequences.preparation import Sequences
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
-    items, offsets, times = np.int32([1, 2, 4, 1, 3, 5, 2]), np.array([0, 3, 5, 7]), np.float64([1, 2, 9, 3, 8, 8, 9])
-    split = temporal(Sequences(items, offsets, times, Vocabulary("abc"), Vocabulary("vwxyz")), valid_from=0.5, test_from=0.85)
+    items, offsets, times = (
+        np.int32([1, 2, 4, 1, 3, 5, 2]),
+        np.array([0, 3, 5, 7]),
+        np.float64([1, 2, 9, 3, 8, 8, 9]),
+    )
+    split = temporal(
+        Sequences(items, offsets, times, Vocabulary("abc"), Vocabulary("vwxyz")),
+        valid_from=0.5,
+        test_from=0.85,
+    )
     config = configuration.from_dict({"model": {"name": model}, "data": {"window": window}})
     rows = fitting.trained_rows(config, split)
     # Before time 8 are the events of items 1, 2 and 1 alone.
@@ -292,7 +363,10 @@ def test_a_warm_start_knows_what_the_run_before_knew():
     earlier = TrainedRows(np.array([True, False]), np.array([True, True, False]))
     now = TrainedRows(np.array([False, False, True]), np.array([False, True, False, False]))
     rows = now.or_by(earlier)
-    assert (rows.users.tolist(), rows.items.tolist()) == ([True, False, True], [True, True, False, False])
+    assert (rows.users.tolist(), rows.items.tolist()) == (
+        [True, False, True],
+        [True, True, False, False],
+    )
 
 
 def test_of_a_run_of_an_earlier_version_all_rows_are_trained(tmp_path):

@@ -6,28 +6,43 @@ import tensorflow as tf
 
 from tfrec_attn import optimizers
 
-RATE, START, EPSILON = 0.3, 0.2, 0.5  # an epsilon as large as this shows whether it stands inside the root
+RATE, START, EPSILON = (
+    0.3,
+    0.2,
+    0.5,
+)  # an epsilon as large as this shows whether it stands inside the root
 
 
 class Twin:
     """accumulator += g^2; w -= rate * g / (sqrt(accumulator) + epsilon), in float64."""
 
     def __init__(self, weights, rate=RATE, start=START, epsilon=EPSILON):
-        self.weights, self.accumulator = np.array(weights, np.float64), np.full(np.shape(weights), start, np.float64)
+        self.weights, self.accumulator = (
+            np.array(weights, np.float64),
+            np.full(np.shape(weights), start, np.float64),
+        )
         self.rate, self.epsilon = rate, epsilon
 
     def step(self, gradient, rate=None):
         for place in np.ndindex(self.weights.shape):
             self.accumulator[place] += gradient[place] ** 2
-            self.weights[place] -= (rate or self.rate) * gradient[place] / (self.accumulator[place] ** 0.5 + self.epsilon)
+            self.weights[place] -= (
+                (rate or self.rate)
+                * gradient[place]
+                / (self.accumulator[place] ** 0.5 + self.epsilon)
+            )
 
 
 def adagrad(**options):
-    return optimizers.Adagrad(**{"learning_rate": RATE, "initial_accumulator_value": START, "epsilon": EPSILON, **options})
+    return optimizers.Adagrad(
+        **{"learning_rate": RATE, "initial_accumulator_value": START, "epsilon": EPSILON, **options}
+    )
 
 
 def accumulator_of(optimizer):
-    return next(variable for variable in optimizer.variables if "accumulator" in variable.name).numpy()
+    return next(
+        variable for variable in optimizer.variables if "accumulator" in variable.name
+    ).numpy()
 
 
 def apply_eagerly(optimizer, gradient, variable):
@@ -43,7 +58,8 @@ def random():
 
 
 def test_by_hand():
-    # accumulator 0.2 + 0.9^2 + ... : 0.2 + 0.7^2 = 0.69; w = 1 - 0.3 * 0.7 / (sqrt(0.69) + 0.5) = 1 - 0.21 / 1.33066
+    # accumulator 0.2 + 0.9^2 + ... : 0.2 + 0.7^2 = 0.69; w = 1 - 0.3 * 0.7 / (sqrt(0.69) + 0.5) = 1
+    # - 0.21 / 1.33066
     variable = tf.Variable([1.0])
     adagrad().apply_gradients([(tf.constant([0.7]), variable)])
     np.testing.assert_allclose(variable, [1 - 0.21 / 1.33066], rtol=1e-5)
@@ -72,7 +88,13 @@ def test_sparse_gradients_with_repeated_rows(random, count, dtype, compiled):
     apply = tf.function(apply_eagerly) if compiled else apply_eagerly
     for rows in ([5, 2, 5, 7, 5, 2], [7, 7, 7, 7, 7, 7], [0, 5, 2, 1, 3, 7]):
         values = random.normal(size=(6, 3)).astype(np.float32)
-        apply(optimizer, tf.IndexedSlices(tf.constant(values), tf.constant(rows, dtype), tf.constant([count, 3])), variable)
+        apply(
+            optimizer,
+            tf.IndexedSlices(
+                tf.constant(values), tf.constant(rows, dtype), tf.constant([count, 3])
+            ),
+            variable,
+        )
         dense = np.zeros((count, 3))
         for row, value in zip(rows, values, strict=True):
             dense[row] += value
@@ -82,14 +104,22 @@ def test_sparse_gradients_with_repeated_rows(random, count, dtype, compiled):
     untouched = [row for row in range(count) if row not in (0, 1, 2, 3, 5, 7)]
     assert untouched
     np.testing.assert_array_equal(variable.numpy()[untouched], weights[untouched])
-    np.testing.assert_array_equal(accumulator_of(optimizer)[untouched], np.full((len(untouched), 3), np.float32(START)))
+    np.testing.assert_array_equal(
+        accumulator_of(optimizer)[untouched], np.full((len(untouched), 3), np.float32(START))
+    )
 
 
 @pytest.mark.parametrize("count", [8, 400])
 def test_repeated_rows_are_summed_before_they_are_squared(count):
     # Row 5: (0.2 + 0.5)^2 = 0.49 goes into the accumulator, not 0.2^2 + 0.5^2.
-    variable, twin, optimizer = tf.Variable(tf.ones([count, 1])), Twin(np.ones((count, 1))), adagrad()
-    gradient = tf.IndexedSlices(tf.constant([[0.2], [0.5]]), tf.constant([5, 5]), tf.constant([count, 1]))
+    variable, twin, optimizer = (
+        tf.Variable(tf.ones([count, 1])),
+        Twin(np.ones((count, 1))),
+        adagrad(),
+    )
+    gradient = tf.IndexedSlices(
+        tf.constant([[0.2], [0.5]]), tf.constant([5, 5]), tf.constant([count, 1])
+    )
     optimizer.apply_gradients([(gradient, variable)])
     twin.step(np.where(np.arange(count)[:, np.newaxis] == 5, 0.7, 0.0))
     np.testing.assert_allclose(variable, twin.weights, rtol=1e-6)
@@ -121,7 +151,11 @@ def test_the_gradient_of_a_gather(random, count):
 
 def test_several_variables_keep_their_own_accumulators(random):
     start = [random.normal(size=shape).astype(np.float32) for shape in ((2, 2), (3,))]
-    variables, twins, optimizer = [tf.Variable(one) for one in start], [Twin(one) for one in start], adagrad()
+    variables, twins, optimizer = (
+        [tf.Variable(one) for one in start],
+        [Twin(one) for one in start],
+        adagrad(),
+    )
     for _ in range(2):
         gradients = [random.normal(size=one.shape).astype(np.float32) for one in start]
         optimizer.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
@@ -147,7 +181,11 @@ def test_a_step_inside_a_graph_equals_an_eager_one(random):
 def test_a_schedule_gives_each_step_its_rate():
     # 0.4 for the first step, 0.1 from the second on.
     schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.4, 0.1])
-    variable, twin, optimizer = tf.Variable([1.0, -2.0]), Twin([1.0, -2.0]), adagrad(learning_rate=schedule)
+    variable, twin, optimizer = (
+        tf.Variable([1.0, -2.0]),
+        Twin([1.0, -2.0]),
+        adagrad(learning_rate=schedule),
+    )
     for rate in (0.4, 0.1):
         gradient = np.array([0.5, -1.5], np.float32)
         optimizer.apply_gradients([(tf.constant(gradient), variable)])
@@ -163,7 +201,9 @@ def test_one_step_is_close_to_keras(random, sparse):
     for cls in (optimizers.Adagrad, tf.keras.optimizers.Adagrad):
         variable = tf.Variable(weights)
         gradient = (
-            tf.IndexedSlices(tf.constant(values[:3]), tf.constant([4, 9, 4]), tf.constant([20, 2])) if sparse else tf.constant(values)
+            tf.IndexedSlices(tf.constant(values[:3]), tf.constant([4, 9, 4]), tf.constant([20, 2]))
+            if sparse
+            else tf.constant(values)
         )
         cls(learning_rate=0.05).apply_gradients([(gradient, variable)])
         results.append(variable.numpy())
@@ -175,9 +215,15 @@ def test_configuration_round_trip():
     config = adagrad().get_config()
     again = optimizers.Adagrad.from_config(config)
     assert again.get_config() == config
-    assert {key: pytest.approx(config[key]) for key in ("learning_rate", "initial_accumulator_value", "epsilon")} == {
+    assert {
+        key: pytest.approx(config[key])
+        for key in ("learning_rate", "initial_accumulator_value", "epsilon")
+    } == {
         "learning_rate": RATE,
         "initial_accumulator_value": START,
         "epsilon": EPSILON,
     }
-    assert type(tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(adagrad()))) is optimizers.Adagrad
+    assert (
+        type(tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(adagrad())))
+        is optimizers.Adagrad
+    )

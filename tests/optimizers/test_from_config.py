@@ -1,4 +1,6 @@
-"""The optimizer and the learning rate of a configuration, and what is said of one that cannot be made."""
+"""The optimizer and the learning rate of a configuration, and what is said of one that cannot be
+made.
+"""
 
 import pytest
 import tensorflow as tf
@@ -13,16 +15,25 @@ def make(*overrides, steps_per_epoch=10):
 
 
 def test_the_default_optimizer_is_this_adagrad():
-    optimizer = make("train.learning_rate=0.25", "train.optimizer_options={initial_accumulator_value: 0.75}")
+    optimizer = make(
+        "train.learning_rate=0.25", "train.optimizer_options={initial_accumulator_value: 0.75}"
+    )
     assert type(optimizer) is optimizers.Adagrad
     assert float(optimizer.learning_rate) == 0.25
     assert optimizer.get_config()["initial_accumulator_value"] == 0.75
 
 
-@pytest.mark.parametrize("name", ["adam", "Adam", "adamw", "SGD", "rmsprop", "lion", "nadam", "Ftrl"])
+@pytest.mark.parametrize(
+    "name", ["adam", "Adam", "adamw", "SGD", "rmsprop", "lion", "nadam", "Ftrl"]
+)
 def test_any_keras_optimizer_by_name(name):
-    # Keras' own look-up by a configuration gives the classes of tf.keras.optimizers.legacy, which lack options and some optimizers.
-    optimizer = make(f"train.optimizer={name}", "train.learning_rate=0.25", "train.optimizer_options={clipnorm: 0.5}")
+    # Keras' own look-up by a configuration gives the classes of tf.keras.optimizers.legacy, which
+    # lack options and some optimizers.
+    optimizer = make(
+        f"train.optimizer={name}",
+        "train.learning_rate=0.25",
+        "train.optimizer_options={clipnorm: 0.5}",
+    )
     assert isinstance(optimizer, tf.keras.optimizers.Optimizer)
     assert type(optimizer).__name__.lower() == name.lower()
     assert (float(optimizer.learning_rate), optimizer.get_config()["clipnorm"]) == (0.25, 0.5)
@@ -39,21 +50,26 @@ def test_an_unknown_optimizer():
 @pytest.mark.parametrize("options", ["{no_such: 1}", "{learning_rate: fast}"])
 @pytest.mark.parametrize("name", ["adagrad", "adam"])
 def test_options_that_an_optimizer_does_not_take(name, options):
-    with pytest.raises(ConfigError, match=rf"^train\.optimizer={name} with options \{{.*\}} cannot be made: [^\n]+$"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^train\.optimizer={name} with options \{{.*\}} cannot be made: [^\n]+$",
+    ):
         make(f"train.optimizer={name}", f"train.optimizer_options={options}")
 
 
 def test_lazy_adam_by_name():
-    optimizer = make("train.optimizer=lazy_adam", "train.learning_rate=0.25", "train.optimizer_options={beta_1: 0.5}")
+    optimizer = make(
+        "train.optimizer=lazy_adam",
+        "train.learning_rate=0.25",
+        "train.optimizer_options={beta_1: 0.5}",
+    )
     assert type(optimizer) is optimizers.LazyAdam
     assert (float(optimizer.learning_rate), optimizer.get_config()["beta_1"]) == (0.25, 0.5)
 
 
 @pytest.mark.parametrize("options", ["{amsgrad: true}", "{weight_decay: 0.1}"])
 def test_lazy_adam_refuses_what_touches_every_row(options):
-    sentence = (
-        r"cannot be made: (amsgrad|weight_decay) must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$"
-    )
+    sentence = r"cannot be made: (amsgrad|weight_decay) must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$"
     with pytest.raises(ConfigError, match=sentence):
         make("train.optimizer=lazy_adam", f"train.optimizer_options={options}")
 
@@ -82,7 +98,9 @@ def test_a_schedule_over_all_steps_of_training(name):
 
 
 def test_a_warm_up_alone():
-    assert rates(make("train.learning_rate=0.6", "train.warmup_steps=3"), 5) == pytest.approx([0.2, 0.4, 0.6, 0.6, 0.6])
+    assert rates(make("train.learning_rate=0.6", "train.warmup_steps=3"), 5) == pytest.approx(
+        [0.2, 0.4, 0.6, 0.6, 0.6]
+    )
 
 
 def test_without_schedule_and_warm_up_the_rate_is_a_number():

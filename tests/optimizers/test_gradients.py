@@ -12,7 +12,9 @@ DENSE = np.array([[0, 0], [0, 2], [0, 1], [0, 0], [4, -2]], np.float32)
 
 
 def sparse(rows=tuple(ROWS), values=VALUES):
-    return tf.IndexedSlices(tf.convert_to_tensor(values), tf.convert_to_tensor(rows), tf.constant([5, 2]))
+    return tf.IndexedSlices(
+        tf.convert_to_tensor(values), tf.convert_to_tensor(rows), tf.constant([5, 2])
+    )
 
 
 def test_repeated_rows_are_summed():
@@ -30,7 +32,8 @@ def test_dense_gradients_and_none_are_left():
 def test_sums_stay_sparse_where_both_are():
     dense = tf.constant([1.0, 2.0])
     both, mixed, plain, first, second, neither = add_gradients(
-        [sparse(), sparse(), dense, dense, None, None], [sparse(), tf.ones([5, 2]), dense, None, dense, None]
+        [sparse(), sparse(), dense, dense, None, None],
+        [sparse(), tf.ones([5, 2]), dense, None, dense, None],
     )
     assert isinstance(both, tf.IndexedSlices)
     np.testing.assert_array_equal(tf.convert_to_tensor(both), 2 * DENSE)
@@ -42,7 +45,8 @@ def test_sums_stay_sparse_where_both_are():
 
 @pytest.mark.parametrize("norm", [0.5, 5.0, 50.0])
 def test_clipping_by_the_norm_of_all(norm):
-    # |sparse|^2 = 4 + 1 + 16 + 4 = 25 with row 4 summed (9 + 5 + 4 + 1 = 19 without), |dense|^2 = 144: the norm is 13.
+    # |sparse|^2 = 4 + 1 + 16 + 4 = 25 with row 4 summed (9 + 5 + 4 + 1 = 19 without), |dense|^2 =
+    # 144: the norm is 13.
     dense = np.array([12.0, 0.0], np.float32)
     gradients = [sum_repeated_rows(sparse()), None, tf.constant(dense)]
     table, nothing, vector = clip_by_global_norm(gradients, norm)
@@ -70,7 +74,12 @@ def test_sums_over_replicas(two_replicas, named, whole):
     def on_replica(rows, values, dense):
         sums, masks = over_replicas([sparse(rows, values), dense], [named, 0])
         assert isinstance(sums[0], tf.IndexedSlices) != whole
-        mask = masks[0] if whole else tf.scatter_nd(sums[0].indices[:, tf.newaxis], tf.ones_like(sums[0].indices), [5]) > 0
+        mask = (
+            masks[0]
+            if whole
+            else tf.scatter_nd(sums[0].indices[:, tf.newaxis], tf.ones_like(sums[0].indices), [5])
+            > 0
+        )
         assert masks[1] is None
         return tf.convert_to_tensor(sums[0]), mask, sums[1]
 
@@ -83,7 +92,13 @@ def test_sums_over_replicas(two_replicas, named, whole):
     ]
     expected = DENSE.copy()
     expected[0] += [30, 20]
-    for found in zip(*map(two_replicas.experimental_local_results, two_replicas.run(tf.function(on_replica), arguments)), strict=True):
+    for found in zip(
+        *map(
+            two_replicas.experimental_local_results,
+            two_replicas.run(tf.function(on_replica), arguments),
+        ),
+        strict=True,
+    ):
         np.testing.assert_array_equal(found[0], expected)
         np.testing.assert_array_equal(found[1], [True, True, True, False, True])
         np.testing.assert_array_equal(found[2], [5.0, 10.0])

@@ -31,11 +31,15 @@ class Twin:
 
 
 def lazy_adam(**options):
-    return LazyAdam(**{"learning_rate": RATE, "beta_1": BETA_1, "beta_2": BETA_2, "epsilon": EPSILON, **options})
+    return LazyAdam(
+        **{"learning_rate": RATE, "beta_1": BETA_1, "beta_2": BETA_2, "epsilon": EPSILON, **options}
+    )
 
 
 def sparse(rows, values, dtype=tf.int32):
-    return tf.IndexedSlices(tf.constant(values), tf.constant(rows, dtype), tf.constant([COUNT, WIDTH]))
+    return tf.IndexedSlices(
+        tf.constant(values), tf.constant(rows, dtype), tf.constant([COUNT, WIDTH])
+    )
 
 
 def slots(optimizer):
@@ -74,7 +78,9 @@ def test_other_rows_and_their_slots_keep_their_bits(random):
     variable, optimizer = tf.Variable(weights), lazy_adam()
     optimizer.apply_gradients([(sparse(range(COUNT), weights), variable)])
     before = [variable.numpy(), *slots(optimizer)]
-    optimizer.apply_gradients([(sparse([4, 1, 4], random.normal(size=(3, WIDTH)).astype(np.float32)), variable)])
+    optimizer.apply_gradients(
+        [(sparse([4, 1, 4], random.normal(size=(3, WIDTH)).astype(np.float32)), variable)]
+    )
     others = np.setdiff1d(np.arange(COUNT), [1, 4])
     for old, new in zip(before, [variable.numpy(), *slots(optimizer)], strict=True):
         np.testing.assert_array_equal(new[others], old[others])
@@ -83,7 +89,10 @@ def test_other_rows_and_their_slots_keep_their_bits(random):
 
 @pytest.mark.parametrize("shape", [(), (4,), (3, 2)])
 def test_dense_gradients_are_those_of_keras(random, shape):
-    weights, gradients = random.normal(size=shape).astype(np.float32), random.normal(size=(3, *shape)).astype(np.float32)
+    weights, gradients = (
+        random.normal(size=shape).astype(np.float32),
+        random.normal(size=(3, *shape)).astype(np.float32),
+    )
     results = []
     for optimizer in (lazy_adam(), tf.keras.optimizers.Adam(RATE, BETA_1, BETA_2, EPSILON)):
         variable = tf.Variable(weights)
@@ -95,7 +104,10 @@ def test_dense_gradients_are_those_of_keras(random, shape):
 
 
 def test_where_every_row_has_a_gradient_it_is_adam(random):
-    weights, gradients = random.normal(size=(COUNT, WIDTH)).astype(np.float32), random.normal(size=(3, COUNT, WIDTH)).astype(np.float32)
+    weights, gradients = (
+        random.normal(size=(COUNT, WIDTH)).astype(np.float32),
+        random.normal(size=(3, COUNT, WIDTH)).astype(np.float32),
+    )
     results = []
     for optimizer in (lazy_adam(), tf.keras.optimizers.Adam(RATE, BETA_1, BETA_2, EPSILON)):
         variable = tf.Variable(weights)
@@ -107,15 +119,24 @@ def test_where_every_row_has_a_gradient_it_is_adam(random):
 
 def test_no_row_at_all_changes_nothing():
     variable, optimizer = tf.Variable(tf.ones([COUNT, WIDTH])), lazy_adam()
-    empty = tf.IndexedSlices(tf.zeros([0, WIDTH]), tf.zeros([0], tf.int64), tf.constant([COUNT, WIDTH]))
+    empty = tf.IndexedSlices(
+        tf.zeros([0, WIDTH]), tf.zeros([0], tf.int64), tf.constant([COUNT, WIDTH])
+    )
     optimizer.apply_gradients([(empty, variable)])
     np.testing.assert_array_equal(variable, np.ones((COUNT, WIDTH)))
 
 
 def test_a_schedule_gives_each_step_its_rate(random):
     schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.4, 0.1])
-    weights, values = random.normal(size=(COUNT, WIDTH)).astype(np.float32), random.normal(size=(2, WIDTH)).astype(np.float32)
-    variable, twin, optimizer = tf.Variable(weights), Twin(weights), lazy_adam(learning_rate=schedule)
+    weights, values = (
+        random.normal(size=(COUNT, WIDTH)).astype(np.float32),
+        random.normal(size=(2, WIDTH)).astype(np.float32),
+    )
+    variable, twin, optimizer = (
+        tf.Variable(weights),
+        Twin(weights),
+        lazy_adam(learning_rate=schedule),
+    )
     for rate in (0.4, 0.1):
         optimizer.apply_gradients([(sparse([2, 2], values), variable)])
         twin.step([2, 2], values, rate)
@@ -125,7 +146,10 @@ def test_a_schedule_gives_each_step_its_rate(random):
 def test_replicas_step_by_the_rows_of_all(random, two_replicas):
     # Replica 0 has row 2, replica 1 rows 2 and 5: their sums, in both copies.
     strategy = two_replicas
-    weights, values = random.normal(size=(COUNT, WIDTH)).astype(np.float32), random.normal(size=(2, 2, WIDTH)).astype(np.float32)
+    weights, values = (
+        random.normal(size=(COUNT, WIDTH)).astype(np.float32),
+        random.normal(size=(2, 2, WIDTH)).astype(np.float32),
+    )
     with strategy.scope():
         variable, optimizer = tf.Variable(weights), lazy_adam()
         optimizer.build([variable])
@@ -133,7 +157,9 @@ def test_replicas_step_by_the_rows_of_all(random, two_replicas):
     @tf.function
     def step(rows, values):
         def apply(rows, values):
-            optimizer.apply_gradients([(tf.IndexedSlices(values, rows, tf.constant([COUNT, WIDTH])), variable)])
+            optimizer.apply_gradients(
+                [(tf.IndexedSlices(values, rows, tf.constant([COUNT, WIDTH])), variable)]
+            )
 
         strategy.run(apply, args=(rows, values))
 
@@ -148,16 +174,23 @@ def test_replicas_step_by_the_rows_of_all(random, two_replicas):
 
 
 def test_a_checkpoint_goes_on_where_it_was(random, tmp_path):
-    weights, values = random.normal(size=(COUNT, WIDTH)).astype(np.float32), random.normal(size=(3, 6, WIDTH)).astype(np.float32)
+    weights, values = (
+        random.normal(size=(COUNT, WIDTH)).astype(np.float32),
+        random.normal(size=(3, 6, WIDTH)).astype(np.float32),
+    )
     results = []
     for interrupted in (False, True):
         variable, optimizer = tf.Variable(weights), lazy_adam()
         for number, (rows, value) in enumerate(zip(STEPS, values, strict=True)):
             if interrupted and number == 2:
-                path = tf.train.Checkpoint(variable=variable, optimizer=optimizer).write(str(tmp_path / "state"))
+                path = tf.train.Checkpoint(variable=variable, optimizer=optimizer).write(
+                    str(tmp_path / "state")
+                )
                 variable, optimizer = tf.Variable(tf.zeros_like(weights)), lazy_adam()
                 optimizer.build([variable])
-                tf.train.Checkpoint(variable=variable, optimizer=optimizer).read(path).assert_consumed()
+                tf.train.Checkpoint(variable=variable, optimizer=optimizer).read(
+                    path
+                ).assert_consumed()
             optimizer.apply_gradients([(sparse(rows, value), variable)])
         results.append(variable.numpy())
     np.testing.assert_array_equal(*results)
@@ -167,11 +200,19 @@ def test_configuration_round_trip():
     config = lazy_adam().get_config()
     again = LazyAdam.from_config(config)
     assert again.get_config() == config
-    assert [config[key] for key in ("learning_rate", "beta_1", "beta_2", "epsilon")] == pytest.approx([RATE, BETA_1, BETA_2, EPSILON])
-    assert type(tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(lazy_adam()))) is LazyAdam
+    assert [
+        config[key] for key in ("learning_rate", "beta_1", "beta_2", "epsilon")
+    ] == pytest.approx([RATE, BETA_1, BETA_2, EPSILON])
+    assert (
+        type(tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(lazy_adam())))
+        is LazyAdam
+    )
 
 
 @pytest.mark.parametrize("option", [{"amsgrad": True}, {"weight_decay": 0.1}])
 def test_what_would_touch_every_row_is_refused(option):
-    with pytest.raises(ValueError, match=r"must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$",
+    ):
         LazyAdam(**option)

@@ -38,7 +38,11 @@ def make(name):
 
 
 def losses(name):
-    return [loss for loss in ("hinge", "softmax", "sampled_softmax", "bce") if models.get(name).trains_on in LOSSES[loss].batches]
+    return [
+        loss
+        for loss in ("hinge", "softmax", "sampled_softmax", "bce")
+        if models.get(name).trains_on in LOSSES[loss].batches
+    ]
 
 
 CASES = [(name, loss) for name in models.names() for loss in losses(name)]
@@ -52,9 +56,15 @@ def batch(name, loss, seed=0, rows=8, items=ITEMS):
     for row in range(rows):
         history[row, : row % LENGTH] = 0
     windows = models.get(name).trains_on == "windows"
-    targets = random.integers(1, items + 1, (rows, 2)) if windows else random.integers(1, items + 1, (rows, LENGTH)) * (history > 0)
+    targets = (
+        random.integers(1, items + 1, (rows, 2))
+        if windows
+        else random.integers(1, items + 1, (rows, LENGTH)) * (history > 0)
+    )
     features = {"user": np.arange(1, rows + 1), "history": history, "targets": targets}
-    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[LOSSES[loss].negatives]
+    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
+        LOSSES[loss].negatives
+    ]
     features["negatives"] = random.integers(1, items + 1, shape)
     features = {key: tf.constant(value, tf.int32) for key, value in features.items()}
     if not windows:
@@ -76,8 +86,16 @@ def trained(name, loss, optimizer, steps=3, **options):
 @pytest.mark.parametrize(("optimizer", "reduction"), [("sgd", "sum"), ("adagrad", "mean")])
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_a_batch_in_parts_trains_as_the_whole(name, loss, optimizer, reduction):
-    make_optimizer = {"sgd": lambda: tf.keras.optimizers.SGD(0.01), "adagrad": lambda: Adagrad(0.05)}[optimizer]
-    options = {"reduction": reduction, "l2": 0.03, "kernel_l2": 0.05, "run_eagerly": loss != "hinge" or name != "attrec"}
+    make_optimizer = {
+        "sgd": lambda: tf.keras.optimizers.SGD(0.01),
+        "adagrad": lambda: Adagrad(0.05),
+    }[optimizer]
+    options = {
+        "reduction": reduction,
+        "l2": 0.03,
+        "kernel_l2": 0.05,
+        "run_eagerly": loss != "hinge" or name != "attrec",
+    }
     whole, logged = trained(name, loss, make_optimizer, **options)
     parts, logged_in_parts = trained(name, loss, make_optimizer, accumulate=2, **options)
     for one, other, initial in zip(whole, parts, weights(name), strict=True):
@@ -100,10 +118,20 @@ def depends_on(operation):
 def test_a_part_waits_for_the_gradients_of_the_one_before():
     model, features = make("attrec"), batch("attrec", "hinge")
     model.compile("sgd", accumulate=2)
-    graph = tf.function(lambda features: model._gradients(features)[0]).get_concrete_function(features).graph
+    graph = (
+        tf.function(lambda features: model._gradients(features)[0])
+        .get_concrete_function(features)
+        .graph
+    )
     # The attention of a part is one softmax, forward; the gradient of the first one makes no other.
-    first, second = (operation for operation in graph.get_operations() if operation.type == "Softmax")
-    backward = [operation for operation in depends_on(second) if "gradient_tape" in operation.name and operation.type == "MatMul"]
+    first, second = (
+        operation for operation in graph.get_operations() if operation.type == "Softmax"
+    )
+    backward = [
+        operation
+        for operation in depends_on(second)
+        if "gradient_tape" in operation.name and operation.type == "MatMul"
+    ]
     assert first in depends_on(second)
     assert backward
 
@@ -111,13 +139,19 @@ def test_a_part_waits_for_the_gradients_of_the_one_before():
 def test_a_batch_that_cannot_be_cut():
     model = make("attrec")
     model.compile("sgd", accumulate=3)
-    with pytest.raises(ValueError, match=r"accumulate must divide the examples of a batch on each replica, 8, but is 3\."):
+    with pytest.raises(
+        ValueError,
+        match=r"accumulate must divide the examples of a batch on each replica, 8, but is 3\.",
+    ):
         model.train_step(batch("attrec", "hinge"))
 
 
-@pytest.mark.parametrize(("name", "replicas"), [*((name, 1) for name in models.names()), ("attrec", 2)])
+@pytest.mark.parametrize(
+    ("name", "replicas"), [*((name, 1) for name in models.names()), ("attrec", 2)]
+)
 def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_replicas):
-    # Plain SGD at rate 1: the step is the gradient; clipped, it has the norm 0.01 and the same direction. max_norm would bend it.
+    # Plain SGD at rate 1: the step is the gradient; clipped, it has the norm 0.01 and the same
+    # direction. max_norm would bend it.
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     moved = []
     for clip_norm in (None, 0.01):
@@ -127,9 +161,22 @@ def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_rep
                 if isinstance(layer, EmbeddingTable):
                     layer.constraint = None
             options = {"l2": 0.03, "kernel_l2": 0.05, "run_eagerly": replicas == 1}
-            model.compile(tf.keras.optimizers.SGD(1.0), margin=3.0, reduction="mean", clip_norm=clip_norm, **options)
+            model.compile(
+                tf.keras.optimizers.SGD(1.0),
+                margin=3.0,
+                reduction="mean",
+                clip_norm=clip_norm,
+                **options,
+            )
         model.fit(tf.data.Dataset.from_tensors(batch(name, "hinge")), verbose=0)
-        moved.append(np.concatenate([(after - before).ravel() for before, after in zip(weights(name), values(model), strict=True)]))
+        moved.append(
+            np.concatenate(
+                [
+                    (after - before).ravel()
+                    for before, after in zip(weights(name), values(model), strict=True)
+                ]
+            )
+        )
     norm = np.linalg.norm(moved[0].astype(np.float64))
     assert norm > 0.02
     assert np.linalg.norm(moved[1].astype(np.float64)) == pytest.approx(0.01, rel=1e-3)
@@ -139,23 +186,35 @@ def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_rep
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("optimizer", [Adagrad, LazyAdam])
 @pytest.mark.parametrize(("name", "loss"), [case for case in SAMPLED_CASES if case[1] != "bce"])
-def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(name, loss, optimizer, replicas, two_replicas):
+def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(
+    name, loss, optimizer, replicas, two_replicas
+):
     features = batch(name, loss, items=5)
     with (two_replicas if replicas == 2 else tf.distribute.get_strategy()).scope():
         model = make(name)
         options = {"l2": 0.03, "kernel_l2": 0.05, "clip_norm": 0.5, "run_eagerly": replicas == 1}
         model.compile(optimizer(0.05), loss, margin=3.0, **options)
     model.fit(tf.data.Dataset.from_tensors(features), verbose=0)
-    tables = [(table, 6) for table in model.tables("items")] + [(table, 9) for table in model.tables("users")]
+    tables = [(table, 6) for table in model.tables("items")] + [
+        (table, 9) for table in model.tables("users")
+    ]
     start = make(name)
-    for (table, touched), untouched in zip(tables, [*start.tables("items"), *start.tables("users")], strict=True):
+    for (table, touched), untouched in zip(
+        tables, [*start.tables("items"), *start.tables("users")], strict=True
+    ):
         initial = untouched.numpy()
         np.testing.assert_array_equal(table.numpy()[touched:], initial[touched:])
         assert (table.numpy()[1:touched] != initial[1:touched]).any(axis=1).all()
-        slots = [slot.numpy() for slot in model.optimizer.variables if slot.name.endswith(f"/{table.name}")]
+        slots = [
+            slot.numpy()
+            for slot in model.optimizer.variables
+            if slot.name.endswith(f"/{table.name}")
+        ]
         assert slots
         for slot in slots:
-            np.testing.assert_array_equal(slot[touched:], np.full_like(slot[touched:], slot[-1, -1]))
+            np.testing.assert_array_equal(
+                slot[touched:], np.full_like(slot[touched:], slot[-1, -1])
+            )
 
 
 @pytest.mark.parametrize(("name", "loss"), SAMPLED_CASES)

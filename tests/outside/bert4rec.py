@@ -9,21 +9,48 @@ from tfrec_attn.models import SequenceModel
 
 
 class BERT4Rec(SequenceModel):
-    """Scores items by `t . E_j + b_j`, where t is what a bidirectional encoder makes of a mask at the end (Sun et al., CIKM 2019)."""
+    """Scores items by `t . E_j + b_j`, where t is what a bidirectional encoder makes of a mask at
+    the end (Sun et al., CIKM 2019).
+    """
 
     trains_on = "masked_items"
-    recommended: ClassVar = {"train.loss": "softmax", "train.reduction": "mean", "train.optimizer": "adam", "train.learning_rate": 1e-3}
+    recommended: ClassVar = {
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-3,
+    }
 
-    def __init__(self, num_users, num_items, max_length=50, *, dim=8, num_blocks=2, num_heads=2, dropout=0.2, stddev=0.02, **kwargs):
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        max_length=50,
+        *,
+        dim=8,
+        num_blocks=2,
+        num_heads=2,
+        dropout=0.2,
+        stddev=0.02,
+        **kwargs,
+    ):
         super().__init__(num_users, num_items, max_length, **kwargs)
-        self.dim, self.num_blocks, self.num_heads, self.dropout, self.stddev = dim, num_blocks, num_heads, dropout, stddev
+        self.dim, self.num_blocks, self.num_heads, self.dropout, self.stddev = (
+            dim,
+            num_blocks,
+            num_heads,
+            dropout,
+            stddev,
+        )
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
         self.mask = EmbeddingTable(1, dim, of="other", stddev=stddev, name="mask")
         self.positions = LearnedPositions(max_length, stddev)
         self.positions.build([None, max_length, dim])
         self.first = _normalisation(dim, "first")
-        self.blocks = [_Block(dim, num_heads, dropout, name=f"block_{number}") for number in range(num_blocks)]
+        self.blocks = [
+            _Block(dim, num_heads, dropout, name=f"block_{number}") for number in range(num_blocks)
+        ]
         self.projection = tf.keras.layers.Dense(dim, "gelu", name="projection")
         self.projection.build([None, dim])
         self.last = _normalisation(dim, "last")
@@ -41,8 +68,12 @@ class BERT4Rec(SequenceModel):
 
     def query_vectors(self, features, training=False):
         history = features["history"]
-        ending = tf.concat([history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1)
-        return self.sequence_vectors({**features, "history": ending[:, -self.max_length :]}, training)[:, -1]
+        ending = tf.concat(
+            [history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1
+        )
+        return self.sequence_vectors(
+            {**features, "history": ending[:, -self.max_length :]}, training
+        )[:, -1]
 
     def item_tables(self):
         return [self.items, self.biases]
@@ -53,7 +84,9 @@ class _Block(tf.keras.layers.Layer):
 
     def __init__(self, dim, num_heads, dropout, **kwargs):
         super().__init__(**kwargs)
-        self.attention = tf.keras.layers.MultiHeadAttention(num_heads, dim // num_heads, dropout=dropout)
+        self.attention = tf.keras.layers.MultiHeadAttention(
+            num_heads, dim // num_heads, dropout=dropout
+        )
         # It is built by a call alone.
         self.attention(tf.zeros([1, 1, dim]), tf.zeros([1, 1, dim]))
         self.wide, self.narrow = tf.keras.layers.Dense(4 * dim, "gelu"), tf.keras.layers.Dense(dim)

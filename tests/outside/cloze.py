@@ -9,12 +9,21 @@ from tfrec_attn.models import SequenceModel
 
 
 class Cloze(SequenceModel):
-    """Predicts the item at a masked position from those on both sides; the next item is a masked one at the end."""
+    """Predicts the item at a masked position from those on both sides; the next item is a masked
+    one at the end.
+    """
 
     trains_on = "masked_items"
-    recommended: ClassVar = {"train.loss": "softmax", "train.reduction": "mean", "train.optimizer": "adam", "train.learning_rate": 1e-2}
+    recommended: ClassVar = {
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-2,
+    }
 
-    def __init__(self, num_users, num_items, max_length=8, *, dim=16, dropout=0.0, stddev=0.02, **kwargs):
+    def __init__(
+        self, num_users, num_items, max_length=8, *, dim=16, dropout=0.0, stddev=0.02, **kwargs
+    ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim, self.dropout, self.stddev = dim, dropout, stddev
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
@@ -33,8 +42,12 @@ class Cloze(SequenceModel):
 
     def query_vectors(self, features, training=False):
         history = features["history"]
-        masked = tf.concat([history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1)
-        return self.sequence_vectors({**features, "history": masked[:, -self.max_length :]}, training)[:, -1]
+        masked = tf.concat(
+            [history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1
+        )
+        return self.sequence_vectors(
+            {**features, "history": masked[:, -self.max_length :]}, training
+        )[:, -1]
 
     def item_tables(self):
         return [self.items]

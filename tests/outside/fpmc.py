@@ -9,7 +9,9 @@ from tfrec_attn.models import SequenceModel
 
 
 class FPMC(SequenceModel):
-    """Scores items by `u . v_j + mean of p_i . n_j` over the latest items i (Rendle et al., WWW 2010)."""
+    """Scores items by `u . v_j + mean of p_i . n_j` over the latest items i (Rendle et al., WWW
+    2010).
+    """
 
     uses_user = True
     recommended: ClassVar = {"train.loss": "bpr", "data.targets": 1, "data.max_length": 1}

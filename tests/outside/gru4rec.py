@@ -9,10 +9,16 @@ from tfrec_attn.models import SequenceModel
 
 
 class GRU4Rec(SequenceModel):
-    """Scores items by `h . E_j + b_j`, where h is the state of a GRU over the history (Hidasi et al., ICLR 2016)."""
+    """Scores items by `h . E_j + b_j`, where h is the state of a GRU over the history (Hidasi et
+    al., ICLR 2016).
+    """
 
     trains_on = "next_items"
-    recommended: ClassVar = {"train.loss": "softmax", "train.reduction": "mean", "data.max_length": 50}
+    recommended: ClassVar = {
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        "data.max_length": 50,
+    }
 
     def __init__(self, num_users, num_items, max_length=50, *, dim=8, stddev=0.1, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)

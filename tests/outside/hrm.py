@@ -9,7 +9,9 @@ from tfrec_attn.models import SequenceModel
 
 
 class HRM(SequenceModel):
-    """Scores items by `max(u, max of v_i over the latest items i) . v_j`, coordinate by coordinate (Wang et al., SIGIR 2015)."""
+    """Scores items by `max(u, max of v_i over the latest items i) . v_j`, coordinate by coordinate
+    (Wang et al., SIGIR 2015).
+    """
 
     uses_user = True
     recommended: ClassVar = {"train.loss": "bce", "data.targets": 1, "data.max_length": 2}

@@ -9,19 +9,33 @@ from tfrec_attn.models import SequenceModel
 
 
 class TransRec(SequenceModel):
-    """Scores items by `b_j - |g_l + t + t_u - g_j|^2` for the latest item l (He et al., RecSys 2017)."""
+    """Scores items by `b_j - |g_l + t + t_u - g_j|^2` for the latest item l (He et al., RecSys
+    2017).
+    """
 
     uses_user = True
     recommended: ClassVar = {"train.loss": "bpr", "data.targets": 1, "data.max_length": 1}
 
-    def __init__(self, num_users, num_items, max_length=1, *, dim=8, stddev=0.1, max_norm: float | None = 1.0, **kwargs):
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        max_length=1,
+        *,
+        dim=8,
+        stddev=0.1,
+        max_norm: float | None = 1.0,
+        **kwargs,
+    ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim, self.stddev, self.max_norm = dim, stddev, max_norm
         self.distance = SquaredDistance()
         self.users = EmbeddingTable(num_users, dim, of="users", stddev=0.0, name="users")
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, max_norm=max_norm, name="items")
         self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
-        self.translation = self.add_weight(name="translation", shape=[dim], initializer="random_normal")
+        self.translation = self.add_weight(
+            name="translation", shape=[dim], initializer="random_normal"
+        )
 
     def query_vectors(self, features, training=False):
         latest = features["history"][:, -1]
@@ -31,7 +45,9 @@ class TransRec(SequenceModel):
         return tf.concat([self.distance.query(point, known), tf.ones_like(point[:, :1])], axis=1)
 
     def item_vectors(self, items=None):
-        return tf.concat([self.distance.item(self.items.rows(items)), self.biases.rows(items)], axis=1)
+        return tf.concat(
+            [self.distance.item(self.items.rows(items)), self.biases.rows(items)], axis=1
+        )
 
     def item_columns(self):
         return {self.items: 0, self.biases: self.dim + 1}

@@ -1,4 +1,6 @@
-"""Runs on a prepared log: the metrics of the log itself from memory, and the same evaluation wherever the events are."""
+"""Runs on a prepared log: the metrics of the log itself from memory, and the same evaluation
+wherever the events are.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""Where a run goes, what is found there, and what stays: `train._train_into` is stubbed, since no training is needed for it."""
+"""Where a run goes, what is found there, and what stays: `train._train_into` is stubbed, since no
+training is needed for it.
+"""
 
 import contextlib
 import io

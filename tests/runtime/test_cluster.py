@@ -66,9 +66,18 @@ FIRST = {"type": "worker", "index": 0}
             "{'cluster'",
             "TF_CONFIG must be JSON, but is not: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).",
         ),
-        ([1], "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
-        ({"task": FIRST}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster."),
-        ({"cluster": WORKERS}, "TF_CONFIG must be a JSON object with the objects cluster and task, but has no task."),
+        (
+            [1],
+            "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster.",
+        ),
+        (
+            {"task": FIRST},
+            "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster.",
+        ),
+        (
+            {"cluster": WORKERS},
+            "TF_CONFIG must be a JSON object with the objects cluster and task, but has no task.",
+        ),
         (
             {"cluster": WORKERS, "task": {"type": "worker", "index": 2}},
             "task.index of TF_CONFIG must be from 0 to 1, as its cluster has it, but is 2.",
@@ -132,4 +141,7 @@ def test_waiting_ends(listening, silent):
     cluster.wait_for("worker 0", listening, seconds=0.0)
     with pytest.raises(TrainingError) as caught:
         cluster.wait_for("worker 1", silent, seconds=0.0)
-    assert str(caught.value) == f"worker 1 of the cluster does not answer at {silent} within 0 s; start it, or look why not."
+    assert (
+        str(caught.value)
+        == f"worker 1 of the cluster does not answer at {silent} within 0 s; start it, or look why not."
+    )

@@ -24,7 +24,14 @@ MQSA = [
     "train.negatives=16", "train.batch_size=16", "train.epochs=2", "train.l2=1e-3", "train.distillation.weight=0.1",
     "evaluate.bootstrap=0",
 ]  # fmt: skip
-ATTREC = ["data.events=1500", "model.dim=8", "train.batch_size=64", "train.epochs=2", "train.l2=1e-3", "evaluate.bootstrap=0"]
+ATTREC = [
+    "data.events=1500",
+    "model.dim=8",
+    "train.batch_size=64",
+    "train.epochs=2",
+    "train.l2=1e-3",
+    "evaluate.bootstrap=0",
+]
 
 
 def one_process(arguments, folder):
@@ -37,24 +44,39 @@ def together(arguments, folder):
     """Trains with two processes -> (exit code, stdout, stderr) of each."""
     processes = start([*arguments, f"run_dir={folder}"])
     outputs = [process.communicate(timeout=300) for process in processes]
-    return [(process.returncode, out, own(error)) for process, (out, error) in zip(processes, outputs, strict=True)]
+    return [
+        (process.returncode, out, own(error))
+        for process, (out, error) in zip(processes, outputs, strict=True)
+    ]
 
 
 def own(error):
-    """What a process itself wrote to stderr: TensorFlow 2.16 also writes there, about its coordination of workers."""
-    foreign = r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:" if version("tensorflow").startswith("2.16.") else "(?!)"
+    """What a process itself wrote to stderr: TensorFlow 2.16 also writes there, about its
+    coordination of workers.
+    """
+    foreign = (
+        r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
+        if version("tensorflow").startswith("2.16.")
+        else "(?!)"
+    )
     return "".join(line for line in error.splitlines(keepends=True) if not re.match(foreign, line))
 
 
 def start(arguments):
-    return local_cluster.start(2, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    return local_cluster.start(
+        2, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
 
 
 def assert_the_same(one, many):
     for part in ("valid", "test"):
-        expected, found = (json.loads((folder / "metrics.json").read_text())[part] for folder in (one, many))
+        expected, found = (
+            json.loads((folder / "metrics.json").read_text())[part] for folder in (one, many)
+        )
         assert found == pytest.approx(expected, abs=1e-6)
-    for expected, found in zip(run.load_model(one).get_weights(), run.load_model(many).get_weights(), strict=True):
+    for expected, found in zip(
+        run.load_model(one).get_weights(), run.load_model(many).get_weights(), strict=True
+    ):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -71,7 +93,9 @@ def test_two_workers_train_as_one_process(tmp_path):
 def recipe(target):
     """The command of a target of the Makefile, with this interpreter and without ARGS."""
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    python, *words = re.search(rf"^{target}:.*\n\t@(.+) \$\(ARGS\)$", makefile, flags=re.MULTILINE)[1].split()
+    python, *words = re.search(rf"^{target}:.*\n\t@(.+) \$\(ARGS\)$", makefile, flags=re.MULTILINE)[
+        1
+    ].split()
     assert python == ".venv/bin/python"
     return [sys.executable, *words]
 
@@ -85,7 +109,13 @@ def test_make_starts_the_processes(tmp_path):
 
 
 def test_a_command_that_fails_gives_its_exit_code(tmp_path):
-    command = [*recipe("train-multi-worker"), "--workers", "1", "train.epochs=none", f"run_dir={tmp_path / 'run'}"]
+    command = [
+        *recipe("train-multi-worker"),
+        "--workers",
+        "1",
+        "train.epochs=none",
+        f"run_dir={tmp_path / 'run'}",
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("error: train.epochs must be") and done.stderr.count("\n") == 1
@@ -103,7 +133,15 @@ def test_a_worker_that_dies_ends_the_others(tmp_path):
     processes = start([*LONG, f"run_dir={tmp_path / 'run'}"])
     try:
         # A line an epoch: training is under way, and the first epoch is saved.
-        assert sum(1 for _ in itertools.islice((line for line in processes[0].stdout if line.startswith("health:")), 2)) == 2
+        assert (
+            sum(
+                1
+                for _ in itertools.islice(
+                    (line for line in processes[0].stdout if line.startswith("health:")), 2
+                )
+            )
+            == 2
+        )
         os.kill(processes[1].pid, signal.SIGKILL)
         error = own(processes[0].communicate(timeout=90)[1])
         assert processes[0].returncode == 1

@@ -13,7 +13,9 @@ USERS, ITEMS, LENGTH = 6, 12, 4
 
 
 def strategy(replicas):
-    return make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)]))
+    return make_strategy(
+        Runtime(strategy="mirrored", devices=[f"CPU:{index}" for index in range(replicas)])
+    )
 
 
 @pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
@@ -26,7 +28,11 @@ def policy(request):
 
 def make(name, loss, optimizer="sgd", **options):
     tf.random.set_seed(3)
-    parameters = {key: value for key, value in {"dim": 8, "stddev": 0.5, "dropout": 0.0}.items() if key in models.parameters(name)}
+    parameters = {
+        key: value
+        for key, value in {"dim": 8, "stddev": 0.5, "dropout": 0.0}.items()
+        if key in models.parameters(name)
+    }
     model = models.get(name)(USERS, ITEMS, LENGTH, **parameters)
     model.compile(optimizer, loss, **options)
     return model
@@ -42,20 +48,31 @@ def set_values(model, values):
 
 
 def losses_of(name):
-    return [loss for loss in ("hinge", "bpr", "softmax", "sampled_softmax", "bce") if models.get(name).trains_on in LOSSES[loss].batches]
+    return [
+        loss
+        for loss in ("hinge", "bpr", "softmax", "sampled_softmax", "bce")
+        if models.get(name).trains_on in LOSSES[loss].batches
+    ]
 
 
 def batch_of(name, loss, rows=8, seed=0):
     random = np.random.default_rng(seed)
-    targets = random.integers(1, ITEMS + 1, (rows, 2 if models.get(name).trains_on == "windows" else LENGTH))
-    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[LOSSES[loss].negatives]
+    targets = random.integers(
+        1, ITEMS + 1, (rows, 2 if models.get(name).trains_on == "windows" else LENGTH)
+    )
+    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
+        LOSSES[loss].negatives
+    ]
     batch = {
         "user": random.integers(1, USERS + 1, rows),
         "history": random.integers(1, ITEMS + 1, (rows, LENGTH)),
         "targets": targets,
         "negatives": random.integers(1, ITEMS + 1, shape),
     }
-    return {**{key: tf.constant(value, tf.int32) for key, value in batch.items()}, "normalizer": tf.fill([rows], 1.0 / (rows * LENGTH))}
+    return {
+        **{key: tf.constant(value, tf.int32) for key, value in batch.items()},
+        "normalizer": tf.fill([rows], 1.0 / (rows * LENGTH)),
+    }
 
 
 CASES = [(name, loss) for name in models.names() for loss in losses_of(name)]
@@ -70,7 +87,11 @@ def test_losses_and_what_they_sum_are_float32(policy, name, loss):
     assert value.dtype == model.item_vectors().dtype == model.queries(batch).dtype == tf.float32
     assert model(batch).dtype == tf.float32
     assert {variable.dtype for variable in model.trainable_variables} == {tf.float32}
-    assert {gradient.dtype for gradient in tape.gradient(value, model.trainable_variables) if gradient is not None} == {tf.float32}
+    assert {
+        gradient.dtype
+        for gradient in tape.gradient(value, model.trainable_variables)
+        if gradient is not None
+    } == {tf.float32}
     tf.keras.mixed_precision.set_global_policy("float32")
     wide = make(name, loss)
     set_values(wide, values_of(model))
@@ -86,7 +107,14 @@ def test_a_scaled_loss_trains_alike_on_one_and_on_two_replicas(name):
         tf.keras.mixed_precision.set_global_policy(policy)
         try:
             with strategy(replicas).scope():
-                model = make(name, loss, tf.keras.optimizers.SGD(0.1), reduction="mean", l2=0.1, clip_norm=0.3)
+                model = make(
+                    name,
+                    loss,
+                    tf.keras.optimizers.SGD(0.1),
+                    reduction="mean",
+                    l2=0.1,
+                    clip_norm=0.3,
+                )
             set_values(model, start)
             data = tf.data.Dataset.from_tensor_slices(batch).batch(8).repeat(3)
             model.fit(data, verbose=0)
@@ -96,7 +124,9 @@ def test_a_scaled_loss_trains_alike_on_one_and_on_two_replicas(name):
         if policy == "mixed_float16":
             assert isinstance(model.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
             assert model.optimizer.iterations.numpy() == 3
-    begin, wide, one, two = (np.concatenate([value.ravel() for value in values]) for values in (start, *trained.values()))
+    begin, wide, one, two = (
+        np.concatenate([value.ravel() for value in values]) for values in (start, *trained.values())
+    )
     way = np.linalg.norm(wide - begin)
     # A float16 has 11 bits; replicas add the same numbers in another order.
     assert np.linalg.norm(one - wide) < 0.15 * way
@@ -109,7 +139,9 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale(replicas):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         with strategy(replicas).scope():
-            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(tf.keras.optimizers.SGD(0.01), initial_scale=2.0**100)
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(
+                tf.keras.optimizers.SGD(0.01), initial_scale=2.0**100
+            )
             model = make("sasrec", "softmax", optimizer, l2=0.1, clip_norm=3.0)
         start = values_of(model)
         model.fit(tf.data.Dataset.from_tensors(batch_of("sasrec", "softmax")), verbose=0)

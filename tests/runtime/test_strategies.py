@@ -28,7 +28,9 @@ def test_mirrored_takes_the_named_devices():
 
 def test_mirrored_takes_all_gpus_else_all_cpus():
     expected = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    assert names(make_strategy(Runtime(strategy="mirrored"))) == [device.name.rpartition("device:")[2] for device in expected]
+    assert names(make_strategy(Runtime(strategy="mirrored"))) == [
+        device.name.rpartition("device:")[2] for device in expected
+    ]
 
 
 def test_strategies_of_several_devices_share_a_process():
@@ -36,10 +38,14 @@ def test_strategies_of_several_devices_share_a_process():
     def total():
         replica = tf.distribute.get_replica_context()
         number = tf.cast(replica.replica_id_in_sync_group + 1, tf.float32)
-        return replica.all_reduce("SUM", tf.fill([2], number)), replica.all_gather(tf.fill([1], number), axis=0)
+        return replica.all_reduce("SUM", tf.fill([2], number)), replica.all_gather(
+            tf.fill([1], number), axis=0
+        )
 
     for devices in ([0, 1], [0, 1, 2], [2, 1], [0], [0, 1, 2], [0, 1]):
-        strategy = make_strategy(Runtime(strategy="mirrored", devices=[f"CPU:{device}" for device in devices]))
+        strategy = make_strategy(
+            Runtime(strategy="mirrored", devices=[f"CPU:{device}" for device in devices])
+        )
         numbers = range(1, len(devices) + 1)
         sums, gathered = strategy.run(total)
         for one in strategy.experimental_local_results(sums):
@@ -51,8 +57,15 @@ def test_strategies_of_several_devices_share_a_process():
 def test_a_missing_device_is_named_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:7", "GPU:99"]))
-    there = [f"{kind}:{number}" for kind in ("GPU", "CPU") for number in range(len(tf.config.list_logical_devices(kind)))]
-    assert str(caught.value) == f"runtime.devices names CPU:7, GPU:99, but there is only {', '.join(there)}."
+    there = [
+        f"{kind}:{number}"
+        for kind in ("GPU", "CPU")
+        for number in range(len(tf.config.list_logical_devices(kind)))
+    ]
+    assert (
+        str(caught.value)
+        == f"runtime.devices names CPU:7, GPU:99, but there is only {', '.join(there)}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +79,10 @@ def test_a_missing_device_is_named_with_those_there_are():
             {"strategy": "mirrored", "devices": ["CPU:0", "CPU:0"]},
             "runtime.devices must be one or more different devices, but is ['CPU:0', 'CPU:0'].",
         ),
-        ({"strategy": "mirrored", "devices": []}, "runtime.devices must be one or more different devices, but is []."),
+        (
+            {"strategy": "mirrored", "devices": []},
+            "runtime.devices must be one or more different devices, but is [].",
+        ),
     ],
 )
 def test_what_a_configuration_cannot_ask_for(runtime, sentence):
@@ -79,7 +95,10 @@ def test_a_batch_that_the_replicas_cannot_share():
     check_batch(64, 4)
     with pytest.raises(ConfigError) as caught:
         check_batch(10, 4)
-    assert str(caught.value) == "train.batch_size must be a multiple of the number of replicas, 4, but is 10."
+    assert (
+        str(caught.value)
+        == "train.batch_size must be a multiple of the number of replicas, 4, but is 10."
+    )
 
 
 class Stream:
@@ -90,7 +109,12 @@ class Stream:
 
 
 def test_one_device_gets_a_plain_dataset():
-    assert list(training_input(Stream(), tf.distribute.get_strategy(), 5).as_numpy_iterator()) == [5, 6, 7, 8]
+    assert list(training_input(Stream(), tf.distribute.get_strategy(), 5).as_numpy_iterator()) == [
+        5,
+        6,
+        7,
+        8,
+    ]
 
 
 def test_a_failure_of_another_process_is_one_sentence():
@@ -108,10 +132,16 @@ def test_a_failure_of_another_process_is_one_sentence():
 
 def test_a_failure_that_names_no_process_names_one_that_does_not_answer():
     message = "{{function_node __wrapped__CollectiveReduceV2}} Collective ops is aborted by: Connection reset by peer\nmore"
-    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as there,
+        socket.create_server(("127.0.0.1", 0)) as gone,
+    ):
         addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in (there, gone)]
         task = distribution.Task("worker", 0, {"worker": ["127.0.0.1:1", *addresses]})
-        for name in ("Collective ops is aborted by: Connection reset by peer", "worker 2 has stopped"):
+        for name in (
+            "Collective ops is aborted by: Connection reset by peer",
+            "worker 2 has stopped",
+        ):
             with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
                 raise tf.errors.AbortedError(None, None, message)
             assert str(caught.value) == f"Another process of the cluster has failed: {name}."

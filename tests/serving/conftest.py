@@ -1,4 +1,6 @@
-"""What the tests of serving get: a run on generated data, its servable, and a server of it on free ports of loopback."""
+"""What the tests of serving get: a run on generated data, its servable, and a server of it on free
+ports of loopback.
+"""
 
 import contextlib
 import io
@@ -31,7 +33,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def servable(run, tmp_path_factory):
-    """The folder of the versions of that run's model, named `sasrec`, with version 1; do not write into it."""
+    """The folder of the versions of that run's model, named `sasrec`, with version 1; do not write
+    into it.
+    """
     from export.command import export
 
     folder = tmp_path_factory.mktemp("servables") / NAME
@@ -42,7 +46,9 @@ def servable(run, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(servable):
-    """A running `LocalServer` of that folder: model `sasrec`, label `stable` = 1, on `.grpc_port` and `.rest_port` of 127.0.0.1."""
+    """A running `LocalServer` of that folder: model `sasrec`, label `stable` = 1, on `.grpc_port`
+    and `.rest_port` of 127.0.0.1.
+    """
     from serving.local_server import LocalServer
     from serving.server.model_store import ModelConfig, ModelStore
 
@@ -57,8 +63,9 @@ def server(servable):
 def write_toy():
     """A function that writes a version of a small model: `write_toy(folder, version)`.
 
-    serving_default: text [B, W] -> joined [B], the row with commas, and version [B]. strict: number int32 [B] -> double [B], an
-    INVALID_ARGUMENT where the number is 13. scalar: x float32 [] -> y [].
+    serving_default: text [B, W] -> joined [B], the row with commas, and version [B]. strict: number
+    int32 [B] -> double [B], an INVALID_ARGUMENT where the number is 13. scalar: x float32 [] -> y
+    [].
     """
     import tensorflow as tf
 
@@ -70,7 +77,9 @@ def write_toy():
             return {"joined": rows, "version": tf.fill([tf.shape(text)[0]], version)}
 
         def strict(number):
-            with tf.control_dependencies([tf.debugging.assert_none_equal(number, 13, message="13 is unlucky")]):
+            with tf.control_dependencies(
+                [tf.debugging.assert_none_equal(number, 13, message="13 is unlucky")]
+            ):
                 return {"double": 2 * number}
 
         specs = {
@@ -78,7 +87,10 @@ def write_toy():
             "strict": (strict, tf.TensorSpec([None], tf.int32, name="number")),
             "scalar": (lambda x: {"y": x + 1}, tf.TensorSpec([], tf.float32, name="x")),
         }
-        signatures = {name: tf.function(function).get_concrete_function(spec) for name, (function, spec) in specs.items()}
+        signatures = {
+            name: tf.function(function).get_concrete_function(spec)
+            for name, (function, spec) in specs.items()
+        }
         # Under another name until it is whole: a watching store must not see half of it.
         partial = folder / f"{version}.partial"
         tf.saved_model.save(module, str(partial), signatures=signatures)
@@ -102,7 +114,15 @@ def certificate(tmp_path_factory):
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     try:
         subprocess.run(
-            [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "roots.pem"],
+            [
+                *command.split(),
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                folder / "key.pem",
+                "-out",
+                folder / "roots.pem",
+            ],
             check=True,
             capture_output=True,
         )

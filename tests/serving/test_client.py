@@ -20,7 +20,9 @@ def asked(server):
     with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as one:
         history = HISTORY.split(",")
         return {
-            "recommend": one.recommend(history, "u1", 3, exclude=["i5"], allow=["i2", "i5", "i8", "i9"]),
+            "recommend": one.recommend(
+                history, "u1", 3, exclude=["i5"], allow=["i2", "i5", "i8", "i9"]
+            ),
             "score": one.score(history, ["i2", "nothing"]),
             "explain": one.explain(history, "i2"),
             "embed": one.embed(history),
@@ -39,11 +41,21 @@ def test_json(capsys, target, asked):
         assert (code, err) == (0, "")
         return json.loads(out)
 
-    recommended = answer("recommend", "--user", "u1", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9")
-    assert recommended == {"items": asked["recommend"].items, "scores": pytest.approx(asked["recommend"].scores), "source": "model", "k": 3}
+    recommended = answer(
+        "recommend", "--user", "u1", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9"
+    )
+    assert recommended == {
+        "items": asked["recommend"].items,
+        "scores": pytest.approx(asked["recommend"].scores),
+        "source": "model",
+        "k": 3,
+    }
     assert sorted(recommended["items"]) == ["i2", "i8", "i9"]
     scored = answer("score", "--candidates", "i2,nothing")
-    assert scored == {"candidates": ["i2", "nothing"], "scores": [pytest.approx(asked["score"][0]), None]}
+    assert scored == {
+        "candidates": ["i2", "nothing"],
+        "scores": [pytest.approx(asked["score"][0]), None],
+    }
     explained = answer("explain", "--item", "i2")
     assert list(explained) == ["item", "history", "contribution", "attention"]
     assert (explained["item"], explained["history"]) == ("i2", ["i3", "i7", "i1"])
@@ -59,20 +71,52 @@ def test_tables(capsys, target, asked):
 
     items, scores = asked["recommend"].items, asked["recommend"].scores
     table = lines("recommend", "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9")
-    assert table == [["item", "score"], *([str(place + 1), items[place], f"{scores[place]:.4f}"] for place in range(3))]
-    assert lines("score", "--candidates", "i2,nothing") == [["item", "score"], ["i2", f"{asked['score'][0]:.4f}"], ["nothing", "unknown"]]
+    assert table == [
+        ["item", "score"],
+        *([str(place + 1), items[place], f"{scores[place]:.4f}"] for place in range(3)),
+    ]
+    assert lines("score", "--candidates", "i2,nothing") == [
+        ["item", "score"],
+        ["i2", f"{asked['score'][0]:.4f}"],
+        ["nothing", "unknown"],
+    ]
     explained = asked["explain"]
     rows = zip(explained.history, explained.contribution, explained.attention)
     assert lines("explain", "--item", "i2") == [
         ["event", "contribution", "attention"],
-        *([event, f"{contribution:+.4f}", f"{attention:.4f}"] for event, contribution, attention in rows),
+        *(
+            [event, f"{contribution:+.4f}", f"{attention:.4f}"]
+            for event, contribution, attention in rows
+        ),
     ]
     assert lines("embed") == [[f"{one:.4f}" for one in asked["embed"]]]
 
 
 def test_over_rest(capsys, server, asked):
-    url = ["--url", f"http://127.0.0.1:{server.rest_port}", "--model", "sasrec", "--timeout", "20", "--version", "1"]
-    code, out, _ = run(capsys, "recommend", "--history", HISTORY, "--k", "3", "--exclude", "i5", "--allow", "i2,i5,i8,i9", "--json", *url)
+    url = [
+        "--url",
+        f"http://127.0.0.1:{server.rest_port}",
+        "--model",
+        "sasrec",
+        "--timeout",
+        "20",
+        "--version",
+        "1",
+    ]
+    code, out, _ = run(
+        capsys,
+        "recommend",
+        "--history",
+        HISTORY,
+        "--k",
+        "3",
+        "--exclude",
+        "i5",
+        "--allow",
+        "i2,i5,i8,i9",
+        "--json",
+        *url,
+    )
     assert code == 0
     assert json.loads(out)["items"] == asked["recommend"].items
 
@@ -86,15 +130,21 @@ def test_popular_items_are_said_to_be_so(capsys, target):
 
 @pytest.mark.parametrize("k", [20, 21, 500])
 def test_more_items_than_the_model_gives_are_said(capsys, target, k):
-    code, out, err = run(capsys, "recommend", "--history", HISTORY, "--k", str(k), "--json", *target)
+    code, out, err = run(
+        capsys, "recommend", "--history", HISTORY, "--k", str(k), "--json", *target
+    )
     assert code == 0
     answer = json.loads(out)
     assert len(answer["items"]) == answer["k"] == 20
-    assert err == ("" if k == 20 else f"note: the model answers for at most 20 items, but --k is {k}.\n")
+    assert err == (
+        "" if k == 20 else f"note: the model answers for at most 20 items, but --k is {k}.\n"
+    )
 
 
 def test_fewer_items_than_wanted_are_not(capsys, target):
-    code, out, err = run(capsys, "recommend", "--history", HISTORY, "--k", "9", "--allow", "i2,i5", "--json", *target)
+    code, out, err = run(
+        capsys, "recommend", "--history", HISTORY, "--k", "9", "--allow", "i2,i5", "--json", *target
+    )
     assert (code, err) == (0, "")
     assert (len(json.loads(out)["items"]), json.loads(out)["k"]) == (2, 9)
 
@@ -108,12 +158,18 @@ def test_ids_with_commas_are_quoted(capsys, target):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["recommend", "--k", "0"], "error: k must be a number of items from 1 to 2147483647, but is 0.\n"),
+        (
+            ["recommend", "--k", "0"],
+            "error: k must be a number of items from 1 to 2147483647, but is 0.\n",
+        ),
         (
             ["recommend", "--exclude", "a\tb"],
             "error: exclude must have no id with '\\t', which joins the ids for this model, but has 'a\\tb'; leave it out.\n",
         ),
-        (["recommend", "--timeout", "-1"], "error: timeout must be a number of seconds above 0, but is -1.0.\n"),
+        (
+            ["recommend", "--timeout", "-1"],
+            "error: timeout must be a number of seconds above 0, but is -1.0.\n",
+        ),
         (["recommend", "--retries", "9"], "error: retries must be 0 to 4, but is 9.\n"),
         (["recommend", "--label", "none"], "error: 127.0.0.1:"),
     ],
@@ -133,8 +189,14 @@ def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
             ["recommend", "--history", 'a,"b'],
             "argument --history: expected ids separated by commas, but 'a,\"b' is not: unexpected end of data.",
         ),
-        (["recommend", "--metadata", "x"], "argument --metadata: expected KEY=VALUE, but 'x' came."),
-        (["recommend", "--version", "1", "--label", "x"], "argument --label: not allowed with argument --version"),
+        (
+            ["recommend", "--metadata", "x"],
+            "argument --metadata: expected KEY=VALUE, but 'x' came.",
+        ),
+        (
+            ["recommend", "--version", "1", "--label", "x"],
+            "argument --label: not allowed with argument --version",
+        ),
         (["recommend", "--url", "x"], "argument --url: not allowed with argument --target"),
         (["explain"], "the following arguments are required: --item"),
         (["score"], "the following arguments are required: --candidates"),
@@ -153,7 +215,9 @@ def test_no_server_ends_with_1(capsys, scheme):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, out, err = run(capsys, "recommend", "--model", "m", scheme.format(where), "--retries", "0")
+        code, out, err = run(
+            capsys, "recommend", "--model", "m", scheme.format(where), "--retries", "0"
+        )
     assert (code, out) == (1, "")
     assert err.startswith(f"error: No server answers at {scheme.format(where).partition('=')[2]} (")
     assert err.endswith("); start one there, or name another.\n")

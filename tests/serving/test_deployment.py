@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.checks.canary_limits import read_limits
@@ -25,9 +31,16 @@ _TYPES = descriptor_pb2.FieldDescriptorProto
 
 
 def protos():
-    """Messages that tensorflow-serving-api leaves out: numbers and names as in session_bundle_config.proto and monitoring_config.proto."""
+    """Messages that tensorflow-serving-api leaves out: numbers and names as in
+    session_bundle_config.proto and monitoring_config.proto.
+    """
     wrapper, one, many = ".google.protobuf.", _TYPES.LABEL_OPTIONAL, _TYPES.LABEL_REPEATED
-    number, text, message, flag = _TYPES.TYPE_INT64, _TYPES.TYPE_STRING, _TYPES.TYPE_MESSAGE, _TYPES.TYPE_BOOL
+    number, text, message, flag = (
+        _TYPES.TYPE_INT64,
+        _TYPES.TYPE_STRING,
+        _TYPES.TYPE_MESSAGE,
+        _TYPES.TYPE_BOOL,
+    )
     messages = {
         "BatchingParameters": [
             ("max_batch_size", 1, one, message, wrapper + "Int64Value"),
@@ -42,7 +55,10 @@ def protos():
         "MonitoringConfig": [("prometheus_config", 1, one, message, ".checked.PrometheusConfig")],
     }
     file = descriptor_pb2.FileDescriptorProto(
-        name="checked.proto", package="checked", syntax="proto3", dependency=[wrappers_pb2.DESCRIPTOR.name]
+        name="checked.proto",
+        package="checked",
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
     )
     for name, fields in messages.items():
         made = file.message_type.add(name=name)
@@ -51,17 +67,24 @@ def protos():
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"checked.{name}")) for name in messages}
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"checked.{name}"))
+        for name in messages
+    }
 
 
 @pytest.fixture(scope="module")
 def batching():
-    return text_format.Parse((FOLDER / "batching.config").read_text(), protos()["BatchingParameters"]())
+    return text_format.Parse(
+        (FOLDER / "batching.config").read_text(), protos()["BatchingParameters"]()
+    )
 
 
 @pytest.fixture(scope="module")
 def model():
-    config = text_format.Parse((FOLDER / "models.config").read_text(), model_server_config_pb2.ModelServerConfig())
+    config = text_format.Parse(
+        (FOLDER / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
+    )
     (model,) = config.model_config_list.config
     return model
 
@@ -74,7 +97,9 @@ def container():
 
 @pytest.fixture(scope="module")
 def kinds():
-    return {one["kind"]: one for one in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())}
+    return {
+        one["kind"]: one for one in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
+    }
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +130,17 @@ def test_batching(batching, container, pod):
     assert sizes == sorted(set(sizes)) and (not sizes or sizes[-1] == batching.max_batch_size.value)
     # With it, a shorter history in a batch would be another one.
     assert not batching.pad_variable_length_inputs
-    assert batching.num_batch_threads.value == container["cpus"] == int(pod["containers"][0]["resources"]["limits"]["cpu"])
+    assert (
+        batching.num_batch_threads.value
+        == container["cpus"]
+        == int(pod["containers"][0]["resources"]["limits"]["cpu"])
+    )
 
 
 def test_monitoring(kinds):
-    config = text_format.Parse((FOLDER / "monitoring.config").read_text(), protos()["MonitoringConfig"]())
+    config = text_format.Parse(
+        (FOLDER / "monitoring.config").read_text(), protos()["MonitoringConfig"]()
+    )
     assert config.prometheus_config.enable and config.prometheus_config.path == METRICS_PATH
     annotations = kinds["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] == METRICS_PATH
@@ -119,9 +150,15 @@ def test_flags_of_both_are_the_same_and_known(container, pod):
     given = flags(container["command"])
     assert given == flags(pod["containers"][0]["args"]) and given.keys() <= FLAGS
     assert container["image"] == pod["containers"][0]["image"] == "tensorflow/serving:2.20.0"
-    assert container["entrypoint"] == pod["containers"][0]["command"] == ["/usr/bin/tensorflow_model_server"]
+    assert (
+        container["entrypoint"]
+        == pod["containers"][0]["command"]
+        == ["/usr/bin/tensorflow_model_server"]
+    )
     # A batching file alone is an error, and labels of versions that still load need the other.
-    assert given["enable_batching"] == given["allow_version_labels_for_unavailable_models"] == "true"
+    assert (
+        given["enable_batching"] == given["allow_version_labels_for_unavailable_models"] == "true"
+    )
     for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
         assert (FOLDER / Path(given[name]).name).is_file() and given[name].startswith("/config/")
 
@@ -134,12 +171,17 @@ def test_ports(container, pod, kinds):
     assert ports == {"grpc": grpc, "http": rest}
     assert {one["name"]: one["port"] for one in kinds["Service"]["spec"]["ports"]} == ports
     assert all(one["targetPort"] == one["name"] for one in kinds["Service"]["spec"]["ports"])
-    assert kinds["Deployment"]["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(rest)
+    assert kinds["Deployment"]["spec"]["template"]["metadata"]["annotations"][
+        "prometheus.io/port"
+    ] == str(rest)
 
 
 def test_mounts_are_where_the_configuration_looks_and_read_only(container, pod, model):
     mounts = [one.rsplit(":", 2) for one in container["volumes"]]
-    assert mounts == [["../../servables", "/models", "ro"], [".", "/config", "ro"]] and container["read_only"] is True
+    assert (
+        mounts == [["../../servables", "/models", "ro"], [".", "/config", "ro"]]
+        and container["read_only"] is True
+    )
     assert (FOLDER / mounts[0][0]).resolve() == FOLDER.parents[1] / "servables"
     volumes = {one["mountPath"]: one for one in pod["containers"][0]["volumeMounts"]}
     assert volumes["/models"]["readOnly"] and volumes["/config"]["readOnly"]
@@ -150,9 +192,16 @@ def test_mounts_are_where_the_configuration_looks_and_read_only(container, pod, 
 def test_probes_ask_for_the_model_and_its_label(container, pod, model):
     path = f"/v1/models/{model.name}/labels/stable/metadata"
     one = pod["containers"][0]
-    assert one["startupProbe"]["httpGet"] == one["readinessProbe"]["httpGet"] == {"path": path, "port": "http"}
+    assert (
+        one["startupProbe"]["httpGet"]
+        == one["readinessProbe"]["httpGet"]
+        == {"path": path, "port": "http"}
+    )
     assert one["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
-    assert f"GET {path} HTTP/1.0" in container["healthcheck"]["test"][-1] and "stable" in model.version_labels
+    assert (
+        f"GET {path} HTTP/1.0" in container["healthcheck"]["test"][-1]
+        and "stable" in model.version_labels
+    )
     seconds = one["lifecycle"]["preStop"]["exec"]["command"][-1]
     assert int(seconds) < pod["terminationGracePeriodSeconds"]
 
@@ -162,7 +211,9 @@ def test_the_probe_of_the_container_on_a_server(server, container):
     line = container["healthcheck"]["test"][-1]
     codes = [
         subprocess.run(
-            ["bash", "-c", line.replace("/8501", f"/{server.rest_port}").replace("stable", label)], timeout=20, check=False
+            ["bash", "-c", line.replace("/8501", f"/{server.rest_port}").replace("stable", label)],
+            timeout=20,
+            check=False,
         ).returncode
         for label in ("stable", "nothing")
     ]
@@ -171,12 +222,18 @@ def test_the_probe_of_the_container_on_a_server(server, container):
 
 def test_pods_are_selected_and_confined(kinds, pod):
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    for selector in (kinds["Deployment"]["spec"]["selector"]["matchLabels"], kinds["Service"]["spec"]["selector"]):
+    for selector in (
+        kinds["Deployment"]["spec"]["selector"]["matchLabels"],
+        kinds["Service"]["spec"]["selector"],
+    ):
         assert selector.items() <= labels.items()
     assert kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
     limits = pod["containers"][0]["resources"]
     assert limits["limits"].keys() == limits["requests"].keys() == {"cpu", "memory"}
-    assert pod["securityContext"]["runAsNonRoot"] and not pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+    assert (
+        pod["securityContext"]["runAsNonRoot"]
+        and not pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+    )
 
 
 def test_limits():
@@ -202,10 +259,23 @@ def test_the_files_are_installed():
 
 
 def test_docker_compose_reads_its_file(container):
-    if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("there is no docker compose")
     result = subprocess.run(
-        ["docker", "compose", "-f", str(FOLDER / "docker-compose.yml"), "config", "--format", "json"],
+        [
+            "docker",
+            "compose",
+            "-f",
+            str(FOLDER / "docker-compose.yml"),
+            "config",
+            "--format",
+            "json",
+        ],
         capture_output=True,
         timeout=60,
         check=False,

@@ -41,7 +41,12 @@ def test_a_client_asks_until_time_is_up(clock):
         done("OK" if number != 1 else "INTERNAL")
 
     samples = closed_loop(send, 1, Limits(1.0, 1000))
-    assert samples == [Sample(0.0, 0.25, "OK"), Sample(0.25, 0.25, "INTERNAL"), Sample(0.5, 0.25, "OK"), Sample(0.75, 0.25, "OK")]
+    assert samples == [
+        Sample(0.0, 0.25, "OK"),
+        Sample(0.25, 0.25, "INTERNAL"),
+        Sample(0.5, 0.25, "OK"),
+        Sample(0.75, 0.25, "OK"),
+    ]
     assert len(closed_loop(send, 1, Limits(1.0, 3))) == 3
 
 
@@ -73,7 +78,11 @@ def test_latency_counts_from_when_a_request_was_due(clock):
         done("OK")
 
     # Due at 0, 0.5 and 1; each keeps the sender for 0.75, so that they end at 0.75, 1.5 and 2.25.
-    assert open_loop(send, 2.0, Limits(1.5, 100)) == [Sample(0.0, 0.75, "OK"), Sample(0.5, 1.0, "OK"), Sample(1.0, 1.25, "OK")]
+    assert open_loop(send, 2.0, Limits(1.5, 100)) == [
+        Sample(0.0, 0.75, "OK"),
+        Sample(0.5, 1.0, "OK"),
+        Sample(1.0, 1.25, "OK"),
+    ]
 
 
 def test_requests_at_a_rate_end_with_time_or_number(clock):
@@ -105,7 +114,11 @@ def test_answers_that_never_come_are_counted(loop):
 
 def test_figures():
     samples = [Sample(0.01 * number, number / 1000, "OK") for number in range(1, 101)]
-    samples += [Sample(3.5, 0.5, "UNAVAILABLE"), Sample(1.0, 9.0, "INTERNAL"), Sample(0.0, 0.5, "UNAVAILABLE")]
+    samples += [
+        Sample(3.5, 0.5, "UNAVAILABLE"),
+        Sample(1.0, 9.0, "INTERNAL"),
+        Sample(0.0, 0.5, "UNAVAILABLE"),
+    ]
     random.Random(1).shuffle(samples)
     report = load_report.summary(samples)
     assert report == {
@@ -114,7 +127,13 @@ def test_figures():
         "answered": 100,
         "errors": {"INTERNAL": 1, "UNAVAILABLE": 2},
         "per_second": 10.0,
-        "latency_ms": {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": pytest.approx(50.5)},
+        "latency_ms": {
+            "p50": 50.0,
+            "p95": 95.0,
+            "p99": 99.0,
+            "max": 100.0,
+            "mean": pytest.approx(50.5),
+        },
     }
     assert load_report.table(report) == (
         "103 requests in 10.0 s, 100 answered, 10.0 a second\n"
@@ -126,7 +145,10 @@ def test_figures():
 def test_figures_of_nothing():
     report = load_report.summary([Sample(0.0, 0.5, "INTERNAL")])
     assert (report["answered"], report["per_second"], report["latency_ms"]) == (0, 0.0, None)
-    assert load_report.table(report) == "1 requests in 0.5 s, 0 answered, 0.0 a second\nerrors: 1 INTERNAL"
+    assert (
+        load_report.table(report)
+        == "1 requests in 0.5 s, 0 answered, 0.0 a second\nerrors: 1 INTERNAL"
+    )
     assert load_report.summary([])["requests"] == 0
 
 
@@ -163,14 +185,21 @@ REQUESTS = [("u1", ["a"]), ("u2", ["b", "c"])]
 
 def load(target, kind):
     target.connect()
-    return closed_loop(target.send, 3, Limits(60, 30)) if kind == "closed" else open_loop(target.send, 200.0, Limits(60, 30))
+    return (
+        closed_loop(target.send, 3, Limits(60, 30))
+        if kind == "closed"
+        else open_loop(target.send, 200.0, Limits(60, 30))
+    )
 
 
 @pytest.mark.parametrize("kind", ["closed", "open"])
 def test_a_server_under_load(fake, kind):
-    with LoadTarget(fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2) as target:
+    with LoadTarget(
+        fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2
+    ) as target:
         samples = load(target, kind)
-    # With the 2 that connect there are 32 calls: the 4th, 8th, ... 32nd fail, and are not tried again.
+    # With the 2 that connect there are 32 calls: the 4th, 8th, ... 32nd fail, and are not tried
+    # again.
     assert len(fake.asked) == 32
     assert load_report.summary(samples)["errors"] == {"UNAVAILABLE": 8}
     assert len({peer for peer, _ in fake.asked}) == 2
@@ -187,18 +216,30 @@ def test_answers_can_be_checked(fake, kind):
         checked.append(number)
         return {0: "OK", 1: "WRONG"}[number % 3]
 
-    with LoadTarget(fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2, check=check) as target:
+    with LoadTarget(
+        fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2, check=check
+    ) as target:
         report = load_report.summary(load(target, kind))
     # 8 of the 30 fail; of each third of the others at least 2 are answered.
     counts = [sum(number % 3 == rest for number in checked) for rest in range(3)]
     assert sum(counts) == 22
     assert min(counts) >= 2
-    assert (report["answered"], report["errors"]) == (counts[0], {"KeyError": counts[2], "UNAVAILABLE": 8, "WRONG": counts[1]})
+    assert (report["answered"], report["errors"]) == (
+        counts[0],
+        {"KeyError": counts[2], "UNAVAILABLE": 8, "WRONG": counts[1]},
+    )
 
 
 @pytest.fixture(scope="module")
 def common(server, servable):
-    return ["--model", "sasrec", "--target", f"127.0.0.1:{server.grpc_port}", "--items", str(servable / "1" / "assets" / "items.txt")]
+    return [
+        "--model",
+        "sasrec",
+        "--target",
+        f"127.0.0.1:{server.grpc_port}",
+        "--items",
+        str(servable / "1" / "assets" / "items.txt"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,11 +252,21 @@ def common(server, servable):
 )
 def test_the_command(capsys, tmp_path, common, options, load):
     path = tmp_path / "figures.json"
-    assert load_test.main([*common, *options, "--requests", "40", "--timeout", "20", "--json", str(path)]) == 0
+    assert (
+        load_test.main(
+            [*common, *options, "--requests", "40", "--timeout", "20", "--json", str(path)]
+        )
+        == 0
+    )
     report = json.loads(path.read_text(encoding="utf-8"))
     assert (report["requests"], report["answered"], report["errors"]) == (40, 40, {})
     assert load.items() <= report.items()
-    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] <= report["latency_ms"]["max"]
+    assert (
+        0
+        < report["latency_ms"]["p50"]
+        <= report["latency_ms"]["p99"]
+        <= report["latency_ms"]["max"]
+    )
     written = capsys.readouterr()
     assert written.out == f"{load_report.table(report)}\n"
     assert written.err == ""
@@ -223,7 +274,12 @@ def test_the_command(capsys, tmp_path, common, options, load):
 
 def test_the_plot(capsys, tmp_path, common):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    assert load_test.main([*common, "--requests", "40", "--timeout", "20", "--plot", str(tmp_path / "it.png")]) == 0
+    assert (
+        load_test.main(
+            [*common, "--requests", "40", "--timeout", "20", "--plot", str(tmp_path / "it.png")]
+        )
+        == 0
+    )
     data = (tmp_path / "it.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n")
     assert b"IEND" in data[-12:]
@@ -233,7 +289,22 @@ def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
     # No server takes a message of 20 MB.
     path = tmp_path / "histories.parquet"
     pl.DataFrame({"history": [["i1"], ["x" * (20 << 20)]]}).write_parquet(path)
-    assert load_test.main([*common[:4], "--histories", str(path), "--requests", "4", "--concurrency", "1", "--timeout", "20"]) == 1
+    assert (
+        load_test.main(
+            [
+                *common[:4],
+                "--histories",
+                str(path),
+                "--requests",
+                "4",
+                "--concurrency",
+                "1",
+                "--timeout",
+                "20",
+            ]
+        )
+        == 1
+    )
     written = capsys.readouterr()
     assert "RESOURCE_EXHAUSTED" in written.out + written.err
 
@@ -244,13 +315,19 @@ def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
         (["--seconds", "0"], "--seconds must be above 0 and at most 3600, but is 0.0."),
         (["--seconds", "1e9"], "--seconds must be above 0 and at most 3600, but is 1000000000.0."),
         (["--requests", "-1"], "--requests must be above 0 and at most 1000000, but is -1."),
-        (["--requests", "1000001"], "--requests must be above 0 and at most 1000000, but is 1000001."),
+        (
+            ["--requests", "1000001"],
+            "--requests must be above 0 and at most 1000000, but is 1000001.",
+        ),
         (["--rate", "0"], "--rate must be above 0 and at most 100000, but is 0.0."),
         (["--concurrency", "5000"], "--concurrency must be above 0 and at most 1024, but is 5000."),
         (["--connections", "0"], "--connections must be above 0 and at most 1024, but is 0."),
         (["--timeout", "0"], "--timeout must be a number of seconds above 0, but is 0."),
         (["--k", "0"], "k must be a number of items from 1 to 2147483647, but is 0."),
-        (["--json", "/no/such/x"], "--json /no/such/x cannot be written: there is no folder /no/such."),
+        (
+            ["--json", "/no/such/x"],
+            "--json /no/such/x cannot be written: there is no folder /no/such.",
+        ),
         (
             ["--target", "10.0.0.1:8500"],
             "--target 10.0.0.1:8500 is not on this machine; give --allow-remote where its owner agrees to the load.",
@@ -264,7 +341,10 @@ def test_options_that_make_no_sense(capsys, common, options, message):
 
 def test_a_model_that_is_not_there(capsys, common):
     assert load_test.main([*common, "--model", "other", "--requests", "3"]) == 1
-    assert capsys.readouterr().err == f"error: {common[3]} answered NOT_FOUND: Servable not found for request: Latest(other).\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {common[3]} answered NOT_FOUND: Servable not found for request: Latest(other).\n"
+    )
 
 
 def test_a_server_that_is_not_there(capsys, common):
@@ -300,7 +380,12 @@ def test_what_is_on_this_machine(target, expected):
 def test_histories_of_a_run(run):
     pairs = read_histories(run / "test.parquet", 5)
     assert len(pairs) == 5
-    events = {user: history for user, history, _ in pl.read_parquet(run / "test.parquet").select("user_id", "history", "target").rows()}
+    events = {
+        user: history
+        for user, history, _ in pl.read_parquet(run / "test.parquet")
+        .select("user_id", "history", "target")
+        .rows()
+    }
     assert all(events[user] == history for user, history in pairs)
     assert read_histories(run / "test.parquet", 5) == pairs
     assert read_histories(run / "test.parquet", 5, seed=1) != pairs
@@ -326,10 +411,22 @@ def test_files_that_are_no_histories(tmp_path):
     for read, name, message in (
         (read_histories, "text", r"^--histories \S+ cannot be read as Parquet \(.+\)\.$"),
         (read_histories, "nothing", r"^--histories \S+ cannot be read as Parquet \(.+\)\.$"),
-        (read_histories, "texts.parquet", r"^--histories \S+ must have rows with lists of texts in a column history; name .* of a run\.$"),
+        (
+            read_histories,
+            "texts.parquet",
+            r"^--histories \S+ must have rows with lists of texts in a column history; name .* of a run\.$",
+        ),
         (make_histories, "text", r"^--items \S+ cannot be read \(it is not UTF-8 text\)\.$"),
-        (make_histories, "nothing", r"^--items \S+ cannot be read \(No such file or directory\)\.$"),
-        (make_histories, "empty", r"^--items \S+ has no items; name assets/items.txt of a servable\.$"),
+        (
+            make_histories,
+            "nothing",
+            r"^--items \S+ cannot be read \(No such file or directory\)\.$",
+        ),
+        (
+            make_histories,
+            "empty",
+            r"^--items \S+ has no items; name assets/items.txt of a servable\.$",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name, 5)
@@ -341,11 +438,17 @@ def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
     path.write_text('{"figures": "mine"}')
     assert load_test.main([*common, option, str(path)]) == 2
     assert (
-        capsys.readouterr().err == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
+        capsys.readouterr().err
+        == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
     )
     assert path.read_text() == '{"figures": "mine"}'
 
 
 def test_earlier_figures_are_replaced(tmp_path, common):
     for _ in range(2):
-        assert load_test.main([*common, "--requests", "2", "--timeout", "20", "--json", str(tmp_path / "figures")]) == 0
+        assert (
+            load_test.main(
+                [*common, "--requests", "2", "--timeout", "20", "--json", str(tmp_path / "figures")]
+            )
+            == 0
+        )

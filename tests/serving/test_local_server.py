@@ -44,14 +44,19 @@ def until(condition):
 
 def test_one_server_over_grpc_and_http(server):
     assert server.grpc_port != server.rest_port and server.grpc_port > 0
-    with urlopen(f"http://127.0.0.1:{server.rest_port}/v1/models/sasrec", timeout=SECONDS) as response:
+    with urlopen(
+        f"http://127.0.0.1:{server.rest_port}/v1/models/sasrec", timeout=SECONDS
+    ) as response:
         assert b'"AVAILABLE"' in response.read()
-    with urlopen(f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics", timeout=SECONDS) as response:
+    with urlopen(
+        f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics", timeout=SECONDS
+    ) as response:
         assert b'serving_loaded_version{model="sasrec",version="1"} 1.0' in response.read()
 
 
 def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
-    # With this timeout a request is in flight until another one comes, which the first of them must not wait for.
+    # With this timeout a request is in flight until another one comes, which the first of them must
+    # not wait for.
     batching = BatchOptions(max_batch_size=2, batch_timeout=2.0)
     store = ModelStore([ModelConfig("toy", toy)], batching=batching, poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
@@ -86,7 +91,9 @@ def test_stop_under_load_cancels_no_call(toy):
 
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options) for _ in range(4)]
-    clients = [threading.Thread(target=ask_again, args=(stub_of(channels[n % 4]),)) for n in range(16)]
+    clients = [
+        threading.Thread(target=ask_again, args=(stub_of(channels[n % 4]),)) for n in range(16)
+    ]
     for client in clients:
         client.start()
     until(lambda: len(statuses) > 100)
@@ -100,8 +107,12 @@ def test_stop_under_load_cancels_no_call(toy):
 
 
 def test_a_port_that_is_taken(toy, server):
-    other = LocalServer(ModelStore([ModelConfig("toy", toy)]), port=server.grpc_port, rest_port=None)
-    with pytest.raises(OSError, match=rf"^127.0.0.1:{server.grpc_port} cannot be listened on: .* choose another\.$"):
+    other = LocalServer(
+        ModelStore([ModelConfig("toy", toy)]), port=server.grpc_port, rest_port=None
+    )
+    with pytest.raises(
+        OSError, match=rf"^127.0.0.1:{server.grpc_port} cannot be listened on: .* choose another\.$"
+    ):
         other.start()
     other.stop()
 
@@ -113,7 +124,11 @@ def test_an_http_port_that_is_taken(toy, server):
 
 
 def test_more_calls_than_workers_are_refused(toy):
-    store = ModelStore([ModelConfig("toy", toy)], batching=BatchOptions(max_batch_size=2, batch_timeout=60.0), poll=3600)
+    store = ModelStore(
+        [ModelConfig("toy", toy)],
+        batching=BatchOptions(max_batch_size=2, batch_timeout=60.0),
+        poll=3600,
+    )
     server = LocalServer(store, port=0, rest_port=None, workers=1)
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
@@ -123,7 +138,12 @@ def test_more_calls_than_workers_are_refused(toy):
             stub_of(channel).Predict(ask("b"), timeout=SECONDS)
         assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         future.cancel()
-        threading.Thread(target=lambda: store.predict("toy", "", {"text": tf.make_ndarray(ask("c").inputs["text"])}), daemon=True).start()
+        threading.Thread(
+            target=lambda: store.predict(
+                "toy", "", {"text": tf.make_ndarray(ask("c").inputs["text"])}
+            ),
+            daemon=True,
+        ).start()
         server.stop(SECONDS)
 
 
@@ -136,14 +156,32 @@ def test_help_says_what_production_is(capsys):
 
 WRONG = [
     (["--model", "toy"], "--model must be NAME=FOLDER, but is 'toy'."),
-    (["--model", "toy=/nowhere"], "--model toy=/nowhere names no folder; give one that python -m tfrec_attn.export has written."),
+    (
+        ["--model", "toy=/nowhere"],
+        "--model toy=/nowhere names no folder; give one that python -m tfrec_attn.export has written.",
+    ),
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
-    (["--labels", "toy:stable=one"], "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'."),
-    (["--labels", f"toy:stable={10**30}"], f"--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable={10**30}'."),
-    (["--labels", "x:stable=1"], "--labels names the model x, which no --model gives; name one of toy."),
-    (["--versions", "x=all"], "--versions names the model x, which no --model gives; name one of toy."),
-    (["--versions", "toy=new"], "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'."),
+    (
+        ["--labels", "toy:stable=one"],
+        "--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable=one'.",
+    ),
+    (
+        ["--labels", f"toy:stable={10**30}"],
+        f"--labels must be NAME:LABEL=VERSION with a number, but is 'toy:stable={10**30}'.",
+    ),
+    (
+        ["--labels", "x:stable=1"],
+        "--labels names the model x, which no --model gives; name one of toy.",
+    ),
+    (
+        ["--versions", "x=all"],
+        "--versions names the model x, which no --model gives; name one of toy.",
+    ),
+    (
+        ["--versions", "toy=new"],
+        "versions must be latest, latest:2, all or numbers such as 1,4, but are 'new'.",
+    ),
     (["--batch-size", "-1"], "--batch-size must be 0 or greater, but is -1."),
     (["--batch-timeout", "-1"], "--batch-timeout must be 0 or greater, but is -1.0."),
     (["--rest-port", "65536"], "--rest-port must be at most 65535, but is 65536."),
@@ -161,7 +199,9 @@ def test_options_that_make_no_sense(toy, capsys, options, message):
 
 def test_rows_are_padded_only_where_it_is_wanted(toy):
     for options, expected in (([], False), (["--pad"], True)):
-        parsed = local_server._parser().parse_args(["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options])
+        parsed = local_server._parser().parse_args(
+            ["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options]
+        )
         assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
 
 
@@ -175,7 +215,16 @@ def signals():
 
 
 def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
-    options = ["--labels", "toy:stable=1", "--labels", "toy:next=9", "--port", "0", "--rest-port", "0"]
+    options = [
+        "--labels",
+        "toy:stable=1",
+        "--labels",
+        "toy:next=9",
+        "--port",
+        "0",
+        "--rest-port",
+        "0",
+    ]
     assert local_server.main(["--model", f"toy={toy}", *options]) == 2
     assert capsys.readouterr().err == (
         "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
@@ -189,14 +238,38 @@ def test_a_model_with_nothing_to_serve(tmp_path, capsys, signals, broken):
         (tmp_path / "1" / "saved_model.pb").write_bytes(b"\xff")
     assert local_server.main(["--model", f"toy={tmp_path}", "--port", "0", "--rest-port", "0"]) == 2
     error = capsys.readouterr().err
-    expected = f"error: {tmp_path}/1 cannot be loaded as a SavedModel (" if broken else "error: model toy has no version in its folder; "
+    expected = (
+        f"error: {tmp_path}/1 cannot be loaded as a SavedModel ("
+        if broken
+        else "error: model toy has no version in its folder; "
+    )
     assert error.startswith(expected) and error.endswith(".\n") and error.count("\n") == 1
 
 
 def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
-    """Two requests of which the first waits for a full batch, and the second behind it; then the signal."""
-    options = ["--model", f"toy={toy}", "--labels", "toy:stable=1", "--port", "0", "--rest-port", "0"]
-    options += ["--batch-size", "8", "--batch-timeout", "3", "--poll", "0.5", "--grace", str(SECONDS)]
+    """Two requests of which the first waits for a full batch, and the second behind it; then the
+    signal.
+    """
+    options = [
+        "--model",
+        f"toy={toy}",
+        "--labels",
+        "toy:stable=1",
+        "--port",
+        "0",
+        "--rest-port",
+        "0",
+    ]
+    options += [
+        "--batch-size",
+        "8",
+        "--batch-timeout",
+        "3",
+        "--poll",
+        "0.5",
+        "--grace",
+        str(SECONDS),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "serving.local_server", *options],
         cwd=REPOSITORY, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -209,9 +282,17 @@ def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
             metrics = f"{page}monitoring/prometheus/metrics"
-            until(lambda: b'serving_queued_rows{model="toy",signature="serving_default"} 1.0' in urlopen(metrics).read())
+            until(
+                lambda: (
+                    b'serving_queued_rows{model="toy",signature="serving_default"} 1.0'
+                    in urlopen(metrics).read()
+                )
+            )
             process.send_signal(signal.SIGTERM)
-            assert [future.result().outputs["joined"].string_val[0] for future in futures] == [b"a", b"b"]
+            assert [future.result().outputs["joined"].string_val[0] for future in futures] == [
+                b"a",
+                b"b",
+            ]
         assert process.wait(SECONDS) == 0
     finally:
         process.kill()

@@ -34,9 +34,14 @@ def test_a_package_that_is_missing(command, package, arguments, tmp_path):
     (tmp_path / "items.txt").write_text("a\nb\n")
     (tmp_path / "serving").symlink_to(ROOT / "serving")
     call = [sys.executable, "-c", CODE, f"serving.{command}", package, *arguments]
-    ended = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        call, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 2 and not ended.stdout
-    assert ended.stderr == f"error: The package {package} is not installed; get it with pip install 'tfrec-attn[serving]'.\n"
+    assert (
+        ended.stderr
+        == f"error: The package {package} is not installed; get it with pip install 'tfrec-attn[serving]'.\n"
+    )
 
 
 def test_stubs_that_do_not_load():

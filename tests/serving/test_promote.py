@@ -20,22 +20,36 @@ ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002
 
 
 def judged(limits=LIMITS, **changes):
-    return {row.name: row for row in promote.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)}
+    return {
+        row.name: row
+        for row in promote.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)
+    }
 
 
 def test_measures():
-    # overlap: {a} of {a, b}, nothing of {c} and {c, d} but c, and of two empty answers all: (1/2 + 1/2 + 1) / 3
-    rows = judged(items=[["a", "x"], ["d", "c"], []], popular=[True, True, False], seconds=[0.004, 0.002, 0.008])
+    # overlap: {a} of {a, b}, nothing of {c} and {c, d} but c, and of two empty answers all: (1/2 +
+    # 1/2 + 1) / 3
+    rows = judged(
+        items=[["a", "x"], ["d", "c"], []],
+        popular=[True, True, False],
+        seconds=[0.004, 0.002, 0.008],
+    )
     assert rows["overlap@5"].canary == pytest.approx(2 / 3) and rows["overlap@5"].stable is None
-    assert (rows["popular share"].stable, rows["popular share"].canary) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (rows["popular share"].stable, rows["popular share"].canary) == (
+        pytest.approx(1 / 3),
+        pytest.approx(2 / 3),
+    )
     assert rows["empty share"].canary == pytest.approx(1 / 3) and rows["error share"].canary == 0
     assert (rows["p50 ms"].stable, rows["p50 ms"].canary) == (pytest.approx(2), pytest.approx(4))
-    assert rows["p99 ms"].canary == pytest.approx(8) and rows["p99 ratio"].canary == pytest.approx(2)
+    assert rows["p99 ms"].canary == pytest.approx(8) and rows["p99 ratio"].canary == pytest.approx(
+        2
+    )
     assert [name for name, row in rows.items() if not row.kept] == ["popular share", "empty share"]
 
 
 def test_quantiles():
-    # The 99 smallest of 100 are those up to the 99th; half of 5 is 2.5, so that the third is the first not to be exceeded by half of them.
+    # The 99 smallest of 100 are those up to the 99th; half of 5 is 2.5, so that the third is the
+    # first not to be exceeded by half of them.
     assert promote._quantile(range(1, 101), 0.99) == 99
     assert promote._quantile([5, 1, 4, 2, 3], 0.5) == 3
     assert promote._quantile([7], 0.99) == 7
@@ -65,7 +79,9 @@ def test_each_limit_counts(name, value):
     limits = dataclasses.replace(LIMITS, max_popular_share=1.0, max_empty_share=1.0)
     same = {"items": [["a", "b"], ["c", "d"], []]} if name == "min_overlap" else {}
     assert all(row.kept for row in judged(limits, **same).values())
-    assert [row.kept for row in judged(dataclasses.replace(limits, **{name: value}), **same).values()].count(False) == 1
+    assert [
+        row.kept for row in judged(dataclasses.replace(limits, **{name: value}), **same).values()
+    ].count(False) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,14 +101,18 @@ def test_each_limit_counts(name, value):
 def test_limits_that_cannot_be_used(tmp_path, change, words):
     names = [field.name for field in dataclasses.fields(CanaryLimits)]
     kept = [f"{name}: 1" for name in names if name != change.split(":")[0].lstrip("-")]
-    (tmp_path / "limits.yaml").write_text("\n".join([*kept, *([] if change.startswith("-") else [change])]))
+    (tmp_path / "limits.yaml").write_text(
+        "\n".join([*kept, *([] if change.startswith("-") else [change])])
+    )
     with pytest.raises(RunError, match=words):
         read_limits(tmp_path / "limits.yaml")
 
 
 def test_limits_are_numbers(tmp_path):
     (tmp_path / "limits.yaml").write_text(
-        "\n".join(f"{field.name}: 1" for field in dataclasses.fields(CanaryLimits)).replace("overlap: 1", "overlap: 1e-3")
+        "\n".join(f"{field.name}: 1" for field in dataclasses.fields(CanaryLimits)).replace(
+            "overlap: 1", "overlap: 1e-3"
+        )
     )
     assert read_limits(tmp_path / "limits.yaml").min_overlap == 0.001
     with pytest.raises(RunError, match="missing"):
@@ -127,14 +147,21 @@ model_config_list {{
 
 @pytest.fixture
 def files(versions, run, tmp_path):
-    """A function that runs the command: `files(limit=value, stable=1) -> (code, the label on the server, the configuration)`."""
+    """A function that runs the command: `files(limit=value, stable=1) -> (code, the label on the
+    server, the configuration)`.
+    """
     server, folder = versions
     server.store.set_labels("sasrec", {"stable": 1, "canary": 2})
     config, limits = tmp_path / "models.config", tmp_path / "limits.yaml"
 
     def command(*more, stable=1, **changes):
         config.write_text(CONFIG.format(folder=folder, stable=stable))
-        limits.write_text("\n".join(f"{name}: {value}" for name, value in {**dataclasses.asdict(LIMITS), **changes}.items()))
+        limits.write_text(
+            "\n".join(
+                f"{name}: {value}"
+                for name, value in {**dataclasses.asdict(LIMITS), **changes}.items()
+            )
+        )
         common = [
             "--target",
             f"127.0.0.1:{server.grpc_port}",
@@ -160,14 +187,18 @@ def test_a_good_canary_becomes_stable(files, capsys, tmp_path):
     assert (code, stable, error) == (0, 2, "")
     assert "stable 1" in out and "canary 2" in out and "stable moved from version 1 to 2." in out
     assert out.count(" ok\n") == 7 and "NOT KEPT" not in out
-    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config[0]
+    config = text_format.Parse(
+        text, model_server_config_pb2.ModelServerConfig()
+    ).model_config_list.config[0]
     assert (
         dict(config.version_labels) == {"stable": 2, "canary": 2}
         and config.HasField("model_version_policy")
         and config.model_platform == "tensorflow"
     )
     # Nothing else in the file has changed.
-    assert text.replace('"stable" value: 2', '"stable" value: 1') == CONFIG.format(folder=files.folder, stable=1)
+    assert text.replace('"stable" value: 2', '"stable" value: 1') == CONFIG.format(
+        folder=files.folder, stable=1
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["limits.yaml", "models.config"]
 
 
@@ -176,15 +207,26 @@ def test_the_label_stays_when_a_limit_is_not_kept(files, capsys):
     out, error = capsys.readouterr()
     assert (code, stable) == (1, 1) and 'key: "stable" value: 1' in text
     assert "NOT KEPT" in out and "moved" not in out
-    assert error.startswith("error: p50 ms of canary must be at most 1e-06, but is ") and error.endswith("stable stays at version 1.\n")
+    assert error.startswith(
+        "error: p50 ms of canary must be at most 1e-06, but is "
+    ) and error.endswith("stable stays at version 1.\n")
 
 
 def test_json(files, capsys):
     assert files("--json")[:2] == (0, 2)
     report = json.loads(capsys.readouterr().out)
-    assert report["versions"] == {"stable": 1, "canary": 2} and report["within_limits"] is True and 1 <= report["requests"] <= 8
+    assert (
+        report["versions"] == {"stable": 1, "canary": 2}
+        and report["within_limits"] is True
+        and 1 <= report["requests"] <= 8
+    )
     # The same weights.
-    assert report["measures"]["overlap@5"] == {"stable": None, "canary": 1.0, "limit": "at least 0.5", "kept": True}
+    assert report["measures"]["overlap@5"] == {
+        "stable": None,
+        "canary": 1.0,
+        "limit": "at least 0.5",
+        "kept": True,
+    }
 
 
 def test_nothing_to_move(files, versions, capsys):

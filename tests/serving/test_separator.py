@@ -1,4 +1,6 @@
-"""A model whose ids are joined by another character than most: every way to ask learns it from the answers."""
+"""A model whose ids are joined by another character than most: every way to ask learns it from the
+answers.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +27,12 @@ def piped(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("servables") / "piped"
     with contextlib.redirect_stdout(io.StringIO()):
         version = export(run, folder, k=5, max_k=20, separator="|")
-    assert json.loads((version / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))["serving"]["separator"] == "|"
+    assert (
+        json.loads((version / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))[
+            "serving"
+        ]["separator"]
+        == "|"
+    )
     server = LocalServer(ModelStore([ModelConfig("piped", folder)], poll=3600), port=0, rest_port=0)
     server.start()
     yield server, version / "assets" / "items.txt"
@@ -47,12 +54,16 @@ def test_clients(piped, expected):
     target, url = f"127.0.0.1:{piped[0].grpc_port}", f"http://127.0.0.1:{piped[0].rest_port}"
     for client in (GrpcClient(target, "piped", timeout=20), RestClient(url, "piped", timeout=20)):
         with client:
-            same(client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2"))
+            same(
+                client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2")
+            )
             assert client.separator == "|"
 
     async def ask():
         async with AsyncGrpcClient(target, "piped", timeout=20) as client:
-            return await asyncio.gather(client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2"))
+            return await asyncio.gather(
+                client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2")
+            )
 
     same(*asyncio.run(ask()))
 
@@ -60,11 +71,28 @@ def test_clients(piped, expected):
 def test_commands(piped, expected, capsys, tmp_path):
     server, items = piped
     common = ["--model", "piped", "--target", f"127.0.0.1:{server.grpc_port}", "--timeout", "20"]
-    assert command.main(["recommend", "--history", ",".join(HISTORY), "--k", "4", "--exclude", "i5,i8", "--json", *common]) == 0
+    assert (
+        command.main(
+            [
+                "recommend",
+                "--history",
+                ",".join(HISTORY),
+                "--k",
+                "4",
+                "--exclude",
+                "i5,i8",
+                "--json",
+                *common,
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["items"] == expected[0].items
     assert load_test.main([*common, "--items", str(items), "--requests", "20"]) == 0
     (tmp_path / "items.txt").write_text("a|b\n", encoding="utf-8")
-    assert load_test.main([*common, "--items", str(tmp_path / "items.txt"), "--requests", "20"]) == 2
+    assert (
+        load_test.main([*common, "--items", str(tmp_path / "items.txt"), "--requests", "20"]) == 2
+    )
     assert capsys.readouterr().err == (
         "error: history must have no id with '|', which joins the ids for this model, but has 'a|b'; leave it out.\n"
     )

@@ -8,7 +8,15 @@ import pytest
 
 from serving import verify
 from serving.checks import served_ranking
-from serving.checks.held_out import Event, RunError, cutoff, mean, read_events, read_items, read_metrics
+from serving.checks.held_out import (
+    Event,
+    RunError,
+    cutoff,
+    mean,
+    read_events,
+    read_items,
+    read_metrics,
+)
 from serving.clients.answers import Recommendations
 from serving.clients.batches import padded, texts
 from serving.clients.rest_client import RestClient
@@ -18,7 +26,12 @@ from serving.server.model_store import ModelConfig, ModelStore
 
 ITEMS = ["a", "b", "c", "d", "e"]
 VECTORS = np.array([[5, 0], [4, 0], [4, 0], [1, 0], [0, 1]], np.float32)
-EVENTS = [Event("u", ["a"], "c"), Event("v", ["a", "d", "a"], "e"), Event("w", ["b", "a"], "d"), Event("x", ["d"], "d")]
+EVENTS = [
+    Event("u", ["a"], "c"),
+    Event("v", ["a", "d", "a"], "e"),
+    Event("w", ["b", "a"], "d"),
+    Event("x", ["d"], "d"),
+]
 
 
 def embedding(signature, inputs):
@@ -26,22 +39,34 @@ def embedding(signature, inputs):
     if signature == "recommend":
         rows = len(inputs["user_id"])
         source = ["popular" if user == "y" else "model" for user in inputs["user_id"]]
-        return {"items": np.array([["a"]] * rows, object), "scores": np.ones((rows, 1)), "source": texts(source)}
+        return {
+            "items": np.array([["a"]] * rows, object),
+            "scores": np.ones((rows, 1)),
+            "source": texts(source),
+        }
     if signature == "score":
         assert not inputs["history"].any() and not inputs["user_id"].any()
         shares = dict(zip(ITEMS, [0.1, 0.1, 0.2, 0.4, 0.2], strict=True))
         floor = np.finfo(np.float32).min
-        return {"scores": np.float32([[shares.get(item, floor) for item in row] for row in inputs["candidates"]])}
+        return {
+            "scores": np.float32(
+                [[shares.get(item, floor) for item in row] for row in inputs["candidates"]]
+            )
+        }
     if signature == "embed":
         assert inputs["history"].shape[1] % 10 == 0 and (inputs["history"][:, 0] == "").all()
         return {"query": np.tile(np.float32([1, 0]), (len(inputs["user_id"]), 1))}
     known = np.array([item in ITEMS for item in inputs["item"]])
-    return {"vector": VECTORS[[ITEMS.index(item) if item in ITEMS else 0 for item in inputs["item"]]], "known": known}
+    return {
+        "vector": VECTORS[[ITEMS.index(item) if item in ITEMS else 0 for item in inputs["item"]]],
+        "known": known,
+    }
 
 
 def test_ranks_by_vectors():
     ranks = served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS)
-    # c: a was had before and b ties against it. e: b and c are before it, a and d were had. d: c; a and b were had. d was had: a miss.
+    # c: a was had before and b ties against it. e: b and c are before it, a and d were had. d: c; a
+    # and b were had. d was had: a miss.
     assert ranks.rank.tolist() == [2, 3, 2, math.inf]
     assert ranks.close.tolist() == [True, False, False, False]
 
@@ -75,7 +100,8 @@ def test_ranks_in_lists():
     ]
     events = [*EVENTS, Event("y", [], "d")]
     ranks, longest = served_ranking.rank_in_lists(answers, events, np.array([91, 92, 93, 94, 95]))
-    # c ties with b; e is not there; the lists end with d, behind which others may tie, but for that of x, which has no d.
+    # c ties with b; e is not there; the lists end with d, behind which others may tie, but for that
+    # of x, which has no d.
     assert ranks.tolist() == [2, math.inf, 93, math.inf, 95]
     assert longest == 3
 
@@ -100,7 +126,11 @@ def test_questions_in_batches_and_one_by_one():
     def predict(signature, inputs):
         asked.append(inputs)
         rows = len(inputs["user_id"])
-        return {"items": np.array([["e", ""]] * rows, object), "scores": np.tile([2.0, -1.0], (rows, 1)), "source": texts(["model"] * rows)}
+        return {
+            "items": np.array([["e", ""]] * rows, object),
+            "scores": np.tile([2.0, -1.0], (rows, 1)),
+            "source": texts(["model"] * rows),
+        }
 
     class Client:
         def recommend(self, history, user_id, k):
@@ -109,8 +139,14 @@ def test_questions_in_batches_and_one_by_one():
 
     assert served_ranking.ask_in_batches(predict, EVENTS, 7) == [(["e"], [2.0], "model")] * 4
     # The lists are those that are served: nothing is excluded for the test.
-    assert not asked[0]["exclude"].any() and not asked[0]["allow"].any() and asked[0]["k"].tolist() == [7] * 4
-    assert served_ranking.ask_one_by_one(Client(), EVENTS, 7) == [([user], [1.0], "model") for user in "uvwx"]
+    assert (
+        not asked[0]["exclude"].any()
+        and not asked[0]["allow"].any()
+        and asked[0]["k"].tolist() == [7] * 4
+    )
+    assert served_ranking.ask_one_by_one(Client(), EVENTS, 7) == [
+        ([user], [1.0], "model") for user in "uvwx"
+    ]
     asked.clear()
     assert len(served_ranking.ask_in_batches(predict, EVENTS * 20, 7, rows=32)) == 80
     assert [len(inputs["user_id"]) for inputs in asked] == [32, 32, 16]
@@ -137,7 +173,14 @@ def test_what_is_not_a_run(tmp_path, run):
 
 
 def command(capsys, server, run, *more):
-    arguments = ["--target", f"127.0.0.1:{server.grpc_port}", "--rest", f"http://127.0.0.1:{server.rest_port}", "--model", "sasrec"]
+    arguments = [
+        "--target",
+        f"127.0.0.1:{server.grpc_port}",
+        "--rest",
+        f"http://127.0.0.1:{server.rest_port}",
+        "--model",
+        "sasrec",
+    ]
     code = verify.main([*arguments, "--run", str(run), *more])
     return code, *capsys.readouterr()
 
@@ -149,7 +192,9 @@ def test_all_ways_give_the_metrics_of_the_run(capsys, server, run):
     expected = json.loads((run / "metrics.json").read_text())["test"]
     assert {name: row["run"] for name, row in report["metrics"].items()} == expected
     ways = ["gRPC in batches", "gRPC one by one", "REST in batches", "REST one by one"]
-    assert list(report["ways"]) == ways and report["events"] == report["ways"][ways[0]]["events"] == len(read_events(run))
+    assert list(report["ways"]) == ways and report["events"] == report["ways"][ways[0]][
+        "events"
+    ] == len(read_events(run))
     compared = 0
     for name, row in report["metrics"].items():
         assert row["vectors"] == pytest.approx(row["run"], abs=1e-6)
@@ -158,10 +203,14 @@ def test_all_ways_give_the_metrics_of_the_run(capsys, server, run):
             if row[way] is not None:
                 assert row[way] == pytest.approx(row["run"], abs=1e-6)
                 compared += 1
-    assert compared >= 8 and all(one["k"] == 20 and not one["keeps_seen"] for one in report["ways"].values())
+    assert compared >= 8 and all(
+        one["k"] == 20 and not one["keeps_seen"] for one in report["ways"].values()
+    )
 
 
-@pytest.mark.parametrize("batching", [None, BatchOptions(max_batch_size=8, batch_timeout=0.005)], ids=["alone", "joined"])
+@pytest.mark.parametrize(
+    "batching", [None, BatchOptions(max_batch_size=8, batch_timeout=0.005)], ids=["alone", "joined"]
+)
 def test_batches_of_the_server_change_nothing(capsys, servable, run, batching):
     store = ModelStore([ModelConfig("sasrec", servable)], batching=batching, poll=60)
     server = LocalServer(store, port=0, rest_port=0)
@@ -198,7 +247,11 @@ def test_another_metric_is_a_difference(capsys, server, changed):
     (changed / "metrics.json").write_text(json.dumps(report))
     code, out, error = command(capsys, server, changed, "--limit", "5")
     assert code == 1 and "NDCG@10" in out
-    assert error.startswith("error: NDCG@10 must be ") and "served vectors give" in error and error.endswith(".\n")
+    assert (
+        error.startswith("error: NDCG@10 must be ")
+        and "served vectors give" in error
+        and error.endswith(".\n")
+    )
 
 
 def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
@@ -206,7 +259,11 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
 
     def empty_over_rest(client, events, k):
         answers = ask(client, events, k)
-        return [([], [], source) for _, _, source in answers] if isinstance(client, RestClient) else answers
+        return (
+            [([], [], source) for _, _, source in answers]
+            if isinstance(client, RestClient)
+            else answers
+        )
 
     monkeypatch.setattr(served_ranking, "ask_one_by_one", empty_over_rest)
     code, _, error = command(capsys, server, run)
@@ -216,7 +273,9 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
 
 def test_lists_that_are_all_empty_are_a_difference(capsys, server, run, monkeypatch):
     for name in ("ask_one_by_one", "ask_in_batches"):
-        monkeypatch.setattr(served_ranking, name, lambda asker, events, k, **_: [([], [], "model")] * len(events))
+        monkeypatch.setattr(
+            served_ranking, name, lambda asker, events, k, **_: [([], [], "model")] * len(events)
+        )
     code, _, error = command(capsys, server, run)
     assert code == 1 and "0 items at most" in error
 

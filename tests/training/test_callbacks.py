@@ -35,7 +35,9 @@ def test_a_loss_that_is_not_finite_stops_training(loss, spoilt, model):
     with pytest.raises(TrainingError) as caught:
         callback.on_train_batch_end(15, {"loss": loss})
     # Keras counts both from 0, the sentence from 1.
-    assert str(caught.value) == f"The loss became {loss} by step 16 of epoch 3: {culprit}; lower it."
+    assert (
+        str(caught.value) == f"The loss became {loss} by step 16 of epoch 3: {culprit}; lower it."
+    )
     assert caught.value.exit_code == 1
 
 
@@ -48,7 +50,9 @@ def test_a_finite_loss_does_not():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A function that runs epochs, each (begin, time at the end of each batch), under a made-up clock, for a progress."""
+    """A function that runs epochs, each (begin, time at the end of each batch), under a made-up
+    clock, for a progress.
+    """
     now = [0.0]
     monkeypatch.setattr(callbacks, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -81,7 +85,8 @@ def test_the_clock_takes_the_only_epoch(clock):
 
 
 def test_the_clock_goes_on(clock):
-    # A second process finishes epoch 2, of which the first had done 4 seconds: that epoch counts as little as the first.
+    # A second process finishes epoch 2, of which the first had done 4 seconds: that epoch counts as
+    # little as the first.
     progress = Progress(epoch=2, step=3, seconds=[9.0, 3.0, 4.0], begun=[0])
     progress = clock(progress, [(10.0, [12.0]), (20.0, [25.0])])
     assert progress.seconds == [9.0, 3.0, 6.0, 5.0]
@@ -91,16 +96,31 @@ def test_the_clock_goes_on(clock):
 
 def test_progress_is_over_when_the_best_is_old():
     def over(values, epochs=9, **kwargs):
-        return Progress(epoch=len(values), history=[{"val_MRR": value} for value in values], **kwargs).is_over(epochs, "MRR", 2)
+        return Progress(
+            epoch=len(values), history=[{"val_MRR": value} for value in values], **kwargs
+        ).is_over(epochs, "MRR", 2)
 
     assert not over([])
     assert [over([0.3, 0.2, 0.1][:count]) for count in (1, 2, 3)] == [False, False, True]
     # An equal value is not better; a better one counts from itself.
     assert over([0.3, 0.3, 0.3]) and not over([0.1, 0.2, 0.1, 0.3, 0.1])
     assert over([0.1, 0.2], epochs=2)
-    assert Progress(epoch=4, history=[{"val_MRR": value} for value in (0.1, 0.3, 0.3, 0.2)]).best_epoch("MRR") == 1
+    assert (
+        Progress(
+            epoch=4, history=[{"val_MRR": value} for value in (0.1, 0.3, 0.3, 0.2)]
+        ).best_epoch("MRR")
+        == 1
+    )
 
 
 def test_progress_is_read_as_it_was_written():
-    progress = Progress(2, 5, [{"loss": 0.1 + 0.2, "not_finite": 0}], [1 / 3], [0, 1], 1e-300, [3.4028234663852886e38, 7.0])
+    progress = Progress(
+        2,
+        5,
+        [{"loss": 0.1 + 0.2, "not_finite": 0}],
+        [1 / 3],
+        [0, 1],
+        1e-300,
+        [3.4028234663852886e38, 7.0],
+    )
     assert Progress.from_json(progress.to_json()) == progress

@@ -16,7 +16,9 @@ USERS, ITEMS = 30, 40
 @pytest.fixture
 def split(make_leave_one_out):
     random = np.random.default_rng(5)
-    return make_leave_one_out([random.permutation(ITEMS)[: 4 + user % 5] + 1 for user in range(USERS)], ITEMS)
+    return make_leave_one_out(
+        [random.permutation(ITEMS)[: 4 + user % 5] + 1 for user in range(USERS)], ITEMS
+    )
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def test_figures_by_numpy(model, split):
     assert figures == {
         "top1_share": max(np.bincount(best[:, 0])) / USERS,
         "distinct_top10": len(np.unique(best)),
-        "largest_item_norm": pytest.approx(max(np.linalg.norm(table, axis=1).max() for table in tables), rel=1e-6),
+        "largest_item_norm": pytest.approx(
+            max(np.linalg.norm(table, axis=1).max() for table in tables), rel=1e-6
+        ),
         "not_finite": 0,
     }
     assert 1 / USERS < figures["top1_share"] < 1 and 10 < figures["distinct_top10"] <= ITEMS
@@ -67,7 +71,9 @@ def test_the_same_users_are_asked_from_the_first_to_the_last(split):
     blocks = [block["user"].numpy() for block in held_out.sample(10)]
     assert [len(block) for block in blocks] == [4, 4, 2]
     # Of 30 places from 0 to 29 ten, 29 / 9 apart, rounded down.
-    assert np.concatenate(blocks).tolist() == everyone[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]].tolist()
+    assert (
+        np.concatenate(blocks).tolist() == everyone[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]].tolist()
+    )
 
 
 def test_the_same_answer_for_everyone_is_warned_of(split):
@@ -93,10 +99,16 @@ def test_values_that_are_not_finite_are_counted(model, split):
     assert first_not_finite(model) is None
     accumulator = model.optimizer.variables[-1]
     accumulator.assign(tf.fill(accumulator.shape, float("inf")))
-    assert first_not_finite(model) == f"{accumulator.name} has {accumulator.shape.num_elements()} values that are not finite"
+    assert (
+        first_not_finite(model)
+        == f"{accumulator.name} has {accumulator.shape.num_elements()} values that are not finite"
+    )
     short, long = model.tables("items")
     short.scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
     long.scatter_nd_update([[1, 1]], [float("-inf")])
     assert count_not_finite([short, long, tf.Variable([1, 2])]) == {short.name: 2, long.name: 1}
-    assert first_not_finite(model) == f"{short.name} has 2 values that are not finite, and 1 more variables have such"
+    assert (
+        first_not_finite(model)
+        == f"{short.name} has 2 values that are not finite, and 1 more variables have such"
+    )
     assert Health(model, HeldOut(split, "valid", max_length=5))()["not_finite"] == 3

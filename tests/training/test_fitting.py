@@ -12,7 +12,10 @@ from tfrec_attn.training import fitting
 def test_distillation_on_a_log_without_transitions(make_leave_one_out):
     split = make_leave_one_out([[1, 2, 3], [3, 2, 1]], num_items=3)
     config = configuration.load(None, ["train.distillation.weight=0.1"])
-    with pytest.raises(DataError, match="distillation needs a user with two training events in a row, but there is none"):
+    with pytest.raises(
+        DataError,
+        match="distillation needs a user with two training events in a row, but there is none",
+    ):
         fitting.make_distillation(config, split)
 
 
@@ -20,15 +23,25 @@ def test_distillation_of_the_latest_events(make_leave_one_out):
     # The last two events are held out; of 1 2 3 the latest two train where data.max_length is 2.
     split = make_leave_one_out([[1, 2, 3, 1, 2]], num_items=3)
     arguments = ["train.distillation.weight=0.1", "data.max_length=2"]
-    for latest, expected in (("false", [[0, 0, 1, 2, 2], [2, 3]]), ("true", [[0, 0, 0, 1, 1], [3]])):
+    for latest, expected in (
+        ("false", [[0, 0, 1, 2, 2], [2, 3]]),
+        ("true", [[0, 0, 0, 1, 1], [3]]),
+    ):
         config = configuration.load(None, [*arguments, f"train.distillation.latest={latest}"])
-        offsets, neighbours, _ = fitting.make_distillation(config, split).get_config()["transitions"]
+        offsets, neighbours, _ = fitting.make_distillation(config, split).get_config()[
+            "transitions"
+        ]
         assert [offsets, neighbours] == expected
     assert not configuration.load(None, arguments).train.distillation.latest
 
 
 def test_no_distillation_without_a_weight(make_leave_one_out):
-    assert fitting.make_distillation(configuration.load(), make_leave_one_out([[1, 2, 3, 1]], num_items=3)) is None
+    assert (
+        fitting.make_distillation(
+            configuration.load(), make_leave_one_out([[1, 2, 3, 1]], num_items=3)
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,4 +63,6 @@ def test_no_distillation_without_a_weight(make_leave_one_out):
 )
 def test_errors_of_batches_name_the_keys(make_leave_one_out, histories, keys, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        fitting.training_stream(configuration.load(None, keys), make_leave_one_out(histories, num_items=3))
+        fitting.training_stream(
+            configuration.load(None, keys), make_leave_one_out(histories, num_items=3)
+        )

@@ -29,7 +29,13 @@ from tfrec_attn.training import callbacks, fitting
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # 66 users with 160 items; saved after every second step, five or more steps an epoch.
-TINY = ["data.events=2000", "train.epochs=3", "model.dim=8", "evaluate.bootstrap=7", "runtime.steps_per_execution=2"]
+TINY = [
+    "data.events=2000",
+    "train.epochs=3",
+    "model.dim=8",
+    "evaluate.bootstrap=7",
+    "runtime.steps_per_execution=2",
+]
 OFTEN = "runtime.checkpoint_seconds=1e-9"
 SASREC = [
     *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12", "train.optimizer=adam",
@@ -57,7 +63,9 @@ def quietly(*arguments):
 
 @contextlib.contextmanager
 def at_batch(steps, action):
-    """Inside, an action instead of saving at the first call of the Saver after so many steps in all."""
+    """Inside, an action instead of saving at the first call of the Saver after so many steps in
+    all.
+    """
     original, done = callbacks.Saver.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
@@ -81,9 +89,15 @@ def kill(arguments, steps):
 
 
 def weights(prefix):
-    """Name -> value of everything in a checkpoint, but Keras' own notes of the object graph and of saving."""
+    """Name -> value of everything in a checkpoint, but Keras' own notes of the object graph and of
+    saving.
+    """
     reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if name[0] != "_" and name != "save_counter"}
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name[0] != "_" and name != "save_counter"
+    }
 
 
 def last(folder):
@@ -97,7 +111,9 @@ def scalars(folder):
     for path in sorted(folder.glob("tensorboard/*/events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
-                found.setdefault((path.parent.name, value.tag, event.step), []).append(float(tf.make_ndarray(value.tensor)))
+                found.setdefault((path.parent.name, value.tag, event.step), []).append(
+                    float(tf.make_ndarray(value.tensor))
+                )
     return found
 
 
@@ -111,7 +127,9 @@ def assert_same_run(folder, expected):
     assert (folder / "history.csv").read_text() == (expected / "history.csv").read_text()
     assert scalars(folder) == scalars(expected)
     reports = [json.loads((run / "metrics.json").read_text()) for run in (folder, expected)]
-    assert [{key: value for key, value in report.items() if key not in TIMES} for report in reports[:1]] == [
+    assert [
+        {key: value for key, value in report.items() if key not in TIMES} for report in reports[:1]
+    ] == [
         {key: value for key, value in report.items() if key not in TIMES} for report in reports[1:]
     ]
 
@@ -162,7 +180,9 @@ def spoil(path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "steps"), [(SASREC, (4, 10)), (ATTREC, (4, 10)), (SAMPLED, (9,))], ids=["sasrec", "attrec", "sampled"]
+    ("arguments", "steps"),
+    [(SASREC, (4, 10)), (ATTREC, (4, 10)), (SAMPLED, (9,))],
+    ids=["sasrec", "attrec", "sampled"],
 )
 def test_killed_within_epochs(arguments, steps, whole, tmp_path):
     command = [*arguments, OFTEN, f"run_dir={tmp_path / 'run'}"]
@@ -179,9 +199,13 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
 
 
 def python(*arguments):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "PYTEST_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TF_", "PYTEST_"))
+    }
     command = [sys.executable, "-m", "tfrec_attn.train", *arguments]
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("arguments", [SASREC, ATTREC], ids=["sasrec", "attrec"])
@@ -218,15 +242,28 @@ def test_killed_after_training(again, whole, monkeypatch):
     assert "3 epochs and 0 of" in out and "Epoch 3/3" not in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
     # The seconds are those of all processes.
-    assert json.loads((folder.with_name("run") / "metrics.json").read_text())["train_seconds"] > report["train_seconds"] > 0
+    assert (
+        json.loads((folder.with_name("run") / "metrics.json").read_text())["train_seconds"]
+        > report["train_seconds"]
+        > 0
+    )
 
 
 def test_early_stopping_counts_on(tmp_path):
     # With no step size to speak of the first epoch stays the best.
-    arguments = [*TINY, "train.batch_size=2048", "train.learning_rate=1e-30", "train.epochs=9", "train.patience=3"]
+    arguments = [
+        *TINY,
+        "train.batch_size=2048",
+        "train.learning_rate=1e-30",
+        "train.epochs=9",
+        "train.patience=3",
+    ]
     command = [*arguments, OFTEN, f"run_dir={tmp_path / 'run'}"]
     config = configuration.load(None, arguments)
-    kill(command, 2 * fitting.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1)
+    kill(
+        command,
+        2 * fitting.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
+    )
     assert quietly(*command)[0] == 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (report["best_epoch"], report["epochs"]) == (1, 4)
@@ -245,7 +282,9 @@ def test_a_signal_saves(number, whole, tmp_path):
         code, _, error = quietly(*command, OFTEN.replace("1e-9", "0"))
     assert code == 128 + number
     partial = tmp_path / "run.partial"
-    assert error == (f"stopped by {number.name}; the last good checkpoint is in {partial}, and the same command goes on from it.\n")
+    assert error == (
+        f"stopped by {number.name}; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
+    )
     assert [state.name for state in states(partial)] == ["last-000000004"]
     assert signal.getsignal(number) is before
     code, out, _ = quietly(*command, OFTEN.replace("1e-9", "0"))
@@ -256,8 +295,14 @@ def test_a_signal_saves(number, whole, tmp_path):
 
 
 def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-    assert quietly(*TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (143, "", "stopped by SIGTERM; nothing was written.\n")
+    monkeypatch.setattr(
+        train.run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert quietly(*TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
+        143,
+        "",
+        "stopped by SIGTERM; nothing was written.\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,7 +316,10 @@ def test_a_damaged_checkpoint_falls_back(again, whole):
     data.write_bytes(data.read_bytes()[:-1])
     code, out, _ = quietly(*command)
     assert code == 0
-    assert f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was removed.\n" in out
+    assert (
+        f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was removed.\n"
+        in out
+    )
     step = json.loads((states(folder.with_name("run"))[0] / "progress.json").read_text())["step"]
     assert step == 0 and "Going on from" in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
@@ -299,7 +347,10 @@ def test_a_checkpoint_of_another_model(again, interrupted):
     path.write_text(path.read_text().replace("dim: 8", "dim: 4"))
     code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
     assert code == 1 and error.count("\n") == 1
-    assert f"{states(folder)[-1]} is of another model or optimizer; give --restart to begin anew" in error
+    assert (
+        f"{states(folder)[-1]} is of another model or optimizer; give --restart to begin anew"
+        in error
+    )
 
 
 def fill_the_disk(saver):
@@ -323,9 +374,21 @@ def test_a_full_disk(whole, tmp_path):
         code, _, error = quietly(*command)
     assert code == 1
     partial = tmp_path / "run.partial"
-    assert error.startswith(f"error: {partial / 'checkpoints' / 'last-'}") and "cannot be written: " in error
-    assert error.endswith(f"; the last good checkpoint is in {partial}, and the same command goes on from it.\n") and error.count("\n") == 1
-    assert [entry.name for entry in (partial / "checkpoints").iterdir() if not entry.name.startswith("last-")] == []
+    assert (
+        error.startswith(f"error: {partial / 'checkpoints' / 'last-'}")
+        and "cannot be written: " in error
+    )
+    assert (
+        error.endswith(
+            f"; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
+        )
+        and error.count("\n") == 1
+    )
+    assert [
+        entry.name
+        for entry in (partial / "checkpoints").iterdir()
+        if not entry.name.startswith("last-")
+    ] == []
     assert quietly(*command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
@@ -337,7 +400,10 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(train.run, "save_vocabularies", full)
     code, _, error = quietly(*TINY, f"run_dir={tmp_path / 'run'}")
     assert code == 1
-    assert error == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; nothing was written.\n"
+    assert (
+        error
+        == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; nothing was written.\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -359,7 +425,11 @@ def test_a_loss_that_is_not_finite(whole, tmp_path):
     assert "lower train.learning_rate or set train.clip_norm" in error
     assert f"the last good checkpoint is in {partial}" in error
     newest = states(partial)[-1]
-    assert all(np.isfinite(value).all() for value in weights(newest / "weights").values() if value.dtype == np.float32)
+    assert all(
+        np.isfinite(value).all()
+        for value in weights(newest / "weights").values()
+        if value.dtype == np.float32
+    )
     assert quietly(*command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
@@ -399,7 +469,10 @@ def test_one_process_a_folder(again):
         fcntl.flock(stream, fcntl.LOCK_EX)
         code, _, error = quietly(*command)
     assert code == 2
-    assert error == f"error: {folder} is being trained by another process; wait until it ends, or name another run_dir.\n"
+    assert (
+        error
+        == f"error: {folder} is being trained by another process; wait until it ends, or name another run_dir.\n"
+    )
     assert len(states(folder)) == 2
 
 
@@ -431,27 +504,50 @@ def test_default_names(tmp_path, monkeypatch):
 # --- Randomness ---
 
 # Ops that draw from a state which lies in their kernel, where no checkpoint reaches it.
-STATEFUL = ("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt", "RandomShuffle", "Multinomial", "RandomGamma")
+STATEFUL = (
+    "RandomUniform",
+    "RandomStandardNormal",
+    "TruncatedNormal",
+    "RandomUniformInt",
+    "RandomShuffle",
+    "Multinomial",
+    "RandomGamma",
+)
 
 
 def ops_of(function, *arguments):
     graph = tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
-    return {node.op for nodes in (graph.node, *(part.node_def for part in graph.library.function)) for node in nodes}
+    return {
+        node.op
+        for nodes in (graph.node, *(part.node_def for part in graph.library.function))
+        for node in nodes
+    }
 
 
 def test_nothing_random_has_a_hidden_state():
-    arguments = ["model.name=mqsa_ted", "model.dropout=0.3", "train.loss=gbce", "train.distillation={weight: 0.1, dropout: 0.2}"]
+    arguments = [
+        "model.name=mqsa_ted",
+        "model.dropout=0.3",
+        "train.loss=gbce",
+        "train.distillation={weight: 0.1, dropout: 0.2}",
+    ]
     config = train._resolved(configuration.load(None, [*TINY, *arguments, "train.batch_size=3"]))
     split = run.prepare_data(config).split
-    model = run.build_model(config, split.sequences.user_vocabulary, split.sequences.item_vocabulary)
+    model = run.build_model(
+        config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
+    )
     stream = fitting.training_stream(config, split)
     fitting.compile_model(model, config, split, stream)
     drawn = ops_of(stream.batch, tf.constant(0, tf.int64))
     stepped = ops_of(model.train_step, stream.batch(tf.constant(0, tf.int64)))
-    assert any(op.startswith("Stateless") for op in drawn) and any(op.startswith("Stateless") for op in stepped)
+    assert any(op.startswith("Stateless") for op in drawn) and any(
+        op.startswith("Stateless") for op in stepped
+    )
     assert (drawn | stepped).isdisjoint(STATEFUL)
     # The rule finds what it is for.
-    assert not ops_of(lambda: tf.keras.layers.Dropout(0.5)(tf.ones([2]), training=True)).isdisjoint(STATEFUL)
+    assert not ops_of(lambda: tf.keras.layers.Dropout(0.5)(tf.ones([2]), training=True)).isdisjoint(
+        STATEFUL
+    )
 
 
 def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
@@ -463,7 +559,9 @@ def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train.run, "build_model", stop)
     for value, expected in (("false", []), ("true", [True])):
-        assert quietly(*TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}")[0] == 2
+        assert (
+            quietly(*TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}")[0] == 2
+        )
         assert asked == expected
 
 

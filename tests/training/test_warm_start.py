@@ -1,4 +1,6 @@
-"""Training that goes on from a finished run: what is kept, where new rows begin, what is reported, and what is refused."""
+"""Training that goes on from a finished run: what is kept, where new rows begin, what is reported,
+and what is refused.
+"""
 
 import contextlib
 import dataclasses
@@ -55,13 +57,17 @@ def drawn(users, items, start, seed):
     """Eight events with different items for each user, one after the other."""
     random, items = np.random.default_rng(seed), list(items)
     return [
-        (f"u{user}", f"i{item}", start + 100 * user + time) for user in users for time, item in enumerate(random.permutation(items)[:8])
+        (f"u{user}", f"i{item}", start + 100 * user + time)
+        for user in users
+        for time, item in enumerate(random.permutation(items)[:8])
     ]
 
 
 # Of the 20 users u4 and the last one leave, of the 24 items i7; 6 users and i24 to i31 come.
 FIRST = drawn(range(20), range(24), 0, 1)
-GROWN = [event for event in FIRST if event[0] not in ("u4", "u19") and event[1] != "i7"] + drawn(range(20, 26), range(16, 32), 10**6, 2)
+GROWN = [event for event in FIRST if event[0] not in ("u4", "u19") and event[1] != "i7"] + drawn(
+    range(20, 26), range(16, 32), 10**6, 2
+)
 
 
 # --- Indices ---
@@ -72,9 +78,12 @@ def test_a_vocabulary_goes_on():
 
 
 def test_known_ids_keep_their_indices_by_hand():
-    # Of the known ones user w and item y have left. v is a new user; c is a new item before a new item d.
+    # Of the known ones user w and item y have left. v is a new user; c is a new item before a new
+    # item d.
     known = Vocabulary(["w", "u"]), Vocabulary(["y", "a", "b"])
-    sequences, report = prepare(log([("v", "c", 1), ("v", "a", 2), ("u", "d", 1), ("u", "c", 2)]), known=known)
+    sequences, report = prepare(
+        log([("v", "c", 1), ("v", "a", 2), ("u", "d", 1), ("u", "c", 2)]), known=known
+    )
     assert sequences.user_vocabulary.ids() == ["w", "u", "v"]
     assert sequences.item_vocabulary.ids() == ["y", "a", "b", "c", "d"]
     assert sequences.offsets.tolist() == [0, 0, 2, 4]
@@ -85,7 +94,9 @@ def test_known_ids_keep_their_indices_by_hand():
 def test_known_ids_that_the_filter_drops_have_no_events():
     # One event of u and one of v are too few; a keeps its index without an event.
     events = [("u", "a", 1), ("v", "a", 1), ("w", "c", 1), ("w", "d", 2)]
-    sequences, _ = prepare(log(events), min_user_events=2, known=(Vocabulary(["u", "v"]), Vocabulary(["a"])))
+    sequences, _ = prepare(
+        log(events), min_user_events=2, known=(Vocabulary(["u", "v"]), Vocabulary(["a"]))
+    )
     assert sequences.user_vocabulary.ids() == ["u", "v", "w"]
     assert sequences.item_vocabulary.ids() == ["a", "c", "d"]
     assert (sequences.offsets.tolist(), sequences.items.tolist()) == ([0, 0, 0, 2], [2, 3])
@@ -94,7 +105,11 @@ def test_known_ids_that_the_filter_drops_have_no_events():
 def test_users_without_events_have_no_part_in_a_split():
     events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 4)]
     alone = leave_one_out(prepare(log(events))[0])
-    among = leave_one_out(prepare(log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"])))[0])
+    among = leave_one_out(
+        prepare(log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"])))[
+            0
+        ]
+    )
     assert among.train_end.tolist() == [0, 2, 4]
     assert (among.valid.tolist(), among.test.tolist()) == ([2], [3])
     assert leak_report(among) == leak_report(alone)
@@ -105,7 +120,9 @@ def test_users_without_events_have_no_part_in_a_split():
 
 def test_neighbours_by_hand():
     # Items 1 to 3 are known, 4 and 5 new: 1 -> 4 twice, 4 -> 3 once, 4 -> 5 once, 3 -> 2 once.
-    transitions = Transitions(5, np.array([0, 0, 1, 1, 2, 4, 4]), np.array([4, 2, 3, 5], np.int32), np.array([2, 1, 1, 1]))
+    transitions = Transitions(
+        5, np.array([0, 0, 1, 1, 2, 4, 4]), np.array([4, 2, 3, 5], np.int32), np.array([2, 1, 1, 1])
+    )
     found = transfer.known_neighbours(transitions, 3)
     assert sorted(zip(*(part.tolist() for part in found), strict=True)) == [(0, 1, 2), (0, 3, 1)]
 
@@ -116,8 +133,12 @@ def test_rows_by_hand():
     np.testing.assert_array_equal(transfer.grown(table, 6), [*table, mean, mean])
     # The first new item: twice beside item 1, once beside item 3; the second beside none.
     neighbours = transfer.Neighbours(np.array([0, 0]), np.array([1, 3]), np.array([2, 1]))
-    np.testing.assert_allclose(transfer.grown(table, 6, neighbours), [*table, [10 / 3, 4 / 3], mean], rtol=1e-6)
-    np.testing.assert_array_equal(transfer.grown(table, 4, transfer.Neighbours(*np.zeros((3, 0), int))), table)
+    np.testing.assert_allclose(
+        transfer.grown(table, 6, neighbours), [*table, [10 / 3, 4 / 3], mean], rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        transfer.grown(table, 4, transfer.Neighbours(*np.zeros((3, 0), int))), table
+    )
 
 
 def test_rows_stay_in_the_ball():
@@ -130,7 +151,10 @@ def test_rows_stay_in_the_ball():
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_scores_known_items_as_before(name):
     old, new = (models.get(name)(users, items, 6) for users, items in ((4, 7), (6, 9)))
-    features = {"user": tf.constant([1, 4, 0]), "history": tf.constant([[0, 0, 1, 2, 3, 7], [0] * 6, [5, 4, 3, 2, 1, 6]])}
+    features = {
+        "user": tf.constant([1, 4, 0]),
+        "history": tf.constant([[0, 0, 1, 2, 3, 7], [0] * 6, [5, 4, 3, 2, 1, 6]]),
+    }
     assert not np.allclose(new(features)[:, 1:8], old(features)[:, 1:8], atol=1e-8)
     transfer.copy_weights(old, new)
     np.testing.assert_allclose(new(features)[:, 1:8], old(features)[:, 1:8], rtol=1e-5, atol=1e-9)
@@ -138,15 +162,25 @@ def test_every_model_scores_known_items_as_before(name):
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize(("name", "kinds", "initial"), [("adagrad", 1, 0.1), ("adam", 2, 0), ("lazy_adam", 2, 0), ("sgd", 1, 0)])
+@pytest.mark.parametrize(
+    ("name", "kinds", "initial"),
+    [("adagrad", 1, 0.1), ("adam", 2, 0), ("lazy_adam", 2, 0), ("sgd", 1, 0)],
+)
 def test_slots_by_hand(name, kinds, initial, wrapped):
     old, new = AttRec(2, 3, 4, dim=2), AttRec(3, 5, 4, dim=2)
-    optimizers = [make_optimizer(configuration.load(None, [f"train.optimizer={name}"]), 1) for _ in range(2)]
+    optimizers = [
+        make_optimizer(configuration.load(None, [f"train.optimizer={name}"]), 1) for _ in range(2)
+    ]
     for optimizer, model in zip(optimizers, (old, new), strict=True):
         optimizer.build(model.trainable_variables)
     for number, slot in enumerate(optimizers[0].variables):
         slot.assign(tf.cast(tf.fill(slot.shape, 10 + number), slot.dtype))
-    transfer.copy_slots(*(tf.keras.mixed_precision.LossScaleOptimizer(one) if wrapped else one for one in optimizers))
+    transfer.copy_slots(
+        *(
+            tf.keras.mixed_precision.LossScaleOptimizer(one) if wrapped else one
+            for one in optimizers
+        )
+    )
     assert int(optimizers[1].iterations) == 10
     # The projection [D, D] comes first, then two tables of items and one of users.
     slots = [slot.numpy() for slot in optimizers[1].variables[1:]]
@@ -158,10 +192,27 @@ def test_slots_by_hand(name, kinds, initial, wrapped):
 
 
 def test_a_schedule_begins_anew():
-    config = configuration.load(None, ["train.epochs=2", "train.learning_rate=8", "train.schedule=linear", "train.warmup_steps=4"])
+    config = configuration.load(
+        None,
+        [
+            "train.epochs=2",
+            "train.learning_rate=8",
+            "train.schedule=linear",
+            "train.warmup_steps=4",
+        ],
+    )
     optimizer = make_optimizer(config, steps_per_epoch=4, first_step=100)
     schedule = tf.keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
-    assert [float(schedule(tf.constant(step, tf.int64))) for step in range(100, 108)] == [2, 4, 6, 8, 6, 4, 2, 0]
+    assert [float(schedule(tf.constant(step, tf.int64))) for step in range(100, 108)] == [
+        2,
+        4,
+        6,
+        8,
+        6,
+        4,
+        2,
+        0,
+    ]
 
 
 # --- A run and its successors ---
@@ -173,24 +224,37 @@ def old(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
     log(FIRST).write_csv(folder / "first.csv")
     log(GROWN).write_csv(folder / "grown.csv")
-    assert quietly(train.main, *TINY, f"data.path={folder / 'first.csv'}", f"run_dir={folder / 'run'}")[0] == 0
+    assert (
+        quietly(
+            train.main, *TINY, f"data.path={folder / 'first.csv'}", f"run_dir={folder / 'run'}"
+        )[0]
+        == 0
+    )
     return folder / "run"
 
 
 def begin(old, log_name, *overrides, strategy=None):
-    """(model, WarmStart, split, config) of a training that goes on from a run, before the first step."""
+    """(model, WarmStart, split, config) of a training that goes on from a run, before the first
+    step.
+    """
     data = f"data.path={old.parent / log_name}"
-    config = train._resolved(configuration.load(None, [*TINY, data, f"train.warm_start={old}", *overrides]))
+    config = train._resolved(
+        configuration.load(None, [*TINY, data, f"train.warm_start={old}", *overrides])
+    )
     origin = load_origin(config)
     split = run.prepare_data(config, known=origin.vocabularies).split
     warm = WarmStart(origin, config, split)
     with strategy.scope() if strategy else contextlib.nullcontext():
-        model = run.build_model(config, split.sequences.user_vocabulary, split.sequences.item_vocabulary)
+        model = run.build_model(
+            config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
+        )
         warm.take_weights(model)
     return model, warm, split, config
 
 
-HISTORIES = np.array([[0, 0, 1, 2, 3], [4, 5, 6, 7, 8], [24, 3, 20, 1, 9], [0, 0, 0, 0, 0]], np.int32)
+HISTORIES = np.array(
+    [[0, 0, 1, 2, 3], [4, 5, 6, 7, 8], [24, 3, 20, 1, 9], [0, 0, 0, 0, 0]], np.int32
+)
 FEATURES = {"user": np.array([1, 0, 20, 3], np.int32), "history": HISTORIES}
 
 
@@ -199,7 +263,11 @@ def test_the_same_log_gives_the_same_scores(old):
     np.testing.assert_array_equal(model(FEATURES), run.load_model(old)(FEATURES))
     there = json.loads((old / "metrics.json").read_text())["valid"]
     assert warm.facts["valid_before"] == warm.facts["valid_of_run"] == there
-    assert [warm.facts[kind][key] for kind in ("users", "items") for key in ("known", "added", "vanished")] == [20, 0, 0, 24, 0, 0]
+    assert [
+        warm.facts[kind][key]
+        for kind in ("users", "items")
+        for key in ("known", "added", "vanished")
+    ] == [20, 0, 0, 24, 0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -217,11 +285,15 @@ def test_known_rows_and_scores_stay(old, begun):
     for kind, count in (("users", 20), ("items", 24)):
         for was, now in zip(before.tables(kind), model.tables(kind), strict=True):
             np.testing.assert_array_equal(now[: count + 1], was)
-    np.testing.assert_allclose(model(FEATURES)[:, 1:25], before(FEATURES)[:, 1:25], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        model(FEATURES)[:, 1:25], before(FEATURES)[:, 1:25], rtol=1e-5, atol=1e-9
+    )
 
 
 def neighbours_in(events, item):
-    """The items of the first log beside an item in the training events of a log, each as often as it stands there."""
+    """The items of the first log beside an item in the training events of a log, each as often as
+    it stands there.
+    """
     known = {event[1] for event in FIRST}
     found = []
     for user in {event[0] for event in events}:
@@ -235,7 +307,9 @@ def test_rows_of_new_items_are_means_of_their_neighbours(old, begun):
     before, model = run.load_model(old), begun[0]
     without = 0
     for index in range(25, 33):
-        beside = before.item_vocabulary.lookup(neighbours_in(GROWN, model.item_vocabulary.ids([index])[0]))
+        beside = before.item_vocabulary.lookup(
+            neighbours_in(GROWN, model.item_vocabulary.ids([index])[0])
+        )
         without += not len(beside)
         for was, now in zip(before.tables("items"), model.tables("items"), strict=True):
             expected = was.numpy()[beside if len(beside) else slice(1, None)].mean(axis=0)
@@ -247,17 +321,28 @@ def test_rows_of_new_users_and_items_are_means(old):
     model, before = begin(old, "grown.csv")[0], run.load_model(old)
     for kind, count in (("users", 20), ("items", 24)):
         for was, now in zip(before.tables(kind), model.tables(kind), strict=True):
-            expected = np.broadcast_to(was.numpy()[1:].mean(axis=0), (len(now.numpy()) - count - 1, 4))
+            expected = np.broadcast_to(
+                was.numpy()[1:].mean(axis=0), (len(now.numpy()) - count - 1, 4)
+            )
             np.testing.assert_allclose(now[count + 1 :], expected, rtol=1e-4, atol=1e-8)
 
 
 def test_slots_are_those_of_the_checkpoint(old, begun):
     model, warm = begun
     saved = tf.train.load_checkpoint(str(old / run.BEST))
-    shapes = sorted(shape for name, shape in tf.train.list_variables(str(old / run.BEST)) if name.startswith("optimizer/_variables/"))
+    shapes = sorted(
+        shape
+        for name, shape in tf.train.list_variables(str(old / run.BEST))
+        if name.startswith("optimizer/_variables/")
+    )
     assert shapes == [[4, 4], [21, 4], [25, 4], [25, 4]]
-    for number, (slot, known) in enumerate(zip(model.optimizer.variables[1:], (4, 25, 25, 21), strict=True), start=1):
-        np.testing.assert_array_equal(slot[:known], saved.get_tensor(f"optimizer/_variables/{number}/.ATTRIBUTES/VARIABLE_VALUE"))
+    for number, (slot, known) in enumerate(
+        zip(model.optimizer.variables[1:], (4, 25, 25, 21), strict=True), start=1
+    ):
+        np.testing.assert_array_equal(
+            slot[:known],
+            saved.get_tensor(f"optimizer/_variables/{number}/.ATTRIBUTES/VARIABLE_VALUE"),
+        )
         assert (slot.numpy()[known:] == np.float32(0.1)).all()
         assert (slot.numpy()[:known] > np.float32(0.1)).any()
     steps = int(saved.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"))
@@ -267,7 +352,9 @@ def test_slots_are_those_of_the_checkpoint(old, begun):
 
 def test_several_replicas_begin_as_one(old, begun):
     strategy = make_strategy(configuration.load(None, ["runtime.strategy=mirrored"]).runtime)
-    model, warm, split, config = begin(old, "grown.csv", "train.new_items=neighbours", strategy=strategy)
+    model, warm, split, config = begin(
+        old, "grown.csv", "train.new_items=neighbours", strategy=strategy
+    )
     with strategy.scope():
         compile_model(model, config, split, training_stream(config, split), warm.first_step)
         warm.take_slots(model)
@@ -282,7 +369,10 @@ def test_several_replicas_begin_as_one(old, begun):
     ("override", "told"),
     [
         ("train.optimizer=adam", "fresh, because train.optimizer was adagrad and is adam"),
-        ("train.optimizer_options={epsilon: 1.0e-5}", "fresh, because train.optimizer_options was {} and is {'epsilon': 1e-05}"),
+        (
+            "train.optimizer_options={epsilon: 1.0e-5}",
+            "fresh, because train.optimizer_options was {} and is {'epsilon': 1e-05}",
+        ),
     ],
 )
 def test_another_optimizer_begins_afresh(old, override, told):
@@ -296,13 +386,19 @@ def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
     run.load_model(copy).save_weights(str(copy / run.BEST))
     run.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
-    assert (warm.facts["optimizer"], warm.first_step) == ("fresh, because the run has not saved it", 0)
+    assert (warm.facts["optimizer"], warm.first_step) == (
+        "fresh, because the run has not saved it",
+        0,
+    )
     np.testing.assert_array_equal(model(FEATURES), run.load_model(old)(FEATURES))
 
 
 @pytest.mark.parametrize(
     "overrides",
-    [["train.optimizer=lazy_adam", "train.schedule=cosine", "train.warmup_steps=2"], ["runtime.precision=mixed_float16"]],
+    [
+        ["train.optimizer=lazy_adam", "train.schedule=cosine", "train.warmup_steps=2"],
+        ["runtime.precision=mixed_float16"],
+    ],
 )
 def test_slots_are_found_in_every_kind_of_run(old, tmp_path, overrides):
     shutil.copy(old.parent / "first.csv", tmp_path)
@@ -322,10 +418,17 @@ def test_slots_are_found_in_every_kind_of_run(old, tmp_path, overrides):
 
 @pytest.fixture(scope="module")
 def successor(old):
-    """(run on the log that has grown, what the command printed); the run before it is no longer there when it is used."""
+    """(run on the log that has grown, what the command printed); the run before it is no longer
+    there when it is used.
+    """
     away, folder = old.parent / "was", old.parent / "successor"
     shutil.copytree(old, away)
-    overrides = [f"data.path={old.parent / 'grown.csv'}", f"train.warm_start={away}", "data.min_user_events=1", f"run_dir={folder}"]
+    overrides = [
+        f"data.path={old.parent / 'grown.csv'}",
+        f"train.warm_start={away}",
+        "data.min_user_events=1",
+        f"run_dir={folder}",
+    ]
     code, out, error = quietly(train.main, *TINY, *overrides)
     assert (code, error) == (0, "")
     shutil.rmtree(away)
@@ -340,17 +443,31 @@ def test_what_is_reported(old, successor):
         "known": 20, "added": 6, "vanished": 2,
         "first_added": ["u20", "u21", "u22", "u23", "u24"], "first_vanished": ["u4", "u19"],
     }  # fmt: skip
-    assert facts["items"] == {"known": 24, "added": 8, "vanished": 1, "first_added": news[:5], "first_vanished": ["i7"]}
+    assert facts["items"] == {
+        "known": 24,
+        "added": 8,
+        "vanished": 1,
+        "first_added": news[:5],
+        "first_vanished": ["i7"],
+    }
     last = {event[0]: event[1] for event in GROWN}
     fresh = sum(item in news for item in last.values())
-    assert facts["test_events"] == {"all": 24, "old_items": 24 - fresh, "new_items": fresh} and 0 < fresh < 24
+    assert (
+        facts["test_events"] == {"all": 24, "old_items": 24 - fresh, "new_items": fresh}
+        and 0 < fresh < 24
+    )
     assert facts["test"]["all"] == report["test"]
     for metric, value in report["test"].items():
-        parts = (24 - fresh) * facts["test"]["old_items"][metric] + fresh * facts["test"]["new_items"][metric]
+        parts = (24 - fresh) * facts["test"]["old_items"][metric] + fresh * facts["test"][
+            "new_items"
+        ][metric]
         assert parts / 24 == pytest.approx(value, rel=1e-5)
     assert facts["valid_of_run"] == json.loads((old / "metrics.json").read_text())["valid"]
     assert 0 < facts["overlap@10"] <= 1 and facts["overlap_users"] == 24
-    assert "20 users known, 6 added (u20, u21, u22, u23, u24, ...) and 2 vanished (u4, u19);" in successor[1]
+    assert (
+        "20 users known, 6 added (u20, u21, u22, u23, u24, ...) and 2 vanished (u4, u19);"
+        in successor[1]
+    )
     assert f"new items ({fresh})" in successor[1] and "overlap@10" in successor[1]
 
 
@@ -361,19 +478,26 @@ def test_overlap_by_hand(old):
         history = [event[1] for event in GROWN if event[0] == user][:-2]
         lists = [one.recommend([history], k=10, users=[user])[0][0] for one in (before, model)]
         expected.append(len(set(lists[0]) & set(lists[1])) / 10)
-    assert warm.report(model, np.ones(len(split.test), int))["overlap@10"] == pytest.approx(np.mean(expected))
+    assert warm.report(model, np.ones(len(split.test), int))["overlap@10"] == pytest.approx(
+        np.mean(expected)
+    )
 
 
 def test_a_successor_is_a_run_like_any_other(old, successor, tmp_path):
     folder = successor[0]
     assert configuration.load(folder / "config.yaml").train.warm_start == str(old.parent / "was")
     report = json.loads((folder / "metrics.json").read_text())
-    assert json.loads(quietly(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(report["test"])
+    assert json.loads(quietly(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(
+        report["test"]
+    )
     assert (folder / "vocabulary" / "items.txt").read_text().splitlines()[:24] == (
         old / "vocabulary" / "items.txt"
     ).read_text().splitlines()
     assert (
-        np.load(folder / "vocabulary" / "item_counts.npy")[Vocabulary.load(folder / "vocabulary" / "items.txt").lookup(["i7"])[0] - 1] == 0
+        np.load(folder / "vocabulary" / "item_counts.npy")[
+            Vocabulary.load(folder / "vocabulary" / "items.txt").lookup(["i7"])[0] - 1
+        ]
+        == 0
     )
     found = run.load_model(folder).recommend([["i30", "i7"]], k=31)[0][0]
     assert len(set(found)) == 30 and not {"i30", "i7"} & set(found)
@@ -386,8 +510,12 @@ def test_a_successor_can_be_gone_on_from(successor):
 
 
 def test_a_log_that_has_changed_is_told_from_that_of_the_run(successor):
-    # Without i31's events no id is missing from the vocabularies, which hold more than the log anyway.
-    path, report = successor[0].parent / "grown.csv", json.loads((successor[0] / "metrics.json").read_text())
+    # Without i31's events no id is missing from the vocabularies, which hold more than the log
+    # anyway.
+    path, report = (
+        successor[0].parent / "grown.csv",
+        json.loads((successor[0] / "metrics.json").read_text()),
+    )
     whole = path.read_text()
     assert evaluate.evaluate(successor[0], on="current-log")["current_log"]["same"]
     try:
@@ -419,7 +547,12 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
             raise Killed
         original(self, batch, logs)
 
-    command = [*TINY, f"data.path={old.parent / 'grown.csv'}", f"train.warm_start={old}", f"run_dir={tmp_path / 'run'}"]
+    command = [
+        *TINY,
+        f"data.path={old.parent / 'grown.csv'}",
+        f"train.warm_start={old}",
+        f"run_dir={tmp_path / 'run'}",
+    ]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(callbacks.Saver, "on_train_batch_end", on_train_batch_end)
         quietly(train.main, *command)
@@ -436,22 +569,36 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
 @pytest.mark.parametrize(
     ("override", "difference"),
     [
-        ("model.name=sasrec", "model.name is attrec there but sasrec here; give model.name=attrec."),
+        (
+            "model.name=sasrec",
+            "model.name is attrec there but sasrec here; give model.name=attrec.",
+        ),
         ("model.dim=8", "model.dim is 4 there but 8 here; give model.dim=4."),
-        ("model.max_norm=null", "model.max_norm is 1.0 there but None here; give model.max_norm=1.0."),
+        (
+            "model.max_norm=null",
+            "model.max_norm is 1.0 there but None here; give model.max_norm=1.0.",
+        ),
         ("data.max_length=4", "data.max_length is 5 there but 4 here; give data.max_length=5."),
     ],
 )
 def test_a_run_of_another_model_is_refused(old, tmp_path, override, difference):
     data = f"data.path={old.parent / 'first.csv'}"
-    code, _, error = quietly(train.main, *TINY, data, f"train.warm_start={old}", override, f"run_dir={tmp_path / 'run'}")
-    assert (code, error) == (2, f"error: train.warm_start={old} is of another model: {difference}\n")
+    code, _, error = quietly(
+        train.main, *TINY, data, f"train.warm_start={old}", override, f"run_dir={tmp_path / 'run'}"
+    )
+    assert (code, error) == (
+        2,
+        f"error: train.warm_start={old} is of another model: {difference}\n",
+    )
     assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_without_a_finished_run_is_refused(old, tmp_path):
     config = configuration.load(None, [f"train.warm_start={tmp_path}"])
-    with pytest.raises(ConfigError, match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; give a folder"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; give a folder",
+    ):
         load_origin(config)
 
 
@@ -460,13 +607,17 @@ def test_a_run_without_its_weights_is_refused(old, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     data, new = f"data.path={old.parent / 'first.csv'}", tmp_path / "new"
     code, _, error = quietly(train.main, *TINY, data, f"train.warm_start={copy}", f"run_dir={new}")
-    assert (code, error) == (2, f"error: {copy} has lost its weights, checkpoints/best; train again.\n")
+    assert (code, error) == (
+        2,
+        f"error: {copy} has lost its weights, checkpoints/best; train again.\n",
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
 
 
 def test_new_items_is_a_choice():
     with pytest.raises(
-        ConfigError, match=r"^train\.new_items must be one of mean, neighbours, but is 'neighbour' \(did you mean 'neighbours'\?\)\.$"
+        ConfigError,
+        match=r"^train\.new_items must be one of mean, neighbours, but is 'neighbour' \(did you mean 'neighbours'\?\)\.$",
     ):
         configuration.load(None, ["train.new_items=neighbour"])
 

@@ -10,7 +10,8 @@ from tfrec_attn.errors import ConfigError, shorten
 
 
 class Arguments(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` whose numbers are decimal, and whose messages shorten long values.
+    """An `argparse.ArgumentParser` whose numbers are decimal, and whose messages shorten long
+    values.
 
     All arguments must be text in UTF-8, so that they can be printed and written down.
     """

@@ -46,18 +46,24 @@ def check(config) -> None:
     Errors: ConfigError, in one sentence that names the key.
     """
     if config.runtime.strategy == "parameter_server":
-        raise ConfigError("runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.")
+        raise ConfigError(
+            "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker."
+        )
     for (section, key), choices in _CHOICES.items():
         value = getattr(getattr(config, section), key)
         if value not in choices:
             words = ["null" if choice is None else choice for choice in choices]
-            raise ConfigError(f"{section}.{key} must be one of {', '.join(words)}, but is {shown(value)}{nearest(value, words)}.")
+            raise ConfigError(
+                f"{section}.{key} must be one of {', '.join(words)}, but is {shown(value)}{nearest(value, words)}."
+            )
     loss_names.check(config.train.loss)
     for section, keys in _POSITIVE.items():
         for key in keys:
             _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
     _check_side_conditions(config.data)
-    _check_bound(config, "data", "mask_share", lambda value: 0 < value < 1, "greater than 0 and less than 1")
+    _check_bound(
+        config, "data", "mask_share", lambda value: 0 < value < 1, "greater than 0 and less than 1"
+    )
     _check_bound(config, "data", "mask_last", lambda value: 0 <= value <= 1, "from 0 to 1")
     for section, keys in _NOT_NEGATIVE.items():
         for key in keys:
@@ -70,33 +76,51 @@ def check(config) -> None:
             most = _MOST.get((section, key), _MOST_OF_OTHERS)
             if type(value) is int and value > most:
                 raise ConfigError(f"{section}.{key} must be at most {most}, but is {value}.")
-    if not config.evaluate.k or min(config.evaluate.k) < 1 or max(config.evaluate.k) > _MOST_OF_OTHERS:
-        raise ConfigError(f"evaluate.k must be cut-offs from 1 to {_MOST_OF_OTHERS}, but is {shown(config.evaluate.k)}.")
+    if (
+        not config.evaluate.k
+        or min(config.evaluate.k) < 1
+        or max(config.evaluate.k) > _MOST_OF_OTHERS
+    ):
+        raise ConfigError(
+            f"evaluate.k must be cut-offs from 1 to {_MOST_OF_OTHERS}, but is {shown(config.evaluate.k)}."
+        )
     metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
     if config.evaluate.metric not in metrics:
         known = shorten(", ".join(metrics), 200)
-        raise ConfigError(f"evaluate.metric must be one of {known} (see evaluate.k), but is {shown(config.evaluate.metric)}.")
+        raise ConfigError(
+            f"evaluate.metric must be one of {known} (see evaluate.k), but is {shown(config.evaluate.metric)}."
+        )
 
 
 def _check_side_conditions(data) -> None:
     typed = ((key, "event", "event types") for key in ("event_types", "event_weights"))
     for key, column, what in (("min_rating", "rating", "ratings"), *typed):
         if getattr(data, key) is not None and getattr(data.columns, column) is None:
-            raise ConfigError(f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}.")
+            raise ConfigError(
+                f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}."
+            )
     if data.event_types is not None and not data.event_types:
-        raise ConfigError("data.event_types must name a type or more, but is empty; null keeps all types.")
+        raise ConfigError(
+            "data.event_types must name a type or more, but is empty; null keeps all types."
+        )
     weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
     if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
-        raise ConfigError(f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {shown(data.event_weights)}.")
+        raise ConfigError(
+            f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {shown(data.event_weights)}."
+        )
     if data.session_gap is not None and not data.session_gap > 0:
         raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
     if data.duplicates == "drop" and data.columns.timestamp is None:
-        raise ConfigError("data.duplicates=drop needs times, which tell a copy from a repeat, but data.columns.timestamp is null.")
+        raise ConfigError(
+            "data.duplicates=drop needs times, which tell a copy from a repeat, but data.columns.timestamp is null."
+        )
     if data.session_gap is not None and data.columns.timestamp is None:
         raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
 
 
-def _check_bound(config, section: str, key: str, allowed: Callable[[float], bool], expected: str) -> None:
+def _check_bound(
+    config, section: str, key: str, allowed: Callable[[float], bool], expected: str
+) -> None:
     value = getattr(getattr(config, section), key)
     if not allowed(value):
         raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
@@ -107,9 +131,15 @@ def _check_runtime(runtime) -> None:
     if devices is None:
         return
     if runtime.strategy != "mirrored":
-        raise ConfigError(f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}.")
+        raise ConfigError(
+            f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}."
+        )
     for name in devices:
         if not re.fullmatch(r"[CG]PU:\d{1,4}", name):
-            raise ConfigError(f"runtime.devices must be names such as GPU:0 or CPU:1, but has {shown(name)}.")
+            raise ConfigError(
+                f"runtime.devices must be names such as GPU:0 or CPU:1, but has {shown(name)}."
+            )
     if not devices or len(set(devices)) < len(devices):
-        raise ConfigError(f"runtime.devices must be one or more different devices, but is {shown(devices)}.")
+        raise ConfigError(
+            f"runtime.devices must be one or more different devices, but is {shown(devices)}."
+        )

@@ -6,17 +6,34 @@ import types
 import typing
 from typing import Any, get_args, get_origin
 
-from tfrec_attn.config.yaml_tree import Plain, YamlError, is_null, meaning, number, read_yaml, truth, whole
+from tfrec_attn.config.yaml_tree import (
+    Plain,
+    YamlError,
+    is_null,
+    meaning,
+    number,
+    read_yaml,
+    truth,
+    whole,
+)
 from tfrec_attn.errors import ConfigError, shorten, shown
 
 _LARGEST = {int: (2**63 - 1, "9223372036854775807 (2 to the 63rd, less 1)"), float: (1e38, "1e38")}
 _NO = object()
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a section of keys"}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a section of keys",
+}
 _NAMES[Any] = "null, true, false, a number, text, or a list or section of them"
 
 
 def coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the hinted type; a text that can mean it is read by the type, not by YAML's rules.
+    """The value as the hinted type; a text that can mean it is read by the type, not by YAML's
+    rules.
 
     Args:
         key: As messages name it.
@@ -33,7 +50,10 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         converted = _convert(key, value, option)
         if converted is not _NO:
             return converted
-    expected = " or ".join("null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option)) for option in options)
+    expected = " or ".join(
+        "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
+        for option in options
+    )
     raise ConfigError(f"{shorten(key)} must be {expected}, but is {kind(value)}.")
 
 
@@ -45,7 +65,9 @@ def flow(key: str, value: Any) -> Any:
         return read_yaml(value)
     except YamlError as error:
         reason = shorten(str(error).removeprefix("line 1: "))
-        raise ConfigError(f"The value of {shorten(key)} is not YAML: {shown(str(value))} ({reason}).") from None
+        raise ConfigError(
+            f"The value of {shorten(key)} is not YAML: {shown(str(value))} ({reason})."
+        ) from None
 
 
 def usable_path(key: str, text: str) -> str:
@@ -61,7 +83,9 @@ def usable_path(key: str, text: str) -> str:
     path = os.path.expanduser(_text(key, text))
     encoded = os.fsencode(path)
     if not path or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
-        raise ConfigError(f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}.")
+        raise ConfigError(
+            f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}."
+        )
     return path
 
 
@@ -89,7 +113,9 @@ def _number(key: str, value: Any, option: type) -> Any:
     if isinstance(value, str):
         found = whole(value)
         found = number(value) if found is None else found
-    if found is None or (isinstance(found, float) and (math.isnan(found) or (option is int and found % 1))):
+    if found is None or (
+        isinstance(found, float) and (math.isnan(found) or (option is int and found % 1))
+    ):
         return _NO
     largest, text = _LARGEST[option]
     if abs(found) > largest:
@@ -102,7 +128,9 @@ def _text(key: str, value: Any) -> Any:
     if not isinstance(value, str) or (is_null(value) and not value):
         return _NO
     if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
-        raise ConfigError(f"{shorten(key)} must be text in UTF-8 without NUL, but is {shown(str(value))}.")
+        raise ConfigError(
+            f"{shorten(key)} must be text in UTF-8 without NUL, but is {shown(str(value))}."
+        )
     return str(value)
 
 
@@ -117,7 +145,10 @@ def _list(key: str, value: Any, of: Any) -> Any:
 
 
 def _dict(key: str, value: dict[Any, Any], of: Any) -> dict[str, Any]:
-    return {coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, of) for name, item in value.items()}
+    return {
+        coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, of)
+        for name, item in value.items()
+    }
 
 
 def _any(key: str, value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""The files that configurations are read from: those of the user, and those that come with the package."""
+"""The files that configurations are read from: those of the user, and those that come with the
+package.
+"""
 
 import os
 from pathlib import Path
@@ -36,15 +38,21 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
             f"defaults, or one that comes with the package: {', '.join(packaged())}."
         ) from None
     except YamlError as error:
-        raise ConfigError(f"Configuration file {name} is not YAML: {shorten(str(error), 200)}.") from None
+        raise ConfigError(
+            f"Configuration file {name} is not YAML: {shorten(str(error), 200)}."
+        ) from None
     except OSError as error:
         raise ConfigError(f"Configuration file {name} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise ConfigError(f"Configuration file {name} cannot be read: it is not text in UTF-8.") from None
+        raise ConfigError(
+            f"Configuration file {name} cannot be read: it is not text in UTF-8."
+        ) from None
     if is_null(tree):
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}.")
+        raise ConfigError(
+            f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}."
+        )
     return tree
 
 

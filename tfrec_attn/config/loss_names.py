@@ -1,4 +1,6 @@
-"""The losses by the names that `train.loss` takes; all but `get` do without TensorFlow, those of other packages aside."""
+"""The losses by the names that `train.loss` takes; all but `get` do without TensorFlow, those of
+other packages aside.
+"""
 
 import ast
 import functools
@@ -13,7 +15,9 @@ _TABLE = Path(__file__).parents[1] / "losses" / "table.py"
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    """The literals that the source of the table of losses assigns, and "LOSSES": name -> batches that it takes."""
+    """The literals that the source of the table of losses assigns, and "LOSSES": name -> batches
+    that it takes.
+    """
     literals = {}
     for node in ast.parse(_TABLE.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.Assign):
@@ -23,9 +27,15 @@ def _table() -> dict[str, Any]:
             literals[name] = ast.literal_eval(node.value)
             continue
         calls = zip(node.value.keys, node.value.values, strict=True)
-        given = {key.value: next((one.value for one in call.keywords if one.arg == "batches"), None) for key, call in calls}
+        given = {
+            key.value: next((one.value for one in call.keywords if one.arg == "batches"), None)
+            for key, call in calls
+        }
         default = literals["BATCHES"]
-        literals[name] = {key: default if value is None else _literal(value, literals) for key, value in given.items()}
+        literals[name] = {
+            key: default if value is None else _literal(value, literals)
+            for key, value in given.items()
+        }
     return literals
 
 
@@ -39,7 +49,9 @@ def all_batches() -> tuple[str, ...]:
 
 
 def names() -> list[str]:
-    """Returns the names that `train.loss` takes, without those of the form `package.module:function`."""
+    """Returns the names that `train.loss` takes, without those of the form
+    `package.module:function`.
+    """
     built_in = list(_table()["LOSSES"])
     return [*built_in, *(one for one in LOSSES.installed() if one not in built_in)]
 
@@ -50,7 +62,8 @@ def is_foreign(name: str) -> bool:
 
 
 def check(name: str) -> None:
-    """Whether `train.loss` can be a name; whether there is such a function shows when it is imported.
+    """Whether `train.loss` can be a name; whether there is such a function shows when it is
+    imported.
 
     Raises:
         ConfigError: If it is neither a known name nor of the form `package.module:function`.
@@ -72,8 +85,8 @@ def get(name: str):
     """Returns the `Loss` of a name.
 
     Raises:
-        ConfigError: If there is none, if its module cannot be imported, or if it is neither a `Loss` nor a
-            function of (positive, negative, mask).
+        ConfigError: If there is none, if its module cannot be imported, or if it is neither a
+            `Loss` nor a function of (positive, negative, mask).
     """
     losses = importlib.import_module("tfrec_attn.losses")
     if not is_foreign(name):
@@ -81,7 +94,9 @@ def get(name: str):
     check(name)
     found = LOSSES.load(name, LOSSES.target(name))
     if not isinstance(found, losses.Loss) and not callable(found):
-        raise LOSSES.refusal(name, f"must be a function or a tfrec_attn.losses.Loss, but is a {type(found).__name__}")
+        raise LOSSES.refusal(
+            name, f"must be a function or a tfrec_attn.losses.Loss, but is a {type(found).__name__}"
+        )
     try:
         return losses.as_loss(found)
     except ValueError as error:
@@ -89,7 +104,8 @@ def get(name: str):
 
 
 def try_out(name: str) -> None:
-    """Calls a function of scores of another package once, on zeros: what it gives must be a loss of each example.
+    """Calls a function of scores of another package once, on zeros: what it gives must be a loss of
+    each example.
 
     Raises:
         ConfigError: If it fails, or if it gives something else.
@@ -105,8 +121,12 @@ def try_out(name: str) -> None:
         try:
             shape = tf.convert_to_tensor(loss.function(*arguments)).shape.as_list()
         except Exception as error:
-            raise LOSSES.refusal(name, f"fails for scores and mask of the shapes {shapes}: {cause(error, LOSSES.target(name))}") from None
+            raise LOSSES.refusal(
+                name,
+                f"fails for scores and mask of the shapes {shapes}: {cause(error, LOSSES.target(name))}",
+            ) from None
         if shape != [2]:
             raise LOSSES.refusal(
-                name, f"must give the loss of each example, [2] for scores and mask of the shapes {shapes}, but gives {shape}"
+                name,
+                f"must give the loss of each example, [2] for scores and mask of the shapes {shapes}, but gives {shape}",
             )

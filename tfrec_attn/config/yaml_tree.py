@@ -20,7 +20,8 @@ class Plain(str):
 
 
 def read_yaml(text: str) -> Any:
-    """Dictionaries, lists, `str` for what is in quotes and `Plain` for what is not; None where there is nothing.
+    """Dictionaries, lists, `str` for what is in quotes and `Plain` for what is not; None where
+    there is nothing.
 
     Raises:
         YamlError: If the text is not YAML, gives a key twice, or has tags, aliases or deep nesting.
@@ -44,7 +45,9 @@ def read_yaml(text: str) -> Any:
 def _tree(node: yaml.Node, seen: set[int], depth: int) -> Any:
     line = f"line {node.start_mark.line + 1}: "
     if id(node) in seen:
-        raise YamlError(f"{line}an anchor (&) with its alias (*) is not read; write the value again")
+        raise YamlError(
+            f"{line}an anchor (&) with its alias (*) is not read; write the value again"
+        )
     seen.add(id(node))
     if node.tag not in _TAGS:
         raise YamlError(f"{line}a tag (!) is not read; write the value without it")
@@ -79,7 +82,9 @@ class _Dumper(yaml.SafeDumper):
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     plain = type(meaning(Plain(text))) is str
     # Only between double quotes are line breaks of all kinds escaped.
-    return dumper.represent_scalar(_TEXT, text, style='"' if not text.isprintable() else None if plain else "'")
+    return dumper.represent_scalar(
+        _TEXT, text, style='"' if not text.isprintable() else None if plain else "'"
+    )
 
 
 _Dumper.add_representer(str, _represent_text)
@@ -87,7 +92,9 @@ _Dumper.add_representer(Plain, _represent_text)
 
 
 def meaning(value: Any) -> Any:
-    """What a plain text means where its key does not say: null, true, false, a number or text; other values are what they are."""
+    """What a plain text means where its key does not say: null, true, false, a number or text;
+    other values are what they are.
+    """
     if not isinstance(value, Plain):
         return value
     if is_null(value):

@@ -1,12 +1,14 @@
-"""Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR [data.key=value ...] [--runner NAME ...]`.
+"""Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR
+[data.key=value ...] [--runner NAME ...]`.
 
-The folder is the one that `tfrec_attn.data.prepare` writes, to the byte. The workers read a file each, filter, number the ids and write
-the shards; files between the jobs lie in `--work`, which the workers and this process must share. This process fetches the shards and
-counts what goes into the manifest, and so needs the disk for the folder, but not the memory. Unlike the local command it does not go on
-where it stopped.
+The folder is the one that `tfrec_attn.data.prepare` writes, to the byte. The workers read a file
+each, filter, number the ids and write the shards; files between the jobs lie in `--work`, which the
+workers and this process must share. This process fetches the shards and counts what goes into the
+manifest, and so needs the disk for the folder, but not the memory. Unlike the local command it does
+not go on where it stopped.
 
-Workers elsewhere need an image with this package and the environment of `make validate-env`; docs/data.md has a command for Dataflow, Flink
-and Spark each.
+Workers elsewhere need an image with this package and the environment of `make validate-env`;
+docs/data.md has a command for Dataflow, Flink and Spark each.
 """
 
 import json
@@ -29,7 +31,12 @@ from tfrec_attn.data.sequences.selection import Selection, has_conditions
 from tfrec_attn.data.sequences.splits import period, require_bounds
 from tfrec_attn.data.shards import beam_steps as steps
 from tfrec_attn.data.shards.beam_steps import Event
-from tfrec_attn.data.shards.local_preparation import check_target, claimed, complete, number_of_shards
+from tfrec_attn.data.shards.local_preparation import (
+    check_target,
+    claimed,
+    complete,
+    number_of_shards,
+)
 from tfrec_attn.data.shards.manifest import VERSION, Manifest
 from tfrec_attn.data.shards.order_statistics import Values
 from tfrec_attn.data.shards.prepared import ITEMS, OPTIONS, READING, REJECTED, USERS, Facts, option
@@ -43,21 +50,48 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0, or 2 for options or data that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
-    parser = Arguments(prog="python -m tfrec_attn.data.pipeline", description=__doc__.splitlines()[0], epilog=_EPILOG)
-    parser.add_argument(
-        "--input", type=path, nargs="+", required=True, metavar="LOG", help="log files in order of time; a worker reads one"
+    parser = Arguments(
+        prog="python -m tfrec_attn.data.pipeline",
+        description=__doc__.splitlines()[0],
+        epilog=_EPILOG,
     )
-    parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write, on this machine")
     parser.add_argument(
-        "--work", type=path, metavar="DIR", help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)"
+        "--input",
+        type=path,
+        nargs="+",
+        required=True,
+        metavar="LOG",
+        help="log files in order of time; a worker reads one",
     )
-    parser.add_argument("--restart", action="store_true", help="remove unfinished work of another command, and replace a complete folder")
-    parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
-    parsed, beam_options = parser.parse_known_args([text for text in arguments if text not in overrides])
+    parser.add_argument(
+        "--to", type=path, required=True, metavar="DIR", help="folder to write, on this machine"
+    )
+    parser.add_argument(
+        "--work",
+        type=path,
+        metavar="DIR",
+        help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="remove unfinished work of another command, and replace a complete folder",
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="files of sequences (default: one for each million events, at least 8)",
+    )
+    parsed, beam_options = parser.parse_known_args(
+        [text for text in arguments if text not in overrides]
+    )
     try:
         data = options_of(overrides)
         logs, shards = distinct(parsed.input), shards_of(parsed.shards)
-        manifest = prepare_with_beam(logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart)
+        manifest = prepare_with_beam(
+            logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
+        )
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -83,30 +117,44 @@ def prepare_with_beam(
     Args:
         logs: Files, folders of parts or patterns, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
-        data: Of the section, the keys in `OPTIONS` count, without conditions on ratings and types; the log must have times.
+        data: Of the section, the keys in `OPTIONS` count, without conditions on ratings and types;
+            the log must have times.
         shards: As for `prepare_log`.
-        work: Folder that the workers share; a folder of its own is made in it, and removed at the end. None is `to`.partial/beam, for
-            workers on this machine.
+        work: Folder that the workers share; a folder of its own is made in it, and removed at the
+            end. None is `to`.partial/beam, for workers on this machine.
         beam_options: Of the pipelines, such as `["--runner=DirectRunner"]`.
         restart: As for `prepare_log`.
 
     Raises:
-        ConfigError: If Beam is not installed, if `to` exists, if there are such conditions, or if the log has no times.
+        ConfigError: If Beam is not installed, if `to` exists, if there are such conditions, or if
+            the log has no times.
         DataError: As for `prepare_log`.
     """
     _require_beam()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
     if data.columns.timestamp is None:
-        raise ConfigError("data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare.")
+        raise ConfigError(
+            "data.columns.timestamp=null needs the lines in their order: prepare the log with tfrec_attn.data.prepare."
+        )
     if has_conditions(replace(data, ids="keep", missing_ids="keep", duplicates="keep")):
-        raise ConfigError("data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare.")
+        raise ConfigError(
+            "data.min_rating and data.event_types do not go through Beam: prepare the log with tfrec_attn.data.prepare."
+        )
     if data.columns.event is not None:
-        raise ConfigError("data.columns.event does not go through Beam: leave it out, or prepare the log with tfrec_attn.data.prepare.")
+        raise ConfigError(
+            "data.columns.event does not go through Beam: leave it out, or prepare the log with tfrec_attn.data.prepare."
+        )
     found = steps.parts_of_logs(logs)
     target = Path(to)
     check_target(target, restart)
     options = {key: option(data, key) for key in OPTIONS}
-    order = {"version": VERSION, "logs": list(logs), "options": options, "shards": shards, "runner": "beam"}
+    order = {
+        "version": VERSION,
+        "logs": list(logs),
+        "options": options,
+        "shards": shards,
+        "runner": "beam",
+    }
     with claimed(target, order, restart) as claim:
         try:
             with steps.working_folder(work or str(claim.folder / "beam")) as shared:
@@ -123,7 +171,9 @@ def _require_beam() -> None:
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        raise ConfigError("Apache Beam is not installed: make validate-env sets up an environment that has it.") from None
+        raise ConfigError(
+            "Apache Beam is not installed: make validate-env sets up an environment that has it."
+        ) from None
 
 
 def _fetch(shared: str, partial: Path, facts: Facts) -> None:
@@ -133,7 +183,9 @@ def _fetch(shared: str, partial: Path, facts: Facts) -> None:
     rejected = list(steps.read_lines(f"{shared}/rejected-*.tsv"))
     if rejected:
         lines = [rejected[0], *(line for line in rejected if line != rejected[0])]
-        (partial / REJECTED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        (partial / REJECTED).write_text(
+            "".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n"
+        )
 
 
 class _Jobs:
@@ -143,7 +195,9 @@ class _Jobs:
         self._data, self._shared, self._options = data, shared, options
 
     def run(self, logs: dict[str, list[str]], wanted: int | None) -> Facts:
-        """Runs all and returns what is known of the log; shards and vocabularies then lie in the shared folder."""
+        """Runs all and returns what is known of the log; shards and vocabularies then lie in the
+        shared folder.
+        """
         data, job, files = self._data, *self._read(logs)
         whole = all(file["whole_times"] for file in files)
         selection = self._selection(files)
@@ -152,7 +206,9 @@ class _Jobs:
             selection = replace(selection, duplicates=earlier.events - self._size(job).events)
         before = self._size(job)
         if not before.events:
-            raise DataError(f"data.missing_ids=drop leaves nothing of {selection.events} events: set it to keep.")
+            raise DataError(
+                f"data.missing_ids=drop leaves nothing of {selection.events} events: set it to keep."
+            )
         ids = self._ids(job)
         events, after = self._filter(job, before)
         temporal = data.split == "temporal"
@@ -164,7 +220,9 @@ class _Jobs:
             rejected=sum(file["rejected"] for file in files),
             whole_times=whole,
             shards=number_of_shards(wanted, after.events, after.users),
-            period=period(data.valid_from, data.test_from, self._times(events, whole).quantile) if temporal else None,
+            period=period(data.valid_from, data.test_from, self._times(events, whole).quantile)
+            if temporal
+            else None,
             selection=selection.to_dict() if has_conditions(data) else None,
             ids=ids.to_dict(),
         )
@@ -178,10 +236,18 @@ class _Jobs:
         return beam.Pipeline(options=PipelineOptions(self._options))
 
     def _read(self, logs: dict[str, list[str]]) -> tuple[int, list[dict]]:
-        """Reads and checks the logs; returns the number of the job whose events are theirs, and what is known of each file."""
+        """Reads and checks the logs; returns the number of the job whose events are theirs, and
+        what is known of each file.
+        """
         paths = [path for parts in logs.values() for path in parts]
         files = self._read_once(0, paths, None)
-        times = LogTimes({file["file"]: FileTimes(**file["times"]) for file in files if file["times"] is not None})
+        times = LogTimes(
+            {
+                file["file"]: FileTimes(**file["times"])
+                for file in files
+                if file["times"] is not None
+            }
+        )
         try:
             times.require_one_kind()
             return 0, self._with_events(logs, files)
@@ -197,10 +263,17 @@ class _Jobs:
         with self._pipeline() as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             found = numbered | beam.FlatMap(steps.read_log, options, ids, self._shared, rules)
-            files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict)) | beam.Map(json.dumps)
+            files = (
+                found
+                | "Files" >> beam.Filter(lambda one: isinstance(one, dict))
+                | beam.Map(json.dumps)
+            )
             _ = files | beam.io.WriteToText(f"{self._shared}/files-{job}")
             self._save(found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict)), job)
-        files = sorted(steps.read_json(f"{self._shared}/files-{job}*"), key=lambda file: paths.index(file["file"]))
+        files = sorted(
+            steps.read_json(f"{self._shared}/files-{job}*"),
+            key=lambda file: paths.index(file["file"]),
+        )
         for file in files:
             if "error" in file:
                 raise DataError(file["error"])
@@ -211,7 +284,9 @@ class _Jobs:
         for name, parts in logs.items():
             if not any(file["events"] for file in files if file["file"] in parts):
                 lost = sum(file["rejected"] for file in files if file["file"] in parts)
-                raise DataError(f"{name} holds no interactions{f': all {lost} lines were rejected' if lost else ''}.")
+                raise DataError(
+                    f"{name} holds no interactions{f': all {lost} lines were rejected' if lost else ''}."
+                )
         return files
 
     def _selection(self, files: list[dict]) -> Selection:
@@ -226,12 +301,16 @@ class _Jobs:
         )
 
     def _drop_copies(self, job: int, whole: bool) -> int:
-        """Leaves of events that are copies of each other the first; returns the number of the job whose events stay."""
+        """Leaves of events that are copies of each other the first; returns the number of the job
+        whose events stay.
+        """
         import apache_beam as beam
 
         with self._pipeline() as p:
             keyed = self._load(p, job) | "Key" >> beam.Map(steps.key_of_copies, whole)
-            self._save(keyed | "Group" >> beam.GroupByKey() | "First" >> beam.Map(steps.first_of), job + 1)
+            self._save(
+                keyed | "Group" >> beam.GroupByKey() | "First" >> beam.Map(steps.first_of), job + 1
+            )
         return job + 1
 
     def _ids(self, job: int) -> IdReport:
@@ -242,19 +321,41 @@ class _Jobs:
             events = self._load(p, job)
             for field, name in enumerate(("users", "items")):
                 ids = events | f"Id {name}" >> beam.Map(lambda event, field=field: event[field])
-                words = ids | f"Words {name}" >> beam.FlatMap(steps.missing_word) | f"Count {name}" >> beam.combiners.Count.PerElement()
-                _ = words | f"Lines {name}" >> beam.Map(json.dumps) | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/words-{name}")
-                common = ids | f"Distinct {name}" >> beam.Distinct() | f"Common {name}" >> beam.FlatMap(steps.common_writing)
-                several = common | f"Group {name}" >> beam.GroupByKey() | f"Several {name}" >> beam.FlatMap(steps.several_writings)
-                _ = several | f"Save writings {name}" >> beam.io.WriteToText(f"{self._shared}/writings-{name}")
+                words = (
+                    ids
+                    | f"Words {name}" >> beam.FlatMap(steps.missing_word)
+                    | f"Count {name}" >> beam.combiners.Count.PerElement()
+                )
+                _ = (
+                    words
+                    | f"Lines {name}" >> beam.Map(json.dumps)
+                    | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/words-{name}")
+                )
+                common = (
+                    ids
+                    | f"Distinct {name}" >> beam.Distinct()
+                    | f"Common {name}" >> beam.FlatMap(steps.common_writing)
+                )
+                several = (
+                    common
+                    | f"Group {name}" >> beam.GroupByKey()
+                    | f"Several {name}" >> beam.FlatMap(steps.several_writings)
+                )
+                _ = several | f"Save writings {name}" >> beam.io.WriteToText(
+                    f"{self._shared}/writings-{name}"
+                )
         found = []
         for name in ("users", "items"):
-            words, writings = (steps.read_json(f"{self._shared}/{kind}-{name}-*") for kind in ("words", "writings"))
+            words, writings = (
+                steps.read_json(f"{self._shared}/{kind}-{name}-*") for kind in ("words", "writings")
+            )
             found.append(Findings.grouped(writings, dict(words)))
         return IdReport(*found)
 
     def _filter(self, read: int, before: Statistics) -> tuple[int, Statistics]:
-        """Filters until every user and item has enough events; returns the number of the job whose events stay, and their size."""
+        """Filters until every user and item has enough events; returns the number of the job whose
+        events stay, and their size.
+        """
         import apache_beam as beam
 
         least = self._data.min_user_events, self._data.min_item_events
@@ -266,9 +367,13 @@ class _Jobs:
                 events = self._load(p, job - 1)
                 for turn in range(_ROUNDS):
                     for field, number in enumerate(least):
-                        keyed = events | f"Key {turn} {field}" >> beam.Map(lambda event, field=field: (event[field], event))
+                        keyed = events | f"Key {turn} {field}" >> beam.Map(
+                            lambda event, field=field: (event[field], event)
+                        )
                         grouped = keyed | f"Group {turn} {field}" >> beam.GroupByKey()
-                        events = grouped | f"Enough {turn} {field}" >> beam.FlatMap(steps.enough, number)
+                        events = grouped | f"Enough {turn} {field}" >> beam.FlatMap(
+                            steps.enough, number
+                        )
                 self._save(events, job)
             earlier, size = size, self._size(job)
             if not size.events:
@@ -284,21 +389,46 @@ class _Jobs:
 
         with self._pipeline() as p:
             events = self._load(p, job)
-            rows = {name: self._numbered(events, field, name) for field, name in enumerate((USERS, ITEMS))}
-            by_user = events | "By user" >> beam.Map(lambda event: (event.user, (event.item, event.time, event.place)))
-            joined = {"rows": rows[USERS], "events": by_user} | "Join users" >> beam.CoGroupByKey() | beam.FlatMap(steps.with_user_rows)
+            rows = {
+                name: self._numbered(events, field, name)
+                for field, name in enumerate((USERS, ITEMS))
+            }
+            by_user = events | "By user" >> beam.Map(
+                lambda event: (event.user, (event.item, event.time, event.place))
+            )
+            joined = (
+                {"rows": rows[USERS], "events": by_user}
+                | "Join users" >> beam.CoGroupByKey()
+                | beam.FlatMap(steps.with_user_rows)
+            )
             by_item = {"rows": rows[ITEMS], "events": joined} | "Join items" >> beam.CoGroupByKey()
-            dealt = by_item | beam.FlatMap(steps.with_item_indices, facts.shards) | "By shard" >> beam.GroupByKey()
+            dealt = (
+                by_item
+                | beam.FlatMap(steps.with_item_indices, facts.shards)
+                | "By shard" >> beam.GroupByKey()
+            )
             _ = dealt | beam.Map(steps.write_one_shard, asdict(facts), self._shared)
 
     def _numbered(self, events, field: int, name: str):
-        """Pairs of an id and its row, from 0, by first appearance; all ids pass through one worker, which writes them."""
+        """Pairs of an id and its row, from 0, by first appearance; all ids pass through one worker,
+        which writes them.
+        """
         import apache_beam as beam
 
-        first = events | f"Place {name}" >> beam.Map(lambda event: (event[field], event.place)) | f"First {name}" >> beam.CombinePerKey(min)
-        listed = first | f"List {name}" >> beam.combiners.ToList() | f"Sort {name}" >> beam.Map(steps.by_place)
+        first = (
+            events
+            | f"Place {name}" >> beam.Map(lambda event: (event[field], event.place))
+            | f"First {name}" >> beam.CombinePerKey(min)
+        )
+        listed = (
+            first
+            | f"List {name}" >> beam.combiners.ToList()
+            | f"Sort {name}" >> beam.Map(steps.by_place)
+        )
         _ = listed | f"Write {name}" >> beam.Map(steps.write_lines, f"{self._shared}/{name}")
-        return listed | f"Number {name}" >> beam.FlatMap(lambda ids: [(one, row) for row, one in enumerate(ids)])
+        return listed | f"Number {name}" >> beam.FlatMap(
+            lambda ids: [(one, row) for row, one in enumerate(ids)]
+        )
 
     def _load(self, p, job: int):
         import apache_beam as beam
@@ -309,22 +439,40 @@ class _Jobs:
         """Writes events, and how many events, users and items they are."""
         import apache_beam as beam
 
-        _ = events | beam.Map(Event.line) | "Write events" >> beam.io.WriteToText(f"{self._shared}/events-{job}")
+        _ = (
+            events
+            | beam.Map(Event.line)
+            | "Write events" >> beam.io.WriteToText(f"{self._shared}/events-{job}")
+        )
         sizes = {"events": events}
         for field, name in enumerate(("users", "items")):
-            sizes[name] = events | name >> beam.Map(lambda event, field=field: event[field]) | f"Distinct {name}" >> beam.Distinct()
+            sizes[name] = (
+                events
+                | name >> beam.Map(lambda event, field=field: event[field])
+                | f"Distinct {name}" >> beam.Distinct()
+            )
         for name, values in sizes.items():
             counted = values | f"Count {name}" >> beam.combiners.Count.Globally()
             _ = counted | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/size-{job}-{name}")
 
     def _size(self, job: int) -> Statistics:
-        return Statistics(*(int(next(steps.read_lines(f"{self._shared}/size-{job}-{name}-*"))) for name in ("events", "users", "items")))
+        return Statistics(
+            *(
+                int(next(steps.read_lines(f"{self._shared}/size-{job}-{name}-*")))
+                for name in ("events", "users", "items")
+            )
+        )
 
     def _times(self, job: int, whole: bool) -> Values:
         def read(path: str) -> np.ndarray:
-            return np.array([Event.parse(line).time for line in steps.read_lines(path)], np.int64 if whole else np.float64)
+            return np.array(
+                [Event.parse(line).time for line in steps.read_lines(path)],
+                np.int64 if whole else np.float64,
+            )
 
-        return Values([lambda path=path: read(path) for path in steps.files(f"{self._shared}/events-{job}-*")])
+        return Values(
+            [lambda path=path: read(path) for path in steps.files(f"{self._shared}/events-{job}-*")]
+        )
 
 
 if __name__ == "__main__":

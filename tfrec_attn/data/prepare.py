@@ -1,4 +1,6 @@
-"""Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR [data.key=value ...] [--shards N]`."""
+"""Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR
+[data.key=value ...] [--shards N]`.
+"""
 
 import os
 import sys
@@ -32,18 +34,31 @@ def main(arguments: list[str] | None = None) -> int:
         help="log files, folders or patterns in order of time; with them data.key=value, how to prepare them",
     )
     parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--shards", type=int, metavar="N", help="files of sequences (default: one for each million events, at least 8)")
-    parser.add_argument("--restart", action="store_true", help="begin anew: remove unfinished work, and replace a complete folder")
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="files of sequences (default: one for each million events, at least 8)",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: remove unfinished work, and replace a complete folder",
+    )
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
         logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
-        manifest = prepare_log(logs, parsed.to, options_of(overrides), shards_of(parsed.shards), restart=parsed.restart)
+        manifest = prepare_log(
+            logs, parsed.to, options_of(overrides), shards_of(parsed.shards), restart=parsed.restart
+        )
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted: the same command goes on with what lies in {parsed.to}.partial\n")
+        sys.stderr.write(
+            f"interrupted: the same command goes on with what lies in {parsed.to}.partial\n"
+        )
         return 130
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
@@ -70,7 +85,9 @@ def options_of(overrides: Sequence[str]) -> Data:
     for field in fields(Data):
         if field.name not in OPTIONS and option(data, field.name) != option(default, field.name):
             keys = ", ".join(f"data.{key}" for key in OPTIONS)
-            raise ConfigError(f"data.{field.name} does not shape a prepared log: the keys that do are {keys}.")
+            raise ConfigError(
+                f"data.{field.name} does not shape a prepared log: the keys that do are {keys}."
+            )
     return data
 
 
@@ -84,7 +101,11 @@ def shards_of(count: int | None) -> int | None:
 def summary(manifest: Manifest, folder: str) -> str:
     """What was prepared, in a few lines."""
     before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
-    rejected = f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which and why" if manifest.rejected else ""
+    rejected = (
+        f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which and why"
+        if manifest.rejected
+        else ""
+    )
     chosen = "" if manifest.selection is None else f"{Selection(**manifest.selection)}.\n"
     sentences = report_of(manifest).sentences()
     notes = "".join(f"Note: {one}.\n" for one in sentences)

@@ -22,7 +22,8 @@ class Popularity:
 
 
 class LastItemTransition:
-    """Scores an item by how often it followed the user's last item in the training events; popularity breaks ties.
+    """Scores an item by how often it followed the user's last item in the training events;
+    popularity breaks ties.
 
     A first-order Markov chain without smoothing. Only observed pairs are kept.
     """
@@ -31,7 +32,11 @@ class LastItemTransition:
 
     def __init__(self, split: Split):
         transitions = count_transitions(split)
-        self._begin, self._after, self._counts = transitions.offsets, transitions.neighbours, transitions.counts
+        self._begin, self._after, self._counts = (
+            transitions.offsets,
+            transitions.neighbours,
+            transitions.counts,
+        )
         popularity = Popularity(split).counts
         self._popularity = popularity / (popularity.sum() + 1.0)
 
@@ -40,7 +45,11 @@ class LastItemTransition:
         scores = np.tile(self._popularity, (len(last), 1))
         begin, count = self._begin[last], np.diff(self._begin)[last]
         row = np.repeat(np.arange(len(last)), count)
-        pair = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(begin, count)
+        pair = (
+            np.arange(count.sum())
+            - np.repeat(np.cumsum(count) - count, count)
+            + np.repeat(begin, count)
+        )
         scores[row, self._after[pair] - 1] += self._counts[pair]
         return ranks(scores, features["target"], features["seen"])
 

@@ -16,7 +16,9 @@ def hit_rate(ranks, k):
 
 def ndcg(ranks, k):
     """NDCG@k with one relevant item: 1 / log2(rank + 1) where rank <= k."""
-    return tf.where(ranks <= k, 1.0 / (tf.math.log1p(tf.cast(ranks, tf.float32)) / tf.math.log(2.0)), 0.0)
+    return tf.where(
+        ranks <= k, 1.0 / (tf.math.log1p(tf.cast(ranks, tf.float32)) / tf.math.log(2.0)), 0.0
+    )
 
 
 def reciprocal_rank(ranks):

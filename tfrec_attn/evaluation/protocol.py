@@ -41,10 +41,14 @@ class Repeats:
     def __str__(self) -> str:
         if not self.valid and not self.test:
             return f"No target is in its user's history (evaluate.repeats={self.rule})."
-        shares = f"{self.valid:.1%} of the validation targets and {self.test:.1%} of the test targets"
+        shares = (
+            f"{self.valid:.1%} of the validation targets and {self.test:.1%} of the test targets"
+        )
         effect = "they are misses" if self.rule == "exclude" else "all items compete"
         why = ", chosen by the data" if self.chosen_by == "data" else ""
-        return f"{shares} are in their user's history: {effect} (evaluate.repeats={self.rule}{why})."
+        return (
+            f"{shares} are in their user's history: {effect} (evaluate.repeats={self.rule}{why})."
+        )
 
 
 def choose_repeats(setting: str | None, valid: np.ndarray, test: np.ndarray) -> Repeats:

@@ -18,7 +18,8 @@ def ranks(scores, target, seen):
     Args:
         scores: Float [B, N], column j - 1 for item j.
         target: Int [B], items 1..N.
-        seen: Int [B, S], items that are never recommended, each at most once in a row; 0 is padding.
+        seen: Int [B, S], items that are never recommended, each at most once in a row; 0 is
+            padding.
 
     Returns:
         int32 [B], 1 is best.

@@ -1,4 +1,6 @@
-"""What this program wrote, known by its content and not by its name: the only thing that it removes or replaces."""
+"""What this program wrote, known by its content and not by its name: the only thing that it removes
+or replaces.
+"""
 
 import contextlib
 import fcntl
@@ -80,7 +82,9 @@ class Unfinished:
         remove(self.folder, self._known, keep=(MARK, *keep))
 
     def abandon(self) -> None:
-        """Removes what the program wrote, and the folder and its parents where this object made them and they are empty."""
+        """Removes what the program wrote, and the folder and its parents where this object made
+        them and they are empty.
+        """
         if not self._is_mine():
             return
         self.clear()
@@ -122,18 +126,24 @@ def is_marked(folder: Path, kind: str) -> bool:
     """Tells whether a folder, and no link to one, has the mark of unfinished work of a kind."""
     mark = folder / MARK
     try:
-        return not folder.is_symlink() and not mark.is_symlink() and mark.read_bytes() == _mark(kind)
+        return (
+            not folder.is_symlink() and not mark.is_symlink() and mark.read_bytes() == _mark(kind)
+        )
     except OSError:
         return False
 
 
 def in_work(known: Sequence[str]) -> tuple[str, ...]:
-    """The patterns of what a folder of unfinished work may hold: its own, the mark, and the folder that it replaces."""
+    """The patterns of what a folder of unfinished work may hold: its own, the mark, and the folder
+    that it replaces.
+    """
     return (*known, MARK, *(f"{_REPLACED}/{pattern}" for pattern in known))
 
 
 def tidy(target: Path, kind: str, known: Sequence[str], notes: Sequence[str] = ()) -> None:
-    """Removes from a finished folder what was left where the process was killed while it gave the folder its name."""
+    """Removes from a finished folder what was left where the process was killed while it gave the
+    folder its name.
+    """
     if not is_marked(target, kind):
         return
     remove(target / _REPLACED, known)
@@ -180,7 +190,8 @@ def remove(folder: Path, known: Sequence[str], keep: Iterable[str] = ()) -> None
 
 
 def check_output(path: str | Path, beginning: str, option: str) -> None:
-    """Checks that a file may be written: it is new, no regular file, or begins as an earlier one of its kind does.
+    """Checks that a file may be written: it is new, no regular file, or begins as an earlier one of
+    its kind does.
 
     Args:
       path: The file.
@@ -198,7 +209,9 @@ def check_output(path: str | Path, beginning: str, option: str) -> None:
         except OSError as error:
             raise ConfigError(f"{option} {path} cannot be written: {error.strerror}.") from None
         if found and found != expected:
-            raise ConfigError(f"{option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.")
+            raise ConfigError(
+                f"{option} {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+            )
 
 
 def write_output(path: str | Path, text: str, beginning: str, option: str) -> None:
@@ -247,7 +260,9 @@ def _refuse_link(folder: Path) -> None:
 
 def _holds_work(folder: Path) -> bool:
     """Whether there is more than a mark that was not yet written."""
-    return any(path.name != MARK or path.is_symlink() or path.stat().st_size for path in folder.iterdir())
+    return any(
+        path.name != MARK or path.is_symlink() or path.stat().st_size for path in folder.iterdir()
+    )
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -261,7 +276,9 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 def _is_known(path: Path, folder: Path, known: Sequence[str]) -> bool:
     parts = path.relative_to(folder).parts
-    return not path.is_symlink() and any(_matches(parts, pattern.split("/"), path.is_dir()) for pattern in known)
+    return not path.is_symlink() and any(
+        _matches(parts, pattern.split("/"), path.is_dir()) for pattern in known
+    )
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str], is_dir: bool) -> bool:

@@ -1,4 +1,6 @@
-"""Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and with Keras masks."""
+"""Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and
+with Keras masks.
+"""
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable

@@ -66,14 +66,18 @@ class EmbeddingTable(tf.keras.layers.Layer):
         return gather_rows(rows, local) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
 
     def distinct(self, ids):
-        """Returns rows [R, D] that hold those of the ids, and where in them each id stands, int32 like `ids`.
+        """Returns rows [R, D] that hold those of the ids, and where in them each id stands, int32
+        like `ids`.
 
         For layers that compute on rows before they are spread over positions.
         """
         if self._shared is not None:
             vectors, column = self._shared
-            # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy it on every read.
-            rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(ids, [-1]))[:, column : column + self.dim]
+            # The tensor first: a gather from a variable that is also read whole makes TensorFlow
+            # copy it on every read.
+            rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(ids, [-1]))[
+                :, column : column + self.dim
+            ]
             return rows, tf.reshape(tf.range(tf.size(ids)), tf.shape(ids))
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
@@ -81,7 +85,11 @@ class EmbeddingTable(tf.keras.layers.Layer):
 
     def rows(self, ids=None):
         """Returns the rows of distinct ids, int [R], or of all 0..N in order: [R, D]."""
-        return tf.convert_to_tensor(self.embeddings) if ids is None else tf.gather(self.embeddings, ids)
+        return (
+            tf.convert_to_tensor(self.embeddings)
+            if ids is None
+            else tf.gather(self.embeddings, ids)
+        )
 
     def share(self, vectors, column):
         """Reads the rows in the columns of a matrix from `column` on, so that they are kept once.

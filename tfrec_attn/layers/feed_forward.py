@@ -22,15 +22,24 @@ class FeedForward(tf.keras.layers.Layer):
         inputs [..., D] -> [..., D] in the compute dtype; D must be known. A mask is passed on.
 
     Reference:
-        Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 2; with dropout after each of the two: Kang, McAuley,
-        "Self-Attentive Sequential Recommendation", ICDM 2018, section III.B.
+        Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 2; with dropout after
+        each of the two: Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
+        section III.B.
     """
 
     def __init__(self, units=None, dropout=0.0, activation="relu", **kwargs):
         super().__init__(**kwargs)
-        if units is not None and (not isinstance(units, numbers.Integral) or isinstance(units, bool) or units < 1):
-            raise ValueError(f"`units` must be an integer of at least 1, or None for the input's width; got {units!r}.")
-        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+        if units is not None and (
+            not isinstance(units, numbers.Integral) or isinstance(units, bool) or units < 1
+        ):
+            raise ValueError(
+                f"`units` must be an integer of at least 1, or None for the input's width; got {units!r}."
+            )
+        if (
+            not isinstance(dropout, numbers.Real)
+            or isinstance(dropout, bool)
+            or not 0 <= dropout < 1
+        ):
             raise ValueError(f"`dropout` must be a number in [0, 1); got {dropout!r}.")
         self.units = None if units is None else int(units)
         self.dropout = float(dropout)
@@ -42,17 +51,24 @@ class FeedForward(tf.keras.layers.Layer):
     def build(self, input_shape):
         width = tf.TensorShape(input_shape)[-1]
         if width is None:
-            raise ValueError(f"`inputs` must have the shape [..., D] with a known D; got {tf.TensorShape(input_shape)}.")
+            raise ValueError(
+                f"`inputs` must have the shape [..., D] with a known D; got {tf.TensorShape(input_shape)}."
+            )
         units = self.units or width
-        self.hidden_kernel = self.add_weight(name="hidden_kernel", shape=(width, units), initializer="glorot_uniform")
+        self.hidden_kernel = self.add_weight(
+            name="hidden_kernel", shape=(width, units), initializer="glorot_uniform"
+        )
         self.hidden_bias = self.add_weight(name="hidden_bias", shape=(units,), initializer="zeros")
-        self.output_kernel = self.add_weight(name="output_kernel", shape=(units, width), initializer="glorot_uniform")
+        self.output_kernel = self.add_weight(
+            name="output_kernel", shape=(units, width), initializer="glorot_uniform"
+        )
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs, training=None):
         x = tf.cast(inputs, self.compute_dtype)
-        # Not einsum with an ellipsis: its gradient makes a product for each example, which takes many times as long.
+        # Not einsum with an ellipsis: its gradient makes a product for each example, which takes
+        # many times as long.
         hidden = self.activation(tf.tensordot(x, self.hidden_kernel, 1) + self.hidden_bias)
         hidden = self._hidden_dropout(hidden, training=training)
         outputs = tf.tensordot(hidden, self.output_kernel, 1) + self.output_bias

@@ -17,14 +17,17 @@ class HistoryEmbedding(tf.keras.layers.Layer):
       dropout: probability in [0, 1) of dropping a feature in training. Default 0.
       stddev: of the initial positions. Default 0.01.
 
-    Shapes: item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute dtype.
+    Shapes: item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
+    dtype.
 
     Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.A.
     """
 
     def __init__(self, max_length, dropout=0.0, stddev=0.01, **kwargs):
         super().__init__(**kwargs)
-        self.positions = LearnedPositions(max_length, stddev, name="positions", dtype=self.dtype_policy)
+        self.positions = LearnedPositions(
+            max_length, stddev, name="positions", dtype=self.dtype_policy
+        )
         self._dropout_layer = Dropout(dropout, dtype=self.compute_dtype)
         self.dropout = dropout
 

@@ -10,7 +10,8 @@ from tfrec_attn.layers.dropout import Dropout
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LQueryAttention(tf.keras.layers.Layer):
-    """Every event attends to itself and to earlier events, or to all events, with the mean of its latest W events as its query.
+    """Every event attends to itself and to earlier events, or to all events, with the mean of its
+    latest W events as its query.
 
         m_t = mean of the real events among x_(t-W+1) .. x_t                    W = query_window
         n = LayerNorm(m)
@@ -18,8 +19,8 @@ class LQueryAttention(tf.keras.layers.Layer):
         s = softmax(Q Kᵀ / sqrt(d)) over the real events up to t (not `causal`: over all real events)
         o = LayerNorm(dropout(s) V + n)
 
-    W = 1 is the attention of SASRec together with both layer normalisations around it. A padded position is no key, does not enter a mean,
-    and its own output means nothing.
+    W = 1 is the attention of SASRec together with both layer normalisations around it. A padded
+    position is no key, does not enter a mean, and its own output means nothing.
 
     Args:
         num_heads: H, a divisor of D.
@@ -29,13 +30,15 @@ class LQueryAttention(tf.keras.layers.Layer):
         causal: whether later events are hidden. Default True.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the compute dtype; with
-        `return_attention_scores=True` also s [B, H, L, L], before dropout, in float32 (float64 in a float64 layer). With `latest_only=True`
+        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the
+        compute dtype; with `return_attention_scores=True` also s [B, H, L, L], before dropout, in
+        float32 (float64 in a float64 layer). With `latest_only=True`
         the latest position alone: o [B, 1, D] and s [B, H, 1, L].
 
     Deviations:
-        The authors' code adds 1e-24 to the variance, which float32 cannot tell from 1e-12 at any variance but 0. It takes a position for
-        padding where all its features are 0; here the mask says so.
+        The authors' code adds 1e-24 to the variance, which float32 cannot tell from 1e-12 at any
+        variance but 0. It takes a position for padding where all its features are 0; here the mask
+        says so.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -43,14 +46,24 @@ class LQueryAttention(tf.keras.layers.Layer):
         self-attention.
     """
 
-    def __init__(self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, causal=True, **kwargs):
+    def __init__(
+        self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, causal=True, **kwargs
+    ):
         super().__init__(**kwargs)
         for name, value in (("num_heads", num_heads), ("query_window", query_window)):
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"`{name}` must be an integer of at least 1; got {value!r}.")
-        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
+        if (
+            not isinstance(dropout, numbers.Real)
+            or isinstance(dropout, bool)
+            or not 0 <= dropout < 1
+        ):
             raise ValueError(f"`dropout` must be a number in [0, 1); got {dropout!r}.")
-        if not isinstance(epsilon, numbers.Real) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
+        if (
+            not isinstance(epsilon, numbers.Real)
+            or isinstance(epsilon, bool)
+            or not 0 < epsilon < math.inf
+        ):
             raise ValueError(f"`epsilon` must be a finite number above 0; got {epsilon!r}.")
         self.num_heads = int(num_heads)
         self.query_window = int(query_window)
@@ -59,8 +72,12 @@ class LQueryAttention(tf.keras.layers.Layer):
         self.causal = bool(causal)
         self.supports_masking = True
         wide = "float64" if self.compute_dtype == "float64" else "float32"
-        self.query_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="query_norm")
-        self.output_norm = tf.keras.layers.LayerNormalization(epsilon=self.epsilon, dtype=wide, name="output_norm")
+        self.query_norm = tf.keras.layers.LayerNormalization(
+            epsilon=self.epsilon, dtype=wide, name="query_norm"
+        )
+        self.output_norm = tf.keras.layers.LayerNormalization(
+            epsilon=self.epsilon, dtype=wide, name="output_norm"
+        )
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
@@ -69,9 +86,13 @@ class LQueryAttention(tf.keras.layers.Layer):
             raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
         width = shape[-1]
         if width % self.num_heads:
-            raise ValueError(f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}.")
+            raise ValueError(
+                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
+            )
         for name in ("query", "key", "value"):
-            kernel = self.add_weight(name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform")
+            kernel = self.add_weight(
+                name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform"
+            )
             bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
@@ -80,16 +101,24 @@ class LQueryAttention(tf.keras.layers.Layer):
                 norm.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
+    def call(
+        self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
+    ):
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             if mask.shape.rank != 2:
-                raise ValueError(f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}.")
+                raise ValueError(
+                    f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}."
+                )
         x = tf.cast(inputs, self.compute_dtype)
-        normed = self.query_norm(self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only))
+        normed = self.query_norm(
+            self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only)
+        )
         # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
-        query = self._split(_project(tf.cast(normed, x.dtype) * scale, self.query_kernel, self.query_bias * scale))
+        query = self._split(
+            _project(tf.cast(normed, x.dtype) * scale, self.query_kernel, self.query_bias * scale)
+        )
         key = self._split(_project(x, self.key_kernel, self.key_bias))
         value = self._split(_project(x, self.value_kernel, self.value_bias))
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
@@ -102,13 +131,17 @@ class LQueryAttention(tf.keras.layers.Layer):
     def _window_means(self, x, mask, latest_only):
         if latest_only:
             recent = slice(-self.query_window, None)
-            return self._window_mean(x[:, recent], None if mask is None else mask[:, recent])[:, -1:]
+            return self._window_mean(x[:, recent], None if mask is None else mask[:, recent])[
+                :, -1:
+            ]
         return self._window_mean(x, mask)
 
     def _window_mean(self, x, mask):
         if self.query_window == 1:
             return x
-        real = tf.ones_like(x[:1, :, :1]) if mask is None else tf.cast(mask, x.dtype)[:, :, tf.newaxis]
+        real = (
+            tf.ones_like(x[:1, :, :1]) if mask is None else tf.cast(mask, x.dtype)[:, :, tf.newaxis]
+        )
         total = _window_sum(x if mask is None else x * real, self.query_window)
         return total / tf.maximum(_window_sum(real, self.query_window), 1.0)
 
@@ -116,7 +149,9 @@ class LQueryAttention(tf.keras.layers.Layer):
         """[B, L, D] -> [B, H, L, D / H]; one head needs no transpose."""
         if self.num_heads == 1:
             return tf.expand_dims(x, 1)
-        shape = tf.concat([tf.shape(x)[:2], [self.num_heads, x.shape[-1] // self.num_heads]], axis=0)
+        shape = tf.concat(
+            [tf.shape(x)[:2], [self.num_heads, x.shape[-1] // self.num_heads]], axis=0
+        )
         return tf.transpose(tf.reshape(x, shape), [0, 2, 1, 3])
 
     def _merge(self, x):
@@ -139,13 +174,17 @@ class LQueryAttention(tf.keras.layers.Layer):
 
 
 def _project(x, kernel, bias):
-    """One product of all positions, [B, L, D] -> [B, L, U]: an einsum would do the same at a few times the cost of small ones."""
+    """One product of all positions, [B, L, D] -> [B, L, U]: an einsum would do the same at a few
+    times the cost of small ones.
+    """
     flat = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel), bias)
     return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
 
 
 def _window_sum(x, window):
-    """`out[:, t] = x[:, t - window + 1] + ... + x[:, t]`, by sums over 1, 2, 4 ... positions: about 2 log2(window) additions."""
+    """`out[:, t] = x[:, t - window + 1] + ... + x[:, t]`, by sums over 1, 2, 4 ... positions: about
+    2 log2(window) additions.
+    """
     total, covered, power, size = None, 0, x, 1
     while True:
         if window & size:
@@ -163,7 +202,9 @@ def _shift(x, steps):
 
 
 def _visible(length, mask, latest_only, causal):
-    """Which keys a query may see, bool, broadcasts to [B, H, L, L], or [B, H, 1, L] for the latest query."""
+    """Which keys a query may see, bool, broadcasts to [B, H, L, L], or [B, H, 1, L] for the latest
+    query.
+    """
     position = tf.range(length)
     if causal and not latest_only:
         earlier = position[:, tf.newaxis] >= position

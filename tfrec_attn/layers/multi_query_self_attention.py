@@ -21,8 +21,8 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         query_window: W, events whose mean is a long query. Default 3.
         alpha: Weight of the short queries, in [0, 1]. Default 0.5.
         causal: Whether later events are hidden. Default True.
-        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each block,
-            in training. Default 0.
+        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
+            block, in training. Default 0.
         units: Width of the networks' hidden layers; None takes D.
         epsilon: Added to the variance in the layer normalisations.
 
@@ -30,8 +30,8 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         As `TransformerStack`; the attention is mixed as y is.
 
     Deviations:
-        The paper mixes the logits of the two stacks; `(alpha short + (1 - alpha) long) Eᵀ` is the same
-        with one product.
+        The paper mixes the logits of the two stacks; `(alpha short + (1 - alpha) long) Eᵀ` is the
+        same with one product.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -73,20 +73,32 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
                 stack.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
+    def call(
+        self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
+    ):
         options = {"mask": mask, "training": training, "latest_only": latest_only}
-        results = [(weight, *stack(inputs, return_attention_scores=True, **options)) for weight, stack in self._weighted()]
+        results = [
+            (weight, *stack(inputs, return_attention_scores=True, **options))
+            for weight, stack in self._weighted()
+        ]
         mixed = sum(weight * y for weight, y, _ in results)
         if not return_attention_scores:
             return mixed
         return mixed, sum(weight * scores for weight, _, scores in results)
 
     def _make_stack(self, name, query_window):
-        return TransformerStack(query_window=query_window, name=name, dtype=self.dtype_policy, **self.options)
+        return TransformerStack(
+            query_window=query_window, name=name, dtype=self.dtype_policy, **self.options
+        )
 
     def _weighted(self):
         pairs = [(self.alpha, self.short), (1.0 - self.alpha, self.long)]
         return [(weight, stack) for weight, stack in pairs if stack is not None]
 
     def get_config(self):
-        return {**super().get_config(), "query_window": self.query_window, "alpha": self.alpha, **self.options}
+        return {
+            **super().get_config(),
+            "query_window": self.query_window,
+            "alpha": self.alpha,
+            **self.options,
+        }

@@ -1,4 +1,6 @@
-"""AttRec's block: a window of items attends to itself and is aggregated into one vector, the short-term intent."""
+"""AttRec's block: a window of items attends to itself and is aggregated into one vector, the
+short-term intent.
+"""
 
 import tensorflow as tf
 
@@ -14,34 +16,38 @@ _MASKED = -1e4
 class SelfAttentiveIntent(tf.keras.layers.Layer):
     """Self-attention over a window of item vectors, aggregated.
 
-        q = relu((x + TE) Wq),  k = relu((x + TE) Wk),  s = softmax(q k^T / sqrt(D)) with its diagonal masked
-        m = aggregate over the positions of s x
+        q = relu((x + TE) Wq),  k = relu((x + TE) Wk),  s = softmax(q k^T / sqrt(D)) with its
+        diagonal masked m = aggregate over the positions of s x
 
-    The time signal enters query and key only; the value is x itself. Without self-attention s is the
-    identity, so that m is the aggregate of x.
+    The time signal enters query and key only; the value is x itself. Without self-attention s is
+    the identity, so that m is the aggregate of x.
 
     Args:
-      length: window length L that the time signal is aligned to; the latest item has t = L - 1 whatever the padding.
-        Default None: the length of the input.
+      length: window length L that the time signal is aligned to; the latest item has t = L - 1
+        whatever the padding. Default None: the length of the input.
       tied: one matrix Wq = Wk (default, as the authors' code) or two (the paper).
-      diagonal: "after" (default, as the authors' code): the diagonal is set to 0 after the softmax, rows are not normalised again;
-        "before": it is excluded from the softmax; "keep": an item may attend to itself.
+      diagonal: "after" (default, as the authors' code): the diagonal is set to 0 after the softmax,
+        rows are not normalised again; "before": it is excluded from the softmax; "keep": an item
+        may attend to itself.
       aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
       max_wavelength: of the time signal. Default 10000.
       kernel_initializer: of Wq and Wk. Default "glorot_uniform".
-      self_attention: False makes no Wq and Wk, and s is the identity; `tied`, `diagonal` and the time
-        signal then have no effect. Default True.
+      self_attention: False makes no Wq and Wk, and s is the identity; `tied`, `diagonal` and the
+        time signal then have no effect. Default True.
       time_signal: False leaves TE out of query and key. Default True.
 
-    Shapes: x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]; with `return_attention_scores` also s [B, L, L].
+    Shapes: x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]; with
+    `return_attention_scores` also s [B, L, L].
 
-    A window with no item gives 0. A window with one item gives that item: it has nothing else to attend to.
+    A window with no item gives 0. A window with one item gives that item: it has nothing else to
+    attend to.
 
-    Deviations from the paper: by default Wq = Wk, and the diagonal is set to 0 after the softmax, both
-    as in the authors' code. The sinusoids are the paper's; those of the code have other wavelengths
-    (see `SinusoidalPositions`).
+    Deviations from the paper: by default Wq = Wk, and the diagonal is set to 0 after the softmax,
+    both as in the authors' code. The sinusoids are the paper's; those of the code have other
+    wavelengths (see `SinusoidalPositions`).
 
-    Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019 (arXiv 1808.06414), eq. 2-7.
+    Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019
+    (arXiv 1808.06414), eq. 2-7.
     """
 
     def __init__(
@@ -76,22 +82,36 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         if self.self_attention:
             depth = input_shape[-1]
             self.query_kernel = self._add_kernel("query_kernel", depth)
-            self.key_kernel = self.query_kernel if self.tied else self._add_kernel("key_kernel", depth)
+            self.key_kernel = (
+                self.query_kernel if self.tied else self._add_kernel("key_kernel", depth)
+            )
         self.built = True
 
     def call(self, inputs, mask=None, return_attention_scores=False):
         if not self.self_attention:
             return self._attend(inputs, None, None, mask, return_attention_scores)
-        signal = self._signal(inputs.shape[1] or tf.shape(inputs)[1], inputs.shape[-1], inputs.dtype)
+        signal = self._signal(
+            inputs.shape[1] or tf.shape(inputs)[1], inputs.shape[-1], inputs.dtype
+        )
         positioned = inputs if signal is None else inputs + signal
-        query = tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.query_kernel, inputs.dtype)))
-        key = None if self.tied else tf.nn.relu(tf.einsum("bld,de->ble", positioned, tf.cast(self.key_kernel, inputs.dtype)))
+        query = tf.nn.relu(
+            tf.einsum("bld,de->ble", positioned, tf.cast(self.query_kernel, inputs.dtype))
+        )
+        key = (
+            None
+            if self.tied
+            else tf.nn.relu(
+                tf.einsum("bld,de->ble", positioned, tf.cast(self.key_kernel, inputs.dtype))
+            )
+        )
         return self._attend(inputs, query, key, mask, return_attention_scores)
 
     def from_rows(self, rows, indices, mask=None, return_attention_scores=False):
-        """The same as `call(rows[indices], mask)`, with the products taken over the rows instead of over all positions.
+        """The same as `call(rows[indices], mask)`, with the products taken over the rows instead of
+        over all positions.
 
-        `(x + TE) W = x W + TE W`: where a batch holds fewer distinct items than positions this is less arithmetic.
+        `(x + TE) W = x W + TE W`: where a batch holds fewer distinct items than positions this is
+        less arithmetic.
 
         Args:
           rows: [R, D] item vectors.
@@ -107,7 +127,9 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         def project(kernel):
             kernel = tf.cast(kernel, rows.dtype)
             projected = gather_rows(tf.matmul(rows, kernel), indices)
-            return tf.nn.relu(projected if signal is None else projected + tf.matmul(signal, kernel))
+            return tf.nn.relu(
+                projected if signal is None else projected + tf.matmul(signal, kernel)
+            )
 
         query = project(self.query_kernel)
         key = None if self.tied else project(self.key_kernel)
@@ -130,9 +152,14 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         }
 
     def _add_kernel(self, name, depth):
-        # A new instance for each weight: an unseeded initializer that is used twice gives the same values twice.
-        initializer = type(self.kernel_initializer).from_config(self.kernel_initializer.get_config())
-        return self.add_weight(name=name, shape=(depth, depth), initializer=initializer, trainable=True)
+        # A new instance for each weight: an unseeded initializer that is used twice gives the same
+        # values twice.
+        initializer = type(self.kernel_initializer).from_config(
+            self.kernel_initializer.get_config()
+        )
+        return self.add_weight(
+            name=name, shape=(depth, depth), initializer=initializer, trainable=True
+        )
 
     def _signal(self, length, depth, dtype):
         if not self.adds_time_signal:

@@ -18,17 +18,17 @@ class TransformerStack(tf.keras.layers.Layer):
         num_heads: Attention heads, a divisor of D. Default 1.
         query_window: Events whose mean is the query; 1 (default) is ordinary self-attention.
         causal: Whether later events are hidden (default), or each event sees the whole sequence.
-        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each block,
-            in training. Default 0.
+        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
+            block, in training. Default 0.
         units: Width of the networks' hidden layers; None takes D.
         epsilon: Added to the variance in the layer normalisations.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the compute
-        dtype; the output at a padded position means nothing. With `return_attention_scores=True` also
-        the attention of the last block, mean over its heads: [B, L, L] in float32 (float64 in a
-        float64 layer). With `latest_only=True` the latest position alone, [B, 1, D] and [B, 1, L], for
-        less work in the last block.
+        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the
+        compute dtype; the output at a padded position means nothing. With
+        `return_attention_scores=True` also the attention of the last block, mean over its heads:
+        [B, L, L] in float32 (float64 in a float64 layer). With `latest_only=True` the latest
+        position alone, [B, 1, D] and [B, 1, L], for less work in the last block.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781).
@@ -46,7 +46,11 @@ class TransformerStack(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(num_blocks, numbers.Integral) or isinstance(num_blocks, bool) or num_blocks < 1:
+        if (
+            not isinstance(num_blocks, numbers.Integral)
+            or isinstance(num_blocks, bool)
+            or num_blocks < 1
+        ):
             raise ValueError(f"`num_blocks` must be an integer of at least 1; got {num_blocks!r}.")
         self.num_blocks = int(num_blocks)
         self.num_heads = num_heads
@@ -57,7 +61,10 @@ class TransformerStack(tf.keras.layers.Layer):
         self.epsilon = epsilon
         self.supports_masking = True
         arguments = (num_heads, query_window, dropout, units, epsilon, causal)
-        self.blocks = [TransformerBlock(*arguments, name=f"block_{i}", dtype=self.dtype_policy) for i in range(self.num_blocks)]
+        self.blocks = [
+            TransformerBlock(*arguments, name=f"block_{i}", dtype=self.dtype_policy)
+            for i in range(self.num_blocks)
+        ]
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         self.norm = tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name="norm")
 
@@ -67,12 +74,16 @@ class TransformerStack(tf.keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False):
+    def call(
+        self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
+    ):
         x = inputs
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, mask=mask, training=training)
-        x, scores = last(x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only)
+        x, scores = last(
+            x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only
+        )
         outputs = tf.cast(self.norm(x), self.compute_dtype)
         return (outputs, tf.reduce_mean(scores, axis=1)) if return_attention_scores else outputs
 

@@ -9,16 +9,27 @@ def rows_of(items, indices):
 
 
 def checked(queries, items, targets, weights):
-    """Queries and weights in float32, the weights 1 / P where none are given, and targets, as tensors."""
-    queries, targets = with_axes("queries", queries, ["P", "D"]), with_axes("targets", targets, ["P"])
+    """Queries and weights in float32, the weights 1 / P where none are given, and targets, as
+    tensors.
+    """
+    queries, targets = (
+        with_axes("queries", queries, ["P", "D"]),
+        with_axes("targets", targets, ["P"]),
+    )
     if len(items.shape) != 2:
         raise ValueError(f"items must have the shape [N, D], but has {items.shape}.")
     if queries.shape[1] != items.shape[1] and None not in (queries.shape[1], items.shape[1]):
-        raise ValueError(f"queries and items must have the same width, but have {queries.shape[1]} and {items.shape[1]}.")
+        raise ValueError(
+            f"queries and items must have the same width, but have {queries.shape[1]} and {items.shape[1]}."
+        )
     if weights is None:
         positions = tf.shape(queries)[:1]
         weights = tf.fill(positions, 1.0 / tf.cast(tf.maximum(positions[0], 1), tf.float32))
-    return tf.cast(queries, tf.float32), targets, tf.cast(with_axes("weights", weights, ["P"]), tf.float32)
+    return (
+        tf.cast(queries, tf.float32),
+        targets,
+        tf.cast(with_axes("weights", weights, ["P"]), tf.float32),
+    )
 
 
 def with_axes(name, value, axes):

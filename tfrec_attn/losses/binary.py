@@ -6,7 +6,8 @@ from tfrec_attn.losses.arguments import checked, rows_of, with_axes
 
 
 def bce(queries, items, targets, negatives, weights=None):
-    """Binary cross entropy of the target and K sampled items, SASRec's loss (Kang and McAuley, ICDM 2018, with K = 1).
+    """Binary cross entropy of the target and K sampled items, SASRec's loss (Kang and McAuley, ICDM
+    2018, with K = 1).
 
         loss = sum over p of weights[p] (-ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k))),    s(x) = 1 / (1 + exp(-x))
 
@@ -26,12 +27,14 @@ def bce(queries, items, targets, negatives, weights=None):
 
 
 def gbce(queries, items, targets, negatives, num_items, t=0.75, weights=None):
-    """Generalised binary cross entropy, gSASRec's loss: the positive counts less, as much as sampling makes scores overconfident.
+    """Generalised binary cross entropy, gSASRec's loss: the positive counts less, as much as
+    sampling makes scores overconfident.
 
         loss = sum over p of weights[p] (-beta ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k)))
         beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha),    alpha = K / (num_items - 1)
 
-    With t = 0 this is `bce`; with t = 1 sigmoids of scores are calibrated as probabilities. The authors' code divides the sum by K + 1.
+    With t = 0 this is `bce`; with t = 1 sigmoids of scores are calibrated as probabilities. The
+    authors' code divides the sum by K + 1.
 
     Args:
       queries, items, targets, negatives, weights: as for `bce`.
@@ -41,7 +44,8 @@ def gbce(queries, items, targets, negatives, num_items, t=0.75, weights=None):
     Returns:
       float32 scalar.
 
-    Errors: ValueError for other numbers of axes, another width of items, fewer than two items, or t outside 0 to 1.
+    Errors: ValueError for other numbers of axes, another width of items, fewer than two items, or t
+    outside 0 to 1.
 
     Reference: Petrov and Macdonald, RecSys 2023.
     """
@@ -59,4 +63,7 @@ def _binary(queries, items, targets, negatives, beta, weights):
     negatives = with_axes("negatives", negatives, ["P", "K"])
     positive = tf.einsum("pd,pd->p", queries, rows_of(items, targets))
     negative = tf.einsum("pd,pkd->pk", queries, rows_of(items, negatives))
-    return tf.reduce_sum(weights * (beta * tf.nn.softplus(-positive) + tf.reduce_sum(tf.nn.softplus(negative), axis=1)))
+    return tf.reduce_sum(
+        weights
+        * (beta * tf.nn.softplus(-positive) + tf.reduce_sum(tf.nn.softplus(negative), axis=1))
+    )

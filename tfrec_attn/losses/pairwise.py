@@ -24,7 +24,8 @@ def hinge(positive, negative, mask=None, *, margin=0.5):
 
 
 def bpr(positive, negative, mask=None):
-    """Bayesian personalised ranking of each example: `sum over t, k of -ln sigmoid(positive_t - negative_tk)`.
+    """Bayesian personalised ranking of each example: `sum over t, k of -ln sigmoid(positive_t -
+    negative_tk)`.
 
     Args:
         positive: Float [B, T], scores of the targets.

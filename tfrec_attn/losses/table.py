@@ -43,11 +43,17 @@ class Loss:
         choices = {"of": ("scores", "positions"), "negatives": ("own", "shared", "none")}
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} of a Loss must be one of {', '.join(known)}, but is {getattr(self, name)!r}.")
+                raise ValueError(
+                    f"{name} of a Loss must be one of {', '.join(known)}, but is {getattr(self, name)!r}."
+                )
         if not self.batches or not set(self.batches) <= set(BATCHES):
-            raise ValueError(f"batches of a Loss must be some of {', '.join(BATCHES)}, but is {self.batches!r}.")
+            raise ValueError(
+                f"batches of a Loss must be some of {', '.join(BATCHES)}, but is {self.batches!r}."
+            )
         if not set(self.keywords.values()) <= set(KEYWORDS):
-            raise ValueError(f"keywords of a Loss must be some of {', '.join(KEYWORDS)}, but is {self.keywords!r}.")
+            raise ValueError(
+                f"keywords of a Loss must be some of {', '.join(KEYWORDS)}, but is {self.keywords!r}."
+            )
 
 
 LOSSES = {

@@ -1,8 +1,9 @@
 """The models: those of this folder by file name, and those of other packages.
 
-`<name>.py` in this folder holds one final subclass of `SequenceModel`. Another package's model is named
-`package.module:Class`, or by an entry point of the group `tfrec_attn.models`. `tfrec_attn.models.AttRec`
-and the like import TensorFlow on first use; all but `get` only read the source.
+`<name>.py` in this folder holds one final subclass of `SequenceModel`. Another package's model is
+named `package.module:Class`, or by an entry point of the group `tfrec_attn.models`.
+`tfrec_attn.models.AttRec` and the like import TensorFlow on first use; all but `get` only read the
+source.
 """
 
 import ast
@@ -42,21 +43,28 @@ def parameters(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such model.
     """
-    return {argument.arg: _literal(name, argument.arg, default) for argument, default in _keywords(name)}
+    return {
+        argument.arg: _literal(name, argument.arg, default) for argument, default in _keywords(name)
+    }
 
 
 def hints(name: str) -> dict[str, Any]:
-    """Types of the same keywords: as annotated, else that of the default, and any where the default is None.
+    """Types of the same keywords: as annotated, else that of the default, and any where the default
+    is None.
 
     Raises:
         ConfigError: If there is no such model.
     """
     defaults = parameters(name)
-    return {argument.arg: _type(argument.annotation, defaults[argument.arg]) for argument, _ in _keywords(name)}
+    return {
+        argument.arg: _type(argument.annotation, defaults[argument.arg])
+        for argument, _ in _keywords(name)
+    }
 
 
 def recommended(name: str) -> dict[str, Any]:
-    """The settings that do a model justice: key of the configuration, such as `train.loss`, -> value.
+    """The settings that do a model justice: key of the configuration, such as `train.loss`, ->
+    value.
 
     Raises:
         ConfigError: If there is no such model.
@@ -72,7 +80,9 @@ def trains_on(name: str) -> str:
     """
     found, known = _attribute(name, "trains_on", "windows"), loss_names.all_batches()
     if found not in known:
-        raise MODELS.refusal(name, f"must have trains_on of {', '.join(known)}, but has {shown(found)}")
+        raise MODELS.refusal(
+            name, f"must have trains_on of {', '.join(known)}, but has {shown(found)}"
+        )
     return found
 
 
@@ -80,7 +90,8 @@ def get(name: str):
     """The model class of a name.
 
     Raises:
-        ConfigError: If there is none, if its module cannot be imported, or if it is no `SequenceModel`.
+        ConfigError: If there is none, if its module cannot be imported, or if it is no
+            `SequenceModel`.
     """
     target = _find(name).target
     if not is_foreign(name):
@@ -88,7 +99,9 @@ def get(name: str):
     found = MODELS.load(name, target)
     base = importlib.import_module("tfrec_attn.models.base").SequenceModel
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise MODELS.refusal(name, f"must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}")
+        raise MODELS.refusal(
+            name, f"must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}"
+        )
     return found
 
 
@@ -99,7 +112,11 @@ def _built_in() -> list[str]:
 def _find(name: str) -> _Source:
     if name in _built_in():
         tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
-        found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases))
+        found = next(
+            node
+            for node in tree.body
+            if isinstance(node, ast.ClassDef) and "SequenceModel" in map(_name, node.bases)
+        )
         return _Source(Target(f"tfrec_attn.models.{name}", found.name), found)
     target = MODELS.target(name)
     if target is None:
@@ -113,23 +130,46 @@ def _class_in(target: Target, name: str) -> ast.ClassDef:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if target.attribute not in classes:
         known = f", which defines {', '.join(classes)}" if classes else ", which defines none"
-        raise MODELS.refusal(name, f"must name a class of {shorten(path, 200)}{shorten(known, 200)}{nearest(target.attribute, classes)}")
+        raise MODELS.refusal(
+            name,
+            f"must name a class of {shorten(path, 200)}{shorten(known, 200)}{nearest(target.attribute, classes)}",
+        )
     found = classes[target.attribute]
     arguments = _constructor(found)
-    missing = [one for one in _BOUND_BY_DATA if arguments is None or one not in {argument.arg for argument in arguments.args}]
+    missing = [
+        one
+        for one in _BOUND_BY_DATA
+        if arguments is None or one not in {argument.arg for argument in arguments.args}
+    ]
     if missing:
-        raise MODELS.refusal(name, f"must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}")
+        raise MODELS.refusal(
+            name,
+            f"must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}",
+        )
     return found
 
 
 def _constructor(definition: ast.ClassDef) -> ast.arguments | None:
-    return next((node.args for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None)
+    return next(
+        (
+            node.args
+            for node in definition.body
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        ),
+        None,
+    )
 
 
 def _attribute(name: str, attribute: str, default: Any) -> Any:
     """The value that the source of a class gives to an attribute."""
     for node in _find(name).definition.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
         if attribute in map(_name, targets) and node.value is not None:
             return _literal(name, attribute, node.value)
     return default
@@ -139,15 +179,24 @@ def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
     """Keywords of a constructor and their defaults in the source."""
     arguments = _constructor(_find(name).definition)
     positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
-    pairs = [*zip(positional, arguments.defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    return [(argument, default) for argument, default in pairs if argument.arg not in _BOUND_BY_DATA and default]
+    pairs = [
+        *zip(positional, arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return [
+        (argument, default)
+        for argument, default in pairs
+        if argument.arg not in _BOUND_BY_DATA and default
+    ]
 
 
 def _literal(name: str, attribute: str, node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise MODELS.refusal(name, f"must have literals in its source, but {attribute} is {shown(ast.unparse(node))}") from None
+        raise MODELS.refusal(
+            name, f"must have literals in its source, but {attribute} is {shown(ast.unparse(node))}"
+        ) from None
 
 
 def _type(annotation: ast.expr | None, default: Any) -> Any:
@@ -157,7 +206,9 @@ def _type(annotation: ast.expr | None, default: Any) -> Any:
     if isinstance(annotation, ast.BinOp):
         return _type(annotation.left, default) | _type(annotation.right, default)
     if isinstance(annotation, ast.Subscript):
-        of = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        of = (
+            annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        )
         return _type(annotation.value, default)[tuple(_type(one, default) for one in of)]
     return _TYPES.get(ast.unparse(annotation), Any)
 

@@ -26,13 +26,15 @@ class SASRec(SequenceModel):
       dropout: on the input, the attention weights and the networks. Default 0.5.
       stddev: of the initial item vectors and positions. Default 0.01.
 
-    An empty history gives finite scores that say nothing; users never enter. `attention` is that of the
-    latest position in the last block, mean over its heads.
+    An empty history gives finite scores that say nothing; users never enter. `attention` is that of
+    the latest position in the last block, mean over its heads.
 
-    Deviations from the paper: the block is that of the authors' code (`TransformerBlock` says where it differs); the paper trains with
-    one sampled negative at each position, here the loss is chosen when training.
+    Deviations from the paper: the block is that of the authors' code (`TransformerBlock` says where
+    it differs); the paper trains with one sampled negative at each position, here the loss is
+    chosen when training.
 
-    Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018 (arXiv 1808.09781).
+    Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018 (arXiv
+    1808.09781).
     """
 
     trains_on = "next_items"
@@ -50,7 +52,19 @@ class SASRec(SequenceModel):
         "train.patience": 10,
     }
 
-    def __init__(self, num_users, num_items, max_length=50, *, dim=64, num_blocks=1, num_heads=1, dropout=0.5, stddev=0.01, **kwargs):
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        max_length=50,
+        *,
+        dim=64,
+        num_blocks=1,
+        num_heads=1,
+        dropout=0.5,
+        stddev=0.01,
+        **kwargs,
+    ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim = dim
         self.num_blocks = num_blocks
@@ -69,4 +83,6 @@ class SASRec(SequenceModel):
     def encode(self, features, training=False, latest_only=False):
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real, training=training)
-        return self.encoder(x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only)
+        return self.encoder(
+            x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
+        )

@@ -1,4 +1,6 @@
-"""Optimizers whose step costs what the touched rows cost, learning-rate schedules, and work on gradients."""
+"""Optimizers whose step costs what the touched rows cost, learning-rate schedules, and work on
+gradients.
+"""
 
 from tfrec_attn.optimizers.adagrad import Adagrad
 from tfrec_attn.optimizers.from_config import make_optimizer

@@ -12,14 +12,17 @@ def read_rows(variable, rows):
 
 def write_rows(variable, rows, values):
     """Writes rows [R, D] of a table in place; each row must be named once."""
-    # Assigning takes all cores and copies whole rows; TensorFlow's scatters that add or subtract do neither.
+    # Assigning takes all cores and copies whole rows; TensorFlow's scatters that add or subtract do
+    # neither.
     tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=rows, updates=values)
 
 
 class DistinctRows:
-    """Sums repeated rows of sparse gradients before the update, unless the caller has; for use before a Keras optimizer's class.
+    """Sums repeated rows of sparse gradients before the update, unless the caller has; for use
+    before a Keras optimizer's class.
 
-    The update is not compiled by XLA unless asked for: the kernels that write single rows of a table are not there.
+    The update is not compiled by XLA unless asked for: the kernels that write single rows of a
+    table are not there.
     """
 
     _distinct = False
@@ -28,7 +31,9 @@ class DistinctRows:
         super().__init__(*args, jit_compile=jit_compile, **kwargs)
 
     def apply_gradients(self, grads_and_vars, *args, distinct_rows=False, **kwargs):
-        """As Keras' own; `distinct_rows` says that no sparse gradient names a row twice, on all replicas together."""
+        """As Keras' own; `distinct_rows` says that no sparse gradient names a row twice, on all
+        replicas together.
+        """
         self._distinct = distinct_rows
         return super().apply_gradients(grads_and_vars, *args, **kwargs)
 

@@ -9,31 +9,50 @@ from tfrec_attn.optimizers.lazy_adam import LazyAdam
 from tfrec_attn.optimizers.schedules import WarmUp
 
 
-def make_optimizer(config: Config, steps_per_epoch: int, first_step: int = 0) -> tf.keras.optimizers.Optimizer:
-    """The Keras optimizer of `train.optimizer` with its options, and the learning rate that `train` lays down.
+def make_optimizer(
+    config: Config, steps_per_epoch: int, first_step: int = 0
+) -> tf.keras.optimizers.Optimizer:
+    """The Keras optimizer of `train.optimizer` with its options, and the learning rate that `train`
+    lays down.
 
     Args:
       config: its section `train` counts.
       steps_per_epoch: times `train.epochs` these are the steps that a schedule is spread over.
       first_step: what the step counter will begin at, where the training goes on from another.
 
-    Errors: ConfigError for an unknown optimizer, options that it does not take, and a warm-up longer than the training.
+    Errors: ConfigError for an unknown optimizer, options that it does not take, and a warm-up
+    longer than the training.
     """
     train = config.train
-    # Not tf.keras.optimizers.get: with a configuration that has keywords it gives the classes of tf.keras.optimizers.legacy.
+    # Not tf.keras.optimizers.get: with a configuration that has keywords it gives the classes of
+    # tf.keras.optimizers.legacy.
     base = tf.keras.optimizers.Optimizer
-    known = {key.lower(): cls for key, cls in vars(tf.keras.optimizers).items() if isinstance(cls, type) and issubclass(cls, base)}
+    known = {
+        key.lower(): cls
+        for key, cls in vars(tf.keras.optimizers).items()
+        if isinstance(cls, type) and issubclass(cls, base)
+    }
     known = {**known, "adagrad": Adagrad, "lazy_adam": LazyAdam}
     del known["optimizer"]
     name = train.optimizer.lower()
     if name not in known:
-        raise ConfigError(f"train.optimizer must be one of {', '.join(sorted(known))}, but is {train.optimizer!r}{nearest(name, known)}.")
-    options = {"learning_rate": _learning_rate(config, steps_per_epoch, first_step), **train.optimizer_options}
+        raise ConfigError(
+            f"train.optimizer must be one of {', '.join(sorted(known))}, but is {train.optimizer!r}{nearest(name, known)}."
+        )
+    options = {
+        "learning_rate": _learning_rate(config, steps_per_epoch, first_step),
+        **train.optimizer_options,
+    }
     try:
         return known[name](**options)
     except (ValueError, TypeError) as error:
-        shown = {**options, "learning_rate": train.optimizer_options.get("learning_rate", train.learning_rate)}
-        raise ConfigError(f"train.optimizer={train.optimizer} with options {shown} cannot be made: {str(error).splitlines()[0]}") from None
+        shown = {
+            **options,
+            "learning_rate": train.optimizer_options.get("learning_rate", train.learning_rate),
+        }
+        raise ConfigError(
+            f"train.optimizer={train.optimizer} with options {shown} cannot be made: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _learning_rate(config: Config, steps_per_epoch: int, first_step: int) -> float | WarmUp:
@@ -45,4 +64,11 @@ def _learning_rate(config: Config, steps_per_epoch: int, first_step: int) -> flo
         )
     if train.schedule == "constant" and not train.warmup_steps:
         return train.learning_rate
-    return WarmUp(train.learning_rate, train.schedule, train.warmup_steps, total, train.final_learning_rate, first_step)
+    return WarmUp(
+        train.learning_rate,
+        train.schedule,
+        train.warmup_steps,
+        total,
+        train.final_learning_rate,
+        first_step,
+    )

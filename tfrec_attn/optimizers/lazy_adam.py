@@ -12,24 +12,38 @@ class LazyAdam(DistinctRows, tf.keras.optimizers.Adam):
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
         w -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
-    A sparse gradient touches only its rows of w, m and v; rows that it names more than once are summed first. A dense one is Keras' Adam,
-    which also moves rows of gradient 0 by what is left of their moments, and so reads and writes whole tables. t counts the steps of
-    training, not those of a row.
+    A sparse gradient touches only its rows of w, m and v; rows that it names more than once are
+    summed first. A dense one is Keras' Adam, which also moves rows of gradient 0 by what is left of
+    their moments, and so reads and writes whole tables. t counts the steps of training, not those
+    of a row.
 
-    Args: those of `tf.keras.optimizers.Adam` without amsgrad and weight_decay: learning_rate (0.001), beta_1 (0.9), beta_2 (0.999),
+    Args: those of `tf.keras.optimizers.Adam` without amsgrad and weight_decay: learning_rate
+    (0.001), beta_1 (0.9), beta_2 (0.999),
       epsilon (1e-7), and more.
 
     Errors: ValueError for amsgrad or weight_decay.
 
-    Reference: Kingma, Ba, Adam: A Method for Stochastic Optimization, ICLR 2015; lazy as `torch.optim.SparseAdam`.
+    Reference: Kingma, Ba, Adam: A Method for Stochastic Optimization, ICLR 2015; lazy as
+    `torch.optim.SparseAdam`.
     """
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False, weight_decay=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-7,
+        amsgrad=False,
+        weight_decay=None,
+        **kwargs,
+    ):
         kwargs.setdefault("name", "LazyAdam")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
         for key, value in (("amsgrad", amsgrad), ("weight_decay", weight_decay)):
             if value:
-                raise ValueError(f"{key} must be left out of lazy_adam, since it would touch every row, but is {value}; use adam.")
+                raise ValueError(
+                    f"{key} must be left out of lazy_adam, since it would touch every row, but is {value}; use adam."
+                )
 
     def update_step(self, gradient, variable):
         if not isinstance(gradient, tf.IndexedSlices):
@@ -40,7 +54,9 @@ class LazyAdam(DistinctRows, tf.keras.optimizers.Adam):
         m = self._moving_mean(self._momentums[slot], rows, values, self.beta_1)
         v = self._moving_mean(self._velocities[slot], rows, tf.square(values), self.beta_2)
         step = tf.cast(self.iterations + 1, dtype)
-        correction = tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, dtype), step)) / (1 - tf.pow(tf.cast(self.beta_1, dtype), step))
+        correction = tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, dtype), step)) / (
+            1 - tf.pow(tf.cast(self.beta_1, dtype), step)
+        )
         update = tf.cast(self.learning_rate, dtype) * correction * m / (tf.sqrt(v) + self.epsilon)
         write_rows(variable, rows, read_rows(variable, rows) - update)
 

@@ -17,8 +17,8 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         cosine:        final + (learning_rate - final) * (1 + cos(pi p)) / 2
         inverse_sqrt:  learning_rate * sqrt(max(W, 1) / s)
 
-    s = 1, 2, ... is the number of the step (an optimizer calls the schedule with the number of steps before it), so that step W has the
-    learning rate and step S the final one.
+    s = 1, 2, ... is the number of the step (an optimizer calls the schedule with the number of
+    steps before it), so that step W has the learning rate and step S the final one.
 
     Args:
       learning_rate: the highest one.
@@ -28,16 +28,32 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
       final_learning_rate: of linear and cosine, default 0.
       first_step: number of steps, default 0, that the counter begins at and that count for nothing.
 
-    Errors: ValueError for an unknown schedule, and for linear and cosine without as many steps as the warm-up has.
+    Errors: ValueError for an unknown schedule, and for linear and cosine without as many steps as
+    the warm-up has.
 
-    References: Loshchilov, Hutter, SGDR, ICLR 2017 (cosine); Vaswani et al., Attention Is All You Need, NeurIPS 2017 (inverse_sqrt).
+    References: Loshchilov, Hutter, SGDR, ICLR 2017 (cosine); Vaswani et al., Attention Is All You
+    Need, NeurIPS 2017 (inverse_sqrt).
     """
 
-    def __init__(self, learning_rate, schedule="constant", warmup_steps=0, total_steps=None, final_learning_rate=0.0, first_step=0):
+    def __init__(
+        self,
+        learning_rate,
+        schedule="constant",
+        warmup_steps=0,
+        total_steps=None,
+        final_learning_rate=0.0,
+        first_step=0,
+    ):
         if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, but is {schedule!r}.")
-        if schedule in ("linear", "cosine") and (total_steps is None or total_steps < max(warmup_steps, 1)):
-            raise ValueError(f"total_steps must be at least 1 and those of the warm-up, {warmup_steps}, but is {total_steps}.")
+            raise ValueError(
+                f"schedule must be one of {', '.join(SCHEDULES)}, but is {schedule!r}."
+            )
+        if schedule in ("linear", "cosine") and (
+            total_steps is None or total_steps < max(warmup_steps, 1)
+        ):
+            raise ValueError(
+                f"total_steps must be at least 1 and those of the warm-up, {warmup_steps}, but is {total_steps}."
+            )
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.warmup_steps = warmup_steps
@@ -51,7 +67,14 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(number <= warmup, rising, self._decayed(number, warmup))
 
     def get_config(self):
-        names = ("learning_rate", "schedule", "warmup_steps", "total_steps", "final_learning_rate", "first_step")
+        names = (
+            "learning_rate",
+            "schedule",
+            "warmup_steps",
+            "total_steps",
+            "final_learning_rate",
+            "first_step",
+        )
         return {name: getattr(self, name) for name in names}
 
     def _decayed(self, number, warmup):
@@ -60,5 +83,9 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         if self.schedule == "inverse_sqrt":
             return self.learning_rate * tf.sqrt(max(warmup, 1.0) / number)
         progress = tf.minimum((number - warmup) / max(self.total_steps - warmup, 1.0), 1.0)
-        left = 1.0 - progress if self.schedule == "linear" else (1.0 + tf.cos(math.pi * progress)) / 2.0
+        left = (
+            1.0 - progress
+            if self.schedule == "linear"
+            else (1.0 + tf.cos(math.pi * progress)) / 2.0
+        )
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * left

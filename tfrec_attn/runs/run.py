@@ -114,7 +114,8 @@ def build_model(
         config: With `evaluate.repeats` set.
         users: Vocabulary of the users.
         items: Vocabulary of the items.
-        counts: Training events of each item, [N]; with None an empty history is the model's to answer.
+        counts: Training events of each item, [N]; with None an empty history is the model's to
+            answer.
         trained: What training touches; None: everything.
     """
     import tensorflow as tf
@@ -139,7 +140,9 @@ def build_model(
 
 
 def _require_built(model, name: str) -> None:
-    """Refuses a model that makes weights only when it is called: a checkpoint and a copy of it would miss them."""
+    """Refuses a model that makes weights only when it is called: a checkpoint and a copy of it
+    would miss them.
+    """
     import tensorflow as tf
 
     layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer) and not one.built]
@@ -205,7 +208,8 @@ def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
 
 
 def load_trained_rows(folder: Path) -> TrainedRows:
-    """Returns which users and items the training of a run has touched; of a run of an earlier version, all.
+    """Returns which users and items the training of a run has touched; of a run of an earlier
+    version, all.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -224,7 +228,9 @@ def load_metrics(folder: Path) -> dict:
 
 
 def save_replay(folder: Path, split: Split) -> None:
-    """Writes what an export of the run needs of its log: the training events of each item, and the held-out events in raw ids."""
+    """Writes what an export of the run needs of its log: the training events of each item, and the
+    held-out events in raw ids.
+    """
     save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
         save_replay_log(split, part, kept_events_file(folder, part))
@@ -279,7 +285,8 @@ def load_model(folder: str | Path):
     _require_version(folder, config)
     model = build_model(config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder))
     try:
-        # The checkpoint may hold more, such as the state of an optimizer, but must have every variable of the model.
+        # The checkpoint may hold more, such as the state of an optimizer, but must have every
+        # variable of the model.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
         if models.is_foreign(config.model.name):
             _require_same_weights(model, folder / BEST)
@@ -287,7 +294,8 @@ def load_model(folder: str | Path):
         remedy = "install the version that it was trained with, or train again" if models.is_foreign(config.model.name) else "train again"
         raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}.") from None
     except Exception as error:
-        # Of damaged weights TensorFlow raises its own errors, and those of what it parses them with.
+        # Of damaged weights TensorFlow raises its own errors, and those of what it parses them
+        # with.
         raise ConfigError(f"the weights in {folder} are damaged ({type(error).__name__}); train again.") from None
     return model
 

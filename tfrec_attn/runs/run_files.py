@@ -98,7 +98,8 @@ def read_item_counts(folder: Path, name: str, items: int) -> np.ndarray:
 
 
 def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
-    """Returns which rows of a table the training of a run has touched, bool [R]; all where an earlier version has not written it.
+    """Returns which rows of a table the training of a run has touched, bool [R]; all where an
+    earlier version has not written it.
 
     Args:
         folder: The run.

@@ -40,7 +40,8 @@ class OtherRun(ConfigError):
 
 
 class PartialRun:
-    """`<run_dir>.partial`, which one process at a time works in, and which becomes `<run_dir>` by a rename when the run is complete.
+    """`<run_dir>.partial`, which one process at a time works in, and which becomes `<run_dir>` by a
+    rename when the run is complete.
 
     A training goes on in it with the same configuration and the same data. What is there already
     is removed with `restart` only, and only where this program wrote it.
@@ -111,17 +112,21 @@ class PartialRun:
         self._work.release()
 
     def leave(self) -> None:
-        """Lets go of the folder; where there is no checkpoint in it, nothing stays of what this object made."""
+        """Lets go of the folder; where there is no checkpoint in it, nothing stays of what this
+        object made.
+        """
         if self._removable and not self.has_checkpoint():
             self._work.abandon()
         self._work.release()
 
 
 def check_run_dir(config: Config, restart: bool = False) -> None:
-    """Checks, before a long log is read, that a run can go to `run_dir`, or be complete there; nothing is touched.
+    """Checks, before a long log is read, that a run can go to `run_dir`, or be complete there;
+    nothing is touched.
 
     Raises:
-      ConfigError: If `run_dir` is neither free nor a run by this configuration that can go on or is complete.
+      ConfigError: If `run_dir` is neither free nor a run by this configuration that can go on or is
+          complete.
     """
     if config.run_dir is None:
         return
@@ -145,7 +150,8 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
 
 
 def complete_run(config: Config, split: Split) -> Path | None:
-    """The finished run of the same configuration and data, where this training would go; None where there is none.
+    """The finished run of the same configuration and data, where this training would go; None where
+    there is none.
 
     Raises:
       ConfigError: If `run_dir` is a finished run of other data.
@@ -172,7 +178,8 @@ def complete_run(config: Config, split: Split) -> Path | None:
 
 
 def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
-    """The folder to train in: that of `run_dir`, or the first `runs/<source>-<model>[-N]` that is free or can go on.
+    """The folder to train in: that of `run_dir`, or the first `runs/<source>-<model>[-N]` that is
+    free or can go on.
 
     Args:
       config: Resolved.
@@ -288,7 +295,9 @@ def _difference(one: Config, other: Config) -> tuple | None:
 
 
 def _first_difference(one: dict, other: dict, prefix: str = "") -> tuple | None:
-    """The first key, dotted, at which two trees differ, and their values; where the run goes does not count."""
+    """The first key, dotted, at which two trees differ, and their values; where the run goes does
+    not count.
+    """
     for key in [*one, *(key for key in other if key not in one)]:
         mine, theirs, name = one.get(key), other.get(key), f"{prefix}{key}"
         if isinstance(mine, dict) and isinstance(theirs, dict):

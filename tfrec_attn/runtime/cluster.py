@@ -1,4 +1,6 @@
-"""The processes that train together: which one this is, by the environment variable TF_CONFIG, and whether the others are there."""
+"""The processes that train together: which one this is, by the environment variable TF_CONFIG, and
+whether the others are there.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ class Task:
 
     @property
     def writes(self) -> bool:
-        """Whether the process is the one that writes the run: the chief or, where there is none, the first worker."""
+        """Whether the process is the one that writes the run: the chief or, where there is none,
+        the first worker.
+        """
         return self.job == "chief" or ("chief" not in self.cluster and self.index == 0)
 
     @property
@@ -40,7 +44,11 @@ class Task:
 
     def others(self) -> dict[str, str]:
         """Name of each other task -> its address."""
-        names = {f"{job} {index}": address for job, tasks in self.cluster.items() for index, address in enumerate(tasks)}
+        names = {
+            f"{job} {index}": address
+            for job, tasks in self.cluster.items()
+            for index, address in enumerate(tasks)
+        }
         del names[f"{self.job} {self.index}"]
         return names
 
@@ -51,42 +59,61 @@ def this_task(strategy: str) -> Task | None:
     Args:
       strategy: `runtime.strategy`.
 
-    Errors: ConfigError when TF_CONFIG is missing or malformed, or describes a cluster that the strategy does not know.
+    Errors: ConfigError when TF_CONFIG is missing or malformed, or describes a cluster that the
+    strategy does not know.
     """
     if strategy != "multi_worker":
         return None
     text = os.environ.get(_VARIABLE)
     if not text:
-        raise ConfigError(f"{_STRATEGY} needs {_VARIABLE}, the JSON text of a cluster and of this task, but it is not set.")
+        raise ConfigError(
+            f"{_STRATEGY} needs {_VARIABLE}, the JSON text of a cluster and of this task, but it is not set."
+        )
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{_VARIABLE} must be JSON, but is not: {error}.") from None
     for key in ("cluster", "task"):
         if not isinstance(tree, dict) or not isinstance(tree.get(key), dict):
-            raise ConfigError(f"{_VARIABLE} must be a JSON object with the objects cluster and task, but has no {key}.")
+            raise ConfigError(
+                f"{_VARIABLE} must be a JSON object with the objects cluster and task, but has no {key}."
+            )
     cluster = _checked_cluster(tree["cluster"])
     job, index = tree["task"].get("type"), tree["task"].get("index")
     if not isinstance(job, str) or job not in cluster:
-        raise ConfigError(f"task.type of {_VARIABLE} must be one of its cluster, {', '.join(cluster)}, but is {job!r}.")
+        raise ConfigError(
+            f"task.type of {_VARIABLE} must be one of its cluster, {', '.join(cluster)}, but is {job!r}."
+        )
     if type(index) is not int or not 0 <= index < len(cluster[job]):
-        raise ConfigError(f"task.index of {_VARIABLE} must be from 0 to {len(cluster[job]) - 1}, as its cluster has it, but is {index!r}.")
+        raise ConfigError(
+            f"task.index of {_VARIABLE} must be from 0 to {len(cluster[job]) - 1}, as its cluster has it, but is {index!r}."
+        )
     return Task(job, index, cluster)
 
 
 def _checked_cluster(cluster: dict) -> dict[str, list[str]]:
     for job, addresses in cluster.items():
         if job not in _JOBS:
-            raise ConfigError(f"{_STRATEGY} knows the jobs {', '.join(_JOBS)}, but the cluster of {_VARIABLE} has {job!r}.")
+            raise ConfigError(
+                f"{_STRATEGY} knows the jobs {', '.join(_JOBS)}, but the cluster of {_VARIABLE} has {job!r}."
+            )
         if not isinstance(addresses, list) or not all(map(_is_address, addresses)):
-            raise ConfigError(f"cluster.{job} of {_VARIABLE} must be a list of addresses host:port, but is {addresses!r}.")
+            raise ConfigError(
+                f"cluster.{job} of {_VARIABLE} must be a list of addresses host:port, but is {addresses!r}."
+            )
     if (count := len(cluster.get("chief", []))) > 1:
-        raise ConfigError(f"{_STRATEGY} needs at most 1 chief in the cluster of {_VARIABLE}, but it has {count}.")
+        raise ConfigError(
+            f"{_STRATEGY} needs at most 1 chief in the cluster of {_VARIABLE}, but it has {count}."
+        )
     everyone = [address for addresses in cluster.values() for address in addresses]
     if not everyone:
-        raise ConfigError(f"{_STRATEGY} needs a worker in the cluster of {_VARIABLE}, but it has none.")
+        raise ConfigError(
+            f"{_STRATEGY} needs a worker in the cluster of {_VARIABLE}, but it has none."
+        )
     if len(set(everyone)) < len(everyone):
-        raise ConfigError(f"the tasks in the cluster of {_VARIABLE} must have different addresses, but have {', '.join(everyone)}.")
+        raise ConfigError(
+            f"the tasks in the cluster of {_VARIABLE} must have different addresses, but have {', '.join(everyone)}."
+        )
     return {job: addresses for job, addresses in cluster.items() if addresses}
 
 
@@ -114,5 +141,7 @@ def wait_for(name: str, address: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not answers(address):
         if time.monotonic() > end:
-            raise TrainingError(f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; start it, or look why not.")
+            raise TrainingError(
+                f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; start it, or look why not."
+            )
         time.sleep(0.2)

@@ -1,4 +1,6 @@
-"""Training on several devices or processes: strategies by name, and what the processes of a cluster owe each other."""
+"""Training on several devices or processes: strategies by name, and what the processes of a cluster
+owe each other.
+"""
 
 import contextlib
 import functools
@@ -11,32 +13,40 @@ from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.runtime import cluster
 from tfrec_attn.runtime.cluster import Task
 
-# Seconds until a task that has not been seen is given up: reading the log may take the one longer than the other.
+# Seconds until a task that has not been seen is given up: reading the log may take the one longer
+# than the other.
 _START = 600.0
 _MOST_LOGICAL_CPUS = 64
 
 
 def configure_devices(devices: list[str] | None) -> None:
-    """Makes the logical CPUs that the names ask for ("CPU:1" is the second); before TensorFlow's first operation."""
+    """Makes the logical CPUs that the names ask for ("CPU:1" is the second); before TensorFlow's
+    first operation.
+    """
     import tensorflow as tf
 
     wanted = 1 + max([int(name[4:]) for name in devices or [] if name.startswith("CPU")], default=0)
     cpus = tf.config.list_physical_devices("CPU")
     if len(cpus) < wanted <= _MOST_LOGICAL_CPUS:
-        # A program that has initialised TensorFlow keeps the devices it has; what is missing then is said later.
+        # A program that has initialised TensorFlow keeps the devices it has; what is missing then
+        # is said later.
         with contextlib.suppress(RuntimeError):
-            tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration() for _ in range(wanted)])
+            tf.config.set_logical_device_configuration(
+                cpus[0], [tf.config.LogicalDeviceConfiguration() for _ in range(wanted)]
+            )
 
 
 def make_strategy(runtime: Runtime, task: Task | None = None):
     """The `tf.distribute` strategy of a configuration.
 
     Args:
-      runtime: its `strategy` and `devices` count. "default" is one device; "mirrored" the devices, else all GPUs, else the logical CPUs;
-        "multi_worker" all GPUs, else the CPU, of each process of a cluster.
+      runtime: its `strategy` and `devices` count. "default" is one device; "mirrored" the devices,
+        else all GPUs, else the logical CPUs; "multi_worker" all GPUs, else the CPU, of each process
+        of a cluster.
       task: of this process, for "multi_worker".
 
-    Errors: ConfigError when a device is missing; TrainingError when another process does not answer.
+    Errors: ConfigError when a device is missing; TrainingError when another process does not
+    answer.
     """
     import tensorflow as tf
 
@@ -52,25 +62,33 @@ def make_strategy(runtime: Runtime, task: Task | None = None):
 def _devices(names: list[str] | None) -> tuple[str, ...]:
     import tensorflow as tf
 
-    devices = [device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
+    devices = [
+        device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)
+    ]
     there = {name.removeprefix("/device:"): name for name in devices}
     if names is None:
         kind = "GPU" if "GPU:0" in there else "CPU"
         return tuple(device for name, device in there.items() if name.startswith(kind))
     missing = [name for name in names if name not in there]
     if missing:
-        raise ConfigError(f"runtime.devices names {', '.join(missing)}, but there is only {', '.join(there)}.")
+        raise ConfigError(
+            f"runtime.devices names {', '.join(missing)}, but there is only {', '.join(there)}."
+        )
     return tuple(there[name] for name in names)
 
 
 @functools.cache
 def _mirrored(devices):
-    """One strategy a process for the same devices: each new one numbers its collectives from the start, as the one before did."""
+    """One strategy a process for the same devices: each new one numbers its collectives from the
+    start, as the one before did.
+    """
     import tensorflow as tf
 
     # Without collectives, CPUs can be shared by strategies of other devices in the same process.
     alone = all("CPU" in device for device in devices)
-    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice() if alone else None)
+    return tf.distribute.MirroredStrategy(
+        devices, tf.distribute.ReductionToOneDevice() if alone else None
+    )
 
 
 @functools.cache
@@ -86,7 +104,9 @@ def check_batch(batch_size: int, replicas: int) -> None:
     Errors: ConfigError when they cannot.
     """
     if batch_size % replicas:
-        raise ConfigError(f"train.batch_size must be a multiple of the number of replicas, {replicas}, but is {batch_size}.")
+        raise ConfigError(
+            f"train.batch_size must be a multiple of the number of replicas, {replicas}, but is {batch_size}."
+        )
 
 
 @contextlib.contextmanager
@@ -105,19 +125,39 @@ def failing_together(task: Task | None):
     tf.get_logger().setLevel("CRITICAL")
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError) as error:
-        raise TrainingError(f"Another process of the cluster has failed: {_reason(error, task)}") from None
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.CancelledError,
+    ) as error:
+        raise TrainingError(
+            f"Another process of the cluster has failed: {_reason(error, task)}"
+        ) from None
 
 
 def _reason(error, task: Task) -> str:
-    """The first task that an error names as lost, else one that does not answer, else the error's first line."""
+    """The first task that an error names as lost, else one that does not answer, else the error's
+    first line.
+    """
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
-    gone = f"{lost[1]} {lost[2]}" if lost else next((name for name, address in task.others().items() if not cluster.answers(address)), None)
-    return f"{gone} has stopped." if gone else f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
+    gone = (
+        f"{lost[1]} {lost[2]}"
+        if lost
+        else next(
+            (name for name, address in task.others().items() if not cluster.answers(address)), None
+        )
+    )
+    return (
+        f"{gone} has stopped."
+        if gone
+        else f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
+    )
 
 
 def training_input(stream, strategy, first_step: int = 0):
-    """What `fit` takes under a strategy: a stream of batches, each replica's part of a batch made where the replica is.
+    """What `fit` takes under a strategy: a stream of batches, each replica's part of a batch made
+    where the replica is.
 
     Args:
       stream: its `dataset(first_step, pipeline)` gives what one `tf.distribute.InputContext` feeds.
@@ -129,7 +169,9 @@ def training_input(stream, strategy, first_step: int = 0):
     with strategy.scope():
         if not tf.distribute.has_strategy():
             return stream.dataset(first_step)
-    return tf.keras.utils.experimental.DatasetCreator(lambda pipeline: stream.dataset(first_step, pipeline))
+    return tf.keras.utils.experimental.DatasetCreator(
+        lambda pipeline: stream.dataset(first_step, pipeline)
+    )
 
 
 def from_first(strategy, variables, text: str | None) -> str | None:
@@ -161,4 +203,6 @@ def _shared(strategy, value):
         first = tf.equal(context.replica_id_in_sync_group, 0)
         return context.all_reduce("SUM", tf.where(first, value, tf.zeros_like(value)))
 
-    return strategy.experimental_local_results(strategy.run(on_replica, args=(tf.constant(value),)))[0]
+    return strategy.experimental_local_results(
+        strategy.run(on_replica, args=(tf.constant(value),))
+    )[0]

@@ -10,7 +10,9 @@ import numpy as np
 
 
 def import_tensorflow():
-    """TensorFlow, without the notes that its C++ side writes to stderr while it loads; they are shown when loading fails."""
+    """TensorFlow, without the notes that its C++ side writes to stderr while it loads; they are
+    shown when loading fails.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with held_back_stderr():
         import tensorflow as tf
@@ -29,14 +31,18 @@ def seed_everything(seed: int) -> None:
 
 
 def make_deterministic() -> None:
-    """Makes every later operation of this process give the same bits again, also those that are faster without."""
+    """Makes every later operation of this process give the same bits again, also those that are
+    faster without.
+    """
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
 
 
 def set_precision(name: str) -> None:
-    """Keras' global policy: float32, mixed_bfloat16 or mixed_float16. Losses, norms and scores stay in float32."""
+    """Keras' global policy: float32, mixed_bfloat16 or mixed_float16. Losses, norms and scores stay
+    in float32.
+    """
     import tensorflow as tf
 
     tf.keras.mixed_precision.set_global_policy(name)
@@ -46,12 +52,16 @@ def peak_memory_mb() -> float:
     """Peak resident memory of this process so far, in MB."""
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024.0 if sys.platform != "darwin" else 1024.0**2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1024.0 if sys.platform != "darwin" else 1024.0**2
+    )
 
 
 @contextlib.contextmanager
 def held_back_stderr():
-    """What is written to stderr meanwhile, also from C++, is shown only when an exception comes through."""
+    """What is written to stderr meanwhile, also from C++, is shown only when an exception comes
+    through.
+    """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)

@@ -10,7 +10,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Within it SIGTERM and SIGINT raise `Interrupted`: at once, or inside `deferred` where `check` is called; a second one at once."""
+    """Within it SIGTERM and SIGINT raise `Interrupted`: at once, or inside `deferred` where `check`
+    is called; a second one at once.
+    """
 
     def __init__(self):
         self.received = None

@@ -18,7 +18,8 @@ from tfrec_attn.training.progress import Progress
 
 
 class Session(tf.keras.callbacks.CallbackList):
-    """Callbacks of one training that takes several calls of `fit`: one for the rest of an interrupted epoch, one for the others.
+    """Callbacks of one training that takes several calls of `fit`: one for the rest of an
+    interrupted epoch, one for the others.
 
     Args:
       callbacks: in the order in which they are called.
@@ -27,7 +28,9 @@ class Session(tf.keras.callbacks.CallbackList):
     """
 
     def __init__(self, callbacks, model, *, verbose, epochs, steps):
-        super().__init__(callbacks, add_history=True, model=model, verbose=verbose, epochs=epochs, steps=steps)
+        super().__init__(
+            callbacks, add_history=True, model=model, verbose=verbose, epochs=epochs, steps=steps
+        )
         self.first_step = 0
 
     def __enter__(self):
@@ -55,7 +58,8 @@ class Session(tf.keras.callbacks.CallbackList):
 
 
 class FiniteLoss(tf.keras.callbacks.Callback):
-    """Stops training with a TrainingError as soon as the mean loss of the epoch is not a finite number.
+    """Stops training with a TrainingError as soon as the mean loss of the epoch is not a finite
+    number.
 
     Args:
       advice: what is likely to help, as the end of a sentence.
@@ -72,8 +76,13 @@ class FiniteLoss(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            culprit = first_not_finite(self.model) or "all weights are finite, so the loss itself overflowed"
-            raise TrainingError(f"The loss became {loss} by step {batch + 1} of epoch {self._epoch + 1}: {culprit}; {self.advice}.")
+            culprit = (
+                first_not_finite(self.model)
+                or "all weights are finite, so the loss itself overflowed"
+            )
+            raise TrainingError(
+                f"The loss became {loss} by step {batch + 1} of epoch {self._epoch + 1}: {culprit}; {self.advice}."
+            )
 
 
 class TrainingClock(tf.keras.callbacks.Callback):
@@ -103,7 +112,8 @@ class TrainingClock(tf.keras.callbacks.Callback):
 
 
 class Recorder(tf.keras.callbacks.Callback):
-    """Writes metrics and health of each epoch to `history.csv` and to TensorBoard's events, and health in a line.
+    """Writes metrics and health of each epoch to `history.csv` and to TensorBoard's events, and
+    health in a line.
 
     Args:
       folder: the run's.
@@ -124,13 +134,18 @@ class Recorder(tf.keras.callbacks.Callback):
         events = self.folder / "tensorboard"
         with writing(events):
             remove(events, ["*/events.out.tfevents.*"])
-            self._writers = {part: tf.summary.create_file_writer(str(events / part)) for part in ("train", "validation")}
+            self._writers = {
+                part: tf.summary.create_file_writer(str(events / part))
+                for part in ("train", "validation")
+            }
         for epoch in range(self.progress.epoch):
             self._write_events(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         figures = self.health()
-        self.progress.history.append({**{key: float(value) for key, value in (logs or {}).items()}, **figures})
+        self.progress.history.append(
+            {**{key: float(value) for key, value in (logs or {}).items()}, **figures}
+        )
         self._write_events(epoch)
         write_history(self.folder / "history.csv", self.progress.history)
         self.say(self.health.describe(figures))
@@ -150,7 +165,9 @@ class Recorder(tf.keras.callbacks.Callback):
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Writes a row an epoch, numbered from 0, the columns in alphabetical order; the file is replaced as a whole."""
+    """Writes a row an epoch, numbered from 0, the columns in alphabetical order; the file is
+    replaced as a whole.
+    """
     draft = path.with_name(f".{path.name}")
     with writing(path):
         with open(draft, "w", newline="", encoding="utf-8") as stream:
@@ -161,7 +178,8 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 class Saver(tf.keras.callbacks.Callback):
-    """Saves the state at the end of each epoch, every so often within one, and when a signal asks to stop.
+    """Saves the state at the end of each epoch, every so often within one, and when a signal asks
+    to stop.
 
     Args:
       checkpoints: where to.
@@ -172,7 +190,16 @@ class Saver(tf.keras.callbacks.Callback):
       advice: what is likely to help where weights are not finite, as the end of a sentence.
     """
 
-    def __init__(self, checkpoints: Checkpoints, progress: Progress, config: Config, *, steps, stop: StopSignals, advice):
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        config: Config,
+        *,
+        steps,
+        stop: StopSignals,
+        advice,
+    ):
         super().__init__()
         self.checkpoints = checkpoints
         self.progress = progress
@@ -206,9 +233,13 @@ class Saver(tf.keras.callbacks.Callback):
     def _save(self, is_best):
         progress = self.progress
         if found := first_not_finite(self.model):
-            raise TrainingError(f"After epoch {progress.epoch} and {progress.step} steps {found}; {self.advice}.")
+            raise TrainingError(
+                f"After epoch {progress.epoch} and {progress.step} steps {found}; {self.advice}."
+            )
         progress.train_seconds = self._before + time.monotonic() - self._begin
-        self.checkpoints.save(self.model, progress, progress.epoch * self.steps + progress.step, is_best)
+        self.checkpoints.save(
+            self.model, progress, progress.epoch * self.steps + progress.step, is_best
+        )
         self._saved = time.monotonic()
         self.stop.check()
 

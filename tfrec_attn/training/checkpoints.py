@@ -21,10 +21,12 @@ _KNOWN = (f"{_WEIGHTS}.*", f"{_WEIGHTS}_temp/*", f"{_BEST}.*", _PROGRESS, SUMS, 
 
 
 class Checkpoints:
-    """The last two states of a training, `checkpoints/last-<steps>`, and the weights of its best epoch.
+    """The last two states of a training, `checkpoints/last-<steps>`, and the weights of its best
+    epoch.
 
-    A state holds the model's weights with the optimizer, the best weights until then, the progress, and the checksums of these files. It is
-    written under another name, brought to the disk and renamed, so that a process that is killed leaves the states before it as they were.
+    A state holds the model's weights with the optimizer, the best weights until then, the progress,
+    and the checksums of these files. It is written under another name, brought to the disk and
+    renamed, so that a process that is killed leaves the states before it as they were.
 
     Args:
       folder: the run's.
@@ -90,7 +92,9 @@ class Checkpoints:
                 try:
                     model.load_weights(str(state / _WEIGHTS)).assert_existing_objects_matched()
                 except (AssertionError, ValueError, tf.errors.OpError):
-                    raise TrainingError(f"{state} is of another model or optimizer; give --restart to begin anew.") from None
+                    raise TrainingError(
+                        f"{state} is of another model or optimizer; give --restart to begin anew."
+                    ) from None
                 return Progress.from_json((state / _PROGRESS).read_text(encoding="utf-8"))
             say(f"{state} is damaged ({problem}) and was removed.")
             _remove(state)
@@ -106,7 +110,10 @@ class Checkpoints:
     def _states(self) -> list[Path]:
         """The newest first."""
         pattern = self.folder / STATES
-        return sorted((path for path in pattern.parent.glob(f"{pattern.name}*") if path.is_dir()), reverse=True)
+        return sorted(
+            (path for path in pattern.parent.glob(f"{pattern.name}*") if path.is_dir()),
+            reverse=True,
+        )
 
     def _keep(self, count: int) -> None:
         for state in self._states()[count:]:
@@ -121,7 +128,10 @@ def writing(path: Path):
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         raise  # Of another process, which saves too.
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(getattr(error, "message", error)).splitlines()[0]
+        reason = (
+            getattr(error, "strerror", None)
+            or str(getattr(error, "message", error)).splitlines()[0]
+        )
         raise TrainingError(f"{path} cannot be written: {reason.rstrip('.')}.") from None
 
 
@@ -133,7 +143,9 @@ def _remove(state: Path) -> None:
 
 
 def _link(source: Path, name: str, folder: Path) -> None:
-    """The weights of one name in a folder as `best` in another; the files are shared where the disk can do so."""
+    """The weights of one name in a folder as `best` in another; the files are shared where the disk
+    can do so.
+    """
     for path in _files(source):
         if path.name.startswith(f"{name}."):
             target = folder / f"{_BEST}{path.name.removeprefix(name)}"

@@ -1,4 +1,6 @@
-"""What tells a model that learns from one that has collapsed, at the price of a few hundred answers."""
+"""What tells a model that learns from one that has collapsed, at the price of a few hundred
+answers.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -13,13 +15,23 @@ _K = 10
 def count_not_finite(variables) -> dict[str, int]:
     """Name -> how many values are infinite or not a number, of the variables that have such."""
     floating = [variable for variable in variables if variable.dtype.is_floating]
-    counts = _not_finite([tf.convert_to_tensor(variable) for variable in floating]).numpy() if floating else []
-    return {variable.name: int(count) for variable, count in zip(floating, counts, strict=True) if count}
+    counts = (
+        _not_finite([tf.convert_to_tensor(variable) for variable in floating]).numpy()
+        if floating
+        else []
+    )
+    return {
+        variable.name: int(count) for variable, count in zip(floating, counts, strict=True) if count
+    }
 
 
 def first_not_finite(model) -> str | None:
-    """In words, the first weight of a compiled model that is not finite in its entirety, else such a slot of its optimizer, or None."""
-    found = count_not_finite(model.trainable_variables) or count_not_finite(model.optimizer.variables)
+    """In words, the first weight of a compiled model that is not finite in its entirety, else such
+    a slot of its optimizer, or None.
+    """
+    found = count_not_finite(model.trainable_variables) or count_not_finite(
+        model.optimizer.variables
+    )
     if not found:
         return None
     (name, count), *others = found.items()
@@ -28,11 +40,13 @@ def first_not_finite(model) -> str | None:
 
 
 class Health:
-    """A few figures about what a model answers: {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}.
+    """A few figures about what a model answers: {"top1_share", "distinct_top10",
+    "largest_item_norm", "not_finite"}.
 
-    The answers are the best items of up to 1,000 held-out users, evenly spread over the blocks, among all items, seen or not:
-    how many of the users have the most common first item as theirs, in 0..1; how many different items stand in the first ten of all;
-    the largest norm of a row in the tables of items; and how many values in the trainable weights are not finite.
+    The answers are the best items of up to 1,000 held-out users, evenly spread over the blocks,
+    among all items, seen or not: how many of the users have the most common first item as theirs,
+    in 0..1; how many different items stand in the first ten of all; the largest norm of a row in
+    the tables of items; and how many values in the trainable weights are not finite.
 
     Args:
       model: a `SequenceModel`.
@@ -78,10 +92,15 @@ class Health:
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
 
     def _largest_norm(self):
-        squares = [tf.reduce_max(tf.reduce_sum(tf.square(tf.cast(table, tf.float32)), axis=1)) for table in self.model.tables("items")]
+        squares = [
+            tf.reduce_max(tf.reduce_sum(tf.square(tf.cast(table, tf.float32)), axis=1))
+            for table in self.model.tables("items")
+        ]
         return tf.sqrt(tf.reduce_max(squares))
 
 
 @tf.function(reduce_retracing=True)
 def _not_finite(values):
-    return tf.stack([tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.int64)) for value in values])
+    return tf.stack(
+        [tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.int64)) for value in values]
+    )

@@ -32,11 +32,19 @@ class Progress:
         return values.index(max(values))
 
     def is_over(self, epochs: int, metric: str, patience: int) -> bool:
-        """Whether all epochs are done, or the last `patience` of them were not better than the best one before."""
-        return self.epoch >= epochs or (self.step == 0 and self.epoch > 0 and self.epoch - 1 - self.best_epoch(metric) >= patience)
+        """Whether all epochs are done, or the last `patience` of them were not better than the best
+        one before.
+        """
+        return self.epoch >= epochs or (
+            self.step == 0
+            and self.epoch > 0
+            and self.epoch - 1 - self.best_epoch(metric) >= patience
+        )
 
     def steady_seconds(self) -> float:
-        """Mean seconds of an epoch's training steps, without the first of each process where there are others."""
+        """Mean seconds of an epoch's training steps, without the first of each process where there
+        are others.
+        """
         done = self.seconds[: self.epoch]
         steady = [seconds for epoch, seconds in enumerate(done) if epoch not in self.begun] or done
         return sum(steady) / len(steady)

@@ -1,4 +1,6 @@
-"""Weights and optimizer slots of a trained model, taken into one of the same kind with more users and items."""
+"""Weights and optimizer slots of a trained model, taken into one of the same kind with more users
+and items.
+"""
 
 from typing import NamedTuple
 
@@ -27,7 +29,10 @@ def known_neighbours(transitions: Transitions, num_known: int) -> Neighbours:
     """The pairs of items above `num_known` with items up to it."""
     before = np.repeat(np.arange(len(transitions.offsets) - 1), np.diff(transitions.offsets))
     after, counts = transitions.neighbours, transitions.counts
-    ahead, behind = (before > num_known) & (after <= num_known), (after > num_known) & (before <= num_known)
+    ahead, behind = (
+        (before > num_known) & (after <= num_known),
+        (after > num_known) & (before <= num_known),
+    )
     return Neighbours(
         np.concatenate([before[ahead], after[behind]]) - num_known - 1,
         np.concatenate([after[ahead], before[behind]]),
@@ -64,11 +69,13 @@ def grown(table: np.ndarray, count: int, neighbours: Neighbours | None = None) -
 
 
 def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
-    """Gives a model all weights of another; rows of its tables that the other has not are means (`grown`).
+    """Gives a model all weights of another; rows of its tables that the other has not are means
+    (`grown`).
 
     Args:
       old: a `SequenceModel`.
-      new: one of the same class and parameters, not compiled yet, whose users and items begin with those of `old`.
+      new: one of the same class and parameters, not compiled yet, whose users and items begin with
+          those of `old`.
       neighbours: of the new items.
     """
     of_items = {table.ref() for table in new.tables("items")}
@@ -81,28 +88,35 @@ def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
 
 
 def load_slots(optimizer, variables, checkpoint: str) -> bool:
-    """Reads the state of an optimizer for some variables from the checkpoint of a compiled model -> whether it was there.
+    """Reads the state of an optimizer for some variables from the checkpoint of a compiled model ->
+    whether it was there.
 
     Raises:
         ConfigError: If the checkpoint is damaged.
     """
     optimizer.build(variables)
     try:
-        tf.train.Checkpoint(optimizer=optimizer).read(checkpoint).expect_partial().assert_existing_objects_matched()
+        tf.train.Checkpoint(optimizer=optimizer).read(
+            checkpoint
+        ).expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError):
         return False
     except tf.errors.OpError as error:
         reason = str(error.message).splitlines()[0].rstrip(".")
-        raise ConfigError(f"the weights {checkpoint} are damaged ({reason}); train again.") from None
+        raise ConfigError(
+            f"the weights {checkpoint} are damaged ({reason}); train again."
+        ) from None
     return True
 
 
 def copy_slots(old, new) -> None:
-    """Gives an optimizer the slots and the step counter of another; rows that the other has not keep their initial values.
+    """Gives an optimizer the slots and the step counter of another; rows that the other has not
+    keep their initial values.
 
     Args:
       old: a built Keras optimizer.
-      new: one of the same class and options, built for the same variables in the same order, some of them with more rows.
+      new: one of the same class and options, built for the same variables in the same order, some
+          of them with more rows.
     """
     old, new = (getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (old, new))
     for source, target in zip(old.variables, new.variables, strict=True):

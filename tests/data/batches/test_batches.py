@@ -18,7 +18,10 @@ def sequences_of(*histories, num_items=None):
     items = np.array([item for history in histories for item in history], np.int32)
     offsets = np.cumsum([0, *map(len, histories)])
     count = num_items or int(items.max())
-    names = Vocabulary([f"u{i}" for i in range(len(histories))]), Vocabulary([f"i{i}" for i in range(count)])
+    names = (
+        Vocabulary([f"u{i}" for i in range(len(histories))]),
+        Vocabulary([f"i{i}" for i in range(count)]),
+    )
     return Sequences(items, offsets, np.arange(len(items)), *names)
 
 
@@ -34,7 +37,12 @@ def one_pass(windows):
     for step in range(windows.steps_per_epoch):
         batch = windows.batch(tf.constant(step, tf.int64))
         for row in range(windows.batch_size):
-            found.append((int(batch["user"][row]), *(tuple(batch[key][row].numpy().tolist()) for key in ("history", "targets"))))
+            found.append(
+                (
+                    int(batch["user"][row]),
+                    *(tuple(batch[key][row].numpy().tolist()) for key in ("history", "targets")),
+                )
+            )
     return found[: len(windows)]
 
 
@@ -49,24 +57,43 @@ def naive_windows(histories, length, targets):
             cut = max(len(history) - targets, 1)
             past, future = history[:cut], history[cut:]
             past = past[-length:]
-            found.append((user, (0,) * (length - len(past)) + tuple(past), tuple(future) + (0,) * (targets - len(future))))
+            found.append(
+                (
+                    user,
+                    (0,) * (length - len(past)) + tuple(past),
+                    tuple(future) + (0,) * (targets - len(future)),
+                )
+            )
     return found
 
 
-HISTORIES = st.lists(st.lists(st.integers(1, 9), min_size=0, max_size=9), min_size=1, max_size=5).filter(lambda hs: max(map(len, hs)) >= 2)
+HISTORIES = st.lists(
+    st.lists(st.integers(1, 9), min_size=0, max_size=9), min_size=1, max_size=5
+).filter(lambda hs: max(map(len, hs)) >= 2)
 
 
 @settings(max_examples=40, deadline=None)
 @given(HISTORIES, st.integers(1, 4), st.integers(1, 3), st.integers(1, 7))
 def test_one_pass_holds_every_window_once(histories, length, targets, batch_size):
-    windows = Windows(all_for_training(*histories, num_items=9), max_length=length, targets=targets, batch_size=batch_size)
+    windows = Windows(
+        all_for_training(*histories, num_items=9),
+        max_length=length,
+        targets=targets,
+        batch_size=batch_size,
+    )
     expected = naive_windows(histories, length, targets)
     assert len(windows) == len(expected)
     assert sorted(one_pass(windows)) == sorted(expected)
 
 
 def test_windows_from_the_first_event_by_hand():
-    windows = Windows(all_for_training([1, 2, 3], [4, 5], [6], [], num_items=9), max_length=2, targets=2, batch_size=3, window="all")
+    windows = Windows(
+        all_for_training([1, 2, 3], [4, 5], [6], [], num_items=9),
+        max_length=2,
+        targets=2,
+        batch_size=3,
+        window="all",
+    )
     expected = [(1, (0, 0), (1, 2)), (1, (0, 1), (2, 3)), (2, (0, 0), (4, 5)), (3, (0, 0), (6, 0))]
     assert len(windows) == 4
     assert sorted(one_pass(windows)) == expected
@@ -75,10 +102,20 @@ def test_windows_from_the_first_event_by_hand():
 @settings(max_examples=25, deadline=None)
 @given(HISTORIES, st.integers(1, 4), st.integers(1, 3))
 def test_windows_from_the_first_event_make_every_event_a_target(histories, length, targets):
-    windows = Windows(all_for_training(*histories, num_items=9), max_length=length, targets=targets, batch_size=4, window="all")
+    windows = Windows(
+        all_for_training(*histories, num_items=9),
+        max_length=length,
+        targets=targets,
+        batch_size=4,
+        window="all",
+    )
     found = one_pass(windows)
     for user, history in enumerate(histories, start=1):
-        mine = sorted((sum(item > 0 for item in past), past, future) for owner, past, future in found if owner == user)
+        mine = sorted(
+            (sum(item > 0 for item in past), past, future)
+            for owner, past, future in found
+            if owner == user
+        )
         assert len(mine) == (max(len(history) - targets + 1, 1) if history else 0)
         firsts = [future[0] for _, _, future in mine]
         assert sorted(firsts) == sorted(history[: len(firsts)])
@@ -86,7 +123,11 @@ def test_windows_from_the_first_event_make_every_event_a_target(histories, lengt
 
 def test_held_out_events_are_in_no_window():
     split = leave_one_out(sequences_of([1, 2, 3, 4, 8, 9], [5, 6, 7, 8, 9]))
-    seen = {item for _, history, targets in one_pass(Windows(split, max_length=2, targets=1, batch_size=2)) for item in history + targets}
+    seen = {
+        item
+        for _, history, targets in one_pass(Windows(split, max_length=2, targets=1, batch_size=2))
+        for item in history + targets
+    }
     assert seen == {1, 2, 3, 4, 5, 6, 7}
 
 
@@ -94,7 +135,11 @@ def test_passes_differ_and_a_step_is_a_function_of_its_number():
     split = all_for_training(list(range(1, 40)))
     windows = Windows(split, max_length=2, targets=1, batch_size=7, seed=3)
     count = len(windows)
-    order = [int(user) for step in range(3 * count) for user in windows.batch(tf.constant(step, tf.int64))["targets"][:, 0]]
+    order = [
+        int(user)
+        for step in range(3 * count)
+        for user in windows.batch(tf.constant(step, tf.int64))["targets"][:, 0]
+    ]
     passes = [order[n * count : (n + 1) * count] for n in range(7)]
     assert all(sorted(one) == sorted(passes[0]) for one in passes)
     assert len({tuple(one) for one in passes}) == 7
@@ -103,8 +148,13 @@ def test_passes_differ_and_a_step_is_a_function_of_its_number():
         expected = windows.batch(tf.constant(step, tf.int64))
         for key, value in expected.items():
             np.testing.assert_array_equal(batch[key], value)
-    other = Windows(split, max_length=2, targets=1, batch_size=7, seed=4).batch(tf.constant(0, tf.int64))
-    assert other["targets"].numpy().tolist() != windows.batch(tf.constant(0, tf.int64))["targets"].numpy().tolist()
+    other = Windows(split, max_length=2, targets=1, batch_size=7, seed=4).batch(
+        tf.constant(0, tf.int64)
+    )
+    assert (
+        other["targets"].numpy().tolist()
+        != windows.batch(tf.constant(0, tf.int64))["targets"].numpy().tolist()
+    )
 
 
 def streams_of(split):
@@ -122,30 +172,46 @@ def test_pipelines_share_each_batch_by_rows(weights):
         for pipelines, each in ((1, 2), (2, 1), (3, 1), (3, 2)):
             replicas = pipelines * each
             # What a pipeline gives, one element for each of its replicas in turn.
-            given = [iter(stream.dataset(2, tf.distribute.InputContext(pipelines, pipeline, replicas))) for pipeline in range(pipelines)]
+            given = [
+                iter(stream.dataset(2, tf.distribute.InputContext(pipelines, pipeline, replicas)))
+                for pipeline in range(pipelines)
+            ]
             for batch in whole:
                 parts = [next(pipeline) for pipeline in given for _ in range(each)]
                 for key, value in batch.items():
                     if key == "negatives" and value.shape.rank == 2:
                         assert all((part[key].numpy() == value.numpy()).all() for part in parts)
                     else:
-                        np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value)
+                        np.testing.assert_array_equal(
+                            np.concatenate([part[key] for part in parts]), value
+                        )
                 assert [part["user"].shape[0] for part in parts] == [6 // replicas] * replicas
 
 
 def weighted(split, weights):
-    return dataclasses.replace(split, sequences=dataclasses.replace(split.sequences, weights=np.array(weights, np.float32)))
+    return dataclasses.replace(
+        split, sequences=dataclasses.replace(split.sequences, weights=np.array(weights, np.float32))
+    )
 
 
 def test_importance_is_that_of_the_targets():
     # Item n has the weight n; the last event of each user is held out.
     split = leave_one_out(sequences_of([1, 2, 3, 4, 5, 9, 9], [6, 7, 9, 9]))
     split = weighted(split, split.sequences.items)
-    for stream in (NextItems(split, max_length=3, batch_size=4), Windows(split, max_length=2, targets=2, batch_size=4)):
-        batch = {key: value.numpy() for key, value in stream.batch(tf.constant(1, tf.int64)).items()}
+    for stream in (
+        NextItems(split, max_length=3, batch_size=4),
+        Windows(split, max_length=2, targets=2, batch_size=4),
+    ):
+        batch = {
+            key: value.numpy() for key, value in stream.batch(tf.constant(1, tf.int64)).items()
+        }
         targets = batch["targets"].astype(float)
         # Windows: the mean of the one or two targets.
-        expected = targets if isinstance(stream, NextItems) else targets.sum(axis=1) / (targets > 0).sum(axis=1)
+        expected = (
+            targets
+            if isinstance(stream, NextItems)
+            else targets.sum(axis=1) / (targets > 0).sum(axis=1)
+        )
         assert batch["sample_weight"].dtype == batch["normalizer"].dtype == np.float32
         np.testing.assert_allclose(batch["sample_weight"], expected, rtol=1e-6)
         np.testing.assert_allclose(batch["normalizer"], np.full(4, 1 / expected.sum()), rtol=1e-6)
@@ -154,7 +220,9 @@ def test_importance_is_that_of_the_targets():
 
 def test_weights_change_no_other_feature():
     split = all_for_training([1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [7, 8], [9, 8, 7, 9], num_items=20)
-    for plain, ones in zip(streams_of(split), streams_of(weighted(split, np.ones(16))), strict=True):
+    for plain, ones in zip(
+        streams_of(split), streams_of(weighted(split, np.ones(16))), strict=True
+    ):
         batch, other = (stream.batch(tf.constant(3, tf.int64)) for stream in (plain, ones))
         assert {"sample_weight", *batch} | {"normalizer"} == set(other)
         for key, value in batch.items():
@@ -186,7 +254,10 @@ def test_negatives_are_uniform_over_untouched_items():
         assert np.flatnonzero(counts).tolist() == allowed
         expected = 6000 / len(allowed)
         # Five standard deviations of a binomial count.
-        assert np.abs(counts[allowed] - expected).max() <= 5 * np.sqrt(expected * (1 - 1 / len(allowed))) + 1e-9
+        assert (
+            np.abs(counts[allowed] - expected).max()
+            <= 5 * np.sqrt(expected * (1 - 1 / len(allowed))) + 1e-9
+        )
 
 
 def test_negatives_may_be_held_out_items():
@@ -196,7 +267,9 @@ def test_negatives_may_be_held_out_items():
 
 
 def test_a_user_who_has_touched_everything_gets_any_item():
-    drawn = NegativeSampler(all_for_training([1, 2, 3]))(tf.ones([500], tf.int32), tf.constant([1, 2], tf.int64)).numpy()
+    drawn = NegativeSampler(all_for_training([1, 2, 3]))(
+        tf.ones([500], tf.int32), tf.constant([1, 2], tf.int64)
+    ).numpy()
     assert set(drawn.tolist()) == {1, 2, 3}
 
 
@@ -209,23 +282,41 @@ def test_a_user_who_has_touched_everything_gets_any_item():
 )
 def test_held_out_blocks(histories, length, batch_size, part):
     cut = 2 if part == "valid" else 1
-    held_out = HeldOut(leave_one_out(sequences_of(*histories, num_items=9)), part, max_length=length, batch_size=batch_size)
+    held_out = HeldOut(
+        leave_one_out(sequences_of(*histories, num_items=9)),
+        part,
+        max_length=length,
+        batch_size=batch_size,
+    )
     found = []
     for block in held_out.dataset():
         for row in range(len(block["user"])):
             seen = block["seen"][row].numpy()
             assert len(set(seen[seen > 0])) == (seen > 0).sum()
             history = block["history"][row].numpy().tolist()
-            assert len(history) == min(length, max(int((block["history"] > 0).numpy().sum(axis=1).max()), 1))
+            assert len(history) == min(
+                length, max(int((block["history"] > 0).numpy().sum(axis=1).max()), 1)
+            )
             history = [0] * (length - len(history)) + history
-            found.append((int(block["user"][row]), history, int(block["target"][row]), set(seen.tolist()) - {0}))
+            found.append(
+                (
+                    int(block["user"][row]),
+                    history,
+                    int(block["target"][row]),
+                    set(seen.tolist()) - {0},
+                )
+            )
     expected = []
     for user, history in enumerate(histories, start=1):
         past = history[:-cut]
-        expected.append((user, [0] * (length - len(past)) + past[-length:], history[-cut], set(past)))
+        expected.append(
+            (user, [0] * (length - len(past)) + past[-length:], history[-cut], set(past))
+        )
     by_length = sorted(range(len(expected)), key=lambda case: len(histories[case]))
     assert found == [expected[case] for case in by_length]
-    assert held_out.in_split_order(np.array([case[0] for case in found])).tolist() == list(range(1, len(histories) + 1))
+    assert held_out.in_split_order(np.array([case[0] for case in found])).tolist() == list(
+        range(1, len(histories) + 1)
+    )
 
 
 def test_where_all_items_compete_none_is_left_out():
@@ -243,19 +334,31 @@ def test_targets_that_are_in_their_history_are_told():
 
 @settings(max_examples=40, deadline=None)
 @given(HISTORIES, st.integers(1, 6), st.integers(1, 7))
-def test_one_pass_of_next_items_holds_every_user_once_with_every_target(histories, length, batch_size):
-    stream = NextItems(all_for_training(*histories, num_items=9), max_length=length, batch_size=batch_size)
+def test_one_pass_of_next_items_holds_every_user_once_with_every_target(
+    histories, length, batch_size
+):
+    stream = NextItems(
+        all_for_training(*histories, num_items=9), max_length=length, batch_size=batch_size
+    )
     expected = []
     for user, history in enumerate(histories, start=1):
         if len(history) >= 2:
             padding = [0] * max(length - len(history) + 1, 0)
-            expected.append((user, tuple((padding + history[:-1])[-length:]), tuple((padding + history[1:])[-length:])))
+            expected.append(
+                (
+                    user,
+                    tuple((padding + history[:-1])[-length:]),
+                    tuple((padding + history[1:])[-length:]),
+                )
+            )
     assert len(stream) == len(expected)
     assert sorted(one_pass(stream)) == sorted(expected)
 
 
 def test_next_items_hold_no_held_out_events():
-    (found,) = one_pass(NextItems(leave_one_out(sequences_of([1, 2, 3, 4, 5])), max_length=4, batch_size=1))
+    (found,) = one_pass(
+        NextItems(leave_one_out(sequences_of([1, 2, 3, 4, 5])), max_length=4, batch_size=1)
+    )
     assert found == (1, (0, 0, 1, 2), (0, 0, 2, 3))
 
 
@@ -268,13 +371,21 @@ def masked(*histories, **options):
         targets, history = batch["targets"].numpy(), batch["history"].numpy()
         np.testing.assert_allclose(batch["normalizer"], 1 / np.count_nonzero(targets), rtol=1e-6)
         assert ((history == 10) == (targets > 0)).all()
-        found += zip(batch["user"].numpy().tolist(), (history * (history < 10) + targets).tolist(), (targets > 0).tolist(), strict=True)
+        found += zip(
+            batch["user"].numpy().tolist(),
+            (history * (history < 10) + targets).tolist(),
+            (targets > 0).tolist(),
+            strict=True,
+        )
     return found[: len(stream)]
 
 
 def test_masked_items_of_the_latest_alone():
     found = masked([1, 2, 3, 4], [5, 6], [7], max_length=3, batch_size=2, last_share=1.0)
-    assert sorted(found) == [(1, [2, 3, 4], [False, False, True]), (2, [0, 5, 6], [False, False, True])]
+    assert sorted(found) == [
+        (1, [2, 3, 4], [False, False, True]),
+        (2, [0, 5, 6], [False, False, True]),
+    ]
 
 
 def test_masked_items_by_their_share():
@@ -282,20 +393,29 @@ def test_masked_items_by_their_share():
     found = masked(*histories, max_length=9, batch_size=50, mask_share=0.3, last_share=0.25)
     where = np.array([one for _, _, one in found])
     only_last = (where.sum(axis=1) == 1) & where[:, -1]
-    assert where.any(axis=1).all() and {tuple(items) for _, items, _ in found} == {tuple(histories[0])}
+    assert where.any(axis=1).all() and {tuple(items) for _, items, _ in found} == {
+        tuple(histories[0])
+    }
     # By chance alone 0.3 * 0.7^8 and a ninth of 0.7^9 have only the last one masked.
     alone = 0.3 * 0.7**8 + 0.7**9 / 9
     assert only_last.mean() == pytest.approx(0.25 + 0.75 * alone, abs=4 * np.sqrt(0.2 / 400))
-    assert where[:, 0].mean() == pytest.approx(0.75 * (0.3 + 0.7**9 / 9), abs=4 * np.sqrt(0.2 / 400))
+    assert where[:, 0].mean() == pytest.approx(
+        0.75 * (0.3 + 0.7**9 / 9), abs=4 * np.sqrt(0.2 / 400)
+    )
 
 
 def test_masks_change_with_the_pass_and_not_with_the_pipeline():
-    stream = MaskedItems(all_for_training(*[[*range(1, 10)]] * 6, num_items=9), max_length=9, batch_size=6)
+    stream = MaskedItems(
+        all_for_training(*[[*range(1, 10)]] * 6, num_items=9), max_length=9, batch_size=6
+    )
     whole = stream.batch(tf.constant(0, tf.int64))
     parts = [stream.batch(tf.constant(0, tf.int64), part, 3) for part in range(3)]
     for key in ("user", "history", "targets"):
         np.testing.assert_array_equal(tf.concat([part[key] for part in parts], axis=0), whole[key])
-        assert key == "user" or (stream.batch(tf.constant(1, tf.int64))[key].numpy() != whole[key].numpy()).any()
+        assert (
+            key == "user"
+            or (stream.batch(tf.constant(1, tf.int64))[key].numpy() != whole[key].numpy()).any()
+        )
     for part in parts:
         np.testing.assert_allclose(part["normalizer"], whole["normalizer"][0], rtol=1e-6)
 
@@ -319,10 +439,21 @@ def test_negatives_of_next_items():
     assert uniform.batch(tf.constant(0, tf.int64))["negatives"].shape == [2, 5]
     np.testing.assert_allclose(uniform.log_q, np.log(np.full(9, 1 / 9)), rtol=1e-6)
     popular = NextItems(split, negatives=9, shared=True, popular=True, batch_size=2)
-    np.testing.assert_allclose(np.exp(popular.log_q), [3 / 8, 1 / 8, 1 / 8, 0, 3 / 8, 0, 0, 0, 0], rtol=1e-6)
-    drawn = np.concatenate([popular.batch(tf.constant(step, tf.int64))["negatives"].numpy().ravel() for step in range(300)])
-    np.testing.assert_allclose(np.bincount(drawn, minlength=10)[1:] / len(drawn), np.exp(popular.log_q), atol=0.04)
-    with pytest.raises(ConfigError, match=r"^negatives must be at most the number of items, 9, but is 10"):
+    np.testing.assert_allclose(
+        np.exp(popular.log_q), [3 / 8, 1 / 8, 1 / 8, 0, 3 / 8, 0, 0, 0, 0], rtol=1e-6
+    )
+    drawn = np.concatenate(
+        [
+            popular.batch(tf.constant(step, tf.int64))["negatives"].numpy().ravel()
+            for step in range(300)
+        ]
+    )
+    np.testing.assert_allclose(
+        np.bincount(drawn, minlength=10)[1:] / len(drawn), np.exp(popular.log_q), atol=0.04
+    )
+    with pytest.raises(
+        ConfigError, match=r"^negatives must be at most the number of items, 9, but is 10"
+    ):
         NextItems(split, negatives=10)
 
 

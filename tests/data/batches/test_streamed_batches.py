@@ -12,7 +12,12 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.batches import HeldOut, Windows
 from tfrec_attn.data.batches import streamed as streamed_batches
 from tfrec_attn.data.batches.positions import MaskedItems, NextItems
-from tfrec_attn.data.batches.streamed import StreamedHeldOut, StreamedMaskedItems, StreamedNextItems, StreamedWindows
+from tfrec_attn.data.batches.streamed import (
+    StreamedHeldOut,
+    StreamedMaskedItems,
+    StreamedNextItems,
+    StreamedWindows,
+)
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.replay_log import item_counts, replay_log, save_replay_log
 from tfrec_attn.data.sequences.splits import leak_report
@@ -31,7 +36,12 @@ def splits(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     synthetic(1_500, seed=2).write_parquet(folder / "log.parquet")
     bounds = {"valid_from": 0.6, "test_from": 0.8} if request.param == "temporal" else {}
-    prepare_log([str(folder / "log.parquet")], folder / "out", Data(min_user_events=1, split=request.param, **bounds), shards=3)
+    prepare_log(
+        [str(folder / "log.parquet")],
+        folder / "out",
+        Data(min_user_events=1, split=request.param, **bounds),
+        shards=3,
+    )
     log = PreparedLog(folder / "out")
     return log.load(), ShardedSplit.open(log)
 
@@ -41,7 +51,13 @@ def examples(stream, count, first=0):
     found = []
     for batch in stream.dataset(first):
         found += list(
-            zip(*(np.asarray(batch[key]).reshape(len(batch["user"]), -1).tolist() for key in ("user", "history", "targets")), strict=True)
+            zip(
+                *(
+                    np.asarray(batch[key]).reshape(len(batch["user"]), -1).tolist()
+                    for key in ("user", "history", "targets")
+                ),
+                strict=True,
+            )
         )
         if len(found) >= count:
             return [tuple(map(tuple, one)) for one in found[:count]]
@@ -76,7 +92,10 @@ def test_a_pass_holds_the_examples_of_memory(splits, kinds, options, monkeypatch
 
 def touched(split):
     sequences = split.sequences
-    return {row + 1: set(sequences.items[sequences.offsets[row] : split.train_end[row]].tolist()) for row in range(sequences.num_users)}
+    return {
+        row + 1: set(sequences.items[sequences.offsets[row] : split.train_end[row]].tolist())
+        for row in range(sequences.num_users)
+    }
 
 
 @pytest.mark.parametrize("stream", ["windows", "shared", "next items"])
@@ -87,9 +106,17 @@ def test_negatives_are_uniform_over_what_a_user_has_not_touched(splits, stream):
         "next items": (StreamedNextItems, {**SEQUENCES, "negatives": 40}),
     }[stream]
     memory, split = splits
-    mine, counts, expected = touched(memory), np.zeros(split.sequences.num_items + 1), np.zeros(split.sequences.num_items + 1)
+    mine, counts, expected = (
+        touched(memory),
+        np.zeros(split.sequences.num_items + 1),
+        np.zeros(split.sequences.num_items + 1),
+    )
     for batch in kind(split, **options).dataset().take(4):
-        for user, negatives in zip(batch["user"].numpy(), batch["negatives"].numpy().reshape(len(batch["user"]), -1), strict=True):
+        for user, negatives in zip(
+            batch["user"].numpy(),
+            batch["negatives"].numpy().reshape(len(batch["user"]), -1),
+            strict=True,
+        ):
             assert not mine[user] & set(negatives.tolist())
             counts += np.bincount(negatives, minlength=len(counts))
             free = np.array([0, *(item not in mine[user] for item in range(1, len(counts)))], float)
@@ -105,7 +132,9 @@ def test_shared_negatives_come_from_all_items(splits, popular):
         for kind, split in zip((NextItems, StreamedNextItems), splits, strict=True)
     )
     assert streamed.log_q.tolist() == memory.log_q.tolist()
-    drawn = np.concatenate([batch["negatives"].numpy().ravel() for batch in streamed.dataset().take(60)])
+    drawn = np.concatenate(
+        [batch["negatives"].numpy().ravel() for batch in streamed.dataset().take(60)]
+    )
     counts = np.bincount(drawn, minlength=len(streamed.log_q) + 1)
     expected = np.exp(streamed.log_q) * len(drawn)
     assert counts[0] == 0 and np.abs(counts[1:] - expected).max() < 6 * np.sqrt(expected.max())
@@ -113,10 +142,17 @@ def test_shared_negatives_come_from_all_items(splits, popular):
 
 def test_masked_items_hide_what_they_ask_for(splits):
     memory, split = splits
-    latest = {user + 1: items[-SEQUENCES["max_length"] :] for user, items in enumerate(training_items(memory))}
+    latest = {
+        user + 1: items[-SEQUENCES["max_length"] :]
+        for user, items in enumerate(training_items(memory))
+    }
     mask, share, count = split.sequences.num_items + 1, 0, 0
-    for batch in StreamedMaskedItems(split, **SEQUENCES, mask_share=0.5, last_share=0.0).dataset().take(60):
-        for user, history, targets in zip(*(batch[key].numpy() for key in ("user", "history", "targets")), strict=True):
+    for batch in (
+        StreamedMaskedItems(split, **SEQUENCES, mask_share=0.5, last_share=0.0).dataset().take(60)
+    ):
+        for user, history, targets in zip(
+            *(batch[key].numpy() for key in ("user", "history", "targets")), strict=True
+        ):
             items = np.where(history == mask, targets, history)
             assert items[items > 0].tolist() == latest[user]
             assert ((targets > 0) == (history == mask)).all() and targets.any()
@@ -128,13 +164,17 @@ def test_masked_items_hide_what_they_ask_for(splits):
 
 def training_items(split):
     offsets, items = split.sequences.offsets, split.sequences.items
-    return [items[begin:end].tolist() for begin, end in zip(offsets[:-1], split.train_end, strict=True)]
+    return [
+        items[begin:end].tolist() for begin, end in zip(offsets[:-1], split.train_end, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("kind", [StreamedNextItems, StreamedMaskedItems])
 def test_weights_are_one_over_the_targets_of_a_batch(splits, kind):
     batch = next(iter(kind(splits[1], **SEQUENCES).dataset()))
-    np.testing.assert_allclose(batch["normalizer"].numpy(), 1 / np.count_nonzero(batch["targets"].numpy()), rtol=1e-6)
+    np.testing.assert_allclose(
+        batch["normalizer"].numpy(), 1 / np.count_nonzero(batch["targets"].numpy()), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("enough", [True, False], ids=["a shard each", "fewer shards than workers"])
@@ -154,14 +194,19 @@ def test_workers_read_different_users(splits, enough):
 @pytest.mark.parametrize("size", [5, 1000])
 def test_held_out_events_are_those_of_memory(splits, part, size):
     memory, streamed = (
-        kind(split, part, max_length=4, batch_size=size) for kind, split in zip((HeldOut, StreamedHeldOut), splits, strict=True)
+        kind(split, part, max_length=4, batch_size=size)
+        for kind, split in zip((HeldOut, StreamedHeldOut), splits, strict=True)
     )
     assert len(streamed) == len(memory)
     found = [events_of(held) for held in (memory, streamed)]
     assert found[0] == found[1]
     assert streamed.repeated().tolist() == memory.repeated().tolist()
     assert len(list(streamed.dataset())) == streamed.dataset().cardinality().numpy()
-    assert sum(len(block["user"]) for block in streamed.sample(7)) == sum(len(block["user"]) for block in memory.sample(7)) == 7
+    assert (
+        sum(len(block["user"]) for block in streamed.sample(7))
+        == sum(len(block["user"]) for block in memory.sample(7))
+        == 7
+    )
 
 
 def events_of(held):
@@ -169,9 +214,18 @@ def events_of(held):
     for block in held.dataset():
         assert 0 < len(block["user"]) <= held.batch_size
         assert block["history"].shape[1] <= held.max_length
-        for user, history, target, seen in zip(*(block[key].numpy() for key in ("user", "history", "target", "seen")), strict=True):
+        for user, history, target, seen in zip(
+            *(block[key].numpy() for key in ("user", "history", "target", "seen")), strict=True
+        ):
             assert len(set(seen[seen > 0])) == np.count_nonzero(seen)
-            rows.append((int(user), history[history > 0].tolist(), int(target), sorted(seen[seen > 0].tolist())))
+            rows.append(
+                (
+                    int(user),
+                    history[history > 0].tolist(),
+                    int(target),
+                    sorted(seen[seen > 0].tolist()),
+                )
+            )
     values = np.empty(len(rows), object)
     values[:] = rows
     return held.in_split_order(values).tolist()
@@ -181,22 +235,35 @@ def test_counts_come_from_the_folder(splits):
     memory, streamed = replace(splits[0], prepared=None), splits[1]
     assert item_counts(streamed).tolist() == item_counts(memory).tolist()
     for name in ("offsets", "neighbours", "counts"):
-        assert getattr(count_transitions(streamed), name).tolist() == getattr(count_transitions(memory), name).tolist()
+        assert (
+            getattr(count_transitions(streamed), name).tolist()
+            == getattr(count_transitions(memory), name).tolist()
+        )
     assert leak_report(streamed) == leak_report(memory)
 
 
-@pytest.mark.parametrize(("time_span", "max_length"), [(1, 4), (1, 1), (2, None), (3, 4), (10**12, 3), (1, 10**12)])
-def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory(splits, time_span, max_length):
+@pytest.mark.parametrize(
+    ("time_span", "max_length"), [(1, 4), (1, 1), (2, None), (3, 4), (10**12, 3), (1, 10**12)]
+)
+def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory(
+    splits, time_span, max_length
+):
     memory, streamed = (count_transitions(split, time_span, max_length) for split in splits)
     for name in ("offsets", "neighbours", "counts"):
         assert getattr(streamed, name).tolist() == getattr(memory, name).tolist()
         assert getattr(streamed, name).dtype == getattr(memory, name).dtype
     everything = count_transitions(splits[0], time_span)
-    assert (memory.counts.sum() < everything.counts.sum()) == (max_length is not None and max_length <= 4)
+    assert (memory.counts.sum() < everything.counts.sum()) == (
+        max_length is not None and max_length <= 4
+    )
 
 
 def test_the_replay_log_has_the_same_rows(splits, tmp_path):
     memory, streamed = splits
     save_replay_log(streamed, "test", tmp_path / "test.parquet")
-    assert pl.read_parquet(tmp_path / "test.parquet").sort("user_id").equals(replay_log(memory, "test").sort("user_id"))
+    assert (
+        pl.read_parquet(tmp_path / "test.parquet")
+        .sort("user_id")
+        .equals(replay_log(memory, "test").sort("user_id"))
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["test.parquet"]

@@ -8,7 +8,13 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.quality import profile
-from tfrec_attn.data.quality.drift import binned, jensen_shannon, kolmogorov_smirnov, population_stability_index, quantile_bins
+from tfrec_attn.data.quality.drift import (
+    binned,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    population_stability_index,
+    quantile_bins,
+)
 from tfrec_attn.errors import DataError
 
 
@@ -18,7 +24,9 @@ def entropy(*shares):
 
 def test_psi_by_hand():
     # With half an event more each: 0.3 and 0.7 become 0.7 and 0.3.
-    assert population_stability_index(np.array([1, 3]), np.array([3, 1])) == pytest.approx(0.8 * math.log(7 / 3))
+    assert population_stability_index(np.array([1, 3]), np.array([3, 1])) == pytest.approx(
+        0.8 * math.log(7 / 3)
+    )
     assert population_stability_index(np.array([4, 0, 7]), np.array([4, 0, 7])) == 0
 
 
@@ -32,22 +40,37 @@ def test_jensen_shannon_by_hand():
 
 def test_kolmogorov_smirnov_by_hand():
     # Up to 1, 2, 3, 4: 1/2 1/2 1 1 and 0 1/4 1/2 1.
-    earlier, later = (np.array([1, 3]), np.array([2, 2])), (np.array([2, 3, 4]), np.array([1, 1, 2]))
+    earlier, later = (
+        (np.array([1, 3]), np.array([2, 2])),
+        (np.array([2, 3, 4]), np.array([1, 1, 2])),
+    )
     assert kolmogorov_smirnov(earlier, later) == kolmogorov_smirnov(later, earlier) == 0.5
     assert kolmogorov_smirnov(earlier, earlier) == 0
 
 
 def test_bins_hold_about_as_many():
-    # 1 2 3 4 with 10 each in two bins; a value that fills most of them is one edge; what is below and above all has bins of its own.
-    assert quantile_bins(np.array([1, 2, 3, 4]), np.array([10, 10, 10, 10]), bins=2).tolist() == [0, 2, 4]
-    assert quantile_bins(np.array([1, 2, 9]), np.array([80, 10, 10]), bins=10).tolist() == [0, 1, 2, 9]
+    # 1 2 3 4 with 10 each in two bins; a value that fills most of them is one edge; what is below
+    # and above all has bins of its own.
+    assert quantile_bins(np.array([1, 2, 3, 4]), np.array([10, 10, 10, 10]), bins=2).tolist() == [
+        0,
+        2,
+        4,
+    ]
+    assert quantile_bins(np.array([1, 2, 9]), np.array([80, 10, 10]), bins=10).tolist() == [
+        0,
+        1,
+        2,
+        9,
+    ]
     assert quantile_bins(np.array([7]), np.array([3])).tolist() == [6, 7]
     assert binned(np.array([1, 2, 3, 9]), np.array([1, 2, 4, 8]), np.array([2])).tolist() == [3, 12]
     assert binned(np.array([7]), np.array([3]), np.array([])).tolist() == [3]
 
 
 def make(lengths, items, times=None):
-    return profile.make_profile(np.array(lengths), pl.Series(list(items)), np.array(list(items.values())), times)
+    return profile.make_profile(
+        np.array(lengths), pl.Series(list(items)), np.array(list(items.values())), times
+    )
 
 
 def test_profile_by_hand():
@@ -55,7 +78,11 @@ def test_profile_by_hand():
     assert (found.lengths, found.users) == ([1, 2, 3], [1, 1, 2])
     assert (found.items, found.item_events, found.events) == (["b", "c", "a"], [6, 2, 1], 9)
     # A third of the items, rounded, is one of the three.
-    assert (found.curve[0], found.curve[33], found.curve[100]) == (0, pytest.approx(6 / 9, abs=1e-6), 1)
+    assert (found.curve[0], found.curve[33], found.curve[100]) == (
+        0,
+        pytest.approx(6 / 9, abs=1e-6),
+        1,
+    )
     assert sum(found.time_events) == 9 and (found.time_edges[0], found.time_edges[-1]) == (0, 8)
     assert make([1], {"a": 1}).time_edges == []
 
@@ -74,7 +101,9 @@ def test_popularity_drift_by_hand():
     assert figures["events_of_other_items"] == 0.6
     # Four bands that hold anything: a, b, c and the others, with half an event more each.
     p, q = [6.5 / 12, 3.5 / 12, 1.5 / 12, 0.5 / 12], [1.5 / 12, 3.5 / 12, 0.5 / 12, 6.5 / 12]
-    assert figures["psi"] == pytest.approx(sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True)))
+    assert figures["psi"] == pytest.approx(
+        sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True))
+    )
 
 
 def test_history_drift_by_hand():
@@ -83,12 +112,17 @@ def test_history_drift_by_hand():
     figures = profile.compare(earlier, later, {"a": 8})["history_length"]
     assert figures["kolmogorov_smirnov"] == 0.5
     assert figures["jensen_shannon"] == pytest.approx(entropy(0.25, 0.75) - 0.5)
-    assert figures["psi"] == pytest.approx((0.9 - 0.5) * math.log(0.9 / 0.5) + (0.1 - 0.5) * math.log(0.1 / 0.5))
+    assert figures["psi"] == pytest.approx(
+        (0.9 - 0.5) * math.log(0.9 / 0.5) + (0.1 - 0.5) * math.log(0.1 / 0.5)
+    )
 
 
 @pytest.mark.parametrize("tree", ["{}", "[]", '{"profile": {"lengths": [1]}}', '{"profile": 3}'])
 def test_what_is_no_report(tree):
-    with pytest.raises(DataError, match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used \(.*\)\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used \(.*\)\.$",
+    ):
         profile.from_dict(json.loads(tree), "r.json")
 
 

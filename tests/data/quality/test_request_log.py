@@ -14,13 +14,17 @@ USERS, ITEMS = Vocabulary(["u", "v"]), Vocabulary(["a", "b"])
 
 def test_json_lines(tmp_path):
     path = tmp_path / "r.jsonl"
-    path.write_text('{"user_id": "u", "history": ["", "a", "x"]}\n\n{"history": ["b"]}\n{"user_id": "w", "history": []}\n')
+    path.write_text(
+        '{"user_id": "u", "history": ["", "a", "x"]}\n\n{"history": ["b"]}\n{"user_id": "w", "history": []}\n'
+    )
     assert read_requests(path, Data()).rows() == REQUESTS
 
 
 def test_parquet(tmp_path):
     path = tmp_path / "r.parquet"
-    frame = pl.DataFrame(REQUESTS, schema={"user_id": pl.String, "history": pl.List(pl.String)}, orient="row")
+    frame = pl.DataFrame(
+        REQUESTS, schema={"user_id": pl.String, "history": pl.List(pl.String)}, orient="row"
+    )
     frame.with_columns(target=pl.lit("a")).write_parquet(path)
     assert read_requests(path, Data()).rows() == REQUESTS
     frame.select("history").write_parquet(path)
@@ -79,7 +83,9 @@ def test_what_is_none(tmp_path, name, text, message):
 def test_parquet_with_other_histories(tmp_path):
     path = tmp_path / "r.parquet"
     pl.DataFrame({"history": [1.5]}).write_parquet(path)
-    with pytest.raises(DataError, match=r"column 'history': expected lists of texts, got Float64\.$"):
+    with pytest.raises(
+        DataError, match=r"column 'history': expected lists of texts, got Float64\.$"
+    ):
         read_requests(path, Data())
 
 

@@ -1,4 +1,6 @@
-"""Statistics, schema, anomalies, drift and skew by TensorFlow Data Validation, where it is installed: make test-validation."""
+"""Statistics, schema, anomalies, drift and skew by TensorFlow Data Validation, where it is
+installed: make test-validation.
+"""
 
 import json
 
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.skipif(not tfdv.is_installed(), reason=f"{tfdv.HOW_TO_G
 def frame():
     log = synthetic(3_000)
     rows = np.arange(log.height)
-    return log.with_columns(rating=pl.Series(1.0 + rows % 5), event=pl.Series(np.where(rows % 4, "view", "buy")))
+    return log.with_columns(
+        rating=pl.Series(1.0 + rows % 5), event=pl.Series(np.where(rows % 4, "view", "buy"))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,10 @@ def test_statistics_are_those_of_polars(frame, statistics):
     assert set(found) == set(frame.columns)
     for name in ("rating", "timestamp"):
         assert found[name].num_stats.mean == pytest.approx(frame[name].mean())
-        assert (found[name].num_stats.min, found[name].num_stats.max) == (frame[name].min(), frame[name].max())
+        assert (found[name].num_stats.min, found[name].num_stats.max) == (
+            frame[name].min(),
+            frame[name].max(),
+        )
     assert found["event"].string_stats.unique == 2
     top = found["item_id"].string_stats.top_values[0]
     counts = frame["item_id"].value_counts(sort=True)
@@ -86,14 +93,20 @@ def test_the_schema_keeps_what_a_day_may_change_open(schema):
     assert not found["user_id"].HasField("domain") and not found["item_id"].HasField("domain")
     assert found["timestamp"].int_domain.min == 0
     assert (found["rating"].float_domain.min, found["rating"].float_domain.max) == (1, 5)
-    assert found["item_id"].drift_comparator.infinity_norm.threshold == found["item_id"].skew_comparator.infinity_norm.threshold == 0.01
+    assert (
+        found["item_id"].drift_comparator.infinity_norm.threshold
+        == found["item_id"].skew_comparator.infinity_norm.threshold
+        == 0.01
+    )
     assert found["rating"].drift_comparator.HasField("jensen_shannon_divergence")
 
 
 def test_times_with_fractions_are_not_negative_either(frame):
     fractions = frame.select(pl.col("timestamp") + 0.5)
     schema = tfdv.infer_schema(tfdv.compute_statistics(fractions))
-    anomalies = tfdv.find_anomalies(tfdv.compute_statistics(fractions.select(-pl.col("timestamp"))), schema)
+    anomalies = tfdv.find_anomalies(
+        tfdv.compute_statistics(fractions.select(-pl.col("timestamp"))), schema
+    )
     assert anomalies["timestamp"][0].startswith("Out-of-range values: Unexpectedly low values")
 
 
@@ -105,9 +118,21 @@ def test_a_log_keeps_to_its_own_schema(statistics, schema):
     ("change", "name", "said"),
     [
         (lambda log: log.drop("rating"), "rating", "Column dropped: Column is completely missing"),
-        (lambda log: log.with_columns(timestamp=-pl.col("timestamp")), "timestamp", "Out-of-range values: Unexpectedly small value"),
-        (lambda log: log.with_columns(rating=2 * pl.col("rating")), "rating", "Out-of-range values: Unexpectedly high value: 10>5"),
-        (lambda log: log.with_columns(event=pl.lit("cart")), "event", "Unexpected string values: Examples contain values missing"),
+        (
+            lambda log: log.with_columns(timestamp=-pl.col("timestamp")),
+            "timestamp",
+            "Out-of-range values: Unexpectedly small value",
+        ),
+        (
+            lambda log: log.with_columns(rating=2 * pl.col("rating")),
+            "rating",
+            "Out-of-range values: Unexpectedly high value: 10>5",
+        ),
+        (
+            lambda log: log.with_columns(event=pl.lit("cart")),
+            "event",
+            "Unexpected string values: Examples contain values missing",
+        ),
         (
             lambda log: log.with_columns(timestamp=pl.col("timestamp") + 0.5),
             "timestamp",
@@ -123,13 +148,19 @@ def test_anomalies_are_named(frame, schema, change, name, said):
 
 
 def test_drift_and_skew(frame, statistics, schema):
-    other = frame.with_columns(item_id=pl.when(pl.int_range(pl.len()) % 10 == 0).then(pl.lit("i7")).otherwise("item_id"))
+    other = frame.with_columns(
+        item_id=pl.when(pl.int_range(pl.len()) % 10 == 0).then(pl.lit("i7")).otherwise("item_id")
+    )
     changed = tfdv.compute_statistics(other)
     drift = tfdv.find_anomalies(changed, schema, previous=statistics)
-    assert list(drift) == ["item_id"] and drift["item_id"][0].startswith("High Linfty distance between current and previous")
+    assert list(drift) == ["item_id"] and drift["item_id"][0].startswith(
+        "High Linfty distance between current and previous"
+    )
     requests = tfdv.compute_statistics(other.select("user_id", "item_id"))
     skew = tfdv.find_anomalies(statistics, schema, serving=requests)
-    assert list(skew) == ["item_id"] and skew["item_id"][0].startswith("High Linfty distance between training and serving")
+    assert list(skew) == ["item_id"] and skew["item_id"][0].startswith(
+        "High Linfty distance between training and serving"
+    )
 
 
 def test_files_come_back(statistics, schema, tmp_path):
@@ -143,29 +174,52 @@ def test_files_come_back(statistics, schema, tmp_path):
 
 @pytest.mark.parametrize("load", [tfdv.load_schema, tfdv.load_statistics])
 def test_files_that_are_none(load, tmp_path):
-    with pytest.raises(DataError, match=r"does not exist: expected the file of .* that tfrec_attn.data.validate has written\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"does not exist: expected the file of .* that tfrec_attn.data.validate has written\.$",
+    ):
         load(tmp_path / "none")
     (tmp_path / "bad").write_bytes(b"\xff\xfe what?")
-    with pytest.raises(DataError, match=r"bad is not .* as tfrec_attn.data.validate writes them \(.*\)\.$"):
+    with pytest.raises(
+        DataError, match=r"bad is not .* as tfrec_attn.data.validate writes them \(.*\)\.$"
+    ):
         load(tmp_path / "bad")
 
 
 def test_statistics_of_no_log(tmp_path):
     (tmp_path / "empty.pb").write_bytes(b"")
-    with pytest.raises(DataError, match=r"must hold the statistics of one log, but holds those of 0\.$"):
+    with pytest.raises(
+        DataError, match=r"must hold the statistics of one log, but holds those of 0\.$"
+    ):
         tfdv.load_statistics(tmp_path / "empty.pb")
 
 
 def test_the_command_writes_a_schema_that_the_next_day_is_held_to(command, frame, path, tmp_path):
     code, _, error = command(path, *COLUMNS, "--to", tmp_path / "monday")
     assert (code, error) == (0, "")
-    assert {entry.name for entry in (tmp_path / "monday").iterdir()} == {"report.html", "report.json", "schema.pbtxt", "statistics.pb"}
+    assert {entry.name for entry in (tmp_path / "monday").iterdir()} == {
+        "report.html",
+        "report.json",
+        "schema.pbtxt",
+        "statistics.pb",
+    }
     schema = tmp_path / "monday" / "schema.pbtxt"
     assert command(path, *COLUMNS, "--schema", schema, "--against", tmp_path / "monday")[0] == 0
 
     tuesday = tmp_path / "tuesday.tsv"
-    frame.with_columns(rating=pl.col("rating") + 1, item_id=pl.lit("i7")).write_csv(tuesday, separator="\t")
-    arguments = (tuesday, *COLUMNS, "--schema", schema, "--against", tmp_path / "monday" / "statistics.pb", "--to", tmp_path / "tuesday")
+    frame.with_columns(rating=pl.col("rating") + 1, item_id=pl.lit("i7")).write_csv(
+        tuesday, separator="\t"
+    )
+    arguments = (
+        tuesday,
+        *COLUMNS,
+        "--schema",
+        schema,
+        "--against",
+        tmp_path / "monday" / "statistics.pb",
+        "--to",
+        tmp_path / "tuesday",
+    )
     code, out, error = command(*arguments)
     assert (code, error) == (1, "")
     assert "! rating: Out-of-range values: Unexpectedly high value: 6>5" in out
@@ -186,13 +240,20 @@ def test_the_command_finds_skew(command, path, tmp_path):
 def test_a_schema_that_is_none_leaves_nothing(command, path, tmp_path):
     code, out, error = command(path, "--schema", path, "--to", tmp_path / "to")
     assert (code, out) == (2, "")
-    assert error.startswith(f"error: {path} is not a schema as tfrec_attn.data.validate writes them (")
+    assert error.startswith(
+        f"error: {path} is not a schema as tfrec_attn.data.validate writes them ("
+    )
     assert not (tmp_path / "to").exists()
 
 
 def test_training_refuses_a_log_that_breaks_the_schema(schema, path, tmp_path, capsys):
     tfdv.save_schema(schema, tmp_path / "schema.pbtxt")
-    keys = ["data.source=file", f"data.path={path}", f"data.schema={tmp_path}/schema.pbtxt", f"run_dir={tmp_path}/runs/x"]
+    keys = [
+        "data.source=file",
+        f"data.path={path}",
+        f"data.schema={tmp_path}/schema.pbtxt",
+        f"run_dir={tmp_path}/runs/x",
+    ]
     assert train.main([*keys, "data.columns.rating=rating"]) == 2
     assert capsys.readouterr().err == (
         f"error: the log breaks data.schema={tmp_path}/schema.pbtxt (event: Column dropped: Column is completely missing): "
@@ -203,6 +264,14 @@ def test_training_refuses_a_log_that_breaks_the_schema(schema, path, tmp_path, c
 
 def test_training_with_a_log_that_keeps_to_the_schema(schema, path, tmp_path, capsys):
     tfdv.save_schema(schema, tmp_path / "schema.pbtxt")
-    keys = ["data.source=file", f"data.path={path}", f"data.schema={tmp_path}/schema.pbtxt", f"run_dir={tmp_path}/run", *COLUMNS]
-    assert train.main([*keys, "train.epochs=1", "model.dim=4", "evaluate.bootstrap=0"]) == 0, capsys.readouterr().err
+    keys = [
+        "data.source=file",
+        f"data.path={path}",
+        f"data.schema={tmp_path}/schema.pbtxt",
+        f"run_dir={tmp_path}/run",
+        *COLUMNS,
+    ]
+    assert train.main([*keys, "train.epochs=1", "model.dim=4", "evaluate.bootstrap=0"]) == 0, (
+        capsys.readouterr().err
+    )
     assert (tmp_path / "run" / "metrics.json").exists()

@@ -45,7 +45,9 @@ def web(monkeypatch, tmp_path):
     monkeypatch.setenv("TFREC_CACHE", str(tmp_path / "cache"))
     known = catalog.ARCHIVES["movielens-100k"]
     checksum = hashlib.md5(packed(), usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(catalog.ARCHIVES, "movielens-100k", dataclasses.replace(known, md5=checksum))
+    monkeypatch.setitem(
+        catalog.ARCHIVES, "movielens-100k", dataclasses.replace(known, md5=checksum)
+    )
     return state
 
 
@@ -89,7 +91,9 @@ def test_a_wrong_checksum_leaves_nothing(web, tmp_path):
     web["content"] = b"moved"
     came = hashlib.md5(b"moved", usedforsecurity=False).hexdigest()
     message = refusal("movielens-100k")
-    assert message.startswith(f"https://files.grouplens.org/datasets/movielens/ml-100k.zip gave 5 bytes with MD5 {came}, expected ")
+    assert message.startswith(
+        f"https://files.grouplens.org/datasets/movielens/ml-100k.zip gave 5 bytes with MD5 {came}, expected "
+    )
     assert message.endswith(": try again, or give data.path.")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -107,7 +111,9 @@ def test_no_network(web, tmp_path, error):
 
 def test_never_over_plain_http(web, tmp_path):
     web["url"] = "http://files.grouplens.org/ml-100k.zip"
-    assert "redirected to http://files.grouplens.org/ml-100k.zip, which is not https" in refusal("movielens-100k")
+    assert "redirected to http://files.grouplens.org/ml-100k.zip, which is not https" in refusal(
+        "movielens-100k"
+    )
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -130,11 +136,19 @@ def test_wrong_archives(tmp_path):
     path = tmp_path / "a.zip"
     assert refusal("movielens-100k", path=path).startswith(f"{path} cannot be read as a zip file (")
     path.write_bytes(b"no zip")
-    assert refusal("movielens-100k", path=path) == f"{path} cannot be read as a zip file (File is not a zip file)."
+    assert (
+        refusal("movielens-100k", path=path)
+        == f"{path} cannot be read as a zip file (File is not a zip file)."
+    )
     path.write_bytes(packed("other"))
-    assert refusal("movielens-100k", path=path) == f"{path} has no u.data in it: give the right archive in data.path."
+    assert (
+        refusal("movielens-100k", path=path)
+        == f"{path} has no u.data in it: give the right archive in data.path."
+    )
     path.write_bytes(packed(text="1\t20\t3\t5\n2\t10\n"))
-    assert refusal("movielens-100k", path=path).startswith(f"{path}/ml-100k/u.data, line 2: expected 4 fields separated by tabs, got 2")
+    assert refusal("movielens-100k", path=path).startswith(
+        f"{path}/ml-100k/u.data, line 2: expected 4 fields separated by tabs, got 2"
+    )
 
 
 def test_wrong_sources():

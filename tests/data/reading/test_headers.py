@@ -24,7 +24,9 @@ def both(path, **options):
     pairs = result.frame.select("user_id", "item_id").rows()
     for size in (1, 20, 1000):
         parts = list(read_slices(path, on_error="skip", slice_bytes=size, **options))
-        assert [pair for frame, _ in parts for pair in frame.select("user_id", "item_id").rows()] == pairs
+        assert [
+            pair for frame, _ in parts for pair in frame.select("user_id", "item_id").rows()
+        ] == pairs
         assert sum(len(bad) for _, bad in parts) == result.rejected
     return pairs, [(entry.line, entry.reason) for _, bad in parts for entry in bad]
 
@@ -41,11 +43,17 @@ def refusal(path, kind=DataError, **options):
 LOG = "user_id,item_id\nu1,i1\nu2,i2\n"
 
 
-@pytest.mark.parametrize("before", ["", "\n", "\r\n", "\n\n\r\n", "\ufeff", "\ufeff\n", "\n\ufeff\n", "\n" * 200])
+@pytest.mark.parametrize(
+    "before", ["", "\n", "\r\n", "\n\n\r\n", "\ufeff", "\ufeff\n", "\n\ufeff\n", "\n" * 200]
+)
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize(
     ("name", "separator", "header"),
-    [("a.csv", ",", LOG), ("a.tsv", "\t", LOG), ("a.inter", "\t", "user_id:token,item_id:token\nu1,i1\nu2,i2\n")],
+    [
+        ("a.csv", ",", LOG),
+        ("a.tsv", "\t", LOG),
+        ("a.inter", "\t", "user_id:token,item_id:token\nu1,i1\nu2,i2\n"),
+    ],
 )
 def test_whatever_is_before_it(tmp_path, before, ends, name, separator, header):
     text = (before + header.replace("\n", ends).replace(",", separator)).encode()
@@ -53,7 +61,9 @@ def test_whatever_is_before_it(tmp_path, before, ends, name, separator, header):
         assert both(write(tmp_path, name + suffix, pack(text)), **NO_TIMES) == (PAIRS, [])
 
 
-@pytest.mark.parametrize("first", ["user_id,item_id,note\nu1,i1,n\n", '"user_id","item_id","note"\r\n"u1","i1","n"\r\n'])
+@pytest.mark.parametrize(
+    "first", ["user_id,item_id,note\nu1,i1,n\n", '"user_id","item_id","note"\r\n"u1","i1","n"\r\n']
+)
 @pytest.mark.parametrize(
     "second",
     [
@@ -70,12 +80,17 @@ def test_files_put_together(tmp_path, first, second):
         members = pack(first.encode()) + pack(second.encode())
         assert both(write(tmp_path, f"a.csv{suffix}", members), **NO_TIMES) == expected
     message = refusal(tmp_path / "a.csv", **NO_TIMES)
-    assert message.endswith("line 3: expected an event, got the header again; correct it, or leave such lines out with data.on_error=skip.")
+    assert message.endswith(
+        "line 3: expected an event, got the header again; correct it, or leave such lines out with data.on_error=skip."
+    )
 
 
 def test_typed_files_put_together(tmp_path):
     text = "user_id:token\titem_id:token\nu1\ti1\nuser_id:token_seq\titem_id:token\nu2\ti2\n"
-    assert both(write(tmp_path, "a.inter", text), **NO_TIMES) == (PAIRS, [(3, "expected an event, got the header again")])
+    assert both(write(tmp_path, "a.inter", text), **NO_TIMES) == (
+        PAIRS,
+        [(3, "expected an event, got the header again")],
+    )
 
 
 def test_a_header_of_another_order_is_refused_even_with_skip(tmp_path):
@@ -87,27 +102,40 @@ def test_a_header_of_another_order_is_refused_even_with_skip(tmp_path):
 def test_ids_that_are_called_like_one_column_are_ids(tmp_path):
     text = "user,item,note\nuser,i1,n\nu2,item,n\nnote,note,n\n"
     columns = {"user": "user", "item": "item", "timestamp": None}
-    assert both(write(tmp_path, "a.csv", text), columns=columns) == ([("user", "i1"), ("u2", "item"), ("note", "note")], [])
+    assert both(write(tmp_path, "a.csv", text), columns=columns) == (
+        [("user", "i1"), ("u2", "item"), ("note", "note")],
+        [],
+    )
 
 
-@pytest.mark.parametrize("header", ["user_id,item_id", "userId,movieId", "\ufeffUser ID,Item ID", "\nuser,item", "who,what"])
+@pytest.mark.parametrize(
+    "header",
+    ["user_id,item_id", "userId,movieId", "\ufeffUser ID,Item ID", "\nuser,item", "who,what"],
+)
 def test_names_for_a_file_that_has_a_header(tmp_path, header):
     path = write(tmp_path, "a.csv", f"{header}\nu1,i1\n")
     line = 2 if header.startswith("\n") else 1
     columns = {"user": "who", "item": "what", "timestamp": None}
     message = refusal(path, names=["who", "what"], columns=columns)
     assert message == f"{path}, line {line}: expected an event, got a header: leave out data.names."
-    assert both(write(tmp_path, "b.csv", "u1,i1\nu2,i2\n"), names=["who", "what"], columns=columns) == (PAIRS, [])
+    assert both(
+        write(tmp_path, "b.csv", "u1,i1\nu2,i2\n"), names=["who", "what"], columns=columns
+    ) == (PAIRS, [])
 
 
 def test_a_header_of_a_format_without(tmp_path):
     path = write(tmp_path, "a.dat", "userId::movieId::rating::timestamp\nu1::i1::5::1\n")
-    assert refusal(path) == f"{path}, line 1: expected an event, got a header: give data.format, or delete that line."
+    assert (
+        refusal(path)
+        == f"{path}, line 1: expected an event, got a header: give data.format, or delete that line."
+    )
 
 
 @pytest.mark.parametrize("name", ["semicolon", "pipe", "space", "tab", "comma", "^"])
 def test_separators(tmp_path, name):
-    character = {"semicolon": ";", "pipe": "|", "space": " ", "tab": "\t", "comma": ","}.get(name, name)
+    character = {"semicolon": ";", "pipe": "|", "space": " ", "tab": "\t", "comma": ","}.get(
+        name, name
+    )
     text = f'user_id{character}item_id\nu1{character}"i{character}1"\nu2{character}i2\n'
     path = write(tmp_path, "a.csv", text)
     expected = [("u1", f"i{character}1"), ("u2", "i2")] if name != "tab" else [("u2", "i2")]
@@ -115,10 +143,15 @@ def test_separators(tmp_path, name):
     assert both(path, separator=character, **NO_TIMES)[0] == expected
     if name in ("semicolon", "pipe", "space", "tab"):
         message = refusal(path, **NO_TIMES)
-        assert message.endswith(f"its fields are separated by {name}s, so give data.separator={name}.")
+        assert message.endswith(
+            f"its fields are separated by {name}s, so give data.separator={name}."
+        )
 
 
 @pytest.mark.parametrize("separator", ["", "::", '"', "a", "0", "\n", "\r", "\0", "é"])
 def test_what_is_no_separator(tmp_path, separator):
     message = refusal(write(tmp_path, "a.csv", LOG), ConfigError, separator=separator, **NO_TIMES)
-    assert message == f"data.separator must be one of comma, semicolon, pipe, tab, space or a single character, got {separator!r}."
+    assert (
+        message
+        == f"data.separator must be one of comma, semicolon, pipe, tab, space or a single character, got {separator!r}."
+    )

@@ -30,15 +30,27 @@ def refusal(path, **options):
 @pytest.mark.parametrize("skip", ["raise", "skip"])
 def test_a_line_without_end(tmp_path, name, byte, skip):
     path = tmp_path / name
-    header = HEADER.replace(b",", b"\t") if name == "a.tsv" else HEADER if name == "a.csv" else b"u::i::5::1\n"
+    header = (
+        HEADER.replace(b",", b"\t")
+        if name == "a.tsv"
+        else HEADER
+        if name == "a.csv"
+        else b"u::i::5::1\n"
+    )
     path.write_bytes(header + byte * (1 << 21))
-    assert refusal(path, on_error=skip) == f"{path}, line 2: expected at most 1,048,576 bytes on a line, got more: is this a log?"
+    assert (
+        refusal(path, on_error=skip)
+        == f"{path}, line 2: expected at most 1,048,576 bytes on a line, got more: is this a log?"
+    )
 
 
 def test_a_quote_without_end(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b'u,i,1\n"' + b"x\n" * (1 << 21))
-    assert refusal(path, on_error="skip") == f'{path}, line 3: a quote (") opens here and never closes: close it or double it.'
+    assert (
+        refusal(path, on_error="skip")
+        == f'{path}, line 3: a quote (") opens here and never closes: close it or double it.'
+    )
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
@@ -58,13 +70,18 @@ def test_events_before_the_damage_do_not_count(tmp_path, suffix):
     pack, kind = (gzip.compress, "gzip") if suffix == "gz" else (zstd.compress, "Zstandard")
     path = tmp_path / f"a.csv.{suffix}"
     path.write_bytes(pack(HEADER + b"u,i,1\n" * 1000)[:-3])
-    assert refusal(path, on_error="skip").startswith(f"{path} is a damaged {kind} file, it breaks off after line ")
+    assert refusal(path, on_error="skip").startswith(
+        f"{path} is a damaged {kind} file, it breaks off after line "
+    )
 
 
 def test_utf16_and_nul(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER.decode().encode("utf-16-le"))
-    assert refusal(path) == f"{path}, line 1: expected UTF-8 text, got NUL bytes, as UTF-16 has them, where the column names should be."
+    assert (
+        refusal(path)
+        == f"{path}, line 1: expected UTF-8 text, got NUL bytes, as UTF-16 has them, where the column names should be."
+    )
     path.write_bytes(HEADER + b"u,i,1\nu\0,i,2\nu,i,3\n")
     assert "line 3: expected UTF-8 text, got NUL bytes" in refusal(path)
     assert read_interactions(path, on_error="skip").frame["timestamp"].to_list() == [1, 3]
@@ -91,11 +108,16 @@ def parquet(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("child", ["import os; os.abort()", "while True: pass", "x = b'x' * (1 << 60)"])
+@pytest.mark.parametrize(
+    "child", ["import os; os.abort()", "while True: pass", "x = b'x' * (1 << 60)"]
+)
 def test_a_parquet_file_that_ends_its_reader(parquet, monkeypatch, child):
     monkeypatch.setattr(parquet_check, "_CHILD", child)
     monkeypatch.setattr(parquet_check, "_SECONDS", 1)
-    assert refusal(parquet) == f"{parquet} cannot be read as Parquet (the process that reads it breaks off): write it anew."
+    assert (
+        refusal(parquet)
+        == f"{parquet} cannot be read as Parquet (the process that reads it breaks off): write it anew."
+    )
     with pytest.raises(DataError, match="breaks off"):
         read_requests(parquet, Data())
 

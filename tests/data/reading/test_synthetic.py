@@ -68,7 +68,9 @@ def test_neither_popularity_nor_the_last_item_tells_all(log):
         pairs = train[back:] & (users[back:] == users[:-back])
         np.add.at(follows[back - 1], (items[:-back][pairs], items[back:][pairs]), 1)
     tests = split.test
-    popular = np.broadcast_to(np.bincount(items[train], minlength=size).astype(float), (len(tests), size))
+    popular = np.broadcast_to(
+        np.bincount(items[train], minlength=size).astype(float), (len(tests), size)
+    )
     last = hit_rate(follows[0, items[tests - 1]], sequences, tests)
     assert 0.02 <= hit_rate(popular, sequences, tests) <= 0.08
     assert 0.05 <= last <= 0.15

@@ -48,7 +48,10 @@ def test_logs_of_one_kind(cells):
     ("most", "misfits"),
     [
         ([NOW, NOW + 1, NOW + 2], [NOW * 1000]),
-        ([NOW] * 300, [NOW * 1000, NOW * 1000 + 1, NOW * 10**6, NOW * 10**9]),  # few, but sorted in they would be the last events
+        (
+            [NOW] * 300,
+            [NOW * 1000, NOW * 1000 + 1, NOW * 10**6, NOW * 10**9],
+        ),  # few, but sorted in they would be the last events
         ([NOW * 1000] * 3, [NOW, NOW + 1]),
         ([NOW] * 5, [0, -1, 1, 3600, DAY, 10**7]),  # "unknown", also by the clocks of time zones
         ([NOW], [0, 0, 0, -1, -1]),  # nobody votes by "unknown"
@@ -84,7 +87,10 @@ def test_the_reason_is_told(tmp_path, times, reason):
     path.write_text("user_id,item_id,timestamp\n" + "".join(f"u,i,{time}\n" for time in times))
     with pytest.raises(DataError) as caught:
         read_interactions(path)
-    assert str(caught.value) == f"{path}, line 4: {reason}; correct it, or leave such lines out with data.on_error=skip."
+    assert (
+        str(caught.value)
+        == f"{path}, line 4: {reason}; correct it, or leave such lines out with data.on_error=skip."
+    )
 
 
 def log_of(**files):
@@ -94,7 +100,11 @@ def log_of(**files):
 def test_files_of_a_log_have_one_unit():
     dates = ["2024-01-01", "1969-01-01"]
     log_of(a=[NOW, NOW], b=dates).require_one_kind()  # dates are seconds
-    for files in ({"a": [NOW] * 3, "b": [NOW * 1000]}, {"a": [NOW * 1000] * 3, "b": dates}, {"a": [1, 2, 3], "b": dates}):
+    for files in (
+        {"a": [NOW] * 3, "b": [NOW * 1000]},
+        {"a": [NOW * 1000] * 3, "b": dates},
+        {"a": [1, 2, 3], "b": dates},
+    ):
         log = log_of(**files)
         with pytest.raises(MixedTimes):
             log.require_one_kind()
@@ -110,7 +120,14 @@ def test_fractions_of_what_is_left_out_do_not_count():
 
 def test_a_file_is_read_again_where_the_log_has_another_unit(tmp_path):
     for name, times in (("a", [NOW] * 5), ("b", [NOW * 1000] * 2 + [NOW])):
-        (tmp_path / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "".join(f"u,i,{time}\n" for time in times))
+        (tmp_path / f"{name}.csv").write_text(
+            "user_id,item_id,timestamp\n" + "".join(f"u,i,{time}\n" for time in times)
+        )
     paths = [str(tmp_path / f"{name}.csv") for name in "ab"]
-    results = read_by_one_rule(paths, lambda path, rule: read_interactions(path, on_error="skip", rule=rule))
-    assert [(result.frame["timestamp"].to_list(), result.rejected) for result in results] == [([NOW] * 5, 0), ([NOW], 2)]
+    results = read_by_one_rule(
+        paths, lambda path, rule: read_interactions(path, on_error="skip", rule=rule)
+    )
+    assert [(result.frame["timestamp"].to_list(), result.rejected) for result in results] == [
+        ([NOW] * 5, 0),
+        ([NOW], 2),
+    ]

@@ -1,4 +1,6 @@
-"""Exact copies of events: counted and dropped in memory and on disk, against a plain twin; and a log on which they matter."""
+"""Exact copies of events: counted and dropped in memory and on disk, against a plain twin; and a
+log on which they matter.
+"""
 
 import json
 from collections import Counter
@@ -42,38 +44,68 @@ def test_the_plain_twin(tmp_path_factory, events, typed, cuts):
     log = CodedLog(folder)
     for begin in range(0, len(events), cuts):
         user, item, time, *kind = columns[:, begin : begin + cuts]
-        log.append(user.astype(np.int32), item.astype(np.int32), time, *(one.astype(np.int32) for one in kind))
+        log.append(
+            user.astype(np.int32),
+            item.astype(np.int32),
+            time,
+            *(one.astype(np.int32) for one in kind),
+        )
     bucket, coded_log._BUCKET = coded_log._BUCKET, 5
     try:
         assert log.drop_copies() == len(events) - len(first)
     finally:
         coded_log._BUCKET = bucket
-    parts = [np.stack([*codes, log.times(part), *([log.types(part)] if typed else [])]) for part, codes in enumerate(log.codes())]
-    assert [tuple(event) for event in np.concatenate(parts, axis=1).T.tolist()] == first and log.events == len(first)
+    parts = [
+        np.stack([*codes, log.times(part), *([log.types(part)] if typed else [])])
+        for part, codes in enumerate(log.codes())
+    ]
+    assert [
+        tuple(event) for event in np.concatenate(parts, axis=1).T.tolist()
+    ] == first and log.events == len(first)
 
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
-    """80 users of 8 events, each line twice; every second line has its id in another writing, and 30 lines have none."""
+    """80 users of 8 events, each line twice; every second line has its id in another writing, and
+    30 lines have none.
+    """
     path = tmp_path_factory.mktemp("logs") / "twice.csv"
     lines = [
         f"{user}{'.0' * (event % 2)},i{(user + event) % 20},{1_600_000_000 + 90 * event},{'view' if event % 3 else 'buy'}"
         for event in range(8)
         for user in range(80)
     ]
-    missing = [f"{word},i1,{1_600_000_000 + row},view" for row in range(10) for word in ("nan", "None", "NULL")]
-    path.write_text("user_id,item_id,timestamp,event\n" + "".join(f"{line}\n{line}\n" for line in lines + missing))
+    missing = [
+        f"{word},i1,{1_600_000_000 + row},view"
+        for row in range(10)
+        for word in ("nan", "None", "NULL")
+    ]
+    path.write_text(
+        "user_id,item_id,timestamp,event\n"
+        + "".join(f"{line}\n{line}\n" for line in lines + missing)
+    )
     return path
 
 
 def read(path, **options):
-    data = {"source": "file", "path": str(path), "min_user_events": 4, "max_length": 2, "targets": 1, **options}
+    data = {
+        "source": "file",
+        "path": str(path),
+        "min_user_events": 4,
+        "max_length": 2,
+        "targets": 1,
+        **options,
+    }
     return run.prepare_data(from_dict({"data": data}))
 
 
 def test_training_names_copies_and_ids(twice):
     report = read(twice).report
-    assert (report.duplicates, report.ids.users.variants, report.ids.users.missing) == (670, 80, {"NULL": 20, "None": 20, "nan": 20})
+    assert (report.duplicates, report.ids.users.variants, report.ids.users.missing) == (
+        670,
+        80,
+        {"NULL": 20, "None": 20, "nan": 20},
+    )
     assert str(report).splitlines()[1:] == [
         "Note: 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): data.duplicates=drop leaves them out.",
         "Note: 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them one.",
@@ -84,7 +116,12 @@ def test_training_names_copies_and_ids(twice):
 
 def test_the_keys_change_it(twice):
     report = read(twice, duplicates="drop", ids="unify", missing_ids="drop").report
-    assert (report.after.events, report.after.users, report.duplicates, report.sentences()) == (640, 80, 0, [])
+    assert (report.after.events, report.after.users, report.duplicates, report.sentences()) == (
+        640,
+        80,
+        0,
+        [],
+    )
     selection = report.selection
     assert (selection.events, selection.unified, selection.missing_ids, selection.duplicates) == (
         1340, 640, {"NULL": 20, "None": 20, "nan": 20}, 640,
@@ -103,16 +140,28 @@ OPTIONS = [{}, {"duplicates": "drop"}, CLEAN, {**CLEAN, "duplicates": "drop"}]
 @pytest.mark.parametrize("event", [None, "event"])
 def test_prepared_logs_say_the_same(tmp_path, twice, monkeypatch, options, event):
     reader = local_preparation.read_slices
-    monkeypatch.setattr(local_preparation, "read_slices", lambda *args, **more: reader(*args, **more, slice_bytes=2_000))
+    monkeypatch.setattr(
+        local_preparation,
+        "read_slices",
+        lambda *args, **more: reader(*args, **more, slice_bytes=2_000),
+    )
     data = Data(min_user_events=4, columns=Columns(event=event), max_length=2, targets=1, **options)
     prepare_log([str(twice)], tmp_path / "out", data, shards=3)
-    found, whole = PreparedLog(tmp_path / "out"), run.prepare_data(Config(data=replace(data, source="file", path=str(twice))))
+    found, whole = (
+        PreparedLog(tmp_path / "out"),
+        run.prepare_data(Config(data=replace(data, source="file", path=str(twice)))),
+    )
     assert found.report() == whole.report
     assert checksum(found.load().sequences) == checksum(whole.sequences)
 
 
 def test_events_of_two_types_are_no_copies(tmp_path):
-    lines = [f"u{user},i{event},{event},{kind}" for user in range(3) for event in range(4) for kind in ("view", "buy", "view")]
+    lines = [
+        f"u{user},i{event},{event},{kind}"
+        for user in range(3)
+        for event in range(4)
+        for kind in ("view", "buy", "view")
+    ]
     path = tmp_path / "log.csv"
     path.write_text("user_id,item_id,timestamp,kind\n" + "".join(f"{line}\n" for line in lines))
     for columns, copies in (({}, 24), ({"event": "kind"}, 12)):
@@ -129,7 +178,10 @@ def test_sessions_do_not_hide_how_users_are_written(twice):
 
 
 def test_copies_need_times(twice):
-    with pytest.raises(ConfigError, match=r"^data.duplicates=drop needs times, .*, but data.columns.timestamp is null\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^data.duplicates=drop needs times, .*, but data.columns.timestamp is null\.$",
+    ):
         read(twice, duplicates="drop", columns={"timestamp": None})
     report = read(twice, columns={"timestamp": None}).report
     assert report.duplicates is None and "copies" not in str(report)
@@ -140,8 +192,17 @@ def test_the_commands_name_them(tmp_path, twice, capsys):
     assert "Note: 670 of 1340 events (50.0%) are exact copies of another" in capsys.readouterr().out
     assert validate.main([str(twice)]) == 0
     out = capsys.readouterr().out
-    assert "! 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): data.duplicates=drop leaves" in out
-    assert "! 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them one." in out
-    assert "! 60 events name no real id among the users (20 NULL, 20 None, 20 nan): data.missing_ids=drop leaves them out." in out
+    assert (
+        "! 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): data.duplicates=drop leaves"
+        in out
+    )
+    assert (
+        "! 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them one."
+        in out
+    )
+    assert (
+        "! 60 events name no real id among the users (20 NULL, 20 None, 20 nan): data.missing_ids=drop leaves them out."
+        in out
+    )
     assert validate.main([str(twice), "data.columns.timestamp=null", "--json"]) == 0
     assert "duplicates" not in json.loads(capsys.readouterr().out)

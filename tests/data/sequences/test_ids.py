@@ -46,11 +46,18 @@ def test_findings_by_hand():
         "2 users are written in several ways, such as ' 7' and '7': data.ids=unify makes them one",
         "9 events name no real id among the users (7 NULL, 2 nan): data.missing_ids=drop leaves them out",
     ]
-    assert Findings.of(pl.Series(["7.0", "8.0", "nano"]), lambda: pytest.fail("nothing to count")).sentences("users") == []
+    assert (
+        Findings.of(
+            pl.Series(["7.0", "8.0", "nano"]), lambda: pytest.fail("nothing to count")
+        ).sentences("users")
+        == []
+    )
 
 
 def test_the_filter_over_parts():
-    frame = pl.DataFrame({"user_id": ["7.0", "nan", "8", " 8"], "item_id": ["a", "None", "None", "7.0"]})
+    frame = pl.DataFrame(
+        {"user_id": ["7.0", "nan", "8", " 8"], "item_id": ["a", "None", "None", "7.0"]}
+    )
     clean = IdFilter(True, True)
     parts = [clean(frame[:2]), clean(frame[2:])]
     assert pl.concat(parts).rows() == [("7", "a"), ("8", "7")]

@@ -26,16 +26,29 @@ def test_blocks_are_those_of_the_split(make_leave_one_out, tmp_path, part):
     split = make_leave_one_out(HISTORIES, 5)
     save_replay_log(split, part, tmp_path / "kept.parquet")
     (kept,) = read_kept_events(tmp_path / "kept.parquet", part, (USERS, ITEMS))
-    pairs = zip(HeldOut(split, part, batch_size=2).dataset(), HeldOut(kept.split, part, batch_size=2).dataset(), strict=True)
+    pairs = zip(
+        HeldOut(split, part, batch_size=2).dataset(),
+        HeldOut(kept.split, part, batch_size=2).dataset(),
+        strict=True,
+    )
     for expected, block in pairs:
         block["user"] = kept.users[block["user"].numpy() - 1]
         for name in expected:
             np.testing.assert_array_equal(block[name], expected[name])
-    assert kept.user_ids == ["u1", "u3", "u5"] and kept.users.tolist() == [1, 3, 5] and kept.known.all()
+    assert (
+        kept.user_ids == ["u1", "u3", "u5"]
+        and kept.users.tolist() == [1, 3, 5]
+        and kept.known.all()
+    )
 
 
 def test_what_is_unknown_is_passed_over(tmp_path):
-    rows = [("u9", ["i1", "new", "i2"], "i3"), ("u2", ["i1"], "new"), ("u1", [], "i5"), ("u3", ["new"], "i4")]
+    rows = [
+        ("u9", ["i1", "new", "i2"], "i3"),
+        ("u2", ["i1"], "new"),
+        ("u1", [], "i5"),
+        ("u3", ["new"], "i4"),
+    ]
     (kept,) = read_kept_events(write(tmp_path / "kept.parquet", *rows), "test", (USERS, ITEMS))
     assert kept.users.tolist() == [0, 2, 1, 3]
     assert kept.known.tolist() == [True, False, True, True]
@@ -50,7 +63,9 @@ def test_more_than_fits_comes_in_parts(tmp_path):
     parts = list(read_kept_events(path, "test", (USERS, ITEMS), limit=7))
     assert len(parts) > 3
     assert [target for part in parts for target in part.targets] == [row[2] for row in rows]
-    assert [item for part in parts for item in part.split.sequences.items] == [one for n in range(10) for one in (1, 2, n % 5 + 1)]
+    assert [item for part in parts for item in part.split.sequences.items] == [
+        one for n in range(10) for one in (1, 2, n % 5 + 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +74,10 @@ def test_more_than_fits_comes_in_parts(tmp_path):
         (lambda path: path.unlink(), "is missing; train again"),
         (lambda path: path.write_bytes(b""), "cannot be read as Parquet"),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "cannot be read as Parquet"),
-        (lambda path: pl.DataFrame({"user_id": ["u1"]}).write_parquet(path), "must have the columns user_id, history, target"),
+        (
+            lambda path: pl.DataFrame({"user_id": ["u1"]}).write_parquet(path),
+            "must have the columns user_id, history, target",
+        ),
         (lambda path: write(path), "holds no events"),
         (lambda path: write(path, ("u1", None, "i1")), "without a user, a history or a target"),
         (lambda path: write(path, ("u1", ["i1"], None)), "without a user, a history or a target"),

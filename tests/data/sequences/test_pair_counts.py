@@ -21,7 +21,13 @@ def test_counts(tmp_path, monkeypatch, bucket):
     result = counted.result()
     assert result.num_items == 9 and len(result.offsets) == 11 and result.offsets[1] == 0
     rows = np.repeat(np.arange(10), np.diff(result.offsets))
-    found = dict(zip(zip(rows.tolist(), result.neighbours.tolist(), strict=True), result.counts.tolist(), strict=True))
+    found = dict(
+        zip(
+            zip(rows.tolist(), result.neighbours.tolist(), strict=True),
+            result.counts.tolist(),
+            strict=True,
+        )
+    )
     assert found == dict(expected) and list(found) == sorted(found)
 
     save_transitions(tmp_path / "pairs.npz", result)

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from tfrec_attn.data.sequences.preparation import Statistics, k_core, prepare
 from tfrec_attn.errors import DataError
 
-EVENTS = st.lists(st.tuples(st.sampled_from("uvwxy"), st.sampled_from("abcde"), st.integers(0, 6)), min_size=1, max_size=30)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("uvwxy"), st.sampled_from("abcde"), st.integers(0, 6)),
+    min_size=1,
+    max_size=30,
+)
 
 
 def log(events):
@@ -19,19 +23,27 @@ def log(events):
 
 
 def naive_core(events, users, items):
-    """Takes out one event at a time until nothing breaks the rule: the largest set, whatever the order."""
+    """Takes out one event at a time until nothing breaks the rule: the largest set, whatever the
+    order.
+    """
     kept = list(events)
     while True:
         of_user, of_item = Counter(event[0] for event in kept), Counter(event[1] for event in kept)
-        wrong = next((event for event in kept if of_user[event[0]] < users or of_item[event[1]] < items), None)
+        wrong = next(
+            (event for event in kept if of_user[event[0]] < users or of_item[event[1]] < items),
+            None,
+        )
         if wrong is None:
             return kept
         kept.remove(wrong)
 
 
 def test_by_hand():
-    # In order of the file: v is the first user and b the first item. Both of v's events at time 2 stay in the order of the file.
-    sequences, report = prepare(log([("v", "b", 2), ("u", "a", 9), ("v", "a", 2), ("u", "b", 1), ("v", "c", 1)]))
+    # In order of the file: v is the first user and b the first item. Both of v's events at time 2
+    # stay in the order of the file.
+    sequences, report = prepare(
+        log([("v", "b", 2), ("u", "a", 9), ("v", "a", 2), ("u", "b", 1), ("v", "c", 1)])
+    )
     assert sequences.user_vocabulary.ids() == ["v", "u"]
     assert sequences.item_vocabulary.ids() == ["b", "a", "c"]
     assert sequences.items.tolist() == [3, 1, 2, 1, 2]
@@ -47,7 +59,14 @@ def test_by_hand():
 
 def test_filter_by_hand():
     # c has one event and goes; then w has one event and goes; then a and b have two each and stay.
-    events = [("w", "c", 1), ("w", "b", 2), ("u", "a", 1), ("u", "b", 2), ("v", "b", 1), ("v", "a", 2)]
+    events = [
+        ("w", "c", 1),
+        ("w", "b", 2),
+        ("u", "a", 1),
+        ("u", "b", 2),
+        ("v", "b", 1),
+        ("v", "a", 2),
+    ]
     sequences, report = prepare(log(events), min_user_events=2, min_item_events=2)
     assert sequences.user_vocabulary.ids() == ["u", "v"]
     assert sequences.item_vocabulary.ids() == ["a", "b"]
@@ -81,7 +100,9 @@ def test_fractional_times():
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, st.integers(1, 4), st.integers(1, 4))
 def test_the_core_is_the_largest_that_fits(events, min_user, min_item):
-    users, items = (np.array([ord(event[place]) - ord("a") for event in events]) for place in (0, 1))
+    users, items = (
+        np.array([ord(event[place]) - ord("a") for event in events]) for place in (0, 1)
+    )
     mask = k_core(users, items, min_user, min_item)
     kept = [event for event, stays in zip(events, mask, strict=True) if stays]
     assert Counter(kept) == Counter(naive_core(events, min_user, min_item))

@@ -1,4 +1,6 @@
-"""Side conditions by configuration: what stays of a log, what is said about it, and what cannot be meant."""
+"""Side conditions by configuration: what stays of a log, what is said about it, and what cannot be
+meant.
+"""
 
 import gzip
 
@@ -28,14 +30,23 @@ COLUMNS = ["data.columns.rating=stars", "data.columns.event=kind"]
 
 @pytest.fixture
 def path(tmp_path):
-    lines = ["user_id,item_id,timestamp,stars,kind", *(",".join(map(str, event)) for event in EVENTS)]
+    lines = [
+        "user_id,item_id,timestamp,stars,kind",
+        *(",".join(map(str, event)) for event in EVENTS),
+    ]
     path = tmp_path / "log.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def prepared(path, *overrides):
-    keys = ["data.source=file", f"data.path={path}", "data.min_user_events=1", "data.max_length=1", "data.targets=1"]
+    keys = [
+        "data.source=file",
+        f"data.path={path}",
+        "data.min_user_events=1",
+        "data.max_length=1",
+        "data.targets=1",
+    ]
     return run.prepare_data(configuration.load(None, [*keys, *overrides]))
 
 
@@ -69,9 +80,17 @@ def refusal(kind, path, *overrides):
         ([], {"u": "abaacd", "v": "bcda"}, None),
         # b, c of u and d of v have less than four stars.
         (["data.min_rating=4"], {"u": "aaad", "v": "bca"}, {"events": 10, "low_ratings": 3}),
-        (["data.event_types=[buy,cart]"], {"u": "aacd", "v": "bca"}, {"events": 10, "other_types": {"view": 3}}),
+        (
+            ["data.event_types=[buy,cart]"],
+            {"u": "aacd", "v": "bca"},
+            {"events": 10, "other_types": {"view": 3}},
+        ),
         (["data.repeats=collapse"], {"u": "abacd", "v": "bcda"}, {"events": 10, "repeats": 1}),
-        (["data.session_gap=600"], {"u#1": "abaa", "u#2": "cd", "v#1": "bcda"}, {"events": 10, "sessions": 3}),
+        (
+            ["data.session_gap=600"],
+            {"u#1": "abaa", "u#2": "cd", "v#1": "bcda"},
+            {"events": 10, "sessions": 3},
+        ),
         # Without the views u has a a c d; a a become one; then the gap cuts off c d.
         (
             ["data.event_types=[buy,cart]", "data.repeats=collapse", "data.session_gap=600"],
@@ -107,7 +126,11 @@ WEIGHTS = "data.event_weights={buy: 2, view: 0.5, cart: 1}"
         ),
         # The cart needs no weight where it is no type that stays.
         (
-            ["data.event_weights={buy: 2, view: 0.5}", "data.event_types=[buy,view]", "data.min_rating=4"],
+            [
+                "data.event_weights={buy: 2, view: 0.5}",
+                "data.event_types=[buy,view]",
+                "data.min_rating=4",
+            ],
             {"u": "aaad", "v": "bca"},
             {"u": [2, 0.5, 2, 2], "v": [2, 2, 2]},
             {"events": 10, "low_ratings": 3, "other_types": {}, "weights": {"buy": 2, "view": 0.5}},
@@ -117,7 +140,13 @@ WEIGHTS = "data.event_weights={buy: 2, view: 0.5, cart: 1}"
             [WEIGHTS, "data.repeats=collapse", "data.session_gap=600"],
             {"u#1": "aba", "u#2": "cd", "v#1": "bcda"},
             {"u#1": [2, 0.5, 2], "u#2": [1, 2], "v#1": [2, 2, 0.5, 2]},
-            {"events": 10, "other_types": {}, "weights": {"buy": 2, "cart": 1, "view": 0.5}, "sessions": 3, "repeats": 1},
+            {
+                "events": 10,
+                "other_types": {},
+                "weights": {"buy": 2, "cart": 1, "view": 0.5},
+                "sessions": 3,
+                "repeats": 1,
+            },
         ),
         # Of a alone there are three events or more.
         (
@@ -138,12 +167,19 @@ def test_weights_by_hand(path, overrides, expected, weighed, said):
 def test_weights_go_to_their_events_whatever_the_order_of_the_log(path):
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([header, *lines[::-1]]) + "\n")
-    assert weights(prepared(path, *COLUMNS, WEIGHTS)) == {"u": [2, 0.5, 0.5, 2, 1, 2], "v": [2, 2, 0.5, 2]}
+    assert weights(prepared(path, *COLUMNS, WEIGHTS)) == {
+        "u": [2, 0.5, 0.5, 2, 1, 2],
+        "v": [2, 2, 0.5, 2],
+    }
 
 
 def test_weights_change_the_checksum_and_their_absence_does_not(path):
     plain, ones, twos = (
-        prepared(path, *COLUMNS, *(f"data.event_weights={{buy: {weight}, view: 1, cart: 1}}" for weight in weights))
+        prepared(
+            path,
+            *COLUMNS,
+            *(f"data.event_weights={{buy: {weight}, view: 1, cart: 1}}" for weight in weights),
+        )
         for weights in ([], [1], [2])
     )
     assert plain.sequences.weights is None
@@ -153,8 +189,14 @@ def test_weights_change_the_checksum_and_their_absence_does_not(path):
 
 def test_what_is_said(path):
     said = str(prepared(path, *COLUMNS, "data.event_weights={buy: 2, cart: 0.5, view: 0}").report)
-    assert said.startswith("10 events; 3 of other types left out (3 view); weights buy 2, cart 0.5.\n7 events of ")
-    report = str(prepared(path, *COLUMNS, "data.min_rating=4", "data.event_types=buy", "data.session_gap=600").report)
+    assert said.startswith(
+        "10 events; 3 of other types left out (3 view); weights buy 2, cart 0.5.\n7 events of "
+    )
+    report = str(
+        prepared(
+            path, *COLUMNS, "data.min_rating=4", "data.event_types=buy", "data.session_gap=600"
+        ).report
+    )
     assert report.startswith(
         "10 events; 3 with a low rating left out; 1 of other types left out (1 view); cut into 3 sessions.\n6 events of "
     )
@@ -180,7 +222,9 @@ def test_empty_ratings_and_types_are_named(path):
 
 def test_infinite_ratings_are_none(path):
     path.write_text(path.read_text().replace("10,2,view", "10,inf,view"))
-    assert "line 3: expected the rating as a number, got 'inf';" in refusal(DataError, path, *COLUMNS)
+    assert "line 3: expected the rating as a number, got 'inf';" in refusal(
+        DataError, path, *COLUMNS
+    )
 
 
 def test_compressed_logs_too(path, tmp_path):
@@ -192,13 +236,21 @@ def test_compressed_logs_too(path, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "overrides", "message"),
     [
-        (ConfigError, ["data.min_rating=4"], "data.min_rating needs data.columns.rating, the name of the column that holds the ratings."),
+        (
+            ConfigError,
+            ["data.min_rating=4"],
+            "data.min_rating needs data.columns.rating, the name of the column that holds the ratings.",
+        ),
         (
             ConfigError,
             ["data.event_types=buy"],
             "data.event_types needs data.columns.event, the name of the column that holds the event types.",
         ),
-        (ConfigError, [*COLUMNS, "data.event_types=[]"], "data.event_types must name a type or more, but is empty; null keeps all types."),
+        (
+            ConfigError,
+            [*COLUMNS, "data.event_types=[]"],
+            "data.event_types must name a type or more, but is empty; null keeps all types.",
+        ),
         (
             ConfigError,
             ["data.event_weights.buy=2"],
@@ -217,8 +269,16 @@ def test_compressed_logs_too(path, tmp_path):
                 ("a: 1e9", "'a': 1000000000.0"),
             )
         ),
-        (ConfigError, [*COLUMNS, "data.event_weights.buy=much"], "data.event_weights.buy must be a number, but is 'much'."),
-        (ConfigError, [*COLUMNS, "data.event_weights.buy=.inf"], "data.event_weights.buy must be a number, but is '.inf'."),
+        (
+            ConfigError,
+            [*COLUMNS, "data.event_weights.buy=much"],
+            "data.event_weights.buy must be a number, but is 'much'.",
+        ),
+        (
+            ConfigError,
+            [*COLUMNS, "data.event_weights.buy=.inf"],
+            "data.event_weights.buy must be a number, but is '.inf'.",
+        ),
         (
             ConfigError,
             [*COLUMNS, "data.event_weights=2"],
@@ -235,14 +295,26 @@ def test_compressed_logs_too(path, tmp_path):
             "the side conditions of the data section leave nothing of 10 events: "
             "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
-        (ConfigError, ["data.session_gap=0"], "data.session_gap must be greater than 0, but is 0.0."),
-        (ConfigError, ["data.session_gap=-5"], "data.session_gap must be greater than 0, but is -5.0."),
+        (
+            ConfigError,
+            ["data.session_gap=0"],
+            "data.session_gap must be greater than 0, but is 0.0.",
+        ),
+        (
+            ConfigError,
+            ["data.session_gap=-5"],
+            "data.session_gap must be greater than 0, but is -5.0.",
+        ),
         (
             ConfigError,
             ["data.session_gap=5", "data.columns.timestamp=null"],
             "data.session_gap needs times, but data.columns.timestamp is null.",
         ),
-        (ConfigError, ["data.repeats=colapse"], "data.repeats must be one of keep, collapse, but is 'colapse' (did you mean 'collapse'?)."),
+        (
+            ConfigError,
+            ["data.repeats=colapse"],
+            "data.repeats must be one of keep, collapse, but is 'colapse' (did you mean 'collapse'?).",
+        ),
         (
             DataError,
             [*COLUMNS, "data.event_types=[buy,veiw]"],
@@ -262,10 +334,15 @@ def test_refusals(path, kind, overrides, message):
 
 def test_a_missing_column_is_named(path):
     message = refusal(DataError, path, "data.columns.rating=star")
-    assert message.startswith(f"{path} has no column 'star' (did you mean 'stars'?), its columns are user_id, ")
+    assert message.startswith(
+        f"{path} has no column 'star' (did you mean 'stars'?), its columns are user_id, "
+    )
 
 
 def test_the_synthetic_log_has_no_ratings():
     keys = ["data.events=1500", "data.columns.rating=rating", "data.min_rating=3"]
-    with pytest.raises(ConfigError, match=r"^data.min_rating needs the column rating, but data.source=synthetic has none\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^data.min_rating needs the column rating, but data.source=synthetic has none\.$",
+    ):
         run.prepare_data(configuration.load(None, keys))

@@ -1,4 +1,6 @@
-"""Splits: what they promise for any log, their sentences, and how much of the future they let the training see."""
+"""Splits: what they promise for any log, their sentences, and how much of the future they let the
+training see.
+"""
 
 import numpy as np
 import polars as pl
@@ -10,17 +12,32 @@ from tfrec_attn.data.sequences.preparation import prepare
 from tfrec_attn.data.sequences.splits import leak_report, leave_one_out, make_split, temporal
 from tfrec_attn.errors import ConfigError, DataError
 
-EVENTS = st.lists(st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcde"), st.integers(0, 20)), min_size=3, max_size=40)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("uvwx"), st.sampled_from("abcde"), st.integers(0, 20)),
+    min_size=3,
+    max_size=40,
+)
 
 THREE = [("u", "a", 3), ("u", "b", 5), ("u", "a", 9)]
 
 
 def sequences_of(events):
-    return prepare(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[0]
+    return prepare(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[
+        0
+    ]
 
 
 # u: a@1 b@3 c@5 d@7;  v: b@2 c@6;  w: a@4 e@6 b@8 a@8
-LOG = [("u", "a", 1), ("v", "b", 2), ("u", "b", 3), ("w", "a", 4), ("u", "c", 5), ("v", "c", 6), ("w", "e", 6), ("u", "d", 7)]
+LOG = [
+    ("u", "a", 1),
+    ("v", "b", 2),
+    ("u", "b", 3),
+    ("w", "a", 4),
+    ("u", "c", 5),
+    ("v", "c", 6),
+    ("w", "e", 6),
+    ("u", "d", 7),
+]
 LOG += [("w", "b", 8), ("w", "a", 8)]
 
 
@@ -35,7 +52,9 @@ def test_leave_one_out_by_hand():
 
 def test_temporal_by_hand():
     # train < 5 <= valid < 7 <= test: u trains on a, b; v on b; w on a.
-    split = temporal(sequences_of(LOG), valid_from="1970-01-01T00:00:05", test_from="1970-01-01T00:00:07+00:00")
+    split = temporal(
+        sequences_of(LOG), valid_from="1970-01-01T00:00:05", test_from="1970-01-01T00:00:07+00:00"
+    )
     assert split.train_end.tolist() == [2, 5, 7]
     assert split.valid.tolist() == [2, 5, 7]
     assert split.test.tolist() == [3, 8]
@@ -57,7 +76,14 @@ def check_promises(sequences, split):
     users, times = sequences.users(), sequences.timestamps
     same = users[1:] == users[:-1]
     assert (np.diff(times)[same] >= 0).all()
-    train, valid, test = (set(places) for places in (np.flatnonzero(split.train_mask()), split.valid.tolist(), split.test.tolist()))
+    train, valid, test = (
+        set(places)
+        for places in (
+            np.flatnonzero(split.train_mask()),
+            split.valid.tolist(),
+            split.test.tolist(),
+        )
+    )
     assert not train & valid
     assert not train & test
     assert not valid & test
@@ -102,23 +128,46 @@ def test_temporal_promises(events, first, gap):
 def test_nobody_to_test():
     with pytest.raises(DataError) as caught:
         leave_one_out(sequences_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 1)]))
-    assert str(caught.value) == "data.split=leave-one-out needs a user with 3 events or more, the longest history has 2."
+    assert (
+        str(caught.value)
+        == "data.split=leave-one-out needs a user with 3 events or more, the longest history has 2."
+    )
 
 
 @pytest.mark.parametrize(
     ("valid_from", "test_from", "message"),
     [
-        (0.8, 0.8, "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time 7)."),
-        (1.0, 0.8, "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 1.0."),
-        (0.5, "soon", "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 'soon'."),
-        (0.5, "1970-01-02", "no event lies at or after data.test_from=1970-01-02: the times go from 1 to 8."),
+        (
+            0.8,
+            0.8,
+            "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time 7).",
+        ),
+        (
+            1.0,
+            0.8,
+            "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 1.0.",
+        ),
+        (
+            0.5,
+            "soon",
+            "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 'soon'.",
+        ),
+        (
+            0.5,
+            "1970-01-02",
+            "no event lies at or after data.test_from=1970-01-02: the times go from 1 to 8.",
+        ),
         (
             "1970-01-01T00:00:07.500",
             "1970-01-01T00:00:08",
             "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: "
             "the times go from 1 to 8.",
         ),
-        ("1970-01-01", 0.8, "no event lies before data.valid_from=1970-01-01: the times go from 1 to 8."),
+        (
+            "1970-01-01",
+            0.8,
+            "no event lies before data.valid_from=1970-01-01: the times go from 1 to 8.",
+        ),
     ],
 )
 def test_bounds_that_make_no_split(valid_from, test_from, message):
@@ -129,12 +178,23 @@ def test_bounds_that_make_no_split(valid_from, test_from, message):
 
 def test_make_split():
     sequences = sequences_of(LOG)
-    assert make_split(sequences, "leave-one-out", valid_from=None, test_from=None).name == "leave-one-out"
+    assert (
+        make_split(sequences, "leave-one-out", valid_from=None, test_from=None).name
+        == "leave-one-out"
+    )
     assert make_split(sequences, "temporal", valid_from=0.5, test_from=0.8).name == "temporal"
     for name, bounds, message in (
         ("random", {}, "data.split must be one of leave-one-out, temporal, got 'random'."),
-        ("temporal", {"valid_from": 0.5}, "data.split=temporal needs data.test_from and data.valid_from, got data.valid_from."),
-        ("leave-one-out", {"test_from": 0.5}, "data.split=leave-one-out needs no bounds, got data.test_from."),
+        (
+            "temporal",
+            {"valid_from": 0.5},
+            "data.split=temporal needs data.test_from and data.valid_from, got data.valid_from.",
+        ),
+        (
+            "leave-one-out",
+            {"test_from": 0.5},
+            "data.split=leave-one-out needs no bounds, got data.test_from.",
+        ),
     ):
         with pytest.raises(ConfigError) as caught:
             make_split(sequences, name, **bounds)
@@ -142,14 +202,30 @@ def test_make_split():
 
 
 def test_leaks_by_hand():
-    # u trains on a@1, tests c@3.  v trains on b@2, c@6, tests d@9.  w trains on a@8, a@8, tests b@9.
-    # Training is at 1 2 6 8 8, tests at 3 9 9 (median 9): only the test at 3 has training after it; no training after 9;
-    # c, u's target at 3, is trained on at 6 only. Of the 8 events that follow one of the same user, w's second ties.
-    events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("v", "b", 2), ("v", "c", 6), ("v", "e", 7), ("v", "d", 9)]
+    # u trains on a@1, tests c@3.  v trains on b@2, c@6, tests d@9.  w trains on a@8, a@8, tests
+    # b@9. Training is at 1 2 6 8 8, tests at 3 9 9 (median 9): only the test at 3 has training
+    # after it; no training after 9; c, u's target at 3, is trained on at 6 only. Of the 8 events
+    # that follow one of the same user, w's second ties.
+    events = [
+        ("u", "a", 1),
+        ("u", "b", 2),
+        ("u", "c", 3),
+        ("v", "b", 2),
+        ("v", "c", 6),
+        ("v", "e", 7),
+        ("v", "d", 9),
+    ]
     events += [("w", "a", 8), ("w", "a", 8), ("w", "c", 8.5), ("w", "b", 9)]
-    report = leak_report(leave_one_out(sequences_of([(user, item, float(time)) for user, item, time in events])))
+    report = leak_report(
+        leave_one_out(sequences_of([(user, item, float(time)) for user, item, time in events]))
+    )
     assert report.to_dict() == pytest.approx(
-        {"tests_before_training": 1 / 3, "training_after_median_test": 0.0, "targets_only_seen_later": 1 / 3, "ties": 1 / 8}
+        {
+            "tests_before_training": 1 / 3,
+            "training_after_median_test": 0.0,
+            "targets_only_seen_later": 1 / 3,
+            "ties": 1 / 8,
+        }
     )
     assert str(report) == (
         "33.3% of the test events have training events after them, and 0.0% of the training events are later than the median test event;\n"
@@ -177,4 +253,8 @@ def test_leaks_equal_the_plain_twin(events):
 
 def test_a_temporal_split_does_not_leak():
     report = leak_report(temporal(sequences_of(LOG), valid_from=0.5, test_from=0.8))
-    assert (report.tests_before_training, report.training_after_median_test, report.targets_only_seen_later) == (0, 0, 0)
+    assert (
+        report.tests_before_training,
+        report.training_after_median_test,
+        report.targets_only_seen_later,
+    ) == (0, 0, 0)

@@ -1,4 +1,6 @@
-"""Transitions against loops: who follows whom, within the span, within the user, within the training."""
+"""Transitions against loops: who follows whom, within the span, within the user, within the
+training.
+"""
 
 from collections import Counter
 
@@ -20,13 +22,22 @@ HISTORIES = st.lists(st.lists(st.integers(1, NUM_ITEMS), max_size=9), min_size=1
 def sequences_of(histories, num_items=NUM_ITEMS):
     items = np.array([item for history in histories for item in history], np.int32)
     offsets = np.cumsum([0, *map(len, histories)]).astype(np.int64)
-    users, names = (Vocabulary([f"{kind}{i}" for i in range(1, n + 1)]) for kind, n in (("u", len(histories)), ("i", num_items)))
+    users, names = (
+        Vocabulary([f"{kind}{i}" for i in range(1, n + 1)])
+        for kind, n in (("u", len(histories)), ("i", num_items))
+    )
     return Sequences(items, offsets, np.arange(len(items)), users, names)
 
 
 def split_of(histories, train_lengths):
     sequences = sequences_of(histories)
-    return Split(sequences, sequences.offsets[:-1] + np.array(train_lengths), np.zeros(0, int), np.zeros(0, int), "temporal")
+    return Split(
+        sequences,
+        sequences.offsets[:-1] + np.array(train_lengths),
+        np.zeros(0, int),
+        np.zeros(0, int),
+        "temporal",
+    )
 
 
 def as_counter(transitions):
@@ -55,11 +66,18 @@ def test_by_hand():
     assert transitions.offsets.tolist() == [0, 0, 1, 3, 3, 3, 3]
     assert transitions.neighbours.tolist() == [2, 1, 3]
     assert transitions.counts.tolist() == [2, 1, 1]
-    assert as_counter(count_transitions(split, time_span=2)) == {(1, 2): 2, (2, 1): 1, (1, 1): 1, (2, 2): 1, (2, 3): 1}
+    assert as_counter(count_transitions(split, time_span=2)) == {
+        (1, 2): 2,
+        (2, 1): 1,
+        (1, 1): 1,
+        (2, 2): 1,
+        (2, 3): 1,
+    }
 
 
 def test_of_the_latest_events_by_hand():
-    # The last two events of both users are held out: of 3 1 2 1 2 the latest three train, of 2 3 both.
+    # The last two events of both users are held out: of 3 1 2 1 2 the latest three train, of 2 3
+    # both.
     split = leave_one_out(sequences_of([[3, 1, 2, 1, 2, 4, 5], [2, 3, 3, 1]]))
     assert as_counter(count_transitions(split, max_length=3)) == {(2, 1): 1, (1, 2): 1, (2, 3): 1}
     counted = as_counter(count_transitions(split, time_span=2, max_length=3))
@@ -77,7 +95,11 @@ def test_equals_the_loop(histories, data, time_span, max_length):
     assert transitions.offsets.shape == (NUM_ITEMS + 2,)
     assert transitions.offsets[1] == 0
     assert len(transitions.neighbours) == len(transitions.counts) == transitions.offsets[-1]
-    assert (transitions.offsets.dtype, transitions.neighbours.dtype, transitions.counts.dtype) == (np.int64, np.int32, np.int64)
+    assert (transitions.offsets.dtype, transitions.neighbours.dtype, transitions.counts.dtype) == (
+        np.int64,
+        np.int32,
+        np.int64,
+    )
     for begin, end in zip(transitions.offsets[:-1], transitions.offsets[1:], strict=True):
         assert (np.diff(transitions.neighbours[begin:end]) > 0).all()
 
@@ -89,13 +111,19 @@ def test_held_out_events_are_never_counted(time_span):
     expected = as_counter(count_transitions(leave_one_out(sequences_of(histories)), time_span))
     # Items 4 and 5 are in held-out events only.
     changed = [[*history[:-2], 4, 5] for history in histories]
-    assert as_counter(count_transitions(leave_one_out(sequences_of(changed)), time_span)) == expected
+    assert (
+        as_counter(count_transitions(leave_one_out(sequences_of(changed)), time_span)) == expected
+    )
     assert expected == plain_counter([history[:-2] for history in histories], time_span)
 
 
 def test_a_span_longer_than_any_history_costs_no_more():
     split = split_of([[1, 2, 3]], [3])
-    assert as_counter(count_transitions(split, time_span=10**12)) == {(1, 2): 1, (1, 3): 1, (2, 3): 1}
+    assert as_counter(count_transitions(split, time_span=10**12)) == {
+        (1, 2): 1,
+        (1, 3): 1,
+        (2, 3): 1,
+    }
 
 
 def test_a_log_without_any_transition():

@@ -8,7 +8,9 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
 
-@pytest.mark.parametrize("ids", [["b", "a", "é "], np.array(["b", "a", "é "]), pl.Series(["b", "a", "é "])])
+@pytest.mark.parametrize(
+    "ids", [["b", "a", "é "], np.array(["b", "a", "é "]), pl.Series(["b", "a", "é "])]
+)
 def test_indices_count_from_one_in_the_given_order(ids):
     vocabulary = Vocabulary(ids)
     assert len(vocabulary) == 3
@@ -65,7 +67,9 @@ def test_a_file_that_is_missing_or_no_text(tmp_path):
 def test_wrong_ids_and_indices():
     with pytest.raises(DataError, match="the vocabulary, id 2: 'a' is there already, in id 1"):
         Vocabulary(["a", "a"])
-    with pytest.raises(DataError, match="the vocabulary, id 1: expected an id without line breaks, got ''"):
+    with pytest.raises(
+        DataError, match="the vocabulary, id 1: expected an id without line breaks, got ''"
+    ):
         Vocabulary([""])
     for indices in ([-1], [3]):
         with pytest.raises(DataError, match=r"an index must be in 0\.\.2, got"):

@@ -21,13 +21,17 @@ def test_ids_are_numbered_by_first_appearance():
 def test_filter_and_order_are_those_of_memory(tmp_path, cuts, least):
     random = np.random.default_rng(len(cuts))
     users, items = random.integers(0, 25, 200), random.integers(0, 20, 200)
-    frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": random.integers(0, 50, 200)}).with_columns(
-        pl.col("user_id", "item_id").cast(pl.String)
-    )
+    frame = pl.DataFrame(
+        {"user_id": users, "item_id": items, "timestamp": random.integers(0, 50, 200)}
+    ).with_columns(pl.col("user_id", "item_id").cast(pl.String))
     log, ids = CodedLog(tmp_path), (GrowingIds(), GrowingIds())
     for begin, end in zip((0, *cuts), (*cuts, 200), strict=True):
         part = frame[begin:end]
-        log.append(ids[0].encode(part["user_id"]), ids[1].encode(part["item_id"]), part["timestamp"].to_numpy())
+        log.append(
+            ids[0].encode(part["user_id"]),
+            ids[1].encode(part["item_id"]),
+            part["timestamp"].to_numpy(),
+        )
     log.users, log.items = map(len, ids)
     kept = k_core_on_disk(log, *least)
     sequences, _ = prepare(frame, min_user_events=least[0], min_item_events=least[1])

@@ -13,7 +13,10 @@ def of(*parts):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.lists(st.integers(-3, 10**12), max_size=20), min_size=1, max_size=4).filter(any), st.floats(0.001, 0.999))
+@given(
+    st.lists(st.lists(st.integers(-3, 10**12), max_size=20), min_size=1, max_size=4).filter(any),
+    st.floats(0.001, 0.999),
+)
 def test_against_numpy(parts, share):
     parts = [np.array(part, np.int64) for part in parts]
     assert of(*parts).quantile(share) == np.quantile(np.concatenate(parts), share, method="lower")

@@ -39,12 +39,24 @@ def refusal(folder, kind=DataError, **data):
     return message
 
 
-@pytest.mark.parametrize("name", ["shard-00001-of-00003.tfrecord", "items.txt", "index.npz", "transitions.npz", "item_counts.npy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shard-00001-of-00003.tfrecord",
+        "items.txt",
+        "index.npz",
+        "transitions.npz",
+        "item_counts.npy",
+    ],
+)
 def test_a_flipped_byte_names_the_file(folder, name):
     data = bytearray((folder / name).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data)
-    assert refusal(folder) == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the log again."
+    assert (
+        refusal(folder)
+        == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the log again."
+    )
 
 
 def test_an_empty_and_a_missing_shard(folder):
@@ -61,14 +73,20 @@ def test_a_damaged_record_without_its_manifest(folder):
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the log again.$"):
+    with pytest.raises(
+        DataError,
+        match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the log again.$",
+    ):
         read_shard(shard, whole_times=True)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 0}, "was prepared in version 0 of the format, expected 1: prepare the log again."),
+        (
+            {"version": 0},
+            "was prepared in version 0 of the format, expected 1: prepare the log again.",
+        ),
         ({"format": "another"}, "is not the manifest of a prepared log"),
         ({"leaks": None, "more": 1}, "does not hold the keys of version 1"),
     ],
@@ -83,7 +101,10 @@ def test_no_manifest(folder, tmp_path):
     (folder / "manifest.json").write_text("{")
     assert "manifest.json is not JSON" in refusal(folder)
     (folder / "manifest.json").unlink()
-    assert "is no prepared log, it has no manifest.json: write one with tfrec_attn.data.prepare." in refusal(folder)
+    assert (
+        "is no prepared log, it has no manifest.json: write one with tfrec_attn.data.prepare."
+        in refusal(folder)
+    )
     folder.rename(tmp_path / "other.partial")
     assert "run tfrec_attn.data.prepare again, it goes on from there" in refusal(tmp_path / "other")
 
@@ -92,7 +113,10 @@ def test_no_manifest(folder, tmp_path):
     ("data", "message"),
     [
         ({"min_user_events": 7}, "data.min_user_events is 7, but "),
-        ({"split": "temporal", "valid_from": 0.5, "test_from": 0.6}, "data.split is temporal, but "),
+        (
+            {"split": "temporal", "valid_from": 0.5, "test_from": 0.6},
+            "data.split is temporal, but ",
+        ),
         ({"min_rating": 3.0, "columns": {"rating": "rating"}}, "data.min_rating is 3.0, but "),
         ({"path": "log.tsv"}, "data.path is log.tsv, but "),
         ({"max_length": 1000}, "data.max_length must be less than ten times the longest history"),
@@ -118,11 +142,16 @@ def test_a_warm_start_needs_a_log(original):
 def test_where_the_events_are(original, room, monkeypatch):
     monkeypatch.setattr(prepared, "_IN_MEMORY", room)
     for cache, kind in (("auto", room == 10), ("memory", False), ("stream", True)):
-        split = run.prepare_data(config.from_dict({"data": {"source": str(original), "cache": cache}})).split
+        split = run.prepare_data(
+            config.from_dict({"data": {"source": str(original), "cache": cache}})
+        ).split
         assert isinstance(split, ShardedSplit) == kind and (split.sequences.items is None) == kind
 
 
-@pytest.mark.parametrize(("source", "expected"), [("synthetic", False), ("a/b", True), ("tests", True), ("movielens-1m", False)])
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("synthetic", False), ("a/b", True), ("tests", True), ("movielens-1m", False)],
+)
 def test_what_is_a_folder(source, expected, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests").mkdir()

@@ -20,10 +20,23 @@ def expected(servable):
     with Session(servable) as session:
         history, none = [["", *HISTORY]], [[""]]
         return {
-            "recommend": session.run("recommend", user_id=[""], history=history, exclude=[["i5"]], allow=none, k=[4]),
-            "allowed": session.run("recommend", user_id=[""], history=history, exclude=none, allow=[["i2", "i9", "i8"]], k=[9]),
-            "nothing": session.run("recommend", user_id=[""], history=none, exclude=none, allow=none, k=[3]),
-            "score": session.run("score", user_id=[""], history=history, candidates=[["i2", "no such item", "i3"]]),
+            "recommend": session.run(
+                "recommend", user_id=[""], history=history, exclude=[["i5"]], allow=none, k=[4]
+            ),
+            "allowed": session.run(
+                "recommend",
+                user_id=[""],
+                history=history,
+                exclude=none,
+                allow=[["i2", "i9", "i8"]],
+                k=[9],
+            ),
+            "nothing": session.run(
+                "recommend", user_id=[""], history=none, exclude=none, allow=none, k=[3]
+            ),
+            "score": session.run(
+                "score", user_id=[""], history=history, candidates=[["i2", "no such item", "i3"]]
+            ),
             "embed": session.run("embed", user_id=[""], history=history),
             "explain": session.run("explain", user_id=[""], history=history, item=["i2"]),
         }
@@ -49,22 +62,36 @@ def test_a_served_model_answers_as_it_does_alone(client, expected):
     ):
         items = [one.decode() for one in expected[name]["items"][0] if one]
         assert answer.items == items
-        np.testing.assert_allclose(answer.scores, expected[name]["scores"][0][: len(items)], rtol=1e-5)
+        np.testing.assert_allclose(
+            answer.scores, expected[name]["scores"][0][: len(items)], rtol=1e-5
+        )
         assert answer.source == expected[name]["source"][0].decode()
     scores = client.score(HISTORY, ["i2", "no such item", "i3"])
     assert scores[1] is None
-    np.testing.assert_allclose([scores[0], scores[2]], expected["score"]["scores"][0][[0, 2]], rtol=1e-5)
-    np.testing.assert_allclose(client.embed(HISTORY), expected["embed"]["query"][0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        [scores[0], scores[2]], expected["score"]["scores"][0][[0, 2]], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        client.embed(HISTORY), expected["embed"]["query"][0], rtol=1e-5, atol=1e-6
+    )
     explanation = client.explain(HISTORY, "i2")
     assert explanation.history == HISTORY
-    np.testing.assert_allclose(explanation.contribution, expected["explain"]["contribution"][0][1:], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(explanation.attention, expected["explain"]["attention"][0][1:], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.contribution, expected["explain"]["contribution"][0][1:], rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        explanation.attention, expected["explain"]["attention"][0][1:], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_served_model_answers_the_asynchronous_client(server, expected):
     async def ask():
-        async with AsyncGrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", label="stable", timeout=20) as client:
-            return await asyncio.gather(client.recommend(HISTORY, k=4, exclude=["i5"]), client.embed(HISTORY))
+        async with AsyncGrpcClient(
+            f"127.0.0.1:{server.grpc_port}", "sasrec", label="stable", timeout=20
+        ) as client:
+            return await asyncio.gather(
+                client.recommend(HISTORY, k=4, exclude=["i5"]), client.embed(HISTORY)
+            )
 
     recommended, query = asyncio.run(ask())
     assert recommended.items == [one.decode() for one in expected["recommend"]["items"][0]]
@@ -76,7 +103,10 @@ def test_an_unknown_model_is_said_in_one_sentence(client):
     with client, pytest.raises(ClientError) as caught:
         client.recommend(["a"])
     assert caught.value.status == "NOT_FOUND"
-    assert str(caught.value) == f"{client.where} answered NOT_FOUND: Servable not found for request: Latest(other)."
+    assert (
+        str(caught.value)
+        == f"{client.where} answered NOT_FOUND: Servable not found for request: Latest(other)."
+    )
 
 
 def test_histories_longer_than_the_model_takes(client):

@@ -42,7 +42,9 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
         if self.failures:
             context.abort(self.failures.pop(0), "not now")
         response = predict_pb2.PredictResponse()
-        for name, value in (self.outputs(request) if callable(self.outputs) else self.outputs).items():
+        for name, value in (
+            self.outputs(request) if callable(self.outputs) else self.outputs
+        ).items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
@@ -52,7 +54,11 @@ def serving(servicer, port=0, credentials=None):
     server = grpc.server(futures.ThreadPoolExecutor(12))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
     address = f"127.0.0.1:{port}"
-    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    port = (
+        server.add_secure_port(address, credentials)
+        if credentials
+        else server.add_insecure_port(address)
+    )
     server.start()
     yield port
     server.stop(None).wait()
@@ -96,7 +102,9 @@ def test_the_request_is_what_the_signature_takes(fake, client):
     assert inputs["k"].tolist() == [7]
 
 
-@pytest.mark.parametrize(("options", "number", "label"), [({"version": 3}, 3, ""), ({"label": "canary"}, 0, "canary")])
+@pytest.mark.parametrize(
+    ("options", "number", "label"), [({"version": 3}, 3, ""), ({"label": "canary"}, 0, "canary")]
+)
 def test_a_version_is_chosen_by_number_or_by_label(fake, started, options, number, label):
     with GrpcClient(started[1], "m", timeout=20, **options) as client:
         client.recommend(["a"])
@@ -106,7 +114,13 @@ def test_a_version_is_chosen_by_number_or_by_label(fake, started, options, numbe
 
 def test_answers_are_plain(fake, client):
     assert client.recommend(["a"], k=3) == Recommendations(["b", "日本語"], [2.0, 1.0], "model", 3)
-    fake.reset({"scores": np.array([[1.5, FLOOR, 0]], np.float32), "known": [[True, False, False]], **JOINED})
+    fake.reset(
+        {
+            "scores": np.array([[1.5, FLOOR, 0]], np.float32),
+            "known": [[True, False, False]],
+            **JOINED,
+        }
+    )
     assert client.score(["a"], ["x", "y"]) == [1.5, None]
     fake.reset({"query": np.array([[0.5, -1.0]], np.float32), **JOINED})
     assert client.embed(["a"]) == [0.5, -1.0]
@@ -116,7 +130,9 @@ def test_answers_are_plain(fake, client):
     assert [inputs_of(one)["item"].tolist() for one in fake.requests] == [[b"x"]]
 
 
-@pytest.mark.parametrize(("failures", "retries", "calls"), [(2, 3, 3), (2, 2, 3), (0, 0, 1), (4, 4, 5)])
+@pytest.mark.parametrize(
+    ("failures", "retries", "calls"), [(2, 3, 3), (2, 2, 3), (0, 0, 1), (4, 4, 5)]
+)
 def test_unavailable_is_tried_again(fake, started, failures, retries, calls):
     fake.reset(RECOMMENDED, [grpc.StatusCode.UNAVAILABLE] * failures)
     with GrpcClient(started[1], "m", timeout=20, retries=retries) as client:
@@ -135,7 +151,10 @@ def test_unavailable_is_tried_again(fake, started, failures, retries, calls):
 )
 def test_a_call_that_fails_in_the_end(fake, started, code, retries, calls):
     fake.reset(RECOMMENDED, [code] * 9)
-    with GrpcClient(started[1], "m", timeout=20, retries=retries) as client, pytest.raises(ClientError, match="not now") as caught:
+    with (
+        GrpcClient(started[1], "m", timeout=20, retries=retries) as client,
+        pytest.raises(ClientError, match="not now") as caught,
+    ):
         client.recommend(["a"])
     assert caught.value.status == code.name
     assert len(fake.requests) == calls
@@ -148,7 +167,10 @@ def test_retries_share_one_deadline(fake, started):
 
     never = threading.Event()
     fake.reset(RECOMMENDED, [grpc.StatusCode.UNAVAILABLE], before=hold_the_first)
-    with GrpcClient(started[1], "m", timeout=2, retries=2) as client, contextlib.suppress(ClientError):
+    with (
+        GrpcClient(started[1], "m", timeout=2, retries=2) as client,
+        contextlib.suppress(ClientError),
+    ):
         client.recommend(["a"])
     # The time that is left is rounded up on its way.
     assert fake.left[0] > 1.5
@@ -167,11 +189,15 @@ def test_a_deadline_that_passes(fake, started):
 
 
 def test_metadata_goes_with_every_call(fake, started):
-    with GrpcClient(started[1], "m", timeout=20, metadata=[("Authorization", "Bearer x"), ("tenant", "t")]) as client:
+    with GrpcClient(
+        started[1], "m", timeout=20, metadata=[("Authorization", "Bearer x"), ("tenant", "t")]
+    ) as client:
         client.recommend(["a"])
         client.recommend(["a"])
     for context in fake.contexts:
-        assert {("authorization", "Bearer x"), ("tenant", "t")} <= {tuple(pair) for pair in context.invocation_metadata()}
+        assert {("authorization", "Bearer x"), ("tenant", "t")} <= {
+            tuple(pair) for pair in context.invocation_metadata()
+        }
 
 
 def test_one_connection_serves_all_calls(fake, client):
@@ -187,7 +213,9 @@ def of_user(request):
 def test_threads_share_a_client(fake, client):
     fake.reset(of_user)
     with futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: client.recommend(["a"], f"u{number}").source, range(60)))
+        answers = list(
+            pool.map(lambda number: client.recommend(["a"], f"u{number}").source, range(60))
+        )
     assert answers == [f"u{number}" for number in range(60)]
 
 
@@ -196,11 +224,18 @@ def test_the_asynchronous_client_waits_for_many_at_once(fake, started):
     fake.reset(of_user, before=lambda request, context: together.wait(20))
 
     async def ask():
-        async with AsyncGrpcClient(started[1], "m", timeout=20, metadata=[("tenant", "t")]) as client:
-            return await asyncio.gather(*(client.recommend(["a"], f"u{number}") for number in range(6)))
+        async with AsyncGrpcClient(
+            started[1], "m", timeout=20, metadata=[("tenant", "t")]
+        ) as client:
+            return await asyncio.gather(
+                *(client.recommend(["a"], f"u{number}") for number in range(6))
+            )
 
     assert [answer.source for answer in asyncio.run(ask())] == [f"u{number}" for number in range(6)]
-    assert all(("tenant", "t") in [tuple(pair) for pair in context.invocation_metadata()] for context in fake.contexts)
+    assert all(
+        ("tenant", "t") in [tuple(pair) for pair in context.invocation_metadata()]
+        for context in fake.contexts
+    )
 
 
 @pytest.mark.parametrize(("failures", "calls"), [(2, 3), (9, 4)])
@@ -222,13 +257,20 @@ def test_the_asynchronous_client_tries_again(fake, started, failures, calls):
 
 def by(separator):
     """A model that joins ids by this, and answers with what it was sent."""
-    return lambda request: {**RECOMMENDED, "separator": [separator], "source": request.inputs["history"].string_val[:]}
+    return lambda request: {
+        **RECOMMENDED,
+        "separator": [separator],
+        "source": request.inputs["history"].string_val[:],
+    }
 
 
 def test_the_separator_of_the_model_is_learned(fake, client):
     fake.reset(by("|"))
     assert client.recommend(["a", "b"]).source == "a|b"
-    assert [list(one.inputs["history"].string_val) for one in fake.requests] == [[b"a\tb"], [b"a|b"]]
+    assert [list(one.inputs["history"].string_val) for one in fake.requests] == [
+        [b"a\tb"],
+        [b"a|b"],
+    ]
     assert client.recommend(["a", "tab\tc"]).source == "a|tab\tc"
     assert (client.separator, len(fake.requests)) == ("|", 3)
     with pytest.raises(ValueError, match=r"^history must have no id with '\|', which joins"):
@@ -238,15 +280,22 @@ def test_the_separator_of_the_model_is_learned(fake, client):
 def test_the_asynchronous_client_learns_it_too(fake, started):
     async def ask():
         async with AsyncGrpcClient(started[1], "m", timeout=20) as client:
-            return await asyncio.gather(*(client.recommend(["a", f"b{number}"]) for number in range(4)))
+            return await asyncio.gather(
+                *(client.recommend(["a", f"b{number}"]) for number in range(4))
+            )
 
     fake.reset(by("|"))
-    assert [answer.source for answer in asyncio.run(ask())] == [f"a|b{number}" for number in range(4)]
+    assert [answer.source for answer in asyncio.run(ask())] == [
+        f"a|b{number}" for number in range(4)
+    ]
 
 
 def test_a_separator_that_changes_all_the_time(fake, client):
     fake.reset(lambda request: {**RECOMMENDED, "separator": [f"{len(fake.requests)}"]})
-    with pytest.raises(ClientError, match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$") as caught:
+    with pytest.raises(
+        ClientError,
+        match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$",
+    ) as caught:
         client.recommend(["a"])
     assert (caught.value.status, len(fake.requests)) == ("ABORTED", 2)
 
@@ -264,7 +313,10 @@ def test_a_separator_that_changes_all_the_time(fake, client):
 )
 def test_an_answer_of_another_kind(fake, client, outputs):
     fake.reset(outputs)
-    with pytest.raises(ClientError, match=r"answered recommend_joined with something else; serve a model that .* has written\.$"):
+    with pytest.raises(
+        ClientError,
+        match=r"answered recommend_joined with something else; serve a model that .* has written\.$",
+    ):
         client.recommend(["a"])
 
 
@@ -276,7 +328,10 @@ def nowhere():
 
 
 def test_nobody_is_there(nowhere):
-    with GrpcClient(nowhere, "m", timeout=20, retries=1) as client, pytest.raises(ClientError) as caught:
+    with (
+        GrpcClient(nowhere, "m", timeout=20, retries=1) as client,
+        pytest.raises(ClientError) as caught,
+    ):
         client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"
     assert str(caught.value).startswith(f"No server answers at {nowhere} (")
@@ -303,7 +358,10 @@ def test_tls(certificate):
             with GrpcClient(f"127.0.0.1:{port}", "m", timeout=20, tls=tls) as client:
                 assert client.recommend(["a"]).items == ["b", "日本語"]
         for tls in (None, True):
-            with GrpcClient(f"127.0.0.1:{port}", "m", timeout=20, retries=0, tls=tls) as client, pytest.raises(ClientError) as caught:
+            with (
+                GrpcClient(f"127.0.0.1:{port}", "m", timeout=20, retries=0, tls=tls) as client,
+                pytest.raises(ClientError) as caught,
+            ):
                 client.recommend(["a"])
             assert caught.value.status == "UNAVAILABLE"
 
@@ -311,13 +369,22 @@ def test_tls(certificate):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "http://127.0.0.1:8501"}, "target must be HOST:PORT, but is 'http://127.0.0.1:8501'; RestClient takes a URL."),
+        (
+            {"target": "http://127.0.0.1:8501"},
+            "target must be HOST:PORT, but is 'http://127.0.0.1:8501'; RestClient takes a URL.",
+        ),
         ({"model": ""}, "model must be the name of a model, but is ''."),
-        ({"version": 1, "label": "stable"}, "Either version or label chooses, but version is 1 and label 'stable'; leave one out."),
+        (
+            {"version": 1, "label": "stable"},
+            "Either version or label chooses, but version is 1 and label 'stable'; leave one out.",
+        ),
         ({"timeout": 0}, "timeout must be a number of seconds above 0, but is 0."),
         ({"retries": 5}, "retries must be 0 to 4, but is 5."),
         ({"max_history": 0}, "max_history must be at least 1, but is 0."),
-        ({"tls": "/no/such.pem"}, "tls must be a file of root certificates, but /no/such.pem cannot be read: No such file or directory."),
+        (
+            {"tls": "/no/such.pem"},
+            "tls must be a file of root certificates, but /no/such.pem cannot be read: No such file or directory.",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_option(options, message):

@@ -6,10 +6,24 @@ from serving.clients.answers import Explanation, OtherSeparator, Recommendations
 
 def test_lists_are_sent_as_one_text():
     query = queries.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
-    assert query.row() == {"user_id": "", "history": "a\t\t日本語", "exclude": "e", "allow": "", "k": 4}
+    assert query.row() == {
+        "user_id": "",
+        "history": "a\t\t日本語",
+        "exclude": "e",
+        "allow": "",
+        "k": 4,
+    }
     assert query.row("|")["history"] == "a||日本語"
-    assert queries.score(["a"], ["x", "y"], "u", 5).row() == {"user_id": "u", "history": "a", "candidates": "x\ty"}
-    assert queries.explain([], "a\tb", "u\tv", 5).row() == {"user_id": "u\tv", "history": "", "item": "a\tb"}
+    assert queries.score(["a"], ["x", "y"], "u", 5).row() == {
+        "user_id": "u",
+        "history": "a",
+        "candidates": "x\ty",
+    }
+    assert queries.explain([], "a\tb", "u\tv", 5).row() == {
+        "user_id": "u\tv",
+        "history": "",
+        "item": "a\tb",
+    }
 
 
 @pytest.mark.parametrize(
@@ -55,13 +69,23 @@ def test_a_history_may_come_from_a_generator():
 def test_recommendations_end_where_there_are_no_more():
     query = queries.recommend([], "", 4, ["e"], ["f", "g"], 5)
     floor = -3.4028234663852886e38
-    outputs = {"items": ["b", "a", "", ""], "scores": [2.0, 1.0, floor, floor], "source": "model", "k": 4, "separator": "\t"}
+    outputs = {
+        "items": ["b", "a", "", ""],
+        "scores": [2.0, 1.0, floor, floor],
+        "source": "model",
+        "k": 4,
+        "separator": "\t",
+    }
     assert query.answer(outputs) == Recommendations(["b", "a"], [2.0, 1.0], "model", 4)
 
 
 def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
     query = queries.score(["h"], ["a", "b"], "", 5)
-    outputs = {"scores": [1.5, 2.5] + [0.0] * 10, "known": [True, False] + [False] * 10, "separator": "\t"}
+    outputs = {
+        "scores": [1.5, 2.5] + [0.0] * 10,
+        "known": [True, False] + [False] * 10,
+        "separator": "\t",
+    }
     assert query.answer(outputs) == [1.5, None]
     assert queries.score(["h"], [], "", 5).answer(outputs) == []
 
@@ -83,7 +107,10 @@ def test_an_answer_to_other_ids_is_none():
     with pytest.raises(OtherSeparator) as caught:
         query.answer({"query": [0.5], "separator": "|"})
     assert (caught.value.separator, caught.value.status) == ("|", "ABORTED")
-    assert str(caught.value) == "The model joins ids by '|', and did not when it was last asked; ask again."
+    assert (
+        str(caught.value)
+        == "The model joins ids by '|', and did not when it was last asked; ask again."
+    )
     for told, error in ((None, TypeError), (3, TypeError), ("", ValueError), ("||", ValueError)):
         with pytest.raises(error):
             query.answer({"query": [0.5], "separator": told})
@@ -98,16 +125,37 @@ def test_an_answer_to_other_ids_is_none():
         (lambda: queries.embed(None, "", 5), "history must be a list of ids, but is None."),
         (lambda: queries.embed(["a", 7], "", 5), "every id in history must be a text, but is 7."),
         (lambda: queries.embed([b"a"], "", 5), "every id in history must be a text, but is b'a'."),
-        (lambda: queries.embed(["\ud800"], "", 5), "every id in history must be Unicode text, but '\\ud800' has half of a surrogate pair."),
+        (
+            lambda: queries.embed(["\ud800"], "", 5),
+            "every id in history must be Unicode text, but '\\ud800' has half of a surrogate pair.",
+        ),
         (lambda: queries.embed([], 7, 5), "user_id must be a text, but is 7."),
         (lambda: queries.explain([], None, "", 5), "item must be a text, but is None."),
         (lambda: queries.score([], "ab", "", 5), "candidates must be a list of ids, but is 'ab'."),
-        (lambda: queries.recommend([], "", 3, "a", [], 5), "exclude must be a list of ids, but is 'a'."),
-        (lambda: queries.recommend([], "", 3, [], "a" * 90, 5), f"allow must be a list of ids, but is '{'a' * 59}...."),
-        (lambda: queries.recommend([], "", 0, [], [], 5), "k must be a number of items from 1 to 2147483647, but is 0."),
-        (lambda: queries.recommend([], "", 2**31, [], [], 5), "k must be a number of items from 1 to 2147483647, but is 2147483648."),
-        (lambda: queries.recommend([], "", 2.5, [], [], 5), "k must be a number of items from 1 to 2147483647, but is 2.5."),
-        (lambda: queries.recommend([], "", True, [], [], 5), "k must be a number of items from 1 to 2147483647, but is True."),
+        (
+            lambda: queries.recommend([], "", 3, "a", [], 5),
+            "exclude must be a list of ids, but is 'a'.",
+        ),
+        (
+            lambda: queries.recommend([], "", 3, [], "a" * 90, 5),
+            f"allow must be a list of ids, but is '{'a' * 59}....",
+        ),
+        (
+            lambda: queries.recommend([], "", 0, [], [], 5),
+            "k must be a number of items from 1 to 2147483647, but is 0.",
+        ),
+        (
+            lambda: queries.recommend([], "", 2**31, [], [], 5),
+            "k must be a number of items from 1 to 2147483647, but is 2147483648.",
+        ),
+        (
+            lambda: queries.recommend([], "", 2.5, [], [], 5),
+            "k must be a number of items from 1 to 2147483647, but is 2.5.",
+        ),
+        (
+            lambda: queries.recommend([], "", True, [], [], 5),
+            "k must be a number of items from 1 to 2147483647, but is True.",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_argument(make, message):

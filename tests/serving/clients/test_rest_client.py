@@ -17,7 +17,13 @@ from serving.clients.answers import ClientError, Explanation, Recommendations
 from serving.clients.rest_client import RestClient
 from serving.protocol.statuses import http_status
 
-RECOMMENDED = {"items": ["b", "日本語", ""], "scores": [2, 1.5, -3.4028235e38], "source": "model", "k": 3, "separator": "\t"}
+RECOMMENDED = {
+    "items": ["b", "日本語", ""],
+    "scores": [2, 1.5, -3.4028235e38],
+    "source": "model",
+    "k": 3,
+    "separator": "\t",
+}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,7 +39,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fake.before()
         status = fake.statuses.pop(0) if fake.statuses else 200
         answer = fake.answer(body) if callable(fake.answer) else fake.answer
-        data = answer if isinstance(answer, bytes) else json.dumps({"predictions": [answer]}).encode()
+        data = (
+            answer if isinstance(answer, bytes) else json.dumps({"predictions": [answer]}).encode()
+        )
         data = data if status == 200 else json.dumps({"error": "not now"}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) + fake.promised))
@@ -52,7 +60,13 @@ class Fake(http.server.ThreadingHTTPServer):
         pass
 
     def reset(self, answer, statuses=(), before=lambda: None, closes=False, promised=0):
-        self.answer, self.statuses, self.before, self.closes, self.promised = answer, list(statuses), before, closes, promised
+        self.answer, self.statuses, self.before, self.closes, self.promised = (
+            answer,
+            list(statuses),
+            before,
+            closes,
+            promised,
+        )
         self.asked = []
 
 
@@ -99,7 +113,9 @@ def test_the_request_is_what_the_signature_takes(fake, client):
     assert headers["Content-Type"] == "application/json"
     assert body == {
         "signature_name": "recommend_joined",
-        "instances": [{"user_id": "u1", "history": "a\t日本語", "exclude": "e", "allow": "f\tg", "k": 7}],
+        "instances": [
+            {"user_id": "u1", "history": "a\t日本語", "exclude": "e", "allow": "f\tg", "k": 7}
+        ],
     }
 
 
@@ -129,7 +145,8 @@ def test_answers_are_plain(fake, client):
 
 
 @pytest.mark.parametrize(
-    ("statuses", "retries", "calls"), [([503, 503], 3, 3), ([503, 503], 2, 3), ([], 0, 1), ([503] * 4, 4, 5), ([502], 1, 2)]
+    ("statuses", "retries", "calls"),
+    [([503, 503], 3, 3), ([503, 503], 2, 3), ([], 0, 1), ([503] * 4, 4, 5), ([502], 1, 2)],
 )
 def test_unavailable_is_tried_again(fake, url, statuses, retries, calls):
     fake.reset(RECOMMENDED, statuses)
@@ -153,7 +170,10 @@ def test_unavailable_is_tried_again(fake, url, statuses, retries, calls):
 )
 def test_a_call_that_fails_in_the_end(fake, url, code, retries, calls):
     fake.reset(RECOMMENDED, [http_status(code)] * 9)
-    with RestClient(url, "m", timeout=20, retries=retries) as client, pytest.raises(ClientError, match="not now") as caught:
+    with (
+        RestClient(url, "m", timeout=20, retries=retries) as client,
+        pytest.raises(ClientError, match="not now") as caught,
+    ):
         client.recommend(["a"])
     assert caught.value.status == code.name
     assert len(fake.asked) == calls
@@ -179,13 +199,27 @@ def test_pauses_grow_and_end_before_the_deadline(fake, url, monkeypatch):
     monkeypatch.setattr(rest_client, "_FIRST_PAUSE", 10.0)
     monkeypatch.setattr(rest_client, "_LONGEST_PAUSE", 100.0)
     fake.reset(RECOMMENDED, [503] * 9)
-    # Pauses of 10, 20, 40 and 80 seconds, a fifth more or less: the third ends after 84 seconds at most, the fourth after 120 at least.
-    with RestClient(url, "m", timeout=100, retries=4) as client, pytest.raises(ClientError) as caught:
+    # Pauses of 10, 20, 40 and 80 seconds, a fifth more or less: the third ends after 84 seconds at
+    # most, the fourth after 120 at least.
+    with (
+        RestClient(url, "m", timeout=100, retries=4) as client,
+        pytest.raises(ClientError) as caught,
+    ):
         client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"
     assert len(fake.asked) == 4
-    assert [round(pause / usual) for pause, usual in zip(clock.pauses, (10, 20, 40), strict=True)] == [1, 1, 1]
-    assert len({round(pause / usual, 9) for pause, usual in zip(clock.pauses, (10, 20, 40), strict=True)}) == 3
+    assert [
+        round(pause / usual) for pause, usual in zip(clock.pauses, (10, 20, 40), strict=True)
+    ] == [1, 1, 1]
+    assert (
+        len(
+            {
+                round(pause / usual, 9)
+                for pause, usual in zip(clock.pauses, (10, 20, 40), strict=True)
+            }
+        )
+        == 3
+    )
 
 
 def test_a_deadline_that_passes(fake, url):
@@ -195,7 +229,10 @@ def test_a_deadline_that_passes(fake, url):
         client.recommend(["a"])
     over.set()
     assert caught.value.status == "DEADLINE_EXCEEDED"
-    assert str(caught.value) == f"{url} did not answer within 0.05 s (time is up); give it more time, or ask for less."
+    assert (
+        str(caught.value)
+        == f"{url} did not answer within 0.05 s (time is up); give it more time, or ask for less."
+    )
 
 
 def test_metadata_goes_with_every_call(fake, url):
@@ -223,22 +260,34 @@ def test_a_connection_that_the_server_closed_is_replaced(fake, url):
 
 
 def test_the_separator_of_the_model_is_learned(fake, client):
-    fake.reset(lambda body: {**RECOMMENDED, "separator": "|", "source": body["instances"][0]["history"]})
+    fake.reset(
+        lambda body: {**RECOMMENDED, "separator": "|", "source": body["instances"][0]["history"]}
+    )
     assert client.recommend(["a", "b"]).source == "a|b"
     assert client.recommend(["a", "tab\tc"]).source == "a|tab\tc"
-    assert [body["instances"][0]["history"] for _, body, *_ in fake.asked] == ["a\tb", "a|b", "a|tab\tc"]
+    assert [body["instances"][0]["history"] for _, body, *_ in fake.asked] == [
+        "a\tb",
+        "a|b",
+        "a|tab\tc",
+    ]
 
 
 def test_a_separator_that_changes_all_the_time(fake, client):
     fake.reset(lambda body: {**RECOMMENDED, "separator": f"{len(fake.asked)}"})
-    with pytest.raises(ClientError, match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$"):
+    with pytest.raises(
+        ClientError,
+        match=r"^The model joins ids by '2', and did not when it was last asked; ask again\.$",
+    ):
         client.recommend(["a"])
     assert len(fake.asked) == 2
 
 
 def test_an_answer_that_breaks_off(fake, url):
     fake.reset(RECOMMENDED, closes=True, promised=7)
-    with RestClient(url, "m", timeout=20, retries=0) as client, pytest.raises(ClientError, match=r"\(the answer was cut off\)") as caught:
+    with (
+        RestClient(url, "m", timeout=20, retries=0) as client,
+        pytest.raises(ClientError, match=r"\(the answer was cut off\)") as caught,
+    ):
         client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"
 
@@ -246,7 +295,9 @@ def test_an_answer_that_breaks_off(fake, url):
 def test_threads_share_a_client(fake, client):
     fake.reset(lambda body: {**RECOMMENDED, "source": body["instances"][0]["user_id"]})
     with futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: client.recommend(["a"], f"u{number}").source, range(60)))
+        answers = list(
+            pool.map(lambda number: client.recommend(["a"], f"u{number}").source, range(60))
+        )
     assert answers == [f"u{number}" for number in range(60)]
     assert len({address for *_, address in fake.asked}) <= 8
 
@@ -268,7 +319,10 @@ def test_threads_share_a_client(fake, client):
 )
 def test_an_answer_of_another_kind(fake, client, answer):
     fake.reset(answer)
-    with pytest.raises(ClientError, match=r"answered recommend_joined with something else; serve a model that .* has written\.$"):
+    with pytest.raises(
+        ClientError,
+        match=r"answered recommend_joined with something else; serve a model that .* has written\.$",
+    ):
         client.recommend(["a"])
 
 
@@ -276,10 +330,16 @@ def test_nobody_is_there():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with RestClient(where, "m", timeout=20, retries=1) as client, pytest.raises(ClientError) as caught:
+        with (
+            RestClient(where, "m", timeout=20, retries=1) as client,
+            pytest.raises(ClientError) as caught,
+        ):
             client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"
-    assert str(caught.value) == f"No server answers at {where} (Connection refused); start one there, or name another."
+    assert (
+        str(caught.value)
+        == f"No server answers at {where} (Connection refused); start one there, or name another."
+    )
 
 
 def test_something_else_is_there():
@@ -309,7 +369,10 @@ def test_tls(certificate):
         for tls in (roots, str(roots), ssl.create_default_context(cafile=roots)):
             with RestClient(url, "m", timeout=20, tls=tls) as client:
                 assert client.recommend(["a"]).items == ["b", "日本語"]
-        with RestClient(url, "m", timeout=20, retries=0) as client, pytest.raises(ClientError, match="certificate") as caught:
+        with (
+            RestClient(url, "m", timeout=20, retries=0) as client,
+            pytest.raises(ClientError, match="certificate") as caught,
+        ):
             client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"
 
@@ -317,10 +380,22 @@ def test_tls(certificate):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"url": "127.0.0.1:8501"}, "url must be http://HOST:PORT or https://HOST:PORT, but is '127.0.0.1:8501'."),
-        ({"url": "ftp://host"}, "url must be http://HOST:PORT or https://HOST:PORT, but is 'ftp://host'."),
-        ({"url": "http://host:x"}, "url must be http://HOST:PORT or https://HOST:PORT, but is 'http://host:x'."),
-        ({"url": "http://host/?a=b"}, "url must be http://HOST:PORT or https://HOST:PORT, but is 'http://host/?a=b'."),
+        (
+            {"url": "127.0.0.1:8501"},
+            "url must be http://HOST:PORT or https://HOST:PORT, but is '127.0.0.1:8501'.",
+        ),
+        (
+            {"url": "ftp://host"},
+            "url must be http://HOST:PORT or https://HOST:PORT, but is 'ftp://host'.",
+        ),
+        (
+            {"url": "http://host:x"},
+            "url must be http://HOST:PORT or https://HOST:PORT, but is 'http://host:x'.",
+        ),
+        (
+            {"url": "http://host/?a=b"},
+            "url must be http://HOST:PORT or https://HOST:PORT, but is 'http://host/?a=b'.",
+        ),
         ({"url": None}, "url must be http://HOST:PORT or https://HOST:PORT, but is None."),
         ({"retries": -1}, "retries must be 0 to 4, but is -1."),
         (
@@ -341,5 +416,11 @@ def test_it_needs_the_standard_library_alone():
         "serving.clients.rest_client.RestClient('http://127.0.0.1:1', 'm').close()\n"
         "sys.stdout.write(' '.join(name for name in ('tensorflow', 'tensorflow_serving', 'grpc', 'numpy') if name in sys.modules))"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

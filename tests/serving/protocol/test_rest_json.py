@@ -35,7 +35,10 @@ EXPECTED = {"history": (TEXT, [[b"a", b"b"], [b"", b"c"]]), "k": (INT, [3, 4])}
 
 
 def test_rows_and_columns_give_the_same_arrays():
-    same(read({"instances": [{"history": ["a", "b"], "k": 3}, {"k": 4, "history": ["", "c"]}]}), EXPECTED)
+    same(
+        read({"instances": [{"history": ["a", "b"], "k": 3}, {"k": 4, "history": ["", "c"]}]}),
+        EXPECTED,
+    )
     same(read({"inputs": {"history": [["a", "b"], ["", "c"]], "k": [3, 4]}}), EXPECTED)
 
 
@@ -59,9 +62,15 @@ def test_bytes_as_base64():
 
 
 def test_types():
-    same(read({"inputs": {"x": [1, 0.1]}}, {"x": FLOAT}), {"x": (FLOAT, [1.0, float(np.float32(0.1))])})
+    same(
+        read({"inputs": {"x": [1, 0.1]}}, {"x": FLOAT}),
+        {"x": (FLOAT, [1.0, float(np.float32(0.1))])},
+    )
     same(read({"inputs": {"x": [[True, False]]}}, {"x": BOOL}), {"x": (BOOL, [[True, False]])})
-    same(read({"inputs": {"x": [2**40, -1]}}, {"x": np.dtype(np.int64)}), {"x": (np.dtype(np.int64), [2**40, -1])})
+    same(
+        read({"inputs": {"x": [2**40, -1]}}, {"x": np.dtype(np.int64)}),
+        {"x": (np.dtype(np.int64), [2**40, -1])},
+    )
 
 
 def test_empty_lists_have_a_shape():
@@ -103,20 +112,41 @@ def test_what_is_not_json_names_the_place(body, place):
         ({"instances": "a"}, ['"a" (JSON String)']),
         ({"instances": [1, 2]}, ["history, k", "list of objects"]),
         ({"inputs": [1, 2]}, ["history, k", "an object"]),
-        ({"instances": [{"history": ["a"], "k": 1}, 7]}, ["Element 1", "an object", "7 (JSON Number)"]),
+        (
+            {"instances": [{"history": ["a"], "k": 1}, 7]},
+            ["Element 1", "an object", "7 (JSON Number)"],
+        ),
         ({"instances": [{"history": ["a"]}]}, ["Element 0", "'k'"]),
         ({"instances": [{"history": ["a"], "k": 1, "n": 2}]}, ["Element 0", '"n"']),
-        ({"instances": [{"history": ["a"], "k": 1}, {"history": ["a", "b"], "k": 1}]}, ["element: 1 key: history", "[2]", "[1]"]),
-        ({"instances": [{"history": ["a"], "k": 1}, {"history": ["a"], "k": "x"}]}, ["element: 1 key: k", "int32", '"x" (JSON String)']),
-        ({"instances": [{"history": [["a"], "b"], "k": 1}]}, ["element: 0 key: history", "level 1", '"b"']),
+        (
+            {"instances": [{"history": ["a"], "k": 1}, {"history": ["a", "b"], "k": 1}]},
+            ["element: 1 key: history", "[2]", "[1]"],
+        ),
+        (
+            {"instances": [{"history": ["a"], "k": 1}, {"history": ["a"], "k": "x"}]},
+            ["element: 1 key: k", "int32", '"x" (JSON String)'],
+        ),
+        (
+            {"instances": [{"history": [["a"], "b"], "k": 1}]},
+            ["element: 0 key: history", "level 1", '"b"'],
+        ),
         ({"inputs": {"history": [["a"]]}}, ["Missing named input: k"]),
         ({"inputs": {"history": [["a"]], "k": [1], "n": 2}}, ['"n"']),
-        ({"inputs": {"history": [["a"], ["a", "b"]], "k": [1, 1]}}, ["key: history", "1 elements", "level 1", "one of 2"]),
+        (
+            {"inputs": {"history": [["a"], ["a", "b"]], "k": [1, 1]}},
+            ["key: history", "1 elements", "level 1", "one of 2"],
+        ),
         ({"inputs": {"history": [["a"], "b"], "k": [1, 1]}}, ["key: history", "level 1", '"b"']),
-        ({"inputs": {"history": [["a", 3]], "k": [1]}}, ["key: history", "string", "3 (JSON Number)"]),
+        (
+            {"inputs": {"history": [["a", 3]], "k": [1]}},
+            ["key: history", "string", "3 (JSON Number)"],
+        ),
         ({"inputs": {"history": [["a", None]], "k": [1]}}, ["key: history", "null (JSON Null)"]),
         ({"inputs": {"history": [["a", {"b64": "?"}]], "k": [1]}}, ["key: history", "base64"]),
-        ({"inputs": {"history": [["a", {"c": 1}]], "k": [1]}}, ["key: history", "{...} (JSON Object)"]),
+        (
+            {"inputs": {"history": [["a", {"c": 1}]], "k": [1]}},
+            ["key: history", "{...} (JSON Object)"],
+        ),
         ({"inputs": {"history": [["\ud800"]], "k": [1]}}, ["key: history", "surrogate"]),
         ({"inputs": {"history": [["a"]], "k": [1.0]}}, ["key: k", "int32", "1.0"]),
         ({"inputs": {"history": [["a"]], "k": [True]}}, ["key: k", "int32", "true (JSON Boolean)"]),
@@ -155,12 +185,19 @@ def answer(outputs, rows):
     return json.loads(rest_json.from_arrays(outputs, rows))
 
 
-OUTPUTS = {"items": np.array([[b"a", "日".encode()], [b"c", b""]], object), "known": np.array([True, False])}
+OUTPUTS = {
+    "items": np.array([[b"a", "日".encode()], [b"c", b""]], object),
+    "known": np.array([True, False]),
+}
 
 
 def test_answers_in_rows_and_columns():
-    assert answer(OUTPUTS, True) == {"predictions": [{"items": ["a", "日"], "known": True}, {"items": ["c", ""], "known": False}]}
-    assert answer(OUTPUTS, False) == {"outputs": {"items": [["a", "日"], ["c", ""]], "known": [True, False]}}
+    assert answer(OUTPUTS, True) == {
+        "predictions": [{"items": ["a", "日"], "known": True}, {"items": ["c", ""], "known": False}]
+    }
+    assert answer(OUTPUTS, False) == {
+        "outputs": {"items": [["a", "日"], ["c", ""]], "known": [True, False]}
+    }
 
 
 def test_a_single_output_has_no_name():
@@ -177,18 +214,22 @@ def test_float32_comes_in_its_shortest_digits():
 
 
 def test_what_json_has_no_number_for():
-    assert answer({"x": np.array([np.nan, np.inf, -np.inf, 1], np.float32)}, False) == {"outputs": [None, None, None, 1.0]}
+    assert answer({"x": np.array([np.nan, np.inf, -np.inf, 1], np.float32)}, False) == {
+        "outputs": [None, None, None, 1.0]
+    }
 
 
 def test_bytes_are_told_by_the_name_of_the_output():
     outputs = {"raw_bytes": np.array([b"\xff\x00"], object), "text": np.array([b"\xff"], object)}
-    assert answer(outputs, True) == {"predictions": [{"raw_bytes": {"b64": "/wA="}, "text": "\ufffd"}]}
+    assert answer(outputs, True) == {
+        "predictions": [{"raw_bytes": {"b64": "/wA="}, "text": "\ufffd"}]
+    }
 
 
 def test_empty_and_scalar_outputs():
-    assert answer({"items": np.zeros((2, 0), object), "scores": np.zeros((2, 0), np.float32)}, True) == {
-        "predictions": [{"items": [], "scores": []}] * 2
-    }
+    assert answer(
+        {"items": np.zeros((2, 0), object), "scores": np.zeros((2, 0), np.float32)}, True
+    ) == {"predictions": [{"items": [], "scores": []}] * 2}
     assert answer({"x": np.zeros((0, 2), object)}, False) == {"outputs": []}
     assert answer({"x": np.float32(2)}, False) == {"outputs": 2.0}
     with pytest.raises(StatusError, match="first dimension"):

@@ -29,7 +29,9 @@ ARRAYS = [
     np.array([0, 2**32 - 1], np.uint32),
     np.array([0, 2**64 - 1], np.uint64),
 ]
-EVERY = pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}-{'x'.join(map(str, array.shape))}")
+EVERY = pytest.mark.parametrize(
+    "array", ARRAYS, ids=lambda array: f"{array.dtype}-{'x'.join(map(str, array.shape))}"
+)
 
 
 def proto(dtype, shape, **values):
@@ -51,7 +53,9 @@ def test_tensorflow_reads_what_is_written(array):
     written = tensor_pb2.TensorProto()
     tensors.fill(written, array)
     np.testing.assert_array_equal(tf.make_ndarray(written), array)
-    assert not written.tensor_content, "TF Serving answers with values in their field, which simple clients read"
+    assert not written.tensor_content, (
+        "TF Serving answers with values in their field, which simple clients read"
+    )
     np.testing.assert_array_equal(tensors.to_array(written), array, strict=True)
 
 
@@ -78,12 +82,24 @@ FLOAT, STRING = types_pb2.DT_FLOAT, types_pb2.DT_STRING
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        (proto(STRING, [1, 3], string_val=[b"a", b"b"]), "has the shape [1, 3] and 2 values in string_val"),
-        (proto(STRING, [1], string_val=[b"a", b"b"]), "has the shape [1] and 2 values in string_val"),
+        (
+            proto(STRING, [1, 3], string_val=[b"a", b"b"]),
+            "has the shape [1, 3] and 2 values in string_val",
+        ),
+        (
+            proto(STRING, [1], string_val=[b"a", b"b"]),
+            "has the shape [1] and 2 values in string_val",
+        ),
         (proto(STRING, [2]), "has the shape [2] and 0 values in string_val"),
         (proto(STRING, [2], float_val=[1.0, 2.0]), "has the shape [2] and 0 values in string_val"),
-        (proto(STRING, [10**6, 10**6], string_val=[b"a"]), "has the shape [1000000, 1000000] and 1 values"),
-        (proto(FLOAT, [2], tensor_content=b"\0" * 7), "has the shape [2] and 7 bytes in tensor_content"),
+        (
+            proto(STRING, [10**6, 10**6], string_val=[b"a"]),
+            "has the shape [1000000, 1000000] and 1 values",
+        ),
+        (
+            proto(FLOAT, [2], tensor_content=b"\0" * 7),
+            "has the shape [2] and 7 bytes in tensor_content",
+        ),
         (proto(FLOAT, [10**12], tensor_content=b"\0" * 8), "and 8 bytes in tensor_content"),
         (proto(STRING, [1], tensor_content=b"\1a"), "has texts in tensor_content"),
         (proto(FLOAT, [-1], float_val=[1.0]), "must have a shape of known sizes, but has [-1]"),

@@ -18,14 +18,22 @@ class Browser:
 
     def __init__(self, command, environment):
         (their_in, self._out), (self._in, their_out) = os.pipe(), os.pipe()
-        shell = ["bash", "-c", f'exec "$0" "$@" 3<&{their_in} 4>&{their_out}', *command, "--remote-debugging-pipe"]
+        shell = [
+            "bash",
+            "-c",
+            f'exec "$0" "$@" 3<&{their_in} 4>&{their_out}',
+            *command,
+            "--remote-debugging-pipe",
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
         self._process = subprocess.Popen(shell, pass_fds=(their_in, their_out), **quiet)
         os.close(their_in)
         os.close(their_out)
         self._buffer, self._number, self._session = b"", 0, None
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
 
     def close(self):
         self._process.terminate()
@@ -39,8 +47,17 @@ class Browser:
     def press(self, *keys):
         for key in keys:
             code, text = KEYS[key]
-            event = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code}
-            self._call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
+            event = {
+                "key": key,
+                "code": "Space" if key == " " else key,
+                "windowsVirtualKeyCode": code,
+            }
+            self._call(
+                "Input.dispatchKeyEvent",
+                type="keyDown" if text else "rawKeyDown",
+                text=text,
+                **event,
+            )
             self._call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def type(self, text):
@@ -48,13 +65,20 @@ class Browser:
 
     def ask(self, script):
         """The value of an expression, awaited."""
-        result = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        result = self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def _call(self, method, **parameters):
         self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters, **({"sessionId": self._session} if self._session else {})}
+        message = {
+            "id": self._number,
+            "method": method,
+            "params": parameters,
+            **({"sessionId": self._session} if self._session else {}),
+        }
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             answer = json.loads(self._read())

@@ -1,4 +1,5 @@
-"""Batches are made of what waits, padded as TF Serving pads, and share neither answers nor failures.
+"""Batches are made of what waits, padded as TF Serving pads, and share neither answers nor
+failures.
 
 The function under a batcher is plain Python here; where it must be busy, it waits for the test.
 """
@@ -19,7 +20,9 @@ SECONDS = 30
 
 
 class Recorder:
-    """Gives the rows back, notes what it was given, and refuses a batch with a row that begins with `bad`."""
+    """Gives the rows back, notes what it was given, and refuses a batch with a row that begins with
+    `bad`.
+    """
 
     def __init__(self):
         self.batches, self.threads = [], []
@@ -54,7 +57,9 @@ def until(condition):
 
 
 def together(batcher, run, requests):
-    """Answers (or errors) of requests, in their order, all of which waited while the function was busy with another."""
+    """Answers (or errors) of requests, in their order, all of which waited while the function was
+    busy with another.
+    """
 
     def answer(request):
         try:
@@ -122,7 +127,9 @@ def test_where_it_is_wanted_shorter_inputs_are_padded_on_the_right_with_their_fi
     batcher, run, _ = make(pad_variable_length_inputs=True)
     answers = together(batcher, run, [texts(["a", "b"], ["c", "d"]), texts(["1", "2", "3", "4"])])
     # The first element of the tensor, not of the row.
-    assert run.batches[1] == {"x": [["a", "b", "a", "a"], ["c", "d", "a", "a"], ["1", "2", "3", "4"]]}
+    assert run.batches[1] == {
+        "x": [["a", "b", "a", "a"], ["c", "d", "a", "a"], ["1", "2", "3", "4"]]
+    }
     assert answers == [[["a", "b", "a", "a"], ["c", "d", "a", "a"]], [["1", "2", "3", "4"]]]
 
 
@@ -198,21 +205,31 @@ def test_a_full_queue_refuses():
         with pytest.raises(StatusError) as raised:
             batcher.run(texts(["late"]))
         run.free.set()
-        assert [future.result(SECONDS)["y"].tolist() for future in futures] == [[[name]] for name in ["first", *"abcd"]]
+        assert [future.result(SECONDS)["y"].tolist() for future in futures] == [
+            [[name]] for name in ["first", *"abcd"]
+        ]
     assert raised.value.code == grpc.StatusCode.UNAVAILABLE
-    assert raised.value.message.startswith("The batch scheduling queue to which this task was submitted is full; 4 of 4 rows wait")
+    assert raised.value.message.startswith(
+        "The batch scheduling queue to which this task was submitted is full; 4 of 4 rows wait"
+    )
     assert batcher.run(texts(["next"]))["y"].tolist() == [["next"]]
 
 
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (texts(*(["a"] for _ in range(3))), "Task size 3 is larger than maximum input batch size 2; send fewer rows a request."),
+        (
+            texts(*(["a"] for _ in range(3))),
+            "Task size 3 is larger than maximum input batch size 2; send fewer rows a request.",
+        ),
         (
             {"x": np.zeros([2, 1]), "user_id": np.zeros([1])},
             "Batching Run() input tensors must have equal 0th-dimension size, but there are 1 rows of user_id, 2 rows of x.",
         ),
-        ({"x": np.zeros([])}, "Batching Run() input tensors must have at least one dimension, but x is a scalar."),
+        (
+            {"x": np.zeros([])},
+            "Batching Run() input tensors must have at least one dimension, but x is a scalar.",
+        ),
     ],
 )
 def test_what_no_batch_can_hold_is_invalid(inputs, message):
@@ -240,7 +257,9 @@ def test_the_wait_ends():
 
 @pytest.mark.parametrize("pad", [False, True])
 def test_many_threads_get_their_own_answers(pad):
-    batcher, _, observed = make(max_batch_size=8, max_enqueued_batches=100, pad_variable_length_inputs=pad)
+    batcher, _, observed = make(
+        max_batch_size=8, max_enqueued_batches=100, pad_variable_length_inputs=pad
+    )
 
     def work(worker):
         choice = random.Random(worker)

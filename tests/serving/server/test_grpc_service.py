@@ -1,4 +1,6 @@
-"""The wire: a stock client of tensorflow-serving-api against the server, good requests and bad ones, each followed by a good one."""
+"""The wire: a stock client of tensorflow-serving-api against the server, good requests and bad
+ones, each followed by a good one.
+"""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -82,10 +84,14 @@ def test_predict(stub, servable):
     assert response.model_spec.name == "sasrec" and response.model_spec.version.value == 1
     assert response.model_spec.signature_name == "serving_default"
     assert list(response.outputs["items"].string_val) == expected["items"].numpy()[0].tolist()
-    np.testing.assert_allclose(list(response.outputs["scores"].float_val), expected["scores"].numpy()[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        list(response.outputs["scores"].float_val), expected["scores"].numpy()[0], rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize("spec", [{"version": 1}, {"label": "stable"}, {"signature": "serving_default"}])
+@pytest.mark.parametrize(
+    "spec", [{"version": 1}, {"label": "stable"}, {"signature": "serving_default"}]
+)
 def test_predict_names_a_version(stub, spec):
     assert answer(stub, good(**spec))["items"].tolist() == answer(stub, good())["items"].tolist()
 
@@ -130,7 +136,9 @@ def test_a_truncated_tensor(stub):
     del request.inputs["history"].string_val[1:]
     request.inputs["history"].string_val.append(b"i3")
     code, message = refused(lambda: stub.Predict(request, timeout=SECONDS))
-    assert code == "INVALID_ARGUMENT" and message.startswith("tensor parsing error: history has the shape [1, 3] and 2 values")
+    assert code == "INVALID_ARGUMENT" and message.startswith(
+        "tensor parsing error: history has the shape [1, 3] and 2 values"
+    )
 
 
 def test_a_truncated_message(channel, stub):
@@ -138,7 +146,11 @@ def test_a_truncated_message(channel, stub):
     whole = good().SerializeToString()
     refusal = ("INVALID_ARGUMENT", "The message is not a PredictRequest; send one.")
     assert refused(lambda: raw(whole[:-3], timeout=SECONDS)) == refusal
-    assert predict_pb2.PredictResponse.FromString(raw(whole, timeout=SECONDS)).outputs["items"].string_val
+    assert (
+        predict_pb2.PredictResponse.FromString(raw(whole, timeout=SECONDS))
+        .outputs["items"]
+        .string_val
+    )
 
 
 def test_ids_of_a_megabyte(stub):
@@ -162,8 +174,19 @@ def test_mixed_requests_at_once_get_the_answers_they_get_alone(stub):
     """In batches with longer and shorter ones, with unknown and empty ones and bad ones between."""
     requests = []
     for number in range(120):
-        history = [""] * (1 + number % 4) + [f"i{(number * 7 + place) % 60}" for place in range(number % 6)]
-        requests.append(ask(signature="recommend", user_id=["u"], history=[history], exclude=[["i1"]], allow=[[""]], k=[1 + number % 5]))
+        history = [""] * (1 + number % 4) + [
+            f"i{(number * 7 + place) % 60}" for place in range(number % 6)
+        ]
+        requests.append(
+            ask(
+                signature="recommend",
+                user_id=["u"],
+                history=[history],
+                exclude=[["i1"]],
+                allow=[[""]],
+                k=[1 + number % 5],
+            )
+        )
         requests.append(ask(user_id=["u"], history=["wrong"]) if number % 10 == 0 else good())
 
     def items(request):
@@ -184,37 +207,64 @@ def test_metadata(stub):
     request.model_spec.name = "sasrec"
     response = stub.GetModelMetadata(request, timeout=SECONDS)
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert response.metadata["signature_def"].Unpack(signatures) and response.model_spec.version.value == 1
-    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} <= set(signatures.signature_def)
-    assert set(signatures.signature_def["recommend"].inputs) == {"user_id", "history", "exclude", "allow", "k"}
+    assert (
+        response.metadata["signature_def"].Unpack(signatures)
+        and response.model_spec.version.value == 1
+    )
+    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} <= set(
+        signatures.signature_def
+    )
+    assert set(signatures.signature_def["recommend"].inputs) == {
+        "user_id",
+        "history",
+        "exclude",
+        "allow",
+        "k",
+    }
     request.metadata_field[:] = []
     assert refused(lambda: stub.GetModelMetadata(request)) == (
         "INVALID_ARGUMENT",
         "GetModelMetadataRequest must specify at least one metadata_field",
     )
     request.metadata_field[:] = ["x"]
-    assert refused(lambda: stub.GetModelMetadata(request)) == ("INVALID_ARGUMENT", "Metadata field x is not supported")
+    assert refused(lambda: stub.GetModelMetadata(request)) == (
+        "INVALID_ARGUMENT",
+        "Metadata field x is not supported",
+    )
     request.metadata_field[:], request.model_spec.name = ["signature_def"], "x"
     assert refused(lambda: stub.GetModelMetadata(request))[0] == "NOT_FOUND"
 
 
 def status(channel, **spec):
     request = get_model_status_pb2.GetModelStatusRequest()
-    text_format.Parse(" ".join(f"{key}: {value}" for key, value in spec.items()), request.model_spec)
-    response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=SECONDS)
-    return {one.version: (one.State.Name(one.state), one.status.error_code) for one in response.model_version_status}
+    text_format.Parse(
+        " ".join(f"{key}: {value}" for key, value in spec.items()), request.model_spec
+    )
+    response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(
+        request, timeout=SECONDS
+    )
+    return {
+        one.version: (one.State.Name(one.state), one.status.error_code)
+        for one in response.model_version_status
+    }
 
 
 def test_status(channel):
     assert status(channel, name='"sasrec"') == {1: ("AVAILABLE", 0)}
     assert status(channel, name='"sasrec"', version="{value: 1}") == {1: ("AVAILABLE", 0)}
-    assert refused(lambda: status(channel, name='"x"')) == ("NOT_FOUND", "Could not find any versions of model x")
+    assert refused(lambda: status(channel, name='"x"')) == (
+        "NOT_FOUND",
+        "Could not find any versions of model x",
+    )
     assert refused(lambda: status(channel, name='"sasrec"', version="{value: 9}")) == (
         "NOT_FOUND",
         "Could not find version 9 of model sasrec",
     )
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
-    assert refused(lambda: stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+    assert refused(lambda: stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())) == (
+        "INVALID_ARGUMENT",
+        "Missing ModelSpec",
+    )
 
 
 def test_the_status_of_a_corrupt_version(toy_server):
@@ -224,12 +274,16 @@ def test_the_status_of_a_corrupt_version(toy_server):
     server.store.poll()
     assert status(channel, name='"toy"') == {2: ("END", 3), 1: ("AVAILABLE", 0)}
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    assert stub.Predict(ask(name="toy", text=[["a"]]), timeout=SECONDS).model_spec.version.value == 1
+    assert (
+        stub.Predict(ask(name="toy", text=[["a"]]), timeout=SECONDS).model_spec.version.value == 1
+    )
 
 
 def reload(channel, text):
     request = text_format.Parse(text, model_management_pb2.ReloadConfigRequest())
-    return model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=SECONDS)
+    return model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(
+        request, timeout=SECONDS
+    )
 
 
 def test_reload(toy_server):
@@ -243,19 +297,30 @@ def test_reload(toy_server):
     assert stub.Predict(ask(name="toy", label="stable", text=[["a"]])).model_spec.version.value == 1
     reload(channel, config % f"{labels} version_labels {{ key: 'canary' value: 2 }}")
     assert stub.Predict(ask(name="toy", label="canary", text=[["a"]])).model_spec.version.value == 2
-    assert refused(lambda: reload(channel, config % "version_labels { key: 'stable' value: 3 }"))[0] == "FAILED_PRECONDITION"
+    assert (
+        refused(lambda: reload(channel, config % "version_labels { key: 'stable' value: 3 }"))[0]
+        == "FAILED_PRECONDITION"
+    )
     assert stub.Predict(ask(name="toy", label="stable", text=[["a"]])).model_spec.version.value == 1
 
 
 @pytest.mark.parametrize(
     ("policy", "available"),
-    [("all {}", [1, 2, 3]), ("latest { num_versions: 2 }", [2, 3]), ("latest {}", [3]), ("specific { versions: 2 }", [2])],
+    [
+        ("all {}", [1, 2, 3]),
+        ("latest { num_versions: 2 }", [2, 3]),
+        ("latest {}", [3]),
+        ("specific { versions: 2 }", [2]),
+    ],
 )
 def test_reload_understands_every_policy(toy_server, policy, available):
     server, channel, folder = toy_server
     for number in "23":
         shutil.copytree(folder / "1", folder / number)
-    reload(channel, f"config {{ model_config_list {{ config {{ name: 'toy' model_version_policy {{ {policy} }} }} }} }}")
+    reload(
+        channel,
+        f"config {{ model_config_list {{ config {{ name: 'toy' model_version_policy {{ {policy} }} }} }} }}",
+    )
     assert server.store.available("toy") == available
 
 
@@ -263,12 +328,16 @@ def test_reload_that_is_refused(toy_server):
     _, channel, _ = toy_server
     assert refused(lambda: reload(channel, ""))[0] == "INVALID_ARGUMENT"
     elsewhere = "config { model_config_list { config { name: 'toy' base_path: '/etc' } } }"
-    assert refused(lambda: reload(channel, elsewhere))[1].startswith("The base_path of model toy cannot be changed")
+    assert refused(lambda: reload(channel, elsewhere))[1].startswith(
+        "The base_path of model toy cannot be changed"
+    )
     assert status(channel, name='"toy"') == {1: ("AVAILABLE", 0)}
 
 
 def health(channel, service=""):
-    response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=SECONDS)
+    response = health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(service=service), timeout=SECONDS
+    )
     return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
 

@@ -1,4 +1,6 @@
-"""One version of a SavedModel: its answers beside those of TensorFlow's own function, what it refuses, and its warm-up file."""
+"""One version of a SavedModel: its answers beside those of TensorFlow's own function, what it
+refuses, and its warm-up file.
+"""
 
 import shutil
 
@@ -38,7 +40,10 @@ def refused(call):
 
 def test_answers(model):
     answer = model.run("", {"text": texts([b"a", b"b"], [b"", "é".encode()])})
-    assert answer["joined"].tolist() == [b"a,b", ",é".encode()] and answer["version"].tolist() == [1, 1]
+    assert answer["joined"].tolist() == [b"a,b", ",é".encode()] and answer["version"].tolist() == [
+        1,
+        1,
+    ]
     assert model.run("scalar", {"x": np.float32(2)})["y"] == 3
 
 
@@ -51,7 +56,12 @@ def test_answers_what_tensorflow_answers(recommender, servable):
         "allow": texts([b""], [b""]),
         "k": np.array([3, 5], np.int32),
     }
-    expected = function(**{name: tf.constant(array.tolist(), tf.int32 if name == "k" else tf.string) for name, array in inputs.items()})
+    expected = function(
+        **{
+            name: tf.constant(array.tolist(), tf.int32 if name == "k" else tf.string)
+            for name, array in inputs.items()
+        }
+    )
     answer = recommender.run("recommend", inputs)
     assert answer["items"].tolist() == expected["items"].numpy().tolist()
     np.testing.assert_allclose(answer["scores"], expected["scores"].numpy(), rtol=1e-5)
@@ -152,7 +162,9 @@ def test_what_tensorflow_refuses_keeps_its_code(model):
     code, message = refused(lambda: model.run("strict", {"number": np.array([13], np.int32)}))
     assert code == "INVALID_ARGUMENT"
     assert (
-        message.startswith("signature strict failed: assertion failed: [13 is unlucky]") and "\n" not in message and message.endswith(".")
+        message.startswith("signature strict failed: assertion failed: [13 is unlucky]")
+        and "\n" not in message
+        and message.endswith(".")
     )
 
 
@@ -162,23 +174,35 @@ def test_values_that_are_no_texts(model):
 
 
 def test_unequal_batches_are_refused_by_the_exported_graph(recommender):
-    code, _ = refused(lambda: recommender.run("embed", {"user_id": np.array([b"u"], object), "history": np.full([2, 3], b"", object)}))
+    code, _ = refused(
+        lambda: recommender.run(
+            "embed", {"user_id": np.array([b"u"], object), "history": np.full([2, 3], b"", object)}
+        )
+    )
     assert code == "INVALID_ARGUMENT"
 
 
 def test_a_folder_that_is_no_saved_model(tmp_path):
     code, message = refused(lambda: LoadedModel(tmp_path / "1"))
     assert code == "INVALID_ARGUMENT"
-    assert message.startswith(f"{tmp_path / '1'} cannot be loaded as a SavedModel (") and message.endswith("); export it again.")
+    assert message.startswith(
+        f"{tmp_path / '1'} cannot be loaded as a SavedModel ("
+    ) and message.endswith("); export it again.")
 
 
-@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.data-00000-of-00001", "assets/items.txt"])
+@pytest.mark.parametrize(
+    "file", ["saved_model.pb", "variables/variables.data-00000-of-00001", "assets/items.txt"]
+)
 def test_a_damaged_saved_model(servable, tmp_path, file):
     folder = shutil.copytree(servable / "1", tmp_path / "1")
     whole = (folder / file).read_bytes()
     (folder / file).write_bytes(whole[: len(whole) // 2])
     code, message = refused(lambda: LoadedModel(folder))
-    assert code == "INVALID_ARGUMENT" and "cannot be loaded as a SavedModel" in message and "\n" not in message
+    assert (
+        code == "INVALID_ARGUMENT"
+        and "cannot be loaded as a SavedModel" in message
+        and "\n" not in message
+    )
 
 
 def test_replays_its_warm_up_file(recommender, servable):
@@ -212,8 +236,14 @@ GOOD = request_log(text=[[b"a"]])
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([GOOD, request_log(txt=[[b"a"]])], "request 2 of {} fails (input tensor alias not found in signature: txt. "),
-        ([prediction_log_pb2.PredictionLog(classify_log={}).SerializeToString()], "request 1 of {} fails (it is none for Predict)"),
+        (
+            [GOOD, request_log(txt=[[b"a"]])],
+            "request 2 of {} fails (input tensor alias not found in signature: txt. ",
+        ),
+        (
+            [prediction_log_pb2.PredictionLog(classify_log={}).SerializeToString()],
+            "request 1 of {} fails (it is none for Predict)",
+        ),
         ([GOOD[:-3]], "request 1 of {} cannot be read ("),
         ([GOOD] * 1001, "{} has more than 1000 requests; leave some out."),
     ],
@@ -236,6 +266,12 @@ def test_a_warm_up_file_that_is_cut(toy, tmp_path):
 
 def test_codes_of_http():
     # https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
-    expected = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
+    expected = {
+        "NOT_FOUND": 404,
+        "INVALID_ARGUMENT": 400,
+        "RESOURCE_EXHAUSTED": 429,
+        "UNAVAILABLE": 503,
+        "DEADLINE_EXCEEDED": 504,
+    }
     assert {name: StatusError(grpc.StatusCode[name], "").http for name in expected} == expected
     assert all(StatusError(code, "").http >= 200 for code in grpc.StatusCode)

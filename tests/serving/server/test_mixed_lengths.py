@@ -1,4 +1,6 @@
-"""Requests of all lengths at once, from clients that know nothing but the protocol: every answer is the one that the request gets alone."""
+"""Requests of all lengths at once, from clients that know nothing but the protocol: every answer is
+the one that the request gets alone.
+"""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,11 @@ def histories(run):
 
 def inputs_of(history, number, joined):
     """Inputs of one row, without any padding."""
-    lists = {"history": history, "exclude": history[:1], "allow": history[: number % 3 * 5 + 1] if number % 4 == 0 else [""]}
+    lists = {
+        "history": history,
+        "exclude": history[:1],
+        "allow": history[: number % 3 * 5 + 1] if number % 4 == 0 else [""],
+    }
     lists = {name: ["\t".join(ids)] if joined else [ids] for name, ids in lists.items()}
     return {"user_id": [""], **lists, "k": np.array([1 + number % 9], np.int32)}
 
@@ -45,7 +51,9 @@ class Noting(ServerMetrics):
 def observed(servable):
     """(address of a server that gathers batches, its batches)."""
     batching = BatchOptions(max_batch_size=32, batch_timeout=0.005, max_enqueued_batches=100)
-    store = ModelStore([ModelConfig("sasrec", servable)], batching=batching, poll=3600, metrics=Noting())
+    store = ModelStore(
+        [ModelConfig("sasrec", servable)], batching=batching, poll=3600, metrics=Noting()
+    )
     server = LocalServer(store, port=0, rest_port=None)
     server.start()
     yield f"127.0.0.1:{server.grpc_port}", store.metrics.batches
@@ -57,7 +65,10 @@ def test_every_answer_under_load_is_that_of_the_request_alone(observed, servable
     from export.session import Session
 
     target, batches = observed
-    asked = [inputs_of(history, number, signature == "recommend_joined") for number, history in enumerate(histories(run))]
+    asked = [
+        inputs_of(history, number, signature == "recommend_joined")
+        for number, history in enumerate(histories(run))
+    ]
     with Session(servable) as session:
         expected = [session.run(signature, **inputs) for inputs in asked]
     with grpc.insecure_channel(target) as channel, ThreadPoolExecutor(CLIENTS) as pool:
@@ -68,16 +79,22 @@ def test_every_answer_under_load_is_that_of_the_request_alone(observed, servable
             request.model_spec.name, request.model_spec.signature_name = "sasrec", signature
             for name, values in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-            return {name: tf.make_ndarray(proto) for name, proto in stub.Predict(request, timeout=SECONDS).outputs.items()}
+            return {
+                name: tf.make_ndarray(proto)
+                for name, proto in stub.Predict(request, timeout=SECONDS).outputs.items()
+            }
 
         answers = list(pool.map(ask, asked))
     for inputs, answer, alone in zip(asked, answers, expected, strict=True):
         k = alone["items"].shape[1]
         assert answer["items"][0, :k].tolist() == alone["items"][0].tolist(), inputs
-        np.testing.assert_allclose(answer["scores"][0, :k], alone["scores"][0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            answer["scores"][0, :k], alone["scores"][0], rtol=1e-5, atol=1e-6
+        )
         assert not answer["items"][0, k:].any()
         assert (answer["k"], answer["source"]) == (alone["k"], alone["source"])
     rows = [count for name, count in batches if name == signature]
     assert sum(rows) == REQUESTS
-    # Of joined requests any two can run together; of others those that happen to have the same widths.
+    # Of joined requests any two can run together; of others those that happen to have the same
+    # widths.
     assert signature == "recommend" or len(rows) < REQUESTS / 2

@@ -1,4 +1,6 @@
-"""Versions come, go and break in a watched folder while requests are answered; errors are worded as TF Serving words them."""
+"""Versions come, go and break in a watched folder while requests are answered; errors are worded as
+TF Serving words them.
+"""
 
 import random
 import shutil
@@ -21,7 +23,9 @@ TEXT = {"text": np.array([[b"a", b"b"]], object)}
 
 @pytest.fixture
 def versions(tmp_path, toy):
-    """A function that puts versions of the toy model into a folder, all with the answers of version 1: `versions(2, 3)`."""
+    """A function that puts versions of the toy model into a folder, all with the answers of version
+    1: `versions(2, 3)`.
+    """
 
     def add(*numbers):
         for number in numbers:
@@ -35,7 +39,9 @@ def versions(tmp_path, toy):
 
 @pytest.fixture
 def make_store():
-    """A function that makes a store that looks at its folders when told to: `make_store(folder, **config)`."""
+    """A function that makes a store that looks at its folders when told to: `make_store(folder,
+    **config)`.
+    """
     stores = []
 
     def make(folder, options=None, **config):
@@ -78,7 +84,10 @@ def test_a_new_version_takes_over_and_the_old_one_ends(make_store, versions):
     store.poll()
     assert which(store) == 2
     assert states(store) == {2: "AVAILABLE", 1: "END"}
-    assert refused(lambda: which(store, version=1)) == ("NOT_FOUND", "Servable not found for request: Specific(toy, 1)")
+    assert refused(lambda: which(store, version=1)) == (
+        "NOT_FOUND",
+        "Servable not found for request: Specific(toy, 1)",
+    )
 
 
 def test_the_old_version_stays_until_its_requests_are_answered(make_store, versions):
@@ -105,9 +114,13 @@ def test_a_corrupt_version_is_reported_and_the_old_one_keeps_serving(make_store,
     assert newest.state == State.END and newest.code.name == "INVALID_ARGUMENT"
     assert newest.message.startswith(f"{path.parent} cannot be loaded as a SavedModel (")
     assert which(store) == 1 and states(store) == {2: "END", 1: "AVAILABLE"}
-    assert [record.getMessage()[:30] for record in caplog.records] == ["Version 2 of model toy is not "]
+    assert [record.getMessage()[:30] for record in caplog.records] == [
+        "Version 2 of model toy is not "
+    ]
     store.poll()
-    assert len(caplog.records) == 1, "a version that failed is tried again only when its files have changed"
+    assert len(caplog.records) == 1, (
+        "a version that failed is tried again only when its files have changed"
+    )
     path.write_bytes(whole)
     store.poll()
     assert which(store) == 2 and states(store) == {2: "AVAILABLE", 1: "END"}
@@ -133,7 +146,14 @@ def test_a_corrupt_version_between_two_good_ones(make_store, versions):
 
 @pytest.mark.parametrize(
     ("policy", "served"),
-    [("latest", [4]), ("latest:2", [3, 4]), ("all", [1, 3, 4]), ("3", [3]), ("1,4", [1, 4]), ("1,2", [1])],
+    [
+        ("latest", [4]),
+        ("latest:2", [3, 4]),
+        ("all", [1, 3, 4]),
+        ("3", [3]),
+        ("1,4", [1, 4]),
+        ("1,2", [1]),
+    ],
 )
 def test_policies(make_store, versions, policy, served):
     folder = versions(1, 3, 4)
@@ -147,7 +167,10 @@ def test_policies(make_store, versions, policy, served):
 
 @pytest.mark.parametrize("text", ["", "newest", "latest:0", "latest:x", "1,", "-1", "1.5"])
 def test_a_policy_that_is_none(text):
-    with pytest.raises(ValueError, match=f"^versions must be latest, latest:2, all or numbers such as 1,4, but are '{text}'\\.$"):
+    with pytest.raises(
+        ValueError,
+        match=f"^versions must be latest, latest:2, all or numbers such as 1,4, but are '{text}'\\.$",
+    ):
         parse_policy(text)
 
 
@@ -159,7 +182,10 @@ def test_a_version_that_is_removed_goes_last(make_store, versions):
     assert which(store) == 1, "back to the version before, and only then away with the other"
     shutil.rmtree(folder / "1")
     store.poll()
-    assert refused(lambda: which(store)) == ("NOT_FOUND", "Servable not found for request: Latest(toy)")
+    assert refused(lambda: which(store)) == (
+        "NOT_FOUND",
+        "Servable not found for request: Latest(toy)",
+    )
     assert not store.ready()
 
 
@@ -173,10 +199,20 @@ def test_a_folder_that_cannot_be_read_changes_nothing(make_store, versions, capl
 
 
 def test_labels(make_store, versions):
-    store = make_store(versions(1, 2), policy=VersionPolicy(every=True), labels={"stable": 1, "canary": 2, "future": 9})
+    store = make_store(
+        versions(1, 2),
+        policy=VersionPolicy(every=True),
+        labels={"stable": 1, "canary": 2, "future": 9},
+    )
     assert [which(store, label=label) for label in ("stable", "canary")] == [1, 2]
-    assert refused(lambda: which(store, label="future")) == ("NOT_FOUND", "Servable not found for request: Specific(toy, 9)")
-    assert refused(lambda: which(store, label="nope")) == ("INVALID_ARGUMENT", "Unrecognized servable version label: nope")
+    assert refused(lambda: which(store, label="future")) == (
+        "NOT_FOUND",
+        "Servable not found for request: Specific(toy, 9)",
+    )
+    assert refused(lambda: which(store, label="nope")) == (
+        "INVALID_ARGUMENT",
+        "Unrecognized servable version label: nope",
+    )
     store.set_labels("toy", {"stable": 2, "future": 9})
     assert which(store, label="stable") == 2 and store.labels("toy") == {"stable": 2, "future": 9}
     assert refused(lambda: which(store, label="canary"))[0] == "INVALID_ARGUMENT"
@@ -198,18 +234,36 @@ def test_unknown_models(make_store, toy):
     assert refused(lambda: store.predict("x", "", TEXT)) == missing
     assert refused(lambda: store.metadata("x")) == missing
     assert refused(lambda: store.set_labels("x", {})) == missing
-    assert refused(lambda: store.predict("x", "", TEXT, version=3)) == ("NOT_FOUND", "Servable not found for request: Specific(x, 3)")
-    assert refused(lambda: store.status("x")) == ("NOT_FOUND", "Could not find any versions of model x")
-    assert refused(lambda: store.status("toy", 3)) == ("NOT_FOUND", "Could not find version 3 of model toy")
-    assert refused(lambda: store.predict("", "", TEXT)) == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")
-    assert refused(lambda: store.predict("toy", "nope", TEXT)) == ("FAILED_PRECONDITION", 'Serving signature key "nope" not found.')
+    assert refused(lambda: store.predict("x", "", TEXT, version=3)) == (
+        "NOT_FOUND",
+        "Servable not found for request: Specific(x, 3)",
+    )
+    assert refused(lambda: store.status("x")) == (
+        "NOT_FOUND",
+        "Could not find any versions of model x",
+    )
+    assert refused(lambda: store.status("toy", 3)) == (
+        "NOT_FOUND",
+        "Could not find version 3 of model toy",
+    )
+    assert refused(lambda: store.predict("", "", TEXT)) == (
+        "INVALID_ARGUMENT",
+        "ModelSpec has no name specified.",
+    )
+    assert refused(lambda: store.predict("toy", "nope", TEXT)) == (
+        "FAILED_PRECONDITION",
+        'Serving signature key "nope" not found.',
+    )
     assert which(store) == 1
 
 
 def test_metadata_and_status(make_store, toy):
     store = make_store(toy, labels={"stable": 1})
     version, definitions = store.metadata("toy", label="stable")
-    assert version == 1 and definitions.signature_def["strict"].inputs["number"].dtype == tf.int32.as_datatype_enum
+    assert (
+        version == 1
+        and definitions.signature_def["strict"].inputs["number"].dtype == tf.int32.as_datatype_enum
+    )
     assert [status.version for status in store.status("toy", label="stable")] == [1]
     assert store.names() == ["toy"] and store.ready()
 
@@ -234,8 +288,14 @@ def test_reload_takes_models_out_and_in_again(make_store, toy):
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        ([ModelConfig("x")], "Model x is not one that this server was started with; name one of toy."),
-        ([ModelConfig("toy", "/etc")], "The base_path of model toy cannot be changed while the server runs; leave it empty."),
+        (
+            [ModelConfig("x")],
+            "Model x is not one that this server was started with; name one of toy.",
+        ),
+        (
+            [ModelConfig("toy", "/etc")],
+            "The base_path of model toy cannot be changed while the server runs; leave it empty.",
+        ),
         ([ModelConfig("toy"), ModelConfig("toy")], "Model toy is configured twice; name it once."),
     ],
 )
@@ -247,12 +307,18 @@ def test_reload_reaches_no_other_folder(make_store, toy, models, message):
 
 def test_a_reload_that_moves_a_label_too_early(make_store, toy):
     store = make_store(toy, labels={"stable": 1})
-    assert refused(lambda: store.reload([ModelConfig("toy", labels={"stable": 2})]))[0] == "FAILED_PRECONDITION"
+    assert (
+        refused(lambda: store.reload([ModelConfig("toy", labels={"stable": 2})]))[0]
+        == "FAILED_PRECONDITION"
+    )
     assert store.labels("toy") == {"stable": 1} and which(store, label="stable") == 1
 
 
 def test_models_need_names_of_their_own(toy):
-    with pytest.raises(ValueError, match=r"^every model must have a folder and a name of its own, but the names are a, a\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^every model must have a folder and a name of its own, but the names are a, a\.$",
+    ):
         ModelStore([ModelConfig("a", toy), ModelConfig("a", toy)])
 
 
@@ -262,13 +328,20 @@ def test_without_batches_requests_are_not_limited_in_rows(make_store, toy):
     assert len(store.predict("toy", "", many)[2]["joined"]) == 100
     assert store.predict("toy", "scalar", {"x": np.float32(1)})[2]["y"] == 2
     batched = make_store(toy)
-    assert refused(lambda: batched.predict("toy", "", many))[1].startswith("Task size 100 is larger")
-    assert refused(lambda: batched.predict("toy", "scalar", {"x": np.float32(1)}))[0] == "INVALID_ARGUMENT"
+    assert refused(lambda: batched.predict("toy", "", many))[1].startswith(
+        "Task size 100 is larger"
+    )
+    assert (
+        refused(lambda: batched.predict("toy", "scalar", {"x": np.float32(1)}))[0]
+        == "INVALID_ARGUMENT"
+    )
 
 
 def samples(store, name):
     """Sample lines of a metric: labels -> value."""
-    lines = [line for line in store.metrics.render().decode().splitlines() if line.startswith(name + "{")]
+    lines = [
+        line for line in store.metrics.render().decode().splitlines() if line.startswith(name + "{")
+    ]
     return {line[len(name) : line.rindex(" ")]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
 
@@ -285,8 +358,13 @@ def test_counts_what_happens(make_store, versions):
         '{model="toy",signature="",status="FAILED_PRECONDITION"}': 1,
         '{model="",signature="",status="NOT_FOUND"}': 1,
     }
-    assert samples(store, "serving_request_seconds_count")['{model="toy",signature="serving_default"}'] == 3
-    assert samples(store, "serving_batch_rows_sum")['{model="toy",signature="serving_default"}'] == 3
+    assert (
+        samples(store, "serving_request_seconds_count")['{model="toy",signature="serving_default"}']
+        == 3
+    )
+    assert (
+        samples(store, "serving_batch_rows_sum")['{model="toy",signature="serving_default"}'] == 3
+    )
     assert samples(store, "serving_loaded_version") == {'{model="toy",version="1"}': 1}
     assert samples(store, "serving_queued_rows")['{model="toy",signature="strict"}'] == 0
     versions(2)
@@ -313,7 +391,9 @@ def test_swaps_under_load(tmp_path, write_toy):
     """Threads ask while versions come: no error, and every answer is of the version that it says."""
     folder = tmp_path / "toy"
     write_toy(folder, 1)
-    store = ModelStore([ModelConfig("toy", folder)], batching=BatchOptions(max_batch_size=4), poll=0.01)
+    store = ModelStore(
+        [ModelConfig("toy", folder)], batching=BatchOptions(max_batch_size=4), poll=0.01
+    )
     changed, stop = threading.Event(), threading.Event()
     store.on_change(changed.set)
     store.start()
@@ -324,7 +404,9 @@ def test_swaps_under_load(tmp_path, write_toy):
             row = [f"{worker}".encode()] * choice.choice([1, 2])
             version, _, outputs = store.predict("toy", "", {"text": np.array([row], object)})
             assert outputs["version"].tolist() == [version]
-            assert outputs["joined"][0].split(b",") == row or set(outputs["joined"][0].split(b",")) == {row[0]}
+            assert outputs["joined"][0].split(b",") == row or set(
+                outputs["joined"][0].split(b",")
+            ) == {row[0]}
             seen.add(version)
         return seen
 

@@ -17,8 +17,17 @@ from serving.clients.rest_client import RestClient
 
 PAGE = Path(__file__).resolve().parents[3] / "serving" / "server" / "page" / "index.html"
 SOURCE = PAGE.read_text(encoding="utf-8")
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
+)
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 
 
@@ -50,7 +59,8 @@ TREE = Tree(SOURCE)
 def test_nothing_comes_from_elsewhere():
     assert not re.search(r"(https?:)?//[a-z0-9]", SOURCE, re.IGNORECASE)
     assert not re.search(
-        r"@import|url\(|\bimport\b|eval\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage|cookie", SOURCE
+        r"@import|url\(|\bimport\b|eval\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage|cookie",
+        SOURCE,
     )
     assert not TREE.named("img", "iframe", "object", "embed", "base")
     assert all("src" not in attributes for attributes in TREE.named("script"))
@@ -59,30 +69,48 @@ def test_nothing_comes_from_elsewhere():
 
 def test_every_field_has_a_label_and_every_label_a_field():
     fields = [attributes["id"] for attributes in TREE.named("input", "select", "textarea")]
-    assert sorted(fields) == sorted(attributes["for"] for attributes in TREE.named("label")) and len(fields) >= 5
+    assert (
+        sorted(fields) == sorted(attributes["for"] for attributes in TREE.named("label"))
+        and len(fields) >= 5
+    )
 
 
 def test_ids_are_distinct_and_referred_to():
     ids = [attributes["id"] for _, attributes in TREE.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    referred = [attributes[key] for _, attributes in TREE.tags for key in ("aria-labelledby", "aria-describedby") if key in attributes]
+    referred = [
+        attributes[key]
+        for _, attributes in TREE.tags
+        for key in ("aria-labelledby", "aria-describedby")
+        if key in attributes
+    ]
     assert set(referred) | set(re.findall(r'at\("([^"]+)"\)', SOURCE)) <= set(ids)
 
 
 def test_it_can_be_used_without_a_mouse():
-    assert TREE.named("html")[0]["lang"] == "en" and len(TREE.named("main")) == len(TREE.named("h1")) == 1
+    assert (
+        TREE.named("html")[0]["lang"] == "en"
+        and len(TREE.named("main")) == len(TREE.named("h1")) == 1
+    )
     assert not re.search(r"tabindex|outline:\s*(0|none)|ondblclick|onmouse", SOURCE)
-    assert all(attributes.get("type") in ("submit", "button") for attributes in TREE.named("button"))
+    assert all(
+        attributes.get("type") in ("submit", "button") for attributes in TREE.named("button")
+    )
     assert {"alert", "status"} <= {attributes.get("role") for _, attributes in TREE.tags}
     # What is made later and can be clicked is a button or a box.
-    assert set(re.findall(r'element\("(\w+)", \{[^}]*\bon(?:click|change):', SOURCE)) == {"button", "input"}
+    assert set(re.findall(r'element\("(\w+)", \{[^}]*\bon(?:click|change):', SOURCE)) == {
+        "button",
+        "input",
+    }
 
 
 def luminance(colour):
     """WCAG's, of #rgb or #rrggbb."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -97,7 +125,14 @@ def test_contrast_in_light_and_in_dark():
     assert len(blocks) == 2
     for block in blocks:
         colours = dict(re.findall(r"--(\w+): (#[0-9a-f]+);", block))
-        for name, least in (("text", 7), ("faint", 4.5), ("up", 4.5), ("down", 4.5), ("line", 3), ("focus", 3)):
+        for name, least in (
+            ("text", 7),
+            ("faint", 4.5),
+            ("up", 4.5),
+            ("down", 4.5),
+            ("line", 3),
+            ("focus", 3),
+        ):
             assert contrast(colours[name], colours["back"]) >= least, name
 
 
@@ -107,7 +142,9 @@ def test_the_script_parses(tmp_path):
         pytest.skip("there is no node")
     (script,) = re.findall(r"<script>(.*?)</script>", SOURCE, re.DOTALL)
     (tmp_path / "page.js").write_text(script)
-    result = subprocess.run([node, "--check", str(tmp_path / "page.js")], capture_output=True, timeout=60, check=False)
+    result = subprocess.run(
+        [node, "--check", str(tmp_path / "page.js")], capture_output=True, timeout=60, check=False
+    )
     assert result.returncode == 0, result.stderr.decode()
 
 
@@ -136,7 +173,14 @@ def within(script):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     profile = tmp_path_factory.mktemp("chromium")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={profile}"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ]
     browser = Browser([CHROMIUM, *options], {**os.environ, "HOME": str(profile)})
     yield browser
     browser.close()
@@ -144,10 +188,14 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def browse(browser, server):
-    """A function that opens the page with a query, runs a script in it when it has an answer, and gives what that returns."""
+    """A function that opens the page with a query, runs a script in it when it has an answer, and
+    gives what that returns.
+    """
 
     def open_page(script, **query):
-        browser.open(f"http://127.0.0.1:{server.rest_port}/?{urlencode(query, doseq=True, quote_via=quote)}")
+        browser.open(
+            f"http://127.0.0.1:{server.rest_port}/?{urlencode(query, doseq=True, quote_via=quote)}"
+        )
         return browser.ask(within(f"await until(() => turn() >= 1); {script}"))
 
     return open_page
@@ -170,8 +218,14 @@ def four_digits(value):
 def test_recommendations_are_those_of_the_client(browse, client, run):
     items = (run / "vocabulary" / "items.txt").read_text().split("\n")[:3]
     expected = client.recommend(items, k=5)
-    seen = browse("return {rows: rows('answer'), note: shown('note'), problem: shown('problem')};", history=items, k=5)
-    assert [row[1] for row in seen["rows"]] == expected.items and [row[0] for row in seen["rows"]] == list("12345")
+    seen = browse(
+        "return {rows: rows('answer'), note: shown('note'), problem: shown('problem')};",
+        history=items,
+        k=5,
+    )
+    assert [row[1] for row in seen["rows"]] == expected.items and [
+        row[0] for row in seen["rows"]
+    ] == list("12345")
     assert [float(row[2]) for row in seen["rows"]] == pytest.approx(expected.scores, rel=1e-3)
     assert seen["note"].startswith("5 items for 3 of 3 in the history.") and seen["problem"] == ""
 
@@ -216,13 +270,17 @@ def test_why_an_item_is_there(browse, client, run):
         k=5,
     )
     assert seen["pressed"] == first and first in seen["caption"]
-    assert [float(row[2]) for row in seen["rows"]] == pytest.approx(expected.contribution, rel=1e-3, abs=1e-6)
-    assert expected.attention is not None and [float(row[4]) for row in seen["rows"]] == pytest.approx(
-        expected.attention, rel=1e-3, abs=1e-6
+    assert [float(row[2]) for row in seen["rows"]] == pytest.approx(
+        expected.contribution, rel=1e-3, abs=1e-6
     )
+    assert expected.attention is not None and [
+        float(row[4]) for row in seen["rows"]
+    ] == pytest.approx(expected.attention, rel=1e-3, abs=1e-6)
     most = max(map(abs, expected.contribution))
     for (left, width), value in zip(seen["bars"], expected.contribution, strict=True):
-        assert width == pytest.approx(50 * abs(value) / most, abs=0.01) and left == pytest.approx(50 - width if value < 0 else 50, abs=0.01)
+        assert width == pytest.approx(50 * abs(value) / most, abs=0.01) and left == pytest.approx(
+            50 - width if value < 0 else 50, abs=0.01
+        )
     assert f"why={quote(first)}" in seen["focus"].replace("+", "%20")
 
 
@@ -240,10 +298,23 @@ def test_what_changes_when_an_item_is_left_out(browse, client, run):
         history=items,
         k=8,
     )
-    assert [row[1] for row in seen["rows"]] == after and seen["history"] == 4 and seen["back"] == before and seen["columns"] == 4
+    assert (
+        [row[1] for row in seen["rows"]] == after
+        and seen["history"] == 4
+        and seen["back"] == before
+        and seen["columns"] == 4
+    )
     for place, row in enumerate(seen["rows"]):
         was = before.index(row[1]) if row[1] in before else None
-        change = "new" if was is None else "same" if was == place else f"▲ up {was - place}" if was > place else f"▼ down {place - was}"
+        change = (
+            "new"
+            if was is None
+            else "same"
+            if was == place
+            else f"▲ up {was - place}"
+            if was > place
+            else f"▼ down {place - was}"
+        )
         assert row[3] == change
     gone = [item for item in before if item not in after]
     assert seen["gone"] == (f"No longer among the first 8: {', '.join(gone)}." if gone else "")
@@ -259,7 +330,9 @@ def test_an_address_shows_the_same_again(browse, client, run):
         k=3,
     )
     assert seen["k"] == "3" and [row[0] for row in seen["history"]] == items
-    assert seen["search"] == "?" + urlencode([("model", "sasrec"), ("k", "3"), ("history", items[0]), ("without", items[1])])
+    assert seen["search"] == "?" + urlencode(
+        [("model", "sasrec"), ("k", "3"), ("history", items[0]), ("without", items[1])]
+    )
 
 
 @needs_chromium
@@ -287,7 +360,10 @@ def test_errors_are_shown_and_the_next_request_is_answered(browse):
 @needs_chromium
 def test_ids_are_text_and_nothing_else(browse):
     awkward = ["<b id=x>bold</b>", "日本語", 'say "hi"', "a,b"]
-    seen = browse("return {rows: rows('history').map((row) => row[0]), bold: document.querySelectorAll('#x, b').length};", history=awkward)
+    seen = browse(
+        "return {rows: rows('history').map((row) => row[0]), bold: document.querySelectorAll('#x, b').length};",
+        history=awkward,
+    )
     assert seen == {"rows": awkward, "bold": 0}
 
 
@@ -325,4 +401,6 @@ def test_the_keyboard_alone(browser, browse, run):
     browser.press(" ")
     browser.ask(within("await until(() => turn() >= 4);"))
     assert browser.ask(FOCUS)[0] == "use 1"
-    assert browser.ask("document.getElementById('note').textContent").startswith("3 items for 1 of 2")
+    assert browser.ask("document.getElementById('note').textContent").startswith(
+        "3 items for 1 of 2"
+    )

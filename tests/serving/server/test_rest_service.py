@@ -22,7 +22,9 @@ BODY = {"signature_name": "echo", "instances": [{"item": "a", "k": 2}, {"item": 
 
 
 class Store:
-    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, whose signature echo gives item and k + version back."""
+    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, whose signature echo gives item and
+    k + version back.
+    """
 
     def __init__(self):
         self.waiting, self.released = threading.Event(), threading.Event()
@@ -32,16 +34,22 @@ class Store:
 
     def _version(self, name, version, label):
         if name not in self.names() or version not in (None, 1, 2):
-            raise not_found(f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}")
+            raise not_found(
+                f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+            )
         if label not in (None, "old"):
-            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+            raise StatusError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
+            )
         return 1 if label else version or 2
 
     def metadata(self, name, version=None, label=None):
         definitions = get_model_metadata_pb2.SignatureDefMap()
         for key in ("echo", "serving_default"):
             signature = definitions.signature_def[key]
-            signature.inputs["item"].CopyFrom(meta_graph_pb2.TensorInfo(name="item:0", dtype=STRING))
+            signature.inputs["item"].CopyFrom(
+                meta_graph_pb2.TensorInfo(name="item:0", dtype=STRING)
+            )
             signature.inputs["k"].CopyFrom(meta_graph_pb2.TensorInfo(name="k:0", dtype=INT32))
         return self._version(name, version, label), definitions
 
@@ -54,7 +62,11 @@ class Store:
         if inputs["k"].flat[0] == 15:
             self.waiting.set()
             self.released.wait(10)
-        return found, signature or "serving_default", {"item": inputs["item"], "k": inputs["k"] + found}
+        return (
+            found,
+            signature or "serving_default",
+            {"item": inputs["item"], "k": inputs["k"] + found},
+        )
 
     def status(self, name, version=None, label=None):
         found = [self._version(name, version, label)] if version or label else [2, 1]
@@ -85,12 +97,16 @@ def service():
 
 @pytest.fixture
 def connection(service):
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    ) as connection:
         yield connection
 
 
 def ask(connection, method, path, body=None, headers=None):
-    connection.request(method, path, json.dumps(body) if isinstance(body, dict) else body, headers or {})
+    connection.request(
+        method, path, json.dumps(body) if isinstance(body, dict) else body, headers or {}
+    )
     response = connection.getresponse()
     return response, response.read()
 
@@ -101,13 +117,19 @@ def predict(connection, path="/v1/models/m:predict", body=BODY):
 
 
 def is_served(connection):
-    assert predict(connection) == (200, {"predictions": [{"item": "a", "k": 4}, {"item": "é", "k": 5}]})
+    assert predict(connection) == (
+        200,
+        {"predictions": [{"item": "a", "k": 4}, {"item": "é", "k": 5}]},
+    )
 
 
 def test_predict_on_one_connection(connection):
     is_served(connection)
     kept = connection.sock
-    assert predict(connection, body={"inputs": {"item": ["x"], "k": [1]}}) == (200, {"outputs": {"item": ["x"], "k": [3]}})
+    assert predict(connection, body={"inputs": {"item": ["x"], "k": [1]}}) == (
+        200,
+        {"outputs": {"item": ["x"], "k": [3]}},
+    )
     assert connection.sock is kept
 
 
@@ -127,17 +149,27 @@ def test_which_version_answers(connection, path, version):
 
 
 def test_status(connection):
-    expected = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    expected = {
+        "version": "2",
+        "state": "AVAILABLE",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
     for path, versions in (("", "21"), ("/versions/1", "1"), ("/labels/old", "1")):
         response, data = ask(connection, "GET", f"/v1/models/m{path}")
         assert response.status == 200 and response.headers["Content-Type"] == "application/json"
-        assert json.loads(data) == {"model_version_status": [{**expected, "version": one} for one in versions]}
+        assert json.loads(data) == {
+            "model_version_status": [{**expected, "version": one} for one in versions]
+        }
 
 
 def test_metadata(connection):
     response, data = ask(connection, "GET", "/v1/models/m/versions/1/metadata")
     found = json.loads(data)
-    assert response.status == 200 and found["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
+    assert response.status == 200 and found["model_spec"] == {
+        "name": "m",
+        "signature_name": "",
+        "version": "1",
+    }
     # As TF Serving prints it, with fields that have their default, and the word twice.
     tensor = found["metadata"]["signature_def"]["signature_def"]["echo"]["inputs"]["k"]
     assert tensor["dtype"] == "DT_INT32" and tensor["name"] == "k:0"
@@ -146,9 +178,14 @@ def test_metadata(connection):
 
 def test_metrics_page_and_models(connection):
     response, data = ask(connection, "GET", "/monitoring/prometheus/metrics")
-    assert data == b"serving_requests_total 3\n" and response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert data == b"serving_requests_total 3\n" and response.headers["Content-Type"].startswith(
+        "text/plain; version=0.0.4"
+    )
     response, data = ask(connection, "GET", "/?history=a")
-    assert data == b"<title>page</title>" and response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert (
+        data == b"<title>page</title>"
+        and response.headers["Content-Type"] == "text/html; charset=utf-8"
+    )
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert json.loads(ask(connection, "GET", "/page/models")[1]) == {"models": ["a b", "m"]}
@@ -190,10 +227,14 @@ def test_metrics_page_and_models(connection):
     ],
 )
 def test_other_paths_and_methods(connection, method, path, status, words):
-    response, data = ask(connection, method, path, BODY if method in ("POST", "PUT", "PATCH", "BREW") else None)
+    response, data = ask(
+        connection, method, path, BODY if method in ("POST", "PUT", "PATCH", "BREW") else None
+    )
     assert response.status == status and response.headers["Content-Type"] == "application/json"
     assert words in json.loads(data)["error"]
-    assert ("GET" in response.headers["Allow"]) if status == 405 else "Allow" not in response.headers
+    assert (
+        ("GET" in response.headers["Allow"]) if status == 405 else "Allow" not in response.headers
+    )
     is_served(connection)
 
 
@@ -248,7 +289,12 @@ DATA = json.dumps(BODY).encode()
 
 
 def test_chunks(service):
-    chunks = b"%x\r\n%b\r\n%x;name=value\r\n%b\r\n0\r\ntrailer: 1\r\n\r\n" % (10, DATA[:10], len(DATA) - 10, DATA[10:])
+    chunks = b"%x\r\n%b\r\n%x;name=value\r\n%b\r\n0\r\ntrailer: 1\r\n\r\n" % (
+        10,
+        DATA[:10],
+        len(DATA) - 10,
+        DATA[10:],
+    )
     status, answer = exchange(service, head("Transfer-Encoding: chunked"), chunks)
     assert status == 200 and answer["predictions"][1] == {"item": "é", "k": 5}
 
@@ -346,7 +392,9 @@ HOSTS = {
 
 @pytest.mark.parametrize(("host", "status"), HOSTS.items())
 def test_hosts_that_are_answered(service, host, status):
-    assert answers(service, b"GET /page/models HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode()) == [status]
+    assert answers(service, b"GET /page/models HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode()) == [
+        status
+    ]
 
 
 def test_a_host_is_named_once(service):
@@ -377,14 +425,22 @@ def test_a_body_that_waits_to_be_asked_for(service):
 
 
 def test_a_body_that_is_cut_off(service, connection):
-    for parts in ([head("Content-Length: 100"), b"{"], [head("Transfer-Encoding: chunked"), b"5\r\nab"]):
+    for parts in (
+        [head("Content-Length: 100"), b"{"],
+        [head("Transfer-Encoding: chunked"), b"5\r\nab"],
+    ):
         status, answer = exchange(service, *parts, end=True)
         assert status == 400 and "cut off" in answer["error"]
     is_served(connection)
 
 
 def test_clients_that_leave(service, connection):
-    for parts in ([b""], [b"POST /v1"], [head("Content-Length: 100"), b"{"], [head(f"Content-Length: {len(DATA)}"), DATA]):
+    for parts in (
+        [b""],
+        [b"POST /v1"],
+        [head("Content-Length: 100"), b"{"],
+        [head(f"Content-Length: {len(DATA)}"), DATA],
+    ):
         with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
             raw.sendall(b"".join(parts))
     is_served(connection)
@@ -398,7 +454,9 @@ def impatient():
 
 
 @pytest.mark.parametrize(
-    "part", [b"P", head("Content-Length: 100")[:-2], head("Content-Length: 100") + b"{"], ids=["line", "headers", "body"]
+    "part",
+    [b"P", head("Content-Length: 100")[:-2], head("Content-Length: 100") + b"{"],
+    ids=["line", "headers", "body"],
 )
 def test_slow_requests(impatient, part):
     status, answer = exchange(impatient, part)
@@ -406,7 +464,9 @@ def test_slow_requests(impatient, part):
 
 
 def test_an_idle_connection_makes_room(impatient):
-    first, second, third = (http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10) for _ in range(3))
+    first, second, third = (
+        http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10) for _ in range(3)
+    )
     with contextlib.closing(first), contextlib.closing(second), contextlib.closing(third):
         for connection in (first, second, third):
             is_served(connection)
@@ -419,7 +479,9 @@ def test_with_all_connections_busy_others_are_refused(impatient):
     store.released.clear()
 
     def slow():
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", impatient.port, timeout=10)
+        ) as connection:
             answers.append(predict(connection, body={"inputs": {"item": ["a"], "k": [15]}})[0])
 
     for _ in range(2):
@@ -441,7 +503,9 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
     is_served(idle)
 
     def slow():
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        ) as connection:
             body = {"inputs": {"item": ["a"], "k": [15]}}
             answers.append(ask(connection, "POST", "/v1/models/m:predict", body)[0].status)
 
@@ -477,7 +541,9 @@ def test_an_answer_that_is_not_read():
 
 
 def test_a_port_that_is_taken(service):
-    with pytest.raises(OSError, match=rf"^127\.0\.0\.1:{service.port} cannot be listened on: .* choose another\.$"):
+    with pytest.raises(
+        OSError, match=rf"^127\.0\.0\.1:{service.port} cannot be listened on: .* choose another\.$"
+    ):
         RestService(Store(), "127.0.0.1", service.port, b"", bytes)
 
 
@@ -485,9 +551,13 @@ def test_many_at_once(service):
     statuses = []
 
     def some():
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        ) as connection:
             statuses.extend(
-                predict(connection, body={"inputs": {"item": [str(number)] * 3, "k": [1, 2, 3]}})[1]["outputs"]["item"][0]
+                predict(connection, body={"inputs": {"item": [str(number)] * 3, "k": [1, 2, 3]}})[
+                    1
+                ]["outputs"]["item"][0]
                 for number in range(20)
             )
 
@@ -500,7 +570,11 @@ def test_many_at_once(service):
 
 
 def test_http_1_0(service):
-    status, answer = exchange(service, b"POST /v1/models/m:predict HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(DATA), DATA)
+    status, answer = exchange(
+        service,
+        b"POST /v1/models/m:predict HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(DATA),
+        DATA,
+    )
     assert status == 200 and answer["predictions"][0]["k"] == 4
 
 
@@ -521,7 +595,9 @@ def test_arrays_reach_the_store_as_the_signature_has_them(connection):
 
 @pytest.fixture
 def served(server):
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)
+    ) as connection:
         yield connection
 
 
@@ -530,27 +606,64 @@ def test_a_served_model(served, servable, run):
     found = json.loads(ask(served, "GET", "/v1/models/sasrec/labels/stable/metadata")[1])
     signatures = found["metadata"]["signature_def"]["signature_def"]
     assert found["model_spec"]["version"] == "1"
-    assert {"serving_default", "recommend", "score", "embed", "embed_items", "explain"} <= signatures.keys()
+    assert {
+        "serving_default",
+        "recommend",
+        "score",
+        "embed",
+        "embed_items",
+        "explain",
+    } <= signatures.keys()
     history = signatures["recommend"]["inputs"]["history"]
-    assert history["dtype"] == "DT_STRING" and [one["size"] for one in history["tensor_shape"]["dim"]] == ["-1", "-1"]
+    assert history["dtype"] == "DT_STRING" and [
+        one["size"] for one in history["tensor_shape"]["dim"]
+    ] == ["-1", "-1"]
     items = (run / "vocabulary" / "items.txt").read_text().split("\n")
-    status, answer = predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": ["", items[0]]}]})
-    assert status == 200 and len(answer["predictions"][0]["items"]) == 5 and answer["predictions"][0]["source"] == "model"
+    status, answer = predict(
+        served,
+        "/v1/models/sasrec:predict",
+        {"instances": [{"user_id": "", "history": ["", items[0]]}]},
+    )
+    assert (
+        status == 200
+        and len(answer["predictions"][0]["items"]) == 5
+        and answer["predictions"][0]["source"] == "model"
+    )
     assert set(answer["predictions"][0]["items"]) <= set(items) - {items[0]}
 
 
 @pytest.mark.parametrize(
     ("history", "statuses"),
-    [(["x" * (1 << 20)], (200,)), (["x"] * 100_000, (400,)), ([["x"]], (400,)), ([], (200,)), (["\u0000", "\U0001f3ac"], (200,))],
+    [
+        (["x" * (1 << 20)], (200,)),
+        (["x"] * 100_000, (400,)),
+        ([["x"]], (400,)),
+        ([], (200,)),
+        (["\u0000", "\U0001f3ac"], (200,)),
+    ],
     ids=["long id", "long history", "rank", "nothing", "odd ids"],
 )
 def test_odd_histories(served, history, statuses):
     for _ in range(2):
-        status, answer = predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": history}]})
+        status, answer = predict(
+            served,
+            "/v1/models/sasrec:predict",
+            {"instances": [{"user_id": "", "history": history}]},
+        )
         assert status in statuses and (status == 200 or "history" in answer["error"])
-    assert predict(served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": ["a"]}]})[0] == 200
+    assert (
+        predict(
+            served, "/v1/models/sasrec:predict", {"instances": [{"user_id": "", "history": ["a"]}]}
+        )[0]
+        == 200
+    )
 
 
 def test_an_unknown_signature(served):
-    status, answer = predict(served, "/v1/models/sasrec:predict", {"signature_name": "x", "instances": ["a"]})
-    assert (status, answer) == (400, {"error": 'Serving signature name: "x" not found in signature def.'})
+    status, answer = predict(
+        served, "/v1/models/sasrec:predict", {"signature_name": "x", "instances": ["a"]}
+    )
+    assert (status, answer) == (
+        400,
+        {"error": 'Serving signature name: "x" not found in signature def.'},
+    )

@@ -1,4 +1,6 @@
-"""Arrays of every type go through a session of the C API and come back as they were; what fails says so, and nothing is left behind."""
+"""Arrays of every type go through a session of the C API and come back as they were; what fails
+says so, and nothing is left behind.
+"""
 
 import ctypes
 import gc
@@ -12,7 +14,17 @@ from serving.protocol.statuses import StatusError
 from serving.server import saved_session
 from serving.server.saved_session import SavedSession
 
-TYPES = [tf.float32, tf.float64, tf.int32, tf.int64, tf.int16, tf.int8, tf.uint8, tf.bool, tf.string]
+TYPES = [
+    tf.float32,
+    tf.float64,
+    tf.int32,
+    tf.int64,
+    tf.int16,
+    tf.int8,
+    tf.uint8,
+    tf.bool,
+    tf.string,
+]
 
 
 def same(x):
@@ -22,10 +34,20 @@ def same(x):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sessions") / "1"
-    functions = {f"of_{kind.name}": tf.function(same).get_concrete_function(tf.TensorSpec(None, kind, name="x")) for kind in TYPES}
-    halved = tf.function(lambda x: {"y": tf.cast(x, tf.float16)}).get_concrete_function(tf.TensorSpec(None, tf.float32, name="x"))
+    functions = {
+        f"of_{kind.name}": tf.function(same).get_concrete_function(
+            tf.TensorSpec(None, kind, name="x")
+        )
+        for kind in TYPES
+    }
+    halved = tf.function(lambda x: {"y": tf.cast(x, tf.float16)}).get_concrete_function(
+        tf.TensorSpec(None, tf.float32, name="x")
+    )
     tf.saved_model.save(tf.Module(), str(folder), signatures={**functions, "of_half": halved})
-    opened = SavedSession(folder, tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1))
+    opened = SavedSession(
+        folder,
+        tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1),
+    )
     yield opened
     opened.close()
 
@@ -38,7 +60,12 @@ def function(session, name):
 @pytest.mark.parametrize("kind", TYPES[:-1], ids=lambda kind: kind.name)
 def test_numbers_and_flags(session, kind):
     call, dtype = function(session, f"of_{kind.name}"), kind.as_numpy_dtype
-    for array in (np.array([[0, 1, 1], [1, 0, 100]]), np.zeros([0, 3]), np.array(1), np.arange(12).reshape(3, 4).T):
+    for array in (
+        np.array([[0, 1, 1], [1, 0, 100]]),
+        np.zeros([0, 3]),
+        np.array(1),
+        np.arange(12).reshape(3, 4).T,
+    ):
         (came,) = call(array.astype(dtype))
         assert came.dtype == dtype and came.shape == array.shape
         np.testing.assert_array_equal(came, array.astype(dtype))
@@ -76,7 +103,10 @@ def test_a_tensor_that_the_graph_has_not(session):
 
 def test_a_wrong_type_keeps_tensorflows_code(session):
     call = function(session, "of_float32")
-    session_call = session.function([session.definitions["of_int32"].inputs["x"]], [session.definitions["of_float32"].outputs["y"].name])
+    session_call = session.function(
+        [session.definitions["of_int32"].inputs["x"]],
+        [session.definitions["of_float32"].outputs["y"].name],
+    )
     with pytest.raises(StatusError) as raised:
         session_call(np.zeros([1], np.int32))
     assert raised.value.code.name == "INVALID_ARGUMENT"
@@ -105,4 +135,7 @@ def test_a_tensorflow_without_its_library(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.sysconfig, "get_lib", lambda: str(tmp_path))
     with pytest.raises(StatusError) as raised:
         saved_session._api.__wrapped__()
-    assert raised.value.message == f"{tmp_path} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again."
+    assert (
+        raised.value.message
+        == f"{tmp_path} must hold libtensorflow_cc, but does not; install TensorFlow for Linux or macOS again."
+    )

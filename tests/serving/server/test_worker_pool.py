@@ -1,4 +1,6 @@
-"""Calls run on the thread that was busy last, never on more than there may be, and all that were taken are answered."""
+"""Calls run on the thread that was busy last, never on more than there may be, and all that were
+taken are answered.
+"""
 
 import threading
 
@@ -46,7 +48,9 @@ def occupy(pool, count):
 
 
 def rest(pool, futures, free, order):
-    """Ends calls one after the other, each once the thread of the one before is idle; returns their threads in that order."""
+    """Ends calls one after the other, each once the thread of the one before is idle; returns their
+    threads in that order.
+    """
     threads = []
     for place, number in enumerate(order, 1):
         free[number].set()

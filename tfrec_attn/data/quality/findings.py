@@ -1,4 +1,6 @@
-"""What is wrong with a log that its schema does not tell: duplicates, bursts, ties, order, repeats, and what appears only once."""
+"""What is wrong with a log that its schema does not tell: duplicates, bursts, ties, order, repeats,
+and what appears only once.
+"""
 
 from dataclasses import asdict
 
@@ -19,7 +21,8 @@ class Log:
     """A log in numbers.
 
     Args:
-        frame: Columns `user_id`, `item_id`, `timestamp` and perhaps `rating` and `event`, as `read_interactions` returns them.
+        frame: Columns `user_id`, `item_id`, `timestamp` and perhaps `rating` and `event`, as
+            `read_interactions` returns them.
         has_times: Whether the times are times; otherwise they are row numbers.
     """
 
@@ -44,15 +47,21 @@ class Log:
 
     def profile(self) -> Profile:
         """What a later log is compared with."""
-        return make_profile(self.user_counts, self.item_ids, self.item_counts, self.times if self.has_times else None)
+        return make_profile(
+            self.user_counts,
+            self.item_ids,
+            self.item_counts,
+            self.times if self.has_times else None,
+        )
 
 
 def measure(log: Log, now: float) -> dict[str, object]:
     """Returns what there is to know of a log before it is filtered, as a tree of numbers for JSON.
 
-    Events are "in a burst" when they are among BURSTS[name][0] or more events of one user that lie within BURSTS[name][1] seconds. An event
-    is "out of order" when an event of the same user that is later stands before it in the log, and tied when its user's event before it in
-    order of time has the same time. A repeat is an event with an item that its user has touched before.
+    Events are "in a burst" when they are among BURSTS[name][0] or more events of one user that lie
+    within BURSTS[name][1] seconds. An event is "out of order" when an event of the same user that
+    is later stands before it in the log, and tied when its user's event before it in order of time
+    has the same time. A repeat is an event with an item that its user has touched before.
 
     Args:
         log: The log.
@@ -73,7 +82,10 @@ def measure(log: Log, now: float) -> dict[str, object]:
         **({"duplicates": _part(_copies(log, order), events)} if log.has_times else {}),
         "ids": log.ids().to_dict(),
         "repeats": {**_part(events - pairs, events), "immediate": int(np.count_nonzero(same_item))},
-        "once": {"users": _part(_once(log.user_counts), len(log.user_ids)), "items": _part(_once(log.item_counts), len(log.item_ids))},
+        "once": {
+            "users": _part(_once(log.user_counts), len(log.user_ids)),
+            "items": _part(_once(log.item_counts), len(log.item_ids)),
+        },
         "history_length": _quantiles(log.user_counts),
         "item_events": _quantiles(log.item_counts),
     }
@@ -81,8 +93,14 @@ def measure(log: Log, now: float) -> dict[str, object]:
         tree["time"] = _time(log, now)
         tree["ties"] = _part(np.count_nonzero(same_time), events - len(log.user_ids))
         back = int(np.count_nonzero(np.diff(times) < 0))
-        tree["order"] = {"out_of_order": _part(_out_of_order(log) if back else 0, events), "lines_back_in_time": back}
-        tree["bursts"] = {name: _burst(log, order, tree["time"]["unit"], *limits) for name, limits in BURSTS.items()}
+        tree["order"] = {
+            "out_of_order": _part(_out_of_order(log) if back else 0, events),
+            "lines_back_in_time": back,
+        }
+        tree["bursts"] = {
+            name: _burst(log, order, tree["time"]["unit"], *limits)
+            for name, limits in BURSTS.items()
+        }
     tree["profile"] = asdict(log.profile())
     return tree
 
@@ -97,7 +115,9 @@ def _once(counts: np.ndarray) -> int:
 
 def _quantiles(counts: np.ndarray) -> dict[str, float]:
     shares = {"min": 0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
-    return {name: float(np.quantile(counts, share)) for name, share in shares.items()} | {"mean": float(counts.mean())}
+    return {name: float(np.quantile(counts, share)) for name, share in shares.items()} | {
+        "mean": float(counts.mean())
+    }
 
 
 def unit_of(times: np.ndarray) -> np.ndarray:
@@ -119,20 +139,31 @@ def _time(log: Log, now: float) -> dict[str, object]:
 
 
 def _copies(log: Log, order: np.ndarray) -> int:
-    return count_copies(*(column[order] for column in (log.users, log.times, log.items, *log.types)))
+    return count_copies(
+        *(column[order] for column in (log.users, log.times, log.items, *log.types))
+    )
 
 
 def _out_of_order(log: Log) -> int:
     latest = pl.col("timestamp").cum_max().over("user")
-    return pl.DataFrame({"user": log.users, "timestamp": log.times}).select((pl.col("timestamp") < latest).sum()).item()
+    return (
+        pl.DataFrame({"user": log.users, "timestamp": log.times})
+        .select((pl.col("timestamp") < latest).sum())
+        .item()
+    )
 
 
-def _burst(log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float) -> dict[str, object]:
+def _burst(
+    log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float
+) -> dict[str, object]:
     """Events and users in bursts; times without a unit count as seconds."""
     users, times = log.users[order], log.times[order]
     ends = slice(least - 1, None)
     starts = slice(None, max(0, len(times) - least + 1))
-    begins = np.flatnonzero((users[ends] == users[starts]) & (times[ends] - times[starts] <= seconds * UNITS.get(unit, (1, 0))[0]))
+    begins = np.flatnonzero(
+        (users[ends] == users[starts])
+        & (times[ends] - times[starts] <= seconds * UNITS.get(unit, (1, 0))[0])
+    )
     depth = np.zeros(len(times) + 1, np.int64)
     np.add.at(depth, begins, 1)
     np.add.at(depth, begins + least, -1)

@@ -26,9 +26,14 @@ def as_html(tree: dict, earlier: dict | None = None) -> str:
     """
     title = f"Validation of {tree['source']}"
     wrong = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(tree))
-    parts = [f"<h1>{escape(title)}</h1>", f"<ul>{wrong}</ul>" if wrong else "<p>Nothing asks for attention.</p>"]
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<ul>{wrong}</ul>" if wrong else "<p>Nothing asks for attention.</p>",
+    ]
     for heading, rows in sections(tree):
-        lines = "".join(f"<tr><td>{escape(label)}</td><td>{escape(value)}</td></tr>" for label, value in rows)
+        lines = "".join(
+            f"<tr><td>{escape(label)}</td><td>{escape(value)}</td></tr>" for label, value in rows
+        )
         parts.append(f"<h2>{escape(heading)}</h2><table>{lines}</table>")
     parts += ["<p>Orange lines: the earlier log.</p>"] if earlier else []
     parts += _plots(tree["profile"], earlier, tree.get("time", {}).get("unit"))
@@ -55,13 +60,23 @@ def _plots(profile: dict, earlier: dict | None, unit: str | None) -> list[str]:
     ]
     if profile["time_events"]:
         shares = np.asarray(profile["time_events"]) / max(1, sum(profile["time_events"]))
-        found.append(_figure("Share of the events over time", shares, None, [moment(edge, unit) for edge in profile["time_edges"][:-1]]))
+        found.append(
+            _figure(
+                "Share of the events over time",
+                shares,
+                None,
+                [moment(edge, unit) for edge in profile["time_edges"][:-1]],
+            )
+        )
     return found
 
 
 def _length_shares(profile: dict, bins: int) -> np.ndarray:
     users = np.asarray(profile["users"], float)
-    return np.bincount(np.log2(profile["lengths"]).astype(np.int64), weights=users, minlength=bins) / users.sum()
+    return (
+        np.bincount(np.log2(profile["lengths"]).astype(np.int64), weights=users, minlength=bins)
+        / users.sum()
+    )
 
 
 def _figure(caption: str, values, before, names: list[str]) -> str:
@@ -79,7 +94,10 @@ def _figure(caption: str, values, before, names: list[str]) -> str:
         for k, (value, name) in enumerate(zip(values, names, strict=True))
     ]
     if before is not None:
-        path = " ".join(f"H{_LEFT + k * step:.1f} V{ground - height(value):.1f} h{step:.1f}" for k, value in enumerate(before))
+        path = " ".join(
+            f"H{_LEFT + k * step:.1f} V{ground - height(value):.1f} h{step:.1f}"
+            for k, value in enumerate(before)
+        )
         drawn.append(f'<path class="before" d="M{_LEFT} {ground} {path}"/>')
     longest = max(map(len, names)) * 7
     every = max(1, int(-(-longest // step)))

@@ -1,4 +1,6 @@
-"""What is kept of a log to compare a later one with it: lengths of histories, the most popular items, events over time."""
+"""What is kept of a log to compare a later one with it: lengths of histories, the most popular
+items, events over time.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.quality.drift import binned, jensen_shannon, kolmogorov_smirnov, population_stability_index, quantile_bins
+from tfrec_attn.data.quality.drift import (
+    binned,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    population_stability_index,
+    quantile_bins,
+)
 from tfrec_attn.errors import DataError
 
 _ITEMS = 1_000
@@ -40,7 +48,9 @@ class Profile:
     time_events: list[int]
 
 
-def make_profile(user_counts: np.ndarray, item_ids: pl.Series, item_counts: np.ndarray, times: np.ndarray | None) -> Profile:
+def make_profile(
+    user_counts: np.ndarray, item_ids: pl.Series, item_counts: np.ndarray, times: np.ndarray | None
+) -> Profile:
     """Returns the profile of a log.
 
     Args:
@@ -75,21 +85,31 @@ def from_dict(tree: object, where: str) -> Profile:
     """
     try:
         profile = Profile(**tree["profile"])
-        sizes = [(len(profile.lengths), len(profile.users)), (len(profile.items), len(profile.item_events))]
+        sizes = [
+            (len(profile.lengths), len(profile.users)),
+            (len(profile.items), len(profile.item_events)),
+        ]
         if any(a != b or not a for a, b in sizes):
             raise ValueError("lists of different length")
-        np.asarray([*profile.lengths, *profile.users, *profile.item_events, profile.events], np.int64)
+        np.asarray(
+            [*profile.lengths, *profile.users, *profile.item_events, profile.events], np.int64
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} is not a report of tfrec_attn.data.validate: its profile cannot be used ({error!r}).") from None
+        raise DataError(
+            f"{where} is not a report of tfrec_attn.data.validate: its profile cannot be used ({error!r})."
+        ) from None
     return profile
 
 
-def compare(earlier: Profile, later: Profile, counts_of: dict[str, int]) -> dict[str, dict[str, float]]:
+def compare(
+    earlier: Profile, later: Profile, counts_of: dict[str, int]
+) -> dict[str, dict[str, float]]:
     """How far history lengths and popularity of two logs are apart.
 
-    History lengths: the statistic of Kolmogorov and Smirnov of the exact lengths; PSI and Jensen-Shannon divergence over ten bins of about
-    as many users in the earlier log. Popularity: Jensen-Shannon divergence over the earlier log's most popular items, all others being one;
-    PSI over those items in ten bands with about as many events in the earlier log, and all others.
+    History lengths: the statistic of Kolmogorov and Smirnov of the exact lengths; PSI and
+    Jensen-Shannon divergence over ten bins of about as many users in the earlier log. Popularity:
+    Jensen-Shannon divergence over the earlier log's most popular items, all others being one; PSI
+    over those items in ten bands with about as many events in the earlier log, and all others.
 
     Args:
         earlier: Of the earlier log.
@@ -104,7 +124,9 @@ def compare(earlier: Profile, later: Profile, counts_of: dict[str, int]) -> dict
     before[-1], after[-1] = earlier.events - before.sum(), later.events - after.sum()
     shares = (np.cumsum(before[:-1]) - before[:-1]) / max(1, before[:-1].sum())
     band = np.append(np.minimum((shares * _BANDS).astype(np.int64), _BANDS - 1), _BANDS)
-    bands = _used(np.bincount(band, weights=counts, minlength=_BANDS + 1) for counts in (before, after))
+    bands = _used(
+        np.bincount(band, weights=counts, minlength=_BANDS + 1) for counts in (before, after)
+    )
     return {
         "history_length": {
             "psi": population_stability_index(*bins),

@@ -21,12 +21,14 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
     """Reads a request log.
 
     Args:
-        path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line (`user_id` may be missing), `.parquet` with such
-            columns, or a log of events as `data` describes it; then all events of a user are one request.
+        path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line (`user_id`
+            may be missing), `.parquet` with such columns, or a log of events as `data` describes
+            it; then all events of a user are one request.
         data: How to read a log of events.
 
     Returns:
-        Columns `user_id` String and `history` List(String), a row a request; "" stands for no user, and is left out of the histories.
+        Columns `user_id` String and `history` List(String), a row a request; "" stands for no user,
+        and is left out of the histories.
 
     Raises:
         DataError: If there is no such file, or if it is no request log.
@@ -39,7 +41,12 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
     elif path.suffix == ".parquet" and (found := _read_parquet(path)) is not None:
         table = found
     else:
-        options = replace(data, source="file", path=str(path), columns=replace(data.columns, rating=None, event=None))
+        options = replace(
+            data,
+            source="file",
+            path=str(path),
+            columns=replace(data.columns, rating=None, event=None),
+        )
         frame = load_configured(options).frame
         table = frame.group_by("user_id", maintain_order=True).agg(history="item_id")
     if not table.height:
@@ -48,7 +55,9 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
     return table.with_columns(pl.col("user_id").fill_null(""), pl.col("history").list.eval(known))
 
 
-def count_unknown(requests: pl.DataFrame, users: Vocabulary | None, items: Vocabulary) -> dict[str, object]:
+def count_unknown(
+    requests: pl.DataFrame, users: Vocabulary | None, items: Vocabulary
+) -> dict[str, object]:
     """How much of a request log is not in the vocabularies.
 
     Args:
@@ -57,14 +66,20 @@ def count_unknown(requests: pl.DataFrame, users: Vocabulary | None, items: Vocab
         items: Known items.
 
     Returns:
-        `requests`, `items` (items of all histories), and as count and share: `unknown_items` of the items, `unknown_users` of the requests
-        that name a user, `nothing_known` of the requests (no known item, so that a user who is not known either gets what is popular);
-        and `most_asked`, the unknown items that come most often, with their counts.
+        `requests`, `items` (items of all histories), and as count and share: `unknown_items` of the
+        items, `unknown_users` of the requests that name a user, `nothing_known` of the requests (no
+        known item, so that a user who is not known either gets what is popular); and `most_asked`,
+        the unknown items that come most often, with their counts.
     """
     events = requests.select("history").with_row_index("request").explode("history").drop_nulls()
     unknown = ~events["history"].is_in(items.ids())
     known = events.filter(~unknown)["request"].n_unique()
-    counts = events.filter(unknown)["history"].value_counts(sort=True).sort("count", "history", descending=[True, False]).head(_SHOWN)
+    counts = (
+        events.filter(unknown)["history"]
+        .value_counts(sort=True)
+        .sort("count", "history", descending=[True, False])
+        .head(_SHOWN)
+    )
     tree = {
         "requests": requests.height,
         "items": events.height,
@@ -91,12 +106,18 @@ def _read_lines(path: Path) -> pl.DataFrame:
             try:
                 tree = json.loads(line.decode("utf-8"))
                 user, history = tree.get("user_id", ""), tree["history"]
-                if not isinstance(user, str) or not isinstance(history, list) or not all(isinstance(one, str) for one in history):
+                if (
+                    not isinstance(user, str)
+                    or not isinstance(history, list)
+                    or not all(isinstance(one, str) for one in history)
+                ):
                     raise TypeError
                 "".join([user, *history]).encode()  # a lone surrogate is no text
             except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
                 expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
-                raise DataError(f"{path}, line {number}: expected {expected}, got {line[:60].decode(errors='replace')!r}.") from None
+                raise DataError(
+                    f"{path}, line {number}: expected {expected}, got {line[:60].decode(errors='replace')!r}."
+                ) from None
             users.append(user)
             histories.append(history)
     return pl.DataFrame({"user_id": users, "history": histories}, schema=_SCHEMA)
@@ -108,11 +129,17 @@ def _read_parquet(path: Path) -> pl.DataFrame | None:
     try:
         table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
+        raise DataError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})."
+        ) from None
     if "history" not in table.columns:
         return None
     user = pl.col("user_id") if "user_id" in table.columns else pl.lit("")
     try:
-        return table.select(user_id=user.cast(pl.String), history=pl.col("history").cast(pl.List(pl.String)))
+        return table.select(
+            user_id=user.cast(pl.String), history=pl.col("history").cast(pl.List(pl.String))
+        )
     except pl.exceptions.PolarsError:
-        raise DataError(f"{path}, column 'history': expected lists of texts, got {table.schema['history']}.") from None
+        raise DataError(
+            f"{path}, column 'history': expected lists of texts, got {table.schema['history']}."
+        ) from None

@@ -1,4 +1,6 @@
-"""A report of validation as text: sections of labelled figures, and the sentences that ask for attention."""
+"""A report of validation as text: sections of labelled figures, and the sentences that ask for
+attention.
+"""
 
 import datetime
 
@@ -12,7 +14,11 @@ _DUPLICATES, _BURST, _TIES, _UNKNOWN, _DRIFT = 0.001, 0.01, 0.1, 0.05, 0.25
 
 def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
     """Returns titles with (label, value) pairs, in the order in which they are read."""
-    found = [("Log", _log(tree)), ("Events", _events(tree)), ("Users and items", _users_and_items(tree))]
+    found = [
+        ("Log", _log(tree)),
+        ("Events", _events(tree)),
+        ("Users and items", _users_and_items(tree)),
+    ]
     if "time" in tree:
         found.append(("Time", _time(tree)))
     if "leaks" in tree:
@@ -29,35 +35,66 @@ def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
 def findings(tree: dict) -> list[str]:
     """Returns a sentence for everything that asks for attention, anomalies first."""
     anomalies = tree.get("schema", {}).get("anomalies", {})
-    found = [f"{name or 'All features'}: {reason}" for name, reasons in anomalies.items() for reason in reasons]
+    found = [
+        f"{name or 'All features'}: {reason}"
+        for name, reasons in anomalies.items()
+        for reason in reasons
+    ]
     checks = [
         (tree.get("rejected", 0) > 0, lambda: f"{tree['rejected']:,} lines could not be read."),
         *_checks_of_time(tree),
     ]
     copies = tree.get("duplicates", {"count": 0, "share": 0})
-    checks.append((copies["share"] > _DUPLICATES, lambda: f"{copies_sentence(copies['count'], tree['events'])}."))
-    checks += [(True, lambda one=one: f"{one}.") for one in IdReport.from_dict(tree["ids"]).sentences()] if "ids" in tree else []
+    checks.append(
+        (
+            copies["share"] > _DUPLICATES,
+            lambda: f"{copies_sentence(copies['count'], tree['events'])}.",
+        )
+    )
+    checks += (
+        [(True, lambda one=one: f"{one}.") for one in IdReport.from_dict(tree["ids"]).sentences()]
+        if "ids" in tree
+        else []
+    )
     for name, figures in tree.get("drift", {}).items():
         large = name != "against" and figures["psi"] > _DRIFT
-        checks.append((large, lambda n=name, f=figures: f"The {_words(n)} is another than before: PSI {f['psi']:.3f} is above {_DRIFT}."))
+        checks.append(
+            (
+                large,
+                lambda n=name, f=figures: (
+                    f"The {_words(n)} is another than before: PSI {f['psi']:.3f} is above {_DRIFT}."
+                ),
+            )
+        )
     unknown = tree.get("request_log", {}).get("unknown_items", {"share": 0})
-    checks.append((unknown["share"] > _UNKNOWN, lambda: f"{_part(unknown)} of the items in requests are unknown."))
+    checks.append(
+        (
+            unknown["share"] > _UNKNOWN,
+            lambda: f"{_part(unknown)} of the items in requests are unknown.",
+        )
+    )
     return found + [sentence() for wrong, sentence in checks if wrong]
 
 
 def as_text(tree: dict) -> str:
     """Returns the whole report."""
-    blocks = ["\n".join(f"! {sentence}" for sentence in findings(tree)) or "Nothing asks for attention."]
+    blocks = [
+        "\n".join(f"! {sentence}" for sentence in findings(tree)) or "Nothing asks for attention."
+    ]
     for title, rows in sections(tree):
         width = max(len(label) for label, _ in rows)
-        blocks.append("\n".join([title, *(f"  {label.ljust(width)}  {value}" for label, value in rows)]))
+        blocks.append(
+            "\n".join([title, *(f"  {label.ljust(width)}  {value}" for label, value in rows)])
+        )
     if "tfdv" in tree:
         blocks.append(tree["tfdv"])
     return "\n\n".join(blocks)
 
 
 def moment(time: float, unit: str | None) -> str:
-    """Returns a time as a date (UTC) where its unit is known and the date exists, else as the number it is."""
+    """Returns a time as a date (UTC) where its unit is known and the date exists, else as the
+    number it is.
+    """
     try:
         seconds = datetime.timedelta(seconds=time / UNITS[unit][0])
         return f"{datetime.datetime(1970, 1, 1) + seconds:%Y-%m-%d %H:%M:%S}"
@@ -71,9 +108,19 @@ def _checks_of_time(tree: dict) -> list:
     time, ties, bursts = tree["time"], tree["ties"], tree["bursts"]
     return [
         (time["future"] > 0, lambda: f"{time['future']:,} events are in the future."),
-        (ties["share"] > _TIES, lambda: f"{_part(ties)} of the events share their time with the one before: the file decides their order."),
+        (
+            ties["share"] > _TIES,
+            lambda: (
+                f"{_part(ties)} of the events share their time with the one before: the file decides their order."
+            ),
+        ),
         *(
-            (one["share"] > _BURST, lambda n=name, o=one: f"{_part(o)} of the events are in bursts of {o['events_at_least']} within a {n}.")
+            (
+                one["share"] > _BURST,
+                lambda n=name, o=one: (
+                    f"{_part(o)} of the events are in bursts of {o['events_at_least']} within a {n}."
+                ),
+            )
             for name, one in bursts.items()
         ),
     ]
@@ -94,7 +141,12 @@ def _events(tree: dict) -> list:
     ]
     for name, one in tree.get("bursts", {}).items():
         who = ", ".join(f"{user} ({count:,})" for user, count in one["worst"].items())
-        rows.append((f"in bursts, {one['events_at_least']} a {name}", f"{_part(one)}, {one['users']:,} users{': ' + who if who else ''}"))
+        rows.append(
+            (
+                f"in bursts, {one['events_at_least']} a {name}",
+                f"{_part(one)}, {one['users']:,} users{': ' + who if who else ''}",
+            )
+        )
     return rows
 
 
@@ -102,9 +154,17 @@ def _users_and_items(tree: dict) -> list:
     rows = [(f"{name} that appear once", _part(tree["once"][name])) for name in ("users", "items")]
     for name, found in tree.get("ids", {}).items():
         rows.append((f"{name} written in several ways", f"{found['variants']:,}"))
-        rows.append((f"events with a missing id among {name}", f"{sum(found['missing'].values()):,}"))
-    for name, label in (("history_length", "events of a user"), ("item_events", "events of an item")):
-        shown = (f"{key} {value:,.1f}" if key == "mean" else f"{key} {value:,.0f}" for key, value in tree[name].items())
+        rows.append(
+            (f"events with a missing id among {name}", f"{sum(found['missing'].values()):,}")
+        )
+    for name, label in (
+        ("history_length", "events of a user"),
+        ("item_events", "events of an item"),
+    ):
+        shown = (
+            f"{key} {value:,.1f}" if key == "mean" else f"{key} {value:,.0f}"
+            for key, value in tree[name].items()
+        )
         rows.append((label, ", ".join(shown)))
     shares = ", ".join(f"{place} %: {tree['profile']['curve'][place]:.1%}" for place in (1, 10, 50))
     return [*rows, ("events of the most popular items", shares)]
@@ -129,14 +189,21 @@ def _leaks(tree: dict) -> list:
         return [("not split", leaks)]
     return [
         ("tests with training events after them", f"{leaks['tests_before_training']:.1%}"),
-        ("training events later than the median test", f"{leaks['training_after_median_test']:.1%}"),
+        (
+            "training events later than the median test",
+            f"{leaks['training_after_median_test']:.1%}",
+        ),
         ("tests whose item is trained on only later", f"{leaks['targets_only_seen_later']:.1%}"),
         ("events tied with the one before", f"{leaks['ties']:.1%}"),
     ]
 
 
 def _drift(drift: dict) -> list:
-    names = {"psi": "PSI", "jensen_shannon": "Jensen-Shannon", "kolmogorov_smirnov": "Kolmogorov-Smirnov"}
+    names = {
+        "psi": "PSI",
+        "jensen_shannon": "Jensen-Shannon",
+        "kolmogorov_smirnov": "Kolmogorov-Smirnov",
+    }
     return [
         (f"{_words(name)}: {names.get(key, _words(key))}", f"{value:.4f}")
         for name, figures in drift.items()
@@ -146,17 +213,32 @@ def _drift(drift: dict) -> list:
 
 
 def _requests(log: dict) -> list:
-    rows = [("requests", f"{log['requests']:,}"), ("items", f"{log['items']:,}"), ("unknown items", _part(log["unknown_items"]))]
+    rows = [
+        ("requests", f"{log['requests']:,}"),
+        ("items", f"{log['items']:,}"),
+        ("unknown items", _part(log["unknown_items"])),
+    ]
     rows += [("unknown users", _part(log["unknown_users"]))] if "unknown_users" in log else []
     rows.append(("requests without a known item", _part(log["nothing_known"])))
-    return [*rows, ("asked most", ", ".join(f"{name} ({count:,})" for name, count in log["most_asked"].items()) or "none unknown")]
+    return [
+        *rows,
+        (
+            "asked most",
+            ", ".join(f"{name} ({count:,})" for name, count in log["most_asked"].items())
+            or "none unknown",
+        ),
+    ]
 
 
 def _schema(schema: dict) -> list:
     rows = [("schema", schema["path"])]
     if not schema["anomalies"]:
         rows.append(("anomalies", "none"))
-    return rows + [(name or "all features", reason) for name, reasons in schema["anomalies"].items() for reason in reasons]
+    return rows + [
+        (name or "all features", reason)
+        for name, reasons in schema["anomalies"].items()
+        for reason in reasons
+    ]
 
 
 def _part(part: dict) -> str:

@@ -1,6 +1,8 @@
-"""Statistics, schema and anomalies of a log by TensorFlow Data Validation, which is imported when it is first needed.
+"""Statistics, schema and anomalies of a log by TensorFlow Data Validation, which is imported when
+it is first needed.
 
-Features: `user_id` and `item_id` (bytes), `timestamp`, and `rating` and `event` where the log was read with them.
+Features: `user_id` and `item_id` (bytes), `timestamp`, and `rating` and `event` where the log was
+read with them.
 """
 
 import contextlib
@@ -25,7 +27,8 @@ _IDS = ("user_id", "item_id")
 _BATCH = 1_000_000
 _SHOWN = 10
 
-# Thresholds that a schema begins with: the most that the share of any one id or type may differ by, and bits between ratings.
+# Thresholds that a schema begins with: the most that the share of any one id or type may differ by,
+# and bits between ratings.
 _SHARE_OF_AN_ID = 0.01
 _SHARE_OF_A_TYPE = 0.05
 _BITS_OF_RATINGS = 0.05
@@ -52,7 +55,8 @@ def require(what: str) -> None:
 def compute_statistics(frame: pl.DataFrame):
     """Returns the statistics of a log, a DatasetFeatureStatisticsList.
 
-    All events count, a million at a time; only numbers of distinct ids and the tails of their frequencies are approximate (sketches).
+    All events count, a million at a time; only numbers of distinct ids and the tails of their
+    frequencies are approximate (sketches).
 
     Args:
         frame: As `read_interactions` returns it; any of its columns may be missing.
@@ -63,16 +67,20 @@ def compute_statistics(frame: pl.DataFrame):
     accumulators = [generator.create_accumulator() for generator in generators]
     for start in range(0, frame.height, _BATCH):
         batch = _record_batch(frame.slice(start, _BATCH))
-        accumulators = [one.add_input(sums, batch) for one, sums in zip(generators, accumulators, strict=True)]
+        accumulators = [
+            one.add_input(sums, batch) for one, sums in zip(generators, accumulators, strict=True)
+        ]
     return implementation.extract_statistics_output(accumulators, generators)
 
 
 def infer_schema(statistics):
     """Returns a schema for a person to edit, inferred from statistics.
 
-    Ids have no fixed domain, for new ones come every day. Times must not be negative unless some are, and ratings must stay in their
-    range. Drift from an earlier log is told by L-infinity, the largest difference of the share of one value (items 0.01, event types
-    0.05), and for ratings by the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items (0.01).
+    Ids have no fixed domain, for new ones come every day. Times must not be negative unless some
+    are, and ratings must stay in their range. Drift from an earlier log is told by L-infinity, the
+    largest difference of the share of one value (items 0.01, event types 0.05), and for ratings by
+    the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items
+    (0.01).
     """
     schema = _module().infer_schema(statistics, infer_feature_shape=True)
     for domain in [one for one in schema.string_domain if one.name in _IDS]:
@@ -85,14 +93,21 @@ def infer_schema(statistics):
             feature.ClearField("domain")
         if name == "timestamp":
             least = min(0, numbers[name].min)  # dates may lie before 1970
-            (feature.int_domain if feature.type == integer else feature.float_domain).min = int(least) if feature.type == integer else least
+            (feature.int_domain if feature.type == integer else feature.float_domain).min = (
+                int(least) if feature.type == integer else least
+            )
         if name == "rating":
-            feature.float_domain.min, feature.float_domain.max = numbers[name].min, numbers[name].max
+            feature.float_domain.min, feature.float_domain.max = (
+                numbers[name].min,
+                numbers[name].max,
+            )
             feature.drift_comparator.jensen_shannon_divergence.threshold = _BITS_OF_RATINGS
         if name == "event":
             feature.drift_comparator.infinity_norm.threshold = _SHARE_OF_A_TYPE
         if name == "item_id":
-            feature.drift_comparator.infinity_norm.threshold = feature.skew_comparator.infinity_norm.threshold = _SHARE_OF_AN_ID
+            feature.drift_comparator.infinity_norm.threshold = (
+                feature.skew_comparator.infinity_norm.threshold
+            ) = _SHARE_OF_AN_ID
     return schema
 
 
@@ -107,11 +122,15 @@ def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[s
     """
     tfdv = _module()
     with held_back_stderr():
-        found = tfdv.validate_statistics(statistics, schema, previous_statistics=previous, serving_statistics=serving)
+        found = tfdv.validate_statistics(
+            statistics, schema, previous_statistics=previous, serving_statistics=serving
+        )
     result: dict[str, list[str]] = {}
     for name in sorted(found.anomaly_info):
         reasons = found.anomaly_info[name].reason
-        result[name] = [_sentence(reason) for reason in reasons] or [found.anomaly_info[name].description]
+        result[name] = [_sentence(reason) for reason in reasons] or [
+            found.anomaly_info[name].description
+        ]
     if found.HasField("dataset_anomaly_info"):
         result[""] = [_sentence(reason) for reason in found.dataset_anomaly_info.reason]
     return result
@@ -126,15 +145,21 @@ def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
 
     Raises:
         ConfigError: If TensorFlow Data Validation is not installed.
-        DataError: If the schema cannot be read, or if the log breaks it; the features and what is wrong with each are named.
+        DataError: If the schema cannot be read, or if the log breaks it; the features and what is
+            wrong with each are named.
     """
     require("data.schema")
     schema = load_schema(path)
     anomalies = find_anomalies(compute_statistics(frame), schema)
     if anomalies:
-        shown = [f"{name or 'all features'}: {' '.join(reasons).rstrip('.')}" for name, reasons in anomalies.items()]
+        shown = [
+            f"{name or 'all features'}: {' '.join(reasons).rstrip('.')}"
+            for name, reasons in anomalies.items()
+        ]
         more = f"; and {len(shown) - _SHOWN} features more" if len(shown) > _SHOWN else ""
-        raise DataError(f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): correct the log or edit the schema.")
+        raise DataError(
+            f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): correct the log or edit the schema."
+        )
 
 
 def load_schema(path: str | Path):
@@ -153,9 +178,15 @@ def load_statistics(path: str | Path):
         DataError: If there is no such file, or if it does not hold the statistics of one log.
     """
     tfdv = _module()
-    statistics = _loaded(path, "statistics", tfdv.load_stats_text if Path(path).suffix == ".pbtxt" else tfdv.load_stats_binary)
+    statistics = _loaded(
+        path,
+        "statistics",
+        tfdv.load_stats_text if Path(path).suffix == ".pbtxt" else tfdv.load_stats_binary,
+    )
     if len(statistics.datasets) != 1:
-        raise DataError(f"{path} must hold the statistics of one log, but holds those of {len(statistics.datasets)}.")
+        raise DataError(
+            f"{path} must hold the statistics of one log, but holds those of {len(statistics.datasets)}."
+        )
     return statistics
 
 
@@ -172,7 +203,11 @@ def save_statistics(statistics, path: str | Path) -> None:
 def _module():
     """TensorFlow Data Validation, without what it and Beam say while they load."""
     import_tensorflow()
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         return importlib.import_module(_NAME)
 
@@ -184,17 +219,25 @@ def _record_batch(frame: pl.DataFrame):
     for series in frame.iter_columns():
         values = series.cast(pl.Binary) if series.dtype == pl.String else series
         array = values.rechunk().to_arrow()
-        columns.append(arrow.LargeListArray.from_arrays(arrow.array(np.arange(len(array) + 1, dtype=np.int64)), array))
+        columns.append(
+            arrow.LargeListArray.from_arrays(
+                arrow.array(np.arange(len(array) + 1, dtype=np.int64)), array
+            )
+        )
     return arrow.RecordBatch.from_arrays(columns, frame.columns)
 
 
 def _loaded(path: str | Path, what: str, load):
     if not Path(path).is_file():
-        raise DataError(f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate has written.")
+        raise DataError(
+            f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate has written."
+        )
     try:
         return load(str(path))
     except Exception as error:  # protobuf's parse errors are of several kinds
-        raise DataError(f"{path} is not {what} as tfrec_attn.data.validate writes them ({' '.join(str(error).split())}).") from None
+        raise DataError(
+            f"{path} is not {what} as tfrec_attn.data.validate writes them ({' '.join(str(error).split())})."
+        ) from None
 
 
 def _sentence(reason) -> str:

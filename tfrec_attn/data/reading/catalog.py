@@ -1,4 +1,6 @@
-"""Logs by name: made up, downloaded once and kept, any file, or what a function of another package gives."""
+"""Logs by name: made up, downloaded once and kept, any file, or what a function of another package
+gives.
+"""
 
 import hashlib
 import http.client
@@ -24,7 +26,9 @@ _TIMEOUT = 30  # seconds without a byte
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file on the web: its address, the MD5 its publisher names, and the name of the log inside."""
+    """A zip file on the web: its address, the MD5 its publisher names, and the name of the log
+    inside.
+    """
 
     url: str
     md5: str
@@ -32,37 +36,59 @@ class Archive:
 
 
 ARCHIVES = {
-    "movielens-100k": Archive("https://files.grouplens.org/datasets/movielens/ml-100k.zip", "0e33842e24a9c977be4e0107933c0723", "u.data"),
-    "movielens-1m": Archive("https://files.grouplens.org/datasets/movielens/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906", "ratings.dat"),
+    "movielens-100k": Archive(
+        "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        "0e33842e24a9c977be4e0107933c0723",
+        "u.data",
+    ),
+    "movielens-1m": Archive(
+        "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+        "c4d9eecfca2ab87c1945afe126590906",
+        "ratings.dat",
+    ),
 }
 SOURCES = ("synthetic", "file", *ARCHIVES)
 
 
-def load(source: str, *, path: str | Path | None = None, events: int = 60_000, seed: int = 2024, **options: object) -> ReadResult:
+def load(
+    source: str,
+    *,
+    path: str | Path | None = None,
+    events: int = 60_000,
+    seed: int = 2024,
+    **options: object,
+) -> ReadResult:
     """Returns the log of a source.
 
     Args:
-        source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is downloaded into the folder
-            $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is there; else a function, as `read_function` takes it.
-        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out of it; whatever a function takes.
+        source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is
+            downloaded into the folder $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is
+            there; else a function, as `read_function` takes it.
+        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out
+            of it; whatever a function takes.
         events: About how many events `"synthetic"` makes.
         seed: Seed of `"synthetic"`.
         **options: Keywords of `read_interactions`; `"synthetic"` has no use for them.
 
     Raises:
         ConfigError: If there is no such source, or if `path` does not go with it.
-        DataError: If the archive cannot be fetched or is not the expected one, or if its log cannot be read.
+        DataError: If the archive cannot be fetched or is not the expected one, or if its log cannot
+            be read.
     """
     if is_function(source):
         for key in ("format", "names", "separator"):
             if options.pop(key, None) is not None:
-                raise ConfigError(f"data.{key} is for files, but data.source={source} is a function.")
+                raise ConfigError(
+                    f"data.{key} is for files, but data.source={source} is a function."
+                )
         return read_function(source, None if path is None else str(path), **options)
     if source not in SOURCES:
         raise EXTENSION.unknown(source, list(SOURCES))
     if source == "synthetic":
         if path is not None:
-            raise ConfigError(f"data.source=synthetic reads no file: set data.source=file to read data.path={path}.")
+            raise ConfigError(
+                f"data.source=synthetic reads no file: set data.source=file to read data.path={path}."
+            )
         return ReadResult(synthetic(events, seed))
     if source == "file":
         if path is None:
@@ -76,24 +102,35 @@ def load(source: str, *, path: str | Path | None = None, events: int = 60_000, s
 
 
 def is_function(source: str) -> bool:
-    """Whether a source is a function of another package, by its entry point or as `package.module:function`."""
+    """Whether a source is a function of another package, by its entry point or as
+    `package.module:function`.
+    """
     return source not in SOURCES and EXTENSION.target(source) is not None
 
 
-def load_configured(data: Data, rejected: Path | None = None, rule: TimeRule | None = None) -> ReadResult:
+def load_configured(
+    data: Data, rejected: Path | None = None, rule: TimeRule | None = None
+) -> ReadResult:
     """Returns the log that the section `data` of a configuration names.
 
     Args:
         data: The section.
         rejected: Where to write bad lines when `on_error` is "skip".
-        rule: Which numbers or dates are times, where the file is a part of a log; None takes the rule that the file makes.
+        rule: Which numbers or dates are times, where the file is a part of a log; None takes the
+            rule that the file makes.
 
     Raises:
         ConfigError, DataError: As `load` says.
     """
     options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
     options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
-    return load(data.source, path=data.path, events=data.events, seed=data.seed, **({} if data.source == "synthetic" else options))
+    return load(
+        data.source,
+        path=data.path,
+        events=data.events,
+        seed=data.seed,
+        **({} if data.source == "synthetic" else options),
+    )
 
 
 def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult:
@@ -101,9 +138,14 @@ def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult
         log = Path(folder) / member
         try:
             with zipfile.ZipFile(path) as archive:
-                inside = next((name for name in archive.namelist() if PurePosixPath(name).name == member), None)
+                inside = next(
+                    (name for name in archive.namelist() if PurePosixPath(name).name == member),
+                    None,
+                )
                 if inside is None:
-                    raise DataError(f"{path} has no {member} in it: give the right archive in data.path.")
+                    raise DataError(
+                        f"{path} has no {member} in it: give the right archive in data.path."
+                    )
                 with archive.open(inside) as packed, open(log, "wb") as out:
                     shutil.copyfileobj(packed, out)
         except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -130,10 +172,14 @@ def _fetched(archive: Archive) -> Path:
             came = _md5(part)
             if came != archive.md5:
                 size = part.stat().st_size
-                raise DataError(f"{archive.url} gave {size} bytes with MD5 {came}, expected {archive.md5}: try again, or give data.path.")
+                raise DataError(
+                    f"{archive.url} gave {size} bytes with MD5 {came}, expected {archive.md5}: try again, or give data.path."
+                )
             part.replace(target)
     except (OSError, http.client.HTTPException) as error:
-        raise DataError(f"{archive.url} cannot be fetched into {folder} ({error}): fetch it yourself and give data.path.") from error
+        raise DataError(
+            f"{archive.url} cannot be fetched into {folder} ({error}): fetch it yourself and give data.path."
+        ) from error
     return target
 
 

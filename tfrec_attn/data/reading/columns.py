@@ -24,18 +24,26 @@ def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | 
     wanted: dict[str, str | None] = dict(ROLES)
     for role, name in (columns or {}).items():
         if role not in NAMES:
-            raise ConfigError(f"data.columns must name one of {', '.join(NAMES)}, got {role!r}{nearest(role, NAMES)}.")
+            raise ConfigError(
+                f"data.columns must name one of {', '.join(NAMES)}, got {role!r}{nearest(role, NAMES)}."
+            )
         if name is None and role in OPTIONAL:
             continue
         if name is None and role != "timestamp":
-            raise ConfigError(f"data.columns.{role} must name a column, got null: only the timestamp can be missing.")
+            raise ConfigError(
+                f"data.columns.{role} must name a column, got null: only the timestamp can be missing."
+            )
         wanted[role] = name
     if len(set(wanted.values())) < len(wanted):
-        raise ConfigError(f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}.")
+        raise ConfigError(
+            f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}."
+        )
     return wanted
 
 
-def require_column(path: Path | str, name: str, role: str, names: Sequence[str], hint: str = "") -> None:
+def require_column(
+    path: Path | str, name: str, role: str, names: Sequence[str], hint: str = ""
+) -> None:
     """Refuses a log that does not have a column exactly once.
 
     Args:
@@ -54,5 +62,10 @@ def require_column(path: Path | str, name: str, role: str, names: Sequence[str],
     if not count:
         few = [clean(one if len(one) <= _SHOWN else one[:_SHOWN] + "...") for one in names[:20]]
         shown = ", ".join(few) + (", ..." if len(names) > len(few) else "")
-        remedy = hint or f"name it in data.columns.{role}, or name all columns in data.names if the file has no header"
-        raise DataError(f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}.")
+        remedy = (
+            hint
+            or f"name it in data.columns.{role}, or name all columns in data.names if the file has no header"
+        )
+        raise DataError(
+            f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}."
+        )

@@ -19,18 +19,20 @@ class Rejection(NamedTuple):
     text: str = ""
 
 
-def check(raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
+def check(
+    raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None
+) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
     """Types the columns of a log and takes out the rows that are no interaction.
 
     Args:
-        raw: Columns `user_id`, `item_id`, unless the log has no times `timestamp`, and where asked for `rating` and `event`, as they stand
-            in the file.
+        raw: Columns `user_id`, `item_id`, unless the log has no times `timestamp`, and where asked
+            for `rating` and `event`, as they stand in the file.
         lines: Line number of each row.
         rule: Which numbers or dates are times; None takes the rule that these rows make.
 
     Returns:
-        The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64), the others without their text, and
-        what kinds of times all rows have.
+        The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64),
+        the others without their text, and what kinds of times all rows have.
     """
     names = [name for name in ("user_id", "item_id", "event") if name in raw.columns]
     typed = raw.with_columns(pl.col(names).cast(pl.String))
@@ -51,11 +53,19 @@ def check(raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None) -> 
     flags, rows = pl.DataFrame(wrong).filter(bad), raw.filter(bad)
     why = rule.reasons(rows["timestamp"]) if "timestamp" in wrong else [""] * rows.height
     rejections = []
-    for line, row, flag, time in zip(lines.filter(bad), rows.iter_rows(named=True), flags.iter_rows(named=True), why, strict=True):
+    for line, row, flag, time in zip(
+        lines.filter(bad), rows.iter_rows(named=True), flags.iter_rows(named=True), why, strict=True
+    ):
         name = next(name for name in flag if flag[name])
-        rejections.append(Rejection(line, time if name == "timestamp" else _reason(name, row[name])))
+        rejections.append(
+            Rejection(line, time if name == "timestamp" else _reason(name, row[name]))
+        )
     kept = typed.filter(~bad)
-    return kept.with_columns(timestamp=parsed.narrow(typed["timestamp"], ~bad)) if parsed else kept, rejections, times
+    return (
+        kept.with_columns(timestamp=parsed.narrow(typed["timestamp"], ~bad)) if parsed else kept,
+        rejections,
+        times,
+    )
 
 
 def is_bad_id(ids: pl.Series) -> pl.Series:

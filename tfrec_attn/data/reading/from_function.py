@@ -28,8 +28,9 @@ def read_function(
     """Calls a function and reads what it gives as `read_interactions` reads a Parquet file.
 
     Args:
-        source: `package.module:function`, or an entry point of the group `tfrec_attn.sources`. The function takes `path`
-            and returns a polars DataFrame or LazyFrame, or a dict of columns: a row for each event.
+        source: `package.module:function`, or an entry point of the group `tfrec_attn.sources`. The
+            function takes `path` and returns a polars DataFrame or LazyFrame, or a dict of columns:
+            a row for each event.
         path: What the function is called with.
         columns: As for `read_interactions`, and so are `on_error`, `rejected` and `rule`.
 
@@ -44,24 +45,46 @@ def read_function(
     except TfrecError:
         raise
     except Exception as error:
-        raise DataError(f"data.source={source} failed: {cause(error, SOURCES.target(source))}.") from None
+        raise DataError(
+            f"data.source={source} failed: {cause(error, SOURCES.target(source))}."
+        ) from None
     table = _as_frame(source, table)
     for role, name in wanted.items():
         if name is not None:
-            require_column(f"data.source={source}", name, role, table.columns, f"name it in data.columns.{role}")
+            require_column(
+                f"data.source={source}",
+                name,
+                role,
+                table.columns,
+                f"name it in data.columns.{role}",
+            )
             if table.height:
                 require_type(f"data.source={source}", name, role, table.schema[name])
-    raw = table.select(**{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None})
-    frame, bad, times = check(raw, pl.int_range(1, raw.height + 1, eager=True), rule) if raw.height else (raw, [], None)
+    raw = table.select(
+        **{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}
+    )
+    frame, bad, times = (
+        check(raw, pl.int_range(1, raw.height + 1, eager=True), rule)
+        if raw.height
+        else (raw, [], None)
+    )
     if bad and on_error != "skip":
         remedy = "correct it, or leave such rows out with data.on_error=skip"
         raise DataError(f"data.source={source}, row {bad[0].line}: {bad[0].reason}; {remedy}.")
     if on_error == "skip" and rejected is not None:
         begin_rejected(rejected, source)
         texts = ("\t".join(map(str, raw.row(entry.line - 1))) for entry in bad)
-        write_rejected(Path(rejected), source, [entry._replace(text=text) for entry, text in zip(bad, texts, strict=True)])
+        write_rejected(
+            Path(rejected),
+            source,
+            [entry._replace(text=text) for entry, text in zip(bad, texts, strict=True)],
+        )
     if not frame.height:
-        why = f": all {len(bad)} rows were rejected, row {bad[0].line} because of this: {bad[0].reason}" if bad else ""
+        why = (
+            f": all {len(bad)} rows were rejected, row {bad[0].line} because of this: {bad[0].reason}"
+            if bad
+            else ""
+        )
         raise DataError(f"data.source={source} gives no interactions{why}.")
     if wanted["timestamp"] is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
@@ -75,7 +98,9 @@ def _function(source: str) -> Any:
     try:
         inspect.signature(function).bind(None)
     except TypeError:
-        raise SOURCES.refusal(source, "must be a function of (path), but takes other arguments") from None
+        raise SOURCES.refusal(
+            source, "must be a function of (path), but takes other arguments"
+        ) from None
     except ValueError:
         # Some functions that are not written in Python do not tell what they take.
         return function
@@ -87,8 +112,14 @@ def _as_frame(source: str, table: Any) -> pl.DataFrame:
         try:
             table = pl.DataFrame(dict(table))
         except Exception as error:
-            text = str(error).strip().strip('"').removeprefix("could not create a new DataFrame: ") or repr(error)
-            raise DataError(f"data.source={source} gives columns that are no table: {text.splitlines()[0].rstrip('.')}.") from None
+            text = str(error).strip().strip('"').removeprefix(
+                "could not create a new DataFrame: "
+            ) or repr(error)
+            raise DataError(
+                f"data.source={source} gives columns that are no table: {text.splitlines()[0].rstrip('.')}."
+            ) from None
     if not isinstance(table, pl.DataFrame):
-        raise DataError(f"data.source={source} must give a polars DataFrame or a dict of columns, but gives a {type(table).__name__}.")
+        raise DataError(
+            f"data.source={source} must give a polars DataFrame or a dict of columns, but gives a {type(table).__name__}."
+        )
     return table

@@ -1,4 +1,6 @@
-"""Reads a log of interactions strictly: one row per event, in file order, or one sentence that names the line at fault."""
+"""Reads a log of interactions strictly: one row per event, in file order, or one sentence that
+names the line at fault.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -22,7 +24,16 @@ from tfrec_attn.files.own_files import check_output
 
 FORMATS = (*TEXT_FORMATS, "parquet")
 _REJECTED = "file\tline\treason\ttext\n"
-_HEADER_WORDS = ("userId", "visitorId", "customerId", "sessionId", "itemId", "movieId", "productId", "articleId")
+_HEADER_WORDS = (
+    "userId",
+    "visitorId",
+    "customerId",
+    "sessionId",
+    "itemId",
+    "movieId",
+    "productId",
+    "articleId",
+)
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,10 @@ class ReadResult:
     """A log that was read.
 
     Attributes:
-        frame: Columns `user_id` and `item_id` (String) and `timestamp` (Int64, or Float64 where there are fractions; seconds for
-            dates, otherwise the file's own unit), one row per event in file order; then, where they were asked for, `rating` (Float64)
-            and `event` (String).
+        frame: Columns `user_id` and `item_id` (String) and `timestamp` (Int64, or Float64 where
+            there are fractions; seconds for dates, otherwise the file's own unit), one row per
+            event in file order; then, where they were asked for, `rating` (Float64) and `event`
+            (String).
         rejected: How many lines were left out (0 unless `on_error="skip"`).
         times: What kinds of times its lines have, those left out too.
     """
@@ -53,29 +65,39 @@ def read_interactions(
     rejected: str | Path | None = None,
     rule: TimeRule | None = None,
 ) -> ReadResult:
-    """Reads CSV, TSV, RecBole `.inter`, MovieLens `.dat` / `.data` or Parquet; the text formats also compressed as `.gz` or `.zst`.
+    """Reads CSV, TSV, RecBole `.inter`, MovieLens `.dat` / `.data` or Parquet; the text formats
+    also compressed as `.gz` or `.zst`.
 
-    Ids become strings exactly as written. Timestamps are integers, decimals or ISO 8601 dates (UTC unless they carry an offset),
-    one kind in a file and one unit in a log (see `tfrec_attn.data.reading.times`). Blank lines are left out. A quote is an ordinary character
+    Ids become strings exactly as written. Timestamps are integers, decimals or ISO 8601 dates (UTC
+    unless they carry an offset), one kind in a file and one unit in a log (see
+    `tfrec_attn.data.reading.times`). Blank lines are left out. A quote is an ordinary character
     except in CSV. A header line that comes again, as in files put together, is no interaction.
 
     Args:
-        path: The file, a folder of parts or a pattern such as `parts/*.csv`; parts are read as one log, in order of their names.
-        format: One of `FORMATS`; by default told by the extension, `.txt` being `tsv`, and `.gz` and `.zst` looked through.
-        columns: Column name for each of the roles `user`, `item` and `timestamp`; defaults `user_id`, `item_id`, `timestamp`.
-            `{"timestamp": None}` is a file without times, and the row number (from 0) takes their place. `rating` and `event`, a number and
-            a name that go with each interaction, are read only where they are given.
-        names: Column names of a file without a header; `.dat` and `.data` default to `user_id, item_id, rating, timestamp`.
-        separator: What stands between two fields of a text format, a name in `SEPARATORS` or the character; None: as the format has it.
-        on_error: `"raise"`, or `"skip"` to leave out lines that are no interaction and count them (a file that has some is read
-            line by line, several times slower).
-        rejected: With `"skip"`, a TSV to write with one line for each that was left out: `file, line, reason, text`. An earlier one is
-            replaced.
-        rule: Which numbers or dates are times, where the file is a part of a log; None takes the rule that the file makes.
+        path: The file, a folder of parts or a pattern such as `parts/*.csv`; parts are read as one
+            log, in order of their names.
+        format: One of `FORMATS`; by default told by the extension, `.txt` being `tsv`, and `.gz`
+            and `.zst` looked through.
+        columns: Column name for each of the roles `user`, `item` and `timestamp`; defaults
+            `user_id`, `item_id`, `timestamp`. `{"timestamp": None}` is a file without times, and
+            the row number (from 0) takes their place. `rating` and `event`, a number and a name
+            that go with each interaction, are read only where they are given.
+        names: Column names of a file without a header; `.dat` and `.data` default to `user_id,
+            item_id, rating, timestamp`.
+        separator: What stands between two fields of a text format, a name in `SEPARATORS` or the
+            character; None: as the format has it.
+        on_error: `"raise"`, or `"skip"` to leave out lines that are no interaction and count them
+            (a file that has some is read line by line, several times slower).
+        rejected: With `"skip"`, a TSV to write with one line for each that was left out: `file,
+            line, reason, text`. An earlier one is replaced.
+        rule: Which numbers or dates are times, where the file is a part of a log; None takes the
+            rule that the file makes.
 
     Raises:
-        ConfigError: If an option is not one of its choices, or if `rejected` is a file of another kind.
-        DataError: If the file is missing or damaged, has no such column or no interaction, or has a line that is none.
+        ConfigError: If an option is not one of its choices, or if `rejected` is a file of another
+            kind.
+        DataError: If the file is missing or damaged, has no such column or no interaction, or has a
+            line that is none.
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error must be 'raise' or 'skip', got {on_error!r}.")
@@ -97,8 +119,16 @@ def read_interactions(
 
     with _one_sentence(path):
         _require_sound(parts, list(kinds.values()), wanted)
-        results = read_by_one_rule(list(kinds), read) if rule is None else [read(part, rule) for part in kinds]
-        bad = [(part, entry) for part, result in zip(parts, results, strict=True) for entry in result.bad]
+        results = (
+            read_by_one_rule(list(kinds), read)
+            if rule is None
+            else [read(part, rule) for part in kinds]
+        )
+        bad = [
+            (part, entry)
+            for part, result in zip(parts, results, strict=True)
+            for entry in result.bad
+        ]
         if skip and rejected is not None:
             for part, result in zip(parts, results, strict=True):
                 write_rejected(Path(rejected), part, result.bad)
@@ -134,7 +164,8 @@ def count_times(paths: Sequence[str | Path], **options: object) -> LogTimes:
         **options: Keywords of `read_slices`.
 
     Raises:
-        ConfigError, DataError: As `read_slices` does, except that a line that is no interaction is no error.
+        ConfigError, DataError: As `read_slices` does, except that a line that is no interaction is
+            no error.
     """
     log = LogTimes()
     for path in paths:
@@ -155,22 +186,29 @@ def read_slices(
     rule: TimeRule | None = None,
     seen: LogTimes | None = None,
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection]]]:
-    """Reads a log as `read_interactions` does, a part at a time, so that it need not fit into memory.
+    """Reads a log as `read_interactions` does, a part at a time, so that it need not fit into
+    memory.
 
     Args:
         path: The file; `parts_of` tells those of a log.
-        format: As for `read_interactions`, and so are `columns`, `names`, `separator` and `on_error`.
+        format: As for `read_interactions`, and so are `columns`, `names`, `separator` and
+            `on_error`.
         slice_bytes: About how many bytes of text a part has; one of Parquet has a row for each 16.
-        rule: Which numbers or dates are times. Without it, and without `seen`, the file is read twice: first for its rule.
-        seen: The times of what was read before this file; adds the file's. All are taken as long as they are of one kind.
+        rule: Which numbers or dates are times. Without it, and without `seen`, the file is read
+            twice: first for its rule.
+        seen: The times of what was read before this file; adds the file's. All are taken as long as
+            they are of one kind.
 
     Yields:
-        The frame of a part, without times where the log has none, and the lines left out of it. The type of the times may change.
+        The frame of a part, without times where the log has none, and the lines left out of it. The
+        type of the times may change.
 
     Raises:
         ConfigError: As `read_interactions` does.
-        DataError: As `read_interactions` does, except that a file without an interaction is no error.
-        MixedTimes: If the times that `seen` has seen are not of one kind: then `count_times` tells the rule.
+        DataError: As `read_interactions` does, except that a file without an interaction is no
+            error.
+        MixedTimes: If the times that `seen` has seen are not of one kind: then `count_times` tells
+            the rule.
     """
     options = {
         "format": format,
@@ -225,7 +263,12 @@ def _one_sentence(path: str | Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _require_sound(parts: Sequence[Path], kinds: Sequence[str], wanted: Mapping[str, str | None], rows: int | None = None) -> None:
+def _require_sound(
+    parts: Sequence[Path],
+    kinds: Sequence[str],
+    wanted: Mapping[str, str | None],
+    rows: int | None = None,
+) -> None:
     parquet = [part for part, kind in zip(parts, kinds, strict=True) if kind == "parquet"]
     if parquet:
         require_sound(parquet, [name for name in wanted.values() if name is not None], rows)
@@ -238,16 +281,24 @@ def _complaint(path: Path, kind: str, entry: Rejection) -> str:
 
 def _format_of(path: Path, format: str | None) -> str:
     if format is not None and format not in FORMATS:
-        raise ConfigError(f"data.format must be one of {', '.join(FORMATS)}, got {format!r}{nearest(format, FORMATS)}.")
+        raise ConfigError(
+            f"data.format must be one of {', '.join(FORMATS)}, got {format!r}{nearest(format, FORMATS)}."
+        )
     extension = suffix(path)
     kind = format or ("tsv" if extension == "txt" else extension)
     if kind not in FORMATS:
-        raise DataError(f"{path} has no extension that tells its format: give data.format, one of {', '.join(FORMATS)}.")
+        raise DataError(
+            f"{path} has no extension that tells its format: give data.format, one of {', '.join(FORMATS)}."
+        )
     return kind
 
 
 def _text_source(
-    path: Path, kind: str, wanted: Mapping[str, str | None], names: Sequence[str] | None, separator: str | None
+    path: Path,
+    kind: str,
+    wanted: Mapping[str, str | None],
+    names: Sequence[str] | None,
+    separator: str | None,
 ) -> TextSource | None:
     """The log with the places of its columns; None where it holds nothing."""
     text_format = TEXT_FORMATS[kind].separated_by(separator)
@@ -256,9 +307,13 @@ def _text_source(
     if first is None:
         return None
     if first.problem and not given:
-        raise DataError(f"{path}, line {first.line}: {first.problem}, where the column names should be.")
+        raise DataError(
+            f"{path}, line {first.line}: {first.problem}, where the column names should be."
+        )
     found = list(given) if given else text_format.column_names(first)
-    hint = _other_separator(text_format.separator, first.text, [name for name in wanted.values() if name is not None])
+    hint = _other_separator(
+        text_format.separator, first.text, [name for name in wanted.values() if name is not None]
+    )
     for role, name in wanted.items():
         if name is not None:
             require_column(path, name, role, found, hint)
@@ -272,13 +327,17 @@ def _text_source(
 def _other_separator(separator: str, header: str, names: Sequence[str]) -> str:
     """How to read a log whose header has all names between other separators, or nothing."""
     for name, other in SEPARATORS.items():
-        if other != separator and {field.strip(' "') for field in header.split(other)} >= set(names):
+        if other != separator and {field.strip(' "') for field in header.split(other)} >= set(
+            names
+        ):
             return f"its fields are separated by {name}s, so give data.separator={name}"
     return ""
 
 
 def _names_columns(fields: Sequence[str], names: Sequence[str], places: Mapping[str, int]) -> bool:
-    """Tells whether the first record of a log whose columns are named elsewhere names them too, be it in other words."""
+    """Tells whether the first record of a log whose columns are named elsewhere names them too, be
+    it in other words.
+    """
     if len(fields) != len(names):
         return False
     words = {_bare_word(name) for name in (*names, *NAMES, *NAMES.values(), *_HEADER_WORDS)}
@@ -307,4 +366,6 @@ def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> 
         if not out.tell():
             out.write(_REJECTED)
         for entry in bad:
-            out.write(f"{clean(str(path))}\t{entry.line}\t{clean(entry.reason)}\t{clean(entry.text)}\n")
+            out.write(
+                f"{clean(str(path))}\t{entry.line}\t{clean(entry.reason)}\t{clean(entry.text)}\n"
+            )

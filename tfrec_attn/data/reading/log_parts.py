@@ -1,4 +1,6 @@
-"""Where a log lies: a file, a pattern such as `parts/*.csv`, or a folder of parts, which are read as one log."""
+"""Where a log lies: a file, a pattern such as `parts/*.csv`, or a folder of parts, which are read
+as one log.
+"""
 
 import glob
 import os
@@ -14,11 +16,12 @@ def parts_of(path: str | Path) -> list[Path]:
     """Returns the files of a log in order of their names; `~` is the home folder.
 
     Args:
-        path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`. Files whose names begin with `.` or `_`, such as `_SUCCESS`,
-            are no parts.
+        path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`. Files whose names begin
+            with `.` or `_`, such as `_SUCCESS`, are no parts.
 
     Raises:
-        DataError: If there is no such file, or if the files of a folder or a pattern are not all of one format.
+        DataError: If there is no such file, or if the files of a folder or a pattern are not all of
+            one format.
     """
     path = Path(os.path.expanduser(path))
     try:
@@ -30,7 +33,9 @@ def parts_of(path: str | Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not found:
-        raise DataError(f"{path} does not exist: data.path must be a file, a folder of parts or a pattern.")
+        raise DataError(
+            f"{path} does not exist: data.path must be a file, a folder of parts or a pattern."
+        )
     return _parts(path, found)
 
 
@@ -56,8 +61,14 @@ def name_of(path: str | Path) -> str:
 
 
 def suffix(path: Path) -> str:
-    """The extension that tells the format, without a dot and in small letters; that of a compression is looked through."""
-    return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower().lstrip(".")
+    """The extension that tells the format, without a dot and in small letters; that of a
+    compression is looked through.
+    """
+    return (
+        (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path)
+        .suffix.lower()
+        .lstrip(".")
+    )
 
 
 def _file(path: Path) -> Path:
@@ -69,10 +80,16 @@ def _file(path: Path) -> Path:
 def _parts(path: Path, found: list[Path]) -> list[Path]:
     parts = [part for part in found if not part.name.startswith((".", "_"))]
     if not parts:
-        raise DataError(f"{path} holds no log files: those whose names begin with '.' or '_' do not count.")
+        raise DataError(
+            f"{path} holds no log files: those whose names begin with '.' or '_' do not count."
+        )
     for part in parts:
         if part.is_dir():
-            raise DataError(f"{part} is a folder in a log of parts: name the files by a pattern such as '{path.parent / '**' / '*.csv'}'.")
+            raise DataError(
+                f"{part} is a folder in a log of parts: name the files by a pattern such as '{path.parent / '**' / '*.csv'}'."
+            )
         if suffix(_file(part)) != suffix(parts[0]):
-            raise DataError(f"{path} has parts of several formats, {parts[0].name} and {part.name}: give a pattern that names one kind.")
+            raise DataError(
+                f"{path} has parts of several formats, {parts[0].name} and {part.name}: give a pattern that names one kind."
+            )
     return parts

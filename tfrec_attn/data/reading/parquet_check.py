@@ -1,4 +1,6 @@
-"""Reads Parquet files in a process of their own first: a damaged one can make polars abort, or ask for more memory than there is."""
+"""Reads Parquet files in a process of their own first: a damaged one can make polars abort, or ask
+for more memory than there is.
+"""
 
 import json
 import subprocess
@@ -10,8 +12,8 @@ from tfrec_attn.errors import DataError
 
 _SECONDS, _BYTES_PER_SECOND = 60, 1_000_000
 
-# Needs polars alone. A line for each file: null, or what is wrong. The memory of the machine is the limit, and where others use some of it
-# too, this process is the first to go.
+# Needs polars alone. A line for each file: null, or what is wrong. The memory of the machine is the
+# limit, and where others use some of it too, this process is the first to go.
 _CHILD = """
 import json, os, resource, sys
 sys.path[:], paths, columns, rows = json.load(sys.stdin)
@@ -43,7 +45,9 @@ for path in paths:
 """
 
 
-def require_sound(paths: Sequence[Path], columns: Sequence[str] | None = None, rows: int | None = None) -> None:
+def require_sound(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, rows: int | None = None
+) -> None:
     """Lets only Parquet files through that polars can read.
 
     Args:
@@ -59,7 +63,9 @@ def require_sound(paths: Sequence[Path], columns: Sequence[str] | None = None, r
     # Neither the working directory nor the environment may bring in other modules.
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
-        output = subprocess.run(command, input=order, capture_output=True, text=True, timeout=seconds, check=False).stdout  # noqa: S603
+        output = subprocess.run(
+            command, input=order, capture_output=True, text=True, timeout=seconds, check=False
+        ).stdout
     except subprocess.TimeoutExpired as error:
         output = (error.stdout or b"").decode()
     found = [json.loads(line) for line in output.splitlines()]

@@ -12,7 +12,11 @@ from tfrec_attn.errors import DataError
 
 
 def read_parquet(
-    path: Path, wanted: Mapping[str, str | None], rule: TimeRule | None, begin: int = 0, count: int | None = None
+    path: Path,
+    wanted: Mapping[str, str | None],
+    rule: TimeRule | None,
+    begin: int = 0,
+    count: int | None = None,
 ) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
     """Returns what `check` does of some rows.
 
@@ -33,10 +37,20 @@ def read_parquet(
             if name is not None:
                 require_column(path, name, role, schema.names())
                 require_type(path, name, role, schema[name])
-        raw = table.select(**{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}).slice(begin, count).collect()
+        raw = (
+            table.select(
+                **{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}
+            )
+            .slice(begin, count)
+            .collect()
+        )
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
-    frame, bad, times = check(raw, pl.int_range(begin + 1, begin + raw.height + 1, eager=True), rule)
+        raise DataError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})."
+        ) from error
+    frame, bad, times = check(
+        raw, pl.int_range(begin + 1, begin + raw.height + 1, eager=True), rule
+    )
     texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
     return frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
 
@@ -55,7 +69,10 @@ def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None
     """
     text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if role == "timestamp":
-        fits, expected = text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime), "numbers, dates or text"
+        fits, expected = (
+            text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime),
+            "numbers, dates or text",
+        )
     elif role == "rating":
         fits, expected = text or dtype.is_numeric(), "numbers or text"
     else:

@@ -1,4 +1,6 @@
-"""A made-up log with what sequential recommenders look for: lasting tastes, and items that lead to other items."""
+"""A made-up log with what sequential recommenders look for: lasting tastes, and items that lead to
+other items.
+"""
 
 import math
 from typing import NamedTuple
@@ -23,7 +25,9 @@ _DAY = 86_400
 
 
 class _World(NamedTuple):
-    """Items 0..N-1: `clusters` int [C, S] and `themes` int [G, T] hold theirs by falling popularity, `theme` int [N] is each item's."""
+    """Items 0..N-1: `clusters` int [C, S] and `themes` int [G, T] hold theirs by falling
+    popularity, `theme` int [N] is each item's.
+    """
 
     clusters: np.ndarray
     themes: np.ndarray
@@ -33,16 +37,19 @@ class _World(NamedTuple):
 def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
     """Makes a log in which a user never meets an item twice; the same arguments make the same log.
 
-    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Every item also has a theme, whatever its
-    cluster, and themes follow each other in a fixed order: nearly half of the steps go from one of the last three items to an item of
-    the theme after its own. One step in twenty goes anywhere.
+    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Every item
+    also has a theme, whatever its cluster, and themes follow each other in a fixed order: nearly
+    half of the steps go from one of the last three items to an item of the theme after its own. One
+    step in twenty goes anywhere.
 
     Args:
-        events: About how many events, from 1,000; users are a thirtieth of it, items about 3.2 times its square root.
+        events: About how many events, from 1,000; users are a thirtieth of it, items about 3.2
+            times its square root.
         seed: Seed of the random numbers.
 
     Returns:
-        Columns `user_id` ("u12") and `item_id` ("i7"), String, and `timestamp`, Int64 seconds; in order of time.
+        Columns `user_id` ("u12") and `item_id` ("i7"), String, and `timestamp`, Int64 seconds; in
+        order of time.
 
     Raises:
         ConfigError: If fewer than 1,000 events are asked for.
@@ -52,9 +59,13 @@ def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
     random = np.random.default_rng(seed)
     world = _make_world(events, random)
     num_users, num_items = events // 30, world.clusters.size
-    lengths = np.clip(8 + random.gamma(0.85, 27, num_users), 8, min(120, num_items // 2)).astype(np.int64)
+    lengths = np.clip(8 + random.gamma(0.85, 27, num_users), 8, min(120, num_items // 2)).astype(
+        np.int64
+    )
     starts = np.arange(0, num_users, _BLOCK)
-    items = np.concatenate([_histories(world, lengths[start : start + _BLOCK], random) for start in starts])
+    items = np.concatenate(
+        [_histories(world, lengths[start : start + _BLOCK], random) for start in starts]
+    )
     frame = {
         "user_id": np.repeat(random.permutation(num_users), lengths),
         "item_id": random.permutation(num_items)[items],
@@ -76,7 +87,9 @@ def _make_world(events: int, random: np.random.Generator) -> _World:
 def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns the items of all users, one user after the other; one step of every user at a time."""
     tastes = random.integers(0, len(world.clusters), (len(lengths), 2))
-    path = np.zeros((len(lengths), lengths.max() + _RECENT), np.int64)  # invented items come before the first
+    path = np.zeros(
+        (len(lengths), lengths.max() + _RECENT), np.int64
+    )  # invented items come before the first
     path[:, :_RECENT] = random.integers(0, world.clusters.size, (len(lengths), _RECENT))
     seen = np.zeros((len(lengths), world.clusters.size), bool)
     for step in range(lengths.max()):
@@ -88,25 +101,38 @@ def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) 
 
 
 def _unseen(
-    world: _World, tastes: np.ndarray, recent: np.ndarray, seen: np.ndarray, active: np.ndarray, random: np.random.Generator
+    world: _World,
+    tastes: np.ndarray,
+    recent: np.ndarray,
+    seen: np.ndarray,
+    active: np.ndarray,
+    random: np.random.Generator,
 ) -> np.ndarray:
-    """Returns one item for each active user that he has not seen: drawn again until it is, after some tries from all items."""
+    """Returns one item for each active user that he has not seen: drawn again until it is, after
+    some tries from all items.
+    """
     chosen, again, tries = np.zeros(len(active), np.int64), np.arange(len(active)), 0
     while len(again):
         users = active[again]
         anything = random.integers(0, world.clusters.size, len(users))
-        chosen[again] = _draw(world, tastes[users], recent[users], random) if tries < _TRIES else anything
+        chosen[again] = (
+            _draw(world, tastes[users], recent[users], random) if tries < _TRIES else anything
+        )
         again = again[seen[users, chosen[again]]]
         tries += 1
     return chosen
 
 
-def _draw(world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _draw(
+    world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
     """Returns one item for each user, given his two clusters [B, 2] and his last items [B, R]."""
     each, size = np.arange(len(tastes)), len(tastes)
     taste = tastes[each, (random.random(size) < _SECOND_TASTE).astype(int)]
     liked = world.clusters[taste, _choose(_zipf(_CLUSTER, _ZIPF), size, random)]
-    following = (world.theme[recent[each, random.integers(0, _RECENT, size)]] + 1) % len(world.themes)
+    following = (world.theme[recent[each, random.integers(0, _RECENT, size)]] + 1) % len(
+        world.themes
+    )
     linked = world.themes[following, _choose(_zipf(_THEME, _THEME_ZIPF), size, random)]
     kind = random.random(size)
     anything = random.integers(0, world.clusters.size, size)
@@ -123,9 +149,15 @@ def _choose(shares: np.ndarray, size: int, random: np.random.Generator) -> np.nd
 
 
 def _times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns seconds, rising within each user: minutes inside a sitting, days between two, everyone from a day of his own."""
+    """Returns seconds, rising within each user: minutes inside a sitting, days between two,
+    everyone from a day of his own.
+    """
     total = lengths.sum()
-    gaps = np.where(random.random(total) < 0.8, random.lognormal(5.0, 1.0, total), random.lognormal(12.5, 1.0, total))
+    gaps = np.where(
+        random.random(total) < 0.8,
+        random.lognormal(5.0, 1.0, total),
+        random.lognormal(12.5, 1.0, total),
+    )
     gaps = 1 + np.minimum(gaps, 60 * _DAY).astype(np.int64)
     ends = np.cumsum(lengths)
     sums = np.cumsum(gaps)

@@ -1,4 +1,6 @@
-"""Text formats of a log, and an exact reader of their lines: slower than polars, but it knows every line's number and text."""
+"""Text formats of a log, and an exact reader of their lines: slower than polars, but it knows every
+line's number and text.
+"""
 
 import csv
 import gzip
@@ -17,7 +19,9 @@ from backports import zstd
 from tfrec_attn.errors import ConfigError, DataError
 
 LONGEST_RECORD = 1 << 20  # bytes; far longer ones are no log, and must not fill the memory
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what the error handler "surrogateescape" makes of a byte that is not UTF-8
+_NOT_UTF8 = re.compile(
+    "[\udc80-\udcff]"
+)  # what the error handler "surrogateescape" makes of a byte that is not UTF-8
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 _BOM = "\ufeff"
@@ -31,7 +35,8 @@ class TextFormat:
 
     Attributes:
         separator: What stands between two fields.
-        quoted: Whether a field may stand in double quotes, and then hold separators, line breaks and doubled quotes.
+        quoted: Whether a field may stand in double quotes, and then hold separators, line breaks
+            and doubled quotes.
         typed: Whether column names in the header carry a type, as in `user_id:token`.
         names: Column names of a format that has no header; None reads them from the first line.
     """
@@ -55,7 +60,9 @@ class TextFormat:
         found = SEPARATORS.get(separator, separator)
         if len(found) != 1 or not found.isascii() or found.isalnum() or found in '"\r\n\0':
             choices = ", ".join(SEPARATORS)
-            raise ConfigError(f"data.separator must be one of {choices} or a single character, got {separator!r}.")
+            raise ConfigError(
+                f"data.separator must be one of {choices} or a single character, got {separator!r}."
+            )
         return replace(self, separator=found)
 
     def column_names(self, header: "Record") -> list[str]:
@@ -108,27 +115,41 @@ def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> It
         DataError: If an opening quote never closes.
     """
     lines = (line.decode("utf-8", "surrogateescape") for line in io.BytesIO(text))
-    return _quoted(path, lines, before, text_format.separator) if text_format.quoted else _plain(lines, before, text_format.separator)
+    return (
+        _quoted(path, lines, before, text_format.separator)
+        if text_format.quoted
+        else _plain(lines, before, text_format.separator)
+    )
 
 
 def has_sound_quotes(text: bytes, separator: str) -> bool:
-    """Tells whether every opening quote of a CSV text starts a field and every closing one ends it or is half of a doubled one."""
-    starts, ends = (np.isin(np.arange(256), list(f'{separator}\n"{more}'.encode())) for more in ("", "\r"))
+    """Tells whether every opening quote of a CSV text starts a field and every closing one ends it
+    or is half of a doubled one.
+    """
+    starts, ends = (
+        np.isin(np.arange(256), list(f'{separator}\n"{more}'.encode())) for more in ("", "\r")
+    )
     data = np.frombuffer(b"\n" + text + b"\n", np.uint8)
     quotes = np.flatnonzero(data == ord('"'))
     opening, closing = quotes[::2], quotes[1::2]
-    return bool(len(quotes) % 2 == 0 and starts[data[opening - 1]].all() and ends[data[closing + 1]].all())
+    return bool(
+        len(quotes) % 2 == 0 and starts[data[opening - 1]].all() and ends[data[closing + 1]].all()
+    )
 
 
 def clean(text: str) -> str:
-    """Returns a record's text on one line without tabs; bytes that are not UTF-8 come out as `\\xff`."""
+    """Returns a record's text on one line without tabs; bytes that are not UTF-8 come out as
+    `\\xff`.
+    """
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a plain, gzip or Zstandard file, told by its first bytes, to read what it holds; one of `DAMAGES` tells that it is damaged."""
+    """Opens a plain, gzip or Zstandard file, told by its first bytes, to read what it holds; one of
+    `DAMAGES` tells that it is damaged.
+    """
     with open(path, "rb") as stream:
         magic = stream.read(len(_ZSTD_MAGIC))
         stream.seek(0)
@@ -162,10 +183,15 @@ def _plain(lines: Iterator[str], before: int, separator: str) -> Iterator[Record
 def _quoted(path: Path, lines: Iterator[str], before: int, separator: str) -> Iterator[Record]:
     taken: list[str] = []
     first, size = before + 1, 0
-    separated = next((f"{name}-separated" for name, one in SEPARATORS.items() if one == separator), f"{separator!r}-separated")
+    separated = next(
+        (f"{name}-separated" for name, one in SEPARATORS.items() if one == separator),
+        f"{separator!r}-separated",
+    )
 
     def unclosed(kind: type[DataError] = DataError) -> DataError:
-        return kind(f'{path}, line {first}: a quote (") opens here and never closes: close it or double it.')
+        return kind(
+            f'{path}, line {first}: a quote (") opens here and never closes: close it or double it.'
+        )
 
     def counted() -> Iterator[str]:
         nonlocal size
@@ -193,7 +219,9 @@ def _quoted(path: Path, lines: Iterator[str], before: int, separator: str) -> It
             problem = f"expected {separated} fields, got {error}"
         text = _bare("".join(taken))
         if text not in ("", _BOM):
-            yield Record(first, first + len(taken) - 1, text, fields, problem or _text_problem(text))
+            yield Record(
+                first, first + len(taken) - 1, text, fields, problem or _text_problem(text)
+            )
         first += len(taken)
         size = 0
         taken.clear()

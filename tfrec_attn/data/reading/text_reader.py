@@ -1,4 +1,6 @@
-"""Reads the wanted columns of a text log: with polars where all is well, line by line where something is wrong."""
+"""Reads the wanted columns of a text log: with polars where all is well, line by line where
+something is wrong.
+"""
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +44,9 @@ class TextSource:
     header: int
 
     def read(self, skip: bool, rule: TimeRule | None = None) -> Checked:
-        """Returns what `check` does; unless `skip`, no line after the first that is no interaction is of interest."""
+        """Returns what `check` does; unless `skip`, no line after the first that is no interaction
+        is of interest.
+        """
         return self._read(skip, rule, lambda: cut(self.path, self.text_format))
 
     def slices(self, skip: bool, rule: TimeRule, size: int = SLICE_BYTES) -> Iterator[Checked]:
@@ -81,10 +85,13 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
     fields = [f"c{place}" for place in range(step * (len(source.names) - 1) + 1)]
     fillers = [name for place, name in enumerate(fields) if place % step]
     wanted = {name: pl.col(fields[step * place]) for name, place in source.places.items()}
-    # `seen` keeps every column in the plan: polars finds a line with too many fields only when it parses all of them.
+    # `seen` keeps every column in the plan: polars finds a line with too many fields only when it
+    # parses all of them.
     checks = {
         "short": pl.col(fields[-1]).is_null(),
-        "filled": pl.any_horizontal(pl.lit(False), *(pl.col(name).is_not_null() for name in fillers)),
+        "filled": pl.any_horizontal(
+            pl.lit(False), *(pl.col(name).is_not_null() for name in fillers)
+        ),
         "header": _may_be_header(source, text, wanted),
         "seen": pl.any_horizontal(*(pl.col(name).is_null() for name in fields)),
     }
@@ -100,7 +107,11 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
         frame = lines.select(**wanted, **checks).collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return None
-    return None if any(frame[name].any() for name in ("short", "filled", "header")) else frame.select(*wanted)
+    return (
+        None
+        if any(frame[name].any() for name in ("short", "filled", "header"))
+        else frame.select(*wanted)
+    )
 
 
 def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr]) -> pl.Expr:
@@ -108,9 +119,14 @@ def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr
     ids = ("user_id", "item_id")
     names = [name.lower() for name in source.names]
     wanted_names, lowered = [names[source.places[name]] for name in ids], text.lower()
-    if all(name.isascii() for name in wanted_names) and not all(name.encode() in lowered for name in wanted_names):
+    if all(name.isascii() for name in wanted_names) and not all(
+        name.encode() in lowered for name in wanted_names
+    ):
         return pl.lit(False)
-    columns = [wanted[name].str.replace(":.*", "") if source.text_format.typed else wanted[name] for name in ids]
+    columns = [
+        wanted[name].str.replace(":.*", "") if source.text_format.typed else wanted[name]
+        for name in ids
+    ]
     return pl.all_horizontal(column.str.to_lowercase().is_in(names) for column in columns)
 
 
@@ -134,10 +150,16 @@ def _records(source: TextSource, parts: Parts) -> Iterator[Record]:
                 yield record
 
 
-def _well_cut(source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]) -> Iterator[tuple]:
-    """Yields line and wanted fields of each event, and appends other records to `bad`; unless `skip`, ends at the first of those."""
+def _well_cut(
+    source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]
+) -> Iterator[tuple]:
+    """Yields line and wanted fields of each event, and appends other records to `bad`; unless
+    `skip`, ends at the first of those.
+    """
     separator = source.text_format.separator
-    separator = next((f"{name}s" for name, one in SEPARATORS.items() if one == separator), repr(separator))
+    separator = next(
+        (f"{name}s" for name, one in SEPARATORS.items() if one == separator), repr(separator)
+    )
     good, places = 0, source.places.values()
     for row in rows:
         problem = row.problem
@@ -153,25 +175,40 @@ def _well_cut(source: TextSource, skip: bool, bad: list[Rejection], rows: Iterat
         if not skip:
             return
         if len(bad) > max(_MOST_BAD, good):
-            raise DataError(f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, line {row.line}: {problem}.")
+            raise DataError(
+                f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, line {row.line}: {problem}."
+            )
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Tells whether a record of the right number of fields holds the column names again, in capitals or not, as in files put together."""
-    fields, names = ([name.lower() for name in row_names] for row_names in (source.text_format.column_names(row), source.names))
+    """Tells whether a record of the right number of fields holds the column names again, in
+    capitals or not, as in files put together.
+    """
+    fields, names = (
+        [name.lower() for name in row_names]
+        for row_names in (source.text_format.column_names(row), source.names)
+    )
     user, item = (source.places[name] for name in ("user_id", "item_id"))
     if fields[user] not in names and fields[item] not in names:
         return False
     fields[0] = fields[0].removeprefix(_BOM)
     if (fields[user], fields[item]) == (names[user], names[item]):
         return True
-    if (fields[user], fields[item]) == (names[item], names[user]) or sorted(fields) == sorted(names):
-        raise DataError(f"{source.path}, line {row.line}: the header again with its columns in another order: give each file on its own.")
+    if (fields[user], fields[item]) == (names[item], names[user]) or sorted(fields) == sorted(
+        names
+    ):
+        raise DataError(
+            f"{source.path}, line {row.line}: the header again with its columns in another order: give each file on its own."
+        )
     return False
 
 
 def _with_texts(source: TextSource, wrong: Sequence[Rejection], parts: Parts) -> list[Rejection]:
     """A second pass over the parts, so that the first one need not keep the text of every line."""
     lines = {entry.line for entry in wrong}
-    texts = {row.line: row.text for row in _records(source, parts) if row.line in lines} if lines else {}
+    texts = (
+        {row.line: row.text for row in _records(source, parts) if row.line in lines}
+        if lines
+        else {}
+    )
     return [entry._replace(text=texts[entry.line]) for entry in wrong]

@@ -1,4 +1,6 @@
-"""Cuts a text log into parts of whole records, so that it is read a part at a time whatever its size."""
+"""Cuts a text log into parts of whole records, so that it is read a part at a time whatever its
+size.
+"""
 
 import codecs
 import gzip
@@ -30,7 +32,8 @@ class Part(NamedTuple):
 
     Attributes:
         before: How many lines are before it.
-        text: Whole records, the last of which ends in a line break too; no byte-order mark of the file.
+        text: Whole records, the last of which ends in a line break too; no byte-order mark of the
+            file.
         sound: Whether quotes that open and those that close can be told without the exact reader.
     """
 
@@ -48,7 +51,8 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
         size: About how many bytes a part has.
 
     Raises:
-        DataError: If the compressed stream is damaged or cut short, if a record is too long, or if a quote never closes.
+        DataError: If the compressed stream is damaged or cut short, if a record is too long, or if
+            a quote never closes.
     """
     before, rest = 0, b""
     try:
@@ -63,8 +67,13 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
                     yield part
                     before += part.text.count(b"\n")
     except DAMAGES as error:
-        kind, line = "gzip" if isinstance(stream, gzip.GzipFile) else "Zstandard", before + rest.count(b"\n")
-        raise DataError(f"{path} is a damaged {kind} file, it breaks off after line {line} ({error}): fetch it again.") from error
+        kind, line = (
+            "gzip" if isinstance(stream, gzip.GzipFile) else "Zstandard",
+            before + rest.count(b"\n"),
+        )
+        raise DataError(
+            f"{path} is a damaged {kind} file, it breaks off after line {line} ({error}): fetch it again."
+        ) from error
     if rest:
         part = _whole_records(path, rest + b"\n" * (not rest.endswith(b"\n")), before, text_format)
         if len(part.text) < len(rest):
@@ -75,7 +84,9 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yields blocks of lines, of at least so many bytes each; where the stream breaks off, what there is before it does."""
+    """Yields blocks of lines, of at least so many bytes each; where the stream breaks off, what
+    there is before it does.
+    """
     pieces, there = [], 0
     try:
         # The same pieces whatever the size, so that a stream always breaks off at the same place.
@@ -113,7 +124,9 @@ def _refuse_long_lines(path: Path, text: bytes, lines: int) -> None:
         end = text.rfind(b"\n", begin, begin + LONGEST_RECORD) + 1
         if not end:
             line = lines + text.count(b"\n", 0, begin) + 1
-            raise DataError(f"{path}, line {line}: expected at most {LONGEST_RECORD:,} bytes on a line, got more: is this a log?")
+            raise DataError(
+                f"{path}, line {line}: expected at most {LONGEST_RECORD:,} bytes on a line, got more: is this a log?"
+            )
         begin = end
 
 

@@ -1,10 +1,12 @@
 """One rule for the times of a log, for every reader.
 
-A file holds numbers or ISO 8601 dates, whichever are more, and a log counts one unit. Numbers from 100,000,000 count from 1970, and their
-size tells whether in seconds, milliseconds, microseconds or nanoseconds; smaller ones are a counter of their own, such as 0, 1, 2, ...
-Two neighbouring units are one where the log goes on from one to the other without a gap of a factor of ten, as a long counter does, or
-numbers for the early seventies. The unit of most numbers is the log's. Everything else is no time: numbers of another unit, 0 among times
-that count from 1970, and negative numbers. Dates are seconds since 1970, and may lie before.
+A file holds numbers or ISO 8601 dates, whichever are more, and a log counts one unit. Numbers from
+100,000,000 count from 1970, and their size tells whether in seconds, milliseconds, microseconds or
+nanoseconds; smaller ones are a counter of their own, such as 0, 1, 2, ... Two neighbouring units
+are one where the log goes on from one to the other without a gap of a factor of ten, as a long
+counter does, or numbers for the early seventies. The unit of most numbers is the log's. Everything
+else is no time: numbers of another unit, 0 among times that count from 1970, and negative numbers.
+Dates are seconds since 1970, and may lie before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-# Names of the units of time, ticks of each in a second, and the least number that is taken for one: in 1973 for all of them.
-UNITS = {"seconds": (1, 1e8), "milliseconds": (10**3, 1e11), "microseconds": (10**6, 1e14), "nanoseconds": (10**9, 1e17)}
+# Names of the units of time, ticks of each in a second, and the least number that is taken for one:
+# in 1973 for all of them.
+UNITS = {
+    "seconds": (1, 1e8),
+    "milliseconds": (10**3, 1e11),
+    "microseconds": (10**6, 1e14),
+    "nanoseconds": (10**9, 1e17),
+}
 _NAMES = ("a counter", *UNITS)
 _LEAST = np.array([*(least for _, least in UNITS.values()), 1e20])
 _SECONDS = 1
@@ -23,7 +31,14 @@ _GAP = 10
 _SHOWN = 60
 
 _ISO = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$"
-_ISO_LAYOUTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%.f%z")
+_ISO_LAYOUTS = (
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M%z",
+    "%Y-%m-%dT%H:%M:%S%.f%z",
+)
 
 
 class Parsed(NamedTuple):
@@ -87,7 +102,11 @@ class FileTimes:
         for unit in range(len(_NAMES)):
             ours = values[units == unit]
             if len(ours):
-                found.counts[unit], found.low[unit], found.high[unit] = len(ours), float(ours.min()), float(ours.max())
+                found.counts[unit], found.low[unit], found.high[unit] = (
+                    len(ours),
+                    float(ours.min()),
+                    float(ours.max()),
+                )
         return found
 
     def __add__(self, other: "FileTimes") -> "FileTimes":
@@ -102,7 +121,9 @@ class FileTimes:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the times of the file are dates, and its numbers none; 0 and negative numbers have no vote."""
+        """Whether the times of the file are dates, and its numbers none; 0 and negative numbers
+        have no vote.
+        """
         return self.dates > sum(self.counts)
 
     def rule(self) -> "TimeRule":
@@ -142,11 +163,19 @@ class TimeRule:
         """The times of a column; null marks what is none."""
         if self.dates:
             fits = parsed.dates is not None and self.fits_seconds
-            return parsed.dates if fits else pl.repeat(None, len(parsed.numbers), dtype=pl.Int64, eager=True)
+            return (
+                parsed.dates
+                if fits
+                else pl.repeat(None, len(parsed.numbers), dtype=pl.Int64, eager=True)
+            )
         low, high = 0 if not self.first else _LEAST[self.first - 1], _LEAST[self.last]
         numbers = parsed.numbers
-        if numbers.null_count() < len(numbers) and not (low <= numbers.min() and numbers.max() < high):
-            numbers = pl.select(pl.when((numbers >= low) & (numbers < high)).then(numbers)).to_series()
+        if numbers.null_count() < len(numbers) and not (
+            low <= numbers.min() and numbers.max() < high
+        ):
+            numbers = pl.select(
+                pl.when((numbers >= low) & (numbers < high)).then(numbers)
+            ).to_series()
         return numbers
 
     def reasons(self, raw: pl.Series) -> list[str]:
@@ -171,7 +200,11 @@ class TimeRule:
         if number == 0:
             return f"{expected}, {got}, which is no time"
         size = np.searchsorted(_LEAST, _LEAST[0] if number is None else number, side="right")
-        looks = f" ({'small as ' if not size else ''}{_NAMES[size]} by its size)" if number is not None and size < len(_NAMES) else ""
+        looks = (
+            f" ({'small as ' if not size else ''}{_NAMES[size]} by its size)"
+            if number is not None and size < len(_NAMES)
+            else ""
+        )
         return f"the times are of different units, {expected}, {got}{looks}"
 
 
@@ -179,14 +212,20 @@ class _Any(TimeRule):
     """Takes every number and every date for a time, until it is known which are."""
 
     def times(self, parsed: Parsed) -> pl.Series:
-        return parsed.numbers if parsed.dates is None else pl.select(pl.coalesce(parsed.numbers, parsed.dates)).to_series()
+        return (
+            parsed.numbers
+            if parsed.dates is None
+            else pl.select(pl.coalesce(parsed.numbers, parsed.dates)).to_series()
+        )
 
 
 ANY = _Any(False, 0, len(_NAMES) - 1, 0)
 
 
 class MixedTimes(Exception):
-    """Some of the times read so far are none by the rule of what was read so far: only the whole log tells which."""
+    """Some of the times read so far are none by the rule of what was read so far: only the whole
+    log tells which.
+    """
 
 
 class LogTimes:
@@ -218,13 +257,20 @@ class LogTimes:
 
     def rule(self, file: str) -> TimeRule:
         """The rule of a file."""
-        total = sum((_as_seconds(found) if found.has_dates else found for found in self._files.values()), FileTimes())
-        first, last = max(_groups(total), key=lambda group: (sum(total.counts[group[0] : group[1] + 1]), group))
+        total = sum(
+            (_as_seconds(found) if found.has_dates else found for found in self._files.values()),
+            FileTimes(),
+        )
+        first, last = max(
+            _groups(total), key=lambda group: (sum(total.counts[group[0] : group[1] + 1]), group)
+        )
         unit = first + int(np.argmax(total.counts[first : last + 1]))
         return TimeRule(self._files.get(file, FileTimes()).has_dates, first, last, unit)
 
 
-def read_by_one_rule(paths: Sequence[str], read: Callable[[str, TimeRule | None], Any]) -> list[Any]:
+def read_by_one_rule(
+    paths: Sequence[str], read: Callable[[str, TimeRule | None], Any]
+) -> list[Any]:
     """Reads files that are one log: each by its own rule, and again where the log's is another.
 
     Args:
@@ -241,7 +287,9 @@ def read_by_one_rule(paths: Sequence[str], read: Callable[[str, TimeRule | None]
 
 
 def _as_seconds(found: FileTimes) -> FileTimes:
-    """What dates are like as numbers, for the choice of the unit: so many seconds, close to the counter."""
+    """What dates are like as numbers, for the choice of the unit: so many seconds, close to the
+    counter.
+    """
     result, least = FileTimes(), float(_LEAST[0])
     result.counts[_SECONDS], result.low[_SECONDS], result.high[_SECONDS] = found.dates, least, least
     return result
@@ -251,7 +299,12 @@ def _groups(found: FileTimes) -> list[tuple[int, int]]:
     """First and last of the units that are one; the counter alone where there are none."""
     groups: list[tuple[int, int]] = []
     for unit, count in enumerate(found.counts):
-        if count and groups and groups[-1][1] == unit - 1 and found.low[unit] <= _GAP * found.high[unit - 1]:
+        if (
+            count
+            and groups
+            and groups[-1][1] == unit - 1
+            and found.low[unit] <= _GAP * found.high[unit - 1]
+        ):
             groups[-1] = (groups[-1][0], unit)
         elif count:
             groups.append((unit, unit))
@@ -275,19 +328,27 @@ def parse(raw: pl.Series) -> Parsed:
         return Parsed(integers)
     numbers = _finite(raw.cast(pl.Float64, strict=False))
     fractions = numbers.null_count() < integers.null_count()
-    return _together(integers, numbers if fractions else None, _from_iso(raw) if numbers.null_count() else None)
+    return _together(
+        integers, numbers if fractions else None, _from_iso(raw) if numbers.null_count() else None
+    )
 
 
 def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series | None) -> Parsed:
-    """Whole numbers, all numbers where some have fractions, and dates in microseconds where there are any."""
+    """Whole numbers, all numbers where some have fractions, and dates in microseconds where there
+    are any.
+    """
     fractions = micros is not None and (micros % 1_000_000 != 0).any()
     seconds = micros if micros is None else micros // 1_000_000
     whole = None
     if numbers is not None or fractions:
         whole = integers
         if micros is not None:
-            whole = pl.select(pl.coalesce(integers, pl.when(micros % 1_000_000 == 0).then(seconds))).to_series()
-    return Parsed(integers if numbers is None else numbers, micros / 1e6 if fractions else seconds, whole)
+            whole = pl.select(
+                pl.coalesce(integers, pl.when(micros % 1_000_000 == 0).then(seconds))
+            ).to_series()
+    return Parsed(
+        integers if numbers is None else numbers, micros / 1e6 if fractions else seconds, whole
+    )
 
 
 def _finite(numbers: pl.Series) -> pl.Series:
@@ -295,7 +356,13 @@ def _finite(numbers: pl.Series) -> pl.Series:
 
 
 def _from_iso(raw: pl.Series) -> pl.Series:
-    iso = pl.when(raw.str.contains(_ISO)).then(raw.str.replace(" ", "T", literal=True).str.replace("Z", "+0000", literal=True))
+    iso = pl.when(raw.str.contains(_ISO)).then(
+        raw.str.replace(" ", "T", literal=True).str.replace("Z", "+0000", literal=True)
+    )
     text = pl.select(iso).to_series()
     tries = (text.str.to_datetime(layout, time_unit="us", strict=False) for layout in _ISO_LAYOUTS)
-    return pl.select(pl.coalesce(*(one.dt.replace_time_zone(None) for one in tries))).to_series().dt.epoch("us")
+    return (
+        pl.select(pl.coalesce(*(one.dt.replace_time_zone(None) for one in tries)))
+        .to_series()
+        .dt.epoch("us")
+    )

@@ -1,4 +1,6 @@
-"""Exact copies of an event: the same user, item and time, and the same event type where types are read."""
+"""Exact copies of an event: the same user, item and time, and the same event type where types are
+read.
+"""
 
 import numpy as np
 import polars as pl
@@ -17,11 +19,17 @@ def is_copy(*columns: np.ndarray) -> np.ndarray:
 
 
 def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> int:
-    """How many events are copies of another, of events in order of user and time; `others` are their items, and their types if any."""
+    """How many events are copies of another, of events in order of user and time; `others` are
+    their items, and their types if any.
+    """
     tied = np.zeros(len(users), bool)
     tied[1:] = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     tied[:-1] |= tied[1:]
-    return int(np.count_nonzero(is_copy(*(column[tied] for column in (users, times, *others))))) if tied.any() else 0
+    return (
+        int(np.count_nonzero(is_copy(*(column[tied] for column in (users, times, *others)))))
+        if tied.any()
+        else 0
+    )
 
 
 def copies_sentence(count: int, events: int) -> str:

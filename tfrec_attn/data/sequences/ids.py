@@ -1,4 +1,6 @@
-"""Ids that differ only in how they are written, and ids that are a word for "missing": found, and on demand made one or left out."""
+"""Ids that differ only in how they are written, and ids that are a word for "missing": found, and
+on demand made one or left out.
+"""
 
 import unicodedata
 from collections.abc import Callable
@@ -21,15 +23,19 @@ _SHOWN = 40
 def unified(ids: pl.Series) -> pl.Series:
     """Returns ids in their common writing.
 
-    That is without blanks around, `7` for `7.0`, UUIDs and hexadecimal numbers of 24 digits or more in small letters, and accents
-    composed (NFC).
+    That is without blanks around, `7` for `7.0`, UUIDs and hexadecimal numbers of 24 digits or more
+    in small letters, and accents composed (NFC).
     """
     maybe = ids.filter(ids.str.contains(_MAYBE_OTHER)).unique()
     if not len(maybe):
         return ids
     common = maybe.str.strip_chars().str.replace(_FLOAT, "$1")
-    common = pl.select(pl.when(common.str.contains(_HEX)).then(common.str.to_lowercase()).otherwise(common)).to_series()
-    return ids.replace(maybe, pl.Series([unicodedata.normalize("NFC", one) for one in common], dtype=pl.String))
+    common = pl.select(
+        pl.when(common.str.contains(_HEX)).then(common.str.to_lowercase()).otherwise(common)
+    ).to_series()
+    return ids.replace(
+        maybe, pl.Series([unicodedata.normalize("NFC", one) for one in common], dtype=pl.String)
+    )
 
 
 def is_missing(ids: pl.Series) -> pl.Series:
@@ -56,28 +62,46 @@ class Findings:
         """Looks at ids, of which `counts` gives the events of each."""
         common, missing = unified(ids), {}
         changed = common.filter(common != ids).unique()
-        table = pl.DataFrame({"common": common, "id": ids}).filter(pl.col("common").is_in(changed.implode())).unique()
+        table = (
+            pl.DataFrame({"common": common, "id": ids})
+            .filter(pl.col("common").is_in(changed.implode()))
+            .unique()
+        )
         words = is_missing(ids)
         if words.any():
             events = pl.DataFrame({"word": ids.filter(words), "events": counts()[words.to_numpy()]})
-            missing = dict(events.group_by("word").agg(pl.col("events").sum()).sort("word").iter_rows())
-        return cls.grouped(table.group_by("common").agg(pl.col("id").sort()).filter(pl.col("id").list.len() > 1).iter_rows(), missing)
+            missing = dict(
+                events.group_by("word").agg(pl.col("events").sum()).sort("word").iter_rows()
+            )
+        return cls.grouped(
+            table.group_by("common")
+            .agg(pl.col("id").sort())
+            .filter(pl.col("id").list.len() > 1)
+            .iter_rows(),
+            missing,
+        )
 
     @classmethod
     def grouped(cls, groups, missing: dict[str, int]) -> "Findings":
         """Of pairs of a common writing and its several writings."""
         groups = sorted(groups)
-        return cls(len(groups), sorted(groups[0][1])[:2] if groups else [], dict(sorted(missing.items())))
+        return cls(
+            len(groups), sorted(groups[0][1])[:2] if groups else [], dict(sorted(missing.items()))
+        )
 
     def sentences(self, kind: str) -> list[str]:
         """What asks for attention, and the key that changes it."""
         found = []
         if self.variants:
             writings = " and ".join(map(_shown, self.example))
-            found.append(f"{self.variants} {kind} are written in several ways, such as {writings}: data.ids=unify makes them one")
+            found.append(
+                f"{self.variants} {kind} are written in several ways, such as {writings}: data.ids=unify makes them one"
+            )
         if self.missing:
             words = ", ".join(f"{count} {word}" for word, count in self.missing.items())
-            events = f"{sum(self.missing.values())} events name no real id among the {kind} ({words})"
+            events = (
+                f"{sum(self.missing.values())} events name no real id among the {kind} ({words})"
+            )
             found.append(f"{events}: data.missing_ids=drop leaves them out")
         return found
 
@@ -123,7 +147,9 @@ class IdFilter:
         names = ("user_id", "item_id")
         if self.unified is not None:
             common = frame.with_columns(*(unified(frame[name]) for name in names))
-            self.unified += int(sum((common[name] != frame[name]).cast(pl.Int8) for name in names).clip(0, 1).sum())
+            self.unified += int(
+                sum((common[name] != frame[name]).cast(pl.Int8) for name in names).clip(0, 1).sum()
+            )
             frame = common
         if self.missing is not None:
             for name in names:

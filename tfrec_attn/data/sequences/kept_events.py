@@ -57,8 +57,12 @@ def read_kept_events(
     with _reading(path):
         table = pl.scan_parquet(path)
         if dict(table.collect_schema()) != _COLUMNS:
-            raise DataError(f"{path} must have the columns {', '.join(_COLUMNS)} of texts; train again.")
-        lengths = table.select(pl.col("history").list.len()).collect()["history"].fill_null(0).to_numpy()
+            raise DataError(
+                f"{path} must have the columns {', '.join(_COLUMNS)} of texts; train again."
+            )
+        lengths = (
+            table.select(pl.col("history").list.len()).collect()["history"].fill_null(0).to_numpy()
+        )
     if not len(lengths):
         raise DataError(f"{path} holds no events; train again.")
     group = np.cumsum(lengths.astype(np.int64) + 1) // max(1, limit)
@@ -67,7 +71,9 @@ def read_kept_events(
         with _reading(path):
             frame = table.slice(begin, end - begin).collect()
         if frame.select(pl.all().is_null().any()).row(0) != (False,) * 3:
-            raise DataError(f"{path} has events without a user, a history or a target; train again.")
+            raise DataError(
+                f"{path} has events without a user, a history or a target; train again."
+            )
         yield _kept(frame, part, *vocabularies)
 
 
@@ -110,4 +116,6 @@ def _reading(path: Path):
     except FileNotFoundError:
         raise DataError(f"{path} is missing; train again.") from None
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again.") from None
+        raise DataError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again."
+        ) from None

@@ -34,7 +34,8 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Report:
-    """What the frequency filter left of a log, and the side conditions before it where there are any.
+    """What the frequency filter left of a log, and the side conditions before it where there are
+    any.
 
     Attributes:
         before: Size before the frequency filter.
@@ -42,7 +43,8 @@ class Report:
         min_user_events: Of the filter.
         min_item_events: Of the filter.
         selection: What the side conditions did.
-        duplicates: Events after the filter that are exact copies of another; None where that cannot be told.
+        duplicates: Events after the filter that are exact copies of another; None where that cannot
+            be told.
         ids: What there is to say of the ids before the filter; None where nobody looked.
     """
 
@@ -68,7 +70,12 @@ class Report:
     def __str__(self) -> str:
         rule = f"users with {self.min_user_events} and items with {self.min_item_events} events or more"
         chosen = "" if self.selection is None else f"{self.selection}.\n"
-        return "\n".join([f"{chosen}{self.before}; {rule}: {self.after}", *(f"Note: {one}." for one in self.sentences())])
+        return "\n".join(
+            [
+                f"{chosen}{self.before}; {rule}: {self.after}",
+                *(f"Note: {one}." for one in self.sentences()),
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +84,13 @@ class Sequences:
 
     Attributes:
         items: Item index 1..N of each event, int32 [E].
-        offsets: User row u (from 0; index u + 1 in the vocabulary) owns `items[offsets[u]:offsets[u + 1]]`, int64 [M + 1].
+        offsets: User row u (from 0; index u + 1 in the vocabulary) owns `items[offsets[u]:offsets[u
+            + 1]]`, int64 [M + 1].
         timestamps: Time of each event, int64 or float64 [E], ascending within a user.
         user_vocabulary: Ids of the users.
         item_vocabulary: Ids of the items.
-        weights: What each event counts as a target of the training, float32 [E], above 0; None: all the same.
+        weights: What each event counts as a target of the training, float32 [E], above 0; None: all
+            the same.
     """
 
     items: np.ndarray
@@ -110,11 +119,18 @@ class Sequences:
 
     def statistics(self) -> Statistics:
         """Size of the log; ids of the vocabularies without an event do not count."""
-        return Statistics(len(self.items), int(np.count_nonzero(self.lengths)), int(np.count_nonzero(np.bincount(self.items))))
+        return Statistics(
+            len(self.items),
+            int(np.count_nonzero(self.lengths)),
+            int(np.count_nonzero(np.bincount(self.items))),
+        )
 
 
-def k_core(users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int) -> np.ndarray:
-    """Returns the largest set of events in which every user and every item has enough of them, as a bool mask [E].
+def k_core(
+    users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int
+) -> np.ndarray:
+    """Returns the largest set of events in which every user and every item has enough of them, as a
+    bool mask [E].
 
     Args:
         users: User code of each event, non-negative integers [E].
@@ -144,15 +160,16 @@ def prepare(
 ) -> tuple[Sequences, Report]:
     """Filters a log until every user and item has enough events, and puts it in order.
 
-    Indices follow the first appearance in the filtered log, after those of `known`. Events are ordered by user, then time, then their
-    place in the log.
+    Indices follow the first appearance in the filtered log, after those of `known`. Events are
+    ordered by user, then time, then their place in the log.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them, `event` where it tells copies apart, and
-            `weight` where events have weights.
+        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them,
+            `event` where it tells copies apart, and `weight` where events have weights.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
-        known: Vocabularies of users and items to go on from: their ids keep their indices, also those without an event in the log.
+        known: Vocabularies of users and items to go on from: their ids keep their indices, also
+            those without an event in the log.
         sessions: Whether the users are sessions `USER#N`.
 
     Raises:
@@ -162,7 +179,15 @@ def prepare(
     item_ids, items = encode(frame["item_id"])
     before = Statistics(frame.height, len(user_ids), len(item_ids))
     owners = user_ids.str.replace(r"#\d+$", "") if sessions else user_ids
-    ids = IdReport(*(Findings.of(*found) for found in ((owners, lambda: np.bincount(users)), (item_ids, lambda: np.bincount(items)))))
+    ids = IdReport(
+        *(
+            Findings.of(*found)
+            for found in (
+                (owners, lambda: np.bincount(users)),
+                (item_ids, lambda: np.bincount(items)),
+            )
+        )
+    )
     others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
     if "event" in frame.columns:
         others = others.with_columns(event=pl.Series(encode(frame["event"])[1]))
@@ -178,11 +203,22 @@ def prepare(
     user_vocabulary, users = _indexed(user_ids, users, known and known[0])
     item_vocabulary, items = _indexed(item_ids, items, known and known[1])
     sequences, duplicates = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
-    return sequences, Report(before, sequences.statistics(), min_user_events, min_item_events, duplicates=duplicates, ids=ids)
+    return sequences, Report(
+        before,
+        sequences.statistics(),
+        min_user_events,
+        min_item_events,
+        duplicates=duplicates,
+        ids=ids,
+    )
 
 
-def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tuple[Vocabulary, np.ndarray]:
-    """Returns a vocabulary that goes on from the known one, and the place in it of each event's id, from 0, int32 [E]."""
+def _indexed(
+    ids: pl.Series, codes: np.ndarray, known: Vocabulary | None
+) -> tuple[Vocabulary, np.ndarray]:
+    """Returns a vocabulary that goes on from the known one, and the place in it of each event's id,
+    from 0, int32 [E].
+    """
     if known is None:
         return Vocabulary(ids), codes
     vocabulary = known.extended(ids)
@@ -190,14 +226,33 @@ def _indexed(ids: pl.Series, codes: np.ndarray, known: Vocabulary | None) -> tup
 
 
 def _in_order(
-    users: np.ndarray, items: np.ndarray, others: pl.DataFrame, vocabularies: tuple[Vocabulary, Vocabulary]
+    users: np.ndarray,
+    items: np.ndarray,
+    others: pl.DataFrame,
+    vocabularies: tuple[Vocabulary, Vocabulary],
 ) -> tuple[Sequences, int]:
     """Returns the sequences, and how many events are copies of another."""
-    events = others.with_columns(user=pl.Series(users), item=pl.Series(items)).sort("user", "timestamp", maintain_order=True)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]).astype(np.int64)
+    events = others.with_columns(user=pl.Series(users), item=pl.Series(items)).sort(
+        "user", "timestamp", maintain_order=True
+    )
+    offsets = np.concatenate(
+        [[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]
+    ).astype(np.int64)
     weights = events["weight"].to_numpy() if "weight" in events.columns else None
-    copies = count_copies(*(events[name].to_numpy() for name in ("user", "timestamp", "item", "event") if name in events.columns))
-    return Sequences(events["item"].to_numpy() + np.int32(1), offsets, events["timestamp"].to_numpy(), *vocabularies, weights), copies
+    copies = count_copies(
+        *(
+            events[name].to_numpy()
+            for name in ("user", "timestamp", "item", "event")
+            if name in events.columns
+        )
+    )
+    return Sequences(
+        events["item"].to_numpy() + np.int32(1),
+        offsets,
+        events["timestamp"].to_numpy(),
+        *vocabularies,
+        weights,
+    ), copies
 
 
 def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:

@@ -42,16 +42,29 @@ class Selection:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        parts = [] if self.unified is None else [f"{self.unified} with an id written in its common way"]
+        parts = (
+            [] if self.unified is None else [f"{self.unified} with an id written in its common way"]
+        )
         if self.missing_ids is not None:
             words = ", ".join(f"{count} {word}" for word, count in self.missing_ids.items())
-            parts.append(f"{sum(self.missing_ids.values())} with a missing id left out" + (f" ({words})" if words else ""))
-        parts += [] if self.low_ratings is None else [f"{self.low_ratings} with a low rating left out"]
+            parts.append(
+                f"{sum(self.missing_ids.values())} with a missing id left out"
+                + (f" ({words})" if words else "")
+            )
+        parts += (
+            [] if self.low_ratings is None else [f"{self.low_ratings} with a low rating left out"]
+        )
         if self.other_types is not None:
             types = ", ".join(f"{count} {name}" for name, count in self.other_types.items())
-            parts.append(f"{sum(self.other_types.values())} of other types left out" + (f" ({types})" if types else ""))
+            parts.append(
+                f"{sum(self.other_types.values())} of other types left out"
+                + (f" ({types})" if types else "")
+            )
         if self.weights is not None:
-            parts.append("weights " + ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items()))
+            parts.append(
+                "weights "
+                + ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
+            )
         parts += [] if self.duplicates is None else [f"{self.duplicates} exact copies left out"]
         parts += [] if self.sessions is None else [f"cut into {self.sessions} sessions"]
         parts += [] if self.repeats is None else [f"{self.repeats} immediate repeats left out"]
@@ -62,11 +75,14 @@ def has_conditions(data: Data) -> bool:
     """Tells whether a configuration has any side condition."""
     keys = ("min_rating", "event_types", "event_weights", "session_gap")
     kept = ("ids", "missing_ids", "duplicates", "repeats")
-    return any(getattr(data, key) is not None for key in keys) or any(getattr(data, key) != "keep" for key in kept)
+    return any(getattr(data, key) is not None for key in keys) or any(
+        getattr(data, key) != "keep" for key in kept
+    )
 
 
 class EventFilter:
-    """The conditions on single events, ids, ratings and then types, of a log that may come in parts.
+    """The conditions on single events, ids, ratings and then types, of a log that may come in
+    parts.
 
     Args:
         data: `ids`, `missing_ids`, `min_rating`, `event_types` and `event_weights` count.
@@ -91,7 +107,9 @@ class EventFilter:
         self.events += frame.height
         frame = self._ids(frame)
         if self._data.min_rating is not None:
-            kept = frame.filter(self._column(frame, "rating", "min_rating") >= self._data.min_rating)
+            kept = frame.filter(
+                self._column(frame, "rating", "min_rating") >= self._data.min_rating
+            )
             self._low_ratings, frame = self._low_ratings + frame.height - kept.height, kept
         if self._has_types():
             frame = self._of_types(frame)
@@ -108,30 +126,46 @@ class EventFilter:
         for name in data.event_types or ():
             if name not in types:
                 shown = ", ".join([*types[:20], *(["..."] if len(types) > 20 else [])])
-                raise DataError(f"data.event_types names {name!r}{nearest(name, types)}, but the event types of the log are {shown}.")
+                raise DataError(
+                    f"data.event_types names {name!r}{nearest(name, types)}, but the event types of the log are {shown}."
+                )
         if not self._stayed:
-            remedy = "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids"
-            raise DataError(f"the side conditions of the data section leave nothing of {self.events} events: {remedy}.")
+            remedy = (
+                "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids"
+            )
+            raise DataError(
+                f"the side conditions of the data section leave nothing of {self.events} events: {remedy}."
+            )
         return Selection(
             self.events,
             low_ratings=None if data.min_rating is None else self._low_ratings,
-            other_types={name: self._types[name] for name in types if not self._weight(name)} if self._has_types() else None,
-            weights=None if data.event_weights is None else {name: self._weight(name) for name in types if self._weight(name)},
+            other_types={name: self._types[name] for name in types if not self._weight(name)}
+            if self._has_types()
+            else None,
+            weights=None
+            if data.event_weights is None
+            else {name: self._weight(name) for name in types if self._weight(name)},
             unified=self._ids.unified,
-            missing_ids=None if self._ids.missing is None else dict(sorted(self._ids.missing.items())),
+            missing_ids=None
+            if self._ids.missing is None
+            else dict(sorted(self._ids.missing.items())),
         )
 
     def _has_types(self) -> bool:
         return self._data.event_types is not None or self._data.event_weights is not None
 
     def _of_types(self, frame: pl.DataFrame) -> pl.DataFrame:
-        event = self._column(frame, "event", "event_weights" if self._data.event_types is None else "event_types")
+        event = self._column(
+            frame, "event", "event_weights" if self._data.event_types is None else "event_types"
+        )
         self._types.update(dict(event.value_counts().iter_rows()))
         weights = {name: self._weight(name) for name in self._types}
         frame = frame.filter(event.is_in([name for name, weight in weights.items() if weight]))
         if self._data.event_weights is None:
             return frame
-        return frame.with_columns(weight=frame["event"].replace_strict(weights, return_dtype=pl.Float32))
+        return frame.with_columns(
+            weight=frame["event"].replace_strict(weights, return_dtype=pl.Float32)
+        )
 
     def _weight(self, name: str) -> float:
         """Of a type, 0 where its events do not stay."""
@@ -139,26 +173,31 @@ class EventFilter:
         if types is not None and name not in types:
             return 0.0
         if weights is not None and name not in weights:
-            raise DataError(f"data.event_weights has no weight for {name!r}, a type of the log: give it one, 0 leaves its events out.")
+            raise DataError(
+                f"data.event_weights has no weight for {name!r}, a type of the log: give it one, 0 leaves its events out."
+            )
         return 1.0 if weights is None else weights[name]
 
     def _column(self, frame: pl.DataFrame, name: str, key: str) -> pl.Series:
         if name not in frame.columns:
-            raise ConfigError(f"data.{key} needs the column {name}, but data.source={self._data.source} has none.")
+            raise ConfigError(
+                f"data.{key} needs the column {name}, but data.source={self._data.source} has none."
+            )
         return frame[name]
 
 
 def select(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, Selection]:
-    """Applies the side conditions of a configuration: ids, ratings and types, then copies, sessions and repeats; all before the
-    frequency filter.
+    """Applies the side conditions of a configuration: ids, ratings and types, then copies, sessions
+    and repeats; all before the frequency filter.
 
     Args:
         frame: The log, as `read_interactions` returns it.
-        data: `ids`, `missing_ids`, `min_rating`, `event_types`, `event_weights`, `duplicates`, `session_gap` and `repeats` count.
+        data: `ids`, `missing_ids`, `min_rating`, `event_types`, `event_weights`, `duplicates`,
+            `session_gap` and `repeats` count.
 
     Returns:
-        Columns `user_id`, `item_id` and `timestamp` of what is left, `event` where types were read, and `weight` where they have weights,
-        in the order of the log; and what was done.
+        Columns `user_id`, `item_id` and `timestamp` of what is left, `event` where types were read,
+        and `weight` where they have weights, in the order of the log; and what was done.
 
     Raises:
         ConfigError: If the log was read without the column that a condition needs.

@@ -13,7 +13,8 @@ def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         frame: Columns `user_id` and `timestamp`.
 
     Returns:
-        The row of each event in that order, int64 [E], and which of them is the first of its user, bool [E].
+        The row of each event in that order, int64 [E], and which of them is the first of its user,
+        bool [E].
     """
     users = encode(frame["user_id"])[1]
     order = np.lexsort((frame["timestamp"].to_numpy(), users))
@@ -23,8 +24,9 @@ def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
     """Cuts the events of each user into sessions, which take the place of the users.
 
-    Session n (from 1, in order of time) of user `u` is called `u#n`, whatever `u` holds: what follows the last `#` is always the number.
-    A session starts with a user's first event and with each that is later than the one before by more than `gap`.
+    Session n (from 1, in order of time) of user `u` is called `u#n`, whatever `u` holds: what
+    follows the last `#` is always the number. A session starts with a user's first event and with
+    each that is later than the one before by more than `gap`.
 
     Args:
         frame: Columns `user_id` and `timestamp`, and any others.
@@ -45,10 +47,12 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
 
 
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leaves of an item that a user touches several times in a row only the first event, with the largest weight of them.
+    """Leaves of an item that a user touches several times in a row only the first event, with the
+    largest weight of them.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and any others.
+        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and
+            any others.
 
     Returns:
         The rows that stay, in the same order.

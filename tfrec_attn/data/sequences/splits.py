@@ -1,4 +1,6 @@
-"""Which events train, which are held out, and whether the training saw the future of what it is tested on."""
+"""Which events train, which are held out, and whether the training saw the future of what it is
+tested on.
+"""
 
 import datetime
 from collections.abc import Callable
@@ -15,13 +17,15 @@ _FEWEST = 3
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """For each user a prefix of his events to train on, and at most one event each to validate and to test.
+    """For each user a prefix of his events to train on, and at most one event each to validate and
+    to test.
 
     The history of a held-out event is everything of its user before it.
 
     Attributes:
         sequences: The events.
-        train_end: End, exclusive, of each user's training prefix `items[offsets[u]:train_end[u]]`, int64 [M].
+        train_end: End, exclusive, of each user's training prefix `items[offsets[u]:train_end[u]]`,
+            int64 [M].
         valid: Positions of the validation targets in `items`, ascending, int64.
         test: Positions of the test targets in `items`, ascending, int64.
         name: `"leave-one-out"` or `"temporal"`.
@@ -37,7 +41,9 @@ class Split:
 
     def train_mask(self) -> np.ndarray:
         """Returns which events train, bool [E]."""
-        return np.arange(len(self.sequences.items)) < np.repeat(self.train_end, self.sequences.lengths)
+        return np.arange(len(self.sequences.items)) < np.repeat(
+            self.train_end, self.sequences.lengths
+        )
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """Returns the user row (from 0) that owns each position."""
@@ -59,13 +65,20 @@ class Places(NamedTuple):
 
 
 def hold_out_last(lengths: np.ndarray) -> Places:
-    """The last event of each user tests and the one before validates; users with fewer than 3 only train."""
+    """The last event of each user tests and the one before validates; users with fewer than 3 only
+    train.
+    """
     enough = lengths >= _FEWEST
-    return Places(np.where(enough, lengths - 2, lengths), np.where(enough, lengths - 2, -1), np.where(enough, lengths - 1, -1))
+    return Places(
+        np.where(enough, lengths - 2, lengths),
+        np.where(enough, lengths - 2, -1),
+        np.where(enough, lengths - 1, -1),
+    )
 
 
 def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: float) -> Places:
-    """Events before `start` train; each user's first event in [start, end) validates, and his first one at or after `end` tests.
+    """Events before `start` train; each user's first event in [start, end) validates, and his first
+    one at or after `end` tests.
 
     Args:
         lengths: Events of each user, int64 [M].
@@ -74,7 +87,10 @@ def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: 
         end: End of the validation.
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    before_start, before_end = (np.diff(np.concatenate([[0], np.cumsum(times < moment)])[offsets]) for moment in (start, end))
+    before_start, before_end = (
+        np.diff(np.concatenate([[0], np.cumsum(times < moment)])[offsets])
+        for moment in (start, end)
+    )
     valid = np.where(before_start < before_end, before_start, -1)
     return Places(before_start, valid, np.where(before_end < lengths, before_end, -1))
 
@@ -87,7 +103,8 @@ def split_at(sequences: Sequences, places: Places, name: str) -> Split:
 
 
 def leave_one_out(sequences: Sequences) -> Split:
-    """Holds out the last event of each user for the test and the one before for validation; users with fewer than 3 only train.
+    """Holds out the last event of each user for the test and the one before for validation; users
+    with fewer than 3 only train.
 
     Raises:
         DataError: If no user has 3 events.
@@ -99,7 +116,9 @@ def leave_one_out(sequences: Sequences) -> Split:
 def require_long_enough(longest: int) -> None:
     """Refuses a log whose longest history leaves nothing to test by leave-one-out."""
     if longest < _FEWEST:
-        raise DataError(f"data.split=leave-one-out needs a user with {_FEWEST} events or more, the longest history has {longest}.")
+        raise DataError(
+            f"data.split=leave-one-out needs a user with {_FEWEST} events or more, the longest history has {longest}."
+        )
 
 
 def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float | str) -> Split:
@@ -107,40 +126,62 @@ def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float 
 
     Args:
         sequences: The events.
-        valid_from: Training ends here: a share of all events in (0, 1), or an ISO 8601 date (UTC; the timestamps are then seconds).
-            A user's first event in [valid_from, test_from) is his validation target.
-        test_from: Validation ends here; a user's first event at or after it is his test target. A user may lack either.
+        valid_from: Training ends here: a share of all events in (0, 1), or an ISO 8601 date (UTC;
+            the timestamps are then seconds). A user's first event in [valid_from, test_from) is his
+            validation target.
+        test_from: Validation ends here; a user's first event at or after it is his test target. A
+            user may lack either.
 
     Raises:
-        DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on, to validate or to test.
+        DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on,
+            to validate or to test.
     """
     times = sequences.timestamps
-    start, end = period(valid_from, test_from, lambda share: float(np.quantile(times, share, method="lower")))
+    start, end = period(
+        valid_from, test_from, lambda share: float(np.quantile(times, share, method="lower"))
+    )
     split = split_at(sequences, hold_out_between(sequences.lengths, times, start, end), "temporal")
-    require_parts(valid_from, test_from, bool(start > times.min()), len(split.valid), len(split.test), (times.min(), times.max()))
+    require_parts(
+        valid_from,
+        test_from,
+        bool(start > times.min()),
+        len(split.valid),
+        len(split.test),
+        (times.min(), times.max()),
+    )
     return split
 
 
-def period(valid_from: float | str, test_from: float | str, quantile: Callable[[float], float]) -> tuple[float, float]:
+def period(
+    valid_from: float | str, test_from: float | str, quantile: Callable[[float], float]
+) -> tuple[float, float]:
     """The two points in time of a temporal split.
 
     Args:
         valid_from: As for `temporal`, and so is `test_from`.
         test_from: When the test begins.
-        quantile: The time that a share of all events lies before: the lower of two where it falls between them.
+        quantile: The time that a share of all events lies before: the lower of two where it falls
+            between them.
 
     Raises:
         DataError: If a bound is neither a share nor a date, or if they do not ascend.
     """
-    start, end = (_moment(name, bound, quantile) for name, bound in (("valid_from", valid_from), ("test_from", test_from)))
+    start, end = (
+        _moment(name, bound, quantile)
+        for name, bound in (("valid_from", valid_from), ("test_from", test_from))
+    )
     if start >= end:
         got = f"{valid_from} (time {start:.15g}) and {test_from} (time {end:.15g})"
         raise DataError(f"data.valid_from must be earlier than data.test_from, got {got}.")
     return start, end
 
 
-def require_parts(valid_from, test_from, train: bool, valid: int, test: int, span: tuple[float, float]) -> None:
-    """Refuses a temporal split that leaves nothing to train on, to validate or to test, given the first and the last time."""
+def require_parts(
+    valid_from, test_from, train: bool, valid: int, test: int, span: tuple[float, float]
+) -> None:
+    """Refuses a temporal split that leaves nothing to train on, to validate or to test, given the
+    first and the last time.
+    """
     between = f"between data.valid_from={valid_from} and data.test_from={test_from}"
     for size, where in (
         (train, f"before data.valid_from={valid_from}"),
@@ -154,8 +195,11 @@ def require_parts(valid_from, test_from, train: bool, valid: int, test: int, spa
 SPLITS: dict[str, Callable[..., Split]] = {"leave-one-out": leave_one_out, "temporal": temporal}
 
 
-def make_split(sequences: Sequences, name: str = "leave-one-out", **bounds: float | str | None) -> Split:
-    """Returns the split of that name; `valid_from` and `test_from` (None counts as not given) belong to `"temporal"`.
+def make_split(
+    sequences: Sequences, name: str = "leave-one-out", **bounds: float | str | None
+) -> Split:
+    """Returns the split of that name; `valid_from` and `test_from` (None counts as not given)
+    belong to `"temporal"`.
 
     Raises:
         ConfigError: If there is no such split, or if its bounds are missing or not its own.
@@ -171,7 +215,10 @@ def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float |
     if name not in SPLITS:
         raise ConfigError(f"data.split must be one of {', '.join(SPLITS)}, got {name!r}.")
     if set(given) != expected[name]:
-        needs, got = (" and ".join(f"data.{key}" for key in sorted(keys)) or "no bounds" for keys in (expected[name], given))
+        needs, got = (
+            " and ".join(f"data.{key}" for key in sorted(keys)) or "no bounds"
+            for keys in (expected[name], given)
+        )
         raise ConfigError(f"data.split={name} needs {needs}, got {got}.")
     return given
 
@@ -183,8 +230,10 @@ class LeakReport:
     Attributes:
         tests_before_training: Test events that some training event, of any user, came after.
         training_after_median_test: Training events later than the median test event.
-        targets_only_seen_later: Test events whose item was trained on, but not before or at the time of the test.
-        ties: Events at the same time as the event before them of the same user, so that their order is that of the file.
+        targets_only_seen_later: Test events whose item was trained on, but not before or at the
+            time of the test.
+        ties: Events at the same time as the event before them of the same user, so that their order
+            is that of the file.
     """
 
     tests_before_training: float
@@ -230,7 +279,9 @@ def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -
     if isinstance(bound, str):
         try:
             moment = datetime.datetime.fromisoformat(bound.replace("Z", "+00:00"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).timestamp()
+            return (
+                moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
+            ).timestamp()
         except (ValueError, OverflowError) as error:
             # The first and the last day of all overflow where they have an offset.
             raise DataError(f"{expected}.") from error

@@ -24,7 +24,9 @@ class TrainedRows(NamedTuple):
             earlier: Of the first users and items of this training.
         """
         parts = zip(earlier, self, strict=True)
-        return TrainedRows(*(now | np.pad(before, (0, len(now) - len(before))) for before, now in parts))
+        return TrainedRows(
+            *(now | np.pad(before, (0, len(now) - len(before))) for before, now in parts)
+        )
 
     def missing(self) -> dict[str, int]:
         """Returns how many "users" and "items" training does not touch."""

@@ -19,8 +19,8 @@ _BUCKET = 4_000_000  # pairs of a file
 class Transitions:
     """Counts C of ordered pairs of items, as the compressed rows of a sparse matrix.
 
-    Item i was followed by the items `neighbours[offsets[i]:offsets[i + 1]]`, ascending, as often as `counts` says at the same places.
-    Row 0, that of padding, is empty.
+    Item i was followed by the items `neighbours[offsets[i]:offsets[i + 1]]`, ascending, as often as
+    `counts` says at the same places. Row 0, that of padding, is empty.
 
     Attributes:
         num_items: N.
@@ -35,15 +35,20 @@ class Transitions:
     counts: np.ndarray
 
 
-def count_transitions(split: Split, time_span: int = 1, max_length: int | None = None) -> Transitions:
-    """Counts how often item j follows item i within `time_span` steps of the same user's training events.
+def count_transitions(
+    split: Split, time_span: int = 1, max_length: int | None = None
+) -> Transitions:
+    """Counts how often item j follows item i within `time_span` steps of the same user's training
+    events.
 
-    The events at t and t + s make one pair for each s = 1..time_span, in this order only; held-out events make none.
+    The events at t and t + s make one pair for each s = 1..time_span, in this order only; held-out
+    events make none.
 
     Args:
         split: The events, and which of them train.
         time_span: Steps to look ahead, at least 1.
-        max_length: Count only within the latest so many training events of each user; None counts within all.
+        max_length: Count only within the latest so many training events of each user; None counts
+            within all.
 
     Raises:
         ConfigError: If `time_span` or `max_length` is not an integer of at least 1.
@@ -60,16 +65,23 @@ def count_transitions(split: Split, time_span: int = 1, max_length: int | None =
     # One integer a pair: sorting these is sorting the pairs.
     base = sequences.num_items + 1
     found = _pairs(sequences.items, sequences.offsets[:-1], split.train_end, time_span, max_length)
-    pairs = [np.zeros(0, np.int64), *(first.astype(np.int64) * base + second for first, second in found)]
+    pairs = [
+        np.zeros(0, np.int64),
+        *(first.astype(np.int64) * base + second for first, second in found),
+    ]
     distinct, counts = np.unique(np.concatenate(pairs), return_counts=True)
     offsets = np.searchsorted(distinct, np.arange(base + 1) * base).astype(np.int64)
-    return Transitions(sequences.num_items, offsets, (distinct % base).astype(np.int32), counts.astype(np.int64))
+    return Transitions(
+        sequences.num_items, offsets, (distinct % base).astype(np.int32), counts.astype(np.int64)
+    )
 
 
 def _pairs(
     items: np.ndarray, begins: np.ndarray, ends: np.ndarray, time_span: int, max_length: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The items of the events t, and of the events t + s, for each s; of users with the events begins[u]:ends[u]."""
+    """The items of the events t, and of the events t + s, for each s; of users with the events
+    begins[u]:ends[u].
+    """
     begins = begins if max_length is None else np.maximum(begins, ends - max_length)
     lengths = ends - begins
     end = np.repeat(ends, lengths)
@@ -88,7 +100,9 @@ def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Tr
         counts = PairCounts(Path(folder), split.sequences.num_items, most)
         for shard in split.shards():
             begins = np.cumsum(shard.lengths) - shard.lengths
-            for first, second in _pairs(shard.items, begins, begins + shard.train, time_span, max_length):
+            for first, second in _pairs(
+                shard.items, begins, begins + shard.train, time_span, max_length
+            ):
                 counts.add(first, second)
         return counts.result()
 
@@ -102,7 +116,12 @@ def save_transitions(path: Path, transitions: Transitions) -> None:
 def load_transitions(path: Path) -> Transitions:
     """Reads what `save_transitions` wrote."""
     with np.load(path) as arrays:
-        return Transitions(len(arrays["offsets"]) - 2, arrays["offsets"], arrays["neighbours"], arrays["counts"].astype(np.int64))
+        return Transitions(
+            len(arrays["offsets"]) - 2,
+            arrays["offsets"],
+            arrays["neighbours"],
+            arrays["counts"].astype(np.int64),
+        )
 
 
 class PairCounts:
@@ -131,13 +150,24 @@ class PairCounts:
         rows, neighbours, counts = np.zeros(self._base, np.int64), [], []
         for bucket in range(self._buckets):
             path = self._folder / f"pairs-{bucket}.bin"
-            pairs, count = np.unique(np.fromfile(path, np.int64) if path.exists() else np.zeros(0, np.int64), return_counts=True)
+            pairs, count = np.unique(
+                np.fromfile(path, np.int64) if path.exists() else np.zeros(0, np.int64),
+                return_counts=True,
+            )
             rows += np.bincount(pairs // self._base, minlength=self._base)
             neighbours.append((pairs % self._base).astype(np.int32))
             counts.append(count.astype(np.int64))
         offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-        return Transitions(self._base - 1, offsets, np.concatenate(neighbours), np.concatenate(counts))
+        return Transitions(
+            self._base - 1, offsets, np.concatenate(neighbours), np.concatenate(counts)
+        )
 
     def _bounds(self) -> np.ndarray:
         """Where each bucket begins, and the end of the last."""
-        return np.array([bucket * self._base // self._buckets for bucket in range(self._buckets + 1)], np.int64) * self._base
+        return (
+            np.array(
+                [bucket * self._base // self._buckets for bucket in range(self._buckets + 1)],
+                np.int64,
+            )
+            * self._base
+        )

@@ -46,12 +46,16 @@ class Event(NamedTuple):
 
 
 def read_log(
-    numbered: tuple[int, str], options: Mapping[str, object], ids: tuple[bool, bool], work: str, rules: Mapping[str, TimeRule] | None
+    numbered: tuple[int, str],
+    options: Mapping[str, object],
+    ids: tuple[bool, bool],
+    work: str,
+    rules: Mapping[str, TimeRule] | None,
 ) -> Iterator[Event | dict[str, object]]:
     """Yields the events of a file, and at last what is known of it.
 
-    That is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times", "unified", "missing"}. Where
-    the `times` are not of one kind, some events are missing.
+    That is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times", "unified",
+    "missing"}. Where the `times` are not of one kind, some events are missing.
 
     Args:
         numbered: The number of the file and its path, local or of one of Beam's file systems.
@@ -73,8 +77,12 @@ def read_log(
                 events += frame.height
                 whole &= frame["timestamp"].dtype.is_integer() or not frame.height
                 stay = chosen(frame)
-                rows = zip(stay["user_id"], stay["item_id"], stay["timestamp"].to_list(), strict=True)
-                yield from (Event(*row, number * _FILE + place) for place, row in enumerate(rows, stayed))
+                rows = zip(
+                    stay["user_id"], stay["item_id"], stay["timestamp"].to_list(), strict=True
+                )
+                yield from (
+                    Event(*row, number * _FILE + place) for place, row in enumerate(rows, stayed)
+                )
                 stayed += stay.height
         except MixedTimes:
             seen = count_times([local], **options)
@@ -121,7 +129,9 @@ def first_of(group: tuple[str, Iterable[Event]]) -> Event:
 
 
 def enough(group: tuple[str, Iterable[Event]], least: int) -> Iterable[Event]:
-    """The events of a user or item that has at least so many, none of another; they may be read twice."""
+    """The events of a user or item that has at least so many, none of another; they may be read
+    twice.
+    """
     return group[1] if sum(1 for _ in islice(group[1], least)) == least else ()
 
 
@@ -136,14 +146,24 @@ def with_user_rows(joined: tuple[str, Mapping[str, Iterable]]) -> Iterator[tuple
     return ((item, (place, row, time)) for item, time, place in joined[1]["events"])
 
 
-def with_item_indices(joined: tuple[str, Mapping[str, Iterable]], shards: int) -> Iterator[tuple[int, tuple]]:
-    """Yields (shard, (place, user row, item index, time)) for the events of an item joined with its row."""
+def with_item_indices(
+    joined: tuple[str, Mapping[str, Iterable]], shards: int
+) -> Iterator[tuple[int, tuple]]:
+    """Yields (shard, (place, user row, item index, time)) for the events of an item joined with its
+    row.
+    """
     (item,) = joined[1]["rows"]
-    return ((row % shards, (place, row, item + 1, time)) for place, row, time in joined[1]["events"])
+    return (
+        (row % shards, (place, row, item + 1, time)) for place, row, time in joined[1]["events"]
+    )
 
 
-def write_one_shard(grouped: tuple[int, Iterable[tuple]], facts: Mapping[str, object], work: str) -> str:
-    """Writes the events of a shard, tuples (place, user row, item index, time) in any order, and returns its name."""
+def write_one_shard(
+    grouped: tuple[int, Iterable[tuple]], facts: Mapping[str, object], work: str
+) -> str:
+    """Writes the events of a shard, tuples (place, user row, item index, time) in any order, and
+    returns its name.
+    """
     from tfrec_attn.data.shards.shard_files import shard_name, write_shard
 
     number, events = grouped
@@ -153,7 +173,9 @@ def write_one_shard(grouped: tuple[int, Iterable[tuple]], facts: Mapping[str, ob
     name = shard_name(number, of_log.shards)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        write_shard(path, shard_of(number, of_log, rows.astype(np.int64), items.astype(np.int32), times))
+        write_shard(
+            path, shard_of(number, of_log, rows.astype(np.int64), items.astype(np.int32), times)
+        )
         copy(path, f"{work}/{name}")
     return name
 
@@ -194,7 +216,10 @@ def copy(source: str | Path, target: str | Path) -> None:
     from apache_beam.io.filesystems import CompressionTypes, FileSystems
 
     plain = CompressionTypes.UNCOMPRESSED
-    with FileSystems.open(str(source), compression_type=plain) as stream, FileSystems.create(str(target), compression_type=plain) as out:
+    with (
+        FileSystems.open(str(source), compression_type=plain) as stream,
+        FileSystems.create(str(target), compression_type=plain) as out,
+    ):
         shutil.copyfileobj(stream, out, 1 << 22)
 
 
@@ -208,7 +233,8 @@ def _local(path: str, folder: Path) -> Path:
 
 
 def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
-    """The files of each log, in order; one that is not on this machine is taken as it is, for the workers may see it.
+    """The files of each log, in order; one that is not on this machine is taken as it is, for the
+    workers may see it.
 
     Raises:
         ConfigError: If a file is in two logs.
@@ -217,7 +243,9 @@ def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
     found = {log: _remote_parts(log) if "://" in log else _local_parts(log) for log in logs}
     paths = [path for parts in found.values() for path in parts]
     if len(set(paths)) < len(paths):
-        raise ConfigError(f"{next(path for path in paths if paths.count(path) > 1)} is given twice.")
+        raise ConfigError(
+            f"{next(path for path in paths if paths.count(path) > 1)} is given twice."
+        )
     return found
 
 
@@ -231,7 +259,11 @@ def _remote_parts(log: str) -> list[str]:
     found = files(log)
     if found == [log]:
         return found
-    parts = [path for path in found or files(f"{log.rstrip('/')}/*") if not path.rpartition("/")[2].startswith((".", "_"))]
+    parts = [
+        path
+        for path in found or files(f"{log.rstrip('/')}/*")
+        if not path.rpartition("/")[2].startswith((".", "_"))
+    ]
     if not parts:
         raise DataError(f"{log} does not exist: expected a file, a folder of parts or a pattern.")
     return parts
@@ -239,7 +271,9 @@ def _remote_parts(log: str) -> list[str]:
 
 @contextmanager
 def working_folder(path: str) -> Iterator[str]:
-    """A new folder in a folder of one of Beam's file systems, removed at the end with nothing else of what lies there."""
+    """A new folder in a folder of one of Beam's file systems, removed at the end with nothing else
+    of what lies there.
+    """
     from apache_beam.io.filesystems import FileSystems
 
     own = f"{path.rstrip('/')}/tfrec-attn-{secrets.token_hex(8)}"

@@ -1,4 +1,6 @@
-"""A log too large for memory, as small integers on disk: what filters, numbers and deals out its events in passes over parts of it."""
+"""A log too large for memory, as small integers on disk: what filters, numbers and deals out its
+events in passes over parts of it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +38,14 @@ class GrowingIds:
             return codes.to_numpy()
         places = new.arg_true()
         distinct = ids.gather(places).unique(maintain_order=True)
-        added = pl.DataFrame({"id": distinct, "code": pl.int_range(len(self), len(self) + len(distinct), dtype=pl.Int32, eager=True)})
+        added = pl.DataFrame(
+            {
+                "id": distinct,
+                "code": pl.int_range(
+                    len(self), len(self) + len(distinct), dtype=pl.Int32, eager=True
+                ),
+            }
+        )
         self._known = pl.concat([self._known, added], rechunk=True)
         result = codes.fill_null(0).to_numpy().copy()
         result[places.to_numpy()] = self._look_up(ids.gather(places), added).to_numpy()
@@ -44,7 +53,9 @@ class GrowingIds:
 
     @staticmethod
     def _look_up(ids: pl.Series, table: pl.DataFrame) -> pl.Series:
-        return pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")["code"]
+        return pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")[
+            "code"
+        ]
 
 
 @dataclass
@@ -69,8 +80,16 @@ class CodedLog:
     whole_times: bool = True
     typed: bool = False
 
-    def append(self, users: np.ndarray, items: np.ndarray, times: np.ndarray, types: np.ndarray | None = None) -> None:
-        """Adds a part: codes from 0, int32, and times, int64 or float64; all parts have types, int32, or none has."""
+    def append(
+        self,
+        users: np.ndarray,
+        items: np.ndarray,
+        times: np.ndarray,
+        types: np.ndarray | None = None,
+    ) -> None:
+        """Adds a part: codes from 0, int32, and times, int64 or float64; all parts have types,
+        int32, or none has.
+        """
         self.typed = types is not None
         self._save(self.parts, users, items, times, types)
         self.parts += 1
@@ -98,30 +117,72 @@ class CodedLog:
         return counts
 
     def drop_copies(self) -> int:
-        """Takes out every event that is a copy of an earlier one, and returns how many; the same as `without_copies` in memory."""
+        """Takes out every event that is a copy of an earlier one, and returns how many; the same as
+        `without_copies` in memory.
+        """
         begins = np.cumsum([0, *(len(users) for users, _ in self.codes())])
         copies, buckets = [], 1 + self.events // _BUCKET
         for part, (users, items) in enumerate(self.codes()):
-            columns = {"user": users, "item": items, "time": self.times(part), "type": self.types(part)}
+            columns = {
+                "user": users,
+                "item": items,
+                "time": self.times(part),
+                "type": self.types(part),
+            }
             columns["place"] = np.arange(begins[part], begins[part + 1])
-            _deal(self.folder, users % buckets, buckets, {name: values for name, values in columns.items() if values is not None})
+            _deal(
+                self.folder,
+                users % buckets,
+                buckets,
+                {name: values for name, values in columns.items() if values is not None},
+            )
         for bucket in range(buckets):
-            names = {"user": np.int32, "item": np.int32, "time": self._time_type(), **({"type": np.int32} if self.typed else {})}
-            found = is_copy(*(np.fromfile(self.folder / f"{name}-{bucket}.bin", dtype) for name, dtype in names.items()))
+            names = {
+                "user": np.int32,
+                "item": np.int32,
+                "time": self._time_type(),
+                **({"type": np.int32} if self.typed else {}),
+            }
+            found = is_copy(
+                *(
+                    np.fromfile(self.folder / f"{name}-{bucket}.bin", dtype)
+                    for name, dtype in names.items()
+                )
+            )
             copies.append(np.fromfile(self.folder / f"place-{bucket}.bin", np.int64)[found])
             for name in (*names, "place"):
                 (self.folder / f"{name}-{bucket}.bin").unlink()
         places = np.sort(np.concatenate(copies))
         for part, (users, items) in enumerate(self.codes()):
             stays = np.ones(len(users), bool)
-            stays[places[slice(*np.searchsorted(places, begins[part : part + 2]))] - begins[part]] = False
+            stays[
+                places[slice(*np.searchsorted(places, begins[part : part + 2]))] - begins[part]
+            ] = False
             types = self.types(part)
-            self._save(part, users[stays], items[stays], self.times(part)[stays], None if types is None else types[stays])
+            self._save(
+                part,
+                users[stays],
+                items[stays],
+                self.times(part)[stays],
+                None if types is None else types[stays],
+            )
         self.events -= len(places)
         return len(places)
 
-    def _save(self, part: int, users: np.ndarray, items: np.ndarray, times: np.ndarray, types: np.ndarray | None) -> None:
-        for name, values in (("users", users), ("items", items), ("times", times), ("types", types)):
+    def _save(
+        self,
+        part: int,
+        users: np.ndarray,
+        items: np.ndarray,
+        times: np.ndarray,
+        types: np.ndarray | None,
+    ) -> None:
+        for name, values in (
+            ("users", users),
+            ("items", items),
+            ("times", times),
+            ("types", types),
+        ):
             if values is not None:
                 save_array(self.folder / f"{name}-{part}.npy", values)
 
@@ -152,7 +213,9 @@ class Kept:
 
 
 def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> Kept:
-    """Leaves the largest set of events in which every user and every item has enough of them; the same as `k_core` in memory."""
+    """Leaves the largest set of events in which every user and every item has enough of them; the
+    same as `k_core` in memory.
+    """
     stays = [np.ones(log.users, bool), np.ones(log.items, bool)]
     while True:
         counts = [np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)]
@@ -160,7 +223,10 @@ def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) ->
             kept = stays[0][part[0]] & stays[1][part[1]]
             for count, codes in zip(counts, part, strict=True):
                 count += np.bincount(codes[kept], minlength=len(count))
-        enough = [count >= max(1, least) for count, least in zip(counts, (min_user_events, min_item_events), strict=True)]
+        enough = [
+            count >= max(1, least)
+            for count, least in zip(counts, (min_user_events, min_item_events), strict=True)
+        ]
         if all(np.array_equal(one, other) for one, other in zip(stays, enough, strict=True)):
             break
         stays = enough
@@ -186,7 +252,8 @@ def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndar
 
 
 def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
-    """Appends each event that stays to the files of its user's shard, in file order, and returns the times of all.
+    """Appends each event that stays to the files of its user's shard, in file order, and returns
+    the times of all.
 
     User row u goes to shard u mod `shards`; `dealt` reads one.
     """
@@ -194,9 +261,20 @@ def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
         rows, places = kept.user_row[users], kept.item_row[items]
         stays = (rows >= 0) & (places >= 0)
         types = log.types(part)
-        columns = {"rows": rows[stays], "items": places[stays] + np.int32(1), "times": log.times(part)[stays]}
-        _deal(folder, columns["rows"] % shards, shards, columns if types is None else {**columns, "types": types[stays]})
-    return Values([lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)])
+        columns = {
+            "rows": rows[stays],
+            "items": places[stays] + np.int32(1),
+            "times": log.times(part)[stays],
+        }
+        _deal(
+            folder,
+            columns["rows"] % shards,
+            shards,
+            columns if types is None else {**columns, "types": types[stays]},
+        )
+    return Values(
+        [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
+    )
 
 
 def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]) -> None:
@@ -214,14 +292,21 @@ def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:
     copies = 0
     for number in range(shards):
         rows, items, times = dealt(folder, number, whole_times)
-        types, order = np.fromfile(folder / f"types-{number}.bin", np.int32), np.lexsort((times, rows))
+        types, order = (
+            np.fromfile(folder / f"types-{number}.bin", np.int32),
+            np.lexsort((times, rows)),
+        )
         copies += count_copies(rows[order], times[order], items[order], types[order])
     return copies
 
 
-def dealt(folder: Path, number: int, whole_times: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def dealt(
+    folder: Path, number: int, whole_times: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The user rows, items and times of a shard's events, in file order."""
-    rows, items = (np.fromfile(folder / f"{name}-{number}.bin", np.int32) for name in ("rows", "items"))
+    rows, items = (
+        np.fromfile(folder / f"{name}-{number}.bin", np.int32) for name in ("rows", "items")
+    )
     return rows, items, _times(folder, number, whole_times)
 
 

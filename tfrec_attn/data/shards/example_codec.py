@@ -1,6 +1,8 @@
-"""The bytes of many `tf.train.Example`s at once, with NumPy: a message for each user of a shard in a few passes over its events.
+"""The bytes of many `tf.train.Example`s at once, with NumPy: a message for each user of a shard in
+a few passes over its events.
 
-Reference: https://protobuf.dev/programming-guides/encoding, tensorflow/core/example/{example,feature}.proto.
+Reference: https://protobuf.dev/programming-guides/encoding,
+tensorflow/core/example/{example,feature}.proto.
 """
 
 from typing import NamedTuple
@@ -8,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 _LENGTH_DELIMITED = 2
-_FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 1, 1, 1, 2, 1  # field numbers of Example, Features, their map's entries, and the lists
+_FEATURES, _ENTRY, _KEY, _VALUE, _LIST = (
+    1,
+    1,
+    1,
+    2,
+    1,
+)  # field numbers of Example, Features, their map's entries, and the lists
 _BYTES_LIST, _INT64_LIST = 1, 3
 
 
@@ -60,7 +68,9 @@ def _constant(text: bytes, count: int) -> Rows:
 
 
 def _varints(values: np.ndarray) -> Rows:
-    """Each value as a row: 7 bits a byte, lowest first, the highest bit set in all but the last; negative ones take 10 bytes."""
+    """Each value as a row: 7 bits a byte, lowest first, the highest bit set in all but the last;
+    negative ones take 10 bytes.
+    """
     rest = np.ascontiguousarray(values, np.int64).view(np.uint64)
     sizes = np.ones(len(rest), np.int64)
     for bits in range(7, 64, 7):

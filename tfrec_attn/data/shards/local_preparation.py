@@ -20,11 +20,37 @@ from tfrec_attn.data.reading.times import LogTimes, MixedTimes
 from tfrec_attn.data.sequences.ids import Findings, IdReport
 from tfrec_attn.data.sequences.preparation import Statistics
 from tfrec_attn.data.sequences.selection import EventFilter, Selection, has_conditions
-from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last, period, require_bounds, require_long_enough
+from tfrec_attn.data.sequences.splits import (
+    hold_out_between,
+    hold_out_last,
+    period,
+    require_bounds,
+    require_long_enough,
+)
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
-from tfrec_attn.data.shards.coded_log import CodedLog, GrowingIds, Kept, count_dealt_copies, deal_out, dealt, k_core_on_disk
+from tfrec_attn.data.shards.coded_log import (
+    CodedLog,
+    GrowingIds,
+    Kept,
+    count_dealt_copies,
+    deal_out,
+    dealt,
+    k_core_on_disk,
+)
 from tfrec_attn.data.shards.manifest import MANIFEST, VERSION, Manifest
-from tfrec_attn.data.shards.prepared import INDEX, ITEM_COUNTS, ITEMS, OPTIONS, READING, REJECTED, TRANSITIONS, USERS, Facts, finish, option
+from tfrec_attn.data.shards.prepared import (
+    INDEX,
+    ITEM_COUNTS,
+    ITEMS,
+    OPTIONS,
+    READING,
+    REJECTED,
+    TRANSITIONS,
+    USERS,
+    Facts,
+    finish,
+    option,
+)
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.own_files import (
     BusyFolder,
@@ -55,19 +81,32 @@ _WORK = (
 KNOWN = (*_FINISHED, *_WORK, _ORDER, f".{_ORDER}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part")
 
 
-def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | None = None, *, restart: bool = False) -> Manifest:
-    """Prepares logs into a folder, which has its name when it is complete; unfinished work of the same call is taken up.
+def prepare_log(
+    logs: Sequence[str],
+    to: str | Path,
+    data: Data,
+    shards: int | None = None,
+    *,
+    restart: bool = False,
+) -> Manifest:
+    """Prepares logs into a folder, which has its name when it is complete; unfinished work of the
+    same call is taken up.
 
     Args:
-        logs: Files, folders or patterns, in order: events of a user at the same time stay in the order of the files and of their lines.
+        logs: Files, folders or patterns, in order: events of a user at the same time stay in the
+            order of the files and of their lines.
         to: The folder, which must not exist; `to`.partial holds the work.
         data: Of the section, the keys in `OPTIONS` count.
-        shards: How many; None takes one for each million events and at least 8, but not more than there are users.
-        restart: Whether to remove unfinished work, and to replace a folder that is complete when the new one is.
+        shards: How many; None takes one for each million events and at least 8, but not more than
+            there are users.
+        restart: Whether to remove unfinished work, and to replace a folder that is complete when
+            the new one is.
 
     Raises:
-        ConfigError: If `to` exists, if unfinished work of another call is there, or if another process prepares it.
-        DataError: If a log cannot be read, if nothing is left of it, or if there is no space. What there was before stays.
+        ConfigError: If `to` exists, if unfinished work of another call is there, or if another
+            process prepares it.
+        DataError: If a log cannot be read, if nothing is left of it, or if there is no space. What
+            there was before stays.
     """
     target, progress = Path(to), ProgressLine()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
@@ -82,7 +121,11 @@ def prepare_log(logs: Sequence[str], to: str | Path, data: Data, shards: int | N
             return complete(work, target, facts)
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
-        reason = "no space is left: free some, and the same command goes on" if full else error.strerror or error
+        reason = (
+            "no space is left: free some, and the same command goes on"
+            if full
+            else error.strerror or error
+        )
         raise DataError(f"{partial_of(target)} cannot be written, {reason}.") from error
     finally:
         progress.clear()
@@ -119,11 +162,15 @@ def check_target(target: Path, restart: bool) -> None:
         return
     if not restart:
         tidy(target, _KIND, _FINISHED, notes=(_ORDER,))
-        raise ConfigError(f"--to {target} exists; name a new one, or give --restart to replace it if it is a prepared log.")
+        raise ConfigError(
+            f"--to {target} exists; name a new one, or give --restart to replace it if it is a prepared log."
+        )
     try:
         Manifest.read(target)
     except DataError:
-        raise ConfigError(f"--to {target} exists and is no prepared log, so that --restart does not replace it; name a new one.") from None
+        raise ConfigError(
+            f"--to {target} exists and is no prepared log, so that --restart does not replace it; name a new one."
+        ) from None
     _refuse_strangers(target, in_work((*_FINISHED, _ORDER)))
 
 
@@ -131,7 +178,9 @@ def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
         refuse_strangers(folder, known)
     except ForeignFolder as error:
-        raise ConfigError(f"{error}, so that --restart removes nothing; move it away, or name another --to.") from None
+        raise ConfigError(
+            f"{error}, so that --restart removes nothing; move it away, or name another --to."
+        ) from None
 
 
 @contextmanager
@@ -171,7 +220,9 @@ def _begin(work: Unfinished, order: dict[str, object], restart: bool) -> bool:
         _refuse_strangers(work.folder, in_work(KNOWN))
         work.clear()
     elif note.exists() and (other := _other(note, wanted)):
-        raise ConfigError(f"{work.folder} holds unfinished work {other}; give --restart to begin anew, or name another --to.")
+        raise ConfigError(
+            f"{work.folder} holds unfinished work {other}; give --restart to begin anew, or name another --to."
+        )
     if (work.folder / "work" / _STATE).exists():
         return False
     work.clear()
@@ -197,22 +248,35 @@ def _read_beginnings(logs: Sequence[str], data: Data) -> None:
     """Reads the beginning of each log, so that what no log is removes nothing."""
     options = {key: option(data, key) for key in READING}
     for path in all_parts(logs):
-        with closing(read_slices(path, **options, seen=LogTimes(), slice_bytes=_SAMPLE)) as parts, suppress(MixedTimes):
+        with (
+            closing(read_slices(path, **options, seen=LogTimes(), slice_bytes=_SAMPLE)) as parts,
+            suppress(MixedTimes),
+        ):
             next(parts, None)
 
 
 def number_of_shards(wanted: int | None, events: int, users: int) -> int:
-    """How many shards there are: as wanted, or one for each million events, at least 8; no more than users."""
+    """How many shards there are: as wanted, or one for each million events, at least 8; no more
+    than users.
+    """
     return min(users, wanted or min(MOST_SHARDS, max(_FEWEST_SHARDS, -(-events // _SHARD_EVENTS))))
 
 
 def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
     """What unfinished work must have been asked for, to be taken up."""
     try:
-        files = [[str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns] for log in all_parts(logs)]
+        files = [
+            [str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns]
+            for log in all_parts(logs)
+        ]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    return {"version": VERSION, "logs": files, "options": {key: option(data, key) for key in OPTIONS}, "shards": shards}
+    return {
+        "version": VERSION,
+        "logs": files,
+        "options": {key: option(data, key) for key in OPTIONS},
+        "shards": shards,
+    }
 
 
 def _taken_up(partial: Path) -> Facts | None:
@@ -223,8 +287,12 @@ def _taken_up(partial: Path) -> Facts | None:
         return None
 
 
-def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, object], progress: ProgressLine) -> Facts:
-    """Reads and filters the logs, writes the vocabularies, and deals the events out to their shards."""
+def _deal_out(
+    logs: Sequence[str], partial: Path, data: Data, order: dict[str, object], progress: ProgressLine
+) -> Facts:
+    """Reads and filters the logs, writes the vocabularies, and deals the events out to their
+    shards.
+    """
     work, wanted = partial / "work", order["shards"]
     for folder in (work / "log", work / "dealt"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +300,10 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, o
     if data.duplicates == "drop":
         selection = replace(selection, duplicates=log.drop_copies())
     before = Statistics(log.events, log.users, log.items)
-    found = (Findings.of(one.ids, lambda name=name: log.counts(name)) for name, one in (("users", users), ("items", items)))
+    found = (
+        Findings.of(one.ids, lambda name=name: log.counts(name))
+        for name, one in (("users", users), ("items", items))
+    )
     ids = IdReport(*found).to_dict()
     progress("filtering", 0, 1)
     kept = k_core_on_disk(log, data.min_user_events, data.min_item_events)
@@ -253,7 +324,9 @@ def _deal_out(logs: Sequence[str], partial: Path, data: Data, order: dict[str, o
         shards=shards,
         period=period(data.valid_from, data.test_from, times.quantile) if temporal else None,
         selection=selection.to_dict() if has_conditions(data) else None,
-        duplicates=count_dealt_copies(work / "dealt", shards, log.whole_times) if log.typed else None,
+        duplicates=count_dealt_copies(work / "dealt", shards, log.whole_times)
+        if log.typed
+        else None,
         ids=ids,
     )
     remove(work / "log", ("*.npy",))
@@ -269,7 +342,8 @@ def _read(
     """Writes the events of all logs that stay as codes.
 
     Returns:
-        Also the ids of users and of items, how many lines were left out, and what the side conditions did.
+        Also the ids of users and of items, how many lines were left out, and what the side
+        conditions did.
     """
     try:
         return _read_once(logs, partial, data, progress, None)
@@ -284,7 +358,12 @@ def _read_once(
     logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
 ) -> tuple[CodedLog, GrowingIds, GrowingIds, int, Selection]:
     """The same by the rule of these times, or, without any, as long as all times are of one kind."""
-    log, ids, types, rejected = CodedLog(partial / "work" / "log"), (GrowingIds(), GrowingIds()), GrowingIds(), 0
+    log, ids, types, rejected = (
+        CodedLog(partial / "work" / "log"),
+        (GrowingIds(), GrowingIds()),
+        GrowingIds(),
+        0,
+    )
     chosen, seen = EventFilter(data), LogTimes()
     options = {key: option(data, key) for key in READING}
     done, total = 0, sum(os.stat(path).st_size for path in all_parts(logs))
@@ -298,14 +377,25 @@ def _read_once(
                     write_rejected(partial / REJECTED, path, bad)
                 if frame.height:
                     if "timestamp" not in frame.columns:
-                        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64) + chosen.events)
+                        frame = frame.with_columns(
+                            timestamp=pl.int_range(pl.len(), dtype=pl.Int64) + chosen.events
+                        )
                     stay = chosen(frame)
-                    codes = (one.encode(stay[column]) for one, column in zip(ids, ("user_id", "item_id"), strict=True))
-                    log.append(*codes, stay["timestamp"].to_numpy(), types.encode(stay["event"]) if "event" in stay.columns else None)
+                    codes = (
+                        one.encode(stay[column])
+                        for one, column in zip(ids, ("user_id", "item_id"), strict=True)
+                    )
+                    log.append(
+                        *codes,
+                        stay["timestamp"].to_numpy(),
+                        types.encode(stay["event"]) if "event" in stay.columns else None,
+                    )
                 progress("reading", done, total)
             done += os.stat(path).st_size
         if chosen.events == events:
-            raise DataError(f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}.")
+            raise DataError(
+                f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}."
+            )
     log.users, log.items = map(len, ids)
     return log, *ids, rejected, chosen.selection()
 
@@ -328,7 +418,12 @@ def _write_shards(partial: Path, facts: Facts, progress: ProgressLine) -> None:
     def write(number: int) -> None:
         path = partial / shard_name(number, facts.shards)
         if not path.exists():
-            write_shard(path, shard_of(number, facts, *dealt(partial / "work" / "dealt", number, facts.whole_times)))
+            write_shard(
+                path,
+                shard_of(
+                    number, facts, *dealt(partial / "work" / "dealt", number, facts.whole_times)
+                ),
+            )
 
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
@@ -355,5 +450,9 @@ def shard_of(number: int, facts: Facts, rows: np.ndarray, items: np.ndarray, tim
     local = rows // facts.shards
     order = np.lexsort((times, local))
     lengths, times = np.bincount(local, minlength=len(users)), times[order]
-    places = hold_out_last(lengths) if facts.period is None else hold_out_between(lengths, times, *facts.period)
+    places = (
+        hold_out_last(lengths)
+        if facts.period is None
+        else hold_out_between(lengths, times, *facts.period)
+    )
     return Shard(users + 1, lengths, items[order], times, *places)

@@ -1,4 +1,6 @@
-"""The table of contents of a prepared log: what was prepared and how, and the checksum of every file."""
+"""The table of contents of a prepared log: what was prepared and how, and the checksum of every
+file.
+"""
 
 import json
 import os
@@ -19,12 +21,15 @@ class Manifest:
 
     Attributes:
         logs: Names of the files that were prepared.
-        options: Keys of the configuration's section `data` that shaped the result, with their values.
+        options: Keys of the configuration's section `data` that shaped the result, with their
+            values.
         before: Size of the log before the frequency filter: events, users, items.
         after: The same after it.
         rejected: Lines that were left out.
-        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
-        duplicates: Events after the filter that are exact copies of another, or None where that cannot be told.
+        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are
+            none.
+        duplicates: Events after the filter that are exact copies of another, or None where that
+            cannot be told.
         ids: What there is to say of the ids, as `IdReport.to_dict`, or None where nobody looked.
         train: Events that train.
         valid: Events that validate.
@@ -74,18 +79,26 @@ class Manifest:
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}; give a folder that tfrec_attn.data.prepare has finished.") from error
+            raise DataError(
+                f"{path} cannot be read: {error.strerror}; give a folder that tfrec_attn.data.prepare has finished."
+            ) from error
         except ValueError as error:
             raise DataError(f"{path} is not JSON ({error}): prepare the log again.") from error
         if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
-            raise DataError(f"{path} is not the manifest of a prepared log: give a folder that tfrec_attn.data.prepare has finished.")
+            raise DataError(
+                f"{path} is not the manifest of a prepared log: give a folder that tfrec_attn.data.prepare has finished."
+            )
         version = tree.pop("version", None)
         if version != VERSION:
-            raise DataError(f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again.")
+            raise DataError(
+                f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again."
+            )
         for later in ("selection", "duplicates", "ids"):
             tree.setdefault(later, None)
         if set(tree) != {field.name for field in fields(cls)}:
-            raise DataError(f"{path} does not hold the keys of version {VERSION}: prepare the log again.")
+            raise DataError(
+                f"{path} does not hold the keys of version {VERSION}: prepare the log again."
+            )
         return cls(**tree)
 
     def check(self, folder: Path) -> None:
@@ -99,7 +112,11 @@ class Manifest:
             if not path.is_file():
                 raise DataError(f"{path} is missing: prepare the log again.")
             if path.stat().st_size != size:
-                raise DataError(f"{path} has {path.stat().st_size} bytes, expected {size}: prepare the log again.")
+                raise DataError(
+                    f"{path} has {path.stat().st_size} bytes, expected {size}: prepare the log again."
+                )
         for name, expected in self.sha256.items():
             if file_sha256(folder / name) != expected:
-                raise DataError(f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again.")
+                raise DataError(
+                    f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again."
+                )

@@ -23,20 +23,30 @@ class Values:
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def quantile(self, share: float) -> float:
-        """`np.quantile(all, share, method="lower")`: a pass finds the narrow bin that holds it, another what lies there."""
+        """`np.quantile(all, share, method="lower")`: a pass finds the narrow bin that holds it,
+        another what lies there.
+        """
         low, high = self.span()
         edges = np.linspace(float(low), float(high), _BINS)[1:-1]
         counts = np.zeros(_BINS - 1, np.int64)
         for read in self._parts:
-            counts += np.bincount(np.searchsorted(edges, read(), side="right"), minlength=len(counts))
+            counts += np.bincount(
+                np.searchsorted(edges, read(), side="right"), minlength=len(counts)
+            )
         ends = np.cumsum(counts)
         rank = int(np.floor((ends[-1] - 1) * share))
         chosen = int(np.searchsorted(ends, rank, side="right"))
         inside = [self._inside(read(), edges, chosen) for read in self._parts]
-        values, places = np.unique(np.concatenate([value for value, _ in inside]), return_inverse=True)
-        ends = np.cumsum(np.bincount(places, np.concatenate([count for _, count in inside]))) + (ends[chosen] - counts[chosen])
+        values, places = np.unique(
+            np.concatenate([value for value, _ in inside]), return_inverse=True
+        )
+        ends = np.cumsum(np.bincount(places, np.concatenate([count for _, count in inside]))) + (
+            ends[chosen] - counts[chosen]
+        )
         return float(values[np.searchsorted(ends, rank, side="right")])
 
     @staticmethod
     def _inside(part: np.ndarray, edges: np.ndarray, chosen: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.unique(part[np.searchsorted(edges, part, side="right") == chosen], return_counts=True)
+        return np.unique(
+            part[np.searchsorted(edges, part, side="right") == chosen], return_counts=True
+        )

@@ -1,4 +1,6 @@
-"""A prepared log: a folder of shards, vocabularies and counts under a manifest, and how it is finished and loaded."""
+"""A prepared log: a folder of shards, vocabularies and counts under a manifest, and how it is
+finished and loaded.
+"""
 
 import hashlib
 import json
@@ -12,7 +14,14 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.sequences.ids import IdReport
 from tfrec_attn.data.sequences.preparation import Report, Sequences, Statistics
 from tfrec_attn.data.sequences.selection import Selection
-from tfrec_attn.data.sequences.splits import LeakReport, Places, Split, require_long_enough, require_parts, split_at
+from tfrec_attn.data.sequences.splits import (
+    LeakReport,
+    Places,
+    Split,
+    require_long_enough,
+    require_parts,
+    split_at,
+)
 from tfrec_attn.data.sequences.transitions import Transitions, load_transitions, save_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.manifest import MANIFEST, Manifest, file_sha256
@@ -45,7 +54,8 @@ class Facts:
         whole_times: Whether the times are int64.
         shards: How many shards there are.
         period: The two points in time of a temporal split, or None.
-        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are none.
+        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are
+            none.
         duplicates: Events that are copies of another, or None where the shards tell.
         ids: What there is to say of the ids, as `IdReport.to_dict`.
     """
@@ -64,7 +74,8 @@ class Facts:
 
 
 def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
-    """Writes counts and index of a folder that has all its shards and vocabularies, and returns its manifest, which is not written yet.
+    """Writes counts and index of a folder that has all its shards and vocabularies, and returns its
+    manifest, which is not written yet.
 
     Args:
         folder: The folder.
@@ -82,8 +93,12 @@ def finish(folder: Path, work: Path, facts: Facts) -> Manifest:
     def shards() -> Iterator[Shard]:
         return (read_shard(folder / name, facts.whole_times) for name in names)
 
-    summary = ShardSummary(shards, facts.after["users"], facts.after["items"], facts.after["events"], work)
-    valid, test = (int(np.count_nonzero(places >= 0)) for places in (summary.places.valid, summary.places.test))
+    summary = ShardSummary(
+        shards, facts.after["users"], facts.after["items"], facts.after["events"], work
+    )
+    valid, test = (
+        int(np.count_nonzero(places >= 0)) for places in (summary.places.valid, summary.places.test)
+    )
     if facts.period is not None:
         bounds = facts.options["valid_from"], facts.options["test_from"]
         require_parts(*bounds, facts.period[0] > summary.span[0], valid, test, summary.span)
@@ -175,10 +190,14 @@ class PreparedLog:
         for name in self.manifest.shards:
             shard = read_shard(self.folder / name, self.manifest.whole_times)
             begin = np.cumsum(shard.lengths) - shard.lengths
-            target = np.repeat(offsets[shard.users - 1] - begin, shard.lengths) + np.arange(len(shard.items))
+            target = np.repeat(offsets[shard.users - 1] - begin, shard.lengths) + np.arange(
+                len(shard.items)
+            )
             items[target], times[target] = shard.items, shard.times
         sequences = Sequences(items, offsets, times, *self.vocabularies())
-        return replace(split_at(sequences, places, str(self.manifest.options["split"])), prepared=self)
+        return replace(
+            split_at(sequences, places, str(self.manifest.options["split"])), prepared=self
+        )
 
 
 def report_of(manifest: Manifest) -> Report:
@@ -205,20 +224,28 @@ def open_source(data: Data) -> PreparedLog:
     folder = Path(data.source)
     if not (folder / MANIFEST).is_file():
         begun = folder.with_name(f"{folder.name}.partial").is_dir()
-        remedy = "run tfrec_attn.data.prepare again, it goes on from there" if begun else "write one with tfrec_attn.data.prepare"
+        remedy = (
+            "run tfrec_attn.data.prepare again, it goes on from there"
+            if begun
+            else "write one with tfrec_attn.data.prepare"
+        )
         raise DataError(f"data.source={folder} is no prepared log, it has no {MANIFEST}: {remedy}.")
     log, default = PreparedLog(folder), Data()
     for field in fields(Data):
         key, wanted = field.name, option(data, field.name)
         there = log.manifest.options.get(key, option(default, key))
         if key not in (*READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
-            raise ConfigError(f"data.{key} is {wanted}, but {folder} was prepared with {there}: leave it out, or prepare the log again.")
+            raise ConfigError(
+                f"data.{key} is {wanted}, but {folder} was prepared with {there}: leave it out, or prepare the log again."
+            )
     return log
 
 
 def fits(data: Data, log: PreparedLog) -> bool:
     """Tells whether all events of a prepared log are to be held in memory."""
-    return data.cache == "memory" or (data.cache == "auto" and log.manifest.after["events"] <= _IN_MEMORY)
+    return data.cache == "memory" or (
+        data.cache == "auto" and log.manifest.after["events"] <= _IN_MEMORY
+    )
 
 
 def option(data: Data, key: str) -> object:

@@ -8,7 +8,8 @@
 | `train` | how many of the events train, the first ones |
 | `valid`, `test` | place among the events, from 0, of the one that validates and of the one that tests; -1 for none |
 
-User u lies in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all users.
+User u lies in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all
+users.
 """
 
 import contextlib
@@ -109,7 +110,11 @@ def read_shard(path: Path, whole_times: bool) -> Shard:
             f"{path} is not a shard of a prepared log ({str(error.message).splitlines()[0]}): prepare the log again."
         ) from error
     empty = np.zeros(0, np.int64)
-    columns = [np.concatenate(column) for column in zip(*batches, strict=True)] if batches else [empty] * 7
+    columns = (
+        [np.concatenate(column) for column in zip(*batches, strict=True)]
+        if batches
+        else [empty] * 7
+    )
     users, lengths, items, times, train, valid, test = columns
     return Shard(users, lengths, items.astype(np.int32), times, train, valid, test)
 
@@ -118,13 +123,21 @@ def feature_spec(*, times: str = "") -> dict[str, object]:
     """What `tf.io.parse_example` needs; `times` is "int64", "float64" or "" to leave them out."""
     ragged = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     one = tf.io.FixedLenFeature([], tf.int64)
-    time = {"": {}, "int64": {"time": ragged}, "float64": {"time": tf.io.FixedLenFeature([], tf.string)}}[times]
+    time = {
+        "": {},
+        "int64": {"time": ragged},
+        "float64": {"time": tf.io.FixedLenFeature([], tf.string)},
+    }[times]
     return {"user": one, "item": ragged, "train": one, "valid": one, "test": one, **time}
 
 
 def _parse(records: tf.Tensor, whole_times: bool) -> tuple[np.ndarray, ...]:
     parsed = tf.io.parse_example(records, feature_spec(times="int64" if whole_times else "float64"))
-    times = parsed["time"].flat_values.numpy() if whole_times else np.frombuffer(b"".join(parsed["time"].numpy()), "<f8")
+    times = (
+        parsed["time"].flat_values.numpy()
+        if whole_times
+        else np.frombuffer(b"".join(parsed["time"].numpy()), "<f8")
+    )
     items = parsed["item"]
     return (
         parsed["user"].numpy(),

@@ -31,11 +31,21 @@ class ShardSummary:
         duplicates: Events that are exact copies of another.
     """
 
-    def __init__(self, shards: Callable[[], Iterator[Shard]], num_users: int, num_items: int, events: int, folder: Path):
+    def __init__(
+        self,
+        shards: Callable[[], Iterator[Shard]],
+        num_users: int,
+        num_items: int,
+        events: int,
+        folder: Path,
+    ):
         self.lengths = np.zeros(num_users, np.int64)
         self.places = Places(*(np.zeros(num_users, np.int64) for _ in Places._fields))
         self._pairs = PairCounts(folder, num_items, events)
-        self._counts, self._first_seen = np.zeros(num_items + 1, np.int64), np.full(num_items + 1, np.inf)
+        self._counts, self._first_seen = (
+            np.zeros(num_items + 1, np.int64),
+            np.full(num_items + 1, np.inf),
+        )
         self.duplicates = 0
         self._ties, self._latest, self._spans = 0, -np.inf, []
         self._tests: list[tuple[np.ndarray, np.ndarray]] = []
@@ -75,7 +85,9 @@ class ShardSummary:
         if not len(tests):
             return LeakReport(0.0, 0.0, 0.0, 0.0)
         median, seen = np.median(tests), self._first_seen[items]
-        later = sum(int(np.count_nonzero(shard.times[shard.train_mask()] > median)) for shard in shards())
+        later = sum(
+            int(np.count_nonzero(shard.times[shard.train_mask()] > median)) for shard in shards()
+        )
         return LeakReport(
             tests_before_training=float(np.mean(tests < self._latest)),
             training_after_median_test=later / max(1, self.train_events),

@@ -16,7 +16,9 @@ from tfrec_attn.data.shards.shard_files import Shard, read_shard
 
 @dataclass(frozen=True, eq=False)
 class ShardedSplit(Split):
-    """A split that knows its users and the places of their events, but not the events: `sequences.items` and `.timestamps` are None."""
+    """A split that knows its users and the places of their events, but not the events:
+    `sequences.items` and `.timestamps` are None.
+    """
 
     places: Places | None = None
 
@@ -25,8 +27,20 @@ class ShardedSplit(Split):
         """The split of a prepared log."""
         lengths, places = log.index()
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        split = split_at(Sequences(None, offsets, None, *log.vocabularies()), places, str(log.manifest.options["split"]))
-        return cls(split.sequences, split.train_end, split.valid, split.test, split.name, prepared=log, places=places)
+        split = split_at(
+            Sequences(None, offsets, None, *log.vocabularies()),
+            places,
+            str(log.manifest.options["split"]),
+        )
+        return cls(
+            split.sequences,
+            split.train_end,
+            split.valid,
+            split.test,
+            split.name,
+            prepared=log,
+            places=places,
+        )
 
     @property
     def paths(self) -> list[str]:
@@ -36,7 +50,12 @@ class ShardedSplit(Split):
     def users_in_shards(self) -> np.ndarray:
         """Index 1..M of each user, in the order in which the shards hold them."""
         count = len(self.prepared.manifest.shards)
-        return np.concatenate([np.arange(number, self.sequences.num_users, count) for number in range(count)]) + 1
+        return (
+            np.concatenate(
+                [np.arange(number, self.sequences.num_users, count) for number in range(count)]
+            )
+            + 1
+        )
 
     def shards(self) -> Iterator[Shard]:
         """Reads one shard after the other."""
@@ -48,5 +67,9 @@ class ShardedSplit(Split):
         for shard in self.shards():
             users = Vocabulary(names[shard.users - 1].tolist())
             offsets = np.concatenate([[0], np.cumsum(shard.lengths)])
-            sequences = Sequences(shard.items, offsets, shard.times, users, self.sequences.item_vocabulary)
-            yield replay_log(split_at(sequences, Places(shard.train, shard.valid, shard.test), self.name), part)
+            sequences = Sequences(
+                shard.items, offsets, shard.times, users, self.sequences.item_vocabulary
+            )
+            yield replay_log(
+                split_at(sequences, Places(shard.train, shard.valid, shard.test), self.name), part
+            )

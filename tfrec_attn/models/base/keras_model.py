@@ -17,7 +17,8 @@ _UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class KerasModel(tfrs.Model):
-    """A model whose constructor makes all variables and keeps each of its arguments as an attribute.
+    """A model whose constructor makes all variables and keeps each of its arguments as an
+    attribute.
 
     It is saved and loaded in every format that Keras has for subclassed models, called or not,
     trained or not. A loaded model is not compiled. A subclass has `num_items`, `max_length`,
@@ -40,7 +41,9 @@ class KerasModel(tfrs.Model):
         names = [one.name for one in _arguments(type(self))]
         missing = [name for name in names if not hasattr(self, name)]
         if missing:
-            raise TypeError(f"{type(self).__name__} must keep its argument {missing[0]} as an attribute of that name to be saved.")
+            raise TypeError(
+                f"{type(self).__name__} must keep its argument {missing[0]} as an attribute of that name to be saved."
+            )
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -52,7 +55,8 @@ class KerasModel(tfrs.Model):
     def save(self, *args, **kwargs):
         """Saves the model as Keras does, whether it was called or not."""
         if self.save_spec() is None:
-            # Keras traces a SavedModel by what the model was called with, and training does not call it.
+            # Keras traces a SavedModel by what the model was called with, and training does not
+            # call it.
             history = tf.zeros([1, self.max_length], tf.int32)
             self({"user": tf.zeros([1], tf.int32), "history": history})
         super().save(*args, **kwargs)
@@ -83,18 +87,26 @@ class KerasModel(tfrs.Model):
 
         Args:
           optimizer: Keras optimizer or its name.
-          loss: name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T], negative [B, T, K], mask [B, T]) -> [B].
+          loss: name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
+              negative [B, T, K], mask [B, T]) -> [B].
           margin: of the hinge loss, in units of the score.
-          reduction: "sum" (default): the loss of a step is the sum over its windows or positions, as AttRec's authors train; "mean".
-          l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses those that a step touches, each once.
+          reduction: "sum" (default): the loss of a step is the sum over its windows or positions,
+              as AttRec's authors train; "mean".
+          l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses
+              those that a step touches, each once.
           kernel_l2: weight of |w|^2 / 2 on all other weights.
-          distillation: a `TransitionDistillation` layer, or None; its loss of the input items is added with `distillation_weight`.
-          log_q: float [N], logarithm of how often "sampled_softmax" draws each item; default uniform.
+          distillation: a `TransitionDistillation` layer, or None; its loss of the input items is
+              added with `distillation_weight`.
+          log_q: float [N], logarithm of how often "sampled_softmax" draws each item; default
+              uniform.
           calibration: t of "gbce", 0 is "bce". Default 0.75.
-          clip_norm: the gradients of a step are scaled so that the norm of all of them together, L2 included, is at most this; None: never.
-          accumulate: parts into which a step cuts its batch; it computes one after the other and applies their gradients once.
+          clip_norm: the gradients of a step are scaled so that the norm of all of them together, L2
+              included, is at most this; None: never.
+          accumulate: parts into which a step cuts its batch; it computes one after the other and
+              applies their gradients once.
           k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
-          seed: of dropout, whose masks are a function of it and of the steps that the optimizer has done.
+          seed: of dropout, whose masks are a function of it and of the steps that the optimizer has
+              done.
         """
         if kwargs.pop("from_serialized", False):
             # Keras loads a SavedModel, which does not hold these arguments.
@@ -103,30 +115,52 @@ class KerasModel(tfrs.Model):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
         chosen = as_loss(loss)
         if self.trains_on not in chosen.batches:
-            named = loss if isinstance(loss, str) else getattr(chosen.function, "__name__", chosen.function)
-            raise ValueError(f"loss {named} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}.")
+            named = (
+                loss
+                if isinstance(loss, str)
+                else getattr(chosen.function, "__name__", chosen.function)
+            )
+            raise ValueError(
+                f"loss {named} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}."
+            )
         super().compile(optimizer=optimizer, **kwargs)
-        distilled = Distilled(distillation, distillation_weight) if distillation is not None else None
-        values = {"margin": margin, "calibration": calibration, "log_q": log_q, "num_items": self.num_items}
+        distilled = (
+            Distilled(distillation, distillation_weight) if distillation is not None else None
+        )
+        values = {
+            "margin": margin,
+            "calibration": calibration,
+            "log_q": log_q,
+            "num_items": self.num_items,
+        }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
         self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distilled, keywords)
         for table in self._embeddings("items"):
             table.dense_gradients = chosen.negatives == "none"
-        self._l2, self._kernel_l2, self._clip_norm, self._accumulate = l2, kernel_l2, clip_norm, accumulate
+        self._l2, self._kernel_l2, self._clip_norm, self._accumulate = (
+            l2,
+            kernel_l2,
+            clip_norm,
+            accumulate,
+        )
         self._seed = seed
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
     @property
     def metrics(self):
-        return [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
+        return (
+            [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
+        )
 
     def get_metrics_result(self):
         """What training tells at the end of an epoch, over all replicas."""
         return {"loss": self._loss_metric.result()}
 
     def compute_loss(self, features, training=False):
-        """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded targets count nothing."""
+        """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded
+        targets count nothing.
+        """
         return self._objective(self, features, training)[0]
 
     def make_train_function(self, force=False):
@@ -135,12 +169,16 @@ class KerasModel(tfrs.Model):
         return super().make_train_function(force)
 
     def train_step(self, features):
-        """One step; L2, clipping and the row constraints see each touched row once, however many replicas or parts touched it."""
+        """One step; L2, clipping and the row constraints see each touched row once, however many
+        replicas or parts touched it.
+        """
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         if scales_loss(self.optimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        bounds = {table.embeddings.ref(): table.constraint for table in self._embeddings("users", "items")}
+        bounds = {
+            table.embeddings.ref(): table.constraint for table in self._embeddings("users", "items")
+        }
         step = RegularisedStep(self.optimizer, bounds, self._l2, self._kernel_l2, self._clip_norm)
         named = ids_named(features, {of: self.tables(of) for of in ("users", "items")})
         step(gradients, self.trainable_variables, named)
@@ -159,7 +197,11 @@ class KerasModel(tfrs.Model):
         return [layer.embeddings for layer in self._embeddings(of)]
 
     def _embeddings(self, *of):
-        return [layer for layer in self.submodules if isinstance(layer, EmbeddingTable) and layer.of in of]
+        return [
+            layer
+            for layer in self.submodules
+            if isinstance(layer, EmbeddingTable) and layer.of in of
+        ]
 
     def _gradients(self, features):
         return gradients_of(self, self._objective, features, self._accumulate)

@@ -22,7 +22,9 @@ def as_vocabulary(name, ids, count):
     """
     vocabulary = ids if isinstance(ids, Vocabulary) else Vocabulary([str(one) for one in ids])
     if len(vocabulary) != count:
-        raise ValueError(f"{name} must be {count} ids, one for each row of the model in order, but are {len(vocabulary)}.")
+        raise ValueError(
+            f"{name} must be {count} ids, one for each row of the model in order, but are {len(vocabulary)}."
+        )
     return vocabulary
 
 
@@ -30,13 +32,17 @@ def recommend(model, histories, k, users, exclude_seen):
     """The k best items for each history; see `SequenceModel.recommend`."""
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
-    encoded = [_indices("histories", one, model.item_vocabulary, model.num_items) for one in histories]
+    encoded = [
+        _indices("histories", one, model.item_vocabulary, model.num_items) for one in histories
+    ]
     encoded = [known[known > 0] for known in encoded]
     user = np.zeros(len(encoded), np.int32)
     if users is not None:
         user = _indices("users", users, model.user_vocabulary, model.num_users)
     if len(user) != len(encoded):
-        raise ValueError(f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories.")
+        raise ValueError(
+            f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories."
+        )
     k = tf.constant(min(k, model.num_items))
     items, scores = [], []
     for begin in range(0, len(encoded), _ROWS):
@@ -75,7 +81,9 @@ def _indices(name, ids, vocabulary, count):
         return vocabulary.lookup([str(one) for one in ids])
     values = np.asarray(list(ids))
     if values.size and not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, but have {ids[0]!r}.")
+        raise ValueError(
+            f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, but have {ids[0]!r}."
+        )
     return np.where((values > 0) & (values <= count), values, 0).astype(np.int32)
 
 
@@ -84,7 +92,9 @@ def _ids(indices, vocabulary):
 
 
 def _padded(histories, model, exclude_seen):
-    """(latest items [B, L] that training touched, padded on the left; items that may not come [B, S])."""
+    """(latest items [B, L] that training touched, padded on the left; items that may not come [B,
+    S]).
+    """
     length, trained = model.max_length, model.trained_items
     latest = np.zeros((len(histories), length), np.int32)
     seen = np.zeros((len(histories), max(map(len, histories), default=0)), np.int32)

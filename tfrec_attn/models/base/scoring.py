@@ -1,4 +1,6 @@
-"""The one place where a query becomes scores of items, for ranks, recommendations, exports and explanations."""
+"""The one place where a query becomes scores of items, for ranks, recommendations, exports and
+explanations.
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +8,8 @@ import tensorflow as tf
 
 
 class Query(NamedTuple):
-    """What items are scored by: score(j) = vectors . v_j + the value of j in the prior, if there is one.
+    """What items are scored by: score(j) = vectors . v_j + the value of j in the prior, if there is
+    one.
 
     Attributes:
         vectors: Float32 [B, D'].
@@ -19,7 +22,9 @@ class Query(NamedTuple):
 
     def rows(self, places):
         """Returns the query of some rows, int [R]."""
-        prior = None if self.prior is None else tuple(tf.gather(part, places) for part in self.prior)
+        prior = (
+            None if self.prior is None else tuple(tf.gather(part, places) for part in self.prior)
+        )
         return Query(tf.gather(self.vectors, places), prior)
 
 
@@ -71,10 +76,14 @@ def score_repeated(query, item_vectors, items, count):
         float32 [B, C].
     """
     vectors = tf.gather(item_vectors, items)
-    scores = tf.einsum("bcd,bd->bc", tf.reshape(query.vectors, [-1, count, vectors.shape[1]]), vectors)
+    scores = tf.einsum(
+        "bcd,bd->bc", tf.reshape(query.vectors, [-1, count, vectors.shape[1]]), vectors
+    )
     if query.prior is None:
         return scores
-    return scores + tf.reshape(_values(query.prior, tf.repeat(items, count)[:, tf.newaxis]), [-1, count])
+    return scores + tf.reshape(
+        _values(query.prior, tf.repeat(items, count)[:, tf.newaxis]), [-1, count]
+    )
 
 
 def _values(prior, items):

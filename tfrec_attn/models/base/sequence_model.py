@@ -1,4 +1,6 @@
-"""The contract of all models: how queries and items become vectors. Everything else is written once, here."""
+"""The contract of all models: how queries and items become vectors. Everything else is written
+once, here.
+"""
 
 from typing import ClassVar
 
@@ -35,8 +37,8 @@ class SequenceModel(KerasModel):
     Attributes:
         user_vocabulary: Ids of the users, a `Vocabulary` or None; see `set_vocabularies`.
         item_vocabulary: Ids of the items.
-        popularity: Each item's share of the training events, float32 [N], which answers where nothing
-            is known of a row, or None.
+        popularity: Each item's share of the training events, float32 [N], which answers where
+            nothing is known of a row, or None.
         trained_users: Which users training touched, bool [M], or None: all of them.
         trained_items: Which items training touched, bool [N], or None: all of them.
         repeats: Whether items of the history are recommended: "exclude" (default) or "include".
@@ -47,7 +49,8 @@ class SequenceModel(KerasModel):
 
     # The batches that the model trains on: "windows", "next_items" or "masked_items".
     trains_on = "windows"
-    # The training settings that do the model justice, by key, beneath the YAML file and the arguments.
+    # The training settings that do the model justice, by key, beneath the YAML file and the
+    # arguments.
     recommended: ClassVar[dict[str, object]] = {}
     # Whether the query depends on who the user is, not only on the history.
     uses_user = False
@@ -82,11 +85,14 @@ class SequenceModel(KerasModel):
         encoded = self.encode(features, training)
         if encoded is None:
             name = type(self).__name__
-            raise NotImplementedError(f"{name} must define query_vectors, sequence_vectors or encode.")
+            raise NotImplementedError(
+                f"{name} must define query_vectors, sequence_vectors or encode."
+            )
         return tf.cast(encoded[0], tf.float32)
 
     def attention(self, features):
-        """Returns how much each position of the history weighs in the query, or None without attention.
+        """Returns how much each position of the history weighs in the query, or None without
+        attention.
 
         float32 [B, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
@@ -107,8 +113,8 @@ class SequenceModel(KerasModel):
     def encode(self, features, training=False, latest_only=False):
         """Returns what the four methods above are made of by default, or None.
 
-        That is (queries [B, L, D'], attention [B, L, L] or None), and with `latest_only` that of the
-        latest position alone: [B, 1, D'] and [B, 1, L].
+        That is (queries [B, L, D'], attention [B, L, L] or None), and with `latest_only` that of
+        the latest position alone: [B, 1, D'] and [B, 1, L].
         """
         return None  # noqa: RET501
         return
@@ -118,14 +124,19 @@ class SequenceModel(KerasModel):
         return []
 
     def item_vectors(self, items=None):
-        """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D']. Row 0 is padding and means nothing."""
+        """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D'].
+        Row 0 is padding and means nothing.
+        """
         parts = [table.rows(items) for table in self.item_tables()]
         if not parts:
-            raise NotImplementedError(f"{type(self).__name__} must define item_tables or item_vectors.")
+            raise NotImplementedError(
+                f"{type(self).__name__} must define item_tables or item_vectors."
+            )
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def item_columns(self):
-        """Returns the tables whose rows are columns of `item_vectors`: {`EmbeddingTable`: first column}.
+        """Returns the tables whose rows are columns of `item_vectors`: {`EmbeddingTable`: first
+        column}.
 
         An export keeps such a table once, in the matrix of item vectors.
         """
@@ -144,7 +155,8 @@ class SequenceModel(KerasModel):
         """Names the items and users, so that `recommend` takes and gives these ids.
 
         Args:
-            items: Ids of the items 1..N in order, a `Vocabulary` or texts; None leaves those there are.
+            items: Ids of the items 1..N in order, a `Vocabulary` or texts; None leaves those there
+                are.
             users: Ids of the users 1..M.
 
         Raises:
@@ -157,7 +169,9 @@ class SequenceModel(KerasModel):
             self.user_vocabulary = as_vocabulary("users", users, self.num_users)
 
     def call(self, features, training=False):
-        """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0 (padding) the lowest float."""
+        """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0
+        (padding) the lowest float.
+        """
         scores = self.scores(features, training)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
@@ -166,7 +180,9 @@ class SequenceModel(KerasModel):
         return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
 
     def ranks(self, features):
-        """Rank of each target among the items that can be recommended (`tfrec_attn.evaluation.ranking.ranks`), int32 [B]."""
+        """Rank of each target among the items that can be recommended
+        (`tfrec_attn.evaluation.ranking.ranks`), int32 [B].
+        """
         return ranks(self._answer_scores(features), features["target"], features["seen"])
 
     def known(self, features):
@@ -176,13 +192,16 @@ class SequenceModel(KerasModel):
         """
         inputs = inputs_of(features)
         if self.uses_user and self.trained_users is not None:
-            inputs["user"] = tf.where(touched(self.trained_users, inputs["user"]), inputs["user"], 0)
+            inputs["user"] = tf.where(
+                touched(self.trained_users, inputs["user"]), inputs["user"], 0
+            )
         if self.trained_items is not None:
             inputs = pass_over(inputs, touched(self.trained_items, inputs["history"]))
         return inputs
 
     def knows_nothing(self, features):
-        """Returns which rows have nothing that the query depends on, so that popularity answers: bool [B].
+        """Returns which rows have nothing that the query depends on, so that popularity answers:
+        bool [B].
 
         What training never touched counts as unknown.
         """
@@ -195,15 +214,27 @@ class SequenceModel(KerasModel):
         return nothing
 
     def untrained_last(self, scores):
-        """Returns scores of the items 1..N, float32 [B, N], with `UNTRAINED` for those that training never touched."""
-        return scores if self.trained_items is None else tf.where(self.trained_items, scores, UNTRAINED)
+        """Returns scores of the items 1..N, float32 [B, N], with `UNTRAINED` for those that
+        training never touched.
+        """
+        return (
+            scores
+            if self.trained_items is None
+            else tf.where(self.trained_items, scores, UNTRAINED)
+        )
 
     def _answer_scores(self, features):
-        """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where nothing is known."""
+        """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where
+        nothing is known.
+        """
         scores = self.scores(features)
         if self.popularity is not None:
             nothing, popular = self.knows_nothing(features), tf.cast(self.popularity, scores.dtype)
-            scores = tf.cond(tf.reduce_any(nothing), lambda: tf.where(nothing[:, tf.newaxis], popular, scores), lambda: scores)
+            scores = tf.cond(
+                tf.reduce_any(nothing),
+                lambda: tf.where(nothing[:, tf.newaxis], popular, scores),
+                lambda: scores,
+            )
         return self.untrained_last(scores)
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
@@ -222,8 +253,8 @@ class SequenceModel(KerasModel):
             (items, scores): lists of up to k ids and of their scores for each history, best first.
 
         Raises:
-            ValueError: If `k` is below 1, there are more or fewer users than histories, or ids are no
-                integers and the model has no vocabulary.
+            ValueError: If `k` is below 1, there are more or fewer users than histories, or ids are
+                no integers and the model has no vocabulary.
         """
         if exclude_seen is None:
             exclude_seen = self.repeats == "exclude"
@@ -231,7 +262,9 @@ class SequenceModel(KerasModel):
 
     @tf.function(reduce_retracing=True)
     def top_k(self, user, history, seen, k):
-        """The k best items of rows, without those seen, as `tfrec_attn.models.base.recommendation.best_unseen`."""
+        """The k best items of rows, without those seen, as
+        `tfrec_attn.models.base.recommendation.best_unseen`.
+        """
         return best_unseen(self._answer_scores({"user": user, "history": history}), seen, k)
 
     def query(self, features, training=False):

@@ -1,4 +1,6 @@
-"""What training never touched: rows of tables that are initial noise, so that nothing is known by them."""
+"""What training never touched: rows of tables that are initial noise, so that nothing is known by
+them.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +31,10 @@ def pass_over(inputs, kept):
     # The place of an event that stays, from 1; all others fall on place 0, which is cut off.
     place = left * (tf.shape(left)[1] + 1 - tf.cumsum(left, axis=1, reverse=True))
     row = tf.range(tf.shape(left)[0])[:, tf.newaxis] + tf.zeros_like(place)
-    index, shape = tf.stack([row, place], axis=-1), tf.stack([tf.shape(left)[0], tf.shape(left)[1] + 1])
+    index, shape = (
+        tf.stack([row, place], axis=-1),
+        tf.stack([tf.shape(left)[0], tf.shape(left)[1] + 1]),
+    )
 
     def moved(value):
         return tf.scatter_nd(index, tf.where(kept, value, tf.zeros_like(value)), shape)[:, 1:]
