@@ -507,7 +507,7 @@ def test_files_are_short(name):
 
 
 def test_the_contract_of_models_is_short():
-    assert len(SOURCES["models.base.sequence_model"].splitlines()) < 300
+    assert len(SOURCES["models.base.sequence_model"].splitlines()) < 250
 
 
 def longest_common_run(first, second):
@@ -547,14 +547,19 @@ def snake_case(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("SelfAttention", "self_attention"), ("MaxNorm", "unit_ball"), ("Scoring", "scoring")],
+    [("SelfAttention", "self_attention"), ("MaxNorm", "max_norm"), ("Scoring", "scoring")],
 )
 def test_the_rule_of_names(name, expected):
     assert snake_case(name) == expected
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in MODULES if name.startswith("layers.") and name != "layers.rows"]
+    "name",
+    [
+        name
+        for name in MODULES
+        if name.startswith("layers.") and name not in ("layers.rows", "layers.support")
+    ],
 )
 def test_a_layers_file_is_named_as_its_class(name):
     public = [

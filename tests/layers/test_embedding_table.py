@@ -56,6 +56,16 @@ def test_all_rows_and_some():
     np.testing.assert_array_equal(layer.rows(tf.constant([2, 1])), [[3, 4], [1, 2]])
 
 
+@pytest.mark.parametrize("shape", [(4,), (2, 2)])
+def test_unique_rows(shape):
+    layer, ids = table(), tf.reshape(tf.constant([3, 1, 3, 2]), shape)
+    rows, index = layer.unique_rows(ids)
+    assert rows.shape[0] == 3
+    np.testing.assert_array_equal(
+        tf.gather(rows, index), layer.rows(tf.reshape(ids, [-1])).numpy().reshape(*shape, 2)
+    )
+
+
 def test_rows_that_are_read_in_a_matrix():
     layer = table()
     matrix = tf.Variable(np.pad(layer.embeddings.numpy(), [(0, 0), (1, 2)]))

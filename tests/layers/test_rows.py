@@ -6,7 +6,6 @@ from tfrec_attn.layers.rows import (
     gather_dot,
     gather_rows,
     gram,
-    unique_rows,
     weighted_sum,
     without_padding,
 )
@@ -21,26 +20,6 @@ def twin_gradient(function, value, step=1e-3):
         low[index] -= step
         gradient[index] = (function(high) - function(low)) / (2 * step)
     return gradient
-
-
-def test_unique_rows_names_each_row_once_and_gives_them_back():
-    table = tf.Variable(np.arange(12, dtype=np.float32).reshape(6, 2))
-    indices = tf.constant([[4, 1], [4, 5]])
-    rows, local, distinct = unique_rows(table, indices)
-    assert sorted(distinct.numpy()) == [1, 4, 5]
-    np.testing.assert_array_equal(tf.gather(rows, local), table.numpy()[indices.numpy()])
-
-
-def test_unique_rows_gradient_is_sparse_with_distinct_rows():
-    table = tf.Variable(np.ones((6, 2), np.float32))
-    with tf.GradientTape() as tape:
-        rows, local, _ = unique_rows(table, tf.constant([4, 1, 4]))
-        loss = tf.reduce_sum(gather_rows(rows, local) * tf.constant([[1.0], [10.0], [100.0]]))
-    gradient = tape.gradient(loss, table)
-    found = dict(
-        zip(gradient.indices.numpy().tolist(), gradient.values.numpy()[:, 0].tolist(), strict=True)
-    )
-    assert found == {4: 101.0, 1: 10.0}
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3)])

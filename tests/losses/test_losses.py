@@ -144,7 +144,11 @@ def test_narrow_scores_give_a_float32_loss(loss):
 def test_every_loss_of_the_table_takes_some_batches():
     assert set(losses.LOSSES) >= {"hinge", "bpr", "bce", "gbce", "softmax", "sampled_softmax"}
     for loss in losses.LOSSES.values():
-        assert loss.of in ("scores", "positions") and loss.negatives in ("own", "shared", "none")
+        assert loss.of in ("scores", "positions") and loss.negatives in (
+            "per_target",
+            "shared",
+            "none",
+        )
         assert loss.batches and set(loss.batches) <= set(losses.BATCHES)
 
 
@@ -153,7 +157,7 @@ def test_a_function_of_scores_is_a_loss():
         return tf.reduce_sum(tf.where(mask, positive**2, 0.0), axis=1)
 
     loss = losses.as_loss(square)
-    assert (loss.function, loss.of, loss.negatives) == (square, "scores", "own")
+    assert (loss.function, loss.of, loss.negatives) == (square, "scores", "per_target")
     assert losses.as_loss("bpr") is losses.LOSSES["bpr"]
 
 

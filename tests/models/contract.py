@@ -61,7 +61,9 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
         if positions
         else random.integers(1, ITEMS + 1, (rows, 2))
     )
-    shape = {"none": None, "shared": (rows, 1), "own": (*targets.shape, 3)}[LOSSES[loss].negatives]
+    shape = {"none": None, "shared": (rows, 1), "per_target": (*targets.shape, 3)}[
+        LOSSES[loss].negatives
+    ]
     if shape is not None:
         batch["negatives"] = tf.constant(random.integers(1, ITEMS + 1, shape), tf.int32)
     if positions:

@@ -22,7 +22,7 @@ from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.splits import temporal
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.models.base.untrained import UNTRAINED, pass_over, touched
+from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 from tfrec_attn.runs import run
 from tfrec_attn.runs.run_files import read_trained
 from tfrec_attn.training import fitting
@@ -320,9 +320,9 @@ def test_events_move_up_where_others_are_passed_over():
         "history": tf.constant([[0, 1, 2, 3], [2, 2, 1, 2]]),
         "time": tf.constant([[0.0, 1, 2, 3]] * 2),
     }
-    kept = touched(np.array([True, False, True]), inputs["history"])
+    kept = is_trained(np.array([True, False, True]), inputs["history"])
     assert kept.numpy().tolist() == [[False, True, False, True], [False, False, True, False]]
-    found = {name: value.numpy().tolist() for name, value in pass_over(inputs, kept).items()}
+    found = {name: value.numpy().tolist() for name, value in drop_events(inputs, kept).items()}
     assert found == {
         "user": [7, 8],
         "history": [[0, 0, 1, 3], [0, 0, 0, 1]],

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.optimizers import add_gradients, clip_by_global_norm, sum_repeated_rows
-from tfrec_attn.optimizers.gradients import over_replicas
+from tfrec_attn.optimizers.gradients import all_reduce
 
 ROWS, VALUES = [4, 1, 4, 2], np.array([[3.0, 0.0], [0.0, 2.0], [1.0, -2.0], [0.0, 1.0]], np.float32)
 DENSE = np.array([[0, 0], [0, 2], [0, 1], [0, 0], [4, -2]], np.float32)
@@ -68,11 +68,11 @@ def test_half_precision_does_not_overflow():
     np.testing.assert_allclose(clipped, np.full(256, 30.0), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("named", "whole"), [(0, False), (2, False), (3, True)])
-def test_sums_over_replicas(two_replicas, named, whole):
+@pytest.mark.parametrize(("lookups", "whole"), [(0, False), (2, False), (3, True)])
+def test_sums_over_replicas(two_replicas, lookups, whole):
     # The table has five rows, and is added up whole up to twice the rows that are named.
     def on_replica(rows, values, dense):
-        sums, masks = over_replicas([sparse(rows, values), dense], [named, 0])
+        sums, masks = all_reduce([sparse(rows, values), dense], [lookups, 0])
         assert isinstance(sums[0], tf.IndexedSlices) != whole
         mask = (
             masks[0]

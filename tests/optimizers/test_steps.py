@@ -62,7 +62,7 @@ def batch(name, loss, seed=0, rows=8, items=ITEMS):
         else random.integers(1, items + 1, (rows, LENGTH)) * (history > 0)
     )
     features = {"user": np.arange(1, rows + 1), "history": history, "targets": targets}
-    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
+    shape = {"per_target": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
         LOSSES[loss].negatives
     ]
     features["negatives"] = random.integers(1, items + 1, shape)

@@ -60,7 +60,7 @@ def batch_of(name, loss, rows=8, seed=0):
     targets = random.integers(
         1, ITEMS + 1, (rows, 2 if models.get(name).trains_on == "windows" else LENGTH)
     )
-    shape = {"own": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
+    shape = {"per_target": (*targets.shape, 3), "shared": (rows, 2), "none": (rows, 1)}[
         LOSSES[loss].negatives
     ]
     batch = {

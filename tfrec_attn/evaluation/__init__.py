@@ -1,1 +1,1 @@
-"""Ranks of held-out items, metrics, and what they are compared with."""
+"""Ranks of held-out items, metrics, intervals and baselines."""

@@ -1,4 +1,4 @@
-"""Two rankings that any trained model must beat: what is popular, and what follows the last item."""
+"""Baselines: popular items, and items that follow the last one."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tfrec_attn.evaluation.ranking import ranks
 
 
 class Popularity:
-    """Scores an item by how often it stands in the training events."""
+    """Scores items by their number of training events."""
 
     eager = True
 
@@ -22,35 +22,28 @@ class Popularity:
 
 
 class LastItemTransition:
-    """Scores an item by how often it followed the user's last item in the training events;
-    popularity breaks ties.
+    """Scores items by how often they follow the user's last item in the training events.
 
-    A first-order Markov chain without smoothing. Only observed pairs are kept.
+    A first-order Markov chain without smoothing; popularity breaks ties.
     """
 
     eager = True
 
     def __init__(self, split: Split):
-        transitions = count_transitions(split)
-        self._begin, self._after, self._counts = (
-            transitions.offsets,
-            transitions.neighbours,
-            transitions.counts,
-        )
+        self._transitions = count_transitions(split)
         popularity = Popularity(split).counts
         self._popularity = popularity / (popularity.sum() + 1.0)
 
     def __call__(self, features):
         last = np.asarray(features["history"])[:, -1]
         scores = np.tile(self._popularity, (len(last), 1))
-        begin, count = self._begin[last], np.diff(self._begin)[last]
+        offsets = self._transitions.offsets
+        count = np.diff(offsets)[last]
         row = np.repeat(np.arange(len(last)), count)
-        pair = (
-            np.arange(count.sum())
-            - np.repeat(np.cumsum(count) - count, count)
-            + np.repeat(begin, count)
-        )
-        scores[row, self._after[pair] - 1] += self._counts[pair]
+        # Positions of the neighbours of each row's last item, one row after the other.
+        pair = np.arange(count.sum()) + np.repeat(offsets[last] + count - np.cumsum(count), count)
+        items = self._transitions.neighbours[pair] - 1
+        scores[row, items] += self._transitions.counts[pair]
         return ranks(scores, features["target"], features["seen"])
 
 

@@ -1,4 +1,4 @@
-"""Exact ranking of held-out items over the full catalogue, and intervals for the means."""
+"""Ranks of held-out events among all items, their means, and bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,22 +9,21 @@ from tfrec_attn.data.batches.windows import HeldOut
 from tfrec_attn.evaluation.metrics import ranking_functions
 
 _BLOCK_ELEMENTS = 1 << 25
+_RESAMPLES = 50  # at once
 
 
 def block_size(num_items: int, limit: int = 256) -> int:
-    """Users to rank at once, so that a block of scores [users, items] stays under 128 MiB of
-    float32.
-    """
+    """Returns how many users to rank at once, with at most 128 MiB of scores [users, items]."""
     return max(1, min(limit, _BLOCK_ELEMENTS // max(num_items, 1)))
 
 
 def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
-    """Rank of every held-out event, int32 [U], in the order of the split's `valid` or `test`.
+    """Returns the rank of each held-out event, int32 [U], in the order of the split's events.
 
     Args:
-      ranker: block of features -> ranks int [B], such as `model.ranks` or a baseline's; to use it
-          again, a `tf.function` of it.
-      held_out: the events.
+        ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`
+            or a baseline. A `tf.function` is traced once for several calls.
+        held_out: The events.
     """
     dataset = held_out.dataset()
     if not getattr(ranker, "eager", False) and not isinstance(
@@ -37,7 +36,7 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
 
 
 def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:
-    """Means of HR@k, NDCG@k and MRR over the held-out events."""
+    """Returns the means of HR@k, NDCG@k and MRR over the held-out events."""
     return {
         name: float(np.mean(function(ranks), dtype=np.float64))
         for name, function in _numpy_functions(k).items()
@@ -47,38 +46,31 @@ def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:
 def bootstrap_intervals(
     ranks: np.ndarray, k: Sequence[int], resamples: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
-    """95 % percentile intervals of the means, from resampling the held-out events with replacement.
+    """Returns 95 % bootstrap intervals of the means of metrics.
 
     Args:
-      ranks: int [U].
-      k: cut-offs.
-      resamples: how many.
-      seed: of the resampling.
+        ranks: Ranks of the held-out events, int [U].
+        k: Cut-offs.
+        resamples: Number of resamples with replacement. Default 1000.
+        seed: Seed of the resampling. Default 0.
 
-    Returns: metric -> [2.5 % quantile, 97.5 % quantile].
+    Returns:
+        [2.5 % quantile, 97.5 % quantile] by metric.
 
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13.
+    Reference:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     functions = _numpy_functions(k)
     values = np.stack([function(ranks) for function in functions.values()], axis=1).astype(
         np.float64
     )
     generator = np.random.default_rng(seed)
-    count = len(ranks)
-    means = np.concatenate(
-        [
-            np.stack(
-                [
-                    np.bincount(draw, minlength=count)
-                    for draw in generator.integers(count, size=(part, count))
-                ]
-            )
-            @ values
-            / count
-            for part in _parts(resamples, 50)
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    count, means = len(ranks), []
+    for begin in range(0, resamples, _RESAMPLES):
+        draws = generator.integers(count, size=(min(_RESAMPLES, resamples - begin), count))
+        times = np.stack([np.bincount(draw, minlength=count) for draw in draws])
+        means.append(times @ values / count)
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(functions)}
 
 
@@ -87,7 +79,3 @@ def _numpy_functions(k):
         name: lambda ranks, f=function: np.asarray(f(tf.constant(ranks)))
         for name, function in ranking_functions(k).items()
     }
-
-
-def _parts(total, size):
-    return [min(size, total - begin) for begin in range(0, total, size)]

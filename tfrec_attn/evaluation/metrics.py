@@ -1,7 +1,7 @@
-"""Ranking metrics: functions of ranks, and Keras metrics that average them over a stream.
+"""Ranking metrics as functions of ranks, and as Keras metrics.
 
-A rank is 1 for the best item, and `MISS` for an item that cannot be recommended. Each held-out
-item gives one rank; metrics are means over them.
+The rank of the best item is 1, that of an item that cannot be recommended `MISS`. Metrics are means
+over the ranks of held-out items.
 """
 
 import tensorflow as tf
@@ -10,24 +10,24 @@ from tfrec_attn.evaluation.ranking import MISS
 
 
 def hit_rate(ranks, k):
-    """HR@k: 1 where rank <= k."""
+    """Returns HR@k: 1 where rank <= k, else 0."""
     return tf.cast(ranks <= k, tf.float32)
 
 
 def ndcg(ranks, k):
-    """NDCG@k with one relevant item: 1 / log2(rank + 1) where rank <= k."""
+    """Returns NDCG@k with one relevant item: 1 / log2(rank + 1) where rank <= k, else 0."""
     return tf.where(
         ranks <= k, 1.0 / (tf.math.log1p(tf.cast(ranks, tf.float32)) / tf.math.log(2.0)), 0.0
     )
 
 
 def reciprocal_rank(ranks):
-    """1 / rank over the full ranking, 0 for a miss; its mean is MRR."""
+    """Returns 1 / rank, 0 for a miss; its mean is MRR."""
     return tf.where(ranks < MISS, 1.0 / tf.cast(ranks, tf.float32), 0.0)
 
 
 def ranking_functions(k):
-    """name -> function of ranks: HR@k and NDCG@k for every cut-off, then MRR."""
+    """Returns functions of ranks by name: HR@k and NDCG@k for each cut-off, then MRR."""
     functions = {}
     for cutoff in k:
         functions[f"HR@{cutoff}"] = lambda ranks, cutoff=cutoff: hit_rate(ranks, cutoff)
@@ -38,11 +38,11 @@ def ranking_functions(k):
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class MeanOfRanks(tf.keras.metrics.Mean):
-    """Mean of a function of ranks over all batches: `update_state(ranks)`, ranks int [B].
+    """The mean of a function of ranks over all batches.
 
     Args:
-      function: ranks -> float [B].
-      name: as it stands in logs; a metric that is loaded finds its function by it.
+        function: Function of ranks int [B] that returns float [B].
+        name: Name in logs; a loaded metric finds its function by it.
     """
 
     def __init__(self, function, name, **kwargs):
@@ -59,5 +59,5 @@ class MeanOfRanks(tf.keras.metrics.Mean):
 
 
 def ranking_metrics(k):
-    """Keras metrics HR@k, NDCG@k for every cut-off, and MRR."""
+    """Returns the Keras metrics HR@k and NDCG@k for each cut-off, and MRR."""
     return [MeanOfRanks(function, name) for name, function in ranking_functions(k).items()]

@@ -1,4 +1,4 @@
-"""Under which rules a figure was measured: figures with different hashes cannot be compared."""
+"""The evaluation protocol: figures can be compared only if its hash is the same."""
 
 import dataclasses
 import hashlib
@@ -8,8 +8,8 @@ import numpy as np
 
 from tfrec_attn.config import Config
 
-# Above this share of repeated validation targets, repeats are part of what users do.
-_SHARE = 0.05
+# Above this share of validation targets in the history, items of the history are recommended.
+_REPEATED_SHARE = 0.05
 _FILTERS = (
     "min_user_events",
     "min_item_events",
@@ -23,14 +23,14 @@ _FILTERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Repeats:
-    """What happens to items of the history, and how many targets are among them.
+    """The rule for items of the history, and the shares of targets among them.
 
     Attributes:
-        rule: "exclude": items of the history are never recommended, so that a target in the history
-            is a miss. "include": all items compete.
-        chosen_by: "configuration" where `evaluate.repeats` is set, else "data".
-        valid: Share of the validation targets that are in their user's history, in 0..1.
-        test: The same of the test targets.
+        rule: "exclude": items of the history are never recommended, and a target among them is a
+            miss. "include": all items compete.
+        chosen_by: "configuration" if `evaluate.repeats` is set, else "data".
+        valid: Share of the validation targets in the history of their user, in 0..1.
+        test: Share of the test targets.
     """
 
     rule: str
@@ -55,18 +55,18 @@ def choose_repeats(setting: str | None, valid: np.ndarray, test: np.ndarray) -> 
     """Chooses the rule for items of the history.
 
     Args:
-        setting: `evaluate.repeats`; None lets the data decide: "include" where more than 5 % of the
-            validation targets are in their user's history.
-        valid: Whether each validation target is in its user's history, bool [U].
-        test: The same of the test targets.
+        setting: `evaluate.repeats`; None chooses "include" if more than 5 % of the validation
+            targets are in the history of their user, else "exclude".
+        valid: Whether each validation target is in the history, bool [U].
+        test: Whether each test target is.
     """
     shares = [float(np.mean(repeated)) if len(repeated) else 0.0 for repeated in (valid, test)]
-    by_data = "include" if shares[0] > _SHARE else "exclude"
+    by_data = "include" if shares[0] > _REPEATED_SHARE else "exclude"
     return Repeats(setting or by_data, "configuration" if setting else "data", *shares)
 
 
 def protocol(config: Config, log: str) -> dict[str, object]:
-    """Returns the rules of a run's figures with their hash.
+    """Returns the rules that a run's figures depend on, and their hash.
 
     Args:
         config: With `evaluate.repeats` set.

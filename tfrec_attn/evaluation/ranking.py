@@ -2,24 +2,22 @@
 
 import tensorflow as tf
 
-# The rank of a target that cannot be recommended: beyond every cut-off.
+# Rank of a target that cannot be recommended, above all cut-offs.
 MISS = tf.int32.max
 
 
 def ranks(scores, target, seen):
-    """Ranks each row's target among the items that can be recommended in its place.
+    """Returns the rank of each row's target among all items that can be recommended.
 
         rank = 1 + |{j not in seen, j != target: not score_j < score_target}|
 
-    Ties count against the target, and so does a score that is not a number: a model that scores
-    all items alike ranks the target last. A target that is in `seen` cannot be recommended: its
-    rank is `MISS`.
+    Ties, and scores that are no numbers, count against the target. The rank of a target in `seen`
+    is `MISS`.
 
     Args:
         scores: Float [B, N], column j - 1 for item j.
         target: Int [B], items 1..N.
-        seen: Int [B, S], items that are never recommended, each at most once in a row; 0 is
-            padding.
+        seen: Int [B, S], items that are never recommended, unique in a row; 0 is padding.
 
     Returns:
         int32 [B], 1 is best.

@@ -1,6 +1,4 @@
-"""Layers for models of one's own: each works under Keras 2 and Keras 3, in mixed precision, and
-with Keras masks.
-"""
+"""Keras layers of sequential recommenders, for Keras 2 and Keras 3 and mixed precision."""
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable

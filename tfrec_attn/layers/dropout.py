@@ -1,58 +1,73 @@
-"""Dropout whose masks can be made again."""
+"""Dropout with reproducible masks."""
 
 import contextlib
 import contextvars
 import itertools
+from collections.abc import Iterator
 
 import tensorflow as tf
 
-_PLACE = contextvars.ContextVar("place", default=None)
+from tfrec_attn.layers.support import without_autograph
 
-# Layers that a step may go through, at most.
-_CALLS = 1 << 16
+# Inside `masks_of_step`: (seed, number of the step's first mask, counter of its masks).
+_MASKS = contextvars.ContextVar("masks", default=None)
+
+_MASKS_PER_STEP = 1 << 16
+_PHILOX = 1
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class Dropout(tf.keras.layers.Dropout):
-    """Keras' dropout, with masks that are a function of the training step inside `masks_of_step`.
+    """Keras' dropout, whose masks depend only on the training step inside `masks_of_step`.
 
         y = x * m / (1 - rate) in training,   m = 1 with probability 1 - rate, else 0
 
-    Keras' own masks come from generators whose state no checkpoint holds, so that a training that
-    goes on from one would draw others.
+    Keras' own masks come from generators whose state is not in a checkpoint, so that a resumed
+    training would draw others.
 
-    Args: those of `tf.keras.layers.Dropout`.
+    Args:
+        rate: Probability in [0, 1) of dropping a value in training.
+        **kwargs: Those of `tf.keras.layers.Dropout`.
+
+    Shapes:
+        inputs [...] -> [...].
 
     Reference:
-        Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR
-            2014.
+        Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+        JMLR 2014.
     """
 
+    @without_autograph
     def call(self, inputs, training=None):
-        place = _PLACE.get()
-        if place is None or not training or not self.rate:
+        masks = _MASKS.get()
+        if masks is None or not training or not self.rate:
             return super().call(inputs, training=training)
-        seed, first, calls = place
-        return tf.nn.experimental.stateless_dropout(
-            inputs, self.rate, tf.stack([seed, first + next(calls)]), rng_alg="philox"
+        seed, first, calls = masks
+        # The numbers of tf.nn.experimental.stateless_dropout(rng_alg="philox"), in a quarter of
+        # the operations.
+        key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(
+            seed=tf.stack([seed, first + next(calls)])
         )
+        uniform = tf.raw_ops.StatelessRandomUniformV2(
+            shape=tf.shape(inputs), key=key, counter=counter, alg=_PHILOX, dtype=inputs.dtype
+        )
+        return tf.where(uniform >= self.rate, inputs * (1 / (1 - self.rate)), 0)
 
 
 @contextlib.contextmanager
-def masks_of_step(seed, step):
-    """Within it the mask of a `Dropout` is a function of the seed, the step, the replica, and how
-    many went before it in the step.
+def masks_of_step(seed: int, step: tf.Tensor) -> Iterator[None]:
+    """Makes each `Dropout` mask a function of the seed, the step, the replica and the call.
 
     Args:
-        seed: int.
-        step: int64 [], steps done before this one.
+        seed: Seed of the training.
+        step: Steps done before this one, int64 [].
     """
     context = tf.distribute.get_replica_context()
     number = tf.cast(step, tf.int64) * context.num_replicas_in_sync + tf.cast(
         context.replica_id_in_sync_group, tf.int64
     )
-    token = _PLACE.set((tf.constant(seed, tf.int64), number * _CALLS, itertools.count()))
+    token = _MASKS.set((tf.constant(seed, tf.int64), number * _MASKS_PER_STEP, itertools.count()))
     try:
         yield
     finally:
-        _PLACE.reset(token)
+        _MASKS.reset(token)

@@ -1,4 +1,4 @@
-"""An embedding of users or items with the gradients that a recommender needs."""
+"""The embedding of users or items."""
 
 import inspect
 import numbers
@@ -6,11 +6,12 @@ import numbers
 import tensorflow as tf
 
 from tfrec_attn.layers.max_norm import MaxNorm
-from tfrec_attn.layers.rows import gather_rows, unique_rows
+from tfrec_attn.layers.rows import gather_rows
+from tfrec_attn.layers.support import without_autograph
 
-# Keras 2 and Keras 3 call it otherwise.
+# The argument has one name in Keras 3 and another in Keras 2.
 _ARGUMENTS = inspect.signature(tf.keras.layers.Layer.add_weight).parameters
-_AS_IT_IS = {"autocast" if "autocast" in _ARGUMENTS else "experimental_autocast": False}
+_WITHOUT_AUTOCAST = {"autocast" if "autocast" in _ARGUMENTS else "experimental_autocast": False}
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -19,17 +20,16 @@ class EmbeddingTable(tf.keras.layers.Layer):
 
         table(ids) = E[ids], zeros where ids = 0;    table.rows(items) = E[items]
 
-    The gradient of a lookup is sparse and names each row once, so that the cost of a step does not
-    depend on the size of the table. Where a loss reads the whole table anyway (`dense_gradients`),
-    lookups have dense gradients too.
+    The gradient of a lookup is sparse and has each row once, so that the cost of a step does not
+    depend on the size of the table. If the loss reads the whole table (`dense_gradients`), the
+    gradients of lookups are dense.
 
     Args:
-        count: N, users or items.
+        count: N, the number of users or items.
         dim: D, width of a row.
         of: "items" (default), "users" or "other".
         stddev: Of the normal distribution of the initial rows. Default 0.01.
-        max_norm: Rows that a training step touches are rescaled to this norm where they exceed it;
-            None (default) leaves them.
+        max_norm: Largest norm of a row that a training step updates; None (default): no limit.
 
     Shapes:
         ids int [...] in 0..N -> float32 [..., D].
@@ -57,46 +57,51 @@ class EmbeddingTable(tf.keras.layers.Layer):
             shape=(self.count + 1, self.dim),
             initializer=tf.keras.initializers.RandomNormal(stddev=stddev),
             trainable=True,
-            **_AS_IT_IS,
+            **_WITHOUT_AUTOCAST,
         )
         self.built = True
 
+    @without_autograph
     def call(self, ids):
-        rows, local = self.distinct(ids)
-        return gather_rows(rows, local) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
+        rows, index = self.unique_rows(ids)
+        return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
 
-    def distinct(self, ids):
-        """Returns rows [R, D] that hold those of the ids, and where in them each id stands, int32
-        like `ids`.
+    def unique_rows(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the rows of ids without repetition, as `tf.unique` does.
 
-        For layers that compute on rows before they are spread over positions.
+        A layer can project these rows before it gathers them for each position. In an export and
+        with dense gradients the rows are not unique.
+
+        Args:
+            ids: int [...] in 0..N.
+
+        Returns:
+            (rows [R, D], index int [...]) with `rows[index] == E[ids]`.
         """
+        flat = tf.reshape(ids, [-1])
         if self._shared is not None:
             vectors, column = self._shared
             # The tensor first: a gather from a variable that is also read whole makes TensorFlow
             # copy it on every read.
-            rows = tf.gather(tf.convert_to_tensor(vectors), tf.reshape(ids, [-1]))[
-                :, column : column + self.dim
-            ]
+            rows = tf.gather(tf.convert_to_tensor(vectors), flat)[:, column : column + self.dim]
             return rows, tf.reshape(tf.range(tf.size(ids)), tf.shape(ids))
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
-        return unique_rows(self.embeddings, ids)[:2]
+        unique, index = tf.unique(flat)
+        return tf.gather(self.embeddings, unique), tf.reshape(index, tf.shape(ids))
 
-    def rows(self, ids=None):
-        """Returns the rows of distinct ids, int [R], or of all 0..N in order: [R, D]."""
-        return (
-            tf.convert_to_tensor(self.embeddings)
-            if ids is None
-            else tf.gather(self.embeddings, ids)
-        )
+    def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
+        if ids is None:
+            return tf.convert_to_tensor(self.embeddings)
+        return tf.gather(self.embeddings, ids)
 
-    def share(self, vectors, column):
-        """Reads the rows in the columns of a matrix from `column` on, so that they are kept once.
+    def share(self, vectors: tf.Variable, column: int) -> None:
+        """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:
-            vectors: Variable [N + 1, D'], D' >= column + D, whose columns are equal to the rows.
-            column: The first of them.
+            vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D.
+            column: First of these columns.
         """
         self._shared = (vectors, column)
 

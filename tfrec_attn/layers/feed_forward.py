@@ -1,22 +1,22 @@
 """The position-wise network of a transformer block."""
 
-import numbers
-
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.support import dropout_rate, positive_integer, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class FeedForward(tf.keras.layers.Layer):
-    """Two dense layers on each position alone, without the residual connection.
+    """Two dense layers on each position, without the residual connection.
 
         y = dropout(dropout(relu(x W1 + b1)) W2 + b2)
 
     Args:
-        units: width of the hidden layer; None takes the width D of the input.
-        dropout: probability in [0, 1) of dropping a hidden unit, and an output, in training.
-        activation: Keras activation of the hidden layer.
+        units: Width of the hidden layer; None (default) takes the width D of the input.
+        dropout: Probability in [0, 1) of dropping a hidden unit, and an output, in training.
+            Default 0.
+        activation: Keras activation of the hidden layer. Default "relu".
 
     Shapes:
         inputs [..., D] -> [..., D] in the compute dtype; D must be known. A mask is passed on.
@@ -29,31 +29,20 @@ class FeedForward(tf.keras.layers.Layer):
 
     def __init__(self, units=None, dropout=0.0, activation="relu", **kwargs):
         super().__init__(**kwargs)
-        if units is not None and (
-            not isinstance(units, numbers.Integral) or isinstance(units, bool) or units < 1
-        ):
-            raise ValueError(
-                f"`units` must be an integer of at least 1, or None for the input's width; got {units!r}."
-            )
-        if (
-            not isinstance(dropout, numbers.Real)
-            or isinstance(dropout, bool)
-            or not 0 <= dropout < 1
-        ):
-            raise ValueError(f"`dropout` must be a number in [0, 1); got {dropout!r}.")
-        self.units = None if units is None else int(units)
-        self.dropout = float(dropout)
+        if units is not None:
+            units = positive_integer("units", units, ", or None for the input's width")
+        self.units = units
+        self.dropout = dropout_rate(dropout)
         self.activation = tf.keras.activations.get(activation)
         self.supports_masking = True
         self._hidden_dropout = Dropout(self.dropout, dtype=self.compute_dtype)
         self._output_dropout = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        width = tf.TensorShape(input_shape)[-1]
+        shape = tf.TensorShape(input_shape)
+        width = shape[-1]
         if width is None:
-            raise ValueError(
-                f"`inputs` must have the shape [..., D] with a known D; got {tf.TensorShape(input_shape)}."
-            )
+            raise ValueError(f"`inputs` must have the shape [..., D] with a known D; got {shape}.")
         units = self.units or width
         self.hidden_kernel = self.add_weight(
             name="hidden_kernel", shape=(width, units), initializer="glorot_uniform"
@@ -65,10 +54,11 @@ class FeedForward(tf.keras.layers.Layer):
         self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
         super().build(input_shape)
 
+    @without_autograph
     def call(self, inputs, training=None):
         x = tf.cast(inputs, self.compute_dtype)
-        # Not einsum with an ellipsis: its gradient makes a product for each example, which takes
-        # many times as long.
+        # The gradient of an einsum with an ellipsis makes one product for each example, which is
+        # many times slower than tensordot.
         hidden = self.activation(tf.tensordot(x, self.hidden_kernel, 1) + self.hidden_bias)
         hidden = self._hidden_dropout(hidden, training=training)
         outputs = tf.tensordot(hidden, self.output_kernel, 1) + self.output_bias

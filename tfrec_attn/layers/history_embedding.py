@@ -1,26 +1,29 @@
-"""What goes into a self-attention encoder: item vectors of the history, with positions."""
+"""The input of a self-attention encoder: item vectors of the history, with positions."""
 
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.learned_positions import LearnedPositions
+from tfrec_attn.layers.support import without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class HistoryEmbedding(tf.keras.layers.Layer):
-    """Scaled item vectors plus learned positions, dropped out, 0 where padded.
+    """Scaled item vectors plus learned positions, with dropout, 0 at padding.
 
         x = dropout(E[history] sqrt(D) + P)
 
     Args:
-      max_length: rows of P, the longest history in events.
-      dropout: probability in [0, 1) of dropping a feature in training. Default 0.
-      stddev: of the initial positions. Default 0.01.
+        max_length: Rows of P, the longest history in events.
+        dropout: Probability in [0, 1) of dropping a feature in training. Default 0.
+        stddev: Of the initial positions. Default 0.01.
 
-    Shapes: item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-    dtype.
+    Shapes:
+        item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
+        dtype.
 
-    Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.A.
+    Reference:
+        Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A.
     """
 
     def __init__(self, max_length, dropout=0.0, stddev=0.01, **kwargs):
@@ -35,6 +38,7 @@ class HistoryEmbedding(tf.keras.layers.Layer):
         self.positions.build((None, None, input_shape[-1]))
         super().build(input_shape)
 
+    @without_autograph
     def call(self, inputs, mask, training=None):
         x = self._dropout_layer(self.positions(inputs * inputs.shape[-1] ** 0.5), training=training)
         return x * tf.cast(mask, x.dtype)[:, :, tf.newaxis]

@@ -1,9 +1,10 @@
 """Learned positions, aligned to the latest event."""
 
 import math
-import numbers
 
 import tensorflow as tf
+
+from tfrec_attn.layers.support import positive_integer, real_number, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -12,12 +13,12 @@ class LearnedPositions(tf.keras.layers.Layer):
 
         y_t = x_t + P[max_length - L + t]
 
-    The latest event has the last row of P whatever the length of the input, so more or less left
-    padding changes nothing.
+    The latest event has the last row of P for any length of the input, so that left padding does
+    not change the result.
 
     Args:
-        max_length: rows of P, the longest history in events.
-        stddev: of the normal distribution that P starts from.
+        max_length: Rows of P, the longest history in events.
+        stddev: Of the normal distribution of the initial P. Default 0.01.
 
     Shapes:
         inputs [..., L, D] -> [..., L, D] in the compute dtype; D must be known, L is at most
@@ -29,20 +30,10 @@ class LearnedPositions(tf.keras.layers.Layer):
 
     def __init__(self, max_length, stddev=0.01, **kwargs):
         super().__init__(**kwargs)
-        if (
-            not isinstance(max_length, numbers.Integral)
-            or isinstance(max_length, bool)
-            or max_length < 1
-        ):
-            raise ValueError(f"`max_length` must be an integer of at least 1; got {max_length!r}.")
-        if (
-            not isinstance(stddev, numbers.Real)
-            or isinstance(stddev, bool)
-            or not 0 <= stddev < math.inf
-        ):
-            raise ValueError(f"`stddev` must be a finite number of at least 0; got {stddev!r}.")
-        self.max_length = int(max_length)
-        self.stddev = float(stddev)
+        self.max_length = positive_integer("max_length", max_length)
+        self.stddev = real_number(
+            "stddev", stddev, "a finite number of at least 0", lambda x: 0 <= x < math.inf
+        )
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -51,12 +42,14 @@ class LearnedPositions(tf.keras.layers.Layer):
             raise ValueError(
                 f"`inputs` must have the shape [..., L, D] with a known D; got {shape}."
             )
-        initializer = tf.keras.initializers.RandomNormal(stddev=self.stddev)
         self.table = self.add_weight(
-            name="table", shape=(self.max_length, shape[-1]), initializer=initializer
+            name="table",
+            shape=(self.max_length, shape[-1]),
+            initializer=tf.keras.initializers.RandomNormal(stddev=self.stddev),
         )
         super().build(input_shape)
 
+    @without_autograph
     def call(self, inputs):
         x = tf.cast(inputs, self.compute_dtype)
         length = x.shape[-2]
@@ -67,7 +60,8 @@ class LearnedPositions(tf.keras.layers.Layer):
             )
         elif length > self.max_length:
             raise ValueError(
-                f"`inputs` must have at most `max_length` = {self.max_length} positions; got {length}."
+                f"`inputs` must have at most `max_length` = {self.max_length} positions; "
+                f"got {length}."
             )
         return x + tf.cast(tf.convert_to_tensor(self.table)[self.max_length - length :], x.dtype)
 

@@ -1,44 +1,48 @@
-"""Self-attention whose query is the mean of several events."""
+"""Self-attention with the mean of several events as the query."""
 
 import math
-import numbers
 
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.self_attention import masked_softmax
+from tfrec_attn.layers.support import (
+    dropout_rate,
+    positive_integer,
+    positive_number,
+    without_autograph,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LQueryAttention(tf.keras.layers.Layer):
-    """Every event attends to itself and to earlier events, or to all events, with the mean of its
-    latest W events as its query.
+    """Multi-head self-attention with the mean of each event's latest W events as its query.
 
-        m_t = mean of the real events among x_(t-W+1) .. x_t                    W = query_window
+        m_t = mean of the real events among x_(t-W+1) .. x_t             W = query_window
         n = LayerNorm(m)
-        Q = n Wq + bq,  K = x Wk + bk,  V = x Wv + bv                           split into H heads of width d = D / H
-        s = softmax(Q Kᵀ / sqrt(d)) over the real events up to t (not `causal`: over all real events)
+        Q = n Wq + bq,  K = x Wk + bk,  V = x Wv + bv                    H heads of width d = D / H
+        s = softmax(Q Kᵀ / sqrt(d))     over the real events up to t, or over all if not `causal`
         o = LayerNorm(dropout(s) V + n)
 
-    W = 1 is the attention of SASRec together with both layer normalisations around it. A padded
-    position is no key, does not enter a mean, and its own output means nothing.
+    W = 1 is the attention of SASRec with the layer normalisations before and after it. Padding is
+    not attended to and is left out of the means; the output at padding has no meaning.
 
     Args:
-        num_heads: H, a divisor of D.
-        query_window: W, in events.
-        dropout: probability in [0, 1) of dropping an attention weight in training.
-        epsilon: added to the variance in both layer normalisations.
-        causal: whether later events are hidden. Default True.
+        num_heads: H, a divisor of D. Default 1.
+        query_window: W, in events. Default 1.
+        dropout: Probability in [0, 1) of dropping an attention weight in training. Default 0.
+        epsilon: Added to the variance in both layer normalisations. Default 1e-12.
+        causal: Whether an event attends to no later event. Default True.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> o [B, L, D] in the
-        compute dtype; with `return_attention_scores=True` also s [B, H, L, L], before dropout, in
-        float32 (float64 in a float64 layer). With `latest_only=True`
-        the latest position alone: o [B, 1, D] and s [B, H, 1, L].
+        inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) ->
+        o [B, L, D] in the compute dtype. With `return_attention_scores=True` also s [B, H, L, L],
+        before dropout, in float32 (float64 in a float64 layer). With `latest_only=True` only the
+        latest position: o [B, 1, D] and s [B, H, 1, L].
 
     Deviations:
-        The authors' code adds 1e-24 to the variance, which float32 cannot tell from 1e-12 at any
-        variance but 0. It takes a position for padding where all its features are 0; here the mask
-        says so.
+        The authors' code adds 1e-24 to the variance; in float32 this differs from 1e-12 only at
+        variance 0. It takes positions with all features 0 as padding; here the mask decides.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -50,25 +54,10 @@ class LQueryAttention(tf.keras.layers.Layer):
         self, num_heads=1, query_window=1, dropout=0.0, epsilon=1e-12, causal=True, **kwargs
     ):
         super().__init__(**kwargs)
-        for name, value in (("num_heads", num_heads), ("query_window", query_window)):
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"`{name}` must be an integer of at least 1; got {value!r}.")
-        if (
-            not isinstance(dropout, numbers.Real)
-            or isinstance(dropout, bool)
-            or not 0 <= dropout < 1
-        ):
-            raise ValueError(f"`dropout` must be a number in [0, 1); got {dropout!r}.")
-        if (
-            not isinstance(epsilon, numbers.Real)
-            or isinstance(epsilon, bool)
-            or not 0 < epsilon < math.inf
-        ):
-            raise ValueError(f"`epsilon` must be a finite number above 0; got {epsilon!r}.")
-        self.num_heads = int(num_heads)
-        self.query_window = int(query_window)
-        self.dropout = float(dropout)
-        self.epsilon = float(epsilon)
+        self.num_heads = positive_integer("num_heads", num_heads)
+        self.query_window = positive_integer("query_window", query_window)
+        self.dropout = dropout_rate(dropout)
+        self.epsilon = positive_number("epsilon", epsilon)
         self.causal = bool(causal)
         self.supports_masking = True
         wide = "float64" if self.compute_dtype == "float64" else "float32"
@@ -101,6 +90,7 @@ class LQueryAttention(tf.keras.layers.Layer):
                 norm.build(input_shape)
         super().build(input_shape)
 
+    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -122,7 +112,7 @@ class LQueryAttention(tf.keras.layers.Layer):
         key = self._split(_project(x, self.key_kernel, self.key_bias))
         value = self._split(_project(x, self.value_kernel, self.value_bias))
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        scores = _masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only, self.causal))
+        scores = masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only, self.causal))
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = self._merge(tf.matmul(weights, value))
         outputs = tf.cast(self.output_norm(tf.cast(attended, normed.dtype) + normed), x.dtype)
@@ -174,16 +164,15 @@ class LQueryAttention(tf.keras.layers.Layer):
 
 
 def _project(x, kernel, bias):
-    """One product of all positions, [B, L, D] -> [B, L, U]: an einsum would do the same at a few
-    times the cost of small ones.
-    """
+    """Returns `x kernel + bias`, [B, L, D] -> [B, L, U]: faster than einsum for small kernels."""
     flat = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel), bias)
     return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
 
 
 def _window_sum(x, window):
-    """`out[:, t] = x[:, t - window + 1] + ... + x[:, t]`, by sums over 1, 2, 4 ... positions: about
-    2 log2(window) additions.
+    """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]`.
+
+    Sums over 1, 2, 4 ... positions make about 2 log2(window) additions.
     """
     total, covered, power, size = None, 0, x, 1
     while True:
@@ -197,23 +186,15 @@ def _window_sum(x, window):
 
 
 def _shift(x, steps):
-    """Moves [B, L, D] to the right by some positions, zeros coming in."""
+    """Shifts [B, L, D] by some positions to the right, with zeros on the left."""
     return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
 
 
 def _visible(length, mask, latest_only, causal):
-    """Which keys a query may see, bool, broadcasts to [B, H, L, L], or [B, H, 1, L] for the latest
-    query.
-    """
+    """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L]."""
     position = tf.range(length)
     if causal and not latest_only:
         earlier = position[:, tf.newaxis] >= position
     else:
         earlier = position >= 0
     return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier
-
-
-def _masked_softmax(logits, visible):
-    """Softmax over the visible keys; a row without any is zero."""
-    scores = tf.nn.softmax(tf.where(visible, logits, logits.dtype.min))
-    return tf.where(visible, scores, tf.zeros_like(scores))

@@ -1,37 +1,36 @@
-"""MQSA's encoder: one stack with short queries beside one with long queries."""
-
-import numbers
+"""The encoder of MQSA-TED: a stack with short queries and one with long queries."""
 
 import tensorflow as tf
 
+from tfrec_attn.layers.support import real_number, without_autograph
 from tfrec_attn.layers.transformer_stack import TransformerStack
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class MultiQuerySelfAttention(tf.keras.layers.Layer):
-    """Two independent stacks of self-attention over the same input, mixed.
+    """The weighted sum of two transformer stacks over the same input.
 
         y = alpha short(x) + (1 - alpha) long(x)      `TransformerStack`s of query window 1 and W
 
-    A stack of weight 0 is not made.
+    A stack of weight 0 is not built.
 
     Args:
         num_blocks: Blocks of each stack. Default 1.
         num_heads: Attention heads, a divisor of D. Default 1.
         query_window: W, events whose mean is a long query. Default 3.
         alpha: Weight of the short queries, in [0, 1]. Default 0.5.
-        causal: Whether later events are hidden. Default True.
+        causal: Whether an event attends to no later event. Default True.
         dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
             block, in training. Default 0.
-        units: Width of the networks' hidden layers; None takes D.
-        epsilon: Added to the variance in the layer normalisations.
+        units: Width of the networks' hidden layers; None (default) takes D.
+        epsilon: Added to the variance in the layer normalisations. Default 1e-12.
 
     Shapes:
-        As `TransformerStack`; the attention is mixed as y is.
+        As those of `TransformerStack`; the attention is the same weighted sum.
 
     Deviations:
-        The paper mixes the logits of the two stacks; `(alpha short + (1 - alpha) long) Eᵀ` is the
-        same with one product.
+        The paper adds the logits of the two stacks; `(alpha short + (1 - alpha) long) Eᵀ` is equal
+        to this sum.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -51,9 +50,7 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not isinstance(alpha, numbers.Real) or isinstance(alpha, bool) or not 0 <= alpha <= 1:
-            raise ValueError(f"`alpha` must be a number in [0, 1]; got {alpha!r}.")
-        self.alpha = float(alpha)
+        self.alpha = real_number("alpha", alpha, "a number in [0, 1]", lambda x: 0 <= x <= 1)
         self.options = {
             "num_blocks": num_blocks,
             "num_heads": num_heads,
@@ -73,6 +70,7 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
                 stack.build(input_shape)
         super().build(input_shape)
 
+    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):

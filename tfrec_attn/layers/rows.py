@@ -1,31 +1,17 @@
-"""Differentiable look-ups in a small matrix of rows, with dense gradients made in one pass.
+"""Gathers, products and sums of matrix rows, with faster gradients than TensorFlow's.
 
-`tf.gather` gives its gradient as a list of slices with repeated indices, and scores made from
-gathered rows need the outer products in memory twice. These functions sum straight into the rows.
-They are meant for the rows that one step touches (`unique_rows`), not for a whole table.
+The gradient of `tf.gather` is a list of slices with repeated indices, and that of scores from
+gathered rows needs their outer products in memory. These functions sum directly into dense
+gradients of the rows. They are made for the rows of one batch (`EmbeddingTable.unique_rows`), not
+for a whole table.
 """
 
 import tensorflow as tf
 
 
-def unique_rows(table, indices):
-    """The rows of a table that some indices name, each once.
-
-    Args:
-      table: variable [N, D]; its gradient is sparse, with distinct indices.
-      indices: int [...].
-
-    Returns:
-      (rows [R, D], local int32 like `indices`, distinct [R]) with `rows[local] == table[indices]`
-      and `distinct` the indices of the rows.
-    """
-    distinct, local = tf.unique(tf.reshape(indices, [-1]))
-    return tf.gather(table, distinct), tf.reshape(local, tf.shape(indices)), distinct
-
-
 @tf.custom_gradient
 def gather_rows(rows, indices):
-    """`rows[indices]`: rows [R, D], indices int [...] -> [..., D]."""
+    """Returns `rows[indices]`: rows [R, D], indices int [...] -> [..., D]."""
 
     def gradient(upstream):
         flat, values = tf.reshape(indices, [-1]), tf.reshape(upstream, [-1, rows.shape[1]])
@@ -39,18 +25,26 @@ def gather_rows(rows, indices):
 
 @tf.custom_gradient
 def without_padding(rows):
-    """`rows[1:]`: [N + 1, D] -> [N, D]. Its gradient is one `tf.pad`; that of a slice takes several
-    times as long in a large table.
+    """Returns `rows[1:]`: [N + 1, D] -> [N, D].
+
+    The gradient is one `tf.pad`, several times faster than that of a slice for a large table.
     """
     return rows[1:], lambda upstream: tf.pad(upstream, [[1, 0], [0, 0]])
 
 
 @tf.custom_gradient
 def gather_dot(queries, rows, indices):
-    """`out[b, c] = queries[b] . rows[indices[b, c]]`: queries [B, D], rows [R, D], indices int [B,
-    C] -> [B, C].
+    """Returns the inner products `out[b, c] = queries[b] . rows[indices[b, c]]`.
 
-    The gradient passes over entries whose upstream gradient is 0: with a hinge loss these are most.
+    The gradient skips entries whose upstream gradient is 0, most of them with a hinge loss.
+
+    Args:
+        queries: [B, D].
+        rows: [R, D].
+        indices: int [B, C].
+
+    Returns:
+        [B, C].
     """
     gathered = tf.gather(rows, indices)
 
@@ -74,12 +68,12 @@ def gather_dot(queries, rows, indices):
 
 
 def _weighted_sums(values, index, weight, segment, like):
-    """`out[s] = sum of weight * values[index] over the entries of segment s`, segments ascending,
-    as many rows as `like` has.
+    """Returns `out[s] = sum of weight * values[index] over segment s`, with the rows of `like`.
+
+    Segments must ascend.
     """
     last = tf.shape(like)[:1] - 1
-    # segment_sum makes as many rows as the last segment says: an entry of weight 0 gives it the
-    # last one.
+    # segment_sum returns rows up to the last segment; an entry of weight 0 adds the last row.
     index, segment = tf.concat([index, [0]], axis=0), tf.concat([segment, last], axis=0)
     weight = tf.concat([weight, tf.zeros([1], weight.dtype)], axis=0)
     return tf.math.segment_sum(tf.gather(values, index) * weight[:, tf.newaxis], segment)
@@ -87,7 +81,7 @@ def _weighted_sums(values, index, weight, segment, like):
 
 @tf.custom_gradient
 def weighted_sum(weights, x):
-    """`out[b] = sum over l of weights[b, l] x[b, l]`: [B, L], [B, L, D] -> [B, D]."""
+    """Returns `out[b] = sum over l of weights[b, l] x[b, l]`: [B, L], [B, L, D] -> [B, D]."""
 
     def gradient(upstream):
         wide = upstream[:, tf.newaxis]
@@ -98,8 +92,9 @@ def weighted_sum(weights, x):
 
 @tf.custom_gradient
 def gram(x):
-    """`x x^T` over the last two axes: [B, L, D] -> [B, L, L]. The gradient `(g + g^T) x` takes one
-    product instead of two.
+    """Returns `x x^T` over the last two axes: [B, L, D] -> [B, L, L].
+
+    The gradient `(g + g^T) x` is one product instead of two.
     """
 
     def gradient(upstream):

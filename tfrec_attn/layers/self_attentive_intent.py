@@ -1,11 +1,10 @@
-"""AttRec's block: a window of items attends to itself and is aggregated into one vector, the
-short-term intent.
-"""
+"""The short-term intent of AttRec: self-attention over a window of items, aggregated."""
 
 import tensorflow as tf
 
 from tfrec_attn.layers.rows import gather_rows, gram, weighted_sum
 from tfrec_attn.layers.sinusoidal_positions import SinusoidalPositions
+from tfrec_attn.layers.support import without_autograph
 
 _AGGREGATIONS = ("mean", "sum", "max", "min")
 _DIAGONALS = ("after", "before", "keep")
@@ -16,38 +15,38 @@ _MASKED = -1e4
 class SelfAttentiveIntent(tf.keras.layers.Layer):
     """Self-attention over a window of item vectors, aggregated.
 
-        q = relu((x + TE) Wq),  k = relu((x + TE) Wk),  s = softmax(q k^T / sqrt(D)) with its
-        diagonal masked m = aggregate over the positions of s x
+        q = relu((x + TE) Wq),   k = relu((x + TE) Wk)
+        s = softmax(q k^T / sqrt(D)) with a masked diagonal
+        m = aggregate over the positions of s x
 
-    The time signal enters query and key only; the value is x itself. Without self-attention s is
-    the identity, so that m is the aggregate of x.
+    The position encoding TE (the paper's time signal) is part of query and key only; the value is
+    x. The result of an empty window is 0, and that of a window with one item is its vector.
 
     Args:
-      length: window length L that the time signal is aligned to; the latest item has t = L - 1
-        whatever the padding. Default None: the length of the input.
-      tied: one matrix Wq = Wk (default, as the authors' code) or two (the paper).
-      diagonal: "after" (default, as the authors' code): the diagonal is set to 0 after the softmax,
-        rows are not normalised again; "before": it is excluded from the softmax; "keep": an item
-        may attend to itself.
-      aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
-      max_wavelength: of the time signal. Default 10000.
-      kernel_initializer: of Wq and Wk. Default "glorot_uniform".
-      self_attention: False makes no Wq and Wk, and s is the identity; `tied`, `diagonal` and the
-        time signal then have no effect. Default True.
-      time_signal: False leaves TE out of query and key. Default True.
+        length: Window length L; the latest item has the position L - 1 for any padding. None
+            (default) takes the length of the input.
+        tied: Whether Wq = Wk (default).
+        diagonal: "after" (default): the diagonal is set to 0 after the softmax and rows are not
+            normalised again. "before": the diagonal is left out of the softmax. "keep": an item
+            attends to itself.
+        aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
+        max_wavelength: Base of the sinusoids' wavelengths, in positions. Default 10000.
+        kernel_initializer: Keras initializer of Wq and Wk. Default "glorot_uniform".
+        self_attention: False makes s the identity, without Wq and Wk; `tied`, `diagonal` and
+            `time_signal` then have no effect. Default True.
+        time_signal: Whether TE is added to query and key. Default True.
 
-    Shapes: x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]; with
-    `return_attention_scores` also s [B, L, L].
+    Shapes:
+        x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]. With
+        `return_attention_scores=True` also s [B, L, L].
 
-    A window with no item gives 0. A window with one item gives that item: it has nothing else to
-    attend to.
+    Deviations:
+        By default Wq = Wk, and the diagonal is set to 0 after the softmax, both as in the authors'
+        code and not as in the paper. The sinusoids are the paper's; see `SinusoidalPositions`.
 
-    Deviations from the paper: by default Wq = Wk, and the diagonal is set to 0 after the softmax,
-    both as in the authors' code. The sinusoids are the paper's; those of the code have other
-    wavelengths (see `SinusoidalPositions`).
-
-    Reference: Zhang et al., Next Item Recommendation with Self-Attentive Metric Learning, 2019
-    (arXiv 1808.06414), eq. 2-7.
+    Reference:
+        Zhang et al., "Next Item Recommendation with Self-Attentive Metric Learning", AAAI-19
+        RecNLP (arXiv 1808.06414), equations 2 to 7.
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
             )
         self.built = True
 
+    @without_autograph
     def call(self, inputs, mask=None, return_attention_scores=False):
         if not self.self_attention:
             return self._attend(inputs, None, None, mask, return_attention_scores)
@@ -107,15 +107,15 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         return self._attend(inputs, query, key, mask, return_attention_scores)
 
     def from_rows(self, rows, indices, mask=None, return_attention_scores=False):
-        """The same as `call(rows[indices], mask)`, with the products taken over the rows instead of
-        over all positions.
+        """Returns `call(rows[indices], mask)`, with the projections of rows, not of positions.
 
-        `(x + TE) W = x W + TE W`: where a batch holds fewer distinct items than positions this is
-        less arithmetic.
+        `(x + TE) W = x W + TE W`, so that each item of a batch is projected once.
 
         Args:
-          rows: [R, D] item vectors.
-          indices: int [B, L] into rows.
+            rows: Item vectors [R, D].
+            indices: Rows at the positions, int [B, L].
+            mask: Real positions, bool [B, L]; None: all.
+            return_attention_scores: Whether to return (m, s). Default False.
         """
         if not self.built:
             self.build(rows.shape)
@@ -152,8 +152,7 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         }
 
     def _add_kernel(self, name, depth):
-        # A new instance for each weight: an unseeded initializer that is used twice gives the same
-        # values twice.
+        # An unseeded initializer that is used twice gives the same values twice.
         initializer = type(self.kernel_initializer).from_config(
             self.kernel_initializer.get_config()
         )
@@ -189,7 +188,7 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
 
     @staticmethod
     def _masked_diagonal(real):
-        """[B, L, L], 1 where an item would attend to itself although another item is there."""
+        """Returns the diagonals of windows with more than one item, [B, L, L]."""
         others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
         return tf.eye(tf.shape(real)[1], dtype=real.dtype) * others[:, tf.newaxis, tf.newaxis]
 

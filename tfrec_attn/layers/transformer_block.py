@@ -1,38 +1,38 @@
-"""The block that SASRec and MQSA are stacks of."""
+"""The transformer block of SASRec and MQSA-TED."""
 
 import tensorflow as tf
 
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.lquery_attention import LQueryAttention
+from tfrec_attn.layers.support import without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransformerBlock(tf.keras.layers.Layer):
     """Self-attention followed by a position-wise network.
 
-        o = LQueryAttention(x)                       ends with LayerNorm(attended + LayerNorm(query))
-        y = o + FeedForward(o),  0 where padded
+        o = LQueryAttention(x)              ends with LayerNorm(attended + LayerNorm(query))
+        y = o + FeedForward(o),   0 at padding
 
-    With `query_window` = 1 this is SASRec's block as its authors' code has it: Q from the
-    normalised x, K and V from x itself, the residual connections onto the normalised values. A
-    stack of blocks ends with one more layer normalisation, which is not part of the block.
+    With `query_window` = 1 this is the block of SASRec's code: Q is a projection of the normalised
+    x, K and V are projections of x, and the residual connections add to the normalised values.
 
     Args:
-        num_heads: attention heads, a divisor of D.
-        query_window: events whose mean is the query; 1 is ordinary self-attention.
-        dropout: probability in [0, 1) of dropping an attention weight, a hidden unit and an output
-            of the network in training.
-        units: width of the network's hidden layer; None takes D.
-        epsilon: added to the variance in the layer normalisations.
-        causal: whether later events are hidden. Default True.
+        num_heads: Attention heads, a divisor of D. Default 1.
+        query_window: Events whose mean is the query; 1 (default) is ordinary self-attention.
+        dropout: Probability in [0, 1) of dropping an attention weight, and a hidden unit and an
+            output of the network, in training. Default 0.
+        units: Width of the network's hidden layer; None (default) takes D.
+        epsilon: Added to the variance in the layer normalisations. Default 1e-12.
+        causal: Whether an event attends to no later event. Default True.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the
-        compute dtype; with `return_attention_scores=True` also the scores [B, H, L, L] in float32.
-        With `latest_only=True` the latest position alone: [B, 1, D] and [B, H, 1, L].
+        inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) -> [B, L, D]
+        in the compute dtype. With `return_attention_scores=True` also the scores [B, H, L, L] in
+        float32. With `latest_only=True` only the latest position: [B, 1, D] and [B, H, 1, L].
 
     Deviations:
-        SASRec's paper puts the residual connection onto x, `x + Attention(LayerNorm(x))`; this
+        SASRec's paper adds the residual connection to x, `x + Attention(LayerNorm(x))`; this block
         follows its code, as MQSA-TED does.
 
     Reference:
@@ -64,6 +64,7 @@ class TransformerBlock(tf.keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
+    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):

@@ -1,15 +1,14 @@
-"""A stack of self-attention blocks: the encoder of SASRec, and each half of MQSA's."""
-
-import numbers
+"""A stack of transformer blocks: the encoder of SASRec, and each half of MQSA-TED's."""
 
 import tensorflow as tf
 
+from tfrec_attn.layers.support import positive_integer, without_autograph
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransformerStack(tf.keras.layers.Layer):
-    """Self-attention blocks one after the other, and a last layer normalisation.
+    """Transformer blocks one after the other, and a last layer normalisation.
 
         y = LayerNorm(block_n(... block_1(x)))
 
@@ -17,18 +16,18 @@ class TransformerStack(tf.keras.layers.Layer):
         num_blocks: Blocks of the stack. Default 1.
         num_heads: Attention heads, a divisor of D. Default 1.
         query_window: Events whose mean is the query; 1 (default) is ordinary self-attention.
-        causal: Whether later events are hidden (default), or each event sees the whole sequence.
+        causal: Whether an event attends to no later event. Default True.
         dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
             block, in training. Default 0.
-        units: Width of the networks' hidden layers; None takes D.
-        epsilon: Added to the variance in the layer normalisations.
+        units: Width of the networks' hidden layers; None (default) takes D.
+        epsilon: Added to the variance in the layer normalisations. Default 1e-12.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True = real; padding on the left) -> [B, L, D] in the
-        compute dtype; the output at a padded position means nothing. With
-        `return_attention_scores=True` also the attention of the last block, mean over its heads:
-        [B, L, L] in float32 (float64 in a float64 layer). With `latest_only=True` the latest
-        position alone, [B, 1, D] and [B, 1, L], for less work in the last block.
+        inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) -> [B, L, D]
+        in the compute dtype, without meaning at padding. With `return_attention_scores=True` also
+        the attention of the last block, mean over its heads: [B, L, L] in float32 (float64 in a
+        float64 layer). With `latest_only=True` only the latest position, [B, 1, D] and [B, 1, L],
+        which is faster.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781).
@@ -46,13 +45,7 @@ class TransformerStack(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if (
-            not isinstance(num_blocks, numbers.Integral)
-            or isinstance(num_blocks, bool)
-            or num_blocks < 1
-        ):
-            raise ValueError(f"`num_blocks` must be an integer of at least 1; got {num_blocks!r}.")
-        self.num_blocks = int(num_blocks)
+        self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.num_heads = num_heads
         self.query_window = query_window
         self.causal = bool(causal)
@@ -74,6 +67,7 @@ class TransformerStack(tf.keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
+    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):

@@ -1,7 +1,4 @@
-"""Losses over scores, over sampled items and over the whole catalogue.
-
-`LOSSES` lists them by name; `Loss` says which batches a loss takes and what it is called with.
-"""
+"""Losses over scores, sampled items and the whole catalogue; `LOSSES` lists them by name."""
 
 from tfrec_attn.losses.binary import bce, gbce
 from tfrec_attn.losses.pairwise import bpr, hinge

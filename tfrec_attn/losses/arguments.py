@@ -1,4 +1,4 @@
-"""What the losses over a catalogue share: rows of items, and checks of shapes."""
+"""Checks of the arguments of losses over items."""
 
 import tensorflow as tf
 
@@ -9,34 +9,43 @@ def rows_of(items, indices):
 
 
 def checked(queries, items, targets, weights):
-    """Queries and weights in float32, the weights 1 / P where none are given, and targets, as
-    tensors.
+    """Returns queries and weights in float32, and targets, as tensors.
+
+    Args:
+        queries: [P, D].
+        items: [N, D].
+        targets: int [P].
+        weights: [P]; None: 1 / P each.
+
+    Raises:
+        ValueError: If a shape is another.
     """
-    queries, targets = (
-        with_axes("queries", queries, ["P", "D"]),
-        with_axes("targets", targets, ["P"]),
-    )
+    queries = with_axes("queries", queries, ["P", "D"])
+    targets = with_axes("targets", targets, ["P"])
     if len(items.shape) != 2:
         raise ValueError(f"items must have the shape [N, D], but has {items.shape}.")
     if queries.shape[1] != items.shape[1] and None not in (queries.shape[1], items.shape[1]):
         raise ValueError(
-            f"queries and items must have the same width, but have {queries.shape[1]} and {items.shape[1]}."
+            f"queries and items must have the same width, but have {queries.shape[1]} and "
+            f"{items.shape[1]}."
         )
     if weights is None:
         positions = tf.shape(queries)[:1]
         weights = tf.fill(positions, 1.0 / tf.cast(tf.maximum(positions[0], 1), tf.float32))
-    return (
-        tf.cast(queries, tf.float32),
-        targets,
-        tf.cast(with_axes("weights", weights, ["P"]), tf.float32),
-    )
+    weights = with_axes("weights", weights, ["P"])
+    return tf.cast(queries, tf.float32), targets, tf.cast(weights, tf.float32)
 
 
 def with_axes(name, value, axes):
     """Returns an argument as a tensor.
 
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        axes: Names of its axes.
+
     Raises:
-        ValueError: If it has not as many axes as `axes` has names.
+        ValueError: If it has another number of axes.
     """
     value = tf.convert_to_tensor(value)
     if len(value.shape) != len(axes):

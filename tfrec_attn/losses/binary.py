@@ -1,4 +1,4 @@
-"""Binary cross entropy of targets and sampled items."""
+"""Binary cross entropy of targets and sampled negatives."""
 
 import tensorflow as tf
 
@@ -6,48 +6,62 @@ from tfrec_attn.losses.arguments import checked, rows_of, with_axes
 
 
 def bce(queries, items, targets, negatives, weights=None):
-    """Binary cross entropy of the target and K sampled items, SASRec's loss (Kang and McAuley, ICDM
-    2018, with K = 1).
+    """Returns the binary cross entropy of targets and K sampled negatives, SASRec's loss.
 
-        loss = sum over p of weights[p] (-ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k))),    s(x) = 1 / (1 + exp(-x))
+        loss = sum over p of weights[p] (-ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k)))
+        s(x) = 1 / (1 + exp(-x))
 
     Args:
-      queries: float [P, D].
-      items: float [N, D]; a variable gets a sparse gradient.
-      targets: int [P], rows of `items`.
-      negatives: int [P, K], rows of `items`, each position's own.
-      weights: float [P]; default 1 / P.
+        queries: Float [P, D].
+        items: Float [N, D]; a variable gets a sparse gradient.
+        targets: Int [P], rows of `items`.
+        negatives: Int [P, K], rows of `items`.
+        weights: Float [P]; default 1 / P.
 
     Returns:
-      float32 scalar.
+        float32 scalar.
 
-    Errors: ValueError for other numbers of axes or another width of items.
+    Raises:
+        ValueError: If an argument has another number of axes or another width.
+
+    Reference:
+        Kang and McAuley, ICDM 2018 (K = 1).
     """
     return _binary(queries, items, targets, negatives, 1.0, weights)
 
 
 def gbce(queries, items, targets, negatives, num_items, t=0.75, weights=None):
-    """Generalised binary cross entropy, gSASRec's loss: the positive counts less, as much as
-    sampling makes scores overconfident.
+    """Returns the generalised binary cross entropy, gSASRec's loss.
+
+    A smaller weight of targets makes up for the overconfidence that negative sampling causes.
 
         loss = sum over p of weights[p] (-beta ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k)))
-        beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha),    alpha = K / (num_items - 1)
+        beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha)
+        alpha = K / (num_items - 1)
 
-    With t = 0 this is `bce`; with t = 1 sigmoids of scores are calibrated as probabilities. The
-    authors' code divides the sum by K + 1.
+    With t = 0 this is `bce`; with t = 1 sigmoids of scores are calibrated probabilities.
 
     Args:
-      queries, items, targets, negatives, weights: as for `bce`.
-      num_items: how many items negatives are drawn from, the target among them; at least 2.
-      t: calibration, from 0 to 1; the paper finds 0.75 good with 256 negatives.
+        queries: Float [P, D].
+        items: Float [N, D]; a variable gets a sparse gradient.
+        targets: Int [P], rows of `items`.
+        negatives: Int [P, K], rows of `items`.
+        num_items: Number of items that negatives are drawn from, with the target; at least 2.
+        t: Calibration in [0, 1]. Default 0.75, which the paper recommends with 256 negatives.
+        weights: Float [P]; default 1 / P.
 
     Returns:
-      float32 scalar.
+        float32 scalar.
 
-    Errors: ValueError for other numbers of axes, another width of items, fewer than two items, or t
-    outside 0 to 1.
+    Raises:
+        ValueError: If an argument has another number of axes or another width, `num_items` is
+            below 2, or t is outside [0, 1].
 
-    Reference: Petrov and Macdonald, RecSys 2023.
+    Deviations:
+        The authors' code divides the sum by K + 1.
+
+    Reference:
+        Petrov and Macdonald, RecSys 2023.
     """
     if num_items < 2:
         raise ValueError(f"num_items must be at least 2, but is {num_items}.")

@@ -1,10 +1,10 @@
-"""What a step of training minimises: how a batch and a model's vectors become a loss.
+"""Training objectives: the loss of a batch, made from a model's query and item vectors.
 
-An objective is called with (model, features, training, parts) and returns (loss to minimise, summed
-loss of the examples, their number). Features can come from one replica, and from one of several
-micro-batches. Weights come with the batch or from its static size, so that replicas need not
-exchange counts; the losses of all replicas and micro-batches add up to that of the whole batch.
-Features named in `shared` belong to the whole batch and go with each of its micro-batches.
+An objective is called with (model, features, training, micro_batches) and returns (loss to
+minimise, summed loss of the examples, number of examples). Features can come from one replica, and
+from one of several micro-batches; the losses of all replicas and micro-batches add up to that of
+the whole batch. Replicas need not exchange counts, because weights are features or follow from the
+static size of the batch.
 """
 
 import itertools
@@ -15,53 +15,33 @@ import tensorflow as tf
 from tfrec_attn import losses
 from tfrec_attn.layers.rows import gather_dot, without_padding
 
-# Half of the sequences of most logs are short and few are long: shares of a batch at which its
-# sequences, by length, are cut into groups.
+# Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
+# the sequences are short and few are long.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
 
-# What a batch holds beside the features that a query is made of.
+# Features that are no input of a query.
 _LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
 
 
-def inputs_of(features):
+def inputs_of(features: dict) -> dict:
     """Returns the features that a query is made of, without targets, negatives and weights."""
     return {name: value for name, value in features.items() if name not in _LABELS}
 
 
-def latest(inputs, length):
-    """Returns features with the latest `length` columns of those that have a value for each event."""
+def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
+    """Returns features with the latest `length` events of each sequence."""
     return {
         name: value[:, -length:] if len(value.shape) > 1 else value
         for name, value in inputs.items()
     }
 
 
-def parts_of(features, count, whole):
-    """A batch in `count` equal parts, one after the other; the features named in `whole` go with
-    each.
-
-    Errors: ValueError when the batch cannot be cut into equal parts.
-    """
-    if count == 1:
-        return [features]
-    rows = features["user"].shape[0]
-    if rows is not None and rows % count:
-        raise ValueError(
-            f"accumulate must divide the examples of a batch on each replica, {rows}, but is {count}."
-        )
-    cut = {
-        key: [value] * count if key in whole else tf.split(value, count)
-        for key, value in features.items()
-    }
-    return [{key: values[part] for key, values in cut.items()} for part in range(count)]
-
-
-class Distilled:
-    """Distillation of transitions into item vectors, as an addition to any objective.
+class Distillation:
+    """Distillation of item transitions as an addition to an objective.
 
     Args:
-      layer: a `TransitionDistillation`.
-      weight: of its loss.
+        layer: A `TransitionDistillation`.
+        weight: Weight of its loss.
     """
 
     def __init__(self, layer, weight):
@@ -69,66 +49,78 @@ class Distilled:
         self.weight = weight
 
     def terms(self, model, items, weights, training):
-        """Of input items [P] with weights [P], those that their positions have in the loss:
-        ((queries, targets, weights), rest).
+        """Returns ((queries, targets, weights), remainder) as `softmax_terms`.
+
+        Args:
+            model: A `SequenceModel`.
+            items: Input items, int [P].
+            weights: Weights of their positions in the loss, [P].
+            training: Whether to apply dropout.
         """
-        queries, targets, weights, rest = self.layer.softmax_terms(
+        queries, targets, weights, remainder = self.layer.softmax_terms(
             items, model.item_vectors(), weights, training
         )
-        return (queries, targets, self.weight * weights), self.weight * rest
+        return (queries, targets, self.weight * weights), self.weight * remainder
 
 
-class WindowObjective:
-    """Windows: {"user" [B], "history" [B, L], "targets" [B, T], "negatives" [B, T or 1, K]};
-    targets that are 0 are padding.
-
-    With "sample_weight" [B] each window counts so many times; "normalizer" [B] is then one over its
-    sum over the whole batch.
+class _Objective:
+    """The loss of a kind of batches.
 
     Args:
-        loss: A `Loss` that takes windows.
-        reduction: "sum" or "mean" over the windows.
-        distilled: A `Distilled`, or None; each window weighs as in the loss, and each item of a
-            window the same.
+        loss: A `Loss` that takes these batches.
+        reduction: "sum" or "mean" over the examples.
+        distillation: A `Distillation`, or None.
         keywords: Further keywords of the loss's function.
+
+    Attributes:
+        shared: Names of features that each micro-batch gets as a whole.
     """
 
     shared = ()
 
-    def __init__(self, loss, reduction, distilled, keywords):
+    def __init__(self, loss, reduction, distillation, keywords):
         self.loss = loss
         self.reduction = reduction
-        self.distilled = distilled
+        self.distillation = distillation
         self.keywords = keywords
 
-    def __call__(self, model, features, training, parts=1):
+
+class WindowObjective(_Objective):
+    """The loss of windows; a target 0 is padding.
+
+    Features: "user" [B], "history" [B, L], "targets" [B, T], "negatives" [B, T or 1, K], and
+    optionally "sample_weight" [B] with "normalizer" [B], 1 / the sum of the whole batch's weights.
+    A distillation weighs each window as the loss does, and the items of a window equally.
+    """
+
+    def __call__(self, model, features, training, micro_batches=1):
         queries = model.queries(features, training)
         count = tf.cast(tf.shape(queries)[0], tf.float32)
         sample_weight, weight = features.get("sample_weight"), 1.0
         if self.reduction == "mean":
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
             weight = (
-                1.0 / (count * replicas * parts)
+                1.0 / (count * replicas * micro_batches)
                 if sample_weight is None
                 else features["normalizer"][0]
             )
-        by_window = self._by_window if self.loss.of == "scores" else self._by_target
-        total = by_window(model, queries, features, sample_weight)
+        summed = self._sum_over_scores if self.loss.of == "scores" else self._sum_over_positions
+        total = summed(model, queries, features, sample_weight)
         loss = total * weight
-        if self.distilled is not None:
+        if self.distillation is not None:
             weights = weight if sample_weight is None else weight * sample_weight[:, tf.newaxis]
-            loss += self._distilled(model, features["history"], weights, training)
+            loss += self._distillation_loss(model, features["history"], weights, training)
         return loss, total, count if sample_weight is None else tf.reduce_sum(sample_weight)
 
-    def _by_window(self, model, queries, features, sample_weight):
-        """The summed loss of the windows by a function of scores."""
+    def _sum_over_scores(self, model, queries, features, sample_weight):
+        """Returns the summed loss of a function of scores."""
         targets, negatives = features["targets"], features["negatives"]
         candidates = tf.concat(
             [targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1
         )
-        distinct, local = tf.unique(tf.reshape(candidates, [-1]))
+        unique, index = tf.unique(tf.reshape(candidates, [-1]))
         scores = gather_dot(
-            queries, model.item_vectors(distinct), tf.reshape(local, tf.shape(candidates))
+            queries, model.item_vectors(unique), tf.reshape(index, tf.shape(candidates))
         )
         positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
         windows = self.loss.function(
@@ -136,122 +128,98 @@ class WindowObjective:
         )
         return tf.reduce_sum(windows if sample_weight is None else windows * sample_weight)
 
-    def _by_target(self, model, queries, features, sample_weight):
-        """The summed loss of the windows by a function of positions: each real target is one."""
+    def _sum_over_positions(self, model, queries, features, sample_weight):
+        """Returns the summed loss of a function of positions, one for each real target."""
         targets = features["targets"]
         real = tf.where(targets > 0)
         window = tf.cast(real[:, 0], tf.int32)
-        weights = (
-            tf.ones_like(window, tf.float32)
-            if sample_weight is None
-            else tf.gather(sample_weight, window)
-        )
+        if sample_weight is None:
+            weights = tf.ones_like(window, tf.float32)
+        else:
+            weights = tf.gather(sample_weight, window)
         negatives = None
-        if self.loss.negatives == "own":
+        if self.loss.negatives == "per_target":
             negatives = features["negatives"]
             shape = tf.concat([tf.shape(targets), tf.shape(negatives)[2:]], axis=0)
             negatives = tf.gather_nd(tf.broadcast_to(negatives, shape), real)
-        return _position_loss(
-            self.loss,
-            self.keywords,
-            model,
-            tf.gather(queries, window),
-            tf.gather_nd(targets, real),
-            negatives,
-            weights,
-        )
+        queries, targets = tf.gather(queries, window), tf.gather_nd(targets, real)
+        return _position_loss(self.loss, self.keywords, model, queries, targets, negatives, weights)
 
-    def _distilled(self, model, history, weight, training):
+    def _distillation_loss(self, model, history, weight, training):
         real = history > 0
         weights = tf.broadcast_to(
             weight / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True),
             tf.shape(history),
         )
-        terms, rest = self.distilled.terms(
+        terms, remainder = self.distillation.terms(
             model, tf.boolean_mask(history, real), tf.boolean_mask(weights, real), training
         )
-        return _catalogue_loss(model, [terms]) + rest
+        return _catalogue_loss(model, [terms]) + remainder
 
 
-class PositionObjective:
-    """Sequences of which every position with a target trains.
+class PositionObjective(_Objective):
+    """The loss of sequences at all positions with a target; a target 0 is none.
 
-    Features: {"user" [B], "history" [B, L], "targets" [B, L], "normalizer" [B]}, 0 is no target;
-    and "negatives", [B, L, K] for a loss with negatives of its own, else [B, K], shared by the
-    whole batch. With "sample_weight" [B, L] each position counts so many times.
-
-    Args:
-        loss: A `Loss` that takes positions.
-        reduction: "sum" over the positions, or "mean", by the weights of the batch.
-        distilled: A `Distilled`, or None; it goes through the same pass over the catalogue as the
-            exact softmax.
-        keywords: Further keywords of the loss's function.
+    Features: "user" [B], "history" [B, L], "targets" [B, L], "normalizer" [B]; "negatives"
+    [B, L, K] for each target, or [B, K] for the whole batch; optionally "sample_weight" [B, L].
+    Exact softmax and distillation share one pass over the catalogue.
     """
 
-    def __init__(self, loss, reduction, distilled, keywords):
-        self.loss = loss
-        self.reduction = reduction
-        self.distilled = distilled
-        self.keywords = keywords
+    def __init__(self, loss, reduction, distillation, keywords):
+        super().__init__(loss, reduction, distillation, keywords)
         self.shared = ("negatives",) if loss.negatives == "shared" else ()
 
-    def __call__(self, model, features, training, parts=1):
-        queries, items, targets, used, *negatives = self._positions(model, features, training)
-        # A masked item is what its target says.
+    def __call__(self, model, features, training, micro_batches=1):
+        queries, items, targets, weights, *negatives = self._positions(model, features, training)
+        # The item of a masked position is its target.
         items = tf.where(items > model.num_items, targets, items)
         terms, rest = [], 0.0
-        if self.distilled is not None:
-            distilled, rest = self.distilled.terms(model, items, used, training)
+        if self.distillation is not None:
+            distilled, rest = self.distillation.terms(model, items, weights, training)
             terms.append(distilled)
         if self.loss.function is losses.softmax:
-            terms.append((queries, targets - 1, used))
+            terms.append((queries, targets - 1, weights))
         else:
-            negatives = (
-                tf.reshape(features["negatives"], [-1])
-                if self.shared
-                else negatives[0]
-                if negatives
-                else None
-            )
+            if self.shared:
+                negatives = [tf.reshape(features["negatives"], [-1])]
             rest += _position_loss(
-                self.loss, self.keywords, model, queries, targets, negatives, used
+                self.loss, self.keywords, model, queries, targets, *(negatives or [None]), weights
             )
         loss = _catalogue_loss(model, terms) + rest if terms else rest
-        return loss, loss, tf.reduce_sum(used)
+        return loss, loss, tf.reduce_sum(weights)
 
     def _positions(self, model, features, training):
-        """Queries [P, D], input items [P], targets [P], weights [P] in the loss and own negatives
-        [P, K] of the positions with a target.
+        """Returns queries, input items, targets, weights and negatives of positions with a target.
 
-        Sequences are taken in a few groups of similar length, each cropped to its longest, so that
-        little padding is computed. Which sequences a batch holds does not depend on their length.
+        The model computes a few groups of sequences of similar length, each cropped to its longest
+        sequence, so that it computes little padding.
         """
-        history, targets = features["history"], features["targets"]
-        lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1)
+        inputs, targets = inputs_of(features), features["targets"]
+        lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int32), axis=1)
         order = tf.argsort(lengths)
-        per_position = {"targets": targets, "used": self._counted(features)}
-        if self.loss.negatives == "own":
-            per_position["negatives"] = features["negatives"]
-        rows = history.shape[0]
+        labels = [targets, self._weights(features)]
+        if self.loss.negatives == "per_target":
+            labels.append(features["negatives"])
+        rows = targets.shape[0]
         cuts = [int(rows * share) for share in _LENGTH_QUANTILES] if rows else []
         groups = []
-        for begin, end in itertools.pairwise([0, *(cut for cut in cuts if cut), None]):
+        for begin, end in itertools.pairwise([0, *filter(None, cuts), None]):
             chosen = order[begin:end]
             longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
-            inputs = latest(
-                {name: tf.gather(one, chosen) for name, one in inputs_of(features).items()}, longest
+            group = latest_events(
+                {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
             )
-            vectors = model.sequence_vectors(inputs, training=training)
-            parts = [
+            vectors = model.sequence_vectors(group, training=training)
+            values = [
                 vectors,
-                inputs["history"],
-                *(tf.gather(one, chosen)[:, -longest:] for one in per_position.values()),
+                group["history"],
+                *(tf.gather(label, chosen)[:, -longest:] for label in labels),
             ]
-            groups.append([tf.boolean_mask(part, parts[2] > 0) for part in parts])
-        return [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+            groups.append([tf.boolean_mask(value, values[2] > 0) for value in values])
+        return [tf.concat(values, axis=0) for values in zip(*groups, strict=True)]
 
-    def _counted(self, features):
-        """What each position counts in the loss [B, L]."""
+    def _weights(self, features):
+        """Returns the weight of each position in the loss, [B, L]."""
         weights = tf.broadcast_to(
             features["normalizer"][:, tf.newaxis], tf.shape(features["targets"])
         )
@@ -267,17 +235,25 @@ OBJECTIVES = {
 
 
 def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
-    """The weighted sum of a loss over positions: queries [P, D], targets [P] and negatives [P, K]
-    or [K], items 1..N.
+    """Returns the weighted sum of a loss over positions.
+
+    Args:
+        loss: A `Loss`.
+        keywords: Further keywords of its function.
+        model: A `SequenceModel`.
+        queries: [P, D].
+        targets: Items 1..N, [P].
+        negatives: Items [P, K] or [K], or None.
+        weights: [P].
     """
     if loss.negatives == "none":
         return loss.function(
             queries, without_padding(model.item_vectors()), targets - 1, weights=weights, **keywords
         )
-    distinct, local = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0))
-    target, negative = tf.split(local, [tf.size(targets), -1])
+    unique, index = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0))
+    target, negative = tf.split(index, [tf.size(targets), -1])
     negative = tf.reshape(negative, tf.shape(negatives))
-    rows = model.item_vectors(distinct)
+    rows = model.item_vectors(unique)
     if loss.of == "scores":
         scores = gather_dot(queries, rows, tf.concat([target[:, tf.newaxis], negative], axis=1))
         positive, negative = scores[:, :1], scores[:, tf.newaxis, 1:]
@@ -285,16 +261,16 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
             weights * loss.function(positive, negative, tf.ones_like(positive, tf.bool), **keywords)
         )
     if "log_q" in keywords:
-        uniform = tf.fill([tf.size(distinct)], -math.log(model.num_items))
         log_q = keywords["log_q"]
-        keywords = {
-            **keywords,
-            "log_q": uniform if log_q is None else tf.gather(log_q, distinct - 1),
-        }
+        if log_q is None:
+            log_q = tf.fill([tf.size(unique)], -math.log(model.num_items))
+        else:
+            log_q = tf.gather(log_q, unique - 1)
+        keywords = {**keywords, "log_q": log_q}
     return loss.function(queries, rows, target, negative, weights=weights, **keywords)
 
 
 def _catalogue_loss(model, terms):
-    """Softmax loss over the catalogue of several (queries, targets from 0, weights) in one pass."""
+    """Returns the softmax loss of several (queries, targets from 0, weights) in one pass."""
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))
     return losses.softmax(queries, without_padding(model.item_vectors()), targets, weights)

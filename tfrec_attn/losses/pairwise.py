@@ -1,18 +1,18 @@
-"""Losses over pairs of a target and a sampled item: functions of scores, high is good."""
+"""Losses over the scores of pairs of a target and a sampled negative."""
 
 import tensorflow as tf
 
 
 def hinge(positive, negative, mask=None, *, margin=0.5):
-    """Hinge loss of each example: `sum over t, k of relu(margin - positive_t + negative_tk)`.
+    """Returns the hinge loss of each example.
 
-    On distances y = -score this is `sum relu(y_pos + margin - y_neg)`.
+        loss = sum over t, k of relu(margin - positive_t + negative_tk)
 
     Args:
         positive: Float [B, T], scores of the targets.
-        negative: Float [B, T, K], each target's own negatives, or [B, 1, K], shared by all targets.
+        negative: Float [B, T, K], scores of each target's negatives, or [B, 1, K] for all targets.
         mask: Bool [B, T], True for a real target; None: all are.
-        margin: In units of the score.
+        margin: In units of the score. Default 0.5.
 
     Returns:
         float32 [B].
@@ -24,8 +24,9 @@ def hinge(positive, negative, mask=None, *, margin=0.5):
 
 
 def bpr(positive, negative, mask=None):
-    """Bayesian personalised ranking of each example: `sum over t, k of -ln sigmoid(positive_t -
-    negative_tk)`.
+    """Returns the loss of Bayesian personalised ranking of each example.
+
+        loss = sum over t, k of -ln sigmoid(positive_t - negative_tk)
 
     Args:
         positive: Float [B, T], scores of the targets.

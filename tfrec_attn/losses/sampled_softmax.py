@@ -1,4 +1,4 @@
-"""Cross entropy over the target and sampled items."""
+"""Cross entropy over targets and sampled negatives."""
 
 import tensorflow as tf
 
@@ -8,36 +8,37 @@ from tfrec_attn.losses.arguments import checked, rows_of, with_axes
 def sampled_softmax(
     queries, items, targets, negatives, log_q=None, weights=None, correct_targets=True
 ):
-    """Cross entropy over the target and K sampled items, with logits corrected for how often each
-    item is sampled.
+    """Returns the cross entropy over the target and K sampled negatives, with corrected logits.
 
-        loss = sum over p of weights[p] (ln (exp(l_target) + sum_k exp(l_k)) - l_target),    l_j = q_p . v_j - ln(K Q_j)
+        loss = sum over p of weights[p] (ln (exp(l_target) + sum_k exp(l_k)) - l_target)
+        l_j = q_p . v_j - ln(K Q_j)
 
-    A negative that is the position's own target is left out (an accidental hit). Time and memory do
-    not depend on N.
+    A negative that is the target of a position is left out there (an accidental hit). Time and
+    memory do not depend on N.
 
-    With the correction of the targets the model that fits the data best has the logits of the full
-    softmax (Jean et al., 2015; the form of `tf.nn.sampled_softmax_loss`; Yi et al., 2019), but the
-    loss is lower than the full one. Without it the sum over k estimates the full sum over the other
-    items without bias, so that loss and gradients tend to those of `softmax` as K grows (Bengio and
-    Senecal, 2008).
+    With corrected targets the optimal model has the logits of the full softmax (Jean et al., as in
+    `tf.nn.sampled_softmax_loss`; Yi et al.), but the loss is lower. Without, the sum over k is an
+    unbiased estimate of the full sum over the other items, and loss and gradients converge to those
+    of `softmax` as K grows (Bengio and Senecal).
 
     Args:
-      queries: float [P, D].
-      items: float [N, D]; a variable gets a sparse gradient.
-      targets: int [P], rows of `items`.
-      negatives: int [K], rows of `items` drawn from Q, shared by all positions.
-      log_q: float [N], ln Q_j; default uniform, Q_j = 1 / N.
-      weights: float [P]; default 1 / P.
-      correct_targets: False leaves l_target = q_p . v_target.
+        queries: Float [P, D].
+        items: Float [N, D]; a variable gets a sparse gradient.
+        targets: Int [P], rows of `items`.
+        negatives: Int [K], rows of `items` drawn from Q, shared by all positions.
+        log_q: Float [N], ln Q_j; default uniform, Q_j = 1 / N.
+        weights: Float [P]; default 1 / P.
+        correct_targets: Whether to correct l_target (default); False: l_target = q_p . v_target.
 
     Returns:
-      float32 scalar.
+        float32 scalar.
 
-    Errors: ValueError for other numbers of axes or another width of items.
+    Raises:
+        ValueError: If an argument has another number of axes or another width.
 
-    References: Bengio and Senecal, IEEE Transactions on Neural Networks 2008; Jean et al., ACL
-    2015; Yi et al., RecSys 2019.
+    Reference:
+        Bengio and Senecal, IEEE Transactions on Neural Networks 2008; Jean et al., ACL 2015; Yi et
+        al., RecSys 2019.
     """
     queries, targets, weights = checked(queries, items, targets, weights)
     negatives = with_axes("negatives", negatives, ["K"])
@@ -57,7 +58,7 @@ def sampled_softmax(
 
 
 def _log_count(rows, items, negatives, log_q):
-    """Logarithm of how often rows are expected among the negatives."""
+    """Returns the logarithm of the expected count of rows among the negatives."""
     total = tf.math.log(tf.cast(tf.shape(negatives)[0], tf.float32))
     if log_q is None:
         return total - tf.math.log(tf.cast(tf.shape(items)[0], tf.float32))

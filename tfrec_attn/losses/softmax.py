@@ -1,39 +1,38 @@
-"""Exact cross entropy over the whole catalogue, in tiles."""
+"""Exact cross entropy over the whole catalogue, computed in tiles."""
 
 import tensorflow as tf
 
 from tfrec_attn.losses.arguments import checked
 
-# Logits in memory at once, where the catalogue is small: fewer slow the products down, more do not
-# speed them up (benchmarks/softmax.py).
+# Logits in memory at once for a small catalogue: fewer are slower, more are not faster
+# (benchmarks/softmax.py).
 TILE = 2**22
 
 
 def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
-    """Exact cross entropy over the whole catalogue.
+    """Returns the exact cross entropy over the whole catalogue.
 
         loss = sum over p of weights[p] (ln sum_j exp(q_p . v_j) - q_p . v_target)
 
-    Logits exist for one tile of positions x all items at a time, and both gradients are made while
-    the tile is there, so that three matrix products do for the loss and its gradients. The way back
-    only scales them, and has no gradient of its own.
+    A tile is the logits of some positions for all items. The forward pass computes the loss and
+    both gradients of one tile after the other, by three matrix products; the backward pass scales
+    these gradients. There is no second derivative.
 
     Args:
-      queries: float [P, D]; P may be 0.
-      items: float [N, D], N > 0; a variable gets a dense gradient.
-      targets: int [P], rows of `items`.
-      weights: float [P]; default 1 / P. Their gradient is the loss of each position.
-      tile: most logits to hold, at least 1, though never less than one position's N. Default: 2**22
-        or, in a large catalogue, as many as `items` has numbers (with fewer positions at a time the
-        products slow down). Memory is twice the tile beside the gradients.
-      gradients: False leaves the gradients out, which takes a third of the time: the result is then
-          a constant.
+        queries: Float [P, D]; P may be 0.
+        items: Float [N, D], N > 0; a variable gets a dense gradient.
+        targets: Int [P], rows of `items`.
+        weights: Float [P]; default 1 / P. Their gradient is the loss of each position.
+        tile: Largest number of logits in memory, at least 1; N where it is smaller. Default: 2**22
+            or N * D, the larger. The gradients aside, memory is twice the tile.
+        gradients: False computes no gradients, in a third of the time; the result is a constant.
 
     Returns:
-      float32 scalar.
+        float32 scalar.
 
-    Errors: ValueError for other numbers of axes, another width of items, an empty catalogue, or a
-    tile below 1.
+    Raises:
+        ValueError: If an argument has another number of axes or another width, the catalogue is
+            empty, or `tile` is below 1.
     """
     items = tf.convert_to_tensor(items)
     queries, targets, weights = checked(queries, items, targets, weights)
@@ -50,7 +49,7 @@ def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
 
     @tf.custom_gradient
     def total(queries, items, weights):
-        # An eager tape would keep every tile of what is computed from the arguments themselves.
+        # Without stop_gradient an eager tape keeps every tile.
         constants = (
             tf.stop_gradient(queries),
             tf.stop_gradient(items),
@@ -68,16 +67,14 @@ def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
 
 
 def _tiled_softmax(queries, items, targets, weights, tile, gradients):
-    """Losses [P] and, of their weighted sum, the gradients to queries and items (None where left
-    out).
-    """
+    """Returns losses [P], and gradients of their weighted sum to queries and items, or None."""
     positions, count = tf.shape(queries)[0], tf.shape(items)[0]
     rows = (
         tf.maximum(TILE // count, tf.shape(items)[1])
         if tile is None
         else tf.maximum(min(tile, tf.int32.max) // count, 1)
     )
-    # Tiles of one size, so that fewer rows than there are tiles are padding; they have weight 0.
+    # Tiles of equal size, with less than one row of padding for each; padding has weight 0.
     tiles = tf.maximum(-(-positions // rows), 1)
     rows = -(-positions // tiles)
 
@@ -109,9 +106,9 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
         tf.TensorArray(tf.float32, tiles),
         tf.TensorArray(tf.float32, tiles if gradients else 0),
     )
-    # [D, N]: this way round the product is faster.
+    # The product is faster as [D, N].
     to_items = tf.zeros([tf.shape(items)[1], count]) if gradients else 0.0
-    # One tile at a time: this bounds the memory, and each product uses all cores by itself.
+    # One tile at a time to limit the memory; each product uses all cores.
     _, losses, means, to_items = tf.while_loop(
         lambda i, *_: i < tiles, body, (0, losses, means, to_items), parallel_iterations=1
     )
@@ -126,8 +123,9 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
 
 
 def _negative_log(probability, query, items, target):
-    """-ln of the targets' probabilities [R]; where one is too small for float32, all from the
-    logits, which takes a product more.
+    """Returns -ln of the targets' probabilities [R].
+
+    If one is too small for float32, all are computed from the logits, by one more product.
     """
 
     def from_logits():

@@ -1,4 +1,4 @@
-"""The losses by name: which batches each takes, and what it is called with."""
+"""The losses by name, and the batches and arguments of each."""
 
 import inspect
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
 
 BATCHES = ("windows", "next_items", "masked_items")
-# What `SequenceModel.compile` and the model can give to a loss.
+# Values that `SequenceModel.compile` and the model can pass to a loss.
 KEYWORDS = ("margin", "calibration", "log_q", "num_items")
 
 
@@ -22,29 +22,30 @@ class Loss:
         function: With `of="scores"`: (positive [B, T], negative [B, T, K] or [B, 1, K], mask bool
             [B, T]) -> [B], the loss of each example. With `of="positions"`: (queries [P, D], items
             [R, D], targets [P], negatives, weights [P]) -> scalar, the weighted sum over the
-            positions that have a target; `targets` and `negatives` are rows of `items`.
-        of: "scores" or "positions".
-        negatives: "own": K for each target, [P, K]. "shared": K for the whole batch, [K]. "none":
-            `items` is the whole catalogue, and the function takes no negatives.
-        batches: The kinds of batches that it takes.
-        keywords: Name of a further keyword of `function` -> what it gets, one of `KEYWORDS`.
+            positions with a target; `targets` and `negatives` are rows of `items`.
+        of: "scores" (default) or "positions".
+        negatives: "per_target" (default): K for each target, [P, K]. "shared": K for the whole
+            batch, [K]. "none": `items` is the whole catalogue, and there are no negatives.
+        batches: The kinds of batches that the loss takes. Default: all.
+        keywords: Further keywords of `function` and their values, by names in `KEYWORDS`.
 
     Raises:
-        ValueError: If an attribute is none of its choices.
+        ValueError: If an attribute is not one of its choices.
     """
 
     function: Callable
     of: str = "scores"
-    negatives: str = "own"
+    negatives: str = "per_target"
     batches: tuple[str, ...] = BATCHES
     keywords: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        choices = {"of": ("scores", "positions"), "negatives": ("own", "shared", "none")}
+        choices = {"of": ("scores", "positions"), "negatives": ("per_target", "shared", "none")}
         for name, known in choices.items():
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if value not in known:
                 raise ValueError(
-                    f"{name} of a Loss must be one of {', '.join(known)}, but is {getattr(self, name)!r}."
+                    f"{name} of a Loss must be one of {', '.join(known)}, but is {value!r}."
                 )
         if not self.batches or not set(self.batches) <= set(BATCHES):
             raise ValueError(
@@ -52,7 +53,8 @@ class Loss:
             )
         if not set(self.keywords.values()) <= set(KEYWORDS):
             raise ValueError(
-                f"keywords of a Loss must be some of {', '.join(KEYWORDS)}, but is {self.keywords!r}."
+                f"keywords of a Loss must be some of {', '.join(KEYWORDS)}, "
+                f"but is {self.keywords!r}."
             )
 
 
@@ -73,10 +75,10 @@ LOSSES = {
 
 
 def as_loss(loss: "str | Loss | Callable") -> Loss:
-    """Returns the loss of a name; a plain function of scores is one too.
+    """Returns a `Loss`, that of a name, or that of a function of scores.
 
     Raises:
-        ValueError: If there is no such name, or if the function takes other arguments.
+        ValueError: If there is no such name, or the function takes other arguments.
     """
     if isinstance(loss, Loss):
         return loss

@@ -132,7 +132,8 @@ def _class_in(target: Target, name: str) -> ast.ClassDef:
         known = f", which defines {', '.join(classes)}" if classes else ", which defines none"
         raise MODELS.refusal(
             name,
-            f"must name a class of {shorten(path, 200)}{shorten(known, 200)}{nearest(target.attribute, classes)}",
+            f"must name a class of {shorten(path, 200)}{shorten(known, 200)}"
+            f"{nearest(target.attribute, classes)}",
         )
     found = classes[target.attribute]
     arguments = _constructor(found)
@@ -144,7 +145,8 @@ def _class_in(target: Target, name: str) -> ast.ClassDef:
     if missing:
         raise MODELS.refusal(
             name,
-            f"must have a constructor of num_users, num_items and max_length, but it has no {missing[0]}",
+            "must have a constructor of num_users, num_items and max_length, "
+            f"but it has no {missing[0]}",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""AttRec: self-attention for the short-term interest, metric learning for the long-term one."""
+"""AttRec: self-attention for short-term interest, metric learning for long-term interest."""
 
 import tensorflow as tf
 
@@ -10,41 +10,43 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class AttRec(SequenceModel):
-    """Scores items by their distances to a user's vector and to what attention makes of the latest
-    items.
+    """Scores items by distances to a user vector and to a self-attentive vector of the history.
 
-        score(j) = -(w |U_u - V_j|^2 + (1 - w) |m - X_j|^2) + a term that is the same for every j
-        m = aggregate of softmax(q k^T / sqrt(D)) x,   q = relu((x + TE) Wq),   k = relu((x + TE) Wk),   x = X[latest L items]
+        score(j) = -(w |U_u - V_j|^2 + (1 - w) |m - X_j|^2) + a term that is equal for all j
+        m = aggregate of softmax(q k^T / sqrt(D)) x
+        q = relu((x + TE) Wq),   k = relu((x + TE) Wk),   x = X[latest L items]
+
+    The score of an unknown user (0) is the short-term part, and that of an empty history the
+    long-term part, each with its weight; with neither, all scores are 0.
 
     Args:
-      num_users: M.
-      num_items: N.
-      max_length: L, latest items attended to. Default 5.
-      dim: D, width of the tables X [N, D], U [M, D], V [N, D]. Default 100.
-      user_weight: w in [0, 1]; 0 is the short-term part alone, 1 the long-term one. Default 0.2.
-      tied: one projection Wq = Wk (default, as the authors' code) or two (the paper).
-      diagonal: an item's attention to itself is set to 0 "after" the softmax (default, as the
-        authors' code), excluded "before" it, or stays ("keep").
-      aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
-      max_norm: rows of the tables are kept in the ball of this radius. Default 1; None for no
-          bound.
-      stddev: of the tables' initial values. Default 0.001.
-      self_attention: False makes m the aggregate of x itself, the paper's study without
-        self-attention; `tied`, `diagonal` and the time signal then have no effect. Default True.
-      time_signal: False leaves the sinusoids TE out of query and key. Default True.
-      max_wavelength: base of the sinusoids, above 0. Default 10000.
+        num_users: M.
+        num_items: N.
+        max_length: L, latest items of the history. Default 5.
+        dim: D, width of the tables X [N, D], U [M, D], V [N, D]. Default 100.
+        user_weight: w in [0, 1]; 0 is the short-term part only, 1 the long-term part. Default 0.2.
+        tied: Whether Wq = Wk (default).
+        diagonal: The attention of an item to itself is set to 0 "after" the softmax (default), is
+            left out "before" it, or remains ("keep").
+        aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
+        max_norm: Largest norm of the tables' rows. Default 1; None: no limit.
+        stddev: Of the tables' initial values. Default 0.001.
+        self_attention: False makes m the aggregate of x, as in the paper's ablation study; `tied`,
+            `diagonal` and `time_signal` then have no effect. Default True.
+        time_signal: Whether the position encoding TE is added to query and key. Default True.
+        max_wavelength: Base of the sinusoids' wavelengths, in positions. Default 10000.
 
-    An unknown user (0) is scored by the short-term part alone, an empty history by the long-term
-    part alone, each with its own weight; with neither, all items score 0.
+    Shapes:
+        "user" int [B], "history" int [B, L] -> queries [B, 2 (D + 1)]; items [N + 1, 2 (D + 1)].
 
-    Deviations from the paper: see `SelfAttentiveIntent`; L2 falls on the rows that a step touches,
-    not on whole tables.
+    Deviations:
+        From the paper: those of `SelfAttentiveIntent`; L2 applies to the rows that a step updates,
+        not to whole tables. From the authors' code: negatives exclude all items of the user's
+        training events, as in the paper, and not only the targets of the window.
 
-    Deviations from the authors' code: its negatives exclude only the targets of their window; here
-    they exclude all items that the user has touched in training, as in the paper.
-
-    Reference: Zhang, Tay, Yao, Sun, An, Next Item Recommendation with Self-Attentive Metric
-    Learning, AAAI-19 RecNLP (arXiv 1808.06414).
+    Reference:
+        Zhang, Tay, Yao, Sun, An, "Next Item Recommendation with Self-Attentive Metric Learning",
+        AAAI-19 RecNLP (arXiv 1808.06414).
     """
 
     uses_user = True
@@ -70,7 +72,8 @@ class AttRec(SequenceModel):
         super().__init__(num_users, num_items, max_length, **kwargs)
         if not 0.0 <= user_weight <= 1.0:
             raise ValueError(
-                f"user_weight must be in [0, 1], but is {user_weight}: 0 is the short-term part alone, 1 the long-term one."
+                f"user_weight must be in [0, 1], but is {user_weight}: 0 is the short-term part "
+                "alone, 1 the long-term one."
             )
         self.dim = dim
         self.user_weight = user_weight
@@ -110,9 +113,7 @@ class AttRec(SequenceModel):
         )
 
     def attention(self, features):
-        """Weights with which the items' vectors enter m; with "max" and "min", whose weights differ
-        by column, those of "mean".
-        """
+        """Returns the weights of the items' vectors in m; for "max" and "min" those of "mean"."""
         history = features["history"]
         real = history > 0
         weights = tf.reduce_sum(self._attend(history, real)[1], axis=1)
@@ -123,9 +124,7 @@ class AttRec(SequenceModel):
         )
 
     def attention_map(self, features):
-        """The affinities s, whose rows need not sum to 1: see `diagonal`. None without
-        self-attention.
-        """
+        """Returns s, whose rows need not sum to 1 (see `diagonal`), or None without attention."""
         if not self.self_attention:
             return None
         history = features["history"]
@@ -144,7 +143,7 @@ class AttRec(SequenceModel):
         return {self.long_items: 0, self.short_items: self.dim + 1}
 
     def _attend(self, history, real):
-        rows, local = self.short_items.distinct(history)
+        rows, index = self.short_items.unique_rows(history)
         return self.intent.from_rows(
-            tf.cast(rows, self.compute_dtype), local, real, return_attention_scores=True
+            tf.cast(rows, self.compute_dtype), index, real, return_attention_scores=True
         )

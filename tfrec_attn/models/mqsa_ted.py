@@ -1,6 +1,4 @@
-"""MQSA: short and long queries over the same history. TED, its distillation, is
-`train.distillation`.
-"""
+"""MQSA-TED: self-attention with short and long queries; TED is `train.distillation`."""
 
 from typing import ClassVar
 
@@ -14,39 +12,42 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class MQSATED(SequenceModel):
-    """Scores items by two causal self-attention stacks, one that queries with the latest item, one
-    with the mean of the latest few.
+    """Scores items by two causal self-attention stacks, with short and with long queries.
 
-        x = dropout(E[history] sqrt(D) + P) masked,   h = alpha short(x) + (1 - alpha) long(x),   score(j) = h_latest . E_j
+        x = dropout(E[history] sqrt(D) + P),   0 at padding
+        h = alpha short(x) + (1 - alpha) long(x)
+        score(j) = h_latest . E_j
+
+    A short query is the latest item, a long one the mean of the latest items. The attention is
+    that of the last block of each stack, mean over its heads, with the weights of the stacks.
 
     Args:
-      num_users: M, unused: users are what they did.
-      num_items: N.
-      max_length: L, latest items attended to. Default 50.
-      dim: D, width of the item vectors E [N, D] and of everything else. Default 64.
-      num_blocks: blocks of each stack. Default 1.
-      num_heads: heads of each attention, a divisor of D. Default 1.
-      query_window: items whose mean is a long query. Default 3.
-      alpha: weight of the short queries in [0, 1]; 1 is SASRec's encoder, 0 the long queries alone.
-          Default 0.5.
-      dropout: on the input, the attention weights and the networks. Default 0.5.
-      stddev: of the initial item vectors and positions. Default 0.01.
+        num_users: M; the scores do not depend on the user.
+        num_items: N.
+        max_length: L, latest items of the history. Default 50.
+        dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
+        num_blocks: Blocks of each stack. Default 1.
+        num_heads: Heads of each attention, a divisor of D. Default 1.
+        query_window: Number of items whose mean is a long query. Default 3.
+        alpha: Weight of the short queries in [0, 1]; 1 is SASRec's encoder. Default 0.5.
+        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a unit
+            or output of a network, in training. Default 0.5.
+        stddev: Of the initial item vectors and positions. Default 0.01.
 
-    An empty history gives finite scores that say nothing; users never enter. `attention` is that of
-    the latest position in the last block of each stack, mean over its heads, mixed as the stacks
-    are.
+    Shapes:
+        "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
+        The scores of an empty history are finite, without meaning.
 
-    Deviations from the paper: the two logits are mixed before the product with E, which is the
-    same.
+    Deviations:
+        From the paper: the stacks are added up before the product with E, which is equal. From the
+        authors' code: the softmax is over the N items, without a column of logit 0 for padding;
+        TED counts the transitions in all training events, and not in the latest `max_length` of
+        each user, unless `train.distillation.latest` is set.
 
-    Deviations from the authors' code: its softmax has one more column, that of padding, whose logit
-    is always 0; here the softmax is over the N items. It counts the transitions of TED in the
-    latest `max_length` training events of each user; here in all of them, unless
-    `train.distillation.latest` is set.
-
-    Reference: Zhu, Shi, Zhang, Wu, Mo, Nie, Collaboration and Transition: Distilling Item
-    Transitions into Multi-Query Self-Attention for Sequential Recommendation, WSDM 2024 (arXiv
-    2311.01056).
+    Reference:
+        Zhu, Shi, Zhang, Wu, Mo, Nie, "Collaboration and Transition: Distilling Item Transitions
+        into Multi-Query Self-Attention for Sequential Recommendation", WSDM 2024 (arXiv
+        2311.01056).
     """
 
     trains_on = "next_items"

@@ -14,27 +14,33 @@ from tfrec_attn.models.base import SequenceModel
 class SASRec(SequenceModel):
     """Scores items by a stack of causal self-attention blocks over the history.
 
-        x = dropout(E[history] sqrt(D) + P) masked,   h = LayerNorm(blocks(x)),   score(j) = h_latest . E_j
+        x = dropout(E[history] sqrt(D) + P),   0 at padding
+        h = LayerNorm(blocks(x))
+        score(j) = h_latest . E_j
+
+    The attention is that of the last block, mean over its heads.
 
     Args:
-      num_users: M, unused: users are what they did.
-      num_items: N.
-      max_length: L, latest items attended to. Default 50.
-      dim: D, width of the item vectors E [N, D] and of everything else. Default 64.
-      num_blocks: blocks of the stack. Default 1.
-      num_heads: heads of each attention, a divisor of D. Default 1.
-      dropout: on the input, the attention weights and the networks. Default 0.5.
-      stddev: of the initial item vectors and positions. Default 0.01.
+        num_users: M; the scores do not depend on the user.
+        num_items: N.
+        max_length: L, latest items of the history. Default 50.
+        dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
+        num_blocks: Blocks of the stack. Default 1.
+        num_heads: Heads of each attention, a divisor of D. Default 1.
+        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a unit
+            or output of a network, in training. Default 0.5.
+        stddev: Of the initial item vectors and positions. Default 0.01.
 
-    An empty history gives finite scores that say nothing; users never enter. `attention` is that of
-    the latest position in the last block, mean over its heads.
+    Shapes:
+        "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
+        The scores of an empty history are finite, without meaning.
 
-    Deviations from the paper: the block is that of the authors' code (`TransformerBlock` says where
-    it differs); the paper trains with one sampled negative at each position, here the loss is
-    chosen when training.
+    Deviations:
+        The block is that of the authors' code; see `TransformerBlock`. The paper trains with one
+        sampled negative for each position; here the configuration sets the loss.
 
-    Reference: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018 (arXiv
-    1808.09781).
+    Reference:
+        Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781).
     """
 
     trains_on = "next_items"

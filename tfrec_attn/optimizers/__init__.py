@@ -1,6 +1,4 @@
-"""Optimizers whose step costs what the touched rows cost, learning-rate schedules, and work on
-gradients.
-"""
+"""Optimizers with fast sparse updates, learning-rate schedules, and gradients."""
 
 from tfrec_attn.optimizers.adagrad import Adagrad
 from tfrec_attn.optimizers.from_config import make_optimizer

@@ -12,20 +12,19 @@ from tfrec_attn.optimizers.schedules import WarmUp
 def make_optimizer(
     config: Config, steps_per_epoch: int, first_step: int = 0
 ) -> tf.keras.optimizers.Optimizer:
-    """The Keras optimizer of `train.optimizer` with its options, and the learning rate that `train`
-    lays down.
+    """Returns the Keras optimizer of `train.optimizer`, its options and its learning rate.
 
     Args:
-      config: its section `train` counts.
-      steps_per_epoch: times `train.epochs` these are the steps that a schedule is spread over.
-      first_step: what the step counter will begin at, where the training goes on from another.
+        config: Configuration of a run.
+        steps_per_epoch: Steps of an epoch; a schedule has `train.epochs` of them.
+        first_step: Initial step counter of a training that starts from another's. Default 0.
 
-    Errors: ConfigError for an unknown optimizer, options that it does not take, and a warm-up
-    longer than the training.
+    Raises:
+        ConfigError: If the optimizer is unknown or does not take its options, or if the warm-up
+            is longer than the training.
     """
     train = config.train
-    # Not tf.keras.optimizers.get: with a configuration that has keywords it gives the classes of
-    # tf.keras.optimizers.legacy.
+    # tf.keras.optimizers.get with a configuration returns classes of tf.keras.optimizers.legacy.
     base = tf.keras.optimizers.Optimizer
     known = {
         key.lower(): cls
@@ -37,7 +36,8 @@ def make_optimizer(
     name = train.optimizer.lower()
     if name not in known:
         raise ConfigError(
-            f"train.optimizer must be one of {', '.join(sorted(known))}, but is {train.optimizer!r}{nearest(name, known)}."
+            f"train.optimizer must be one of {', '.join(sorted(known))}, "
+            f"but is {train.optimizer!r}{nearest(name, known)}."
         )
     options = {
         "learning_rate": _learning_rate(config, steps_per_epoch, first_step),
@@ -51,7 +51,8 @@ def make_optimizer(
             "learning_rate": train.optimizer_options.get("learning_rate", train.learning_rate),
         }
         raise ConfigError(
-            f"train.optimizer={train.optimizer} with options {shown} cannot be made: {str(error).splitlines()[0]}"
+            f"train.optimizer={train.optimizer} with options {shown} cannot be made: "
+            f"{str(error).splitlines()[0]}"
         ) from None
 
 
@@ -59,8 +60,8 @@ def _learning_rate(config: Config, steps_per_epoch: int, first_step: int) -> flo
     train, total = config.train, config.train.epochs * steps_per_epoch
     if train.warmup_steps > total:
         raise ConfigError(
-            f"train.warmup_steps must be at most the steps of training, {total} ({train.epochs} epochs of {steps_per_epoch}), "
-            f"but is {train.warmup_steps}."
+            f"train.warmup_steps must be at most the steps of training, {total} ({train.epochs} "
+            f"epochs of {steps_per_epoch}), but is {train.warmup_steps}."
         )
     if train.schedule == "constant" and not train.warmup_steps:
         return train.learning_rate

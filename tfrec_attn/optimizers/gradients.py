@@ -1,48 +1,45 @@
-"""Gradients, dense ones and sparse ones (`tf.IndexedSlices`), between the tape and the optimizer."""
+"""Operations on dense and sparse gradients (`tf.IndexedSlices`)."""
 
 import tensorflow as tf
 
-# Rows of a table for each row that a batch names, up to which it is faster to add up whole tables
+# A table with at most this many rows for each lookup is summed as a whole, which is faster
 # (benchmarks/step.py).
-_WHOLE_UP_TO = 2
+_ROWS_PER_LOOKUP = 2
 
 
 def sum_repeated_rows(gradient):
-    """A sparse gradient that names each row once, with the sum of its values; a dense one, or None,
-    as it is.
-    """
+    """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, local = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, local, tf.shape(rows)[0])
+    rows, index = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, index, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def over_replicas(gradients, named):
-    """Sums of gradients over all replicas, the same on each, in the context of a replica.
+def all_reduce(gradients, lookups):
+    """Sums gradients over all replicas, in a replica context.
 
-    A sparse gradient becomes those of all replicas one after the other, whose repeated rows each
-    replica must sum. Where a table has hardly more rows than the batch names, each replica sums its
-    own into a whole table, and the tables are added up: half the work for two.
+    Sparse gradients of the replicas are concatenated, so that rows can repeat. If a table is small
+    for its number of lookups, each replica makes a dense gradient, and these are added up.
 
     Args:
-      gradients: dense or sparse.
-      named: for each the rows that all replicas name at most, repeated ones counted; with 0 a
-          sparse gradient stays sparse.
+        gradients: Dense or sparse gradients of this replica.
+        lookups: For each the number of lookups of all replicas, an upper bound of its rows; 0
+            keeps a sparse gradient sparse.
 
     Returns:
-      (sums, masks): for a sparse gradient that has become dense which rows were named, bool [N],
-      else None.
+        (sums, masks). The mask of a sparse gradient that became dense has its rows, bool [N]; the
+        other masks are None.
     """
     replica = tf.distribute.get_replica_context()
-    found = [_over_replicas(replica, *one) for one in zip(gradients, named, strict=True)]
+    found = [_all_reduce(replica, *one) for one in zip(gradients, lookups, strict=True)]
     return [total for total, _ in found], [mask for _, mask in found]
 
 
-def _over_replicas(replica, gradient, named):
+def _all_reduce(replica, gradient, lookups):
     if not isinstance(gradient, tf.IndexedSlices):
         return _sum(replica, gradient), None
-    if gradient.shape[0] > _WHOLE_UP_TO * named:
+    if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
         return replica.all_reduce("SUM", gradient), None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(
@@ -51,7 +48,7 @@ def _over_replicas(replica, gradient, named):
     times = tf.math.unsorted_segment_sum(
         tf.ones_like(gradient.indices, tf.int32), gradient.indices, rows
     )
-    # One by one: together they would be copied into one tensor and out of it again.
+    # One by one: together they are copied into one tensor and back.
     return _sum(replica, total), _sum(replica, tf.ensure_shape(times, [rows])) > 0
 
 
@@ -63,25 +60,27 @@ def _sum(replica, tensor):
 
 
 def add_gradients(first, second):
-    """The sums of two lists of gradients of the same variables, sparse where both are sparse; None
-    counts as 0.
+    """Adds two lists of gradients of the same variables; None counts as 0.
+
+    Returns:
+        The sums, sparse where both are sparse.
     """
     return [_add(a, b) for a, b in zip(first, second, strict=True)]
 
 
 def clip_by_global_norm(gradients, norm):
-    """Gradients times norm / max(norm, |all of them|), where |.| is the root of the sum of all
-    squares.
+    """Scales gradients by norm / max(norm, norm of all of them).
 
-    `tf.clip_by_global_norm` squares the values of repeated rows one by one; here each sparse
-    gradient must name a row once.
+    `tf.clip_by_global_norm` does not sum repeated rows before it takes their squares; here sparse
+    gradients must have unique rows.
 
     Args:
-      gradients: dense, or sparse with distinct rows; None is passed on.
-      norm: above 0.
+        gradients: Dense, or sparse with unique rows, or None.
+        norm: Above 0.
 
-    Reference: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks,
-    ICML 2013.
+    Reference:
+        Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
+        2013.
     """
     squares = [
         tf.reduce_sum(tf.square(tf.cast(_values(gradient), tf.float32)))
@@ -96,10 +95,8 @@ def _add(a, b):
     if a is None or b is None:
         return b if a is None else a
     if isinstance(a, tf.IndexedSlices) and isinstance(b, tf.IndexedSlices):
-        values, indices = (
-            tf.concat([a.values, b.values], axis=0),
-            tf.concat([a.indices, b.indices], axis=0),
-        )
+        values = tf.concat([a.values, b.values], axis=0)
+        indices = tf.concat([a.indices, b.indices], axis=0)
         return tf.IndexedSlices(values, indices, a.dense_shape)
     return tf.convert_to_tensor(a) + tf.convert_to_tensor(b)
 
@@ -112,8 +109,6 @@ def _scaled(gradient, scale):
     if gradient is None:
         return None
     values = _values(gradient) * tf.cast(scale, gradient.dtype)
-    return (
-        tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-        if isinstance(gradient, tf.IndexedSlices)
-        else values
-    )
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return values

@@ -1,30 +1,36 @@
-"""Adam whose sparse step costs what the rows of the gradient cost."""
+"""Adam with fast sparse updates."""
 
 import tensorflow as tf
 
-from tfrec_attn.optimizers.distinct_rows import DistinctRows, read_rows, write_rows
+from tfrec_attn.optimizers.sparse_updates import SparseUpdates, read_rows, write_rows
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class LazyAdam(DistinctRows, tf.keras.optimizers.Adam):
-    """Adam that leaves rows without a gradient alone, their moments too.
+class LazyAdam(SparseUpdates, tf.keras.optimizers.Adam):
+    """Adam that updates only the rows of a sparse gradient, and their moments.
 
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
         w -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
-    A sparse gradient touches only its rows of w, m and v; rows that it names more than once are
-    summed first. A dense one is Keras' Adam, which also moves rows of gradient 0 by what is left of
-    their moments, and so reads and writes whole tables. t counts the steps of training, not those
-    of a row.
+    Repeated rows of a sparse gradient are summed first. A dense gradient is applied as by Keras'
+    Adam, which also moves rows of gradient 0 by their moments. t counts the steps of the training,
+    not those of a row.
 
-    Args: those of `tf.keras.optimizers.Adam` without amsgrad and weight_decay: learning_rate
-    (0.001), beta_1 (0.9), beta_2 (0.999),
-      epsilon (1e-7), and more.
+    Args:
+        learning_rate: Number or schedule. Default 0.001.
+        beta_1: Decay of the first moment. Default 0.9.
+        beta_2: Decay of the second moment. Default 0.999.
+        epsilon: Added to the root. Default 1e-7.
+        amsgrad: Must be False.
+        weight_decay: Must be None.
+        **kwargs: Those of `tf.keras.optimizers.Adam`.
 
-    Errors: ValueError for amsgrad or weight_decay.
+    Raises:
+        ValueError: If `amsgrad` or `weight_decay` is set.
 
-    Reference: Kingma, Ba, Adam: A Method for Stochastic Optimization, ICLR 2015; lazy as
-    `torch.optim.SparseAdam`.
+    Reference:
+        Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; lazy as
+        `torch.optim.SparseAdam`.
     """
 
     def __init__(
@@ -42,7 +48,8 @@ class LazyAdam(DistinctRows, tf.keras.optimizers.Adam):
         for key, value in (("amsgrad", amsgrad), ("weight_decay", weight_decay)):
             if value:
                 raise ValueError(
-                    f"{key} must be left out of lazy_adam, since it would touch every row, but is {value}; use adam."
+                    f"{key} must be left out of lazy_adam, since it updates all rows, "
+                    f"but is {value}; use adam."
                 )
 
     def update_step(self, gradient, variable):
@@ -62,7 +69,7 @@ class LazyAdam(DistinctRows, tf.keras.optimizers.Adam):
 
     @staticmethod
     def _moving_mean(moment, rows, values, beta):
-        """`beta * old + (1 - beta) * values` of some rows, which it also writes."""
+        """Writes, and returns, `beta * old + (1 - beta) * values` of some rows."""
         old = read_rows(moment, rows)
         new = old + (1 - beta) * (values - old)
         write_rows(moment, rows, new)

@@ -1,103 +1,119 @@
-"""A step of an optimizer with what is due once to each row of a table that the step touches."""
+"""A step of an optimizer with L2 regularisation, clipping and max-norm constraints."""
 
 import tensorflow as tf
 
-from tfrec_attn.optimizers.distinct_rows import DistinctRows
-from tfrec_attn.optimizers.gradients import clip_by_global_norm, over_replicas, sum_repeated_rows
+from tfrec_attn.optimizers.gradients import all_reduce, clip_by_global_norm, sum_repeated_rows
+from tfrec_attn.optimizers.sparse_updates import SparseUpdates
 
 
 class RegularisedStep:
-    """Applies gradients with L2, clipping and row bounds, each counted once, however many replicas
-    or parts of a batch touch a row.
+    """Applies the gradients of all replicas with L2, clipping and max-norm constraints.
 
-        g = sum of the gradients over replicas and repeated rows + weight * w;   g <- clip(g);   w <- bound(optimizer(w, g))
+        g = sum of the gradients of all replicas and micro-batches + weight * w
+        w <- constraint(optimizer(w, clip(g)))
 
-    On the rows of a sparse gradient L2 and bound fall on those rows alone, with a dense one on all.
-    Each replica does the same to its copy.
+    L2 and constraint apply to the updated rows of a table: those of a sparse gradient, each once,
+    or all rows of a dense one. All replicas update their copies in the same way.
 
     Args:
-      optimizer: Keras optimizer, also one that scales the loss; the gradients come unscaled.
-      bounds: reference of each table -> the `MaxNorm` that its touched rows are kept in, or None.
-      l2: weight of |row|^2 / 2 on the tables of `bounds`.
-      kernel_l2: weight of |w|^2 / 2 on all other variables.
-      clip_norm: most norm of all gradients together, or None.
+        optimizer: Keras optimizer, also one that scales the loss.
+        constraints: Reference of each table -> its `MaxNorm`, or None.
+        l2: Weight of |row|^2 / 2 of tables. Default 0.
+        kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
+        clip_norm: Largest norm of all gradients together, or None (default).
     """
 
-    def __init__(self, optimizer, bounds, l2=0.0, kernel_l2=0.0, clip_norm=None):
+    def __init__(self, optimizer, constraints, l2=0.0, kernel_l2=0.0, clip_norm=None):
         self.optimizer = optimizer
-        self.bounds = bounds
+        self.constraints = constraints
         self.l2 = l2
         self.kernel_l2 = kernel_l2
         self.clip_norm = clip_norm
 
-    def __call__(self, gradients, variables, named):
+    def __call__(self, gradients, variables, lookups):
         """Updates the variables.
 
         Args:
-          gradients: of this replica, dense, sparse or None.
-          variables: in the same order.
-          named: reference of a table -> ids that the batch of all replicas names at most, repeated
-              ones counted; 0 where it is not there.
+            gradients: Unscaled gradients of this replica: dense, sparse or None.
+            variables: Variables in the same order.
+            lookups: Reference of each table -> number of lookups in the batch of all replicas, an
+                upper bound of the rows in its gradient.
         """
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
-        variables = [variable for _, variable in pairs]
-        gradients, touched = self._sums(
-            [gradient for gradient, _ in pairs],
-            [named.get(variable.ref(), 0) for variable in variables],
+        gradients, variables = (list(column) for column in zip(*pairs, strict=True))
+        gradients, updated = self._sums(
+            gradients, [lookups.get(variable.ref(), 0) for variable in variables]
         )
         gradients = [
-            self._penalised(*each) for each in zip(gradients, variables, touched, strict=True)
+            self._add_l2(*each) for each in zip(gradients, variables, updated, strict=True)
         ]
+        options = {}
         if self.clip_norm is not None:
             gradients = clip_by_global_norm(
                 [sum_repeated_rows(gradient) for gradient in gradients], self.clip_norm
             )
-        known = (
-            {"distinct_rows": self.clip_norm is not None}
-            if isinstance(self.optimizer, DistinctRows)
-            else {}
-        )
+            if isinstance(self.optimizer, SparseUpdates):
+                options["unique_rows"] = True
         self.optimizer.apply_gradients(
-            zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **known
+            zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **options
         )
-        for variable, rows in zip(variables, touched, strict=True):
-            bound = self.bounds.get(variable.ref())
-            if bound is not None:
-                bound.project_rows(variable, _indices(variable, rows), of_all_replicas=True)
+        for variable, rows in zip(variables, updated, strict=True):
+            constraint = self.constraints.get(variable.ref())
+            if constraint is not None:
+                constraint.project_rows(variable, _indices(variable, rows), of_all_replicas=True)
 
-    def _sums(self, gradients, named):
-        """(gradients of all replicas, for each the rows that it touches: indices or a mask; None
-        for all).
+    def _sums(self, gradients, lookups):
+        """Returns gradients of all replicas, and the updated rows of each.
+
+        Updated rows are indices, a mask bool [N], or None for all rows.
         """
         masks = [None] * len(gradients)
         if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            stays = getattr(optimizer, "leaves_rows_of_gradient_0", False)
-            gradients, masks = over_replicas(gradients, named if stays else [0] * len(named))
+            if not getattr(optimizer, "keeps_rows_of_gradient_0", False):
+                lookups = [0] * len(lookups)
+            gradients, masks = all_reduce(gradients, lookups)
         return gradients, [
             _rows(gradient) if mask is None else mask
             for gradient, mask in zip(gradients, masks, strict=True)
         ]
 
-    def _penalised(self, gradient, variable, touched):
-        weight = self.l2 if variable.ref() in self.bounds else self.kernel_l2
+    def _add_l2(self, gradient, variable, updated):
+        weight = self.l2 if variable.ref() in self.constraints else self.kernel_l2
         if not weight:
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
-            indices = tf.concat([gradient.indices, touched], axis=0)
-            values = tf.concat([gradient.values, weight * tf.gather(variable, touched)], axis=0)
+            indices = tf.concat([gradient.indices, updated], axis=0)
+            values = tf.concat([gradient.values, weight * tf.gather(variable, updated)], axis=0)
             return tf.IndexedSlices(values, indices, gradient.dense_shape)
-        if touched is not None:
-            weight *= tf.cast(touched, gradient.dtype)[:, tf.newaxis]
+        if updated is not None:
+            weight *= tf.cast(updated, gradient.dtype)[:, tf.newaxis]
         return gradient + weight * variable
 
 
+def count_lookups(features: dict, tables: dict[str, list[tf.Variable]]) -> dict:
+    """Returns the number of lookups in the batch of all replicas, by reference of each table.
+
+    Args:
+        features: The batch of one replica.
+        tables: Tables of "users" and "items".
+    """
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    sizes = {
+        name: (value.shape.num_elements() or 0) * replicas
+        for name, value in features.items()
+        if value.dtype.is_integer
+    }
+    counts = {"users": sizes.pop("user"), "items": sum(sizes.values())}
+    return {table.ref(): count for of, count in counts.items() for table in tables[of]}
+
+
 def _rows(gradient):
-    """The rows that a sparse gradient names, each once, or None for a dense one."""
+    """Returns the unique rows of a sparse gradient, or None for a dense one."""
     return tf.unique(gradient.indices)[0] if isinstance(gradient, tf.IndexedSlices) else None
 
 
-def _indices(variable, touched):
-    if touched is None:
+def _indices(variable, updated):
+    if updated is None:
         return tf.range(variable.shape[0])
-    return tf.where(touched)[:, 0] if touched.dtype == tf.bool else touched
+    return tf.where(updated)[:, 0] if updated.dtype == tf.bool else updated

@@ -1,4 +1,4 @@
-"""Learning rates that change with the step."""
+"""Learning-rate schedules."""
 
 import math
 
@@ -11,28 +11,30 @@ SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
     """A linear rise from 0 to the learning rate, then a decay.
 
-        rate(s) = learning_rate * s / W                                                 for s <= W, else
+        rate(s) = learning_rate * s / W                                     for s <= W, else
         constant:      learning_rate
-        linear:        final + (learning_rate - final) * (1 - p),                       p = (s - W) / (S - W), at most 1
+        linear:        final + (learning_rate - final) * (1 - p)
         cosine:        final + (learning_rate - final) * (1 + cos(pi p)) / 2
-        inverse_sqrt:  learning_rate * sqrt(max(W, 1) / s)
+        inverse_sqrt:  learning_rate * sqrt(max(W, 1) / s)                  p = (s - W) / (S - W)
 
-    s = 1, 2, ... is the number of the step (an optimizer calls the schedule with the number of
-    steps before it), so that step W has the learning rate and step S the final one.
+    s = 1, 2, ... is the number of a step (an optimizer calls the schedule with the number of steps
+    before it): step W has the learning rate, and step S and later ones have the final one.
 
     Args:
-      learning_rate: the highest one.
-      schedule: "constant" (default), "linear", "cosine" or "inverse_sqrt".
-      warmup_steps: W, default 0.
-      total_steps: S, of linear and cosine.
-      final_learning_rate: of linear and cosine, default 0.
-      first_step: number of steps, default 0, that the counter begins at and that count for nothing.
+        learning_rate: The highest rate.
+        schedule: "constant" (default), "linear", "cosine" or "inverse_sqrt".
+        warmup_steps: W. Default 0.
+        total_steps: S, for linear and cosine.
+        final_learning_rate: Rate of step S, for linear and cosine. Default 0.
+        first_step: Initial value of the optimizer's step counter. Default 0.
 
-    Errors: ValueError for an unknown schedule, and for linear and cosine without as many steps as
-    the warm-up has.
+    Raises:
+        ValueError: If the schedule is unknown, or if a linear or cosine one has fewer steps than
+            the warm-up.
 
-    References: Loshchilov, Hutter, SGDR, ICLR 2017 (cosine); Vaswani et al., Attention Is All You
-    Need, NeurIPS 2017 (inverse_sqrt).
+    Reference:
+        Loshchilov, Hutter, "SGDR", ICLR 2017 (cosine); Vaswani et al., "Attention Is All You
+        Need", NeurIPS 2017 (inverse_sqrt).
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
             total_steps is None or total_steps < max(warmup_steps, 1)
         ):
             raise ValueError(
-                f"total_steps must be at least 1 and those of the warm-up, {warmup_steps}, but is {total_steps}."
+                f"total_steps must be at least 1 and those of the warm-up, {warmup_steps}, "
+                f"but is {total_steps}."
             )
         self.learning_rate = learning_rate
         self.schedule = schedule

@@ -1,4 +1,4 @@
-"""The contract of a model, and what every model gets from it."""
+"""The contract of a model, and what all models share."""
 
 from tfrec_attn.models.base.sequence_model import SequenceModel
 

@@ -1,4 +1,4 @@
-"""What Keras asks of a model, whatever it computes: a configuration, compiling, steps, saving."""
+"""The Keras side of all models: configuration, compiling, training steps, saving."""
 
 import inspect
 
@@ -9,40 +9,38 @@ from tfrec_attn.evaluation.metrics import ranking_metrics
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
-from tfrec_attn.losses.objectives import OBJECTIVES, Distilled
-from tfrec_attn.optimizers.regularised_step import RegularisedStep
-from tfrec_attn.optimizers.training_step import gradients_of, ids_named, scales_loss
-
-_UNNAMED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, scales_loss
+from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
 
 class KerasModel(tfrs.Model):
-    """A model whose constructor makes all variables and keeps each of its arguments as an
-    attribute.
+    """A model whose constructor builds all variables and keeps its arguments as attributes.
 
-    It is saved and loaded in every format that Keras has for subclassed models, called or not,
-    trained or not. A loaded model is not compiled. A subclass has `num_items`, `max_length`,
-    `trains_on` and `ranks`.
+    It can be saved in all Keras formats for subclassed models, also before it was called or
+    trained. A loaded model is not compiled. A subclass has `num_items`, `max_length`, `trains_on`
+    and `ranks`.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        # What a step returns is the same on every replica.
+        # A step returns the same values on all replicas.
         self.distribute_reduction_method = "first"
-        # All variables are there. Else Keras builds a loaded model by calling it with floats.
+        # Otherwise Keras builds a loaded model by calling it with floats.
         self.built = True
 
     def get_config(self):
         """Returns the arguments of the constructor.
 
         Raises:
-            TypeError: If the model does not keep one as an attribute.
+            TypeError: If an argument is not an attribute of the model.
         """
         names = [one.name for one in _arguments(type(self))]
         missing = [name for name in names if not hasattr(self, name)]
         if missing:
             raise TypeError(
-                f"{type(self).__name__} must keep its argument {missing[0]} as an attribute of that name to be saved."
+                f"{type(self).__name__} must keep its argument {missing[0]} as an attribute of "
+                "that name to be saved."
             )
         return {name: getattr(self, name) for name in names}
 
@@ -53,16 +51,15 @@ class KerasModel(tfrs.Model):
         return cls(*(config[name] for name in first), **named)
 
     def save(self, *args, **kwargs):
-        """Saves the model as Keras does, whether it was called or not."""
+        """Saves the model as Keras does, also before it was called."""
         if self.save_spec() is None:
-            # Keras traces a SavedModel by what the model was called with, and training does not
-            # call it.
+            # Keras saves a SavedModel with the inputs of a call, and training does not call it.
             history = tf.zeros([1, self.max_length], tf.int32)
             self({"user": tf.zeros([1], tf.int32), "history": history})
         super().save(*args, **kwargs)
 
     def get_compile_config(self):
-        """Returns None: a loaded model is compiled by whoever trains it on."""
+        """Returns None, so that a loaded model is not compiled."""
 
     def compile(
         self,
@@ -83,50 +80,49 @@ class KerasModel(tfrs.Model):
         seed=1,
         **kwargs,
     ):
-        """Sets up training and evaluation by full ranking.
+        """Configures training, and evaluation by full ranking.
 
         Args:
-          optimizer: Keras optimizer or its name.
-          loss: name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
-              negative [B, T, K], mask [B, T]) -> [B].
-          margin: of the hinge loss, in units of the score.
-          reduction: "sum" (default): the loss of a step is the sum over its windows or positions,
-              as AttRec's authors train; "mean".
-          l2: weight of |row|^2 / 2 on the table rows that have a gradient: with pairwise losses
-              those that a step touches, each once.
-          kernel_l2: weight of |w|^2 / 2 on all other weights.
-          distillation: a `TransitionDistillation` layer, or None; its loss of the input items is
-              added with `distillation_weight`.
-          log_q: float [N], logarithm of how often "sampled_softmax" draws each item; default
-              uniform.
-          calibration: t of "gbce", 0 is "bce". Default 0.75.
-          clip_norm: the gradients of a step are scaled so that the norm of all of them together, L2
-              included, is at most this; None: never.
-          accumulate: parts into which a step cuts its batch; it computes one after the other and
-              applies their gradients once.
-          k: cut-offs of the metrics HR@k and NDCG@k; MRR is always there.
-          seed: of dropout, whose masks are a function of it and of the steps that the optimizer has
-              done.
+            optimizer: Keras optimizer or its name. Default "adagrad".
+            loss: Name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
+                negative [B, T, K], mask [B, T]) -> [B]. Default "hinge".
+            margin: Of the hinge loss, in units of the score. Default 0.5.
+            reduction: "sum" (default) of the losses of windows or positions, or "mean".
+            l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
+            kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
+            distillation: A `TransitionDistillation` layer, or None (default).
+            distillation_weight: Weight of its loss of the input items. Default 0.
+            log_q: Float [N], logarithm of the probability that "sampled_softmax" draws each item;
+                None (default): uniform.
+            calibration: t of "gbce". Default 0.75.
+            clip_norm: Largest norm of all gradients of a step together, with L2; None (default):
+                no limit.
+            accumulate: Number of micro-batches of a batch; a step computes one after the other and
+                applies their gradients once. Default 1.
+            k: Cut-offs of the metrics HR@k and NDCG@k. Default 5, 10, 20.
+            seed: Of the dropout masks. Default 1.
+            **kwargs: Those of `tf.keras.Model.compile`.
+
+        Raises:
+            ValueError: If the reduction or loss is unknown, or the loss does not take the batches
+                that the model trains on.
         """
         if kwargs.pop("from_serialized", False):
-            # Keras loads a SavedModel, which does not hold these arguments.
+            # Keras loads a SavedModel, which does not contain these arguments.
             return
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
         chosen = as_loss(loss)
         if self.trains_on not in chosen.batches:
-            named = (
-                loss
-                if isinstance(loss, str)
-                else getattr(chosen.function, "__name__", chosen.function)
-            )
+            function = getattr(chosen.function, "__name__", chosen.function)
             raise ValueError(
-                f"loss {named} takes {' and '.join(chosen.batches)}, but {type(self).__name__} trains on {self.trains_on}."
+                f"loss {loss if isinstance(loss, str) else function} takes "
+                f"{' and '.join(chosen.batches)}, but {type(self).__name__} trains on "
+                f"{self.trains_on}."
             )
         super().compile(optimizer=optimizer, **kwargs)
-        distilled = (
-            Distilled(distillation, distillation_weight) if distillation is not None else None
-        )
+        if distillation is not None:
+            distillation = Distillation(distillation, distillation_weight)
         values = {
             "margin": margin,
             "calibration": calibration,
@@ -134,66 +130,59 @@ class KerasModel(tfrs.Model):
             "num_items": self.num_items,
         }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
-        self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distilled, keywords)
+        self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distillation, keywords)
         for table in self._embeddings("items"):
             table.dense_gradients = chosen.negatives == "none"
-        self._l2, self._kernel_l2, self._clip_norm, self._accumulate = (
-            l2,
-            kernel_l2,
-            clip_norm,
-            accumulate,
-        )
-        self._seed = seed
+        self._l2, self._kernel_l2, self._clip_norm = l2, kernel_l2, clip_norm
+        self._accumulate, self._seed = accumulate, seed
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._ranking_metrics = ranking_metrics(k)
 
     @property
     def metrics(self):
-        return (
-            [self._loss_metric, *self._ranking_metrics] if hasattr(self, "_ranking_metrics") else []
-        )
+        if not hasattr(self, "_ranking_metrics"):
+            return []
+        return [self._loss_metric, *self._ranking_metrics]
 
     def get_metrics_result(self):
-        """What training tells at the end of an epoch, over all replicas."""
+        """Returns the training loss of an epoch, over all replicas."""
         return {"loss": self._loss_metric.result()}
 
     def compute_loss(self, features, training=False):
-        """The loss of a batch, a scalar; see `Windows` and `NextItems` for the features. Padded
-        targets count nothing.
-        """
+        """Returns the loss of a batch, a scalar; for the features see `Windows` and `NextItems`."""
         return self._objective(self, features, training)[0]
 
     def make_train_function(self, force=False):
-        # Keras traces a step twice if the optimizer makes its variables in it.
+        # Keras traces a step twice if the optimizer creates variables in it.
         self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     def train_step(self, features):
-        """One step; L2, clipping and the row constraints see each touched row once, however many
-        replicas or parts touched it.
-        """
+        """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         if scales_loss(self.optimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        bounds = {
+        constraints = {
             table.embeddings.ref(): table.constraint for table in self._embeddings("users", "items")
         }
-        step = RegularisedStep(self.optimizer, bounds, self._l2, self._kernel_l2, self._clip_norm)
-        named = ids_named(features, {of: self.tables(of) for of in ("users", "items")})
-        step(gradients, self.trainable_variables, named)
+        step = RegularisedStep(
+            self.optimizer, constraints, self._l2, self._kernel_l2, self._clip_norm
+        )
+        lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
+        step(gradients, self.trainable_variables, lookups)
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
 
     def test_step(self, features):
-        """Ranks {"user", "history", "target", "seen"} against the full catalogue."""
-        ranks_ = self.ranks(features)
+        """Ranks "target" after "history" of "user" among all items without those in "seen"."""
+        ranks = self.ranks(features)
         for metric in self._ranking_metrics:
-            metric.update_state(ranks_)
+            metric.update_state(ranks)
         return {metric.name: metric.result() for metric in self._ranking_metrics}
 
     def tables(self, of):
-        """Returns the variables of the `EmbeddingTable`s of "users" or of "items"."""
+        """Returns the variables of the `EmbeddingTable`s of "users" or "items"."""
         return [layer.embeddings for layer in self._embeddings(of)]
 
     def _embeddings(self, *of):
@@ -204,10 +193,10 @@ class KerasModel(tfrs.Model):
         ]
 
     def _gradients(self, features):
-        return gradients_of(self, self._objective, features, self._accumulate)
+        return accumulated_gradients(self, self._objective, features, self._accumulate)
 
 
 def _arguments(cls):
-    """The named arguments of a model's constructor."""
+    """Returns the named arguments of a model's constructor."""
     found = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return [one for one in found if one.kind not in _UNNAMED]
+    return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]

@@ -1,35 +1,36 @@
-"""The best items for histories of ids, in Python."""
+"""Recommendations for histories of ids, in Python."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
-_ROWS = 256  # histories that are scored at a time
+_BATCH_SIZE = 256
 
 
 def as_vocabulary(name, ids, count):
     """Returns ids as a `Vocabulary`.
 
     Args:
-        name: What the ids are of, "users" or "items".
+        name: "users" or "items".
         ids: A `Vocabulary`, or the ids in the order of the model's rows.
-        count: How many the model has.
+        count: Number of rows.
 
     Raises:
-        ValueError: If there are more or fewer ids.
+        ValueError: If there is another number of ids.
         DataError: If an id comes twice, is empty or has a line break.
     """
     vocabulary = ids if isinstance(ids, Vocabulary) else Vocabulary([str(one) for one in ids])
     if len(vocabulary) != count:
         raise ValueError(
-            f"{name} must be {count} ids, one for each row of the model in order, but are {len(vocabulary)}."
+            f"{name} must be {count} ids, one for each row of the model in order, "
+            f"but are {len(vocabulary)}."
         )
     return vocabulary
 
 
 def recommend(model, histories, k, users, exclude_seen):
-    """The k best items for each history; see `SequenceModel.recommend`."""
+    """Returns the k best items for each history; see `SequenceModel.recommend`."""
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
     encoded = [
@@ -41,12 +42,13 @@ def recommend(model, histories, k, users, exclude_seen):
         user = _indices("users", users, model.user_vocabulary, model.num_users)
     if len(user) != len(encoded):
         raise ValueError(
-            f"users must name one user for each history, but has {len(user)} for {len(encoded)} histories."
+            f"users must name one user for each history, but has {len(user)} for {len(encoded)} "
+            "histories."
         )
     k = tf.constant(min(k, model.num_items))
     items, scores = [], []
-    for begin in range(0, len(encoded), _ROWS):
-        block = slice(begin, begin + _ROWS)
+    for begin in range(0, len(encoded), _BATCH_SIZE):
+        block = slice(begin, begin + _BATCH_SIZE)
         history, seen = _padded(encoded[block], model, exclude_seen)
         inputs = (tf.constant(one) for one in (user[block], history, seen))
         values, indices = model.top_k(*inputs, k)
@@ -58,15 +60,16 @@ def recommend(model, histories, k, users, exclude_seen):
 
 
 def best_unseen(scores, seen, k):
-    """The k best items that are not hidden.
+    """Returns the k best items of each row that are not in `seen`.
 
     Args:
         scores: Float32 [B, N], column j - 1 for item j.
-        seen: Items that may not come, int32 [B, S]; 0 is padding.
+        seen: Excluded items, int32 [B, S]; 0 is padding.
         k: Scalar, at most N.
 
     Returns:
-        (scores float32 [B, k], items int32 [B, k]), the lowest float where fewer are left.
+        (scores float32 [B, k], items int32 [B, k]); the score of excluded items is the lowest
+        float.
     """
     scores = tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
     rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
@@ -76,13 +79,14 @@ def best_unseen(scores, seen, k):
 
 
 def _indices(name, ids, vocabulary, count):
-    """Rows of ids, int32, 0 where an id is unknown."""
+    """Returns the rows of ids, int32, 0 for unknown ids."""
     if vocabulary is not None:
         return vocabulary.lookup([str(one) for one in ids])
     values = np.asarray(list(ids))
     if values.size and not np.issubdtype(values.dtype, np.integer):
         raise ValueError(
-            f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, but have {ids[0]!r}."
+            f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, "
+            f"but have {ids[0]!r}."
         )
     return np.where((values > 0) & (values <= count), values, 0).astype(np.int32)
 
@@ -92,9 +96,7 @@ def _ids(indices, vocabulary):
 
 
 def _padded(histories, model, exclude_seen):
-    """(latest items [B, L] that training touched, padded on the left; items that may not come [B,
-    S]).
-    """
+    """Returns the latest trained items [B, L], padded on the left, and excluded items [B, S]."""
     length, trained = model.max_length, model.trained_items
     latest = np.zeros((len(histories), length), np.int32)
     seen = np.zeros((len(histories), max(map(len, histories), default=0)), np.int32)

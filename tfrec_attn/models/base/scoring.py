@@ -1,6 +1,4 @@
-"""The one place where a query becomes scores of items, for ranks, recommendations, exports and
-explanations.
-"""
+"""Scores of items, for ranks, recommendations, exports and explanations."""
 
 from typing import NamedTuple
 
@@ -8,33 +6,32 @@ import tensorflow as tf
 
 
 class Query(NamedTuple):
-    """What items are scored by: score(j) = vectors . v_j + the value of j in the prior, if there is
-    one.
+    """A query vector, and values that are added to the scores of some items.
+
+        score(j) = vectors . v_j + value of j in the prior
 
     Attributes:
         vectors: Float32 [B, D'].
-        prior: (items int32 [B, P], values float32 [B, P]), or None. An item stands in a row at most
-            once; 0 is padding. Items that are not listed have the value 0.
+        prior: (items int32 [B, P], values float32 [B, P]), or None. The items of a row are unique;
+            0 is padding. Items that are not listed have the value 0.
     """
 
     vectors: tf.Tensor
     prior: tuple[tf.Tensor, tf.Tensor] | None = None
 
-    def rows(self, places):
+    def rows(self, index: tf.Tensor) -> "Query":
         """Returns the query of some rows, int [R]."""
-        prior = (
-            None if self.prior is None else tuple(tf.gather(part, places) for part in self.prior)
-        )
-        return Query(tf.gather(self.vectors, places), prior)
+        prior = self.prior and tuple(tf.gather(part, index) for part in self.prior)
+        return Query(tf.gather(self.vectors, index), prior)
 
 
 def score_all(query, item_vectors, first=0):
-    """Scores of neighbouring items.
+    """Returns scores of consecutive items.
 
     Args:
         query: A `Query` of B rows.
-        item_vectors: Float32 [R, D'], of the items `first`, `first` + 1, ...
-        first: 0 (default) where the vectors begin with padding, else 1.
+        item_vectors: Float32 [R, D'], those of the items `first`, `first` + 1, ...
+        first: 0 (default) if the vectors begin with padding, else 1.
 
     Returns:
         float32 [B, R].
@@ -49,7 +46,7 @@ def score_all(query, item_vectors, first=0):
 
 
 def score_listed(query, item_vectors, items):
-    """Scores of some items of each row.
+    """Returns scores of listed items, those of each row.
 
     Args:
         query: A `Query` of B rows.
@@ -57,14 +54,14 @@ def score_listed(query, item_vectors, items):
         items: Int32 [B, C].
 
     Returns:
-        float32 [B, C]; that of padding means nothing.
+        float32 [B, C]; the score of padding has no meaning.
     """
     scores = tf.einsum("bd,bcd->bc", query.vectors, tf.gather(item_vectors, items))
     return scores if query.prior is None else scores + _values(query.prior, items)
 
 
 def score_repeated(query, item_vectors, items, count):
-    """Scores of one item for `count` queries in a row, such as those of variants of a history.
+    """Returns scores of one item for `count` queries each, such as variants of a history.
 
     Args:
         query: A `Query` of B * `count` rows.
@@ -87,10 +84,10 @@ def score_repeated(query, item_vectors, items, count):
 
 
 def _values(prior, items):
-    """Values of items [B, C] in a prior, 0 where it does not list them."""
+    """Returns values of items [B, C] in a prior, 0 for items that it does not list."""
     order = tf.argsort(prior[0], axis=1)
     listed, values = (tf.gather(part, order, batch_dims=1) for part in prior)
     listed, values = tf.pad(listed, [[0, 0], [1, 0]]), tf.pad(values, [[0, 0], [1, 0]])
-    place = tf.minimum(tf.searchsorted(listed, items), tf.shape(listed)[1] - 1)
-    found = (tf.gather(listed, place, batch_dims=1) == items) & (items > 0)
-    return tf.where(found, tf.gather(values, place, batch_dims=1), 0.0)
+    column = tf.minimum(tf.searchsorted(listed, items), tf.shape(listed)[1] - 1)
+    found = (tf.gather(listed, column, batch_dims=1) == items) & (items > 0)
+    return tf.where(found, tf.gather(values, column, batch_dims=1), 0.0)

@@ -1,17 +1,15 @@
-"""The contract of all models: how queries and items become vectors. Everything else is written
-once, here.
-"""
+"""The contract of all models: how queries and items become vectors."""
 
 from typing import ClassVar
 
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
-from tfrec_attn.losses.objectives import inputs_of, latest
+from tfrec_attn.losses.objectives import inputs_of, latest_events
 from tfrec_attn.models.base.keras_model import KerasModel
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
-from tfrec_attn.models.base.untrained import UNTRAINED, pass_over, touched
+from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 
 
 class SequenceModel(KerasModel):
@@ -19,12 +17,12 @@ class SequenceModel(KerasModel):
 
         score(features, j) = query_vectors(features) . item_vectors(j)
 
-    A model is a final subclass with a constructor and two things: queries, by `query_vectors`, and
-    items, by `item_tables` or `item_vectors`. One that trains at all positions of a sequence makes
-    its queries in `sequence_vectors`, or in `encode` together with its attention; its query is then
-    that of the latest position. The constructor takes `num_users`, `num_items`, `max_length` and
-    about ten keywords, keeps each as an attribute of that name, and makes and builds its layers,
-    such as `EmbeddingTable`s; `get_config` follows from the signature.
+    A model is a final subclass with a constructor and two kinds of vectors: queries, by
+    `query_vectors`, and items, by `item_tables` or `item_vectors`. A model that trains at all
+    positions of a sequence defines `sequence_vectors`, or `encode` for queries and attention; its
+    query is that of the latest position. The constructor takes `num_users`, `num_items`,
+    `max_length` and keywords, keeps each as an attribute of that name, and builds its layers, such
+    as `EmbeddingTable`s.
 
     Features are a dict: "user" int32 [B], 0 is an unknown user; "history" int32 [B, L], items 1..N
     with the latest last and 0 as padding on the left.
@@ -37,24 +35,21 @@ class SequenceModel(KerasModel):
     Attributes:
         user_vocabulary: Ids of the users, a `Vocabulary` or None; see `set_vocabularies`.
         item_vocabulary: Ids of the items.
-        popularity: Each item's share of the training events, float32 [N], which answers where
-            nothing is known of a row, or None.
-        trained_users: Which users training touched, bool [M], or None: all of them.
-        trained_items: Which items training touched, bool [N], or None: all of them.
+        popularity: Share of each item in the training events, float32 [N], the scores where nothing
+            else is known; or None.
+        trained_users: Which users have training events, bool [M]; None: all.
+        trained_items: Which items have training events, bool [N]; None: all.
         repeats: Whether items of the history are recommended: "exclude" (default) or "include".
 
-    These are no Keras state: `save` and `save_weights` leave them out, and a loaded model gets
-    them again.
+    The attributes are not Keras state: a saved model does not contain them.
     """
 
     # The batches that the model trains on: "windows", "next_items" or "masked_items".
     trains_on = "windows"
-    # The training settings that do the model justice, by key, beneath the YAML file and the
-    # arguments.
+    # Training settings by key, below the YAML file and the arguments.
     recommended: ClassVar[dict[str, object]] = {}
-    # Whether the query depends on who the user is, not only on the history.
+    # Whether queries depend on the user, and on the history.
     uses_user = False
-    # Whether it depends on the history.
     uses_history = True
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
@@ -62,11 +57,8 @@ class SequenceModel(KerasModel):
         self.num_users = num_users
         self.num_items = num_items
         self.max_length = max_length
-        self.user_vocabulary = None
-        self.item_vocabulary = None
-        self.popularity = None
-        self.trained_users = None
-        self.trained_items = None
+        self.user_vocabulary = self.item_vocabulary = None
+        self.popularity = self.trained_users = self.trained_items = None
         self.repeats = "exclude"
 
     def query_vectors(self, features, training=False):
@@ -79,53 +71,48 @@ class SequenceModel(KerasModel):
     def sequence_vectors(self, features, training=False):
         """Returns queries at all positions [B, L, D'], float32.
 
-        A model that trains on next items makes each from the items up to its position; one that
-        trains on masked items can use the whole sequence.
+        A model that trains on next items makes each from the items up to its position.
         """
         encoded = self.encode(features, training)
         if encoded is None:
-            name = type(self).__name__
             raise NotImplementedError(
-                f"{name} must define query_vectors, sequence_vectors or encode."
+                f"{type(self).__name__} must define query_vectors, sequence_vectors or encode."
             )
         return tf.cast(encoded[0], tf.float32)
 
     def attention(self, features):
-        """Returns how much each position of the history weighs in the query, or None without
-        attention.
+        """Returns the weight of each position in the query, or None without attention.
 
         float32 [B, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
-        encoded = self.encode(features, latest_only=True)
-        if encoded is None or encoded[1] is None:
-            return None
-        return tf.cast(encoded[1][:, -1], tf.float32)
+        _, weights = self.encode(features, latest_only=True) or (None, None)
+        return None if weights is None else tf.cast(weights[:, -1], tf.float32)
 
     def attention_map(self, features):
-        """Returns how much each position attends to each position, or None without attention.
+        """Returns how much each position (row) attends to each other, or None without attention.
 
-        float32 [B, L, L], nonnegative: row l holds the weights with which position l attends to the
-        columns. Rows and columns of padding are 0. For a history of at most `max_length` columns.
+        float32 [B, L, L], nonnegative, 0 in rows and columns of padding, for a history of at most
+        `max_length` columns.
         """
-        encoded = self.encode(features)
-        return None if encoded is None or encoded[1] is None else tf.cast(encoded[1], tf.float32)
+        _, weights = self.encode(features) or (None, None)
+        return None if weights is None else tf.cast(weights, tf.float32)
 
     def encode(self, features, training=False, latest_only=False):
-        """Returns what the four methods above are made of by default, or None.
+        """Returns (queries [B, L, D'], attention [B, L, L] or None) for the four methods above.
 
-        That is (queries [B, L, D'], attention [B, L, L] or None), and with `latest_only` that of
-        the latest position alone: [B, 1, D'] and [B, 1, L].
+        With `latest_only` those of the latest position: [B, 1, D'] and [B, 1, L]. None: the model
+        defines the four methods itself.
         """
-        return None  # noqa: RET501
-        return
+        return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
 
     def item_tables(self):
         """Returns the `EmbeddingTable`s whose rows, side by side, are the item vectors."""
         return []
 
     def item_vectors(self, items=None):
-        """Vectors of distinct items, int32 [R], or of all items 0..N in order -> float32 [R, D'].
-        Row 0 is padding and means nothing.
+        """Returns vectors [R, D'] of unique items, int32 [R], or of all items 0..N, float32.
+
+        Row 0 is padding and has no meaning.
         """
         parts = [table.rows(items) for table in self.item_tables()]
         if not parts:
@@ -135,10 +122,9 @@ class SequenceModel(KerasModel):
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def item_columns(self):
-        """Returns the tables whose rows are columns of `item_vectors`: {`EmbeddingTable`: first
-        column}.
+        """Returns the tables whose rows are columns of `item_vectors`, with their first columns.
 
-        An export keeps such a table once, in the matrix of item vectors.
+        An export stores such tables once, in the matrix of item vectors.
         """
         tables = self.item_tables()
         return {table: sum(one.dim for one in tables[:place]) for place, table in enumerate(tables)}
@@ -146,18 +132,16 @@ class SequenceModel(KerasModel):
     def prior(self, features):
         """Returns what the history adds to the scores of some items, as `Query.prior`, or None.
 
-        Training leaves it out; ranks, recommendations, exports and explanations count it.
+        Training leaves it out; ranks, recommendations, exports and explanations add it.
         """
-        return None  # noqa: RET501  AutoGraph cannot convert a function without a statement
-        return
+        return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
 
     def set_vocabularies(self, items=None, users=None):
-        """Names the items and users, so that `recommend` takes and gives these ids.
+        """Sets the ids that `recommend` takes and returns.
 
         Args:
-            items: Ids of the items 1..N in order, a `Vocabulary` or texts; None leaves those there
-                are.
-            users: Ids of the users 1..M.
+            items: Ids of the items 1..N in order, a `Vocabulary` or texts; None changes nothing.
+            users: Ids of the users 1..M in the same way.
 
         Raises:
             ValueError: If there are not as many ids as rows.
@@ -169,9 +153,7 @@ class SequenceModel(KerasModel):
             self.user_vocabulary = as_vocabulary("users", users, self.num_users)
 
     def call(self, features, training=False):
-        """Scores of all items: {"user" [B], "history" [B, L]} -> float32 [B, N + 1], column 0
-        (padding) the lowest float.
-        """
+        """Returns scores of the items 0..N, float32 [B, N + 1]; column 0 is the lowest float."""
         scores = self.scores(features, training)
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
@@ -179,32 +161,35 @@ class SequenceModel(KerasModel):
         """Returns the scores of the items 1..N, float32 [B, N]."""
         return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
 
-    def ranks(self, features):
-        """Rank of each target among the items that can be recommended
-        (`tfrec_attn.evaluation.ranking.ranks`), int32 [B].
-        """
-        return ranks(self._answer_scores(features), features["target"], features["seen"])
+    def query(self, features, training=False):
+        """Returns the `Query` of the latest `max_length` events of features."""
+        inputs = self._inputs(features, training)
+        return Query(self.query_vectors(inputs, training=training), self.prior(inputs))
+
+    def queries(self, features, training=False):
+        """Returns the vectors [B, D'] of `query`."""
+        return self.query_vectors(self._inputs(features, training), training=training)
+
+    def _inputs(self, features, training):
+        # All ids of a training batch are trained.
+        inputs = inputs_of(features) if training else self.known(features)
+        return latest_events(inputs, self.max_length)
 
     def known(self, features):
-        """Returns the features that a query is made of, without what training never touched.
+        """Returns the inputs of a query without users and items that have no training events.
 
-        Such a user is an unknown one, and such items are passed over in the history.
+        The user becomes 0; the other events of the history move to the right.
         """
         inputs = inputs_of(features)
         if self.uses_user and self.trained_users is not None:
-            inputs["user"] = tf.where(
-                touched(self.trained_users, inputs["user"]), inputs["user"], 0
-            )
+            user = inputs["user"]
+            inputs["user"] = tf.where(is_trained(self.trained_users, user), user, 0)
         if self.trained_items is not None:
-            inputs = pass_over(inputs, touched(self.trained_items, inputs["history"]))
+            inputs = drop_events(inputs, is_trained(self.trained_items, inputs["history"]))
         return inputs
 
     def knows_nothing(self, features):
-        """Returns which rows have nothing that the query depends on, so that popularity answers:
-        bool [B].
-
-        What training never touched counts as unknown.
-        """
+        """Returns which rows have no known input that the query depends on, bool [B]."""
         features = self.known(features)
         nothing = tf.ones_like(features["user"], tf.bool)
         if self.uses_user:
@@ -214,19 +199,12 @@ class SequenceModel(KerasModel):
         return nothing
 
     def untrained_last(self, scores):
-        """Returns scores of the items 1..N, float32 [B, N], with `UNTRAINED` for those that
-        training never touched.
-        """
-        return (
-            scores
-            if self.trained_items is None
-            else tf.where(self.trained_items, scores, UNTRAINED)
-        )
+        """Replaces the scores of items without training events by `UNTRAINED`: float32 [B, N]."""
+        trained = self.trained_items
+        return scores if trained is None else tf.where(trained, scores, UNTRAINED)
 
-    def _answer_scores(self, features):
-        """Scores of the items 1..N by which they are recommended, float32 [B, N]: popularity where
-        nothing is known.
-        """
+    def _recommendation_scores(self, features):
+        """Returns `scores`, but popularity where nothing is known and `UNTRAINED` items last."""
         scores = self.scores(features)
         if self.popularity is not None:
             nothing, popular = self.knows_nothing(features), tf.cast(self.popularity, scores.dtype)
@@ -237,24 +215,28 @@ class SequenceModel(KerasModel):
             )
         return self.untrained_last(scores)
 
+    def ranks(self, features):
+        """Returns the rank of each target, int32 [B], as `tfrec_attn.evaluation.ranking.ranks`."""
+        return ranks(self._recommendation_scores(features), features["target"], features["seen"])
+
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
-        """The k best items for each history.
+        """Returns the k best items for each history.
 
         Args:
-            histories: Sequences of item ids, oldest first, of any length, empty too; ids that are
-                unknown, or that training never touched, are passed over. They are those of
-                `set_vocabularies`, which a model loaded from a run has, else 1..N.
-            k: Items wanted; of more than N there are N. Items that training never touched come
-                last, each with the score `UNTRAINED`.
-            users: Ids of the users, or None for unknown users.
-            exclude_seen: Leave out the items of the history; None follows `repeats`.
+            histories: Sequences of item ids of any length, oldest first, as texts after
+                `set_vocabularies`, else 1..N. Unknown ids, and items without training events, are
+                left out.
+            k: Number of items, at most N. Items without training events come last, with the score
+                `UNTRAINED`. Default 10.
+            users: Ids of the users, or None (default) for unknown users.
+            exclude_seen: Whether to leave out items of the history; None (default): as `repeats`.
 
         Returns:
-            (items, scores): lists of up to k ids and of their scores for each history, best first.
+            (items, scores): lists of up to k ids and scores for each history, best first.
 
         Raises:
-            ValueError: If `k` is below 1, there are more or fewer users than histories, or ids are
-                no integers and the model has no vocabulary.
+            ValueError: If `k` is below 1, `users` and `histories` differ in number, or ids are no
+                integers and the model has no vocabulary.
         """
         if exclude_seen is None:
             exclude_seen = self.repeats == "exclude"
@@ -262,18 +244,6 @@ class SequenceModel(KerasModel):
 
     @tf.function(reduce_retracing=True)
     def top_k(self, user, history, seen, k):
-        """The k best items of rows, without those seen, as
-        `tfrec_attn.models.base.recommendation.best_unseen`.
-        """
-        return best_unseen(self._answer_scores({"user": user, "history": history}), seen, k)
-
-    def query(self, features, training=False):
-        """Returns the `Query` of features, of whose `known` columns the latest `max_length` count."""
-        # Training meets only what it touches.
-        inputs = inputs_of(features) if training else self.known(features)
-        inputs = latest(inputs, self.max_length)
-        return Query(self.query_vectors(inputs, training=training), self.prior(inputs))
-
-    def queries(self, features, training=False):
-        """Returns the vectors [B, D'] of `query`."""
-        return self.query(features, training).vectors
+        """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
+        scores = self._recommendation_scores({"user": user, "history": history})
+        return best_unseen(scores, seen, k)
