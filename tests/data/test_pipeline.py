@@ -10,8 +10,8 @@ import pytest
 from tfrec_attn.config import Columns, Data
 from tfrec_attn.data import pipeline
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards.beam_steps import Event
-from tfrec_attn.data.shards.local_preparation import prepare_log
+from tfrec_attn.data.shards.beam_transforms import Event
+from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.errors import ConfigError, DataError
 
 RUNNER = ["--runner=DirectRunner"]

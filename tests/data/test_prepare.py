@@ -16,14 +16,15 @@ import pytest
 from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.sequences.replay_log import checksum, item_counts
-from tfrec_attn.data.sequences.splits import leak_report, make_split
+from tfrec_attn.data.sequences.encoding import checksum, encode_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import item_counts, make_split
 from tfrec_attn.data.sequences.transitions import count_transitions
-from tfrec_attn.data.shards import local_preparation, shard_files
-from tfrec_attn.data.shards.local_preparation import number_of_shards, prepare_log
+from tfrec_attn.data.shards import prepare_locally, shard_files
 from tfrec_attn.data.shards.manifest import Manifest, file_sha256
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards.preparation_folder import number_of_shards
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
 
@@ -69,7 +70,7 @@ def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
         frame[piece * size : (piece + 1) * size].write_parquet(logs[-1])
     data = Data(**options)
     manifest = prepare_log([str(path) for path in logs], tmp_path / "out", data)
-    sequences, report = prepare(
+    sequences, report = encode_log(
         frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events
     )
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
@@ -152,9 +153,9 @@ def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, 
     assert prepared.report().selection.events == rated.height
     assert prepared.report().before.events < rated.height
 
-    reader = local_preparation.read_slices
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=333),
     )
@@ -219,7 +220,7 @@ def test_times_with_fractions(tmp_path, frame):
     prepare_log([str(tmp_path / "a.parquet")], tmp_path / "out", Data())
     assert (
         PreparedLog(tmp_path / "out").load().sequences.timestamps.tolist()
-        == prepare(later, min_user_events=5)[0].timestamps.tolist()
+        == encode_log(later, min_user_events=5)[0].timestamps.tolist()
     )
 
 
@@ -238,10 +239,10 @@ def test_logs_without_times_count_their_rows(tmp_path):
 
 def test_the_same_log_gives_the_same_bytes_however_it_is_read(tmp_path, log, monkeypatch):
     prepare_log([str(log)], tmp_path / "one", Data())
-    monkeypatch.setattr(local_preparation, "_THREADS", 5)
-    reader = local_preparation.read_slices
+    monkeypatch.setattr(prepare_locally, "_THREADS", 5)
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=999),
     )
@@ -382,7 +383,7 @@ def interrupted(log, folder, after, monkeypatch, error):
         written.append(path.name)
         write(path, shard)
 
-    monkeypatch.setattr(local_preparation, "_THREADS", 1)
+    monkeypatch.setattr(prepare_locally, "_THREADS", 1)
     monkeypatch.setattr(shard_files, "write_shard", failing)
     with pytest.raises(BaseException) as caught:
         prepare_log([str(log)], folder / "out", Data())
@@ -396,7 +397,7 @@ def test_an_interrupted_run_goes_on_with_its_shards(tmp_path, log, monkeypatch):
     _, written = interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     assert len(written) == 3
     before = {name: (tmp_path / "out.partial" / name).stat().st_mtime_ns for name in written}
-    monkeypatch.setattr(local_preparation, "_read", None)  # the log is not read again
+    monkeypatch.setattr(prepare_locally, "_read", None)  # the log is not read again
     prepare_log([str(log)], tmp_path / "out", Data())
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written} == before
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -559,7 +560,7 @@ def test_the_writer_tells_a_full_disk(tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
-    with local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
+    with prepare_locally.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
         with pytest.raises(ConfigError, match="another process prepares it"):
             prepare_log([str(log)], tmp_path / "out", Data())
         work.abandon()

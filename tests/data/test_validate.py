@@ -12,7 +12,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn.data import validate
 from tfrec_attn.data.quality import tfdv
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.splits import leak_report
+from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.runs import run
 

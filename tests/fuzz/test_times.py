@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tfrec_attn.config import Config, Data
 from tfrec_attn.data.reading.interactions import read_interactions, read_slices
-from tfrec_attn.data.sequences.replay_log import checksum
-from tfrec_attn.data.shards import local_preparation
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.sequences.encoding import checksum
+from tfrec_attn.data.shards import prepare_locally
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import DataError
 from tfrec_attn.runs import run
 
@@ -106,8 +106,8 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         logs.append(str(folder / f"{number}.csv"))
         (folder / f"{number}.csv").write_text(rows_of(cells), encoding="utf-8")
     data = Data(on_error="skip", min_user_events=1, duplicates="drop", max_length=1, targets=1)
-    reader = local_preparation.read_slices
-    local_preparation.read_slices = lambda *args, **options: reader(
+    reader = prepare_locally.read_slices
+    prepare_locally.read_slices = lambda *args, **options: reader(
         *args, **{**options, "slice_bytes": size}
     )
     try:
@@ -116,7 +116,7 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         assert "\n" not in str(error) and not (folder / "out").exists()
         return
     finally:
-        local_preparation.read_slices = reader
+        prepare_locally.read_slices = reader
     if len(logs) == 1:
         whole = run.prepare_data(Config(data=replace(data, source="file", path=logs[0])))
         found = PreparedLog(folder / "out")

@@ -12,11 +12,12 @@ from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
-from tfrec_attn.data.sequences.preparation import Statistics
-from tfrec_attn.data.sequences.selection import Selection
-from tfrec_attn.data.shards.local_preparation import MOST_SHARDS, prepare_log
+from tfrec_attn.data.sequences.event_filters import EventFilterReport
+from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.shards.manifest import Manifest
-from tfrec_attn.data.shards.prepared import OPTIONS, REJECTED, option, report_of
+from tfrec_attn.data.shards.preparation_folder import MOST_SHARDS
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
 from tfrec_attn.errors import ConfigError, TfrecError
 
 
@@ -106,7 +107,7 @@ def summary(manifest: Manifest, folder: str) -> str:
         if manifest.rejected
         else ""
     )
-    chosen = "" if manifest.selection is None else f"{Selection(**manifest.selection)}.\n"
+    chosen = "" if manifest.selection is None else f"{EventFilterReport(**manifest.selection)}.\n"
     sentences = report_of(manifest).sentences()
     notes = "".join(f"Note: {one}.\n" for one in sentences)
     return (

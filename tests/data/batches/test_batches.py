@@ -6,9 +6,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.batches.positions import MaskedItems, NextItems
-from tfrec_attn.data.batches.windows import HeldOut, NegativeSampler, Windows, window_positions
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.batches.held_out import HeldOut
+from tfrec_attn.data.batches.masked_items import MaskedItems
+from tfrec_attn.data.batches.negative_sampler import NegativeSampler
+from tfrec_attn.data.batches.next_items import NextItems
+from tfrec_attn.data.batches.windows import Windows, window_positions
+from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split, leave_one_out
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError

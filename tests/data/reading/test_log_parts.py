@@ -8,13 +8,13 @@ import pytest
 from backports import zstd
 
 from tfrec_attn.config import Columns, Config, Data
+from tfrec_attn.data.quality.validation import validate
 from tfrec_attn.data.reading.interactions import read_interactions
 from tfrec_attn.data.reading.log_parts import all_parts, name_of, parts_of
-from tfrec_attn.data.sequences.replay_log import checksum
+from tfrec_attn.data.sequences.encoding import checksum
 from tfrec_attn.data.shards import beam_steps
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
-from tfrec_attn.data.validate import validate
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
 from tfrec_attn.runs.unfinished import default_names

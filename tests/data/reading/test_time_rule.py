@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.reading.interactions import read_interactions
-from tfrec_attn.data.reading.times import FileTimes, LogTimes, MixedTimes, parse, read_by_one_rule
+from tfrec_attn.data.reading.time_parsing import parse
+from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes, read_by_one_rule
 from tfrec_attn.errors import DataError
 
 NOW = 1_700_000_000

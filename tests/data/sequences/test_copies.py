@@ -16,11 +16,11 @@ from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data import validate
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.sequences.copies import count_copies, without_copies
-from tfrec_attn.data.sequences.replay_log import checksum
-from tfrec_attn.data.shards import coded_log, local_preparation
+from tfrec_attn.data.sequences.encoding import checksum
+from tfrec_attn.data.shards import coded_log, prepare_locally
 from tfrec_attn.data.shards.coded_log import CodedLog
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run
 
@@ -139,9 +139,9 @@ OPTIONS = [{}, {"duplicates": "drop"}, CLEAN, {**CLEAN, "duplicates": "drop"}]
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("event", [None, "event"])
 def test_prepared_logs_say_the_same(tmp_path, twice, monkeypatch, options, event):
-    reader = local_preparation.read_slices
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **more: reader(*args, **more, slice_bytes=2_000),
     )

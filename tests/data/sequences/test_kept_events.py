@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.batches import HeldOut
-from tfrec_attn.data.sequences.kept_events import read_kept_events
-from tfrec_attn.data.sequences.replay_log import save_replay_log
+from tfrec_attn.data.sequences.held_out_log import read_held_out_log, save_held_out_log
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
@@ -24,8 +23,8 @@ def write(path, *rows):
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_blocks_are_those_of_the_split(make_leave_one_out, tmp_path, part):
     split = make_leave_one_out(HISTORIES, 5)
-    save_replay_log(split, part, tmp_path / "kept.parquet")
-    (kept,) = read_kept_events(tmp_path / "kept.parquet", part, (USERS, ITEMS))
+    save_held_out_log(split, part, tmp_path / "kept.parquet")
+    (kept,) = read_held_out_log(tmp_path / "kept.parquet", part, (USERS, ITEMS))
     pairs = zip(
         HeldOut(split, part, batch_size=2).dataset(),
         HeldOut(kept.split, part, batch_size=2).dataset(),
@@ -49,7 +48,7 @@ def test_what_is_unknown_is_passed_over(tmp_path):
         ("u1", [], "i5"),
         ("u3", ["new"], "i4"),
     ]
-    (kept,) = read_kept_events(write(tmp_path / "kept.parquet", *rows), "test", (USERS, ITEMS))
+    (kept,) = read_held_out_log(write(tmp_path / "kept.parquet", *rows), "test", (USERS, ITEMS))
     assert kept.users.tolist() == [0, 2, 1, 3]
     assert kept.known.tolist() == [True, False, True, True]
     assert kept.split.sequences.items.tolist() == [1, 2, 3, 5, 4]
@@ -60,7 +59,7 @@ def test_what_is_unknown_is_passed_over(tmp_path):
 def test_more_than_fits_comes_in_parts(tmp_path):
     rows = [(f"u{number % 5 + 1}", ["i1", "i2"], f"i{number % 5 + 1}") for number in range(10)]
     path = write(tmp_path / "kept.parquet", *rows)
-    parts = list(read_kept_events(path, "test", (USERS, ITEMS), limit=7))
+    parts = list(read_held_out_log(path, "test", (USERS, ITEMS), limit=7))
     assert len(parts) > 3
     assert [target for part in parts for target in part.targets] == [row[2] for row in rows]
     assert [item for part in parts for item in part.split.sequences.items] == [
@@ -87,4 +86,4 @@ def test_what_is_something_else(tmp_path, change, sentence):
     path = write(tmp_path / "kept.parquet", ("u1", ["i1"], "i2"))
     change(path)
     with pytest.raises(DataError, match=rf"^{path} .*{sentence}.*\.$"):
-        list(read_kept_events(path, "test", (USERS, ITEMS)))
+        list(read_held_out_log(path, "test", (USERS, ITEMS)))

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.sequences.splits import leak_report, leave_one_out, make_split, temporal
+from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import leave_one_out, make_split, temporal
 from tfrec_attn.errors import ConfigError, DataError
 
 EVENTS = st.lists(
@@ -22,7 +23,7 @@ THREE = [("u", "a", 3), ("u", "b", 5), ("u", "a", 9)]
 
 
 def sequences_of(events):
-    return prepare(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[
+    return encode_log(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[
         0
     ]
 

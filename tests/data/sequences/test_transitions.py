@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split, leave_one_out
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.shards.order_statistics import Values
+from tfrec_attn.data.shards.order_statistics import ChunkedArray
 
 
 def of(*parts):
-    return Values([lambda part=part: np.asarray(part) for part in parts])
+    return ChunkedArray([lambda part=part: np.asarray(part) for part in parts])
 
 
 @settings(max_examples=50, deadline=None)

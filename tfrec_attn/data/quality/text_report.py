@@ -4,7 +4,7 @@ attention.
 
 import datetime
 
-from tfrec_attn.data.reading.times import UNITS
+from tfrec_attn.data.reading.time_rule import UNITS
 from tfrec_attn.data.sequences.copies import copies_sentence
 from tfrec_attn.data.sequences.ids import IdReport
 

@@ -17,7 +17,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.from_function import read_function
 from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.reading.times import TimeRule
+from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import SOURCES as EXTENSION
 

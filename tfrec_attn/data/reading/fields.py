@@ -1,22 +1,17 @@
 """What a valid user id, item id, timestamp and rating is, checked over whole columns."""
 
-from typing import NamedTuple
 
 import polars as pl
 
-from tfrec_attn.data.reading.times import FileTimes, TimeRule, parse
+from tfrec_attn.data.reading.rejections import Rejection
+from tfrec_attn.data.reading.time_parsing import parse
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 
 _BLANK_ID = r"^\s*$"
 _BROKEN_ID = r"[\n\r\t\x{feff}]"  # vocabularies are text with one id per line
 _SHOWN = 60
 
 
-class Rejection(NamedTuple):
-    """A line that is no interaction: its 1-based number, why, and its text."""
-
-    line: int
-    reason: str
-    text: str = ""
 
 
 def check(

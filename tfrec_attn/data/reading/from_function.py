@@ -9,9 +9,10 @@ import polars as pl
 
 from tfrec_attn.data.reading.columns import NAMES, require_column, wanted_columns
 from tfrec_attn.data.reading.fields import check
-from tfrec_attn.data.reading.interactions import ReadResult, begin_rejected, write_rejected
+from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.reading.parquet_reader import require_type
-from tfrec_attn.data.reading.times import TimeRule
+from tfrec_attn.data.reading.rejections import begin_rejected, write_rejected
+from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import DataError, TfrecError
 from tfrec_attn.extensions import SOURCES, cause
 

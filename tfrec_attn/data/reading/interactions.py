@@ -10,30 +10,18 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tfrec_attn.data.reading.columns import NAMES, require_column, wanted_columns
-from tfrec_attn.data.reading.fields import Rejection
+from tfrec_attn.data.reading.columns import wanted_columns
 from tfrec_attn.data.reading.log_parts import parts_of, suffix
 from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.reading.parquet_reader import parquet_slices, read_parquet
-from tfrec_attn.data.reading.text_formats import SEPARATORS, TEXT_FORMATS, clean
-from tfrec_attn.data.reading.text_reader import TextSource
-from tfrec_attn.data.reading.text_slices import SLICE_BYTES, first_record
-from tfrec_attn.data.reading.times import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
+from tfrec_attn.data.reading.rejections import Rejection, begin_rejected, write_rejected
+from tfrec_attn.data.reading.text_formats import TEXT_FORMATS
+from tfrec_attn.data.reading.text_header import open_text
+from tfrec_attn.data.reading.text_slices import SLICE_BYTES
+from tfrec_attn.data.reading.time_rule import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
 from tfrec_attn.errors import ConfigError, DataError, nearest
-from tfrec_attn.files.own_files import check_output
 
 FORMATS = (*TEXT_FORMATS, "parquet")
-_REJECTED = "file\tline\treason\ttext\n"
-_HEADER_WORDS = (
-    "userId",
-    "visitorId",
-    "customerId",
-    "sessionId",
-    "itemId",
-    "movieId",
-    "productId",
-    "articleId",
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ def read_interactions(
 
     Ids become strings exactly as written. Timestamps are integers, decimals or ISO 8601 dates (UTC
     unless they carry an offset), one kind in a file and one unit in a log (see
-    `tfrec_attn.data.reading.times`). Blank lines are left out. A quote is an ordinary character
+    `tfrec_attn.data.reading.time_rule`). Blank lines are left out. A quote is an ordinary character
     except in CSV. A header line that comes again, as in files put together, is no interaction.
 
     Args:
@@ -111,7 +99,7 @@ def read_interactions(
         if kind == "parquet":
             found = read_parquet(Path(part), wanted, own)
         else:
-            source = _text_source(Path(part), kind, wanted, names, separator)
+            source = open_text(Path(part), kind, wanted, names, separator)
             found = source.read(skip, own) if source else (None, [], FileTimes())
         if found[1] and not skip:
             raise DataError(_complaint(Path(part), kind, found[1][0]))
@@ -250,7 +238,7 @@ def _read_parts(
             _require_sound([path], [kind], wanted, rows)
             slices = parquet_slices(path, wanted, rows, rule)
         else:
-            source = _text_source(path, kind, wanted, names, separator)
+            source = open_text(path, kind, wanted, names, separator)
             slices = source.slices(skip, rule, slice_bytes) if source else iter(())
         yield from slices
 
@@ -293,79 +281,13 @@ def _format_of(path: Path, format: str | None) -> str:
     return kind
 
 
-def _text_source(
-    path: Path,
-    kind: str,
-    wanted: Mapping[str, str | None],
-    names: Sequence[str] | None,
-    separator: str | None,
-) -> TextSource | None:
-    """The log with the places of its columns; None where it holds nothing."""
-    text_format = TEXT_FORMATS[kind].separated_by(separator)
-    given = names or text_format.names
-    first = first_record(path, text_format)
-    if first is None:
-        return None
-    if first.problem and not given:
-        raise DataError(
-            f"{path}, line {first.line}: {first.problem}, where the column names should be."
-        )
-    found = list(given) if given else text_format.column_names(first)
-    hint = _other_separator(
-        text_format.separator, first.text, [name for name in wanted.values() if name is not None]
-    )
-    for role, name in wanted.items():
-        if name is not None:
-            require_column(path, name, role, found, hint)
-    places = {NAMES[role]: found.index(name) for role, name in wanted.items() if name is not None}
-    if given and _names_columns(text_format.column_names(first), found, places):
-        remedy = "leave out data.names" if names else "give data.format, or delete that line"
-        raise DataError(f"{path}, line {first.line}: expected an event, got a header: {remedy}.")
-    return TextSource(path, text_format, found, places, 0 if given else first.end)
 
 
-def _other_separator(separator: str, header: str, names: Sequence[str]) -> str:
-    """How to read a log whose header has all names between other separators, or nothing."""
-    for name, other in SEPARATORS.items():
-        if other != separator and {field.strip(' "') for field in header.split(other)} >= set(
-            names
-        ):
-            return f"its fields are separated by {name}s, so give data.separator={name}"
-    return ""
 
 
-def _names_columns(fields: Sequence[str], names: Sequence[str], places: Mapping[str, int]) -> bool:
-    """Tells whether the first record of a log whose columns are named elsewhere names them too, be
-    it in other words.
-    """
-    if len(fields) != len(names):
-        return False
-    words = {_bare_word(name) for name in (*names, *NAMES, *NAMES.values(), *_HEADER_WORDS)}
-    return all(_bare_word(fields[places[name]]) in words for name in ("user_id", "item_id"))
 
 
-def _bare_word(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).casefold()
 
 
-def begin_rejected(target: str | Path, path: object) -> None:
-    """Begins a TSV of rejections, in the place of an earlier one.
-
-    Raises:
-        ConfigError: If it is a file of another kind.
-    """
-    check_output(target, _REJECTED, "rejected")
-    Path(target).unlink(missing_ok=True)
-    write_rejected(Path(target), str(path), [])
 
 
-def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> None:
-    """Adds a line for each rejection to a TSV: `file, line, reason, text`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "a", encoding="utf-8", newline="\n") as out:
-        if not out.tell():
-            out.write(_REJECTED)
-        for entry in bad:
-            out.write(
-                f"{clean(str(path))}\t{entry.line}\t{clean(entry.reason)}\t{clean(entry.text)}\n"
-            )

@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.data.reading.columns import NAMES, require_column
-from tfrec_attn.data.reading.fields import Rejection, check
-from tfrec_attn.data.reading.times import FileTimes, TimeRule
+from tfrec_attn.data.reading.fields import check
+from tfrec_attn.data.reading.rejections import Rejection
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 

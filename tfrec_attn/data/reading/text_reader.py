@@ -10,10 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.data.reading.fields import Rejection, check
+from tfrec_attn.data.reading.fields import check
+from tfrec_attn.data.reading.rejections import Rejection
 from tfrec_attn.data.reading.text_formats import SEPARATORS, Record, TextFormat, records
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES, Part, cut, end_of_lines
-from tfrec_attn.data.reading.times import FileTimes, TimeRule
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 _CHUNK = 100_000
@@ -65,7 +66,7 @@ class TextSource:
 
 def _with_polars(source: TextSource, parts: Parts) -> pl.DataFrame | None:
     """Returns the columns as strings, or None where the exact reader has to tell."""
-    frames = [pl.DataFrame(schema=dict.fromkeys(source.places, pl.String))]
+    frames = [pl.DataFrame(schema=dict.fromkeys(source.positions, pl.String))]
     for part in parts():
         text = part.text[end_of_lines(part.text, source.header - part.before) :]
         frame = (_part_with_polars(source, text) if part.sound else None) if text else frames[0]
@@ -84,7 +85,7 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
     step = len(separator)  # "::" reads as ":" with an empty column between every two
     fields = [f"c{place}" for place in range(step * (len(source.names) - 1) + 1)]
     fillers = [name for place, name in enumerate(fields) if place % step]
-    wanted = {name: pl.col(fields[step * place]) for name, place in source.places.items()}
+    wanted = {name: pl.col(fields[step * place]) for name, place in source.positions.items()}
     # `seen` keeps every column in the plan: polars finds a line with too many fields only when it
     # parses all of them.
     checks = {
@@ -118,7 +119,7 @@ def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr
     """Marks lines whose user and item are both called like columns, in capitals or not."""
     ids = ("user_id", "item_id")
     names = [name.lower() for name in source.names]
-    wanted_names, lowered = [names[source.places[name]] for name in ids], text.lower()
+    wanted_names, lowered = [names[source.positions[name]] for name in ids], text.lower()
     if all(name.isascii() for name in wanted_names) and not all(
         name.encode() in lowered for name in wanted_names
     ):
@@ -133,7 +134,7 @@ def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr
 def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
     bad: list[Rejection] = []
     rows = _well_cut(source, skip, bad, _records(source, parts))
-    schema = {"line": pl.Int64, **dict.fromkeys(source.places, pl.String)}
+    schema = {"line": pl.Int64, **dict.fromkeys(source.positions, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
         chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
@@ -160,7 +161,7 @@ def _well_cut(
     separator = next(
         (f"{name}s" for name, one in SEPARATORS.items() if one == separator), repr(separator)
     )
-    good, places = 0, source.places.values()
+    good, places = 0, source.positions.values()
     for row in rows:
         problem = row.problem
         if problem is None and len(row.fields) != len(source.names):
@@ -188,7 +189,7 @@ def _is_header(source: TextSource, row: Record) -> bool:
         [name.lower() for name in row_names]
         for row_names in (source.text_format.column_names(row), source.names)
     )
-    user, item = (source.places[name] for name in ("user_id", "item_id"))
+    user, item = (source.positions[name] for name in ("user_id", "item_id"))
     if fields[user] not in names and fields[item] not in names:
         return False
     fields[0] = fields[0].removeprefix(_BOM)

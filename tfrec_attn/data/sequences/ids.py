@@ -44,7 +44,7 @@ def is_missing(ids: pl.Series) -> pl.Series:
 
 
 @dataclass(frozen=True)
-class Findings:
+class IdProblems:
     """What there is to say of the users, or of the items, of a log.
 
     Attributes:
@@ -58,7 +58,7 @@ class Findings:
     missing: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ids: pl.Series, counts: Callable[[], np.ndarray]) -> "Findings":
+    def of(cls, ids: pl.Series, counts: Callable[[], np.ndarray]) -> "IdProblems":
         """Looks at ids, of which `counts` gives the events of each."""
         common, missing = unified(ids), {}
         changed = common.filter(common != ids).unique()
@@ -82,7 +82,7 @@ class Findings:
         )
 
     @classmethod
-    def grouped(cls, groups, missing: dict[str, int]) -> "Findings":
+    def grouped(cls, groups, missing: dict[str, int]) -> "IdProblems":
         """Of pairs of a common writing and its several writings."""
         groups = sorted(groups)
         return cls(
@@ -110,13 +110,13 @@ class Findings:
 class IdReport:
     """What there is to say of the ids of a log, before the frequency filter."""
 
-    users: Findings
-    items: Findings
+    users: IdProblems
+    items: IdProblems
 
     @classmethod
     def from_dict(cls, tree: dict[str, dict]) -> "IdReport":
         """Reads what `to_dict` returns."""
-        return cls(**{kind: Findings(**found) for kind, found in tree.items()})
+        return cls(**{kind: IdProblems(**found) for kind, found in tree.items()})
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.encoding import encode
+from tfrec_attn.data.sequences.vocabulary import encode_ids
 
 
 def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         The row of each event in that order, int64 [E], and which of them is the first of its user,
         bool [E].
     """
-    users = encode(frame["user_id"])[1]
+    users = encode_ids(frame["user_id"])[1]
     order = np.lexsort((frame["timestamp"].to_numpy(), users))
     return order, _starts(users[order])
 
@@ -58,7 +58,7 @@ def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
         The rows that stay, in the same order.
     """
     order, first = chronological(frame)
-    items = encode(frame["item_id"])[1][order]
+    items = encode_ids(frame["item_id"])[1][order]
     starts = first | _starts(items)
     if "weight" in frame.columns:
         weights = frame["weight"].to_numpy().copy()

@@ -4,12 +4,12 @@ tested on.
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.sequences.encoding import Sequences, checksum
 from tfrec_attn.errors import ConfigError, DataError, shown
 
 _FEWEST = 3
@@ -50,8 +50,8 @@ class Split:
         return np.searchsorted(self.sequences.offsets, positions, side="right") - 1
 
 
-class Places(NamedTuple):
-    """Places among the events of each user, from 0, int64 [M].
+class SplitPositions(NamedTuple):
+    """SplitPositions among the events of each user, from 0, int64 [M].
 
     Attributes:
         train: How many events train, the first ones.
@@ -64,19 +64,19 @@ class Places(NamedTuple):
     test: np.ndarray
 
 
-def hold_out_last(lengths: np.ndarray) -> Places:
+def hold_out_last(lengths: np.ndarray) -> SplitPositions:
     """The last event of each user tests and the one before validates; users with fewer than 3 only
     train.
     """
     enough = lengths >= _FEWEST
-    return Places(
+    return SplitPositions(
         np.where(enough, lengths - 2, lengths),
         np.where(enough, lengths - 2, -1),
         np.where(enough, lengths - 1, -1),
     )
 
 
-def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: float) -> Places:
+def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: float) -> SplitPositions:
     """Events before `start` train; each user's first event in [start, end) validates, and his first
     one at or after `end` tests.
 
@@ -92,10 +92,10 @@ def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: 
         for moment in (start, end)
     )
     valid = np.where(before_start < before_end, before_start, -1)
-    return Places(before_start, valid, np.where(before_end < lengths, before_end, -1))
+    return SplitPositions(before_start, valid, np.where(before_end < lengths, before_end, -1))
 
 
-def split_at(sequences: Sequences, places: Places, name: str) -> Split:
+def split_at(sequences: Sequences, places: SplitPositions, name: str) -> Split:
     """The split of that name whose events stand at these places."""
     start = sequences.offsets[:-1]
     valid, test = ((start + place)[place >= 0] for place in (places.valid, places.test))
@@ -223,55 +223,8 @@ def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float |
     return given
 
 
-@dataclass(frozen=True)
-class LeakReport:
-    """How far the training of a split looks past its test events; all are shares in 0..1.
-
-    Attributes:
-        tests_before_training: Test events that some training event, of any user, came after.
-        training_after_median_test: Training events later than the median test event.
-        targets_only_seen_later: Test events whose item was trained on, but not before or at the
-            time of the test.
-        ties: Events at the same time as the event before them of the same user, so that their order
-            is that of the file.
-    """
-
-    tests_before_training: float
-    training_after_median_test: float
-    targets_only_seen_later: float
-    ties: float
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.tests_before_training:.1%} of the test events have training events after them, and "
-            f"{self.training_after_median_test:.1%} of the training events are later than the median test event;\n"
-            f"{self.targets_only_seen_later:.1%} of the test items were trained on only later than their test, and "
-            f"{self.ties:.1%} of the events share their time with the one before."
-        )
 
 
-def leak_report(split: Split) -> LeakReport:
-    """Measures what a split lets the training know of the time after its test events."""
-    if split.prepared is not None:
-        return split.prepared.leaks()
-    sequences, train = split.sequences, split.train_mask()
-    times, tests = sequences.timestamps, split.sequences.timestamps[split.test]
-    first_seen = np.full(sequences.num_items + 1, np.inf)
-    np.minimum.at(first_seen, sequences.items[train], times[train])
-    seen = first_seen[sequences.items[split.test]]
-    later = np.ones(len(times), bool)
-    later[sequences.offsets[:-1][sequences.lengths > 0]] = False
-    ties = np.count_nonzero(times[1:][later[1:]] == times[:-1][later[1:]])
-    latest = times[train].max(initial=times.min())
-    return LeakReport(
-        tests_before_training=float(np.mean(tests < latest)),
-        training_after_median_test=float(np.mean(times[train] > np.median(tests))),
-        targets_only_seen_later=float(np.mean(np.isfinite(seen) & (seen > tests))),
-        ties=float(ties / max(1, np.count_nonzero(later))),
-    )
 
 
 def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -> float:
@@ -288,3 +241,18 @@ def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -
     if isinstance(bound, bool) or not 0 < bound < 1:
         raise DataError(f"{expected}.")
     return quantile(bound)
+
+
+def item_counts(split: Split) -> np.ndarray:
+    """Training events of each item, int64 [N]."""
+    if split.prepared is not None:
+        return split.prepared.item_counts()
+    sequences = split.sequences
+    return np.bincount(sequences.items[split.train_mask()], minlength=sequences.num_items + 1)[
+        1:
+    ].astype(np.int64)
+
+
+def split_checksum(split: Split) -> str:
+    """`checksum` of a split's events; of the whole prepared log where they are not in memory."""
+    return split.prepared.checksum() if split.sequences.items is None else checksum(split.sequences)

@@ -120,3 +120,9 @@ class Vocabulary:
             raise DataError(
                 f"{where}, {unit} {again + 1}: {self._ids[again]!r} is there already, in {unit} {first + 1}."
             )
+
+
+def encode_ids(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Returns the distinct ids by first appearance, and the code of each id from 0, int32 [E]."""
+    distinct = ids.unique(maintain_order=True)
+    return distinct, ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn.data.sequences.copies import count_copies, is_copy
-from tfrec_attn.data.shards.order_statistics import Values
+from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.files.array_files import append_array, save_array
 
 _BUCKET = 1 << 21  # events whose copies are looked for at a time
 
 
-class GrowingIds:
+class IdEncoder:
     """Numbers ids by first appearance, a part of the log at a time."""
 
     def __init__(self):
@@ -30,7 +30,7 @@ class GrowingIds:
         """All ids in the order of their numbers."""
         return self._known["id"]
 
-    def encode(self, ids: pl.Series) -> np.ndarray:
+    def encode_ids(self, ids: pl.Series) -> np.ndarray:
         """Returns the number of each id, from 0, int32; ids that are new get the next ones."""
         codes = self._look_up(ids, self._known)
         new = codes.is_null()
@@ -130,7 +130,7 @@ class CodedLog:
                 "type": self.types(part),
             }
             columns["place"] = np.arange(begins[part], begins[part + 1])
-            _deal(
+            _append_by_key(
                 self.folder,
                 users % buckets,
                 buckets,
@@ -194,7 +194,7 @@ class CodedLog:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KCore:
     """What the frequency filter leaves of a coded log.
 
     Attributes:
@@ -212,7 +212,7 @@ class Kept:
     lengths: np.ndarray
 
 
-def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> Kept:
+def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> KCore:
     """Leaves the largest set of events in which every user and every item has enough of them; the
     same as `k_core` in memory.
     """
@@ -234,7 +234,7 @@ def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) ->
     rows = [np.full(len(one), -1, np.int32) for one in stays]
     for row, codes in zip(rows, order, strict=True):
         row[codes] = np.arange(len(codes), dtype=np.int32)
-    return Kept(*order, *rows, counts[0][order[0]])
+    return KCore(*order, *rows, counts[0][order[0]])
 
 
 def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndarray]:
@@ -251,7 +251,7 @@ def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndar
     return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]
 
 
-def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
+def partition(log: CodedLog, kept: KCore, folder: Path, shards: int) -> ChunkedArray:
     """Appends each event that stays to the files of its user's shard, in file order, and returns
     the times of all.
 
@@ -266,18 +266,18 @@ def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
             "items": places[stays] + np.int32(1),
             "times": log.times(part)[stays],
         }
-        _deal(
+        _append_by_key(
             folder,
             columns["rows"] % shards,
             shards,
             columns if types is None else {**columns, "types": types[stays]},
         )
-    return Values(
+    return ChunkedArray(
         [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
     )
 
 
-def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]) -> None:
+def _append_by_key(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]) -> None:
     """Appends the values of each column to the files NAME-K.bin of their keys K, in order."""
     order = np.argsort(key.astype(np.uint16), kind="stable")
     ends = np.cumsum(np.bincount(key, minlength=count))
@@ -287,11 +287,11 @@ def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarr
                 append_array(file, values[order[begin:end]])
 
 
-def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:
+def count_partition_copies(folder: Path, shards: int, whole_times: bool) -> int:
     """How many events that were dealt out, with their types, are copies of another."""
     copies = 0
     for number in range(shards):
-        rows, items, times = dealt(folder, number, whole_times)
+        rows, items, times = read_partition(folder, number, whole_times)
         types, order = (
             np.fromfile(folder / f"types-{number}.bin", np.int32),
             np.lexsort((times, rows)),
@@ -300,7 +300,7 @@ def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:
     return copies
 
 
-def dealt(
+def read_partition(
     folder: Path, number: int, whole_times: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The user rows, items and times of a shard's events, in file order."""

@@ -26,7 +26,7 @@ class Manifest:
         before: Size of the log before the frequency filter: events, users, items.
         after: The same after it.
         rejected: Lines that were left out.
-        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are
+        selection: What the side conditions dropped, as `EventFilterReport.to_dict`, or None where there are
             none.
         duplicates: Events after the filter that are exact copies of another, or None where that
             cannot be told.
@@ -120,3 +120,35 @@ class Manifest:
                 raise DataError(
                     f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again."
                 )
+
+
+@dataclass(frozen=True)
+class PartitionedLog:
+    """What is known of a log once its events are dealt out to shards.
+
+    Attributes:
+        logs: Names of its files.
+        options: Keys of the section `data` that shaped it.
+        before: Events, users and items before the frequency filter.
+        after: The same after it.
+        rejected: Lines that were left out.
+        whole_times: Whether the times are int64.
+        shards: How many shards there are.
+        period: The two points in time of a temporal split, or None.
+        selection: What the side conditions dropped, as `EventFilterReport.to_dict`, or None where there are
+            none.
+        duplicates: Events that are copies of another, or None where the shards tell.
+        ids: What there is to say of the ids, as `IdReport.to_dict`.
+    """
+
+    logs: list[str]
+    options: dict[str, object]
+    before: dict[str, int]
+    after: dict[str, int]
+    rejected: int
+    whole_times: bool
+    shards: int
+    period: tuple[float, float] | None
+    selection: dict[str, object] | None = None
+    duplicates: int | None = None
+    ids: dict[str, dict] | None = None

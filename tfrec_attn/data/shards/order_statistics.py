@@ -7,7 +7,7 @@ import numpy as np
 _BINS = 1 << 16
 
 
-class Values:
+class ChunkedArray:
     """Numbers that can be read again and again, a part at a time.
 
     Args:

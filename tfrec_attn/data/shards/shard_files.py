@@ -19,7 +19,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.data.sequences.splits import (
+    hold_out_between,
+    hold_out_last,
+)
 from tfrec_attn.data.shards.example_codec import bytes_feature, examples, int64_feature
+from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.errors import DataError
 
 _BATCH = 4096
@@ -146,3 +151,26 @@ def _parse(records: tf.Tensor, whole_times: bool) -> tuple[np.ndarray, ...]:
         times,
         *(parsed[name].numpy() for name in ("train", "valid", "test")),
     )
+
+
+def shard_of(number: int, partitioned: PartitionedLog, rows: np.ndarray, items: np.ndarray, times: np.ndarray):
+    """The shard of some events in file order.
+
+    Args:
+        number: Of the shard.
+        partitioned: Of the log.
+        rows: User row of each event, which is `number` modulo the number of shards.
+        items: Item index 1..N of each event, int32.
+        times: Time of each event.
+    """
+
+    users = np.arange(number, partitioned.after["users"], partitioned.shards)
+    local = rows // partitioned.shards
+    order = np.lexsort((times, local))
+    lengths, times = np.bincount(local, minlength=len(users)), times[order]
+    places = (
+        hold_out_last(lengths)
+        if partitioned.period is None
+        else hold_out_between(lengths, times, *partitioned.period)
+    )
+    return Shard(users + 1, lengths, items[order], times, *places)

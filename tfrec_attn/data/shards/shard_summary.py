@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.data.sequences.copies import count_copies
-from tfrec_attn.data.sequences.splits import LeakReport, Places
+from tfrec_attn.data.sequences.leakage import LeakReport
+from tfrec_attn.data.sequences.splits import SplitPositions
 from tfrec_attn.data.sequences.transitions import PairCounts
 from tfrec_attn.data.shards.shard_files import Shard
 
@@ -40,7 +41,7 @@ class ShardSummary:
         folder: Path,
     ):
         self.lengths = np.zeros(num_users, np.int64)
-        self.places = Places(*(np.zeros(num_users, np.int64) for _ in Places._fields))
+        self.positions = SplitPositions(*(np.zeros(num_users, np.int64) for _ in SplitPositions._fields))
         self._pairs = PairCounts(folder, num_items, events)
         self._counts, self._first_seen = (
             np.zeros(num_items + 1, np.int64),
@@ -63,7 +64,7 @@ class ShardSummary:
     def _add(self, shard: Shard) -> None:
         rows, begin = shard.users - 1, np.cumsum(shard.lengths) - shard.lengths
         self.lengths[rows] = shard.lengths
-        for places, values in zip(self.places, (shard.train, shard.valid, shard.test), strict=True):
+        for places, values in zip(self.positions, (shard.train, shard.valid, shard.test), strict=True):
             places[rows] = values
         train = shard.train_mask()
         items, times = shard.items[train], shard.times[train]

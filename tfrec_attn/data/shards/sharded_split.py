@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.preparation import Sequences
-from tfrec_attn.data.sequences.replay_log import replay_log
-from tfrec_attn.data.sequences.splits import Places, Split, split_at
+from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.held_out_log import held_out_log
+from tfrec_attn.data.sequences.splits import Split, SplitPositions, split_at
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.shard_files import Shard, read_shard
 
 
@@ -20,7 +20,7 @@ class ShardedSplit(Split):
     `sequences.items` and `.timestamps` are None.
     """
 
-    places: Places | None = None
+    places: SplitPositions | None = None
 
     @classmethod
     def open(cls, log: PreparedLog) -> "ShardedSplit":
@@ -61,7 +61,7 @@ class ShardedSplit(Split):
         """Reads one shard after the other."""
         return (read_shard(path, self.prepared.manifest.whole_times) for path in self.paths)
 
-    def replay_logs(self, part: str) -> Iterator[pl.DataFrame]:
+    def held_out_logs(self, part: str) -> Iterator[pl.DataFrame]:
         """The held-out events of each shard, as `replay_log` gives them."""
         names = np.array(self.sequences.user_vocabulary.ids(), object)
         for shard in self.shards():
@@ -70,6 +70,6 @@ class ShardedSplit(Split):
             sequences = Sequences(
                 shard.items, offsets, shard.times, users, self.sequences.item_vocabulary
             )
-            yield replay_log(
-                split_at(sequences, Places(shard.train, shard.valid, shard.test), self.name), part
+            yield held_out_log(
+                split_at(sequences, SplitPositions(shard.train, shard.valid, shard.test), self.name), part
             )

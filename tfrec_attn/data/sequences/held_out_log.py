@@ -1,6 +1,9 @@
-"""The held-out events that a run kept in raw ids, as a split to rank: what needs no log."""
+"""The held-out events of a split in raw ids, and what tells one prepared log from another: for
+whoever has the run but not the log.
+"""
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +11,77 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
+
+def held_out_log(split: Split, part: str) -> pl.DataFrame:
+    """The held-out events of one part, a row an event in the split's order.
+
+    Args:
+      split: whose events.
+      part: "valid" or "test".
+
+    Returns: columns `user_id` String, `history` List(String), all earlier events of the user,
+    oldest first, and `target` String.
+    """
+    sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
+    ids = pl.Series("history", [None, *sequences.item_vocabulary.ids()], dtype=pl.String)
+    event, item = _histories(split, positions)
+    histories = pl.DataFrame({"event": event, "history": ids.gather(item)})
+    return pl.DataFrame(
+        {
+            "user_id": pl.Series(
+                sequences.user_vocabulary.ids(split.rows(positions) + 1), dtype=pl.String
+            ),
+            "history": histories.group_by("event", maintain_order=True).agg(
+                pl.col("history").drop_nulls()
+            )["history"],
+            "target": ids.gather(sequences.items[positions]),
+        }
+    )
+
+
+def save_held_out_log(split: Split, part: str, path: Path) -> None:
+    """Writes the held-out events of one part as Parquet; where the events are not in memory, shard
+    by shard and in their order.
+    """
+    if split.sequences.items is not None:
+        held_out_log(split, part).write_parquet(path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for number, frame in enumerate(split.held_out_logs(part)):
+            frame.write_parquet(Path(folder) / f"{number:05d}.parquet")
+        pl.scan_parquet(f"{folder}/*.parquet").sink_parquet(path)
+
+
+
+
+
+
+
+
+def _histories(split: Split, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each event and an item of its history, in order; first a 0 for each event, so
+    that none is missing.
+    """
+    lengths = positions - split.sequences.offsets[split.rows(positions)] + 1
+    event = np.repeat(np.arange(len(positions)), lengths)
+    within = np.arange(len(event)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    index = positions[event] - lengths[event] + within
+    return event, np.where(within > 0, split.sequences.items[index], 0)
+
+
 _COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+
+
 _AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class KeptEvents:
+class HeldOutEvents:
     """Some held-out events.
 
     Attributes:
@@ -37,13 +100,13 @@ class KeptEvents:
     split: Split
 
 
-def read_kept_events(
+def read_held_out_log(
     path: Path,
     part: str,
     vocabularies: tuple[Vocabulary, Vocabulary],
     limit: int = _AT_ONCE,
-) -> Iterator[KeptEvents]:
-    """Reads the held-out events of one part, as `save_replay_log` wrote them.
+) -> Iterator[HeldOutEvents]:
+    """Reads the held-out events of one part, as `save_held_out_log` wrote them.
 
     Args:
         path: The Parquet file.
@@ -77,7 +140,7 @@ def read_kept_events(
         yield _kept(frame, part, *vocabularies)
 
 
-def _kept(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) -> KeptEvents:
+def _kept(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) -> HeldOutEvents:
     targets = _indices(frame["target"], items)
     known = targets > 0
     lengths = frame["history"].list.len().to_numpy().astype(np.int64)
@@ -94,7 +157,7 @@ def _kept(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) 
     nothing = np.zeros(0, np.int64)
     sequences = Sequences(flat, offsets, None, users, items)
     held = {"valid": nothing, "test": nothing, part: ends}
-    return KeptEvents(
+    return HeldOutEvents(
         frame["user_id"].to_list(),
         frame["target"].to_list(),
         _indices(frame["user_id"], users),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn.data.sequences.replay_log import split_checksum
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
 

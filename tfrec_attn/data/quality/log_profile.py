@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.quality.drift import (
+from tfrec_attn.data.quality.drift_statistics import (
     binned,
     jensen_shannon,
     kolmogorov_smirnov,

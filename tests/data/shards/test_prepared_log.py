@@ -9,9 +9,9 @@ import pytest
 from tfrec_attn import config
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards import prepared
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog, is_folder
+from tfrec_attn.data.shards import prepared_log
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog, is_folder
 from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
 from tfrec_attn.errors import ConfigError, DataError
@@ -140,7 +140,7 @@ def test_a_warm_start_needs_a_log(original):
 
 @pytest.mark.parametrize("room", [10**6, 10])
 def test_where_the_events_are(original, room, monkeypatch):
-    monkeypatch.setattr(prepared, "_IN_MEMORY", room)
+    monkeypatch.setattr(prepared_log, "_IN_MEMORY", room)
     for cache, kind in (("auto", room == 10), ("memory", False), ("stream", True)):
         split = run.prepare_data(
             config.from_dict({"data": {"source": str(original), "cache": cache}})

@@ -7,17 +7,17 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.quality.profile import Profile, make_profile
-from tfrec_attn.data.reading.times import UNITS
+from tfrec_attn.data.quality.log_profile import Profile, make_profile
+from tfrec_attn.data.reading.time_rule import UNITS
 from tfrec_attn.data.sequences.copies import count_copies
-from tfrec_attn.data.sequences.encoding import encode
-from tfrec_attn.data.sequences.ids import Findings, IdReport
+from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.vocabulary import encode_ids
 
 # A burst: so many events of one user, the last at most so many seconds after the first.
 BURSTS = {"second": (5, 1), "minute": (30, 60)}
 
 
-class Log:
+class EncodedLog:
     """A log in numbers.
 
     Args:
@@ -27,11 +27,11 @@ class Log:
     """
 
     def __init__(self, frame: pl.DataFrame, has_times: bool = True):
-        self.user_ids, self.users = encode(frame["user_id"])
-        self.item_ids, self.items = encode(frame["item_id"])
+        self.user_ids, self.users = encode_ids(frame["user_id"])
+        self.item_ids, self.items = encode_ids(frame["item_id"])
         self.times = frame["timestamp"].to_numpy()
         self.has_times = has_times
-        self.types = [encode(frame["event"])[1]] if "event" in frame.columns else []
+        self.types = [encode_ids(frame["event"])[1]] if "event" in frame.columns else []
         self.user_counts = np.bincount(self.users, minlength=len(self.user_ids))
         self.item_counts = np.bincount(self.items, minlength=len(self.item_ids))
 
@@ -41,8 +41,8 @@ class Log:
     def ids(self) -> IdReport:
         """What there is to say of the ids."""
         return IdReport(
-            Findings.of(self.user_ids, lambda: self.user_counts),
-            Findings.of(self.item_ids, lambda: self.item_counts),
+            IdProblems.of(self.user_ids, lambda: self.user_counts),
+            IdProblems.of(self.item_ids, lambda: self.item_counts),
         )
 
     def profile(self) -> Profile:
@@ -55,7 +55,7 @@ class Log:
         )
 
 
-def measure(log: Log, now: float) -> dict[str, object]:
+def measure(log: EncodedLog, now: float) -> dict[str, object]:
     """Returns what there is to know of a log before it is filtered, as a tree of numbers for JSON.
 
     Events are "in a burst" when they are among BURSTS[name][0] or more events of one user that lie
@@ -125,7 +125,7 @@ def unit_of(times: np.ndarray) -> np.ndarray:
     return np.searchsorted([least for _, least in UNITS.values()], times, side="right") - 1
 
 
-def _time(log: Log, now: float) -> dict[str, object]:
+def _time(log: EncodedLog, now: float) -> dict[str, object]:
     """Unit of most times, the span, and how many events are in the future."""
     units = np.bincount(unit_of(log.times) + 1, minlength=len(UNITS) + 1)
     place, names = int(units.argmax()) - 1, list(UNITS)
@@ -138,13 +138,13 @@ def _time(log: Log, now: float) -> dict[str, object]:
     }
 
 
-def _copies(log: Log, order: np.ndarray) -> int:
+def _copies(log: EncodedLog, order: np.ndarray) -> int:
     return count_copies(
         *(column[order] for column in (log.users, log.times, log.items, *log.types))
     )
 
 
-def _out_of_order(log: Log) -> int:
+def _out_of_order(log: EncodedLog) -> int:
     latest = pl.col("timestamp").cum_max().over("user")
     return (
         pl.DataFrame({"user": log.users, "timestamp": log.times})
@@ -154,7 +154,7 @@ def _out_of_order(log: Log) -> int:
 
 
 def _burst(
-    log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float
+    log: EncodedLog, order: np.ndarray, unit: str | None, least: int, seconds: float
 ) -> dict[str, object]:
     """Events and users in bursts; times without a unit count as seconds."""
     users, times = log.users[order], log.times[order]

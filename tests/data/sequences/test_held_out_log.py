@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.batches import HeldOut
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.sequences.replay_log import checksum, item_counts, replay_log
-from tfrec_attn.data.sequences.splits import leave_one_out, temporal
+from tfrec_attn.data.sequences.encoding import checksum, encode_log
+from tfrec_attn.data.sequences.held_out_log import held_out_log
+from tfrec_attn.data.sequences.splits import item_counts, leave_one_out, temporal
 
 # At time 5 and before: training; 6 and 7: validation; later: test.
 EVENTS = [
@@ -23,19 +23,19 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def sequences():
-    return prepare(pl.DataFrame(EVENTS, schema=["user_id", "item_id", "timestamp"], orient="row"))[
+    return encode_log(pl.DataFrame(EVENTS, schema=["user_id", "item_id", "timestamp"], orient="row"))[
         0
     ]
 
 
 def test_leave_one_out(sequences):
     split = leave_one_out(sequences)
-    assert replay_log(split, "valid").rows() == [
+    assert held_out_log(split, "valid").rows() == [
         ("ann", ["é", "c"], "é"),
         ("bob", ["b"], "c"),
         ("cyd", ["d"], "b"),
     ]
-    assert replay_log(split, "test").rows() == [
+    assert held_out_log(split, "test").rows() == [
         ("ann", ["é", "c", "é"], "b"),
         ("bob", ["b", "c"], "d"),
         ("cyd", ["d", "b"], "é"),
@@ -51,7 +51,7 @@ def test_leave_one_out(sequences):
 def test_temporal(sequences):
     # The second event in each interval neither trains nor tests; a history may be empty.
     split = temporal(sequences, valid_from="1970-01-01T00:00:06", test_from="1970-01-01T00:00:08")
-    assert replay_log(split, "valid").rows() == [
+    assert held_out_log(split, "valid").rows() == [
         ("ann", ["é", "c"], "é"),
         ("bob", ["b"], "c"),
         ("cyd", [], "d"),
@@ -62,7 +62,7 @@ def test_temporal(sequences):
         ("cyd", ["d"], "b"),
         ("dan", [], "é"),
     ]
-    assert replay_log(split, "test").rows() == expected
+    assert held_out_log(split, "test").rows() == expected
     assert dict(zip(sequences.item_vocabulary.ids(), item_counts(split).tolist(), strict=True)) == {
         "é": 1,
         "b": 1,
@@ -73,7 +73,7 @@ def test_temporal(sequences):
 
 def test_no_history_at_all(sequences):
     split = temporal(sequences, valid_from="1970-01-01T00:00:06", test_from="1970-01-01T00:00:08")
-    log = replay_log(dataclasses.replace(split, test=split.sequences.offsets[:2]), "test")
+    log = held_out_log(dataclasses.replace(split, test=split.sequences.offsets[:2]), "test")
     assert log.rows() == [("ann", [], "é"), ("bob", [], "b")]
     assert log.schema == {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 
@@ -86,13 +86,13 @@ def test_it_is_what_the_evaluation_ranks(part):
         "item_id": random.integers(0, 9, 600),
         "timestamp": np.arange(600),
     }
-    sequences, _ = prepare(
+    sequences, _ = encode_log(
         pl.DataFrame(frame).with_columns(pl.col("user_id", "item_id").cast(pl.String))
     )
     split = temporal(sequences, valid_from=0.4, test_from=0.7)
     held_out = HeldOut(split, part, max_length=50, batch_size=1)
     blocks = {block["user"].numpy()[0]: block for block in held_out.dataset()}
-    log = replay_log(split, part)
+    log = held_out_log(split, part)
     assert len(log) == len(blocks) > 30
     for user, history, target in log.rows():
         block = blocks[sequences.user_vocabulary.lookup([user])[0]]
@@ -120,7 +120,7 @@ def test_the_checksum_is_of_ids_offsets_and_items(sequences):
 def test_the_checksum_tells_logs_apart():
     def of(rows):
         return checksum(
-            prepare(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))[0]
+            encode_log(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))[0]
         )
 
     swapped = [*EVENTS[:6], ("ann", "d", 8), *EVENTS[7:]]

@@ -13,7 +13,7 @@ from tfrec_attn.errors import ConfigError, DataError, nearest
 
 
 @dataclass(frozen=True)
-class Selection:
+class EventFilterReport:
     """What the side conditions made of a log; None where a condition was not asked for.
 
     Attributes:
@@ -71,7 +71,7 @@ class Selection:
         return "; ".join([f"{self.events} events", *parts])
 
 
-def has_conditions(data: Data) -> bool:
+def has_event_filters(data: Data) -> bool:
     """Tells whether a configuration has any side condition."""
     keys = ("min_rating", "event_types", "event_weights", "session_gap")
     kept = ("ids", "missing_ids", "duplicates", "repeats")
@@ -116,7 +116,7 @@ class EventFilter:
         self._stayed += frame.height
         return frame
 
-    def selection(self) -> Selection:
+    def selection(self) -> EventFilterReport:
         """What was done to all that came.
 
         Raises:
@@ -136,7 +136,7 @@ class EventFilter:
             raise DataError(
                 f"the side conditions of the data section leave nothing of {self.events} events: {remedy}."
             )
-        return Selection(
+        return EventFilterReport(
             self.events,
             low_ratings=None if data.min_rating is None else self._low_ratings,
             other_types={name: self._types[name] for name in types if not self._weight(name)}
@@ -186,7 +186,7 @@ class EventFilter:
         return frame[name]
 
 
-def select(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, Selection]:
+def filter_events(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, EventFilterReport]:
     """Applies the side conditions of a configuration: ids, ratings and types, then copies, sessions
     and repeats; all before the frequency filter.
 
