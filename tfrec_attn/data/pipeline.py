@@ -1,14 +1,13 @@
-"""Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR
-[data.key=value ...] [--runner NAME ...]`.
+"""Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR`.
 
-The folder is the one that `tfrec_attn.data.prepare` writes, to the byte. The workers read a file
-each, filter, number the ids and write the shards; files between the jobs lie in `--work`, which the
-workers and this process must share. This process fetches the shards and counts what goes into the
-manifest, and so needs the disk for the folder, but not the memory. Unlike the local command it does
-not go on where it stopped.
+The folder is the same, byte for byte, as the one that `tfrec_attn.data.prepare` writes. The workers
+read a file each, filter, number the ids and write the shards. Files between the pipelines are in
+`--work`, which the workers and this process must share. This process fetches the shards and counts
+what goes into the manifest, so that it needs the disk for the folder, but not the memory. Unlike
+the local command, an interrupted run is not resumed.
 
-Workers elsewhere need an image with this package and the environment of `make validate-env`;
-docs/data.md has a command for Dataflow, Flink and Spark each.
+Workers on other machines need an image with this package and the environment of
+`make validate-env`; docs/data.md has a command for Dataflow, Flink and Spark each.
 """
 
 import sys
@@ -18,9 +17,14 @@ from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
 from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
 from tfrec_attn.errors import TfrecError
 
+_EPILOG = (
+    "data.key=value as for tfrec_attn.data.prepare; other options go to Beam, such as "
+    "--runner DataflowRunner --region europe-west4"
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 2 for options or data that cannot be used."""
+    """Runs the command; returns 0, or 2 for options or data that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
     parser = Arguments(
@@ -70,17 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
-
-
-_EPILOG = "data.key=value as for tfrec_attn.data.prepare; other options go to Beam, such as --runner DataflowRunner --region europe-west4"
-
-
-
-
-
-
-
-
 
 
 if __name__ == "__main__":

@@ -51,10 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if tree.get("schema", {}).get("anomalies") else 0
 
 
-
-
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog="python -m tfrec_attn.data.validate",
@@ -117,22 +113,6 @@ def _data_of(parsed: argparse.Namespace) -> Data:
                 f"Expected log files and data.key=value on the command line but got {shown(text)}."
             )
     return configuration.load(parsed.config, overrides).data
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 if __name__ == "__main__":

@@ -1,54 +1,53 @@
-"""Batches of a prepared log that is read from its shards in every epoch: the same keys, shapes and
-distribution as `batches` makes.
+"""The training batches of `Windows`, `NextItems` and `MaskedItems`, from the shards."""
 
-A block of users is read, all of their examples are gathered at once inside the graph, shuffled, and
-cut into batches; only a few blocks are in memory at a time. The order of the shards, of the users
-within a buffer, and of the examples within a block is drawn anew in each pass; it is a function of
-(seed, pass), but a later step is reached only by going through the steps of its pass.
-"""
+from abc import abstractmethod
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches.masked_items import masked_positions
+from tfrec_attn.data.batches.next_items import require_enough_items
 from tfrec_attn.data.batches.shard_stream import ShardStream
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN
 from tfrec_attn.data.batches.windows import window_counts
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import DataError
+
+_MOST_SEQUENCES = 1024  # in a block
 
 
 class StreamedWindows(ShardStream):
-    """The windows of `Windows`, from shards.
+    """The batches of `Windows`, from the shards of a prepared log.
 
     Args:
-      split: of a prepared log.
-      max_length: L.
-      targets: T.
-      negatives: K negatives for each positive.
-      shared: one set of K negatives for all positives of a window, instead of K for each.
-      batch_size: B.
-      seed: of order and negatives.
-      window: as for `Windows`.
+        split: The split of a prepared log.
+        max_length: L.
+        targets: T.
+        negatives: K negatives for each target.
+        shared: Whether all targets of a window share one set of K negatives.
+        batch_size: B.
+        seed: Seed of the order and of the negatives.
+        window: As for `Windows`.
 
-    Batches: as `Windows`.
+    Raises:
+        DataError: If no user has two training events.
     """
 
     def __init__(
         self,
         split: ShardedSplit,
         *,
-        max_length=5,
-        targets=3,
-        negatives=1,
-        shared=False,
-        batch_size=512,
-        seed=1,
-        window="full",
+        max_length: int = 5,
+        targets: int = 3,
+        negatives: int = 1,
+        shared: bool = False,
+        batch_size: int = 512,
+        seed: int = 1,
+        window: str = "full",
     ):
-        counts, _ = window_counts(split.positions.train, max_length, targets, window)
         if not (split.positions.train >= 2).any():
             raise DataError(NOTHING_TO_LEARN)
+        counts, _ = window_counts(split.positions.train, max_length, targets, window)
         super().__init__(split, counts, max_length, batch_size, seed)
         self.targets, self.window = targets, window
         self.negatives = (1 if shared else targets, negatives)
@@ -56,44 +55,52 @@ class StreamedWindows(ShardStream):
     def _examples(self, block, seed):
         count, first = window_counts(block.train, self.max_length, self.targets, self.window)
         row = tf.repeat(tf.range(tf.size(count, tf.int64)), count)
-        within = tf.range(tf.size(row, tf.int64)) - tf.repeat(
-            tf.cumsum(count, exclusive=True), count
-        )
+        begin = tf.repeat(tf.cumsum(count, exclusive=True), count)
+        within = tf.range(tf.size(row, tf.int64)) - begin
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(row)), seed)
-        row, place = tf.gather(row, order), tf.gather(tf.gather(first, row) + within, order)
-        after = place[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
+        row, position = (
+            tf.gather(row, order),
+            tf.gather(tf.gather(first, row) + within, order),
+        )
+        after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         return {
             "user": tf.gather(block.users, row),
-            "history": block.items_before(row, place, self.max_length),
+            "history": block.items_before(row, position, self.max_length),
             "targets": block.items(row, after, after < tf.gather(block.train, row)[:, tf.newaxis]),
             "negatives": block.untouched(row, self.negatives, self.num_items, seed),
         }
 
-    def _complete(self, step, parts, batch):
-        rows = self.batch_size // parts
-        return {
-            name: tf.ensure_shape(values, [rows, *values.shape[1:]])
-            for name, values in batch.items()
-        }
-
 
 class StreamedSequences(ShardStream):
-    """Training sequences with a target at some or all of their positions, from shards.
+    """A training sequence for each user, from the shards; the counterpart of `SequenceStream`.
 
-    A subclass makes inputs and targets in `_sequences`.
+    Args:
+        split: The split of a prepared log.
+        max_length: L.
+        negatives: K.
+        shared: Whether the whole batch shares its negatives.
+        popular: Whether shared negatives are drawn by popularity.
+        batch_size: B, users.
+        seed: Seed of whatever is drawn.
+
+    Attributes:
+        log_q: Log of the probability of each item as a shared negative, float32 [N].
     """
 
     def __init__(
-        self, split: ShardedSplit, max_length, negatives, shared, popular, batch_size, seed
+        self,
+        split: ShardedSplit,
+        max_length: int,
+        negatives: int,
+        shared: bool,
+        popular: bool,
+        batch_size: int,
+        seed: int,
     ):
-        super().__init__(
-            split, (split.positions.train >= 2).astype(np.int64), max_length, batch_size, seed
-        )
-        if negatives > self.num_items:
-            raise ConfigError(
-                f"negatives must be at most the number of items, {self.num_items}, but is {negatives}."
-            )
-        self._users = min(self._users, 1024)
+        counts = (split.positions.train >= 2).astype(np.int64)
+        super().__init__(split, counts, max_length, batch_size, seed)
+        require_enough_items(negatives, self.num_items)
+        self._users = min(self._users, _MOST_SEQUENCES)
         counts = split.prepared.item_counts()
         drawn = counts if popular else np.ones_like(counts)
         with np.errstate(divide="ignore"):
@@ -105,62 +112,62 @@ class StreamedSequences(ShardStream):
         row = tf.where(block.train >= 2)[:, 0]
         last = tf.gather(block.train, row) - 1
         index = last[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        batch = {
-            "user": tf.gather(block.users, row),
-            **self._sequences(block, row, last, index, seed),
-        }
+        sequences = self._sequences(block, row, last, index, seed)
+        batch = {"user": tf.gather(block.users, row), **sequences}
         if self._negatives and not self._shared:
-            batch["negatives"] = block.untouched(
-                row, (self.max_length, self._negatives), self.num_items, seed
-            )
+            shape = self.max_length, self._negatives
+            batch["negatives"] = block.untouched(row, shape, self.num_items, seed)
         return batch
 
+    @abstractmethod
+    def _sequences(self, block, row, last, index, seed) -> dict[str, tf.Tensor]:
+        """Returns the histories and targets of users, whose last training event is at `last`."""
+
     def _complete(self, step, parts, batch):
-        rows = self.batch_size // parts
-        batch = {
-            name: tf.ensure_shape(values, [rows, *values.shape[1:]])
-            for name, values in batch.items()
-        }
+        batch = super()._complete(step, parts, batch)
         targets = tf.reduce_sum(tf.cast(batch["targets"] > 0, tf.float32)) * float(parts)
-        batch["normalizer"] = tf.fill([rows], 1.0 / targets)
+        batch["normalizer"] = tf.fill([self.batch_size // parts], 1.0 / targets)
         if self._negatives and self._shared:
             seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
-            shape = [self.batch_size, -(-self._negatives // self.batch_size)]
+            each = -(-self._negatives // self.batch_size)
             drawn = tf.random.stateless_uniform(
-                [shape[0] * shape[1]], seed, maxval=self._ends[-1], dtype=tf.int64
+                [self.batch_size * each], seed, maxval=self._ends[-1], dtype=tf.int64
             )
-            batch["negatives"] = tf.reshape(
-                tf.searchsorted(self._ends, drawn, side="right") + 1, shape
-            )
+            items = tf.searchsorted(self._ends, drawn, side="right") + 1
+            batch["negatives"] = tf.reshape(items, [self.batch_size, each])
         return batch
 
 
 class StreamedNextItems(StreamedSequences):
-    """The sequences of `NextItems`, from shards.
+    """The batches of `NextItems`, from the shards of a prepared log.
+
+    Under a distribution strategy, `normalizer` assumes that all parts of a batch have as many
+    targets as this one.
 
     Args:
-      split: of a prepared log.
-      max_length: L.
-      negatives: sampled items; 0 for none.
-      shared: as for `NextItems`.
-      popular: as for `NextItems`.
-      batch_size: B, users.
-      seed: of order and negatives.
+        split: The split of a prepared log.
+        max_length: L.
+        negatives: Number of sampled items; 0 for none.
+        shared: As for `NextItems`.
+        popular: As for `NextItems`.
+        batch_size: B, users.
+        seed: Seed of the order and of the negatives.
 
-    Batches: as `NextItems`; under a strategy `normalizer` takes the other parts of a batch for as
-    long as its own.
+    Raises:
+        DataError: If no user has two training events.
+        ConfigError: If there are fewer items than negatives.
     """
 
     def __init__(
         self,
         split: ShardedSplit,
         *,
-        max_length=50,
-        negatives=0,
-        shared=False,
-        popular=False,
-        batch_size=256,
-        seed=1,
+        max_length: int = 50,
+        negatives: int = 0,
+        shared: bool = False,
+        popular: bool = False,
+        batch_size: int = 256,
+        seed: int = 1,
     ):
         super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
 
@@ -170,50 +177,48 @@ class StreamedNextItems(StreamedSequences):
 
 
 class StreamedMaskedItems(StreamedSequences):
-    """The sequences of `MaskedItems`, from shards.
+    """The batches of `MaskedItems`, from the shards of a prepared log.
+
+    Under a distribution strategy, `normalizer` assumes that all parts of a batch have as many
+    targets as this one.
 
     Args:
-        split: Of a prepared log.
+        split: The split of a prepared log.
         max_length: L.
-        mask_share: As for `MaskedItems`, and so are `last_share`, `negatives`, `shared`, `popular`,
-            `batch_size` and `seed`.
-
-    Batches: as `MaskedItems`; under a strategy `normalizer` is that of a batch whose parts all have
-    as many targets as this one.
+        mask_share: As for `MaskedItems`.
+        last_share: As for `MaskedItems`.
+        negatives: As for `NextItems`.
+        shared: As for `NextItems`.
+        popular: As for `NextItems`.
+        batch_size: B, users.
+        seed: Seed of the order, of the masks and of the negatives.
 
     Raises:
-        DataError, ConfigError: As `MaskedItems`.
+        DataError: If no user has two training events.
+        ConfigError: If there are fewer items than negatives.
     """
 
     def __init__(
         self,
         split: ShardedSplit,
         *,
-        max_length=50,
-        mask_share=0.2,
-        last_share=0.1,
-        negatives=0,
-        shared=False,
-        popular=False,
-        batch_size=256,
-        seed=1,
+        max_length: int = 50,
+        mask_share: float = 0.2,
+        last_share: float = 0.1,
+        negatives: int = 0,
+        shared: bool = False,
+        popular: bool = False,
+        batch_size: int = 256,
+        seed: int = 1,
     ):
         super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
         self._mask_share, self._last_share = mask_share, last_share
 
     def _sequences(self, block, row, last, index, seed):
         items = block.items(row, index, index >= 0)
-        masked = masked_positions(
-            tf.ensure_shape(items, [None, self.max_length]) > 0,
-            seed,
-            self._mask_share,
-            self._last_share,
-        )
+        real = tf.ensure_shape(items, [None, self.max_length]) > 0
+        masked = masked_positions(real, seed, self._mask_share, self._last_share)
         return {
             "history": tf.where(masked, self.num_items + 1, items),
             "targets": tf.where(masked, items, 0),
         }
-
-
-
-

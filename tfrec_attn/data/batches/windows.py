@@ -1,32 +1,34 @@
-"""Batches for training and for evaluation, gathered inside the graph from flat arrays.
-
-All events stand once in one array, ordered by user and time. A window is one number, the position
-of its first target; history, targets and negatives are gathered for a whole batch at once. Nothing
-is expanded in memory and no Python runs per example.
-"""
+"""Windows of events: a history, its next items as targets, and sampled negatives."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches.negative_sampler import NegativeSampler
-from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, BatchStream
+from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import DataError
 
 
 def window_counts(length, max_length: int, targets: int, window: str = "full"):
-    """Returns how many training windows users have, and the place of the first target of their
-    first one.
+    """Counts the training windows of users.
+
+    With `window="full"`, a user with n events has the n - L - T + 1 windows of L + T events in a
+    row. A user with fewer events has one window: its history is padded on the left and, if n <= T,
+    its targets on the right. A user with a single event has none.
+
+    With `window="all"`, windows begin at the user's first event, with the history padded on the
+    left, so that every event is a target. A user has n - T + 1 windows, or one with its targets
+    padded on the right.
 
     Args:
-        length: Training events of each user, int [M], a NumPy array or a tensor.
+        length: Training events n of each user, int [M], a NumPy array or a tensor.
         max_length: L, events of the history.
-        targets: T, positives of a window.
-        window: "full": the n - L - T + 1 windows of L + T events in a row; a user with fewer events
-            has one window, with its history padded on the left and, where n <= T, its targets on
-            the right; one with a single event has none. "all": windows begin at the user's first
-            event, with the history padded on the left, so that every event is a positive; n - T + 1
-            windows, or one with its targets padded on the right.
+        targets: T, targets of a window.
+        window: "full" or "all".
+
+    Returns:
+        The number of windows of each user, and the position of the first target of the user's
+        first window, both like `length`.
     """
     maximum, where = (tf.maximum, tf.where) if tf.is_tensor(length) else (np.maximum, np.where)
     if window == "all":
@@ -39,13 +41,12 @@ def window_counts(length, max_length: int, targets: int, window: str = "full"):
 def window_positions(
     split: Split, max_length: int, targets: int, window: str = "full"
 ) -> np.ndarray:
-    """Returns the flat positions of the first targets of all training windows, ordered by user and
-    time.
+    """Returns the flat positions of the first targets of all windows, by user and time.
 
     Args:
         split: Events and their training prefix.
         max_length: L, events of the history.
-        targets: T, positives of a window.
+        targets: T, targets of a window.
         window: As for `window_counts`.
 
     Raises:
@@ -60,78 +61,63 @@ def window_positions(
     return np.repeat(start + first, count) + within
 
 
-
-
-class Windows(BatchStream):
+class Windows(ArrayStream):
     """The training windows of a split as an endless, reproducible stream of batches.
 
-    Every pass visits each window once; the order is a function of (seed, pass), and a batch of
-    (seed, step).
+    Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32
+    [B, T, K]}; 0 is padding. With `shared`, negatives are [B, 1, K]. If events have weights, also
+    "sample_weight" [B], the mean weight of an example's targets, and "normalizer" [B], one over the
+    sum of these over the batch.
 
     Args:
-      split: events and their training prefix.
-      max_length: L.
-      targets: T.
-      negatives: K negatives for each positive.
-      shared: one set of K negatives for all positives of a window, instead of K for each.
-      batch_size: B.
-      seed: of order and negatives.
-      window: where windows begin, "full" or "all", as for `window_counts`.
+        split: Events and their training prefix.
+        max_length: L.
+        targets: T.
+        negatives: K negatives for each target.
+        shared: Whether all targets of a window share one set of K negatives.
+        batch_size: B.
+        seed: Seed of the order and of the negatives.
+        window: Where windows begin, "full" or "all", as for `window_counts`.
 
-    Batches: {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32
-    [B, T, K] ([B, 1, K] when shared)}; 0 is padding. Where events have weights also "sample_weight"
-    [B], the mean of its targets, and "normalizer" [B], one over the batch's sum.
+    Raises:
+        DataError: If no user has two training events.
     """
 
     def __init__(
         self,
         split: Split,
         *,
-        max_length=5,
-        targets=3,
-        negatives=1,
-        shared=False,
-        batch_size=512,
-        seed=1,
-        window="full",
+        max_length: int = 5,
+        targets: int = 3,
+        negatives: int = 1,
+        shared: bool = False,
+        batch_size: int = 512,
+        seed: int = 1,
+        window: str = "full",
     ):
-        super().__init__(
-            split,
-            window_positions(split, max_length, targets, window),
-            max_length,
-            batch_size,
-            seed,
-        )
+        positions = window_positions(split, max_length, targets, window)
+        super().__init__(split, positions, max_length, batch_size, seed)
         self.targets = targets
         self.negatives = (1 if shared else targets, negatives)
         self._end = tf.constant(split.train_end, tf.int64)
         self._sample = NegativeSampler(split)
 
-    def _gather(self, position, step, part, parts, everyone):
+    def _gather(self, position, step, part, parts, whole):
         user, history = self._events.before(position, self.max_length)
         targets = self._events.items(*self._after(position, user))
-        owners = tf.broadcast_to(
-            user[:, tf.newaxis, tf.newaxis], [self.batch_size // parts, *self.negatives]
-        )
-        negatives = self._sample(
-            owners, tf.stack([tf.constant(self.seed, tf.int64), step]), part, parts
-        )
+        shape = [self.batch_size // parts, *self.negatives]
+        owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], shape)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        negatives = self._sample(owners, seed, part, parts)
         batch = {"user": user, "history": history, "targets": targets, "negatives": negatives}
-        return {**batch, **self._weights(position, everyone)} if self._events.weighted else batch
+        return {**batch, **self._weights(position, whole)} if self._events.weighted else batch
 
     def _after(self, position, user):
-        """Flat positions [B, T] of the targets of windows, and where they are real."""
+        """Returns the flat positions [B, T] of the targets, and which of them are not padding."""
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         return after, after < tf.gather(self._end, user - 1)[:, tf.newaxis]
 
     def _sample_weight(self, position):
         after, real = self._after(position, self._events.users(position))
-        return tf.reduce_sum(self._events.weights(after, real), axis=1) / tf.reduce_sum(
-            tf.cast(real, tf.float32), axis=1
-        )
-
-
-
-
-
-
+        count = tf.reduce_sum(tf.cast(real, tf.float32), axis=1)
+        return tf.reduce_sum(self._events.weights(after, real), axis=1) / count

@@ -66,7 +66,9 @@ def validate(
     _check_options(schema, against, to)
     result = _read(data, logs)
     made_up = not logs and data.source == "synthetic"
-    log = log_measures.EncodedLog(result.frame, has_times=made_up or data.columns.timestamp is not None)
+    log = log_measures.EncodedLog(
+        result.frame, has_times=made_up or data.columns.timestamp is not None
+    )
     source = ", ".join(logs) if logs else data.path or data.source
     tree = {"source": source, "rejected": result.rejected, **log_measures.measure(log, time.time())}
     split = _add_split(tree, result.frame, data)

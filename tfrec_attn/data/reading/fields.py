@@ -1,6 +1,5 @@
 """What a valid user id, item id, timestamp and rating is, checked over whole columns."""
 
-
 import polars as pl
 
 from tfrec_attn.data.reading.rejections import Rejection
@@ -10,8 +9,6 @@ from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 _BLANK_ID = r"^\s*$"
 _BROKEN_ID = r"[\n\r\t\x{feff}]"  # vocabularies are text with one id per line
 _SHOWN = 60
-
-
 
 
 def check(

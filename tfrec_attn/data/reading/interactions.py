@@ -279,15 +279,3 @@ def _format_of(path: Path, format: str | None) -> str:
             f"{path} has no extension that tells its format: give data.format, one of {', '.join(FORMATS)}."
         )
     return kind
-
-
-
-
-
-
-
-
-
-
-
-

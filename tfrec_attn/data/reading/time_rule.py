@@ -33,9 +33,6 @@ _GAP = 10
 _SHOWN = 60
 
 
-
-
-
 @dataclass
 class FileTimes:
     """What kinds of times a file, or a part of one, holds.
@@ -284,11 +281,3 @@ def _groups(found: FileTimes) -> list[tuple[int, int]]:
         elif count:
             groups.append((unit, unit))
     return groups or [(0, 0)]
-
-
-
-
-
-
-
-

@@ -19,13 +19,13 @@ class Sequences:
 
     Attributes:
         items: Item index 1..N of each event, int32 [E].
-        offsets: User row u (from 0; index u + 1 in the vocabulary) owns `items[offsets[u]:offsets[u
-            + 1]]`, int64 [M + 1].
+        offsets: The events of user row u are `items[offsets[u]:offsets[u + 1]]`, int64 [M + 1].
+            Rows count from 0; the index in the vocabulary is u + 1.
         timestamps: Time of each event, int64 or float64 [E], ascending within a user.
         user_vocabulary: Ids of the users.
         item_vocabulary: Ids of the items.
-        weights: What each event counts as a target of the training, float32 [E], above 0; None: all
-            the same.
+        weights: Weight of each event as a training target, float32 [E], above 0. None means that
+            all weights are equal.
     """
 
     items: np.ndarray
@@ -49,29 +49,50 @@ class Sequences:
         return np.diff(self.offsets)
 
     def users(self) -> np.ndarray:
-        """User index 1..M of each event, int32 [E]."""
+        """Returns the user index 1..M of each event, int32 [E]."""
         return np.repeat(np.arange(1, self.num_users + 1, dtype=np.int32), self.lengths)
 
     def statistics(self) -> Statistics:
-        """Size of the log; ids of the vocabularies without an event do not count."""
-        return Statistics(
-            len(self.items),
-            int(np.count_nonzero(self.lengths)),
-            int(np.count_nonzero(np.bincount(self.items))),
-        )
+        """Returns the size of the log; ids of the vocabularies without an event do not count."""
+        users = int(np.count_nonzero(self.lengths))
+        return Statistics(len(self.items), users, int(np.count_nonzero(np.bincount(self.items))))
+
+
+def checksum(sequences: Sequences) -> str:
+    """Returns the SHA-256 of an encoded log.
+
+    It depends on what was read, filtered and put in order, not on the file that it was read from.
+    The parts are the ids of the items and of the users in order, the offsets, and the items of all
+    events; where events have weights, these are a fifth part. Each part is hashed as its size in
+    bytes, int64, and its bytes: ids as UTF-8 lines, offsets as int64, items as int32, weights as
+    float32, all little-endian.
+    """
+    result = hashlib.sha256()
+    texts = [
+        "".join(f"{one}\n" for one in vocabulary.ids())
+        for vocabulary in (sequences.item_vocabulary, sequences.user_vocabulary)
+    ]
+    arrays = [sequences.offsets.astype("<i8"), sequences.items.astype("<i4")]
+    arrays += [] if sequences.weights is None else [sequences.weights.astype("<f4")]
+    for part in (*(text.encode("utf-8") for text in texts), *(array.tobytes() for array in arrays)):
+        result.update(len(part).to_bytes(8, "little"))
+        result.update(part)
+    return result.hexdigest()
 
 
 def k_core(
     users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int
 ) -> np.ndarray:
-    """Returns the largest set of events in which every user and every item has enough of them, as a
-    bool mask [E].
+    """Finds the largest set of events in which every user and every item has enough events.
 
     Args:
         users: User code of each event, non-negative integers [E].
         items: Item code of each event, non-negative integers [E].
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
+
+    Returns:
+        Whether each event stays, bool [E].
     """
     kept = np.arange(len(users))
     while True:
@@ -93,19 +114,22 @@ def encode_log(
     known: tuple[Vocabulary, Vocabulary] | None = None,
     sessions: bool = False,
 ) -> tuple[Sequences, FilterReport]:
-    """Filters a log until every user and item has enough events, and puts it in order.
+    """Filters a log until every user and item has enough events, and encodes it as sequences.
 
     Indices follow the first appearance in the filtered log, after those of `known`. Events are
     ordered by user, then time, then their place in the log.
 
     Args:
         frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them,
-            `event` where it tells copies apart, and `weight` where events have weights.
+            `event` where types are read, and `weight` where events have weights.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
-        known: Vocabularies of users and items to go on from: their ids keep their indices, also
-            those without an event in the log.
+        known: Vocabularies of users and items to extend. Their ids keep their indices, also those
+            without an event in the log.
         sessions: Whether the users are sessions `USER#N`.
+
+    Returns:
+        The sequences, and what the frequency filter left.
 
     Raises:
         DataError: If the filter leaves nothing.
@@ -115,22 +139,15 @@ def encode_log(
     before = Statistics(frame.height, len(user_ids), len(item_ids))
     owners = user_ids.str.replace(r"#\d+$", "") if sessions else user_ids
     ids = IdReport(
-        *(
-            IdProblems.of(*found)
-            for found in (
-                (owners, lambda: np.bincount(users)),
-                (item_ids, lambda: np.bincount(items)),
-            )
-        )
+        IdProblems.of(owners, lambda: np.bincount(users)),
+        IdProblems.of(item_ids, lambda: np.bincount(items)),
     )
     others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
     if "event" in frame.columns:
         others = others.with_columns(event=pl.Series(encode_ids(frame["event"])[1]))
     kept = k_core(users, items, min_user_events, min_item_events)
     if not kept.any():
-        raise DataError(
-            f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events} leave nothing of {before}: lower them."
-        )
+        raise DataError(nothing_left(min_user_events, min_item_events, before))
     if not kept.all():
         users, items, others = users[kept], items[kept], others.filter(pl.Series(kept))
         user_ids, users = _compact(user_ids, users)
@@ -138,22 +155,21 @@ def encode_log(
     user_vocabulary, users = _indexed(user_ids, users, known and known[0])
     item_vocabulary, items = _indexed(item_ids, items, known and known[1])
     sequences, duplicates = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
-    return sequences, FilterReport(
-        before,
-        sequences.statistics(),
-        min_user_events,
-        min_item_events,
-        duplicates=duplicates,
-        ids=ids,
-    )
+    least = min_user_events, min_item_events
+    after = sequences.statistics()
+    return sequences, FilterReport(before, after, *least, duplicates=duplicates, ids=ids)
+
+
+def nothing_left(min_user_events: int, min_item_events: int, before: Statistics) -> str:
+    """Returns the error message for a frequency filter that leaves nothing."""
+    least = f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events}"
+    return f"{least} leave nothing of {before}: lower them."
 
 
 def _indexed(
     ids: pl.Series, codes: np.ndarray, known: Vocabulary | None
 ) -> tuple[Vocabulary, np.ndarray]:
-    """Returns a vocabulary that goes on from the known one, and the place in it of each event's id,
-    from 0, int32 [E].
-    """
+    """Returns a vocabulary that extends the known one, and each event's row in it, int32 [E]."""
     if known is None:
         return Vocabulary(ids), codes
     vocabulary = known.extended(ids)
@@ -167,27 +183,21 @@ def _in_order(
     vocabularies: tuple[Vocabulary, Vocabulary],
 ) -> tuple[Sequences, int]:
     """Returns the sequences, and how many events are copies of another."""
-    events = others.with_columns(user=pl.Series(users), item=pl.Series(items)).sort(
-        "user", "timestamp", maintain_order=True
-    )
-    offsets = np.concatenate(
-        [[0], np.cumsum(np.bincount(users, minlength=len(vocabularies[0])))]
-    ).astype(np.int64)
-    weights = events["weight"].to_numpy() if "weight" in events.columns else None
-    copies = count_copies(
-        *(
-            events[name].to_numpy()
-            for name in ("user", "timestamp", "item", "event")
-            if name in events.columns
-        )
-    )
-    return Sequences(
-        events["item"].to_numpy() + np.int32(1),
+    events = others.with_columns(user=pl.Series(users), item=pl.Series(items))
+    events = events.sort("user", "timestamp", maintain_order=True)
+    lengths = np.bincount(users, minlength=len(vocabularies[0]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    column = {name: events[name].to_numpy() for name in events.columns}
+    names = ("user", "timestamp", "item", "event")
+    copies = count_copies(*(column[name] for name in names if name in column))
+    sequences = Sequences(
+        column["item"] + np.int32(1),
         offsets,
-        events["timestamp"].to_numpy(),
+        column["timestamp"],
         *vocabularies,
-        weights,
-    ), copies
+        column.get("weight"),
+    )
+    return sequences, copies
 
 
 def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:
@@ -195,28 +205,6 @@ def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:
     first = np.full(len(ids), len(codes), np.int64)
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    places = np.zeros(len(ids), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
-    return ids.gather(order), places[codes]
-
-
-def checksum(sequences: Sequences) -> str:
-    """SHA-256 of a prepared log: the ids of items and of users in order, each user's offset, and
-    the items of all events.
-
-    It depends on what was read, filtered and put in order, not on the file that it was read from.
-    Each of the four parts is hashed as its size in bytes, int64, and its bytes: ids as UTF-8 lines,
-    offsets as int64, items as int32, all little-endian. Weights of events, where there are any, are
-    a fifth part, float32.
-    """
-    result = hashlib.sha256()
-    texts = [
-        "".join(f"{one}\n" for one in vocabulary.ids())
-        for vocabulary in (sequences.item_vocabulary, sequences.user_vocabulary)
-    ]
-    arrays = [sequences.offsets.astype("<i8"), sequences.items.astype("<i4")]
-    arrays += [] if sequences.weights is None else [sequences.weights.astype("<f4")]
-    for part in (*(text.encode("utf-8") for text in texts), *(array.tobytes() for array in arrays)):
-        result.update(len(part).to_bytes(8, "little"))
-        result.update(part)
-    return result.hexdigest()
+    new_codes = np.zeros(len(ids), np.int32)
+    new_codes[order] = np.arange(len(order), dtype=np.int32)
+    return ids.gather(order), new_codes[codes]

@@ -23,23 +23,25 @@ class Statistics:
         return {**asdict(self), "density": self.density}
 
     def __str__(self) -> str:
-        return f"{self.events} events of {self.users} users with {self.items} items (density {self.density:.4%})"
+        return (
+            f"{self.events} events of {self.users} users with {self.items} items "
+            f"(density {self.density:.4%})"
+        )
 
 
 @dataclass(frozen=True)
 class FilterReport:
-    """What the frequency filter left of a log, and the side conditions before it where there are
-    any.
+    """What the event filters and the frequency filter left of a log.
 
     Attributes:
         before: Size before the frequency filter.
         after: Size after it.
-        min_user_events: Of the filter.
-        min_item_events: Of the filter.
-        selection: What the side conditions did.
-        duplicates: Events after the filter that are exact copies of another; None where that cannot
-            be told.
-        ids: What there is to say of the ids before the filter; None where nobody looked.
+        min_user_events: Fewest events of a user that stays.
+        min_item_events: Fewest events of an item that stays.
+        selection: What the event filters did, or None where there are none.
+        duplicates: Events after the filter that are exact copies of another, or None where the
+            log has no times.
+        ids: Problems with the ids before the filter, or None where they were not checked.
     """
 
     before: Statistics
@@ -57,16 +59,14 @@ class FilterReport:
         return {key: value for key, value in tree.items() if value is not None}
 
     def sentences(self) -> list[str]:
-        """What asks for attention, and the keys that change it."""
+        """Returns notes about copies and ids, with the keys that change them."""
         copies = [copies_sentence(self.duplicates, self.after.events)] if self.duplicates else []
         return copies + ([] if self.ids is None else self.ids.sentences())
 
     def __str__(self) -> str:
-        rule = f"users with {self.min_user_events} and items with {self.min_item_events} events or more"
-        chosen = "" if self.selection is None else f"{self.selection}.\n"
-        return "\n".join(
-            [
-                f"{chosen}{self.before}; {rule}: {self.after}",
-                *(f"Note: {one}." for one in self.sentences()),
-            ]
+        filters = "" if self.selection is None else f"{self.selection}.\n"
+        size = (
+            f"{filters}{self.before}; users with {self.min_user_events} and items with "
+            f"{self.min_item_events} events or more: {self.after}"
         )
+        return "\n".join([size, *(f"Note: {one}." for one in self.sentences())])

@@ -1,4 +1,4 @@
-"""What the workers of `pipeline` do: plain functions of elements, without Apache Beam in them."""
+"""The functions that the workers of the Beam pipelines apply to elements."""
 
 import json
 import tempfile
@@ -17,14 +17,14 @@ from tfrec_attn.data.sequences.ids import MISSING, IdFilter, unified
 from tfrec_attn.data.shards.beam_files import copy, local_copy
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import REJECTED
-from tfrec_attn.data.shards.shard_files import shard_of
+from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 
 _FILE = 1 << 44  # rows
 
 
 class Event(NamedTuple):
-    """An event and its place in the log: the number of its file times 2 to the 44th, and its row."""
+    """An event, and its place in the log: the number of its file times 2^44 plus its row."""
 
     user: str
     item: str
@@ -32,12 +32,12 @@ class Event(NamedTuple):
     place: int
 
     def line(self) -> str:
-        """The event as a line of text; ids hold neither tabs nor line breaks."""
+        """Returns the event as a line of text; ids hold neither tabs nor line breaks."""
         return f"{self.user}\t{self.item}\t{self.time!r}\t{self.place}"
 
     @classmethod
     def parse(cls, line: str) -> "Event":
-        """The event of a line."""
+        """Returns the event of a line."""
         user, item, time, place = line.split("\t")
         return cls(user, item, float(time) if "." in time or "e" in time else int(time), int(place))
 
@@ -49,20 +49,21 @@ def read_log(
     work: str,
     rules: Mapping[str, TimeRule] | None,
 ) -> Iterator[Event | dict[str, object]]:
-    """Yields the events of a file, and at last what is known of it.
+    """Yields the events of a file, and then what is known of the file.
 
-    That is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times", "unified",
-    "missing"}. Where the `times` are not of one kind, some events are missing.
+    The latter is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times",
+    "unified", "missing"}. If the times are not of one kind, some events are missing.
 
     Args:
-        numbered: The number of the file and its path, local or of one of Beam's file systems.
+        numbered: The number of the file and its path, local or remote.
         options: Keywords of `read_slices`.
         ids: Arguments of `IdFilter`.
         work: Folder of the rejected lines.
-        rules: Which numbers or dates of each file are times, or None as long as nobody knows.
+        rules: The time rule of each file, or None in the first pass, before it is known.
     """
     number, path = numbered
-    events, stayed, rejected, whole, seen, chosen = 0, 0, 0, True, LogTimes(), IdFilter(*ids)
+    events, kept, rejected, whole = 0, 0, 0, True
+    seen, id_filter = LogTimes(), IdFilter(*ids)
     with tempfile.TemporaryDirectory() as folder:
         try:
             local = local_copy(path, Path(folder))
@@ -73,14 +74,11 @@ def read_log(
                 rejected += len(bad)
                 events += frame.height
                 whole &= frame["timestamp"].dtype.is_integer() or not frame.height
-                stay = chosen(frame)
-                rows = zip(
-                    stay["user_id"], stay["item_id"], stay["timestamp"].to_list(), strict=True
-                )
-                yield from (
-                    Event(*row, number * _FILE + place) for place, row in enumerate(rows, stayed)
-                )
-                stayed += stay.height
+                frame = id_filter(frame)
+                columns = (frame[name].to_list() for name in ("user_id", "item_id", "timestamp"))
+                rows = enumerate(zip(*columns, strict=True), kept)
+                yield from (Event(*row, number * _FILE + place) for place, row in rows)
+                kept += frame.height
         except MixedTimes:
             seen = count_times([local], **options)
         except TfrecError as error:
@@ -94,51 +92,49 @@ def read_log(
         "times": seen.to_dict(str(local)),
         "rejected": rejected,
         "whole_times": whole,
-        "unified": chosen.unified,
-        "missing": chosen.missing,
+        "unified": id_filter.unified,
+        "missing": id_filter.missing,
     }
 
 
-def common_writing(one: str) -> list[tuple[str, str]]:
-    """An id under its common writing."""
+def common_spelling(one: str) -> list[tuple[str, str]]:
+    """Returns an id with its common spelling as the key."""
     return [(common, one) for common in unified(pl.Series([one]))]
 
 
-def several_writings(group: tuple[str, Iterable[str]]) -> list[str]:
-    """A line of JSON with a common writing and its several ones, none where there is one."""
-    writings = sorted(set(group[1]))
-    return [json.dumps([group[0], writings])] if len(writings) > 1 else []
+def several_spellings(group: tuple[str, Iterable[str]]) -> list[str]:
+    """Returns a JSON line with a common spelling and its spellings, if there are several."""
+    spellings = sorted(set(group[1]))
+    return [json.dumps([group[0], spellings])] if len(spellings) > 1 else []
 
 
 def missing_word(one: str) -> list[str]:
-    """The id where it is a word for "missing"."""
+    """Returns the id if it is a word for "missing"."""
     return [one] if one.strip() in MISSING else []
 
 
 def key_of_copies(event: Event, whole: bool) -> tuple[str, Event]:
-    """An event under what its copies have in common."""
+    """Returns an event with a key that its copies share."""
     return f"{event.user}\t{event.item}\t{event.time if whole else float(event.time)!r}", event
 
 
 def first_of(group: tuple[str, Iterable[Event]]) -> Event:
-    """Of events that are copies of each other the first."""
+    """Returns the first of several copies of an event."""
     return min(group[1], key=lambda event: event.place)
 
 
 def enough(group: tuple[str, Iterable[Event]], least: int) -> Iterable[Event]:
-    """The events of a user or item that has at least so many, none of another; they may be read
-    twice.
-    """
+    """Returns the events of a user or item if there are at least `least`, else none."""
     return group[1] if sum(1 for _ in islice(group[1], least)) == least else ()
 
 
 def by_place(first: list[tuple[str, int]]) -> list[str]:
-    """The ids in the order of their first places."""
+    """Returns the ids in the order of their first places."""
     return [one for one, _ in sorted(first, key=lambda pair: pair[1])]
 
 
 def with_user_rows(joined: tuple[str, Mapping[str, Iterable]]) -> Iterator[tuple[str, tuple]]:
-    """Yields (item, (place, user row, time)) for the events of a user joined with his row."""
+    """Yields (item, (place, user row, time)) for the events of a user."""
     (row,) = joined[1]["rows"]
     return ((item, (place, row, time)) for item, time, place in joined[1]["events"])
 
@@ -146,9 +142,7 @@ def with_user_rows(joined: tuple[str, Mapping[str, Iterable]]) -> Iterator[tuple
 def with_item_indices(
     joined: tuple[str, Mapping[str, Iterable]], shards: int
 ) -> Iterator[tuple[int, tuple]]:
-    """Yields (shard, (place, user row, item index, time)) for the events of an item joined with its
-    row.
-    """
+    """Yields (shard, (place, user row, item index, time)) for the events of an item."""
     (item,) = joined[1]["rows"]
     return (
         (row % shards, (place, row, item + 1, time)) for place, row, time in joined[1]["events"]
@@ -158,40 +152,20 @@ def with_item_indices(
 def write_one_shard(
     grouped: tuple[int, Iterable[tuple]], partitioned: Mapping[str, object], work: str
 ) -> str:
-    """Writes the events of a shard, tuples (place, user row, item index, time) in any order, and
-    returns its name.
+    """Writes the events of a shard and returns its name.
+
+    Args:
+        grouped: The number of the shard, and tuples (place, user row, item index, time) in any
+            order.
+        partitioned: Keywords of `PartitionedLog`.
+        work: Folder of the shards.
     """
-    from tfrec_attn.data.shards.shard_files import shard_name, write_shard
-
-    number, events = grouped
-    of_log = PartitionedLog(**partitioned)
+    (number, events), log = grouped, PartitionedLog(**partitioned)
     _, rows, items, times = (np.array(column) for column in zip(*sorted(events), strict=True))
-    times = times.astype(np.int64 if of_log.whole_times else np.float64)
-    name = shard_name(number, of_log.shards)
+    times = times.astype(np.int64 if log.whole_times else np.float64)
+    shard = make_shard(number, log, rows.astype(np.int64), items.astype(np.int32), times)
+    name = shard_name(number, log.shards)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_shard(
-            path, shard_of(number, of_log, rows.astype(np.int64), items.astype(np.int32), times)
-        )
-        copy(path, f"{work}/{name}")
+        write_shard(Path(folder) / name, shard)
+        copy(Path(folder) / name, f"{work}/{name}")
     return name
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.log_parts import all_parts, parts_of
 from tfrec_attn.data.reading.rejections import write_rejected
 from tfrec_attn.data.reading.time_rule import LogTimes, MixedTimes
+from tfrec_attn.data.sequences.encoding import nothing_left
 from tfrec_attn.data.sequences.event_filters import (
     EventFilter,
     EventFilterReport,
@@ -24,11 +26,7 @@ from tfrec_attn.data.sequences.event_filters import (
 )
 from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
-from tfrec_attn.data.sequences.splits import (
-    period,
-    require_bounds,
-    require_long_enough,
-)
+from tfrec_attn.data.sequences.splits import period, require_bounds, require_long_enough
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.coded_log import (
     CodedLog,
@@ -45,22 +43,12 @@ from tfrec_attn.data.shards.preparation_folder import (
     check_target,
     claimed,
     complete,
-    number_of_shards,
     partial_of,
 )
-from tfrec_attn.data.shards.prepared_log import (
-    ITEMS,
-    OPTIONS,
-    READING,
-    REJECTED,
-    USERS,
-    option,
-)
-from tfrec_attn.data.shards.shard_files import shard_of
+from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, REJECTED, USERS, option
+from tfrec_attn.data.shards.shard_files import make_shard, number_of_shards, shard_name, write_shard
 from tfrec_attn.errors import DataError
-from tfrec_attn.files.own_files import (
-    remove,
-)
+from tfrec_attn.files.own_files import remove
 from tfrec_attn.runtime.process import import_tensorflow
 
 _THREADS = 2
@@ -75,40 +63,43 @@ def prepare_log(
     *,
     restart: bool = False,
 ) -> Manifest:
-    """Prepares logs into a folder, which has its name when it is complete; unfinished work of the
-    same call is taken up.
+    """Prepares logs into a folder, which gets its name when it is complete.
+
+    Unfinished work of the same call is resumed.
 
     Args:
-        logs: Files, folders or patterns, in order: events of a user at the same time stay in the
+        logs: Files, folders or patterns, in order. Events of a user at the same time stay in the
             order of the files and of their lines.
         to: The folder, which must not exist; `to`.partial holds the work.
-        data: Of the section, the keys in `OPTIONS` count.
-        shards: How many; None takes one for each million events and at least 8, but not more than
-            there are users.
-        restart: Whether to remove unfinished work, and to replace a folder that is complete when
-            the new one is.
+        data: The section `data` of a configuration, of which the keys in `OPTIONS` are used.
+        shards: Number of shards. None means one for each million events and at least 8, but not
+            more than there are users.
+        restart: Whether to remove unfinished work, and to replace a complete folder once the new
+            one is complete.
 
     Raises:
         ConfigError: If `to` exists, if unfinished work of another call is there, or if another
             process prepares it.
         DataError: If a log cannot be read, if nothing is left of it, or if there is no space. What
-            there was before stays.
+            was there before stays.
     """
     target, progress = Path(to), ProgressLine()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
-    order = _order(logs, data, shards)
+    request = _request(logs, data, shards)
     check_target(target, restart)
     if restart:
         _read_beginnings(logs, data)
     try:
-        with claimed(target, order, restart) as work:
-            partitioned = _taken_up(work.folder) or _deal_out(logs, work.folder, data, order, progress)
+        with claimed(target, request, restart) as work:
+            partitioned = _resumed(work.folder)
+            if partitioned is None:
+                partitioned = _partition(logs, work.folder, data, request, progress)
             _write_shards(work.folder, partitioned, progress)
             return complete(work, target, partitioned)
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = (
-            "no space is left: free some, and the same command goes on"
+            "no space is left: free some, and give the same command again"
             if full
             else error.strerror or error
         )
@@ -117,22 +108,21 @@ def prepare_log(
         progress.clear()
 
 
-
-
-
-
-
-
-
-
-
-
-
-
+def _request(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
+    """Returns what is to be prepared; unfinished work of an equal request is resumed."""
+    try:
+        files = [
+            [str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns]
+            for log in all_parts(logs)
+        ]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    options = {key: option(data, key) for key in OPTIONS}
+    return {"version": VERSION, "logs": files, "options": options, "shards": shards}
 
 
 def _read_beginnings(logs: Sequence[str], data: Data) -> None:
-    """Reads the beginning of each log, so that what no log is removes nothing."""
+    """Reads the beginning of each log, so that nothing is removed for a file that is no log."""
     options = {key: option(data, key) for key in READING}
     for path in all_parts(logs):
         with (
@@ -142,74 +132,58 @@ def _read_beginnings(logs: Sequence[str], data: Data) -> None:
             next(parts, None)
 
 
-
-
-def _order(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
-    """What unfinished work must have been asked for, to be taken up."""
-    try:
-        files = [
-            [str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns]
-            for log in all_parts(logs)
-        ]
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    return {
-        "version": VERSION,
-        "logs": files,
-        "options": {key: option(data, key) for key in OPTIONS},
-        "shards": shards,
-    }
-
-
-def _taken_up(partial: Path) -> PartitionedLog | None:
-    """The partitioned of unfinished work whose events are dealt out."""
+def _resumed(partial: Path) -> PartitionedLog | None:
+    """Returns what is known of unfinished work whose events are partitioned."""
     try:
         return PartitionedLog(**json.loads((partial / "work" / STATE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 
 
-def _deal_out(
-    logs: Sequence[str], partial: Path, data: Data, order: dict[str, object], progress: ProgressLine
+def _partition(
+    logs: Sequence[str],
+    partial: Path,
+    data: Data,
+    request: dict[str, object],
+    progress: ProgressLine,
 ) -> PartitionedLog:
-    """Reads and filters the logs, writes the vocabularies, and deals the events out to their
-    shards.
-    """
-    work, wanted = partial / "work", order["shards"]
+    """Reads and filters the logs, writes the vocabularies, and partitions the events."""
+    work = partial / "work"
     for folder in (work / "log", work / "partitions"):
         folder.mkdir(parents=True, exist_ok=True)
-    log, users, items, rejected, selection = _read(logs, partial, data, progress)
+    log, users, items, rejected, filtered = _read(logs, partial, data, progress)
     if data.duplicates == "drop":
-        selection = replace(selection, duplicates=log.drop_copies())
+        filtered = replace(filtered, duplicates=log.drop_copies())
     before = Statistics(log.events, log.users, log.items)
-    found = (
-        IdProblems.of(one.ids, lambda name=name: log.counts(name))
-        for name, one in (("users", users), ("items", items))
+    ids = IdReport(
+        IdProblems.of(users.ids, lambda: log.counts("users")),
+        IdProblems.of(items.ids, lambda: log.counts("items")),
     )
-    ids = IdReport(*found).to_dict()
     progress("filtering", 0, 1)
-    kept = k_core_on_disk(log, data.min_user_events, data.min_item_events)
-    after = _size(kept, before, data)
-    Vocabulary(users.ids.gather(kept.user_codes)).save(partial / USERS)
-    Vocabulary(items.ids.gather(kept.item_codes)).save(partial / ITEMS)
+    core = k_core_on_disk(log, data.min_user_events, data.min_item_events)
+    after = _size(core, before, data)
+    Vocabulary(users.ids.gather(core.user_codes)).save(partial / USERS)
+    Vocabulary(items.ids.gather(core.item_codes)).save(partial / ITEMS)
     del users, items
-    shards = number_of_shards(wanted, after.events, after.users)
-    times = partition(log, kept, work / "partitions", shards)
-    temporal = data.split == "temporal"
+    shards = number_of_shards(request["shards"], after.events, after.users)
+    times = partition(log, core, work / "partitions", shards)
+    bounds, duplicates = None, None
+    if data.split == "temporal":
+        bounds = period(data.valid_from, data.test_from, times.quantile)
+    if log.typed:
+        duplicates = count_partition_copies(work / "partitions", shards, log.whole_times)
     partitioned = PartitionedLog(
         logs=[path.name for path in all_parts(logs)],
-        options=order["options"],
+        options=request["options"],
         before=asdict(before),
         after=asdict(after),
         rejected=rejected,
         whole_times=log.whole_times,
         shards=shards,
-        period=period(data.valid_from, data.test_from, times.quantile) if temporal else None,
-        selection=selection.to_dict() if has_event_filters(data) else None,
-        duplicates=count_partition_copies(work / "partitions", shards, log.whole_times)
-        if log.typed
-        else None,
-        ids=ids,
+        period=bounds,
+        selection=filtered.to_dict() if has_event_filters(data) else None,
+        duplicates=duplicates,
+        ids=ids.to_dict(),
     )
     remove(work / "log", ("*.npy",))
     state = work / f"{STATE}.part"
@@ -218,15 +192,18 @@ def _deal_out(
     return partitioned
 
 
-def _read(
-    logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine
-) -> tuple[CodedLog, IdEncoder, IdEncoder, int, EventFilterReport]:
-    """Writes the events of all logs that stay as codes.
+class _Read(NamedTuple):
+    """A log on disk, the ids of its codes, its lines in error, and what the event filters did."""
 
-    Returns:
-        Also the ids of users and of items, how many lines were left out, and what the side
-        conditions did.
-    """
+    log: CodedLog
+    users: IdEncoder
+    items: IdEncoder
+    rejected: int
+    filtered: EventFilterReport
+
+
+def _read(logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine) -> _Read:
+    """Reads all logs, and writes the codes of the events that stay."""
     try:
         return _read_once(logs, partial, data, progress, None)
     except MixedTimes:
@@ -238,19 +215,19 @@ def _read(
 
 def _read_once(
     logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
-) -> tuple[CodedLog, IdEncoder, IdEncoder, int, EventFilterReport]:
-    """The same by the rule of these times, or, without any, as long as all times are of one kind."""
-    log, ids, types, rejected = (
+) -> _Read:
+    """Reads all logs by the rule of these times, or by their own while these are of one kind."""
+    log, users, items, types = (
         CodedLog(partial / "work" / "log"),
-        (IdEncoder(), IdEncoder()),
         IdEncoder(),
-        0,
+        IdEncoder(),
+        IdEncoder(),
     )
-    chosen, seen = EventFilter(data), LogTimes()
+    event_filter, seen, rejected = EventFilter(data), LogTimes(), 0
     options = {key: option(data, key) for key in READING}
     done, total = 0, sum(os.stat(path).st_size for path in all_parts(logs))
     for name in logs:
-        events = chosen.events
+        events = event_filter.events
         for path in parts_of(name):
             rule = {"seen": seen} if times is None else {"rule": times.rule(str(path))}
             for frame, bad in read_slices(path, **options, **rule):
@@ -259,60 +236,52 @@ def _read_once(
                     write_rejected(partial / REJECTED, path, bad)
                 if frame.height:
                     if "timestamp" not in frame.columns:
-                        frame = frame.with_columns(
-                            timestamp=pl.int_range(pl.len(), dtype=pl.Int64) + chosen.events
-                        )
-                    stay = chosen(frame)
-                    codes = (
-                        one.encode(stay[column])
-                        for one, column in zip(ids, ("user_id", "item_id"), strict=True)
-                    )
+                        row = pl.int_range(pl.len(), dtype=pl.Int64) + event_filter.events
+                        frame = frame.with_columns(timestamp=row)
+                    frame = event_filter(frame)
                     log.append(
-                        *codes,
-                        stay["timestamp"].to_numpy(),
-                        types.encode(stay["event"]) if "event" in stay.columns else None,
+                        users.encode(frame["user_id"]),
+                        items.encode(frame["item_id"]),
+                        frame["timestamp"].to_numpy(),
+                        types.encode(frame["event"]) if "event" in frame.columns else None,
                     )
                 progress("reading", done, total)
             done += os.stat(path).st_size
-        if chosen.events == events:
-            raise DataError(
-                f"{name} holds no interactions{f': all {rejected} lines were rejected' if rejected else ''}."
-            )
-    log.users, log.items = map(len, ids)
-    return log, *ids, rejected, chosen.selection()
+        if event_filter.events == events:
+            raise DataError(no_interactions(name, rejected))
+    log.users, log.items = len(users), len(items)
+    return _Read(log, users, items, rejected, event_filter.report())
 
 
-def _size(kept: KCore, before: Statistics, data: Data) -> Statistics:
-    """The size of what is left, of which there must be enough."""
-    if not len(kept.user_codes):
-        rule = f"data.min_user_events={data.min_user_events} and data.min_item_events={data.min_item_events}"
-        raise DataError(f"{rule} leave nothing of {before}: lower them.")
+def no_interactions(log: str, rejected: int) -> str:
+    """Returns the error message for a log without events."""
+    lines = f": all {rejected} lines were rejected" if rejected else ""
+    return f"{log} holds no interactions{lines}."
+
+
+def _size(core: KCore, before: Statistics, data: Data) -> Statistics:
+    """Returns the size of what is left, which must be enough for the split."""
+    if not len(core.user_codes):
+        raise DataError(nothing_left(data.min_user_events, data.min_item_events, before))
     if data.split == "leave-one-out":
-        require_long_enough(int(kept.lengths.max()))
-    return Statistics(int(kept.lengths.sum()), len(kept.user_codes), len(kept.item_codes))
+        require_long_enough(int(core.lengths.max()))
+    return Statistics(int(core.lengths.sum()), len(core.user_codes), len(core.item_codes))
 
 
-def _write_shards(partial: Path, partitioned: PartitionedLog, progress: ProgressLine) -> None:
+def _write_shards(partial: Path, log: PartitionedLog, progress: ProgressLine) -> None:
     """Writes the shards that are not there yet."""
     import_tensorflow()
-    from tfrec_attn.data.shards.shard_files import shard_name, write_shard
 
     def write(number: int) -> None:
-        path = partial / shard_name(number, partitioned.shards)
+        path = partial / shard_name(number, log.shards)
         if not path.exists():
-            write_shard(
-                path,
-                shard_of(
-                    number, partitioned, *read_partition(partial / "work" / "partitions", number, partitioned.whole_times)
-                ),
-            )
+            events = read_partition(partial / "work" / "partitions", number, log.whole_times)
+            write_shard(path, make_shard(number, log, *events))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for done, _ in enumerate(pool.map(write, range(partitioned.shards))):
-                progress("writing", done, partitioned.shards)
+            for done, _ in enumerate(pool.map(write, range(log.shards))):
+                progress("writing", done, log.shards)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-

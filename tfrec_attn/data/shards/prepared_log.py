@@ -1,6 +1,4 @@
-"""A prepared log: a folder of shards, vocabularies and counts under a manifest, and how it is
-finished and loaded.
-"""
+"""A prepared log: a folder of shards, vocabularies and counts with a manifest, as `data.source`."""
 
 import hashlib
 import json
@@ -15,33 +13,24 @@ from tfrec_attn.data.sequences.event_filters import EventFilterReport
 from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
 from tfrec_attn.data.sequences.ids import IdReport
 from tfrec_attn.data.sequences.leakage import LeakReport
-from tfrec_attn.data.sequences.splits import (
-    Split,
-    SplitPositions,
-    split_at,
-)
+from tfrec_attn.data.sequences.splits import Split, SplitPositions, split_at
 from tfrec_attn.data.sequences.transitions import Transitions, load_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.manifest import MANIFEST, Manifest
+from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.errors import ConfigError, DataError
 
 USERS, ITEMS = "users.txt", "items.txt"
 INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.npz"
 REJECTED = "rejected.tsv"
-# What of the section `data` shapes a prepared log.
-OPTIONS = (
-    "format", "names", "separator", "columns", "on_error", "min_rating", "event_types", "ids", "missing_ids", "duplicates",
-    "min_user_events", "min_item_events", "split", "valid_from", "test_from",
-)  # fmt: skip
 READING = ("format", "names", "separator", "columns", "on_error")
-_IN_MEMORY = 20_000_000  # events: some 2.5 GB with what the batches are gathered from
+# The keys of the section `data` that shape a prepared log.
+OPTIONS = (
+    *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
+    "min_item_events", "split", "valid_from", "test_from",
+)  # fmt: skip
 _OF_TRAINING = ("source", "cache", "max_length", "targets", "events", "seed")
-
-
-
-
-
-
+_IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
 
 
 class PreparedLog:
@@ -51,7 +40,7 @@ class PreparedLog:
         folder: The folder.
 
     Raises:
-        DataError: If it is none, or if a file is missing or damaged.
+        DataError: If it is no prepared log, or if a file is missing or damaged.
     """
 
     def __init__(self, folder: str | Path):
@@ -60,58 +49,55 @@ class PreparedLog:
         self.manifest.check(self.folder)
 
     def report(self) -> FilterReport:
-        """What the side conditions and the frequency filter left."""
+        """Returns what the event filters and the frequency filter left."""
         return report_of(self.manifest)
 
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Of the users and of the items."""
+        """Returns the vocabularies of the users and of the items."""
         return Vocabulary.load(self.folder / USERS), Vocabulary.load(self.folder / ITEMS)
 
     def leaks(self) -> LeakReport:
-        """What training knows of the time after the tests."""
+        """Returns what training knows of the time after the tests."""
         return LeakReport(**self.manifest.leaks)
 
     def item_counts(self) -> np.ndarray:
-        """Training events of each item, int64 [N]."""
+        """Returns the number of training events of each item, int64 [N]."""
         return np.load(self.folder / ITEM_COUNTS)
 
     def transitions(self) -> Transitions:
-        """How often an item follows another in the training events."""
+        """Returns how often an item follows another in the training events."""
         return load_transitions(self.folder / TRANSITIONS)
 
     def checksum(self) -> str:
-        """SHA-256 that tells the events and their split from others, whatever the folder."""
+        """Returns a SHA-256 of the events and their split, which does not depend on the folder."""
         return hashlib.sha256(json.dumps(self.manifest.sha256, sort_keys=True).encode()).hexdigest()
 
     def index(self) -> tuple[np.ndarray, SplitPositions]:
-        """Events of each user, int64 [M], and which of them train, validate and test."""
+        """Returns the number of events of each user, int64 [M], and the positions of the split."""
         with np.load(self.folder / INDEX) as arrays:
-            columns = {name: arrays[name].astype(np.int64) for name in ("lengths", *SplitPositions._fields)}
-        return columns.pop("lengths"), SplitPositions(**columns)
+            names = ("lengths", *SplitPositions._fields)
+            lengths, *positions = (arrays[name].astype(np.int64) for name in names)
+        return lengths, SplitPositions(*positions)
 
     def load(self) -> Split:
-        """Reads all events: the same split as from the log itself."""
-        from tfrec_attn.data.shards.shard_files import read_shard
-
-        lengths, places = self.index()
+        """Reads all events; returns the same split as the log itself gives."""
+        lengths, positions = self.index()
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         items = np.zeros(offsets[-1], np.int32)
         times = np.zeros(offsets[-1], np.int64 if self.manifest.whole_times else np.float64)
         for name in self.manifest.shards:
             shard = read_shard(self.folder / name, self.manifest.whole_times)
             begin = np.cumsum(shard.lengths) - shard.lengths
-            target = np.repeat(offsets[shard.users - 1] - begin, shard.lengths) + np.arange(
-                len(shard.items)
-            )
+            shift = np.repeat(offsets[shard.users - 1] - begin, shard.lengths)
+            target = shift + np.arange(len(shard.items))
             items[target], times[target] = shard.items, shard.times
         sequences = Sequences(items, offsets, times, *self.vocabularies())
-        return replace(
-            split_at(sequences, places, str(self.manifest.options["split"])), prepared=self
-        )
+        split = split_at(sequences, positions, str(self.manifest.options["split"]))
+        return replace(split, prepared=self)
 
 
 def report_of(manifest: Manifest) -> FilterReport:
-    """What the side conditions and the frequency filter left, by a manifest."""
+    """Returns what the event filters and the frequency filter left, from a manifest."""
     before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
     least = manifest.options["min_user_events"], manifest.options["min_item_events"]
     selection = None if manifest.selection is None else EventFilterReport(**manifest.selection)
@@ -120,7 +106,7 @@ def report_of(manifest: Manifest) -> FilterReport:
 
 
 def is_folder(source: str) -> bool:
-    """Tells whether `data.source` means a prepared log, and not a source by name."""
+    """Tells whether `data.source` is the folder of a prepared log, and not a source by name."""
     return "/" in source or Path(source).is_dir()
 
 
@@ -135,30 +121,30 @@ def open_source(data: Data) -> PreparedLog:
     if not (folder / MANIFEST).is_file():
         begun = folder.with_name(f"{folder.name}.partial").is_dir()
         remedy = (
-            "run tfrec_attn.data.prepare again, it goes on from there"
+            "run tfrec_attn.data.prepare again, it resumes there"
             if begun
             else "write one with tfrec_attn.data.prepare"
         )
         raise DataError(f"data.source={folder} is no prepared log, it has no {MANIFEST}: {remedy}.")
-    log, default = PreparedLog(folder), Data()
+    log, defaults = PreparedLog(folder), Data()
     for field in fields(Data):
-        key, wanted = field.name, option(data, field.name)
-        there = log.manifest.options.get(key, option(default, key))
-        if key not in (*READING, *_OF_TRAINING) and wanted not in (there, option(default, key)):
+        key, wanted, default = field.name, option(data, field.name), option(defaults, field.name)
+        found = log.manifest.options.get(key, default)
+        if key not in (*READING, *_OF_TRAINING) and wanted not in (found, default):
             raise ConfigError(
-                f"data.{key} is {wanted}, but {folder} was prepared with {there}: leave it out, or prepare the log again."
+                f"data.{key} is {wanted}, but {folder} was prepared with {found}: leave it out, "
+                "or prepare the log again."
             )
     return log
 
 
 def fits(data: Data, log: PreparedLog) -> bool:
-    """Tells whether all events of a prepared log are to be held in memory."""
-    return data.cache == "memory" or (
-        data.cache == "auto" and log.manifest.after["events"] <= _IN_MEMORY
-    )
+    """Tells whether to hold all events of a prepared log in memory."""
+    small = log.manifest.after["events"] <= _IN_MEMORY
+    return data.cache == "memory" or (data.cache == "auto" and small)
 
 
 def option(data: Data, key: str) -> object:
-    """The value of a key as it stands in a manifest."""
+    """Returns the value of a key as a manifest holds it."""
     value = getattr(data, key)
     return asdict(value) if key == "columns" else value
