@@ -193,7 +193,7 @@ def test_side_conditions_by_the_command(tmp_path, rated, capsys):
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
-        ({"min_rating": 6.0}, "the side conditions of the data section leave nothing of "),
+        ({"min_rating": 6.0}, "the event filters of the data section leave nothing of "),
         (
             {"event_types": ["buy", "veiw"]},
             "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log are buy, cart, view.",
@@ -543,7 +543,7 @@ def test_a_full_disk(tmp_path, log, monkeypatch):
     assert isinstance(error, DataError)
     assert (
         str(error)
-        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and the same command goes on."
+        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and give the same command again."
     )
     prepare_log([str(log)], tmp_path / "out", Data())
 

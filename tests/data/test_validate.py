@@ -154,11 +154,11 @@ def test_large_drift_asks_for_attention(command, tmp_path):
         path.write_text("\n".join(["user_id,item_id,timestamp", *lines]) + "\n")
     out = command(paths[1], "--against", paths[0])[1]
     assert re.search(
-        r"^! The history length is another than before: PSI \d+\.\d+ is above 0\.25\.$",
+        r"^! The history length has changed: PSI \d+\.\d+ is above 0\.25\.$",
         out,
         flags=re.MULTILINE,
     )
-    assert re.search(r"^! The popularity is another than before: ", out, flags=re.MULTILINE)
+    assert re.search(r"^! The popularity has changed: ", out, flags=re.MULTILINE)
 
 
 def test_requests_against_vocabularies(command, logs, tmp_path):

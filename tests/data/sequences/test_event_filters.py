@@ -292,7 +292,7 @@ def test_compressed_logs_too(path, tmp_path):
         (
             DataError,
             [*COLUMNS, "data.event_types=view", "data.event_weights={buy: 2, view: 0}"],
-            "the side conditions of the data section leave nothing of 10 events: "
+            "the event filters of the data section leave nothing of 10 events: "
             "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
         (
@@ -323,7 +323,7 @@ def test_compressed_logs_too(path, tmp_path):
         (
             DataError,
             [*COLUMNS, "data.min_rating=6"],
-            "the side conditions of the data section leave nothing of 10 events: "
+            "the event filters of the data section leave nothing of 10 events: "
             "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
     ],

@@ -23,9 +23,9 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def sequences():
-    return encode_log(pl.DataFrame(EVENTS, schema=["user_id", "item_id", "timestamp"], orient="row"))[
-        0
-    ]
+    return encode_log(
+        pl.DataFrame(EVENTS, schema=["user_id", "item_id", "timestamp"], orient="row")
+    )[0]
 
 
 def test_leave_one_out(sequences):
@@ -120,7 +120,9 @@ def test_the_checksum_is_of_ids_offsets_and_items(sequences):
 def test_the_checksum_tells_logs_apart():
     def of(rows):
         return checksum(
-            encode_log(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))[0]
+            encode_log(
+                pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+            )[0]
         )
 
     swapped = [*EVENTS[:6], ("ann", "d", 8), *EVENTS[7:]]

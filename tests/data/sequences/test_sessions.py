@@ -26,7 +26,7 @@ def in_time(events):
 
 
 def test_sessions_by_hand():
-    # u at 0, 10, 25, 36: a pause of 10 goes on, pauses of 15 and 11 end a session. Rows stay where
+    # u at 0, 10, 25, 36: a pause of 10 continues a session, pauses of 15 and 11 end a session. Rows stay where
     # they are.
     events = [
         ("u", "c", 25),

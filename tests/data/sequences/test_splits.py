@@ -23,9 +23,9 @@ THREE = [("u", "a", 3), ("u", "b", 5), ("u", "a", 9)]
 
 
 def sequences_of(events):
-    return encode_log(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[
-        0
-    ]
+    return encode_log(
+        pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
+    )[0]
 
 
 # u: a@1 b@3 c@5 d@7;  v: b@2 c@6;  w: a@4 e@6 b@8 a@8

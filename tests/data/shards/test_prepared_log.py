@@ -106,7 +106,7 @@ def test_no_manifest(folder, tmp_path):
         in refusal(folder)
     )
     folder.rename(tmp_path / "other.partial")
-    assert "run tfrec_attn.data.prepare again, it goes on from there" in refusal(tmp_path / "other")
+    assert "run tfrec_attn.data.prepare again, it resumes there" in refusal(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

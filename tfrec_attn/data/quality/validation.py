@@ -1,4 +1,4 @@
-"""x"""
+"""Validates a log: measures, leakage, requests, drift, and anomalies, in one report."""
 
 import contextlib
 import dataclasses
@@ -11,12 +11,13 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.quality import log_measures, log_profile, tfdv
+from tfrec_attn.data.quality import log_profile, tfdv
 from tfrec_attn.data.quality.html_report import as_html
+from tfrec_attn.data.quality.log_measures import EncodedLog, measure
 from tfrec_attn.data.quality.request_log import count_unknown, read_requests
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.interactions import ReadResult
-from tfrec_attn.data.reading.time_rule import read_by_one_rule
+from tfrec_attn.data.reading.time_rule import TimeRule, read_by_one_rule
 from tfrec_attn.data.sequences.encoding import encode_log
 from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
 from tfrec_attn.data.sequences.leakage import leak_report
@@ -26,8 +27,6 @@ from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.own_files import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
-
-
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
 
 
@@ -41,50 +40,45 @@ def validate(
     vocabulary: str | None = None,
     to: str | None = None,
 ) -> dict:
-    """Measures a log and, where TensorFlow Data Validation is installed, checks it against a
-    schema.
+    """Measures a log, and checks it against a schema if TensorFlow Data Validation is installed.
 
     Args:
         data: How to read, filter and split it.
-        logs: Files that take the place of `data.path`, read one after the other.
-        schema: A schema to keep to, `schema.pbtxt`; None infers one from the log.
+        logs: Files that replace `data.path`, read one after the other.
+        schema: The schema of the log, `schema.pbtxt`; None infers one.
         against: What to compare with: a folder or report.json that this command has written,
             statistics (`.pb` or `.pbtxt`), or an earlier log that is read in the same way.
-        serving_log: A request log, as `tfrec_attn.data.quality.request_log` reads it.
-        vocabulary: Known items: a file with an id a line, or the folder `vocabulary` of a run; None
-            is what the split of this log keeps.
-        to: A new folder for report.json, report.html, statistics.pb and, unless one is given,
+        serving_log: A request log, as for `tfrec_attn.data.quality.request_log`.
+        vocabulary: Known items: a file with an id on each line, or the folder `vocabulary` of a
+            run; None means the items that the split of this log keeps.
+        to: A new folder for report.json, report.html, statistics.pb and, unless a schema is given,
             schema.pbtxt.
 
     Returns:
-        The report, as it stands in report.json.
+        The report, as in report.json.
 
     Raises:
-        ConfigError, DataError: If anything cannot be read, or if an option needs TensorFlow Data
-            Validation and it is not installed. Nothing is written then.
+        ConfigError: If an option cannot be used, or needs TensorFlow Data Validation and it is not
+            installed. Nothing is written then.
+        DataError: If a file cannot be read. Nothing is written then.
     """
     _check_options(schema, against, to)
     result = _read(data, logs)
-    made_up = not logs and data.source == "synthetic"
-    log = log_measures.EncodedLog(
-        result.frame, has_times=made_up or data.columns.timestamp is not None
-    )
+    is_synthetic = not logs and data.source == "synthetic"
+    log = EncodedLog(result.frame, is_synthetic or data.columns.timestamp is not None)
     source = ", ".join(logs) if logs else data.path or data.source
-    tree = {"source": source, "rejected": result.rejected, **log_measures.measure(log, time.time())}
+    tree = {"source": source, "rejected": result.rejected, **measure(log, time.time())}
     split = _add_split(tree, result.frame, data)
-    requests = read_requests(serving_log, data) if serving_log is not None else None
-    if requests is not None:
-        tree["request_log"] = {
-            "path": str(serving_log),
-            **count_unknown(requests, *_vocabularies(vocabulary, split, log)),
-        }
+    requests = None
+    if serving_log is not None:
+        requests = read_requests(serving_log, data)
+        unknown = count_unknown(requests, *_vocabularies(vocabulary, split, log))
+        tree["request_log"] = {"path": str(serving_log), **unknown}
     earlier = _Earlier(against, data) if against is not None else None
     if earlier and earlier.profile:
         counts = dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True))
-        tree["drift"] = {
-            "against": str(against),
-            **log_profile.compare(earlier.profile, log.profile(), counts),
-        }
+        drift = log_profile.compare(earlier.profile, log.profile(), counts)
+        tree["drift"] = {"against": str(against), **drift}
     checked = _check_schema(tree, result.frame, schema, earlier, requests)
     if to is not None:
         _write(Path(to), tree, earlier, *checked)
@@ -92,9 +86,7 @@ def validate(
 
 
 class _Earlier:
-    """What a log is compared with: a profile, and statistics once they are asked for; either may be
-    None.
-    """
+    """What a log is compared with: a profile, and statistics on demand; either can be None."""
 
     def __init__(self, against: str, data: Data):
         path = Path(against)
@@ -108,9 +100,7 @@ class _Earlier:
             self._statistics = path
         else:
             self._frame = _read(data, [against]).frame
-            self.profile = log_measures.EncodedLog(
-                self._frame, has_times=data.columns.timestamp is not None
-            ).profile()
+            self.profile = EncodedLog(self._frame, data.columns.timestamp is not None).profile()
 
     def statistics(self):
         if self._frame is not None:
@@ -121,12 +111,11 @@ class _Earlier:
 def _read(data: Data, logs: list[str] | None) -> ReadResult:
     if not logs:
         return load_configured(data)
-    results = read_by_one_rule(
-        logs,
-        lambda path, rule: load_configured(
-            dataclasses.replace(data, source="file", path=path), rule=rule
-        ),
-    )
+
+    def read(path: str, rule: TimeRule | None) -> ReadResult:
+        return load_configured(dataclasses.replace(data, source="file", path=path), rule=rule)
+
+    results = read_by_one_rule(logs, read)
     frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
     if data.columns.timestamp is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
@@ -146,11 +135,13 @@ def _check_schema(
     tree: dict,
     frame: pl.DataFrame,
     schema: str | None,
-    earlier: "_Earlier | None",
+    earlier: _Earlier | None,
     requests: pl.DataFrame | None,
 ) -> tuple:
-    """Adds what breaks the schema, or how to find out; returns statistics and schema to write, None
-    for what is not.
+    """Adds the anomalies, or how to install what finds them.
+
+    Returns:
+        The statistics and the schema to write, None for what is not to be written.
     """
     if not tfdv.is_installed():
         tree["tfdv"] = f"{tfdv.HOW_TO_GET_IT}; statistics and schema are left out."
@@ -158,36 +149,33 @@ def _check_schema(
     statistics = tfdv.compute_statistics(frame)
     found = tfdv.load_schema(schema) if schema is not None else tfdv.infer_schema(statistics)
     serving = None if requests is None else tfdv.compute_statistics(_items_of(requests))
-    anomalies = tfdv.find_anomalies(
-        statistics, found, previous=earlier and earlier.statistics(), serving=serving
-    )
+    previous = earlier and earlier.statistics()
+    anomalies = tfdv.find_anomalies(statistics, found, previous=previous, serving=serving)
     tree["schema"] = {"path": str(schema or "inferred from this log"), "anomalies": anomalies}
     return statistics, None if schema else found
 
 
 def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
-    """Adds what side conditions and split make of the log, or why there is no split."""
+    """Adds what event filters and split make of the log, or why there is no split."""
+    tree["split"] = data.split
+    least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
+    bounds = {"valid_from": data.valid_from, "test_from": data.test_from}
     try:
         if has_event_filters(data):
-            frame, selection = filter_events(frame, data)
-            tree["selection"] = str(selection)
-        sequences, _ = encode_log(
-            frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events
-        )
-        split = make_split(
-            sequences, data.split, valid_from=data.valid_from, test_from=data.test_from
-        )
+            frame, report = filter_events(frame, data)
+            tree["selection"] = str(report)
+        split = make_split(encode_log(frame, **least)[0], data.split, **bounds)
     except DataError as error:
-        tree["split"], tree["leaks"] = data.split, str(error)
+        tree["leaks"] = str(error)
         return None
-    tree["split"], tree["leaks"] = data.split, leak_report(split).to_dict()
+    tree["leaks"] = leak_report(split).to_dict()
     return split
 
 
 def _vocabularies(
-    path: str | None, split: Split | None, log: log_measures.EncodedLog
+    path: str | None, split: Split | None, log: EncodedLog
 ) -> tuple[Vocabulary | None, Vocabulary]:
-    """Users, or None where only items are known, and items."""
+    """Returns the known users, or None if only items are known, and the known items."""
     if path is not None and Path(path).is_dir():
         return Vocabulary.load(Path(path) / "users.txt"), Vocabulary.load(Path(path) / "items.txt")
     if path is not None:
@@ -211,15 +199,14 @@ def _profile_in(path: Path) -> log_profile.Profile:
 
 
 def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schema) -> None:
-    """Writes a folder that appears when it is complete."""
+    """Writes a folder, which gets its name when it is complete."""
     partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    made = False
+    is_made = False
     try:
         partial.mkdir(parents=True)
-        made = True
-        (partial / _REPORT).write_text(
-            json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        is_made = True
+        text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+        (partial / _REPORT).write_text(text, encoding="utf-8")
         before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
         (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
         if statistics is not None:
@@ -230,7 +217,7 @@ def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schem
     except OSError as error:
         raise ConfigError(f"--to {target} cannot be written: {error.strerror or error}.") from None
     finally:
-        if made:
+        if is_made:
             remove(partial, (_REPORT, _PAGE, _STATISTICS, _SCHEMA))
             with contextlib.suppress(OSError):
                 partial.rmdir()

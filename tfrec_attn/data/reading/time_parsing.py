@@ -1,4 +1,4 @@
-"""Cells of a column as times: numbers, and ISO 8601 dates in seconds since 1970."""
+"""Parses the cells of a column as times: numbers, and dates in seconds since 1970."""
 
 from typing import NamedTuple
 
@@ -18,12 +18,12 @@ _ISO_LAYOUTS = (
 
 
 class Parsed(NamedTuple):
-    """The cells of a column as times, null where they are none.
+    """The cells of a column as times, null where a cell is none.
 
     Attributes:
-        numbers: Int64, or Float64 where some have fractions.
-        dates: Seconds since 1970 in the same way, or None where no cell is a date.
-        whole: Those of both that have no fraction as Int64, or None where all are.
+        numbers: Int64, or Float64 if some have fractions.
+        dates: Seconds since 1970 in the same way, or None if no cell is a date.
+        whole: The numbers and dates without a fraction as Int64, or None if no time has a fraction.
     """
 
     numbers: pl.Series
@@ -31,16 +31,16 @@ class Parsed(NamedTuple):
     whole: pl.Series | None = None
 
     def narrow(self, times: pl.Series, stays: pl.Series) -> pl.Series:
-        """Of times of this column those that stay, as Int64 where none of these has a fraction."""
+        """Returns the times that stay, as Int64 if none of these has a fraction."""
         times = times.filter(stays)
         whole = None if self.whole is None else self.whole.filter(stays)
         return times if whole is None or whole.null_count() else whole
 
 
 def parse(raw: pl.Series) -> Parsed:
-    """Reads the cells of a column as numbers and as dates.
+    """Parses the cells of a column as numbers and as ISO 8601 dates.
 
-    Dates are UTC unless they carry an offset.
+    Dates are UTC unless they have an offset.
     """
     if raw.dtype.is_integer():
         return Parsed(raw.cast(pl.Int64, strict=False))
@@ -53,28 +53,26 @@ def parse(raw: pl.Series) -> Parsed:
     if not integers.null_count():
         return Parsed(integers)
     numbers = _finite(raw.cast(pl.Float64, strict=False))
-    fractions = numbers.null_count() < integers.null_count()
-    return _together(
-        integers, numbers if fractions else None, _from_iso(raw) if numbers.null_count() else None
-    )
+    has_fractions = numbers.null_count() < integers.null_count()
+    micros = _from_iso(raw) if numbers.null_count() else None
+    return _together(integers, numbers if has_fractions else None, micros)
 
 
 def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series | None) -> Parsed:
-    """Whole numbers, all numbers where some have fractions, and dates in microseconds where there
-    are any.
+    """Combines the results of `parse`.
+
+    Args:
+        integers: Whole numbers.
+        numbers: All numbers, or None if none has a fraction.
+        micros: Dates in microseconds since 1970, or None if there are none.
     """
-    fractions = micros is not None and (micros % 1_000_000 != 0).any()
-    seconds = micros if micros is None else micros // 1_000_000
-    whole = None
-    if numbers is not None or fractions:
-        whole = integers
-        if micros is not None:
-            whole = pl.select(
-                pl.coalesce(integers, pl.when(micros % 1_000_000 == 0).then(seconds))
-            ).to_series()
-    return Parsed(
-        integers if numbers is None else numbers, micros / 1e6 if fractions else seconds, whole
-    )
+    dates, whole = None, integers
+    if micros is not None:
+        dates, is_whole = micros // 1_000_000, micros % 1_000_000 == 0
+        whole = pl.select(pl.coalesce(integers, pl.when(is_whole).then(dates))).to_series()
+        if not is_whole.all():
+            return Parsed(integers if numbers is None else numbers, micros / 1e6, whole)
+    return Parsed(integers, dates) if numbers is None else Parsed(numbers, dates, whole)
 
 
 def _finite(numbers: pl.Series) -> pl.Series:

@@ -1,12 +1,12 @@
-"""One rule for the times of a log, for every reader.
+"""The rule that tells which numbers or dates of a log are times, for every reader.
 
-A file holds numbers or ISO 8601 dates, whichever are more, and a log counts one unit. Numbers from
-100,000,000 count from 1970, and their size tells whether in seconds, milliseconds, microseconds or
-nanoseconds; smaller ones are a counter of their own, such as 0, 1, 2, ... Two neighbouring units
-are one where the log goes on from one to the other without a gap of a factor of ten, as a long
-counter does, or numbers for the early seventies. The unit of most numbers is the log's. Everything
-else is no time: numbers of another unit, 0 among times that count from 1970, and negative numbers.
-Dates are seconds since 1970, and may lie before.
+The times of a file are its numbers or its ISO 8601 dates, whichever are more, and a log has one
+unit. Numbers from 100,000,000 count from 1970, and their size tells whether in seconds,
+milliseconds, microseconds or nanoseconds. Smaller numbers are a counter, such as 0, 1, 2, ... Two
+neighbouring units count as one if there is no gap of a factor of ten between their numbers, as in a
+long counter, or in times of the early seventies. The unit of most numbers is that of the log.
+Everything else is no time: numbers of another unit, 0 among times that count from 1970, and
+negative numbers. Dates are seconds since 1970, and can be earlier.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,7 @@ import polars as pl
 
 from tfrec_attn.data.reading.time_parsing import Parsed, parse
 
-# Names of the units of time, ticks of each in a second, and the least number that is taken for one:
-# in 1973 for all of them.
+# Ticks of each unit of time in a second, and the smallest number of the unit, always in 1973.
 UNITS = {
     "seconds": (1, 1e8),
     "milliseconds": (10**3, 1e11),
@@ -35,15 +34,15 @@ _SHOWN = 60
 
 @dataclass
 class FileTimes:
-    """What kinds of times a file, or a part of one, holds.
+    """The kinds of times in a file, or in a part of one.
 
     Attributes:
-        dates: How many dates.
-        numbers: How many numbers.
-        zeros: How many of them are 0.
-        counts: How many are of each unit; the first is the counter.
+        dates: Number of dates.
+        numbers: Number of numbers.
+        zeros: Number of zeros among them.
+        counts: Numbers of each unit; the first unit is the counter.
         low: The smallest number of each unit.
-        high: The largest.
+        high: The largest number of each unit.
     """
 
     dates: int = 0
@@ -72,13 +71,10 @@ class FileTimes:
         values = values[values > 0]
         units = np.searchsorted(_LEAST, values, side="right")
         for unit in range(len(_NAMES)):
-            ours = values[units == unit]
-            if len(ours):
-                found.counts[unit], found.low[unit], found.high[unit] = (
-                    len(ours),
-                    float(ours.min()),
-                    float(ours.max()),
-                )
+            own = values[units == unit]
+            if len(own):
+                found.counts[unit] = len(own)
+                found.low[unit], found.high[unit] = float(own.min()), float(own.max())
         return found
 
     def __add__(self, other: "FileTimes") -> "FileTimes":
@@ -93,17 +89,15 @@ class FileTimes:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the times of the file are dates, and its numbers none; 0 and negative numbers
-        have no vote.
-        """
+        """Whether the times of the file are its dates; 0 and negative numbers do not count."""
         return self.dates > sum(self.counts)
 
     def rule(self) -> "TimeRule":
-        """The rule of a log that is this file."""
+        """Returns the rule of a log that consists of this file."""
         return LogTimes({"": self}).rule("")
 
     def misfits(self, rule: "TimeRule") -> int:
-        """How many numbers and dates are no times by a rule."""
+        """Returns how many numbers and dates are no times by a rule."""
         if rule.dates:
             return self.numbers + (0 if rule.fits_seconds else self.dates)
         fit = sum(self.counts[rule.first : rule.last + 1]) + (self.zeros if not rule.first else 0)
@@ -114,11 +108,13 @@ class FileTimes:
 class TimeRule:
     """Which numbers or dates of a file are times.
 
+    Units are numbered; 0 is the counter.
+
     Attributes:
-        dates: Whether its times are dates, and not numbers.
-        first: First of the log's units, a place in the list of units whose first is the counter.
-        last: Last of them.
-        unit: The one of most times.
+        dates: Whether the times are dates, and not numbers.
+        first: First unit of the log.
+        last: Last unit of the log.
+        unit: Unit of most times.
     """
 
     dates: bool
@@ -128,30 +124,25 @@ class TimeRule:
 
     @property
     def fits_seconds(self) -> bool:
-        """Whether the log counts seconds, as dates do."""
+        """Whether the log has the unit of dates, seconds."""
         return self.first <= _SECONDS <= self.last
 
     def times(self, parsed: Parsed) -> pl.Series:
-        """The times of a column; null marks what is none."""
+        """Returns the times of a column, null where a cell is none."""
         if self.dates:
-            fits = parsed.dates is not None and self.fits_seconds
-            return (
-                parsed.dates
-                if fits
-                else pl.repeat(None, len(parsed.numbers), dtype=pl.Int64, eager=True)
-            )
+            if parsed.dates is not None and self.fits_seconds:
+                return parsed.dates
+            return pl.repeat(None, len(parsed.numbers), dtype=pl.Int64, eager=True)
         low, high = 0 if not self.first else _LEAST[self.first - 1], _LEAST[self.last]
         numbers = parsed.numbers
-        if numbers.null_count() < len(numbers) and not (
-            low <= numbers.min() and numbers.max() < high
-        ):
-            numbers = pl.select(
-                pl.when((numbers >= low) & (numbers < high)).then(numbers)
-            ).to_series()
-        return numbers
+        is_empty = numbers.null_count() == len(numbers)
+        if is_empty or (low <= numbers.min() and numbers.max() < high):
+            return numbers
+        inside = (numbers >= low) & (numbers < high)
+        return pl.select(pl.when(inside).then(numbers)).to_series()
 
     def reasons(self, raw: pl.Series) -> list[str]:
-        """Why each of some cells is no time."""
+        """Returns why each of some cells is no time."""
         parsed = parse(raw)
         dates = [None] * len(raw) if parsed.dates is None else parsed.dates
         return [self._reason(*cell) for cell in zip(raw, parsed.numbers, dates, strict=True)]
@@ -165,46 +156,41 @@ class TimeRule:
             return f"expected the timestamp as a number or an ISO 8601 date, {got}"
         if self.dates != (date is not None):
             kind, other = ("date", "number") if self.dates else ("number", "date")
-            return f"expected the timestamp as a {kind}, as in most of the file, got the {other} {got.removeprefix('got ')}"
+            got = got.replace("got ", f"got the {other} ", 1)
+            return f"expected the timestamp as a {kind}, as in most of the file, {got}"
         if number is not None and number < 0:
             return f"expected a timestamp that is not negative, {got}"
         expected = f"expected {_NAMES[self.unit]} as in most of the log"
         if number == 0:
             return f"{expected}, {got}, which is no time"
         size = np.searchsorted(_LEAST, _LEAST[0] if number is None else number, side="right")
-        looks = (
-            f" ({'small as ' if not size else ''}{_NAMES[size]} by its size)"
-            if number is not None and size < len(_NAMES)
-            else ""
-        )
+        looks = ""
+        if number is not None and size < len(_NAMES):
+            looks = f" ({'small as ' if not size else ''}{_NAMES[size]} by its size)"
         return f"the times are of different units, {expected}, {got}{looks}"
 
 
 class _AnyTime(TimeRule):
-    """Takes every number and every date for a time, until it is known which are."""
+    """Accepts every number and every date, as long as the rule is not known."""
 
     def times(self, parsed: Parsed) -> pl.Series:
-        return (
-            parsed.numbers
-            if parsed.dates is None
-            else pl.select(pl.coalesce(parsed.numbers, parsed.dates)).to_series()
-        )
+        if parsed.dates is None:
+            return parsed.numbers
+        return pl.select(pl.coalesce(parsed.numbers, parsed.dates)).to_series()
 
 
 ANY = _AnyTime(False, 0, len(_NAMES) - 1, 0)
 
 
 class MixedTimes(Exception):
-    """Some of the times read so far are none by the rule of what was read so far: only the whole
-    log tells which.
-    """
+    """The times read so far are not of one kind, so that only the whole log gives the rule."""
 
 
 class LogTimes:
-    """What kinds of times the files of a log hold, and by that its rule.
+    """The kinds of times in the files of a log, and the rule that follows from them.
 
     Args:
-        files: Of each file by its path; more come by `add`.
+        files: Kinds of each file by its path; `add` adds more.
     """
 
     def __init__(self, files: Mapping[str, FileTimes] | None = None):
@@ -215,27 +201,27 @@ class LogTimes:
         self._files[file] = self._files.get(file, FileTimes()) + part
 
     def to_dict(self, file: str) -> dict[str, object] | None:
-        """What was seen of a file, as keywords of `FileTimes`, or None where nothing was."""
+        """Returns the times of a file as keywords of `FileTimes`, or None if none were added."""
         return asdict(self._files[file]) if file in self._files else None
 
     def require_one_kind(self) -> None:
-        """Returns where everything seen is a time by the rule of what was seen.
+        """Checks that all numbers and dates are times by the rule that follows from them.
 
         Raises:
-            MixedTimes: Where something is none.
+            MixedTimes: If one is none.
         """
         if any(found.misfits(self.rule(file)) for file, found in self._files.items()):
             raise MixedTimes
 
     def rule(self, file: str) -> TimeRule:
-        """The rule of a file."""
-        total = sum(
-            (_as_seconds(found) if found.has_dates else found for found in self._files.values()),
-            FileTimes(),
-        )
-        first, last = max(
-            _groups(total), key=lambda group: (sum(total.counts[group[0] : group[1] + 1]), group)
-        )
+        """Returns the rule of a file."""
+        numbers = (_as_seconds(one) if one.has_dates else one for one in self._files.values())
+        total = sum(numbers, FileTimes())
+
+        def size(group: tuple[int, int]) -> int:
+            return sum(total.counts[group[0] : group[1] + 1])
+
+        first, last = max(_groups(total), key=lambda group: (size(group), group))
         unit = first + int(np.argmax(total.counts[first : last + 1]))
         return TimeRule(self._files.get(file, FileTimes()).has_dates, first, last, unit)
 
@@ -243,11 +229,14 @@ class LogTimes:
 def read_by_one_rule(
     paths: Sequence[str], read: Callable[[str, TimeRule | None], Any]
 ) -> list[Any]:
-    """Reads files that are one log: each by its own rule, and again where the log's is another.
+    """Reads the files of one log: each by its own rule, and again if that of the log differs.
 
     Args:
         paths: The files.
-        read: Reads one by a rule, or by its own without any, and returns a `ReadResult`.
+        read: Reads a file by a rule, or by its own if that is None; the result has `times`.
+
+    Returns:
+        The results, in the order of the files.
     """
     results = {path: read(path, None) for path in paths}
     log = LogTimes({path: result.times for path, result in results.items()})
@@ -259,25 +248,25 @@ def read_by_one_rule(
 
 
 def _as_seconds(found: FileTimes) -> FileTimes:
-    """What dates are like as numbers, for the choice of the unit: so many seconds, close to the
-    counter.
+    """Returns the dates as seconds, for the choice of the unit.
+
+    They are next to the counter, so that a log can have both.
     """
-    result, least = FileTimes(), float(_LEAST[0])
-    result.counts[_SECONDS], result.low[_SECONDS], result.high[_SECONDS] = found.dates, least, least
+    result = FileTimes()
+    result.counts[_SECONDS] = found.dates
+    result.low[_SECONDS] = result.high[_SECONDS] = float(_LEAST[0])
     return result
 
 
 def _groups(found: FileTimes) -> list[tuple[int, int]]:
-    """First and last of the units that are one; the counter alone where there are none."""
+    """Returns the first and the last unit of each group of units that count as one."""
     groups: list[tuple[int, int]] = []
     for unit, count in enumerate(found.counts):
-        if (
-            count
-            and groups
-            and groups[-1][1] == unit - 1
-            and found.low[unit] <= _GAP * found.high[unit - 1]
-        ):
+        if not count:
+            continue
+        follows = groups and groups[-1][1] == unit - 1
+        if follows and found.low[unit] <= _GAP * found.high[unit - 1]:
             groups[-1] = (groups[-1][0], unit)
-        elif count:
+        else:
             groups.append((unit, unit))
     return groups or [(0, 0)]

@@ -9,8 +9,9 @@ import polars as pl
 
 # What pandas, NumPy, SQL, Hive, JavaScript and spreadsheets write where there is no value.
 MISSING = (
-    "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil", "NIL",
-    "N/A", "n/a", "#N/A", "NA", "<NA>", "<null>", "(null)", "<none>", "NaT", "undefined", "\\N",
+    "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil",
+    "NIL", "N/A", "n/a", "#N/A", "NA", "<NA>", "<null>", "(null)", "<none>", "NaT", "undefined",
+    "\\N",
 )  # fmt: skip
 _HEX = r"^([0-9A-Fa-f]{24,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$"  # also UUIDs
 _FLOAT = r"^(-?\d+)\.0+$"
