@@ -1,6 +1,4 @@
-"""Generated logs with times of every kind: read at once, in slices or prepared, they give the same
-events and rejected lines.
-"""
+"""Generated logs with times of every kind, read at once, in slices, and prepared."""
 
 import os
 from dataclasses import replace
@@ -50,7 +48,7 @@ KINDS = {
 
 @st.composite
 def times(draw):
-    """Mostly of one kind, with some others among them."""
+    """Times that are mostly of one kind."""
     kinds = draw(st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=4))
     return draw(
         st.lists(st.sampled_from([kinds[0], *kinds]).flatmap(KINDS.get), min_size=1, max_size=30)

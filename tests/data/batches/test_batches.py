@@ -1,3 +1,5 @@
+"""Batches in memory, against plain Python loops."""
+
 import dataclasses
 
 import numpy as np
@@ -35,7 +37,7 @@ def all_for_training(*histories, num_items=None):
 
 
 def one_pass(windows):
-    """(user, history, targets) of the first pass, as tuples."""
+    """Returns (user, history, targets) of the first pass as tuples."""
     found = []
     for step in range(windows.steps_per_epoch):
         batch = windows.batch(tf.constant(step, tf.int64))
@@ -197,7 +199,7 @@ def weighted(split, weights):
     )
 
 
-def test_importance_is_that_of_the_targets():
+def test_sample_weights_are_those_of_the_targets():
     # Item n has the weight n; the last event of each user is held out.
     split = leave_one_out(sequences_of([1, 2, 3, 4, 5, 9, 9], [6, 7, 9, 9]))
     split = weighted(split, split.sequences.items)

@@ -1,4 +1,4 @@
-"""Batches from shards: what one pass and one evaluation hold is what they hold from memory."""
+"""Batches from shards: a pass holds the same examples as in memory."""
 
 from collections import Counter
 from dataclasses import replace

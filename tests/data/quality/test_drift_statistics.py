@@ -1,4 +1,4 @@
-"""Distances of distributions and profiles of logs, worked by hand."""
+"""Distances of distributions, and profiles of logs, computed by hand."""
 
 import json
 import math
@@ -121,7 +121,8 @@ def test_history_drift_by_hand():
 def test_what_is_no_report(tree):
     with pytest.raises(
         DataError,
-        match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used \(.*\)\.$",
+        match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used "
+        r"\(.*\)\.$",
     ):
         log_profile.from_dict(json.loads(tree), "r.json")
 

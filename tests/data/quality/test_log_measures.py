@@ -1,4 +1,4 @@
-"""What is wrong with a log: figures worked by hand, and a plain twin."""
+"""Measures of a log, computed by hand and with plain Python."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Where a log can lie: files, folders, patterns and the home folder, read as one log."""
+"""The files of a log: a file, a folder, a pattern and the home folder."""
 
 import gzip
 from dataclasses import asdict
@@ -133,7 +133,8 @@ def test_what_is_no_log_of_parts(tmp_path, parts):
     (folder / "a").mkdir()
     assert (
         refusal(folder)
-        == f"{folder}/a is a folder in a log of parts: name the files by a pattern such as '{tmp_path}/**/*.csv'."
+        == f"{folder}/a is a folder in a log of parts: name the files by a pattern such as "
+        f"'{tmp_path}/**/*.csv'."
     )
     assert refusal(tmp_path / ("x" * 300)).endswith("File name too long.")
     assert "does not exist" in refusal("~nobody-of-this-name/log.csv")

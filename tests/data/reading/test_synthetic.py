@@ -1,4 +1,4 @@
-"""The made-up log has the size, the order and the two patterns it promises."""
+"""The size, the order and the two patterns of the synthetic log."""
 
 import numpy as np
 import polars as pl

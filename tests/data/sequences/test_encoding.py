@@ -1,4 +1,4 @@
-"""Filtering and ordering a log, against results worked by hand and a plain Python twin."""
+"""Filtering and encoding a log, by hand and against plain Python."""
 
 from collections import Counter
 
@@ -24,9 +24,7 @@ def log(events):
 
 
 def naive_core(events, users, items):
-    """Takes out one event at a time until nothing breaks the rule: the largest set, whatever the
-    order.
-    """
+    """Removes one event at a time until every user and item has enough events."""
     kept = list(events)
     while True:
         of_user, of_item = Counter(event[0] for event in kept), Counter(event[1] for event in kept)
@@ -80,7 +78,8 @@ def test_filter_by_hand():
         "duplicates": 0,
     }
     assert str(report) == (
-        "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 events or more: "
+        "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 "
+        "events or more: "
         "4 events of 2 users with 2 items (density 100.0000%)"
     )
 
@@ -89,7 +88,8 @@ def test_nothing_left():
     with pytest.raises(DataError) as caught:
         encode_log(log([("u", "a", 1), ("u", "b", 2)]), min_user_events=2, min_item_events=3)
     assert str(caught.value) == (
-        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 users with 2 items (density 100.0000%): "
+        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 users "
+        "with 2 items (density 100.0000%): "
         "lower them."
     )
 

@@ -1,4 +1,4 @@
-"""Ids that differ only in writing, and words for a missing id."""
+"""Ids that differ only in their spelling, and words for a missing id."""
 
 import numpy as np
 import polars as pl
@@ -44,7 +44,8 @@ def test_findings_by_hand():
     assert found == IdProblems(2, [" 7", "7"], {"NULL": 7, "nan": 2})
     assert found.sentences("users") == [
         "2 users are written in several ways, such as ' 7' and '7': data.ids=unify makes them one",
-        "9 events name no real id among the users (7 NULL, 2 nan): data.missing_ids=drop leaves them out",
+        "9 events name no real id among the users (7 NULL, 2 nan): data.missing_ids=drop leaves "
+        "them out",
     ]
     assert (
         IdProblems.of(

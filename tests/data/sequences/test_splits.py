@@ -1,6 +1,4 @@
-"""Splits: what they promise for any log, their sentences, and how much of the future they let the
-training see.
-"""
+"""Splits and their leakage: properties for any log, results by hand, and errors."""
 
 import numpy as np
 import polars as pl
@@ -141,17 +139,20 @@ def test_nobody_to_test():
         (
             0.8,
             0.8,
-            "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time 7).",
+            "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time "
+            "7).",
         ),
         (
             1.0,
             0.8,
-            "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 1.0.",
+            "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, "
+            "got 1.0.",
         ),
         (
             0.5,
             "soon",
-            "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 'soon'.",
+            "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, "
+            "got 'soon'.",
         ),
         (
             0.5,
@@ -161,7 +162,8 @@ def test_nobody_to_test():
         (
             "1970-01-01T00:00:07.500",
             "1970-01-01T00:00:08",
-            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: "
+            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and "
+            "data.test_from=1970-01-01T00:00:08: "
             "the times go from 1 to 8.",
         ),
         (
@@ -229,8 +231,10 @@ def test_leaks_by_hand():
         }
     )
     assert str(report) == (
-        "33.3% of the test events have training events after them, and 0.0% of the training events are later than the median test event;\n"
-        "33.3% of the test items were trained on only later than their test, and 12.5% of the events share their time with the one before."
+        "33.3% of the test events have training events after them, and 0.0% of the training "
+        "events are later than the median test event;\n"
+        "33.3% of the test items were trained on only later than their test, and 12.5% of the "
+        "events share their time with the one before."
     )
 
 

@@ -1,4 +1,4 @@
-"""The passes over a log on disk, against the same done at once in memory."""
+"""Passes over a log on disk give the same results as in memory."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""A prepared log as `data.source`: what is checked before it is used."""
+"""Checks of a prepared log before it is used as `data.source`."""
 
 import json
 import shutil
@@ -55,7 +55,8 @@ def test_a_flipped_byte_names_the_file(folder, name):
     (folder / name).write_bytes(data)
     assert (
         refusal(folder)
-        == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the log again."
+        == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the "
+        "log again."
     )
 
 
@@ -75,7 +76,8 @@ def test_a_damaged_record_without_its_manifest(folder):
     shard.write_bytes(data)
     with pytest.raises(
         DataError,
-        match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the log again.$",
+        match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the "
+        r"log again.$",
     ):
         read_shard(shard, whole_times=True)
 
@@ -158,7 +160,7 @@ def test_what_is_a_folder(source, expected, monkeypatch, tmp_path):
     assert is_folder(source) == expected
 
 
-def test_shards_hold_a_user_each_by_his_index(original):
+def test_users_are_in_the_shard_of_their_index(original):
     found = [read_shard(path, whole_times=True) for path in sorted(original.glob("shard-*"))]
     users = PreparedLog(original).index()[0]
     for number, shard in enumerate(found):
