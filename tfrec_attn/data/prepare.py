@@ -100,7 +100,7 @@ def shards_of(count: int | None) -> int | None:
     """Returns the number of shards.
 
     Raises:
-        ConfigError: If there cannot be so many.
+        ConfigError: If it is out of range.
     """
     if count is not None and not 1 <= count <= MOST_SHARDS:
         raise ConfigError(f"--shards must be 1 to {MOST_SHARDS}, got {count}.")

@@ -1,5 +1,7 @@
 """Sequences with masked items as targets, the cloze task of BERT4Rec."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrec_attn.data.batches.next_items import SequenceStream
@@ -31,46 +33,25 @@ def masked_positions(
 class MaskedItems(SequenceStream):
     """A training sequence for each user, with some items masked: the cloze task of BERT4Rec.
 
-    Every pass visits each user once. Users with a single training event are left out.
-
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer"
-    float32 [B]}. A masked item is N + 1 in `history` and stands in `targets`, which is 0 elsewhere.
-    Negatives, weights and `normalizer` are those of `NextItems`.
+    float32 [B]}. A masked item is N + 1 in `history`, and is the target at its position; `targets`
+    is 0 elsewhere. Negatives, weights and `normalizer` are those of `NextItems`.
 
     Args:
         split: Events and their training prefix.
-        max_length: L. Of longer sequences, the latest L items are used.
         mask_share: Probability of each item to be masked, in (0, 1]; one is always masked.
         last_share: Share of the sequences in which only the latest item is masked, as for the
             prediction of the next item, in [0, 1].
-        negatives: As for `NextItems`.
-        shared: As for `NextItems`.
-        popular: As for `NextItems`.
-        batch_size: B, users.
-        seed: Seed of the order, of the masks and of the negatives.
-
-    Raises:
-        DataError: If no user has two training events.
-        ConfigError: If there are fewer items than negatives.
+        **options: The other arguments of `SequenceStream`.
 
     Reference:
         Sun et al., CIKM 2019 (arXiv 1904.06690).
     """
 
     def __init__(
-        self,
-        split: Split,
-        *,
-        max_length: int = 50,
-        mask_share: float = 0.2,
-        last_share: float = 0.1,
-        negatives: int = 0,
-        shared: bool = False,
-        popular: bool = False,
-        batch_size: int = 256,
-        seed: int = 1,
+        self, split: Split, *, mask_share: float = 0.2, last_share: float = 0.1, **options: Any
     ):
-        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
+        super().__init__(split, **options)
         self._mask = split.sequences.num_items + 1
         self._mask_share, self._last_share = mask_share, last_share
 

@@ -20,14 +20,18 @@ def require_enough_items(negatives: int, num_items: int) -> None:
 class SequenceStream(ArrayStream):
     """A training sequence for each user, with targets at some or all positions, and negatives.
 
+    Every pass visits each user once. Users with a single training event are left out.
+
     Args:
         split: Events and their training prefix.
-        max_length: L.
-        negatives: K.
-        shared: Whether the whole batch shares its negatives.
-        popular: Whether shared negatives are drawn by popularity.
+        max_length: L. Of longer sequences, the latest part is used.
+        negatives: Number K of sampled items; 0 for none.
+        shared: False samples K negatives for each position, which its user has not touched in
+            training. True samples at least K negatives for the whole batch, of all items.
+        popular: Whether shared negatives are drawn in proportion to their training events, and not
+            uniformly.
         batch_size: B, users.
-        seed: Seed of whatever is drawn.
+        seed: Seed of the order, and of what is sampled.
 
     Attributes:
         log_q: Log of the probability of each item as a shared negative, float32 [N].
@@ -40,12 +44,13 @@ class SequenceStream(ArrayStream):
     def __init__(
         self,
         split: Split,
-        max_length: int,
-        negatives: int,
-        shared: bool,
-        popular: bool,
-        batch_size: int,
-        seed: int,
+        *,
+        max_length: int = 50,
+        negatives: int = 0,
+        shared: bool = False,
+        popular: bool = False,
+        batch_size: int = 256,
+        seed: int = 1,
     ):
         enough = split.train_end - split.sequences.offsets[:-1] >= 2
         if not enough.any():
@@ -86,8 +91,7 @@ class SequenceStream(ArrayStream):
 class NextItems(SequenceStream):
     """A training sequence for each user, with the next item at all positions as the target.
 
-    Every pass visits each user once. Users with a single training event have no target and are left
-    out.
+    The arguments are those of `SequenceStream`.
 
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer"
     float32 [B]}. `targets[b, l]` follows `history[b, l]`; 0 is padding, on the left. `normalizer`
@@ -95,35 +99,7 @@ class NextItems(SequenceStream):
     [B, L, K], or [B, ceil(K / B)] when shared; all shared negatives are for every part of a batch.
     If events have weights, also "sample_weight" float32 [B, L], the weights of the targets, and
     `normalizer` is one over their sum.
-
-    Args:
-        split: Events and their training prefix.
-        max_length: L. Of longer sequences, the latest L targets and the items before each are used.
-        negatives: Number of sampled items; 0 for none.
-        shared: False samples K negatives for each position, which its user has not touched in
-            training. True samples at least K negatives for the whole batch, of all items.
-        popular: Whether shared negatives are drawn in proportion to their training events, and not
-            uniformly.
-        batch_size: B, users.
-        seed: Seed of the order and of the negatives.
-
-    Raises:
-        DataError: If no user has two training events.
-        ConfigError: If there are fewer items than negatives.
     """
-
-    def __init__(
-        self,
-        split: Split,
-        *,
-        max_length: int = 50,
-        negatives: int = 0,
-        shared: bool = False,
-        popular: bool = False,
-        batch_size: int = 256,
-        seed: int = 1,
-    ):
-        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
 
     def _gather(self, position, step, part, parts, whole):
         user, history = self._events.before(position, self.max_length)

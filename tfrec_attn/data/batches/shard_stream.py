@@ -33,7 +33,7 @@ class ShardStream(BatchStream):
         counts: Number of examples of each user.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of whatever is drawn.
+        seed: Seed of the order, and of what is sampled.
 
     Raises:
         DataError: If there are no examples.
@@ -101,7 +101,7 @@ class ShardStream(BatchStream):
         """Returns the examples of a block of users."""
 
     def _complete(self, step, parts, batch):
-        """Adds what a batch needs beside its examples."""
+        """Adds what a batch needs in addition to its examples."""
         rows = self.batch_size // parts
         return {
             name: tf.ensure_shape(values, [rows, *values.shape[1:]])

@@ -31,7 +31,7 @@ class BatchStream(ABC):
         count: Number of examples.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of whatever is drawn.
+        seed: Seed of the order, and of what is sampled.
     """
 
     def __init__(self, count: int, max_length: int, batch_size: int, seed: int):
@@ -72,7 +72,7 @@ class ArrayStream(BatchStream):
         positions: Flat position of each example.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of whatever is drawn.
+        seed: Seed of the order, and of what is sampled.
     """
 
     def __init__(

@@ -16,12 +16,7 @@ class StreamedHeldOut:
     Blocks have the keys of `HeldOut`. A block holds the events of the same number of users, chosen
     so that it rarely has more than `batch_size` events.
 
-    Args:
-        split: The split of a prepared log.
-        part: "valid" or "test".
-        max_length: L.
-        batch_size: Events of a block, at most.
-        repeats: As for `HeldOut`.
+    The arguments are those of `HeldOut`, with the split of a prepared log.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """The training batches of `Windows`, `NextItems` and `MaskedItems`, from the shards."""
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,18 +20,7 @@ _MOST_SEQUENCES = 1024  # in a block
 class StreamedWindows(ShardStream):
     """The batches of `Windows`, from the shards of a prepared log.
 
-    Args:
-        split: The split of a prepared log.
-        max_length: L.
-        targets: T.
-        negatives: K negatives for each target.
-        shared: Whether all targets of a window share one set of K negatives.
-        batch_size: B.
-        seed: Seed of the order and of the negatives.
-        window: As for `Windows`.
-
-    Raises:
-        DataError: If no user has two training events.
+    The arguments are those of `Windows`, with the split of a prepared log.
     """
 
     def __init__(
@@ -58,10 +48,8 @@ class StreamedWindows(ShardStream):
         begin = tf.repeat(tf.cumsum(count, exclusive=True), count)
         within = tf.range(tf.size(row, tf.int64)) - begin
         order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(row)), seed)
-        row, position = (
-            tf.gather(row, order),
-            tf.gather(tf.gather(first, row) + within, order),
-        )
+        position = tf.gather(tf.gather(first, row) + within, order)
+        row = tf.gather(row, order)
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
         return {
             "user": tf.gather(block.users, row),
@@ -72,16 +60,11 @@ class StreamedWindows(ShardStream):
 
 
 class StreamedSequences(ShardStream):
-    """A training sequence for each user, from the shards; the counterpart of `SequenceStream`.
+    """A training sequence for each user, from the shards of a prepared log.
 
-    Args:
-        split: The split of a prepared log.
-        max_length: L.
-        negatives: K.
-        shared: Whether the whole batch shares its negatives.
-        popular: Whether shared negatives are drawn by popularity.
-        batch_size: B, users.
-        seed: Seed of whatever is drawn.
+    The arguments are those of `SequenceStream`, with the split of a prepared log. Under a
+    distribution strategy, `normalizer` assumes that all parts of a batch have as many targets as
+    this one.
 
     Attributes:
         log_q: Log of the probability of each item as a shared negative, float32 [N].
@@ -90,12 +73,13 @@ class StreamedSequences(ShardStream):
     def __init__(
         self,
         split: ShardedSplit,
-        max_length: int,
-        negatives: int,
-        shared: bool,
-        popular: bool,
-        batch_size: int,
-        seed: int,
+        *,
+        max_length: int = 50,
+        negatives: int = 0,
+        shared: bool = False,
+        popular: bool = False,
+        batch_size: int = 256,
+        seed: int = 1,
     ):
         counts = (split.positions.train >= 2).astype(np.int64)
         super().__init__(split, counts, max_length, batch_size, seed)
@@ -139,37 +123,7 @@ class StreamedSequences(ShardStream):
 
 
 class StreamedNextItems(StreamedSequences):
-    """The batches of `NextItems`, from the shards of a prepared log.
-
-    Under a distribution strategy, `normalizer` assumes that all parts of a batch have as many
-    targets as this one.
-
-    Args:
-        split: The split of a prepared log.
-        max_length: L.
-        negatives: Number of sampled items; 0 for none.
-        shared: As for `NextItems`.
-        popular: As for `NextItems`.
-        batch_size: B, users.
-        seed: Seed of the order and of the negatives.
-
-    Raises:
-        DataError: If no user has two training events.
-        ConfigError: If there are fewer items than negatives.
-    """
-
-    def __init__(
-        self,
-        split: ShardedSplit,
-        *,
-        max_length: int = 50,
-        negatives: int = 0,
-        shared: bool = False,
-        popular: bool = False,
-        batch_size: int = 256,
-        seed: int = 1,
-    ):
-        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
+    """The batches of `NextItems`, from the shards of a prepared log."""
 
     def _sequences(self, block, row, last, index, seed):
         history = block.items_before(row, last, self.max_length)
@@ -179,39 +133,18 @@ class StreamedNextItems(StreamedSequences):
 class StreamedMaskedItems(StreamedSequences):
     """The batches of `MaskedItems`, from the shards of a prepared log.
 
-    Under a distribution strategy, `normalizer` assumes that all parts of a batch have as many
-    targets as this one.
-
-    Args:
-        split: The split of a prepared log.
-        max_length: L.
-        mask_share: As for `MaskedItems`.
-        last_share: As for `MaskedItems`.
-        negatives: As for `NextItems`.
-        shared: As for `NextItems`.
-        popular: As for `NextItems`.
-        batch_size: B, users.
-        seed: Seed of the order, of the masks and of the negatives.
-
-    Raises:
-        DataError: If no user has two training events.
-        ConfigError: If there are fewer items than negatives.
+    The arguments are those of `MaskedItems`, with the split of a prepared log.
     """
 
     def __init__(
         self,
         split: ShardedSplit,
         *,
-        max_length: int = 50,
         mask_share: float = 0.2,
         last_share: float = 0.1,
-        negatives: int = 0,
-        shared: bool = False,
-        popular: bool = False,
-        batch_size: int = 256,
-        seed: int = 1,
+        **options: Any,
     ):
-        super().__init__(split, max_length, negatives, shared, popular, batch_size, seed)
+        super().__init__(split, **options)
         self._mask_share, self._last_share = mask_share, last_share
 
     def _sequences(self, block, row, last, index, seed):

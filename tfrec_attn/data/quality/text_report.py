@@ -127,16 +127,15 @@ def _users_and_items(tree: dict) -> list:
         rows.append(
             (f"events with a missing id among {name}", f"{sum(found['missing'].values()):,}")
         )
-    for name, label in (
+    for key, label in (
         ("history_length", "events of a user"),
         ("item_events", "events of an item"),
     ):
-        shown = (
-            f"{key} {value:,.1f}" if key == "mean" else f"{key} {value:,.0f}"
-            for key, value in tree[name].items()
-        )
+        figures = tree[key].items()
+        shown = (f"{name} {value:,.{1 if name == 'mean' else 0}f}" for name, value in figures)
         rows.append((label, ", ".join(shown)))
-    shares = ", ".join(f"{place} %: {tree['profile']['curve'][place]:.1%}" for place in (1, 10, 50))
+    curve = tree["profile"]["curve"]
+    shares = ", ".join(f"{percent} %: {curve[percent]:.1%}" for percent in (1, 10, 50))
     return [*rows, ("events of the most popular items", shares)]
 
 
@@ -183,6 +182,7 @@ def _drift(drift: dict) -> list:
 
 
 def _requests(log: dict) -> list:
+    asked = (f"{name} ({count:,})" for name, count in log["most_asked"].items())
     rows = [
         ("requests", f"{log['requests']:,}"),
         ("items", f"{log['items']:,}"),
@@ -190,25 +190,15 @@ def _requests(log: dict) -> list:
     ]
     rows += [("unknown users", _part(log["unknown_users"]))] if "unknown_users" in log else []
     rows.append(("requests without a known item", _part(log["nothing_known"])))
-    return [
-        *rows,
-        (
-            "asked most",
-            ", ".join(f"{name} ({count:,})" for name, count in log["most_asked"].items())
-            or "none unknown",
-        ),
-    ]
+    return [*rows, ("asked most", ", ".join(asked) or "none unknown")]
 
 
 def _schema(schema: dict) -> list:
     rows = [("schema", schema["path"])]
-    if not schema["anomalies"]:
-        rows.append(("anomalies", "none"))
-    return rows + [
-        (name or "all features", reason)
-        for name, reasons in schema["anomalies"].items()
-        for reason in reasons
-    ]
+    rows += [] if schema["anomalies"] else [("anomalies", "none")]
+    for name, reasons in schema["anomalies"].items():
+        rows += [(name or "all features", reason) for reason in reasons]
+    return rows
 
 
 def _part(part: dict) -> str:

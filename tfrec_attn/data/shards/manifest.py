@@ -28,8 +28,8 @@ class PartitionedLog:
         period: The two points in time of a temporal split, or None.
         selection: What the event filters dropped, as `EventFilterReport.to_dict`, or None where
             there are none.
-        duplicates: Events after the filter that are copies of another, or None where the shards
-            tell.
+        duplicates: Events after the filter that are copies of another, or None if they are counted
+            in the shards.
         ids: Problems with the ids, as `IdReport.to_dict`.
     """
 

@@ -45,6 +45,6 @@ class ChunkedArray:
 
     @staticmethod
     def _inside(chunk: np.ndarray, edges: np.ndarray, chosen: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the distinct numbers of a chunk that lie in the chosen bin, and their counts."""
+        """Returns the distinct numbers of a chunk in the chosen bin, and their counts."""
         inside = np.searchsorted(edges, chunk, side="right") == chosen
         return np.unique(chunk[inside], return_counts=True)
