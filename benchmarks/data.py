@@ -72,14 +72,15 @@ def measure(path: Path) -> list[dict[str, object]]:
         start = time.perf_counter()
 
     from tfrec_attn.data.reading.interactions import read_interactions
-    from tfrec_attn.data.sequences.preparation import prepare
-    from tfrec_attn.data.sequences.splits import leak_report, leave_one_out
+    from tfrec_attn.data.sequences.encoding import encode_log
+    from tfrec_attn.data.sequences.leakage import leak_report
+    from tfrec_attn.data.sequences.splits import leave_one_out
 
     done("import", 0)
     frame = read_interactions(path).frame
     rows = frame.height
     done("read", rows)
-    sequences, _ = prepare(frame, min_user_events=5, min_item_events=5)
+    sequences, _ = encode_log(frame, min_user_events=5, min_item_events=5)
     done("prepare (5-core)", rows)
     split = leave_one_out(sequences)
     done("split", len(sequences.items))
@@ -127,7 +128,7 @@ def run_prepared(rows: int, folder: Path) -> dict[str, object]:
 def measure_preparation(folder: Path) -> dict[str, object]:
     """Prepares the logs of a folder."""
     from tfrec_attn.config import Data
-    from tfrec_attn.data.shards.local_preparation import prepare_log
+    from tfrec_attn.data.shards.prepare_locally import prepare_log
 
     start = time.perf_counter()
     manifest = prepare_log(
@@ -152,7 +153,7 @@ def measure_training(folder: Path) -> dict[str, object]:
 
     from tfrec_attn import config as configuration
     from tfrec_attn import models
-    from tfrec_attn.data.shards.prepared import PreparedLog
+    from tfrec_attn.data.shards.prepared_log import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
     from tfrec_attn.runs import run
     from tfrec_attn.training.fitting import compile_model, training_stream
@@ -185,8 +186,8 @@ def measure_training(folder: Path) -> dict[str, object]:
 
 def measure_epoch(folder: Path) -> dict[str, object]:
     """One epoch of sequences from the shards, and the resident memory after each tenth of it."""
-    from tfrec_attn.data.batches.streamed import StreamedNextItems
-    from tfrec_attn.data.shards.prepared import PreparedLog
+    from tfrec_attn.data.batches.streamed_training import StreamedNextItems
+    from tfrec_attn.data.shards.prepared_log import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
     stream = StreamedNextItems(

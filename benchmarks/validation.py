@@ -43,7 +43,7 @@ def write_log(path: Path, events: int, seed: int = 2024) -> None:
 
 def measure(path: Path) -> list[dict[str, object]]:
     """Runs the stages on a log and returns name, wall and processor seconds, and peak MB of each."""
-    from tfrec_attn.data.quality import findings, profile, tfdv
+    from tfrec_attn.data.quality import log_measures, log_profile, tfdv
     from tfrec_attn.data.reading.interactions import read_interactions
 
     stages, start = [], (time.perf_counter(), time.process_time())
@@ -60,10 +60,10 @@ def measure(path: Path) -> list[dict[str, object]]:
 
     frame = read_interactions(path, columns={"rating": "rating"}).frame
     done("read")
-    log = findings.Log(frame)
-    findings.measure(log, time.time())
+    log = log_measures.EncodedLog(frame)
+    log_measures.measure(log, time.time())
     done("quality report")
-    profile.compare(
+    log_profile.compare(
         log.profile(),
         log.profile(),
         dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True)),

@@ -67,7 +67,7 @@ def real_data():
 @pytest.fixture
 def make_leave_one_out():
     """A function that splits histories of items 1..N, oldest first, one a user, by leave-one-out."""
-    from tfrec_attn.data.sequences.preparation import Sequences
+    from tfrec_attn.data.sequences.encoding import Sequences
     from tfrec_attn.data.sequences.splits import leave_one_out
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
 

@@ -13,8 +13,9 @@ import polars as pl
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.text import format_table
 from tfrec_attn.config import Config
-from tfrec_attn.data.sequences.kept_events import KeptEvents, read_kept_events
-from tfrec_attn.data.sequences.replay_log import save_replay_log, split_checksum
+from tfrec_attn.data.sequences.held_out_log import HeldOutEvents, read_held_out_log
+from tfrec_attn.data.sequences.held_out_log import save_held_out_log
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
 from tfrec_attn.files.own_files import check_output, write_output
 from tfrec_attn.runs import run, run_files
@@ -126,7 +127,7 @@ def _read_log_again(folder: Path, part: str, target: Path) -> dict:
     trained on.
     """
     data, metrics = run.load_data(folder), run.load_metrics(folder)
-    save_replay_log(data.split, part, target)
+    save_held_out_log(data.split, part, target)
     known, config = run.load_vocabularies(folder), run.load_config(folder)
     now = (data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     kept = run.kept_events_file(folder, part)
@@ -151,7 +152,7 @@ def _rank(
     run does not know.
     """
     found = []
-    for events in read_kept_events(path, part, (model.user_vocabulary, model.item_vocabulary)):
+    for events in read_held_out_log(path, part, (model.user_vocabulary, model.item_vocabulary)):
         found.append(
             (
                 events.users,
@@ -170,7 +171,7 @@ def _rank(
     return ranks[order], int(np.count_nonzero(~known))
 
 
-def _ranks(model, config: Config, events: KeptEvents, part: str) -> np.ndarray:
+def _ranks(model, config: Config, events: HeldOutEvents, part: str) -> np.ndarray:
     import tensorflow as tf
 
     from tfrec_attn.evaluation.ranking import MISS

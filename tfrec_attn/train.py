@@ -20,10 +20,10 @@ from tfrec_attn.cli.text import format_table, say
 from tfrec_attn.config import Config, loss_names
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.data.reading.catalog import is_function
-from tfrec_attn.data.sequences.replay_log import item_counts, split_checksum
-from tfrec_attn.data.sequences.splits import leak_report
+from tfrec_attn.data.sequences.splits import item_counts, split_checksum
+from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.trained_rows import missing_text
-from tfrec_attn.data.shards.prepared import is_folder
+from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError, DataError, Interrupted, TfrecError, TrainingError
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run

@@ -1,4 +1,4 @@
-"""The Beam pipeline, on its DirectRunner, against the local command: the same folder, to the byte."""
+"""The Beam pipelines on the DirectRunner write the same bytes as the local command."""
 
 import sys
 import warnings
@@ -10,8 +10,8 @@ import pytest
 from tfrec_attn.config import Columns, Data
 from tfrec_attn.data import pipeline
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards.beam_steps import Event
-from tfrec_attn.data.shards.local_preparation import prepare_log
+from tfrec_attn.data.shards.beam_transforms import Event
+from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.errors import ConfigError, DataError
 
 RUNNER = ["--runner=DirectRunner"]
@@ -153,7 +153,8 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
     assert pipeline.main(["--input", "a.tsv", "--to", str(tmp_path / "out")]) == 2
     assert (
         capsys.readouterr().err
-        == "error: Apache Beam is not installed: make validate-env sets up an environment that has it.\n"
+        == "error: Apache Beam is not installed: make validate-env sets up an environment that "
+        "has it.\n"
     )
     assert not list(tmp_path.iterdir())
 

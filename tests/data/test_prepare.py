@@ -1,6 +1,4 @@
-"""Preparing logs on one machine: what is written equals what memory would hold, and nothing wrong
-is written.
-"""
+"""Preparing logs on one machine: the folder holds what memory holds, and errors write nothing."""
 
 import errno
 import json
@@ -16,15 +14,17 @@ import pytest
 from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.sequences.replay_log import checksum, item_counts
-from tfrec_attn.data.sequences.splits import leak_report, make_split
+from tfrec_attn.data.sequences.encoding import checksum, encode_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import item_counts, make_split
 from tfrec_attn.data.sequences.transitions import count_transitions
-from tfrec_attn.data.shards import local_preparation, shard_files
-from tfrec_attn.data.shards.local_preparation import number_of_shards, prepare_log
-from tfrec_attn.data.shards.manifest import Manifest, file_sha256
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards import prepare_locally, shard_files
+from tfrec_attn.data.shards.manifest import Manifest
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
+from tfrec_attn.data.shards.shard_files import number_of_shards
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.runs import run
 
 TEMPORAL = {"split": "temporal", "valid_from": 0.8, "test_from": 0.9}
@@ -47,7 +47,7 @@ def contents(folder):
 
 
 def refused(logs, folder, data=None, kind=DataError):
-    """The message of a refusal, which leaves neither the folder nor unfinished work."""
+    """Returns the error message, and checks that no folder is left."""
     with pytest.raises(kind) as caught:
         prepare_log([str(path) for path in logs], folder / "out", data or Data(min_user_events=1))
     assert not (folder / "out").exists() and not (folder / "out.partial").exists()
@@ -69,7 +69,7 @@ def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
         frame[piece * size : (piece + 1) * size].write_parquet(logs[-1])
     data = Data(**options)
     manifest = prepare_log([str(path) for path in logs], tmp_path / "out", data)
-    sequences, report = prepare(
+    sequences, report = encode_log(
         frame, min_user_events=data.min_user_events, min_item_events=data.min_item_events
     )
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
@@ -105,8 +105,9 @@ TYPES = Columns(rating="stars", event="kind")
 
 @pytest.fixture(scope="module")
 def rated(frame):
-    """The log with three types, one of which is only in its last third, and ratings; only events
-    with a low one have fractions of time.
+    """The log with types and ratings.
+
+    One of the three types is only in the last third. Only times of low ratings have fractions.
     """
     row = np.arange(frame.height)
     kind = np.where(
@@ -120,19 +121,19 @@ def rated(frame):
 
 
 @pytest.mark.parametrize(
-    ("conditions", "times"),
+    ("filters", "times"),
     [
         ({"min_rating": 3.0}, "timestamp"),
         ({"event_types": ["cart", "buy"]}, "timestamp"),
         ({"min_rating": 2.0, "event_types": ["buy"]}, None),
     ],
 )
-def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, times):
+def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times):
     size = -(-rated.height // 3)
     for piece in range(3):
         rated[piece * size : (piece + 1) * size].write_csv(tmp_path / f"{piece}.csv")
     rated.write_csv(tmp_path / "whole.csv")
-    data = Data(min_user_events=4, columns=replace(TYPES, timestamp=times), **conditions)
+    data = Data(min_user_events=4, columns=replace(TYPES, timestamp=times), **filters)
     logs = [str(tmp_path / f"{piece}.csv") for piece in range(3)]
     prepare_log(logs, tmp_path / "out", data, shards=3)
     expected = run.prepare_data(
@@ -152,9 +153,9 @@ def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, 
     assert prepared.report().selection.events == rated.height
     assert prepared.report().before.events < rated.height
 
-    reader = local_preparation.read_slices
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=333),
     )
@@ -162,7 +163,7 @@ def test_side_conditions_as_in_memory(tmp_path, rated, monkeypatch, conditions, 
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
 
 
-def test_side_conditions_by_the_command(tmp_path, rated, capsys):
+def test_event_filters_by_the_command(tmp_path, rated, capsys):
     rated.write_csv(tmp_path / "log.csv")
     arguments = [
         str(tmp_path / "log.csv"),
@@ -174,7 +175,8 @@ def test_side_conditions_by_the_command(tmp_path, rated, capsys):
     assert main(arguments) == 0
     dropped = rated.filter(pl.col("stars") < 2).height
     assert capsys.readouterr().out.startswith(
-        f"{rated.height} events; {dropped} with a low rating left out.\n{rated.height - dropped} events"
+        f"{rated.height} events; {dropped} with a low rating left out.\n{rated.height - dropped} "
+        "events"
     )
     source = {"source": str(tmp_path / "out"), "columns": {"rating": "stars"}}
     assert (
@@ -190,21 +192,22 @@ def test_side_conditions_by_the_command(tmp_path, rated, capsys):
 
 
 @pytest.mark.parametrize(
-    ("conditions", "message"),
+    ("filters", "message"),
     [
-        ({"min_rating": 6.0}, "the side conditions of the data section leave nothing of "),
+        ({"min_rating": 6.0}, "the event filters of the data section leave nothing of "),
         (
             {"event_types": ["buy", "veiw"]},
-            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log are buy, cart, view.",
+            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log "
+            "are buy, cart, view.",
         ),
     ],
 )
-def test_side_conditions_that_cannot_be_meant(tmp_path, rated, conditions, message):
+def test_event_filters_that_are_refused(tmp_path, rated, filters, message):
     rated.write_csv(tmp_path / "log.csv")
-    assert message in refused([tmp_path / "log.csv"], tmp_path, Data(columns=TYPES, **conditions))
+    assert message in refused([tmp_path / "log.csv"], tmp_path, Data(columns=TYPES, **filters))
 
 
-def test_a_manifest_without_side_conditions(tmp_path, log):
+def test_a_manifest_without_event_filters(tmp_path, log):
     prepare_log([str(log)], tmp_path / "out", Data())
     path = tmp_path / "out" / "manifest.json"
     tree = json.loads(path.read_text(encoding="utf-8"))
@@ -219,7 +222,7 @@ def test_times_with_fractions(tmp_path, frame):
     prepare_log([str(tmp_path / "a.parquet")], tmp_path / "out", Data())
     assert (
         PreparedLog(tmp_path / "out").load().sequences.timestamps.tolist()
-        == prepare(later, min_user_events=5)[0].timestamps.tolist()
+        == encode_log(later, min_user_events=5)[0].timestamps.tolist()
     )
 
 
@@ -238,10 +241,10 @@ def test_logs_without_times_count_their_rows(tmp_path):
 
 def test_the_same_log_gives_the_same_bytes_however_it_is_read(tmp_path, log, monkeypatch):
     prepare_log([str(log)], tmp_path / "one", Data())
-    monkeypatch.setattr(local_preparation, "_THREADS", 5)
-    reader = local_preparation.read_slices
+    monkeypatch.setattr(prepare_locally, "_THREADS", 5)
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=999),
     )
@@ -250,7 +253,8 @@ def test_the_same_log_gives_the_same_bytes_however_it_is_read(tmp_path, log, mon
 
 
 @pytest.mark.parametrize(("wanted", "events", "users", "expected"), [
-    (None, 10, 5, 5), (None, 10, 100, 8), (None, 8_000_001, 10**6, 9), (None, 10**12, 10**9, 1000), (3, 10**7, 100, 3), (50, 100, 7, 7),
+    (None, 10, 5, 5), (None, 10, 100, 8), (None, 8_000_001, 10**6, 9), (None, 10**12, 10**9, 1000),
+    (3, 10**7, 100, 3), (50, 100, 7, 7),
 ])  # fmt: skip
 def test_number_of_shards(wanted, events, users, expected):
     assert number_of_shards(wanted, events, users) == expected
@@ -310,7 +314,8 @@ ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
         (HEADER, "b.tsv holds no interactions."),
         (
             HEADER + "u\ti\t1600000000123\n",
-            "b.tsv, line 2: the times are of different units, expected seconds as in most of the log, got '1600000000123'",
+            "b.tsv, line 2: the times are of different units, expected seconds as in most of the "
+            "log, got '1600000000123'",
         ),
         (
             HEADER + "u\ti\t-5\n",
@@ -373,7 +378,7 @@ def short_log(folder):
 
 
 def interrupted(log, folder, after, monkeypatch, error):
-    """Prepares until so many shards are written, then fails."""
+    """Prepares until `after` shards are written, then fails."""
     write, written = shard_files.write_shard, []
 
     def failing(path, shard):
@@ -382,8 +387,8 @@ def interrupted(log, folder, after, monkeypatch, error):
         written.append(path.name)
         write(path, shard)
 
-    monkeypatch.setattr(local_preparation, "_THREADS", 1)
-    monkeypatch.setattr(shard_files, "write_shard", failing)
+    monkeypatch.setattr(prepare_locally, "_THREADS", 1)
+    monkeypatch.setattr(prepare_locally, "write_shard", failing)
     with pytest.raises(BaseException) as caught:
         prepare_log([str(log)], folder / "out", Data())
     monkeypatch.undo()
@@ -391,12 +396,12 @@ def interrupted(log, folder, after, monkeypatch, error):
     return caught.value, written
 
 
-def test_an_interrupted_run_goes_on_with_its_shards(tmp_path, log, monkeypatch):
+def test_an_interrupted_run_resumes_with_its_shards(tmp_path, log, monkeypatch):
     prepare_log([str(log)], tmp_path / "whole", Data())
     _, written = interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     assert len(written) == 3
     before = {name: (tmp_path / "out.partial" / name).stat().st_mtime_ns for name in written}
-    monkeypatch.setattr(local_preparation, "_read", None)  # the log is not read again
+    monkeypatch.setattr(prepare_locally, "_read", None)  # the log is not read again
     prepare_log([str(log)], tmp_path / "out", Data())
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written} == before
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -404,7 +409,7 @@ def test_an_interrupted_run_goes_on_with_its_shards(tmp_path, log, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["options", "log", "shards"])
-def test_other_work_is_neither_taken_up_nor_removed(tmp_path, log, monkeypatch, change):
+def test_other_work_is_neither_resumed_nor_removed(tmp_path, log, monkeypatch, change):
     log = shutil.copy(log, tmp_path / "log.tsv")
     interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     if change == "log":
@@ -419,8 +424,8 @@ def test_other_work_is_neither_taken_up_nor_removed(tmp_path, log, monkeypatch, 
         "log": "of other logs, or of what they were then",
         "shards": "with --shards None, not 2",
     }[change]
-    ways_out = "give --restart to begin anew, or name another --to."
-    assert str(caught.value) == f"{tmp_path}/out.partial holds unfinished work {what}; {ways_out}"
+    remedies = "give --restart to begin anew, or name another --to."
+    assert str(caught.value) == f"{tmp_path}/out.partial holds unfinished work {what}; {remedies}"
     assert tree(tmp_path / "out.partial") == before
     prepare_log([str(log)], tmp_path / "out", data, shards, restart=True)
     prepare_log([str(log)], tmp_path / "anew", data, shards)
@@ -428,7 +433,7 @@ def test_other_work_is_neither_taken_up_nor_removed(tmp_path, log, monkeypatch, 
     assert not (tmp_path / "out.partial").exists()
 
 
-# --- What this program did not write ---
+# --- Files that this program did not write ---
 
 
 def tree(folder):
@@ -542,7 +547,8 @@ def test_a_full_disk(tmp_path, log, monkeypatch):
     assert isinstance(error, DataError)
     assert (
         str(error)
-        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and the same command goes on."
+        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and give the "
+        "same command again."
     )
     prepare_log([str(log)], tmp_path / "out", Data())
 
@@ -559,7 +565,7 @@ def test_the_writer_tells_a_full_disk(tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
-    with local_preparation.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
+    with prepare_locally.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
         with pytest.raises(ConfigError, match="another process prepares it"):
             prepare_log([str(log)], tmp_path / "out", Data())
         work.abandon()

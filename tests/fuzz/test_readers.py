@@ -1,7 +1,7 @@
-"""Damaged and odd logs of every format: events, rejected lines or one sentence, the same whole and
-a part at a time.
+"""Damaged and odd logs of every format, read whole and in slices.
 
-TFREC_FUZZ multiplies the number of examples.
+They give events and rejected lines, or one error message. TFREC_FUZZ multiplies the number of
+examples.
 """
 
 import csv
@@ -51,7 +51,7 @@ def count(examples):
 
 @dataclass
 class Log:
-    """A sound log: how it is read, its header line or nothing, and its text."""
+    """A sound log: its options, its header line or nothing, and its text."""
 
     kind: str
     options: dict
@@ -100,9 +100,7 @@ def sound_log(draw, kind, times):
 
 
 def mutated(draw, text, header, changes):
-    """A text with changes such as files put together, cut, damaged or written by other programs
-    have them.
-    """
+    """Returns a text with changes as in files that are concatenated, truncated or damaged."""
     for _ in range(changes):
         place = draw.randint(0, len(text))
         change = draw.choice(["token", "flip", "cut", "drop", "twice", "header", "bom", "blank"])
@@ -127,7 +125,7 @@ def mutated(draw, text, header, changes):
 
 
 def outcome(read):
-    """What a reading gives: rows and rejections, or its sentence."""
+    """Returns what `read` returns, or its error message."""
     try:
         return read()
     except TfrecError as error:
@@ -162,7 +160,7 @@ def sliced(path, size, **options):
 
 
 def require_the_same(found, parts):
-    """Whole and a part at a time; only the former needs an event."""
+    """Checks that a log gives the same whole and in slices; only the former needs an event."""
     if isinstance(found, str) and ("holds no interactions" in found or "is empty" in found):
         assert parts[0] is None
     elif isinstance(found, str) or isinstance(parts, str):
@@ -174,9 +172,7 @@ def require_the_same(found, parts):
 
 
 def naive(log, text):
-    """Users and items of the events of a simple text, by the plainest reading of the rules; None
-    where it is not simple.
-    """
+    """Returns users and items of the events of a simple text, or None if the text is not simple."""
     try:
         simple = text.decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
@@ -261,7 +257,7 @@ def test_junk(tmp_path):
 
 
 def odd_columns(draw):
-    """A column of one of the types that Parquet has."""
+    """Returns a column of one of the types of Parquet."""
     values = draw.choice(
         [
             ["a", None],

@@ -1,6 +1,4 @@
-"""Generated logs with times of every kind: read at once, in slices or prepared, they give the same
-events and rejected lines.
-"""
+"""Generated logs with times of every kind, read at once, in slices, and prepared."""
 
 import os
 from dataclasses import replace
@@ -11,10 +9,10 @@ from hypothesis import strategies as st
 
 from tfrec_attn.config import Config, Data
 from tfrec_attn.data.reading.interactions import read_interactions, read_slices
-from tfrec_attn.data.sequences.replay_log import checksum
-from tfrec_attn.data.shards import local_preparation
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.sequences.encoding import checksum
+from tfrec_attn.data.shards import prepare_locally
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import DataError
 from tfrec_attn.runs import run
 
@@ -50,7 +48,7 @@ KINDS = {
 
 @st.composite
 def times(draw):
-    """Mostly of one kind, with some others among them."""
+    """Times that are mostly of one kind."""
     kinds = draw(st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=4))
     return draw(
         st.lists(st.sampled_from([kinds[0], *kinds]).flatmap(KINDS.get), min_size=1, max_size=30)
@@ -106,8 +104,8 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         logs.append(str(folder / f"{number}.csv"))
         (folder / f"{number}.csv").write_text(rows_of(cells), encoding="utf-8")
     data = Data(on_error="skip", min_user_events=1, duplicates="drop", max_length=1, targets=1)
-    reader = local_preparation.read_slices
-    local_preparation.read_slices = lambda *args, **options: reader(
+    reader = prepare_locally.read_slices
+    prepare_locally.read_slices = lambda *args, **options: reader(
         *args, **{**options, "slice_bytes": size}
     )
     try:
@@ -116,7 +114,7 @@ def test_prepared_and_the_whole(tmp_path_factory, files, size):
         assert "\n" not in str(error) and not (folder / "out").exists()
         return
     finally:
-        local_preparation.read_slices = reader
+        prepare_locally.read_slices = reader
     if len(logs) == 1:
         whole = run.prepare_data(Config(data=replace(data, source="file", path=logs[0])))
         found = PreparedLog(folder / "out")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.preparation import prepare
+from tfrec_attn.data.sequences.encoding import encode_log
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.runs import run
@@ -238,7 +238,7 @@ def test_known_ids_and_the_filter_leave_each_event_its_weight():
     ]
     frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp", "weight"], orient="row")
     known = Vocabulary(["gone", "v"]), Vocabulary(["b"])
-    sequences, _ = prepare(frame.cast({"weight": pl.Float32}), min_item_events=2, known=known)
+    sequences, _ = encode_log(frame.cast({"weight": pl.Float32}), min_item_events=2, known=known)
     assert sequences.offsets.tolist() == [0, 0, 3, 5]
     assert (sequences.items.tolist(), sequences.weights.tolist()) == (
         [2, 1, 1, 1, 2],

@@ -339,7 +339,7 @@ def test_events_move_up_where_others_are_passed_over():
     ],
 )
 def test_users_in_examples_are_trained(model, window, users):
-    from tfrec_attn.data.sequences.preparation import Sequences
+    from tfrec_attn.data.sequences.encoding import Sequences
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
     items, offsets, times = (

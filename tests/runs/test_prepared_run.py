@@ -12,7 +12,7 @@ import pytest
 from tfrec_attn import config
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards.local_preparation import prepare_log
+from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.evaluate import evaluate
 from tfrec_attn.runs import run
 from tfrec_attn.train import train

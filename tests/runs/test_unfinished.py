@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfrec_attn import train
-from tfrec_attn.data.sequences.replay_log import split_checksum
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.files.own_files import strangers
 from tfrec_attn.runs.unfinished import KNOWN
 

@@ -17,8 +17,10 @@ import tensorflow as tf
 from export.command import main as export
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
-from tfrec_attn.data.sequences.preparation import Statistics, prepare
-from tfrec_attn.data.sequences.splits import leak_report, leave_one_out
+from tfrec_attn.data.sequences.filter_report import Statistics
+from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import leave_one_out
 from tfrec_attn.data.sequences.transitions import Transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
@@ -81,7 +83,7 @@ def test_known_ids_keep_their_indices_by_hand():
     # Of the known ones user w and item y have left. v is a new user; c is a new item before a new
     # item d.
     known = Vocabulary(["w", "u"]), Vocabulary(["y", "a", "b"])
-    sequences, report = prepare(
+    sequences, report = encode_log(
         log([("v", "c", 1), ("v", "a", 2), ("u", "d", 1), ("u", "c", 2)]), known=known
     )
     assert sequences.user_vocabulary.ids() == ["w", "u", "v"]
@@ -94,7 +96,7 @@ def test_known_ids_keep_their_indices_by_hand():
 def test_known_ids_that_the_filter_drops_have_no_events():
     # One event of u and one of v are too few; a keeps its index without an event.
     events = [("u", "a", 1), ("v", "a", 1), ("w", "c", 1), ("w", "d", 2)]
-    sequences, _ = prepare(
+    sequences, _ = encode_log(
         log(events), min_user_events=2, known=(Vocabulary(["u", "v"]), Vocabulary(["a"]))
     )
     assert sequences.user_vocabulary.ids() == ["u", "v", "w"]
@@ -104,9 +106,9 @@ def test_known_ids_that_the_filter_drops_have_no_events():
 
 def test_users_without_events_have_no_part_in_a_split():
     events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 4)]
-    alone = leave_one_out(prepare(log(events))[0])
+    alone = leave_one_out(encode_log(log(events))[0])
     among = leave_one_out(
-        prepare(log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"])))[
+        encode_log(log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"])))[
             0
         ]
     )

@@ -1,6 +1,4 @@
-"""Prepares logs once for many trainings: `python -m tfrec_attn.data.prepare LOG... --to DIR
-[data.key=value ...] [--shards N]`.
-"""
+"""Prepares logs once for many runs: `python -m tfrec_attn.data.prepare LOG... --to DIR`."""
 
 import os
 import sys
@@ -12,26 +10,33 @@ from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
-from tfrec_attn.data.sequences.preparation import Statistics
-from tfrec_attn.data.sequences.selection import Selection
-from tfrec_attn.data.shards.local_preparation import MOST_SHARDS, prepare_log
 from tfrec_attn.data.shards.manifest import Manifest
-from tfrec_attn.data.shards.prepared import OPTIONS, REJECTED, option, report_of
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
+from tfrec_attn.data.shards.shard_files import MOST_SHARDS
 from tfrec_attn.errors import ConfigError, TfrecError
+
+_KEYS = ", ".join(f"data.{key}" for key in OPTIONS)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, 2 for options or data that cannot be used, 130 when interrupted."""
+    """Runs the command.
+
+    Returns:
+        0, 2 for options or data that cannot be used, 130 when interrupted.
+    """
     parser = Arguments(
         prog="python -m tfrec_attn.data.prepare",
-        description="Filters, indexes and splits logs and writes them as shards for data.source=DIR. A run that was interrupted goes on.",
-        epilog=f"keys: {', '.join(f'data.{key}' for key in OPTIONS)}; python -m tfrec_attn.train --help explains them",
+        description="Filters, indexes and splits logs and writes them as shards for "
+        "data.source=DIR. An interrupted run is resumed.",
+        epilog=f"keys: {_KEYS}; python -m tfrec_attn.train --help explains them",
     )
     parser.add_argument(
         "logs",
         nargs="+",
         metavar="LOG",
-        help="log files, folders or patterns in order of time; with them data.key=value, how to prepare them",
+        help="log files, folders or patterns in order of time; with them data.key=value, how to "
+        "prepare them",
     )
     parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -49,23 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
         logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
-        manifest = prepare_log(
-            logs, parsed.to, options_of(overrides), shards_of(parsed.shards), restart=parsed.restart
-        )
+        data, shards = options_of(overrides), shards_of(parsed.shards)
+        manifest = prepare_log(logs, parsed.to, data, shards, restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"interrupted: the same command goes on with what lies in {parsed.to}.partial\n"
-        )
+        sys.stderr.write(f"interrupted: the same command resumes from {parsed.to}.partial\n")
         return 130
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
 
 
 def distinct(logs: Sequence[str]) -> Sequence[str]:
-    """Returns the logs, of which there must be one and none twice."""
+    """Returns the logs.
+
+    Raises:
+        ConfigError: If there is none, or if one is given twice.
+    """
     if not logs:
         raise ConfigError("Expected a log to prepare, got none.")
     paths = [str(Path(os.path.expanduser(log)).resolve()) for log in logs]
@@ -84,35 +90,38 @@ def options_of(overrides: Sequence[str]) -> Data:
     data, default = configuration.load(None, overrides).data, Data()
     for field in fields(Data):
         if field.name not in OPTIONS and option(data, field.name) != option(default, field.name):
-            keys = ", ".join(f"data.{key}" for key in OPTIONS)
             raise ConfigError(
-                f"data.{field.name} does not shape a prepared log: the keys that do are {keys}."
+                f"data.{field.name} does not shape a prepared log: the keys that do are {_KEYS}."
             )
     return data
 
 
 def shards_of(count: int | None) -> int | None:
-    """Returns the number of shards, which must be one that there can be."""
+    """Returns the number of shards.
+
+    Raises:
+        ConfigError: If it is out of range.
+    """
     if count is not None and not 1 <= count <= MOST_SHARDS:
         raise ConfigError(f"--shards must be 1 to {MOST_SHARDS}, got {count}.")
     return count
 
 
 def summary(manifest: Manifest, folder: str) -> str:
-    """What was prepared, in a few lines."""
-    before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
-    rejected = (
-        f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which and why"
-        if manifest.rejected
-        else ""
-    )
-    chosen = "" if manifest.selection is None else f"{Selection(**manifest.selection)}.\n"
-    sentences = report_of(manifest).sentences()
-    notes = "".join(f"Note: {one}.\n" for one in sentences)
+    """Returns a few lines about what was prepared."""
+    report, rejected = report_of(manifest), ""
+    filters = "" if report.selection is None else f"{report.selection}.\n"
+    if manifest.rejected:
+        rejected = (
+            f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which "
+            "and why"
+        )
+    notes = "".join(f"Note: {one}.\n" for one in report.sentences())
+    size = f"{len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB"
     return (
-        f"{chosen}{before}{rejected}; after the filter {after}.\n{notes}"
+        f"{filters}{report.before}{rejected}; after the filter {report.after}.\n{notes}"
         f"{manifest.train} events train, {manifest.valid} validate and {manifest.test} test.\n"
-        f"Wrote {folder}: {len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB.\n\n"
+        f"Wrote {folder}: {size}.\n\n"
         f"Next: python -m tfrec_attn.train data.source={folder}"
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.data.batches.windows import HeldOut
+from tfrec_attn.data.batches.held_out import HeldOut
 from tfrec_attn.evaluation.metrics import ranking_functions
 
 _BLOCK_ELEMENTS = 1 << 25

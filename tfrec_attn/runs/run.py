@@ -12,12 +12,14 @@ from tfrec_attn.runs import run_files
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.data.reading import catalog
-from tfrec_attn.data.shards import prepared
+from tfrec_attn.data.shards import prepared_log
 from tfrec_attn.data.quality import tfdv
 from tfrec_attn.files.array_files import save_array
-from tfrec_attn.data.sequences.preparation import Report, Sequences, prepare
-from tfrec_attn.data.sequences.replay_log import item_counts, save_replay_log
-from tfrec_attn.data.sequences.selection import has_conditions, select
+from tfrec_attn.data.sequences.filter_report import FilterReport
+from tfrec_attn.data.sequences.encoding import Sequences, encode_log
+from tfrec_attn.data.sequences.splits import item_counts
+from tfrec_attn.data.sequences.held_out_log import save_held_out_log
+from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -43,7 +45,7 @@ class PreparedData:
     """A log, filtered, indexed and split."""
 
     split: Split
-    report: Report
+    report: FilterReport
     rejected: int
 
     @property
@@ -65,14 +67,14 @@ def prepare_data(
     Errors: DataError and ConfigError as the readers and splits say.
     """
     data = config.data
-    if prepared.is_folder(data.source):
+    if prepared_log.is_folder(data.source):
         return _check_lengths(config, _open_prepared(config, known))
     result = catalog.load_configured(data, rejected)
     if schema and data.schema is not None:
         tfdv.refuse_anomalies(result.frame, data.schema)
-    frame, selection = select(result.frame, data) if has_conditions(data) else (result.frame, None)
+    frame, selection = filter_events(result.frame, data) if has_event_filters(data) else (result.frame, None)
     least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
-    sequences, report = prepare(frame, **least, known=known, sessions=data.session_gap is not None)
+    sequences, report = encode_log(frame, **least, known=known, sessions=data.session_gap is not None)
     if data.columns.timestamp is None:
         report = dataclasses.replace(report, duplicates=None)
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
@@ -82,9 +84,9 @@ def prepare_data(
 def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) -> PreparedData:
     if known is not None:
         raise ConfigError("train.warm_start needs a log, because it gives the ids of the run their indices; set data.source=file.")
-    log = prepared.open_source(config.data)
+    log = prepared_log.open_source(config.data)
     import_tensorflow()
-    if prepared.fits(config.data, log):
+    if prepared_log.fits(config.data, log):
         return PreparedData(log.load(), log.report(), log.manifest.rejected)
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
@@ -233,7 +235,7 @@ def save_replay(folder: Path, split: Split) -> None:
     """
     save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
-        save_replay_log(split, part, kept_events_file(folder, part))
+        save_held_out_log(split, part, kept_events_file(folder, part))
 
 
 def kept_events_file(folder: Path, part: str) -> Path:

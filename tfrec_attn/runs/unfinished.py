@@ -10,7 +10,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.data.reading.log_parts import name_of
-from tfrec_attn.data.sequences.replay_log import split_checksum
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import short

@@ -5,7 +5,7 @@ answers.
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.data.batches.windows import HeldOut
+from tfrec_attn.data.batches.held_out import HeldOut
 
 _USERS = 1000
 _SCORES = 1 << 28

@@ -10,15 +10,14 @@ import tensorflow as tf
 from tfrec_attn import models
 from tfrec_attn.cli.text import say
 from tfrec_attn.config import Config, loss_names
-from tfrec_attn.data.batches.positions import MaskedItems, NextItems
-from tfrec_attn.data.batches.streamed import (
-    StreamedHeldOut,
-    StreamedMaskedItems,
-    StreamedNextItems,
-    StreamedWindows,
-)
-from tfrec_attn.data.batches.windows import HeldOut, Stream, Windows, window_counts
-from tfrec_attn.data.sequences.replay_log import item_counts
+from tfrec_attn.data.batches.masked_items import MaskedItems
+from tfrec_attn.data.batches.next_items import NextItems
+from tfrec_attn.data.batches.streamed_held_out import StreamedHeldOut
+from tfrec_attn.data.batches.streamed_training import StreamedMaskedItems, StreamedNextItems, StreamedWindows
+from tfrec_attn.data.batches.held_out import HeldOut
+from tfrec_attn.data.batches.stream import BatchStream
+from tfrec_attn.data.batches.windows import Windows, window_counts
+from tfrec_attn.data.sequences.splits import item_counts
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.transitions import count_transitions
@@ -102,7 +101,7 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
     return replace(config, evaluate=replace(config.evaluate, repeats=repeats.rule)), repeats
 
 
-def training_stream(config: Config, split: Split) -> Stream:
+def training_stream(config: Config, split: Split) -> BatchStream:
     """Returns the training batches that the model trains on.
 
     Raises:
@@ -162,7 +161,7 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
 
 
-def compile_model(model, config: Config, split: Split, stream: Stream, first_step: int = 0) -> None:
+def compile_model(model, config: Config, split: Split, stream: BatchStream, first_step: int = 0) -> None:
     """Compiles a model as the section `train` says, for the batches of a stream; its step counter
     will begin at `first_step`.
 

@@ -9,7 +9,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.text import format_table
 from tfrec_attn.config import Config
-from tfrec_attn.data.sequences.replay_log import replay_log
+from tfrec_attn.data.sequences.held_out_log import held_out_log
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -214,7 +214,7 @@ class WarmStart:
                 np.linspace(0, len(positions) - 1, min(len(positions), _COMPARED)).astype(int)
             )
         ]
-        events = replay_log(dataclasses.replace(self._split, valid=chosen), "valid")
+        events = held_out_log(dataclasses.replace(self._split, valid=chosen), "valid")
         users, histories, size = (
             events["user_id"].to_list(),
             events["history"].to_list(),

@@ -1,3 +1,5 @@
+"""Batches in memory, against plain Python loops."""
+
 import dataclasses
 
 import numpy as np
@@ -6,9 +8,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.batches.positions import MaskedItems, NextItems
-from tfrec_attn.data.batches.windows import HeldOut, NegativeSampler, Windows, window_positions
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.batches.held_out import HeldOut
+from tfrec_attn.data.batches.masked_items import MaskedItems
+from tfrec_attn.data.batches.negative_sampler import NegativeSampler
+from tfrec_attn.data.batches.next_items import NextItems
+from tfrec_attn.data.batches.windows import Windows, window_positions
+from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split, leave_one_out
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
@@ -32,7 +37,7 @@ def all_for_training(*histories, num_items=None):
 
 
 def one_pass(windows):
-    """(user, history, targets) of the first pass, as tuples."""
+    """Returns (user, history, targets) of the first pass as tuples."""
     found = []
     for step in range(windows.steps_per_epoch):
         batch = windows.batch(tf.constant(step, tf.int64))
@@ -194,7 +199,7 @@ def weighted(split, weights):
     )
 
 
-def test_importance_is_that_of_the_targets():
+def test_sample_weights_are_those_of_the_targets():
     # Item n has the weight n; the last event of each user is held out.
     split = leave_one_out(sequences_of([1, 2, 3, 4, 5, 9, 9], [6, 7, 9, 9]))
     split = weighted(split, split.sequences.items)

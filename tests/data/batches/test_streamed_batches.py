@@ -1,4 +1,4 @@
-"""Batches from shards: what one pass and one evaluation hold is what they hold from memory."""
+"""Batches from shards: a pass holds the same examples as in memory."""
 
 from collections import Counter
 from dataclasses import replace
@@ -11,19 +11,21 @@ import tensorflow as tf
 from tfrec_attn.config import Data
 from tfrec_attn.data.batches import HeldOut, Windows
 from tfrec_attn.data.batches import streamed as streamed_batches
-from tfrec_attn.data.batches.positions import MaskedItems, NextItems
-from tfrec_attn.data.batches.streamed import (
-    StreamedHeldOut,
+from tfrec_attn.data.batches.masked_items import MaskedItems
+from tfrec_attn.data.batches.next_items import NextItems
+from tfrec_attn.data.batches.streamed_held_out import StreamedHeldOut
+from tfrec_attn.data.batches.streamed_training import (
     StreamedMaskedItems,
     StreamedNextItems,
     StreamedWindows,
 )
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.replay_log import item_counts, replay_log, save_replay_log
-from tfrec_attn.data.sequences.splits import leak_report
+from tfrec_attn.data.sequences.held_out_log import held_out_log, save_held_out_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import item_counts
 from tfrec_attn.data.sequences.transitions import count_transitions
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
 WINDOWS = {"max_length": 4, "targets": 3, "batch_size": 64}
@@ -260,10 +262,10 @@ def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory
 
 def test_the_replay_log_has_the_same_rows(splits, tmp_path):
     memory, streamed = splits
-    save_replay_log(streamed, "test", tmp_path / "test.parquet")
+    save_held_out_log(streamed, "test", tmp_path / "test.parquet")
     assert (
         pl.read_parquet(tmp_path / "test.parquet")
         .sort("user_id")
-        .equals(replay_log(memory, "test").sort("user_id"))
+        .equals(held_out_log(memory, "test").sort("user_id"))
     )
     assert [entry.name for entry in tmp_path.iterdir()] == ["test.parquet"]

@@ -1,4 +1,4 @@
-"""Request logs in every form, what of them is unknown, and what is none."""
+"""Request logs in every format, their unknown ids, and files that are none."""
 
 import polars as pl
 import pytest
@@ -15,7 +15,8 @@ USERS, ITEMS = Vocabulary(["u", "v"]), Vocabulary(["a", "b"])
 def test_json_lines(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text(
-        '{"user_id": "u", "history": ["", "a", "x"]}\n\n{"history": ["b"]}\n{"user_id": "w", "history": []}\n'
+        '{"user_id": "u", "history": ["", "a", "x"]}\n\n{"history": ["b"]}\n{"user_id": "w", '
+        '"history": []}\n'
     )
     assert read_requests(path, Data()).rows() == REQUESTS
 

@@ -176,7 +176,8 @@ def test_files_come_back(statistics, schema, tmp_path):
 def test_files_that_are_none(load, tmp_path):
     with pytest.raises(
         DataError,
-        match=r"does not exist: expected the file of .* that tfrec_attn.data.validate has written\.$",
+        match=r"does not exist: expected the file of .* that tfrec_attn.data.validate has "
+        r"written\.$",
     ):
         load(tmp_path / "none")
     (tmp_path / "bad").write_bytes(b"\xff\xfe what?")
@@ -256,7 +257,8 @@ def test_training_refuses_a_log_that_breaks_the_schema(schema, path, tmp_path, c
     ]
     assert train.main([*keys, "data.columns.rating=rating"]) == 2
     assert capsys.readouterr().err == (
-        f"error: the log breaks data.schema={tmp_path}/schema.pbtxt (event: Column dropped: Column is completely missing): "
+        f"error: the log breaks data.schema={tmp_path}/schema.pbtxt (event: Column dropped: "
+        "Column is completely missing): "
         "correct the log or edit the schema.\n"
     )
     assert not (tmp_path / "runs").exists()

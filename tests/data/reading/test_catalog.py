@@ -1,4 +1,4 @@
-"""Logs by name; nothing here goes to the network."""
+"""Logs by the name of their source, without network access."""
 
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ class Answer(io.BytesIO):
 
 @pytest.fixture
 def web(monkeypatch, tmp_path):
-    """A web that serves `content`, the checksum of a good archive, and an empty cache."""
+    """Serves `content` as the web, with the checksum of a good archive and an empty cache."""
     state = {"content": packed(), "asked": [], "url": None}
 
     def urlopen(url, timeout):
@@ -92,7 +92,8 @@ def test_a_wrong_checksum_leaves_nothing(web, tmp_path):
     came = hashlib.md5(b"moved", usedforsecurity=False).hexdigest()
     message = refusal("movielens-100k")
     assert message.startswith(
-        f"https://files.grouplens.org/datasets/movielens/ml-100k.zip gave 5 bytes with MD5 {came}, expected "
+        "https://files.grouplens.org/datasets/movielens/ml-100k.zip gave 5 bytes with MD5 "
+        f"{came}, expected "
     )
     assert message.endswith(": try again, or give data.path.")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -103,7 +104,8 @@ def test_no_network(web, tmp_path, error):
     web["content"] = error
     message = refusal("movielens-100k")
     assert message == (
-        f"https://files.grouplens.org/datasets/movielens/ml-100k.zip cannot be fetched into {tmp_path / 'cache'} ({error}): "
+        "https://files.grouplens.org/datasets/movielens/ml-100k.zip cannot be fetched into "
+        f"{tmp_path / 'cache'} ({error}): "
         "fetch it yourself and give data.path."
     )
     assert list((tmp_path / "cache").iterdir()) == []
@@ -154,7 +156,8 @@ def test_wrong_archives(tmp_path):
 def test_wrong_sources():
     choices = "synthetic, file, movielens-100k, movielens-1m"
     assert refusal("movielens-10k", kind=ConfigError) == (
-        f"data.source must be one of {choices}, or package.module:function, but is 'movielens-10k' (did you mean 'movielens-100k'?)."
+        f"data.source must be one of {choices}, or package.module:function, but is "
+        "'movielens-10k' (did you mean 'movielens-100k'?)."
     )
     assert refusal("file", kind=ConfigError) == "data.source=file needs data.path."
     assert refusal("synthetic", kind=ConfigError, path="x") == (

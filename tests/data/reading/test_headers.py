@@ -1,4 +1,4 @@
-"""A header is never an event, however it comes, and the separators of text logs."""
+"""Headers of text logs, which are never events, and separators."""
 
 import gzip
 
@@ -81,7 +81,8 @@ def test_files_put_together(tmp_path, first, second):
         assert both(write(tmp_path, f"a.csv{suffix}", members), **NO_TIMES) == expected
     message = refusal(tmp_path / "a.csv", **NO_TIMES)
     assert message.endswith(
-        "line 3: expected an event, got the header again; correct it, or leave such lines out with data.on_error=skip."
+        "line 3: expected an event, got the header again; correct it, or leave such lines out "
+        "with data.on_error=skip."
     )
 
 
@@ -95,7 +96,10 @@ def test_typed_files_put_together(tmp_path):
 
 def test_a_header_of_another_order_is_refused_even_with_skip(tmp_path):
     path = write(tmp_path, "a.tsv", "user_id\titem_id\nu1\ti1\nitem_id\tuser_id\ni2\tu2\n")
-    expected = f"{path}, line 3: the header again with its columns in another order: give each file on its own."
+    expected = (
+        f"{path}, line 3: the header again with its columns in another order: "
+        "give each file on its own."
+    )
     assert refusal(path, on_error="skip", **NO_TIMES) == expected
 
 
@@ -127,7 +131,8 @@ def test_a_header_of_a_format_without(tmp_path):
     path = write(tmp_path, "a.dat", "userId::movieId::rating::timestamp\nu1::i1::5::1\n")
     assert (
         refusal(path)
-        == f"{path}, line 1: expected an event, got a header: give data.format, or delete that line."
+        == f"{path}, line 1: expected an event, got a header: give data.format, or delete that "
+        "line."
     )
 
 
@@ -152,6 +157,6 @@ def test_separators(tmp_path, name):
 def test_what_is_no_separator(tmp_path, separator):
     message = refusal(write(tmp_path, "a.csv", LOG), ConfigError, separator=separator, **NO_TIMES)
     assert (
-        message
-        == f"data.separator must be one of comma, semicolon, pipe, tab, space or a single character, got {separator!r}."
+        message == "data.separator must be one of comma, semicolon, pipe, tab, space or a single "
+        f"character, got {separator!r}."
     )

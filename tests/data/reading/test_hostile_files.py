@@ -1,4 +1,4 @@
-"""Files that are made, or damaged, so that they take all memory or end the process."""
+"""Files that could use all memory or end the process."""
 
 import gzip
 import resource
@@ -80,7 +80,8 @@ def test_utf16_and_nul(tmp_path):
     path.write_bytes(HEADER.decode().encode("utf-16-le"))
     assert (
         refusal(path)
-        == f"{path}, line 1: expected UTF-8 text, got NUL bytes, as UTF-16 has them, where the column names should be."
+        == f"{path}, line 1: expected UTF-8 text, got NUL bytes, as UTF-16 has them, where the "
+        "column names should be."
     )
     path.write_bytes(HEADER + b"u,i,1\nu\0,i,2\nu,i,3\n")
     assert "line 3: expected UTF-8 text, got NUL bytes" in refusal(path)
@@ -97,7 +98,10 @@ def test_junk_without_end_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr("tfrec_attn.data.reading.text_reader._MOST_BAD", 10)
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b"u,i,1\n" * 3 + b"x\n" * 50)
-    expected = f"{path}: 11 of the first 15 lines are no interactions, line 15: expected 3 fields separated by commas, got 1."
+    expected = (
+        f"{path}: 11 of the first 15 lines are no interactions, line 15: "
+        "expected 3 fields separated by commas, got 1."
+    )
     assert refusal(path, on_error="skip") == expected
 
 
@@ -116,7 +120,8 @@ def test_a_parquet_file_that_ends_its_reader(parquet, monkeypatch, child):
     monkeypatch.setattr(parquet_check, "_SECONDS", 1)
     assert (
         refusal(parquet)
-        == f"{parquet} cannot be read as Parquet (the process that reads it breaks off): write it anew."
+        == f"{parquet} cannot be read as Parquet (the process that reads it breaks off): write it "
+        "anew."
     )
     with pytest.raises(DataError, match="breaks off"):
         read_requests(parquet, Data())

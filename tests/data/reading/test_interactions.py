@@ -1,6 +1,4 @@
-"""Reading logs: every format, every way a line can be wrong, and the line number that is named for
-it.
-"""
+"""Reading logs: every format, every kind of wrong line, and the line number in the message."""
 
 import datetime
 import gzip
@@ -336,7 +334,8 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 def test_missing_columns(tmp_path):
     path = write(tmp_path, "a.csv", "userid,item_id,timestamp\nu,i,5\n")
     assert refusal(path) == (
-        f"{path} has no column 'user_id' (did you mean 'userid'?), its columns are userid, item_id, timestamp: "
+        f"{path} has no column 'user_id' (did you mean 'userid'?), its columns are userid, "
+        "item_id, timestamp: "
         "name it in data.columns.user, or name all columns in data.names if the file has no header."
     )
     path = write(tmp_path, "b.csv", "user_id,user_id,item_id,timestamp\nu,u,i,5\n")
@@ -353,12 +352,14 @@ def test_empty_logs(tmp_path):
     reason = "expected 3 fields separated by tabs, got 2"
     assert (
         refusal(path, on_error="skip")
-        == f"{path} holds no interactions: all 2 lines were rejected, line 2 because of this: {reason}."
+        == f"{path} holds no interactions: all 2 lines were rejected, line 2 because of this: "
+        f"{reason}."
     )
     path = write(tmp_path, "a.tsv", "user_id\titem_id\ttimestamp\n".encode("utf-16"))
     assert (
         refusal(path)
-        == f"{path}, line 1: expected UTF-8 text, got bytes that are not, where the column names should be."
+        == f"{path}, line 1: expected UTF-8 text, got bytes that are not, where the column names "
+        "should be."
     )
 
 
@@ -368,11 +369,13 @@ def test_empty_logs(tmp_path):
         ({"on_error": "ignore"}, "data.on_error must be 'raise' or 'skip', got 'ignore'."),
         (
             {"format": "tvs"},
-            "data.format must be one of csv, tsv, inter, dat, data, parquet, got 'tvs' (did you mean 'tsv'?).",
+            "data.format must be one of csv, tsv, inter, dat, data, parquet, got 'tvs' (did you "
+            "mean 'tsv'?).",
         ),
         (
             {"columns": {"users": "a"}},
-            "data.columns must name one of user, item, timestamp, rating, event, got 'users' (did you mean 'user'?).",
+            "data.columns must name one of user, item, timestamp, rating, event, got 'users' (did "
+            "you mean 'user'?).",
         ),
         (
             {"columns": {"user": None}},
@@ -439,7 +442,8 @@ def test_movielens_100k():
     path = folder / "ml-100k" / "interactions.tsv.gz"
     if not path.is_file():
         pytest.skip(
-            f"{path} is not there; set TFREC_DATA to the folder that holds ml-100k/interactions.tsv.gz"
+            f"{path} is not there; set TFREC_DATA to the folder that holds "
+            "ml-100k/interactions.tsv.gz"
         )
     frame = read_interactions(path).frame
     assert (frame.height, frame["user_id"].n_unique(), frame["item_id"].n_unique()) == (

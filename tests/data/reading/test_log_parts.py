@@ -1,4 +1,4 @@
-"""Where a log can lie: files, folders, patterns and the home folder, read as one log."""
+"""The files of a log: a file, a folder, a pattern and the home folder."""
 
 import gzip
 from dataclasses import asdict
@@ -8,13 +8,13 @@ import pytest
 from backports import zstd
 
 from tfrec_attn.config import Columns, Config, Data
+from tfrec_attn.data.quality.validation import validate
 from tfrec_attn.data.reading.interactions import read_interactions
 from tfrec_attn.data.reading.log_parts import all_parts, name_of, parts_of
-from tfrec_attn.data.sequences.replay_log import checksum
-from tfrec_attn.data.shards import beam_steps
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
-from tfrec_attn.data.validate import validate
+from tfrec_attn.data.sequences.encoding import checksum
+from tfrec_attn.data.shards import beam_files
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
 from tfrec_attn.runs.unfinished import default_names
@@ -133,7 +133,8 @@ def test_what_is_no_log_of_parts(tmp_path, parts):
     (folder / "a").mkdir()
     assert (
         refusal(folder)
-        == f"{folder}/a is a folder in a log of parts: name the files by a pattern such as '{tmp_path}/**/*.csv'."
+        == f"{folder}/a is a folder in a log of parts: name the files by a pattern such as "
+        f"'{tmp_path}/**/*.csv'."
     )
     assert refusal(tmp_path / ("x" * 300)).endswith("File name too long.")
     assert "does not exist" in refusal("~nobody-of-this-name/log.csv")
@@ -176,18 +177,18 @@ def test_parts_for_beam(parts, monkeypatch):
             if (one.startswith(prefix) if prefix != pattern else one == pattern)
         )
 
-    monkeypatch.setattr(beam_steps, "files", match)
+    monkeypatch.setattr(beam_files, "files", match)
     local = [str(part) for part in parts_of(folder)]
     remote = ["gs://b/day/part-0.csv", "gs://b/day/part-1.csv"]
-    found = beam_steps.parts_of_logs(
+    found = beam_files.parts_of_logs(
         [str(folder), "gs://b/one.csv", "gs://b/day", "/elsewhere/a.csv"]
     )
     assert list(found.values()) == [local, ["gs://b/one.csv"], remote, ["/elsewhere/a.csv"]]
-    assert beam_steps.parts_of_logs(["gs://b/day/*"])["gs://b/day/*"] == remote
+    assert beam_files.parts_of_logs(["gs://b/day/*"])["gs://b/day/*"] == remote
     with pytest.raises(ConfigError, match=r"part-0.csv is given twice"):
-        beam_steps.parts_of_logs(["gs://b/day", "gs://b/day/part-0.csv"])
+        beam_files.parts_of_logs(["gs://b/day", "gs://b/day/part-0.csv"])
     with pytest.raises(DataError, match=r"^gs://b/none does not exist: "):
-        beam_steps.parts_of_logs(["gs://b/none"])
+        beam_files.parts_of_logs(["gs://b/none"])
 
 
 def test_more_parquet_parts_than_fit_on_a_command_line(tmp_path):

@@ -1,6 +1,4 @@
-"""Reading a log a part at a time: the same rows, rejections and complaints as at once, wherever the
-cuts fall.
-"""
+"""Reading a log in slices gives the same rows and rejections as reading it at once."""
 
 import gzip
 

@@ -1,11 +1,11 @@
-"""The made-up log has the size, the order and the two patterns it promises."""
+"""The size, the order and the two patterns of the synthetic log."""
 
 import numpy as np
 import polars as pl
 import pytest
 
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.preparation import prepare
+from tfrec_attn.data.sequences.encoding import encode_log
 from tfrec_attn.data.sequences.splits import leave_one_out
 from tfrec_attn.errors import ConfigError
 
@@ -59,7 +59,7 @@ def hit_rate(scores, sequences, positions):
 
 
 def test_neither_popularity_nor_the_last_item_tells_all(log):
-    sequences, _ = prepare(log)
+    sequences, _ = encode_log(log)
     split = leave_one_out(sequences)
     train, items, size = split.train_mask(), sequences.items, sequences.num_items + 1
     users = sequences.users()

@@ -1,4 +1,4 @@
-"""Which numbers and dates are the times of a log, worked by hand."""
+"""Which numbers and dates are the times of a log, worked out by hand."""
 
 import datetime
 
@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.reading.interactions import read_interactions
-from tfrec_attn.data.reading.times import FileTimes, LogTimes, MixedTimes, parse, read_by_one_rule
+from tfrec_attn.data.reading.time_parsing import parse
+from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes, read_by_one_rule
 from tfrec_attn.errors import DataError
 
 NOW = 1_700_000_000
@@ -72,14 +73,19 @@ def test_what_does_not_fit(most, misfits):
 @pytest.mark.parametrize(
     ("times", "reason"),
     [
-        (["1700000000", "1700000000", "1700000000000"], "the times are of different units, expected seconds as in most of the log, "
+        (["1700000000", "1700000000", "1700000000000"], "the times are of different units, "
+                                                        "expected seconds as in most of the log, "
          "got '1700000000000' (milliseconds by its size)"),
-        (["1700000000", "1700000000", "12"], "the times are of different units, expected seconds as in most of the log, "
+        (["1700000000", "1700000000", "12"], "the times are of different units, expected seconds "
+                                             "as in most of the log, "
          "got '12' (small as a counter by its size)"),
-        (["1700000000", "1700000000", "0"], "expected seconds as in most of the log, got '0', which is no time"),
+        (["1700000000", "1700000000", "0"], "expected seconds as in most of the log, got '0', "
+                                            "which is no time"),
         (["1", "2", "-1"], "expected a timestamp that is not negative, got '-1'"),
-        (["2024-01-01", "2024-01-01", "7"], "expected the timestamp as a date, as in most of the file, got the number '7'"),
-        (["7", "7", "2024-01-01"], "expected the timestamp as a number, as in most of the file, got the date '2024-01-01'"),
+        (["2024-01-01", "2024-01-01", "7"], "expected the timestamp as a date, as in most of the "
+                                            "file, got the number '7'"),
+        (["7", "7", "2024-01-01"], "expected the timestamp as a number, as in most of the file, "
+                                   "got the date '2024-01-01'"),
     ],
 )  # fmt: skip
 def test_the_reason_is_told(tmp_path, times, reason):

@@ -1,6 +1,4 @@
-"""Exact copies of events: counted and dropped in memory and on disk, against a plain twin; and a
-log on which they matter.
-"""
+"""Exact copies of events: counted and dropped, in memory and on disk."""
 
 import json
 from collections import Counter
@@ -16,11 +14,11 @@ from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data import validate
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.sequences.copies import count_copies, without_copies
-from tfrec_attn.data.sequences.replay_log import checksum
-from tfrec_attn.data.shards import coded_log, local_preparation
+from tfrec_attn.data.sequences.encoding import checksum
+from tfrec_attn.data.shards import coded_log, prepare_locally
 from tfrec_attn.data.shards.coded_log import CodedLog
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run
 
@@ -66,12 +64,14 @@ def test_the_plain_twin(tmp_path_factory, events, typed, cuts):
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
-    """80 users of 8 events, each line twice; every second line has its id in another writing, and
-    30 lines have none.
+    """80 users of 8 events, each line twice.
+
+    Every second line has another spelling of its user id, and 30 lines have no user id.
     """
     path = tmp_path_factory.mktemp("logs") / "twice.csv"
     lines = [
-        f"{user}{'.0' * (event % 2)},i{(user + event) % 20},{1_600_000_000 + 90 * event},{'view' if event % 3 else 'buy'}"
+        f"{user}{'.0' * (event % 2)},i{(user + event) % 20},{1_600_000_000 + 90 * event},"
+        f"{'view' if event % 3 else 'buy'}"
         for event in range(8)
         for user in range(80)
     ]
@@ -107,9 +107,12 @@ def test_training_names_copies_and_ids(twice):
         {"NULL": 20, "None": 20, "nan": 20},
     )
     assert str(report).splitlines()[1:] == [
-        "Note: 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): data.duplicates=drop leaves them out.",
-        "Note: 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them one.",
-        "Note: 60 events name no real id among the users (20 NULL, 20 None, 20 nan): data.missing_ids=drop leaves them out.",
+        "Note: 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): "
+        "data.duplicates=drop leaves them out.",
+        "Note: 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes "
+        "them one.",
+        "Note: 60 events name no real id among the users (20 NULL, 20 None, 20 nan): "
+        "data.missing_ids=drop leaves them out.",
     ]
     assert report.to_dict()["duplicates"] == 670
 
@@ -127,7 +130,8 @@ def test_the_keys_change_it(twice):
         1340, 640, {"NULL": 20, "None": 20, "nan": 20}, 640,
     )  # fmt: skip
     assert str(report).startswith(
-        "1340 events; 640 with an id written in its common way; 60 with a missing id left out (20 NULL, 20 None, 20 nan); "
+        "1340 events; 640 with an id written in its common way; 60 with a missing id left out (20 "
+        "NULL, 20 None, 20 nan); "
         "640 exact copies left out.\n640 events of 80 users"
     )
 
@@ -139,9 +143,9 @@ OPTIONS = [{}, {"duplicates": "drop"}, CLEAN, {**CLEAN, "duplicates": "drop"}]
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("event", [None, "event"])
 def test_prepared_logs_say_the_same(tmp_path, twice, monkeypatch, options, event):
-    reader = local_preparation.read_slices
+    reader = prepare_locally.read_slices
     monkeypatch.setattr(
-        local_preparation,
+        prepare_locally,
         "read_slices",
         lambda *args, **more: reader(*args, **more, slice_bytes=2_000),
     )
@@ -193,16 +197,16 @@ def test_the_commands_name_them(tmp_path, twice, capsys):
     assert validate.main([str(twice)]) == 0
     out = capsys.readouterr().out
     assert (
-        "! 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): data.duplicates=drop leaves"
-        in out
+        "! 670 of 1340 events (50.0%) are exact copies of another (same user, item and time): "
+        "data.duplicates=drop leaves" in out
     )
     assert (
-        "! 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them one."
-        in out
+        "! 80 users are written in several ways, such as '0' and '0.0': data.ids=unify makes them "
+        "one." in out
     )
     assert (
-        "! 60 events name no real id among the users (20 NULL, 20 None, 20 nan): data.missing_ids=drop leaves them out."
-        in out
+        "! 60 events name no real id among the users (20 NULL, 20 None, 20 nan): "
+        "data.missing_ids=drop leaves them out." in out
     )
     assert validate.main([str(twice), "data.columns.timestamp=null", "--json"]) == 0
     assert "duplicates" not in json.loads(capsys.readouterr().out)

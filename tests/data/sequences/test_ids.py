@@ -1,4 +1,4 @@
-"""Ids that differ only in writing, and words for a missing id."""
+"""Ids that differ only in their spelling, and words for a missing id."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.ids import MISSING, Findings, IdFilter, unified
+from tfrec_attn.data.sequences.ids import MISSING, IdFilter, IdProblems, unified
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,15 @@ def test_the_common_writing_is_written_in_common(ids):
 
 def test_findings_by_hand():
     ids = pl.Series(["7", "nan", "7.0", " 7", "8", "9.0", "NULL", "N\u00e9", "Ne\u0301"])
-    found = Findings.of(ids, lambda: np.arange(1, 10))
-    assert found == Findings(2, [" 7", "7"], {"NULL": 7, "nan": 2})
+    found = IdProblems.of(ids, lambda: np.arange(1, 10))
+    assert found == IdProblems(2, [" 7", "7"], {"NULL": 7, "nan": 2})
     assert found.sentences("users") == [
         "2 users are written in several ways, such as ' 7' and '7': data.ids=unify makes them one",
-        "9 events name no real id among the users (7 NULL, 2 nan): data.missing_ids=drop leaves them out",
+        "9 events name no real id among the users (7 NULL, 2 nan): data.missing_ids=drop leaves "
+        "them out",
     ]
     assert (
-        Findings.of(
+        IdProblems.of(
             pl.Series(["7.0", "8.0", "nano"]), lambda: pytest.fail("nothing to count")
         ).sentences("users")
         == []

@@ -1,4 +1,4 @@
-"""Sessions and immediate repeats, worked by hand and against a plain twin."""
+"""Sessions and immediate repeats, by hand and against plain Python."""
 
 import polars as pl
 from hypothesis import given, settings
@@ -26,8 +26,8 @@ def in_time(events):
 
 
 def test_sessions_by_hand():
-    # u at 0, 10, 25, 36: a pause of 10 goes on, pauses of 15 and 11 end a session. Rows stay where
-    # they are.
+    # u at 0, 10, 25, 36: a pause of 10 continues a session, pauses of 15 and 11 end it. The order
+    # of the rows stays.
     events = [
         ("u", "c", 25),
         ("v", "a", 5),

@@ -1,6 +1,4 @@
-"""Splits: what they promise for any log, their sentences, and how much of the future they let the
-training see.
-"""
+"""Splits and their leakage: properties for any log, results by hand, and errors."""
 
 import numpy as np
 import polars as pl
@@ -8,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.sequences.splits import leak_report, leave_one_out, make_split, temporal
+from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import leave_one_out, make_split, temporal
 from tfrec_attn.errors import ConfigError, DataError
 
 EVENTS = st.lists(
@@ -22,9 +21,9 @@ THREE = [("u", "a", 3), ("u", "b", 5), ("u", "a", 9)]
 
 
 def sequences_of(events):
-    return prepare(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))[
-        0
-    ]
+    return encode_log(
+        pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
+    )[0]
 
 
 # u: a@1 b@3 c@5 d@7;  v: b@2 c@6;  w: a@4 e@6 b@8 a@8
@@ -140,17 +139,20 @@ def test_nobody_to_test():
         (
             0.8,
             0.8,
-            "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time 7).",
+            "data.valid_from must be earlier than data.test_from, got 0.8 (time 7) and 0.8 (time "
+            "7).",
         ),
         (
             1.0,
             0.8,
-            "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 1.0.",
+            "data.valid_from must be a share of the events between 0 and 1 or an ISO 8601 date, "
+            "got 1.0.",
         ),
         (
             0.5,
             "soon",
-            "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, got 'soon'.",
+            "data.test_from must be a share of the events between 0 and 1 or an ISO 8601 date, "
+            "got 'soon'.",
         ),
         (
             0.5,
@@ -160,7 +162,8 @@ def test_nobody_to_test():
         (
             "1970-01-01T00:00:07.500",
             "1970-01-01T00:00:08",
-            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and data.test_from=1970-01-01T00:00:08: "
+            "no event lies between data.valid_from=1970-01-01T00:00:07.500 and "
+            "data.test_from=1970-01-01T00:00:08: "
             "the times go from 1 to 8.",
         ),
         (
@@ -228,8 +231,10 @@ def test_leaks_by_hand():
         }
     )
     assert str(report) == (
-        "33.3% of the test events have training events after them, and 0.0% of the training events are later than the median test event;\n"
-        "33.3% of the test items were trained on only later than their test, and 12.5% of the events share their time with the one before."
+        "33.3% of the test events have training events after them, and 0.0% of the training "
+        "events are later than the median test event;\n"
+        "33.3% of the test items were trained on only later than their test, and 12.5% of the "
+        "events share their time with the one before."
     )
 
 

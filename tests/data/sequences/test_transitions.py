@@ -1,6 +1,4 @@
-"""Transitions against loops: who follows whom, within the span, within the user, within the
-training.
-"""
+"""Transitions against plain loops, in memory and counted in files."""
 
 from collections import Counter
 
@@ -9,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.sequences import transitions as module
+from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split, leave_one_out
-from tfrec_attn.data.sequences.transitions import count_transitions
+from tfrec_attn.data.sequences.transitions import (
+    PairCounts,
+    count_transitions,
+    load_transitions,
+    save_transitions,
+)
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 
@@ -144,3 +148,35 @@ def test_a_log_without_any_transition():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ConfigError, match=message):
         count_transitions(split_of([[1, 2]], [2]), **arguments)
+
+
+@pytest.mark.parametrize("bucket", [4_000_000, 7])
+def test_pairs_counted_in_files(tmp_path, monkeypatch, bucket):
+    monkeypatch.setattr(module, "_BUCKET", bucket)
+    random, expected = np.random.default_rng(0), Counter()
+    counted = PairCounts(tmp_path, num_items=9, pairs=60)
+    for size in (0, 1, 40, 19):
+        first, second = random.integers(1, 10, (2, size)).astype(np.int32)
+        counted.add(first, second)
+        expected.update(zip(first.tolist(), second.tolist(), strict=True))
+    result = counted.result()
+    assert result.num_items == 9 and len(result.offsets) == 11 and result.offsets[1] == 0
+    rows = np.repeat(np.arange(10), np.diff(result.offsets))
+    found = dict(
+        zip(
+            zip(rows.tolist(), result.neighbours.tolist(), strict=True),
+            result.counts.tolist(),
+            strict=True,
+        )
+    )
+    assert found == dict(expected) and list(found) == sorted(found)
+
+    save_transitions(tmp_path / "pairs.npz", result)
+    loaded = load_transitions(tmp_path / "pairs.npz")
+    for name in ("num_items", "offsets", "neighbours", "counts"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(result, name), strict=True)
+
+
+def test_no_pairs_in_files(tmp_path):
+    result = PairCounts(tmp_path, num_items=3, pairs=0).result()
+    assert result.offsets.tolist() == [0] * 5 and not len(result.neighbours)

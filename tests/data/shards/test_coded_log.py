@@ -1,15 +1,21 @@
-"""The passes over a log on disk, against the same done at once in memory."""
+"""Passes over a log on disk give the same results as in memory."""
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn.data.sequences.preparation import prepare
-from tfrec_attn.data.shards.coded_log import CodedLog, GrowingIds, deal_out, dealt, k_core_on_disk
+from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.shards.coded_log import (
+    CodedLog,
+    IdEncoder,
+    k_core_on_disk,
+    partition,
+    read_partition,
+)
 
 
 def test_ids_are_numbered_by_first_appearance():
-    ids = GrowingIds()
+    ids = IdEncoder()
     assert ids.encode(pl.Series(["b", "a", "b"])).tolist() == [0, 1, 0]
     assert ids.encode(pl.Series(["c", "a", "d", "c"])).tolist() == [2, 1, 3, 2]
     assert ids.encode(pl.Series(["d"])).tolist() == [3]
@@ -24,7 +30,7 @@ def test_filter_and_order_are_those_of_memory(tmp_path, cuts, least):
     frame = pl.DataFrame(
         {"user_id": users, "item_id": items, "timestamp": random.integers(0, 50, 200)}
     ).with_columns(pl.col("user_id", "item_id").cast(pl.String))
-    log, ids = CodedLog(tmp_path), (GrowingIds(), GrowingIds())
+    log, ids = CodedLog(tmp_path), (IdEncoder(), IdEncoder())
     for begin, end in zip((0, *cuts), (*cuts, 200), strict=True):
         part = frame[begin:end]
         log.append(
@@ -34,15 +40,15 @@ def test_filter_and_order_are_those_of_memory(tmp_path, cuts, least):
         )
     log.users, log.items = map(len, ids)
     kept = k_core_on_disk(log, *least)
-    sequences, _ = prepare(frame, min_user_events=least[0], min_item_events=least[1])
+    sequences, _ = encode_log(frame, min_user_events=least[0], min_item_events=least[1])
     assert ids[0].ids.gather(kept.user_codes).to_list() == sequences.user_vocabulary.ids()
     assert ids[1].ids.gather(kept.item_codes).to_list() == sequences.item_vocabulary.ids()
     assert kept.lengths.tolist() == sequences.lengths.tolist()
 
-    times = deal_out(log, kept, tmp_path, 3)
+    times = partition(log, kept, tmp_path, 3)
     assert times.span() == (sequences.timestamps.min(), sequences.timestamps.max())
     for shard in range(3):
-        rows, places, moments = dealt(tmp_path, shard, whole_times=True)
+        rows, places, moments = read_partition(tmp_path, shard, whole_times=True)
         order = np.lexsort((moments, rows))
         mine = np.isin(sequences.users() - 1, np.arange(shard, sequences.num_users, 3))
         assert places[order].tolist() == sequences.items[mine].tolist()

@@ -1,4 +1,4 @@
-"""Messages made with NumPy, read back by protobuf's own parser."""
+"""Messages encoded with NumPy, parsed by protobuf."""
 
 import numpy as np
 import pytest

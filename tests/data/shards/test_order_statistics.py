@@ -1,15 +1,15 @@
-"""Exact quantiles of numbers in parts, against NumPy on all of them."""
+"""Exact quantiles of chunked numbers, against NumPy."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.shards.order_statistics import Values
+from tfrec_attn.data.shards.order_statistics import ChunkedArray
 
 
-def of(*parts):
-    return Values([lambda part=part: np.asarray(part) for part in parts])
+def chunked(*parts):
+    return ChunkedArray([lambda part=part: np.asarray(part) for part in parts])
 
 
 @settings(max_examples=50, deadline=None)
@@ -19,7 +19,9 @@ def of(*parts):
 )
 def test_against_numpy(parts, share):
     parts = [np.array(part, np.int64) for part in parts]
-    assert of(*parts).quantile(share) == np.quantile(np.concatenate(parts), share, method="lower")
+    assert chunked(*parts).quantile(share) == np.quantile(
+        np.concatenate(parts), share, method="lower"
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,5 +37,5 @@ def test_against_numpy(parts, share):
 def test_awkward_numbers(values):
     parts = np.array_split(values, 3)
     for share in (0.1, 0.5, 0.8, 0.95):
-        assert of(*parts).quantile(share) == float(np.quantile(values, share, method="lower"))
-    assert of(*parts).span() == (values.min(), values.max())
+        assert chunked(*parts).quantile(share) == float(np.quantile(values, share, method="lower"))
+    assert chunked(*parts).span() == (values.min(), values.max())

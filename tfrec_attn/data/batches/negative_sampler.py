@@ -10,13 +10,13 @@ class NegativeSampler:
     """Draws items that a user has not touched in training, uniformly and without rejection.
 
     With the user's c touched items sorted, s_0 < s_1 < ..., exactly s_j - 1 - j untouched items
-    stand before s_j. So the r-th untouched item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|, and
-    that count is one binary search in one array for all users. A user who has touched every item
-    gets any item.
+    are smaller than s_j. So the r-th untouched item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|,
+    and that count is one binary search in one array for all users. For a user who has touched every
+    item, any item is drawn.
 
     Args:
-      split: its training events count as touched; held-out events do not, since a sampler that
-          avoids them would tell the answer.
+        split: The split. Its training events count as touched; its held-out events do not, because
+            a sampler that avoids them reveals the targets.
     """
 
     def __init__(self, split: Split):
@@ -32,26 +32,34 @@ class NegativeSampler:
         self._first = tf.constant(first[:-1], tf.int64)
         self._untouched = tf.constant(self.num_items - np.diff(first), tf.int64)
 
-    def __call__(self, users, seed, part=0, parts=1):
-        """Items of rows of users: int32 [R, ...] (1-based) and a stateless seed [2] -> int32 [R,
-        ...].
+    def __call__(
+        self, users: tf.Tensor, seed: tf.Tensor, part: int = 0, parts: int = 1
+    ) -> tf.Tensor:
+        """Draws an item for each user.
 
-        Where the rows are one of equal parts of a batch, their items are those that they have in
-        the batch.
+        Args:
+            users: User indices, int32 [R, ...].
+            seed: A stateless seed, int64 [2].
+            part: Number of the part of the batch that the R rows are.
+            parts: Number of equal parts of the batch. A row gets the same items in a part as in the
+                whole batch.
+
+        Returns:
+            Item indices, int32 [R, ...].
         """
         row = tf.cast(users, tf.int64) - 1
         untouched = tf.gather(self._untouched, row)
         count = tf.shape(row)[0]
-        shape = tf.concat([[parts * count], tf.shape(row)[1:]], axis=0)
-        draws = (
-            tf.random.stateless_uniform(shape, seed, maxval=None, minval=None, dtype=tf.int64)
-            & tf.int64.max
-        )
+        draws = nonnegative_draws(tf.concat([[parts * count], tf.shape(row)[1:]], axis=0), seed)
         draws = draws[part * count : (part + 1) * count]
         rank = draws % tf.where(untouched > 0, untouched, self.num_items)
-        query = row * (self.num_items + 1) + rank
-        found = tf.searchsorted(
-            self._keys, tf.reshape(query, [-1]), side="right", out_type=tf.int64
-        )
+        query = tf.reshape(row * (self.num_items + 1) + rank, [-1])
+        found = tf.searchsorted(self._keys, query, side="right", out_type=tf.int64)
         skipped = tf.reshape(found, tf.shape(row)) - tf.gather(self._first, row)
         return tf.cast(rank + 1 + tf.where(untouched > 0, skipped, 0), tf.int32)
+
+
+def nonnegative_draws(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws integers from all of 0..2^63 - 1, int64."""
+    draws = tf.random.stateless_uniform(shape, seed, maxval=None, minval=None, dtype=tf.int64)
+    return draws & tf.int64.max

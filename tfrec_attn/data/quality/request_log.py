@@ -1,4 +1,4 @@
-"""A log of requests to a recommender, and how much of it a vocabulary does not know."""
+"""A log of requests to a recommender, and how many of its ids are unknown."""
 
 import json
 import os
@@ -22,13 +22,13 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
 
     Args:
         path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line (`user_id`
-            may be missing), `.parquet` with such columns, or a log of events as `data` describes
-            it; then all events of a user are one request.
+            can be missing), `.parquet` with such columns, or a log of events, in which all events
+            of a user are one request.
         data: How to read a log of events.
 
     Returns:
-        Columns `user_id` String and `history` List(String), a row a request; "" stands for no user,
-        and is left out of the histories.
+        Columns `user_id` String and `history` List(String), a row for each request. The user "" is
+        none, and "" is left out of the histories.
 
     Raises:
         DataError: If there is no such file, or if it is no request log.
@@ -58,18 +58,18 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
 def count_unknown(
     requests: pl.DataFrame, users: Vocabulary | None, items: Vocabulary
 ) -> dict[str, object]:
-    """How much of a request log is not in the vocabularies.
+    """Counts the ids of a request log that are not in the vocabularies.
 
     Args:
         requests: As `read_requests` returns them.
-        users: Known users, or None to leave them out.
+        users: Known users, or None to ignore users.
         items: Known items.
 
     Returns:
-        `requests`, `items` (items of all histories), and as count and share: `unknown_items` of the
-        items, `unknown_users` of the requests that name a user, `nothing_known` of the requests (no
-        known item, so that a user who is not known either gets what is popular); and `most_asked`,
-        the unknown items that come most often, with their counts.
+        `requests` and `items`, the number of items in all histories. As count and share,
+        `unknown_items` of the items, `unknown_users` of the requests with a user, and
+        `nothing_known` of the requests: those without a known item, for which an unknown user gets
+        the popular items. And `most_asked`, the most frequent unknown items with their counts.
     """
     events = requests.select("history").with_row_index("request").explode("history").drop_nulls()
     unknown = ~events["history"].is_in(items.ids())
@@ -115,23 +115,21 @@ def _read_lines(path: Path) -> pl.DataFrame:
                 "".join([user, *history]).encode()  # a lone surrogate is no text
             except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
                 expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
-                raise DataError(
-                    f"{path}, line {number}: expected {expected}, got {line[:60].decode(errors='replace')!r}."
-                ) from None
+                got = repr(line[:60].decode(errors="replace"))
+                raise DataError(f"{path}, line {number}: expected {expected}, got {got}.") from None
             users.append(user)
             histories.append(history)
     return pl.DataFrame({"user_id": users, "history": histories}, schema=_SCHEMA)
 
 
 def _read_parquet(path: Path) -> pl.DataFrame | None:
-    """The requests, or None where there are no histories."""
+    """Returns the requests, or None if there are no histories."""
     require_sound([path])
     try:
         table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(
-            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})."
-        ) from None
+        cause = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as Parquet ({cause}).") from None
     if "history" not in table.columns:
         return None
     user = pl.col("user_id") if "user_id" in table.columns else pl.lit("")

@@ -1,19 +1,17 @@
-"""A report of validation as text: sections of labelled figures, and the sentences that ask for
-attention.
-"""
+"""A report of validation as text: warnings, and sections of labelled figures."""
 
 import datetime
 
-from tfrec_attn.data.reading.times import UNITS
+from tfrec_attn.data.reading.time_rule import UNITS
 from tfrec_attn.data.sequences.copies import copies_sentence
 from tfrec_attn.data.sequences.ids import IdReport
 
-# From where on a figure is worth a sentence at the top of the report.
+# Thresholds of the figures from which there is a warning at the top of the report.
 _DUPLICATES, _BURST, _TIES, _UNKNOWN, _DRIFT = 0.001, 0.01, 0.1, 0.05, 0.25
 
 
 def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Returns titles with (label, value) pairs, in the order in which they are read."""
+    """Returns the sections of a report, titles with (label, value) pairs."""
     found = [
         ("Log", _log(tree)),
         ("Events", _events(tree)),
@@ -33,47 +31,45 @@ def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def findings(tree: dict) -> list[str]:
-    """Returns a sentence for everything that asks for attention, anomalies first."""
+    """Returns the warnings of a report, a sentence each, anomalies first."""
     anomalies = tree.get("schema", {}).get("anomalies", {})
     found = [
         f"{name or 'All features'}: {reason}"
         for name, reasons in anomalies.items()
         for reason in reasons
     ]
-    checks = [
-        (tree.get("rejected", 0) > 0, lambda: f"{tree['rejected']:,} lines could not be read."),
-        *_checks_of_time(tree),
-    ]
+    if tree.get("rejected", 0) > 0:
+        found.append(f"{tree['rejected']:,} lines could not be read.")
+    found += _warnings_of_times(tree) if "time" in tree else []
     copies = tree.get("duplicates", {"count": 0, "share": 0})
-    checks.append(
-        (
-            copies["share"] > _DUPLICATES,
-            lambda: f"{copies_sentence(copies['count'], tree['events'])}.",
-        )
-    )
-    checks += (
-        [(True, lambda one=one: f"{one}.") for one in IdReport.from_dict(tree["ids"]).sentences()]
-        if "ids" in tree
-        else []
-    )
+    if copies["share"] > _DUPLICATES:
+        found.append(f"{copies_sentence(copies['count'], tree['events'])}.")
+    if "ids" in tree:
+        found += [f"{one}." for one in IdReport.from_dict(tree["ids"]).sentences()]
     for name, figures in tree.get("drift", {}).items():
-        large = name != "against" and figures["psi"] > _DRIFT
-        checks.append(
-            (
-                large,
-                lambda n=name, f=figures: (
-                    f"The {_words(n)} is another than before: PSI {f['psi']:.3f} is above {_DRIFT}."
-                ),
-            )
-        )
+        if name != "against" and figures["psi"] > _DRIFT:
+            psi = f"{figures['psi']:.3f}"
+            found.append(f"The {_words(name)} has changed: PSI {psi} is above {_DRIFT}.")
     unknown = tree.get("request_log", {}).get("unknown_items", {"share": 0})
-    checks.append(
-        (
-            unknown["share"] > _UNKNOWN,
-            lambda: f"{_part(unknown)} of the items in requests are unknown.",
+    if unknown["share"] > _UNKNOWN:
+        found.append(f"{_part(unknown)} of the items in requests are unknown.")
+    return found
+
+
+def _warnings_of_times(tree: dict) -> list[str]:
+    time, ties, found = tree["time"], tree["ties"], []
+    if time["future"] > 0:
+        found.append(f"{time['future']:,} events are in the future.")
+    if ties["share"] > _TIES:
+        found.append(
+            f"{_part(ties)} of the events share their time with the one before: "
+            "the file decides their order."
         )
-    )
-    return found + [sentence() for wrong, sentence in checks if wrong]
+    for name, burst in tree["bursts"].items():
+        if burst["share"] > _BURST:
+            size = f"bursts of {burst['events_at_least']} within a {name}"
+            found.append(f"{_part(burst)} of the events are in {size}.")
+    return found
 
 
 def as_text(tree: dict) -> str:
@@ -92,9 +88,7 @@ def as_text(tree: dict) -> str:
 
 
 def moment(time: float, unit: str | None) -> str:
-    """Returns a time as a date (UTC) where its unit is known and the date exists, else as the
-    number it is.
-    """
+    """Returns a time as a date (UTC), or as a number if its unit is unknown or the date too far."""
     try:
         seconds = datetime.timedelta(seconds=time / UNITS[unit][0])
         return f"{datetime.datetime(1970, 1, 1) + seconds:%Y-%m-%d %H:%M:%S}"
@@ -102,34 +96,10 @@ def moment(time: float, unit: str | None) -> str:
         return f"{time:.15g}"
 
 
-def _checks_of_time(tree: dict) -> list:
-    if "time" not in tree:
-        return []
-    time, ties, bursts = tree["time"], tree["ties"], tree["bursts"]
-    return [
-        (time["future"] > 0, lambda: f"{time['future']:,} events are in the future."),
-        (
-            ties["share"] > _TIES,
-            lambda: (
-                f"{_part(ties)} of the events share their time with the one before: the file decides their order."
-            ),
-        ),
-        *(
-            (
-                one["share"] > _BURST,
-                lambda n=name, o=one: (
-                    f"{_part(o)} of the events are in bursts of {o['events_at_least']} within a {n}."
-                ),
-            )
-            for name, one in bursts.items()
-        ),
-    ]
-
-
 def _log(tree: dict) -> list:
     rows = [("source", tree["source"])]
     rows += [(name, f"{tree[name]:,}") for name in ("events", "users", "items", "rejected")]
-    rows += [("side conditions", tree["selection"])] if "selection" in tree else []
+    rows += [("event filters", tree["selection"])] if "selection" in tree else []
     return rows
 
 
@@ -157,16 +127,15 @@ def _users_and_items(tree: dict) -> list:
         rows.append(
             (f"events with a missing id among {name}", f"{sum(found['missing'].values()):,}")
         )
-    for name, label in (
+    for key, label in (
         ("history_length", "events of a user"),
         ("item_events", "events of an item"),
     ):
-        shown = (
-            f"{key} {value:,.1f}" if key == "mean" else f"{key} {value:,.0f}"
-            for key, value in tree[name].items()
-        )
+        figures = tree[key].items()
+        shown = (f"{name} {value:,.{1 if name == 'mean' else 0}f}" for name, value in figures)
         rows.append((label, ", ".join(shown)))
-    shares = ", ".join(f"{place} %: {tree['profile']['curve'][place]:.1%}" for place in (1, 10, 50))
+    curve = tree["profile"]["curve"]
+    shares = ", ".join(f"{percent} %: {curve[percent]:.1%}" for percent in (1, 10, 50))
     return [*rows, ("events of the most popular items", shares)]
 
 
@@ -213,6 +182,7 @@ def _drift(drift: dict) -> list:
 
 
 def _requests(log: dict) -> list:
+    asked = (f"{name} ({count:,})" for name, count in log["most_asked"].items())
     rows = [
         ("requests", f"{log['requests']:,}"),
         ("items", f"{log['items']:,}"),
@@ -220,25 +190,15 @@ def _requests(log: dict) -> list:
     ]
     rows += [("unknown users", _part(log["unknown_users"]))] if "unknown_users" in log else []
     rows.append(("requests without a known item", _part(log["nothing_known"])))
-    return [
-        *rows,
-        (
-            "asked most",
-            ", ".join(f"{name} ({count:,})" for name, count in log["most_asked"].items())
-            or "none unknown",
-        ),
-    ]
+    return [*rows, ("asked most", ", ".join(asked) or "none unknown")]
 
 
 def _schema(schema: dict) -> list:
     rows = [("schema", schema["path"])]
-    if not schema["anomalies"]:
-        rows.append(("anomalies", "none"))
-    return rows + [
-        (name or "all features", reason)
-        for name, reasons in schema["anomalies"].items()
-        for reason in reasons
-    ]
+    rows += [] if schema["anomalies"] else [("anomalies", "none")]
+    for name, reasons in schema["anomalies"].items():
+        rows += [(name or "all features", reason) for reason in reasons]
+    return rows
 
 
 def _part(part: dict) -> str:

@@ -1,8 +1,7 @@
-"""Statistics, schema and anomalies of a log by TensorFlow Data Validation, which is imported when
-it is first needed.
+"""Statistics, schema and anomalies of a log by TensorFlow Data Validation.
 
-Features: `user_id` and `item_id` (bytes), `timestamp`, and `rating` and `event` where the log was
-read with them.
+TensorFlow Data Validation is imported when it is first needed. The features are `user_id` and
+`item_id` (bytes), `timestamp`, and `rating` and `event` if the log was read with them.
 """
 
 import contextlib
@@ -19,16 +18,16 @@ from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runtime.process import held_back_stderr, import_tensorflow
 
 HOW_TO_GET_IT = (
-    "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, an environment that has it "
-    "(Python 3.11, TensorFlow 2.16)"
+    "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, "
+    "an environment that has it (Python 3.11, TensorFlow 2.16)"
 )
 _NAME = "tensorflow_data_validation"
 _IDS = ("user_id", "item_id")
 _BATCH = 1_000_000
 _SHOWN = 10
 
-# Thresholds that a schema begins with: the most that the share of any one id or type may differ by,
-# and bits between ratings.
+# Thresholds of a new schema: the largest change of the share of one id or type, and bits between
+# ratings.
 _SHARE_OF_AN_ID = 0.01
 _SHARE_OF_A_TYPE = 0.05
 _BITS_OF_RATINGS = 0.05
@@ -40,13 +39,13 @@ def is_installed() -> bool:
 
 
 def require(what: str) -> None:
-    """Stops where TensorFlow Data Validation is not installed.
+    """Checks that TensorFlow Data Validation is installed.
 
     Args:
         what: The key or option that needs it.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If it is not installed.
     """
     if not is_installed():
         raise ConfigError(f"{what} cannot be used: {HOW_TO_GET_IT}.")
@@ -55,11 +54,11 @@ def require(what: str) -> None:
 def compute_statistics(frame: pl.DataFrame):
     """Returns the statistics of a log, a DatasetFeatureStatisticsList.
 
-    All events count, a million at a time; only numbers of distinct ids and the tails of their
+    All events count, a million at a time. Only the numbers of distinct ids and the tails of their
     frequencies are approximate (sketches).
 
     Args:
-        frame: As `read_interactions` returns it; any of its columns may be missing.
+        frame: The log, as `read_interactions` returns it; any of its columns can be missing.
     """
     tfdv = _module()
     implementation = importlib.import_module(f"{_NAME}.statistics.stats_impl")
@@ -67,20 +66,19 @@ def compute_statistics(frame: pl.DataFrame):
     accumulators = [generator.create_accumulator() for generator in generators]
     for start in range(0, frame.height, _BATCH):
         batch = _record_batch(frame.slice(start, _BATCH))
-        accumulators = [
-            one.add_input(sums, batch) for one, sums in zip(generators, accumulators, strict=True)
-        ]
+        pairs = zip(generators, accumulators, strict=True)
+        accumulators = [one.add_input(sums, batch) for one, sums in pairs]
     return implementation.extract_statistics_output(accumulators, generators)
 
 
 def infer_schema(statistics):
     """Returns a schema for a person to edit, inferred from statistics.
 
-    Ids have no fixed domain, for new ones come every day. Times must not be negative unless some
-    are, and ratings must stay in their range. Drift from an earlier log is told by L-infinity, the
-    largest difference of the share of one value (items 0.01, event types 0.05), and for ratings by
-    the Jensen-Shannon divergence (0.05 bits); skew to a request log by L-infinity of the items
-    (0.01).
+    Ids have no fixed domain, because new ones come every day. Times must not be negative unless
+    some are, and ratings must stay in their range. The drift from an earlier log is measured by the
+    L-infinity norm, the largest change of the share of one value (items 0.01, event types 0.05),
+    and for ratings by the Jensen-Shannon divergence (0.05 bits). The skew to a request log is
+    measured by the L-infinity norm of the items (0.01).
     """
     schema = _module().infer_schema(statistics, infer_feature_shape=True)
     for domain in [one for one in schema.string_domain if one.name in _IDS]:
@@ -92,33 +90,31 @@ def infer_schema(statistics):
         if name in _IDS:
             feature.ClearField("domain")
         if name == "timestamp":
-            least = min(0, numbers[name].min)  # dates may lie before 1970
-            (feature.int_domain if feature.type == integer else feature.float_domain).min = (
-                int(least) if feature.type == integer else least
-            )
+            least = min(0, numbers[name].min)  # dates can be before 1970
+            if feature.type == integer:
+                feature.int_domain.min = int(least)
+            else:
+                feature.float_domain.min = least
         if name == "rating":
-            feature.float_domain.min, feature.float_domain.max = (
-                numbers[name].min,
-                numbers[name].max,
-            )
+            feature.float_domain.min = numbers[name].min
+            feature.float_domain.max = numbers[name].max
             feature.drift_comparator.jensen_shannon_divergence.threshold = _BITS_OF_RATINGS
         if name == "event":
             feature.drift_comparator.infinity_norm.threshold = _SHARE_OF_A_TYPE
         if name == "item_id":
-            feature.drift_comparator.infinity_norm.threshold = (
-                feature.skew_comparator.infinity_norm.threshold
-            ) = _SHARE_OF_AN_ID
+            feature.drift_comparator.infinity_norm.threshold = _SHARE_OF_AN_ID
+            feature.skew_comparator.infinity_norm.threshold = _SHARE_OF_AN_ID
     return schema
 
 
 def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[str, list[str]]:
-    """Returns what breaks a schema, a sentence each, by feature; "" stands for the log as a whole.
+    """Returns the anomalies of a log, sentences by feature; "" stands for the log as a whole.
 
     Args:
-        statistics: Of the log.
-        schema: What it must keep to.
+        statistics: Statistics of the log.
+        schema: The schema.
         previous: Statistics of an earlier log, for the drift comparators of the schema.
-        serving: Statistics of a request log, for its skew comparators.
+        serving: Statistics of a request log, for the skew comparators of the schema.
     """
     tfdv = _module()
     with held_back_stderr():
@@ -137,7 +133,7 @@ def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[s
 
 
 def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
-    """Stops where a log breaks a schema.
+    """Checks a log against a schema.
 
     Args:
         frame: The log.
@@ -145,8 +141,8 @@ def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
 
     Raises:
         ConfigError: If TensorFlow Data Validation is not installed.
-        DataError: If the schema cannot be read, or if the log breaks it; the features and what is
-            wrong with each are named.
+        DataError: If the schema cannot be read, or if the log breaks it; the message names the
+            anomalies.
     """
     require("data.schema")
     schema = load_schema(path)
@@ -158,7 +154,8 @@ def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
         ]
         more = f"; and {len(shown) - _SHOWN} features more" if len(shown) > _SHOWN else ""
         raise DataError(
-            f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): correct the log or edit the schema."
+            f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): "
+            "correct the log or edit the schema."
         )
 
 
@@ -166,7 +163,7 @@ def load_schema(path: str | Path):
     """Reads a schema in the text format of protocol buffers.
 
     Raises:
-        DataError: If there is no such file, or if it is no schema.
+        DataError: If there is no such file, or if it holds no schema.
     """
     return _loaded(path, "a schema", _module().load_schema_text)
 
@@ -178,14 +175,13 @@ def load_statistics(path: str | Path):
         DataError: If there is no such file, or if it does not hold the statistics of one log.
     """
     tfdv = _module()
-    statistics = _loaded(
-        path,
-        "statistics",
-        tfdv.load_stats_text if Path(path).suffix == ".pbtxt" else tfdv.load_stats_binary,
-    )
+    is_text = Path(path).suffix == ".pbtxt"
+    load = tfdv.load_stats_text if is_text else tfdv.load_stats_binary
+    statistics = _loaded(path, "statistics", load)
     if len(statistics.datasets) != 1:
         raise DataError(
-            f"{path} must hold the statistics of one log, but holds those of {len(statistics.datasets)}."
+            f"{path} must hold the statistics of one log, "
+            f"but holds those of {len(statistics.datasets)}."
         )
     return statistics
 
@@ -201,7 +197,7 @@ def save_statistics(statistics, path: str | Path) -> None:
 
 
 def _module():
-    """TensorFlow Data Validation, without what it and Beam say while they load."""
+    """Imports TensorFlow Data Validation without the output that it and Beam write."""
     import_tensorflow()
     with (
         warnings.catch_warnings(),
@@ -213,30 +209,29 @@ def _module():
 
 
 def _record_batch(frame: pl.DataFrame):
-    """The rows as TensorFlow examples in Arrow: every value a list of one."""
+    """Returns the rows as TensorFlow examples in Arrow: every value is a list of one."""
     arrow = importlib.import_module("pyarrow")
     columns = []
     for series in frame.iter_columns():
         values = series.cast(pl.Binary) if series.dtype == pl.String else series
         array = values.rechunk().to_arrow()
-        columns.append(
-            arrow.LargeListArray.from_arrays(
-                arrow.array(np.arange(len(array) + 1, dtype=np.int64)), array
-            )
-        )
+        offsets = arrow.array(np.arange(len(array) + 1, dtype=np.int64))
+        columns.append(arrow.LargeListArray.from_arrays(offsets, array))
     return arrow.RecordBatch.from_arrays(columns, frame.columns)
 
 
 def _loaded(path: str | Path, what: str, load):
     if not Path(path).is_file():
         raise DataError(
-            f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate has written."
+            f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate "
+            "has written."
         )
     try:
         return load(str(path))
     except Exception as error:  # protobuf's parse errors are of several kinds
+        cause = " ".join(str(error).split())
         raise DataError(
-            f"{path} is not {what} as tfrec_attn.data.validate writes them ({' '.join(str(error).split())})."
+            f"{path} is not {what} as tfrec_attn.data.validate writes them ({cause})."
         ) from None
 
 

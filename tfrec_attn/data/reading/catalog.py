@@ -1,6 +1,4 @@
-"""Logs by name: made up, downloaded once and kept, any file, or what a function of another package
-gives.
-"""
+"""Logs by the name of their source: synthetic, downloaded, a file, or from a function."""
 
 import hashlib
 import http.client
@@ -17,7 +15,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.from_function import read_function
 from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.reading.times import TimeRule
+from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import SOURCES as EXTENSION
 
@@ -26,8 +24,12 @@ _TIMEOUT = 30  # seconds without a byte
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file on the web: its address, the MD5 its publisher names, and the name of the log
-    inside.
+    """A zip file on the web.
+
+    Attributes:
+        url: Its address.
+        md5: MD5 that its publisher gives.
+        member: Name of the log in it.
     """
 
     url: str
@@ -61,19 +63,18 @@ def load(
     """Returns the log of a source.
 
     Args:
-        source: `"synthetic"`, `"file"` (any log at `path`), or a name in `ARCHIVES`, which is
-            downloaded into the folder $TFREC_CACHE (default ~/.cache/tfrec-attn) unless it is
-            there; else a function, as `read_function` takes it.
-        path: The file, a folder of parts or a pattern; for an archive, the zip or the log taken out
-            of it; whatever a function takes.
+        source: `"synthetic"`, `"file"` (any log at `path`), a name in `ARCHIVES`, which is
+            downloaded once into the folder $TFREC_CACHE (default ~/.cache/tfrec-attn), or a
+            function as for `read_function`.
+        path: The file, a folder of parts or a pattern. For an archive, the zip file or the log in
+            it; for a function, its argument.
         events: About how many events `"synthetic"` makes.
         seed: Seed of `"synthetic"`.
-        **options: Keywords of `read_interactions`; `"synthetic"` has no use for them.
+        **options: Keywords of `read_interactions`; `"synthetic"` ignores them.
 
     Raises:
-        ConfigError: If there is no such source, or if `path` does not go with it.
-        DataError: If the archive cannot be fetched or is not the expected one, or if its log cannot
-            be read.
+        ConfigError: If there is no such source, or if `path` does not fit it.
+        DataError: If an archive cannot be downloaded or has changed, or if the log cannot be read.
     """
     if is_function(source):
         for key in ("format", "names", "separator"):
@@ -87,7 +88,8 @@ def load(
     if source == "synthetic":
         if path is not None:
             raise ConfigError(
-                f"data.source=synthetic reads no file: set data.source=file to read data.path={path}."
+                "data.source=synthetic reads no file: set data.source=file to read "
+                f"data.path={path}."
             )
         return ReadResult(synthetic(events, seed))
     if source == "file":
@@ -102,8 +104,9 @@ def load(
 
 
 def is_function(source: str) -> bool:
-    """Whether a source is a function of another package, by its entry point or as
-    `package.module:function`.
+    """Tells whether a source is a function of another package.
+
+    It is named by its entry point or as `package.module:function`.
     """
     return source not in SOURCES and EXTENSION.target(source) is not None
 
@@ -115,22 +118,17 @@ def load_configured(
 
     Args:
         data: The section.
-        rejected: Where to write bad lines when `on_error` is "skip".
-        rule: Which numbers or dates are times, where the file is a part of a log; None takes the
-            rule that the file makes.
+        rejected: TSV of the rejected lines if `on_error` is "skip".
+        rule: Which numbers or dates are times, if the file is a part of a log; None takes the rule
+            of the file itself.
 
     Raises:
-        ConfigError, DataError: As `load` says.
+        ConfigError: As `load` does.
+        DataError: As `load` does.
     """
     options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
     options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
-    return load(
-        data.source,
-        path=data.path,
-        events=data.events,
-        seed=data.seed,
-        **({} if data.source == "synthetic" else options),
-    )
+    return load(data.source, path=data.path, events=data.events, seed=data.seed, **options)
 
 
 def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult:
@@ -138,29 +136,26 @@ def _read_zip(path: Path, member: str, options: dict[str, object]) -> ReadResult
         log = Path(folder) / member
         try:
             with zipfile.ZipFile(path) as archive:
-                inside = next(
-                    (name for name in archive.namelist() if PurePosixPath(name).name == member),
-                    None,
-                )
-                if inside is None:
+                names = [one for one in archive.namelist() if PurePosixPath(one).name == member]
+                if not names:
                     raise DataError(
                         f"{path} has no {member} in it: give the right archive in data.path."
                     )
-                with archive.open(inside) as packed, open(log, "wb") as out:
+                with archive.open(names[0]) as packed, open(log, "wb") as out:
                     shutil.copyfileobj(packed, out)
         except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path} cannot be read as a zip file ({error}).") from error
         try:
             return read_interactions(log, **options)
         except DataError as error:
-            raise DataError(str(error).replace(str(log), f"{path}/{inside}")) from error
+            raise DataError(str(error).replace(str(log), f"{path}/{names[0]}")) from error
 
 
 def _fetched(archive: Archive) -> Path:
     folder = Path(os.environ.get("TFREC_CACHE") or Path.home() / ".cache" / "tfrec-attn")
     target = folder / PurePosixPath(archive.url).name
     if os.path.lexists(target) and not _is(target, archive.md5):
-        # Somebody's file of the same name stays.
+        # Another file of the same name stays.
         target = folder / f"{target.stem}-{archive.md5[:8]}{target.suffix}"
     if _is(target, archive.md5):
         return target
@@ -173,12 +168,14 @@ def _fetched(archive: Archive) -> Path:
             if came != archive.md5:
                 size = part.stat().st_size
                 raise DataError(
-                    f"{archive.url} gave {size} bytes with MD5 {came}, expected {archive.md5}: try again, or give data.path."
+                    f"{archive.url} gave {size} bytes with MD5 {came}, expected {archive.md5}: "
+                    "try again, or give data.path."
                 )
             part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
-            f"{archive.url} cannot be fetched into {folder} ({error}): fetch it yourself and give data.path."
+            f"{archive.url} cannot be fetched into {folder} ({error}): "
+            "fetch it yourself and give data.path."
         ) from error
     return target
 

@@ -1,4 +1,4 @@
-"""Which columns of a log are read, and what they are called."""
+"""The columns of a log that are read, and their names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _SHOWN = 60
 
 
 def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    """Returns the name of the column of each role; None for a log without times.
+    """Returns the column name of each role; that of the timestamp is None without times.
 
     Args:
         columns: As for `tfrec_attn.data.reading.interactions.read_interactions`.
@@ -25,36 +25,37 @@ def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | 
     for role, name in (columns or {}).items():
         if role not in NAMES:
             raise ConfigError(
-                f"data.columns must name one of {', '.join(NAMES)}, got {role!r}{nearest(role, NAMES)}."
+                f"data.columns must name one of {', '.join(NAMES)}, "
+                f"got {role!r}{nearest(role, NAMES)}."
             )
         if name is None and role in OPTIONAL:
             continue
         if name is None and role != "timestamp":
             raise ConfigError(
-                f"data.columns.{role} must name a column, got null: only the timestamp can be missing."
+                f"data.columns.{role} must name a column, got null: "
+                "only the timestamp can be missing."
             )
         wanted[role] = name
     if len(set(wanted.values())) < len(wanted):
-        raise ConfigError(
-            f"data.columns must name different columns, got {', '.join(map(str, wanted.values()))}."
-        )
+        got = ", ".join(map(str, wanted.values()))
+        raise ConfigError(f"data.columns must name different columns, got {got}.")
     return wanted
 
 
 def require_column(
     path: Path | str, name: str, role: str, names: Sequence[str], hint: str = ""
 ) -> None:
-    """Refuses a log that does not have a column exactly once.
+    """Checks that a log has a column exactly once.
 
     Args:
-        path: Of the log.
-        name: Of the column.
-        role: Its role.
-        names: Of all columns.
-        hint: What to do where it is missing; by default name the column.
+        path: The log.
+        name: Name of the column.
+        role: Role of the column.
+        names: Names of all columns.
+        hint: What to do if it is missing; by default, to name the column.
 
     Raises:
-        DataError: If it is missing or there twice.
+        DataError: If the column is missing or there twice.
     """
     count = list(names).count(name)
     if count > 1:
@@ -62,9 +63,9 @@ def require_column(
     if not count:
         few = [clean(one if len(one) <= _SHOWN else one[:_SHOWN] + "...") for one in names[:20]]
         shown = ", ".join(few) + (", ..." if len(names) > len(few) else "")
-        remedy = (
-            hint
-            or f"name it in data.columns.{role}, or name all columns in data.names if the file has no header"
+        remedy = hint or (
+            f"name it in data.columns.{role}, or name all columns in data.names if the file has no "
+            "header"
         )
         raise DataError(
             f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}."

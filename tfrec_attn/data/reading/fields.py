@@ -1,38 +1,30 @@
-"""What a valid user id, item id, timestamp and rating is, checked over whole columns."""
-
-from typing import NamedTuple
+"""Checks user ids, item ids, timestamps, ratings and event types, a whole column at a time."""
 
 import polars as pl
 
-from tfrec_attn.data.reading.times import FileTimes, TimeRule, parse
+from tfrec_attn.data.reading.rejections import Rejection
+from tfrec_attn.data.reading.time_parsing import parse
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 
 _BLANK_ID = r"^\s*$"
 _BROKEN_ID = r"[\n\r\t\x{feff}]"  # vocabularies are text with one id per line
 _SHOWN = 60
 
 
-class Rejection(NamedTuple):
-    """A line that is no interaction: its 1-based number, why, and its text."""
-
-    line: int
-    reason: str
-    text: str = ""
-
-
 def check(
     raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None
 ) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
-    """Types the columns of a log and takes out the rows that are no interaction.
+    """Converts the columns of a log and removes the rows that are no interaction.
 
     Args:
-        raw: Columns `user_id`, `item_id`, unless the log has no times `timestamp`, and where asked
-            for `rating` and `event`, as they stand in the file.
+        raw: Columns `user_id` and `item_id`, `timestamp` unless the log has no times, and `rating`
+            and `event` if they are read, as they are in the file.
         lines: Line number of each row.
-        rule: Which numbers or dates are times; None takes the rule that these rows make.
+        rule: Which numbers or dates are times; None takes the rule of these rows.
 
     Returns:
         The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64),
-        the others without their text, and what kinds of times all rows have.
+        the rejections without their text, and the kinds of times of all rows.
     """
     names = [name for name in ("user_id", "item_id", "event") if name in raw.columns]
     typed = raw.with_columns(pl.col(names).cast(pl.String))
@@ -53,19 +45,15 @@ def check(
     flags, rows = pl.DataFrame(wrong).filter(bad), raw.filter(bad)
     why = rule.reasons(rows["timestamp"]) if "timestamp" in wrong else [""] * rows.height
     rejections = []
-    for line, row, flag, time in zip(
-        lines.filter(bad), rows.iter_rows(named=True), flags.iter_rows(named=True), why, strict=True
-    ):
+    columns = lines.filter(bad), rows.iter_rows(named=True), flags.iter_rows(named=True), why
+    for line, row, flag, time in zip(*columns, strict=True):
         name = next(name for name in flag if flag[name])
-        rejections.append(
-            Rejection(line, time if name == "timestamp" else _reason(name, row[name]))
-        )
+        reason = time if name == "timestamp" else _reason(name, row[name])
+        rejections.append(Rejection(line, reason))
     kept = typed.filter(~bad)
-    return (
-        kept.with_columns(timestamp=parsed.narrow(typed["timestamp"], ~bad)) if parsed else kept,
-        rejections,
-        times,
-    )
+    if parsed:
+        kept = kept.with_columns(timestamp=parsed.narrow(typed["timestamp"], ~bad))
+    return kept, rejections, times
 
 
 def is_bad_id(ids: pl.Series) -> pl.Series:

@@ -1,4 +1,4 @@
-"""A log that a function of another package gives, checked as a file is."""
+"""A log that a function of another package returns, checked like a file."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ import polars as pl
 
 from tfrec_attn.data.reading.columns import NAMES, require_column, wanted_columns
 from tfrec_attn.data.reading.fields import check
-from tfrec_attn.data.reading.interactions import ReadResult, begin_rejected, write_rejected
+from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.reading.parquet_reader import require_type
-from tfrec_attn.data.reading.times import TimeRule
+from tfrec_attn.data.reading.rejections import begin_rejected, write_rejected
+from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import DataError, TfrecError
 from tfrec_attn.extensions import SOURCES, cause
 
@@ -25,18 +26,21 @@ def read_function(
     rejected: str | Path | None = None,
     rule: TimeRule | None = None,
 ) -> ReadResult:
-    """Calls a function and reads what it gives as `read_interactions` reads a Parquet file.
+    """Calls a function and reads its table as `read_interactions` reads a Parquet file.
 
     Args:
         source: `package.module:function`, or an entry point of the group `tfrec_attn.sources`. The
-            function takes `path` and returns a polars DataFrame or LazyFrame, or a dict of columns:
-            a row for each event.
-        path: What the function is called with.
-        columns: As for `read_interactions`, and so are `on_error`, `rejected` and `rule`.
+            function takes `path` and returns a polars DataFrame or LazyFrame, or a dict of columns,
+            with a row for each event.
+        path: Argument of the function.
+        columns: As for `read_interactions`.
+        on_error: As for `read_interactions`.
+        rejected: As for `read_interactions`.
+        rule: As for `read_interactions`.
 
     Raises:
         ConfigError: If there is no such function, or if it takes other arguments.
-        DataError: If it fails, if it gives no table, or one that is no log.
+        DataError: If it fails, or if it returns no table, or one that is no log.
     """
     wanted, function = wanted_columns(columns), _function(source)
     try:
@@ -45,47 +49,33 @@ def read_function(
     except TfrecError:
         raise
     except Exception as error:
-        raise DataError(
-            f"data.source={source} failed: {cause(error, SOURCES.target(source))}."
-        ) from None
-    table = _as_frame(source, table)
-    for role, name in wanted.items():
-        if name is not None:
-            require_column(
-                f"data.source={source}",
-                name,
-                role,
-                table.columns,
-                f"name it in data.columns.{role}",
-            )
-            if table.height:
-                require_type(f"data.source={source}", name, role, table.schema[name])
-    raw = table.select(
-        **{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}
-    )
-    frame, bad, times = (
-        check(raw, pl.int_range(1, raw.height + 1, eager=True), rule)
-        if raw.height
-        else (raw, [], None)
-    )
+        reason = cause(error, SOURCES.target(source))
+        raise DataError(f"data.source={source} failed: {reason}.") from None
+    log, table = f"data.source={source}", _as_frame(source, table)
+    roles = {role: name for role, name in wanted.items() if name is not None}
+    for role, name in roles.items():
+        require_column(log, name, role, table.columns, f"name it in data.columns.{role}")
+        if table.height:
+            require_type(log, name, role, table.schema[name])
+    frame = raw = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
+    bad, times = [], None
+    if raw.height:
+        frame, bad, times = check(raw, pl.int_range(1, raw.height + 1, eager=True), rule)
     if bad and on_error != "skip":
         remedy = "correct it, or leave such rows out with data.on_error=skip"
-        raise DataError(f"data.source={source}, row {bad[0].line}: {bad[0].reason}; {remedy}.")
+        raise DataError(f"{log}, row {bad[0].line}: {bad[0].reason}; {remedy}.")
     if on_error == "skip" and rejected is not None:
         begin_rejected(rejected, source)
-        texts = ("\t".join(map(str, raw.row(entry.line - 1))) for entry in bad)
-        write_rejected(
-            Path(rejected),
-            source,
-            [entry._replace(text=text) for entry, text in zip(bad, texts, strict=True)],
-        )
+        rows = [one._replace(text="\t".join(map(str, raw.row(one.line - 1)))) for one in bad]
+        write_rejected(Path(rejected), source, rows)
     if not frame.height:
         why = (
-            f": all {len(bad)} rows were rejected, row {bad[0].line} because of this: {bad[0].reason}"
+            f": all {len(bad)} rows were rejected, row {bad[0].line} because of this: "
+            f"{bad[0].reason}"
             if bad
             else ""
         )
-        raise DataError(f"data.source={source} gives no interactions{why}.")
+        raise DataError(f"{log} gives no interactions{why}.")
     if wanted["timestamp"] is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, len(bad), times)
@@ -102,7 +92,7 @@ def _function(source: str) -> Any:
             source, "must be a function of (path), but takes other arguments"
         ) from None
     except ValueError:
-        # Some functions that are not written in Python do not tell what they take.
+        # Some functions that are not written in Python have no signature.
         return function
     return function
 
@@ -112,14 +102,15 @@ def _as_frame(source: str, table: Any) -> pl.DataFrame:
         try:
             table = pl.DataFrame(dict(table))
         except Exception as error:
-            text = str(error).strip().strip('"').removeprefix(
-                "could not create a new DataFrame: "
-            ) or repr(error)
+            text = str(error).strip().strip('"')
+            text = text.removeprefix("could not create a new DataFrame: ") or repr(error)
+            reason = text.splitlines()[0].rstrip(".")
             raise DataError(
-                f"data.source={source} gives columns that are no table: {text.splitlines()[0].rstrip('.')}."
+                f"data.source={source} gives columns that are no table: {reason}."
             ) from None
     if not isinstance(table, pl.DataFrame):
         raise DataError(
-            f"data.source={source} must give a polars DataFrame or a dict of columns, but gives a {type(table).__name__}."
+            f"data.source={source} must give a polars DataFrame or a dict of columns, "
+            f"but gives a {type(table).__name__}."
         )
     return table

@@ -1,6 +1,4 @@
-"""Where a log lies: a file, a pattern such as `parts/*.csv`, or a folder of parts, which are read
-as one log.
-"""
+"""The files of a log: one file, a folder of parts, or a pattern such as `parts/*.csv`."""
 
 import glob
 import os
@@ -13,15 +11,15 @@ COMPRESSED = (".gz", ".zst")
 
 
 def parts_of(path: str | Path) -> list[Path]:
-    """Returns the files of a log in order of their names; `~` is the home folder.
+    """Returns the files of a log in order of their names.
 
     Args:
-        path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`. Files whose names begin
-            with `.` or `_`, such as `_SUCCESS`, are no parts.
+        path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`; `~` is the home folder.
+            Files whose names begin with `.` or `_`, such as `_SUCCESS`, are no parts.
 
     Raises:
-        DataError: If there is no such file, or if the files of a folder or a pattern are not all of
-            one format.
+        DataError: If there is no such file, or if the files of a folder or a pattern have several
+            formats.
     """
     path = Path(os.path.expanduser(path))
     try:
@@ -55,20 +53,15 @@ def all_parts(logs: Sequence[str]) -> list[Path]:
 
 
 def name_of(path: str | Path) -> str:
-    """A word for a log: the name of its file or folder without extensions and patterns."""
+    """Returns the name of the file or folder of a log without extensions and patterns."""
     plain = [part for part in Path(path).parts if glob.escape(part) == part]
     return (Path(plain[-1]).name.split(".")[0] if plain else "") or "log"
 
 
 def suffix(path: Path) -> str:
-    """The extension that tells the format, without a dot and in small letters; that of a
-    compression is looked through.
-    """
-    return (
-        (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path)
-        .suffix.lower()
-        .lstrip(".")
-    )
+    """Returns the extension of the format, without that of a compression and in lower case."""
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return path.suffix.lower().lstrip(".")
 
 
 def _file(path: Path) -> Path:
@@ -85,11 +78,14 @@ def _parts(path: Path, found: list[Path]) -> list[Path]:
         )
     for part in parts:
         if part.is_dir():
+            pattern = path.parent / "**" / "*.csv"
             raise DataError(
-                f"{part} is a folder in a log of parts: name the files by a pattern such as '{path.parent / '**' / '*.csv'}'."
+                f"{part} is a folder in a log of parts: name the files by a pattern such as "
+                f"'{pattern}'."
             )
         if suffix(_file(part)) != suffix(parts[0]):
             raise DataError(
-                f"{path} has parts of several formats, {parts[0].name} and {part.name}: give a pattern that names one kind."
+                f"{path} has parts of several formats, {parts[0].name} and {part.name}: "
+                "give a pattern that names one kind."
             )
     return parts

@@ -1,5 +1,6 @@
-"""Reads Parquet files in a process of their own first: a damaged one can make polars abort, or ask
-for more memory than there is.
+"""Checks Parquet files in a process of its own.
+
+A damaged file can make polars abort, or ask for more memory than there is.
 """
 
 import json
@@ -12,14 +13,16 @@ from tfrec_attn.errors import DataError
 
 _SECONDS, _BYTES_PER_SECOND = 60, 1_000_000
 
-# Needs polars alone. A line for each file: null, or what is wrong. The memory of the machine is the
-# limit, and where others use some of it too, this process is the first to go.
+# Needs only polars. It prints a line for each file: null, or what is wrong. Its memory is limited
+# to that of the machine. If the memory is short, the kernel kills this process first.
 _CHILD = """
 import json, os, resource, sys
 sys.path[:], paths, columns, rows = json.load(sys.stdin)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-memory, hard = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), resource.getrlimit(resource.RLIMIT_DATA)[1]
-resource.setrlimit(resource.RLIMIT_DATA, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
+memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 try:
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
@@ -48,15 +51,15 @@ for path in paths:
 def require_sound(
     paths: Sequence[Path], columns: Sequence[str] | None = None, rows: int | None = None
 ) -> None:
-    """Lets only Parquet files through that polars can read.
+    """Checks that polars can read Parquet files.
 
     Args:
         paths: The files.
-        columns: Those to read, as far as there are such; None reads all.
-        rows: How many to read at a time; None reads all at once.
+        columns: Columns to read, if they exist; None reads all.
+        rows: Rows to read at a time; None reads all at once.
 
     Raises:
-        DataError: If one is damaged.
+        DataError: If a file is damaged.
     """
     seconds = _SECONDS + sum(path.stat().st_size for path in paths) / _BYTES_PER_SECOND
     order = json.dumps([sys.path, [str(path) for path in paths], columns, rows])

@@ -1,4 +1,4 @@
-"""Reads the wanted columns of a Parquet log."""
+"""Reads the columns of a Parquet log."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.data.reading.columns import NAMES, require_column
-from tfrec_attn.data.reading.fields import Rejection, check
-from tfrec_attn.data.reading.times import FileTimes, TimeRule
+from tfrec_attn.data.reading.fields import check
+from tfrec_attn.data.reading.rejections import Rejection
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 
@@ -18,61 +19,52 @@ def read_parquet(
     begin: int = 0,
     count: int | None = None,
 ) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
-    """Returns what `check` does of some rows.
+    """Returns what `check` returns of some rows.
 
     Args:
-        path: Of the log.
+        path: The file.
         wanted: Column of each role.
         rule: As for `check`.
         begin: First row.
-        count: How many rows; None: all.
+        count: Number of rows; None reads all.
 
     Raises:
-        DataError: If the file cannot be read, or lacks a column.
+        DataError: If the file cannot be read, or if a column is missing or of another type.
     """
+    roles = {role: name for role, name in wanted.items() if name is not None}
     try:
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
-        for role, name in wanted.items():
-            if name is not None:
-                require_column(path, name, role, schema.names())
-                require_type(path, name, role, schema[name])
-        raw = (
-            table.select(
-                **{NAMES[role]: pl.col(name) for role, name in wanted.items() if name is not None}
-            )
-            .slice(begin, count)
-            .collect()
-        )
+        for role, name in roles.items():
+            require_column(path, name, role, schema.names())
+            require_type(path, name, role, schema[name])
+        table = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
+        raw = table.slice(begin, count).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(
-            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})."
-        ) from error
-    frame, bad, times = check(
-        raw, pl.int_range(begin + 1, begin + raw.height + 1, eager=True), rule
-    )
+        cause = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as Parquet ({cause}).") from error
+    lines = pl.int_range(begin + 1, begin + raw.height + 1, eager=True)
+    frame, bad, times = check(raw, lines, rule)
     texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
     return frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
 
 
 def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None:
-    """Refuses a table of which a column cannot have its role.
+    """Checks that the type of a column fits its role.
 
     Args:
-        path: Of the table, as the message names it.
-        name: Of the column.
-        role: Its role.
-        dtype: Its type.
+        path: The table, as the message names it.
+        name: Name of the column.
+        role: Role of the column.
+        dtype: Type of the column.
 
     Raises:
-        DataError: If it has a type that the role does not take.
+        DataError: If it does not fit.
     """
     text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if role == "timestamp":
-        fits, expected = (
-            text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime),
-            "numbers, dates or text",
-        )
+        fits = text or dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
+        expected = "numbers, dates or text"
     elif role == "rating":
         fits, expected = text or dtype.is_numeric(), "numbers or text"
     else:
@@ -84,7 +76,7 @@ def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None
 def parquet_slices(
     path: Path, wanted: Mapping[str, str | None], rows: int, rule: TimeRule
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
-    """Yields the same of so many rows at a time."""
+    """Yields what `check` returns of each `rows` rows."""
     begin = 0
     while True:
         frame, bad, times = read_parquet(path, wanted, rule, begin, rows)

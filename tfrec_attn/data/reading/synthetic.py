@@ -1,6 +1,4 @@
-"""A made-up log with what sequential recommenders look for: lasting tastes, and items that lead to
-other items.
-"""
+"""A synthetic log with lasting tastes of users, and items that lead to other items."""
 
 import math
 from typing import NamedTuple
@@ -20,13 +18,17 @@ _THEME = 16  # items
 _THEME_ZIPF = 0.5
 _NOISE = 0.05
 _TRIES = 12
-_FIRST_SECOND = 1_577_836_800  # 2020-01-01
+_START = 1_577_836_800  # 2020-01-01
 _DAY = 86_400
 
 
 class _World(NamedTuple):
-    """Items 0..N-1: `clusters` int [C, S] and `themes` int [G, T] hold theirs by falling
-    popularity, `theme` int [N] is each item's.
+    """The clusters and themes of the items 0..N-1.
+
+    Attributes:
+        clusters: Items of each cluster, most popular first, int [C, S].
+        themes: Items of each theme, most popular first, int [G, T].
+        theme: Theme of each item, int [N].
     """
 
     clusters: np.ndarray
@@ -35,16 +37,16 @@ class _World(NamedTuple):
 
 
 def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
-    """Makes a log in which a user never meets an item twice; the same arguments make the same log.
+    """Makes a log in which no user has an item twice; the same arguments make the same log.
 
-    Each user has one or two taste clusters, inside which popularity follows Zipf's law. Every item
-    also has a theme, whatever its cluster, and themes follow each other in a fixed order: nearly
-    half of the steps go from one of the last three items to an item of the theme after its own. One
-    step in twenty goes anywhere.
+    Each user has one or two taste clusters of items, in which popularity follows Zipf's law. Every
+    item also has a theme, independent of its cluster, and themes have a fixed order. Nearly half of
+    the steps go from one of the last three items to an item of the next theme. One step in twenty
+    goes to any item.
 
     Args:
-        events: About how many events, from 1,000; users are a thirtieth of it, items about 3.2
-            times its square root.
+        events: About how many events, from 1,000. The log has events / 30 users and about
+            3.2 sqrt(events) items.
         seed: Seed of the random numbers.
 
     Returns:
@@ -85,11 +87,10 @@ def _make_world(events: int, random: np.random.Generator) -> _World:
 
 
 def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns the items of all users, one user after the other; one step of every user at a time."""
+    """Returns the items of all users, one user after the other."""
     tastes = random.integers(0, len(world.clusters), (len(lengths), 2))
-    path = np.zeros(
-        (len(lengths), lengths.max() + _RECENT), np.int64
-    )  # invented items come before the first
+    # Random items come before the first.
+    path = np.zeros((len(lengths), lengths.max() + _RECENT), np.int64)
     path[:, :_RECENT] = random.integers(0, world.clusters.size, (len(lengths), _RECENT))
     seen = np.zeros((len(lengths), world.clusters.size), bool)
     for step in range(lengths.max()):
@@ -108,8 +109,9 @@ def _unseen(
     active: np.ndarray,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Returns one item for each active user that he has not seen: drawn again until it is, after
-    some tries from all items.
+    """Draws an item that the user has not seen for each active user.
+
+    It is drawn again until it is new, after some tries from all items.
     """
     chosen, again, tries = np.zeros(len(active), np.int64), np.arange(len(active)), 0
     while len(again):
@@ -126,7 +128,7 @@ def _unseen(
 def _draw(
     world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Returns one item for each user, given his two clusters [B, 2] and his last items [B, R]."""
+    """Draws an item for each user, given the user's clusters [B, 2] and last items [B, R]."""
     each, size = np.arange(len(tastes)), len(tastes)
     taste = tastes[each, (random.random(size) < _SECOND_TASTE).astype(int)]
     liked = world.clusters[taste, _choose(_zipf(_CLUSTER, _ZIPF), size, random)]
@@ -149,8 +151,9 @@ def _choose(shares: np.ndarray, size: int, random: np.random.Generator) -> np.nd
 
 
 def _times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns seconds, rising within each user: minutes inside a sitting, days between two,
-    everyone from a day of his own.
+    """Returns ascending times of each user, in seconds.
+
+    Pauses are minutes within a visit and days between two visits. Each user has an own first day.
     """
     total = lengths.sum()
     gaps = np.where(
@@ -162,4 +165,4 @@ def _times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
     ends = np.cumsum(lengths)
     sums = np.cumsum(gaps)
     since = sums - np.repeat(sums[ends - lengths], lengths)
-    return _FIRST_SECOND + since + np.repeat(random.integers(0, 365 * _DAY, len(lengths)), lengths)
+    return _START + since + np.repeat(random.integers(0, 365 * _DAY, len(lengths)), lengths)

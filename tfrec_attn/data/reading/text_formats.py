@@ -1,5 +1,6 @@
-"""Text formats of a log, and an exact reader of their lines: slower than polars, but it knows every
-line's number and text.
+"""Text formats of a log, and an exact reader of their lines.
+
+The exact reader is slower than polars, but it knows the number and the text of every line.
 """
 
 import csv
@@ -18,10 +19,9 @@ from backports import zstd
 
 from tfrec_attn.errors import ConfigError, DataError
 
-LONGEST_RECORD = 1 << 20  # bytes; far longer ones are no log, and must not fill the memory
-_NOT_UTF8 = re.compile(
-    "[\udc80-\udcff]"
-)  # what the error handler "surrogateescape" makes of a byte that is not UTF-8
+LONGEST_RECORD = 1 << 20  # bytes; a far longer one is no log, and must not fill the memory
+# What the error handler "surrogateescape" makes of a byte that is not UTF-8.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 _BOM = "\ufeff"
@@ -31,14 +31,14 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "pipe": "|", "tab": "\t", "space":
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How a text file is cut into fields.
+    """How a text file is split into fields.
 
     Attributes:
-        separator: What stands between two fields.
-        quoted: Whether a field may stand in double quotes, and then hold separators, line breaks
-            and doubled quotes.
-        typed: Whether column names in the header carry a type, as in `user_id:token`.
-        names: Column names of a format that has no header; None reads them from the first line.
+        separator: Separator of the fields.
+        quoted: Whether a field can be in double quotes, and then hold separators, line breaks and
+            doubled quotes.
+        typed: Whether column names in the header have a type, as in `user_id:token`.
+        names: Column names of a format without a header; None reads them from the first line.
     """
 
     separator: str
@@ -47,7 +47,7 @@ class TextFormat:
     names: tuple[str, ...] | None = None
 
     def separated_by(self, separator: str | None) -> "TextFormat":
-        """The same with another separator.
+        """Returns the same format with another separator.
 
         Args:
             separator: A name in `SEPARATORS` or the character itself; None changes nothing.
@@ -66,7 +66,7 @@ class TextFormat:
         return replace(self, separator=found)
 
     def column_names(self, header: "Record") -> list[str]:
-        """The column names in a header line."""
+        """Returns the column names in a header line."""
         return [name.split(":")[0] if self.typed else name for name in header.fields]
 
 
@@ -80,14 +80,14 @@ TEXT_FORMATS = {
 
 
 class Record(NamedTuple):
-    """One record.
+    """A record of a text log, one line or several.
 
     Attributes:
         line: Its first line, from 1.
         end: Its last line.
-        text: It as it stands in the file.
-        fields: Its fields, empty where there is a problem.
-        problem: What keeps it from having fields, or None.
+        text: Its text in the file.
+        fields: Its fields, empty if there is a problem.
+        problem: Why it has no fields, or None.
     """
 
     line: int
@@ -98,33 +98,32 @@ class Record(NamedTuple):
 
 
 class UnclosedQuote(DataError):
-    """A text that ends inside of quotes."""
+    """A text ends inside quotes."""
 
 
 def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> Iterator[Record]:
-    """Yields the records of a text in order, the header included; blank lines are left out.
+    """Yields the records of a text in order, with the header and without blank lines.
 
     Args:
         path: The log, for messages.
-        text: Part of it that starts where a record does.
-        before: Lines of the log before it.
-        text_format: How its lines are cut.
+        text: A part of it that starts with a record.
+        before: Number of lines of the log before the text.
+        text_format: Format of the log.
 
     Raises:
-        UnclosedQuote: If the text ends inside of quotes.
+        UnclosedQuote: If the text ends inside quotes.
         DataError: If an opening quote never closes.
     """
     lines = (line.decode("utf-8", "surrogateescape") for line in io.BytesIO(text))
-    return (
-        _quoted(path, lines, before, text_format.separator)
-        if text_format.quoted
-        else _plain(lines, before, text_format.separator)
-    )
+    if text_format.quoted:
+        return _quoted(path, lines, before, text_format.separator)
+    return _plain(lines, before, text_format.separator)
 
 
 def has_sound_quotes(text: bytes, separator: str) -> bool:
-    """Tells whether every opening quote of a CSV text starts a field and every closing one ends it
-    or is half of a doubled one.
+    """Tells whether the quotes of a CSV text are where they should be.
+
+    An opening quote starts a field. A closing quote ends it, or is half of a doubled quote.
     """
     starts, ends = (
         np.isin(np.arange(256), list(f'{separator}\n"{more}'.encode())) for more in ("", "\r")
@@ -138,17 +137,16 @@ def has_sound_quotes(text: bytes, separator: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Returns a record's text on one line without tabs; bytes that are not UTF-8 come out as
-    `\\xff`.
-    """
+    """Returns a text on one line without tabs; bytes that are not UTF-8 become `\\xff`."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a plain, gzip or Zstandard file, told by its first bytes, to read what it holds; one of
-    `DAMAGES` tells that it is damaged.
+    """Opens a plain, gzip or Zstandard file, told by its first bytes, and decompresses it.
+
+    A damaged file raises one of `DAMAGES` when it is read.
     """
     with open(path, "rb") as stream:
         magic = stream.read(len(_ZSTD_MAGIC))
@@ -183,10 +181,8 @@ def _plain(lines: Iterator[str], before: int, separator: str) -> Iterator[Record
 def _quoted(path: Path, lines: Iterator[str], before: int, separator: str) -> Iterator[Record]:
     taken: list[str] = []
     first, size = before + 1, 0
-    separated = next(
-        (f"{name}-separated" for name, one in SEPARATORS.items() if one == separator),
-        f"{separator!r}-separated",
-    )
+    names = {one: name for name, one in SEPARATORS.items()}
+    separated = f"{names.get(separator, repr(separator))}-separated"
 
     def unclosed(kind: type[DataError] = DataError) -> DataError:
         return kind(

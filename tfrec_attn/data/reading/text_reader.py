@@ -1,6 +1,4 @@
-"""Reads the wanted columns of a text log: with polars where all is well, line by line where
-something is wrong.
-"""
+"""Reads the columns of a text log: with polars, or line by line if something is wrong."""
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.data.reading.fields import Rejection, check
+from tfrec_attn.data.reading.fields import check
+from tfrec_attn.data.reading.rejections import Rejection
 from tfrec_attn.data.reading.text_formats import SEPARATORS, Record, TextFormat, records
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES, Part, cut, end_of_lines
-from tfrec_attn.data.reading.times import FileTimes, TimeRule
+from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 _CHUNK = 100_000
@@ -31,26 +30,29 @@ class TextSource:
 
     Attributes:
         path: The file, plain or compressed.
-        text_format: How its lines are cut.
+        text_format: Its format.
         names: Name of every column.
-        places: Position of each wanted column, by its name in the result.
-        header: The last line of the header, 0 where there is none.
+        positions: Position of each column to read, by its name in the result.
+        header: The last line of the header, 0 if there is none.
     """
 
     path: Path
     text_format: TextFormat
     names: Sequence[str]
-    places: Mapping[str, int]
+    positions: Mapping[str, int]
     header: int
 
     def read(self, skip: bool, rule: TimeRule | None = None) -> Checked:
-        """Returns what `check` does; unless `skip`, no line after the first that is no interaction
-        is of interest.
+        """Returns what `check` returns of the log.
+
+        Args:
+            skip: Whether to find all rejected lines, and not only the first.
+            rule: As for `check`.
         """
         return self._read(skip, rule, lambda: cut(self.path, self.text_format))
 
     def slices(self, skip: bool, rule: TimeRule, size: int = SLICE_BYTES) -> Iterator[Checked]:
-        """Yields the same for each part of about so many bytes."""
+        """Yields what `check` returns of each part of about `size` bytes."""
         for part in cut(self.path, self.text_format, size):
             yield self._read(skip, rule, lambda part=part: [part])
 
@@ -64,8 +66,8 @@ class TextSource:
 
 
 def _with_polars(source: TextSource, parts: Parts) -> pl.DataFrame | None:
-    """Returns the columns as strings, or None where the exact reader has to tell."""
-    frames = [pl.DataFrame(schema=dict.fromkeys(source.places, pl.String))]
+    """Returns the columns as strings, or None if the exact reader is needed."""
+    frames = [pl.DataFrame(schema=dict.fromkeys(source.positions, pl.String))]
     for part in parts():
         text = part.text[end_of_lines(part.text, source.header - part.before) :]
         frame = (_part_with_polars(source, text) if part.sound else None) if text else frames[0]
@@ -81,17 +83,15 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
         return None
     if b"\r" in text and text.count(b"\r") > text.count(b"\r\n"):
         return None
-    step = len(separator)  # "::" reads as ":" with an empty column between every two
-    fields = [f"c{place}" for place in range(step * (len(source.names) - 1) + 1)]
-    fillers = [name for place, name in enumerate(fields) if place % step]
-    wanted = {name: pl.col(fields[step * place]) for name, place in source.places.items()}
-    # `seen` keeps every column in the plan: polars finds a line with too many fields only when it
+    step = len(separator)  # "::" is read as ":" with an empty column between every two columns
+    fields = [f"c{number}" for number in range(step * (len(source.names) - 1) + 1)]
+    fillers = [name for number, name in enumerate(fields) if number % step]
+    wanted = {name: pl.col(fields[step * index]) for name, index in source.positions.items()}
+    # `seen` keeps every column in the plan: polars finds a line with too many fields only if it
     # parses all of them.
     checks = {
         "short": pl.col(fields[-1]).is_null(),
-        "filled": pl.any_horizontal(
-            pl.lit(False), *(pl.col(name).is_not_null() for name in fillers)
-        ),
+        "filled": pl.any_horizontal(False, *(pl.col(name).is_not_null() for name in fillers)),
         "header": _may_be_header(source, text, wanted),
         "seen": pl.any_horizontal(*(pl.col(name).is_null() for name in fields)),
     }
@@ -107,33 +107,30 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
         frame = lines.select(**wanted, **checks).collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return None
-    return (
-        None
-        if any(frame[name].any() for name in ("short", "filled", "header"))
-        else frame.select(*wanted)
-    )
+    if any(frame[name].any() for name in ("short", "filled", "header")):
+        return None
+    return frame.select(*wanted)
 
 
 def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr]) -> pl.Expr:
-    """Marks lines whose user and item are both called like columns, in capitals or not."""
+    """Marks lines whose user and item are both names of columns, in any case."""
     ids = ("user_id", "item_id")
     names = [name.lower() for name in source.names]
-    wanted_names, lowered = [names[source.places[name]] for name in ids], text.lower()
-    if all(name.isascii() for name in wanted_names) and not all(
-        name.encode() in lowered for name in wanted_names
+    id_names, lowered = [names[source.positions[name]] for name in ids], text.lower()
+    if all(name.isascii() for name in id_names) and not all(
+        name.encode() in lowered for name in id_names
     ):
         return pl.lit(False)
-    columns = [
-        wanted[name].str.replace(":.*", "") if source.text_format.typed else wanted[name]
-        for name in ids
-    ]
+    columns = [wanted[name] for name in ids]
+    if source.text_format.typed:
+        columns = [column.str.replace(":.*", "") for column in columns]
     return pl.all_horizontal(column.str.to_lowercase().is_in(names) for column in columns)
 
 
 def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
     bad: list[Rejection] = []
     rows = _well_cut(source, skip, bad, _records(source, parts))
-    schema = {"line": pl.Int64, **dict.fromkeys(source.places, pl.String)}
+    schema = {"line": pl.Int64, **dict.fromkeys(source.positions, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
         chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
@@ -153,62 +150,63 @@ def _records(source: TextSource, parts: Parts) -> Iterator[Record]:
 def _well_cut(
     source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]
 ) -> Iterator[tuple]:
-    """Yields line and wanted fields of each event, and appends other records to `bad`; unless
-    `skip`, ends at the first of those.
+    """Yields the line and the fields to read of each event, and appends other records to `bad`.
+
+    Unless `skip`, it ends at the first of these.
     """
-    separator = source.text_format.separator
-    separator = next(
-        (f"{name}s" for name, one in SEPARATORS.items() if one == separator), repr(separator)
-    )
-    good, places = 0, source.places.values()
+    names = {one: f"{name}s" for name, one in SEPARATORS.items()}
+    separator = names.get(source.text_format.separator, repr(source.text_format.separator))
+    good, positions = 0, source.positions.values()
     for row in rows:
         problem = row.problem
         if problem is None and len(row.fields) != len(source.names):
-            problem = f"expected {len(source.names)} fields separated by {separator}, got {len(row.fields)}"
+            expected = f"expected {len(source.names)} fields separated by {separator}"
+            problem = f"{expected}, got {len(row.fields)}"
         if problem is None and _is_header(source, row):
             problem = "expected an event, got the header again"
         if problem is None:
             good += 1
-            yield row.line, *(row.fields[place] for place in places)
+            yield row.line, *(row.fields[index] for index in positions)
             continue
         bad.append(Rejection(row.line, problem, row.text))
         if not skip:
             return
         if len(bad) > max(_MOST_BAD, good):
             raise DataError(
-                f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, line {row.line}: {problem}."
+                f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, "
+                f"line {row.line}: {problem}."
             )
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Tells whether a record of the right number of fields holds the column names again, in
-    capitals or not, as in files put together.
+    """Tells whether a record repeats the header, in any case, as in concatenated files.
+
+    The record has the right number of fields.
     """
-    fields, names = (
-        [name.lower() for name in row_names]
-        for row_names in (source.text_format.column_names(row), source.names)
-    )
-    user, item = (source.places[name] for name in ("user_id", "item_id"))
+    fields = [name.lower() for name in source.text_format.column_names(row)]
+    names = [name.lower() for name in source.names]
+    user, item = (source.positions[name] for name in ("user_id", "item_id"))
     if fields[user] not in names and fields[item] not in names:
         return False
     fields[0] = fields[0].removeprefix(_BOM)
     if (fields[user], fields[item]) == (names[user], names[item]):
         return True
-    if (fields[user], fields[item]) == (names[item], names[user]) or sorted(fields) == sorted(
-        names
-    ):
+    swapped = (fields[user], fields[item]) == (names[item], names[user])
+    if swapped or sorted(fields) == sorted(names):
         raise DataError(
-            f"{source.path}, line {row.line}: the header again with its columns in another order: give each file on its own."
+            f"{source.path}, line {row.line}: the header again with its columns in another order: "
+            "give each file on its own."
         )
     return False
 
 
 def _with_texts(source: TextSource, wrong: Sequence[Rejection], parts: Parts) -> list[Rejection]:
-    """A second pass over the parts, so that the first one need not keep the text of every line."""
+    """Adds the texts of rejected lines.
+
+    It is a second pass over the parts, so that the first pass need not keep every text.
+    """
+    if not wrong:
+        return []
     lines = {entry.line for entry in wrong}
-    texts = (
-        {row.line: row.text for row in _records(source, parts) if row.line in lines}
-        if lines
-        else {}
-    )
+    texts = {row.line: row.text for row in _records(source, parts) if row.line in lines}
     return [entry._replace(text=texts[entry.line]) for entry in wrong]

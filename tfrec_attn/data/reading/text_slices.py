@@ -1,6 +1,4 @@
-"""Cuts a text log into parts of whole records, so that it is read a part at a time whatever its
-size.
-"""
+"""Cuts a text log into parts of whole records, which each fit into memory."""
 
 import codecs
 import gzip
@@ -31,10 +29,10 @@ class Part(NamedTuple):
     """A part of a text log.
 
     Attributes:
-        before: How many lines are before it.
-        text: Whole records, the last of which ends in a line break too; no byte-order mark of the
+        before: Number of lines before it.
+        text: Whole records, all of which end in a line break, without the byte-order mark of the
             file.
-        sound: Whether quotes that open and those that close can be told without the exact reader.
+        sound: Whether the quotes can be paired without the exact reader.
     """
 
     before: int
@@ -47,11 +45,11 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
 
     Args:
         path: The log, plain or compressed.
-        text_format: How its lines are cut.
+        text_format: Its format.
         size: About how many bytes a part has.
 
     Raises:
-        DataError: If the compressed stream is damaged or cut short, if a record is too long, or if
+        DataError: If the compressed stream is damaged or truncated, if a record is too long, or if
             a quote never closes.
     """
     before, rest = 0, b""
@@ -67,29 +65,30 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
                     yield part
                     before += part.text.count(b"\n")
     except DAMAGES as error:
-        kind, line = (
-            "gzip" if isinstance(stream, gzip.GzipFile) else "Zstandard",
-            before + rest.count(b"\n"),
-        )
+        kind = "gzip" if isinstance(stream, gzip.GzipFile) else "Zstandard"
+        line = before + rest.count(b"\n")
         raise DataError(
-            f"{path} is a damaged {kind} file, it breaks off after line {line} ({error}): fetch it again."
+            f"{path} is a damaged {kind} file, it breaks off after line {line} ({error}): "
+            "fetch it again."
         ) from error
     if rest:
-        part = _whole_records(path, rest + b"\n" * (not rest.endswith(b"\n")), before, text_format)
+        text = rest if rest.endswith(b"\n") else rest + b"\n"
+        part = _whole_records(path, text, before, text_format)
         if len(part.text) < len(rest):
-            # Either the exact reader says where a quote opens, or it was none.
-            part = Part(before, rest + b"\n" * (not rest.endswith(b"\n")), False)
+            # Either the exact reader finds where a quote opens, or there is none.
+            part = Part(before, text, False)
             deque(records(path, part.text, before, text_format), 0)
         yield part
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yields blocks of lines, of at least so many bytes each; where the stream breaks off, what
-    there is before it does.
+    """Yields blocks of lines with at least `size` bytes each.
+
+    If the stream is damaged, the lines before the damage come first.
     """
     pieces, there = [], 0
     try:
-        # The same pieces whatever the size, so that a stream always breaks off at the same place.
+        # The pieces do not depend on the size, so that a stream always breaks off at the same byte.
         while piece := stream.read1(_PIECE):
             begin = 0
             while end := piece.find(b"\n", begin + max(0, size - there - 1)) + 1:
@@ -106,7 +105,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def first_record(path: Path, text_format: TextFormat) -> Record | None:
-    """Returns the first record of a log, the header if it has one, or None where it has none.
+    """Returns the first record of a log, which can be a header, or None if the log is empty.
 
     Raises:
         DataError: As `cut` does.
@@ -118,20 +117,21 @@ def first_record(path: Path, text_format: TextFormat) -> Record | None:
 
 
 def _refuse_long_lines(path: Path, text: bytes, lines: int) -> None:
-    """Refuses a text that starts with a line and has one that is too long."""
+    """Raises a DataError if a line of a text is too long."""
     begin = 0
     while len(text) - begin > LONGEST_RECORD:
         end = text.rfind(b"\n", begin, begin + LONGEST_RECORD) + 1
         if not end:
             line = lines + text.count(b"\n", 0, begin) + 1
             raise DataError(
-                f"{path}, line {line}: expected at most {LONGEST_RECORD:,} bytes on a line, got more: is this a log?"
+                f"{path}, line {line}: expected at most {LONGEST_RECORD:,} bytes on a line, "
+                "got more: is this a log?"
             )
         begin = end
 
 
 def _whole_records(path: Path, text: bytes, before: int, text_format: TextFormat) -> Part:
-    """The part of a text that starts with a record up to where the last whole record ends."""
+    """Returns the part of a text up to the end of its last whole record."""
     end = text.rfind(b"\n") + 1
     if not text_format.quoted or b'"' not in text:
         return Part(before, text[:end], True)
@@ -150,7 +150,7 @@ def _whole_records(path: Path, text: bytes, before: int, text_format: TextFormat
 
 
 def end_of_lines(text: bytes, count: int) -> int:
-    """Where the first lines of a text end."""
+    """Returns where the first `count` lines of a text end."""
     end = 0
     while count > 0 and end < len(text):
         end, count = text.index(b"\n", end) + 1, count - 1

@@ -1,38 +1,47 @@
-"""Exact copies of an event: the same user, item and time, and the same event type where types are
-read.
-"""
+"""Exact copies of an event: equal user, item and time, and equal type where types are read."""
 
 import numpy as np
 import polars as pl
 
 
 def without_copies(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leaves of events that are exact copies of each other the first."""
+    """Keeps the first of the events that are exact copies of each other."""
     names = [name for name in ("user_id", "item_id", "timestamp", "event") if name in frame.columns]
     return frame.unique(subset=names, keep="first", maintain_order=True)
 
 
 def is_copy(*columns: np.ndarray) -> np.ndarray:
-    """Which events are copies of an earlier one, by columns that are equal in copies, bool [E]."""
-    frame = pl.DataFrame({str(place): column for place, column in enumerate(columns)})
+    """Tells which events are copies of an earlier one.
+
+    Args:
+        *columns: The columns that are equal in copies, each [E].
+
+    Returns:
+        bool [E].
+    """
+    frame = pl.DataFrame({str(number): column for number, column in enumerate(columns)})
     return ~frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
 
 
 def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> int:
-    """How many events are copies of another, of events in order of user and time; `others` are
-    their items, and their types if any.
+    """Counts the events that are copies of an earlier one.
+
+    Args:
+        users: User of each event, in order of user and time.
+        times: Time of each event.
+        *others: Item of each event, and its type where types are read.
     """
     tied = np.zeros(len(users), bool)
     tied[1:] = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     tied[:-1] |= tied[1:]
-    return (
-        int(np.count_nonzero(is_copy(*(column[tied] for column in (users, times, *others)))))
-        if tied.any()
-        else 0
-    )
+    if not tied.any():
+        return 0
+    return int(np.count_nonzero(is_copy(*(one[tied] for one in (users, times, *others)))))
 
 
 def copies_sentence(count: int, events: int) -> str:
-    """What asks for attention, and the key that changes it."""
-    share = f"{count} of {events} events ({count / max(1, events):.1%})"
-    return f"{share} are exact copies of another (same user, item and time): data.duplicates=drop leaves them out"
+    """Returns a note about the copies, with the key that drops them."""
+    return (
+        f"{count} of {events} events ({count / max(1, events):.1%}) are exact copies of another "
+        "(same user, item and time): data.duplicates=drop leaves them out"
+    )

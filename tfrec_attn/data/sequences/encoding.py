@@ -1,12 +1,210 @@
-"""Ids as small integers."""
+"""From a log to integer sequences: frequency filter, vocabularies, order by user and time."""
+
+import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.sequences.copies import count_copies
+from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
+from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.vocabulary import Vocabulary, encode_ids
+from tfrec_attn.errors import DataError
 
-def encode(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """Returns the distinct ids by first appearance and the place of each event's id among them,
-    int32 [E].
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The events of M users, one user after the other, each user's in order of time.
+
+    Attributes:
+        items: Item index 1..N of each event, int32 [E].
+        offsets: The events of user row u are `items[offsets[u]:offsets[u + 1]]`, int64 [M + 1].
+            Rows count from 0; the index in the vocabulary is u + 1.
+        timestamps: Time of each event, int64 or float64 [E], ascending within a user.
+        user_vocabulary: Ids of the users.
+        item_vocabulary: Ids of the items.
+        weights: Weight of each event as a training target, float32 [E], above 0. None means that
+            all weights are equal.
     """
-    distinct = ids.unique(maintain_order=True)
-    return distinct, ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
+
+    items: np.ndarray
+    offsets: np.ndarray
+    timestamps: np.ndarray
+    user_vocabulary: Vocabulary
+    item_vocabulary: Vocabulary
+    weights: np.ndarray | None = None
+
+    @property
+    def num_users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_vocabulary)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, int64 [M]."""
+        return np.diff(self.offsets)
+
+    def users(self) -> np.ndarray:
+        """Returns the user index 1..M of each event, int32 [E]."""
+        return np.repeat(np.arange(1, self.num_users + 1, dtype=np.int32), self.lengths)
+
+    def statistics(self) -> Statistics:
+        """Returns the size of the log; ids of the vocabularies without an event do not count."""
+        users = int(np.count_nonzero(self.lengths))
+        return Statistics(len(self.items), users, int(np.count_nonzero(np.bincount(self.items))))
+
+
+def checksum(sequences: Sequences) -> str:
+    """Returns the SHA-256 of an encoded log.
+
+    It depends on what was read, filtered and put in order, not on the file that it was read from.
+    The parts are the ids of the items and of the users in order, the offsets, and the items of all
+    events; where events have weights, these are a fifth part. Each part is hashed as its size in
+    bytes, int64, and its bytes: ids as UTF-8 lines, offsets as int64, items as int32, weights as
+    float32, all little-endian.
+    """
+    result = hashlib.sha256()
+    texts = [
+        "".join(f"{one}\n" for one in vocabulary.ids())
+        for vocabulary in (sequences.item_vocabulary, sequences.user_vocabulary)
+    ]
+    arrays = [sequences.offsets.astype("<i8"), sequences.items.astype("<i4")]
+    arrays += [] if sequences.weights is None else [sequences.weights.astype("<f4")]
+    for part in (*(text.encode("utf-8") for text in texts), *(array.tobytes() for array in arrays)):
+        result.update(len(part).to_bytes(8, "little"))
+        result.update(part)
+    return result.hexdigest()
+
+
+def k_core(
+    users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int
+) -> np.ndarray:
+    """Finds the largest set of events in which every user and every item has enough events.
+
+    Args:
+        users: User code of each event, non-negative integers [E].
+        items: Item code of each event, non-negative integers [E].
+        min_user_events: Fewest events of a user that stays.
+        min_item_events: Fewest events of an item that stays.
+
+    Returns:
+        Whether each event stays, bool [E].
+    """
+    kept = np.arange(len(users))
+    while True:
+        enough = np.bincount(users[kept])[users[kept]] >= min_user_events
+        enough &= np.bincount(items[kept])[items[kept]] >= min_item_events
+        if enough.all():
+            break
+        kept = kept[enough]
+    mask = np.zeros(len(users), bool)
+    mask[kept] = True
+    return mask
+
+
+def encode_log(
+    frame: pl.DataFrame,
+    *,
+    min_user_events: int = 1,
+    min_item_events: int = 1,
+    known: tuple[Vocabulary, Vocabulary] | None = None,
+    sessions: bool = False,
+) -> tuple[Sequences, FilterReport]:
+    """Filters a log until every user and item has enough events, and encodes it as sequences.
+
+    Indices follow the first appearance in the filtered log, after those of `known`. Events are
+    ordered by user, then time, then their place in the log.
+
+    Args:
+        frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them,
+            `event` where types are read, and `weight` where events have weights.
+        min_user_events: Fewest events of a user that stays.
+        min_item_events: Fewest events of an item that stays.
+        known: Vocabularies of users and items to extend. Their ids keep their indices, also those
+            without an event in the log.
+        sessions: Whether the users are sessions `USER#N`.
+
+    Returns:
+        The sequences, and what the frequency filter left.
+
+    Raises:
+        DataError: If the filter leaves nothing.
+    """
+    user_ids, users = encode_ids(frame["user_id"])
+    item_ids, items = encode_ids(frame["item_id"])
+    before = Statistics(frame.height, len(user_ids), len(item_ids))
+    owners = user_ids.str.replace(r"#\d+$", "") if sessions else user_ids
+    ids = IdReport(
+        IdProblems.of(owners, lambda: np.bincount(users)),
+        IdProblems.of(item_ids, lambda: np.bincount(items)),
+    )
+    others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
+    if "event" in frame.columns:
+        others = others.with_columns(event=pl.Series(encode_ids(frame["event"])[1]))
+    kept = k_core(users, items, min_user_events, min_item_events)
+    if not kept.any():
+        raise DataError(nothing_left(min_user_events, min_item_events, before))
+    if not kept.all():
+        users, items, others = users[kept], items[kept], others.filter(pl.Series(kept))
+        user_ids, users = _compact(user_ids, users)
+        item_ids, items = _compact(item_ids, items)
+    user_vocabulary, users = _indexed(user_ids, users, known and known[0])
+    item_vocabulary, items = _indexed(item_ids, items, known and known[1])
+    sequences, duplicates = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
+    least = min_user_events, min_item_events
+    after = sequences.statistics()
+    return sequences, FilterReport(before, after, *least, duplicates=duplicates, ids=ids)
+
+
+def nothing_left(min_user_events: int, min_item_events: int, before: Statistics) -> str:
+    """Returns the error message for a frequency filter that leaves nothing."""
+    least = f"data.min_user_events={min_user_events} and data.min_item_events={min_item_events}"
+    return f"{least} leave nothing of {before}: lower them."
+
+
+def _indexed(
+    ids: pl.Series, codes: np.ndarray, known: Vocabulary | None
+) -> tuple[Vocabulary, np.ndarray]:
+    """Returns a vocabulary that extends the known one, and each event's row in it, int32 [E]."""
+    if known is None:
+        return Vocabulary(ids), codes
+    vocabulary = known.extended(ids)
+    return vocabulary, vocabulary.lookup(ids.to_list())[codes] - np.int32(1)
+
+
+def _in_order(
+    users: np.ndarray,
+    items: np.ndarray,
+    others: pl.DataFrame,
+    vocabularies: tuple[Vocabulary, Vocabulary],
+) -> tuple[Sequences, int]:
+    """Returns the sequences, and how many events are copies of another."""
+    events = others.with_columns(user=pl.Series(users), item=pl.Series(items))
+    events = events.sort("user", "timestamp", maintain_order=True)
+    lengths = np.bincount(users, minlength=len(vocabularies[0]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    column = {name: events[name].to_numpy() for name in events.columns}
+    names = ("user", "timestamp", "item", "event")
+    copies = count_copies(*(column[name] for name in names if name in column))
+    sequences = Sequences(
+        column["item"] + np.int32(1),
+        offsets,
+        column["timestamp"],
+        *vocabularies,
+        column.get("weight"),
+    )
+    return sequences, copies
+
+
+def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:
+    """Renumbers what is left after filtering, again by first appearance."""
+    first = np.full(len(ids), len(codes), np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    new_codes = np.zeros(len(ids), np.int32)
+    new_codes[order] = np.arange(len(order), dtype=np.int32)
+    return ids.gather(order), new_codes[codes]

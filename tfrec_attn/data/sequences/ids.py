@@ -1,9 +1,7 @@
-"""Ids that differ only in how they are written, and ids that are a word for "missing": found, and
-on demand made one or left out.
-"""
+"""Ids that differ only in their spelling, and words for a missing id."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -11,8 +9,9 @@ import polars as pl
 
 # What pandas, NumPy, SQL, Hive, JavaScript and spreadsheets write where there is no value.
 MISSING = (
-    "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil", "NIL", "N/A", "n/a", "#N/A", "NA", "<NA>",
-    "<null>", "(null)", "<none>", "NaT", "undefined", "\\N",
+    "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil",
+    "NIL", "N/A", "n/a", "#N/A", "NA", "<NA>", "<null>", "(null)", "<none>", "NaT", "undefined",
+    "\\N",
 )  # fmt: skip
 _HEX = r"^([0-9A-Fa-f]{24,}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$"  # also UUIDs
 _FLOAT = r"^(-?\d+)\.0+$"
@@ -21,21 +20,18 @@ _SHOWN = 40
 
 
 def unified(ids: pl.Series) -> pl.Series:
-    """Returns ids in their common writing.
+    """Returns ids in their common spelling.
 
-    That is without blanks around, `7` for `7.0`, UUIDs and hexadecimal numbers of 24 digits or more
-    in small letters, and accents composed (NFC).
+    Blanks around an id are removed, `7.0` becomes `7`, UUIDs and hexadecimal numbers of 24 digits
+    or more are in lower case, and accents are composed (NFC).
     """
     maybe = ids.filter(ids.str.contains(_MAYBE_OTHER)).unique()
     if not len(maybe):
         return ids
     common = maybe.str.strip_chars().str.replace(_FLOAT, "$1")
-    common = pl.select(
-        pl.when(common.str.contains(_HEX)).then(common.str.to_lowercase()).otherwise(common)
-    ).to_series()
-    return ids.replace(
-        maybe, pl.Series([unicodedata.normalize("NFC", one) for one in common], dtype=pl.String)
-    )
+    lower = pl.when(common.str.contains(_HEX)).then(common.str.to_lowercase()).otherwise(common)
+    composed = [unicodedata.normalize("NFC", one) for one in pl.select(lower).to_series()]
+    return ids.replace(maybe, pl.Series(composed, dtype=pl.String))
 
 
 def is_missing(ids: pl.Series) -> pl.Series:
@@ -44,12 +40,12 @@ def is_missing(ids: pl.Series) -> pl.Series:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What there is to say of the users, or of the items, of a log.
+class IdProblems:
+    """Problems with the ids of the users, or of the items, of a log.
 
     Attributes:
-        variants: How many are written in several ways.
-        example: The writings of the first of them.
+        variants: How many ids have several spellings.
+        example: Two spellings of the first of them.
         missing: Events by word for "missing".
     """
 
@@ -58,84 +54,86 @@ class Findings:
     missing: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ids: pl.Series, counts: Callable[[], np.ndarray]) -> "Findings":
-        """Looks at ids, of which `counts` gives the events of each."""
+    def of(cls, ids: pl.Series, counts: Callable[[], np.ndarray]) -> "IdProblems":
+        """Checks distinct ids.
+
+        Args:
+            ids: The ids.
+            counts: Returns the number of events of each; called only where a word is found.
+        """
         common, missing = unified(ids), {}
         changed = common.filter(common != ids).unique()
-        table = (
+        spellings = (
             pl.DataFrame({"common": common, "id": ids})
             .filter(pl.col("common").is_in(changed.implode()))
             .unique()
+            .group_by("common")
+            .agg(pl.col("id").sort())
+            .filter(pl.col("id").list.len() > 1)
         )
         words = is_missing(ids)
         if words.any():
             events = pl.DataFrame({"word": ids.filter(words), "events": counts()[words.to_numpy()]})
-            missing = dict(
-                events.group_by("word").agg(pl.col("events").sum()).sort("word").iter_rows()
-            )
-        return cls.grouped(
-            table.group_by("common")
-            .agg(pl.col("id").sort())
-            .filter(pl.col("id").list.len() > 1)
-            .iter_rows(),
-            missing,
-        )
+            missing = dict(events.group_by("word").agg(pl.col("events").sum()).iter_rows())
+        return cls.from_spellings(spellings.iter_rows(), missing)
 
     @classmethod
-    def grouped(cls, groups, missing: dict[str, int]) -> "Findings":
-        """Of pairs of a common writing and its several writings."""
-        groups = sorted(groups)
-        return cls(
-            len(groups), sorted(groups[0][1])[:2] if groups else [], dict(sorted(missing.items()))
-        )
+    def from_spellings(
+        cls, spellings: Iterable[tuple[str, list[str]]], missing: dict[str, int]
+    ) -> "IdProblems":
+        """Makes the report from pairs of a common spelling and its several spellings."""
+        spellings = sorted(spellings)
+        example = sorted(spellings[0][1])[:2] if spellings else []
+        return cls(len(spellings), example, dict(sorted(missing.items())))
 
     def sentences(self, kind: str) -> list[str]:
-        """What asks for attention, and the key that changes it."""
+        """Returns notes about the problems, with the keys that remove them."""
         found = []
         if self.variants:
-            writings = " and ".join(map(_shown, self.example))
+            example = " and ".join(map(_shown, self.example))
             found.append(
-                f"{self.variants} {kind} are written in several ways, such as {writings}: data.ids=unify makes them one"
+                f"{self.variants} {kind} are written in several ways, such as {example}: "
+                "data.ids=unify makes them one"
             )
         if self.missing:
             words = ", ".join(f"{count} {word}" for word, count in self.missing.items())
-            events = (
-                f"{sum(self.missing.values())} events name no real id among the {kind} ({words})"
+            found.append(
+                f"{sum(self.missing.values())} events name no real id among the {kind} ({words}): "
+                "data.missing_ids=drop leaves them out"
             )
-            found.append(f"{events}: data.missing_ids=drop leaves them out")
         return found
 
 
 @dataclass(frozen=True)
 class IdReport:
-    """What there is to say of the ids of a log, before the frequency filter."""
+    """Problems with the ids of a log, before the frequency filter."""
 
-    users: Findings
-    items: Findings
+    users: IdProblems
+    items: IdProblems
 
     @classmethod
     def from_dict(cls, tree: dict[str, dict]) -> "IdReport":
         """Reads what `to_dict` returns."""
-        return cls(**{kind: Findings(**found) for kind, found in tree.items()})
+        return cls(**{kind: IdProblems(**found) for kind, found in tree.items()})
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def sentences(self) -> list[str]:
-        """What asks for attention."""
+        """Returns notes about the problems."""
         return [*self.users.sentences("users"), *self.items.sentences("items")]
 
 
 class IdFilter:
-    """Unifies the ids of a log that may come in parts, and leaves events with missing ones out.
+    """Unifies the ids of a log that can come in parts, and drops events with missing ids.
 
     Args:
-        unify: Whether ids get their common writing.
-        drop_missing: Whether events are left out whose user or item is a word for "missing".
+        unify: Whether ids get their common spelling.
+        drop_missing: Whether to drop events whose user or item is a word for "missing".
 
     Attributes:
-        unified: Events of which an id was written in another way, or None where ids are kept.
-        missing: Events left out, by word, or None where they are kept.
+        unified: Events with an id that was changed, or None where ids are kept.
+        missing: Events dropped, by word, or None where they are kept.
     """
 
     def __init__(self, unify: bool, drop_missing: bool):
@@ -143,13 +141,12 @@ class IdFilter:
         self.missing: dict[str, int] | None = {} if drop_missing else None
 
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Returns what stays of a part."""
+        """Returns the events of a part that stay."""
         names = ("user_id", "item_id")
         if self.unified is not None:
             common = frame.with_columns(*(unified(frame[name]) for name in names))
-            self.unified += int(
-                sum((common[name] != frame[name]).cast(pl.Int8) for name in names).clip(0, 1).sum()
-            )
+            changed = [(common[name] != frame[name]).to_numpy() for name in names]
+            self.unified += int(np.count_nonzero(changed[0] | changed[1]))
             frame = common
         if self.missing is not None:
             for name in names:

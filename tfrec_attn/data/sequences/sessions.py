@@ -1,13 +1,13 @@
-"""Sequences that end where their user pauses."""
+"""Sessions of users, cut at pauses, and immediate repeats of an item."""
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.encoding import encode
+from tfrec_attn.data.sequences.vocabulary import encode_ids
 
 
 def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Puts a log in order of user, then time, then place in the log.
+    """Orders a log by user, then time, then place in the log.
 
     Args:
         frame: Columns `user_id` and `timestamp`.
@@ -16,17 +16,17 @@ def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         The row of each event in that order, int64 [E], and which of them is the first of its user,
         bool [E].
     """
-    users = encode(frame["user_id"])[1]
+    users = encode_ids(frame["user_id"])[1]
     order = np.lexsort((frame["timestamp"].to_numpy(), users))
     return order, _starts(users[order])
 
 
 def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
-    """Cuts the events of each user into sessions, which take the place of the users.
+    """Cuts the events of each user into sessions, which replace the users.
 
-    Session n (from 1, in order of time) of user `u` is called `u#n`, whatever `u` holds: what
-    follows the last `#` is always the number. A session starts with a user's first event and with
-    each that is later than the one before by more than `gap`.
+    Session n (from 1, in order of time) of user `u` is called `u#n`. An id can hold `#` itself: the
+    number always follows the last `#`. A session starts with a user's first event, and with each
+    event that is later than the event before it by more than `gap`.
 
     Args:
         frame: Columns `user_id` and `timestamp`, and any others.
@@ -47,8 +47,9 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
 
 
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leaves of an item that a user touches several times in a row only the first event, with the
-    largest weight of them.
+    """Keeps the first of a user's events in a row with the same item.
+
+    It gets the largest weight of these events.
 
     Args:
         frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and
@@ -58,7 +59,7 @@ def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
         The rows that stay, in the same order.
     """
     order, first = chronological(frame)
-    items = encode(frame["item_id"])[1][order]
+    items = encode_ids(frame["item_id"])[1][order]
     starts = first | _starts(items)
     if "weight" in frame.columns:
         weights = frame["weight"].to_numpy().copy()
@@ -70,7 +71,7 @@ def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
-    """Which values differ from the one before; the first does."""
+    """Tells which values differ from the one before; the first always does."""
     result = np.ones(len(values), bool)
     result[1:] = values[1:] != values[:-1]
     return result

@@ -1,26 +1,23 @@
-"""Which events train, which are held out, and whether the training saw the future of what it is
-tested on.
-"""
+"""Which events train, which validate and which test."""
 
 import datetime
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrec_attn.data.sequences.preparation import Sequences
+from tfrec_attn.data.sequences.encoding import Sequences, checksum
 from tfrec_attn.errors import ConfigError, DataError, shown
 
-_FEWEST = 3
+_FEWEST = 3  # events of a user who tests under leave-one-out
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """For each user a prefix of his events to train on, and at most one event each to validate and
-    to test.
+    """The training events of each user, a prefix, and at most one validation and one test target.
 
-    The history of a held-out event is everything of its user before it.
+    The history of a held-out event is all earlier events of its user.
 
     Attributes:
         sequences: The events.
@@ -29,7 +26,7 @@ class Split:
         valid: Positions of the validation targets in `items`, ascending, int64.
         test: Positions of the test targets in `items`, ascending, int64.
         name: `"leave-one-out"` or `"temporal"`.
-        prepared: The `PreparedLog` that it was read from, which holds counts of it, or None.
+        prepared: The `PreparedLog` that the events come from, or None.
     """
 
     sequences: Sequences
@@ -41,22 +38,34 @@ class Split:
 
     def train_mask(self) -> np.ndarray:
         """Returns which events train, bool [E]."""
-        return np.arange(len(self.sequences.items)) < np.repeat(
-            self.train_end, self.sequences.lengths
-        )
+        ends = np.repeat(self.train_end, self.sequences.lengths)
+        return np.arange(len(self.sequences.items)) < ends
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the user row (from 0) that owns each position."""
+        """Returns the user row (from 0) of each position."""
         return np.searchsorted(self.sequences.offsets, positions, side="right") - 1
 
 
-class Places(NamedTuple):
-    """Places among the events of each user, from 0, int64 [M].
+def item_counts(split: Split) -> np.ndarray:
+    """Returns the number of training events of each item, int64 [N]."""
+    if split.prepared is not None:
+        return split.prepared.item_counts()
+    trained = split.sequences.items[split.train_mask()]
+    return np.bincount(trained, minlength=split.sequences.num_items + 1)[1:].astype(np.int64)
+
+
+def split_checksum(split: Split) -> str:
+    """Returns the `checksum` of the events, or of the prepared log if they are not in memory."""
+    return split.prepared.checksum() if split.sequences.items is None else checksum(split.sequences)
+
+
+class SplitPositions(NamedTuple):
+    """Positions among the events of each user, from 0, int64 [M].
 
     Attributes:
-        train: How many events train, the first ones.
-        valid: The one that validates, -1 for none.
-        test: The one that tests, -1 for none.
+        train: Number of training events, the first ones.
+        valid: Position of the validation target, -1 for none.
+        test: Position of the test target, -1 for none.
     """
 
     train: np.ndarray
@@ -64,27 +73,34 @@ class Places(NamedTuple):
     test: np.ndarray
 
 
-def hold_out_last(lengths: np.ndarray) -> Places:
-    """The last event of each user tests and the one before validates; users with fewer than 3 only
-    train.
+def hold_out_last(lengths: np.ndarray) -> SplitPositions:
+    """Holds out the last two events of each user, for validation and test.
+
+    All events of a user with fewer than 3 events train.
+
+    Args:
+        lengths: Events of each user, int64 [M].
     """
     enough = lengths >= _FEWEST
-    return Places(
+    return SplitPositions(
         np.where(enough, lengths - 2, lengths),
         np.where(enough, lengths - 2, -1),
         np.where(enough, lengths - 1, -1),
     )
 
 
-def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: float) -> Places:
-    """Events before `start` train; each user's first event in [start, end) validates, and his first
-    one at or after `end` tests.
+def hold_out_between(
+    lengths: np.ndarray, times: np.ndarray, start: float, end: float
+) -> SplitPositions:
+    """Holds out each user's first event in [start, end) and first event from `end` on.
+
+    The events before `start` train.
 
     Args:
         lengths: Events of each user, int64 [M].
         times: Times of the events, one user after the other, ascending within each.
-        start: End of the training.
-        end: End of the validation.
+        start: Time when training ends and validation begins.
+        end: Time when validation ends and the test begins.
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     before_start, before_end = (
@@ -92,19 +108,22 @@ def hold_out_between(lengths: np.ndarray, times: np.ndarray, start: float, end: 
         for moment in (start, end)
     )
     valid = np.where(before_start < before_end, before_start, -1)
-    return Places(before_start, valid, np.where(before_end < lengths, before_end, -1))
+    return SplitPositions(before_start, valid, np.where(before_end < lengths, before_end, -1))
 
 
-def split_at(sequences: Sequences, places: Places, name: str) -> Split:
-    """The split of that name whose events stand at these places."""
+def split_at(sequences: Sequences, positions: SplitPositions, name: str) -> Split:
+    """Returns the split with these positions."""
     start = sequences.offsets[:-1]
-    valid, test = ((start + place)[place >= 0] for place in (places.valid, places.test))
-    return Split(sequences, start + places.train, valid, test, name)
+    valid, test = (
+        (start + position)[position >= 0] for position in (positions.valid, positions.test)
+    )
+    return Split(sequences, start + positions.train, valid, test, name)
 
 
 def leave_one_out(sequences: Sequences) -> Split:
-    """Holds out the last event of each user for the test and the one before for validation; users
-    with fewer than 3 only train.
+    """Holds out the last event of each user for the test and the one before for validation.
+
+    All events of a user with fewer than 3 events train.
 
     Raises:
         DataError: If no user has 3 events.
@@ -114,23 +133,26 @@ def leave_one_out(sequences: Sequences) -> Split:
 
 
 def require_long_enough(longest: int) -> None:
-    """Refuses a log whose longest history leaves nothing to test by leave-one-out."""
+    """Raises a DataError if the longest history is too short for leave-one-out."""
     if longest < _FEWEST:
         raise DataError(
-            f"data.split=leave-one-out needs a user with {_FEWEST} events or more, the longest history has {longest}."
+            f"data.split=leave-one-out needs a user with {_FEWEST} events or more, "
+            f"the longest history has {longest}."
         )
 
 
 def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float | str) -> Split:
-    """Trains on what came before a point in time and holds out each user's first event after it.
+    """Trains on the events before a point in time and holds out each user's first event after it.
+
+    A user may have no validation target or no test target.
 
     Args:
         sequences: The events.
-        valid_from: Training ends here: a share of all events in (0, 1), or an ISO 8601 date (UTC;
-            the timestamps are then seconds). A user's first event in [valid_from, test_from) is his
-            validation target.
-        test_from: Validation ends here; a user's first event at or after it is his test target. A
-            user may lack either.
+        valid_from: When validation begins: a share of all events in (0, 1), or an ISO 8601 date
+            (UTC; the timestamps are then seconds). A user's first event in [valid_from, test_from)
+            is the validation target.
+        test_from: When the test begins, in the same form. A user's first event from then on is the
+            test target.
 
     Raises:
         DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on,
@@ -141,53 +163,76 @@ def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float 
         valid_from, test_from, lambda share: float(np.quantile(times, share, method="lower"))
     )
     split = split_at(sequences, hold_out_between(sequences.lengths, times, start, end), "temporal")
-    require_parts(
-        valid_from,
-        test_from,
-        bool(start > times.min()),
-        len(split.valid),
-        len(split.test),
-        (times.min(), times.max()),
-    )
+    span = times.min(), times.max()
+    sizes = bool(start > span[0]), len(split.valid), len(split.test)
+    require_parts(valid_from, test_from, sizes, span)
     return split
 
 
 def period(
     valid_from: float | str, test_from: float | str, quantile: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The two points in time of a temporal split.
+    """Returns the two points in time of a temporal split.
 
     Args:
-        valid_from: As for `temporal`, and so is `test_from`.
-        test_from: When the test begins.
-        quantile: The time that a share of all events lies before: the lower of two where it falls
-            between them.
+        valid_from: As for `temporal`.
+        test_from: As for `temporal`.
+        quantile: Returns the quantile of the times of all events, the lower of two times where it
+            falls between them.
 
     Raises:
         DataError: If a bound is neither a share nor a date, or if they do not ascend.
     """
-    start, end = (
-        _moment(name, bound, quantile)
-        for name, bound in (("valid_from", valid_from), ("test_from", test_from))
-    )
+    start = _moment("valid_from", valid_from, quantile)
+    end = _moment("test_from", test_from, quantile)
     if start >= end:
         got = f"{valid_from} (time {start:.15g}) and {test_from} (time {end:.15g})"
         raise DataError(f"data.valid_from must be earlier than data.test_from, got {got}.")
     return start, end
 
 
+def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -> float:
+    problem = (
+        f"data.{name} must be a share of the events between 0 and 1 or an ISO 8601 date, "
+        f"got {shown(bound)}."
+    )
+    if isinstance(bound, str):
+        try:
+            moment = datetime.datetime.fromisoformat(bound.replace("Z", "+00:00"))
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=datetime.timezone.utc)
+            return moment.timestamp()
+        except (ValueError, OverflowError) as error:
+            # The first and the last day of the calendar overflow where they have an offset.
+            raise DataError(problem) from error
+    if isinstance(bound, bool) or not 0 < bound < 1:
+        raise DataError(problem)
+    return quantile(bound)
+
+
 def require_parts(
-    valid_from, test_from, train: bool, valid: int, test: int, span: tuple[float, float]
+    valid_from: float | str,
+    test_from: float | str,
+    sizes: tuple[int, int, int],
+    span: tuple[float, float],
 ) -> None:
-    """Refuses a temporal split that leaves nothing to train on, to validate or to test, given the
-    first and the last time.
+    """Checks that a temporal split has training, validation and test events.
+
+    Args:
+        valid_from: As for `temporal`.
+        test_from: As for `temporal`.
+        sizes: Number of training, validation and test events; 0 is refused.
+        span: The first and the last time of the log.
+
+    Raises:
+        DataError: If one of the three has no event.
     """
-    between = f"between data.valid_from={valid_from} and data.test_from={test_from}"
-    for size, where in (
-        (train, f"before data.valid_from={valid_from}"),
-        (valid, between),
-        (test, f"at or after data.test_from={test_from}"),
-    ):
+    intervals = (
+        f"before data.valid_from={valid_from}",
+        f"between data.valid_from={valid_from} and data.test_from={test_from}",
+        f"at or after data.test_from={test_from}",
+    )
+    for size, where in zip(sizes, intervals, strict=True):
         if not size:
             raise DataError(f"no event lies {where}: the times go from {span[0]} to {span[1]}.")
 
@@ -198,18 +243,26 @@ SPLITS: dict[str, Callable[..., Split]] = {"leave-one-out": leave_one_out, "temp
 def make_split(
     sequences: Sequences, name: str = "leave-one-out", **bounds: float | str | None
 ) -> Split:
-    """Returns the split of that name; `valid_from` and `test_from` (None counts as not given)
-    belong to `"temporal"`.
+    """Returns a split by its name.
+
+    Args:
+        sequences: The events.
+        name: A name in `SPLITS`.
+        **bounds: `valid_from` and `test_from` of `"temporal"`; None counts as not given.
+
+    Raises:
+        ConfigError: If there is no such split, or if its bounds are missing or not its own.
+        DataError: If the log is too small for the split.
+    """
+    return SPLITS[name](sequences, **require_bounds(name, **bounds))
+
+
+def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float | str]:
+    """Returns the bounds that are given.
 
     Raises:
         ConfigError: If there is no such split, or if its bounds are missing or not its own.
     """
-    given = require_bounds(name, **bounds)
-    return SPLITS[name](sequences, **given)
-
-
-def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float | str]:
-    """Returns the bounds that are given, which must be those of the split of that name."""
     given = {key: value for key, value in bounds.items() if value is not None}
     expected = {"leave-one-out": set(), "temporal": {"valid_from", "test_from"}}
     if name not in SPLITS:
@@ -221,70 +274,3 @@ def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float |
         )
         raise ConfigError(f"data.split={name} needs {needs}, got {got}.")
     return given
-
-
-@dataclass(frozen=True)
-class LeakReport:
-    """How far the training of a split looks past its test events; all are shares in 0..1.
-
-    Attributes:
-        tests_before_training: Test events that some training event, of any user, came after.
-        training_after_median_test: Training events later than the median test event.
-        targets_only_seen_later: Test events whose item was trained on, but not before or at the
-            time of the test.
-        ties: Events at the same time as the event before them of the same user, so that their order
-            is that of the file.
-    """
-
-    tests_before_training: float
-    training_after_median_test: float
-    targets_only_seen_later: float
-    ties: float
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.tests_before_training:.1%} of the test events have training events after them, and "
-            f"{self.training_after_median_test:.1%} of the training events are later than the median test event;\n"
-            f"{self.targets_only_seen_later:.1%} of the test items were trained on only later than their test, and "
-            f"{self.ties:.1%} of the events share their time with the one before."
-        )
-
-
-def leak_report(split: Split) -> LeakReport:
-    """Measures what a split lets the training know of the time after its test events."""
-    if split.prepared is not None:
-        return split.prepared.leaks()
-    sequences, train = split.sequences, split.train_mask()
-    times, tests = sequences.timestamps, split.sequences.timestamps[split.test]
-    first_seen = np.full(sequences.num_items + 1, np.inf)
-    np.minimum.at(first_seen, sequences.items[train], times[train])
-    seen = first_seen[sequences.items[split.test]]
-    later = np.ones(len(times), bool)
-    later[sequences.offsets[:-1][sequences.lengths > 0]] = False
-    ties = np.count_nonzero(times[1:][later[1:]] == times[:-1][later[1:]])
-    latest = times[train].max(initial=times.min())
-    return LeakReport(
-        tests_before_training=float(np.mean(tests < latest)),
-        training_after_median_test=float(np.mean(times[train] > np.median(tests))),
-        targets_only_seen_later=float(np.mean(np.isfinite(seen) & (seen > tests))),
-        ties=float(ties / max(1, np.count_nonzero(later))),
-    )
-
-
-def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -> float:
-    expected = f"data.{name} must be a share of the events between 0 and 1 or an ISO 8601 date, got {shown(bound)}"
-    if isinstance(bound, str):
-        try:
-            moment = datetime.datetime.fromisoformat(bound.replace("Z", "+00:00"))
-            return (
-                moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
-            ).timestamp()
-        except (ValueError, OverflowError) as error:
-            # The first and the last day of all overflow where they have an offset.
-            raise DataError(f"{expected}.") from error
-    if isinstance(bound, bool) or not 0 < bound < 1:
-        raise DataError(f"{expected}.")
-    return quantile(bound)

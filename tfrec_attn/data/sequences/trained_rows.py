@@ -1,4 +1,4 @@
-"""Which users and items a training learns something of."""
+"""Which users and items a training run learns from."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,22 @@ import numpy as np
 
 
 class TrainedRows(NamedTuple):
-    """Which rows of the tables training touches; the others keep their initial noise.
+    """Which rows of the embedding tables are trained; the others keep their initial values.
 
     Attributes:
-        users: Whether each user is in an example, bool [M].
-        items: Whether each item has a training event, bool [N]. Those that are only ever negatives
-            have none.
+        users: Whether each user is in a training example, bool [M].
+        items: Whether each item has a training event, bool [N]. An item that is sampled only as a
+            negative has none.
     """
 
     users: np.ndarray
     items: np.ndarray
 
     def or_by(self, earlier: "TrainedRows") -> "TrainedRows":
-        """Returns the rows that this training touches, or an earlier one that it goes on from.
+        """Returns the rows that this run trains, or an earlier run that it starts from.
 
         Args:
-            earlier: Of the first users and items of this training.
+            earlier: Rows of the earlier run, which has the first users and items of this one.
         """
         parts = zip(earlier, self, strict=True)
         return TrainedRows(
@@ -29,13 +29,14 @@ class TrainedRows(NamedTuple):
         )
 
     def missing(self) -> dict[str, int]:
-        """Returns how many "users" and "items" training does not touch."""
+        """Returns how many "users" and "items" are not trained."""
         return {name: int(np.count_nonzero(~rows)) for name, rows in self._asdict().items()}
 
 
 def missing_text(missing: dict[str, int]) -> str:
-    """What `TrainedRows.missing` means, in a sentence."""
+    """Returns a sentence that explains `TrainedRows.missing`."""
     return (
         f"Training learns nothing of {missing['users']:,} users and {missing['items']:,} items: "
-        "such a user counts as unknown, and such an item is passed over in histories and recommended after all others."
+        "such a user counts as unknown, and such an item is passed over in histories and "
+        "recommended after all others."
     )

@@ -19,12 +19,12 @@ _BUCKET = 4_000_000  # pairs of a file
 class Transitions:
     """Counts C of ordered pairs of items, as the compressed rows of a sparse matrix.
 
-    Item i was followed by the items `neighbours[offsets[i]:offsets[i + 1]]`, ascending, as often as
-    `counts` says at the same places. Row 0, that of padding, is empty.
+    The items that follow item i are `neighbours[offsets[i]:offsets[i + 1]]`, ascending, and
+    `counts[offsets[i]:offsets[i + 1]]` tells how often each does. Row 0, for padding, is empty.
 
     Attributes:
         num_items: N.
-        offsets: Begin of each row, int64 [N + 2].
+        offsets: Start of each row, int64 [N + 2].
         neighbours: Item index 1..N, int32 [nnz].
         counts: At least 1, int64 [nnz].
     """
@@ -38,31 +38,33 @@ class Transitions:
 def count_transitions(
     split: Split, time_span: int = 1, max_length: int | None = None
 ) -> Transitions:
-    """Counts how often item j follows item i within `time_span` steps of the same user's training
-    events.
+    """Counts how often item j follows item i in the training events of a user.
 
-    The events at t and t + s make one pair for each s = 1..time_span, in this order only; held-out
+    The events at t and t + s make one pair for each s = 1..time_span, in this order only. Held-out
     events make none.
 
     Args:
         split: The events, and which of them train.
         time_span: Steps to look ahead, at least 1.
-        max_length: Count only within the latest so many training events of each user; None counts
-            within all.
+        max_length: Count only within the latest `max_length` training events of each user; None
+            counts within all.
 
     Raises:
         ConfigError: If `time_span` or `max_length` is not an integer of at least 1.
     """
-    for name, value in (("time_span", time_span), ("max_length", max_length)):
+    for name, value in (
+        ("time_span", time_span),
+        ("max_length", 1 if max_length is None else max_length),
+    ):
         integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not (integer and value >= 1) and not (name == "max_length" and value is None):
+        if not (integer and value >= 1):
             raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}.")
     if split.prepared is not None and time_span == 1 and max_length is None:
         return split.prepared.transitions()
     if split.sequences.items is None:
         return _count_in_shards(split, time_span, max_length)
     sequences = split.sequences
-    # One integer a pair: sorting these is sorting the pairs.
+    # Each pair becomes one integer, which sorts like the pair.
     base = sequences.num_items + 1
     found = _pairs(sequences.items, sequences.offsets[:-1], split.train_end, time_span, max_length)
     pairs = [
@@ -79,20 +81,21 @@ def count_transitions(
 def _pairs(
     items: np.ndarray, begins: np.ndarray, ends: np.ndarray, time_span: int, max_length: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The items of the events t, and of the events t + s, for each s; of users with the events
-    begins[u]:ends[u].
+    """Yields the items of the events t and of the events t + s, for each step s.
+
+    The events of user u are begins[u]:ends[u].
     """
     begins = begins if max_length is None else np.maximum(begins, ends - max_length)
     lengths = ends - begins
     end = np.repeat(ends, lengths)
-    place = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
+    event = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
     for step in range(1, min(time_span, int(lengths.max(initial=0))) + 1):
-        first = place[place + step < end]
+        first = event[event + step < end]
         yield items[first], items[first + step]
 
 
 def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Transitions:
-    """The same of a `ShardedSplit`, one shard after the other."""
+    """Counts the transitions of a `ShardedSplit`, one shard after the other."""
     lengths = split.train_end - split.sequences.offsets[:-1]
     steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
     most = int((steps * lengths - steps * (steps + 1) // 2).sum())
@@ -108,7 +111,7 @@ def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Tr
 
 
 def save_transitions(path: Path, transitions: Transitions) -> None:
-    """Writes counts without pickle; the smallest whole numbers that hold them."""
+    """Writes transitions as NPZ; the counts have the smallest integer type that holds them."""
     counts = transitions.counts.astype(np.min_scalar_type(int(transitions.counts.max(initial=0))))
     np.savez(path, offsets=transitions.offsets, neighbours=transitions.neighbours, counts=counts)
 
@@ -125,12 +128,12 @@ def load_transitions(path: Path) -> Transitions:
 
 
 class PairCounts:
-    """Counts pairs of items that come in any order, in files by the first of the two.
+    """Counts pairs of items that come in any order, in files by the first item.
 
     Args:
-        folder: Where the files lie, empty.
+        folder: An empty folder for the files.
         num_items: N.
-        pairs: About how many come.
+        pairs: About how many pairs there are.
     """
 
     def __init__(self, folder: Path, num_items: int, pairs: int):
@@ -146,7 +149,7 @@ class PairCounts:
                 append_array(file, pairs[begin:end])
 
     def result(self) -> Transitions:
-        """All counts, as `count_transitions` returns them."""
+        """Returns all counts."""
         rows, neighbours, counts = np.zeros(self._base, np.int64), [], []
         for bucket in range(self._buckets):
             path = self._folder / f"pairs-{bucket}.bin"
@@ -163,11 +166,6 @@ class PairCounts:
         )
 
     def _bounds(self) -> np.ndarray:
-        """Where each bucket begins, and the end of the last."""
-        return (
-            np.array(
-                [bucket * self._base // self._buckets for bucket in range(self._buckets + 1)],
-                np.int64,
-            )
-            * self._base
-        )
+        """Returns the start of each bucket, and the end of the last."""
+        first_items = np.arange(self._buckets + 1) * self._base // self._buckets
+        return first_items.astype(np.int64) * self._base

@@ -11,15 +11,14 @@ from tfrec_attn.errors import DataError
 
 
 class Vocabulary:
-    """Immutable ids with indices 1..N in the given order; index 0 is padding and everything
-    unknown.
+    """Immutable ids with indices 1..N in the given order; index 0 is padding and unknown ids.
 
     Args:
         ids: Distinct ids (list, NumPy array or polars Series), none empty and none with a line
             break.
 
     Raises:
-        DataError: If an id is empty, holds a line break or comes twice.
+        DataError: If an id is empty, has a line break or is there twice.
     """
 
     def __init__(self, ids: Iterable[str]):
@@ -30,24 +29,22 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
-        """Reads UTF-8 text with one id per line: line k, counted from 1, has index k.
+        """Reads UTF-8 text with one id per line; line k, counted from 1, has index k.
 
         Raises:
-            DataError: If there is no such file, or if it is not UTF-8, has an empty line or an id
-                twice.
+            DataError: If there is no such file, if it is not UTF-8, or if it has an empty line or
+                an id twice.
         """
         try:
             text = Path(path).read_bytes().decode("utf-8")
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}."
-            ) from error
+            byte = f"{error.object[error.start]:#04x}"
+            raise DataError(f"{path} is not UTF-8 text: byte {error.start} is {byte}.") from error
         vocabulary = cls.__new__(cls)
-        vocabulary._ids = pl.Series(
-            "id", text.removesuffix("\n").split("\n") if text else [], dtype=pl.String
-        )
+        lines = text.removesuffix("\n").split("\n") if text else []
+        vocabulary._ids = pl.Series("id", lines, dtype=pl.String)
         vocabulary._check(str(path), "line")
         return vocabulary
 
@@ -56,14 +53,9 @@ class Vocabulary:
         Path(path).write_bytes("".join(f"{one}\n" for one in self._ids).encode("utf-8"))
 
     def extended(self, ids: Iterable[str]) -> "Vocabulary":
-        """Returns the vocabulary in which every id keeps its index and those of `ids` that are not
-        there yet follow in their order.
-        """
-        return Vocabulary(
-            pl.concat([self._ids, pl.Series("id", list(ids), dtype=pl.String)]).unique(
-                maintain_order=True
-            )
-        )
+        """Returns a vocabulary with the new ones of `ids` after the ids of this one."""
+        more = pl.Series("id", list(ids), dtype=pl.String)
+        return Vocabulary(pl.concat([self._ids, more]).unique(maintain_order=True))
 
     def lookup(self, ids: Sequence[str]) -> np.ndarray:
         """Returns the index of each id, int32, 0 where it is unknown."""
@@ -78,12 +70,11 @@ class Vocabulary:
         """
         if indices is None:
             return self._ids.to_list()
-        places = np.asarray(indices, np.int64)
-        if places.size and (places.min() < 0 or places.max() > len(self)):
-            raise DataError(
-                f"an index must be in 0..{len(self)}, got {places.min()}..{places.max()}."
-            )
-        return self._with_padding.gather(places).to_list()
+        indices = np.asarray(indices, np.int64)
+        if indices.size and (indices.min() < 0 or indices.max() > len(self)):
+            got = f"{indices.min()}..{indices.max()}"
+            raise DataError(f"an index must be in 0..{len(self)}, got {got}.")
+        return self._with_padding.gather(indices).to_list()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -112,11 +103,19 @@ class Vocabulary:
         broken = (self._ids.is_null() | self._ids.str.contains(r"^$|[\r\n]")).arg_true()
         if len(broken):
             raise DataError(
-                f"{where}, {unit} {broken[0] + 1}: expected an id without line breaks, got {self._ids[broken[0]]!r}."
+                f"{where}, {unit} {broken[0] + 1}: expected an id without line breaks, "
+                f"got {self._ids[broken[0]]!r}."
             )
         if self._ids.n_unique() < len(self._ids):
             again = (~self._ids.is_first_distinct()).arg_true()[0]
             first = self._ids.index_of(self._ids[again])
             raise DataError(
-                f"{where}, {unit} {again + 1}: {self._ids[again]!r} is there already, in {unit} {first + 1}."
+                f"{where}, {unit} {again + 1}: {self._ids[again]!r} is there already, "
+                f"in {unit} {first + 1}."
             )
+
+
+def encode_ids(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Returns the distinct ids by first appearance, and the code of each id from 0, int32 [E]."""
+    distinct = ids.unique(maintain_order=True)
+    return distinct, ids.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)

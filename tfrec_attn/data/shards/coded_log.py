@@ -1,6 +1,4 @@
-"""A log too large for memory, as small integers on disk: what filters, numbers and deals out its
-events in passes over parts of it.
-"""
+"""A log too large for memory, as integer codes on disk, which passes over its parts process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn.data.sequences.copies import count_copies, is_copy
-from tfrec_attn.data.shards.order_statistics import Values
+from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.files.array_files import append_array, save_array
 
-_BUCKET = 1 << 21  # events whose copies are looked for at a time
+_BUCKET = 1 << 21  # events in memory while copies are searched
 
 
-class GrowingIds:
-    """Numbers ids by first appearance, a part of the log at a time."""
+class IdEncoder:
+    """Encodes ids by first appearance, a part of the log at a time."""
 
     def __init__(self):
         self._known = pl.DataFrame(schema={"id": pl.String, "code": pl.Int32})
@@ -27,35 +25,28 @@ class GrowingIds:
 
     @property
     def ids(self) -> pl.Series:
-        """All ids in the order of their numbers."""
+        """All ids in the order of their codes."""
         return self._known["id"]
 
     def encode(self, ids: pl.Series) -> np.ndarray:
-        """Returns the number of each id, from 0, int32; ids that are new get the next ones."""
-        codes = self._look_up(ids, self._known)
+        """Returns the code of each id, from 0, int32; new ids get the next codes."""
+        codes = self._lookup(ids, self._known)
         new = codes.is_null()
         if not new.any():
             return codes.to_numpy()
-        places = new.arg_true()
-        distinct = ids.gather(places).unique(maintain_order=True)
-        added = pl.DataFrame(
-            {
-                "id": distinct,
-                "code": pl.int_range(
-                    len(self), len(self) + len(distinct), dtype=pl.Int32, eager=True
-                ),
-            }
-        )
+        rows = new.arg_true()
+        distinct = ids.gather(rows).unique(maintain_order=True)
+        next_codes = pl.int_range(len(self), len(self) + len(distinct), dtype=pl.Int32, eager=True)
+        added = pl.DataFrame({"id": distinct, "code": next_codes})
         self._known = pl.concat([self._known, added], rechunk=True)
         result = codes.fill_null(0).to_numpy().copy()
-        result[places.to_numpy()] = self._look_up(ids.gather(places), added).to_numpy()
+        result[rows.to_numpy()] = self._lookup(ids.gather(rows), added).to_numpy()
         return result
 
     @staticmethod
-    def _look_up(ids: pl.Series, table: pl.DataFrame) -> pl.Series:
-        return pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")[
-            "code"
-        ]
+    def _lookup(ids: pl.Series, table: pl.DataFrame) -> pl.Series:
+        frame = pl.DataFrame({"id": ids})
+        return frame.join(table, on="id", how="left", maintain_order="left")["code"]
 
 
 @dataclass
@@ -63,11 +54,11 @@ class CodedLog:
     """The events of a log in file order, in parts that each fit into memory.
 
     Attributes:
-        folder: Where the parts lie.
-        parts: How many there are.
-        users: How many users they have.
-        items: How many items.
-        events: How many events.
+        folder: The folder of the parts.
+        parts: Number of parts.
+        users: Number of users.
+        items: Number of items.
+        events: Number of events.
         whole_times: Whether no time has a fraction.
         typed: Whether events have types.
     """
@@ -87,11 +78,16 @@ class CodedLog:
         times: np.ndarray,
         types: np.ndarray | None = None,
     ) -> None:
-        """Adds a part: codes from 0, int32, and times, int64 or float64; all parts have types,
-        int32, or none has.
+        """Adds a part.
+
+        Args:
+            users: User code of each event, from 0, int32.
+            items: Item code of each event, from 0, int32.
+            times: Time of each event, int64 or float64.
+            types: Type code of each event, int32; None if no part has types.
         """
         self.typed = types is not None
-        self._save(self.parts, users, items, times, types)
+        self._save(self.parts, user=users, item=items, time=times, type=types)
         self.parts += 1
         self.events += len(users)
         self.whole_times &= times.dtype.kind == "i"
@@ -99,90 +95,66 @@ class CodedLog:
     def codes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the users and the items of each part."""
         for part in range(self.parts):
-            yield self._load("users", part), self._load("items", part)
+            yield self._load("user", part), self._load("item", part)
 
     def times(self, part: int) -> np.ndarray:
-        """The times of a part, of the type of all."""
-        return self._load("times", part).astype(self._time_type(), copy=False)
+        """Returns the times of a part, in the integer or float type of the whole log."""
+        return self._load("time", part).astype(self._time_type(), copy=False)
 
     def types(self, part: int) -> np.ndarray | None:
-        """The types of a part, where events have some."""
-        return self._load("types", part) if self.typed else None
+        """Returns the types of a part, or None if events have no types."""
+        return self._load("type", part) if self.typed else None
 
     def counts(self, name: str) -> np.ndarray:
-        """Events of each of the "users" or "items", int64."""
+        """Returns the number of events of each of the "users" or "items", int64."""
         counts = np.zeros(getattr(self, name), np.int64)
         for part in range(self.parts):
-            counts += np.bincount(self._load(name, part), minlength=len(counts))
+            codes = self._load(name.removesuffix("s"), part)
+            counts += np.bincount(codes, minlength=len(counts))
         return counts
 
     def drop_copies(self) -> int:
-        """Takes out every event that is a copy of an earlier one, and returns how many; the same as
-        `without_copies` in memory.
+        """Drops every event that is a copy of an earlier one, and returns how many there are.
+
+        The result is the same as that of `without_copies` in memory.
         """
         begins = np.cumsum([0, *(len(users) for users, _ in self.codes())])
-        copies, buckets = [], 1 + self.events // _BUCKET
+        dropped = self._rows_of_copies(begins)
         for part, (users, items) in enumerate(self.codes()):
-            columns = {
-                "user": users,
-                "item": items,
-                "time": self.times(part),
-                "type": self.types(part),
-            }
-            columns["place"] = np.arange(begins[part], begins[part + 1])
-            _deal(
-                self.folder,
-                users % buckets,
-                buckets,
-                {name: values for name, values in columns.items() if values is not None},
-            )
-        for bucket in range(buckets):
-            names = {
-                "user": np.int32,
-                "item": np.int32,
-                "time": self._time_type(),
-                **({"type": np.int32} if self.typed else {}),
-            }
-            found = is_copy(
-                *(
-                    np.fromfile(self.folder / f"{name}-{bucket}.bin", dtype)
-                    for name, dtype in names.items()
-                )
-            )
-            copies.append(np.fromfile(self.folder / f"place-{bucket}.bin", np.int64)[found])
-            for name in (*names, "place"):
-                (self.folder / f"{name}-{bucket}.bin").unlink()
-        places = np.sort(np.concatenate(copies))
-        for part, (users, items) in enumerate(self.codes()):
+            here = slice(*np.searchsorted(dropped, begins[part : part + 2]))
             stays = np.ones(len(users), bool)
-            stays[
-                places[slice(*np.searchsorted(places, begins[part : part + 2]))] - begins[part]
-            ] = False
+            stays[dropped[here] - begins[part]] = False
             types = self.types(part)
             self._save(
                 part,
-                users[stays],
-                items[stays],
-                self.times(part)[stays],
-                None if types is None else types[stays],
+                user=users[stays],
+                item=items[stays],
+                time=self.times(part)[stays],
+                type=None if types is None else types[stays],
             )
-        self.events -= len(places)
-        return len(places)
+        self.events -= len(dropped)
+        return len(dropped)
 
-    def _save(
-        self,
-        part: int,
-        users: np.ndarray,
-        items: np.ndarray,
-        times: np.ndarray,
-        types: np.ndarray | None,
-    ) -> None:
-        for name, values in (
-            ("users", users),
-            ("items", items),
-            ("times", times),
-            ("types", types),
-        ):
+    def _rows_of_copies(self, begins: np.ndarray) -> np.ndarray:
+        """Returns the rows of copies, ascending, given the first row of each part."""
+        types = {"user": np.int32, "item": np.int32, "time": self._time_type()}
+        types |= {"type": np.int32} if self.typed else {}
+        buckets = 1 + self.events // _BUCKET
+        for part in range(self.parts):
+            columns = {name: self._load(name, part).astype(types[name]) for name in types}
+            columns["row"] = np.arange(begins[part], begins[part + 1])
+            _append_by_key(self.folder, columns["user"] % buckets, buckets, columns)
+        copies = []
+        for bucket in range(buckets):
+            paths = {name: self.folder / f"{name}-{bucket}.bin" for name in (*types, "row")}
+            found = is_copy(*(np.fromfile(paths[name], dtype) for name, dtype in types.items()))
+            copies.append(np.fromfile(paths["row"], np.int64)[found])
+            for path in paths.values():
+                path.unlink()
+        return np.sort(np.concatenate(copies))
+
+    def _save(self, part: int, **columns: np.ndarray | None) -> None:
+        for name, values in columns.items():
             if values is not None:
                 save_array(self.folder / f"{name}-{part}.npy", values)
 
@@ -194,14 +166,14 @@ class CodedLog:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What the frequency filter leaves of a coded log.
+class KCore:
+    """The users and items of a coded log that the frequency filter leaves.
 
     Attributes:
         user_codes: Codes of the users that stay, by first appearance, int64 [M].
-        item_codes: The same of the items, int64 [N].
-        user_row: For each code the place in `user_codes`, or -1, int32.
-        item_row: For each code the place in `item_codes`, or -1, int32.
+        item_codes: Codes of the items that stay, by first appearance, int64 [N].
+        user_row: Row in `user_codes` of each user code, or -1, int32.
+        item_row: Row in `item_codes` of each item code, or -1, int32.
         lengths: Events of each user that stays, int64 [M].
     """
 
@@ -212,10 +184,12 @@ class Kept:
     lengths: np.ndarray
 
 
-def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> Kept:
-    """Leaves the largest set of events in which every user and every item has enough of them; the
-    same as `k_core` in memory.
+def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> KCore:
+    """Finds the largest set of events in which every user and every item has enough events.
+
+    The result is the same as that of `k_core` in memory.
     """
+    least = max(1, min_user_events), max(1, min_item_events)
     stays = [np.ones(log.users, bool), np.ones(log.items, bool)]
     while True:
         counts = [np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)]
@@ -223,10 +197,7 @@ def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) ->
             kept = stays[0][part[0]] & stays[1][part[1]]
             for count, codes in zip(counts, part, strict=True):
                 count += np.bincount(codes[kept], minlength=len(count))
-        enough = [
-            count >= max(1, least)
-            for count, least in zip(counts, (min_user_events, min_item_events), strict=True)
-        ]
+        enough = [count >= number for count, number in zip(counts, least, strict=True)]
         if all(np.array_equal(one, other) for one, other in zip(stays, enough, strict=True)):
             break
         stays = enough
@@ -234,11 +205,11 @@ def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) ->
     rows = [np.full(len(one), -1, np.int32) for one in stays]
     for row, codes in zip(rows, order, strict=True):
         row[codes] = np.arange(len(codes), dtype=np.int32)
-    return Kept(*order, *rows, counts[0][order[0]])
+    return KCore(*order, *rows, counts[0][order[0]])
 
 
 def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndarray]:
-    """The codes that stay, in the order of their first event that stays."""
+    """Returns the codes that stay, in the order of their first event that stays."""
     never = np.iinfo(np.int64).max
     first, begin = [np.full(len(one), never) for one in stays], 0
     for part in log.codes():
@@ -251,33 +222,33 @@ def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndar
     return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]
 
 
-def deal_out(log: CodedLog, kept: Kept, folder: Path, shards: int) -> Values:
-    """Appends each event that stays to the files of its user's shard, in file order, and returns
-    the times of all.
+def partition(log: CodedLog, core: KCore, folder: Path, shards: int) -> ChunkedArray:
+    """Appends the events that stay to the files of their user's shard, in file order.
 
-    User row u goes to shard u mod `shards`; `dealt` reads one.
+    User row u belongs to shard u mod `shards`. `read_partition` reads the events of a shard.
+
+    Returns:
+        The times of all these events.
     """
     for part, (users, items) in enumerate(log.codes()):
-        rows, places = kept.user_row[users], kept.item_row[items]
-        stays = (rows >= 0) & (places >= 0)
-        types = log.types(part)
+        rows, item_rows = core.user_row[users], core.item_row[items]
+        stays = (rows >= 0) & (item_rows >= 0)
         columns = {
             "rows": rows[stays],
-            "items": places[stays] + np.int32(1),
+            "items": item_rows[stays] + np.int32(1),
             "times": log.times(part)[stays],
         }
-        _deal(
-            folder,
-            columns["rows"] % shards,
-            shards,
-            columns if types is None else {**columns, "types": types[stays]},
-        )
-    return Values(
+        if log.typed:
+            columns["types"] = log.types(part)[stays]
+        _append_by_key(folder, columns["rows"] % shards, shards, columns)
+    return ChunkedArray(
         [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
     )
 
 
-def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]) -> None:
+def _append_by_key(
+    folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]
+) -> None:
     """Appends the values of each column to the files NAME-K.bin of their keys K, in order."""
     order = np.argsort(key.astype(np.uint16), kind="stable")
     ends = np.cumsum(np.bincount(key, minlength=count))
@@ -287,27 +258,25 @@ def _deal(folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarr
                 append_array(file, values[order[begin:end]])
 
 
-def count_dealt_copies(folder: Path, shards: int, whole_times: bool) -> int:
-    """How many events that were dealt out, with their types, are copies of another."""
-    copies = 0
-    for number in range(shards):
-        rows, items, times = dealt(folder, number, whole_times)
-        types, order = (
-            np.fromfile(folder / f"types-{number}.bin", np.int32),
-            np.lexsort((times, rows)),
-        )
-        copies += count_copies(rows[order], times[order], items[order], types[order])
-    return copies
-
-
-def dealt(
+def read_partition(
     folder: Path, number: int, whole_times: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The user rows, items and times of a shard's events, in file order."""
+    """Returns the user rows, items and times of a shard's events, in file order."""
     rows, items = (
         np.fromfile(folder / f"{name}-{number}.bin", np.int32) for name in ("rows", "items")
     )
     return rows, items, _times(folder, number, whole_times)
+
+
+def count_partition_copies(folder: Path, shards: int, whole_times: bool) -> int:
+    """Counts the events of all shards that are copies of an earlier one of the same type."""
+    copies = 0
+    for number in range(shards):
+        rows, items, times = read_partition(folder, number, whole_times)
+        types = np.fromfile(folder / f"types-{number}.bin", np.int32)
+        order = np.lexsort((times, rows))
+        copies += count_copies(rows[order], times[order], items[order], types[order])
+    return copies
 
 
 def _times(folder: Path, number: int, whole: bool) -> np.ndarray:

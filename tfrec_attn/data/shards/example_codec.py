@@ -1,8 +1,10 @@
-"""The bytes of many `tf.train.Example`s at once, with NumPy: a message for each user of a shard in
-a few passes over its events.
+"""Encodes many `tf.train.Example` messages at once with NumPy.
 
-Reference: https://protobuf.dev/programming-guides/encoding,
-tensorflow/core/example/{example,feature}.proto.
+The messages of all users of a shard take a few passes over its events.
+
+Reference:
+    https://protobuf.dev/programming-guides/encoding,
+    tensorflow/core/example/{example,feature}.proto.
 """
 
 from typing import NamedTuple
@@ -10,13 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 _LENGTH_DELIMITED = 2
-_FEATURES, _ENTRY, _KEY, _VALUE, _LIST = (
-    1,
-    1,
-    1,
-    2,
-    1,
-)  # field numbers of Example, Features, their map's entries, and the lists
+# Field numbers of Example, of Features, of the entries of its map, and of the lists.
+_FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 1, 1, 1, 2, 1
 _BYTES_LIST, _INT64_LIST = 1, 3
 
 
@@ -28,7 +25,13 @@ class Rows(NamedTuple):
 
 
 def int64_feature(name: str, values: np.ndarray, lengths: np.ndarray) -> list[Rows]:
-    """The map entry of a list of integers: values [sum of lengths], lengths of the rows [U]."""
+    """Encodes a feature with a list of integers for each row.
+
+    Args:
+        name: Name of the feature.
+        values: All lists, one after the other.
+        lengths: Length of each list, [U].
+    """
     packed = _varints(values)
     ends = np.cumsum(packed.sizes)
     sums = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(lengths)])]
@@ -36,12 +39,18 @@ def int64_feature(name: str, values: np.ndarray, lengths: np.ndarray) -> list[Ro
 
 
 def bytes_feature(name: str, data: np.ndarray, sizes: np.ndarray) -> list[Rows]:
-    """The map entry of one text of bytes a row: data uint8 [sum of sizes], sizes [U]."""
+    """Encodes a feature with one byte string for each row.
+
+    Args:
+        name: Name of the feature.
+        data: All strings, one after the other, uint8.
+        sizes: Bytes of each string, [U].
+    """
     return _feature(name, _BYTES_LIST, Rows(data, sizes))
 
 
 def examples(*features: list[Rows]) -> Rows:
-    """The messages whose features these are, in this order."""
+    """Returns the messages with these features, in this order."""
     return _join(*_delimited(_FEATURES, [rows for feature in features for rows in feature]))
 
 
@@ -54,7 +63,7 @@ def _feature(name: str, kind: int, body: Rows) -> list[Rows]:
 
 
 def _delimited(field: int, parts: list[Rows]) -> list[Rows]:
-    """The parts of a message as those of a field that holds it: its tag and its length come before."""
+    """Returns the parts of a message as a field: its tag and its length come first."""
     lengths = np.sum([part.sizes for part in parts], axis=0)
     return [_constant(bytes([_tag(field)]), len(lengths)), _varints(lengths), *parts]
 
@@ -68,8 +77,9 @@ def _constant(text: bytes, count: int) -> Rows:
 
 
 def _varints(values: np.ndarray) -> Rows:
-    """Each value as a row: 7 bits a byte, lowest first, the highest bit set in all but the last;
-    negative ones take 10 bytes.
+    """Encodes each value as a row of 7 bits a byte, lowest first.
+
+    The highest bit is set in all bytes but the last. A negative value takes 10 bytes.
     """
     rest = np.ascontiguousarray(values, np.int64).view(np.uint64)
     sizes = np.ones(len(rest), np.int64)
@@ -79,16 +89,16 @@ def _varints(values: np.ndarray) -> Rows:
             break
         sizes += longer
     data = np.empty(sizes.sum(), np.uint8)
-    place = np.cumsum(sizes) - sizes
+    index = np.cumsum(sizes) - sizes
     while len(rest):
         more = rest > np.uint64(127)
-        data[place] = (rest & np.uint64(127)).astype(np.uint8) | (more.astype(np.uint8) << 7)
-        rest, place = rest[more] >> np.uint64(7), place[more] + 1
+        data[index] = (rest & np.uint64(127)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+        rest, index = rest[more] >> np.uint64(7), index[more] + 1
     return Rows(data, sizes)
 
 
 def _join(*parts: Rows) -> Rows:
-    """Puts rows together that belong to the same users."""
+    """Concatenates the rows of the same users."""
     sizes = np.sum([part.sizes for part in parts], axis=0)
     data = np.empty(sizes.sum(), np.uint8)
     begin = np.cumsum(sizes) - sizes

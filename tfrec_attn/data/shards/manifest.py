@@ -1,6 +1,4 @@
-"""The table of contents of a prepared log: what was prepared and how, and the checksum of every
-file.
-"""
+"""What is known of a prepared log: while it is written, and in its `manifest.json`."""
 
 import json
 import os
@@ -16,29 +14,55 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What `manifest.json` holds beside its format and version.
+class PartitionedLog:
+    """What is known of a log once its events are partitioned into shards.
 
     Attributes:
-        logs: Names of the files that were prepared.
-        options: Keys of the configuration's section `data` that shaped the result, with their
-            values.
-        before: Size of the log before the frequency filter: events, users, items.
-        after: The same after it.
-        rejected: Lines that were left out.
-        selection: What the side conditions dropped, as `Selection.to_dict`, or None where there are
-            none.
-        duplicates: Events after the filter that are exact copies of another, or None where that
-            cannot be told.
-        ids: What there is to say of the ids, as `IdReport.to_dict`, or None where nobody looked.
-        train: Events that train.
-        valid: Events that validate.
-        test: Events that test.
+        logs: Names of its files.
+        options: Keys of the section `data` that shape the result, with their values.
+        before: Events, users and items before the frequency filter.
+        after: Events, users and items after it.
+        rejected: Number of lines that could not be read.
         whole_times: Whether the times are int64, and not float64.
+        shards: Number of shards.
+        period: The two points in time of a temporal split, or None.
+        selection: What the event filters dropped, as `EventFilterReport.to_dict`, or None where
+            there are none.
+        duplicates: Events after the filter that are copies of another, or None if they are counted
+            in the shards.
+        ids: Problems with the ids, as `IdReport.to_dict`.
+    """
+
+    logs: list[str]
+    options: dict[str, object]
+    before: dict[str, int]
+    after: dict[str, int]
+    rejected: int
+    whole_times: bool
+    shards: int
+    period: tuple[float, float] | None
+    selection: dict[str, object] | None = None
+    duplicates: int | None = None
+    ids: dict[str, dict] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`, without its format and version.
+
+    The attributes that are not listed are those of `PartitionedLog`.
+
+    Attributes:
+        selection: None also where an earlier version wrote the manifest.
+        duplicates: None where the log has no times, or where an earlier version wrote the manifest.
+        ids: None where an earlier version wrote the manifest.
+        train: Number of training events.
+        valid: Number of validation events.
+        test: Number of test events.
         leaks: What training knows of the time after the tests, as `LeakReport`.
         shards: Names of the shards in their order.
-        sizes: Bytes of every file beside the manifest, by name.
-        sha256: SHA-256 of each.
+        sizes: Bytes of every file except the manifest, by name.
+        sha256: SHA-256 of each of these files.
     """
 
     logs: list[str]
@@ -59,7 +83,7 @@ class Manifest:
     sha256: dict[str, str]
 
     def write(self, folder: Path) -> None:
-        """Writes the file, which has its name when it is complete."""
+        """Writes the file, which gets its name when it is complete."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2) + "\n"
         part = folder / f"{MANIFEST}.part"
         with open(part, "w", encoding="utf-8") as file:
@@ -76,22 +100,20 @@ class Manifest:
             DataError: If there is none, or if it is of another version.
         """
         path = folder / MANIFEST
+        remedy = "give a folder that tfrec_attn.data.prepare has finished"
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataError(
-                f"{path} cannot be read: {error.strerror}; give a folder that tfrec_attn.data.prepare has finished."
-            ) from error
+            raise DataError(f"{path} cannot be read: {error.strerror}; {remedy}.") from error
         except ValueError as error:
             raise DataError(f"{path} is not JSON ({error}): prepare the log again.") from error
         if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
-            raise DataError(
-                f"{path} is not the manifest of a prepared log: give a folder that tfrec_attn.data.prepare has finished."
-            )
+            raise DataError(f"{path} is not the manifest of a prepared log: {remedy}.")
         version = tree.pop("version", None)
         if version != VERSION:
             raise DataError(
-                f"{folder} was prepared in version {version} of the format, expected {VERSION}: prepare the log again."
+                f"{folder} was prepared in version {version} of the format, expected {VERSION}: "
+                "prepare the log again."
             )
         for later in ("selection", "duplicates", "ids"):
             tree.setdefault(later, None)
@@ -102,10 +124,10 @@ class Manifest:
         return cls(**tree)
 
     def check(self, folder: Path) -> None:
-        """Compares every file with its size and checksum.
+        """Checks the size and the checksum of every file.
 
         Raises:
-            DataError: If one is missing or not what it was.
+            DataError: If a file is missing or has changed.
         """
         for name, size in self.sizes.items():
             path = folder / name
@@ -113,10 +135,12 @@ class Manifest:
                 raise DataError(f"{path} is missing: prepare the log again.")
             if path.stat().st_size != size:
                 raise DataError(
-                    f"{path} has {path.stat().st_size} bytes, expected {size}: prepare the log again."
+                    f"{path} has {path.stat().st_size} bytes, expected {size}: "
+                    "prepare the log again."
                 )
         for name, expected in self.sha256.items():
             if file_sha256(folder / name) != expected:
                 raise DataError(
-                    f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: prepare the log again."
+                    f"{folder / name} is damaged, its SHA-256 is not that of {MANIFEST}: "
+                    "prepare the log again."
                 )

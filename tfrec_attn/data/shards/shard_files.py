@@ -4,12 +4,12 @@
 |---|---|
 | `user` | index of the user, 1..M |
 | `item` | index 1..N of the item of each event, in order of time |
-| `time` | time of each event: int64, or where times have fractions the bytes of little-endian float64 |
-| `train` | how many of the events train, the first ones |
-| `valid`, `test` | place among the events, from 0, of the one that validates and of the one that tests; -1 for none |
+| `time` | time of each event: int64, or bytes of little-endian float64 if times have fractions |
+| `train` | number of training events, the first ones |
+| `valid`, `test` | position of the validation and the test target among the events, -1 for none |
 
-User u lies in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all
-users.
+User u is in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all users.
+TensorFlow is imported when a shard is read or written.
 """
 
 import contextlib
@@ -17,11 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last
 from tfrec_attn.data.shards.example_codec import bytes_feature, examples, int64_feature
+from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.errors import DataError
 
+MOST_SHARDS = 1_000
+_FEWEST_SHARDS = 8
+_SHARD_EVENTS = 1_000_000
 _BATCH = 4096
 
 
@@ -34,9 +38,9 @@ class Shard:
         lengths: Events of each user, int64 [U].
         items: Item index of each event, int32 [E].
         times: Time of each event, int64 or float64 [E].
-        train: How many events of each user train, int64 [U].
-        valid: Place among the user's events of the one that validates, -1 for none, int64 [U].
-        test: The same of the one that tests.
+        train: Number of training events of each user, int64 [U].
+        valid: Position of the validation target among the user's events, -1 for none, int64 [U].
+        test: Position of the test target, in the same way.
     """
 
     users: np.ndarray
@@ -53,25 +57,63 @@ class Shard:
         return np.arange(len(self.items)) < np.repeat(begin + self.train, self.lengths)
 
 
+def number_of_shards(wanted: int | None, events: int, users: int) -> int:
+    """Returns the number of shards, which is at most the number of users.
+
+    Args:
+        wanted: The number that was asked for; None means one for each million events, at least 8.
+        events: Number of events.
+        users: Number of users.
+    """
+    return min(users, wanted or min(MOST_SHARDS, max(_FEWEST_SHARDS, -(-events // _SHARD_EVENTS))))
+
+
 def shard_name(number: int, count: int) -> str:
-    """The file name of a shard, such as shard-00003-of-00050.tfrecord."""
+    """Returns the file name of a shard, such as shard-00003-of-00050.tfrecord."""
     return f"shard-{number:05d}-of-{count:05d}.tfrecord"
 
 
+def make_shard(
+    number: int, log: PartitionedLog, rows: np.ndarray, items: np.ndarray, times: np.ndarray
+) -> Shard:
+    """Makes a shard of its events in file order.
+
+    Args:
+        number: Number of the shard.
+        log: The log.
+        rows: User row of each event, which is `number` modulo the number of shards.
+        items: Item index 1..N of each event, int32.
+        times: Time of each event.
+    """
+    users = np.arange(number, log.after["users"], log.shards)
+    local = rows // log.shards
+    order = np.lexsort((times, local))
+    lengths, times = np.bincount(local, minlength=len(users)), times[order]
+    if log.period is None:
+        positions = hold_out_last(lengths)
+    else:
+        positions = hold_out_between(lengths, times, *log.period)
+    return Shard(users + 1, lengths, items[order], times, *positions)
+
+
 def write_shard(path: Path, shard: Shard) -> None:
-    """Writes a file that has its name when it is complete.
+    """Writes a file, which gets its name when it is complete.
 
     Raises:
         OSError: If it cannot be written.
     """
+    import tensorflow as tf
+
     ones = np.ones_like(shard.lengths)
-    whole = shard.times.dtype.kind == "i"
+    if shard.times.dtype.kind == "i":
+        time = int64_feature("time", shard.times, shard.lengths)
+    else:
+        data = shard.times.astype("<f8").view(np.uint8)
+        time = bytes_feature("time", data, 8 * shard.lengths)
     records = examples(
         int64_feature("user", shard.users, ones),
         int64_feature("item", shard.items, shard.lengths),
-        int64_feature("time", shard.times, shard.lengths)
-        if whole
-        else bytes_feature("time", shard.times.astype("<f8").view(np.uint8), 8 * shard.lengths),
+        time,
         int64_feature("train", shard.train, ones),
         int64_feature("valid", shard.valid, ones),
         int64_feature("test", shard.test, ones),
@@ -91,7 +133,7 @@ def write_shard(path: Path, shard: Shard) -> None:
     part.rename(path)
 
 
-def read_shard(path: Path, whole_times: bool) -> Shard:
+def read_shard(path: str | Path, whole_times: bool) -> Shard:
     """Reads a file that `write_shard` wrote.
 
     Args:
@@ -99,28 +141,34 @@ def read_shard(path: Path, whole_times: bool) -> Shard:
         whole_times: Whether its times are integers.
 
     Raises:
-        DataError: If it holds anything else.
+        DataError: If it is damaged or something else.
     """
-    batches = []
+    import tensorflow as tf
+
+    spec, batches = feature_spec(times="int64" if whole_times else "float64"), []
     try:
         for records in tf.data.TFRecordDataset(str(path)).batch(_BATCH).prefetch(2):
-            batches.append(_parse(records, whole_times))
+            batches.append(_columns(tf.io.parse_example(records, spec), whole_times))
     except tf.errors.OpError as error:
+        cause = str(error.message).splitlines()[0]
         raise DataError(
-            f"{path} is not a shard of a prepared log ({str(error.message).splitlines()[0]}): prepare the log again."
+            f"{path} is not a shard of a prepared log ({cause}): prepare the log again."
         ) from error
-    empty = np.zeros(0, np.int64)
-    columns = (
-        [np.concatenate(column) for column in zip(*batches, strict=True)]
-        if batches
-        else [empty] * 7
-    )
-    users, lengths, items, times, train, valid, test = columns
-    return Shard(users, lengths, items.astype(np.int32), times, train, valid, test)
+    columns = [np.zeros(0, np.int64)] * 7
+    if batches:
+        columns = [np.concatenate(column) for column in zip(*batches, strict=True)]
+    users, lengths, items, *rest = columns
+    return Shard(users, lengths, items.astype(np.int32), *rest)
 
 
 def feature_spec(*, times: str = "") -> dict[str, object]:
-    """What `tf.io.parse_example` needs; `times` is "int64", "float64" or "" to leave them out."""
+    """Returns the features that `tf.io.parse_example` reads.
+
+    Args:
+        times: "int64", "float64", or "" to leave the times out.
+    """
+    import tensorflow as tf
+
     ragged = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     one = tf.io.FixedLenFeature([], tf.int64)
     time = {
@@ -131,18 +179,13 @@ def feature_spec(*, times: str = "") -> dict[str, object]:
     return {"user": one, "item": ragged, "train": one, "valid": one, "test": one, **time}
 
 
-def _parse(records: tf.Tensor, whole_times: bool) -> tuple[np.ndarray, ...]:
-    parsed = tf.io.parse_example(records, feature_spec(times="int64" if whole_times else "float64"))
-    times = (
-        parsed["time"].flat_values.numpy()
-        if whole_times
-        else np.frombuffer(b"".join(parsed["time"].numpy()), "<f8")
-    )
-    items = parsed["item"]
+def _columns(parsed: dict, whole_times: bool) -> tuple[np.ndarray, ...]:
+    """Returns the arrays of a `Shard` in their order."""
+    times, items = parsed["time"], parsed["item"]
     return (
         parsed["user"].numpy(),
         items.row_lengths().numpy(),
         items.flat_values.numpy(),
-        times,
+        times.flat_values.numpy() if whole_times else np.frombuffer(b"".join(times.numpy()), "<f8"),
         *(parsed[name].numpy() for name in ("train", "valid", "test")),
     )

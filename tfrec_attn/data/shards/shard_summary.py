@@ -1,4 +1,4 @@
-"""What a training needs of a prepared log beside its events, gathered in passes over the shards."""
+"""Counts over all shards of a prepared log, gathered in passes over the shards."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.data.sequences.copies import count_copies
-from tfrec_attn.data.sequences.splits import LeakReport, Places
+from tfrec_attn.data.sequences.leakage import LeakReport
+from tfrec_attn.data.sequences.splits import SplitPositions
 from tfrec_attn.data.sequences.transitions import PairCounts
 from tfrec_attn.data.shards.shard_files import Shard
 
@@ -15,15 +16,15 @@ class ShardSummary:
     """Counts over all shards of a prepared log.
 
     Args:
-        shards: Reads them one after the other, anew at each call.
+        shards: Reads the shards one after the other, again at each call.
         num_users: M.
         num_items: N.
-        events: Of all shards.
-        folder: For temporary files, empty.
+        events: Number of events of all shards.
+        folder: An empty folder for temporary files.
 
     Attributes:
         lengths: Events of each user, int64 [M].
-        places: Which events of each user train, validate and test.
+        positions: Which events of each user train, validate and test.
         item_counts: Training events of each item, int64 [N].
         transitions: How often an item follows another in the training events.
         leaks: What training knows of the time after the tests.
@@ -40,13 +41,11 @@ class ShardSummary:
         folder: Path,
     ):
         self.lengths = np.zeros(num_users, np.int64)
-        self.places = Places(*(np.zeros(num_users, np.int64) for _ in Places._fields))
-        self._pairs = PairCounts(folder, num_items, events)
-        self._counts, self._first_seen = (
-            np.zeros(num_items + 1, np.int64),
-            np.full(num_items + 1, np.inf),
-        )
+        self.positions = SplitPositions(*(np.zeros(num_users, np.int64) for _ in range(3)))
         self.duplicates = 0
+        self._pairs = PairCounts(folder, num_items, events)
+        self._counts = np.zeros(num_items + 1, np.int64)
+        self._first_seen = np.full(num_items + 1, np.inf)
         self._ties, self._latest, self._spans = 0, -np.inf, []
         self._tests: list[tuple[np.ndarray, np.ndarray]] = []
         for shard in shards():
@@ -57,19 +56,20 @@ class ShardSummary:
 
     @property
     def train_events(self) -> int:
-        """How many events train."""
+        """Number of training events."""
         return int(self.item_counts.sum())
 
     def _add(self, shard: Shard) -> None:
         rows, begin = shard.users - 1, np.cumsum(shard.lengths) - shard.lengths
         self.lengths[rows] = shard.lengths
-        for places, values in zip(self.places, (shard.train, shard.valid, shard.test), strict=True):
-            places[rows] = values
+        for name, positions in self.positions._asdict().items():
+            positions[rows] = getattr(shard, name)
         train = shard.train_mask()
         items, times = shard.items[train], shard.times[train]
         self._counts += np.bincount(items, minlength=len(self._counts))
         np.minimum.at(self._first_seen, items, times)
-        self._latest = max([self._latest, *([times.max()] if len(times) else [])])
+        if len(times):
+            self._latest = max(self._latest, times.max())
         self._spans.append((shard.times.min(), shard.times.max()))
         follows = np.ones(len(shard.items), bool)
         follows[begin] = False

@@ -1,4 +1,4 @@
-"""A prepared log as `data.source`: what is checked before it is used."""
+"""Checks of a prepared log before it is used as `data.source`."""
 
 import json
 import shutil
@@ -9,9 +9,9 @@ import pytest
 from tfrec_attn import config
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards import prepared
-from tfrec_attn.data.shards.local_preparation import prepare_log
-from tfrec_attn.data.shards.prepared import PreparedLog, is_folder
+from tfrec_attn.data.shards import prepared_log
+from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepared_log import PreparedLog, is_folder
 from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
 from tfrec_attn.errors import ConfigError, DataError
@@ -55,7 +55,8 @@ def test_a_flipped_byte_names_the_file(folder, name):
     (folder / name).write_bytes(data)
     assert (
         refusal(folder)
-        == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the log again."
+        == f"{folder}/{name} is damaged, its SHA-256 is not that of manifest.json: prepare the "
+        "log again."
     )
 
 
@@ -75,7 +76,8 @@ def test_a_damaged_record_without_its_manifest(folder):
     shard.write_bytes(data)
     with pytest.raises(
         DataError,
-        match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the log again.$",
+        match=r"shard-00000-of-00003.tfrecord is not a shard of a prepared log .*: prepare the "
+        r"log again.$",
     ):
         read_shard(shard, whole_times=True)
 
@@ -106,7 +108,7 @@ def test_no_manifest(folder, tmp_path):
         in refusal(folder)
     )
     folder.rename(tmp_path / "other.partial")
-    assert "run tfrec_attn.data.prepare again, it goes on from there" in refusal(tmp_path / "other")
+    assert "run tfrec_attn.data.prepare again, it resumes there" in refusal(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_a_warm_start_needs_a_log(original):
 
 @pytest.mark.parametrize("room", [10**6, 10])
 def test_where_the_events_are(original, room, monkeypatch):
-    monkeypatch.setattr(prepared, "_IN_MEMORY", room)
+    monkeypatch.setattr(prepared_log, "_IN_MEMORY", room)
     for cache, kind in (("auto", room == 10), ("memory", False), ("stream", True)):
         split = run.prepare_data(
             config.from_dict({"data": {"source": str(original), "cache": cache}})
@@ -158,7 +160,7 @@ def test_what_is_a_folder(source, expected, monkeypatch, tmp_path):
     assert is_folder(source) == expected
 
 
-def test_shards_hold_a_user_each_by_his_index(original):
+def test_users_are_in_the_shard_of_their_index(original):
     found = [read_shard(path, whole_times=True) for path in sorted(original.glob("shard-*"))]
     users = PreparedLog(original).index()[0]
     for number, shard in enumerate(found):

@@ -1,37 +1,34 @@
-"""What is wrong with a log that its schema does not tell: duplicates, bursts, ties, order, repeats,
-and what appears only once.
-"""
+"""Measures of a log that a schema does not check: copies, bursts, ties, order, and repeats."""
 
 from dataclasses import asdict
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.quality.profile import Profile, make_profile
-from tfrec_attn.data.reading.times import UNITS
+from tfrec_attn.data.quality.log_profile import Profile, make_profile
+from tfrec_attn.data.reading.time_rule import UNITS
 from tfrec_attn.data.sequences.copies import count_copies
-from tfrec_attn.data.sequences.encoding import encode
-from tfrec_attn.data.sequences.ids import Findings, IdReport
+from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.vocabulary import encode_ids
 
-# A burst: so many events of one user, the last at most so many seconds after the first.
+# A burst: this many events of one user, the last at most this many seconds after the first.
 BURSTS = {"second": (5, 1), "minute": (30, 60)}
 
 
-class Log:
-    """A log in numbers.
+class EncodedLog:
+    """A log in numbers, before any filter.
 
     Args:
-        frame: Columns `user_id`, `item_id`, `timestamp` and perhaps `rating` and `event`, as
-            `read_interactions` returns them.
-        has_times: Whether the times are times; otherwise they are row numbers.
+        frame: The log, as `read_interactions` returns it.
+        has_times: Whether the column `timestamp` holds times, and not row numbers.
     """
 
     def __init__(self, frame: pl.DataFrame, has_times: bool = True):
-        self.user_ids, self.users = encode(frame["user_id"])
-        self.item_ids, self.items = encode(frame["item_id"])
+        self.user_ids, self.users = encode_ids(frame["user_id"])
+        self.item_ids, self.items = encode_ids(frame["item_id"])
         self.times = frame["timestamp"].to_numpy()
         self.has_times = has_times
-        self.types = [encode(frame["event"])[1]] if "event" in frame.columns else []
+        self.types = [encode_ids(frame["event"])[1]] if "event" in frame.columns else []
         self.user_counts = np.bincount(self.users, minlength=len(self.user_ids))
         self.item_counts = np.bincount(self.items, minlength=len(self.item_ids))
 
@@ -39,33 +36,29 @@ class Log:
         return len(self.users)
 
     def ids(self) -> IdReport:
-        """What there is to say of the ids."""
+        """Returns the problems with the ids."""
         return IdReport(
-            Findings.of(self.user_ids, lambda: self.user_counts),
-            Findings.of(self.item_ids, lambda: self.item_counts),
+            IdProblems.of(self.user_ids, lambda: self.user_counts),
+            IdProblems.of(self.item_ids, lambda: self.item_counts),
         )
 
     def profile(self) -> Profile:
-        """What a later log is compared with."""
-        return make_profile(
-            self.user_counts,
-            self.item_ids,
-            self.item_counts,
-            self.times if self.has_times else None,
-        )
+        """Returns the profile that a later log is compared with."""
+        times = self.times if self.has_times else None
+        return make_profile(self.user_counts, self.item_ids, self.item_counts, times)
 
 
-def measure(log: Log, now: float) -> dict[str, object]:
-    """Returns what there is to know of a log before it is filtered, as a tree of numbers for JSON.
+def measure(log: EncodedLog, now: float) -> dict[str, object]:
+    """Returns the measures of a log before it is filtered, as a tree for JSON.
 
-    Events are "in a burst" when they are among BURSTS[name][0] or more events of one user that lie
-    within BURSTS[name][1] seconds. An event is "out of order" when an event of the same user that
-    is later stands before it in the log, and tied when its user's event before it in order of time
-    has the same time. A repeat is an event with an item that its user has touched before.
+    An event is in a burst if it is one of BURSTS[name][0] or more events of a user within
+    BURSTS[name][1] seconds. An event is out of order if a later event of its user is before it in
+    the log. It is tied if its user's previous event has the same time. A repeat is an event with an
+    item that its user has touched before.
 
     Args:
         log: The log.
-        now: Seconds since 1970; what is later is in the future.
+        now: The present, in seconds since 1970.
     """
     events, times, users = len(log), log.times, log.users
     order = np.lexsort((times, users))
@@ -83,8 +76,8 @@ def measure(log: Log, now: float) -> dict[str, object]:
         "ids": log.ids().to_dict(),
         "repeats": {**_part(events - pairs, events), "immediate": int(np.count_nonzero(same_item))},
         "once": {
-            "users": _part(_once(log.user_counts), len(log.user_ids)),
-            "items": _part(_once(log.item_counts), len(log.item_ids)),
+            "users": _part(np.count_nonzero(log.user_counts == 1), len(log.user_ids)),
+            "items": _part(np.count_nonzero(log.item_counts == 1), len(log.item_ids)),
         },
         "history_length": _quantiles(log.user_counts),
         "item_events": _quantiles(log.item_counts),
@@ -109,61 +102,51 @@ def _part(count: int, of: int) -> dict[str, float]:
     return {"count": int(count), "share": float(count / max(1, of))}
 
 
-def _once(counts: np.ndarray) -> int:
-    return np.count_nonzero(counts == 1)
-
-
 def _quantiles(counts: np.ndarray) -> dict[str, float]:
     shares = {"min": 0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
-    return {name: float(np.quantile(counts, share)) for name, share in shares.items()} | {
-        "mean": float(counts.mean())
-    }
+    quantiles = {name: float(np.quantile(counts, share)) for name, share in shares.items()}
+    return {**quantiles, "mean": float(counts.mean())}
 
 
 def unit_of(times: np.ndarray) -> np.ndarray:
-    """Number in UNITS of the unit of each time, told by its size; -1 for times too small for any."""
+    """Returns the number in UNITS of each time's unit by its size, -1 for times too small."""
     return np.searchsorted([least for _, least in UNITS.values()], times, side="right") - 1
 
 
-def _time(log: Log, now: float) -> dict[str, object]:
-    """Unit of most times, the span, and how many events are in the future."""
+def _time(log: EncodedLog, now: float) -> dict[str, object]:
+    """Returns the unit of most times, the span, and how many events are in the future."""
     units = np.bincount(unit_of(log.times) + 1, minlength=len(UNITS) + 1)
-    place, names = int(units.argmax()) - 1, list(UNITS)
-    ticks = UNITS[names[place]][0] if place >= 0 else None
+    name = (None, *UNITS)[int(units.argmax())]
+    ticks = UNITS[name][0] if name else None
     return {
         "first": log.times.min().item(),
         "last": log.times.max().item(),
-        "unit": names[place] if ticks else None,
+        "unit": name,
         "future": int(np.count_nonzero(log.times > now * ticks)) if ticks else 0,
     }
 
 
-def _copies(log: Log, order: np.ndarray) -> int:
-    return count_copies(
-        *(column[order] for column in (log.users, log.times, log.items, *log.types))
-    )
+def _copies(log: EncodedLog, order: np.ndarray) -> int:
+    columns = log.users, log.times, log.items, *log.types
+    return count_copies(*(column[order] for column in columns))
 
 
-def _out_of_order(log: Log) -> int:
+def _out_of_order(log: EncodedLog) -> int:
     latest = pl.col("timestamp").cum_max().over("user")
-    return (
-        pl.DataFrame({"user": log.users, "timestamp": log.times})
-        .select((pl.col("timestamp") < latest).sum())
-        .item()
-    )
+    frame = pl.DataFrame({"user": log.users, "timestamp": log.times})
+    return frame.select((pl.col("timestamp") < latest).sum()).item()
 
 
 def _burst(
-    log: Log, order: np.ndarray, unit: str | None, least: int, seconds: float
+    log: EncodedLog, order: np.ndarray, unit: str | None, least: int, seconds: float
 ) -> dict[str, object]:
-    """Events and users in bursts; times without a unit count as seconds."""
+    """Returns the events and users in bursts; times without a unit count as seconds."""
     users, times = log.users[order], log.times[order]
     ends = slice(least - 1, None)
     starts = slice(None, max(0, len(times) - least + 1))
-    begins = np.flatnonzero(
-        (users[ends] == users[starts])
-        & (times[ends] - times[starts] <= seconds * UNITS.get(unit, (1, 0))[0])
-    )
+    longest = seconds * UNITS.get(unit, (1, 0))[0]
+    is_burst = (users[ends] == users[starts]) & (times[ends] - times[starts] <= longest)
+    begins = np.flatnonzero(is_burst)
     depth = np.zeros(len(times) + 1, np.int64)
     np.add.at(depth, begins, 1)
     np.add.at(depth, begins + least, -1)

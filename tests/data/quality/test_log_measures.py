@@ -1,4 +1,4 @@
-"""What is wrong with a log: figures worked by hand, and a plain twin."""
+"""Measures of a log, computed by hand and with plain Python."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.quality.findings import BURSTS, Log, measure
+from tfrec_attn.data.quality.log_measures import BURSTS, Log, measure
 from tfrec_attn.data.quality.text_report import as_text, findings, moment
 
 NOW = 1.7e9

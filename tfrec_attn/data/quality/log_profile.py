@@ -1,6 +1,4 @@
-"""What is kept of a log to compare a later one with it: lengths of histories, the most popular
-items, events over time.
-"""
+"""The profile of a log that a later log is compared with: history lengths, popularity, times."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.quality.drift import (
+from tfrec_attn.data.quality.drift_statistics import (
     binned,
     jensen_shannon,
     kolmogorov_smirnov,
@@ -29,13 +27,13 @@ class Profile:
 
     Attributes:
         lengths: Distinct numbers of events of a user, ascending.
-        users: Users with each of those.
-        items: Ids of the most popular items, the first most; at most 1,000.
-        item_events: Events of each of those.
+        users: Number of users with each of these.
+        items: Ids of the most popular items, in this order, at most 1,000.
+        item_events: Events of each of these.
         events: Events of all items.
-        curve: Share of the events that the most popular 0, 1, ..., 100 % of the items have.
-        time_edges: Bounds of equal spans of time; empty for a log without times.
-        time_events: Events in each span.
+        curve: Share of the events of the most popular 0, 1, ..., 100 % of the items.
+        time_edges: Bounds of equal intervals of time; empty for a log without times.
+        time_events: Events in each interval.
     """
 
     lengths: list[int]
@@ -56,7 +54,7 @@ def make_profile(
     Args:
         user_counts: Events of each user.
         item_ids: Ids of the items.
-        item_counts: Events of each.
+        item_counts: Events of each item.
         times: Time of each event, or None.
     """
     lengths, users = np.unique(user_counts, return_counts=True)
@@ -78,25 +76,29 @@ def make_profile(
 
 
 def from_dict(tree: object, where: str) -> Profile:
-    """Reads a profile out of a report.
+    """Reads the profile of a report.
+
+    Args:
+        tree: The report.
+        where: Name of the report, for the message.
 
     Raises:
-        DataError: If it is none.
+        DataError: If it has no profile.
     """
     try:
         profile = Profile(**tree["profile"])
-        sizes = [
-            (len(profile.lengths), len(profile.users)),
-            (len(profile.items), len(profile.item_events)),
-        ]
-        if any(a != b or not a for a, b in sizes):
+        lengths, users, events = profile.lengths, profile.users, profile.item_events
+        if (
+            len(lengths) != len(users)
+            or len(profile.items) != len(events)
+            or not (users and events)
+        ):
             raise ValueError("lists of different length")
-        np.asarray(
-            [*profile.lengths, *profile.users, *profile.item_events, profile.events], np.int64
-        )
+        np.asarray([*lengths, *users, *events, profile.events], np.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{where} is not a report of tfrec_attn.data.validate: its profile cannot be used ({error!r})."
+            f"{where} is not a report of tfrec_attn.data.validate: its profile cannot be used "
+            f"({error!r})."
         ) from None
     return profile
 
@@ -104,17 +106,18 @@ def from_dict(tree: object, where: str) -> Profile:
 def compare(
     earlier: Profile, later: Profile, counts_of: dict[str, int]
 ) -> dict[str, dict[str, float]]:
-    """How far history lengths and popularity of two logs are apart.
+    """Returns the drift of history lengths and popularity between two logs.
 
-    History lengths: the statistic of Kolmogorov and Smirnov of the exact lengths; PSI and
-    Jensen-Shannon divergence over ten bins of about as many users in the earlier log. Popularity:
-    Jensen-Shannon divergence over the earlier log's most popular items, all others being one; PSI
-    over those items in ten bands with about as many events in the earlier log, and all others.
+    History lengths: the Kolmogorov-Smirnov statistic of the exact lengths, and PSI and
+    Jensen-Shannon divergence over ten bins with about the same number of users in the earlier log.
+    Popularity: the Jensen-Shannon divergence over the most popular items of the earlier log, with
+    all other items as one, and the PSI over ten bands of these items with about the same number of
+    events in the earlier log, and all other items.
 
     Args:
-        earlier: Of the earlier log.
-        later: Of the later log.
-        counts_of: Events in the later log of every item by id.
+        earlier: Profile of the earlier log.
+        later: Profile of the later log.
+        counts_of: Events of each item in the later log, by id.
     """
     old, new = ((np.asarray(one.lengths), np.asarray(one.users)) for one in (earlier, later))
     edges = quantile_bins(*old)
@@ -142,6 +145,6 @@ def compare(
 
 
 def _used(counts: Iterable[np.ndarray]) -> np.ndarray:
-    """The bins that hold anything in either distribution, [2, K]."""
+    """Returns the bins that are not empty in both distributions, [2, K]."""
     both = np.stack(list(counts))
     return both[:, both.sum(axis=0) > 0]

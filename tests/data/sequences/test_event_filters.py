@@ -1,6 +1,4 @@
-"""Side conditions by configuration: what stays of a log, what is said about it, and what cannot be
-meant.
-"""
+"""Event filters of a configuration: what they leave, their report, and their errors."""
 
 import gzip
 
@@ -8,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrec_attn import config as configuration
-from tfrec_attn.data.sequences.replay_log import split_checksum
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
 
@@ -198,14 +196,16 @@ def test_what_is_said(path):
         ).report
     )
     assert report.startswith(
-        "10 events; 3 with a low rating left out; 1 of other types left out (1 view); cut into 3 sessions.\n6 events of "
+        "10 events; 3 with a low rating left out; 1 of other types left out (1 view); cut into 3 "
+        "sessions.\n6 events of "
     )
 
 
 def test_a_rating_that_is_no_number(path):
     path.write_text(path.read_text().replace("2,view", "two,view"))
     assert refusal(DataError, path, *COLUMNS) == (
-        f"{path}, line 3: expected the rating as a number, got 'two'; correct it, or leave such lines out with data.on_error=skip."
+        f"{path}, line 3: expected the rating as a number, got 'two'; correct it, or leave such "
+        "lines out with data.on_error=skip."
     )
     data = prepared(path, *COLUMNS, "data.on_error=skip")
     assert (data.rejected, histories(data)["u"]) == (1, "aaacd")
@@ -239,12 +239,14 @@ def test_compressed_logs_too(path, tmp_path):
         (
             ConfigError,
             ["data.min_rating=4"],
-            "data.min_rating needs data.columns.rating, the name of the column that holds the ratings.",
+            "data.min_rating needs data.columns.rating, the name of the column that holds the "
+            "ratings.",
         ),
         (
             ConfigError,
             ["data.event_types=buy"],
-            "data.event_types needs data.columns.event, the name of the column that holds the event types.",
+            "data.event_types needs data.columns.event, the name of the column that holds the "
+            "event types.",
         ),
         (
             ConfigError,
@@ -254,13 +256,15 @@ def test_compressed_logs_too(path, tmp_path):
         (
             ConfigError,
             ["data.event_weights.buy=2"],
-            "data.event_weights needs data.columns.event, the name of the column that holds the event types.",
+            "data.event_weights needs data.columns.event, the name of the column that holds the "
+            "event types.",
         ),
         *(
             (
                 ConfigError,
                 [*COLUMNS, f"data.event_weights={{{given}}}"],
-                f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {{{shown}}}.",
+                "data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is "
+                f"{{{shown}}}.",
             )
             for given, shown in (
                 ("", ""),
@@ -287,12 +291,13 @@ def test_compressed_logs_too(path, tmp_path):
         (
             DataError,
             [*COLUMNS, "data.event_weights={buy: 2, view: 1}"],
-            "data.event_weights has no weight for 'cart', a type of the log: give it one, 0 leaves its events out.",
+            "data.event_weights has no weight for 'cart', a type of the log: give it one, 0 "
+            "leaves its events out.",
         ),
         (
             DataError,
             [*COLUMNS, "data.event_types=view", "data.event_weights={buy: 2, view: 0}"],
-            "the side conditions of the data section leave nothing of 10 events: "
+            "the event filters of the data section leave nothing of 10 events: "
             "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
         (
@@ -313,17 +318,19 @@ def test_compressed_logs_too(path, tmp_path):
         (
             ConfigError,
             ["data.repeats=colapse"],
-            "data.repeats must be one of keep, collapse, but is 'colapse' (did you mean 'collapse'?).",
+            "data.repeats must be one of keep, collapse, but is 'colapse' (did you mean "
+            "'collapse'?).",
         ),
         (
             DataError,
             [*COLUMNS, "data.event_types=[buy,veiw]"],
-            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log are buy, cart, view.",
+            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log "
+            "are buy, cart, view.",
         ),
         (
             DataError,
             [*COLUMNS, "data.min_rating=6"],
-            "the side conditions of the data section leave nothing of 10 events: "
+            "the event filters of the data section leave nothing of 10 events: "
             "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids.",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Filtering and ordering a log, against results worked by hand and a plain Python twin."""
+"""Filtering and encoding a log, by hand and against plain Python."""
 
 from collections import Counter
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.preparation import Statistics, k_core, prepare
+from tfrec_attn.data.sequences.encoding import encode_log, k_core
+from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.errors import DataError
 
 EVENTS = st.lists(
@@ -23,9 +24,7 @@ def log(events):
 
 
 def naive_core(events, users, items):
-    """Takes out one event at a time until nothing breaks the rule: the largest set, whatever the
-    order.
-    """
+    """Removes one event at a time until every user and item has enough events."""
     kept = list(events)
     while True:
         of_user, of_item = Counter(event[0] for event in kept), Counter(event[1] for event in kept)
@@ -41,7 +40,7 @@ def naive_core(events, users, items):
 def test_by_hand():
     # In order of the file: v is the first user and b the first item. Both of v's events at time 2
     # stay in the order of the file.
-    sequences, report = prepare(
+    sequences, report = encode_log(
         log([("v", "b", 2), ("u", "a", 9), ("v", "a", 2), ("u", "b", 1), ("v", "c", 1)])
     )
     assert sequences.user_vocabulary.ids() == ["v", "u"]
@@ -67,7 +66,7 @@ def test_filter_by_hand():
         ("v", "b", 1),
         ("v", "a", 2),
     ]
-    sequences, report = prepare(log(events), min_user_events=2, min_item_events=2)
+    sequences, report = encode_log(log(events), min_user_events=2, min_item_events=2)
     assert sequences.user_vocabulary.ids() == ["u", "v"]
     assert sequences.item_vocabulary.ids() == ["a", "b"]
     assert sequences.items.tolist() == [1, 2, 2, 1]
@@ -79,22 +78,24 @@ def test_filter_by_hand():
         "duplicates": 0,
     }
     assert str(report) == (
-        "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 events or more: "
+        "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 "
+        "events or more: "
         "4 events of 2 users with 2 items (density 100.0000%)"
     )
 
 
 def test_nothing_left():
     with pytest.raises(DataError) as caught:
-        prepare(log([("u", "a", 1), ("u", "b", 2)]), min_user_events=2, min_item_events=3)
+        encode_log(log([("u", "a", 1), ("u", "b", 2)]), min_user_events=2, min_item_events=3)
     assert str(caught.value) == (
-        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 users with 2 items (density 100.0000%): "
+        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 users "
+        "with 2 items (density 100.0000%): "
         "lower them."
     )
 
 
 def test_fractional_times():
-    assert prepare(log([("u", "a", 1.5), ("u", "b", 0.5)]))[0].timestamps.tolist() == [0.5, 1.5]
+    assert encode_log(log([("u", "a", 1.5), ("u", "b", 0.5)]))[0].timestamps.tolist() == [0.5, 1.5]
 
 
 @settings(max_examples=100, deadline=None)
@@ -116,7 +117,7 @@ def test_sequences_equal_the_plain_twin(events, min_user, min_item):
     kept = [event for event, stays in zip(events, mask, strict=True) if stays]
     if not kept:
         return
-    sequences, _ = prepare(log(events), min_user_events=min_user, min_item_events=min_item)
+    sequences, _ = encode_log(log(events), min_user_events=min_user, min_item_events=min_item)
     order = list(dict.fromkeys(event[0] for event in kept))
     assert sequences.user_vocabulary.ids() == order
     assert sequences.item_vocabulary.ids() == list(dict.fromkeys(event[1] for event in kept))

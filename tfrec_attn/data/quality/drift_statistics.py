@@ -1,21 +1,19 @@
-"""How far two distributions are apart: PSI, Jensen-Shannon divergence and the statistic of
-Kolmogorov and Smirnov.
-"""
+"""Distances of two distributions: PSI, Jensen-Shannon divergence, Kolmogorov-Smirnov statistic."""
 
 import numpy as np
 
 
 def population_stability_index(earlier: np.ndarray, later: np.ndarray) -> float:
-    """PSI = sum over bins of (q - p) ln(q / p); below 0.1 is taken for stable, above 0.25 for
-    another population.
+    """Returns the PSI, the sum over bins of (q - p) ln(q / p).
+
+    Half an event is added to every bin, so that no share p or q is 0.
 
     Args:
-        earlier: Counts of each bin, [K].
-        later: The same, [K]. Half an event is added to every bin of both, so that empty bins have a
-            share.
+        earlier: Counts of the bins, [K].
+        later: Counts of the bins, [K].
 
     Returns:
-        The index, 0 or greater.
+        The index, 0 or greater. Below 0.1 a population is considered stable, above 0.25 changed.
     """
     p, q = (
         (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
@@ -25,14 +23,14 @@ def population_stability_index(earlier: np.ndarray, later: np.ndarray) -> float:
 
 
 def jensen_shannon(earlier: np.ndarray, later: np.ndarray) -> float:
-    """JS = (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, in bits.
+    """Returns JS = (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, in bits.
 
     Args:
-        earlier: Counts of each bin, [K], not all 0.
-        later: The same, [K].
+        earlier: Counts of the bins, [K], not all 0.
+        later: Counts of the bins, [K], not all 0.
 
     Returns:
-        The divergence, 0 (the same) to 1 (nothing in common).
+        The divergence, 0 (equal) to 1 (disjoint).
     """
     p, q = (np.asarray(counts, float) / np.sum(counts) for counts in (earlier, later))
     middle = (p + q) / 2
@@ -44,11 +42,11 @@ def jensen_shannon(earlier: np.ndarray, later: np.ndarray) -> float:
 def kolmogorov_smirnov(
     earlier: tuple[np.ndarray, np.ndarray], later: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """KS = max over x of |F(x) - G(x)|, F and G being the shares of values up to x.
+    """Returns KS = max over x of |F(x) - G(x)|, where F and G are the shares of values up to x.
 
     Args:
         earlier: Distinct values, ascending, and their counts.
-        later: The same.
+        later: Distinct values, ascending, and their counts.
 
     Returns:
         The statistic, 0 to 1.
@@ -62,16 +60,15 @@ def kolmogorov_smirnov(
 
 
 def quantile_bins(values: np.ndarray, counts: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Edges that cut a distribution into bins of about the same size; a value equal to an edge lies
-    below it.
+    """Returns edges that cut a distribution into bins of about the same size.
 
-    The first edge is below all values and the last is the largest, so that what another
-    distribution has outside lies in bins of its own.
+    A value equal to an edge is in the bin below it. The first edge is below all values and the last
+    is the largest value, so that values of another distribution outside these have their own bins.
 
     Args:
         values: Distinct values, ascending.
-        counts: Of each.
-        bins: How many; fewer where one value fills several.
+        counts: Count of each value.
+        bins: Number of bins; there are fewer if one value fills several.
     """
     shares = np.cumsum(counts) / np.sum(counts)
     cuts = values[np.searchsorted(shares, np.arange(1, bins) / bins)]
@@ -79,7 +76,6 @@ def quantile_bins(values: np.ndarray, counts: np.ndarray, bins: int = 10) -> np.
 
 
 def binned(values: np.ndarray, counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Counts of the bins between edges, and of what is below and above them, [len(edges) + 1]."""
-    return np.bincount(
-        np.searchsorted(edges, values, side="left"), weights=counts, minlength=len(edges) + 1
-    )
+    """Returns the counts below the edges, between them, and above them, [len(edges) + 1]."""
+    bins = np.searchsorted(edges, values, side="left")
+    return np.bincount(bins, weights=counts, minlength=len(edges) + 1)

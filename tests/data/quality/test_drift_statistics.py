@@ -1,4 +1,4 @@
-"""Distances of distributions and profiles of logs, worked by hand."""
+"""Distances of distributions, and profiles of logs, computed by hand."""
 
 import json
 import math
@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn.data.quality import profile
-from tfrec_attn.data.quality.drift import (
+from tfrec_attn.data.quality import log_profile
+from tfrec_attn.data.quality.drift_statistics import (
     binned,
     jensen_shannon,
     kolmogorov_smirnov,
@@ -68,7 +68,7 @@ def test_bins_hold_about_as_many():
 
 
 def make(lengths, items, times=None):
-    return profile.make_profile(
+    return log_profile.make_profile(
         np.array(lengths), pl.Series(list(items)), np.array(list(items.values())), times
     )
 
@@ -89,13 +89,13 @@ def test_profile_by_hand():
 
 def test_the_same_log_does_not_drift():
     one = make([3, 1, 3, 2], {"a": 1, "b": 6, "c": 2})
-    for figures in profile.compare(one, one, {"a": 1, "b": 6, "c": 2}).values():
+    for figures in log_profile.compare(one, one, {"a": 1, "b": 6, "c": 2}).values():
         assert list(figures.values()) == pytest.approx([0] * len(figures), abs=1e-12)
 
 
 def test_popularity_drift_by_hand():
     earlier, later = make([10], {"a": 6, "b": 3, "c": 1}), make([10], {"a": 1, "b": 3, "d": 6})
-    figures = profile.compare(earlier, later, {"a": 1, "b": 3, "d": 6})["popularity"]
+    figures = log_profile.compare(earlier, later, {"a": 1, "b": 3, "d": 6})["popularity"]
     expected = entropy(0.35, 0.3, 0.05, 0.3) - (entropy(0.6, 0.3, 0.1) + entropy(0.1, 0.3, 0.6)) / 2
     assert figures["jensen_shannon"] == pytest.approx(expected)
     assert figures["events_of_other_items"] == 0.6
@@ -109,7 +109,7 @@ def test_popularity_drift_by_hand():
 def test_history_drift_by_hand():
     # Edge between 1 and 2: two and two users become none and four.
     earlier, later = make([1, 1, 2, 2], {"a": 6}), make([2, 2, 2, 2], {"a": 8})
-    figures = profile.compare(earlier, later, {"a": 8})["history_length"]
+    figures = log_profile.compare(earlier, later, {"a": 8})["history_length"]
     assert figures["kolmogorov_smirnov"] == 0.5
     assert figures["jensen_shannon"] == pytest.approx(entropy(0.25, 0.75) - 0.5)
     assert figures["psi"] == pytest.approx(
@@ -121,12 +121,13 @@ def test_history_drift_by_hand():
 def test_what_is_no_report(tree):
     with pytest.raises(
         DataError,
-        match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used \(.*\)\.$",
+        match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used "
+        r"\(.*\)\.$",
     ):
-        profile.from_dict(json.loads(tree), "r.json")
+        log_profile.from_dict(json.loads(tree), "r.json")
 
 
 def test_a_report_with_lists_that_do_not_fit():
     tree = {"profile": {**make([1], {"a": 1}).__dict__, "users": [1, 2]}}
     with pytest.raises(DataError, match="lists of different length"):
-        profile.from_dict(tree, "r.json")
+        log_profile.from_dict(tree, "r.json")

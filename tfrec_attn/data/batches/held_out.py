@@ -1,0 +1,97 @@
+"""Held-out events in blocks for ranking."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.data.batches.stream import FlatEvents
+from tfrec_attn.data.sequences.splits import Split
+
+
+class HeldOut:
+    """The held-out events of a split, in blocks for ranking.
+
+    The shortest histories come first, so that blocks hold little padding.
+
+    Blocks are {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]};
+    0 is padding. l is the length of the longest history of the block, at least 1 and at most L.
+    `seen` are the items that are never recommended: with `repeats="exclude"` the distinct items of
+    the whole earlier history, with "include" none (S = 0).
+
+    Args:
+        split: The split.
+        part: "valid" or "test".
+        max_length: L.
+        batch_size: Events of a block.
+        repeats: "exclude" or "include".
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        part: str,
+        *,
+        max_length: int = 5,
+        batch_size: int = 256,
+        repeats: str = "exclude",
+    ):
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.repeats = repeats
+        positions = np.asarray(getattr(split, part), np.int64)
+        lengths = positions - split.sequences.offsets[split.rows(positions)]
+        self._order = np.argsort(lengths, kind="stable")
+        self.positions = positions[self._order]
+        self._events = FlatEvents(split)
+        first = _first_occurrences(split)
+        self._first = tf.constant(first)
+        self._repeated = ~first[positions]
+
+    def __len__(self):
+        return len(self.positions)
+
+    def repeated(self) -> np.ndarray:
+        """Returns whether each target is in its history, bool [U], in the order of the split."""
+        return self._repeated
+
+    def in_split_order(self, values: np.ndarray) -> np.ndarray:
+        """Reorders values of the events from the order of the blocks to that of the split."""
+        restored = np.empty_like(values)
+        restored[self._order] = values
+        return restored
+
+    def sample(self, count: int) -> list[dict[str, tf.Tensor]]:
+        """Returns blocks with `count` events, evenly spread over all blocks."""
+        chosen = self.positions[np.linspace(0, len(self) - 1, count).astype(int)]
+        return [
+            self.batch(tf.constant(chosen[begin : begin + self.batch_size]))
+            for begin in range(0, count, self.batch_size)
+        ]
+
+    def dataset(self) -> tf.data.Dataset:
+        """Returns all blocks."""
+        blocks = tf.data.Dataset.from_tensor_slices(self.positions).batch(self.batch_size)
+        return blocks.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+    def batch(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the block of some flat positions of held-out events, int64 [B]."""
+        start = self._events.start_at(position)
+        longest = tf.reduce_max(position - start)
+        user, history = self._events.before(position, tf.clip_by_value(longest, 1, self.max_length))
+        width = longest if self.repeats == "exclude" else tf.zeros_like(longest)
+        index = start[:, tf.newaxis] + tf.range(width)
+        seen = self._events.items(index, index < position[:, tf.newaxis], only=self._first)
+        return {
+            "user": user,
+            "history": history,
+            "target": self._events.items(position),
+            "seen": seen,
+        }
+
+
+def _first_occurrences(split: Split) -> np.ndarray:
+    """Returns which events are a user's first with their item, bool [E]."""
+    sequences = split.sequences
+    keys = sequences.users().astype(np.int64) * (sequences.num_items + 1) + sequences.items
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first

@@ -1,0 +1,119 @@
+"""Sequences with the next item at all positions as the target."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.data.batches.negative_sampler import NegativeSampler
+from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
+from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.errors import ConfigError, DataError
+
+
+def require_enough_items(negatives: int, num_items: int) -> None:
+    """Raises a ConfigError if there are fewer items than negatives."""
+    if negatives > num_items:
+        raise ConfigError(
+            f"negatives must be at most the number of items, {num_items}, but is {negatives}."
+        )
+
+
+class SequenceStream(ArrayStream):
+    """A training sequence for each user, with targets at some or all positions, and negatives.
+
+    Every pass visits each user once. Users with a single training event are left out.
+
+    Args:
+        split: Events and their training prefix.
+        max_length: L. Of longer sequences, the latest part is used.
+        negatives: Number K of sampled items; 0 for none.
+        shared: False samples K negatives for each position, which its user has not touched in
+            training. True samples at least K negatives for the whole batch, of all items.
+        popular: Whether shared negatives are drawn in proportion to their training events, and not
+            uniformly.
+        batch_size: B, users.
+        seed: Seed of the order, and of what is sampled.
+
+    Attributes:
+        log_q: Log of the probability of each item as a shared negative, float32 [N].
+
+    Raises:
+        DataError: If no user has two training events.
+        ConfigError: If there are fewer items than negatives.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        max_length: int = 50,
+        negatives: int = 0,
+        shared: bool = False,
+        popular: bool = False,
+        batch_size: int = 256,
+        seed: int = 1,
+    ):
+        enough = split.train_end - split.sequences.offsets[:-1] >= 2
+        if not enough.any():
+            raise DataError(NOTHING_TO_LEARN)
+        require_enough_items(negatives, split.sequences.num_items)
+        super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
+        trained = split.sequences.items[split.train_mask()]
+        counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
+        shares = counts / counts.sum() if popular else np.full(len(counts), 1.0 / len(counts))
+        with np.errstate(divide="ignore"):
+            self.log_q = np.log(shares).astype(np.float32)
+        self._negatives, self._shared = negatives, shared
+        self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
+        self._sample = NegativeSampler(split) if negatives and not shared else None
+
+    def _with_negatives(self, batch, step, part, parts):
+        if not self._negatives:
+            return batch
+        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
+        if self._shared:
+            shape = [self.batch_size, -(-self._negatives // self.batch_size)]
+            drawn = tf.random.stateless_uniform(
+                shape, seed, maxval=tf.size(self._pool), dtype=tf.int32
+            )
+            return {**batch, "negatives": tf.gather(self._pool, drawn)}
+        shape = [self.batch_size // parts, self.max_length, self._negatives]
+        owners = tf.broadcast_to(batch["user"][:, tf.newaxis, tf.newaxis], shape)
+        return {**batch, "negatives": self._sample(owners, seed, part, parts)}
+
+    def _sequence(self, position):
+        """Returns the flat positions [B, L] of sequences that end at `position`.
+
+        Positions before the user's first event belong to other users.
+        """
+        return position[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
+
+
+class NextItems(SequenceStream):
+    """A training sequence for each user, with the next item at all positions as the target.
+
+    The arguments are those of `SequenceStream`.
+
+    Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer"
+    float32 [B]}. `targets[b, l]` follows `history[b, l]`; 0 is padding, on the left. `normalizer`
+    is one over the number of targets of the whole batch. With negatives also "negatives" int32
+    [B, L, K], or [B, ceil(K / B)] when shared; all shared negatives are for every part of a batch.
+    If events have weights, also "sample_weight" float32 [B, L], the weights of the targets, and
+    `normalizer` is one over their sum.
+    """
+
+    def _gather(self, position, step, part, parts, whole):
+        user, history = self._events.before(position, self.max_length)
+        targets = self._events.items(self._sequence(position), history > 0)
+        batch = {"user": user, "history": history, "targets": targets}
+        if self._events.weighted:
+            batch.update(self._weights(position, whole))
+        else:
+            lengths = tf.minimum(whole - self._events.start_at(whole), self.max_length)
+            normalizer = 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32)
+            batch["normalizer"] = tf.fill([self.batch_size // parts], normalizer)
+        return self._with_negatives(batch, step, part, parts)
+
+    def _sample_weight(self, position):
+        index = self._sequence(position)
+        start = self._events.start_at(position)
+        return self._events.weights(index, index > start[:, tf.newaxis])

@@ -1,0 +1,223 @@
+"""Validates a log: measures, leakage, requests, drift, and anomalies, in one report."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+
+import polars as pl
+
+from tfrec_attn.config import Data
+from tfrec_attn.data.quality import log_profile, tfdv
+from tfrec_attn.data.quality.html_report import as_html
+from tfrec_attn.data.quality.log_measures import EncodedLog, measure
+from tfrec_attn.data.quality.request_log import count_unknown, read_requests
+from tfrec_attn.data.reading.catalog import load_configured
+from tfrec_attn.data.reading.interactions import ReadResult
+from tfrec_attn.data.reading.time_rule import TimeRule, read_by_one_rule
+from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import Split, make_split
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.own_files import remove
+
+_REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
+_STATISTICS_SUFFIXES = (".pb", ".pbtxt")
+
+
+def validate(
+    data: Data,
+    *,
+    logs: list[str] | None = None,
+    schema: str | None = None,
+    against: str | None = None,
+    serving_log: str | None = None,
+    vocabulary: str | None = None,
+    to: str | None = None,
+) -> dict:
+    """Measures a log, and checks it against a schema if TensorFlow Data Validation is installed.
+
+    Args:
+        data: How to read, filter and split it.
+        logs: Files that replace `data.path`, read one after the other.
+        schema: The schema of the log, `schema.pbtxt`; None infers one.
+        against: What to compare with: a folder or report.json that this command has written,
+            statistics (`.pb` or `.pbtxt`), or an earlier log that is read in the same way.
+        serving_log: A request log, as for `tfrec_attn.data.quality.request_log`.
+        vocabulary: Known items: a file with an id on each line, or the folder `vocabulary` of a
+            run; None means the items that the split of this log keeps.
+        to: A new folder for report.json, report.html, statistics.pb and, unless a schema is given,
+            schema.pbtxt.
+
+    Returns:
+        The report, as in report.json.
+
+    Raises:
+        ConfigError: If an option cannot be used, or needs TensorFlow Data Validation and it is not
+            installed. Nothing is written then.
+        DataError: If a file cannot be read. Nothing is written then.
+    """
+    _check_options(schema, against, to)
+    result = _read(data, logs)
+    is_synthetic = not logs and data.source == "synthetic"
+    log = EncodedLog(result.frame, is_synthetic or data.columns.timestamp is not None)
+    source = ", ".join(logs) if logs else data.path or data.source
+    tree = {"source": source, "rejected": result.rejected, **measure(log, time.time())}
+    split = _add_split(tree, result.frame, data)
+    requests = None
+    if serving_log is not None:
+        requests = read_requests(serving_log, data)
+        unknown = count_unknown(requests, *_vocabularies(vocabulary, split, log))
+        tree["request_log"] = {"path": str(serving_log), **unknown}
+    earlier = _Earlier(against, data) if against is not None else None
+    if earlier and earlier.profile:
+        counts = dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True))
+        drift = log_profile.compare(earlier.profile, log.profile(), counts)
+        tree["drift"] = {"against": str(against), **drift}
+    checked = _check_schema(tree, result.frame, schema, earlier, requests)
+    if to is not None:
+        _write(Path(to), tree, earlier, *checked)
+    return tree
+
+
+class _Earlier:
+    """What a log is compared with: a profile, and statistics on demand; either can be None."""
+
+    def __init__(self, against: str, data: Data):
+        path = Path(against)
+        self.profile, self._statistics, self._frame = None, None, None
+        if path.is_dir():
+            self.profile = _profile_in(path / _REPORT)
+            self._statistics = path / _STATISTICS if (path / _STATISTICS).exists() else None
+        elif path.suffix == ".json":
+            self.profile = _profile_in(path)
+        elif path.suffix in _STATISTICS_SUFFIXES:
+            self._statistics = path
+        else:
+            self._frame = _read(data, [against]).frame
+            self.profile = EncodedLog(self._frame, data.columns.timestamp is not None).profile()
+
+    def statistics(self):
+        if self._frame is not None:
+            return tfdv.compute_statistics(self._frame)
+        return tfdv.load_statistics(self._statistics) if self._statistics is not None else None
+
+
+def _read(data: Data, logs: list[str] | None) -> ReadResult:
+    if not logs:
+        return load_configured(data)
+
+    def read(path: str, rule: TimeRule | None) -> ReadResult:
+        return load_configured(dataclasses.replace(data, source="file", path=path), rule=rule)
+
+    results = read_by_one_rule(logs, read)
+    frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
+    if data.columns.timestamp is None:
+        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
+    return ReadResult(frame, sum(result.rejected for result in results))
+
+
+def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
+    if schema is not None:
+        tfdv.require("--schema")
+    if against is not None and Path(against).suffix in _STATISTICS_SUFFIXES:
+        tfdv.require("--against with statistics")
+    if to is not None and os.path.lexists(to):
+        raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
+
+
+def _check_schema(
+    tree: dict,
+    frame: pl.DataFrame,
+    schema: str | None,
+    earlier: _Earlier | None,
+    requests: pl.DataFrame | None,
+) -> tuple:
+    """Adds the anomalies, or how to install what finds them.
+
+    Returns:
+        The statistics and the schema to write, None for what is not to be written.
+    """
+    if not tfdv.is_installed():
+        tree["tfdv"] = f"{tfdv.HOW_TO_GET_IT}; statistics and schema are left out."
+        return None, None
+    statistics = tfdv.compute_statistics(frame)
+    found = tfdv.load_schema(schema) if schema is not None else tfdv.infer_schema(statistics)
+    serving = None if requests is None else tfdv.compute_statistics(_items_of(requests))
+    previous = earlier and earlier.statistics()
+    anomalies = tfdv.find_anomalies(statistics, found, previous=previous, serving=serving)
+    tree["schema"] = {"path": str(schema or "inferred from this log"), "anomalies": anomalies}
+    return statistics, None if schema else found
+
+
+def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
+    """Adds what event filters and split make of the log, or why there is no split."""
+    tree["split"] = data.split
+    least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
+    bounds = {"valid_from": data.valid_from, "test_from": data.test_from}
+    try:
+        if has_event_filters(data):
+            frame, report = filter_events(frame, data)
+            tree["selection"] = str(report)
+        split = make_split(encode_log(frame, **least)[0], data.split, **bounds)
+    except DataError as error:
+        tree["leaks"] = str(error)
+        return None
+    tree["leaks"] = leak_report(split).to_dict()
+    return split
+
+
+def _vocabularies(
+    path: str | None, split: Split | None, log: EncodedLog
+) -> tuple[Vocabulary | None, Vocabulary]:
+    """Returns the known users, or None if only items are known, and the known items."""
+    if path is not None and Path(path).is_dir():
+        return Vocabulary.load(Path(path) / "users.txt"), Vocabulary.load(Path(path) / "items.txt")
+    if path is not None:
+        return None, Vocabulary.load(path)
+    if split is not None:
+        return split.sequences.user_vocabulary, split.sequences.item_vocabulary
+    return Vocabulary(log.user_ids), Vocabulary(log.item_ids)
+
+
+def _items_of(requests: pl.DataFrame) -> pl.DataFrame:
+    return requests.explode("history").drop_nulls().select("user_id", item_id="history")
+
+
+def _profile_in(path: Path) -> log_profile.Profile:
+    try:
+        return log_profile.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}).") from None
+
+
+def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schema) -> None:
+    """Writes a folder, which gets its name when it is complete."""
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    is_made = False
+    try:
+        partial.mkdir(parents=True)
+        is_made = True
+        text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+        (partial / _REPORT).write_text(text, encoding="utf-8")
+        before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
+        (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
+        if statistics is not None:
+            tfdv.save_statistics(statistics, partial / _STATISTICS)
+        if schema is not None:
+            tfdv.save_schema(schema, partial / _SCHEMA)
+        partial.rename(target)
+    except OSError as error:
+        raise ConfigError(f"--to {target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        if is_made:
+            remove(partial, (_REPORT, _PAGE, _STATISTICS, _SCHEMA))
+            with contextlib.suppress(OSError):
+                partial.rmdir()

@@ -1,0 +1,272 @@
+"""The rule that tells which numbers or dates of a log are times, for every reader.
+
+The times of a file are its numbers or its ISO 8601 dates, whichever are more, and a log has one
+unit. Numbers from 100,000,000 count from 1970, and their size tells whether in seconds,
+milliseconds, microseconds or nanoseconds. Smaller numbers are a counter, such as 0, 1, 2, ... Two
+neighbouring units count as one if there is no gap of a factor of ten between their numbers, as in a
+long counter, or in times of the early seventies. The unit of most numbers is that of the log.
+Everything else is no time: numbers of another unit, 0 among times that count from 1970, and
+negative numbers. Dates are seconds since 1970, and can be earlier.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.reading.time_parsing import Parsed, parse
+
+# Ticks of each unit of time in a second, and the smallest number of the unit, always in 1973.
+UNITS = {
+    "seconds": (1, 1e8),
+    "milliseconds": (10**3, 1e11),
+    "microseconds": (10**6, 1e14),
+    "nanoseconds": (10**9, 1e17),
+}
+_NAMES = ("a counter", *UNITS)
+_LEAST = np.array([*(least for _, least in UNITS.values()), 1e20])
+_SECONDS = 1
+_GAP = 10
+_SHOWN = 60
+
+
+@dataclass
+class FileTimes:
+    """The kinds of times in a file, or in a part of one.
+
+    Attributes:
+        dates: Number of dates.
+        numbers: Number of numbers.
+        zeros: Number of zeros among them.
+        counts: Numbers of each unit; the first unit is the counter.
+        low: The smallest number of each unit.
+        high: The largest number of each unit.
+    """
+
+    dates: int = 0
+    numbers: int = 0
+    zeros: int = 0
+    counts: list[int] = field(default_factory=lambda: [0] * len(_NAMES))
+    low: list[float] = field(default_factory=lambda: [np.inf] * len(_NAMES))
+    high: list[float] = field(default_factory=lambda: [0.0] * len(_NAMES))
+
+    @classmethod
+    def of(cls, parsed: Parsed) -> "FileTimes":
+        """Counts the times of a column."""
+        numbers, found = parsed.numbers, cls()
+        if parsed.dates is not None:
+            found.dates = len(parsed.dates) - parsed.dates.null_count()
+        found.numbers = len(numbers) - numbers.null_count()
+        if not found.numbers:
+            return found
+        low, high = float(numbers.min()), float(numbers.max())
+        first, last = np.searchsorted(_LEAST, [low, high], side="right").tolist()
+        if low > 0 and first == last < len(_NAMES):
+            found.counts[first], found.low[first], found.high[first] = found.numbers, low, high
+            return found
+        values = numbers.drop_nulls().to_numpy()
+        found.zeros = int(np.count_nonzero(values == 0))
+        values = values[values > 0]
+        units = np.searchsorted(_LEAST, values, side="right")
+        for unit in range(len(_NAMES)):
+            own = values[units == unit]
+            if len(own):
+                found.counts[unit] = len(own)
+                found.low[unit], found.high[unit] = float(own.min()), float(own.max())
+        return found
+
+    def __add__(self, other: "FileTimes") -> "FileTimes":
+        return FileTimes(
+            self.dates + other.dates,
+            self.numbers + other.numbers,
+            self.zeros + other.zeros,
+            [one + two for one, two in zip(self.counts, other.counts, strict=True)],
+            list(map(min, self.low, other.low)),
+            list(map(max, self.high, other.high)),
+        )
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether the times of the file are its dates; 0 and negative numbers do not count."""
+        return self.dates > sum(self.counts)
+
+    def rule(self) -> "TimeRule":
+        """Returns the rule of a log that consists of this file."""
+        return LogTimes({"": self}).rule("")
+
+    def misfits(self, rule: "TimeRule") -> int:
+        """Returns how many numbers and dates are no times by a rule."""
+        if rule.dates:
+            return self.numbers + (0 if rule.fits_seconds else self.dates)
+        fit = sum(self.counts[rule.first : rule.last + 1]) + (self.zeros if not rule.first else 0)
+        return self.dates + self.numbers - fit
+
+
+@dataclass(frozen=True)
+class TimeRule:
+    """Which numbers or dates of a file are times.
+
+    Units are numbered; 0 is the counter.
+
+    Attributes:
+        dates: Whether the times are dates, and not numbers.
+        first: First unit of the log.
+        last: Last unit of the log.
+        unit: Unit of most times.
+    """
+
+    dates: bool
+    first: int
+    last: int
+    unit: int
+
+    @property
+    def fits_seconds(self) -> bool:
+        """Whether the log has the unit of dates, seconds."""
+        return self.first <= _SECONDS <= self.last
+
+    def times(self, parsed: Parsed) -> pl.Series:
+        """Returns the times of a column, null where a cell is none."""
+        if self.dates:
+            if parsed.dates is not None and self.fits_seconds:
+                return parsed.dates
+            return pl.repeat(None, len(parsed.numbers), dtype=pl.Int64, eager=True)
+        low, high = 0 if not self.first else _LEAST[self.first - 1], _LEAST[self.last]
+        numbers = parsed.numbers
+        is_empty = numbers.null_count() == len(numbers)
+        if is_empty or (low <= numbers.min() and numbers.max() < high):
+            return numbers
+        inside = (numbers >= low) & (numbers < high)
+        return pl.select(pl.when(inside).then(numbers)).to_series()
+
+    def reasons(self, raw: pl.Series) -> list[str]:
+        """Returns why each of some cells is no time."""
+        parsed = parse(raw)
+        dates = [None] * len(raw) if parsed.dates is None else parsed.dates
+        return [self._reason(*cell) for cell in zip(raw, parsed.numbers, dates, strict=True)]
+
+    def _reason(self, cell: object, number: float | None, date: float | None) -> str:
+        text = "" if cell is None else str(cell)
+        if not text.strip(" "):
+            return "expected a timestamp, got an empty one"
+        got = f"got {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'!r}"
+        if number is None and date is None:
+            return f"expected the timestamp as a number or an ISO 8601 date, {got}"
+        if self.dates != (date is not None):
+            kind, other = ("date", "number") if self.dates else ("number", "date")
+            got = got.replace("got ", f"got the {other} ", 1)
+            return f"expected the timestamp as a {kind}, as in most of the file, {got}"
+        if number is not None and number < 0:
+            return f"expected a timestamp that is not negative, {got}"
+        expected = f"expected {_NAMES[self.unit]} as in most of the log"
+        if number == 0:
+            return f"{expected}, {got}, which is no time"
+        size = np.searchsorted(_LEAST, _LEAST[0] if number is None else number, side="right")
+        looks = ""
+        if number is not None and size < len(_NAMES):
+            looks = f" ({'small as ' if not size else ''}{_NAMES[size]} by its size)"
+        return f"the times are of different units, {expected}, {got}{looks}"
+
+
+class _AnyTime(TimeRule):
+    """Accepts every number and every date, as long as the rule is not known."""
+
+    def times(self, parsed: Parsed) -> pl.Series:
+        if parsed.dates is None:
+            return parsed.numbers
+        return pl.select(pl.coalesce(parsed.numbers, parsed.dates)).to_series()
+
+
+ANY = _AnyTime(False, 0, len(_NAMES) - 1, 0)
+
+
+class MixedTimes(Exception):
+    """The times read so far are not of one kind, so that only the whole log gives the rule."""
+
+
+class LogTimes:
+    """The kinds of times in the files of a log, and the rule that follows from them.
+
+    Args:
+        files: Kinds of each file by its path; `add` adds more.
+    """
+
+    def __init__(self, files: Mapping[str, FileTimes] | None = None):
+        self._files = dict(files or {})
+
+    def add(self, file: str, part: FileTimes) -> None:
+        """Adds a part of a file."""
+        self._files[file] = self._files.get(file, FileTimes()) + part
+
+    def to_dict(self, file: str) -> dict[str, object] | None:
+        """Returns the times of a file as keywords of `FileTimes`, or None if none were added."""
+        return asdict(self._files[file]) if file in self._files else None
+
+    def require_one_kind(self) -> None:
+        """Checks that all numbers and dates are times by the rule that follows from them.
+
+        Raises:
+            MixedTimes: If one is none.
+        """
+        if any(found.misfits(self.rule(file)) for file, found in self._files.items()):
+            raise MixedTimes
+
+    def rule(self, file: str) -> TimeRule:
+        """Returns the rule of a file."""
+        numbers = (_as_seconds(one) if one.has_dates else one for one in self._files.values())
+        total = sum(numbers, FileTimes())
+
+        def size(group: tuple[int, int]) -> int:
+            return sum(total.counts[group[0] : group[1] + 1])
+
+        first, last = max(_groups(total), key=lambda group: (size(group), group))
+        unit = first + int(np.argmax(total.counts[first : last + 1]))
+        return TimeRule(self._files.get(file, FileTimes()).has_dates, first, last, unit)
+
+
+def read_by_one_rule(
+    paths: Sequence[str], read: Callable[[str, TimeRule | None], Any]
+) -> list[Any]:
+    """Reads the files of one log: each by its own rule, and again if that of the log differs.
+
+    Args:
+        paths: The files.
+        read: Reads a file by a rule, or by its own if that is None; the result has `times`.
+
+    Returns:
+        The results, in the order of the files.
+    """
+    results = {path: read(path, None) for path in paths}
+    log = LogTimes({path: result.times for path, result in results.items()})
+    for path, result in results.items():
+        rules = log.rule(path), result.times.rule()
+        if rules[0] != rules[1] and any(result.times.misfits(rule) for rule in rules):
+            results[path] = read(path, rules[0])
+    return list(results.values())
+
+
+def _as_seconds(found: FileTimes) -> FileTimes:
+    """Returns the dates as seconds, for the choice of the unit.
+
+    They are next to the counter, so that a log can have both.
+    """
+    result = FileTimes()
+    result.counts[_SECONDS] = found.dates
+    result.low[_SECONDS] = result.high[_SECONDS] = float(_LEAST[0])
+    return result
+
+
+def _groups(found: FileTimes) -> list[tuple[int, int]]:
+    """Returns the first and the last unit of each group of units that count as one."""
+    groups: list[tuple[int, int]] = []
+    for unit, count in enumerate(found.counts):
+        if not count:
+            continue
+        follows = groups and groups[-1][1] == unit - 1
+        if follows and found.low[unit] <= _GAP * found.high[unit - 1]:
+            groups[-1] = (groups[-1][0], unit)
+        else:
+            groups.append((unit, unit))
+    return groups or [(0, 0)]

@@ -1,0 +1,172 @@
+"""The held-out events of a split in raw ids: a file that a run saves, and reads without the log."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.errors import DataError
+
+_COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+_HISTORY_EVENTS = 20_000_000  # in memory at a time
+
+
+def held_out_log(split: Split, part: str) -> pl.DataFrame:
+    """Returns the held-out events of one part, a row for each event in the order of the split.
+
+    Args:
+        split: The split.
+        part: "valid" or "test".
+
+    Returns:
+        Columns `user_id` String, `history` List(String), all earlier events of the user, oldest
+        first, and `target` String.
+    """
+    sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
+    user_ids = sequences.user_vocabulary.ids(split.rows(positions) + 1)
+    item_ids = pl.Series("history", [None, *sequences.item_vocabulary.ids()], dtype=pl.String)
+    event, item = _histories(split, positions)
+    histories = pl.DataFrame({"event": event, "history": item_ids.gather(item)})
+    histories = histories.group_by("event", maintain_order=True).agg(pl.col("history").drop_nulls())
+    return pl.DataFrame(
+        {
+            "user_id": pl.Series(user_ids, dtype=pl.String),
+            "history": histories["history"],
+            "target": item_ids.gather(sequences.items[positions]),
+        }
+    )
+
+
+def save_held_out_log(split: Split, part: str, path: Path) -> None:
+    """Writes the held-out events of one part as Parquet.
+
+    Where the events are not in memory, they are written shard by shard and in the order of the
+    shards.
+    """
+    if split.sequences.items is not None:
+        held_out_log(split, part).write_parquet(path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for number, frame in enumerate(split.held_out_logs(part)):
+            frame.write_parquet(Path(folder) / f"{number:05d}.parquet")
+        pl.scan_parquet(f"{folder}/*.parquet").sink_parquet(path)
+
+
+def _histories(split: Split, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pairs of an event's number and an item of its history, in order.
+
+    The first pair of each event has item 0, so that an event with an empty history is not lost.
+    """
+    lengths = positions - split.sequences.offsets[split.rows(positions)] + 1
+    event = np.repeat(np.arange(len(positions)), lengths)
+    within = np.arange(len(event)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    index = positions[event] - lengths[event] + within
+    return event, np.where(within > 0, split.sequences.items[index], 0)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutEvents:
+    """Held-out events that were read from a file.
+
+    Attributes:
+        user_ids: Id of each user, [U].
+        targets: Id of each target, [U].
+        users: Index of each user, int32 [U]; 0 where it is unknown.
+        known: Whether the target is in the vocabulary, bool [U].
+        split: The events whose target is known, in their order. Each is the last event of a row;
+            the events before it are the known items of its history.
+    """
+
+    user_ids: list[str]
+    targets: list[str]
+    users: np.ndarray
+    known: np.ndarray
+    split: Split
+
+
+def read_held_out_log(
+    path: Path,
+    part: str,
+    vocabularies: tuple[Vocabulary, Vocabulary],
+    limit: int = _HISTORY_EVENTS,
+) -> Iterator[HeldOutEvents]:
+    """Reads a file that `save_held_out_log` wrote, in blocks that fit into memory.
+
+    Args:
+        path: The Parquet file.
+        part: "valid" or "test".
+        vocabularies: Of the users and of the items.
+        limit: About how many events of histories a block holds.
+
+    Raises:
+        DataError: If the file is missing, damaged or something else.
+    """
+    with _reading(path):
+        table = pl.scan_parquet(path)
+        if dict(table.collect_schema()) != _COLUMNS:
+            columns = ", ".join(_COLUMNS)
+            raise DataError(f"{path} must have the columns {columns} of texts; train again.")
+        lengths = table.select(pl.col("history").list.len()).collect()["history"]
+        lengths = lengths.fill_null(0).to_numpy().astype(np.int64)
+    if not len(lengths):
+        raise DataError(f"{path} holds no events; train again.")
+    block = np.cumsum(lengths + 1) // max(1, limit)
+    begins = np.flatnonzero(np.diff(block, prepend=-1))
+    for begin, end in zip(begins, [*begins[1:], len(lengths)], strict=True):
+        with _reading(path):
+            frame = table.slice(begin, end - begin).collect()
+        if frame.select(pl.all().is_null().any()).row(0) != (False,) * 3:
+            raise DataError(
+                f"{path} has events without a user, a history or a target; train again."
+            )
+        yield _encoded(frame, part, *vocabularies)
+
+
+def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) -> HeldOutEvents:
+    targets = _indices(frame["target"], items)
+    known = targets > 0
+    lengths = frame["history"].list.len().to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(frame)), lengths)
+    codes = _indices(frame["history"].filter(lengths > 0).explode(), items)
+    chosen = known[row] & (codes > 0)
+    lengths = np.bincount(row[chosen], minlength=len(frame))[known]
+    offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
+    ends = offsets[1:] - 1
+    flat = np.zeros(offsets[-1], np.int32)
+    is_target = np.zeros(len(flat), bool)
+    is_target[ends] = True
+    flat[is_target], flat[~is_target] = targets[known], codes[chosen]
+    nothing = np.zeros(0, np.int64)
+    sequences = Sequences(flat, offsets, None, users, items)
+    held_out = {"valid": nothing, "test": nothing, part: ends}
+    return HeldOutEvents(
+        frame["user_id"].to_list(),
+        frame["target"].to_list(),
+        _indices(frame["user_id"], users),
+        known,
+        Split(sequences, offsets[:-1], name="held-out", **held_out),
+    )
+
+
+def _indices(ids: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
+    """Returns the index of each id, int32, 0 where it is unknown."""
+    codes = ids.cast(pl.Enum(vocabulary.ids()), strict=False).to_physical()
+    return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; train again.") from None
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        cause = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} cannot be read as Parquet ({cause}); train again.") from None

@@ -1,0 +1,226 @@
+"""The folder of a prepared log while it is written: who owns it, and how it is completed."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tfrec_attn.data.sequences.splits import require_long_enough, require_parts
+from tfrec_attn.data.sequences.transitions import save_transitions
+from tfrec_attn.data.shards.manifest import MANIFEST, Manifest, PartitionedLog
+from tfrec_attn.data.shards.prepared_log import (
+    INDEX,
+    ITEM_COUNTS,
+    ITEMS,
+    REJECTED,
+    TRANSITIONS,
+    USERS,
+)
+from tfrec_attn.data.shards.shard_files import Shard, read_shard, shard_name
+from tfrec_attn.data.shards.shard_summary import ShardSummary
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.array_files import save_array
+from tfrec_attn.files.checksums import file_sha256
+from tfrec_attn.files.own_files import (
+    BusyFolder,
+    ForeignFolder,
+    Unfinished,
+    in_work,
+    is_marked,
+    refuse_strangers,
+    remove,
+    replace_text,
+    tidy,
+)
+
+STATE, _REQUEST = "state.json", "order.json"
+_KIND = "prepared log"
+_FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
+_WORK = (
+    "work/slice", "work/log/*.npy", "work/log/*.bin", "work/partitions/*.bin", "work/finish/*.bin",
+    f"work/{STATE}", f"work/{STATE}.part", "beam/tfrec-attn-*/**",
+)  # fmt: skip
+# What a preparation writes. A folder with any other file in it is not cleared.
+KNOWN = (
+    *_FINISHED, *_WORK, _REQUEST, f".{_REQUEST}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part",
+)  # fmt: skip
+
+
+def partial_of(target: Path) -> Path:
+    """Returns the folder of unfinished work."""
+    if not target.name:
+        raise ConfigError(f"--to must name a folder, but is {target}.")
+    return target.with_name(f"{target.name}.partial")
+
+
+def check_target(target: Path, restart: bool) -> None:
+    """Checks that a folder can be written or replaced; nothing is changed.
+
+    Args:
+        target: The folder to write.
+        restart: Whether a complete prepared log is to be replaced.
+
+    Raises:
+        ConfigError: If the folder exists and is not to be replaced.
+    """
+    if not os.path.lexists(target):
+        return
+    if not restart:
+        tidy(target, _KIND, _FINISHED, notes=(_REQUEST,))
+        raise ConfigError(
+            f"--to {target} exists; name a new one, or give --restart to replace it "
+            "if it is a prepared log."
+        )
+    try:
+        Manifest.read(target)
+    except DataError:
+        raise ConfigError(
+            f"--to {target} exists and is no prepared log, so that --restart does not replace it; "
+            "name a new one."
+        ) from None
+    _refuse_strangers(target, in_work((*_FINISHED, _REQUEST)))
+
+
+def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
+    try:
+        refuse_strangers(folder, known)
+    except ForeignFolder as error:
+        raise ConfigError(
+            f"{error}, so that --restart removes nothing; move it away, or name another --to."
+        ) from None
+
+
+@contextmanager
+def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator[Unfinished]:
+    """Creates or resumes the folder of unfinished work, and keeps other processes from it.
+
+    If the options or the logs are refused inside the context, a folder that was created here is
+    removed, and a folder that was there stays.
+
+    Args:
+        target: The folder to write.
+        request: What to prepare, as JSON; unfinished work of another request is refused.
+        restart: Whether to remove unfinished work first.
+
+    Raises:
+        ConfigError: If another process uses the folder, or if it holds other files or unfinished
+            work of another request.
+    """
+    folder = partial_of(target)
+    try:
+        work = Unfinished(folder, _KIND, KNOWN)
+    except BusyFolder:
+        raise ConfigError(f"{folder} is in use: another process prepares it.") from None
+    except ForeignFolder as error:
+        raise ConfigError(f"{error}; move it away, or name another --to.") from None
+    try:
+        is_new = _begin(work, request, restart)
+        try:
+            yield work
+        except (ConfigError, DataError):
+            if is_new and is_marked(folder, _KIND):
+                work.abandon()
+            raise
+    finally:
+        work.release()
+
+
+def _begin(work: Unfinished, request: dict[str, object], restart: bool) -> bool:
+    """Clears the folder unless its work can be resumed; returns whether the work is new."""
+    note, wanted = work.folder / _REQUEST, json.loads(json.dumps(request))
+    if restart:
+        _refuse_strangers(work.folder, in_work(KNOWN))
+        work.clear()
+    elif note.exists() and (other := _difference(note, wanted)):
+        raise ConfigError(
+            f"{work.folder} holds unfinished work {other}; give --restart to begin anew, "
+            "or name another --to."
+        )
+    if (work.folder / "work" / STATE).exists():
+        return False
+    work.clear()
+    replace_text(note, json.dumps(wanted))
+    return True
+
+
+def _difference(note: Path, wanted: dict[str, object]) -> str | None:
+    """Returns how the request of unfinished work differs from the one that is wanted."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        for name, value in wanted["options"].items():
+            if found["options"].get(name) != value:
+                return f"with data.{name}={found['options'].get(name)}, not {value}"
+        if found["shards"] != wanted["shards"]:
+            return f"with --shards {found['shards']}, not {wanted['shards']}"
+        return None if found == wanted else "of other logs, or of what they were then"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "that cannot be read"
+
+
+def complete(work: Unfinished, target: Path, partitioned: PartitionedLog) -> Manifest:
+    """Completes a folder that has its shards and vocabularies, and gives it its name.
+
+    Raises:
+        DataError: If a part of the split is empty, or if a shard is damaged.
+    """
+    folder, temporary = work.folder, work.folder / "work" / "finish"
+    remove(temporary, ("*.bin",))
+    temporary.mkdir(parents=True, exist_ok=True)
+    manifest = _write_counts(folder, temporary, partitioned)
+    remove(folder, _WORK)
+    manifest.write(folder)
+    if os.path.lexists(target):
+        _refuse_strangers(target, _FINISHED)
+    work.finish(target, notes=(_REQUEST,))
+    return manifest
+
+
+def _write_counts(folder: Path, temporary: Path, partitioned: PartitionedLog) -> Manifest:
+    """Writes counts and index of a folder, and returns its manifest, which is not written yet."""
+    names = [shard_name(number, partitioned.shards) for number in range(partitioned.shards)]
+
+    def shards() -> Iterator[Shard]:
+        return (read_shard(folder / name, partitioned.whole_times) for name in names)
+
+    after = partitioned.after
+    summary = ShardSummary(shards, after["users"], after["items"], after["events"], temporary)
+    positions = summary.positions
+    valid, test = (int(np.count_nonzero(one >= 0)) for one in (positions.valid, positions.test))
+    if partitioned.period is None:
+        require_long_enough(int(summary.lengths.max()))
+    else:
+        bounds = partitioned.options["valid_from"], partitioned.options["test_from"]
+        sizes = partitioned.period[0] > summary.span[0], valid, test
+        require_parts(*bounds, sizes, summary.span)
+    save_array(folder / ITEM_COUNTS, summary.item_counts)
+    save_transitions(folder / TRANSITIONS, summary.transitions)
+    index = {"lengths": summary.lengths, **positions._asdict()}
+    np.savez(folder / INDEX, **{name: one.astype(np.int32) for name, one in index.items()})
+    duplicates = partitioned.duplicates
+    if partitioned.options["columns"]["timestamp"] is None:
+        duplicates = None
+    elif duplicates is None:
+        duplicates = summary.duplicates
+    rejected = [REJECTED] if (folder / REJECTED).exists() else []
+    files = [*names, USERS, ITEMS, INDEX, ITEM_COUNTS, TRANSITIONS, *rejected]
+    return Manifest(
+        logs=partitioned.logs,
+        options=partitioned.options,
+        before=partitioned.before,
+        after=after,
+        rejected=partitioned.rejected,
+        selection=partitioned.selection,
+        duplicates=duplicates,
+        ids=partitioned.ids,
+        train=summary.train_events,
+        valid=valid,
+        test=test,
+        whole_times=partitioned.whole_times,
+        leaks=summary.leaks.to_dict(),
+        shards=names,
+        sizes={name: (folder / name).stat().st_size for name in files},
+        sha256={name: file_sha256(folder / name) for name in files},
+    )
