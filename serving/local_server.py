@@ -85,26 +85,30 @@ class LocalServer:
         self._show_health()
         self.store.on_change(self._show_health)
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Refuses new requests, answers those in flight, and gives the models back.
+    def stop(self, grace: float = 10.0) -> bool:
+        """Refuses new requests, answers those in flight, and closes the models.
 
-        New calls end UNAVAILABLE, which clients try again, and new HTTP requests with 503.
+        New calls end with UNAVAILABLE, which clients retry, and new HTTP requests with 503.
 
         Args:
-          grace: seconds that requests in flight have at most.
+            grace: Seconds to wait for the requests in flight.
+
+        Returns:
+            Whether all requests in flight were answered in this time.
         """
         if self._grpc is None:
-            return
+            return True
         server, self._grpc = self._grpc, None
-        end = time.monotonic() + grace
+        end, answered = time.monotonic() + grace, True
         self._health.enter_graceful_shutdown()
         self._in_flight.close()
         if self._rest is not None:
-            self._rest.stop(grace)
-        self._in_flight.wait(max(end - time.monotonic(), 0))
+            answered = self._rest.stop(grace)
+        answered &= self._in_flight.wait(max(end - time.monotonic(), 0))
         end_connections(self.grpc_port)
         server.stop(None)
         self.store.stop()
+        return answered
 
     def _bind(self) -> None:
         import grpc
@@ -112,7 +116,6 @@ class LocalServer:
 
         from .server.grpc_service import add_services
         from .server.in_flight import InFlight
-        from .server.worker_pool import WorkerPool
 
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
@@ -120,8 +123,11 @@ class LocalServer:
             # Two servers on one port would share its clients.
             ("grpc.so_reuseport", 0),
         ]
-        pool = WorkerPool(self._workers)
-        self._grpc = grpc.server(pool, options=options, maximum_concurrent_rpcs=self._workers)
+        self._grpc = grpc.server(
+            futures.ThreadPoolExecutor(self._workers, thread_name_prefix="grpc"),
+            options=options,
+            maximum_concurrent_rpcs=self._workers,
+        )
         self._health = health.HealthServicer(
             experimental_non_blocking=True,
             experimental_thread_pool=futures.ThreadPoolExecutor(1, thread_name_prefix="health"),
@@ -193,7 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(_listening(server, parsed.host))
     sys.stdout.flush()
     ended.wait()
-    server.stop(parsed.grace)
+    if not server.stop(parsed.grace):
+        # Python waits at its exit for threads that still run a request.
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 

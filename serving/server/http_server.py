@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
@@ -17,7 +18,6 @@ from ..protocol.statuses import StatusError
 from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
 from .http_connection import Connection
 from .in_flight import InFlight
-from .worker_pool import WorkerPool
 
 __all__ = ["HttpServer", "Limits", "Response"]
 
@@ -96,16 +96,24 @@ class HttpServer:
         while self._thread.is_alive() and not self._server.started:
             time.sleep(0.001)
 
-    def stop(self, grace: float = 5.0) -> None:
-        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
+    def stop(self, grace: float = 5.0) -> bool:
+        """Answers the requests in flight, and new requests with 503.
+
+        Args:
+            grace: Seconds to wait for the requests in flight.
+
+        Returns:
+            Whether all of them were answered in this time.
+        """
         self._application.in_flight.close()
-        self._application.in_flight.wait(grace)
+        answered = self._application.in_flight.wait(grace)
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._socket.close()
         self._application.pool.shutdown(wait=False)
+        return answered
 
     async def _serve(self) -> None:
         await self._server.serve(sockets=[self._socket])
@@ -119,7 +127,8 @@ class _Application:
 
     def __init__(self, respond: Respond, limits: Limits, hosts: Collection[str]):
         self._respond, self._limits, self._hosts = respond, limits, hosts
-        self.in_flight, self.pool = InFlight(), WorkerPool(limits.connections)
+        self.in_flight = InFlight()
+        self.pool = ThreadPoolExecutor(limits.connections, thread_name_prefix="http")
 
     async def __call__(self, scope, receive, send) -> None:
         try:
@@ -142,28 +151,17 @@ class _Application:
             return
         if body is not None:
             path = scope["raw_path"].decode("ascii")
-            response = await self._run(scope["method"], path, body)
+            run = asyncio.get_running_loop().run_in_executor
+            response = await run(self.pool, self._run, scope["method"], path, body)
             await send(_start(response))
             await send({"type": "http.response.body", "body": response.body})
 
-    async def _run(self, method: str, path: str, body: bytes) -> Response:
-        """The response, made in another thread."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-
-        def run():
-            try:
-                response = self._respond(method, path, body)
-            except Exception:
-                _log.exception("A request could not be answered.")
-                message = "The server failed to answer; its log says why."
-                response = Response(500, error_body(message))
-            # The loop is closed where the server did not wait for this answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_give, future, response)
-
-        self.pool.submit(run)
-        return await future
+    def _run(self, method: str, path: str, body: bytes) -> Response:
+        try:
+            return self._respond(method, path, body)
+        except Exception:
+            _log.exception("A request could not be answered.")
+            return Response(500, error_body("The server failed to answer; its log says why."))
 
 
 async def _read(receive, limit: int) -> bytes | None:
@@ -218,11 +216,6 @@ def _start(response: Response) -> dict:
     ]
     headers += [(name.encode(), value.encode()) for name, value in response.headers]
     return {"type": "http.response.start", "status": response.status, "headers": headers}
-
-
-def _give(future: asyncio.Future, response: Response) -> None:
-    if not future.done():
-        future.set_result(response)
 
 
 def _listening(host: str, port: int) -> socket.socket:

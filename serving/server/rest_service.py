@@ -87,9 +87,9 @@ class RestService:
         """Begins to answer."""
         self._server.start()
 
-    def stop(self, grace: float = 5.0) -> None:
-        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
-        self._server.stop(grace)
+    def stop(self, grace: float = 5.0) -> bool:
+        """Stops as `HttpServer.stop` does."""
+        return self._server.stop(grace)
 
     def _respond(self, method, path, body):
         try:

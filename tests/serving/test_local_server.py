@@ -1,6 +1,6 @@
 """The server as a whole: its command, its ports, and its end."""
 
-import os
+import contextlib
 import re
 import signal
 import subprocess
@@ -246,54 +246,55 @@ def test_a_model_with_nothing_to_serve(tmp_path, capsys, signals, broken):
     assert error.startswith(expected) and error.endswith(".\n") and error.count("\n") == 1
 
 
-def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
-    """Two requests of which the first waits for a full batch, and the second behind it; then the
-    signal.
-    """
-    options = [
-        "--model",
-        f"toy={toy}",
-        "--labels",
-        "toy:stable=1",
-        "--port",
-        "0",
-        "--rest-port",
-        "0",
-    ]
-    options += [
-        "--batch-size",
-        "8",
-        "--batch-timeout",
-        "3",
-        "--poll",
-        "0.5",
-        "--grace",
-        str(SECONDS),
-    ]
+@contextlib.contextmanager
+def command(toy, *options):
+    """A running command: (process, HOST:PORT of gRPC, URL of the page)."""
+    ports = ["--port", "0", "--rest-port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving.local_server", *options],
-        cwd=REPOSITORY, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "serving.local_server", "--model", f"toy={toy}", *ports, *options],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         lines = [process.stdout.readline() for _ in range(4)]
         assert lines[0] == "toy: version 1\n" and "In production use TensorFlow Serving" in lines[3]
-        grpc_port = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", lines[1])[1]
-        page = re.fullmatch(r"HTTP on (http://127\.0\.0\.1:\d+/)\n", lines[2])[1]
-        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-            futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
-            metrics = f"{page}monitoring/prometheus/metrics"
-            until(
-                lambda: (
-                    b'serving_queued_rows{model="toy",signature="serving_default"} 1.0'
-                    in urlopen(metrics).read()
-                )
-            )
-            process.send_signal(signal.SIGTERM)
-            assert [future.result().outputs["joined"].string_val[0] for future in futures] == [
-                b"a",
-                b"b",
-            ]
-        assert process.wait(SECONDS) == 0
+        target = re.fullmatch(r"gRPC on (127\.0\.0\.1:\d+)\n", lines[1])[1]
+        yield process, target, re.fullmatch(r"HTTP on (http://127\.0\.0\.1:\d+/)\n", lines[2])[1]
     finally:
         process.kill()
         process.communicate()
+
+
+def queued(page, rows):
+    """Whether this number of rows waits for a batch."""
+    line = f'serving_queued_rows{{model="toy",signature="serving_default"}} {rows}.0'
+    return line.encode() in urlopen(f"{page}monitoring/prometheus/metrics").read()
+
+
+def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
+    """The first request waits for a full batch, and the second request waits for the first."""
+    options = "--labels toy:stable=1 --batch-size 8 --batch-timeout 3 --poll 0.5 --grace 90"
+    with (
+        command(toy, *options.split()) as (process, target, page),
+        grpc.insecure_channel(target) as channel,
+    ):
+        futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
+        until(lambda: queued(page, 1))
+        process.send_signal(signal.SIGTERM)
+        texts = [future.result().outputs["joined"].string_val[0] for future in futures]
+        assert texts == [b"a", b"b"]
+        assert process.wait(SECONDS) == 0
+
+
+def test_the_command_ends_when_its_grace_is_over(toy):
+    with (
+        command(toy, "--batch-timeout", "3000", "--grace", "0.2") as (process, target, page),
+        grpc.insecure_channel(target) as channel,
+    ):
+        futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
+        until(lambda: queued(page, 1))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        assert {future.code().name for future in futures} == {"UNAVAILABLE"}
