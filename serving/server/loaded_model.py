@@ -1,8 +1,8 @@
-"""One version of a SavedModel in memory, run as TF Serving runs it: by the C++ loader and a
-session.
-"""
+"""A version of a model in memory, loaded and run by TensorFlow's session loader."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -13,7 +13,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 from ..checks.checksums import SERVABLE_SUMS, damage
 from ..protocol.statuses import StatusError, failed_precondition, invalid
 from ..protocol.tensors import to_array
-from .saved_session import SavedSession
 from .signature import Signature, first_line
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -26,45 +25,41 @@ class LoadedModel:
     """A SavedModel whose signatures can be run.
 
     Args:
-      folder: with saved_model.pb.
-      threads: that an operation uses; of the models of a process the first decides. One is best for
-        small models under load, as passing work on takes longer than doing it.
+        folder: Version folder with saved_model.pb.
+        threads: Threads of one operation. The first model of a process decides for all. One thread
+            is best for small models under load.
 
     Attributes:
-      definitions: its signatures as a SignatureDefMap.
-      signatures: name -> `Signature`, those that requests can name.
+        definitions: The signatures as a SignatureDefMap.
+        signatures: Name -> `Signature`, for those that requests can name.
 
-    Errors: StatusError when TensorFlow cannot load it.
+    Raises:
+        StatusError: If TensorFlow cannot load the SavedModel.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1):
         self.folder = Path(folder)
-        # Below 0 the thread that calls runs the operations, instead of handing them to a pool.
+        # With a negative number the calling thread runs the operations itself.
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads
         )
-        self._session = None
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            # Before TensorFlow sees them: of some damaged files it reads other numbers, and says
-            # nothing.
+            # TensorFlow reads wrong numbers from some damaged files without an error.
             if what := damage(self.folder, SERVABLE_SUMS, _READ):
                 raise ValueError(what)
-            self._session = SavedSession(folder, config)
-            self.definitions = get_model_metadata_pb2.SignatureDefMap(
-                signature_def=self._session.definitions
-            )
-            named = {
-                name: definition
-                for name, definition in self._session.definitions.items()
+            with _without_deprecation():
+                definitions = tf.compat.v1.saved_model.loader.load(
+                    self._session, [tf.saved_model.SERVING], str(folder)
+                ).signature_def
+            self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=definitions)
+            self.signatures = {
+                name: Signature(name, definition, self._function(definition))
+                for name, definition in sorted(definitions.items())
                 if definition.method_name
             }
-            self.signatures = {
-                name: self._signature(name, definition)
-                for name, definition in sorted(named.items())
-            }
         except Exception as error:
-            if self._session:
-                self._session.close()
+            self._session.close()
             message = (
                 f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
             )
@@ -124,10 +119,12 @@ class LoadedModel:
         self.signatures = {}
         self._session.close()
 
-    def _signature(self, name: str, definition) -> Signature:
-        fed = [definition.inputs[key] for key in sorted(definition.inputs)]
-        fetched = [definition.outputs[key].name for key in sorted(definition.outputs)]
-        return Signature(name, definition, self._session.function(fed, fetched))
+    def _function(self, definition) -> Callable:
+        inputs, outputs = (
+            [info.name for _, info in sorted(infos.items())]
+            for infos in (definition.inputs, definition.outputs)
+        )
+        return self._session.make_callable(outputs, feed_list=inputs)
 
     def _replay(self, record: bytes, where: str) -> None:
         try:
@@ -145,6 +142,18 @@ class LoadedModel:
             raise invalid(
                 f"{where} cannot be read ({first_line(error)}); export the model again."
             ) from None
+
+
+@contextlib.contextmanager
+def _without_deprecation() -> Iterator[None]:
+    """Hides the warning that TensorFlow logs about its session loader."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-import grpc
 import numpy as np
 
-from ..protocol.statuses import StatusError, invalid
+from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
 # Of an input, of the rows of an input, and of all outputs of a request together.
@@ -79,21 +78,18 @@ class Signature:
         Errors: StatusError with the code that TensorFlow gives.
         """
         try:
-            return dict(
-                zip(
-                    self.outputs,
-                    self._function(*[inputs[name] for name in self.inputs]),
-                    strict=True,
-                )
-            )
-        except StatusError as error:
-            raise StatusError(
-                error.code, f"signature {self.name} failed: {first_line(error)}."
-            ) from None
+            arrays = self._function(*[inputs[name] for name in self.inputs])
         except Exception as error:
+            # 13 is INTERNAL.
+            code = from_number(getattr(error, "error_code", 13))
             raise StatusError(
-                grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}."
+                code, f"signature {self.name} failed: {first_line(error)}."
             ) from error
+        # A scalar comes as a number of NumPy, or as bytes.
+        return {
+            name: np.asarray(array, tensor.dtype)
+            for (name, tensor), array in zip(self.outputs.items(), arrays, strict=True)
+        }
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
         """The outputs that a request asks for, all where it names none.
@@ -108,7 +104,14 @@ class Signature:
                 )
             if name in names[:place]:
                 raise invalid(f"duplicate output tensor alias: {name}; name it once.")
-        return names or tuple(self.outputs)
+        chosen = names or tuple(self.outputs)
+        for name in chosen:
+            if self.outputs[name].dtype is None:
+                kind = type_name(self.outputs[name].number)
+                raise invalid(
+                    f"output {name} has the type {kind}, which cannot be sent; ask for others."
+                )
+        return chosen
 
     def _wrong(self, name: str, expected: str, came: str) -> StatusError:
         return invalid(f"input {name} of signature {self.name} must be {expected}, but is {came}.")
