@@ -410,7 +410,7 @@ def test_what_is_wrong_with_an_option(options, message):
     assert str(caught.value) == message
 
 
-def test_it_needs_the_standard_library_alone():
+def test_it_needs_no_tensorflow():
     code = (
         "import sys, serving.clients.rest_client\n"
         "serving.clients.rest_client.RestClient('http://127.0.0.1:1', 'm').close()\n"
