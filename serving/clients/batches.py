@@ -1,13 +1,12 @@
 """Requests of many rows at once, which the clients have no use for, over gRPC and over REST."""
 
 import contextlib
-import http.client
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
 import grpc
 import numpy as np
+import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ..protocol.tensors import fill, to_array
@@ -55,30 +54,23 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:
         raise ValueError(f"--rest must be http://HOST:PORT, but is {url!r}.")
-    connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
-    path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
+    where = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
 
     def predict(signature, inputs):
         columns = {name: array.tolist() for name, array in inputs.items()}
         try:
-            connection.request(
-                "POST", path, json.dumps({"signature_name": signature, "inputs": columns}).encode()
+            response = pool.request(
+                "POST", where, json={"signature_name": signature, "inputs": columns}
             )
-            response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
-            raise client_error(
-                "UNAVAILABLE", str(error) or type(error).__name__, url, TIMEOUT
-            ) from None
-        if status != 200:
-            raise client_error(f"HTTP {status}", str(answer.get("error", "")), url, TIMEOUT)
-        return {name: _as_array(values) for name, values in answer["outputs"].items()}
+            found = response.json()
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise client_error("UNAVAILABLE", str(error), url, TIMEOUT) from None
+        if response.status != 200:
+            raise client_error(f"HTTP {response.status}", str(found.get("error", "")), url, TIMEOUT)
+        return {name: _as_array(values) for name, values in found["outputs"].items()}
 
-    try:
+    with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
         yield predict
-    finally:
-        connection.close()
 
 
 def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
