@@ -42,15 +42,15 @@ class LocalServer:
     """Serves the models of a store over gRPC and HTTP.
 
     Args:
-      store: not started; the server starts and stops it.
-      host: address to listen on.
-      port: of gRPC; 0 takes a free one.
-      rest_port: of HTTP; 0 takes a free one, None leaves HTTP out.
-      workers: gRPC calls at a time; more are refused with RESOURCE_EXHAUSTED.
-      allowed_hosts: names that HTTP requests may name beside those of loopback and `host`.
+        store: Not started; the server starts and stops it.
+        host: Address to listen on.
+        port: Of gRPC; 0 takes a free one.
+        rest_port: Of HTTP; 0 takes a free one, None leaves HTTP out.
+        workers: gRPC calls at a time; more are refused with RESOURCE_EXHAUSTED.
+        allowed_hosts: Names that HTTP requests may name beside those of loopback and `host`.
 
     Attributes:
-      grpc_port, rest_port: where it listens, once it has started.
+        grpc_port, rest_port: Where it listens, once it has started.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class LocalServer:
     def start(self) -> None:
         """Loads the models and listens.
 
-        Errors: OSError when a port is taken.
+        Raises:
+            OSError: If a port is taken.
         """
         self._bind()
         self.store.start()

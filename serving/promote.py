@@ -79,9 +79,9 @@ class Replayed:
     """What one version answered.
 
     Attributes:
-      items: of each request, None where it was not answered.
-      popular: whether by popularity, of each answered request.
-      seconds: of each answered request.
+        items: Of each request, None where it was not answered.
+        popular: Whether by popularity, of each answered request.
+        seconds: Of each answered request.
     """
 
     items: list[list[str] | None]
@@ -95,13 +95,14 @@ def replay(
     """Asks two versions the same, in turns, so that what else the machines do slows both.
 
     Args:
-      target: HOST:PORT.
-      model: its name.
-      labels: of the versions.
-      events: `serving.checks.held_out.Event`s.
-      k: items asked for.
+        target: HOST:PORT.
+        model: Its name.
+        labels: Of the versions.
+        events: `serving.checks.held_out.Event`s.
+        k: Items asked for.
 
-    Errors: ClientError where the server cannot be reached at all.
+    Raises:
+        ClientError: If the server cannot be reached at all.
     """
     from .clients.grpc_client import GrpcClient
 

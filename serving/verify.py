@@ -67,22 +67,24 @@ def verify(
     again.
 
     Args:
-      target: HOST:PORT of gRPC.
-      rest: URL of REST, None leaves it out.
-      model: its name.
-      run: the run directory that it was exported from.
-      part: "test" or "valid".
-      limit: events whose lists are asked for, the first; all by default. The vectors always rank
-          all.
-      rows: most of a request, no more than the server's max_batch_size.
-      approximate: whether the lists come from an index, so that they need not be the exact ones.
+        target: HOST:PORT of gRPC.
+        rest: URL of REST, None leaves it out.
+        model: Its name.
+        run: The run directory that it was exported from.
+        part: "test" or "valid".
+        limit: Events whose lists are asked for, the first; all by default. The vectors always rank
+            all.
+        rows: Most of a request, no more than the server's max_batch_size.
+        approximate: Whether the lists come from an index, so that they need not be the exact ones.
 
-    Returns: {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-    {"events", "k", "keeps_seen"}}, "close", "difference"}: a metric by the vectors is that of all
-    events; those of a way of asking are of the lists it got, as they are served, None where they
-    are too short. The last is a sentence on the first difference, or None.
+    Returns:
+        {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
+        {"events", "k", "keeps_seen"}}, "close", "difference"}: a metric by the vectors is that of
+        all events; those of a way of asking are of the lists it got, as they are served, None where
+        they are too short. The last is a sentence on the first difference, or None.
 
-    Errors: RunError, ClientError and ValueError, in one sentence.
+    Raises:
+        RunError: ClientError and ValueError, in one sentence.
     """
     from .checks.held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
     from .checks.served_ranking import rank_by_vectors, rank_in_lists

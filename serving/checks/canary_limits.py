@@ -15,16 +15,16 @@ class CanaryLimits:
     """Limits on the answers of a new version, all of which a file has to give.
 
     Args:
-      requests: replayed held-out events, at most.
-      k: items asked for.
-      min_overlap: mean share of the items of an answer that both versions give, 0 to 1.
-      max_popular_share: share of answers by popularity, because nothing of the history is known, 0
-          to 1.
-      max_empty_share: share of answers without any item, 0 to 1.
-      max_error_share: share of requests that are not answered, 0 to 1.
-      max_p50_ms, max_p99_ms: milliseconds in which half, and 99 of 100, of the requests are
-          answered.
-      max_p99_ratio: the p99 of the new version over that of the old one.
+        requests: Replayed held-out events, at most.
+        k: Items asked for.
+        min_overlap: Mean share of the items of an answer that both versions give, 0 to 1.
+        max_popular_share: Share of answers by popularity, because nothing of the history is known,
+            0 to 1.
+        max_empty_share: Share of answers without any item, 0 to 1.
+        max_error_share: Share of requests that are not answered, 0 to 1.
+        max_p50_ms, max_p99_ms: Milliseconds in which half, and 99 of 100, of the requests are
+            answered.
+        max_p99_ratio: The p99 of the new version over that of the old one.
     """
 
     requests: int
@@ -41,8 +41,8 @@ class CanaryLimits:
 def read_limits(path: str | Path) -> CanaryLimits:
     """Reads a YAML file.
 
-    Errors: RunError, in one sentence, when it cannot be read or a limit is missing, unknown or
-    makes no sense.
+    Raises:
+        RunError: If it cannot be read or a limit is missing, unknown or makes no sense.
     """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

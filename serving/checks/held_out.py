@@ -31,7 +31,8 @@ class Event:
 def read_events(run: str | Path, part: str = "test") -> list[Event]:
     """The events of one part of a run, "test" or "valid".
 
-    Errors: RunError when the run does not have them.
+    Raises:
+        RunError: If the run does not have them.
     """
     path = _run_file(run, f"{part}.parquet")
     if not path.is_file():
@@ -54,7 +55,8 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
 def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
     """The metrics of one part of a run, HR@k, NDCG@k and MRR.
 
-    Errors: RunError when the folder is not a finished run, or has other metrics.
+    Raises:
+        RunError: If the folder is not a finished run, or has other metrics.
     """
     path = _run_file(run, "metrics.json")
     try:
@@ -102,7 +104,8 @@ def read_repeats(run: str | Path) -> str:
 def read_items(run: str | Path) -> list[str]:
     """The ids of all items.
 
-    Errors: RunError when the run does not have them.
+    Raises:
+        RunError: If the run does not have them.
     """
     path = _run_file(run, "vocabulary/items.txt")
     try:

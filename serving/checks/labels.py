@@ -30,14 +30,15 @@ class LabelledModel:
     """A model of a server with its labels.
 
     Args:
-      target: HOST:PORT.
-      model: its name.
-      path: the ModelServerConfig that the server was started with, as text; when a label is moved
-        its number there changes. Where the text does not show it, it is written anew, and of its
-        comments only those at the top stay.
+        target: HOST:PORT.
+        model: Its name.
+        path: The ModelServerConfig that the server was started with, as text; when a label is moved
+            its number there changes. Where the text does not show it, it is written anew, and of
+            its comments only those at the top stay.
 
-    Errors: RunError when the file cannot be read, written, or has no such model; of the methods
-    ClientError.
+    Raises:
+        RunError: If the file cannot be read, written, or has no such model; of the methods
+            ClientError.
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
@@ -58,7 +59,8 @@ class LabelledModel:
     def version(self, label: str) -> int:
         """The version that a label names, of which server and file know the same.
 
-        Errors: RunError where they do not.
+        Raises:
+            RunError: If they do not.
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label

@@ -8,7 +8,8 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     """Some rows, drawn at random, of a Parquet file with the column history and perhaps user_id,
     such as test.parquet of a run.
 
-    Errors: ValueError, in one sentence, when it is no such file.
+    Raises:
+        ValueError: If it is no such file.
     """
     import polars as pl
 
@@ -35,7 +36,8 @@ def make_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     """Histories of 1 to 50 events of nobody, drawn from a text file with an item a line, such as
     assets/items.txt of a servable.
 
-    Errors: ValueError, in one sentence, when it is no such file.
+    Raises:
+        ValueError: If it is no such file.
     """
     try:
         items = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")

@@ -14,9 +14,10 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 def summary(samples: Sequence[Sample]) -> dict:
     """Figures of samples.
 
-    Returns: `seconds` from the start to the last end, `requests`, `answered`, `errors` (status ->
-    count), `per_second` answered, and `latency_ms` of those answered: the smallest that 50, 95, 99
-    and 100 % did not exceed, and the mean; None where none was.
+    Returns:
+        `seconds` from the start to the last end, `requests`, `answered`, `errors` (status ->
+        count), `per_second` answered, and `latency_ms` of those answered: the smallest that 50, 95,
+        99 and 100 % did not exceed, and the mean; None where none was.
     """
     answered = sorted(1e3 * sample.seconds for sample in samples if sample.status == OK)
     seconds = max((sample.at + sample.seconds for sample in samples), default=0.0)

@@ -18,12 +18,12 @@ class LoadTarget:
     that the server is what is measured.
 
     Args:
-      target: HOST:PORT of gRPC.
-      requests: `PredictRequest` messages, which take turns.
-      timeout: seconds of a request; none is tried again.
-      connections: which take turns too.
-      check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" where the
-        answer is right; None trusts. What it raises is a status too, by its name.
+        target: HOST:PORT of gRPC.
+        requests: `PredictRequest` messages, which take turns.
+        timeout: Seconds of a request; none is tried again.
+        connections: Which take turns too.
+        check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" where the
+            answer is right; None trusts. What it raises is a status too, by its name.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class LoadTarget:
     def connect(self) -> None:
         """Asks once over every connection.
 
-        Errors: ClientError when this is not answered.
+        Raises:
+            ClientError: If this is not answered.
         """
         for call in self._calls:
             try:
@@ -91,7 +92,7 @@ def requests_of(
     """Requests to recommend for (user_id, history) pairs.
 
     Raises:
-      ValueError: An id has the separator.
+        ValueError: An id has the separator.
     """
     return [
         predict_request(recommend(one, user, k, (), (), _LONGEST), model, version, label, separator)

@@ -14,7 +14,8 @@ class PackageError(ValueError):
 def importing() -> Iterator[None]:
     """Holds imports back from the standard error output, where TensorFlow's C++ side writes notes.
 
-    Errors: PackageError when one of them fails.
+    Raises:
+        PackageError: If one of them fails.
     """
     failed = None
     with held_back_stderr():

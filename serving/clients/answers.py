@@ -8,10 +8,11 @@ class Recommendations:
     """The best items, the best first.
 
     Attributes:
-      items: ids, at most k.
-      scores: one an item.
-      source: "model", or "popular" where nothing of the history is known.
-      k: how many items the model answered for: the k that was asked for, or the most that it gives.
+        items: Ids, at most k.
+        scores: One an item.
+        source: "model", or "popular" where nothing of the history is known.
+        k: How many items the model answered for: the k that was asked for, or the most that it
+            gives.
     """
 
     items: list[str]
@@ -25,11 +26,11 @@ class Explanation:
     """What each event of a history does to the score of an item.
 
     Attributes:
-      item: id.
-      history: the events that were sent, oldest first.
-      contribution: by how much the score falls when the event is left out, 0 for events that do not
-          count.
-      attention: weight of each event, None for models that have none.
+        item: Id.
+        history: The events that were sent, oldest first.
+        contribution: By how much the score falls when the event is left out, 0 for events that do
+            not count.
+        attention: Weight of each event, None for models that have none.
     """
 
     item: str
@@ -42,12 +43,12 @@ class ClientError(Exception):
     """A request that was not answered, in one sentence.
 
     Args:
-      status: name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status
-          stands for.
-      message: the sentence.
+        status: Name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status
+            stands for.
+        message: The sentence.
 
     Attributes:
-      status: as given.
+        status: As given.
     """
 
     def __init__(self, status: str, message: str):
@@ -60,10 +61,10 @@ class OtherSeparator(ClientError):
     to it.
 
     Args:
-      separator: the model's.
+        separator: The model's.
 
     Attributes:
-      separator: as given.
+        separator: As given.
     """
 
     def __init__(self, separator: str):
@@ -78,10 +79,10 @@ def client_error(status: str, details: str, where: str, timeout: float) -> Clien
     """The error of a status that a server or the way to it has given.
 
     Args:
-      status: name.
-      details: text that came with it.
-      where: address of the server.
-      timeout: seconds that the request had.
+        status: Name.
+        details: Text that came with it.
+        where: Address of the server.
+        timeout: Seconds that the request had.
     """
     details = (details.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if status == "UNAVAILABLE":

@@ -17,21 +17,22 @@ class BaseClient(abc.ABC):
     said here.
 
     Args:
-      where: address of the server, for messages.
-      model: its name.
-      version: its number, None for the one that the server takes.
-      label: one that the server has given to a version, instead of `version`.
-      timeout: seconds that a call may take, its retries among them.
-      retries: at most so many (0 to 4), after longer and longer pauses of random length, where the
-          server is UNAVAILABLE.
-      max_history: events of a history that are sent, the latest.
+        where: Address of the server, for messages.
+        model: Its name.
+        version: Its number, None for the one that the server takes.
+        label: One that the server has given to a version, instead of `version`.
+        timeout: Seconds that a call may take, its retries among them.
+        retries: At most so many (0 to 4), after longer and longer pauses of random length, where
+            the server is UNAVAILABLE.
+        max_history: Events of a history that are sent, the latest.
 
     Attributes:
-      separator: the character that joins the ids of a list for this model. Every answer tells it;
-        where it is another than the request was joined by, the client asks once more.
+        separator: The character that joins the ids of a list for this model. Every answer tells it;
+            where it is another than the request was joined by, the client asks once more.
 
-    Errors: ValueError for such arguments, in one sentence; ClientError with a `status` where a call
-    is not answered.
+    Raises:
+        ValueError: For such arguments, in one sentence.
+        ClientError: With a `status` where a call is not answered.
     """
 
     def __init__(
@@ -73,14 +74,15 @@ class BaseClient(abc.ABC):
         """The k best items.
 
         Args:
-          history: ids, oldest first; unknown ones are passed over.
-          user_id: "" for nobody.
-          k: at least 1; the model gives at most as many as it was exported for, and the answer's
-              `k` tells how many that is.
-          exclude: ids that are not wanted.
-          allow: ids that alone are wanted; all where it is empty.
+            history: Ids, oldest first; unknown ones are passed over.
+            user_id: "" for nobody.
+            k: At least 1; the model gives at most as many as it was exported for, and the answer's
+                `k` tells how many that is.
+            exclude: Ids that are not wanted.
+            allow: Ids that alone are wanted; all where it is empty.
 
-        Returns: `Recommendations`, fewer than k where there are no more.
+        Returns:
+            `Recommendations`, fewer than k where there are no more.
         """
         return self._ask(queries.recommend(history, user_id, k, exclude, allow, self.max_history))
 

@@ -23,7 +23,8 @@ Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 def over_grpc(target: str, model: str) -> Iterator[Predict]:
     """A function that asks a model at HOST:PORT.
 
-    Errors: of the function ClientError.
+    Raises:
+        FIXME of the function ClientError.
     """
     channel = open_channel(target)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -49,7 +50,8 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
 def over_rest(url: str, model: str) -> Iterator[Predict]:
     """A function that asks a model under http://HOST:PORT by columns.
 
-    Errors: ValueError for another URL; of the function ClientError.
+    Raises:
+        ValueError: For another URL; of the function ClientError.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:

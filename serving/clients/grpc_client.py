@@ -74,13 +74,16 @@ class GrpcClient(_Grpc):
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-      target: HOST:PORT, or another address that gRPC knows.
-      model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: None for plain text, True for TLS by the roots of gRPC, a path of other roots in PEM, or
-          `grpc.ChannelCredentials`.
-      metadata: (key, value) pairs that go with every call, such as ("authorization", "Bearer ...").
+        target: HOST:PORT, or another address that gRPC knows.
+        model, version, label, timeout, retries, max_history: As `BaseClient` says.
+        tls: None for plain text, True for TLS by the roots of gRPC, a path of other roots in PEM,
+            or `grpc.ChannelCredentials`.
+        metadata: (key, value) pairs that go with every call, such as ("authorization", "Bearer
+            ...").
 
-    Errors: as `BaseClient`; ValueError also for a file of roots that cannot be read.
+    Raises:
+        FIXME as `BaseClient`
+        ValueError: Also for a file of roots that cannot be read.
     """
 
     def close(self) -> None:
@@ -110,9 +113,12 @@ class AsyncGrpcClient(_Grpc):
     """Asks a server over gRPC from asyncio: `await client.recommend(...)`; made and closed in one
     running event loop.
 
-    Args: those of `GrpcClient`.
+    Args:
+        Those of `GrpcClient`.
 
-    Errors: those of `GrpcClient`; of an argument of a call at once, of the call when it is awaited.
+    Raises:
+        FIXME those of `GrpcClient`; of an argument of a call at once, of the call when it is
+            awaited.
     """
 
     _module = grpc.aio
@@ -146,10 +152,10 @@ def open_channel(
     """A channel, of which gRPC itself repeats calls that end UNAVAILABLE.
 
     Args:
-      target, tls: as of `GrpcClient`.
-      retries: of a call.
-      aio: the module `grpc` or `grpc.aio`.
-      own_connection: shared with no other channel of the process.
+        target, tls: As of `GrpcClient`.
+        retries: Of a call.
+        aio: The module `grpc` or `grpc.aio`.
+        own_connection: Shared with no other channel of the process.
 
     Raises:
         ValueError: If the target is no address, or the file of roots cannot be read.
@@ -185,7 +191,7 @@ def predict_request(
     """The request of one row.
 
     Raises:
-      ValueError: An id has the separator.
+        ValueError: An id has the separator.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, query.signature
@@ -205,9 +211,9 @@ def read_response(query: Query, response: predict_pb2.PredictResponse, separator
     """What a query makes of a response to ids joined by a separator.
 
     Raises:
-      OtherSeparator: The model joins ids by another.
-      KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and
-          StatusError.
+        OtherSeparator: The model joins ids by another.
+        KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and
+            StatusError.
     """
     return query.answer(
         {name: _value(proto, name) for name, proto in response.outputs.items()}, separator

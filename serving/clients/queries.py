@@ -16,10 +16,10 @@ class Query:
     """One row for a signature.
 
     Attributes:
-      signature: name.
-      inputs: name -> text, number or list of ids.
-      outputs: names that the answer must have.
-      read: (name -> value or list of values of the row) -> what the caller gets.
+        signature: Name.
+        inputs: Name -> text, number or list of ids.
+        outputs: Names that the answer must have.
+        read: (name -> value or list of values of the row) -> what the caller gets.
     """
 
     signature: str
@@ -31,7 +31,7 @@ class Query:
         """The inputs, lists of ids as one text each.
 
         Raises:
-          ValueError: An id has the separator.
+            ValueError: An id has the separator.
         """
         return {
             name: _joined(name, value, separator) if isinstance(value, list) else value
@@ -42,9 +42,9 @@ class Query:
         """What the caller gets of the outputs of a row.
 
         Raises:
-          OtherSeparator: The model joins ids by another separator than the row was joined by.
-          KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer
-              to something else.
+            OtherSeparator: The model joins ids by another separator than the row was joined by.
+            KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer
+                to something else.
         """
         missing = [name for name in (*self.outputs, "separator") if name not in outputs]
         if missing:
@@ -67,13 +67,14 @@ def recommend(
     """The k best items, without those in `exclude` and, unless it is empty, among those in `allow`.
 
     Args:
-      history: ids, oldest first.
-      user_id: "" for nobody.
-      k: at least 1; the model limits it, and says so.
-      exclude, allow: ids.
-      most: events of the history that are sent, the latest.
+        history: Ids, oldest first.
+        user_id: "" for nobody.
+        k: At least 1; the model limits it, and says so.
+        exclude, allow: Ids.
+        most: Events of the history that are sent, the latest.
 
-    Errors: ValueError, in one sentence that names the argument; also of the other functions here.
+    Raises:
+        ValueError: That names the argument; also of the other functions here.
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
         raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")

@@ -45,13 +45,15 @@ class RestClient(BaseClient):
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-      url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
-      model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: of https: None for the system's roots, a path of other roots in PEM, or an
-          `ssl.SSLContext`.
-      metadata: (name, value) pairs of headers that go with every call.
+        url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
+        model, version, label, timeout, retries, max_history: As `BaseClient` says.
+        tls: Of https: None for the system's roots, a path of other roots in PEM, or an
+            `ssl.SSLContext`.
+        metadata: (name, value) pairs of headers that go with every call.
 
-    Errors: as `BaseClient`; ValueError also for another URL or a file of roots that cannot be read.
+    Raises:
+        FIXME as `BaseClient`
+        ValueError: Also for another URL or a file of roots that cannot be read.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ class PredictBody:
     """What a client sent.
 
     Attributes:
-      signature: "" for the default one.
-      rows: whether it came as rows ("instances") or as columns ("inputs").
-      value: of that key.
+        signature: "" for the default one.
+        rows: Whether it came as rows ("instances") or as columns ("inputs").
+        value: Of that key.
     """
 
     signature: str
@@ -46,8 +46,9 @@ class PredictBody:
 def parse(body: bytes) -> PredictBody:
     """Reads the body of a predict request.
 
-    Errors: StatusError INVALID_ARGUMENT where it is not JSON, with the place, or not a predict
-    request.
+    Raises:
+        StatusError: INVALID_ARGUMENT where it is not JSON, with the place, or not a predict
+            request.
     """
     document = _document(body)
     if not isinstance(document, dict):
@@ -77,10 +78,11 @@ def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np
     Unlike TF Serving it refuses columns that the signature does not have.
 
     Args:
-      body: as `parse` gives it.
-      dtypes: input name -> NumPy type, object for texts.
+        body: As `parse` gives it.
+        dtypes: Input name -> NumPy type, object for texts.
 
-    Errors: StatusError INVALID_ARGUMENT that names the input.
+    Raises:
+        StatusError: INVALID_ARGUMENT that names the input.
     """
     return _of_rows(body.value, dtypes) if body.rows else _of_columns(body.value, dtypes)
 
@@ -92,7 +94,8 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     Numbers that JSON does not have become null, and texts whose output's name ends in _bytes
     {"b64": ...}.
 
-    Errors: StatusError INVALID_ARGUMENT for rows when outputs differ in their first dimension.
+    Raises:
+        StatusError: INVALID_ARGUMENT for rows when outputs differ in their first dimension.
     """
     columns = {name: _listed(name, np.asarray(array)) for name, array in sorted(outputs.items())}
     if not rows:

@@ -32,12 +32,12 @@ class StatusError(Exception):
     """A request that cannot be answered.
 
     Args:
-      code: the `grpc.StatusCode`.
-      message: one sentence; a long one is shortened in its middle.
+        code: The `grpc.StatusCode`.
+        message: One sentence; a long one is shortened in its middle.
 
     Attributes:
-      code, message: as given.
-      http: the HTTP status that TF Serving gives for the code.
+        code, message: As given.
+        http: The HTTP status that TF Serving gives for the code.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):

@@ -47,16 +47,16 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     What the proto declares is checked before anything is made of it.
 
     Args:
-      proto: of a type that ids, numbers or flags have; texts become bytes in an array of objects.
-      name: what the message of an error calls it.
-      most: elements, and the size of each dimension; None for no limit.
+        proto: Of a type that ids, numbers or flags have; texts become bytes in an array of objects.
+        name: What the message of an error calls it.
+        most: Elements, and the size of each dimension; None for no limit.
 
     Returns:
-      An array of its shape; it may be read-only.
+        An array of its shape; it may be read-only.
 
     Raises:
-      StatusError: INVALID_ARGUMENT for an unknown type, a shape that is none or too large, or
-        values that do not fill it.
+        StatusError: INVALID_ARGUMENT for an unknown type, a shape that is none or too large, or
+            values that do not fill it.
     """
     dtype, field = _TYPES.get(proto.dtype, (None, None))
     if dtype is None:
@@ -100,10 +100,11 @@ def fill(proto: TensorProto, array: np.ndarray) -> None:
     """Writes an array into an empty proto, in the fields that TF Serving answers with.
 
     Args:
-      proto: empty.
-      array: of numbers, flags, or objects that are bytes.
+        proto: Empty.
+        array: Of numbers, flags, or objects that are bytes.
 
-    Errors: StatusError INVALID_ARGUMENT for another type.
+    Raises:
+        StatusError: INVALID_ARGUMENT for another type.
     """
     number = _NUMBERS.get(array.dtype)
     if number is None:

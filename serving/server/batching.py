@@ -22,13 +22,13 @@ class BatchOptions:
     """How requests are batched; the names are TF Serving's.
 
     Args:
-      max_batch_size: rows that run together at most, and of one request.
-      batch_timeout: seconds that a batch waits to become full; 0 waits for nobody.
-      max_enqueued_batches: full batches that may wait; more is refused.
-      pad_variable_length_inputs: whether requests of different lengths share a batch. The shorter
-        are then padded on the right with their first element, which is as if it were their newest
-        event where it is not "". Without it they run apart, in more batches (TF Serving fails a
-        batch of different lengths with FAILED_PRECONDITION).
+        max_batch_size: Rows that run together at most, and of one request.
+        batch_timeout: Seconds that a batch waits to become full; 0 waits for nobody.
+        max_enqueued_batches: Full batches that may wait; more is refused.
+        pad_variable_length_inputs: Whether requests of different lengths share a batch. The shorter
+            are then padded on the right with their first element, which is as if it were their
+            newest event where it is not "". Without it they run apart, in more batches (TF Serving
+            fails a batch of different lengths with FAILED_PRECONDITION).
     """
 
     max_batch_size: int = 32
@@ -45,9 +45,9 @@ class Batcher:
     request by request.
 
     Args:
-      run: outputs of inputs; the first dimension of each is that of the batch.
-      options: sizes and limits.
-      observe: is told the rows of each batch that ran.
+        run: Outputs of inputs; the first dimension of each is that of the batch.
+        options: Sizes and limits.
+        observe: Is told the rows of each batch that ran.
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class Batcher:
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs of one request.
 
-        Errors: StatusError INVALID_ARGUMENT for inputs that have no common first dimension or more
-        rows than a batch, UNAVAILABLE when too many wait, and what `run` raises for this request
-        alone.
+        Raises:
+            StatusError: INVALID_ARGUMENT for inputs that have no common first dimension or more
+                rows than a batch, UNAVAILABLE when too many wait, and what `run` raises for this
+                request alone.
         """
         request = _Request(inputs, self._rows(inputs))
         with self._lock:
@@ -260,7 +261,8 @@ def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
 def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None:
     """Gives every request its rows.
 
-    Errors: StatusError FAILED_PRECONDITION when an output has not one row for each of the batch.
+    Raises:
+        StatusError: FAILED_PRECONDITION when an output has not one row for each of the batch.
     """
     rows = sum(request.rows for request in batch)
     if any(array.shape[:1] != (rows,) for array in outputs.values()):

@@ -13,7 +13,7 @@ def end_connections(port: int) -> None:
     so they do where there is none. What has been written to it still arrives.
 
     Args:
-      port: of TCP.
+        port: Of TCP.
     """
     for listening in (True, False):
         for name in os.listdir("/dev/fd"):

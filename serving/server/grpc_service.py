@@ -105,7 +105,8 @@ def status_response(
 ) -> get_model_status_pb2.GetModelStatusResponse:
     """Where the versions of a model stand, as TF Serving says it.
 
-    Errors: StatusError as of `ModelStore.status`.
+    Raises:
+        StatusError: As of `ModelStore.status`.
     """
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in store.status(name, version, label):
@@ -119,9 +120,9 @@ def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) ->
     """Gives a server both services.
 
     Args:
-      server: not started.
-      store: answers.
-      in_flight: counts the calls until their answers are sent.
+        server: Not started.
+        store: Answers.
+        in_flight: Counts the calls until their answers are sent.
     """
     prediction, model = PredictionService(store), ModelService(store)
     services = {

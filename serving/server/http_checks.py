@@ -14,11 +14,11 @@ class HttpError(Exception):
     """A request that is refused for its headers or its body.
 
     Args:
-      status: of HTTP.
-      message: one sentence.
+        status: Of HTTP.
+        message: One sentence.
 
     Attributes:
-      status, message: as given.
+        status, message: As given.
     """
 
     def __init__(self, status: int, message: str):
@@ -31,13 +31,13 @@ class Limits:
     """What one client may take.
 
     Args:
-      body: most bytes of a request's body.
-      head: most bytes of its first line and headers, give or take what one read brings.
-      connections: at once; further ones take the place of one that is idle, or are refused with
-        503.
-      request_seconds: in which a request has to come, from its first byte, and its answer has to
-        go.
-      idle_seconds: after which a connection without requests is closed.
+        body: Most bytes of a request's body.
+        head: Most bytes of its first line and headers, give or take what one read brings.
+        connections: At once; further ones take the place of one that is idle, or are refused with
+            503.
+        request_seconds: In which a request has to come, from its first byte, and its answer has to
+            go.
+        idle_seconds: After which a connection without requests is closed.
     """
 
     body: int = 4 << 20
@@ -57,13 +57,13 @@ def check_headers(
     known names.
 
     Args:
-      headers: name in lower case and value of each.
-      version: of HTTP.
-      limit: most bytes of a body.
-      hosts: names in lower case that are answered.
+        headers: Name in lower case and value of each.
+        version: Of HTTP.
+        limit: Most bytes of a body.
+        hosts: Names in lower case that are answered.
 
     Raises:
-      HttpError: 400, 403, 413, 415 or 501.
+        HttpError: 400, 403, 413, 415 or 501.
     """
     found = {name: [] for name in _NAMES}
     for name, value in headers:

@@ -22,10 +22,10 @@ class Connection(HttpToolsProtocol):
     """A connection with a deadline for each request and each answer, and one for idleness.
 
     Args:
-      idle: the connections of a server that wait for a request, the longest waiting first; shared
-        by all of them.
-      limits: on clients.
-      **arguments: those that uvicorn gives.
+        idle: The connections of a server that wait for a request, the longest waiting first; shared
+            by all of them.
+        limits: On clients.
+        **arguments: Those that uvicorn gives.
     """
 
     def __init__(self, idle: dict["Connection", None], limits: Limits, **arguments):

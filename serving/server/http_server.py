@@ -43,18 +43,18 @@ class HttpServer:
     """Answers requests with one function, connections kept open between them.
 
     Args:
-      host: address to listen on.
-      port: 0 takes a free one.
-      respond: (method, path without query, body) -> `Response`; called on many threads. What it
-        raises becomes a 500.
-      limits: on clients.
-      allowed_hosts: names that are answered beside those of loopback and `host`.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        respond: (method, path without query, body) -> `Response`; called on many threads. What it
+            raises becomes a 500.
+        limits: On clients.
+        allowed_hosts: Names that are answered beside those of loopback and `host`.
 
     Attributes:
-      port: that it listens on.
+        port: That it listens on.
 
     Raises:
-      OSError: where the port is taken.
+        OSError: Where the port is taken.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ async def _read(receive, limit: int) -> bytes | None:
     """The body of a request; None where the client has left.
 
     Raises:
-      HttpError: 413.
+        HttpError: 413.
     """
     message = await receive()
     if message["type"] == "http.request" and not message["more_body"]:

@@ -17,7 +17,7 @@ class InFlight:
         """Counts a request, whose end `leave` tells.
 
         Raises:
-          StatusError: UNAVAILABLE after `close`; clients then try again, or elsewhere.
+            StatusError: UNAVAILABLE after `close`; clients then try again, or elsewhere.
         """
         with self._changed:
             if self._closed:

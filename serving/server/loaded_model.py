@@ -68,7 +68,8 @@ class LoadedModel:
     def signature(self, name: str) -> Signature:
         """A signature by name, `serving_default` for "".
 
-        Errors: StatusError FAILED_PRECONDITION when there is none.
+        Raises:
+            StatusError: FAILED_PRECONDITION when there is none.
         """
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
@@ -83,12 +84,13 @@ class LoadedModel:
         """Outputs of a signature.
 
         Args:
-          signature: its name, "" for `serving_default`.
-          inputs: all of its inputs; texts as bytes in arrays of objects.
-          outputs: those wanted, all by default.
+            signature: Its name, "" for `serving_default`.
+            inputs: All of its inputs; texts as bytes in arrays of objects.
+            outputs: Those wanted, all by default.
 
-        Errors: StatusError FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
-        inputs or outputs that it has not, and what TensorFlow finds wrong with the values.
+        Raises:
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs
+                or outputs that it has not, and what TensorFlow finds wrong with the values.
         """
         found = self.signature(signature)
         found.check(inputs)
@@ -99,8 +101,9 @@ class LoadedModel:
     def warm_up(self) -> int:
         """Answers the requests of its warm-up file, where it has one. Returns their number.
 
-        Errors: StatusError when the file cannot be read, has more than 1,000 or other than Predict
-        requests, or one of them fails.
+        Raises:
+            StatusError: If the file cannot be read, has more than 1,000 or other than Predict
+                requests, or one of them fails.
         """
         path = self.folder / WARMUP
         if not path.is_file():

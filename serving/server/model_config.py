@@ -15,10 +15,10 @@ class ModelConfig:
     """A model that is served.
 
     Args:
-      name: by which requests name it.
-      folder: of its versions; None, in a reload, for the one that it has.
-      policy: which versions.
-      labels: name -> version.
+        name: By which requests name it.
+        folder: Of its versions; None, in a reload, for the one that it has.
+        policy: Which versions.
+        labels: Name -> version.
     """
 
     name: str

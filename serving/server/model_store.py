@@ -25,16 +25,17 @@ class ModelStore:
     """Models by name, and what can be asked of them.
 
     Args:
-      models: one or more; labels may name versions that are not there yet.
-      batching: how requests are batched, None for each alone.
-      poll: seconds between two looks at the folders.
-      threads: that an operation of a model uses.
-      metrics: counts what happens; by default its own.
+        models: One or more; labels may name versions that are not there yet.
+        batching: How requests are batched, None for each alone.
+        poll: Seconds between two looks at the folders.
+        threads: That an operation of a model uses.
+        metrics: Counts what happens; by default its own.
 
     Attributes:
-      metrics: as given or made.
+        metrics: As given or made.
 
-    Errors: ValueError when two models have the same name or one has no folder.
+    Raises:
+        ValueError: If two models have the same name or one has no folder.
     """
 
     def __init__(
@@ -126,18 +127,20 @@ class ModelStore:
         """Runs a signature.
 
         Args:
-          name: of the model.
-          signature: "" for `serving_default`.
-          inputs: all of the signature's, with texts as bytes in arrays of objects.
-          version: by number; the latest where neither it nor a label is given.
-          label: of a version, instead of its number.
-          outputs: those wanted, all by default.
+            name: Of the model.
+            signature: "" for `serving_default`.
+            inputs: All of the signature's, with texts as bytes in arrays of objects.
+            version: By number; the latest where neither it nor a label is given.
+            label: Of a version, instead of its number.
+            outputs: Those wanted, all by default.
 
-        Returns: the version that answered, the name of the signature, and the outputs.
+        Returns:
+            The version that answered, the name of the signature, and the outputs.
 
-        Errors: StatusError with the code that TF Serving gives: NOT_FOUND for an unknown model or
-        version, INVALID_ARGUMENT for an unknown label, inputs or outputs, FAILED_PRECONDITION for
-        an unknown signature, UNAVAILABLE when too many wait.
+        Raises:
+            StatusError: With the code that TF Serving gives: NOT_FOUND for an unknown model or
+                version, INVALID_ARGUMENT for an unknown label, inputs or outputs,
+                FAILED_PRECONDITION for an unknown signature, UNAVAILABLE when too many wait.
         """
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
@@ -164,7 +167,8 @@ class ModelStore:
     def metadata(self, name: str, version: int | None = None, label: str | None = None):
         """The version that would answer, and its signatures as a SignatureDefMap.
 
-        Errors: StatusError as of `predict`.
+        Raises:
+            StatusError: As of `predict`.
         """
         model, found = self._acquire(name, version, label)
         try:
@@ -177,7 +181,8 @@ class ModelStore:
     ) -> list[VersionStatus]:
         """Where the versions of a model stand, the greatest first, or the one asked for.
 
-        Errors: StatusError NOT_FOUND when there is none.
+        Raises:
+            StatusError: NOT_FOUND when there is none.
         """
         if label:
             version = self._labelled(name, label)
@@ -197,8 +202,9 @@ class ModelStore:
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Gives a model these labels and no others.
 
-        Errors: StatusError NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new
-        or moved to a version that takes no requests; the labels then stay as they were.
+        Raises:
+            StatusError: NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new or
+                moved to a version that takes no requests; the labels then stay as they were.
         """
         if name not in self._models:
             raise no_servable(name, None)
@@ -210,9 +216,10 @@ class ModelStore:
 
         A folder stays what it was when the store was made: a request cannot name another.
 
-        Errors: StatusError INVALID_ARGUMENT for a model or a folder that the store was not made
-        with, or a model named twice; FAILED_PRECONDITION for labels as of `set_labels`, after
-        policies have been changed.
+        Raises:
+            StatusError: INVALID_ARGUMENT for a model or a folder that the store was not made with,
+                or a model named twice; FAILED_PRECONDITION for labels as of `set_labels`, after
+                policies have been changed.
         """
         self._check_reload(models)
         with self._lock:

@@ -44,19 +44,19 @@ class RestService:
     answers 400 to another method on a path below /v1/, and 404 to an unknown path.
 
     Args:
-      store: a `ModelStore`.
-      host: address to listen on.
-      port: 0 takes a free one.
-      page: what / shows, HTML.
-      metrics: gives the text for Prometheus.
-      limits: on clients.
-      allowed_hosts: names that are answered beside those of loopback and `host`.
+        store: A `ModelStore`.
+        host: Address to listen on.
+        port: 0 takes a free one.
+        page: What / shows, HTML.
+        metrics: Gives the text for Prometheus.
+        limits: On clients.
+        allowed_hosts: Names that are answered beside those of loopback and `host`.
 
     Attributes:
-      port: that it listens on.
+        port: That it listens on.
 
     Raises:
-      OSError: where the port is taken.
+        OSError: Where the port is taken.
     """
 
     def __init__(

@@ -26,10 +26,10 @@ class Version:
     """A loaded version with a batcher for each of its signatures.
 
     Args:
-      number: of the version.
-      model: loaded and warm.
-      batching: None runs every request alone.
-      observe: is told signature and rows of each batch.
+        number: Of the version.
+        model: Loaded and warm.
+        batching: None runs every request alone.
+        observe: Is told signature and rows of each batch.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class ServedModel:
     """The versions of one model. `poll` belongs to one thread at a time, the rest to any.
 
     Args:
-      config: name, folder and policy.
-      batching: as for `Version`.
-      threads: as for `LoadedModel`.
-      observe: is told model, signature and rows of each batch.
-      drained: is called when a version that was replaced has answered its last request.
+        config: Name, folder and policy.
+        batching: As for `Version`.
+        threads: As for `LoadedModel`.
+        observe: Is told model, signature and rows of each batch.
+        drained: Is called when a version that was replaced has answered its last request.
 
     Attributes:
-      config: as it stands.
+        config: As it stands.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class ServedModel:
     def acquire(self, number: int | None = None) -> Version:
         """The version of a number, the latest by default; `release` gives it back.
 
-        Errors: StatusError NOT_FOUND.
+        Raises:
+            StatusError: NOT_FOUND.
         """
         with self._lock:
             version = self._latest if number is None else self._serving.get(number)

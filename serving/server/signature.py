@@ -19,10 +19,10 @@ class Tensor:
     """What a signature says of an input or output.
 
     Args:
-      name: in the graph.
-      number: of its type.
-      dtype: of its arrays; None for a type that no request can carry.
-      shape: with None where any size goes; None where any rank goes.
+        name: In the graph.
+        number: Of its type.
+        dtype: Of its arrays; None for a type that no request can carry.
+        shape: With None where any size goes; None where any rank goes.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Signature:
     """One signature.
 
     Args:
-      name: by which requests name it.
-      definition: the SignatureDef.
-      function: takes the arrays of the inputs, in the order of `inputs`, and returns those of the
-          outputs, in the order of `outputs`.
+        name: By which requests name it.
+        definition: The SignatureDef.
+        function: Takes the arrays of the inputs, in the order of `inputs`, and returns those of the
+            outputs, in the order of `outputs`.
 
     Attributes:
-      inputs, outputs: argument -> `Tensor`, by name.
+        inputs, outputs: Argument -> `Tensor`, by name.
     """
 
     def __init__(self, name: str, definition, function: Callable):
@@ -52,7 +52,8 @@ class Signature:
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Refuses arrays that the signature does not take.
 
-        Errors: StatusError INVALID_ARGUMENT that names the input.
+        Raises:
+            StatusError: INVALID_ARGUMENT that names the input.
         """
         if inputs.keys() != self.inputs.keys():
             raise self._other_inputs(inputs)
@@ -75,7 +76,8 @@ class Signature:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs of inputs that were checked.
 
-        Errors: StatusError with the code that TensorFlow gives.
+        Raises:
+            StatusError: With the code that TensorFlow gives.
         """
         try:
             arrays = self._function(*[inputs[name] for name in self.inputs])
@@ -94,7 +96,8 @@ class Signature:
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
         """The outputs that a request asks for, all where it names none.
 
-        Errors: StatusError INVALID_ARGUMENT for one that is unknown or named twice.
+        Raises:
+            StatusError: INVALID_ARGUMENT for one that is unknown or named twice.
         """
         for place, name in enumerate(names):
             if name not in self.outputs:
@@ -133,10 +136,10 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
     """Refuses an answer that takes longer to write than others should wait.
 
     Args:
-      outputs: those that the request asks for.
+        outputs: Those that the request asks for.
 
     Raises:
-      StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT.
     """
     size = sum(array.size for array in outputs.values())
     if size > MOST_ANSWERED:

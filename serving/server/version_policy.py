@@ -12,9 +12,9 @@ class VersionPolicy:
     """The greatest `latest` versions, or `specific` ones where there are any, or every one.
 
     Args:
-      latest: how many of the greatest.
-      specific: versions by number.
-      every: all that are there.
+        latest: How many of the greatest.
+        specific: Versions by number.
+        every: All that are there.
     """
 
     latest: int = 1
@@ -33,7 +33,8 @@ class VersionPolicy:
 def parse_policy(text: str) -> VersionPolicy:
     """The policy of `latest`, `latest:2`, `all`, or `1,4`.
 
-    Errors: ValueError, in one sentence.
+    Raises:
+        ValueError: .
     """
     if text == "all":
         return VersionPolicy(every=True)
@@ -55,7 +56,8 @@ def parse_policy(text: str) -> VersionPolicy:
 def versions_in(folder: Path) -> dict[int, Path]:
     """The version folders of a model, number -> path.
 
-    Errors: OSError when the folder cannot be read.
+    Raises:
+        OSError: If the folder cannot be read.
     """
     numbered = (
         entry
