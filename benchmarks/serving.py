@@ -52,10 +52,14 @@ from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from export.session import Session  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
-from serving.checks.load_loops import Limits, closed_loop, open_loop  # noqa: E402
-from serving.checks.load_report import summary  # noqa: E402
+from serving.checks.load_measurement import (  # noqa: E402
+    Limits,
+    closed_loop,
+    open_loop,
+    summary,
+)
 from serving.checks.load_target import LoadTarget, requests_of  # noqa: E402
-from serving.clients import queries  # noqa: E402
+from serving.clients import requests  # noqa: E402
 from serving.clients.grpc_client import predict_request, read_response  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
@@ -107,15 +111,15 @@ def rows_of_ids(
     return requests
 
 
-def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> queries.Query:
+def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> requests.Request:
     """A query of one of four signatures, with other lengths of everything each time."""
     some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
     kinds = (
-        lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
-        lambda: queries.recommend(history, user, 10, (), some, 200),
-        lambda: queries.score(history, some, user, 200),
-        lambda: queries.explain(history, some[0], user, 200),
-        lambda: queries.embed(history, user, 200),
+        lambda: requests.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
+        lambda: requests.recommend(history, user, 10, (), some, 200),
+        lambda: requests.score(history, some, user, 200),
+        lambda: requests.explain(history, some[0], user, 200),
+        lambda: requests.embed(history, user, 200),
     )
     return kinds[number % len(kinds)]()
 
@@ -185,9 +189,9 @@ def load(
 
 
 class Answers:
-    """What each of two models answers to queries, for comparison."""
+    """What each of two models answers to requests, for comparison."""
 
-    def __init__(self, folders: list[Path], asked: list[queries.Query]):
+    def __init__(self, folders: list[Path], asked: list[requests.Request]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
             with Session(folder) as session:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, shorten, shown
 from .cli.packages import importing
-from .clients.answers import ClientError, Explanation, Recommendations
 from .clients.base_client import BaseClient
+from .clients.responses import ClientError, Explanation, Recommendations
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")

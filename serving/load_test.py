@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .checks import load_report
-from .checks.load_histories import make_histories, read_histories
-from .checks.load_loops import Limits, Sample, closed_loop, open_loop
+from .checks import load_measurement
+from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
+from .checks.load_target import make_histories, read_histories
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import importing
-from .clients.answers import ClientError
+from .clients.responses import ClientError
 
 # No load goes past these, whatever the options say.
 _MOST = {
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
-    sys.stdout.write(f"{load_report.table(report)}\n")
+    sys.stdout.write(f"{load_measurement.table(report)}\n")
     return 1 if report["errors"] else 0
 
 
@@ -146,12 +146,12 @@ def _check(parsed: argparse.Namespace) -> None:
             raise ValueError(
                 f"--{name} {path} cannot be written: there is no folder {Path(path).parent}."
             )
-        if path is not None and not load_report.is_replaceable(Path(path)):
+        if path is not None and not load_measurement.is_replaceable(Path(path)):
             raise ValueError(
                 f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it."
             )
     if parsed.plot:
-        load_report.check_plot()
+        load_measurement.check_plot()
 
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
@@ -195,7 +195,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
         "target": parsed.target,
         "model": parsed.model,
         **load,
-        **load_report.summary(samples),
+        **load_measurement.summary(samples),
     }, samples
 
 
@@ -203,7 +203,8 @@ def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) 
     try:
         if parsed.json:
             Path(parsed.json).write_text(
-                json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8"
+                json.dumps({"tool": load_measurement.TOOL, **report}, indent=2) + "\n",
+                encoding="utf-8",
             )
         if parsed.plot:
             load = (
@@ -211,7 +212,7 @@ def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) 
                 if parsed.rate
                 else f"{report['concurrency']} clients"
             )
-            load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)
+            load_measurement.plot(samples, f"{parsed.model}, {load}", parsed.plot)
     except OSError as error:
         raise ValueError(
             f"{error.filename} cannot be written: {error.strerror}; name another file."

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import PackageError, importing
-from .clients.answers import ClientError
+from .clients.responses import ClientError
 
 _SECONDS = 5.0
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with importing():
             from .checks import labels  # noqa: F401
-            from .checks.held_out import RunError
+            from .checks.run_directory import RunError
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _promote(parsed) -> int:
     from .checks.canary_limits import read_limits
-    from .checks.held_out import read_events
     from .checks.labels import LabelledModel
+    from .checks.run_directory import read_events
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
@@ -98,7 +98,7 @@ def replay(
         target: HOST:PORT.
         model: Its name.
         labels: Of the versions.
-        events: `serving.checks.held_out.Event`s.
+        events: `serving.checks.run_directory.Event`s.
         k: Items asked for.
 
     Raises:

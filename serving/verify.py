@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import PackageError, importing
-from .clients.answers import ClientError
+from .clients.responses import ClientError
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         with importing():
-            from .checks.held_out import RunError
+            from .checks.run_directory import RunError
             from .clients import batches  # noqa: F401
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
@@ -86,8 +86,15 @@ def verify(
     Raises:
         RunError: ClientError and ValueError, in one sentence.
     """
-    from .checks.held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
-    from .checks.served_ranking import rank_by_vectors, rank_in_lists
+    from .checks.ranking import rank_by_vectors, rank_in_lists
+    from .checks.run_directory import (
+        cutoff,
+        mean,
+        read_events,
+        read_items,
+        read_metrics,
+        read_repeats,
+    )
     from .clients.batches import over_grpc
 
     expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)
@@ -124,7 +131,7 @@ def verify(
 
 def _ways(target, rest, model, rows, longest):
     """(name, (events, k) -> answers) of every way to ask, each opened when its turn comes."""
-    from .checks.served_ranking import ask_in_batches, ask_one_by_one
+    from .checks.ranking import ask_in_batches, ask_one_by_one
     from .clients.batches import over_grpc, over_rest
     from .clients.grpc_client import GrpcClient
     from .clients.rest_client import RestClient

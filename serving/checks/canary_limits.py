@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from .held_out import RunError
+from .run_directory import RunError
 
 
 @dataclasses.dataclass(frozen=True)

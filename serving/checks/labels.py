@@ -18,10 +18,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from ..clients.answers import ClientError, client_error
 from ..clients.grpc_client import open_channel
+from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
-from .held_out import RunError
+from .run_directory import RunError
 
 _TIMEOUT = 30.0
 

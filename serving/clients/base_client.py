@@ -4,9 +4,9 @@ import abc
 from collections.abc import Iterable
 
 from ..cli.arguments import shown
-from . import queries
-from .answers import Explanation, Recommendations
-from .queries import SEPARATOR, Query
+from . import requests
+from .requests import SEPARATOR, Request
+from .responses import Explanation, Recommendations
 
 MAX_RETRIES = 4
 _LONGEST = 86_400  # seconds of a call
@@ -84,22 +84,22 @@ class BaseClient(abc.ABC):
         Returns:
             `Recommendations`, fewer than k where there are no more.
         """
-        return self._ask(queries.recommend(history, user_id, k, exclude, allow, self.max_history))
+        return self._ask(requests.recommend(history, user_id, k, exclude, allow, self.max_history))
 
     def score(
         self, history: Iterable[str], candidates: Iterable[str], user_id: str = ""
     ) -> list[float | None]:
         """The score of each candidate, None where it is unknown."""
-        return self._ask(queries.score(history, candidates, user_id, self.max_history))
+        return self._ask(requests.score(history, candidates, user_id, self.max_history))
 
     def explain(self, history: Iterable[str], item: str, user_id: str = "") -> Explanation:
         """What each of the latest `max_history` events does to the score of an item."""
-        return self._ask(queries.explain(history, item, user_id, self.max_history))
+        return self._ask(requests.explain(history, item, user_id, self.max_history))
 
     def embed(self, history: Iterable[str], user_id: str = "") -> list[float]:
         """The query vector, whose product with an item's vector is the score."""
-        return self._ask(queries.embed(history, user_id, self.max_history))
+        return self._ask(requests.embed(history, user_id, self.max_history))
 
     @abc.abstractmethod
-    def _ask(self, query: Query):
+    def _ask(self, query: Request):
         """What `query.read` makes of the answer."""

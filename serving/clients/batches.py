@@ -10,8 +10,8 @@ import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ..protocol.tensors import fill, to_array
-from .answers import client_error
 from .grpc_client import open_channel
+from .responses import client_error
 
 TIMEOUT = 60.0
 _STEP = 10

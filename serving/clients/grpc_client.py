@@ -18,9 +18,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from ..cli.arguments import shown
 from ..protocol.statuses import StatusError
 from ..protocol.tensors import fill, fill_texts, to_array
-from .answers import ClientError, OtherSeparator, client_error
 from .base_client import BaseClient
-from .queries import SEPARATOR, Query
+from .requests import SEPARATOR, Request
+from .responses import ClientError, SeparatorChanged, client_error
 
 _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
@@ -47,17 +47,17 @@ class _Grpc(BaseClient):
         self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
-    def _call(self, query: Query, separator: str):
+    def _call(self, query: Request, separator: str):
         request = predict_request(query, self.model, self.version, self.label, separator)
         return self._predict(request, timeout=self.timeout, metadata=self._metadata)
 
     def _error(self, error: grpc.RpcError) -> ClientError:
         return client_error(error.code().name, error.details() or "", self.where, self.timeout)
 
-    def _read(self, query: Query, separator: str, response: predict_pb2.PredictResponse):
+    def _read(self, query: Request, separator: str, response: predict_pb2.PredictResponse):
         try:
             return read_response(query, response, separator)
-        except OtherSeparator as error:
+        except SeparatorChanged as error:
             self.separator = error.separator
             raise
         except (KeyError, IndexError, ValueError, TypeError, StatusError):
@@ -96,12 +96,12 @@ class GrpcClient(_Grpc):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
+    def _ask(self, query: Request):
+        with contextlib.suppress(SeparatorChanged):
             return self._ask_once(query, self.separator)
         return self._ask_once(query, self.separator)
 
-    def _ask_once(self, query: Query, separator: str):
+    def _ask_once(self, query: Request, separator: str):
         try:
             response = self._call(query, separator)
         except grpc.RpcError as error:
@@ -133,12 +133,12 @@ class AsyncGrpcClient(_Grpc):
     async def __aexit__(self, *_) -> None:
         await self.close()
 
-    async def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
+    async def _ask(self, query: Request):
+        with contextlib.suppress(SeparatorChanged):
             return await self._ask_once(query, self.separator)
         return await self._ask_once(query, self.separator)
 
-    async def _ask_once(self, query: Query, separator: str):
+    async def _ask_once(self, query: Request, separator: str):
         try:
             response = await self._call(query, separator)
         except grpc.RpcError as error:
@@ -182,7 +182,7 @@ def open_channel(
 
 
 def predict_request(
-    query: Query,
+    query: Request,
     model: str,
     version: int | None = None,
     label: str | None = None,
@@ -207,11 +207,13 @@ def predict_request(
     return request
 
 
-def read_response(query: Query, response: predict_pb2.PredictResponse, separator: str = SEPARATOR):
+def read_response(
+    query: Request, response: predict_pb2.PredictResponse, separator: str = SEPARATOR
+):
     """What a query makes of a response to ids joined by a separator.
 
     Raises:
-        OtherSeparator: The model joins ids by another.
+        SeparatorChanged: The model joins ids by another.
         KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and
             StatusError.
     """

@@ -13,9 +13,9 @@ from urllib.parse import quote
 import urllib3
 
 from ..cli.arguments import shown
-from .answers import ClientError, OtherSeparator, client_error
 from .base_client import BaseClient
-from .queries import Query
+from .requests import Request
+from .responses import ClientError, SeparatorChanged, client_error
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _CONNECTIONS = 256  # that stay open
@@ -94,12 +94,12 @@ class RestClient(BaseClient):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
+    def _ask(self, query: Request):
+        with contextlib.suppress(SeparatorChanged):
             return self._ask_once(query, self.separator)
         return self._ask_once(query, self.separator)
 
-    def _ask_once(self, query: Query, separator: str):
+    def _ask_once(self, query: Request, separator: str):
         document = {"signature_name": query.signature, "instances": [query.row(separator)]}
         body, deadline = (
             json.dumps(document, ensure_ascii=False).encode(),
@@ -163,11 +163,11 @@ class RestClient(BaseClient):
             raise
         return response.status, b"".join(parts)
 
-    def _read(self, query: Query, separator: str, answer: bytes):
+    def _read(self, query: Request, separator: str, answer: bytes):
         try:
             row = json.loads(answer)["predictions"][0]
             return query.answer({**row}, separator)
-        except OtherSeparator as error:
+        except SeparatorChanged as error:
             self.separator = error.separator
             raise
         except (KeyError, IndexError, ValueError, TypeError):

@@ -16,10 +16,10 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import fill, to_array
-from .in_flight import InFlight
+from .graceful_stop import InFlight
+from .model_config import VersionPolicy
 from .model_store import ModelConfig, ModelStore
 from .signature import MOST_ELEMENTS
-from .version_policy import VersionPolicy
 
 _SIGNATURES = "signature_def"
 # More inputs, or names of outputs, than any signature has.

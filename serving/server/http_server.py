@@ -15,9 +15,9 @@ import uvicorn
 
 from ..protocol.rest_json import error_body
 from ..protocol.statuses import StatusError
+from .graceful_stop import InFlight
 from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
 from .http_connection import Connection
-from .in_flight import InFlight
 
 __all__ = ["HttpServer", "Limits", "Response"]
 

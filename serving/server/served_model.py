@@ -14,9 +14,8 @@ import numpy as np
 from ..protocol.statuses import StatusError, not_found
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
-from .model_config import ModelConfig, State, VersionStatus
+from .model_config import ModelConfig, State, VersionStatus, versions_in
 from .signature import check_answer
-from .version_policy import versions_in
 
 _LOG = logging.getLogger(__name__)
 _ENDED_KEPT = 10

@@ -20,7 +20,7 @@ import pytest
 from export import command as export
 from export import verify
 from export.session import ServableError, Session
-from serving.checks.held_out import RunError, read_events, read_items, read_metrics
+from serving.checks.run_directory import RunError, read_events, read_items, read_metrics
 from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import ModelConfig

@@ -9,10 +9,9 @@ import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import load_test
-from serving.checks import load_loops, load_report
-from serving.checks.load_histories import make_histories, read_histories
-from serving.checks.load_loops import Limits, Sample, closed_loop, open_loop
-from serving.checks.load_target import LoadTarget, requests_of
+from serving.checks import load_measurement
+from serving.checks.load_measurement import Limits, Sample, closed_loop, open_loop
+from serving.checks.load_target import LoadTarget, make_histories, read_histories, requests_of
 
 
 class Clock:
@@ -31,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     one = Clock()
-    monkeypatch.setattr(load_loops, "time", one)
+    monkeypatch.setattr(load_measurement, "time", one)
     return one
 
 
@@ -120,7 +119,7 @@ def test_figures():
         Sample(0.0, 0.5, "UNAVAILABLE"),
     ]
     random.Random(1).shuffle(samples)
-    report = load_report.summary(samples)
+    report = load_measurement.summary(samples)
     assert report == {
         "seconds": 10.0,
         "requests": 103,
@@ -135,7 +134,7 @@ def test_figures():
             "mean": pytest.approx(50.5),
         },
     }
-    assert load_report.table(report) == (
+    assert load_measurement.table(report) == (
         "103 requests in 10.0 s, 100 answered, 10.0 a second\n"
         "errors: 1 INTERNAL, 2 UNAVAILABLE\n"
         "latency: p50 50.00, p95 95.00, p99 99.00, max 100.00, mean 50.50 ms"
@@ -143,13 +142,13 @@ def test_figures():
 
 
 def test_figures_of_nothing():
-    report = load_report.summary([Sample(0.0, 0.5, "INTERNAL")])
+    report = load_measurement.summary([Sample(0.0, 0.5, "INTERNAL")])
     assert (report["answered"], report["per_second"], report["latency_ms"]) == (0, 0.0, None)
     assert (
-        load_report.table(report)
+        load_measurement.table(report)
         == "1 requests in 0.5 s, 0 answered, 0.0 a second\nerrors: 1 INTERNAL"
     )
-    assert load_report.summary([])["requests"] == 0
+    assert load_measurement.summary([])["requests"] == 0
 
 
 class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -201,7 +200,7 @@ def test_a_server_under_load(fake, kind):
     # With the 2 that connect there are 32 calls: the 4th, 8th, ... 32nd fail, and are not tried
     # again.
     assert len(fake.asked) == 32
-    assert load_report.summary(samples)["errors"] == {"UNAVAILABLE": 8}
+    assert load_measurement.summary(samples)["errors"] == {"UNAVAILABLE": 8}
     assert len({peer for peer, _ in fake.asked}) == 2
     asked = [history for _, history in fake.asked[2:]]
     assert (asked.count([b"a"]), asked.count([b"b\tc"])) == (15, 15)
@@ -219,7 +218,7 @@ def test_answers_can_be_checked(fake, kind):
     with LoadTarget(
         fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2, check=check
     ) as target:
-        report = load_report.summary(load(target, kind))
+        report = load_measurement.summary(load(target, kind))
     # 8 of the 30 fail; of each third of the others at least 2 are answered.
     counts = [sum(number % 3 == rest for number in checked) for rest in range(3)]
     assert sum(counts) == 22
@@ -268,7 +267,7 @@ def test_the_command(capsys, tmp_path, common, options, load):
         <= report["latency_ms"]["max"]
     )
     written = capsys.readouterr()
-    assert written.out == f"{load_report.table(report)}\n"
+    assert written.out == f"{load_measurement.table(report)}\n"
     assert written.err == ""
 
 

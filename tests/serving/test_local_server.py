@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import local_server
+from serving.cli.server_options import option_parser
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
 from serving.server.model_store import ModelConfig, ModelStore
@@ -199,9 +200,7 @@ def test_options_that_make_no_sense(toy, capsys, options, message):
 
 def test_rows_are_padded_only_where_it_is_wanted(toy):
     for options, expected in (([], False), (["--pad"], True)):
-        parsed = local_server._parser().parse_args(
-            ["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options]
-        )
+        parsed = option_parser("", "").parse_args(["--model", f"toy={toy}", *options])
         assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
 
 

@@ -9,11 +9,11 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import promote
 from serving.checks.canary_limits import CanaryLimits, read_limits
-from serving.checks.held_out import RunError
+from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
 from serving.promote import Replayed
+from serving.server.model_config import VersionPolicy
 from serving.server.model_store import ModelConfig, ModelStore
-from serving.server.version_policy import VersionPolicy
 
 LIMITS = CanaryLimits(8, 5, 0.5, 0.25, 0.25, 0.25, 1e6, 1e6, 1e6)
 ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002, 0.004])

@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from serving.clients.answers import ClientError
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.responses import ClientError
 from serving.clients.rest_client import RestClient
 
 HISTORY = ["i3", "", "no such item", "i7", "i1"]

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.clients.answers import ClientError, Explanation, Recommendations
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.responses import ClientError, Explanation, Recommendations
 
 FLOOR = np.finfo(np.float32).min
 JOINED = {"separator": ["\t"]}

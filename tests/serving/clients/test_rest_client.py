@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from serving.clients import rest_client
-from serving.clients.answers import ClientError, Explanation, Recommendations
+from serving.clients.responses import ClientError, Explanation, Recommendations
 from serving.clients.rest_client import RestClient
 from serving.protocol.statuses import http_status
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..clients.base_client import BaseClient
 from ..clients.batches import Predict, padded, texts
-from .held_out import Event, RunError
+from .run_directory import Event, RunError
 
 ROWS = 32
 _ELEMENTS = 1 << 15

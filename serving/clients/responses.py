@@ -56,7 +56,7 @@ class ClientError(Exception):
         self.status = status
 
 
-class OtherSeparator(ClientError):
+class SeparatorChanged(ClientError):
     """An answer to ids that were joined by another separator than the model's, and so are other ids
     to it.
 

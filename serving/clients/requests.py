@@ -5,14 +5,14 @@ outputs to an answer.
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from .answers import Explanation, OtherSeparator, Recommendations
+from .responses import Explanation, Recommendations, SeparatorChanged
 
 # What joins the ids of a list where a model does not say otherwise.
 SEPARATOR = "\t"
 
 
 @dataclasses.dataclass(frozen=True)
-class Query:
+class Request:
     """One row for a signature.
 
     Attributes:
@@ -42,7 +42,7 @@ class Query:
         """What the caller gets of the outputs of a row.
 
         Raises:
-            OtherSeparator: The model joins ids by another separator than the row was joined by.
+            SeparatorChanged: The model joins ids by another separator than the row was joined by.
             KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer
                 to something else.
         """
@@ -52,7 +52,7 @@ class Query:
         told = outputs["separator"]
         if told != separator:
             # No character is no separator, and TypeError where it is no text.
-            raise OtherSeparator(told) if len(told) == 1 else ValueError(told)
+            raise SeparatorChanged(told) if len(told) == 1 else ValueError(told)
         return self.read(outputs)
 
 
@@ -63,7 +63,7 @@ def recommend(
     exclude: Iterable[str],
     allow: Iterable[str],
     most: int,
-) -> Query:
+) -> Request:
     """The k best items, without those in `exclude` and, unless it is empty, among those in `allow`.
 
     Args:
@@ -84,10 +84,10 @@ def recommend(
         "allow": _ids("allow", allow),
         "k": k,
     }
-    return Query("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
+    return Request("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
 
 
-def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most: int) -> Query:
+def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most: int) -> Request:
     """The score of each candidate, None where it is unknown."""
     candidates = _ids("candidates", candidates)
     inputs = {**_who(user_id, _events(history, most)), "candidates": candidates}
@@ -98,10 +98,10 @@ def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most:
         )
         return [score if known else None for score, known in pairs]
 
-    return Query("score_joined", inputs, ("scores", "known"), read)
+    return Request("score_joined", inputs, ("scores", "known"), read)
 
 
-def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Query:
+def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Request:
     """What each event does to the score of an item."""
     events = _events(history, most)
     inputs = {**_who(user_id, events), "item": _id("item", item)}
@@ -110,12 +110,12 @@ def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Query
         attention = _own(outputs["attention"], events) if "attention" in outputs else None
         return Explanation(item, events, _own(outputs["contribution"], events), attention)
 
-    return Query("explain_joined", inputs, ("contribution",), read)
+    return Request("explain_joined", inputs, ("contribution",), read)
 
 
-def embed(history: Iterable[str], user_id: str, most: int) -> Query:
+def embed(history: Iterable[str], user_id: str, most: int) -> Request:
     """The query vector."""
-    return Query(
+    return Request(
         "embed_joined",
         _who(user_id, _events(history, most)),
         ("query",),

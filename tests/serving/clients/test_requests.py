@@ -1,11 +1,11 @@
 import pytest
 
-from serving.clients import queries
-from serving.clients.answers import Explanation, OtherSeparator, Recommendations
+from serving.clients import requests
+from serving.clients.responses import Explanation, Recommendations, SeparatorChanged
 
 
 def test_lists_are_sent_as_one_text():
-    query = queries.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
+    query = requests.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
     assert query.row() == {
         "user_id": "",
         "history": "a\t\t日本語",
@@ -14,12 +14,12 @@ def test_lists_are_sent_as_one_text():
         "k": 4,
     }
     assert query.row("|")["history"] == "a||日本語"
-    assert queries.score(["a"], ["x", "y"], "u", 5).row() == {
+    assert requests.score(["a"], ["x", "y"], "u", 5).row() == {
         "user_id": "u",
         "history": "a",
         "candidates": "x\ty",
     }
-    assert queries.explain([], "a\tb", "u\tv", 5).row() == {
+    assert requests.explain([], "a\tb", "u\tv", 5).row() == {
         "user_id": "u\tv",
         "history": "",
         "item": "a\tb",
@@ -30,12 +30,12 @@ def test_lists_are_sent_as_one_text():
     ("query", "separator", "message"),
     [
         (
-            queries.embed(["a", "b\tc"], "", 5),
+            requests.embed(["a", "b\tc"], "", 5),
             "\t",
             "history must have no id with '\\t', which joins the ids for this model, but has 'b\\tc'",
         ),
         (
-            queries.recommend([], "", 3, [], ["本屋"], 5),
+            requests.recommend([], "", 3, [], ["本屋"], 5),
             "本",
             "allow must have no id with '本', which joins the ids for this model, but has",
         ),
@@ -51,23 +51,23 @@ def test_an_id_with_the_separator_is_not_sent(query, separator, message):
 def test_only_the_latest_events_are_sent():
     history = ["a", "b", "c", "d"]
     for query in (
-        queries.recommend(history, "u", 3, [], [], 2),
-        queries.score(history, ["x"], "u", 2),
-        queries.explain(history, "x", "u", 2),
-        queries.embed(history, "u", 2),
+        requests.recommend(history, "u", 3, [], [], 2),
+        requests.score(history, ["x"], "u", 2),
+        requests.explain(history, "x", "u", 2),
+        requests.embed(history, "u", 2),
     ):
         assert query.row()["history"] == "c\td"
         assert query.row()["user_id"] == "u"
 
 
 def test_a_history_may_come_from_a_generator():
-    query = queries.explain((one for one in "ab"), "x", "", 5)
+    query = requests.explain((one for one in "ab"), "x", "", 5)
     assert query.row()["history"] == "a\tb"
     assert query.read({"contribution": [1.0, 2.0]}).history == ["a", "b"]
 
 
 def test_recommendations_end_where_there_are_no_more():
-    query = queries.recommend([], "", 4, ["e"], ["f", "g"], 5)
+    query = requests.recommend([], "", 4, ["e"], ["f", "g"], 5)
     floor = -3.4028234663852886e38
     outputs = {
         "items": ["b", "a", "", ""],
@@ -80,18 +80,18 @@ def test_recommendations_end_where_there_are_no_more():
 
 
 def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
-    query = queries.score(["h"], ["a", "b"], "", 5)
+    query = requests.score(["h"], ["a", "b"], "", 5)
     outputs = {
         "scores": [1.5, 2.5] + [0.0] * 10,
         "known": [True, False] + [False] * 10,
         "separator": "\t",
     }
     assert query.answer(outputs) == [1.5, None]
-    assert queries.score(["h"], [], "", 5).answer(outputs) == []
+    assert requests.score(["h"], [], "", 5).answer(outputs) == []
 
 
 def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
-    query = queries.explain(["a", "b", "c"], "x", "", 5)
+    query = requests.explain(["a", "b", "c"], "x", "", 5)
     contribution = [1.0, 2.0, 3.0] + [0.0] * 10
     outputs = {"contribution": contribution, "separator": "\t"}
     assert query.answer(outputs) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
@@ -102,9 +102,9 @@ def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
 
 
 def test_an_answer_to_other_ids_is_none():
-    query = queries.embed(["a"], "", 5)
+    query = requests.embed(["a"], "", 5)
     assert query.answer({"query": [0.5], "separator": "|"}, "|") == [0.5]
-    with pytest.raises(OtherSeparator) as caught:
+    with pytest.raises(SeparatorChanged) as caught:
         query.answer({"query": [0.5], "separator": "|"})
     assert (caught.value.separator, caught.value.status) == ("|", "ABORTED")
     assert (
@@ -121,39 +121,39 @@ def test_an_answer_to_other_ids_is_none():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: queries.embed("abc", "", 5), "history must be a list of ids, but is 'abc'."),
-        (lambda: queries.embed(None, "", 5), "history must be a list of ids, but is None."),
-        (lambda: queries.embed(["a", 7], "", 5), "every id in history must be a text, but is 7."),
-        (lambda: queries.embed([b"a"], "", 5), "every id in history must be a text, but is b'a'."),
+        (lambda: requests.embed("abc", "", 5), "history must be a list of ids, but is 'abc'."),
+        (lambda: requests.embed(None, "", 5), "history must be a list of ids, but is None."),
+        (lambda: requests.embed(["a", 7], "", 5), "every id in history must be a text, but is 7."),
+        (lambda: requests.embed([b"a"], "", 5), "every id in history must be a text, but is b'a'."),
         (
-            lambda: queries.embed(["\ud800"], "", 5),
+            lambda: requests.embed(["\ud800"], "", 5),
             "every id in history must be Unicode text, but '\\ud800' has half of a surrogate pair.",
         ),
-        (lambda: queries.embed([], 7, 5), "user_id must be a text, but is 7."),
-        (lambda: queries.explain([], None, "", 5), "item must be a text, but is None."),
-        (lambda: queries.score([], "ab", "", 5), "candidates must be a list of ids, but is 'ab'."),
+        (lambda: requests.embed([], 7, 5), "user_id must be a text, but is 7."),
+        (lambda: requests.explain([], None, "", 5), "item must be a text, but is None."),
+        (lambda: requests.score([], "ab", "", 5), "candidates must be a list of ids, but is 'ab'."),
         (
-            lambda: queries.recommend([], "", 3, "a", [], 5),
+            lambda: requests.recommend([], "", 3, "a", [], 5),
             "exclude must be a list of ids, but is 'a'.",
         ),
         (
-            lambda: queries.recommend([], "", 3, [], "a" * 90, 5),
+            lambda: requests.recommend([], "", 3, [], "a" * 90, 5),
             f"allow must be a list of ids, but is '{'a' * 59}....",
         ),
         (
-            lambda: queries.recommend([], "", 0, [], [], 5),
+            lambda: requests.recommend([], "", 0, [], [], 5),
             "k must be a number of items from 1 to 2147483647, but is 0.",
         ),
         (
-            lambda: queries.recommend([], "", 2**31, [], [], 5),
+            lambda: requests.recommend([], "", 2**31, [], [], 5),
             "k must be a number of items from 1 to 2147483647, but is 2147483648.",
         ),
         (
-            lambda: queries.recommend([], "", 2.5, [], [], 5),
+            lambda: requests.recommend([], "", 2.5, [], [], 5),
             "k must be a number of items from 1 to 2147483647, but is 2.5.",
         ),
         (
-            lambda: queries.recommend([], "", True, [], [], 5),
+            lambda: requests.recommend([], "", True, [], [], 5),
             "k must be a number of items from 1 to 2147483647, but is True.",
         ),
     ],
