@@ -111,8 +111,10 @@ def rows_of_ids(
     return requests
 
 
-def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> requests.Request:
-    """A query of one of four signatures, with other lengths of everything each time."""
+def mixed_request(
+    number: int, user: str, history: list[str], draw: random.Random
+) -> requests.Request:
+    """A request to one of four signatures, with other lengths of everything each time."""
     some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
     kinds = (
         lambda: requests.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
@@ -195,7 +197,7 @@ class Answers:
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
             with Session(folder) as session:
-                self._expected.append([self._answer(session, query) for query in asked])
+                self._expected.append([self._answer(session, request) for request in asked])
 
     def check(self, number: int, data: bytes) -> str:
         """The status of an answer; odd versions are the first model."""
@@ -212,12 +214,12 @@ class Answers:
         return "WRONG"
 
     @staticmethod
-    def _answer(session, query):
+    def _answer(session, request):
         outputs = session.run(
-            query.signature, **{name: [value] for name, value in query.row().items()}
+            request.signature, **{name: [value] for name, value in request.row().items()}
         )
         rows = {name: array.tolist()[0] for name, array in outputs.items()}
-        return query.answer({name: _decoded(value) for name, value in rows.items()})
+        return request.response({name: _decoded(value) for name, value in rows.items()})
 
 
 def _decoded(value):
@@ -259,7 +261,7 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
     """Mixed requests while version after version comes, two models in turn."""
     draw = random.Random(2)  # noqa: S311
     asked = [
-        mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
+        mixed_request(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
     ]
     answers, over = Answers(staged, asked), threading.Event()
 
@@ -276,7 +278,7 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
     try:
         report = load(
             server,
-            [predict_request(query, NAME) for query in asked],
+            [predict_request(request, NAME) for request in asked],
             Limits(300, count),
             clients=8,
             check=answers.check,
@@ -390,11 +392,13 @@ def print_table(result: dict) -> None:
             print(f"{'':36s} answers of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
             print(
-                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half"
+                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the "
+                "second half"
             )
     sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
     print(
-        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
+        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, "
+        f"{sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
     )
 
 
@@ -424,7 +428,8 @@ def main() -> None:
         result = measure(Path(folder), parsed)
     machine["load_after"] = os.getloadavg()[0]
     print(
-        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, "
+        f"load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
     )
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)

@@ -134,7 +134,8 @@ def _check(parsed: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must be above 0 and at most {most}, but is {value}.")
     if not (parsed.allow_remote or is_loopback(parsed.target)):
         raise ValueError(
-            f"--target {parsed.target} is not on this machine; give --allow-remote where its owner agrees to the load."
+            f"--target {parsed.target} is not on this machine; "
+            "give --allow-remote where its owner agrees to the load."
         )
     if not parsed.timeout > 0:
         raise ValueError(
@@ -148,7 +149,8 @@ def _check(parsed: argparse.Namespace) -> None:
             )
         if path is not None and not load_measurement.is_replaceable(Path(path)):
             raise ValueError(
-                f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+                f"--{name} {path} exists and is not an earlier one of its kind; "
+                "name a new file, or remove it."
             )
     if parsed.plot:
         load_measurement.check_plot()

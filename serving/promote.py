@@ -49,7 +49,8 @@ def _promote(parsed) -> int:
     versions = {label: labelled.version(label) for label in (parsed.stable, parsed.canary)}
     if len(set(versions.values())) < 2:
         sys.stdout.write(
-            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: nothing to move.\n"
+            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: "
+            "nothing to move.\n"
         )
         return 0
     chosen = events[:: -(-len(events) // limits.requests)]
@@ -62,14 +63,16 @@ def _promote(parsed) -> int:
     if failed:
         first = failed[0]
         sys.stderr.write(
-            f"error: {first.name} of {parsed.canary} must be {first.limit}, but is {first.canary:.4g}; {parsed.stable} stays at version "
+            f"error: {first.name} of {parsed.canary} must be {first.limit}, "
+            f"but is {first.canary:.4g}; {parsed.stable} stays at version "
             f"{versions[parsed.stable]}.\n"
         )
         return 1
     labelled.move(parsed.stable, versions[parsed.canary])
     if not parsed.json:
         sys.stdout.write(
-            f"{parsed.stable} moved from version {versions[parsed.stable]} to {versions[parsed.canary]}.\n"
+            f"{parsed.stable} moved from version {versions[parsed.stable]} to "
+            f"{versions[parsed.canary]}.\n"
         )
     return 0
 

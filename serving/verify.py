@@ -153,23 +153,33 @@ def _ways(target, rest, model, rows, longest):
 
 def _difference(report: dict, ways: Sequence[str]) -> str | None:
     close = (
-        f" ({report['close']} of {report['events']} targets have another item's score within rounding)"
+        f" ({report['close']} of {report['events']} targets have another item's score within "
+        "rounding)"
         if report["close"]
         else ""
     )
     for name, row in report["metrics"].items():
         if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
-            return f"{name} must be {row['run']:.8f} as in metrics.json, but the served vectors give {row['vectors']:.8f}{close}."
+            return (
+                f"{name} must be {row['run']:.8f} as in metrics.json, "
+                f"but the served vectors give {row['vectors']:.8f}{close}."
+            )
         for way in ways:
             if (
                 row[way] is not None
                 and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE
             ):
                 expected = row["vectors, same events"]
-                return f"{name} must be {expected:.8f}, but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
+                return (
+                    f"{name} must be {expected:.8f}, "
+                    f"but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
+                )
     if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
         longest = max(one["k"] for one in report["ways"].values())
-        return f"The lists have {longest} items at most, too few for any metric; export the model with a greater --max-k."
+        return (
+            f"The lists have {longest} items at most, too few for any metric; "
+            "export the model with a greater --max-k."
+        )
     return None
 
 
@@ -180,7 +190,10 @@ def _rule(report: dict, way: str) -> str:
         return ""
     option = "--no-keep-seen" if keeps else "--keep-seen"
     verb = "have" if keeps else "leave out"
-    return f", which {verb} items of the history, while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    return (
+        f", which {verb} items of the history, "
+        f"while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    )
 
 
 def _table(report: dict) -> str:
@@ -203,7 +216,10 @@ def _table(report: dict) -> str:
     ways = "".join(
         f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
     )
-    return f"{table}\n\n{report['events']} events by their vectors, evaluate.repeats={report['repeats']}{ways}"
+    return (
+        f"{table}\n\n{report['events']} events by their vectors, "
+        f"evaluate.repeats={report['repeats']}{ways}"
+    )
 
 
 def _partial(report):

@@ -48,7 +48,8 @@ def read_limits(path: str | Path) -> CanaryLimits:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunError(
-            f"{path} cannot be read as YAML ({str(error).splitlines()[0].rstrip('.')}); give a file of limits."
+            f"{path} cannot be read as YAML ({str(error).splitlines()[0].rstrip('.')}); "
+            "give a file of limits."
         ) from None
     names = {field.name: field.type for field in dataclasses.fields(CanaryLimits)}
     if not isinstance(found, dict):
@@ -57,7 +58,8 @@ def read_limits(path: str | Path) -> CanaryLimits:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, 1)
             raise RunError(
-                f"{path} has {name}, which is no limit; {f'did you mean {near[0]}?' if near else 'leave it out.'}"
+                f"{path} has {name}, which is no limit; "
+                f"{f'did you mean {near[0]}?' if near else 'leave it out.'}"
             )
     missing = [name for name in names if name not in found]
     if missing:

@@ -48,11 +48,13 @@ class LabelledModel:
         if len(named) != 1:
             known = ", ".join(one.name for one in self._config.model_config_list.config) or "none"
             raise RunError(
-                f"{path} must have the model {model} once, but has {known}; give the file that the server was started with."
+                f"{path} must have the model {model} once, but has {known}; "
+                "give the file that the server was started with."
             )
         if not (os.access(self._path, os.W_OK) and os.access(self._path.resolve().parent, os.W_OK)):
             raise RunError(
-                f"{path} cannot be written, so that a server would forget a moved label when it starts again."
+                f"{path} cannot be written, "
+                "so that a server would forget a moved label when it starts again."
             )
         self._labels = named[0].version_labels
 
@@ -73,7 +75,8 @@ class LabelledModel:
         served, written = response.model_spec.version.value, self._labels.get(label)
         if served != written:
             raise RunError(
-                f"{label} is version {served} on {self._target}, but {written or 'no version'} in {self._path}; make them agree first."
+                f"{label} is version {served} on {self._target}, "
+                f"but {written or 'no version'} in {self._path}; make them agree first."
             )
         return served
 
@@ -99,7 +102,8 @@ class LabelledModel:
             _write(self._path, _moved(self._text, self._config, self._model, label) or anew)
         except OSError as error:
             raise RunError(
-                f"{self._path} cannot be written ({error.strerror}), but {self._target} has moved {label} to version {version}; "
+                f"{self._path} cannot be written "
+                f"({error.strerror}), but {self._target} has moved {label} to version {version}; "
                 "write it there."
             ) from None
         if self.version(label) != version:
@@ -126,7 +130,8 @@ def _read(path):
         text_format.Parse(text, config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise RunError(
-            f"{path} cannot be read as a ModelServerConfig ({str(error).splitlines()[0].rstrip('.')}); give the server's."
+            f"{path} cannot be read as a ModelServerConfig "
+            f"({str(error).splitlines()[0].rstrip('.')}); give the server's."
         ) from None
     return config, text
 

@@ -74,7 +74,8 @@ def rank_by_vectors(
     )
     if unknown is not None:
         raise RunError(
-            f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; train again."
+            f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; "
+            "train again."
         )
     popularity = _popularity(predict, items)
     vectors, untrained = _item_vectors(predict, items, rows), popularity < 0
@@ -187,7 +188,8 @@ def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
     if (scores <= _UNKNOWN).any():
         unknown = items[int(np.argmin(scores))]
         raise RunError(
-            f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from."
+            f"The served model does not know the item {unknown!r} of the run; "
+            "give the run that it was exported from."
         )
     return scores
 

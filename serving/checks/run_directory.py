@@ -43,11 +43,13 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
         events = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise RunError(
-            f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); train again."
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0].rstrip('.')}); "
+            "train again."
         ) from None
     if dict(events.schema) != _COLUMNS or not len(events):
         raise RunError(
-            f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, but is another table; train again."
+            f"{path} must have rows with the columns {', '.join(_COLUMNS)} of texts, "
+            "but is another table; train again."
         )
     return [Event(*row) for row in events.rows()]
 
@@ -68,11 +70,13 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
             raise ValueError
     except OSError:
         raise RunError(
-            f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written."
+            f"{run} is not a finished run: it has no {path.name}; "
+            "give a folder that tfrec_attn.train has written."
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(
-            f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; train again."
+            f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; "
+            "train again."
         ) from None
     return found
 
@@ -89,7 +93,8 @@ def read_repeats(run: str | Path) -> str:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise RunError(
-            f"{run} is not a finished run: it has no {path.name}; give a folder that tfrec_attn.train has written."
+            f"{run} is not a finished run: it has no {path.name}; "
+            "give a folder that tfrec_attn.train has written."
         ) from None
     except ValueError:
         raise RunError(f"{path} is not JSON; train again.") from None

@@ -1,4 +1,4 @@
-"""Requests of many rows at once, which the clients have no use for, over gRPC and over REST."""
+"""Requests of many rows, over gRPC and over REST."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +21,9 @@ Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 @contextlib.contextmanager
 def over_grpc(target: str, model: str) -> Iterator[Predict]:
-    """A function that asks a model at HOST:PORT.
+    """Opens a connection to HOST:PORT, and returns a function that runs signatures of a model.
 
-    Raises:
-        FIXME of the function ClientError.
+    The function raises ClientError if a request is not answered.
     """
     channel = open_channel(target)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -48,10 +47,12 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
 
 @contextlib.contextmanager
 def over_rest(url: str, model: str) -> Iterator[Predict]:
-    """A function that asks a model under http://HOST:PORT by columns.
+    """Returns a function that runs signatures of a model at http://HOST:PORT, with columns.
+
+    The function raises ClientError if a request is not answered.
 
     Raises:
-        ValueError: For another URL; of the function ClientError.
+        ValueError: If the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:
@@ -76,7 +77,7 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
 
 
 def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Texts [B, W] with at least one "" on the left of each row, W a multiple of ten."""
+    """Returns texts [B, W], with at least one "" on the left of each row; W is a multiple of 10."""
     width = (max(map(len, rows)) // _STEP + 1) * _STEP
     result = np.full((len(rows), width), "", object)
     for place, row in enumerate(rows):
@@ -85,7 +86,7 @@ def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 def texts(values: Sequence[str]) -> np.ndarray:
-    """Texts [B]."""
+    """Returns an array of texts, [B]."""
     result = np.empty(len(values), object)
     result[:] = values
     return result

@@ -1,13 +1,11 @@
-"""What the joined signatures of a servable are asked: ids to one row of inputs, and one row of
-outputs to an answer.
-"""
+"""Requests to the joined signatures of a servable: one row of inputs, and its response."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from .responses import Explanation, Recommendations, SeparatorChanged
 
-# What joins the ids of a list where a model does not say otherwise.
+# What joins the ids of a list if the model does not say otherwise.
 SEPARATOR = "\t"
 
 
@@ -16,10 +14,10 @@ class Request:
     """One row for a signature.
 
     Attributes:
-        signature: Name.
+        signature: Name of the signature.
         inputs: Name -> text, number or list of ids.
-        outputs: Names that the answer must have.
-        read: (name -> value or list of values of the row) -> what the caller gets.
+        outputs: Names of the outputs that the response must have.
+        read: Makes the result of the call from name -> value or list of values of the row.
     """
 
     signature: str
@@ -28,31 +26,31 @@ class Request:
     read: Callable[[Mapping[str, object]], object]
 
     def row(self, separator: str = SEPARATOR) -> dict[str, str | int]:
-        """The inputs, lists of ids as one text each.
+        """Returns the inputs, with each list of ids joined to one text.
 
         Raises:
-            ValueError: An id has the separator.
+            ValueError: If an id contains the separator.
         """
         return {
             name: _joined(name, value, separator) if isinstance(value, list) else value
             for name, value in self.inputs.items()
         }
 
-    def answer(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
-        """What the caller gets of the outputs of a row.
+    def response(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
+        """Makes the result of the call from the outputs of the row.
 
         Raises:
-            SeparatorChanged: The model joins ids by another separator than the row was joined by.
-            KeyError: An output is missing; that and IndexError, ValueError, TypeError for an answer
-                to something else.
+            SeparatorChanged: If the model joins ids by another separator.
+            KeyError: If an output is missing. IndexError, ValueError and TypeError are raised for
+                other outputs that do not answer this request.
         """
         missing = [name for name in (*self.outputs, "separator") if name not in outputs]
         if missing:
             raise KeyError(missing[0])
-        told = outputs["separator"]
-        if told != separator:
-            # No character is no separator, and TypeError where it is no text.
-            raise SeparatorChanged(told) if len(told) == 1 else ValueError(told)
+        expected = outputs["separator"]
+        if expected != separator:
+            # TypeError if it is no text.
+            raise SeparatorChanged(expected) if len(expected) == 1 else ValueError(expected)
         return self.read(outputs)
 
 
@@ -62,24 +60,25 @@ def recommend(
     k: int,
     exclude: Iterable[str],
     allow: Iterable[str],
-    most: int,
+    max_history: int,
 ) -> Request:
-    """The k best items, without those in `exclude` and, unless it is empty, among those in `allow`.
+    """Makes a request for the k best items.
 
     Args:
         history: Ids, oldest first.
-        user_id: "" for nobody.
-        k: At least 1; the model limits it, and says so.
-        exclude, allow: Ids.
-        most: Events of the history that are sent, the latest.
+        user_id: User id, "" if unknown.
+        k: Number of items, at least 1. The model limits it.
+        exclude: Ids of items that are not recommended.
+        allow: Ids of the only items that are recommended; all items if it is empty.
+        max_history: Number of events that are sent, the latest ones.
 
     Raises:
-        ValueError: That names the argument; also of the other functions here.
+        ValueError: If an argument is invalid, also in the other functions of this module.
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
         raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")
     inputs = {
-        **_who(user_id, _events(history, most)),
+        **_features(history, user_id, max_history),
         "exclude": _ids("exclude", exclude),
         "allow": _ids("allow", allow),
         "k": k,
@@ -87,67 +86,60 @@ def recommend(
     return Request("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
 
 
-def score(history: Iterable[str], candidates: Iterable[str], user_id: str, most: int) -> Request:
-    """The score of each candidate, None where it is unknown."""
+def score(
+    history: Iterable[str], candidates: Iterable[str], user_id: str, max_history: int
+) -> Request:
+    """Makes a request for the score of each candidate, None for an unknown one."""
     candidates = _ids("candidates", candidates)
-    inputs = {**_who(user_id, _events(history, most)), "candidates": candidates}
+    inputs = {**_features(history, user_id, max_history), "candidates": candidates}
 
     def read(outputs):
-        pairs = zip(
-            _own(outputs["scores"], candidates), _own(outputs["known"], candidates), strict=True
-        )
-        return [score if known else None for score, known in pairs]
+        scores, known = (_own(outputs[name], candidates) for name in ("scores", "known"))
+        return [one if is_known else None for one, is_known in zip(scores, known, strict=True)]
 
     return Request("score_joined", inputs, ("scores", "known"), read)
 
 
-def explain(history: Iterable[str], item: str, user_id: str, most: int) -> Request:
-    """What each event does to the score of an item."""
-    events = _events(history, most)
-    inputs = {**_who(user_id, events), "item": _id("item", item)}
+def explain(history: Iterable[str], item: str, user_id: str, max_history: int) -> Request:
+    """Makes a request for the contribution of each event to the score of an item."""
+    features = _features(history, user_id, max_history)
+    events = features["history"]
 
     def read(outputs):
         attention = _own(outputs["attention"], events) if "attention" in outputs else None
         return Explanation(item, events, _own(outputs["contribution"], events), attention)
 
-    return Request("explain_joined", inputs, ("contribution",), read)
-
-
-def embed(history: Iterable[str], user_id: str, most: int) -> Request:
-    """The query vector."""
     return Request(
-        "embed_joined",
-        _who(user_id, _events(history, most)),
-        ("query",),
-        lambda outputs: list(outputs["query"]),
+        "explain_joined", {**features, "item": _id("item", item)}, ("contribution",), read
     )
 
 
+def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:
+    """Makes a request for the query vector."""
+    features = _features(history, user_id, max_history)
+    return Request("embed_joined", features, ("query",), lambda outputs: list(outputs["query"]))
+
+
 def _joined(name, ids, separator):
-    broken = next((one for one in ids if separator in one), None)
-    if broken is not None:
+    wrong = next((one for one in ids if separator in one), None)
+    if wrong is not None:
         raise ValueError(
-            f"{name} must have no id with {separator!r}, which joins the ids for this model, but has {_shown(broken)}; leave it out."
+            f"{name} must have no id with {separator!r}, which joins the ids for this model, "
+            f"but has {_shown(wrong)}; leave it out."
         )
     return separator.join(ids)
 
 
 def _own(values, ids):
-    """The values of a row's own ids: a server that put it into a batch made it as wide as the
-    longest row there.
-    """
+    """The values of the ids of this row: the longest row of a batch sets the width of all rows."""
     if len(values) < len(ids):
         raise IndexError(len(ids))
     return values[: len(ids)]
 
 
-def _who(user_id, events):
-    return {"user_id": _id("user_id", user_id), "history": events}
-
-
-def _events(history, most):
-    ids = _ids("history", history)
-    return ids[max(len(ids) - most, 0) :]
+def _features(history, user_id, max_history):
+    events = _ids("history", history)
+    return {"user_id": _id("user_id", user_id), "history": events[-max_history:]}
 
 
 def _ids(name, values):
@@ -175,7 +167,7 @@ def _shown(value):
 
 def _recommendations(outputs):
     items = outputs["items"]
-    # "" only comes after the last item there is.
+    # "" follows the last item.
     count = items.index("") if "" in items else len(items)
     return Recommendations(
         items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"]

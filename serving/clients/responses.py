@@ -1,18 +1,17 @@
-"""What the clients answer with."""
+"""What the clients return and raise."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommendations:
-    """The best items, the best first.
+    """The best items, best first.
 
     Attributes:
         items: Ids, at most k.
-        scores: One an item.
-        source: "model", or "popular" where nothing of the history is known.
-        k: How many items the model answered for: the k that was asked for, or the most that it
-            gives.
+        scores: One score for each item.
+        source: "model", or "popular" if the model knows nothing of the history.
+        k: Number of items that the model was asked for, limited to the most that it returns.
     """
 
     items: list[str]
@@ -23,14 +22,13 @@ class Recommendations:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What each event of a history does to the score of an item.
+    """The contribution of each event of a history to the score of an item.
 
     Attributes:
-        item: Id.
+        item: Item id.
         history: The events that were sent, oldest first.
-        contribution: By how much the score falls when the event is left out, 0 for events that do
-            not count.
-        attention: Weight of each event, None for models that have none.
+        contribution: By how much the score falls without the event; 0 for ignored events.
+        attention: Attention weight of each event, None for models without attention.
     """
 
     item: str
@@ -40,12 +38,12 @@ class Explanation:
 
 
 class ClientError(Exception):
-    """A request that was not answered, in one sentence.
+    """A request that was not answered.
 
     Args:
-        status: Name of the gRPC status, such as "NOT_FOUND"; of REST the one that its HTTP status
-            stands for.
-        message: The sentence.
+        status: Name of the gRPC status, such as "NOT_FOUND". For REST it is the one that
+            corresponds to the HTTP status.
+        message: One sentence.
 
     Attributes:
         status: As given.
@@ -57,11 +55,10 @@ class ClientError(Exception):
 
 
 class SeparatorChanged(ClientError):
-    """An answer to ids that were joined by another separator than the model's, and so are other ids
-    to it.
+    """A response to ids that were joined by another separator than that of the model.
 
     Args:
-        separator: The model's.
+        separator: Separator of the model.
 
     Attributes:
         separator: As given.
@@ -76,22 +73,31 @@ class SeparatorChanged(ClientError):
 
 
 def client_error(status: str, details: str, where: str, timeout: float) -> ClientError:
-    """The error of a status that a server or the way to it has given.
+    """Makes the error of a status of a server or of the connection to it.
 
     Args:
-        status: Name.
+        status: Name of the status.
         details: Text that came with it.
         where: Address of the server.
         timeout: Seconds that the request had.
     """
     details = (details.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if status == "UNAVAILABLE":
-        return ClientError(
-            status, f"No server answers at {where} ({details}); start one there, or name another."
+        message = f"No server answers at {where} ({details}); start one there, or name another."
+    elif status == "DEADLINE_EXCEEDED":
+        message = (
+            f"{where} did not answer within {timeout:g} s ({details}); "
+            "give it more time, or ask for less."
         )
-    if status == "DEADLINE_EXCEEDED":
-        return ClientError(
-            status,
-            f"{where} did not answer within {timeout:g} s ({details}); give it more time, or ask for less.",
-        )
-    return ClientError(status, f"{where} answered {status}: {details}.")
+    else:
+        message = f"{where} answered {status}: {details}."
+    return ClientError(status, message)
+
+
+def unreadable(where: str, signature: str) -> ClientError:
+    """Makes the error of a response that does not answer its request."""
+    return ClientError(
+        "INTERNAL",
+        f"{where} answered {signature} with something else; "
+        "serve a model that python -m tfrec_attn.export has written.",
+    )

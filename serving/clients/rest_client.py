@@ -15,7 +15,7 @@ import urllib3
 from ..cli.arguments import shown
 from .base_client import BaseClient
 from .requests import Request
-from .responses import ClientError, SeparatorChanged, client_error
+from .responses import ClientError, SeparatorChanged, client_error, unreadable
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _CONNECTIONS = 256  # that stay open
@@ -38,22 +38,20 @@ _random = random.SystemRandom()
 
 
 class RestClient(BaseClient):
-    """Asks a server over HTTP, on connections that stay open; threads may share one. Neither
-    TensorFlow nor gRPC is imported.
+    """A client for REST, which threads can share. It imports neither TensorFlow nor gRPC.
 
     >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-        url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
-        model, version, label, timeout, retries, max_history: As `BaseClient` says.
-        tls: Of https: None for the system's roots, a path of other roots in PEM, or an
-            `ssl.SSLContext`.
-        metadata: (name, value) pairs of headers that go with every call.
+        url: http://HOST:PORT or https://HOST:PORT, with a path if the server is behind one.
+        model, version, label, timeout, retries, max_history: As in `BaseClient`.
+        tls: For https: None for the root certificates of the system, a path of a PEM file with
+            others, or an `ssl.SSLContext`.
+        metadata: (name, value) pairs of headers for each call.
 
     Raises:
-        FIXME as `BaseClient`
-        ValueError: Also for another URL or a file of roots that cannot be read.
+        ValueError: If an argument is invalid, or the root certificates cannot be read.
     """
 
     def __init__(
@@ -72,16 +70,12 @@ class RestClient(BaseClient):
         parts = _parse(url)
         secure = {"ssl_context": _ssl_context(tls)} if parts.scheme == "https" else {}
         self._pool = urllib3.connection_from_url(url, maxsize=_CONNECTIONS, **secure)
-        chosen = (
-            f"/versions/{version}"
-            if version is not None
-            else f"/labels/{quote(label, safe='')}"
-            if label is not None
-            else ""
-        )
-        self._path = (
-            f"{(parts.path or '').rstrip('/')}/v1/models/{quote(model, safe='')}{chosen}:predict"
-        )
+        self._path = f"{(parts.path or '').rstrip('/')}/v1/models/{quote(model, safe='')}"
+        if version is not None:
+            self._path += f"/versions/{version}"
+        elif label is not None:
+            self._path += f"/labels/{quote(label, safe='')}"
+        self._path += ":predict"
         self._headers = {**dict(metadata), "Content-Type": "application/json"}
 
     def close(self) -> None:
@@ -94,24 +88,23 @@ class RestClient(BaseClient):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, query: Request):
+    def _ask(self, request: Request):
         with contextlib.suppress(SeparatorChanged):
-            return self._ask_once(query, self.separator)
-        return self._ask_once(query, self.separator)
+            return self._ask_once(request, self.separator)
+        return self._ask_once(request, self.separator)
 
-    def _ask_once(self, query: Request, separator: str):
-        document = {"signature_name": query.signature, "instances": [query.row(separator)]}
-        body, deadline = (
-            json.dumps(document, ensure_ascii=False).encode(),
-            time.monotonic() + self.timeout,
-        )
+    def _ask_once(self, request: Request, separator: str):
+        document = {"signature_name": request.signature, "instances": [request.row(separator)]}
+        body = json.dumps(document, ensure_ascii=False).encode()
+        deadline = time.monotonic() + self.timeout
+        # The retries of urllib3 do not end at a deadline.
         pauses = [
             min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2)
             for attempt in range(self.retries)
         ]
         while True:
             try:
-                return self._read(query, separator, self._answer(body, deadline))
+                return self._read(request, separator, self._answer(body, deadline))
             except ClientError as error:
                 if (
                     error.status != "UNAVAILABLE"
@@ -154,7 +147,7 @@ class RestClient(BaseClient):
         )
         try:
             parts = []
-            # The timeout of urllib3 is that of one read, not of the whole body.
+            # The timeout of urllib3 applies to each read, not to the whole body.
             while part := response.read1(1 << 16):
                 parts.append(part)
                 _left(deadline)
@@ -163,18 +156,15 @@ class RestClient(BaseClient):
             raise
         return response.status, b"".join(parts)
 
-    def _read(self, query: Request, separator: str, answer: bytes):
+    def _read(self, request: Request, separator: str, answer: bytes):
         try:
             row = json.loads(answer)["predictions"][0]
-            return query.answer({**row}, separator)
+            return request.response({**row}, separator)
         except SeparatorChanged as error:
             self.separator = error.separator
             raise
         except (KeyError, IndexError, ValueError, TypeError):
-            raise ClientError(
-                "INTERNAL",
-                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
-            ) from None
+            raise unreadable(self.where, request.signature) from None
 
     def _error(self, status, details):
         return client_error(status, details, self.where, self.timeout)
@@ -185,7 +175,7 @@ def _parse(url) -> urllib3.util.Url:
         parts = urllib3.util.parse_url(url)
     except (ValueError, AttributeError, TypeError):
         parts = urllib3.util.Url()
-    if not parts.host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+    if not parts.host or parts.scheme not in ("http", "https") or parts.request or parts.fragment:
         raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {shown(url)}.")
     return parts
 
@@ -197,7 +187,8 @@ def _ssl_context(tls):
         return ssl.create_default_context(cafile=tls)
     except OSError as error:
         raise ValueError(
-            f"tls must be a file of root certificates, but {tls} cannot be used: {error.strerror or error}."
+            f"tls must be a file of root certificates, but {tls} cannot be used: "
+            f"{error.strerror or error}."
         ) from None
 
 

@@ -103,7 +103,8 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     shapes = {np.shape(array)[:1] for array in outputs.values()}
     if len(shapes) != 1 or shapes == {()}:
         raise invalid(
-            f"The outputs {', '.join(columns)} have no first dimension in common; ask for them as columns, with 'inputs'."
+            f"The outputs {', '.join(columns)} have no first dimension in common; "
+            "ask for them as columns, with 'inputs'."
         )
     if len(columns) == 1:
         return _dumped({"predictions": next(iter(columns.values()))})
@@ -136,7 +137,8 @@ def _document(body):
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise invalid(
-            f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno})."
+            f"JSON Parse error: {error.msg} at offset: {error.pos} "
+            f"(line {error.lineno}, column {error.colno})."
         ) from None
     except UnicodeDecodeError as error:
         raise invalid(
@@ -162,7 +164,8 @@ def _of_rows(instances, dtypes):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
-                f"'instances' is a list of values, but the signature has the inputs {names}; send a list of objects with these keys."
+                f"'instances' is a list of values, but the signature has the inputs {names}; "
+                "send a list of objects with these keys."
             )
         instances = [_wrapped(index, value, dtypes) for index, value in enumerate(instances)]
     for index, element in enumerate(instances):
@@ -176,7 +179,8 @@ def _of_rows(instances, dtypes):
 def _wrapped(index, value, dtypes):
     if _named(value):
         raise invalid(
-            f"Element {index} of 'instances' must be a value or a list as the first element is, but {_shown(value)} came."
+            f"Element {index} of 'instances' must be a value or a list as the first element is, "
+            f"but {_shown(value)} came."
         )
     return dict.fromkeys(dtypes, value)
 
@@ -184,16 +188,19 @@ def _wrapped(index, value, dtypes):
 def _check_keys(index, element, dtypes):
     if not _named(element):
         raise invalid(
-            f"Element {index} of 'instances' must be an object as the first element is, but {_shown(element)} came."
+            f"Element {index} of 'instances' must be an object as the first element is, "
+            f"but {_shown(element)} came."
         )
     for name in element.keys() - dtypes.keys():
         raise invalid(
-            f"Element {index} of 'instances' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}."
+            f"Element {index} of 'instances' has the input {_shown(name)}, "
+            f"but the signature has {', '.join(dtypes)}."
         )
     for name in dtypes:
         if name not in element:
             raise invalid(
-                f"Element {index} of 'instances' lacks the input {name!r}; the signature has {', '.join(dtypes)}."
+                f"Element {index} of 'instances' lacks the input {name!r}; "
+                f"the signature has {', '.join(dtypes)}."
             )
 
 
@@ -215,7 +222,8 @@ def _column(values, name, dtype):
         if shape != first:
             shapes = f"the shape {_bracketed(shape)}, but the first element has {_bracketed(first)}"
             raise invalid(
-                f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; pad shorter ones."
+                f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; "
+                "pad shorter ones."
             ) from None
     raise invalid(f"Failed to process key: {name} of 'instances' list: {whole}.")
 
@@ -225,7 +233,8 @@ def _of_columns(value, dtypes):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
-                f"'inputs' is a value or a list, but the signature has the inputs {names}; send an object with these keys."
+                f"'inputs' is a value or a list, but the signature has the inputs {names}; "
+                "send an object with these keys."
             )
         value = dict.fromkeys(dtypes, value)
     for name in value.keys() - dtypes.keys():
@@ -236,7 +245,8 @@ def _of_columns(value, dtypes):
     for name, dtype in dtypes.items():
         if name not in value:
             raise invalid(
-                f"Missing named input: {name} in 'inputs' object; the signature has {', '.join(dtypes)}."
+                f"Missing named input: {name} in 'inputs' object; "
+                f"the signature has {', '.join(dtypes)}."
             )
         try:
             arrays[name] = _array(value[name], dtype)
@@ -263,7 +273,8 @@ def _array(value, dtype):
                 )
             if len(element) != size:
                 raise _ValueProblem(
-                    f"a list of {size} elements is expected at level {len(shape)}, but one of {len(element)} came"
+                    f"a list of {size} elements is expected at level {len(shape)}, "
+                    f"but one of {len(element)} came"
                 )
         shape.append(size)
         level = list(itertools.chain.from_iterable(level))

@@ -3,7 +3,6 @@ a request than the model does.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
@@ -14,7 +13,6 @@ from .statuses import StatusError, invalid
 # public.
 TensorProto = type(predict_pb2.PredictRequest().inputs["any"])
 _ENUM = TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
-_STRING = _ENUM.values_by_name["DT_STRING"].number
 
 # Number of a type -> (type in NumPy, field with its values); texts are bytes in arrays of objects.
 _TYPES = {
@@ -62,7 +60,8 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     if dtype is None:
         kind = type_name(proto.dtype)
         raise invalid(
-            f"tensor parsing error: {name} has the type {kind}, which is not supported; send another."
+            f"tensor parsing error: {name} has the type {kind}, which is not supported; "
+            "send another."
         )
     shape = _shape(proto, name, most)
     size = math.prod(shape)
@@ -79,7 +78,8 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
         return _exact(values, dtype).reshape(shape)
     except (OverflowError, ValueError):
         raise invalid(
-            f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; send others."
+            f"tensor parsing error: {name} has values that {type_name(proto.dtype)} cannot hold; "
+            "send others."
         ) from None
 
 
@@ -109,20 +109,13 @@ def fill(proto: TensorProto, array: np.ndarray) -> None:
     number = _NUMBERS.get(array.dtype)
     if number is None:
         raise invalid(
-            f"an array of {array.dtype} cannot be sent; use numbers, flags, or objects that are bytes."
+            f"an array of {array.dtype} cannot be sent; "
+            "use numbers, flags, or objects that are bytes."
         )
     proto.dtype = number
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, _TYPES[number][1]).extend(array.ravel().tolist())
-
-
-def fill_texts(proto: TensorProto, texts: Sequence[str], shape: Sequence[int]) -> None:
-    """Writes texts, row after row, into an empty proto of a shape that they fill."""
-    proto.dtype = _STRING
-    for size in shape:
-        proto.tensor_shape.dim.add(size=size)
-    proto.string_val.extend([text.encode() for text in texts])
 
 
 def type_name(number: int) -> str:
@@ -150,17 +143,20 @@ def _shape(proto, name: str, most: int | None) -> tuple[int, ...]:
     rank = len(proto.tensor_shape.dim)
     if rank > MOST_DIMENSIONS:
         raise invalid(
-            f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, but has {rank}; send fewer."
+            f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, "
+            f"but has {rank}; send fewer."
         )
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or (shape and min(shape) < 0):
         came = list(shape) or "an unknown rank"
         raise invalid(
-            f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; send the sizes."
+            f"tensor parsing error: {name} must have a shape of known sizes, but has {came}; "
+            "send the sizes."
         )
     if most is not None and max(math.prod(shape), *shape, 0) > most:
         raise invalid(
-            f"tensor parsing error: {name} must have at most {most} elements, but has the shape {list(shape)}; send fewer."
+            f"tensor parsing error: {name} must have at most {most} elements, "
+            f"but has the shape {list(shape)}; send fewer."
         )
     return shape
 
@@ -177,5 +173,6 @@ def _from_content(content: bytes, dtype: np.dtype, shape: tuple[int, ...], name:
 
 def _unequal(name: str, shape: tuple[int, ...], what: str) -> StatusError:
     return invalid(
-        f"tensor parsing error: {name} has the shape {list(shape)} and {what}; send as many as the shape has elements."
+        f"tensor parsing error: {name} has the shape {list(shape)} and {what}; "
+        "send as many as the shape has elements."
     )

@@ -90,25 +90,31 @@ class Batcher:
         for name, array in inputs.items():
             if not array.ndim:
                 raise invalid(
-                    f"Batching Run() input tensors must have at least one dimension, but {name} is a scalar."
+                    "Batching Run() input tensors must have at least one dimension, "
+                    f"but {name} is a scalar."
                 )
             if rows not in (-1, len(array)):
                 came = ", ".join(f"{len(inputs[one])} rows of {one}" for one in sorted(inputs))
                 raise invalid(
-                    f"Batching Run() input tensors must have equal 0th-dimension size, but there are {came}."
+                    "Batching Run() input tensors must have equal 0th-dimension size, "
+                    f"but there are {came}."
                 )
             rows = len(array)
         limit = self._options.max_batch_size
         if rows > limit:
             raise invalid(
-                f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows a request."
+                f"Task size {rows} is larger than maximum input batch size {limit}; "
+                "send fewer rows a request."
             )
         return max(rows, 0)
 
     def _enqueue(self, request: "_Request") -> None:
         limit = self._options.max_enqueued_batches * self._options.max_batch_size
         if self.queued + request.rows > limit:
-            message = f"The batch scheduling queue to which this task was submitted is full; {self.queued} of {limit} rows wait, try later."
+            message = (
+                "The batch scheduling queue to which this task was submitted is full; "
+                f"{self.queued} of {limit} rows wait, try later."
+            )
             raise StatusError(grpc.StatusCode.UNAVAILABLE, message)
         self._waiting.append(request)
         self.queued += request.rows
@@ -266,7 +272,10 @@ def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None
     """
     rows = sum(request.rows for request in batch)
     if any(array.shape[:1] != (rows,) for array in outputs.values()):
-        message = "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors."
+        message = (
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors."
+        )
         raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
     begin = 0
     for request in batch:

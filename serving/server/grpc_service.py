@@ -94,7 +94,8 @@ class ModelService:
         """Changes which versions are served, and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+                "ModelConfigList is currently supported"
             )
         self._store.reload([_config_of(one) for one in request.config.model_config_list.config])
         return model_management_pb2.ReloadConfigResponse()

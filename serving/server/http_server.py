@@ -224,7 +224,8 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError:
         raise OSError(
-            f"{host}:{port} cannot be listened on: it is in use or not of this machine; choose another."
+            f"{host}:{port} cannot be listened on: it is in use or not of this machine; "
+            "choose another."
         ) from None
 
 

@@ -52,7 +52,8 @@ class ModelStore:
             model.name and model.folder for model in models
         ):
             raise ValueError(
-                f"every model must have a folder and a name of its own, but the names are {', '.join(names)}."
+                "every model must have a folder and a name of its own, "
+                f"but the names are {', '.join(names)}."
             )
         self.metrics = metrics or ServerMetrics()
         self._batching, self._seconds, self._threads = batching, poll, threads
@@ -270,7 +271,8 @@ class ModelStore:
         for label, version in labels.items():
             if version not in available and own.get(label) != version:
                 raise failed_precondition(
-                    f"Request to assign label to version {version} of model {name}, which is not currently available for inference"
+                    f"Request to assign label to version {version} of model {name}, "
+                    "which is not currently available for inference"
                 )
 
     def _check_reload(self, models: Sequence[ModelConfig]) -> None:
@@ -279,11 +281,13 @@ class ModelStore:
             if model.name not in self._folders:
                 known = ", ".join(self._folders)
                 raise invalid(
-                    f"Model {model.name} is not one that this server was started with; name one of {known}."
+                    f"Model {model.name} is not one that this server was started with; "
+                    f"name one of {known}."
                 )
             if model.folder is not None and str(model.folder) != str(self._folders[model.name]):
                 raise invalid(
-                    f"The base_path of model {model.name} cannot be changed while the server runs; leave it empty."
+                    f"The base_path of model {model.name} cannot be changed while the server runs; "
+                    "leave it empty."
                 )
             if names.count(model.name) > 1:
                 raise invalid(f"Model {model.name} is configured twice; name it once.")

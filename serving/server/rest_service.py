@@ -24,7 +24,8 @@ _OPENAPI = Path(__file__).with_name("openapi.json")
 _MOST_VERSION = str(2**63 - 1)
 # The page runs its own script and talks to its own server, and nothing else.
 _PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _PAGE_HEADERS = (
@@ -119,7 +120,8 @@ class RestService:
         if method == "GET" and path.lower() in ("/v1/models", "/v1/models/"):
             raise invalid("Missing model name in request; ask for /v1/models/NAME.")
         raise invalid(
-            f"Malformed request: {method} {path[:200]}; POST to /v1/models/NAME:predict, or GET /v1/models/NAME."
+            f"Malformed request: {method} {path[:200]}; "
+            "POST to /v1/models/NAME:predict, or GET /v1/models/NAME."
         )
 
     def _predict(self, name, version, label, body):
@@ -166,7 +168,8 @@ def _spec(match):
         len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION
     ):
         raise invalid(
-            f"Failed to convert version: {digits[:40]} to numeric; it must be at most {_MOST_VERSION}."
+            f"Failed to convert version: {digits[:40]} to numeric; "
+            f"it must be at most {_MOST_VERSION}."
         )
     return (
         unquote(match[1]),

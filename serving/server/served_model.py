@@ -241,7 +241,8 @@ class ServedModel:
 def no_servable(name: str, version: int | None) -> StatusError:
     """The NOT_FOUND of a model, or of a version of it."""
     return not_found(
-        f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+        "Servable not found for request: "
+        f"{f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
     )
 
 

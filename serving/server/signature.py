@@ -103,7 +103,8 @@ class Signature:
             if name not in self.outputs:
                 listed = ",".join(self.outputs)
                 raise invalid(
-                    f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{listed}}}."
+                    f"output tensor alias not found in signature: {name} Outputs expected to be in "
+                    f"the set {{{listed}}}."
                 )
             if name in names[:place]:
                 raise invalid(f"duplicate output tensor alias: {name}; name it once.")
@@ -124,10 +125,12 @@ class Signature:
         extra, missing = sorted(set(sent) - set(own)), sorted(set(own) - set(sent))
         if len(sent) == len(own):
             return invalid(
-                f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in the set {{{','.join(own)}}}."
+                f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in "
+                f"the set {{{','.join(own)}}}."
             )
         return invalid(
-            f"input size does not match signature: {len(sent)}!={len(own)} len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
+            f"input size does not match signature: {len(sent)}!={len(own)} "
+            f"len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
             f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
         )
 
@@ -144,7 +147,8 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
     size = sum(array.size for array in outputs.values())
     if size > MOST_ANSWERED:
         raise invalid(
-            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; ask for fewer rows, or name fewer outputs."
+            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; "
+            "ask for fewer rows, or name fewer outputs."
         )
 
 

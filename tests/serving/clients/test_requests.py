@@ -5,15 +5,15 @@ from serving.clients.responses import Explanation, Recommendations, SeparatorCha
 
 
 def test_lists_are_sent_as_one_text():
-    query = requests.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
-    assert query.row() == {
+    request = requests.recommend(["a", "", "日本語"], "", 4, ["e"], [], 5)
+    assert request.row() == {
         "user_id": "",
         "history": "a\t\t日本語",
         "exclude": "e",
         "allow": "",
         "k": 4,
     }
-    assert query.row("|")["history"] == "a||日本語"
+    assert request.row("|")["history"] == "a||日本語"
     assert requests.score(["a"], ["x", "y"], "u", 5).row() == {
         "user_id": "u",
         "history": "a",
@@ -27,7 +27,7 @@ def test_lists_are_sent_as_one_text():
 
 
 @pytest.mark.parametrize(
-    ("query", "separator", "message"),
+    ("asked", "separator", "message"),
     [
         (
             requests.embed(["a", "b\tc"], "", 5),
@@ -41,33 +41,33 @@ def test_lists_are_sent_as_one_text():
         ),
     ],
 )
-def test_an_id_with_the_separator_is_not_sent(query, separator, message):
+def test_an_id_with_the_separator_is_not_sent(asked, separator, message):
     with pytest.raises(ValueError) as caught:
-        query.row(separator)
+        asked.row(separator)
     assert str(caught.value).startswith(message) and str(caught.value).endswith("; leave it out.")
-    assert query.row("/")
+    assert asked.row("/")
 
 
 def test_only_the_latest_events_are_sent():
     history = ["a", "b", "c", "d"]
-    for query in (
+    for request in (
         requests.recommend(history, "u", 3, [], [], 2),
         requests.score(history, ["x"], "u", 2),
         requests.explain(history, "x", "u", 2),
         requests.embed(history, "u", 2),
     ):
-        assert query.row()["history"] == "c\td"
-        assert query.row()["user_id"] == "u"
+        assert request.row()["history"] == "c\td"
+        assert request.row()["user_id"] == "u"
 
 
 def test_a_history_may_come_from_a_generator():
-    query = requests.explain((one for one in "ab"), "x", "", 5)
-    assert query.row()["history"] == "a\tb"
-    assert query.read({"contribution": [1.0, 2.0]}).history == ["a", "b"]
+    request = requests.explain((one for one in "ab"), "x", "", 5)
+    assert request.row()["history"] == "a\tb"
+    assert request.read({"contribution": [1.0, 2.0]}).history == ["a", "b"]
 
 
 def test_recommendations_end_where_there_are_no_more():
-    query = requests.recommend([], "", 4, ["e"], ["f", "g"], 5)
+    request = requests.recommend([], "", 4, ["e"], ["f", "g"], 5)
     floor = -3.4028234663852886e38
     outputs = {
         "items": ["b", "a", "", ""],
@@ -76,36 +76,36 @@ def test_recommendations_end_where_there_are_no_more():
         "k": 4,
         "separator": "\t",
     }
-    assert query.answer(outputs) == Recommendations(["b", "a"], [2.0, 1.0], "model", 4)
+    assert request.response(outputs) == Recommendations(["b", "a"], [2.0, 1.0], "model", 4)
 
 
 def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
-    query = requests.score(["h"], ["a", "b"], "", 5)
+    request = requests.score(["h"], ["a", "b"], "", 5)
     outputs = {
         "scores": [1.5, 2.5] + [0.0] * 10,
         "known": [True, False] + [False] * 10,
         "separator": "\t",
     }
-    assert query.answer(outputs) == [1.5, None]
+    assert request.response(outputs) == [1.5, None]
     assert requests.score(["h"], [], "", 5).answer(outputs) == []
 
 
 def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
-    query = requests.explain(["a", "b", "c"], "x", "", 5)
+    request = requests.explain(["a", "b", "c"], "x", "", 5)
     contribution = [1.0, 2.0, 3.0] + [0.0] * 10
     outputs = {"contribution": contribution, "separator": "\t"}
-    assert query.answer(outputs) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
+    assert request.response(outputs) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
     attention = [0.1, 0.2, 0.7] + [0.0] * 10
-    assert query.answer({**outputs, "attention": attention}).attention == [0.1, 0.2, 0.7]
+    assert request.response({**outputs, "attention": attention}).attention == [0.1, 0.2, 0.7]
     with pytest.raises(IndexError):
-        query.answer({**outputs, "contribution": [1.0, 2.0]})
+        request.response({**outputs, "contribution": [1.0, 2.0]})
 
 
 def test_an_answer_to_other_ids_is_none():
-    query = requests.embed(["a"], "", 5)
-    assert query.answer({"query": [0.5], "separator": "|"}, "|") == [0.5]
+    request = requests.embed(["a"], "", 5)
+    assert request.response({"query": [0.5], "separator": "|"}, "|") == [0.5]
     with pytest.raises(SeparatorChanged) as caught:
-        query.answer({"query": [0.5], "separator": "|"})
+        request.response({"query": [0.5], "separator": "|"})
     assert (caught.value.separator, caught.value.status) == ("|", "ABORTED")
     assert (
         str(caught.value)
@@ -113,9 +113,9 @@ def test_an_answer_to_other_ids_is_none():
     )
     for told, error in ((None, TypeError), (3, TypeError), ("", ValueError), ("||", ValueError)):
         with pytest.raises(error):
-            query.answer({"query": [0.5], "separator": told})
+            request.response({"query": [0.5], "separator": told})
     with pytest.raises(KeyError):
-        query.answer({"query": [0.5]})
+        request.response({"query": [0.5]})
 
 
 @pytest.mark.parametrize(

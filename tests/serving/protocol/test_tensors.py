@@ -59,12 +59,6 @@ def test_tensorflow_reads_what_is_written(array):
     np.testing.assert_array_equal(tensors.to_array(written), array, strict=True)
 
 
-def test_writes_texts_row_after_row():
-    written = tensor_pb2.TensorProto()
-    tensors.fill_texts(written, ["", "é", "c", "d"], (2, 2))
-    np.testing.assert_array_equal(tf.make_ndarray(written), [[b"", "é".encode()], [b"c", b"d"]])
-
-
 def test_reads_a_slice_that_is_not_contiguous():
     written = tensor_pb2.TensorProto()
     tensors.fill(written, np.arange(6, dtype=np.int32).reshape(2, 3)[:, ::2])
