@@ -1,7 +1,8 @@
-"""Asks a served model: `python -m serving.client recommend --history a,b,c --k 10 --model NAME
-[--target HOST:PORT | --url URL] [--json]`.
+"""Sends requests to a served model from the command line.
 
-In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and
+    python -m serving.client recommend --history a,b,c --k 10 --model NAME
+
+In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient`, and
 `serving.clients.rest_client.RestClient`.
 """
 
@@ -22,23 +23,25 @@ _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 with an answer, 1 where no server answers in time, 2 for what cannot
-    be asked or answered.
+    """Runs the command.
+
+    Returns:
+        0 with a response, 1 if no server answers in time, 2 for an invalid request.
     """
     parsed = _parser().parse_args(arguments)
     try:
         with _client(parsed) as client:
-            answer = _ask(client, parsed)
+            response = _ask(client, parsed)
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
-    if isinstance(answer, Recommendations) and answer.k is not None and answer.k < parsed.k:
+    if isinstance(response, Recommendations) and response.k is not None and response.k < parsed.k:
         sys.stderr.write(
-            f"note: the model answers for at most {answer.k} items, but --k is {parsed.k}.\n"
+            f"note: the model answers for at most {response.k} items, but --k is {parsed.k}.\n"
         )
-    sys.stdout.write(
-        f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n"
-    )
+    plain = _plain(response, parsed)
+    text = json.dumps(plain, ensure_ascii=False) if parsed.json else _table(response, parsed)
+    sys.stdout.write(f"{text}\n")
     return 0
 
 
@@ -155,21 +158,19 @@ def _ask(client: BaseClient, parsed: argparse.Namespace):
     return client.embed(parsed.history, parsed.user)
 
 
-def _plain(answer, parsed: argparse.Namespace) -> dict:
-    """The answer as JSON has it."""
-    if dataclasses.is_dataclass(answer):
-        return dataclasses.asdict(answer)
-    return (
-        {"query": answer}
-        if parsed.signature == "embed"
-        else {"candidates": parsed.candidates, "scores": answer}
-    )
+def _plain(response, parsed: argparse.Namespace) -> dict:
+    """The response as a dict for JSON."""
+    if dataclasses.is_dataclass(response):
+        return dataclasses.asdict(response)
+    if parsed.signature == "embed":
+        return {"query": response}
+    return {"candidates": parsed.candidates, "scores": response}
 
 
-def _table(answer, parsed: argparse.Namespace) -> str:
-    if isinstance(answer, Recommendations):
-        pairs = enumerate(zip(answer.items, answer.scores, strict=True), 1)
-        # An item that training never touched has half the lowest float.
+def _table(response, parsed: argparse.Namespace) -> str:
+    if isinstance(response, Recommendations):
+        pairs = enumerate(zip(response.items, response.scores, strict=True), 1)
+        # An untrained item has half the lowest float.
         rows = [
             [str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"]
             for place, (item, score) in pairs
@@ -178,30 +179,33 @@ def _table(answer, parsed: argparse.Namespace) -> str:
             "popular": "\n\nNothing of the history is known: these are the most popular items.",
             "model": "",
         }
-        return _columns(["", "item", "score"], rows) + note.get(answer.source, "")
-    if isinstance(answer, Explanation):
-        return _explanation(answer)
+        return _columns(["", "item", "score"], rows) + note.get(response.source, "")
+    if isinstance(response, Explanation):
+        return _explanation(response)
     if parsed.signature == "embed":
-        return "  ".join(f"{one:.4f}" for one in answer)
+        return "  ".join(f"{one:.4f}" for one in response)
     rows = [
         [item, "unknown" if score is None else f"{score:.4f}"]
-        for item, score in zip(parsed.candidates, answer, strict=True)
+        for item, score in zip(parsed.candidates, response, strict=True)
     ]
     return _columns(["item", "score"], rows)
 
 
-def _explanation(answer: Explanation) -> str:
+def _explanation(response: Explanation) -> str:
     head, columns = (
         ["event", "contribution"],
-        [answer.history, [f"{one:+.4f}" for one in answer.contribution]],
+        [response.history, [f"{one:+.4f}" for one in response.contribution]],
     )
-    if answer.attention is not None:
-        head, columns = [*head, "attention"], [*columns, [f"{one:.4f}" for one in answer.attention]]
+    if response.attention is not None:
+        head, columns = (
+            [*head, "attention"],
+            [*columns, [f"{one:.4f}" for one in response.attention]],
+        )
     return _columns(head, [list(row) for row in zip(*columns, strict=True)])
 
 
 def _columns(head: list[str], rows: list[list[str]]) -> str:
-    """Texts to the left, numbers to the right."""
+    """A table with texts on the left and numbers on the right of their columns."""
     lines = [head, *rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     sides = [str.ljust if name in ("item", "event") else str.rjust for name in head]

@@ -1,5 +1,6 @@
-"""Measures a server under load: `python -m serving.load_test --model NAME --items FILE [--rate R |
---concurrency C] [--seconds S]`.
+"""Measures a server under load.
+
+python -m serving.load_test --model NAME --items FILE [--rate R | --concurrency C]
 """
 
 import argparse
@@ -17,7 +18,7 @@ from .cli.arguments import Arguments, path, shorten
 from .cli.packages import importing
 from .clients.responses import ClientError
 
-# No load goes past these, whatever the options say.
+# Limits of the options.
 _MOST = {
     "seconds": 3600,
     "requests": 1_000_000,
@@ -29,8 +30,10 @@ _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every request was answered, 1 where one was not, 2 for options
-    that make no sense.
+    """Runs the command.
+
+    Returns:
+        0 if every request was answered, 1 if one was not, 2 for invalid options.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -45,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether a target is on this machine, by what it says: localhost, an address of loopback, or a
-    Unix socket.
-    """
+    """Whether a target is on this machine: localhost, a loopback address, or a Unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     host = (
@@ -63,7 +64,8 @@ def is_loopback(target: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.load_test",
-        description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
+        description="Measures a server that answers recommend requests over gRPC, at a rate or "
+        "from clients that send the next request after each response.",
     )
     parser.add_argument(
         "--target",
@@ -127,7 +129,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    """Errors: ValueError, in one sentence."""
     for name, most in _MOST.items():
         value = getattr(parsed, name)
         if value is not None and not 0 < value <= most:
@@ -183,8 +184,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
     with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:
         target.connect()
-        # Else every collection looks at all objects of TensorFlow, for as long as some requests
-        # take.
+        # A collection that visits all objects of TensorFlow takes as long as some requests.
         gc.collect()
         gc.freeze()
         if parsed.rate:

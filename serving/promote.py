@@ -1,8 +1,6 @@
-"""Moves the label stable to the version of canary, once both have answered the same requests and
-canary is within limits.
+"""Moves the label stable to the version of canary if canary keeps all limits.
 
-python -m serving.promote --target HOST:PORT --model NAME --run RUN --config models.config --limits
-limits.yaml
+python -m serving.promote --target HOST:PORT --model NAME --run RUN --config FILE --limits FILE
 """
 
 import argparse
@@ -21,8 +19,11 @@ _SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 when the label is where canary is, 1 when a limit or the server keeps
-    it from there, 2 for files or options that cannot be used.
+    """Runs the command.
+
+    Returns:
+        0 if both labels are on the version of canary, 1 if a limit or the server prevents it, 2 for
+        invalid files or options.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -79,12 +80,12 @@ def _promote(parsed) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Replayed:
-    """What one version answered.
+    """The responses of one version.
 
     Attributes:
-        items: Of each request, None where it was not answered.
-        popular: Whether by popularity, of each answered request.
-        seconds: Of each answered request.
+        items: Items of each request, None if it was not answered.
+        popular: Whether each response has popular items.
+        seconds: Latency of each response.
     """
 
     items: list[list[str] | None]
@@ -95,17 +96,17 @@ class Replayed:
 def replay(
     target: str, model: str, labels: tuple[str, str], events: Sequence, k: int
 ) -> list[Replayed]:
-    """Asks two versions the same, in turns, so that what else the machines do slows both.
+    """Sends the same requests to two versions in turn, so that other load slows both.
 
     Args:
         target: HOST:PORT.
-        model: Its name.
-        labels: Of the versions.
-        events: `serving.checks.run_directory.Event`s.
-        k: Items asked for.
+        model: Name of the model.
+        labels: Labels of the versions.
+        events: Held-out events.
+        k: Number of items of a request.
 
     Raises:
-        ClientError: If the server cannot be reached at all.
+        ClientError: If the server cannot be reached.
     """
     from .clients.grpc_client import GrpcClient
 
@@ -115,7 +116,7 @@ def replay(
     replayed = [Replayed([], [], []) for _ in labels]
     try:
         for client in clients:
-            # The first one also connects.
+            # The first request also connects.
             client.recommend([], k=1)
         for number, event in enumerate(events):
             for which in (0, 1) if number % 2 else (1, 0):
@@ -136,8 +137,9 @@ def replay(
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measure of both versions (None where it is of the two together) with its limit, and
-    whether canary keeps it.
+    """A measure of both versions with its limit, and whether canary keeps it.
+
+    `stable` is None for a measure of the two versions together.
     """
 
     name: str
@@ -148,7 +150,7 @@ class Row:
 
 
 def judge(stable: Replayed, canary: Replayed, limits) -> list[Row]:
-    """All measures, by `CanaryLimits`; what could not be measured is not kept."""
+    """Computes all measures of `CanaryLimits`. A limit is not kept if its measure is missing."""
     pairs = [
         (old, new)
         for old, new in zip(stable.items, canary.items, strict=True)
@@ -182,7 +184,7 @@ def judge(stable: Replayed, canary: Replayed, limits) -> list[Row]:
 
 
 def _row(name, stable, canary, *, least=None, most=None):
-    # A measure that is no number keeps no limit.
+    # NaN keeps no limit.
     kept = canary >= least if most is None else canary <= most
     return Row(
         name,
@@ -198,7 +200,7 @@ def _mean(values):
 
 
 def _quantile(values, share):
-    """The least value that at least this share of the values does not exceed."""
+    """The smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")
 
@@ -254,7 +256,8 @@ def _report(parsed, versions, requests, rows) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.promote",
-        description="Replays held-out requests on two labelled versions, and moves the label of the old one if the new one keeps limits.",
+        description="Replays held-out requests on two labelled versions, and moves the label of "
+        "the old one if the new one keeps all limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")

@@ -1,5 +1,6 @@
-"""Proves that what is served is what was evaluated: `python -m serving.verify --target HOST:PORT
-[--rest URL] --model NAME --run RUN`.
+"""Checks that a served model has the metrics of its run.
+
+python -m serving.verify --target HOST:PORT [--rest URL] --model NAME --run RUN
 """
 
 import argparse
@@ -18,8 +19,11 @@ _SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every metric is that of the run, 1 where one is not or no server
-    answers, 2 for a run or options that cannot be used.
+    """Runs the command.
+
+    Returns:
+        0 if all metrics are those of the run, 1 if one differs or no server answers, 2 for an
+        invalid run or options.
     """
     parsed = _parser().parse_args(arguments)
     for name in ("limit", "rows"):
@@ -63,28 +67,27 @@ def verify(
     rows: int = 32,
     approximate: bool = False,
 ) -> dict:
-    """Replays the held-out events of a run through a running server, and computes the run's metrics
-    again.
+    """Replays the held-out events of a run on a server, and computes the metrics of the run again.
 
     Args:
         target: HOST:PORT of gRPC.
-        rest: URL of REST, None leaves it out.
-        model: Its name.
-        run: The run directory that it was exported from.
+        rest: URL of REST; None skips it.
+        model: Name of the model.
+        run: Run directory of the model.
         part: "test" or "valid".
-        limit: Events whose lists are asked for, the first; all by default. The vectors always rank
-            all.
-        rows: Most of a request, no more than the server's max_batch_size.
-        approximate: Whether the lists come from an index, so that they need not be the exact ones.
+        limit: Number of events whose lists are requested, all by default. The vectors always rank
+            all events.
+        rows: Most rows of a request, at most max_batch_size of the server.
+        approximate: Whether the lists come from an index and need not be exact.
 
     Returns:
         {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-        {"events", "k", "keeps_seen"}}, "close", "difference"}: a metric by the vectors is that of
-        all events; those of a way of asking are of the lists it got, as they are served, None where
-        they are too short. The last is a sentence on the first difference, or None.
+        {"events", "k", "keeps_seen"}}, "close", "difference"}. A metric by vectors is that of all
+        events. That of a way of asking is that of its lists, None if they are too short. The last
+        is a sentence on the first difference, or None.
 
     Raises:
-        RunError: ClientError and ValueError, in one sentence.
+        RunError, ClientError, ValueError: If the run, the server or an argument cannot be used.
     """
     from .checks.ranking import rank_by_vectors, rank_in_lists
     from .checks.run_directory import (
@@ -130,7 +133,7 @@ def verify(
 
 
 def _ways(target, rest, model, rows, longest):
-    """(name, (events, k) -> answers) of every way to ask, each opened when its turn comes."""
+    """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
     from .checks.ranking import ask_in_batches, ask_one_by_one
     from .clients.batches import over_grpc, over_rest
     from .clients.grpc_client import GrpcClient
@@ -184,7 +187,7 @@ def _difference(report: dict, ways: Sequence[str]) -> str | None:
 
 
 def _rule(report: dict, way: str) -> str:
-    """What to do where the lists follow another rule for items of the history than the run."""
+    """What to do if the lists follow another rule than the run for items of the history."""
     keeps, repeats = report["ways"][way]["keeps_seen"], report["repeats"]
     if keeps == (repeats == "include"):
         return ""
@@ -229,7 +232,8 @@ def _partial(report):
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.verify",
-        description="Replays the held-out events of a run through a running server, and compares the metrics with those of the run.",
+        description="Replays the held-out events of a run on a running server, and compares the "
+        "metrics with those of the run.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument(

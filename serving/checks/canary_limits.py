@@ -1,4 +1,4 @@
-"""What a new version may be like to take the place of the old one."""
+"""The limits that a new version must keep to replace the old one."""
 
 import contextlib
 import dataclasses
@@ -12,19 +12,18 @@ from .run_directory import RunError
 
 @dataclasses.dataclass(frozen=True)
 class CanaryLimits:
-    """Limits on the answers of a new version, all of which a file has to give.
+    """Limits on the responses of a new version. A file must give all of them.
 
     Args:
-        requests: Replayed held-out events, at most.
-        k: Items asked for.
-        min_overlap: Mean share of the items of an answer that both versions give, 0 to 1.
-        max_popular_share: Share of answers by popularity, because nothing of the history is known,
-            0 to 1.
-        max_empty_share: Share of answers without any item, 0 to 1.
+        requests: Most held-out events that are replayed.
+        k: Number of items of a request.
+        min_overlap: Mean share of items that both versions recommend, 0 to 1.
+        max_popular_share: Share of responses with popular items, because nothing of the history is
+            known, 0 to 1.
+        max_empty_share: Share of responses without items, 0 to 1.
         max_error_share: Share of requests that are not answered, 0 to 1.
-        max_p50_ms, max_p99_ms: Milliseconds in which half, and 99 of 100, of the requests are
-            answered.
-        max_p99_ratio: The p99 of the new version over that of the old one.
+        max_p50_ms, max_p99_ms: Percentiles of the latency in milliseconds.
+        max_p99_ratio: Ratio of the p99 of the new version to that of the old one.
     """
 
     requests: int
@@ -39,10 +38,10 @@ class CanaryLimits:
 
 
 def read_limits(path: str | Path) -> CanaryLimits:
-    """Reads a YAML file.
+    """Reads the limits from a YAML file.
 
     Raises:
-        RunError: If it cannot be read or a limit is missing, unknown or makes no sense.
+        RunError: If the file cannot be read, or a limit is missing, unknown or invalid.
     """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

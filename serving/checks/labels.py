@@ -1,6 +1,4 @@
-"""The labels of a served model: read from its server and from the server's configuration, and moved
-in both.
-"""
+"""The labels of a served model, on its server and in the configuration file of the server."""
 
 import contextlib
 import os
@@ -31,14 +29,14 @@ class LabelledModel:
 
     Args:
         target: HOST:PORT.
-        model: Its name.
-        path: The ModelServerConfig that the server was started with, as text; when a label is moved
-            its number there changes. Where the text does not show it, it is written anew, and of
-            its comments only those at the top stay.
+        model: Name of the model.
+        path: The ModelServerConfig of the server, as text. When a label moves, its number in the
+            text is replaced. If that is not possible, the file is written anew, and only the
+            comments at its top are kept.
 
     Raises:
-        RunError: If the file cannot be read, written, or has no such model; of the methods
-            ClientError.
+        RunError: If the file cannot be read or written, or does not have the model once.
+        ClientError: In the methods, if the server does not answer.
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
@@ -59,7 +57,7 @@ class LabelledModel:
         self._labels = named[0].version_labels
 
     def version(self, label: str) -> int:
-        """The version that a label names, of which server and file know the same.
+        """Returns the version of a label, on which server and file must agree.
 
         Raises:
             RunError: If they do not.
@@ -81,7 +79,7 @@ class LabelledModel:
         return served
 
     def move(self, label: str, version: int) -> None:
-        """Gives a label to another version: on the server, and once it has agreed in the file."""
+        """Moves a label to another version, on the server and then in the file."""
         self._labels[label] = version
         request = model_management_pb2.ReloadConfigRequest(config=self._config)
         response = self._ask(
@@ -147,9 +145,7 @@ def _comments(text):
 
 
 def _moved(text, config, model, label):
-    """The text of a configuration with the version of a label changed to that of `config`, and all
-    else as it is, or None where that cannot be done in place.
-    """
+    """The text of a configuration with only the version of a label changed, or None."""
     version = next(
         one for one in config.model_config_list.config if one.name == model
     ).version_labels[label]
@@ -166,7 +162,7 @@ def _moved(text, config, model, label):
 
 
 def _write(path, text):
-    """Replaces a file at once, so that a server that watches it never sees a part."""
+    """Replaces a file in one step, so that a server that watches it never sees a part."""
     path = path.resolve()
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False

@@ -1,4 +1,4 @@
-"""The events that a run held out, as its training wrote them."""
+"""What the checks read of a run directory: held-out events, metrics and items."""
 
 import dataclasses
 import json
@@ -16,12 +16,12 @@ _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
 class RunError(Exception):
-    """A run or a configuration that cannot be used, in one sentence."""
+    """A run or a configuration that cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """A held-out event: who, all that the user had before, oldest first, and what came next."""
+    """A held-out event: the user, the history before it, oldest first, and its item."""
 
     user: str
     history: list[str]
@@ -29,7 +29,7 @@ class Event:
 
 
 def read_events(run: str | Path, part: str = "test") -> list[Event]:
-    """The events of one part of a run, "test" or "valid".
+    """Reads the held-out events of a run, "test" or "valid".
 
     Raises:
         RunError: If the run does not have them.
@@ -55,10 +55,10 @@ def read_events(run: str | Path, part: str = "test") -> list[Event]:
 
 
 def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
-    """The metrics of one part of a run, HR@k, NDCG@k and MRR.
+    """Reads the metrics HR@k, NDCG@k and MRR of a run, "test" or "valid".
 
     Raises:
-        RunError: If the folder is not a finished run, or has other metrics.
+        RunError: If the folder is no finished run, or has other metrics.
     """
     path = _run_file(run, "metrics.json")
     try:
@@ -82,11 +82,10 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
 
 
 def read_repeats(run: str | Path) -> str:
-    """The rule by which a run was evaluated: "exclude" (items of the history are never recommended)
-    or "include".
+    """Reads the rule of the evaluation: "exclude" (the history is not recommended) or "include".
 
     Raises:
-        RunError: If the folder is not a finished run.
+        RunError: If the folder is no finished run.
     """
     path = Path(run) / "metrics.json"
     try:
@@ -107,7 +106,7 @@ def read_repeats(run: str | Path) -> str:
 
 
 def read_items(run: str | Path) -> list[str]:
-    """The ids of all items.
+    """Reads the ids of all items.
 
     Raises:
         RunError: If the run does not have them.
@@ -120,8 +119,10 @@ def read_items(run: str | Path) -> list[str]:
 
 
 def _run_file(run: str | Path, name: str) -> Path:
-    """The path of a file of a run, once it is known to be what the training wrote. Errors: RunError
-    when it is not.
+    """The path of a file of a run, whose checksum is checked.
+
+    Raises:
+        RunError: If the file is damaged.
     """
     if what := damage(Path(run), RUN_SUMS, [name]):
         raise RunError(f"{what}: bring the run back as the training wrote it, or train again.")
@@ -129,12 +130,12 @@ def _run_file(run: str | Path, name: str) -> Path:
 
 
 def cutoff(metric: str) -> int:
-    """k of HR@k and NDCG@k, 0 of MRR."""
+    """Returns k of HR@k and NDCG@k, 0 of MRR."""
     return int(metric.partition("@")[2] or 0)
 
 
 def mean(metric: str, ranks: Sequence[float] | np.ndarray) -> float:
-    """A metric of ranks, of which infinity is one too low to know."""
+    """Computes a metric from ranks. Infinity is a rank beyond the list."""
     ranks, k = np.asarray(ranks, np.float64), cutoff(metric)
     if metric.startswith("HR"):
         return float(np.mean(ranks <= k))

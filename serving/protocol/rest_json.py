@@ -1,4 +1,4 @@
-"""The JSON of TF Serving's REST interface: requests to arrays and arrays to answers."""
+"""The JSON of the REST API of TF Serving, read to and written from arrays."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from .statuses import invalid
 from .tensors import MOST_DIMENSIONS
 
 _SHOWN = 80
-# An empty list takes 2 bytes of JSON, and 60 in Python.
+# An empty list takes 2 bytes of JSON, but 60 bytes in Python.
 _MOST_BRACKETS, _MOST_COMMAS = 1 << 17, 1 << 19
 _BYTES_SUFFIX = "_bytes"
 _TYPES = {
@@ -30,12 +30,12 @@ _TYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class PredictBody:
-    """What a client sent.
+    """The body of a predict request.
 
     Attributes:
-        signature: "" for the default one.
-        rows: Whether it came as rows ("instances") or as columns ("inputs").
-        value: Of that key.
+        signature: Name of the signature, "" for the default one.
+        rows: Whether it has rows ("instances") or columns ("inputs").
+        value: The value of this key.
     """
 
     signature: str
@@ -47,13 +47,13 @@ def parse(body: bytes) -> PredictBody:
     """Reads the body of a predict request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT where it is not JSON, with the place, or not a predict
-            request.
+        StatusError: INVALID_ARGUMENT if it is no JSON or no predict request.
     """
     document = _document(body)
     if not isinstance(document, dict):
         raise invalid(
-            f'A request must be a JSON object, but {_shown(document)} came; send {{"instances": [...]}} or {{"inputs": ...}}.'
+            f"A request must be a JSON object, but {_shown(document)} came; "
+            'send {"instances": [...]} or {"inputs": ...}.'
         )
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
@@ -73,13 +73,13 @@ def parse(body: bytes) -> PredictBody:
 
 
 def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
-    """Arrays of all inputs of a signature; texts are bytes in object arrays.
+    """Returns the arrays of all inputs of a signature. Texts are bytes in arrays of objects.
 
-    Unlike TF Serving it refuses columns that the signature does not have.
+    Unlike TF Serving, it refuses columns that the signature does not have.
 
     Args:
-        body: As `parse` gives it.
-        dtypes: Input name -> NumPy type, object for texts.
+        body: Result of `parse`.
+        dtypes: Name of an input -> NumPy type, object for texts.
 
     Raises:
         StatusError: INVALID_ARGUMENT that names the input.
@@ -88,14 +88,13 @@ def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np
 
 
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """The body of an answer: "predictions" with an object a row, or "outputs" with an object of
-    columns; a single output is not named.
+    """Writes the body of a response.
 
-    Numbers that JSON does not have become null, and texts whose output's name ends in _bytes
-    {"b64": ...}.
+    It has "predictions" with one object for each row, or "outputs" with columns. A single output is not named. Numbers that JSON does not have become null. Texts become
+    {"b64": ...} if the name of the output ends in _bytes.
 
     Raises:
-        StatusError: INVALID_ARGUMENT for rows when outputs differ in their first dimension.
+        StatusError: INVALID_ARGUMENT for rows if the outputs differ in their first dimension.
     """
     columns = {name: _listed(name, np.asarray(array)) for name, array in sorted(outputs.items())}
     if not rows:
@@ -119,12 +118,12 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
 
 
 def error_body(message: str) -> bytes:
-    """The body of an answer that is no answer."""
+    """Writes the body of an error."""
     return _dumped({"error": message})
 
 
 class _ValueProblem(Exception):
-    """What is wrong with the value of one input."""
+    """The value of an input that cannot be read."""
 
 
 def _document(body):
@@ -151,7 +150,7 @@ def _document(body):
 
 
 def _object(pairs):
-    """An object; a key that comes twice has two values, and readers differ in which they take."""
+    """An object without duplicate keys. Readers differ in which of two values they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = collections.Counter(key for key, _ in pairs).most_common(1)[0]
@@ -256,9 +255,7 @@ def _of_columns(value, dtypes):
 
 
 def _array(value, dtype):
-    """A value in nested lists as an array; the first element at each level says how long the others
-    have to be.
-    """
+    """Nested lists as an array. The first list of each level sets the length of the others."""
     shape, level = [], [value]
     while level and isinstance(level[0], list):
         if len(shape) == MOST_DIMENSIONS:
@@ -292,7 +289,7 @@ def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
 
 
 def _fits(value, dtype):
-    """Whether nothing is lost, as TF Serving wants it."""
+    """Whether the type holds the value without loss, as TF Serving requires."""
     if dtype.kind == "f":
         most = float(np.finfo(dtype).max)
         return (
@@ -317,7 +314,7 @@ def _text(value):
 
 
 def _named(value):
-    """Whether it is an object of inputs, not one that stands for bytes."""
+    """Whether a value is an object of inputs, and not one that stands for bytes."""
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
@@ -327,8 +324,8 @@ def _listed(name, array):
         return _nested([write(value) for value in array.ravel().tolist()], array.shape)
     if array.dtype.kind != "f":
         return array.tolist()
-    # The shortest digits that give the same number again: as a double a float32 would have a tail
-    # of noise.
+    # The shortest digits that give the same float32. As a double it would have further digits
+    # without meaning.
     numbers = map(float, array.ravel().astype("U32").tolist())
     return _nested(
         [
@@ -368,7 +365,7 @@ def _bracketed(shape):
 
 
 def _shown(value):
-    """A JSON value as it came, cut off where it is long, with its type."""
+    """A JSON value with its type, shortened."""
     short = value[: _SHOWN + 1] if isinstance(value, str) else value
     text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

@@ -1,4 +1,4 @@
-"""TF Serving's services over gRPC: its protos, a store behind them."""
+"""The gRPC services of TF Serving on a model store."""
 
 import logging
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from .model_store import ModelConfig, ModelStore
 from .signature import MOST_ELEMENTS
 
 _SIGNATURES = "signature_def"
-# More inputs, or names of outputs, than any signature has.
+# More inputs or outputs than any signature has.
 _MOST_NAMES = 64
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
 
 
 class PredictionService:
-    """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
+    """Predict and GetModelMetadata. Other methods are UNIMPLEMENTED."""
 
     def __init__(self, store: ModelStore):
         self._store = store
@@ -57,7 +57,7 @@ class PredictionService:
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a model."""
+        """Returns the signatures of a model."""
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
@@ -81,7 +81,7 @@ class ModelService:
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Where the versions of a model stand."""
+        """Returns the states of the versions of a model."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         return status_response(
@@ -91,7 +91,7 @@ class ModelService:
     def reload(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Changes which versions are served, and their labels."""
+        """Changes the served versions and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
@@ -104,10 +104,10 @@ class ModelService:
 def status_response(
     store: ModelStore, name: str, version: int | None = None, label: str | None = None
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """Where the versions of a model stand, as TF Serving says it.
+    """Makes the response with the states of the versions of a model.
 
     Raises:
-        StatusError: As of `ModelStore.status`.
+        StatusError: As in `ModelStore.status`.
     """
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in store.status(name, version, label):
@@ -118,12 +118,12 @@ def status_response(
 
 
 def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
-    """Gives a server both services.
+    """Adds both services to a server.
 
     Args:
-        server: Not started.
-        store: Answers.
-        in_flight: Counts the calls until their answers are sent.
+        server: Server, not started.
+        store: The models.
+        in_flight: Counts the calls until their responses are sent.
     """
     prediction, model = PredictionService(store), ModelService(store)
     services = {
@@ -146,10 +146,10 @@ def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) ->
 
 
 def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMethodHandler:
-    """A method for gRPC: every exception becomes the status of its call."""
+    """Makes the handler of a method. Every exception becomes the status of the call."""
 
     def read(data):
-        # What gRPC itself makes of an error here is INTERNAL, as if the server were at fault.
+        # gRPC itself would answer INTERNAL, but the client is at fault.
         try:
             return kind.FromString(data)
         except DecodeError:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn: requests are read in one thread and answered in many."""
+"""HTTP/1.1 with uvicorn: one thread reads the requests, many threads answer them."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What a client gets: the HTTP status, the body, its Content-Type, and further headers."""
+    """A response: the HTTP status, the body, its Content-Type, and further headers."""
 
     status: int
     body: bytes
@@ -40,21 +40,21 @@ Respond = Callable[[str, str, bytes], Response]
 
 
 class HttpServer:
-    """Answers requests with one function, connections kept open between them.
+    """Answers requests with a function, over persistent connections.
 
     Args:
         host: Address to listen on.
-        port: 0 takes a free one.
-        respond: (method, path without query, body) -> `Response`; called on many threads. What it
-            raises becomes a 500.
-        limits: On clients.
-        allowed_hosts: Names that are answered beside those of loopback and `host`.
+        port: Port; 0 takes a free one.
+        respond: (method, path without query, body) -> `Response`. It is called in many threads.
+            An exception becomes a 500.
+        limits: Limits on clients.
+        allowed_hosts: Host names that are answered beside those of loopback and `host`.
 
     Attributes:
-        port: That it listens on.
+        port: The port.
 
     Raises:
-        OSError: Where the port is taken.
+        OSError: If the port is in use.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to answer."""
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve()), name="http", daemon=True
         )
@@ -165,7 +165,7 @@ class _Application:
 
 
 async def _read(receive, limit: int) -> bytes | None:
-    """The body of a request; None where the client has left.
+    """The body of a request; None if the client has left.
 
     Raises:
         HttpError: 413.
@@ -188,10 +188,10 @@ async def _read(receive, limit: int) -> bytes | None:
 
 
 async def _refuse(error: HttpError, receive, send) -> None:
-    """Answers a request whose body is not read, which is the last of its connection.
+    """Sends the last response of a connection, to a request whose body is not read.
 
-    Closed with bytes unread, a connection is reset, and the client may not see the answer: so it
-    is read for a while.
+    A connection that is closed with unread bytes is reset, and the client may not see the response.
+    So the connection is read for a while.
     """
     response = Response(error.status, error_body(error.message), headers=(("Connection", "close"),))
     await send(_start(response))
@@ -231,6 +231,6 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _names(host: str, allowed: Collection[str]) -> frozenset[str]:
     own = f"[{host}]" if ":" in host else host
-    # An address that stands for all others is not one to be asked under.
+    # 0.0.0.0 and :: stand for all addresses, and are no host names.
     mine = () if own in ("0.0.0.0", "[::]") else (own,)  # noqa: S104
     return LOOPBACK | {name.lower() for name in (*mine, *allowed)}

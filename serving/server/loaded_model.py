@@ -66,10 +66,10 @@ class LoadedModel:
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
 
     def signature(self, name: str) -> Signature:
-        """A signature by name, `serving_default` for "".
+        """Returns a signature by name, `serving_default` for "".
 
         Raises:
-            StatusError: FAILED_PRECONDITION when there is none.
+            StatusError: FAILED_PRECONDITION if there is none.
         """
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
@@ -81,16 +81,16 @@ class LoadedModel:
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """Outputs of a signature.
+        """Runs a signature.
 
         Args:
-            signature: Its name, "" for `serving_default`.
-            inputs: All of its inputs; texts as bytes in arrays of objects.
-            outputs: Those wanted, all by default.
+            signature: Name of the signature, "" for `serving_default`.
+            inputs: All inputs. Texts are bytes in arrays of objects.
+            outputs: Names of the outputs, all by default.
 
         Raises:
-            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs
-                or outputs that it has not, and what TensorFlow finds wrong with the values.
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for unknown
+                inputs or outputs, and the code of TensorFlow for values that it rejects.
         """
         found = self.signature(signature)
         found.check(inputs)
@@ -99,11 +99,14 @@ class LoadedModel:
         return {name: answer[name] for name in chosen}
 
     def warm_up(self) -> int:
-        """Answers the requests of its warm-up file, where it has one. Returns their number.
+        """Runs the requests of the warm-up file, if there is one.
+
+        Returns:
+            The number of requests.
 
         Raises:
-            StatusError: If the file cannot be read, has more than 1,000 or other than Predict
-                requests, or one of them fails.
+            StatusError: If the file cannot be read, has more than 1,000 requests or others than
+                Predict, or if a request fails.
         """
         path = self.folder / WARMUP
         if not path.is_file():
@@ -118,7 +121,7 @@ class LoadedModel:
         return count
 
     def close(self) -> None:
-        """Gives the memory back; nothing may run any more."""
+        """Closes the TensorFlow session. No request may run any more."""
         self.signatures = {}
         self._session.close()
 

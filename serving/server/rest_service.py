@@ -1,4 +1,4 @@
-"""The REST interface of TF Serving over a model store, metrics for Prometheus, and the web page."""
+"""The REST API of TF Serving on a model store, with metrics and a web page."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
 _MOST_VERSION = str(2**63 - 1)
-# The page runs its own script and talks to its own server, and nothing else.
+# The page may run its own script and send requests to its own server only.
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; "
@@ -36,28 +36,28 @@ _PAGE_HEADERS = (
 
 
 class RestService:
-    """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches
-    the file system.
+    """Answers HTTP requests as TF Serving does, from memory only.
 
-    POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status
-    and .../metadata for the signatures, GET /monitoring/prometheus/metrics, and of its own GET /
-    (the page), GET /page/models and GET /openapi.json, which describes them all. As TF Serving, it
-    answers 400 to another method on a path below /v1/, and 404 to an unknown path.
+    It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
+    the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
+    Beside the API of TF Serving it serves / (the page), /page/models, and /openapi.json, which
+    describes all paths. As in TF Serving, a wrong method below /v1/ is a 400, and an unknown path a
+    404.
 
     Args:
         store: A `ModelStore`.
         host: Address to listen on.
-        port: 0 takes a free one.
-        page: What / shows, HTML.
-        metrics: Gives the text for Prometheus.
-        limits: On clients.
-        allowed_hosts: Names that are answered beside those of loopback and `host`.
+        port: Port; 0 takes a free one.
+        page: HTML of /.
+        metrics: Returns the metrics in the text format of Prometheus.
+        limits: Limits on clients.
+        allowed_hosts: Host names that are answered beside those of loopback and `host`.
 
     Attributes:
-        port: That it listens on.
+        port: The port.
 
     Raises:
-        OSError: Where the port is taken.
+        OSError: If the port is in use.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RestService:
         self.port = self._server.port
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to answer."""
         self._server.start()
 
     def stop(self, grace: float = 5.0) -> bool:
@@ -134,7 +134,7 @@ class RestService:
         return rest_json.from_arrays(outputs, request.rows)
 
     def _dtypes(self, name, version, label, signature):
-        """Types of the inputs, without which JSON cannot be read."""
+        """The types of the inputs, which are needed to read JSON."""
         _, definitions = self._store.metadata(name, version, label)
         if signature not in definitions.signature_def:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
@@ -162,7 +162,7 @@ class RestService:
 
 
 def _spec(match):
-    """(name, version or None, label or None)."""
+    """(name, version or None, label or None) of a path."""
     digits = match[2]
     if digits and (
         len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION
@@ -179,9 +179,7 @@ def _spec(match):
 
 
 def _in_full(message):
-    """A message as JSON with all fields, of which the option is named differently in versions of
-    protobuf.
-    """
+    """A message as JSON with all fields. Versions of protobuf name this option differently."""
     known = inspect.signature(json_format.MessageToDict).parameters
     option = (
         "always_print_fields_with_no_presence"

@@ -1,4 +1,4 @@
-"""A signature of a loaded model: what it takes, what it gives, and the function in the session."""
+"""A signature of a loaded model: its inputs, its outputs, and the function that runs it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
-# Of an input, of the rows of an input, and of all outputs of a request together.
+# Limits of an input, of its rows, and of all outputs of a request together.
 MOST_ELEMENTS = 1 << 16
 MOST_ROWS = 1 << 10
 MOST_ANSWERED = 1 << 18
@@ -16,13 +16,13 @@ MOST_ANSWERED = 1 << 18
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """What a signature says of an input or output.
+    """An input or output of a signature.
 
     Args:
-        name: In the graph.
-        number: Of its type.
-        dtype: Of its arrays; None for a type that no request can carry.
-        shape: With None where any size goes; None where any rank goes.
+        name: Name in the graph.
+        number: Number of the type.
+        dtype: Type of the arrays; None for a type that requests cannot carry.
+        shape: Sizes, None for any size; None for any rank.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Tensor:
 
 
 class Signature:
-    """One signature.
+    """A signature.
 
     Args:
-        name: By which requests name it.
+        name: Name in requests.
         definition: The SignatureDef.
-        function: Takes the arrays of the inputs, in the order of `inputs`, and returns those of the
-            outputs, in the order of `outputs`.
+        function: Function of the input arrays, in the order of `inputs`, to the list of output
+            arrays, in the order of `outputs`.
 
     Attributes:
-        inputs, outputs: Argument -> `Tensor`, by name.
+        inputs, outputs: Argument -> `Tensor`, sorted by name.
     """
 
     def __init__(self, name: str, definition, function: Callable):
@@ -50,7 +50,7 @@ class Signature:
         self._function = function
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuses arrays that the signature does not take.
+        """Checks types and shapes of the inputs.
 
         Raises:
             StatusError: INVALID_ARGUMENT that names the input.
@@ -65,7 +65,7 @@ class Signature:
                 raise self._wrong(
                     name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
                 )
-            # A shape with a zero has no elements, whatever its other sizes are.
+            # A shape with a zero has no elements, but its other sizes can be large.
             if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
                 raise self._wrong(
                     name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape))
@@ -74,30 +74,30 @@ class Signature:
                 raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs of inputs that were checked.
+        """Returns all outputs of checked inputs.
 
         Raises:
-            StatusError: With the code that TensorFlow gives.
+            StatusError: With the code of TensorFlow.
         """
         try:
             arrays = self._function(*[inputs[name] for name in self.inputs])
         except Exception as error:
-            # 13 is INTERNAL.
+            # Other exceptions than those of TensorFlow are INTERNAL, 13.
             code = from_number(getattr(error, "error_code", 13))
             raise StatusError(
                 code, f"signature {self.name} failed: {first_line(error)}."
             ) from error
-        # A scalar comes as a number of NumPy, or as bytes.
+        # TensorFlow returns scalars as NumPy numbers or bytes.
         return {
             name: np.asarray(array, tensor.dtype)
             for (name, tensor), array in zip(self.outputs.items(), arrays, strict=True)
         }
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
-        """The outputs that a request asks for, all where it names none.
+        """Returns the outputs that a request asks for, all if it names none.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for one that is unknown or named twice.
+            StatusError: INVALID_ARGUMENT for one that is unknown, named twice, or cannot be sent.
         """
         for place, name in enumerate(names):
             if name not in self.outputs:
@@ -136,13 +136,13 @@ class Signature:
 
 
 def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
-    """Refuses an answer that takes longer to write than others should wait.
+    """Refuses a response that takes too long to write.
 
     Args:
-        outputs: Those that the request asks for.
+        outputs: Outputs that the request asks for.
 
     Raises:
-        StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT if it is too large.
     """
     size = sum(array.size for array in outputs.values())
     if size > MOST_ANSWERED:
@@ -153,7 +153,7 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
 
 
 def tensors_of(infos) -> dict[str, Tensor]:
-    """The inputs or outputs of a SignatureDef, by name."""
+    """Returns the inputs or outputs of a SignatureDef, sorted by name."""
     return {
         name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape))
         for name, info in sorted(infos.items())
@@ -161,7 +161,7 @@ def tensors_of(infos) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without where in the graph, and without a full stop."""
+    """Returns the message of an error, without its place in the graph and without a full stop."""
     text = (
         str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
     )
