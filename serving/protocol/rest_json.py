@@ -90,8 +90,9 @@ def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     """Writes the body of a response.
 
-    It has "predictions" with one object for each row, or "outputs" with columns. A single output is not named. Numbers that JSON does not have become null. Texts become
-    {"b64": ...} if the name of the output ends in _bytes.
+    It has "predictions" with one object for each row, or "outputs" with columns. A single output
+    is not named. Numbers that JSON does not have become null. Texts become {"b64": ...} if the name
+    of the output ends in _bytes.
 
     Raises:
         StatusError: INVALID_ARGUMENT for rows if the outputs differ in their first dimension.

@@ -17,8 +17,8 @@ from tensorflow_serving.config import model_server_config_pb2
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import fill, to_array
 from .graceful_stop import InFlight
-from .model_config import VersionPolicy
-from .model_store import ModelConfig, ModelStore
+from .model_config import ModelConfig, VersionPolicy
+from .model_store import ModelStore
 from .signature import MOST_ELEMENTS
 
 _SIGNATURES = "signature_def"

@@ -19,8 +19,6 @@ from .graceful_stop import InFlight
 from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
 from .http_connection import Connection
 
-__all__ = ["HttpServer", "Limits", "Response"]
-
 _BACKLOG = 128
 _LINGER = 2.0
 _log = logging.getLogger(__name__)
@@ -170,20 +168,13 @@ async def _read(receive, limit: int) -> bytes | None:
     Raises:
         HttpError: 413.
     """
-    message = await receive()
-    if message["type"] == "http.request" and not message["more_body"]:
-        body = message["body"]
-        if len(body) > limit:
-            raise too_large(limit)
-        return body
     body = bytearray()
-    while message["type"] == "http.request":
+    while (message := await receive())["type"] == "http.request":
         body += message["body"]
         if len(body) > limit:
             raise too_large(limit)
         if not message["more_body"]:
             return bytes(body)
-        message = await receive()
     return None
 
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
 from .batching import BatchOptions
-from .model_config import ModelConfig, State, VersionStatus
+from .model_config import ModelConfig, VersionStatus
 from .served_model import ServedModel, Version, no_servable
 from .server_metrics import ServerMetrics
-
-__all__ = ["ModelConfig", "ModelStore", "State", "VersionStatus"]
 
 _LOG = logging.getLogger(__name__)
 

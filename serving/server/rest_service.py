@@ -13,7 +13,8 @@ from google.protobuf import json_format
 from ..protocol import rest_json
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import dtype_of
-from .http_server import HttpServer, Limits, Response
+from .http_checks import Limits
+from .http_server import HttpServer, Response
 from .loaded_model import DEFAULT_SIGNATURE
 
 METRICS_PATH = "/monitoring/prometheus/metrics"

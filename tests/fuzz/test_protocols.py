@@ -43,7 +43,8 @@ def server(tmp_path_factory):
     from export.saved_model import save
     from export.servable import Servable
     from serving.local_server import LocalServer
-    from serving.server.model_store import ModelConfig, ModelStore
+    from serving.server.model_config import ModelConfig
+    from serving.server.model_store import ModelStore
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
     from tfrec_attn.models import SASRec
 

@@ -50,7 +50,8 @@ def server(servable):
     and `.rest_port` of 127.0.0.1.
     """
     from serving.local_server import LocalServer
-    from serving.server.model_store import ModelConfig, ModelStore
+    from serving.server.model_config import ModelConfig
+    from serving.server.model_store import ModelStore
 
     store = ModelStore([ModelConfig(NAME, servable, labels={"stable": 1})], poll=0.1)
     local = LocalServer(store, port=0, rest_port=0)

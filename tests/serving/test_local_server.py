@@ -19,7 +19,8 @@ from serving import local_server
 from serving.cli.server_options import option_parser
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 90

@@ -12,8 +12,8 @@ from serving.checks.canary_limits import CanaryLimits, read_limits
 from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
 from serving.promote import Replayed
-from serving.server.model_config import VersionPolicy
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig, VersionPolicy
+from serving.server.model_store import ModelStore
 
 LIMITS = CanaryLimits(8, 5, 0.5, 0.25, 0.25, 0.25, 1e6, 1e6, 1e6)
 ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002, 0.004])

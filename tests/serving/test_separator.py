@@ -14,7 +14,8 @@ from serving import load_test
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
 from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 HISTORY = ["i3", "i7", "i1"]
 

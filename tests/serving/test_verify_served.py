@@ -22,7 +22,8 @@ from serving.clients.responses import Recommendations
 from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 ITEMS = ["a", "b", "c", "d", "e"]
 VECTORS = np.array([[5, 0], [4, 0], [4, 0], [1, 0], [0, 1]], np.float32)

@@ -21,7 +21,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving.local_server import LocalServer
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 SECONDS = 60
 

@@ -13,7 +13,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 from serving.server.server_metrics import ServerMetrics
 
 SECONDS, REQUESTS, CLIENTS = 60, 288, 24

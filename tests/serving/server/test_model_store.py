@@ -14,8 +14,8 @@ import tensorflow as tf
 from serving.protocol.statuses import StatusError
 from serving.server.batching import BatchOptions
 from serving.server.loaded_model import WARMUP
-from serving.server.model_config import VersionPolicy, parse_policy
-from serving.server.model_store import ModelConfig, ModelStore, State
+from serving.server.model_config import ModelConfig, State, VersionPolicy, parse_policy
+from serving.server.model_store import ModelStore
 
 SECONDS = 60
 TEXT = {"text": np.array([[b"a", b"b"]], object)}

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.protocol.statuses import StatusError, not_found
-from serving.server.http_server import Limits
+from serving.server.http_checks import Limits
 from serving.server.model_config import State, VersionStatus
 from serving.server.rest_service import RestService
 
