@@ -54,7 +54,7 @@ def whole(tmp_path_factory):
 
 
 def damages(folder, seed, count):
-    """Yields (name, damage) of some damages, each a function that does it to a copy of the folder."""
+    """Yields (name, function that damages a copy of the folder)."""
     chance = random.Random(seed)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     names = [name for name in files if not name.startswith(("tensorboard/", "checkpoints/last-"))]

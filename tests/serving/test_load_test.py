@@ -15,7 +15,7 @@ from serving.checks.load_target import LoadTarget, make_histories, read_historie
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """A clock that moves on demand."""
 
     def __init__(self):
         self.now = 100.0
@@ -56,7 +56,7 @@ def test_clients_share_the_requests():
         numbers.append(number)
         waiting.append(done)
         most.append(len(waiting))
-        # The answers come when all four have asked: the 20 are 5 rounds.
+        # The responses come when all four have asked: the 20 are 5 rounds.
         if len(waiting) == 4:
             threading.Thread(target=answer, args=(waiting[:],)).start()
 
@@ -106,7 +106,7 @@ def never_the_first(number, done):
 
 @pytest.mark.parametrize("loop", [open_loop, closed_loop])
 def test_answers_that_never_come_are_counted(loop):
-    # 1,000 a second, or 2 clients, of which the first waits in vain.
+    # 1,000 a second, or 2 clients, of which the first gets no response.
     samples = loop(never_the_first, 1000 if loop is open_loop else 2, Limits(0.05, 3, grace=0.01))
     assert sorted(sample.status for sample in samples) == ["LOST", "OK", "OK"]
 
@@ -152,7 +152,7 @@ def test_figures_of_nothing():
 
 
 class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Fails every fourth call after the first of each connection, and remembers who asked what."""
+    """Fails every fourth call of a connection after its first, and records the requests."""
 
     def __init__(self):
         self.lock, self.asked = threading.Lock(), []
@@ -329,7 +329,8 @@ def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
         ),
         (
             ["--target", "10.0.0.1:8500"],
-            "--target 10.0.0.1:8500 is not on this machine; give --allow-remote where its owner agrees to the load.",
+            "--target 10.0.0.1:8500 is not on this machine; "
+            "give --allow-remote where its owner agrees to the load.",
         ),
     ],
 )
@@ -341,8 +342,8 @@ def test_options_that_make_no_sense(capsys, common, options, message):
 def test_a_model_that_is_not_there(capsys, common):
     assert load_test.main([*common, "--model", "other", "--requests", "3"]) == 1
     assert (
-        capsys.readouterr().err
-        == f"error: {common[3]} answered NOT_FOUND: Servable not found for request: Latest(other).\n"
+        capsys.readouterr().err == f"error: {common[3]} answered NOT_FOUND: "
+        "Servable not found for request: Latest(other).\n"
     )
 
 
@@ -413,7 +414,8 @@ def test_files_that_are_no_histories(tmp_path):
         (
             read_histories,
             "texts.parquet",
-            r"^--histories \S+ must have rows with lists of texts in a column history; name .* of a run\.$",
+            r"^--histories \S+ must have rows with lists of texts in a column history; "
+            r"name .* of a run\.$",
         ),
         (make_histories, "text", r"^--items \S+ cannot be read \(it is not UTF-8 text\)\.$"),
         (
@@ -438,7 +440,8 @@ def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
     assert load_test.main([*common, option, str(path)]) == 2
     assert (
         capsys.readouterr().err
-        == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
+        == f"error: {option} {path} exists and is not an earlier one of its kind; "
+        "name a new file, or remove it.\n"
     )
     assert path.read_text() == '{"figures": "mine"}'
 

@@ -1,4 +1,4 @@
-"""The server as a whole: its command, its ports, and its end."""
+"""The server as a whole: its command, its ports, and its stop."""
 
 import contextlib
 import re
@@ -57,8 +57,8 @@ def test_one_server_over_grpc_and_http(server):
 
 
 def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
-    # With this timeout a request is in flight until another one comes, which the first of them must
-    # not wait for.
+    # With this timeout a request is in flight until another one comes. The first request must not
+    # wait for it.
     batching = BatchOptions(max_batch_size=2, batch_timeout=2.0)
     store = ModelStore([ModelConfig("toy", toy)], batching=batching, poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
@@ -77,7 +77,7 @@ def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
 
 
 def test_stop_under_load_cancels_no_call(toy):
-    """Every call is answered, or ends UNAVAILABLE, which clients try again."""
+    """Every call is answered, or ends with UNAVAILABLE, which clients retry."""
     store = ModelStore([ModelConfig("toy", toy)], poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
     server.start()
@@ -160,7 +160,8 @@ WRONG = [
     (["--model", "toy"], "--model must be NAME=FOLDER, but is 'toy'."),
     (
         ["--model", "toy=/nowhere"],
-        "--model toy=/nowhere names no folder; give one that python -m tfrec_attn.export has written.",
+        "--model toy=/nowhere names no folder; "
+        "give one that python -m tfrec_attn.export has written.",
     ),
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
@@ -207,7 +208,7 @@ def test_rows_are_padded_only_where_it_is_wanted(toy):
 
 @pytest.fixture
 def signals():
-    """Puts back what handles signals."""
+    """Restores the signal handlers."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -227,7 +228,8 @@ def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
     ]
     assert local_server.main(["--model", f"toy={toy}", *options]) == 2
     assert capsys.readouterr().err == (
-        "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
+        "error: --labels toy:next=9 names a version that is not served (served: 1); "
+        "name one that is, or serve it with --versions.\n"
     )
 
 

@@ -121,7 +121,7 @@ def test_limits_are_numbers(tmp_path):
 
 @pytest.fixture(scope="module")
 def versions(servable, tmp_path_factory):
-    """A server of two versions of the same weights."""
+    """A server of two versions with the same weights."""
     folder = tmp_path_factory.mktemp("versions") / "sasrec"
     for number in ("1", "2"):
         shutil.copytree(servable / "1", folder / number)
@@ -147,8 +147,9 @@ model_config_list {{
 
 @pytest.fixture
 def files(versions, run, tmp_path):
-    """A function that runs the command: `files(limit=value, stable=1) -> (code, the label on the
-    server, the configuration)`.
+    """A function that runs the command with these options.
+
+    `files(limit=value, stable=1)` returns (code, the label on the server, the configuration).
     """
     server, folder = versions
     server.store.set_labels("sasrec", {"stable": 1, "canary": 2})

@@ -1,6 +1,4 @@
-"""A model whose ids are joined by another character than most: every way to ask learns it from the
-answers.
-"""
+"""A model whose ids are joined by another separator: every client learns it from the responses."""
 
 import asyncio
 import contextlib
@@ -42,7 +40,7 @@ def piped(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(server):
-    """What the model with tabs answers."""
+    """The outputs of the model with tabs."""
     with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as client:
         return client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2")
 
@@ -95,5 +93,6 @@ def test_commands(piped, expected, capsys, tmp_path):
         load_test.main([*common, "--items", str(tmp_path / "items.txt"), "--requests", "20"]) == 2
     )
     assert capsys.readouterr().err == (
-        "error: history must have no id with '|', which joins the ids for this model, but has 'a|b'; leave it out.\n"
+        "error: history must have no id with '|', which joins the ids for this model, "
+        "but has 'a|b'; leave it out.\n"
     )

@@ -36,7 +36,7 @@ EVENTS = [
 
 
 def embedding(signature, inputs):
-    """Queries (1, 0): the items stand in the order a, b = c, d, e."""
+    """Query vectors (1, 0). They rank the items a, b = c, d, e."""
     if signature == "recommend":
         rows = len(inputs["user_id"])
         source = ["popular" if user == "y" else "model" for user in inputs["user_id"]]
@@ -139,7 +139,7 @@ def test_questions_in_batches_and_one_by_one():
             return Recommendations([user_id], [1.0], "model")
 
     assert ranking.ask_in_batches(predict, EVENTS, 7) == [(["e"], [2.0], "model")] * 4
-    # The lists are those that are served: nothing is excluded for the test.
+    # The served lists are compared: nothing is excluded for the test.
     assert (
         not asked[0]["exclude"].any()
         and not asked[0]["allow"].any()
@@ -238,7 +238,7 @@ def test_a_part_of_the_events(capsys, server, run):
 
 @pytest.fixture
 def changed(run, tmp_path):
-    """A run that can be changed."""
+    """A copy of the run that a test can change."""
     return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
 
 

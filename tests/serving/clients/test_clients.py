@@ -1,4 +1,4 @@
-"""All clients against a served model, whose answers are those of the model alone."""
+"""All clients on a served model, whose responses are those of the model alone."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ HISTORY = ["i3", "", "no such item", "i7", "i1"]
 
 @pytest.fixture(scope="module")
 def expected(servable):
-    """What the model itself gives, history in six columns."""
+    """The outputs of the model itself, with the history in six columns."""
     from export.session import Session
 
     with Session(servable) as session:

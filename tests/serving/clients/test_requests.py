@@ -32,7 +32,8 @@ def test_lists_are_sent_as_one_text():
         (
             requests.embed(["a", "b\tc"], "", 5),
             "\t",
-            "history must have no id with '\\t', which joins the ids for this model, but has 'b\\tc'",
+            "history must have no id with '\\t', which joins the ids for this model, "
+            "but has 'b\\tc'",
         ),
         (
             requests.recommend([], "", 3, [], ["本屋"], 5),

@@ -1,4 +1,4 @@
-"""TensorProto and arrays, against TensorFlow's own two functions, and protos that are damaged."""
+"""TensorProto and arrays, compared with the functions of TensorFlow, and invalid protos."""
 
 import tracemalloc
 

@@ -1,6 +1,4 @@
-"""One version of a SavedModel: its answers beside those of TensorFlow's own function, what it
-refuses, and its warm-up file.
-"""
+"""A version of a SavedModel: its outputs, what it refuses, and its warm-up file."""
 
 import shutil
 
@@ -85,14 +83,16 @@ WRONG = [
         {},
         (),
         "INVALID_ARGUMENT",
-        "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. Missing but required: {text}.",
+        "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. "
+        "Missing but required: {text}.",
     ),
     (
         "",
         {"text": texts([b"a"]), "more": texts([b"a"])},
         (),
         "INVALID_ARGUMENT",
-        "input size does not match signature: 2!=1 len({more,text}) != len({text}). Sent extra: {more}. Missing but required: {}.",
+        "input size does not match signature: 2!=1 len({more,text}) != len({text}). Sent extra: "
+        "{more}. Missing but required: {}.",
     ),
     (
         "",
@@ -134,14 +134,16 @@ WRONG = [
         {"text": np.full([1, 65537], b"", object)},
         (),
         "INVALID_ARGUMENT",
-        "input text of signature serving_default must be of at most 65536 elements, but is [1, 65537].",
+        "input text of signature serving_default must be of at most 65536 elements, but is [1, "
+        "65537].",
     ),
     (
         "",
         {"text": texts([b"a"])},
         ("no",),
         "INVALID_ARGUMENT",
-        "output tensor alias not found in signature: no Outputs expected to be in the set {joined,version}.",
+        "output tensor alias not found in signature: no Outputs expected to be in the set "
+        "{joined,version}.",
     ),
     (
         "",

@@ -22,8 +22,9 @@ BODY = {"signature_name": "echo", "instances": [{"item": "a", "k": 2}, {"item": 
 
 
 class Store:
-    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, whose signature echo gives item and
-    k + version back.
+    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, with a signature echo.
+
+    It returns item, and k + version.
     """
 
     def __init__(self):
@@ -35,7 +36,8 @@ class Store:
     def _version(self, name, version, label):
         if name not in self.names() or version not in (None, 1, 2):
             raise not_found(
-                f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+                "Servable not found for request: "
+                f"{f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
             )
         if label not in (None, "old"):
             raise StatusError(
@@ -170,7 +172,7 @@ def test_metadata(connection):
         "signature_name": "",
         "version": "1",
     }
-    # As TF Serving prints it, with fields that have their default, and the word twice.
+    # As TF Serving prints it, with default values, and with the word twice.
     tensor = found["metadata"]["signature_def"]["signature_def"]["echo"]["inputs"]["k"]
     assert tensor["dtype"] == "DT_INT32" and tensor["name"] == "k:0"
     assert found["metadata"]["signature_def"]["signature_def"]["echo"]["method_name"] == ""
@@ -262,13 +264,13 @@ def test_other_bodies(connection, body, status, words):
 def test_head(connection):
     response, data = ask(connection, "HEAD", "/")
     assert response.status == 200 and data == b"" and response.headers["Content-Length"] == "19"
-    # As TF Serving, which knows GET and POST below /v1/.
+    # As in TF Serving, only GET and POST are known below /v1/.
     assert ask(connection, "HEAD", "/v1/models/m")[0].status == 400
     is_served(connection)
 
 
 def exchange(service, *parts, end=False):
-    """The answer to bytes: (status, body), with what was sent in parts."""
+    """Sends bytes in parts, and returns (status, body) of the response."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         for part in parts:
             raw.sendall(part)
@@ -328,7 +330,7 @@ def test_what_is_not_http_as_it_should_be(service, connection, parts, status, wo
 
 
 def answers(service, data):
-    """The statuses of all answers on a connection that sends some bytes and no more."""
+    """Sends bytes, and returns the statuses of all responses."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         raw.sendall(data)
         raw.shutdown(socket.SHUT_WR)
@@ -371,7 +373,7 @@ INNER = b"GET /page/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ],
 )
 def test_no_body_becomes_a_request(service, connection, lines, body):
-    """Where a proxy and a server see different ends of a request, its body can be another one."""
+    """If a proxy and a server disagree on the end of a request, its body can become another one."""
     found = answers(service, head(*lines) + body)
     assert 200 not in found and len(found) <= 1
     is_served(connection)
@@ -383,9 +385,12 @@ def test_requests_one_behind_the_other(service):
 
 
 HOSTS = {
-    "localhost": 200, "LOCALHOST:80": 200, "127.0.0.1": 200, "127.0.0.1:8501": 200, "[::1]:8501": 200,
-    "models.example": 200, "Models.Example:8501": 200, "evil.example": 403, "localhost.evil.example": 403,
-    "evil.example:localhost": 403, "127.0.0.1.evil.example": 403, "localhost@evil.example": 403, "127.0.0.2": 403,
+    "localhost": 200, "LOCALHOST:80": 200, "127.0.0.1": 200, "127.0.0.1:8501": 200,
+    "[::1]:8501": 200,
+    "models.example": 200, "Models.Example:8501": 200, "evil.example": 403,
+    "localhost.evil.example": 403,
+    "evil.example:localhost": 403, "127.0.0.1.evil.example": 403, "localhost@evil.example": 403,
+    "127.0.0.2": 403,
     "[::2]": 403, "": 403, "evil.example#localhost": 403, "0.0.0.0": 403,
 }  # fmt: skip
 
@@ -527,7 +532,7 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
 
 
 def test_an_answer_that_is_not_read():
-    """More than the buffers of the system hold; its connection ends, whatever waits to be sent."""
+    """A response larger than the buffers of the system does not keep its connection open."""
     service = start(b"x" * (1 << 25), request_seconds=0.2)
     connections = service._server._server.server_state.connections
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
@@ -602,7 +607,7 @@ def served(server):
 
 
 def test_a_served_model(served, servable, run):
-    """The real store: names of its signatures, and answers that stay in the vocabulary of the run."""
+    """The real store: names of its signatures, and items of the vocabulary of the run."""
     found = json.loads(ask(served, "GET", "/v1/models/sasrec/labels/stable/metadata")[1])
     signatures = found["metadata"]["signature_def"]["signature_def"]
     assert found["model_spec"]["version"] == "1"
