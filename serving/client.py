@@ -138,8 +138,8 @@ def _client(parsed: argparse.Namespace) -> BaseClient:
         for name in ("version", "label", "timeout", "retries", "metadata")
     }
     if parsed.url is not None:
-        from .clients.rest_client import RestClient
-
+        with importing():
+            from .clients.rest_client import RestClient
         return RestClient(
             parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options
         )

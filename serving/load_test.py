@@ -13,7 +13,6 @@ from pathlib import Path
 
 from .checks import load_measurement
 from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
-from .checks.load_target import make_histories, read_histories
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import importing
 from .clients.responses import ClientError
@@ -158,14 +157,13 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
-    histories = (
-        read_histories(parsed.histories, _DIFFERENT)
-        if parsed.histories
-        else make_histories(parsed.items, _DIFFERENT)
-    )
     with importing():
         from .checks import load_target
         from .clients.grpc_client import GrpcClient
+    if parsed.histories:
+        histories = load_target.read_histories(parsed.histories, _DIFFERENT)
+    else:
+        histories = load_target.make_histories(parsed.items, _DIFFERENT)
     with GrpcClient(
         parsed.target,
         parsed.model,

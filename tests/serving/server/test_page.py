@@ -269,7 +269,8 @@ def test_why_an_item_is_there(browse, client, run):
         f"""
         await click({json.dumps("why " + first)});
         const spans = [...document.querySelectorAll(".bar.both span")];
-        return {{rows: rows("history"), caption: document.querySelector("#history caption").innerText,
+        return {{rows: rows("history"),
+          caption: document.querySelector("#history caption").innerText,
           bars: spans.map(({{ style }}) => [parseFloat(style.left), parseFloat(style.width)]),
           pressed: document.querySelector("#answer [aria-pressed=true]").innerText,
           focus: location.search}};
