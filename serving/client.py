@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, shorten, shown
 from .cli.packages import importing
+from .cli.tables import format_table
 from .clients.base_client import BaseClient
 from .clients.responses import ClientError, Explanation, Recommendations
 
@@ -205,14 +206,8 @@ def _explanation(response: Explanation) -> str:
 
 
 def _columns(head: list[str], rows: list[list[str]]) -> str:
-    """A table with texts on the left and numbers on the right of their columns."""
-    lines = [head, *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    sides = [str.ljust if name in ("item", "event") else str.rjust for name in head]
-    return "\n".join(
-        "  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    left = [column for column, name in enumerate(head) if name in ("item", "event")]
+    return format_table([head, *rows], left)
 
 
 if __name__ == "__main__":

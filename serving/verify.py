@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import PackageError, importing
+from .cli.tables import format_table
 from .clients.responses import ClientError
 
 TOLERANCE = 1e-6
@@ -211,16 +212,11 @@ def _table(report: dict) -> str:
         lines.append(
             [name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
     ways = "".join(
         f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
     )
     return (
-        f"{table}\n\n{report['events']} events by their vectors, "
+        f"{format_table(lines)}\n\n{report['events']} events by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
     )
 

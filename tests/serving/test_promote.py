@@ -8,10 +8,10 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import promote
-from serving.checks.canary_limits import CanaryLimits, read_limits
+from serving.checks import canary
+from serving.checks.canary import CanaryLimits, Replayed, read_limits
 from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
-from serving.promote import Replayed
 from serving.server.model_config import ModelConfig, VersionPolicy
 from serving.server.model_store import ModelStore
 
@@ -22,7 +22,7 @@ ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002
 def judged(limits=LIMITS, **changes):
     return {
         row.name: row
-        for row in promote.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)
+        for row in canary.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)
     }
 
 
@@ -50,10 +50,10 @@ def test_measures():
 def test_quantiles():
     # The 99 smallest of 100 are those up to the 99th; half of 5 is 2.5, so that the third is the
     # first not to be exceeded by half of them.
-    assert promote._quantile(range(1, 101), 0.99) == 99
-    assert promote._quantile([5, 1, 4, 2, 3], 0.5) == 3
-    assert promote._quantile([7], 0.99) == 7
-    assert math.isnan(promote._quantile([], 0.5))
+    assert canary._quantile(range(1, 101), 0.99) == 99
+    assert canary._quantile([5, 1, 4, 2, 3], 0.5) == 3
+    assert canary._quantile([7], 0.99) == 7
+    assert math.isnan(canary._quantile([], 0.5))
 
 
 def test_requests_that_are_not_answered():
