@@ -175,7 +175,7 @@ def _parse(url) -> urllib3.util.Url:
         parts = urllib3.util.parse_url(url)
     except (ValueError, AttributeError, TypeError):
         parts = urllib3.util.Url()
-    if not parts.host or parts.scheme not in ("http", "https") or parts.request or parts.fragment:
+    if not parts.host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {shown(url)}.")
     return parts
 
