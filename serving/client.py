@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ids, oldest first; quote one with a comma: '\"a,b\",c'",
     )
     shared.add_argument(
-        "--user", default="", metavar="ID", help="whose history it is (default: nobody's)"
+        "--user", default="", metavar="ID", help="id of the user (default: unknown)"
     )
     where = shared.add_mutually_exclusive_group()
     where.add_argument("--target", metavar="HOST:PORT", help=f"gRPC server (default: {_TARGET})")
@@ -110,9 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "--candidates", type=_ids, required=True, metavar="ID,ID", help="items to score"
     )
     explain = commands.add_parser(
-        "explain", parents=[shared], help="what each event does to the score of an item"
+        "explain", parents=[shared], help="contribution of each event to the score of an item"
     )
-    explain.add_argument("--item", required=True, metavar="ID", help="item whose score it is")
+    explain.add_argument("--item", required=True, metavar="ID", help="item that is explained")
     commands.add_parser("embed", parents=[shared], help="the query vector")
     return parser
 

@@ -18,7 +18,7 @@ from .cli.packages import importing
 from .clients.responses import ClientError
 
 # Limits of the options.
-_MOST = {
+_MAX = {
     "seconds": 3600,
     "requests": 1_000_000,
     "rate": 100_000,
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    for name, most in _MOST.items():
+    for name, most in _MAX.items():
         value = getattr(parsed, name)
         if value is not None and not 0 < value <= most:
             raise ValueError(f"--{name} must be above 0 and at most {most}, but is {value}.")
@@ -176,8 +176,8 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     requests = load_target.requests_of(
         histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator
     )
-    seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
-    limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
+    seconds = parsed.seconds or (_MAX["seconds"] if parsed.requests else _SECONDS)
+    limits = Limits(seconds, parsed.requests or _MAX["requests"], parsed.timeout + 5)
     clients = parsed.concurrency or _CLIENTS
     connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
     with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:

@@ -255,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=int,
         metavar="N",
-        help="ask for the lists of so many events (default: all); vectors rank all",
+        help="number of events whose lists are compared (default: all); vectors rank all",
     )
     parser.add_argument(
         "--rows",

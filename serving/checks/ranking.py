@@ -172,10 +172,10 @@ def _who(block: Sequence[Event]) -> dict[str, np.ndarray]:
 
 def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
     """Scores of all items for an unknown history, float32 [N]; negative for untrained items."""
-    nobody, parts = {"user_id": texts([""]), "history": padded([[]])}, []
+    unknown_user, parts = {"user_id": texts([""]), "history": padded([[]])}, []
     for start in range(0, len(items), _CANDIDATES):
         candidates = texts(items[start : start + _CANDIDATES])[np.newaxis]
-        parts.append(predict("score", {**nobody, "candidates": candidates})["scores"][0])
+        parts.append(predict("score", {**unknown_user, "candidates": candidates})["scores"][0])
     scores = np.concatenate(parts)
     if (scores <= _UNKNOWN).any():
         unknown = items[int(np.argmin(scores))]

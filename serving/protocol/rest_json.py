@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .statuses import invalid
-from .tensors import MOST_DIMENSIONS
+from .tensors import MAX_DIMENSIONS
 
 _SHOWN = 80
 # An empty list takes 2 bytes of JSON, but 60 bytes in Python.
-_MOST_BRACKETS, _MOST_COMMAS = 1 << 17, 1 << 19
+_MAX_BRACKETS, _MAX_COMMAS = 1 << 17, 1 << 19
 _BYTES_SUFFIX = "_bytes"
 _TYPES = {
     type(None): "Null",
@@ -131,7 +131,7 @@ def _document(body):
     if not body:
         raise invalid("JSON Parse error: the document is empty.")
     brackets = body.count(b"[") + body.count(b"{")
-    if brackets > _MOST_BRACKETS or body.count(b",") > _MOST_COMMAS:
+    if brackets > _MAX_BRACKETS or body.count(b",") > _MAX_COMMAS:
         raise invalid("A request has too many values; send fewer rows, or shorter histories.")
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
@@ -259,9 +259,9 @@ def _array(value, dtype):
     """Nested lists as an array. The first list of each level sets the length of the others."""
     shape, level = [], [value]
     while level and isinstance(level[0], list):
-        if len(shape) == MOST_DIMENSIONS:
+        if len(shape) == MAX_DIMENSIONS:
             raise _ValueProblem(
-                f"lists in at most {MOST_DIMENSIONS} levels are expected, but more came"
+                f"lists in at most {MAX_DIMENSIONS} levels are expected, but more came"
             )
         size = len(level[0])
         for element in level:

@@ -25,7 +25,7 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 # Longer messages do not fit into the trailers of a call.
-_MOST_MESSAGE, _LAST = 800, 300
+_MAX_MESSAGE, _LAST = 800, 300
 
 
 class StatusError(Exception):
@@ -41,8 +41,8 @@ class StatusError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        if len(message) > _MOST_MESSAGE:
-            message = f"{message[: _MOST_MESSAGE - _LAST]}...{message[-_LAST:]}"
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[: _MAX_MESSAGE - _LAST]}...{message[-_LAST:]}"
         super().__init__(message)
         self.code, self.message = code, message
 

@@ -36,9 +36,9 @@ _TYPES = {
 }
 _NUMBERS = {dtype: number for number, (dtype, _) in _TYPES.items()}
 # The limit of TensorFlow's operations. NumPy has a higher one.
-MOST_DIMENSIONS = 8
+MAX_DIMENSIONS = 8
 # Most elements that one value fills, so that a small request needs little memory.
-_MOST_REPEATED = 1 << 12
+_MAX_REPEATED = 1 << 12
 
 
 def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) -> np.ndarray:
@@ -71,7 +71,7 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     if proto.tensor_content:
         return _from_content(proto.tensor_content, dtype, shape, name)
     came = len(getattr(proto, field))
-    if came != size and (came != 1 or size > _MOST_REPEATED):
+    if came != size and (came != 1 or size > _MAX_REPEATED):
         raise _unequal(name, shape, f"{came} values in {field}")
     # A slice of a repeated field is a list, in half of the time of an iteration.
     values = getattr(proto, field)[:]
@@ -144,9 +144,9 @@ def number_of(dtype: np.dtype) -> int | None:
 
 def _shape(proto, name: str, most: int | None) -> tuple[int, ...]:
     rank = len(proto.tensor_shape.dim)
-    if rank > MOST_DIMENSIONS:
+    if rank > MAX_DIMENSIONS:
         raise invalid(
-            f"tensor parsing error: {name} must have at most {MOST_DIMENSIONS} dimensions, "
+            f"tensor parsing error: {name} must have at most {MAX_DIMENSIONS} dimensions, "
             f"but has {rank}; send fewer."
         )
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])

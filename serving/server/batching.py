@@ -14,7 +14,7 @@ from ..protocol.statuses import StatusError, invalid
 
 Arrays = Mapping[str, np.ndarray]
 # Most elements of a padded input, so that requests of very different lengths do not share a batch.
-_MOST_PADDED = 1 << 18
+_MAX_PADDED = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +233,7 @@ class _Batch:
         greatest = {name: tuple(map(max, own, shapes[name])) for name, own in self._shapes.items()}
         return (
             greatest
-            if all(rows * math.prod(shape) <= _MOST_PADDED for shape in greatest.values())
+            if all(rows * math.prod(shape) <= _MAX_PADDED for shape in greatest.values())
             else None
         )
 

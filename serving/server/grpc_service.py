@@ -19,11 +19,11 @@ from ..protocol.tensors import fill, to_array
 from .graceful_stop import InFlight
 from .model_config import ModelConfig, VersionPolicy
 from .model_store import ModelStore
-from .signature import MOST_ELEMENTS
+from .signature import MAX_ELEMENTS
 
 _SIGNATURES = "signature_def"
 # More inputs or outputs than any signature has.
-_MOST_NAMES = 64
+_MAX_NAMES = 64
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class PredictionService:
             spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
         )
         response = predict_pb2.PredictResponse()
-        _say_which(response.model_spec, spec.name, version)
+        _set_model(response.model_spec, spec.name, version)
         response.model_spec.signature_name = signature
         for name, array in outputs.items():
             fill(response.outputs[name], array)
@@ -67,7 +67,7 @@ class PredictionService:
             request.model_spec.name, *_version_of(request.model_spec)
         )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _say_which(response.model_spec, request.model_spec.name, version)
+        _set_model(response.model_spec, request.model_spec.name, version)
         response.metadata[_SIGNATURES].Pack(definitions)
         return response
 
@@ -180,9 +180,9 @@ def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMetho
 
 def _arrays(request: predict_pb2.PredictRequest) -> dict:
     for what, values in (("inputs", request.inputs), ("names of outputs", request.output_filter)):
-        if len(values) > _MOST_NAMES:
-            raise invalid(f"A request may have at most {_MOST_NAMES} {what}; send fewer.")
-    return {name: to_array(proto, name, MOST_ELEMENTS) for name, proto in request.inputs.items()}
+        if len(values) > _MAX_NAMES:
+            raise invalid(f"A request may have at most {_MAX_NAMES} {what}; send fewer.")
+    return {name: to_array(proto, name, MAX_ELEMENTS) for name, proto in request.inputs.items()}
 
 
 def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
@@ -193,7 +193,7 @@ def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
     )
 
 
-def _say_which(spec: model_pb2.ModelSpec, name: str, version: int) -> None:
+def _set_model(spec: model_pb2.ModelSpec, name: str, version: int) -> None:
     spec.name = name
     spec.version.value = version
 

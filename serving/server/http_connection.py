@@ -46,10 +46,10 @@ class Connection(HttpToolsProtocol):
         # With a buffer limit of 0, `pause_writing` is called whenever data waits to be sent.
         transport.set_write_buffer_limits(high=0)
         if len(self.connections) <= self._limits.connections:
-            self._rest()
+            self._become_idle()
         elif self._idle:
             next(iter(self._idle)).transport.abort()
-            self._rest()
+            self._become_idle()
         else:
             self._end(503, "The server has as many connections as it takes; try again later.")
 
@@ -127,7 +127,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._end(400, "This is not a request of HTTP/1.1; send it by a client library.")
 
-    def _rest(self):
+    def _become_idle(self):
         self._idle[self] = None
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler

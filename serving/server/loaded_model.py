@@ -17,7 +17,7 @@ from .signature import Signature, first_line
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
-_MOST_WARMUPS = 1000
+_MAX_WARMUPS = 1000
 _READ = ("saved_model.pb", "variables/", "assets/")
 
 
@@ -115,8 +115,8 @@ class LoadedModel:
             raise invalid(f"{what}; export the model again.")
         count = 0
         for count, record in enumerate(_records(path), 1):
-            if count > _MOST_WARMUPS:
-                raise invalid(f"{path} has more than {_MOST_WARMUPS} requests; leave some out.")
+            if count > _MAX_WARMUPS:
+                raise invalid(f"{path} has more than {_MAX_WARMUPS} requests; leave some out.")
             self._replay(record, f"request {count} of {path}")
         return count
 

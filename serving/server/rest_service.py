@@ -22,7 +22,7 @@ _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
-_MOST_VERSION = str(2**63 - 1)
+_MAX_VERSION = str(2**63 - 1)
 # The page may run its own script and send requests to its own server only.
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -166,11 +166,11 @@ def _spec(match):
     """(name, version or None, label or None) of a path."""
     digits = match[2]
     if digits and (
-        len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION
+        len(digits) > len(_MAX_VERSION) or digits.zfill(len(_MAX_VERSION)) > _MAX_VERSION
     ):
         raise invalid(
             f"Failed to convert version: {digits[:40]} to numeric; "
-            f"it must be at most {_MOST_VERSION}."
+            f"it must be at most {_MAX_VERSION}."
         )
     return (
         unquote(match[1]),

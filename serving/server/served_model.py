@@ -13,7 +13,7 @@ from ..protocol.statuses import StatusError, not_found
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
 from .model_config import ModelConfig, State, VersionStatus, versions_in
-from .signature import check_answer
+from .signature import check_size
 
 _LOG = logging.getLogger(__name__)
 _ENDED_KEPT = 10
@@ -54,7 +54,7 @@ class Version:
         answer = self.batchers[found.name].run(inputs) if self.batchers else found.run(inputs)
         if len(chosen) != len(answer):
             answer = {name: answer[name] for name in chosen}
-        check_answer(answer)
+        check_size(answer)
         return answer
 
 

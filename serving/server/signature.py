@@ -9,9 +9,9 @@ from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
 # Limits of an input, of its rows, and of all outputs of a request together.
-MOST_ELEMENTS = 1 << 16
-MOST_ROWS = 1 << 10
-MOST_ANSWERED = 1 << 18
+MAX_ELEMENTS = 1 << 16
+MAX_ROWS = 1 << 10
+MAX_OUTPUT_VALUES = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Signature:
                     name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
                 )
             # A shape with a zero has no elements, but its other sizes can be large.
-            if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
+            if max(array.size, *array.shape, 0) > MAX_ELEMENTS:
                 raise self._wrong(
-                    name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape))
+                    name, f"of at most {MAX_ELEMENTS} elements", str(list(array.shape))
                 )
-            if array.ndim and len(array) > MOST_ROWS:
-                raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
+            if array.ndim and len(array) > MAX_ROWS:
+                raise self._wrong(name, f"of at most {MAX_ROWS} rows", str(list(array.shape)))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns all outputs of checked inputs.
@@ -135,7 +135,7 @@ class Signature:
         )
 
 
-def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
+def check_size(outputs: Mapping[str, np.ndarray]) -> None:
     """Refuses a response that takes too long to write.
 
     Args:
@@ -145,9 +145,9 @@ def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
         StatusError: INVALID_ARGUMENT if it is too large.
     """
     size = sum(array.size for array in outputs.values())
-    if size > MOST_ANSWERED:
+    if size > MAX_OUTPUT_VALUES:
         raise invalid(
-            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; "
+            f"The answer would have {size} values, but may have at most {MAX_OUTPUT_VALUES}; "
             "ask for fewer rows, or name fewer outputs."
         )
 
