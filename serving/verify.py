@@ -90,15 +90,8 @@ def verify(
     Raises:
         RunError, ClientError, ValueError: If the run, the server or an argument cannot be used.
     """
-    from .checks.ranking import rank_by_vectors, rank_in_lists
-    from .checks.run_directory import (
-        cutoff,
-        mean,
-        read_events,
-        read_items,
-        read_metrics,
-        read_repeats,
-    )
+    from .checks.ranking import cutoff, mean, rank_by_vectors, rank_in_lists
+    from .checks.run_directory import read_events, read_items, read_metrics, read_repeats
     from .clients.batches import over_grpc
 
     expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)

@@ -127,6 +127,21 @@ def rank_in_lists(
     return result, max((len(items) for items, _, _ in answers), default=0)
 
 
+def cutoff(metric: str) -> int:
+    """Returns k of HR@k and NDCG@k, 0 of MRR."""
+    return int(metric.partition("@")[2] or 0)
+
+
+def mean(metric: str, ranks: Sequence[float] | np.ndarray) -> float:
+    """Computes a metric from ranks. Infinity is a rank beyond the list."""
+    ranks, k = np.asarray(ranks, np.float64), cutoff(metric)
+    if metric.startswith("HR"):
+        return float(np.mean(ranks <= k))
+    if metric.startswith("NDCG"):
+        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1), 0)))
+    return float(np.mean(1 / ranks))
+
+
 def ask_in_batches(
     predict: Predict, events: Sequence[Event], k: int, rows: int = ROWS
 ) -> list[Answer]:

@@ -3,10 +3,8 @@
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from .checksums import RUN_SUMS, damage
@@ -60,24 +58,19 @@ def read_metrics(run: str | Path, part: str = "test") -> dict[str, float]:
     Raises:
         RunError: If the folder is no finished run, or has other metrics.
     """
-    path = _run_file(run, "metrics.json")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))[part]
-        if not found or not all(
+    found = _metrics(run).get(part)
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(
             _METRIC.fullmatch(name) and isinstance(value, (int, float))
             for name, value in found.items()
-        ):
-            raise ValueError
-    except OSError:
+        )
+    ):
         raise RunError(
-            f"{run} is not a finished run: it has no {path.name}; "
-            "give a folder that tfrec_attn.train has written."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(
-            f"{path} must have the metrics HR@k, NDCG@k and MRR of {part}, but has others or none; "
-            "train again."
-        ) from None
+            f"{Path(run) / 'metrics.json'} must have the metrics HR@k, NDCG@k and MRR of {part}, "
+            "but has others or none; train again."
+        )
     return found
 
 
@@ -87,21 +80,8 @@ def read_repeats(run: str | Path) -> str:
     Raises:
         RunError: If the folder is no finished run.
     """
-    path = Path(run) / "metrics.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise RunError(
-            f"{run} is not a finished run: it has no {path.name}; "
-            "give a folder that tfrec_attn.train has written."
-        ) from None
-    except ValueError:
-        raise RunError(f"{path} is not JSON; train again.") from None
-    rule = (
-        found.get("protocol", {}).get("repeats", "exclude")
-        if isinstance(found, dict)
-        else "exclude"
-    )
+    protocol = _metrics(run).get("protocol")
+    rule = protocol.get("repeats") if isinstance(protocol, dict) else None
     return "include" if rule == "include" else "exclude"
 
 
@@ -118,6 +98,20 @@ def read_items(run: str | Path) -> list[str]:
         raise RunError(f"{path} is missing or no text; train again.") from None
 
 
+def _metrics(run: str | Path) -> dict:
+    path = _run_file(run, "metrics.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise RunError(
+            f"{run} is not a finished run: it has no {path.name}; "
+            "give a folder that tfrec_attn.train has written."
+        ) from None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
 def _run_file(run: str | Path, name: str) -> Path:
     """The path of a file of a run, whose checksum is checked.
 
@@ -127,18 +121,3 @@ def _run_file(run: str | Path, name: str) -> Path:
     if what := damage(Path(run), RUN_SUMS, [name]):
         raise RunError(f"{what}: bring the run back as the training wrote it, or train again.")
     return Path(run) / name
-
-
-def cutoff(metric: str) -> int:
-    """Returns k of HR@k and NDCG@k, 0 of MRR."""
-    return int(metric.partition("@")[2] or 0)
-
-
-def mean(metric: str, ranks: Sequence[float] | np.ndarray) -> float:
-    """Computes a metric from ranks. Infinity is a rank beyond the list."""
-    ranks, k = np.asarray(ranks, np.float64), cutoff(metric)
-    if metric.startswith("HR"):
-        return float(np.mean(ranks <= k))
-    if metric.startswith("NDCG"):
-        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1), 0)))
-    return float(np.mean(1 / ranks))

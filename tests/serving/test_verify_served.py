@@ -8,11 +8,10 @@ import pytest
 
 from serving import verify
 from serving.checks import ranking
+from serving.checks.ranking import cutoff, mean
 from serving.checks.run_directory import (
     Event,
     RunError,
-    cutoff,
-    mean,
     read_events,
     read_items,
     read_metrics,
