@@ -143,16 +143,13 @@ class LocalServer:
     def _start_rest(self) -> None:
         if self.rest_port is None:
             return
+        from .server.http_server import HttpServer
         from .server.rest_service import RestService
 
         page = Path(__file__).parent / "server" / "page" / "index.html"
-        self._rest = RestService(
-            self.store,
-            self._host,
-            self.rest_port,
-            page.read_bytes(),
-            self.store.metrics.render,
-            allowed_hosts=self._allowed_hosts,
+        service = RestService(self.store, page.read_bytes(), self.store.metrics.render)
+        self._rest = HttpServer(
+            self._host, self.rest_port, service.respond, allowed_hosts=self._allowed_hosts
         )
         self._rest.start()
         self.rest_port = self._rest.port

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,8 +13,7 @@ from google.protobuf import json_format
 from ..protocol import rest_json
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import dtype_of
-from .http_checks import Limits
-from .http_server import HttpServer, Response
+from .http_server import Response
 from .loaded_model import DEFAULT_SIGNATURE
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -47,30 +46,11 @@ class RestService:
 
     Args:
         store: A `ModelStore`.
-        host: Address to listen on.
-        port: Port; 0 takes a free one.
         page: HTML of /.
         metrics: Returns the metrics in the text format of Prometheus.
-        limits: Limits on clients.
-        allowed_hosts: Host names that are answered beside those of loopback and `host`.
-
-    Attributes:
-        port: The port.
-
-    Raises:
-        OSError: If the port is in use.
     """
 
-    def __init__(
-        self,
-        store,
-        host: str,
-        port: int,
-        page: bytes,
-        metrics: Callable[[], bytes],
-        limits: Limits | None = None,
-        allowed_hosts: Collection[str] = (),
-    ):
+    def __init__(self, store, page: bytes, metrics: Callable[[], bytes]):
         self._store = store
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
@@ -82,18 +62,9 @@ class RestService:
                 200, metrics(), "text/plain; version=0.0.4; charset=utf-8"
             ),
         }
-        self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
-        self.port = self._server.port
 
-    def start(self) -> None:
-        """Starts to answer."""
-        self._server.start()
-
-    def stop(self, grace: float = 5.0) -> bool:
-        """Stops as `HttpServer.stop` does."""
-        return self._server.stop(grace)
-
-    def _respond(self, method, path, body):
+    def respond(self, method: str, path: str, body: bytes) -> Response:
+        """Answers a request."""
         try:
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)

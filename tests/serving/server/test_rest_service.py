@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.protocol.statuses import StatusError, not_found
 from serving.server.http_checks import Limits
+from serving.server.http_server import HttpServer
 from serving.server.model_config import State, VersionStatus
 from serving.server.rest_service import RestService
 
@@ -77,17 +78,13 @@ class Store:
 
 
 def start(page=b"<title>page</title>", **limits):
-    service = RestService(
-        Store(),
-        "127.0.0.1",
-        0,
-        page,
-        lambda: b"serving_requests_total 3\n",
-        Limits(**limits),
-        allowed_hosts=["models.example"],
-    )
-    service.start()
-    return service
+    store = Store()
+    service = RestService(store, page, lambda: b"serving_requests_total 3\n")
+    hosts = ["models.example"]
+    server = HttpServer("127.0.0.1", 0, service.respond, Limits(**limits), allowed_hosts=hosts)
+    server.store = store
+    server.start()
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -480,7 +477,7 @@ def test_an_idle_connection_makes_room(impatient):
 
 
 def test_with_all_connections_busy_others_are_refused(impatient):
-    store, threads, answers = impatient._store, [], []
+    store, threads, answers = impatient.store, [], []
     store.released.clear()
 
     def slow():
@@ -516,14 +513,14 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
 
     thread = threading.Thread(target=slow)
     thread.start()
-    assert service._store.waiting.wait(10)
+    assert service.store.waiting.wait(10)
     stopping = threading.Thread(target=service.stop, args=(10,))
     stopping.start()
     while (refused := ask(idle, "GET", "/page/models")[0]).status == 200:
         pass
     assert refused.status == 503 and refused.headers["Connection"] == "close"
     idle.close()
-    service._store.released.set()
+    service.store.released.set()
     stopping.join(10)
     thread.join(10)
     assert answers == [200]
@@ -534,7 +531,7 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
 def test_an_answer_that_is_not_read():
     """A response larger than the buffers of the system does not keep its connection open."""
     service = start(b"x" * (1 << 25), request_seconds=0.2)
-    connections = service._server._server.server_state.connections
+    connections = service._server.server_state.connections
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         raw.sendall(head(path="/", method="GET"))
         assert raw.recv(15) == b"HTTP/1.1 200 OK"
@@ -549,7 +546,7 @@ def test_a_port_that_is_taken(service):
     with pytest.raises(
         OSError, match=rf"^127\.0\.0\.1:{service.port} cannot be listened on: .* choose another\.$"
     ):
-        RestService(Store(), "127.0.0.1", service.port, b"", bytes)
+        HttpServer("127.0.0.1", service.port, print)
 
 
 def test_many_at_once(service):
@@ -587,7 +584,7 @@ def test_a_body_does_not_wait_until_its_head_is_acknowledged(service, connection
     is_served(connection)
     (accepted,) = [
         one.transport.get_extra_info("socket")
-        for one in service._server._server.server_state.connections
+        for one in service._server.server_state.connections
         if one.client == connection.sock.getsockname()
     ]
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
