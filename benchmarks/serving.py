@@ -1,31 +1,31 @@
-"""What the local server answers: latency at a rate, recommendations a second, swaps of versions
-under load, and its memory.
+"""Measures the local server: latency, throughput, swaps of versions under load, and memory.
 
     python benchmarks/serving.py [--seconds 8] [--mixed 10000] [--soak SECONDS] [--json FILE]
 
-The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait
-for nobody); the load comes from this one over loopback, so that both share the cores. The model has
-the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block) and is not trained. A
-request is `recommend_joined` for one history of 1 to 50 events, with k 10, made beforehand; the
-answers are not taken apart. `echo` is a gRPC server in Python that sends the same requests back, in
-the same run: what Python's gRPC costs without a model.
+The server is a process of its own (`python -m serving.local_server`, batches of up to 32 rows, no
+batch timeout). The load comes from this process over loopback, so that both share the cores. The
+model has the size of Amazon Beauty (12,101 items, D 64, L 50, SASRec with one block) and is not
+trained. A request is `recommend_joined` for one history of 1 to 50 events with k 10. The requests
+are made beforehand, and the responses are not parsed. `echo` is a gRPC server in Python that
+returns the requests: the cost of gRPC in Python without a model.
 
-`rows of ids` is the same to `recommend`, with "" in front: of one width (51 columns), as wide as
-each history is, and that again with a server that pads the rows of a batch as TF Serving does with
+`rows of ids` are the same requests to `recommend`, with "" in front: as wide as each history, with
+one width (51 columns), and on a server that pads the rows of a batch as TF Serving does with
 `pad_variable_length_inputs: true`.
 
-Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds,
-two models in turn. Every answer is compared with that of the version it names, from the C++ loader
-and a session without a server; what differs counts as WRONG.
+Mixed requests are recommend, score, explain and embed, while a new version of two models in turn
+comes every two seconds. Each response is compared with that of its version in a TensorFlow session
+without a server. A difference counts as WRONG.
 
-`server us` and `client us` are the time of the processor that a request takes of each process;
-other work on the machine changes them less than the latencies. With --soak eight clients ask for so
-many seconds, and the table says how fast the server's resident memory grew in the second half.
+`server us` and `client us` are the processor time of a request in each process. Other work on the
+machine changes them less than the latencies. With --soak eight clients send requests for this time,
+and the table shows how fast the resident memory of the server grew in the second half.
 """
 
 import argparse
 import contextlib
 import gc
+import math
 import os
 import random
 import shutil
@@ -52,10 +52,14 @@ from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from export.session import Session  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
-from serving.checks.load_loops import Limits, closed_loop, open_loop  # noqa: E402
-from serving.checks.load_report import summary  # noqa: E402
+from serving.checks.load_measurement import (  # noqa: E402
+    Limits,
+    closed_loop,
+    open_loop,
+    summary,
+)
 from serving.checks.load_target import LoadTarget, requests_of  # noqa: E402
-from serving.clients import queries  # noqa: E402
+from serving.clients import requests  # noqa: E402
 from serving.clients.grpc_client import predict_request, read_response  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
@@ -66,11 +70,11 @@ CLIENTS, CONNECTIONS, RATE = 16, 4, 100.0
 
 
 def write_version(folder: Path, seed: int) -> None:
-    """A SavedModel with weights of its own, and its warm-up requests."""
+    """Writes a SavedModel with random weights, and its warm-up requests."""
     model = SASRec(1, ITEMS, LENGTH, dim=DIM)
     vectors = np.random.default_rng(seed).normal(size=(ITEMS + 1, DIM)).astype(np.float32) * 0.05
     vectors[0] = 0
-    model.items.assign(vectors)
+    model.items.embeddings.assign(vectors)
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary([f"i{item}" for item in range(ITEMS)])
     save(Servable(model, np.ones(ITEMS)), folder)
@@ -87,9 +91,7 @@ def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]
 def rows_of_ids(
     histories: list[tuple[str, list[str]]], width: int | None = None
 ) -> list[predict_pb2.PredictRequest]:
-    """The same requests with each history as a row of ids, as wide as it is with one "" in front,
-    or of a given width.
-    """
+    """Makes the same requests with rows of ids, of a given width or with one "" in front."""
     requests = []
     for user, history in histories:
         request = predict_pb2.PredictRequest()
@@ -107,22 +109,24 @@ def rows_of_ids(
     return requests
 
 
-def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> queries.Query:
-    """A query of one of four signatures, with other lengths of everything each time."""
+def mixed_request(
+    number: int, user: str, history: list[str], draw: random.Random
+) -> requests.Request:
+    """Makes a request to one of four signatures, with random lengths."""
     some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
     kinds = (
-        lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
-        lambda: queries.recommend(history, user, 10, (), some, 200),
-        lambda: queries.score(history, some, user, 200),
-        lambda: queries.explain(history, some[0], user, 200),
-        lambda: queries.embed(history, user, 200),
+        lambda: requests.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
+        lambda: requests.recommend(history, user, 10, (), some, 200),
+        lambda: requests.score(history, some, user, 200),
+        lambda: requests.explain(history, some[0], user, 200),
+        lambda: requests.embed(history, user, 200),
     )
     return kinds[number % len(kinds)]()
 
 
 @contextlib.contextmanager
 def process(*command: str) -> Iterator[tuple[int, str]]:
-    """(process id, HOST:PORT of gRPC) of a server that says where it listens."""
+    """Runs a server, and yields (process id, HOST:PORT of gRPC)."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
@@ -140,7 +144,7 @@ def process(*command: str) -> Iterator[tuple[int, str]]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Time of the processor that a process has taken."""
+    """Processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -159,8 +163,7 @@ def load(
     rate: float | None = None,
     check=None,
 ) -> dict:
-    """Figures of one load over four connections, one at a rate, with the load average of the
-    machine after it.
+    """Measures one load over four connections, or over one at a rate.
 
     A hundred requests before it do not count.
     """
@@ -184,36 +187,34 @@ def load(
     return {**summary(samples), **each, "load_average": os.getloadavg()[0]}
 
 
-class Answers:
-    """What each of two models answers to queries, for comparison."""
+class ExpectedResponses:
+    """The responses of two models, computed in a TensorFlow session."""
 
-    def __init__(self, folders: list[Path], asked: list[queries.Query]):
+    def __init__(self, folders: list[Path], asked: list[requests.Request]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
             with Session(folder) as session:
-                self._expected.append([self._answer(session, query) for query in asked])
+                self._expected.append([self._response(session, request) for request in asked])
 
     def check(self, number: int, data: bytes) -> str:
-        """The status of an answer; odd versions are the first model."""
-        response, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
-        version = response.model_spec.version.value
+        """Returns the status of a response. Odd versions are the first model."""
+        message, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
+        version, request = message.model_spec.version.value, self._asked[place]
         self.versions.add(version)
-        answer, expected = (
-            read_response(self._asked[place], response),
-            self._expected[1 - version % 2][place],
-        )
-        if _same(_parts(answer), _parts(expected)):
+        response = read_response(request, message)
+        expected = self._expected[1 - version % 2][place]
+        if _same(_parts(response), _parts(expected)):
             return "OK"
-        self.examples.append((version, self._asked[place].signature, answer, expected))
+        self.examples.append((version, request.signature, response, expected))
         return "WRONG"
 
     @staticmethod
-    def _answer(session, query):
-        outputs = session.run(
-            query.signature, **{name: [value] for name, value in query.row().items()}
+    def _response(session, request):
+        inputs = {name: [value] for name, value in request.row().items()}
+        outputs = session.run(request.signature, **inputs)
+        return request.response(
+            {name: _decoded(array.tolist()[0]) for name, array in outputs.items()}
         )
-        rows = {name: array.tolist()[0] for name, array in outputs.items()}
-        return query.answer({name: _decoded(value) for name, value in rows.items()})
 
 
 def _decoded(value):
@@ -222,42 +223,31 @@ def _decoded(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _parts(answer) -> list:
-    """Texts and numbers of an answer, one after the other."""
-    if isinstance(answer, list):
-        return [part for one in answer for part in _parts(one)]
-    return (
-        [part for one in vars(answer).values() for part in _parts(one)]
-        if hasattr(answer, "__dict__")
-        else [answer]
-    )
+def _parts(response) -> list:
+    """Texts and numbers of a response, one after the other."""
+    if hasattr(response, "__dict__"):
+        response = list(vars(response).values())
+    if isinstance(response, list):
+        return [part for one in response for part in _parts(one)]
+    return [response]
 
 
 def _same(one: list, other: list) -> bool:
-    numbers = [
-        (a, b)
-        for a, b in zip(one, other, strict=False)
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-5)
         if isinstance(a, float) and isinstance(b, float)
-    ]
-    rest = [
-        (a, b)
-        for a, b in zip(one, other, strict=False)
-        if not (isinstance(a, float) and isinstance(b, float))
-    ]
-    return (
-        len(one) == len(other)
-        and all(a == b for a, b in rest)
-        and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
+        else a == b
+        for a, b in zip(one, other, strict=True)
     )
 
 
 def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
-    """Mixed requests while version after version comes, two models in turn."""
+    """Measures mixed requests while new versions of two models come in turn."""
     draw = random.Random(2)  # noqa: S311
     asked = [
-        mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
+        mixed_request(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
     ]
-    answers, over = Answers(staged, asked), threading.Event()
+    expected, over = ExpectedResponses(staged, asked), threading.Event()
 
     def publish():
         number = 1
@@ -272,23 +262,23 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
     try:
         report = load(
             server,
-            [predict_request(query, NAME) for query in asked],
+            [predict_request(request, NAME) for request in asked],
             Limits(300, count),
             clients=8,
-            check=answers.check,
+            check=expected.check,
         )
     finally:
         over.set()
         swapping.join()
     return {
         **report,
-        "versions": sorted(answers.versions),
-        "examples": [str(one) for one in answers.examples[:3]],
+        "versions": sorted(expected.versions),
+        "examples": [str(one) for one in expected.examples[:3]],
     }
 
 
 def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
-    """Eight clients for a while, and the memory of the server meanwhile."""
+    """Measures eight clients for a while, and the memory of the server."""
     sizes, over = [], threading.Event()
 
     def look():
@@ -308,7 +298,7 @@ def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
 
 
 def measure(folder: Path, parsed: argparse.Namespace) -> dict:
-    """All figures."""
+    """Measures all loads."""
     draw = random.Random(1)  # noqa: S311
     histories = some_histories(500, draw)
     staged = [folder / "a", folder / "b"]
@@ -386,11 +376,13 @@ def print_table(result: dict) -> None:
             print(f"{'':36s} answers of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
             print(
-                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half"
+                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the "
+                "second half"
             )
     sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
     print(
-        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
+        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, "
+        f"{sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
     )
 
 
@@ -420,7 +412,8 @@ def main() -> None:
         result = measure(Path(folder), parsed)
     machine["load_after"] = os.getloadavg()[0]
     print(
-        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, "
+        f"load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
     )
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)

@@ -1,5 +1,4 @@
-"""Serving an exported model: clients, a local server that speaks TF Serving's protocol, and what
-proves a deployment.
+"""Clients of exported models, a local server with the protocol of TF Serving, and checks.
 
 This is also the package `tfrec_attn.serving`; `export/__init__.py` tells how and why.
 """

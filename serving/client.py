@@ -1,7 +1,8 @@
-"""Asks a served model: `python -m serving.client recommend --history a,b,c --k 10 --model NAME
-[--target HOST:PORT | --url URL] [--json]`.
+"""Sends requests to a served model from the command line.
 
-In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient` beside it, and
+    python -m serving.client recommend --history a,b,c --k 10 --model NAME
+
+In Python the clients are `serving.clients.grpc_client.GrpcClient`, `AsyncGrpcClient`, and
 `serving.clients.rest_client.RestClient`.
 """
 
@@ -14,31 +15,34 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, shorten, shown
 from .cli.packages import importing
-from .clients.answers import ClientError, Explanation, Recommendations
+from .cli.tables import format_table
 from .clients.base_client import BaseClient
+from .clients.responses import ClientError, Explanation, Recommendations
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 with an answer, 1 where no server answers in time, 2 for what cannot
-    be asked or answered.
+    """Runs the command.
+
+    Returns:
+        0 with a response, 1 if no server answers in time, 2 for an invalid request.
     """
     parsed = _parser().parse_args(arguments)
     try:
         with _client(parsed) as client:
-            answer = _ask(client, parsed)
+            response = _ask(client, parsed)
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
-    if isinstance(answer, Recommendations) and answer.k is not None and answer.k < parsed.k:
+    if isinstance(response, Recommendations) and response.k is not None and response.k < parsed.k:
         sys.stderr.write(
-            f"note: the model answers for at most {answer.k} items, but --k is {parsed.k}.\n"
+            f"note: the model answers for at most {response.k} items, but --k is {parsed.k}.\n"
         )
-    sys.stdout.write(
-        f"{json.dumps(_plain(answer, parsed), ensure_ascii=False) if parsed.json else _table(answer, parsed)}\n"
-    )
+    plain = _plain(response, parsed)
+    text = json.dumps(plain, ensure_ascii=False) if parsed.json else _table(response, parsed)
+    sys.stdout.write(f"{text}\n")
     return 0
 
 
@@ -53,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ids, oldest first; quote one with a comma: '\"a,b\",c'",
     )
     shared.add_argument(
-        "--user", default="", metavar="ID", help="whose history it is (default: nobody's)"
+        "--user", default="", metavar="ID", help="id of the user (default: unknown)"
     )
     where = shared.add_mutually_exclusive_group()
     where.add_argument("--target", metavar="HOST:PORT", help=f"gRPC server (default: {_TARGET})")
@@ -106,9 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "--candidates", type=_ids, required=True, metavar="ID,ID", help="items to score"
     )
     explain = commands.add_parser(
-        "explain", parents=[shared], help="what each event does to the score of an item"
+        "explain", parents=[shared], help="contribution of each event to the score of an item"
     )
-    explain.add_argument("--item", required=True, metavar="ID", help="item whose score it is")
+    explain.add_argument("--item", required=True, metavar="ID", help="item that is explained")
     commands.add_parser("embed", parents=[shared], help="the query vector")
     return parser
 
@@ -135,8 +139,8 @@ def _client(parsed: argparse.Namespace) -> BaseClient:
         for name in ("version", "label", "timeout", "retries", "metadata")
     }
     if parsed.url is not None:
-        from .clients.rest_client import RestClient
-
+        with importing():
+            from .clients.rest_client import RestClient
         return RestClient(
             parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options
         )
@@ -155,21 +159,19 @@ def _ask(client: BaseClient, parsed: argparse.Namespace):
     return client.embed(parsed.history, parsed.user)
 
 
-def _plain(answer, parsed: argparse.Namespace) -> dict:
-    """The answer as JSON has it."""
-    if dataclasses.is_dataclass(answer):
-        return dataclasses.asdict(answer)
-    return (
-        {"query": answer}
-        if parsed.signature == "embed"
-        else {"candidates": parsed.candidates, "scores": answer}
-    )
+def _plain(response, parsed: argparse.Namespace) -> dict:
+    """The response as a dict for JSON."""
+    if dataclasses.is_dataclass(response):
+        return dataclasses.asdict(response)
+    if parsed.signature == "embed":
+        return {"query": response}
+    return {"candidates": parsed.candidates, "scores": response}
 
 
-def _table(answer, parsed: argparse.Namespace) -> str:
-    if isinstance(answer, Recommendations):
-        pairs = enumerate(zip(answer.items, answer.scores, strict=True), 1)
-        # An item that training never touched has half the lowest float.
+def _table(response, parsed: argparse.Namespace) -> str:
+    if isinstance(response, Recommendations):
+        pairs = enumerate(zip(response.items, response.scores, strict=True), 1)
+        # An untrained item has half the lowest float.
         rows = [
             [str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"]
             for place, (item, score) in pairs
@@ -178,37 +180,34 @@ def _table(answer, parsed: argparse.Namespace) -> str:
             "popular": "\n\nNothing of the history is known: these are the most popular items.",
             "model": "",
         }
-        return _columns(["", "item", "score"], rows) + note.get(answer.source, "")
-    if isinstance(answer, Explanation):
-        return _explanation(answer)
+        return _columns(["", "item", "score"], rows) + note.get(response.source, "")
+    if isinstance(response, Explanation):
+        return _explanation(response)
     if parsed.signature == "embed":
-        return "  ".join(f"{one:.4f}" for one in answer)
+        return "  ".join(f"{one:.4f}" for one in response)
     rows = [
         [item, "unknown" if score is None else f"{score:.4f}"]
-        for item, score in zip(parsed.candidates, answer, strict=True)
+        for item, score in zip(parsed.candidates, response, strict=True)
     ]
     return _columns(["item", "score"], rows)
 
 
-def _explanation(answer: Explanation) -> str:
+def _explanation(response: Explanation) -> str:
     head, columns = (
         ["event", "contribution"],
-        [answer.history, [f"{one:+.4f}" for one in answer.contribution]],
+        [response.history, [f"{one:+.4f}" for one in response.contribution]],
     )
-    if answer.attention is not None:
-        head, columns = [*head, "attention"], [*columns, [f"{one:.4f}" for one in answer.attention]]
+    if response.attention is not None:
+        head, columns = (
+            [*head, "attention"],
+            [*columns, [f"{one:.4f}" for one in response.attention]],
+        )
     return _columns(head, [list(row) for row in zip(*columns, strict=True)])
 
 
 def _columns(head: list[str], rows: list[list[str]]) -> str:
-    """Texts to the left, numbers to the right."""
-    lines = [head, *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    sides = [str.ljust if name in ("item", "event") else str.rjust for name in head]
-    return "\n".join(
-        "  ".join(side(*cell) for side, *cell in zip(sides, line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    left = [column for column, name in enumerate(head) if name in ("item", "event")]
+    return format_table([head, *rows], left)
 
 
 if __name__ == "__main__":

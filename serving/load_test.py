@@ -1,5 +1,6 @@
-"""Measures a server under load: `python -m serving.load_test --model NAME --items FILE [--rate R |
---concurrency C] [--seconds S]`.
+"""Measures a server under load.
+
+python -m serving.load_test --model NAME --items FILE [--rate R | --concurrency C]
 """
 
 import argparse
@@ -10,15 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .checks import load_report
-from .checks.load_histories import make_histories, read_histories
-from .checks.load_loops import Limits, Sample, closed_loop, open_loop
+from .checks import load_measurement
+from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import importing
-from .clients.answers import ClientError
+from .clients.responses import ClientError
 
-# No load goes past these, whatever the options say.
-_MOST = {
+# Limits of the options.
+_MAX = {
     "seconds": 3600,
     "requests": 1_000_000,
     "rate": 100_000,
@@ -29,8 +29,10 @@ _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every request was answered, 1 where one was not, 2 for options
-    that make no sense.
+    """Runs the command.
+
+    Returns:
+        0 if every request was answered, 1 if one was not, 2 for invalid options.
     """
     parsed = _parser().parse_args(arguments)
     try:
@@ -40,14 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ClientError, ValueError) as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 1 if isinstance(error, ClientError) else 2
-    sys.stdout.write(f"{load_report.table(report)}\n")
+    sys.stdout.write(f"{load_measurement.table(report)}\n")
     return 1 if report["errors"] else 0
 
 
 def is_loopback(target: str) -> bool:
-    """Whether a target is on this machine, by what it says: localhost, an address of loopback, or a
-    Unix socket.
-    """
+    """Whether a target is on this machine: localhost, a loopback address, or a Unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     host = (
@@ -63,7 +63,8 @@ def is_loopback(target: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.load_test",
-        description="Asks a server for recommendations over gRPC, at a rate or as fast as some clients get answers, and measures it.",
+        description="Measures a server that answers recommend requests over gRPC, at a rate or "
+        "from clients that send the next request after each response.",
     )
     parser.add_argument(
         "--target",
@@ -127,14 +128,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    """Errors: ValueError, in one sentence."""
-    for name, most in _MOST.items():
+    for name, most in _MAX.items():
         value = getattr(parsed, name)
         if value is not None and not 0 < value <= most:
             raise ValueError(f"--{name} must be above 0 and at most {most}, but is {value}.")
     if not (parsed.allow_remote or is_loopback(parsed.target)):
         raise ValueError(
-            f"--target {parsed.target} is not on this machine; give --allow-remote where its owner agrees to the load."
+            f"--target {parsed.target} is not on this machine; "
+            "give --allow-remote where its owner agrees to the load."
         )
     if not parsed.timeout > 0:
         raise ValueError(
@@ -146,23 +147,23 @@ def _check(parsed: argparse.Namespace) -> None:
             raise ValueError(
                 f"--{name} {path} cannot be written: there is no folder {Path(path).parent}."
             )
-        if path is not None and not load_report.is_replaceable(Path(path)):
+        if path is not None and not load_measurement.is_replaceable(Path(path)):
             raise ValueError(
-                f"--{name} {path} exists and is not an earlier one of its kind; name a new file, or remove it."
+                f"--{name} {path} exists and is not an earlier one of its kind; "
+                "name a new file, or remove it."
             )
     if parsed.plot:
-        load_report.check_plot()
+        load_measurement.check_plot()
 
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
-    histories = (
-        read_histories(parsed.histories, _DIFFERENT)
-        if parsed.histories
-        else make_histories(parsed.items, _DIFFERENT)
-    )
     with importing():
         from .checks import load_target
         from .clients.grpc_client import GrpcClient
+    if parsed.histories:
+        histories = load_target.read_histories(parsed.histories, _DIFFERENT)
+    else:
+        histories = load_target.make_histories(parsed.items, _DIFFERENT)
     with GrpcClient(
         parsed.target,
         parsed.model,
@@ -175,14 +176,13 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
     requests = load_target.requests_of(
         histories, parsed.model, parsed.version, parsed.label, parsed.k, client.separator
     )
-    seconds = parsed.seconds or (_MOST["seconds"] if parsed.requests else _SECONDS)
-    limits = Limits(seconds, parsed.requests or _MOST["requests"], parsed.timeout + 5)
+    seconds = parsed.seconds or (_MAX["seconds"] if parsed.requests else _SECONDS)
+    limits = Limits(seconds, parsed.requests or _MAX["requests"], parsed.timeout + 5)
     clients = parsed.concurrency or _CLIENTS
     connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
     with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:
         target.connect()
-        # Else every collection looks at all objects of TensorFlow, for as long as some requests
-        # take.
+        # A collection that visits all objects of TensorFlow takes as long as some requests.
         gc.collect()
         gc.freeze()
         if parsed.rate:
@@ -195,7 +195,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
         "target": parsed.target,
         "model": parsed.model,
         **load,
-        **load_report.summary(samples),
+        **load_measurement.summary(samples),
     }, samples
 
 
@@ -203,7 +203,8 @@ def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) 
     try:
         if parsed.json:
             Path(parsed.json).write_text(
-                json.dumps({"tool": load_report.TOOL, **report}, indent=2) + "\n", encoding="utf-8"
+                json.dumps({"tool": load_measurement.TOOL, **report}, indent=2) + "\n",
+                encoding="utf-8",
             )
         if parsed.plot:
             load = (
@@ -211,7 +212,7 @@ def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) 
                 if parsed.rate
                 else f"{report['concurrency']} clients"
             )
-            load_report.plot(samples, f"{parsed.model}, {load}", parsed.plot)
+            load_measurement.plot(samples, f"{parsed.model}, {load}", parsed.plot)
     except OSError as error:
         raise ValueError(
             f"{error.filename} cannot be written: {error.strerror}; name another file."

@@ -1,34 +1,32 @@
-"""Moves the label stable to the version of canary, once both have answered the same requests and
-canary is within limits.
+"""Moves the label stable to the version of canary if canary keeps all limits.
 
-python -m serving.promote --target HOST:PORT --model NAME --run RUN --config models.config --limits
-limits.yaml
+python -m serving.promote --target HOST:PORT --model NAME --run RUN --config FILE --limits FILE
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import PackageError, importing
-from .clients.answers import ClientError
-
-_SECONDS = 5.0
+from .cli.tables import format_table
+from .clients.responses import ClientError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 when the label is where canary is, 1 when a limit or the server keeps
-    it from there, 2 for files or options that cannot be used.
+    """Runs the command.
+
+    Returns:
+        0 if both labels are on the version of canary, 1 if a limit or the server prevents it, 2 for
+        invalid files or options.
     """
     parsed = _parser().parse_args(arguments)
     try:
         with importing():
             from .checks import labels  # noqa: F401
-            from .checks.held_out import RunError
+            from .checks.run_directory import RunError
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
         return 2
@@ -40,163 +38,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _promote(parsed) -> int:
-    from .checks.canary_limits import read_limits
-    from .checks.held_out import read_events
+    from .checks.canary import judge, read_limits, replay
     from .checks.labels import LabelledModel
+    from .checks.run_directory import read_events
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
     versions = {label: labelled.version(label) for label in (parsed.stable, parsed.canary)}
     if len(set(versions.values())) < 2:
         sys.stdout.write(
-            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: nothing to move.\n"
+            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: "
+            "nothing to move.\n"
         )
         return 0
     chosen = events[:: -(-len(events) // limits.requests)]
-    rows = judge(
-        *replay(parsed.target, parsed.model, (parsed.stable, parsed.canary), chosen, limits.k),
-        limits,
-    )
+    stable, canary = replay(parsed.target, parsed.model, tuple(versions), chosen, limits.k)
+    rows = judge(stable, canary, limits)
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
     failed = [row for row in rows if not row.kept]
     if failed:
         first = failed[0]
         sys.stderr.write(
-            f"error: {first.name} of {parsed.canary} must be {first.limit}, but is {first.canary:.4g}; {parsed.stable} stays at version "
+            f"error: {first.name} of {parsed.canary} must be {first.limit}, "
+            f"but is {first.canary:.4g}; {parsed.stable} stays at version "
             f"{versions[parsed.stable]}.\n"
         )
         return 1
     labelled.move(parsed.stable, versions[parsed.canary])
     if not parsed.json:
         sys.stdout.write(
-            f"{parsed.stable} moved from version {versions[parsed.stable]} to {versions[parsed.canary]}.\n"
+            f"{parsed.stable} moved from version {versions[parsed.stable]} to "
+            f"{versions[parsed.canary]}.\n"
         )
     return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Replayed:
-    """What one version answered.
-
-    Attributes:
-      items: of each request, None where it was not answered.
-      popular: whether by popularity, of each answered request.
-      seconds: of each answered request.
-    """
-
-    items: list[list[str] | None]
-    popular: list[bool]
-    seconds: list[float]
-
-
-def replay(
-    target: str, model: str, labels: tuple[str, str], events: Sequence, k: int
-) -> list[Replayed]:
-    """Asks two versions the same, in turns, so that what else the machines do slows both.
-
-    Args:
-      target: HOST:PORT.
-      model: its name.
-      labels: of the versions.
-      events: `serving.checks.held_out.Event`s.
-      k: items asked for.
-
-    Errors: ClientError where the server cannot be reached at all.
-    """
-    from .clients.grpc_client import GrpcClient
-
-    clients = [
-        GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels
-    ]
-    replayed = [Replayed([], [], []) for _ in labels]
-    try:
-        for client in clients:
-            # The first one also connects.
-            client.recommend([], k=1)
-        for number, event in enumerate(events):
-            for which in (0, 1) if number % 2 else (1, 0):
-                begin = time.perf_counter()
-                try:
-                    answer = clients[which].recommend(event.history, event.user, k=k)
-                except ClientError:
-                    replayed[which].items.append(None)
-                    continue
-                replayed[which].seconds.append(time.perf_counter() - begin)
-                replayed[which].items.append(answer.items)
-                replayed[which].popular.append(answer.source == "popular")
-    finally:
-        for client in clients:
-            client.close()
-    return replayed
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One measure of both versions (None where it is of the two together) with its limit, and
-    whether canary keeps it.
-    """
-
-    name: str
-    stable: float | None
-    canary: float
-    limit: str
-    kept: bool
-
-
-def judge(stable: Replayed, canary: Replayed, limits) -> list[Row]:
-    """All measures, by `CanaryLimits`; what could not be measured is not kept."""
-    pairs = [
-        (old, new)
-        for old, new in zip(stable.items, canary.items, strict=True)
-        if old is not None and new is not None
-    ]
-    overlap = _mean(
-        [
-            len({*old} & {*new}) / max(len(old), len(new), 1) if old or new else 1.0
-            for old, new in pairs
-        ]
-    )
-    rows = [_row(f"overlap@{limits.k}", None, overlap, least=limits.min_overlap)]
-    for name, measure, most in (
-        ("popular share", lambda one: _mean(one.popular), limits.max_popular_share),
-        (
-            "empty share",
-            lambda one: _mean([not items for items in one.items if items is not None]),
-            limits.max_empty_share,
-        ),
-        (
-            "error share",
-            lambda one: _mean([items is None for items in one.items]),
-            limits.max_error_share,
-        ),
-        ("p50 ms", lambda one: 1000 * _quantile(one.seconds, 0.5), limits.max_p50_ms),
-        ("p99 ms", lambda one: 1000 * _quantile(one.seconds, 0.99), limits.max_p99_ms),
-    ):
-        rows.append(_row(name, measure(stable), measure(canary), most=most))
-    slower = rows[-1].canary / rows[-1].stable if rows[-1].stable else float("nan")
-    return [*rows, _row("p99 ratio", None, slower, most=limits.max_p99_ratio)]
-
-
-def _row(name, stable, canary, *, least=None, most=None):
-    # A measure that is no number keeps no limit.
-    kept = canary >= least if most is None else canary <= most
-    return Row(
-        name,
-        stable,
-        canary,
-        f"at least {least:g}" if most is None else f"at most {most:g}",
-        bool(kept),
-    )
-
-
-def _mean(values):
-    return sum(values) / len(values) if values else float("nan")
-
-
-def _quantile(values, share):
-    """The least value that at least this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")
 
 
 def _finite(value):
@@ -214,43 +88,26 @@ def _report(parsed, versions, requests, rows) -> str:
             }
             for row in rows
         }
-        moved = all(row.kept for row in rows)
-        return (
-            json.dumps(
-                {
-                    "versions": versions,
-                    "requests": requests,
-                    "measures": measures,
-                    "within_limits": moved,
-                },
-                indent=2,
-            )
-            + "\n"
-        )
-    lines = [
-        [
-            f"{requests} requests",
-            *(f"{label} {version}" for label, version in versions.items()),
-            "limit",
-            "",
-        ]
-    ]
+        report = {
+            "versions": versions,
+            "requests": requests,
+            "measures": measures,
+            "within_limits": all(row.kept for row in rows),
+        }
+        return json.dumps(report, indent=2) + "\n"
+    head = [f"{label} {version}" for label, version in versions.items()]
+    lines = [[f"{requests} requests", *head, "limit", ""]]
     for row in rows:
         numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
         lines.append([row.name, *numbers, row.limit, "ok" if row.kept else "NOT KEPT"])
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    sides = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust)
-    table = (
-        "  ".join(side(text, width) for side, text, width in zip(sides, line, widths, strict=True))
-        for line in lines
-    )
-    return "".join(f"{line.rstrip()}\n" for line in table)
+    return format_table(lines, left=(0, 3, 4)) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.promote",
-        description="Replays held-out requests on two labelled versions, and moves the label of the old one if the new one keeps limits.",
+        description="Replays held-out requests on two labelled versions, and moves the label of "
+        "the old one if the new one keeps all limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")

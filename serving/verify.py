@@ -1,5 +1,6 @@
-"""Proves that what is served is what was evaluated: `python -m serving.verify --target HOST:PORT
-[--rest URL] --model NAME --run RUN`.
+"""Checks that a served model has the metrics of its run.
+
+python -m serving.verify --target HOST:PORT [--rest URL] --model NAME --run RUN
 """
 
 import argparse
@@ -11,15 +12,19 @@ from collections.abc import Sequence
 
 from .cli.arguments import Arguments, path, shorten
 from .cli.packages import PackageError, importing
-from .clients.answers import ClientError
+from .cli.tables import format_table
+from .clients.responses import ClientError
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 where every metric is that of the run, 1 where one is not or no server
-    answers, 2 for a run or options that cannot be used.
+    """Runs the command.
+
+    Returns:
+        0 if all metrics are those of the run, 1 if one differs or no server answers, 2 for an
+        invalid run or options.
     """
     parsed = _parser().parse_args(arguments)
     for name in ("limit", "rows"):
@@ -28,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         with importing():
-            from .checks.held_out import RunError
+            from .checks.run_directory import RunError
             from .clients import batches  # noqa: F401
     except PackageError as error:
         sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
@@ -63,29 +68,30 @@ def verify(
     rows: int = 32,
     approximate: bool = False,
 ) -> dict:
-    """Replays the held-out events of a run through a running server, and computes the run's metrics
-    again.
+    """Replays the held-out events of a run on a server, and computes the metrics of the run again.
 
     Args:
-      target: HOST:PORT of gRPC.
-      rest: URL of REST, None leaves it out.
-      model: its name.
-      run: the run directory that it was exported from.
-      part: "test" or "valid".
-      limit: events whose lists are asked for, the first; all by default. The vectors always rank
-          all.
-      rows: most of a request, no more than the server's max_batch_size.
-      approximate: whether the lists come from an index, so that they need not be the exact ones.
+        target: HOST:PORT of gRPC.
+        rest: URL of REST; None skips it.
+        model: Name of the model.
+        run: Run directory of the model.
+        part: "test" or "valid".
+        limit: Number of events whose lists are requested, all by default. The vectors always rank
+            all events.
+        rows: Most rows of a request, at most max_batch_size of the server.
+        approximate: Whether the lists come from an index and need not be exact.
 
-    Returns: {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-    {"events", "k", "keeps_seen"}}, "close", "difference"}: a metric by the vectors is that of all
-    events; those of a way of asking are of the lists it got, as they are served, None where they
-    are too short. The last is a sentence on the first difference, or None.
+    Returns:
+        {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
+        {"events", "k", "keeps_seen"}}, "close", "difference"}. A metric by vectors is that of all
+        events. That of a way of asking is that of its lists, None if they are too short. The last
+        is a sentence on the first difference, or None.
 
-    Errors: RunError, ClientError and ValueError, in one sentence.
+    Raises:
+        RunError, ClientError, ValueError: If the run, the server or an argument cannot be used.
     """
-    from .checks.held_out import cutoff, mean, read_events, read_items, read_metrics, read_repeats
-    from .checks.served_ranking import rank_by_vectors, rank_in_lists
+    from .checks.ranking import cutoff, mean, rank_by_vectors, rank_in_lists
+    from .checks.run_directory import read_events, read_items, read_metrics, read_repeats
     from .clients.batches import over_grpc
 
     expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)
@@ -121,8 +127,8 @@ def verify(
 
 
 def _ways(target, rest, model, rows, longest):
-    """(name, (events, k) -> answers) of every way to ask, each opened when its turn comes."""
-    from .checks.served_ranking import ask_in_batches, ask_one_by_one
+    """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
+    from .checks.ranking import ask_in_batches, ask_one_by_one
     from .clients.batches import over_grpc, over_rest
     from .clients.grpc_client import GrpcClient
     from .clients.rest_client import RestClient
@@ -144,34 +150,47 @@ def _ways(target, rest, model, rows, longest):
 
 def _difference(report: dict, ways: Sequence[str]) -> str | None:
     close = (
-        f" ({report['close']} of {report['events']} targets have another item's score within rounding)"
+        f" ({report['close']} of {report['events']} targets have another item's score within "
+        "rounding)"
         if report["close"]
         else ""
     )
     for name, row in report["metrics"].items():
         if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
-            return f"{name} must be {row['run']:.8f} as in metrics.json, but the served vectors give {row['vectors']:.8f}{close}."
+            return (
+                f"{name} must be {row['run']:.8f} as in metrics.json, "
+                f"but the served vectors give {row['vectors']:.8f}{close}."
+            )
         for way in ways:
             if (
                 row[way] is not None
                 and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE
             ):
                 expected = row["vectors, same events"]
-                return f"{name} must be {expected:.8f}, but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
+                return (
+                    f"{name} must be {expected:.8f}, "
+                    f"but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
+                )
     if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
         longest = max(one["k"] for one in report["ways"].values())
-        return f"The lists have {longest} items at most, too few for any metric; export the model with a greater --max-k."
+        return (
+            f"The lists have {longest} items at most, too few for any metric; "
+            "export the model with a greater --max-k."
+        )
     return None
 
 
 def _rule(report: dict, way: str) -> str:
-    """What to do where the lists follow another rule for items of the history than the run."""
+    """What to do if the lists follow another rule than the run for items of the history."""
     keeps, repeats = report["ways"][way]["keeps_seen"], report["repeats"]
     if keeps == (repeats == "include"):
         return ""
     option = "--no-keep-seen" if keeps else "--keep-seen"
     verb = "have" if keeps else "leave out"
-    return f", which {verb} items of the history, while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    return (
+        f", which {verb} items of the history, "
+        f"while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    )
 
 
 def _table(report: dict) -> str:
@@ -186,15 +205,13 @@ def _table(report: dict) -> str:
         lines.append(
             [name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
     ways = "".join(
         f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
     )
-    return f"{table}\n\n{report['events']} events by their vectors, evaluate.repeats={report['repeats']}{ways}"
+    return (
+        f"{format_table(lines)}\n\n{report['events']} events by their vectors, "
+        f"evaluate.repeats={report['repeats']}{ways}"
+    )
 
 
 def _partial(report):
@@ -204,7 +221,8 @@ def _partial(report):
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.verify",
-        description="Replays the held-out events of a run through a running server, and compares the metrics with those of the run.",
+        description="Replays the held-out events of a run on a running server, and compares the "
+        "metrics with those of the run.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     parser.add_argument(
@@ -230,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit",
         type=int,
         metavar="N",
-        help="ask for the lists of so many events (default: all); vectors rank all",
+        help="number of events whose lists are compared (default: all); vectors rank all",
     )
     parser.add_argument(
         "--rows",

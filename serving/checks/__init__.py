@@ -1,1 +1,1 @@
-"""What proves a deployment, and measures it."""
+"""Checks and measurements of a deployment."""

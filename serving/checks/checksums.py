@@ -1,6 +1,4 @@
-"""Whether files are what was written, by the checksums beside them; without the code that wrote
-them.
-"""
+"""Checks of files against the checksums beside them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,16 +10,14 @@ _BLOCK = 1 << 22
 
 
 def damage(folder: Path, sums_name: str, names: Iterable[str]) -> str | None:
-    """Returns what is wrong with files of a run or of a version, or None; one of an earlier version
-    has no checksums.
+    """Returns which file of a run or of a version is damaged, and how; None if none is.
+
+    Runs and versions without checksums are not checked.
 
     Args:
         folder: The run or the version.
-        sums_name: File in it with the checksums, in the format of `sha256sum`.
-        names: Files that must have one; those that end with `/` mean all of a folder that do.
-
-    Returns:
-        The path of the first damaged file and what is wrong with it.
+        sums_name: File with the checksums in this folder, in the format of `sha256sum`.
+        names: Files to check. A name that ends with `/` means all files of a folder.
     """
     path = folder / sums_name
     if not path.exists():

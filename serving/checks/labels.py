@@ -1,6 +1,4 @@
-"""The labels of a served model: read from its server and from the server's configuration, and moved
-in both.
-"""
+"""The labels of a served model, on its server and in the configuration file of the server."""
 
 import contextlib
 import os
@@ -18,10 +16,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from ..clients.answers import ClientError, client_error
 from ..clients.grpc_client import open_channel
+from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
-from .held_out import RunError
+from .run_directory import RunError
 
 _TIMEOUT = 30.0
 
@@ -30,14 +28,15 @@ class LabelledModel:
     """A model of a server with its labels.
 
     Args:
-      target: HOST:PORT.
-      model: its name.
-      path: the ModelServerConfig that the server was started with, as text; when a label is moved
-        its number there changes. Where the text does not show it, it is written anew, and of its
-        comments only those at the top stay.
+        target: HOST:PORT.
+        model: Name of the model.
+        path: The ModelServerConfig of the server, as text. When a label moves, its number in the
+            text is replaced. If that is not possible, the file is written anew, and only the
+            comments at its top are kept.
 
-    Errors: RunError when the file cannot be read, written, or has no such model; of the methods
-    ClientError.
+    Raises:
+        RunError: If the file cannot be read or written, or does not have the model once.
+        ClientError: In the methods, if the server does not answer.
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
@@ -47,18 +46,21 @@ class LabelledModel:
         if len(named) != 1:
             known = ", ".join(one.name for one in self._config.model_config_list.config) or "none"
             raise RunError(
-                f"{path} must have the model {model} once, but has {known}; give the file that the server was started with."
+                f"{path} must have the model {model} once, but has {known}; "
+                "give the file that the server was started with."
             )
         if not (os.access(self._path, os.W_OK) and os.access(self._path.resolve().parent, os.W_OK)):
             raise RunError(
-                f"{path} cannot be written, so that a server would forget a moved label when it starts again."
+                f"{path} cannot be written, "
+                "so that a server would forget a moved label when it starts again."
             )
         self._labels = named[0].version_labels
 
     def version(self, label: str) -> int:
-        """The version that a label names, of which server and file know the same.
+        """Returns the version of a label, on which server and file must agree.
 
-        Errors: RunError where they do not.
+        Raises:
+            RunError: If they do not.
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label
@@ -71,12 +73,13 @@ class LabelledModel:
         served, written = response.model_spec.version.value, self._labels.get(label)
         if served != written:
             raise RunError(
-                f"{label} is version {served} on {self._target}, but {written or 'no version'} in {self._path}; make them agree first."
+                f"{label} is version {served} on {self._target}, "
+                f"but {written or 'no version'} in {self._path}; make them agree first."
             )
         return served
 
     def move(self, label: str, version: int) -> None:
-        """Gives a label to another version: on the server, and once it has agreed in the file."""
+        """Moves a label to another version, on the server and then in the file."""
         self._labels[label] = version
         request = model_management_pb2.ReloadConfigRequest(config=self._config)
         response = self._ask(
@@ -97,7 +100,8 @@ class LabelledModel:
             _write(self._path, _moved(self._text, self._config, self._model, label) or anew)
         except OSError as error:
             raise RunError(
-                f"{self._path} cannot be written ({error.strerror}), but {self._target} has moved {label} to version {version}; "
+                f"{self._path} cannot be written "
+                f"({error.strerror}), but {self._target} has moved {label} to version {version}; "
                 "write it there."
             ) from None
         if self.version(label) != version:
@@ -124,7 +128,8 @@ def _read(path):
         text_format.Parse(text, config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise RunError(
-            f"{path} cannot be read as a ModelServerConfig ({str(error).splitlines()[0].rstrip('.')}); give the server's."
+            f"{path} cannot be read as a ModelServerConfig "
+            f"({str(error).splitlines()[0].rstrip('.')}); give the server's."
         ) from None
     return config, text
 
@@ -140,9 +145,7 @@ def _comments(text):
 
 
 def _moved(text, config, model, label):
-    """The text of a configuration with the version of a label changed to that of `config`, and all
-    else as it is, or None where that cannot be done in place.
-    """
+    """The text of a configuration with only the version of a label changed, or None."""
     version = next(
         one for one in config.model_config_list.config if one.name == model
     ).version_labels[label]
@@ -159,7 +162,7 @@ def _moved(text, config, model, label):
 
 
 def _write(path, text):
-    """Replaces a file at once, so that a server that watches it never sees a part."""
+    """Replaces a file in one step, so that a server that watches it never sees a part."""
     path = path.resolve()
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False

@@ -1,29 +1,114 @@
-"""What a load test asks: requests that are ready to be sent, and the connections that they take."""
+"""What a load test sends: histories, requests, and the connections to a server."""
 
+import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import grpc
 
-from ..clients.answers import client_error
 from ..clients.grpc_client import open_channel, predict_request
-from ..clients.queries import SEPARATOR, recommend
-from .load_loops import OK
+from ..clients.requests import SEPARATOR, recommend
+from ..clients.responses import client_error
+from .load_measurement import OK
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
-_LONGEST = 200
+_MAX_HISTORY = 200
+
+
+def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
+    """Reads random histories from a Parquet file, such as test.parquet of a run.
+
+    Args:
+        path: File with a column history and, optionally, user_id.
+        count: Number of histories.
+        seed: Seed of the random choice.
+
+    Returns:
+        (user id, history) pairs.
+
+    Raises:
+        ValueError: If the file cannot be read or has other columns.
+    """
+    import polars as pl
+
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"--histories {path} cannot be read as Parquet ({reason}).") from None
+    if (
+        table.schema.get("history") != pl.List(pl.String)
+        or table.schema.get("user_id", pl.String) != pl.String
+        or table.is_empty()
+    ):
+        raise ValueError(
+            f"--histories {path} must have rows with lists of texts in a column history; "
+            "name test.parquet of a run."
+        )
+    table = table.sample(min(count, len(table)), shuffle=True, seed=seed)
+    users = table["user_id"].to_list() if "user_id" in table.columns else [""] * len(table)
+    return list(zip(users, table["history"].to_list(), strict=True))
+
+
+def make_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
+    """Makes random histories of 1 to 50 items for unknown users.
+
+    Args:
+        path: Text file with one item a line, such as assets/items.txt of a servable.
+        count: Number of histories.
+        seed: Seed of the random choice.
+
+    Returns:
+        (user id, history) pairs, whose user id is "".
+
+    Raises:
+        ValueError: If the file cannot be read or has no items.
+    """
+    try:
+        items = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ValueError(f"--items {path} cannot be read ({reason}).") from None
+    if not items[0]:
+        raise ValueError(f"--items {path} has no items; name assets/items.txt of a servable.")
+    draw = random.Random(seed)  # noqa: S311
+    return [("", draw.choices(items, k=draw.randint(1, 50))) for _ in range(count)]
+
+
+def requests_of(
+    histories: Sequence[tuple[str, Sequence[str]]],
+    model: str,
+    version: int | None,
+    label: str | None,
+    k: int,
+    separator: str = SEPARATOR,
+) -> list:
+    """Makes `recommend` requests for (user id, history) pairs.
+
+    Raises:
+        ValueError: If an id contains the separator.
+    """
+    return [
+        predict_request(
+            recommend(history, user, k, (), (), _MAX_HISTORY), model, version, label, separator
+        )
+        for user, history in histories
+    ]
 
 
 class LoadTarget:
-    """A server under load. The requests are made beforehand and the answers not taken apart, so
-    that the server is what is measured.
+    """A server under load.
+
+    The requests are serialized beforehand and the responses are not parsed, so that the load test
+    measures the server.
 
     Args:
-      target: HOST:PORT of gRPC.
-      requests: `PredictRequest` messages, which take turns.
-      timeout: seconds of a request; none is tried again.
-      connections: which take turns too.
-      check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" where the
-        answer is right; None trusts. What it raises is a status too, by its name.
+        target: HOST:PORT of gRPC.
+        requests: `PredictRequest` messages, sent in turn.
+        timeout: Seconds of a request. No request is retried.
+        connections: Number of connections, used in turn.
+        check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" for a right
+            response. The name of an exception that it raises is a status too.
     """
 
     def __init__(
@@ -40,9 +125,10 @@ class LoadTarget:
         self._calls = [channel.unary_unary(_METHOD) for channel in self._channels]
 
     def connect(self) -> None:
-        """Asks once over every connection.
+        """Sends one request over each connection.
 
-        Errors: ClientError when this is not answered.
+        Raises:
+            ClientError: If a request is not answered.
         """
         for call in self._calls:
             try:
@@ -53,8 +139,8 @@ class LoadTarget:
                 ) from None
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
-        """Sends a request, and calls `done` with its status, on another thread as a rule."""
-        # Futures cost a client half of the time that threads do, which wait for their calls.
+        """Sends a request, and calls `done` with its status, usually in another thread."""
+        # Futures cost the client half of the time that waiting threads cost.
         future = self._calls[number % len(self._calls)].future(
             self._requests[number % len(self._requests)], timeout=self._timeout
         )
@@ -78,22 +164,3 @@ class LoadTarget:
             return OK if self._check is None else self._check(number, ended.result())
         except Exception as error:
             return type(error).__name__
-
-
-def requests_of(
-    histories: Sequence[tuple[str, Sequence[str]]],
-    model: str,
-    version: int | None,
-    label: str | None,
-    k: int,
-    separator: str = SEPARATOR,
-) -> list:
-    """Requests to recommend for (user_id, history) pairs.
-
-    Raises:
-      ValueError: An id has the separator.
-    """
-    return [
-        predict_request(recommend(one, user, k, (), (), _LONGEST), model, version, label, separator)
-        for user, one in histories
-    ]

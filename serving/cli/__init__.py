@@ -1,1 +1,1 @@
-"""What commands have in common."""
+"""What the commands share."""

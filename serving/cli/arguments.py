@@ -1,4 +1,4 @@
-"""Options of a command line: decimal numbers, paths that can be, and messages that fit on a line."""
+"""Options of a command line: decimal numbers, paths, and short messages."""
 
 import argparse
 import os
@@ -16,8 +16,7 @@ _NUMBERS = {
 
 
 class Arguments(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` whose numbers are decimal, and whose messages shorten long
-    values.
+    """An `argparse.ArgumentParser` with decimal numbers and short messages.
 
     All arguments must be text in UTF-8, so that they can be printed and sent.
     """
@@ -28,7 +27,7 @@ class Arguments(argparse.ArgumentParser):
             self.register("type", kind, lambda text, kind=kind: _number(text, kind))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):
-        """As in argparse; ends the command with exit code 2 where an argument is no text."""
+        """Parses as argparse does. Ends the command with exit code 2 if an argument is no text."""
         for text in sys.argv[1:] if args is None else args:
             if "\0" in text or any("\ud800" <= one <= "\udfff" for one in text):
                 self.error(f"an argument must be text in UTF-8 without NUL, but is {shown(text)}.")
@@ -40,7 +39,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def path(text: str) -> str:
-    """The type of an option that names a file or a folder; `~` at its start is the user's folder."""
+    """The type of an option that names a file or a folder. `~` at its start is the home folder."""
     found = os.path.expanduser(text)
     encoded = os.fsencode(found)
     if not found or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
@@ -51,8 +50,8 @@ def path(text: str) -> str:
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """A text as messages have it: on one line, printable, and without its middle where it is long."""
-    # Escapes are longer than what they stand for, so that the text may have to be cut again.
+    """Returns a text on one line, printable, and without its middle if it is long."""
+    # Escapes make the text longer, so that it can need a second cut.
     for _ in range(2):
         if len(text) > limit:
             text = f"{text[: limit * 2 // 3]}...{text[3 - limit // 3 :]}"
@@ -63,7 +62,7 @@ def shorten(text: str, limit: int = 60) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: texts in quotes, and a long one shortened."""
+    """Returns a value for messages: texts in quotes, a long one shortened."""
     return shorten(repr(value))
 
 

@@ -1,33 +1,60 @@
-"""The packages that serving takes: those of the extra, and the stubs of tensorflow-serving-api."""
+"""Imports of the packages that serving needs, without notes on the standard error output."""
 
 import contextlib
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
-
-from .quiet import held_back_stderr
 
 
 class PackageError(ValueError):
-    """A package that is missing, or does not load, in one sentence."""
+    """A package that is missing, or does not load."""
 
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Holds imports back from the standard error output, where TensorFlow's C++ side writes notes.
+    """Hides what imports write to the standard error output, such as notes of TensorFlow.
 
-    Errors: PackageError when one of them fails.
+    Raises:
+        PackageError: If an import fails.
     """
     failed = None
-    with held_back_stderr():
+    with _hidden_stderr():
         try:
             yield
         except ModuleNotFoundError as error:
-            failed = f"The package {(error.name or '').partition('.')[0]} is not installed; get it with pip install 'tfrec-attn[serving]'."
-        except Exception as error:
-            # Generated stubs fail in many ways where protobuf or grpcio is of another age.
-            what = str(error).partition("\n")[0].rstrip(".") or "it says nothing"
+            package = (error.name or "").partition(".")[0]
             failed = (
-                f"The stubs of tensorflow-serving-api do not load ({type(error).__name__}: {what}); "
-                "install a tensorflow-serving-api, protobuf and grpcio that go together, such as those in requirements/tensorflow-2.21.txt."
+                f"The package {package} is not installed; "
+                "get it with pip install 'tfrec-attn[serving]'."
+            )
+        except Exception as error:
+            # Generated stubs fail in many ways with an incompatible protobuf or grpcio.
+            reason = str(error).partition("\n")[0].rstrip(".") or "it says nothing"
+            failed = (
+                "The stubs of tensorflow-serving-api do not load "
+                f"({type(error).__name__}: {reason}); install a tensorflow-serving-api, protobuf "
+                "and grpcio that go together, such as those in requirements/tensorflow-2.21.txt."
             )
     if failed:
         raise PackageError(failed)
+
+
+@contextlib.contextmanager
+def _hidden_stderr() -> Iterator[None]:
+    """Holds back the standard error output, also of C++, and shows it if an exception is raised."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

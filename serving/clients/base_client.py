@@ -1,37 +1,37 @@
-"""What every client can be asked, whatever way the request takes."""
+"""The methods that all clients have."""
 
 import abc
 from collections.abc import Iterable
 
 from ..cli.arguments import shown
-from . import queries
-from .answers import Explanation, Recommendations
-from .queries import SEPARATOR, Query
+from . import requests
+from .requests import SEPARATOR, Request
+from .responses import Explanation, Recommendations
 
 MAX_RETRIES = 4
-_LONGEST = 86_400  # seconds of a call
+_MAX_TIMEOUT = 86_400
 
 
 class BaseClient(abc.ABC):
-    """The methods that all clients have; of `AsyncGrpcClient` they return awaitables of what is
-    said here.
+    """Base of the clients. The methods of `AsyncGrpcClient` return awaitables of the results.
 
     Args:
-      where: address of the server, for messages.
-      model: its name.
-      version: its number, None for the one that the server takes.
-      label: one that the server has given to a version, instead of `version`.
-      timeout: seconds that a call may take, its retries among them.
-      retries: at most so many (0 to 4), after longer and longer pauses of random length, where the
-          server is UNAVAILABLE.
-      max_history: events of a history that are sent, the latest.
+        where: Address of the server, for messages.
+        model: Name of the model.
+        version: Version number; None lets the server choose.
+        label: Label of a version, instead of `version`.
+        timeout: Most seconds of a call, including its retries.
+        retries: Most retries, 0 to 4, while the server is UNAVAILABLE. The pauses between them
+            are random, with exponential backoff.
+        max_history: Number of events of a history that are sent, the latest ones.
 
     Attributes:
-      separator: the character that joins the ids of a list for this model. Every answer tells it;
-        where it is another than the request was joined by, the client asks once more.
+        separator: Character that joins the ids of a list for this model. Each response contains
+            it. If it differs from that of the request, the client asks again.
 
-    Errors: ValueError for such arguments, in one sentence; ClientError with a `status` where a call
-    is not answered.
+    Raises:
+        ValueError: If an argument is invalid.
+        ClientError: In the methods, if a call is not answered. Its `status` names the reason.
     """
 
     def __init__(
@@ -48,12 +48,13 @@ class BaseClient(abc.ABC):
             raise ValueError(f"model must be the name of a model, but is {shown(model)}.")
         if version is not None and label is not None:
             raise ValueError(
-                f"Either version or label chooses, but version is {version} and label {label!r}; leave one out."
+                f"Either version or label chooses, but version is {version} "
+                f"and label {label!r}; leave one out."
             )
         if not timeout > 0:
             raise ValueError(f"timeout must be a number of seconds above 0, but is {timeout}.")
-        if timeout > _LONGEST:
-            raise ValueError(f"timeout must be at most {_LONGEST} seconds, but is {timeout}.")
+        if timeout > _MAX_TIMEOUT:
+            raise ValueError(f"timeout must be at most {_MAX_TIMEOUT} seconds, but is {timeout}.")
         if not 0 <= retries <= MAX_RETRIES:
             raise ValueError(f"retries must be 0 to {MAX_RETRIES}, but is {retries}.")
         if max_history < 1:
@@ -70,34 +71,35 @@ class BaseClient(abc.ABC):
         exclude: Iterable[str] = (),
         allow: Iterable[str] = (),
     ) -> Recommendations:
-        """The k best items.
+        """Returns the k best items.
 
         Args:
-          history: ids, oldest first; unknown ones are passed over.
-          user_id: "" for nobody.
-          k: at least 1; the model gives at most as many as it was exported for, and the answer's
-              `k` tells how many that is.
-          exclude: ids that are not wanted.
-          allow: ids that alone are wanted; all where it is empty.
+            history: Ids, oldest first. Unknown ids are ignored.
+            user_id: User id, "" if unknown.
+            k: Number of items, at least 1. The model limits it, and `k` of the result says to how
+                many.
+            exclude: Ids of items that are not recommended.
+            allow: Ids of the only items that are recommended; all items if it is empty.
 
-        Returns: `Recommendations`, fewer than k where there are no more.
+        Returns:
+            The items; fewer than k if there are no more.
         """
-        return self._ask(queries.recommend(history, user_id, k, exclude, allow, self.max_history))
+        return self._ask(requests.recommend(history, user_id, k, exclude, allow, self.max_history))
 
     def score(
         self, history: Iterable[str], candidates: Iterable[str], user_id: str = ""
     ) -> list[float | None]:
-        """The score of each candidate, None where it is unknown."""
-        return self._ask(queries.score(history, candidates, user_id, self.max_history))
+        """Returns the score of each candidate, None for an unknown one."""
+        return self._ask(requests.score(history, candidates, user_id, self.max_history))
 
     def explain(self, history: Iterable[str], item: str, user_id: str = "") -> Explanation:
-        """What each of the latest `max_history` events does to the score of an item."""
-        return self._ask(queries.explain(history, item, user_id, self.max_history))
+        """Returns the contribution of each of the latest events to the score of an item."""
+        return self._ask(requests.explain(history, item, user_id, self.max_history))
 
     def embed(self, history: Iterable[str], user_id: str = "") -> list[float]:
-        """The query vector, whose product with an item's vector is the score."""
-        return self._ask(queries.embed(history, user_id, self.max_history))
+        """Returns the query vector. Its product with the vector of an item is the score."""
+        return self._ask(requests.embed(history, user_id, self.max_history))
 
     @abc.abstractmethod
-    def _ask(self, query: Query):
-        """What `query.read` makes of the answer."""
+    def _ask(self, request: Request):
+        """Sends a request, and returns the result of `Request.response`."""

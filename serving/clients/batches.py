@@ -1,18 +1,17 @@
-"""Requests of many rows at once, which the clients have no use for, over gRPC and over REST."""
+"""Requests of many rows, over gRPC and over REST."""
 
 import contextlib
-import http.client
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
 import grpc
 import numpy as np
+import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ..protocol.tensors import fill, to_array
-from .answers import client_error
 from .grpc_client import open_channel
+from .responses import client_error
 
 TIMEOUT = 60.0
 _STEP = 10
@@ -22,9 +21,9 @@ Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 @contextlib.contextmanager
 def over_grpc(target: str, model: str) -> Iterator[Predict]:
-    """A function that asks a model at HOST:PORT.
+    """Opens a connection to HOST:PORT, and returns a function that runs signatures of a model.
 
-    Errors: of the function ClientError.
+    The function raises ClientError if a request is not answered.
     """
     channel = open_channel(target)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -48,41 +47,37 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
 
 @contextlib.contextmanager
 def over_rest(url: str, model: str) -> Iterator[Predict]:
-    """A function that asks a model under http://HOST:PORT by columns.
+    """Returns a function that runs signatures of a model at http://HOST:PORT, with columns.
 
-    Errors: ValueError for another URL; of the function ClientError.
+    The function raises ClientError if a request is not answered.
+
+    Raises:
+        ValueError: If the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.netloc:
         raise ValueError(f"--rest must be http://HOST:PORT, but is {url!r}.")
-    connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
-    path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
+    where = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
 
     def predict(signature, inputs):
         columns = {name: array.tolist() for name, array in inputs.items()}
         try:
-            connection.request(
-                "POST", path, json.dumps({"signature_name": signature, "inputs": columns}).encode()
+            response = pool.request(
+                "POST", where, json={"signature_name": signature, "inputs": columns}
             )
-            response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
-            raise client_error(
-                "UNAVAILABLE", str(error) or type(error).__name__, url, TIMEOUT
-            ) from None
-        if status != 200:
-            raise client_error(f"HTTP {status}", str(answer.get("error", "")), url, TIMEOUT)
-        return {name: _as_array(values) for name, values in answer["outputs"].items()}
+            found = response.json()
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise client_error("UNAVAILABLE", str(error), url, TIMEOUT) from None
+        if response.status != 200:
+            raise client_error(f"HTTP {response.status}", str(found.get("error", "")), url, TIMEOUT)
+        return {name: _as_array(values) for name, values in found["outputs"].items()}
 
-    try:
+    with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
         yield predict
-    finally:
-        connection.close()
 
 
 def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Texts [B, W] with at least one "" on the left of each row, W a multiple of ten."""
+    """Returns texts [B, W], with at least one "" on the left of each row; W is a multiple of 10."""
     width = (max(map(len, rows)) // _STEP + 1) * _STEP
     result = np.full((len(rows), width), "", object)
     for place, row in enumerate(rows):
@@ -91,7 +86,7 @@ def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 def texts(values: Sequence[str]) -> np.ndarray:
-    """Texts [B]."""
+    """Returns an array of texts, [B]."""
     result = np.empty(len(values), object)
     result[:] = values
     return result

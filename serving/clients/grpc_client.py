@@ -1,7 +1,6 @@
-"""Clients for gRPC, on the stock stubs of tensorflow-serving-api.
+"""Clients for gRPC, on the stubs of tensorflow-serving-api.
 
-The stubs import all of TensorFlow, which takes some seconds and 300 MB or so; where that is too
-much, `RestClient` asks the same.
+The stubs import TensorFlow, which takes some seconds and about 300 MB. `RestClient` does not.
 """
 
 import contextlib
@@ -17,16 +16,16 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ..cli.arguments import shown
 from ..protocol.statuses import StatusError
-from ..protocol.tensors import fill, fill_texts, to_array
-from .answers import ClientError, OtherSeparator, client_error
+from ..protocol.tensors import fill, to_array
 from .base_client import BaseClient
-from .queries import SEPARATOR, Query
+from .requests import SEPARATOR, Request
+from .responses import ClientError, SeparatorChanged, client_error, unreadable
 
 _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
 
 class _Grpc(BaseClient):
-    """What the two clients share; `_module` opens their channels."""
+    """The part that both clients share. `_module` opens the channel."""
 
     _module = grpc
 
@@ -47,40 +46,38 @@ class _Grpc(BaseClient):
         self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
-    def _call(self, query: Query, separator: str):
-        request = predict_request(query, self.model, self.version, self.label, separator)
-        return self._predict(request, timeout=self.timeout, metadata=self._metadata)
+    def _call(self, request: Request, separator: str):
+        message = predict_request(request, self.model, self.version, self.label, separator)
+        return self._predict(message, timeout=self.timeout, metadata=self._metadata)
 
     def _error(self, error: grpc.RpcError) -> ClientError:
         return client_error(error.code().name, error.details() or "", self.where, self.timeout)
 
-    def _read(self, query: Query, separator: str, response: predict_pb2.PredictResponse):
+    def _read(self, request: Request, separator: str, response: predict_pb2.PredictResponse):
         try:
-            return read_response(query, response, separator)
-        except OtherSeparator as error:
+            return read_response(request, response, separator)
+        except SeparatorChanged as error:
             self.separator = error.separator
             raise
         except (KeyError, IndexError, ValueError, TypeError, StatusError):
-            raise ClientError(
-                "INTERNAL",
-                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
-            ) from None
+            raise unreadable(self.where, request.signature) from None
 
 
 class GrpcClient(_Grpc):
-    """Asks a server over gRPC; threads may share one.
+    """A client for gRPC, which threads can share.
 
     >>> with GrpcClient("127.0.0.1:8500", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-      target: HOST:PORT, or another address that gRPC knows.
-      model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: None for plain text, True for TLS by the roots of gRPC, a path of other roots in PEM, or
-          `grpc.ChannelCredentials`.
-      metadata: (key, value) pairs that go with every call, such as ("authorization", "Bearer ...").
+        target: HOST:PORT, or another address that gRPC knows.
+        model, version, label, timeout, retries, max_history: As in `BaseClient`.
+        tls: None for plain text, True for TLS with the default root certificates, a path of a PEM
+            file with others, or `grpc.ChannelCredentials`.
+        metadata: (key, value) pairs for each call, such as ("authorization", "Bearer ...").
 
-    Errors: as `BaseClient`; ValueError also for a file of roots that cannot be read.
+    Raises:
+        ValueError: If an argument is invalid, or the root certificates cannot be read.
     """
 
     def close(self) -> None:
@@ -93,26 +90,24 @@ class GrpcClient(_Grpc):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
-            return self._ask_once(query, self.separator)
-        return self._ask_once(query, self.separator)
+    def _ask(self, request: Request):
+        with contextlib.suppress(SeparatorChanged):
+            return self._ask_once(request, self.separator)
+        return self._ask_once(request, self.separator)
 
-    def _ask_once(self, query: Query, separator: str):
+    def _ask_once(self, request: Request, separator: str):
         try:
-            response = self._call(query, separator)
+            response = self._call(request, separator)
         except grpc.RpcError as error:
             raise self._error(error) from None
-        return self._read(query, separator, response)
+        return self._read(request, separator, response)
 
 
 class AsyncGrpcClient(_Grpc):
-    """Asks a server over gRPC from asyncio: `await client.recommend(...)`; made and closed in one
-    running event loop.
+    """A client for gRPC and asyncio: `await client.recommend(...)`.
 
-    Args: those of `GrpcClient`.
-
-    Errors: those of `GrpcClient`; of an argument of a call at once, of the call when it is awaited.
+    It takes the arguments of `GrpcClient`, and is made and closed in one running event loop. An
+    invalid argument of a call raises ValueError at once, a failed call ClientError when awaited.
     """
 
     _module = grpc.aio
@@ -127,102 +122,105 @@ class AsyncGrpcClient(_Grpc):
     async def __aexit__(self, *_) -> None:
         await self.close()
 
-    async def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
-            return await self._ask_once(query, self.separator)
-        return await self._ask_once(query, self.separator)
+    async def _ask(self, request: Request):
+        with contextlib.suppress(SeparatorChanged):
+            return await self._ask_once(request, self.separator)
+        return await self._ask_once(request, self.separator)
 
-    async def _ask_once(self, query: Query, separator: str):
+    async def _ask_once(self, request: Request, separator: str):
         try:
-            response = await self._call(query, separator)
+            response = await self._call(request, separator)
         except grpc.RpcError as error:
             raise self._error(error) from None
-        return self._read(query, separator, response)
+        return self._read(request, separator, response)
 
 
 def open_channel(
-    target: str, *, tls=None, retries: int = 0, aio=grpc, own_connection: bool = False
+    target: str,
+    *,
+    tls: bool | str | Path | grpc.ChannelCredentials | None = None,
+    retries: int = 0,
+    aio=grpc,
+    own_connection: bool = False,
 ):
-    """A channel, of which gRPC itself repeats calls that end UNAVAILABLE.
+    """Opens a channel, on which gRPC itself retries calls that end with UNAVAILABLE.
 
     Args:
-      target, tls: as of `GrpcClient`.
-      retries: of a call.
-      aio: the module `grpc` or `grpc.aio`.
-      own_connection: shared with no other channel of the process.
+        target, tls: As in `GrpcClient`.
+        retries: Most retries of a call.
+        aio: The module `grpc` or `grpc.aio`.
+        own_connection: Whether the channel shares no connection with others of the process.
 
     Raises:
-        ValueError: If the target is no address, or the file of roots cannot be read.
+        ValueError: If the target is no address, or the root certificates cannot be read.
     """
-    # gRPC writes pages about what is no address to the standard error output.
+    # gRPC writes many lines to the standard error output about an invalid address.
     if not isinstance(target, str) or not re.fullmatch(
         r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII
     ):
         raise ValueError(
             f"target must be HOST:PORT, but is {shown(target)}; RestClient takes a URL."
         )
-    # Without the first, a channel that was refused once fails every call of the next second without
-    # trying.
+    # By default a refused channel fails all calls of the next second without a new attempt.
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 5000)]
-    options += (
-        [("grpc.service_config", _service_config(retries))]
-        if retries
-        else [("grpc.enable_retries", 0)]
-    )
-    options += [("grpc.use_local_subchannel_pool", 1)] if own_connection else []
+    if retries:
+        options.append(("grpc.service_config", _service_config(retries)))
+    else:
+        options.append(("grpc.enable_retries", 0))
+    if own_connection:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if tls is None or tls is False:
         return aio.insecure_channel(target, options=options)
     return aio.secure_channel(target, _credentials(tls), options=options)
 
 
 def predict_request(
-    query: Query,
+    request: Request,
     model: str,
     version: int | None = None,
     label: str | None = None,
     separator: str = SEPARATOR,
 ) -> predict_pb2.PredictRequest:
-    """The request of one row.
+    """Makes the message of a request.
 
     Raises:
-      ValueError: An id has the separator.
+        ValueError: If an id contains the separator.
     """
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = model, query.signature
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name, message.model_spec.signature_name = model, request.signature
     if version is not None:
-        request.model_spec.version.value = version
+        message.model_spec.version.value = version
     if label is not None:
-        request.model_spec.version_label = label
-    for name, value in query.row(separator).items():
+        message.model_spec.version_label = label
+    for name, value in request.row(separator).items():
         if isinstance(value, int):
-            fill(request.inputs[name], np.array([value], np.int32))
+            fill(message.inputs[name], np.array([value], np.int32))
         else:
-            fill_texts(request.inputs[name], [value], [1])
-    return request
+            fill(message.inputs[name], np.array([value.encode()], object))
+    return message
 
 
-def read_response(query: Query, response: predict_pb2.PredictResponse, separator: str = SEPARATOR):
-    """What a query makes of a response to ids joined by a separator.
+def read_response(
+    request: Request, response: predict_pb2.PredictResponse, separator: str = SEPARATOR
+):
+    """Reads the response to a request, as `Request.response` does.
 
     Raises:
-      OtherSeparator: The model joins ids by another.
-      KeyError: It is not a response to this query; so also IndexError, ValueError, TypeError and
-          StatusError.
+        SeparatorChanged: If the model joins ids by another separator.
+        KeyError: If it does not answer the request. IndexError, ValueError, TypeError and
+            StatusError are raised for the same reason.
     """
-    return query.answer(
-        {name: _value(proto, name) for name, proto in response.outputs.items()}, separator
-    )
+    outputs = {name: _value(proto, name) for name, proto in response.outputs.items()}
+    return request.response(outputs, separator)
 
 
 def _value(proto, name):
     value = to_array(proto, name).tolist()[0]
     if isinstance(value, bytes):
         return value.decode()
-    return (
-        [one.decode() for one in value]
-        if isinstance(value, list) and value and isinstance(value[0], bytes)
-        else value
-    )
+    if isinstance(value, list) and value and isinstance(value[0], bytes):
+        return [one.decode() for one in value]
+    return value
 
 
 def _service_config(retries):

@@ -1,6 +1,5 @@
-"""A client for REST that needs the standard library alone."""
+"""A client for REST, without TensorFlow and gRPC."""
 
-import collections
 import contextlib
 import http.client
 import json
@@ -9,14 +8,17 @@ import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+import urllib3
 
 from ..cli.arguments import shown
-from .answers import ClientError, OtherSeparator, client_error
 from .base_client import BaseClient
-from .queries import Query
+from .requests import Request
+from .responses import ClientError, SeparatorChanged, client_error, unreadable
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_CONNECTIONS = 256  # that stay open
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -36,20 +38,20 @@ _random = random.SystemRandom()
 
 
 class RestClient(BaseClient):
-    """Asks a server over HTTP, on connections that stay open; threads may share one. Neither
-    TensorFlow nor gRPC is imported.
+    """A client for REST, which threads can share. It imports neither TensorFlow nor gRPC.
 
     >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-      url: http://HOST:PORT or https://HOST:PORT, with a path where the server is behind one.
-      model, version, label, timeout, retries, max_history: as `BaseClient` says.
-      tls: of https: None for the system's roots, a path of other roots in PEM, or an
-          `ssl.SSLContext`.
-      metadata: (name, value) pairs of headers that go with every call.
+        url: http://HOST:PORT or https://HOST:PORT, with a path if the server is behind one.
+        model, version, label, timeout, retries, max_history: As in `BaseClient`.
+        tls: For https: None for the root certificates of the system, a path of a PEM file with
+            others, or an `ssl.SSLContext`.
+        metadata: (name, value) pairs of headers for each call.
 
-    Errors: as `BaseClient`; ValueError also for another URL or a file of roots that cannot be read.
+    Raises:
+        ValueError: If an argument is invalid, or the root certificates cannot be read.
     """
 
     def __init__(
@@ -65,23 +67,20 @@ class RestClient(BaseClient):
         max_history: int = 200,
     ):
         super().__init__(url, model, version, label, timeout, retries, max_history)
-        self._host, self._port, prefix, encrypted = _parts(url)
-        self._context = _ssl_context(tls) if encrypted else None
-        chosen = (
-            f"/versions/{version}"
-            if version is not None
-            else f"/labels/{quote(label, safe='')}"
-            if label is not None
-            else ""
-        )
-        self._path = f"{prefix}/v1/models/{quote(model, safe='')}{chosen}:predict"
+        parts = _parse(url)
+        secure = {"ssl_context": _ssl_context(tls)} if parts.scheme == "https" else {}
+        self._pool = urllib3.connection_from_url(url, maxsize=_CONNECTIONS, **secure)
+        self._path = f"{(parts.path or '').rstrip('/')}/v1/models/{quote(model, safe='')}"
+        if version is not None:
+            self._path += f"/versions/{version}"
+        elif label is not None:
+            self._path += f"/labels/{quote(label, safe='')}"
+        self._path += ":predict"
         self._headers = {**dict(metadata), "Content-Type": "application/json"}
-        self._idle = collections.deque()
 
     def close(self) -> None:
         """Closes the connections."""
-        while self._idle:
-            self._idle.pop().close()
+        self._pool.close()
 
     def __enter__(self) -> "RestClient":
         return self
@@ -89,24 +88,23 @@ class RestClient(BaseClient):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, query: Query):
-        with contextlib.suppress(OtherSeparator):
-            return self._ask_once(query, self.separator)
-        return self._ask_once(query, self.separator)
+    def _ask(self, request: Request):
+        with contextlib.suppress(SeparatorChanged):
+            return self._ask_once(request, self.separator)
+        return self._ask_once(request, self.separator)
 
-    def _ask_once(self, query: Query, separator: str):
-        document = {"signature_name": query.signature, "instances": [query.row(separator)]}
-        body, deadline = (
-            json.dumps(document, ensure_ascii=False).encode(),
-            time.monotonic() + self.timeout,
-        )
+    def _ask_once(self, request: Request, separator: str):
+        document = {"signature_name": request.signature, "instances": [request.row(separator)]}
+        body = json.dumps(document, ensure_ascii=False).encode()
+        deadline = time.monotonic() + self.timeout
+        # The retries of urllib3 do not end at a deadline.
         pauses = [
             min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2)
             for attempt in range(self.retries)
         ]
         while True:
             try:
-                return self._read(query, separator, self._answer(body, deadline))
+                return self._read(request, separator, self._answer(body, deadline))
             except ClientError as error:
                 if (
                     error.status != "UNAVAILABLE"
@@ -119,87 +117,67 @@ class RestClient(BaseClient):
     def _answer(self, body: bytes, deadline: float) -> bytes:
         try:
             status, answer = self._exchange(body, deadline)
-        except TimeoutError:
-            raise self._error("DEADLINE_EXCEEDED", "time is up") from None
-        except OSError as error:
-            raise self._error("UNAVAILABLE", error.strerror or str(error)) from None
-        except http.client.HTTPException as error:
-            raise self._error("INTERNAL", f"no HTTP, {type(error).__name__}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise self._error(*_status_of(error)) from None
         if status == 200:
             return answer
         raise self._error(_STATUSES.get(status, "UNKNOWN"), _message(answer) or f"HTTP {status}")
 
-    def _exchange(self, body, deadline):
-        """(status, body of the answer) over an idle connection or a new one."""
+    def _exchange(self, body: bytes, deadline: float) -> tuple[int, bytes]:
+        """Sends a request, and returns the status and the body of the response."""
         while True:
-            connection, used = self._connection(_left(deadline))
+            opened = self._pool.num_connections
             try:
-                return self._send(connection, body, deadline)
-            except ConnectionError:
-                connection.close()
-                # A server may close a connection while it is idle, and this is seen only now.
-                if not used:
+                return self._send(body, deadline)
+            except urllib3.exceptions.ProtocolError:
+                # A server can close an idle connection just when it is used again.
+                if self._pool.num_connections > opened:
                     raise
-            except BaseException:
-                connection.close()
-                raise
 
-    def _connection(self, seconds):
-        with contextlib.suppress(IndexError):
-            connection = self._idle.pop()
-            connection.sock.settimeout(seconds)
-            return connection, True
-        if self._context is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=seconds), False
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=seconds, context=self._context
-        ), False
-
-    def _send(self, connection, body, deadline):
-        # A server that refuses a body answers before it has read all of it.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request("POST", self._path, body, self._headers)
-        socket = connection.sock
-        response = connection.getresponse()
-        parts = []
-        while part := response.read1(1 << 16):
-            parts.append(part)
-            socket.settimeout(_left(deadline))
-        if response.length:
-            raise ConnectionResetError("the answer was cut off")
-        response.close()
-        if connection.sock is not None:
-            self._idle.append(connection)
+    def _send(self, body: bytes, deadline: float) -> tuple[int, bytes]:
+        response = self._pool.urlopen(
+            "POST",
+            self._path,
+            body,
+            self._headers,
+            retries=False,
+            redirect=False,
+            timeout=urllib3.Timeout(total=_left(deadline)),
+            preload_content=False,
+        )
+        try:
+            parts = []
+            # The timeout of urllib3 applies to each read, not to the whole body.
+            while part := response.read1(1 << 16):
+                parts.append(part)
+                _left(deadline)
+        except BaseException:
+            response.close()
+            raise
         return response.status, b"".join(parts)
 
-    def _read(self, query: Query, separator: str, answer: bytes):
+    def _read(self, request: Request, separator: str, answer: bytes):
         try:
             row = json.loads(answer)["predictions"][0]
-            return query.answer({**row}, separator)
-        except OtherSeparator as error:
+            return request.response({**row}, separator)
+        except SeparatorChanged as error:
             self.separator = error.separator
             raise
         except (KeyError, IndexError, ValueError, TypeError):
-            raise ClientError(
-                "INTERNAL",
-                f"{self.where} answered {query.signature} with something else; serve a model that python -m tfrec_attn.export has written.",
-            ) from None
+            raise unreadable(self.where, request.signature) from None
 
     def _error(self, status, details):
         return client_error(status, details, self.where, self.timeout)
 
 
-def _parts(url):
-    """(host, port, path without a slash at its end, whether encrypted)."""
+def _parse(url) -> urllib3.util.Url:
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        parts = urllib3.util.parse_url(url)
     except (ValueError, AttributeError, TypeError):
-        parts, host, port = None, None, None
-    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        parts = urllib3.util.Url()
+    if not parts.host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError(f"url must be http://HOST:PORT or https://HOST:PORT, but is {shown(url)}.")
-    encrypted = parts.scheme == "https"
-    return host, port or (443 if encrypted else 80), parts.path.rstrip("/"), encrypted
+    return parts
 
 
 def _ssl_context(tls):
@@ -209,15 +187,29 @@ def _ssl_context(tls):
         return ssl.create_default_context(cafile=tls)
     except OSError as error:
         raise ValueError(
-            f"tls must be a file of root certificates, but {tls} cannot be used: {error.strerror or error}."
+            f"tls must be a file of root certificates, but {tls} cannot be used: "
+            f"{error.strerror or error}."
         ) from None
 
 
 def _left(deadline):
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError
+        raise urllib3.exceptions.TimeoutError
     return left
+
+
+def _status_of(error: urllib3.exceptions.HTTPError) -> tuple[str, str]:
+    """The name of the gRPC status of an error of urllib3, and what happened."""
+    cause = error.__cause__ or (error.args or [error])[-1]
+    new = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not new:
+        return "DEADLINE_EXCEEDED", "time is up"
+    if isinstance(cause, http.client.IncompleteRead):
+        return "UNAVAILABLE", "the answer was cut off"
+    if isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError):
+        return "INTERNAL", f"no HTTP, {type(cause).__name__}"
+    return "UNAVAILABLE", getattr(cause, "strerror", None) or str(cause)
 
 
 def _message(body):

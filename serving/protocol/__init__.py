@@ -1,1 +1,1 @@
-"""TF Serving's protocol as values of NumPy, and back."""
+"""The protocol of TF Serving, read to and written from NumPy arrays."""

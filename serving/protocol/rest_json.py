@@ -1,4 +1,4 @@
-"""The JSON of TF Serving's REST interface: requests to arrays and arrays to answers."""
+"""The JSON of the REST API of TF Serving, read to and written from arrays."""
 
 import base64
 import binascii
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .statuses import invalid
-from .tensors import MOST_DIMENSIONS
+from .tensors import MAX_DIMENSIONS
 
 _SHOWN = 80
-# An empty list takes 2 bytes of JSON, and 60 in Python.
-_MOST_BRACKETS, _MOST_COMMAS = 1 << 17, 1 << 19
+# An empty list takes 2 bytes of JSON, but 60 bytes in Python.
+_MAX_BRACKETS, _MAX_COMMAS = 1 << 17, 1 << 19
 _BYTES_SUFFIX = "_bytes"
 _TYPES = {
     type(None): "Null",
@@ -30,12 +30,12 @@ _TYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class PredictBody:
-    """What a client sent.
+    """The body of a predict request.
 
     Attributes:
-      signature: "" for the default one.
-      rows: whether it came as rows ("instances") or as columns ("inputs").
-      value: of that key.
+        signature: Name of the signature, "" for the default one.
+        rows: Whether it has rows ("instances") or columns ("inputs").
+        value: The value of this key.
     """
 
     signature: str
@@ -46,13 +46,14 @@ class PredictBody:
 def parse(body: bytes) -> PredictBody:
     """Reads the body of a predict request.
 
-    Errors: StatusError INVALID_ARGUMENT where it is not JSON, with the place, or not a predict
-    request.
+    Raises:
+        StatusError: INVALID_ARGUMENT if it is no JSON or no predict request.
     """
     document = _document(body)
     if not isinstance(document, dict):
         raise invalid(
-            f'A request must be a JSON object, but {_shown(document)} came; send {{"instances": [...]}} or {{"inputs": ...}}.'
+            f"A request must be a JSON object, but {_shown(document)} came; "
+            'send {"instances": [...]} or {"inputs": ...}.'
         )
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
@@ -72,27 +73,29 @@ def parse(body: bytes) -> PredictBody:
 
 
 def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
-    """Arrays of all inputs of a signature; texts are bytes in object arrays.
+    """Returns the arrays of all inputs of a signature. Texts are bytes in arrays of objects.
 
-    Unlike TF Serving it refuses columns that the signature does not have.
+    Unlike TF Serving, it refuses columns that the signature does not have.
 
     Args:
-      body: as `parse` gives it.
-      dtypes: input name -> NumPy type, object for texts.
+        body: Result of `parse`.
+        dtypes: Name of an input -> NumPy type, object for texts.
 
-    Errors: StatusError INVALID_ARGUMENT that names the input.
+    Raises:
+        StatusError: INVALID_ARGUMENT that names the input.
     """
     return _of_rows(body.value, dtypes) if body.rows else _of_columns(body.value, dtypes)
 
 
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """The body of an answer: "predictions" with an object a row, or "outputs" with an object of
-    columns; a single output is not named.
+    """Writes the body of a response.
 
-    Numbers that JSON does not have become null, and texts whose output's name ends in _bytes
-    {"b64": ...}.
+    It has "predictions" with one object for each row, or "outputs" with columns. A single output
+    is not named. Numbers that JSON does not have become null. Texts become {"b64": ...} if the name
+    of the output ends in _bytes.
 
-    Errors: StatusError INVALID_ARGUMENT for rows when outputs differ in their first dimension.
+    Raises:
+        StatusError: INVALID_ARGUMENT for rows if the outputs differ in their first dimension.
     """
     columns = {name: _listed(name, np.asarray(array)) for name, array in sorted(outputs.items())}
     if not rows:
@@ -100,7 +103,8 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     shapes = {np.shape(array)[:1] for array in outputs.values()}
     if len(shapes) != 1 or shapes == {()}:
         raise invalid(
-            f"The outputs {', '.join(columns)} have no first dimension in common; ask for them as columns, with 'inputs'."
+            f"The outputs {', '.join(columns)} have no first dimension in common; "
+            "ask for them as columns, with 'inputs'."
         )
     if len(columns) == 1:
         return _dumped({"predictions": next(iter(columns.values()))})
@@ -115,25 +119,26 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
 
 
 def error_body(message: str) -> bytes:
-    """The body of an answer that is no answer."""
+    """Writes the body of an error."""
     return _dumped({"error": message})
 
 
 class _ValueProblem(Exception):
-    """What is wrong with the value of one input."""
+    """The value of an input that cannot be read."""
 
 
 def _document(body):
     if not body:
         raise invalid("JSON Parse error: the document is empty.")
     brackets = body.count(b"[") + body.count(b"{")
-    if brackets > _MOST_BRACKETS or body.count(b",") > _MOST_COMMAS:
+    if brackets > _MAX_BRACKETS or body.count(b",") > _MAX_COMMAS:
         raise invalid("A request has too many values; send fewer rows, or shorter histories.")
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise invalid(
-            f"JSON Parse error: {error.msg} at offset: {error.pos} (line {error.lineno}, column {error.colno})."
+            f"JSON Parse error: {error.msg} at offset: {error.pos} "
+            f"(line {error.lineno}, column {error.colno})."
         ) from None
     except UnicodeDecodeError as error:
         raise invalid(
@@ -146,7 +151,7 @@ def _document(body):
 
 
 def _object(pairs):
-    """An object; a key that comes twice has two values, and readers differ in which they take."""
+    """An object without duplicate keys. Readers differ in which of two values they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = collections.Counter(key for key, _ in pairs).most_common(1)[0]
@@ -159,7 +164,8 @@ def _of_rows(instances, dtypes):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
-                f"'instances' is a list of values, but the signature has the inputs {names}; send a list of objects with these keys."
+                f"'instances' is a list of values, but the signature has the inputs {names}; "
+                "send a list of objects with these keys."
             )
         instances = [_wrapped(index, value, dtypes) for index, value in enumerate(instances)]
     for index, element in enumerate(instances):
@@ -173,7 +179,8 @@ def _of_rows(instances, dtypes):
 def _wrapped(index, value, dtypes):
     if _named(value):
         raise invalid(
-            f"Element {index} of 'instances' must be a value or a list as the first element is, but {_shown(value)} came."
+            f"Element {index} of 'instances' must be a value or a list as the first element is, "
+            f"but {_shown(value)} came."
         )
     return dict.fromkeys(dtypes, value)
 
@@ -181,16 +188,19 @@ def _wrapped(index, value, dtypes):
 def _check_keys(index, element, dtypes):
     if not _named(element):
         raise invalid(
-            f"Element {index} of 'instances' must be an object as the first element is, but {_shown(element)} came."
+            f"Element {index} of 'instances' must be an object as the first element is, "
+            f"but {_shown(element)} came."
         )
     for name in element.keys() - dtypes.keys():
         raise invalid(
-            f"Element {index} of 'instances' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}."
+            f"Element {index} of 'instances' has the input {_shown(name)}, "
+            f"but the signature has {', '.join(dtypes)}."
         )
     for name in dtypes:
         if name not in element:
             raise invalid(
-                f"Element {index} of 'instances' lacks the input {name!r}; the signature has {', '.join(dtypes)}."
+                f"Element {index} of 'instances' lacks the input {name!r}; "
+                f"the signature has {', '.join(dtypes)}."
             )
 
 
@@ -212,7 +222,8 @@ def _column(values, name, dtype):
         if shape != first:
             shapes = f"the shape {_bracketed(shape)}, but the first element has {_bracketed(first)}"
             raise invalid(
-                f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; pad shorter ones."
+                f"Failed to process element: {index} key: {name} of 'instances' list: {shapes}; "
+                "pad shorter ones."
             ) from None
     raise invalid(f"Failed to process key: {name} of 'instances' list: {whole}.")
 
@@ -222,7 +233,8 @@ def _of_columns(value, dtypes):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
-                f"'inputs' is a value or a list, but the signature has the inputs {names}; send an object with these keys."
+                f"'inputs' is a value or a list, but the signature has the inputs {names}; "
+                "send an object with these keys."
             )
         value = dict.fromkeys(dtypes, value)
     for name in value.keys() - dtypes.keys():
@@ -233,7 +245,8 @@ def _of_columns(value, dtypes):
     for name, dtype in dtypes.items():
         if name not in value:
             raise invalid(
-                f"Missing named input: {name} in 'inputs' object; the signature has {', '.join(dtypes)}."
+                f"Missing named input: {name} in 'inputs' object; "
+                f"the signature has {', '.join(dtypes)}."
             )
         try:
             arrays[name] = _array(value[name], dtype)
@@ -243,14 +256,12 @@ def _of_columns(value, dtypes):
 
 
 def _array(value, dtype):
-    """A value in nested lists as an array; the first element at each level says how long the others
-    have to be.
-    """
+    """Nested lists as an array. The first list of each level sets the length of the others."""
     shape, level = [], [value]
     while level and isinstance(level[0], list):
-        if len(shape) == MOST_DIMENSIONS:
+        if len(shape) == MAX_DIMENSIONS:
             raise _ValueProblem(
-                f"lists in at most {MOST_DIMENSIONS} levels are expected, but more came"
+                f"lists in at most {MAX_DIMENSIONS} levels are expected, but more came"
             )
         size = len(level[0])
         for element in level:
@@ -260,7 +271,8 @@ def _array(value, dtype):
                 )
             if len(element) != size:
                 raise _ValueProblem(
-                    f"a list of {size} elements is expected at level {len(shape)}, but one of {len(element)} came"
+                    f"a list of {size} elements is expected at level {len(shape)}, "
+                    f"but one of {len(element)} came"
                 )
         shape.append(size)
         level = list(itertools.chain.from_iterable(level))
@@ -278,7 +290,7 @@ def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
 
 
 def _fits(value, dtype):
-    """Whether nothing is lost, as TF Serving wants it."""
+    """Whether the type holds the value without loss, as TF Serving requires."""
     if dtype.kind == "f":
         most = float(np.finfo(dtype).max)
         return (
@@ -303,7 +315,7 @@ def _text(value):
 
 
 def _named(value):
-    """Whether it is an object of inputs, not one that stands for bytes."""
+    """Whether a value is an object of inputs, and not one that stands for bytes."""
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
@@ -313,8 +325,8 @@ def _listed(name, array):
         return _nested([write(value) for value in array.ravel().tolist()], array.shape)
     if array.dtype.kind != "f":
         return array.tolist()
-    # The shortest digits that give the same number again: as a double a float32 would have a tail
-    # of noise.
+    # The shortest digits that give the same float32. As a double it would have further digits
+    # without meaning.
     numbers = map(float, array.ravel().astype("U32").tolist())
     return _nested(
         [
@@ -354,7 +366,7 @@ def _bracketed(shape):
 
 
 def _shown(value):
-    """A JSON value as it came, cut off where it is long, with its type."""
+    """A JSON value with its type, shortened."""
     short = value[: _SHOWN + 1] if isinstance(value, str) else value
     text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

@@ -1,4 +1,4 @@
-"""What went wrong with a request, in the codes of gRPC and of HTTP."""
+"""The statuses of requests, in the codes of gRPC and HTTP."""
 
 import grpc
 
@@ -24,25 +24,25 @@ _HTTP = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-# A message says some of what came; more than this does not fit into the trailers of a call.
-_MOST_MESSAGE, _LAST = 800, 300
+# Longer messages do not fit into the trailers of a call.
+_MAX_MESSAGE, _LAST = 800, 300
 
 
 class StatusError(Exception):
     """A request that cannot be answered.
 
     Args:
-      code: the `grpc.StatusCode`.
-      message: one sentence; a long one is shortened in its middle.
+        code: The `grpc.StatusCode`.
+        message: One sentence. The middle of a long one is left out.
 
     Attributes:
-      code, message: as given.
-      http: the HTTP status that TF Serving gives for the code.
+        code, message: As given.
+        http: The HTTP status that TF Serving gives for the code.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        if len(message) > _MOST_MESSAGE:
-            message = f"{message[: _MOST_MESSAGE - _LAST]}...{message[-_LAST:]}"
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[: _MAX_MESSAGE - _LAST]}...{message[-_LAST:]}"
         super().__init__(message)
         self.code, self.message = code, message
 
@@ -53,27 +53,25 @@ class StatusError(Exception):
 
 
 def http_status(code: grpc.StatusCode) -> int:
-    """The HTTP status that TF Serving gives for a gRPC status."""
+    """Returns the HTTP status that TF Serving gives for a gRPC status."""
     return _HTTP[code]
 
 
 def from_number(number: int) -> grpc.StatusCode:
-    """The status of a number as protos and TensorFlow's errors carry it, UNKNOWN where there is no
-    such number.
-    """
+    """Returns the status of a number in protos and errors of TensorFlow, UNKNOWN for others."""
     return _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
 
 
 def invalid(message: str) -> StatusError:
-    """An INVALID_ARGUMENT."""
+    """Makes an INVALID_ARGUMENT."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> StatusError:
-    """A NOT_FOUND."""
+    """Makes a NOT_FOUND."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
 
 
 def failed_precondition(message: str) -> StatusError:
-    """A FAILED_PRECONDITION."""
+    """Makes a FAILED_PRECONDITION."""
     return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)

@@ -1,4 +1,4 @@
-"""Requests that arrive while others run are run together, as TF Serving does it."""
+"""Batches of requests that arrive at the same time, as in TF Serving."""
 
 import dataclasses
 import math
@@ -13,22 +13,22 @@ import numpy as np
 from ..protocol.statuses import StatusError, invalid
 
 Arrays = Mapping[str, np.ndarray]
-# Of an input when it is padded: beyond it requests of very different lengths do not share a batch.
-_MOST_PADDED = 1 << 18
+# Most elements of a padded input, so that requests of very different lengths do not share a batch.
+_MAX_PADDED = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchOptions:
-    """How requests are batched; the names are TF Serving's.
+    """Options of a batcher, with the names that TF Serving uses.
 
     Args:
-      max_batch_size: rows that run together at most, and of one request.
-      batch_timeout: seconds that a batch waits to become full; 0 waits for nobody.
-      max_enqueued_batches: full batches that may wait; more is refused.
-      pad_variable_length_inputs: whether requests of different lengths share a batch. The shorter
-        are then padded on the right with their first element, which is as if it were their newest
-        event where it is not "". Without it they run apart, in more batches (TF Serving fails a
-        batch of different lengths with FAILED_PRECONDITION).
+        max_batch_size: Most rows of a batch, and of a request.
+        batch_timeout: Seconds that a batch waits for more rows; 0 does not wait.
+        max_enqueued_batches: Number of full batches that may wait. Further requests are refused.
+        pad_variable_length_inputs: Whether requests of different lengths share a batch. Shorter
+            rows are padded on the right with their first element, which the model reads as the
+            newest event unless it is "". Otherwise such requests run in different batches, while TF
+            Serving fails their batch with FAILED_PRECONDITION.
     """
 
     max_batch_size: int = 32
@@ -38,16 +38,16 @@ class BatchOptions:
 
 
 class Batcher:
-    """Runs requests to a signature, one batch at a time, in the threads that bring them.
+    """Runs requests to a signature in batches, in the threads that bring the requests.
 
-    A request that finds nobody runs at once, in its own thread. Those that come meanwhile wait; the
-    first of them then takes the lead, and runs as many as fit. A batch that fails is run again
-    request by request.
+    A request runs at once if no batch runs. Other requests wait. When the batch ends, the first of
+    them leads the next batch, and runs as many of them as fit. If a batch fails, its requests run
+    again one by one, so that an invalid request fails alone.
 
     Args:
-      run: outputs of inputs; the first dimension of each is that of the batch.
-      options: sizes and limits.
-      observe: is told the rows of each batch that ran.
+        run: Function of inputs to outputs. The first dimension of each is that of the batch.
+        options: Sizes and limits.
+        observe: Called with the number of rows of each batch.
     """
 
     def __init__(
@@ -64,11 +64,12 @@ class Batcher:
         self.queued = 0
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The outputs of one request.
+        """Returns the outputs of one request.
 
-        Errors: StatusError INVALID_ARGUMENT for inputs that have no common first dimension or more
-        rows than a batch, UNAVAILABLE when too many wait, and what `run` raises for this request
-        alone.
+        Raises:
+            StatusError: INVALID_ARGUMENT for inputs without a common first dimension or with too
+                many rows, UNAVAILABLE if the queue is full, and the errors of `run` for this
+                request.
         """
         request = _Request(inputs, self._rows(inputs))
         with self._lock:
@@ -89,25 +90,31 @@ class Batcher:
         for name, array in inputs.items():
             if not array.ndim:
                 raise invalid(
-                    f"Batching Run() input tensors must have at least one dimension, but {name} is a scalar."
+                    "Batching Run() input tensors must have at least one dimension, "
+                    f"but {name} is a scalar."
                 )
             if rows not in (-1, len(array)):
                 came = ", ".join(f"{len(inputs[one])} rows of {one}" for one in sorted(inputs))
                 raise invalid(
-                    f"Batching Run() input tensors must have equal 0th-dimension size, but there are {came}."
+                    "Batching Run() input tensors must have equal 0th-dimension size, "
+                    f"but there are {came}."
                 )
             rows = len(array)
         limit = self._options.max_batch_size
         if rows > limit:
             raise invalid(
-                f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows a request."
+                f"Task size {rows} is larger than maximum input batch size {limit}; "
+                "send fewer rows a request."
             )
         return max(rows, 0)
 
     def _enqueue(self, request: "_Request") -> None:
         limit = self._options.max_enqueued_batches * self._options.max_batch_size
         if self.queued + request.rows > limit:
-            message = f"The batch scheduling queue to which this task was submitted is full; {self.queued} of {limit} rows wait, try later."
+            message = (
+                "The batch scheduling queue to which this task was submitted is full; "
+                f"{self.queued} of {limit} rows wait, try later."
+            )
             raise StatusError(grpc.StatusCode.UNAVAILABLE, message)
         self._waiting.append(request)
         self.queued += request.rows
@@ -137,7 +144,7 @@ class Batcher:
                 self._changed.wait(left)
 
     def _collect(self, request: "_Request") -> list["_Request"]:
-        """The request and those of the waiting that fit, which no longer wait."""
+        """The request, and the waiting requests that fit, which leave the queue."""
         batch = _Batch(request, self._options)
         with self._lock:
             left = [other for other in self._waiting if not batch.take(other)]
@@ -152,7 +159,7 @@ class Batcher:
                 self._observe(sum(request.rows for request in batch))
                 _split(outputs, batch)
             except Exception:
-                # Whose fault it is shows when each runs alone.
+                # Alone, only the invalid requests fail.
                 self._alone(batch)
             return
         self._alone(batch)
@@ -177,7 +184,7 @@ class Batcher:
 
 
 class _Request:
-    """One that waits for its answer, or for its turn to lead."""
+    """A request that waits for its response, or for its turn to lead a batch."""
 
     __slots__ = ("arrived", "error", "inputs", "leads", "outputs", "rows", "wake")
 
@@ -189,7 +196,7 @@ class _Request:
 
 
 class _Batch:
-    """Requests that can run together, beginning with one."""
+    """Requests that can run together."""
 
     def __init__(self, request: _Request, options: BatchOptions):
         self.requests, self._options = [request], options
@@ -198,7 +205,7 @@ class _Batch:
         self._empty = any(not array.size for array in request.inputs.values())
 
     def take(self, other: _Request) -> bool:
-        """Takes a request in where it fits."""
+        """Adds a request if it fits, and returns whether it does."""
         rows = self._rows + other.rows
         if rows > self._options.max_batch_size:
             return False
@@ -214,9 +221,7 @@ class _Batch:
     def _padded(
         self, shapes: Mapping[str, tuple], other: _Request, rows: int
     ) -> dict[str, tuple] | None:
-        """Greatest sizes of both, None where padding is not possible, or not wanted, or would take
-        too much.
-        """
+        """The greatest sizes of both; None if padding is disabled, impossible or expensive."""
         if (
             not self._options.pad_variable_length_inputs
             or self._empty
@@ -228,7 +233,7 @@ class _Batch:
         greatest = {name: tuple(map(max, own, shapes[name])) for name, own in self._shapes.items()}
         return (
             greatest
-            if all(rows * math.prod(shape) <= _MOST_PADDED for shape in greatest.values())
+            if all(rows * math.prod(shape) <= _MAX_PADDED for shape in greatest.values())
             else None
         )
 
@@ -240,9 +245,7 @@ def _joined(batch: Sequence[_Request]) -> dict[str, np.ndarray]:
 
 
 def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The rows of all; where lengths differ, each part is padded on the right with its first
-    element.
-    """
+    """All rows. If lengths differ, each part is padded on the right with its first element."""
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) == 1:
         return np.concatenate(parts)
@@ -258,13 +261,17 @@ def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None:
-    """Gives every request its rows.
+    """Gives each request its rows of the outputs.
 
-    Errors: StatusError FAILED_PRECONDITION when an output has not one row for each of the batch.
+    Raises:
+        StatusError: FAILED_PRECONDITION if an output does not have one row for each of the batch.
     """
     rows = sum(request.rows for request in batch)
     if any(array.shape[:1] != (rows,) for array in outputs.values()):
-        message = "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors."
+        message = (
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors."
+        )
         raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
     begin = 0
     for request in batch:

@@ -1,4 +1,4 @@
-"""TF Serving's services over gRPC: its protos, a store behind them."""
+"""The gRPC services of TF Serving on a model store."""
 
 import logging
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import fill, to_array
-from .in_flight import InFlight
-from .model_store import ModelConfig, ModelStore
-from .signature import MOST_ELEMENTS
-from .version_policy import VersionPolicy
+from .graceful_stop import InFlight
+from .model_config import ModelConfig, VersionPolicy
+from .model_store import ModelStore
+from .signature import MAX_ELEMENTS
 
 _SIGNATURES = "signature_def"
-# More inputs, or names of outputs, than any signature has.
-_MOST_NAMES = 64
+# More inputs or outputs than any signature has.
+_MAX_NAMES = 64
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
 
 
 class PredictionService:
-    """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
+    """Predict and GetModelMetadata. Other methods are UNIMPLEMENTED."""
 
     def __init__(self, store: ModelStore):
         self._store = store
@@ -48,7 +48,7 @@ class PredictionService:
             spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
         )
         response = predict_pb2.PredictResponse()
-        _say_which(response.model_spec, spec.name, version)
+        _set_model(response.model_spec, spec.name, version)
         response.model_spec.signature_name = signature
         for name, array in outputs.items():
             fill(response.outputs[name], array)
@@ -57,7 +57,7 @@ class PredictionService:
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a model."""
+        """Returns the signatures of a model."""
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
@@ -67,7 +67,7 @@ class PredictionService:
             request.model_spec.name, *_version_of(request.model_spec)
         )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _say_which(response.model_spec, request.model_spec.name, version)
+        _set_model(response.model_spec, request.model_spec.name, version)
         response.metadata[_SIGNATURES].Pack(definitions)
         return response
 
@@ -81,7 +81,7 @@ class ModelService:
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Where the versions of a model stand."""
+        """Returns the states of the versions of a model."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         return status_response(
@@ -91,10 +91,11 @@ class ModelService:
     def reload(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Changes which versions are served, and their labels."""
+        """Changes the served versions and their labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+                "ModelConfigList is currently supported"
             )
         self._store.reload([_config_of(one) for one in request.config.model_config_list.config])
         return model_management_pb2.ReloadConfigResponse()
@@ -103,9 +104,10 @@ class ModelService:
 def status_response(
     store: ModelStore, name: str, version: int | None = None, label: str | None = None
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """Where the versions of a model stand, as TF Serving says it.
+    """Makes the response with the states of the versions of a model.
 
-    Errors: StatusError as of `ModelStore.status`.
+    Raises:
+        StatusError: As in `ModelStore.status`.
     """
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in store.status(name, version, label):
@@ -116,12 +118,12 @@ def status_response(
 
 
 def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
-    """Gives a server both services.
+    """Adds both services to a server.
 
     Args:
-      server: not started.
-      store: answers.
-      in_flight: counts the calls until their answers are sent.
+        server: Server, not started.
+        store: The models.
+        in_flight: Counts the calls until their responses are sent.
     """
     prediction, model = PredictionService(store), ModelService(store)
     services = {
@@ -144,10 +146,10 @@ def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) ->
 
 
 def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMethodHandler:
-    """A method for gRPC: every exception becomes the status of its call."""
+    """Makes the handler of a method. Every exception becomes the status of the call."""
 
     def read(data):
-        # What gRPC itself makes of an error here is INTERNAL, as if the server were at fault.
+        # gRPC itself would answer INTERNAL, but the client is at fault.
         try:
             return kind.FromString(data)
         except DecodeError:
@@ -178,9 +180,9 @@ def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMetho
 
 def _arrays(request: predict_pb2.PredictRequest) -> dict:
     for what, values in (("inputs", request.inputs), ("names of outputs", request.output_filter)):
-        if len(values) > _MOST_NAMES:
-            raise invalid(f"A request may have at most {_MOST_NAMES} {what}; send fewer.")
-    return {name: to_array(proto, name, MOST_ELEMENTS) for name, proto in request.inputs.items()}
+        if len(values) > _MAX_NAMES:
+            raise invalid(f"A request may have at most {_MAX_NAMES} {what}; send fewer.")
+    return {name: to_array(proto, name, MAX_ELEMENTS) for name, proto in request.inputs.items()}
 
 
 def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
@@ -191,7 +193,7 @@ def _version_of(spec: model_pb2.ModelSpec) -> tuple[int | None, str | None]:
     )
 
 
-def _say_which(spec: model_pb2.ModelSpec, name: str, version: int) -> None:
+def _set_model(spec: model_pb2.ModelSpec, name: str, version: int) -> None:
     spec.name = name
     spec.version.value = version
 

@@ -1,4 +1,4 @@
-"""What the headers of an HTTP request must be before its body is read."""
+"""Checks of the headers of an HTTP request, before its body is read."""
 
 import dataclasses
 import re
@@ -11,14 +11,14 @@ _SHOWN = 80
 
 
 class HttpError(Exception):
-    """A request that is refused for its headers or its body.
+    """A request that is refused because of its headers or its body.
 
     Args:
-      status: of HTTP.
-      message: one sentence.
+        status: HTTP status.
+        message: One sentence.
 
     Attributes:
-      status, message: as given.
+        status, message: As given.
     """
 
     def __init__(self, status: int, message: str):
@@ -28,16 +28,14 @@ class HttpError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one client may take.
+    """Limits on clients.
 
     Args:
-      body: most bytes of a request's body.
-      head: most bytes of its first line and headers, give or take what one read brings.
-      connections: at once; further ones take the place of one that is idle, or are refused with
-        503.
-      request_seconds: in which a request has to come, from its first byte, and its answer has to
-        go.
-      idle_seconds: after which a connection without requests is closed.
+        body: Most bytes of a body.
+        head: Most bytes of the request line and the headers, up to the size of one read.
+        connections: Most connections. A further one replaces an idle one, or is refused with 503.
+        request_seconds: Time to receive a request, and to send its response.
+        idle_seconds: Time after which an idle connection is closed.
     """
 
     body: int = 4 << 20
@@ -50,20 +48,20 @@ class Limits:
 def check_headers(
     headers: Iterable[tuple[bytes, bytes]], version: str, limit: int, hosts: Collection[str]
 ) -> None:
-    """Refuses a request that this server does not read, or that is not meant for it.
+    """Refuses a request that the server cannot read, or that another site may have sent.
 
-    A page of another site can have its own name point to this machine; the browser then sends
-    requests of that page here, under that name. So only known names are answered, and pages of
-    known names.
+    A page of another site can make its own host name point to this machine. The browser then sends
+    requests of this page here, with that name. So the server only answers for known host names, and
+    to pages of known names.
 
     Args:
-      headers: name in lower case and value of each.
-      version: of HTTP.
-      limit: most bytes of a body.
-      hosts: names in lower case that are answered.
+        headers: (name in lower case, value) pairs.
+        version: Version of HTTP.
+        limit: Most bytes of a body.
+        hosts: Known host names in lower case.
 
     Raises:
-      HttpError: 400, 403, 413, 415 or 501.
+        HttpError: 400, 403, 413, 415 or 501.
     """
     found = {name: [] for name in _NAMES}
     for name, value in headers:
@@ -89,7 +87,7 @@ def check_headers(
 
 
 def too_large(limit: int) -> HttpError:
-    """The 413 of a body."""
+    """Makes the 413 of a body."""
     return HttpError(
         413,
         f"A body may have at most {limit} bytes; send fewer rows, or shorter histories, at a time.",
@@ -103,7 +101,7 @@ def _one(values: list[bytes], name: str) -> str:
 
 
 def _name(host: str) -> str | None:
-    """The name in a header host, without the port, in lower case; None where it is none."""
+    """The host name of a header host in lower case, without the port; None if it is invalid."""
     match = _HOST.fullmatch(host)
     return match[1].lower() if match else None
 

@@ -1,4 +1,4 @@
-"""Connections of uvicorn that are bounded in all that a client can ask for."""
+"""Connections of uvicorn with limits on what a client can take."""
 
 import asyncio
 import json
@@ -9,7 +9,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .http_checks import Limits
 
 _LINGER = 2.0
-_ERROR = "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n"
+_ERROR = (
+    "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n"
+    "Connection: close\r\n\r\n"
+)
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -19,13 +22,12 @@ _REASONS = {
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with a deadline for each request and each answer, and one for idleness.
+    """A connection with a deadline for each request, each response, and for idleness.
 
     Args:
-      idle: the connections of a server that wait for a request, the longest waiting first; shared
-        by all of them.
-      limits: on clients.
-      **arguments: those that uvicorn gives.
+        idle: The idle connections of the server, longest idle first, shared by all connections.
+        limits: Limits on clients.
+        **arguments: Those of uvicorn.
     """
 
     def __init__(self, idle: dict["Connection", None], limits: Limits, **arguments):
@@ -36,18 +38,18 @@ class Connection(HttpToolsProtocol):
         self._head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Takes the place of an idle connection where there are too many."""
+        """Replaces an idle connection if there are too many."""
         super().connection_made(transport)
-        # An answer is two writes, of which the second would wait until the first is acknowledged.
+        # A response is two writes. With Nagle's algorithm the second waits for an acknowledgement.
         accepted = transport.get_extra_info("socket")
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # What waits to be sent has a deadline too.
+        # With a buffer limit of 0, `pause_writing` is called whenever data waits to be sent.
         transport.set_write_buffer_limits(high=0)
         if len(self.connections) <= self._limits.connections:
-            self._rest()
+            self._become_idle()
         elif self._idle:
             next(iter(self._idle)).transport.abort()
-            self._rest()
+            self._become_idle()
         else:
             self._end(503, "The server has as many connections as it takes; try again later.")
 
@@ -59,7 +61,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Begins the deadline of a request with its first byte."""
+        """Starts the deadline of a request at its first byte."""
         if self._ended:
             return
         if not self._coming:
@@ -70,7 +72,7 @@ class Connection(HttpToolsProtocol):
             self._end(431, f"The head of a request may have at most {self._limits.head} bytes.")
 
     def eof_received(self) -> bool:
-        """Answers a client that says it sends no more."""
+        """Answers a client that sends no more."""
         if self._answering() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return True
@@ -79,7 +81,7 @@ class Connection(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
-        """Begins a request, also one that comes in the same packet as the one before."""
+        """Starts a request, which may come in the same packet as the one before."""
         if not self._coming:
             self._begin()
         super().on_message_begin()
@@ -90,7 +92,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Ends the deadline of a request."""
+        """Stops the deadline of a request."""
         self._coming = False
         self._stop_timer()
         super().on_message_complete()
@@ -102,22 +104,22 @@ class Connection(HttpToolsProtocol):
             self._idle[self] = None
 
     def pause_writing(self) -> None:
-        """Begins the deadline of an answer that the client does not read."""
+        """Starts the deadline of a response that the client does not read."""
         super().pause_writing()
         self._start_timer(self._limits.request_seconds)
 
     def resume_writing(self) -> None:
-        """Ends it."""
+        """Stops the deadline of a response."""
         super().resume_writing()
         if not (self._coming or self._ended):
             self._stop_timer()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Ends a connection without requests, whatever waits to be sent."""
+        """Closes an idle connection, even if data waits to be sent."""
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what the parser refuses, unless an earlier request is being answered."""
+        """Answers invalid HTTP, unless an earlier request is being answered."""
         if self._answering() and not self.cycle.more_body:
             self.cycle.keep_alive, self._ended = False, True
         elif self.pipeline:
@@ -125,7 +127,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._end(400, "This is not a request of HTTP/1.1; send it by a client library.")
 
-    def _rest(self):
+    def _become_idle(self):
         self._idle[self] = None
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -154,7 +156,7 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             self.transport.abort()
         elif self._answering() and (self.pipeline or not self.cycle.more_body):
-            # What is late is the next request; this one is answered first.
+            # The next request is late; this one is answered first.
             self._start_timer(self._limits.request_seconds)
         elif self._ended:
             self.transport.abort()
@@ -163,10 +165,10 @@ class Connection(HttpToolsProtocol):
             self._end(408, f"A request must come within {seconds:g} seconds; send it again.")
 
     def _end(self, status, message):
-        """Answers what cannot be read to its end, which is the last of the connection.
+        """Sends a last response to a request that is not read to its end.
 
-        Closed with bytes unread, a connection is reset, and the client may not see the answer: so
-        it is read for a while.
+        A connection that is closed with unread bytes is reset, and the client may not see the
+        response. So the connection is read for a while.
         """
         self._ended = True
         self._idle.pop(self, None)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn: requests are read in one thread and answered in many."""
+"""HTTP/1.1 with uvicorn: one thread reads the requests, many threads answer them."""
 
 import asyncio
 import contextlib
@@ -9,17 +9,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
 from ..protocol.rest_json import error_body
 from ..protocol.statuses import StatusError
+from .graceful_stop import InFlight
 from .http_checks import LOOPBACK, HttpError, Limits, check_headers, too_large
 from .http_connection import Connection
-from .in_flight import InFlight
-from .worker_pool import WorkerPool
-
-__all__ = ["HttpServer", "Limits", "Response"]
 
 _BACKLOG = 128
 _LINGER = 2.0
@@ -28,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What a client gets: the HTTP status, the body, its Content-Type, and further headers."""
+    """A response: the HTTP status, the body, its Content-Type, and further headers."""
 
     status: int
     body: bytes
@@ -40,21 +38,21 @@ Respond = Callable[[str, str, bytes], Response]
 
 
 class HttpServer:
-    """Answers requests with one function, connections kept open between them.
+    """Answers requests with a function, over persistent connections.
 
     Args:
-      host: address to listen on.
-      port: 0 takes a free one.
-      respond: (method, path without query, body) -> `Response`; called on many threads. What it
-        raises becomes a 500.
-      limits: on clients.
-      allowed_hosts: names that are answered beside those of loopback and `host`.
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        respond: (method, path without query, body) -> `Response`. It is called in many threads.
+            An exception becomes a 500.
+        limits: Limits on clients.
+        allowed_hosts: Host names that are answered beside those of loopback and `host`.
 
     Attributes:
-      port: that it listens on.
+        port: The port.
 
     Raises:
-      OSError: where the port is taken.
+        OSError: If the port is in use.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to answer."""
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve()), name="http", daemon=True
         )
@@ -96,16 +94,24 @@ class HttpServer:
         while self._thread.is_alive() and not self._server.started:
             time.sleep(0.001)
 
-    def stop(self, grace: float = 5.0) -> None:
-        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
+    def stop(self, grace: float = 5.0) -> bool:
+        """Answers the requests in flight, and new requests with 503.
+
+        Args:
+            grace: Seconds to wait for the requests in flight.
+
+        Returns:
+            Whether all of them were answered in this time.
+        """
         self._application.in_flight.close()
-        self._application.in_flight.wait(grace)
+        answered = self._application.in_flight.wait(grace)
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._socket.close()
         self._application.pool.shutdown(wait=False)
+        return answered
 
     async def _serve(self) -> None:
         await self._server.serve(sockets=[self._socket])
@@ -119,7 +125,8 @@ class _Application:
 
     def __init__(self, respond: Respond, limits: Limits, hosts: Collection[str]):
         self._respond, self._limits, self._hosts = respond, limits, hosts
-        self.in_flight, self.pool = InFlight(), WorkerPool(limits.connections)
+        self.in_flight = InFlight()
+        self.pool = ThreadPoolExecutor(limits.connections, thread_name_prefix="http")
 
     async def __call__(self, scope, receive, send) -> None:
         try:
@@ -142,58 +149,40 @@ class _Application:
             return
         if body is not None:
             path = scope["raw_path"].decode("ascii")
-            response = await self._run(scope["method"], path, body)
+            run = asyncio.get_running_loop().run_in_executor
+            response = await run(self.pool, self._run, scope["method"], path, body)
             await send(_start(response))
             await send({"type": "http.response.body", "body": response.body})
 
-    async def _run(self, method: str, path: str, body: bytes) -> Response:
-        """The response, made in another thread."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-
-        def run():
-            try:
-                response = self._respond(method, path, body)
-            except Exception:
-                _log.exception("A request could not be answered.")
-                message = "The server failed to answer; its log says why."
-                response = Response(500, error_body(message))
-            # The loop is closed where the server did not wait for this answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_give, future, response)
-
-        self.pool.submit(run)
-        return await future
+    def _run(self, method: str, path: str, body: bytes) -> Response:
+        try:
+            return self._respond(method, path, body)
+        except Exception:
+            _log.exception("A request could not be answered.")
+            return Response(500, error_body("The server failed to answer; its log says why."))
 
 
 async def _read(receive, limit: int) -> bytes | None:
-    """The body of a request; None where the client has left.
+    """The body of a request; None if the client has left.
 
     Raises:
-      HttpError: 413.
+        HttpError: 413.
     """
-    message = await receive()
-    if message["type"] == "http.request" and not message["more_body"]:
-        body = message["body"]
-        if len(body) > limit:
-            raise too_large(limit)
-        return body
     body = bytearray()
-    while message["type"] == "http.request":
+    while (message := await receive())["type"] == "http.request":
         body += message["body"]
         if len(body) > limit:
             raise too_large(limit)
         if not message["more_body"]:
             return bytes(body)
-        message = await receive()
     return None
 
 
 async def _refuse(error: HttpError, receive, send) -> None:
-    """Answers a request whose body is not read, which is the last of its connection.
+    """Sends the last response of a connection, to a request whose body is not read.
 
-    Closed with bytes unread, a connection is reset, and the client may not see the answer: so it
-    is read for a while.
+    A connection that is closed with unread bytes is reset, and the client may not see the response.
+    So the connection is read for a while.
     """
     response = Response(error.status, error_body(error.message), headers=(("Connection", "close"),))
     await send(_start(response))
@@ -220,23 +209,19 @@ def _start(response: Response) -> dict:
     return {"type": "http.response.start", "status": response.status, "headers": headers}
 
 
-def _give(future: asyncio.Future, response: Response) -> None:
-    if not future.done():
-        future.set_result(response)
-
-
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError:
         raise OSError(
-            f"{host}:{port} cannot be listened on: it is in use or not of this machine; choose another."
+            f"{host}:{port} cannot be listened on: it is in use or not of this machine; "
+            "choose another."
         ) from None
 
 
 def _names(host: str, allowed: Collection[str]) -> frozenset[str]:
     own = f"[{host}]" if ":" in host else host
-    # An address that stands for all others is not one to be asked under.
+    # 0.0.0.0 and :: stand for all addresses, and are no host names.
     mine = () if own in ("0.0.0.0", "[::]") else (own,)  # noqa: S104
     return LOOPBACK | {name.lower() for name in (*mine, *allowed)}

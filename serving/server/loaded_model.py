@@ -1,8 +1,8 @@
-"""One version of a SavedModel in memory, run as TF Serving runs it: by the C++ loader and a
-session.
-"""
+"""A version of a model in memory, loaded and run by TensorFlow's session loader."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -13,12 +13,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 from ..checks.checksums import SERVABLE_SUMS, damage
 from ..protocol.statuses import StatusError, failed_precondition, invalid
 from ..protocol.tensors import to_array
-from .saved_session import SavedSession
 from .signature import Signature, first_line
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
-_MOST_WARMUPS = 1000
+_MAX_WARMUPS = 1000
 _READ = ("saved_model.pb", "variables/", "assets/")
 
 
@@ -26,54 +25,51 @@ class LoadedModel:
     """A SavedModel whose signatures can be run.
 
     Args:
-      folder: with saved_model.pb.
-      threads: that an operation uses; of the models of a process the first decides. One is best for
-        small models under load, as passing work on takes longer than doing it.
+        folder: Version folder with saved_model.pb.
+        threads: Threads of one operation. The first model of a process decides for all. One thread
+            is best for small models under load.
 
     Attributes:
-      definitions: its signatures as a SignatureDefMap.
-      signatures: name -> `Signature`, those that requests can name.
+        definitions: The signatures as a SignatureDefMap.
+        signatures: Name -> `Signature`, for those that requests can name.
 
-    Errors: StatusError when TensorFlow cannot load it.
+    Raises:
+        StatusError: If TensorFlow cannot load the SavedModel.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1):
         self.folder = Path(folder)
-        # Below 0 the thread that calls runs the operations, instead of handing them to a pool.
+        # With a negative number the calling thread runs the operations itself.
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads
         )
-        self._session = None
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            # Before TensorFlow sees them: of some damaged files it reads other numbers, and says
-            # nothing.
+            # TensorFlow reads wrong numbers from some damaged files without an error.
             if what := damage(self.folder, SERVABLE_SUMS, _READ):
                 raise ValueError(what)
-            self._session = SavedSession(folder, config)
-            self.definitions = get_model_metadata_pb2.SignatureDefMap(
-                signature_def=self._session.definitions
-            )
-            named = {
-                name: definition
-                for name, definition in self._session.definitions.items()
+            with _without_deprecation():
+                definitions = tf.compat.v1.saved_model.loader.load(
+                    self._session, [tf.saved_model.SERVING], str(folder)
+                ).signature_def
+            self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=definitions)
+            self.signatures = {
+                name: Signature(name, definition, self._function(definition))
+                for name, definition in sorted(definitions.items())
                 if definition.method_name
             }
-            self.signatures = {
-                name: self._signature(name, definition)
-                for name, definition in sorted(named.items())
-            }
         except Exception as error:
-            if self._session:
-                self._session.close()
+            self._session.close()
             message = (
                 f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
             )
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
 
     def signature(self, name: str) -> Signature:
-        """A signature by name, `serving_default` for "".
+        """Returns a signature by name, `serving_default` for "".
 
-        Errors: StatusError FAILED_PRECONDITION when there is none.
+        Raises:
+            StatusError: FAILED_PRECONDITION if there is none.
         """
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
@@ -85,15 +81,16 @@ class LoadedModel:
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """Outputs of a signature.
+        """Runs a signature.
 
         Args:
-          signature: its name, "" for `serving_default`.
-          inputs: all of its inputs; texts as bytes in arrays of objects.
-          outputs: those wanted, all by default.
+            signature: Name of the signature, "" for `serving_default`.
+            inputs: All inputs. Texts are bytes in arrays of objects.
+            outputs: Names of the outputs, all by default.
 
-        Errors: StatusError FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
-        inputs or outputs that it has not, and what TensorFlow finds wrong with the values.
+        Raises:
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for unknown
+                inputs or outputs, and the code of TensorFlow for values that it rejects.
         """
         found = self.signature(signature)
         found.check(inputs)
@@ -102,10 +99,14 @@ class LoadedModel:
         return {name: answer[name] for name in chosen}
 
     def warm_up(self) -> int:
-        """Answers the requests of its warm-up file, where it has one. Returns their number.
+        """Runs the requests of the warm-up file, if there is one.
 
-        Errors: StatusError when the file cannot be read, has more than 1,000 or other than Predict
-        requests, or one of them fails.
+        Returns:
+            The number of requests.
+
+        Raises:
+            StatusError: If the file cannot be read, has more than 1,000 requests or others than
+                Predict, or if a request fails.
         """
         path = self.folder / WARMUP
         if not path.is_file():
@@ -114,20 +115,22 @@ class LoadedModel:
             raise invalid(f"{what}; export the model again.")
         count = 0
         for count, record in enumerate(_records(path), 1):
-            if count > _MOST_WARMUPS:
-                raise invalid(f"{path} has more than {_MOST_WARMUPS} requests; leave some out.")
+            if count > _MAX_WARMUPS:
+                raise invalid(f"{path} has more than {_MAX_WARMUPS} requests; leave some out.")
             self._replay(record, f"request {count} of {path}")
         return count
 
     def close(self) -> None:
-        """Gives the memory back; nothing may run any more."""
+        """Closes the TensorFlow session. No request may run any more."""
         self.signatures = {}
         self._session.close()
 
-    def _signature(self, name: str, definition) -> Signature:
-        fed = [definition.inputs[key] for key in sorted(definition.inputs)]
-        fetched = [definition.outputs[key].name for key in sorted(definition.outputs)]
-        return Signature(name, definition, self._session.function(fed, fetched))
+    def _function(self, definition) -> Callable:
+        inputs, outputs = (
+            [info.name for _, info in sorted(infos.items())]
+            for infos in (definition.inputs, definition.outputs)
+        )
+        return self._session.make_callable(outputs, feed_list=inputs)
 
     def _replay(self, record: bytes, where: str) -> None:
         try:
@@ -145,6 +148,18 @@ class LoadedModel:
             raise invalid(
                 f"{where} cannot be read ({first_line(error)}); export the model again."
             ) from None
+
+
+@contextlib.contextmanager
+def _without_deprecation() -> Iterator[None]:
+    """Hides the warning that TensorFlow logs about its session loader."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _records(path: Path) -> Iterator[bytes]:

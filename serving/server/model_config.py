@@ -1,13 +1,73 @@
-"""What a store is told about a model, and what it tells about its versions."""
+"""The configuration of a served model: its versions and labels, and the state of a version."""
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import grpc
 
-from .version_policy import VersionPolicy
+from ..cli.arguments import shown
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionPolicy:
+    """Which versions of a model are served.
+
+    Args:
+        latest: Number of versions, the greatest ones.
+        specific: These versions instead, if any are given.
+        every: All versions instead.
+    """
+
+    latest: int = 1
+    specific: tuple[int, ...] = ()
+    every: bool = False
+
+    def choose(self, numbers: Collection[int]) -> list[int]:
+        """Returns the served versions among these, ascending."""
+        if self.every:
+            return sorted(numbers)
+        if self.specific:
+            return sorted(set(numbers) & set(self.specific))
+        return sorted(numbers)[-self.latest :]
+
+
+def parse_policy(text: str) -> VersionPolicy:
+    """Parses `latest`, `latest:2`, `all`, or numbers such as `1,4`.
+
+    Raises:
+        ValueError: If the text is none of these.
+    """
+    if text == "all":
+        return VersionPolicy(every=True)
+    kind, _, count = text.partition(":")
+    try:
+        if kind == "latest":
+            policy = VersionPolicy(latest=int(count or "1"))
+        else:
+            policy = VersionPolicy(specific=tuple(int(number) for number in text.split(",")))
+    except ValueError:
+        policy = None
+    if policy is None or policy.latest < 1 or any(number < 0 for number in policy.specific):
+        raise ValueError(
+            f"versions must be latest, latest:2, all or numbers such as 1,4, but are {shown(text)}."
+        )
+    return policy
+
+
+def versions_in(folder: Path) -> dict[int, Path]:
+    """Returns the version folders of a model, number -> path.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    numbered = (
+        entry
+        for entry in folder.iterdir()
+        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
+    )
+    return {int(entry.name): entry for entry in numbered}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +75,10 @@ class ModelConfig:
     """A model that is served.
 
     Args:
-      name: by which requests name it.
-      folder: of its versions; None, in a reload, for the one that it has.
-      policy: which versions.
-      labels: name -> version.
+        name: Name in requests.
+        folder: Folder of the versions. None, in a reload, keeps the folder.
+        policy: Which versions are served.
+        labels: Label -> version.
     """
 
     name: str
@@ -28,7 +88,7 @@ class ModelConfig:
 
 
 class State(enum.IntEnum):
-    """Where a version stands; numbers as in ModelVersionStatus."""
+    """The state of a version, with the numbers of ModelVersionStatus."""
 
     START = 10
     LOADING = 20
@@ -39,7 +99,7 @@ class State(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """One version: its state, and where it could not be loaded the code and the reason."""
+    """The state of a version, with a code and a reason if it could not be loaded."""
 
     version: int
     state: State

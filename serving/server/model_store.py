@@ -1,6 +1,4 @@
-"""The models of a server: a folder of versions each, watched, and swapped without a request
-noticing.
-"""
+"""The models of a server, whose folders are watched for new versions."""
 
 import logging
 import threading
@@ -12,29 +10,28 @@ import numpy as np
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
 from .batching import BatchOptions
-from .model_config import ModelConfig, State, VersionStatus
+from .model_config import ModelConfig, VersionStatus
 from .served_model import ServedModel, Version, no_servable
 from .server_metrics import ServerMetrics
-
-__all__ = ["ModelConfig", "ModelStore", "State", "VersionStatus"]
 
 _LOG = logging.getLogger(__name__)
 
 
 class ModelStore:
-    """Models by name, and what can be asked of them.
+    """Models by name. New versions replace old ones without a lost request.
 
     Args:
-      models: one or more; labels may name versions that are not there yet.
-      batching: how requests are batched, None for each alone.
-      poll: seconds between two looks at the folders.
-      threads: that an operation of a model uses.
-      metrics: counts what happens; by default its own.
+        models: One or more models. Labels may name versions that do not exist yet.
+        batching: Options of the batchers; None runs each request alone.
+        poll: Seconds between two searches for new versions.
+        threads: Threads of one operation of a model.
+        metrics: Counters; by default new ones.
 
     Attributes:
-      metrics: as given or made.
+        metrics: The counters.
 
-    Errors: ValueError when two models have the same name or one has no folder.
+    Raises:
+        ValueError: If two models have the same name, or a model has no folder.
     """
 
     def __init__(
@@ -51,7 +48,8 @@ class ModelStore:
             model.name and model.folder for model in models
         ):
             raise ValueError(
-                f"every model must have a folder and a name of its own, but the names are {', '.join(names)}."
+                "every model must have a folder and a name of its own, "
+                f"but the names are {', '.join(names)}."
             )
         self.metrics = metrics or ServerMetrics()
         self._batching, self._seconds, self._threads = batching, poll, threads
@@ -66,13 +64,13 @@ class ModelStore:
         self.metrics.watch(self)
 
     def start(self) -> None:
-        """Loads what is there, and watches the folders from then on."""
+        """Loads the models, and starts to watch their folders."""
         self.poll()
         self._thread = threading.Thread(target=self._watch, name="model-store", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends watching and gives the models back; requests must have ended."""
+        """Stops watching and unloads the models. All requests must have ended."""
         self._stopped = True
         self._wake.set()
         if self._thread:
@@ -82,7 +80,7 @@ class ModelStore:
                 model.close()
 
     def poll(self) -> None:
-        """Looks at the folders now."""
+        """Looks for new versions now."""
         with self._lock:
             self._leaving = [model for model in self._leaving if not model.close()]
             for name, model in self._models.items():
@@ -93,24 +91,24 @@ class ModelStore:
             listener()
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Calls a function after every look at the folders."""
+        """Registers a function that is called after each search for new versions."""
         self._listeners.append(listener)
 
     def names(self) -> list[str]:
-        """The models."""
+        """Returns the names of the models."""
         return list(self._models)
 
     def ready(self) -> bool:
-        """Whether every model has a version that takes requests."""
+        """Returns whether every model has a version that takes requests."""
         return all(model.available() for model in list(self._models.values()))
 
     def available(self, name: str) -> list[int]:
-        """Versions of a model that take requests, ascending; none of an unknown model."""
+        """Returns the versions of a model that take requests, ascending."""
         model = self._models.get(name)
         return model.available() if model else []
 
     def queued(self, name: str) -> dict[str, int]:
-        """Rows that wait for a batch of the latest version, by signature; none of an unknown model."""
+        """Returns the rows that wait for the latest version, by signature."""
         model = self._models.get(name)
         return model.queued() if model else {}
 
@@ -126,18 +124,20 @@ class ModelStore:
         """Runs a signature.
 
         Args:
-          name: of the model.
-          signature: "" for `serving_default`.
-          inputs: all of the signature's, with texts as bytes in arrays of objects.
-          version: by number; the latest where neither it nor a label is given.
-          label: of a version, instead of its number.
-          outputs: those wanted, all by default.
+            name: Name of the model.
+            signature: Name of the signature, "" for `serving_default`.
+            inputs: All inputs of the signature. Texts are bytes in arrays of objects.
+            version: Version number; the latest if neither it nor a label is given.
+            label: Label of a version, instead of its number.
+            outputs: Names of the outputs, all by default.
 
-        Returns: the version that answered, the name of the signature, and the outputs.
+        Returns:
+            The version that answered, the name of the signature, and the outputs.
 
-        Errors: StatusError with the code that TF Serving gives: NOT_FOUND for an unknown model or
-        version, INVALID_ARGUMENT for an unknown label, inputs or outputs, FAILED_PRECONDITION for
-        an unknown signature, UNAVAILABLE when too many wait.
+        Raises:
+            StatusError: With the code that TF Serving gives: NOT_FOUND for an unknown model or
+                version, INVALID_ARGUMENT for an unknown label, inputs or outputs,
+                FAILED_PRECONDITION for an unknown signature, UNAVAILABLE if the queue is full.
         """
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
@@ -155,16 +155,17 @@ class ModelStore:
             code = grpc.StatusCode.INTERNAL
             raise
         finally:
-            # Names that nobody serves are not counted by name: anybody could make up any number of
+            # Names that are not served are not counted by name: clients could make up any number of
             # them.
             self.metrics.requested(
                 name if name in self._models else "", counted, code, time.perf_counter() - begin
             )
 
     def metadata(self, name: str, version: int | None = None, label: str | None = None):
-        """The version that would answer, and its signatures as a SignatureDefMap.
+        """Returns the version that would answer, and its signatures as a SignatureDefMap.
 
-        Errors: StatusError as of `predict`.
+        Raises:
+            StatusError: As in `predict`.
         """
         model, found = self._acquire(name, version, label)
         try:
@@ -175,9 +176,10 @@ class ModelStore:
     def status(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> list[VersionStatus]:
-        """Where the versions of a model stand, the greatest first, or the one asked for.
+        """Returns the states of the versions of a model, greatest first, or of one version.
 
-        Errors: StatusError NOT_FOUND when there is none.
+        Raises:
+            StatusError: NOT_FOUND if there is none.
         """
         if label:
             version = self._labelled(name, label)
@@ -191,14 +193,15 @@ class ModelStore:
         return chosen
 
     def labels(self, name: str) -> dict[str, int]:
-        """The labels of a model."""
+        """Returns the labels of a model."""
         return dict(self._labels.get(name, {}))
 
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
-        """Gives a model these labels and no others.
+        """Replaces the labels of a model.
 
-        Errors: StatusError NOT_FOUND for an unknown model, FAILED_PRECONDITION when a label is new
-        or moved to a version that takes no requests; the labels then stay as they were.
+        Raises:
+            StatusError: NOT_FOUND for an unknown model; FAILED_PRECONDITION for a label that is new
+                or moved to a version that takes no requests. The labels then do not change.
         """
         if name not in self._models:
             raise no_servable(name, None)
@@ -206,13 +209,14 @@ class ModelStore:
         self._labels[name] = dict(labels)
 
     def reload(self, models: Sequence[ModelConfig]) -> None:
-        """Serves these of its models, with these policies and labels, and no others.
+        """Serves these models, with these policies and labels, and no others.
 
-        A folder stays what it was when the store was made: a request cannot name another.
+        The folder of a model cannot be changed: a request must not name a folder.
 
-        Errors: StatusError INVALID_ARGUMENT for a model or a folder that the store was not made
-        with, or a model named twice; FAILED_PRECONDITION for labels as of `set_labels`, after
-        policies have been changed.
+        Raises:
+            StatusError: INVALID_ARGUMENT for a model or a folder that the store was not made with,
+                or a model named twice. FAILED_PRECONDITION for labels as in `set_labels`; the
+                policies are then already changed.
         """
         self._check_reload(models)
         with self._lock:
@@ -263,7 +267,8 @@ class ModelStore:
         for label, version in labels.items():
             if version not in available and own.get(label) != version:
                 raise failed_precondition(
-                    f"Request to assign label to version {version} of model {name}, which is not currently available for inference"
+                    f"Request to assign label to version {version} of model {name}, "
+                    "which is not currently available for inference"
                 )
 
     def _check_reload(self, models: Sequence[ModelConfig]) -> None:
@@ -272,11 +277,13 @@ class ModelStore:
             if model.name not in self._folders:
                 known = ", ".join(self._folders)
                 raise invalid(
-                    f"Model {model.name} is not one that this server was started with; name one of {known}."
+                    f"Model {model.name} is not one that this server was started with; "
+                    f"name one of {known}."
                 )
             if model.folder is not None and str(model.folder) != str(self._folders[model.name]):
                 raise invalid(
-                    f"The base_path of model {model.name} cannot be changed while the server runs; leave it empty."
+                    f"The base_path of model {model.name} cannot be changed while the server runs; "
+                    "leave it empty."
                 )
             if names.count(model.name) > 1:
                 raise invalid(f"Model {model.name} is configured twice; name it once.")

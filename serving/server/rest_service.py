@@ -1,9 +1,9 @@
-"""The REST interface of TF Serving over a model store, metrics for Prometheus, and the web page."""
+"""The REST API of TF Serving on a model store, with metrics and a web page."""
 
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from ..protocol import rest_json
 from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import dtype_of
-from .http_server import HttpServer, Limits, Response
+from .http_server import Response
 from .loaded_model import DEFAULT_SIGNATURE
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -21,10 +21,11 @@ _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
-_MOST_VERSION = str(2**63 - 1)
-# The page runs its own script and talks to its own server, and nothing else.
+_MAX_VERSION = str(2**63 - 1)
+# The page may run its own script and send requests to its own server only.
 _PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _PAGE_HEADERS = (
@@ -35,40 +36,21 @@ _PAGE_HEADERS = (
 
 
 class RestService:
-    """Answers HTTP as TF Serving does; what it answers comes from memory, so that no path reaches
-    the file system.
+    """Answers HTTP requests as TF Serving does, from memory only.
 
-    POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for the status
-    and .../metadata for the signatures, GET /monitoring/prometheus/metrics, and of its own GET /
-    (the page), GET /page/models and GET /openapi.json, which describes them all. As TF Serving, it
-    answers 400 to another method on a path below /v1/, and 404 to an unknown path.
+    It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
+    the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
+    Beside the API of TF Serving it serves / (the page), /page/models, and /openapi.json, which
+    describes all paths. As in TF Serving, a wrong method below /v1/ is a 400, and an unknown path a
+    404.
 
     Args:
-      store: a `ModelStore`.
-      host: address to listen on.
-      port: 0 takes a free one.
-      page: what / shows, HTML.
-      metrics: gives the text for Prometheus.
-      limits: on clients.
-      allowed_hosts: names that are answered beside those of loopback and `host`.
-
-    Attributes:
-      port: that it listens on.
-
-    Raises:
-      OSError: where the port is taken.
+        store: A `ModelStore`.
+        page: HTML of /.
+        metrics: Returns the metrics in the text format of Prometheus.
     """
 
-    def __init__(
-        self,
-        store,
-        host: str,
-        port: int,
-        page: bytes,
-        metrics: Callable[[], bytes],
-        limits: Limits | None = None,
-        allowed_hosts: Collection[str] = (),
-    ):
+    def __init__(self, store, page: bytes, metrics: Callable[[], bytes]):
         self._store = store
         self._own = {
             "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
@@ -80,18 +62,9 @@ class RestService:
                 200, metrics(), "text/plain; version=0.0.4; charset=utf-8"
             ),
         }
-        self._server = HttpServer(host, port, self._respond, limits, allowed_hosts)
-        self.port = self._server.port
 
-    def start(self) -> None:
-        """Begins to answer."""
-        self._server.start()
-
-    def stop(self, grace: float = 5.0) -> None:
-        """Answers what is in flight for `grace` seconds at most, and other requests with 503."""
-        self._server.stop(grace)
-
-    def _respond(self, method, path, body):
+    def respond(self, method: str, path: str, body: bytes) -> Response:
+        """Answers a request."""
         try:
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)
@@ -119,7 +92,8 @@ class RestService:
         if method == "GET" and path.lower() in ("/v1/models", "/v1/models/"):
             raise invalid("Missing model name in request; ask for /v1/models/NAME.")
         raise invalid(
-            f"Malformed request: {method} {path[:200]}; POST to /v1/models/NAME:predict, or GET /v1/models/NAME."
+            f"Malformed request: {method} {path[:200]}; "
+            "POST to /v1/models/NAME:predict, or GET /v1/models/NAME."
         )
 
     def _predict(self, name, version, label, body):
@@ -132,7 +106,7 @@ class RestService:
         return rest_json.from_arrays(outputs, request.rows)
 
     def _dtypes(self, name, version, label, signature):
-        """Types of the inputs, without which JSON cannot be read."""
+        """The types of the inputs, which are needed to read JSON."""
         _, definitions = self._store.metadata(name, version, label)
         if signature not in definitions.signature_def:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
@@ -160,13 +134,14 @@ class RestService:
 
 
 def _spec(match):
-    """(name, version or None, label or None)."""
+    """(name, version or None, label or None) of a path."""
     digits = match[2]
     if digits and (
-        len(digits) > len(_MOST_VERSION) or digits.zfill(len(_MOST_VERSION)) > _MOST_VERSION
+        len(digits) > len(_MAX_VERSION) or digits.zfill(len(_MAX_VERSION)) > _MAX_VERSION
     ):
         raise invalid(
-            f"Failed to convert version: {digits[:40]} to numeric; it must be at most {_MOST_VERSION}."
+            f"Failed to convert version: {digits[:40]} to numeric; "
+            f"it must be at most {_MAX_VERSION}."
         )
     return (
         unquote(match[1]),
@@ -176,9 +151,7 @@ def _spec(match):
 
 
 def _in_full(message):
-    """A message as JSON with all fields, of which the option is named differently in versions of
-    protobuf.
-    """
+    """A message as JSON with all fields. Versions of protobuf name this option differently."""
     known = inspect.signature(json_format.MessageToDict).parameters
     option = (
         "always_print_fields_with_no_presence"

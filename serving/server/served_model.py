@@ -1,6 +1,4 @@
-"""One model with its versions: found in a folder, loaded, swapped, and given back when their last
-request is answered.
-"""
+"""A model with its versions: found in a folder, loaded, swapped and unloaded."""
 
 import dataclasses
 import logging
@@ -14,22 +12,21 @@ import numpy as np
 from ..protocol.statuses import StatusError, not_found
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
-from .model_config import ModelConfig, State, VersionStatus
-from .signature import check_answer
-from .version_policy import versions_in
+from .model_config import ModelConfig, State, VersionStatus, versions_in
+from .signature import check_size
 
 _LOG = logging.getLogger(__name__)
 _ENDED_KEPT = 10
 
 
 class Version:
-    """A loaded version with a batcher for each of its signatures.
+    """A loaded version, with a batcher for each signature.
 
     Args:
-      number: of the version.
-      model: loaded and warm.
-      batching: None runs every request alone.
-      observe: is told signature and rows of each batch.
+        number: Version number.
+        model: The model, loaded and warmed up.
+        batching: Options of the batchers; None runs each request alone.
+        observe: Called with the signature and the number of rows of each batch.
     """
 
     def __init__(
@@ -50,29 +47,31 @@ class Version:
     def predict(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Outputs of a signature, in a batch with those of others."""
+        """Runs a signature, in a batch with other requests."""
         found = self.model.signature(signature)
         found.check(inputs)
         chosen = found.chosen(outputs)
         answer = self.batchers[found.name].run(inputs) if self.batchers else found.run(inputs)
         if len(chosen) != len(answer):
             answer = {name: answer[name] for name in chosen}
-        check_answer(answer)
+        check_size(answer)
         return answer
 
 
 class ServedModel:
-    """The versions of one model. `poll` belongs to one thread at a time, the rest to any.
+    """The versions of one model.
+
+    One thread at a time may call `poll`; any thread may call the other methods.
 
     Args:
-      config: name, folder and policy.
-      batching: as for `Version`.
-      threads: as for `LoadedModel`.
-      observe: is told model, signature and rows of each batch.
-      drained: is called when a version that was replaced has answered its last request.
+        config: Name, folder and policy.
+        batching: As in `Version`.
+        threads: As in `LoadedModel`.
+        observe: Called with the model, the signature and the number of rows of each batch.
+        drained: Called when a replaced version has answered its last request.
 
     Attributes:
-      config: as it stands.
+        config: The current configuration.
     """
 
     def __init__(
@@ -98,9 +97,10 @@ class ServedModel:
         self._statuses: dict[int, VersionStatus] = {}
 
     def acquire(self, number: int | None = None) -> Version:
-        """The version of a number, the latest by default; `release` gives it back.
+        """Returns a version, the latest by default. `release` ends its use.
 
-        Errors: StatusError NOT_FOUND.
+        Raises:
+            StatusError: NOT_FOUND if it is not served.
         """
         with self._lock:
             version = self._latest if number is None else self._serving.get(number)
@@ -118,24 +118,26 @@ class ServedModel:
             self._drained()
 
     def available(self) -> list[int]:
-        """Versions that take requests, ascending."""
+        """Returns the versions that take requests, ascending."""
         with self._lock:
             return sorted(self._serving)
 
     def queued(self) -> dict[str, int]:
-        """Rows that wait for a batch, by signature."""
+        """Returns the number of rows that wait for a batch, by signature."""
         with self._lock:
             latest = self._latest
         return {name: batcher.queued for name, batcher in latest.batchers.items()} if latest else {}
 
     def statuses(self) -> list[VersionStatus]:
-        """Those of all known versions, the greatest first."""
+        """Returns the states of all known versions, greatest version first."""
         with self._lock:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     def poll(self) -> int:
-        """Loads what is new and gives back what is no longer wanted. Returns the number of versions
-        that began to take requests.
+        """Loads new versions and unloads old ones.
+
+        Returns:
+            The number of versions that began to take requests.
         """
         self._close_drained()
         try:
@@ -152,19 +154,21 @@ class ServedModel:
             self._load(number, found[number]) for number in wanted if number not in self._serving
         )
         for number in [number for number in self._serving if number not in wanted]:
-            # An old version goes when a new one has come, or when there is to be none.
+            # An old version is served until a new one is, or until none is wanted.
             if not wanted or any(other in self._serving for other in wanted):
                 self._retire(number)
         self._close_drained()
         return loaded
 
     def configure(self, config: ModelConfig) -> None:
-        """Another policy, which the next `poll` follows."""
+        """Sets the policy and the labels. The next `poll` applies the policy."""
         self.config = dataclasses.replace(self.config, policy=config.policy, labels=config.labels)
 
     def close(self) -> bool:
-        """Takes no more requests, and gives back the versions whose requests are answered. Returns
-        whether that is all of them.
+        """Retires all versions, and unloads those without requests in flight.
+
+        Returns:
+            Whether all versions are unloaded.
         """
         for number in list(self._serving):
             self._retire(number)
@@ -239,14 +243,15 @@ class ServedModel:
 
 
 def no_servable(name: str, version: int | None) -> StatusError:
-    """The NOT_FOUND of a model, or of a version of it."""
+    """Makes the NOT_FOUND of a model, or of one of its versions."""
     return not_found(
-        f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+        "Servable not found for request: "
+        f"{f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
     )
 
 
 def _stamp(folder: Path) -> tuple:
-    """What changes when somebody repairs a folder."""
+    """Sizes and times of the files, which change when somebody repairs a version."""
     files = sorted(folder.rglob("*"))
     try:
         return tuple(

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Metrics of a server for Prometheus."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -12,9 +12,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class ServerMetrics:
-    """Counters of requests, batches and swaps, and gauges of what is loaded and what waits; each
-    server has its own.
-    """
+    """Counters of requests, batches and loaded versions, and gauges of versions and queues."""
 
     def __init__(self):
         self._registry = CollectorRegistry()
@@ -35,13 +33,13 @@ class ServerMetrics:
         self._swaps = Counter(
             "versions_loaded", "Versions that began to take requests.", ["model"], **one
         )
-        # Finding a child by its labels takes longer than counting.
+        # Finding a counter by its labels takes longer than counting.
         self._request = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._seconds = cache(lambda *labels: self._latency.labels(*labels).observe)
         self._batch = cache(lambda *labels: self._rows.labels(*labels).observe)
 
     def requested(self, model: str, signature: str, code: grpc.StatusCode, seconds: float) -> None:
-        """Counts a request; names that are not served are ""."""
+        """Counts a request. Names that are not served are ""."""
         self._request(model, signature, code.name)()
         self._seconds(model, signature)(seconds)
 
@@ -54,11 +52,11 @@ class ServerMetrics:
         self._swaps.labels(model).inc(count)
 
     def watch(self, store) -> None:
-        """Shows the versions and queues of a store whenever it is asked."""
+        """Adds the versions and queues of a store."""
         self._registry.register(_StoreCollector(store))
 
     def render(self) -> bytes:
-        """All of it, in the text format of Prometheus."""
+        """Returns the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 

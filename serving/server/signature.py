@@ -1,29 +1,28 @@
-"""A signature of a loaded model: what it takes, what it gives, and the function in the session."""
+"""A signature of a loaded model: its inputs, its outputs, and the function that runs it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-import grpc
 import numpy as np
 
-from ..protocol.statuses import StatusError, invalid
+from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
-# Of an input, of the rows of an input, and of all outputs of a request together.
-MOST_ELEMENTS = 1 << 16
-MOST_ROWS = 1 << 10
-MOST_ANSWERED = 1 << 18
+# Limits of an input, of its rows, and of all outputs of a request together.
+MAX_ELEMENTS = 1 << 16
+MAX_ROWS = 1 << 10
+MAX_OUTPUT_VALUES = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """What a signature says of an input or output.
+    """An input or output of a signature.
 
     Args:
-      name: in the graph.
-      number: of its type.
-      dtype: of its arrays; None for a type that no request can carry.
-      shape: with None where any size goes; None where any rank goes.
+        name: Name in the graph.
+        number: Number of the type.
+        dtype: Type of the arrays; None for a type that requests cannot carry.
+        shape: Sizes, None for any size; None for any rank.
     """
 
     name: str
@@ -33,16 +32,16 @@ class Tensor:
 
 
 class Signature:
-    """One signature.
+    """A signature.
 
     Args:
-      name: by which requests name it.
-      definition: the SignatureDef.
-      function: takes the arrays of the inputs, in the order of `inputs`, and returns those of the
-          outputs, in the order of `outputs`.
+        name: Name in requests.
+        definition: The SignatureDef.
+        function: Function of the input arrays, in the order of `inputs`, to the list of output
+            arrays, in the order of `outputs`.
 
     Attributes:
-      inputs, outputs: argument -> `Tensor`, by name.
+        inputs, outputs: Argument -> `Tensor`, sorted by name.
     """
 
     def __init__(self, name: str, definition, function: Callable):
@@ -51,9 +50,10 @@ class Signature:
         self._function = function
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuses arrays that the signature does not take.
+        """Checks types and shapes of the inputs.
 
-        Errors: StatusError INVALID_ARGUMENT that names the input.
+        Raises:
+            StatusError: INVALID_ARGUMENT that names the input.
         """
         if inputs.keys() != self.inputs.keys():
             raise self._other_inputs(inputs)
@@ -65,50 +65,57 @@ class Signature:
                 raise self._wrong(
                     name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
                 )
-            # A shape with a zero has no elements, whatever its other sizes are.
-            if max(array.size, *array.shape, 0) > MOST_ELEMENTS:
+            # A shape with a zero has no elements, but its other sizes can be large.
+            if max(array.size, *array.shape, 0) > MAX_ELEMENTS:
                 raise self._wrong(
-                    name, f"of at most {MOST_ELEMENTS} elements", str(list(array.shape))
+                    name, f"of at most {MAX_ELEMENTS} elements", str(list(array.shape))
                 )
-            if array.ndim and len(array) > MOST_ROWS:
-                raise self._wrong(name, f"of at most {MOST_ROWS} rows", str(list(array.shape)))
+            if array.ndim and len(array) > MAX_ROWS:
+                raise self._wrong(name, f"of at most {MAX_ROWS} rows", str(list(array.shape)))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs of inputs that were checked.
+        """Returns all outputs of checked inputs.
 
-        Errors: StatusError with the code that TensorFlow gives.
+        Raises:
+            StatusError: With the code of TensorFlow.
         """
         try:
-            return dict(
-                zip(
-                    self.outputs,
-                    self._function(*[inputs[name] for name in self.inputs]),
-                    strict=True,
-                )
-            )
-        except StatusError as error:
-            raise StatusError(
-                error.code, f"signature {self.name} failed: {first_line(error)}."
-            ) from None
+            arrays = self._function(*[inputs[name] for name in self.inputs])
         except Exception as error:
+            # Other exceptions than those of TensorFlow are INTERNAL, 13.
+            code = from_number(getattr(error, "error_code", 13))
             raise StatusError(
-                grpc.StatusCode.INTERNAL, f"signature {self.name} failed: {first_line(error)}."
+                code, f"signature {self.name} failed: {first_line(error)}."
             ) from error
+        # TensorFlow returns scalars as NumPy numbers or bytes.
+        return {
+            name: np.asarray(array, tensor.dtype)
+            for (name, tensor), array in zip(self.outputs.items(), arrays, strict=True)
+        }
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
-        """The outputs that a request asks for, all where it names none.
+        """Returns the outputs that a request asks for, all if it names none.
 
-        Errors: StatusError INVALID_ARGUMENT for one that is unknown or named twice.
+        Raises:
+            StatusError: INVALID_ARGUMENT for one that is unknown, named twice, or cannot be sent.
         """
         for place, name in enumerate(names):
             if name not in self.outputs:
                 listed = ",".join(self.outputs)
                 raise invalid(
-                    f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{listed}}}."
+                    f"output tensor alias not found in signature: {name} Outputs expected to be in "
+                    f"the set {{{listed}}}."
                 )
             if name in names[:place]:
                 raise invalid(f"duplicate output tensor alias: {name}; name it once.")
-        return names or tuple(self.outputs)
+        chosen = names or tuple(self.outputs)
+        for name in chosen:
+            if self.outputs[name].dtype is None:
+                kind = type_name(self.outputs[name].number)
+                raise invalid(
+                    f"output {name} has the type {kind}, which cannot be sent; ask for others."
+                )
+        return chosen
 
     def _wrong(self, name: str, expected: str, came: str) -> StatusError:
         return invalid(f"input {name} of signature {self.name} must be {expected}, but is {came}.")
@@ -118,32 +125,35 @@ class Signature:
         extra, missing = sorted(set(sent) - set(own)), sorted(set(own) - set(sent))
         if len(sent) == len(own):
             return invalid(
-                f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in the set {{{','.join(own)}}}."
+                f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be in "
+                f"the set {{{','.join(own)}}}."
             )
         return invalid(
-            f"input size does not match signature: {len(sent)}!={len(own)} len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
+            f"input size does not match signature: {len(sent)}!={len(own)} "
+            f"len({{{','.join(sent)}}}) != len({{{','.join(own)}}}). "
             f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
         )
 
 
-def check_answer(outputs: Mapping[str, np.ndarray]) -> None:
-    """Refuses an answer that takes longer to write than others should wait.
+def check_size(outputs: Mapping[str, np.ndarray]) -> None:
+    """Refuses a response that takes too long to write.
 
     Args:
-      outputs: those that the request asks for.
+        outputs: Outputs that the request asks for.
 
     Raises:
-      StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT if it is too large.
     """
     size = sum(array.size for array in outputs.values())
-    if size > MOST_ANSWERED:
+    if size > MAX_OUTPUT_VALUES:
         raise invalid(
-            f"The answer would have {size} values, but may have at most {MOST_ANSWERED}; ask for fewer rows, or name fewer outputs."
+            f"The answer would have {size} values, but may have at most {MAX_OUTPUT_VALUES}; "
+            "ask for fewer rows, or name fewer outputs."
         )
 
 
 def tensors_of(infos) -> dict[str, Tensor]:
-    """The inputs or outputs of a SignatureDef, by name."""
+    """Returns the inputs or outputs of a SignatureDef, sorted by name."""
     return {
         name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape))
         for name, info in sorted(infos.items())
@@ -151,7 +161,7 @@ def tensors_of(infos) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without where in the graph, and without a full stop."""
+    """Returns the message of an error, without its place in the graph and without a full stop."""
     text = (
         str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
     )

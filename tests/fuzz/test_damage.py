@@ -20,7 +20,7 @@ import pytest
 from export import command as export
 from export import verify
 from export.session import ServableError, Session
-from serving.checks.held_out import RunError, read_events, read_items, read_metrics
+from serving.checks.run_directory import RunError, read_events, read_items, read_metrics
 from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import ModelConfig
@@ -54,7 +54,7 @@ def whole(tmp_path_factory):
 
 
 def damages(folder, seed, count):
-    """Yields (name, damage) of some damages, each a function that does it to a copy of the folder."""
+    """Yields (name, function that damages a copy of the folder)."""
     chance = random.Random(seed)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     names = [name for name in files if not name.startswith(("tensorboard/", "checkpoints/last-"))]

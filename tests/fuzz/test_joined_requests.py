@@ -1,6 +1,4 @@
-"""Joined texts of anything: each row is answered as its ids are alone, whatever it meets in a
-batch.
-"""
+"""Random joined texts: each row of a batch has the result of its ids alone."""
 
 import os
 
@@ -24,7 +22,7 @@ ID = st.one_of(
     st.text(st.characters(exclude_characters=SEPARATORS, codec="utf-8"), max_size=4),
 )
 IDS = st.lists(ID, max_size=7)
-# Also texts as no client makes them: separators at the ends, many at once.
+# Texts that no client makes: separators at the ends, and several in a row.
 RAW = st.lists(st.sampled_from([*ITEMS, "?", "<sep>", "<sep>", "<sep>"]), max_size=9).map("".join)
 ROW = st.fixed_dictionaries(
     {

@@ -1,8 +1,8 @@
-"""Requests that nobody should send, over gRPC and HTTP, to a server of a small servable.
+"""Invalid requests over gRPC and HTTP to a server of a small servable.
 
-Each gets a status of the protocol that says whose fault it is, never the one for a fault of the
-server; a good request between any two is answered rightly; and the server does not grow.
-TFREC_FUZZ multiplies the number of requests.
+Each request gets a status that blames the client, never the server. A valid request after each of
+them gets the right response, and the memory of the server does not grow. TFREC_FUZZ multiplies the
+number of requests.
 """
 
 import http.client
@@ -39,11 +39,12 @@ RELOAD = "tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A `LocalServer` of a SASRec that is not trained, as model `m`."""
+    """A `LocalServer` of an untrained SASRec, as model `m`."""
     from export.saved_model import save
     from export.servable import Servable
     from serving.local_server import LocalServer
-    from serving.server.model_store import ModelConfig, ModelStore
+    from serving.server.model_config import ModelConfig
+    from serving.server.model_store import ModelStore
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
     from tfrec_attn.models import SASRec
 
@@ -87,7 +88,7 @@ def good_request():
 
 @pytest.fixture
 def healthy(ask):
-    """A function that asks for what is known, and fails where it is not answered."""
+    """A function that sends a valid request, and fails without the right response."""
     good = good_request().SerializeToString()
     expected = predict_pb2.PredictResponse.FromString(ask(PREDICT, good)[1]).outputs["items"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -159,7 +160,7 @@ SIGNATURES = [
 
 
 def nasty_tensor(draw):
-    """A TensorProto, of which any part may be a lie."""
+    """A TensorProto whose parts may contradict each other."""
     proto = tensor(
         draw.choice([["i1"], [["i1", ""]], [[""]], [5], ["u"], 1, [], [[b"\xff\0" * 9]]])
     )
@@ -266,7 +267,7 @@ def test_configurations_with_other_bytes(ask, healthy):
         data = mutated(good, draw)
         status, answer = ask(RELOAD, data)
         assert status not in AT_FAULT, (number, status, answer, data)
-        # What could be read may have changed what is served.
+        # A readable configuration may have changed what is served.
         assert ask(RELOAD, good)[0] == "OK"
         until_served(ask)
         healthy(data)
@@ -281,8 +282,10 @@ def until_served(ask):
 GOOD = {"signature_name": "recommend", "instances": [
     {"user_id": "u", "history": ["", "i3"], "exclude": ["i1"], "allow": [""], "k": 3}]}  # fmt: skip
 VALUES = [
-    None, True, 0, -1, 2**31, 2**64, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", "i1", "\ud800", "\0", "é" * 300,
-    [], [[]], [[], []], {}, {"b64": "AA=="}, {"b64": "!"}, {"b64": 1}, [None], [1, "a"], [["i1"], ["i2", "i3"]], [[[[[[[[[["x"]]]]]]]]]],
+    None, True, 0, -1, 2**31, 2**64, 10**400, 1.5, 1e308, float("nan"), float("inf"), "", "i1",
+    "\ud800", "\0", "é" * 300,
+    [], [[]], [[], []], {}, {"b64": "AA=="}, {"b64": "!"}, {"b64": 1}, [None], [1, "a"], [["i1"],
+    ["i2", "i3"]], [[[[[[[[[["x"]]]]]]]]]],
     ["i1"] * 5000, [["i1"] * 50] * 40,
 ]  # fmt: skip
 
@@ -318,8 +321,10 @@ def nasty_body(draw):
 
 
 PATHS = [
-    "/v1/models/m:predict", "/v1/models/m:predict", "/v1/models/m/versions/1:predict", "/v1/models/m/labels/stable:predict",
-    "/v1/models/m", "/v1/models/m/metadata", "/", "/page/models", "/openapi.json", "/monitoring/prometheus/metrics", "/v1/models",
+    "/v1/models/m:predict", "/v1/models/m:predict", "/v1/models/m/versions/1:predict",
+    "/v1/models/m/labels/stable:predict",
+    "/v1/models/m", "/v1/models/m/metadata", "/", "/page/models", "/openapi.json",
+    "/monitoring/prometheus/metrics", "/v1/models",
 ]  # fmt: skip
 
 
@@ -346,7 +351,7 @@ def served(path, server):
 
 
 def statuses(server, data):
-    """Those of all answers to bytes, until the server closes the connection."""
+    """The statuses of all responses to bytes, until the server closes the connection."""
     found = b""
     with socket.create_connection(("127.0.0.1", server.rest_port), timeout=SECONDS) as raw:
         try:
@@ -397,7 +402,7 @@ def described(server):
 
 
 def test_every_path_that_is_described(server):
-    """With the right parameters an answer of the kind that is promised, else an error."""
+    """Valid parameters get the described kind of response, others an error."""
     document, right = described(server), {"model": "m", "version": "1", "label": "stable"}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -429,7 +434,7 @@ def test_every_path_that_is_served_is_described(server):
 
 
 def test_the_fuzzer_makes_messages_that_can_be_read():
-    """Else it would only try the parser of protobuf."""
+    """Otherwise the fuzzer only tests the parser of protobuf."""
     draw, readable = random.Random(6), 0
     for _ in range(100):
         try:

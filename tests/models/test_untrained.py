@@ -15,8 +15,8 @@ import tensorflow as tf
 from export import verify
 from export.command import export
 from export.session import Session
-from serving.checks import served_ranking
-from serving.checks.held_out import Event
+from serving.checks import ranking
+from serving.checks.run_directory import Event
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.splits import temporal
@@ -269,7 +269,7 @@ def test_verification_finds_the_metrics_again(name, trained, served, capsys):
         return {**outputs, **texts}
 
     model, some = run.load_model(folder), list(cases())[: len(LOG)]
-    ranks = served_ranking.rank_by_vectors(
+    ranks = ranking.rank_by_vectors(
         predict, [Event(*case) for case in some], model.item_vocabulary.ids()
     )
     for (user, history, target), rank in zip(some, ranks.rank, strict=True):

@@ -1,6 +1,4 @@
-"""What the tests of serving get: a run on generated data, its servable, and a server of it on free
-ports of loopback.
-"""
+"""Fixtures of the tests of serving: a trained run, its servable, and a server on free ports."""
 
 import contextlib
 import io
@@ -16,7 +14,7 @@ NAME = "sasrec"
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """The directory of a finished SASRec run on a generated log: 80 or so items, max_length 10."""
+    """The directory of a SASRec run on a generated log: about 80 items, max_length 10."""
     folder = tmp_path_factory.mktemp("runs")
     config = configuration.from_dict(
         {
@@ -33,9 +31,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def servable(run, tmp_path_factory):
-    """The folder of the versions of that run's model, named `sasrec`, with version 1; do not write
-    into it.
-    """
+    """The folder of that model, named `sasrec`, with version 1. Tests must not write into it."""
     from export.command import export
 
     folder = tmp_path_factory.mktemp("servables") / NAME
@@ -46,11 +42,13 @@ def servable(run, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(servable):
-    """A running `LocalServer` of that folder: model `sasrec`, label `stable` = 1, on `.grpc_port`
-    and `.rest_port` of 127.0.0.1.
+    """A running `LocalServer` of that folder, on `.grpc_port` and `.rest_port` of 127.0.0.1.
+
+    It serves the model `sasrec`, whose label `stable` is version 1.
     """
     from serving.local_server import LocalServer
-    from serving.server.model_store import ModelConfig, ModelStore
+    from serving.server.model_config import ModelConfig
+    from serving.server.model_store import ModelStore
 
     store = ModelStore([ModelConfig(NAME, servable, labels={"stable": 1})], poll=0.1)
     local = LocalServer(store, port=0, rest_port=0)
@@ -63,9 +61,11 @@ def server(servable):
 def write_toy():
     """A function that writes a version of a small model: `write_toy(folder, version)`.
 
-    serving_default: text [B, W] -> joined [B], the row with commas, and version [B]. strict: number
-    int32 [B] -> double [B], an INVALID_ARGUMENT where the number is 13. scalar: x float32 [] -> y
-    [].
+    Its signatures are
+
+    - serving_default: text [B, W] -> joined [B], the row with commas, and version [B];
+    - strict: number int32 [B] -> double [B], an INVALID_ARGUMENT for the number 13;
+    - scalar: x float32 [] -> y [].
     """
     import tensorflow as tf
 
@@ -91,7 +91,7 @@ def write_toy():
             name: tf.function(function).get_concrete_function(spec)
             for name, (function, spec) in specs.items()
         }
-        # Under another name until it is whole: a watching store must not see half of it.
+        # Under another name first, so that a watching store never sees a part of it.
         partial = folder / f"{version}.partial"
         tf.saved_model.save(module, str(partial), signatures=signatures)
         return partial.rename(folder / str(version))
@@ -101,7 +101,7 @@ def write_toy():
 
 @pytest.fixture(scope="session")
 def toy(write_toy, tmp_path_factory):
-    """A folder with version 1 of that model; do not write into it."""
+    """A folder with version 1 of that model. Tests must not write into it."""
     folder = tmp_path_factory.mktemp("toys") / "toy"
     write_toy(folder, 1)
     return folder
@@ -109,9 +109,12 @@ def toy(write_toy, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """Files (certificate, key) in PEM of a server on 127.0.0.1."""
+    """Files (certificate, key) in PEM for a server on 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
+        "-nodes -days 2 -subj /CN=localhost"
+    )
     try:
         subprocess.run(
             [

@@ -16,7 +16,7 @@ def target(server):
 
 @pytest.fixture(scope="module")
 def asked(server):
-    """What the client of Python answers to the same."""
+    """The results of the client in Python for the same requests."""
     with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as one:
         history = HISTORY.split(",")
         return {
@@ -164,7 +164,8 @@ def test_ids_with_commas_are_quoted(capsys, target):
         ),
         (
             ["recommend", "--exclude", "a\tb"],
-            "error: exclude must have no id with '\\t', which joins the ids for this model, but has 'a\\tb'; leave it out.\n",
+            "error: exclude must have no id with '\\t', which joins the ids for this model, "
+            "but has 'a\\tb'; leave it out.\n",
         ),
         (
             ["recommend", "--timeout", "-1"],
@@ -187,7 +188,8 @@ def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
     [
         (
             ["recommend", "--history", 'a,"b'],
-            "argument --history: expected ids separated by commas, but 'a,\"b' is not: unexpected end of data.",
+            "argument --history: expected ids separated by commas, "
+            "but 'a,\"b' is not: unexpected end of data.",
         ),
         (
             ["recommend", "--metadata", "x"],

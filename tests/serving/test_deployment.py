@@ -1,4 +1,4 @@
-"""The files that TF Serving is run with, read as it reads them, and against each other."""
+"""The configuration files of TF Serving, read as it reads them, and compared with each other."""
 
 import json
 import shutil
@@ -21,18 +21,22 @@ from serving.checks.canary_limits import read_limits
 from serving.server.rest_service import METRICS_PATH
 
 FOLDER = Path(__file__).resolve().parents[2] / "serving" / "deploy"
-# Those of tensorflow_model_server 2.20 that a deployment may want.
+# Options of tensorflow_model_server 2.20 that a deployment can use.
 FLAGS = {
-    "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "model_config_file", "model_config_file_poll_wait_seconds",
-    "allow_version_labels_for_unavailable_models", "enable_batching", "batching_parameters_file", "monitoring_config_file",
-    "file_system_poll_wait_seconds", "num_load_threads", "grpc_channel_arguments", "ssl_config_file",
+    "port", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "model_config_file",
+    "model_config_file_poll_wait_seconds",
+    "allow_version_labels_for_unavailable_models", "enable_batching", "batching_parameters_file",
+    "monitoring_config_file",
+    "file_system_poll_wait_seconds", "num_load_threads", "grpc_channel_arguments",
+    "ssl_config_file",
 }  # fmt: skip
 _TYPES = descriptor_pb2.FieldDescriptorProto
 
 
 def protos():
-    """Messages that tensorflow-serving-api leaves out: numbers and names as in
-    session_bundle_config.proto and monitoring_config.proto.
+    """Messages that tensorflow-serving-api does not contain.
+
+    Numbers and names are those of session_bundle_config.proto and monitoring_config.proto.
     """
     wrapper, one, many = ".google.protobuf.", _TYPES.LABEL_OPTIONAL, _TYPES.LABEL_REPEATED
     number, text, message, flag = (
@@ -120,7 +124,7 @@ def test_the_descriptors_refuse_what_tf_serving_refuses():
 def test_models(model):
     assert model.base_path == f"/models/{model.name}" and model.model_platform == "tensorflow"
     assert set(model.version_labels) == {"stable", "canary"}
-    # A version that is not served could not be what a label names.
+    # A label can only name a served version.
     assert set(model.version_labels.values()) <= set(model.model_version_policy.specific.versions)
 
 
@@ -128,7 +132,7 @@ def test_batching(batching, container, pod):
     assert batching.max_batch_size.value == 32 and batching.HasField("batch_timeout_micros")
     sizes = list(batching.allowed_batch_sizes)
     assert sizes == sorted(set(sizes)) and (not sizes or sizes[-1] == batching.max_batch_size.value)
-    # With it, a shorter history in a batch would be another one.
+    # Padding would change a shorter history of a batch.
     assert not batching.pad_variable_length_inputs
     assert (
         batching.num_batch_threads.value
@@ -155,7 +159,7 @@ def test_flags_of_both_are_the_same_and_known(container, pod):
         == pod["containers"][0]["command"]
         == ["/usr/bin/tensorflow_model_server"]
     )
-    # A batching file alone is an error, and labels of versions that still load need the other.
+    # A batching file alone is an error. Labels of versions that still load need the other option.
     assert (
         given["enable_batching"] == given["allow_version_labels_for_unavailable_models"] == "true"
     )

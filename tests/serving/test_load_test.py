@@ -9,14 +9,13 @@ import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import load_test
-from serving.checks import load_loops, load_report
-from serving.checks.load_histories import make_histories, read_histories
-from serving.checks.load_loops import Limits, Sample, closed_loop, open_loop
-from serving.checks.load_target import LoadTarget, requests_of
+from serving.checks import load_measurement
+from serving.checks.load_measurement import Limits, Sample, closed_loop, open_loop
+from serving.checks.load_target import LoadTarget, make_histories, read_histories, requests_of
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """A clock that moves on demand."""
 
     def __init__(self):
         self.now = 100.0
@@ -31,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     one = Clock()
-    monkeypatch.setattr(load_loops, "time", one)
+    monkeypatch.setattr(load_measurement, "time", one)
     return one
 
 
@@ -57,7 +56,7 @@ def test_clients_share_the_requests():
         numbers.append(number)
         waiting.append(done)
         most.append(len(waiting))
-        # The answers come when all four have asked: the 20 are 5 rounds.
+        # The responses come when all four have asked: the 20 are 5 rounds.
         if len(waiting) == 4:
             threading.Thread(target=answer, args=(waiting[:],)).start()
 
@@ -107,7 +106,7 @@ def never_the_first(number, done):
 
 @pytest.mark.parametrize("loop", [open_loop, closed_loop])
 def test_answers_that_never_come_are_counted(loop):
-    # 1,000 a second, or 2 clients, of which the first waits in vain.
+    # 1,000 a second, or 2 clients, of which the first gets no response.
     samples = loop(never_the_first, 1000 if loop is open_loop else 2, Limits(0.05, 3, grace=0.01))
     assert sorted(sample.status for sample in samples) == ["LOST", "OK", "OK"]
 
@@ -120,7 +119,7 @@ def test_figures():
         Sample(0.0, 0.5, "UNAVAILABLE"),
     ]
     random.Random(1).shuffle(samples)
-    report = load_report.summary(samples)
+    report = load_measurement.summary(samples)
     assert report == {
         "seconds": 10.0,
         "requests": 103,
@@ -135,7 +134,7 @@ def test_figures():
             "mean": pytest.approx(50.5),
         },
     }
-    assert load_report.table(report) == (
+    assert load_measurement.table(report) == (
         "103 requests in 10.0 s, 100 answered, 10.0 a second\n"
         "errors: 1 INTERNAL, 2 UNAVAILABLE\n"
         "latency: p50 50.00, p95 95.00, p99 99.00, max 100.00, mean 50.50 ms"
@@ -143,17 +142,17 @@ def test_figures():
 
 
 def test_figures_of_nothing():
-    report = load_report.summary([Sample(0.0, 0.5, "INTERNAL")])
+    report = load_measurement.summary([Sample(0.0, 0.5, "INTERNAL")])
     assert (report["answered"], report["per_second"], report["latency_ms"]) == (0, 0.0, None)
     assert (
-        load_report.table(report)
+        load_measurement.table(report)
         == "1 requests in 0.5 s, 0 answered, 0.0 a second\nerrors: 1 INTERNAL"
     )
-    assert load_report.summary([])["requests"] == 0
+    assert load_measurement.summary([])["requests"] == 0
 
 
 class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Fails every fourth call after the first of each connection, and remembers who asked what."""
+    """Fails every fourth call of a connection after its first, and records the requests."""
 
     def __init__(self):
         self.lock, self.asked = threading.Lock(), []
@@ -201,7 +200,7 @@ def test_a_server_under_load(fake, kind):
     # With the 2 that connect there are 32 calls: the 4th, 8th, ... 32nd fail, and are not tried
     # again.
     assert len(fake.asked) == 32
-    assert load_report.summary(samples)["errors"] == {"UNAVAILABLE": 8}
+    assert load_measurement.summary(samples)["errors"] == {"UNAVAILABLE": 8}
     assert len({peer for peer, _ in fake.asked}) == 2
     asked = [history for _, history in fake.asked[2:]]
     assert (asked.count([b"a"]), asked.count([b"b\tc"])) == (15, 15)
@@ -219,7 +218,7 @@ def test_answers_can_be_checked(fake, kind):
     with LoadTarget(
         fake.where, requests_of(REQUESTS, "m", None, None, 10), 20, connections=2, check=check
     ) as target:
-        report = load_report.summary(load(target, kind))
+        report = load_measurement.summary(load(target, kind))
     # 8 of the 30 fail; of each third of the others at least 2 are answered.
     counts = [sum(number % 3 == rest for number in checked) for rest in range(3)]
     assert sum(counts) == 22
@@ -268,7 +267,7 @@ def test_the_command(capsys, tmp_path, common, options, load):
         <= report["latency_ms"]["max"]
     )
     written = capsys.readouterr()
-    assert written.out == f"{load_report.table(report)}\n"
+    assert written.out == f"{load_measurement.table(report)}\n"
     assert written.err == ""
 
 
@@ -330,7 +329,8 @@ def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
         ),
         (
             ["--target", "10.0.0.1:8500"],
-            "--target 10.0.0.1:8500 is not on this machine; give --allow-remote where its owner agrees to the load.",
+            "--target 10.0.0.1:8500 is not on this machine; "
+            "give --allow-remote where its owner agrees to the load.",
         ),
     ],
 )
@@ -342,8 +342,8 @@ def test_options_that_make_no_sense(capsys, common, options, message):
 def test_a_model_that_is_not_there(capsys, common):
     assert load_test.main([*common, "--model", "other", "--requests", "3"]) == 1
     assert (
-        capsys.readouterr().err
-        == f"error: {common[3]} answered NOT_FOUND: Servable not found for request: Latest(other).\n"
+        capsys.readouterr().err == f"error: {common[3]} answered NOT_FOUND: "
+        "Servable not found for request: Latest(other).\n"
     )
 
 
@@ -414,7 +414,8 @@ def test_files_that_are_no_histories(tmp_path):
         (
             read_histories,
             "texts.parquet",
-            r"^--histories \S+ must have rows with lists of texts in a column history; name .* of a run\.$",
+            r"^--histories \S+ must have rows with lists of texts in a column history; "
+            r"name .* of a run\.$",
         ),
         (make_histories, "text", r"^--items \S+ cannot be read \(it is not UTF-8 text\)\.$"),
         (
@@ -439,7 +440,8 @@ def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
     assert load_test.main([*common, option, str(path)]) == 2
     assert (
         capsys.readouterr().err
-        == f"error: {option} {path} exists and is not an earlier one of its kind; name a new file, or remove it.\n"
+        == f"error: {option} {path} exists and is not an earlier one of its kind; "
+        "name a new file, or remove it.\n"
     )
     assert path.read_text() == '{"figures": "mine"}'
 

@@ -1,6 +1,6 @@
-"""The server as a whole: its command, its ports, and its end."""
+"""The server as a whole: its command, its ports, and its stop."""
 
-import os
+import contextlib
 import re
 import signal
 import subprocess
@@ -16,9 +16,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import local_server
+from serving.cli.server_options import option_parser
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 90
@@ -55,8 +57,8 @@ def test_one_server_over_grpc_and_http(server):
 
 
 def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
-    # With this timeout a request is in flight until another one comes, which the first of them must
-    # not wait for.
+    # With this timeout a request is in flight until another one comes. The first request must not
+    # wait for it.
     batching = BatchOptions(max_batch_size=2, batch_timeout=2.0)
     store = ModelStore([ModelConfig("toy", toy)], batching=batching, poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
@@ -75,7 +77,7 @@ def test_stop_answers_what_is_in_flight_and_refuses_the_rest(toy):
 
 
 def test_stop_under_load_cancels_no_call(toy):
-    """Every call is answered, or ends UNAVAILABLE, which clients try again."""
+    """Every call is answered, or ends with UNAVAILABLE, which clients retry."""
     store = ModelStore([ModelConfig("toy", toy)], poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
     server.start()
@@ -158,7 +160,8 @@ WRONG = [
     (["--model", "toy"], "--model must be NAME=FOLDER, but is 'toy'."),
     (
         ["--model", "toy=/nowhere"],
-        "--model toy=/nowhere names no folder; give one that python -m tfrec_attn.export has written.",
+        "--model toy=/nowhere names no folder; "
+        "give one that python -m tfrec_attn.export has written.",
     ),
     (["--labels", "toy:stable"], "--labels must be NAME:LABEL=VERSION, but is 'stable'."),
     (["--labels", "stable=1"], "--labels must be NAME:LABEL=VERSION, but is 'stable=1'."),
@@ -199,15 +202,13 @@ def test_options_that_make_no_sense(toy, capsys, options, message):
 
 def test_rows_are_padded_only_where_it_is_wanted(toy):
     for options, expected in (([], False), (["--pad"], True)):
-        parsed = local_server._parser().parse_args(
-            ["--model", f"toy={toy}", "--port", "0", "--rest-port", "0", *options]
-        )
+        parsed = option_parser("", "").parse_args(["--model", f"toy={toy}", *options])
         assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
 
 
 @pytest.fixture
 def signals():
-    """Puts back what handles signals."""
+    """Restores the signal handlers."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -227,7 +228,8 @@ def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
     ]
     assert local_server.main(["--model", f"toy={toy}", *options]) == 2
     assert capsys.readouterr().err == (
-        "error: --labels toy:next=9 names a version that is not served (served: 1); name one that is, or serve it with --versions.\n"
+        "error: --labels toy:next=9 names a version that is not served (served: 1); "
+        "name one that is, or serve it with --versions.\n"
     )
 
 
@@ -246,54 +248,55 @@ def test_a_model_with_nothing_to_serve(tmp_path, capsys, signals, broken):
     assert error.startswith(expected) and error.endswith(".\n") and error.count("\n") == 1
 
 
-def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
-    """Two requests of which the first waits for a full batch, and the second behind it; then the
-    signal.
-    """
-    options = [
-        "--model",
-        f"toy={toy}",
-        "--labels",
-        "toy:stable=1",
-        "--port",
-        "0",
-        "--rest-port",
-        "0",
-    ]
-    options += [
-        "--batch-size",
-        "8",
-        "--batch-timeout",
-        "3",
-        "--poll",
-        "0.5",
-        "--grace",
-        str(SECONDS),
-    ]
+@contextlib.contextmanager
+def command(toy, *options):
+    """A running command: (process, HOST:PORT of gRPC, URL of the page)."""
+    ports = ["--port", "0", "--rest-port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving.local_server", *options],
-        cwd=REPOSITORY, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "serving.local_server", "--model", f"toy={toy}", *ports, *options],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         lines = [process.stdout.readline() for _ in range(4)]
         assert lines[0] == "toy: version 1\n" and "In production use TensorFlow Serving" in lines[3]
-        grpc_port = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", lines[1])[1]
-        page = re.fullmatch(r"HTTP on (http://127\.0\.0\.1:\d+/)\n", lines[2])[1]
-        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-            futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
-            metrics = f"{page}monitoring/prometheus/metrics"
-            until(
-                lambda: (
-                    b'serving_queued_rows{model="toy",signature="serving_default"} 1.0'
-                    in urlopen(metrics).read()
-                )
-            )
-            process.send_signal(signal.SIGTERM)
-            assert [future.result().outputs["joined"].string_val[0] for future in futures] == [
-                b"a",
-                b"b",
-            ]
-        assert process.wait(SECONDS) == 0
+        target = re.fullmatch(r"gRPC on (127\.0\.0\.1:\d+)\n", lines[1])[1]
+        yield process, target, re.fullmatch(r"HTTP on (http://127\.0\.0\.1:\d+/)\n", lines[2])[1]
     finally:
         process.kill()
         process.communicate()
+
+
+def queued(page, rows):
+    """Whether this number of rows waits for a batch."""
+    line = f'serving_queued_rows{{model="toy",signature="serving_default"}} {rows}.0'
+    return line.encode() in urlopen(f"{page}monitoring/prometheus/metrics").read()
+
+
+def test_the_command_ends_on_sigterm_after_it_has_answered(toy):
+    """The first request waits for a full batch, and the second request waits for the first."""
+    options = "--labels toy:stable=1 --batch-size 8 --batch-timeout 3 --poll 0.5 --grace 90"
+    with (
+        command(toy, *options.split()) as (process, target, page),
+        grpc.insecure_channel(target) as channel,
+    ):
+        futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
+        until(lambda: queued(page, 1))
+        process.send_signal(signal.SIGTERM)
+        texts = [future.result().outputs["joined"].string_val[0] for future in futures]
+        assert texts == [b"a", b"b"]
+        assert process.wait(SECONDS) == 0
+
+
+def test_the_command_ends_when_its_grace_is_over(toy):
+    with (
+        command(toy, "--batch-timeout", "3000", "--grace", "0.2") as (process, target, page),
+        grpc.insecure_channel(target) as channel,
+    ):
+        futures = [stub_of(channel).Predict.future(ask(text), timeout=SECONDS) for text in "ab"]
+        until(lambda: queued(page, 1))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        assert {future.code().name for future in futures} == {"UNAVAILABLE"}

@@ -1,4 +1,4 @@
-"""Commands say in one sentence which package is missing or does not load, and end with 2."""
+"""Commands name a package that is missing or does not load, and end with 2."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from serving.cli.packages import PackageError, importing
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ["--target", "127.0.0.1:1", "--model", "m"]
-# In a process of its own, where nothing has been imported before.
+# In a new process, where nothing is imported yet.
 CODE = """
 import importlib, sys
 sys.modules[sys.argv[2]] = None
@@ -39,8 +39,8 @@ def test_a_package_that_is_missing(command, package, arguments, tmp_path):
     )
     assert ended.returncode == 2 and not ended.stdout
     assert (
-        ended.stderr
-        == f"error: The package {package} is not installed; get it with pip install 'tfrec-attn[serving]'.\n"
+        ended.stderr == f"error: The package {package} is not installed; "
+        "get it with pip install 'tfrec-attn[serving]'.\n"
     )
 
 
@@ -48,8 +48,10 @@ def test_stubs_that_do_not_load():
     with pytest.raises(PackageError) as raised, importing():
         raise AttributeError("'FieldDescriptor' object has no attribute 'label'\nand more")
     assert str(raised.value) == (
-        "The stubs of tensorflow-serving-api do not load (AttributeError: 'FieldDescriptor' object has no attribute 'label'); install a "
-        "tensorflow-serving-api, protobuf and grpcio that go together, such as those in requirements/tensorflow-2.21.txt."
+        "The stubs of tensorflow-serving-api do not load "
+        "(AttributeError: 'FieldDescriptor' object has no attribute 'label'); install a "
+        "tensorflow-serving-api, protobuf and grpcio that go together, "
+        "such as those in requirements/tensorflow-2.21.txt."
     )
 
 

@@ -8,12 +8,12 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import promote
-from serving.checks.canary_limits import CanaryLimits, read_limits
-from serving.checks.held_out import RunError
+from serving.checks import canary
+from serving.checks.canary import CanaryLimits, Replayed, read_limits
+from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
-from serving.promote import Replayed
-from serving.server.model_store import ModelConfig, ModelStore
-from serving.server.version_policy import VersionPolicy
+from serving.server.model_config import ModelConfig, VersionPolicy
+from serving.server.model_store import ModelStore
 
 LIMITS = CanaryLimits(8, 5, 0.5, 0.25, 0.25, 0.25, 1e6, 1e6, 1e6)
 ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002, 0.004])
@@ -22,7 +22,7 @@ ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002
 def judged(limits=LIMITS, **changes):
     return {
         row.name: row
-        for row in promote.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)
+        for row in canary.judge(ANSWERED, dataclasses.replace(ANSWERED, **changes), limits)
     }
 
 
@@ -50,10 +50,10 @@ def test_measures():
 def test_quantiles():
     # The 99 smallest of 100 are those up to the 99th; half of 5 is 2.5, so that the third is the
     # first not to be exceeded by half of them.
-    assert promote._quantile(range(1, 101), 0.99) == 99
-    assert promote._quantile([5, 1, 4, 2, 3], 0.5) == 3
-    assert promote._quantile([7], 0.99) == 7
-    assert math.isnan(promote._quantile([], 0.5))
+    assert canary._quantile(range(1, 101), 0.99) == 99
+    assert canary._quantile([5, 1, 4, 2, 3], 0.5) == 3
+    assert canary._quantile([7], 0.99) == 7
+    assert math.isnan(canary._quantile([], 0.5))
 
 
 def test_requests_that_are_not_answered():
@@ -121,7 +121,7 @@ def test_limits_are_numbers(tmp_path):
 
 @pytest.fixture(scope="module")
 def versions(servable, tmp_path_factory):
-    """A server of two versions of the same weights."""
+    """A server of two versions with the same weights."""
     folder = tmp_path_factory.mktemp("versions") / "sasrec"
     for number in ("1", "2"):
         shutil.copytree(servable / "1", folder / number)
@@ -147,8 +147,9 @@ model_config_list {{
 
 @pytest.fixture
 def files(versions, run, tmp_path):
-    """A function that runs the command: `files(limit=value, stable=1) -> (code, the label on the
-    server, the configuration)`.
+    """A function that runs the command with these options.
+
+    `files(limit=value, stable=1)` returns (code, the label on the server, the configuration).
     """
     server, folder = versions
     server.store.set_labels("sasrec", {"stable": 1, "canary": 2})

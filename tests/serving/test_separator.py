@@ -1,6 +1,4 @@
-"""A model whose ids are joined by another character than most: every way to ask learns it from the
-answers.
-"""
+"""A model whose ids are joined by another separator: every client learns it from the responses."""
 
 import asyncio
 import contextlib
@@ -14,7 +12,8 @@ from serving import load_test
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
 from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 HISTORY = ["i3", "i7", "i1"]
 
@@ -41,7 +40,7 @@ def piped(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(server):
-    """What the model with tabs answers."""
+    """The outputs of the model with tabs."""
     with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as client:
         return client.recommend(HISTORY, k=4, exclude=["i5", "i8"]), client.explain(HISTORY, "i2")
 
@@ -94,5 +93,6 @@ def test_commands(piped, expected, capsys, tmp_path):
         load_test.main([*common, "--items", str(tmp_path / "items.txt"), "--requests", "20"]) == 2
     )
     assert capsys.readouterr().err == (
-        "error: history must have no id with '|', which joins the ids for this model, but has 'a|b'; leave it out.\n"
+        "error: history must have no id with '|', which joins the ids for this model, "
+        "but has 'a|b'; leave it out.\n"
     )

@@ -7,22 +7,22 @@ import polars as pl
 import pytest
 
 from serving import verify
-from serving.checks import served_ranking
-from serving.checks.held_out import (
+from serving.checks import ranking
+from serving.checks.ranking import cutoff, mean
+from serving.checks.run_directory import (
     Event,
     RunError,
-    cutoff,
-    mean,
     read_events,
     read_items,
     read_metrics,
 )
-from serving.clients.answers import Recommendations
 from serving.clients.batches import padded, texts
+from serving.clients.responses import Recommendations
 from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 ITEMS = ["a", "b", "c", "d", "e"]
 VECTORS = np.array([[5, 0], [4, 0], [4, 0], [1, 0], [0, 1]], np.float32)
@@ -35,7 +35,7 @@ EVENTS = [
 
 
 def embedding(signature, inputs):
-    """Queries (1, 0): the items stand in the order a, b = c, d, e."""
+    """Query vectors (1, 0). They rank the items a, b = c, d, e."""
     if signature == "recommend":
         rows = len(inputs["user_id"])
         source = ["popular" if user == "y" else "model" for user in inputs["user_id"]]
@@ -64,7 +64,7 @@ def embedding(signature, inputs):
 
 
 def test_ranks_by_vectors():
-    ranks = served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS)
+    ranks = ranking.rank_by_vectors(embedding, EVENTS, ITEMS)
     # c: a was had before and b ties against it. e: b and c are before it, a and d were had. d: c; a
     # and b were had. d was had: a miss.
     assert ranks.rank.tolist() == [2, 3, 2, math.inf]
@@ -72,22 +72,22 @@ def test_ranks_by_vectors():
 
 
 def test_ranks_where_all_items_compete():
-    ranks = served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS, "include")
+    ranks = ranking.rank_by_vectors(embedding, EVENTS, ITEMS, "include")
     # c: behind a and b, which ties. e: behind all others. d: behind a, b and c, twice.
     assert ranks.rank.tolist() == [3, 5, 4, 4]
 
 
 def test_where_nothing_is_known_popularity_ranks():
     # e has a fifth of the events: d has more, c as many.
-    ranks = served_ranking.rank_by_vectors(embedding, [Event("y", [], "e")], ITEMS)
+    ranks = ranking.rank_by_vectors(embedding, [Event("y", [], "e")], ITEMS)
     assert (ranks.rank.tolist(), ranks.close.tolist()) == ([3], [True])
 
 
 def test_a_server_of_other_items():
     with pytest.raises(RunError, match=r"does not know the item 'f' of the run; .*\.$"):
-        served_ranking.rank_by_vectors(embedding, EVENTS, [*ITEMS, "f"])
+        ranking.rank_by_vectors(embedding, EVENTS, [*ITEMS, "f"])
     with pytest.raises(RunError, match="no item 'e'"):
-        served_ranking.rank_by_vectors(embedding, EVENTS, ITEMS[:4])
+        ranking.rank_by_vectors(embedding, EVENTS, ITEMS[:4])
 
 
 def test_ranks_in_lists():
@@ -99,7 +99,7 @@ def test_ranks_in_lists():
         (["a", "d"], [5.0, 4.0], "popular"),
     ]
     events = [*EVENTS, Event("y", [], "d")]
-    ranks, longest = served_ranking.rank_in_lists(answers, events, np.array([91, 92, 93, 94, 95]))
+    ranks, longest = ranking.rank_in_lists(answers, events, np.array([91, 92, 93, 94, 95]))
     # c ties with b; e is not there; the lists end with d, behind which others may tie, but for that
     # of x, which has no d.
     assert ranks.tolist() == [2, math.inf, 93, math.inf, 95]
@@ -137,18 +137,18 @@ def test_questions_in_batches_and_one_by_one():
             assert k == 7
             return Recommendations([user_id], [1.0], "model")
 
-    assert served_ranking.ask_in_batches(predict, EVENTS, 7) == [(["e"], [2.0], "model")] * 4
-    # The lists are those that are served: nothing is excluded for the test.
+    assert ranking.ask_in_batches(predict, EVENTS, 7) == [(["e"], [2.0], "model")] * 4
+    # The served lists are compared: nothing is excluded for the test.
     assert (
         not asked[0]["exclude"].any()
         and not asked[0]["allow"].any()
         and asked[0]["k"].tolist() == [7] * 4
     )
-    assert served_ranking.ask_one_by_one(Client(), EVENTS, 7) == [
+    assert ranking.ask_one_by_one(Client(), EVENTS, 7) == [
         ([user], [1.0], "model") for user in "uvwx"
     ]
     asked.clear()
-    assert len(served_ranking.ask_in_batches(predict, EVENTS * 20, 7, rows=32)) == 80
+    assert len(ranking.ask_in_batches(predict, EVENTS * 20, 7, rows=32)) == 80
     assert [len(inputs["user_id"]) for inputs in asked] == [32, 32, 16]
 
 
@@ -237,7 +237,7 @@ def test_a_part_of_the_events(capsys, server, run):
 
 @pytest.fixture
 def changed(run, tmp_path):
-    """A run that can be changed."""
+    """A copy of the run that a test can change."""
     return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS"))
 
 
@@ -255,7 +255,7 @@ def test_another_metric_is_a_difference(capsys, server, changed):
 
 
 def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
-    ask = served_ranking.ask_one_by_one
+    ask = ranking.ask_one_by_one
 
     def empty_over_rest(client, events, k):
         answers = ask(client, events, k)
@@ -265,7 +265,7 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
             else answers
         )
 
-    monkeypatch.setattr(served_ranking, "ask_one_by_one", empty_over_rest)
+    monkeypatch.setattr(ranking, "ask_one_by_one", empty_over_rest)
     code, _, error = command(capsys, server, run)
     assert code == 1 and "the lists of REST one by one give 0.0" in error
     assert command(capsys, server, run, "--approximate")[0] == 0
@@ -274,7 +274,7 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
 def test_lists_that_are_all_empty_are_a_difference(capsys, server, run, monkeypatch):
     for name in ("ask_one_by_one", "ask_in_batches"):
         monkeypatch.setattr(
-            served_ranking, name, lambda asker, events, k, **_: [([], [], "model")] * len(events)
+            ranking, name, lambda asker, events, k, **_: [([], [], "model")] * len(events)
         )
     code, _, error = command(capsys, server, run)
     assert code == 1 and "0 items at most" in error

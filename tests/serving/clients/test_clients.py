@@ -1,12 +1,12 @@
-"""All clients against a served model, whose answers are those of the model alone."""
+"""All clients on a served model, whose responses are those of the model alone."""
 
 import asyncio
 
 import numpy as np
 import pytest
 
-from serving.clients.answers import ClientError
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.responses import ClientError
 from serving.clients.rest_client import RestClient
 
 HISTORY = ["i3", "", "no such item", "i7", "i1"]
@@ -14,7 +14,7 @@ HISTORY = ["i3", "", "no such item", "i7", "i1"]
 
 @pytest.fixture(scope="module")
 def expected(servable):
-    """What the model itself gives, history in six columns."""
+    """The outputs of the model itself, with the history in six columns."""
     from export.session import Session
 
     with Session(servable) as session:

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.clients.answers import ClientError, Explanation, Recommendations
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
+from serving.clients.responses import ClientError, Explanation, Recommendations
 
 FLOOR = np.finfo(np.float32).min
 JOINED = {"separator": ["\t"]}
@@ -25,7 +25,7 @@ RECOMMENDED = {
 
 
 class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers what it is told to, and remembers what it was asked."""
+    """A server with responses that a test sets, which records its requests."""
 
     def __init__(self):
         self.reset(RECOMMENDED)
@@ -172,7 +172,7 @@ def test_retries_share_one_deadline(fake, started):
         contextlib.suppress(ClientError),
     ):
         client.recommend(["a"])
-    # The time that is left is rounded up on its way.
+    # gRPC rounds the remaining time up.
     assert fake.left[0] > 1.5
     assert all(left < 1.6 for left in fake.left[1:])
 
@@ -256,7 +256,7 @@ def test_the_asynchronous_client_tries_again(fake, started, failures, calls):
 
 
 def by(separator):
-    """A model that joins ids by this, and answers with what it was sent."""
+    """A model that joins ids by this separator, and returns what it was sent."""
     return lambda request: {
         **RECOMMENDED,
         "separator": [separator],
@@ -315,7 +315,8 @@ def test_an_answer_of_another_kind(fake, client, outputs):
     fake.reset(outputs)
     with pytest.raises(
         ClientError,
-        match=r"answered recommend_joined with something else; serve a model that .* has written\.$",
+        match=r"answered recommend_joined with something else; "
+        r"serve a model that .* has written\.$",
     ):
         client.recommend(["a"])
 
@@ -383,7 +384,8 @@ def test_tls(certificate):
         ({"max_history": 0}, "max_history must be at least 1, but is 0."),
         (
             {"tls": "/no/such.pem"},
-            "tls must be a file of root certificates, but /no/such.pem cannot be read: No such file or directory.",
+            "tls must be a file of root certificates, "
+            "but /no/such.pem cannot be read: No such file or directory.",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from serving.clients import rest_client
-from serving.clients.answers import ClientError, Explanation, Recommendations
+from serving.clients.responses import ClientError, Explanation, Recommendations
 from serving.clients.rest_client import RestClient
 from serving.protocol.statuses import http_status
 
@@ -27,7 +27,7 @@ RECOMMENDED = {
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers what the server is told to, and remembers what it was asked."""
+    """Sends the responses that a test sets, and records the requests."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -180,7 +180,7 @@ def test_a_call_that_fails_in_the_end(fake, url, code, retries, calls):
 
 
 class Clock:
-    """Time that passes only in pauses."""
+    """A clock that moves only during pauses."""
 
     def __init__(self):
         self.now, self.pauses = 100.0, []
@@ -199,7 +199,7 @@ def test_pauses_grow_and_end_before_the_deadline(fake, url, monkeypatch):
     monkeypatch.setattr(rest_client, "_FIRST_PAUSE", 10.0)
     monkeypatch.setattr(rest_client, "_LONGEST_PAUSE", 100.0)
     fake.reset(RECOMMENDED, [503] * 9)
-    # Pauses of 10, 20, 40 and 80 seconds, a fifth more or less: the third ends after 84 seconds at
+    # Pauses of 10, 20, 40 and 80 seconds, plus or minus a fifth. The third ends after 84 seconds at
     # most, the fourth after 120 at least.
     with (
         RestClient(url, "m", timeout=100, retries=4) as client,
@@ -321,7 +321,8 @@ def test_an_answer_of_another_kind(fake, client, answer):
     fake.reset(answer)
     with pytest.raises(
         ClientError,
-        match=r"answered recommend_joined with something else; serve a model that .* has written\.$",
+        match=r"answered recommend_joined with something else; "
+        r"serve a model that .* has written\.$",
     ):
         client.recommend(["a"])
 
@@ -400,7 +401,8 @@ def test_tls(certificate):
         ({"retries": -1}, "retries must be 0 to 4, but is -1."),
         (
             {"url": "https://host", "tls": "/no/such.pem"},
-            "tls must be a file of root certificates, but /no/such.pem cannot be used: No such file or directory.",
+            "tls must be a file of root certificates, "
+            "but /no/such.pem cannot be used: No such file or directory.",
         ),
     ],
 )
@@ -410,11 +412,12 @@ def test_what_is_wrong_with_an_option(options, message):
     assert str(caught.value) == message
 
 
-def test_it_needs_the_standard_library_alone():
+def test_it_needs_no_tensorflow():
     code = (
         "import sys, serving.clients.rest_client\n"
         "serving.clients.rest_client.RestClient('http://127.0.0.1:1', 'm').close()\n"
-        "sys.stdout.write(' '.join(name for name in ('tensorflow', 'tensorflow_serving', 'grpc', 'numpy') if name in sys.modules))"
+        "sys.stdout.write(' '.join(name for name in "
+        "('tensorflow', 'tensorflow_serving', 'grpc', 'numpy') if name in sys.modules))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code],

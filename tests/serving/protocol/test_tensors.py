@@ -1,4 +1,4 @@
-"""TensorProto and arrays, against TensorFlow's own two functions, and protos that are damaged."""
+"""TensorProto and arrays, compared with the functions of TensorFlow, and invalid protos."""
 
 import tracemalloc
 
@@ -57,12 +57,6 @@ def test_tensorflow_reads_what_is_written(array):
         "TF Serving answers with values in their field, which simple clients read"
     )
     np.testing.assert_array_equal(tensors.to_array(written), array, strict=True)
-
-
-def test_writes_texts_row_after_row():
-    written = tensor_pb2.TensorProto()
-    tensors.fill_texts(written, ["", "é", "c", "d"], (2, 2))
-    np.testing.assert_array_equal(tf.make_ndarray(written), [[b"", "é".encode()], [b"c", b"d"]])
 
 
 def test_reads_a_slice_that_is_not_contiguous():

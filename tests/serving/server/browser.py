@@ -1,4 +1,4 @@
-"""A headless Chromium that is used by its keyboard, over the pipe of its debugging protocol."""
+"""A headless Chromium, used by keyboard, over the pipe of its debugging protocol."""
 
 import json
 import os
@@ -12,8 +12,8 @@ class Browser:
     """One page in one process.
 
     Args:
-      command: of Chromium with its options.
-      environment: of the process.
+        command: Command of Chromium with its options.
+        environment: Environment of the process.
     """
 
     def __init__(self, command, environment):
@@ -64,7 +64,7 @@ class Browser:
         self._call("Input.insertText", text=text)
 
     def ask(self, script):
-        """The value of an expression, awaited."""
+        """Returns the value of an expression, awaited."""
         result = self._call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )

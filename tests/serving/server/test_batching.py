@@ -1,7 +1,6 @@
-"""Batches are made of what waits, padded as TF Serving pads, and share neither answers nor
-failures.
+"""Batches of waiting requests: padded as in TF Serving, without shared responses or failures.
 
-The function under a batcher is plain Python here; where it must be busy, it waits for the test.
+The function under a batcher is plain Python. Where it must be busy, it waits for the test.
 """
 
 import random
@@ -20,9 +19,7 @@ SECONDS = 30
 
 
 class Recorder:
-    """Gives the rows back, notes what it was given, and refuses a batch with a row that begins with
-    `bad`.
-    """
+    """Returns the rows, records its inputs, and refuses rows that begin with `bad`."""
 
     def __init__(self):
         self.batches, self.threads = [], []
@@ -57,9 +54,7 @@ def until(condition):
 
 
 def together(batcher, run, requests):
-    """Answers (or errors) of requests, in their order, all of which waited while the function was
-    busy with another.
-    """
+    """Responses or errors of requests that all waited while the function was busy."""
 
     def answer(request):
         try:
@@ -224,7 +219,8 @@ def test_a_full_queue_refuses():
         ),
         (
             {"x": np.zeros([2, 1]), "user_id": np.zeros([1])},
-            "Batching Run() input tensors must have equal 0th-dimension size, but there are 1 rows of user_id, 2 rows of x.",
+            "Batching Run() input tensors must have equal 0th-dimension size, "
+            "but there are 1 rows of user_id, 2 rows of x.",
         ),
         (
             {"x": np.zeros([])},

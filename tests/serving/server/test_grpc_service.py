@@ -1,6 +1,4 @@
-"""The wire: a stock client of tensorflow-serving-api against the server, good requests and bad
-ones, each followed by a good one.
-"""
+"""Valid and invalid requests over gRPC, each followed by a valid one."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving.local_server import LocalServer
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 
 SECONDS = 60
 
@@ -39,7 +38,7 @@ def stub(channel):
 
 @pytest.fixture
 def toy_server(toy, tmp_path):
-    """A server without HTTP of a folder of its own, which looks at it when told to."""
+    """A server of a folder of its own, without HTTP, which looks for versions on demand."""
     shutil.copytree(toy / "1", tmp_path / "toy" / "1")
     store = ModelStore([ModelConfig("toy", tmp_path / "toy", labels={"stable": 1})], poll=3600)
     server = LocalServer(store, port=0, rest_port=None)
@@ -108,19 +107,28 @@ BAD = [
     (good(signature="nope"), "FAILED_PRECONDITION", 'Serving signature key "nope" not found.'),
     (ask(history=[["a"]]), "INVALID_ARGUMENT", "Missing but required: {{user_id}}"),
     (ask(user_id=["u"], history=[["a"]], more=[1]), "INVALID_ARGUMENT", "Sent extra: {{more}}"),
-    (ask(user_id=["u"], history=[[1]]), "INVALID_ARGUMENT", "input history of signature {} must be DT_STRING, but is DT_INT32."),
-    (ask(user_id=["u"], history=["a"]), "INVALID_ARGUMENT", "input history of signature {} must be of the shape [?, ?], but is [1]"),
-    (ask(user_id="u", history=[["a"]]), "INVALID_ARGUMENT", "input user_id of signature {} must be of the shape [?], but is []"),
-    (ask(user_id=["u"], history=[["a"], ["b"]]), "INVALID_ARGUMENT", "but there are 2 rows of history, 1 rows of user_id."),
+    (ask(user_id=["u"], history=[[1]]), "INVALID_ARGUMENT",
+    "input history of signature {} must be DT_STRING, but is DT_INT32."),
+    (ask(user_id=["u"], history=["a"]), "INVALID_ARGUMENT",
+    "input history of signature {} must be of the shape [?, ?], but is [1]"),
+    (ask(user_id="u", history=[["a"]]), "INVALID_ARGUMENT",
+    "input user_id of signature {} must be of the shape [?], but is []"),
+    (ask(user_id=["u"], history=[["a"], ["b"]]), "INVALID_ARGUMENT",
+    "but there are 2 rows of history, 1 rows of user_id."),
     (ask(user_id=["u"], history=[[1j]]), "INVALID_ARGUMENT", "history has the type DT_COMPLEX128"),
-    (ask(user_id=["u"], history=[["a"] * 100_000]), "INVALID_ARGUMENT", "history must have at most 65536 elements"),
-    (ask(user_id=["u"], history=np.empty((1 << 30, 0), object)), "INVALID_ARGUMENT", "history must have at most 65536 elements"),
-    (ask(user_id=["u"], history=["a"], **{f"x{number}": 1 for number in range(70)}), "INVALID_ARGUMENT", "at most 64 inputs"),
+    (ask(user_id=["u"], history=[["a"] * 100_000]), "INVALID_ARGUMENT",
+    "history must have at most 65536 elements"),
+    (ask(user_id=["u"], history=np.empty((1 << 30, 0), object)), "INVALID_ARGUMENT",
+    "history must have at most 65536 elements"),
+    (ask(user_id=["u"], history=["a"], **{f"x{number}": 1 for number in range(70)}),
+    "INVALID_ARGUMENT", "at most 64 inputs"),
     (ask(name="x" * 100_000, user_id=["u"], history=[["a"]]), "NOT_FOUND", "xxx..."),
     (good(outputs=["scores"] * 100), "INVALID_ARGUMENT", "at most 64 names of outputs"),
-    (ask(user_id=["u"] * 33, history=[["a"]] * 33), "INVALID_ARGUMENT", "Task size 33 is larger than maximum input batch size 32"),
+    (ask(user_id=["u"] * 33, history=[["a"]] * 33), "INVALID_ARGUMENT",
+    "Task size 33 is larger than maximum input batch size 32"),
     (ask(user_id=["x" * (17 << 20)], history=[["a"]]), "RESOURCE_EXHAUSTED", ""),
-    (good(outputs=["nope"]), "INVALID_ARGUMENT", "output tensor alias not found in signature: nope"),
+    (good(outputs=["nope"]), "INVALID_ARGUMENT",
+    "output tensor alias not found in signature: nope"),
 ]  # fmt: skip
 
 
@@ -171,7 +179,7 @@ def test_what_is_not_served(channel, method):
 
 
 def test_mixed_requests_at_once_get_the_answers_they_get_alone(stub):
-    """In batches with longer and shorter ones, with unknown and empty ones and bad ones between."""
+    """Batches mix short, long, unknown, empty and invalid histories."""
     requests = []
     for number in range(120):
         history = [""] * (1 + number % 4) + [
@@ -292,7 +300,8 @@ def test_reload(toy_server):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     policy = "model_version_policy { specific { versions: 1 versions: 2 } }"
     labels = "version_labels { key: 'stable' value: 1 }"
-    config = f"config {{ model_config_list {{ config {{ name: 'toy' base_path: '{folder}' {policy} %s }} }} }}"
+    model = f"name: 'toy' base_path: '{folder}' {policy} %s"
+    config = f"config {{ model_config_list {{ config {{ {model} }} }} }}"
     assert reload(channel, config % labels).status.error_code == 0
     assert stub.Predict(ask(name="toy", label="stable", text=[["a"]])).model_spec.version.value == 1
     reload(channel, config % f"{labels} version_labels {{ key: 'canary' value: 2 }}")
@@ -319,7 +328,8 @@ def test_reload_understands_every_policy(toy_server, policy, available):
         shutil.copytree(folder / "1", folder / number)
     reload(
         channel,
-        f"config {{ model_config_list {{ config {{ name: 'toy' model_version_policy {{ {policy} }} }} }} }}",
+        f"config {{ model_config_list {{ config {{ name: 'toy' "
+        f"model_version_policy {{ {policy} }} }} }} }}",
     )
     assert server.store.available("toy") == available
 
@@ -364,6 +374,7 @@ def test_counts_requests(toy_server):
     assert [line for line in text.splitlines() if line.startswith("serving_requests_total{")] == [
         'serving_requests_total{model="toy",signature="serving_default",status="OK"} 2.0',
         'serving_requests_total{model="toy",signature="",status="INVALID_ARGUMENT"} 1.0',
-        'serving_requests_total{model="toy",signature="serving_default",status="INVALID_ARGUMENT"} 1.0',
+        'serving_requests_total{model="toy",signature="serving_default",'
+        'status="INVALID_ARGUMENT"} 1.0',
         'serving_requests_total{model="",signature="",status="NOT_FOUND"} 1.0',
     ]

@@ -1,6 +1,4 @@
-"""One version of a SavedModel: its answers beside those of TensorFlow's own function, what it
-refuses, and its warm-up file.
-"""
+"""A version of a SavedModel: its outputs, what it refuses, and its warm-up file."""
 
 import shutil
 
@@ -85,14 +83,16 @@ WRONG = [
         {},
         (),
         "INVALID_ARGUMENT",
-        "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. Missing but required: {text}.",
+        "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. "
+        "Missing but required: {text}.",
     ),
     (
         "",
         {"text": texts([b"a"]), "more": texts([b"a"])},
         (),
         "INVALID_ARGUMENT",
-        "input size does not match signature: 2!=1 len({more,text}) != len({text}). Sent extra: {more}. Missing but required: {}.",
+        "input size does not match signature: 2!=1 len({more,text}) != len({text}). Sent extra: "
+        "{more}. Missing but required: {}.",
     ),
     (
         "",
@@ -134,14 +134,16 @@ WRONG = [
         {"text": np.full([1, 65537], b"", object)},
         (),
         "INVALID_ARGUMENT",
-        "input text of signature serving_default must be of at most 65536 elements, but is [1, 65537].",
+        "input text of signature serving_default must be of at most 65536 elements, but is [1, "
+        "65537].",
     ),
     (
         "",
         {"text": texts([b"a"])},
         ("no",),
         "INVALID_ARGUMENT",
-        "output tensor alias not found in signature: no Outputs expected to be in the set {joined,version}.",
+        "output tensor alias not found in signature: no Outputs expected to be in the set "
+        "{joined,version}.",
     ),
     (
         "",
@@ -180,6 +182,59 @@ def test_unequal_batches_are_refused_by_the_exported_graph(recommender):
         )
     )
     assert code == "INVALID_ARGUMENT"
+
+
+TYPES = [tf.float32, tf.float64, tf.int32, tf.int64, tf.int16, tf.int8, tf.uint8, tf.bool]
+
+
+@pytest.fixture(scope="module")
+def identities(tmp_path_factory):
+    """A model with a signature for each type, which returns its input, and one with float16."""
+    folder = tmp_path_factory.mktemp("identities") / "1"
+    functions = {kind.name: (kind, tf.identity) for kind in (*TYPES, tf.string)}
+    functions["half"] = tf.float32, lambda x: tf.cast(x, tf.float16)
+    signatures = {
+        name: tf.function(lambda x, f=f: {"x": tf.identity(x), "y": f(x)}).get_concrete_function(
+            tf.TensorSpec(None, kind, name="x")
+        )
+        for name, (kind, f) in functions.items()
+    }
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    loaded = LoadedModel(folder)
+    yield loaded
+    loaded.close()
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_numbers_and_flags_keep_type_and_shape(identities, kind):
+    for array in ([[0, 1, 1], [1, 0, 100]], np.zeros([0, 3]), 1, np.arange(12).reshape(3, 4).T):
+        array = np.array(array).astype(kind.as_numpy_dtype)
+        came = identities.run(kind.name, {"x": array})["y"]
+        assert (came.dtype, came.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(came, array)
+
+
+def test_texts_are_any_bytes(identities):
+    # TensorFlow stores up to 22 bytes in place, and longer texts elsewhere.
+    values = [b"", b"a", b"\0", b"a\0b", "é".encode(), b"\xff", b"x" * 22, b"x" * 23, b"y" * 99999]
+    for array in (np.array(values, object).reshape(3, 3), np.empty([2, 0], object)):
+        came = identities.run("string", {"x": array})["y"]
+        assert came.dtype == object and came.shape == array.shape
+        assert came.tolist() == array.tolist()
+    for value in values:
+        array = np.empty([], object)
+        array[()] = value
+        came = identities.run("string", {"x": array})["y"]
+        assert (came.dtype, came.shape, came[()]) == (object, (), value)
+
+
+def test_an_output_that_cannot_be_sent(identities):
+    inputs = {"x": np.ones([1], np.float32)}
+    assert refused(lambda: identities.run("half", inputs)) == (
+        "INVALID_ARGUMENT",
+        "output y has the type DT_HALF, which cannot be sent; ask for others.",
+    )
+    assert list(identities.run("half", inputs, ["x"])) == ["x"]
 
 
 def test_a_folder_that_is_no_saved_model(tmp_path):

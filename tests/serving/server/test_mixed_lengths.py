@@ -1,6 +1,4 @@
-"""Requests of all lengths at once, from clients that know nothing but the protocol: every answer is
-the one that the request gets alone.
-"""
+"""Requests of all lengths at the same time: each gets the response that it gets alone."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.local_server import LocalServer
 from serving.server.batching import BatchOptions
-from serving.server.model_store import ModelConfig, ModelStore
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
 from serving.server.server_metrics import ServerMetrics
 
 SECONDS, REQUESTS, CLIENTS = 60, 288, 24
@@ -26,7 +25,7 @@ def histories(run):
 
 
 def inputs_of(history, number, joined):
-    """Inputs of one row, without any padding."""
+    """Inputs of one row, without padding."""
     lists = {
         "history": history,
         "exclude": history[:1],
@@ -37,7 +36,7 @@ def inputs_of(history, number, joined):
 
 
 class Noting(ServerMetrics):
-    """Also notes signature and rows of each batch that ran."""
+    """Also records the signature and the rows of each batch."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +48,7 @@ class Noting(ServerMetrics):
 
 @pytest.fixture(scope="module")
 def observed(servable):
-    """(address of a server that gathers batches, its batches)."""
+    """(address of a server that batches, its batches)."""
     batching = BatchOptions(max_batch_size=32, batch_timeout=0.005, max_enqueued_batches=100)
     store = ModelStore(
         [ModelConfig("sasrec", servable)], batching=batching, poll=3600, metrics=Noting()
@@ -95,6 +94,6 @@ def test_every_answer_under_load_is_that_of_the_request_alone(observed, servable
         assert (answer["k"], answer["source"]) == (alone["k"], alone["source"])
     rows = [count for name, count in batches if name == signature]
     assert sum(rows) == REQUESTS
-    # Of joined requests any two can run together; of others those that happen to have the same
-    # widths.
+    # Any two joined requests can share a batch; other requests only if they have the same
+    # width.
     assert signature == "recommend" or len(rows) < REQUESTS / 2

@@ -1,6 +1,4 @@
-"""Versions come, go and break in a watched folder while requests are answered; errors are worded as
-TF Serving words them.
-"""
+"""Versions that come, go and break in a watched folder, with the error messages of TF Serving."""
 
 import random
 import shutil
@@ -14,8 +12,8 @@ import tensorflow as tf
 from serving.protocol.statuses import StatusError
 from serving.server.batching import BatchOptions
 from serving.server.loaded_model import WARMUP
-from serving.server.model_store import ModelConfig, ModelStore, State
-from serving.server.version_policy import VersionPolicy, parse_policy
+from serving.server.model_config import ModelConfig, State, VersionPolicy, parse_policy
+from serving.server.model_store import ModelStore
 
 SECONDS = 60
 TEXT = {"text": np.array([[b"a", b"b"]], object)}
@@ -23,9 +21,7 @@ TEXT = {"text": np.array([[b"a", b"b"]], object)}
 
 @pytest.fixture
 def versions(tmp_path, toy):
-    """A function that puts versions of the toy model into a folder, all with the answers of version
-    1: `versions(2, 3)`.
-    """
+    """A function that adds copies of version 1 of the toy model to a folder: `versions(2, 3)`."""
 
     def add(*numbers):
         for number in numbers:
@@ -39,9 +35,7 @@ def versions(tmp_path, toy):
 
 @pytest.fixture
 def make_store():
-    """A function that makes a store that looks at its folders when told to: `make_store(folder,
-    **config)`.
-    """
+    """A function that makes a store that polls on demand: `make_store(folder, **config)`."""
     stores = []
 
     def make(folder, options=None, **config):
@@ -169,7 +163,8 @@ def test_policies(make_store, versions, policy, served):
 def test_a_policy_that_is_none(text):
     with pytest.raises(
         ValueError,
-        match=f"^versions must be latest, latest:2, all or numbers such as 1,4, but are '{text}'\\.$",
+        match="^versions must be latest, latest:2, all or numbers such as 1,4, "
+        f"but are '{text}'\\.$",
     ):
         parse_policy(text)
 
@@ -223,7 +218,8 @@ def test_a_label_does_not_move_to_a_version_that_is_not_there(make_store, toy):
     for labels in ({"stable": 2}, {"stable": 1, "canary": 2}):
         assert refused(lambda labels=labels: store.set_labels("toy", labels)) == (
             "FAILED_PRECONDITION",
-            "Request to assign label to version 2 of model toy, which is not currently available for inference",
+            "Request to assign label to version 2 of model toy, "
+            "which is not currently available for inference",
         )
     assert store.labels("toy") == {"stable": 1}
 
@@ -338,7 +334,7 @@ def test_without_batches_requests_are_not_limited_in_rows(make_store, toy):
 
 
 def samples(store, name):
-    """Sample lines of a metric: labels -> value."""
+    """Samples of a metric: labels -> value."""
     lines = [
         line for line in store.metrics.render().decode().splitlines() if line.startswith(name + "{")
     ]
@@ -388,7 +384,7 @@ def test_an_old_status_is_forgotten(make_store, versions):
 
 
 def test_swaps_under_load(tmp_path, write_toy):
-    """Threads ask while versions come: no error, and every answer is of the version that it says."""
+    """Threads send requests while versions come: no request fails."""
     folder = tmp_path / "toy"
     write_toy(folder, 1)
     store = ModelStore(

@@ -1,4 +1,4 @@
-"""The web page: what can be told from its text, and in headless Chromium what it does."""
+"""The web page: its source, and its behaviour in headless Chromium."""
 
 import functools
 import json
@@ -97,7 +97,7 @@ def test_it_can_be_used_without_a_mouse():
         attributes.get("type") in ("submit", "button") for attributes in TREE.named("button")
     )
     assert {"alert", "status"} <= {attributes.get("role") for _, attributes in TREE.tags}
-    # What is made later and can be clicked is a button or a box.
+    # Elements that are made later and can be clicked are buttons or boxes.
     assert set(re.findall(r'element\("(\w+)", \{[^}]*\bon(?:click|change):', SOURCE)) == {
         "button",
         "input",
@@ -105,7 +105,7 @@ def test_it_can_be_used_without_a_mouse():
 
 
 def luminance(colour):
-    """WCAG's, of #rgb or #rrggbb."""
+    """Luminance by WCAG of #rgb or #rrggbb."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
     linear = [
@@ -148,7 +148,7 @@ def test_the_script_parses(tmp_path):
     assert result.returncode == 0, result.stderr.decode()
 
 
-# What tests do in the page: wait for its answers, act as a user would, and look.
+# What tests do in the page: wait for responses, act as a user, and look.
 TOOLS = """
 const until = async (ready) => {
   const end = performance.now() + 20000;
@@ -158,11 +158,17 @@ const until = async (ready) => {
   }
 };
 const turn = () => Number(document.body.dataset.turn || 0);
-const settled = async (work) => { const before = turn(); await work(); await until(() => turn() > before); };
+const settled = async (work) => {
+  const before = turn();
+  await work();
+  await until(() => turn() > before);
+};
 const cells = (row) => [...row.cells].map((cell) => cell.innerText.trim());
 const rows = (id) => [...document.querySelectorAll("#" + id + " tbody tr")].map(cells);
 const shown = (id) => document.getElementById(id).innerText;
-const click = (key) => settled(() => [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key).click());
+const keyed = (key) =>
+  [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
+const click = (key) => settled(() => keyed(key).click());
 """
 
 
@@ -188,9 +194,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def browse(browser, server):
-    """A function that opens the page with a query, runs a script in it when it has an answer, and
-    gives what that returns.
-    """
+    """A function that opens the page with a query and runs a script after the first response."""
 
     def open_page(script, **query):
         browser.open(
@@ -209,7 +213,7 @@ def client(server):
 
 @functools.cache
 def four_digits(value):
-    """As JavaScript's toPrecision(4)."""
+    """Formats a number as toPrecision(4) of JavaScript."""
     text = f"{value:.4g}"
     return "0" if value == 0 else f"{value:#.4g}" if "e" not in text else text
 
@@ -238,7 +242,8 @@ def test_typing_a_history_and_picking_popular_items(browse, client, run):
     seen = browse(
         f"""
         await until(() => document.querySelector("#popular button"));
-        const start = [shown("note"), [...document.querySelectorAll("#popular button")].map((one) => one.textContent)];
+        const buttons = [...document.querySelectorAll("#popular button")];
+        const start = [shown("note"), buttons.map((one) => one.textContent)];
         document.getElementById("items").value = {json.dumps(" , ".join(items))};
         await settled(() => document.getElementById("more").requestSubmit());
         await settled(() => document.querySelector("#popular button").click());
@@ -246,7 +251,8 @@ def test_typing_a_history_and_picking_popular_items(browse, client, run):
         await click("remove 0");
         const one = rows("history").map((row) => row[0]);
         await settled(() => document.getElementById("clear").click());
-        return {{start, typed, one, last: rows("history"), hidden: document.getElementById("history").hidden}};
+        const hidden = document.getElementById("history").hidden;
+        return {{start, typed, one, last: rows("history"), hidden}};
         """
     )
     assert "the most popular items" in seen["start"][0] and seen["start"][1] == popular
@@ -262,9 +268,12 @@ def test_why_an_item_is_there(browse, client, run):
     seen = browse(
         f"""
         await click({json.dumps("why " + first)});
-        return {{rows: rows("history"), caption: document.querySelector("#history caption").innerText,
-          bars: [...document.querySelectorAll(".bar.both span")].map(({{ style }}) => [parseFloat(style.left), parseFloat(style.width)]),
-          pressed: document.querySelector("#answer [aria-pressed=true]").innerText, focus: location.search}};
+        const spans = [...document.querySelectorAll(".bar.both span")];
+        return {{rows: rows("history"),
+          caption: document.querySelector("#history caption").innerText,
+          bars: spans.map(({{ style }}) => [parseFloat(style.left), parseFloat(style.width)]),
+          pressed: document.querySelector("#answer [aria-pressed=true]").innerText,
+          focus: location.search}};
         """,
         history=items,
         k=5,
@@ -291,9 +300,11 @@ def test_what_changes_when_an_item_is_left_out(browse, client, run):
     seen = browse(
         """
         await click("use 3");
-        const out = {rows: rows("answer"), gone: shown("gone"), history: rows("history").length, focus: document.activeElement.dataset.key};
+        const out = {rows: rows("answer"), gone: shown("gone"), history: rows("history").length,
+          focus: document.activeElement.dataset.key};
         await click("use 3");
-        return {...out, back: rows("answer").map((row) => row[1]), columns: rows("answer")[0].length};
+        const back = rows("answer").map((row) => row[1]);
+        return {...out, back, columns: rows("answer")[0].length};
         """,
         history=items,
         k=8,
@@ -324,7 +335,8 @@ def test_what_changes_when_an_item_is_left_out(browse, client, run):
 def test_an_address_shows_the_same_again(browse, client, run):
     items = (run / "vocabulary" / "items.txt").read_text().split("\n")[:2]
     seen = browse(
-        "return {search: location.search, history: rows('history'), k: document.getElementById('k').value};",
+        "return {search: location.search, history: rows('history'), "
+        "k: document.getElementById('k').value};",
         history=items[:1],
         without=items[1:],
         k=3,
@@ -361,13 +373,17 @@ def test_errors_are_shown_and_the_next_request_is_answered(browse):
 def test_ids_are_text_and_nothing_else(browse):
     awkward = ["<b id=x>bold</b>", "日本語", 'say "hi"', "a,b"]
     seen = browse(
-        "return {rows: rows('history').map((row) => row[0]), bold: document.querySelectorAll('#x, b').length};",
+        "return {rows: rows('history').map((row) => row[0]), "
+        "bold: document.querySelectorAll('#x, b').length};",
         history=awkward,
     )
     assert seen == {"rows": awkward, "bold": 0}
 
 
-FOCUS = "((one) => [one.id || one.dataset.key || one.textContent, getComputedStyle(one).outlineStyle])(document.activeElement)"
+FOCUS = (
+    "((one) => [one.id || one.dataset.key || one.textContent, "
+    "getComputedStyle(one).outlineStyle])(document.activeElement)"
+)
 
 
 @needs_chromium

@@ -13,7 +13,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.protocol.statuses import StatusError, not_found
-from serving.server.http_server import Limits
+from serving.server.http_checks import Limits
+from serving.server.http_server import HttpServer
 from serving.server.model_config import State, VersionStatus
 from serving.server.rest_service import RestService
 
@@ -22,8 +23,9 @@ BODY = {"signature_name": "echo", "instances": [{"item": "a", "k": 2}, {"item": 
 
 
 class Store:
-    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, whose signature echo gives item and
-    k + version back.
+    """Models `m` (versions 1 and 2, label `old` = 1) and `a b`, with a signature echo.
+
+    It returns item, and k + version.
     """
 
     def __init__(self):
@@ -35,7 +37,8 @@ class Store:
     def _version(self, name, version, label):
         if name not in self.names() or version not in (None, 1, 2):
             raise not_found(
-                f"Servable not found for request: {f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
+                "Servable not found for request: "
+                f"{f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
             )
         if label not in (None, "old"):
             raise StatusError(
@@ -75,17 +78,13 @@ class Store:
 
 
 def start(page=b"<title>page</title>", **limits):
-    service = RestService(
-        Store(),
-        "127.0.0.1",
-        0,
-        page,
-        lambda: b"serving_requests_total 3\n",
-        Limits(**limits),
-        allowed_hosts=["models.example"],
-    )
-    service.start()
-    return service
+    store = Store()
+    service = RestService(store, page, lambda: b"serving_requests_total 3\n")
+    hosts = ["models.example"]
+    server = HttpServer("127.0.0.1", 0, service.respond, Limits(**limits), allowed_hosts=hosts)
+    server.store = store
+    server.start()
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +169,7 @@ def test_metadata(connection):
         "signature_name": "",
         "version": "1",
     }
-    # As TF Serving prints it, with fields that have their default, and the word twice.
+    # As TF Serving prints it, with default values, and with the word twice.
     tensor = found["metadata"]["signature_def"]["signature_def"]["echo"]["inputs"]["k"]
     assert tensor["dtype"] == "DT_INT32" and tensor["name"] == "k:0"
     assert found["metadata"]["signature_def"]["signature_def"]["echo"]["method_name"] == ""
@@ -262,13 +261,13 @@ def test_other_bodies(connection, body, status, words):
 def test_head(connection):
     response, data = ask(connection, "HEAD", "/")
     assert response.status == 200 and data == b"" and response.headers["Content-Length"] == "19"
-    # As TF Serving, which knows GET and POST below /v1/.
+    # As in TF Serving, only GET and POST are known below /v1/.
     assert ask(connection, "HEAD", "/v1/models/m")[0].status == 400
     is_served(connection)
 
 
 def exchange(service, *parts, end=False):
-    """The answer to bytes: (status, body), with what was sent in parts."""
+    """Sends bytes in parts, and returns (status, body) of the response."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         for part in parts:
             raw.sendall(part)
@@ -328,7 +327,7 @@ def test_what_is_not_http_as_it_should_be(service, connection, parts, status, wo
 
 
 def answers(service, data):
-    """The statuses of all answers on a connection that sends some bytes and no more."""
+    """Sends bytes, and returns the statuses of all responses."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         raw.sendall(data)
         raw.shutdown(socket.SHUT_WR)
@@ -371,7 +370,7 @@ INNER = b"GET /page/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ],
 )
 def test_no_body_becomes_a_request(service, connection, lines, body):
-    """Where a proxy and a server see different ends of a request, its body can be another one."""
+    """If a proxy and a server disagree on the end of a request, its body can become another one."""
     found = answers(service, head(*lines) + body)
     assert 200 not in found and len(found) <= 1
     is_served(connection)
@@ -383,9 +382,12 @@ def test_requests_one_behind_the_other(service):
 
 
 HOSTS = {
-    "localhost": 200, "LOCALHOST:80": 200, "127.0.0.1": 200, "127.0.0.1:8501": 200, "[::1]:8501": 200,
-    "models.example": 200, "Models.Example:8501": 200, "evil.example": 403, "localhost.evil.example": 403,
-    "evil.example:localhost": 403, "127.0.0.1.evil.example": 403, "localhost@evil.example": 403, "127.0.0.2": 403,
+    "localhost": 200, "LOCALHOST:80": 200, "127.0.0.1": 200, "127.0.0.1:8501": 200,
+    "[::1]:8501": 200,
+    "models.example": 200, "Models.Example:8501": 200, "evil.example": 403,
+    "localhost.evil.example": 403,
+    "evil.example:localhost": 403, "127.0.0.1.evil.example": 403, "localhost@evil.example": 403,
+    "127.0.0.2": 403,
     "[::2]": 403, "": 403, "evil.example#localhost": 403, "0.0.0.0": 403,
 }  # fmt: skip
 
@@ -475,7 +477,7 @@ def test_an_idle_connection_makes_room(impatient):
 
 
 def test_with_all_connections_busy_others_are_refused(impatient):
-    store, threads, answers = impatient._store, [], []
+    store, threads, answers = impatient.store, [], []
     store.released.clear()
 
     def slow():
@@ -511,14 +513,14 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
 
     thread = threading.Thread(target=slow)
     thread.start()
-    assert service._store.waiting.wait(10)
+    assert service.store.waiting.wait(10)
     stopping = threading.Thread(target=service.stop, args=(10,))
     stopping.start()
     while (refused := ask(idle, "GET", "/page/models")[0]).status == 200:
         pass
     assert refused.status == 503 and refused.headers["Connection"] == "close"
     idle.close()
-    service._store.released.set()
+    service.store.released.set()
     stopping.join(10)
     thread.join(10)
     assert answers == [200]
@@ -527,9 +529,9 @@ def test_stopping_answers_what_is_in_flight_and_then_closes():
 
 
 def test_an_answer_that_is_not_read():
-    """More than the buffers of the system hold; its connection ends, whatever waits to be sent."""
+    """A response larger than the buffers of the system does not keep its connection open."""
     service = start(b"x" * (1 << 25), request_seconds=0.2)
-    connections = service._server._server.server_state.connections
+    connections = service._server.server_state.connections
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
         raw.sendall(head(path="/", method="GET"))
         assert raw.recv(15) == b"HTTP/1.1 200 OK"
@@ -544,7 +546,7 @@ def test_a_port_that_is_taken(service):
     with pytest.raises(
         OSError, match=rf"^127\.0\.0\.1:{service.port} cannot be listened on: .* choose another\.$"
     ):
-        RestService(Store(), "127.0.0.1", service.port, b"", bytes)
+        HttpServer("127.0.0.1", service.port, print)
 
 
 def test_many_at_once(service):
@@ -582,7 +584,7 @@ def test_a_body_does_not_wait_until_its_head_is_acknowledged(service, connection
     is_served(connection)
     (accepted,) = [
         one.transport.get_extra_info("socket")
-        for one in service._server._server.server_state.connections
+        for one in service._server.server_state.connections
         if one.client == connection.sock.getsockname()
     ]
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -602,7 +604,7 @@ def served(server):
 
 
 def test_a_served_model(served, servable, run):
-    """The real store: names of its signatures, and answers that stay in the vocabulary of the run."""
+    """The real store: names of its signatures, and items of the vocabulary of the run."""
     found = json.loads(ask(served, "GET", "/v1/models/sasrec/labels/stable/metadata")[1])
     signatures = found["metadata"]["signature_def"]["signature_def"]
     assert found["model_spec"]["version"] == "1"

@@ -1,6 +1,4 @@
-"""Where a served model puts the items that came next: among all items by its vectors, and in the
-lists that it recommends.
-"""
+"""The ranks of held-out items by a served model, by its vectors and in its lists."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -10,31 +8,31 @@ import numpy as np
 
 from ..clients.base_client import BaseClient
 from ..clients.batches import Predict, padded, texts
-from .held_out import Event, RunError
+from .run_directory import Event, RunError
 
 ROWS = 32
 _ELEMENTS = 1 << 15
 _CANDIDATES = 1000
 _AT_ONCE = 8
-# Of |query| |item vector|: what the roundings of two float32 products of some hundred terms can
-# differ by.
+# Share of |query| |item vector| by which two float32 products of some hundred terms can differ
+# through rounding.
 _ROUNDING = 4e-6
-# The score of an item that the model does not have.
+# The score of an unknown item.
 _UNKNOWN = np.finfo(np.float32).min
-# (items, scores, source) of one event
+# (items, scores, source) of an event.
 Answer = tuple[Sequence[str], Sequence[float], str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """Ranks of the targets of events among all items that can be recommended in their place, ties
-    against them.
+    """Ranks of the targets among all items that can be recommended in their place.
+
+    Ties count against the target.
 
     Attributes:
-        rank: By the products of the vectors, and by popularity where nothing is known, float64 [U];
-            infinity is a miss.
-        close: Whether another item's score is within rounding of the target's, so that it could be
-            another, bool [U].
+        rank: Ranks by the products of the vectors, or by popularity if nothing is known, float64
+            [U]. Infinity is a miss.
+        close: Whether the score of another item is within rounding of that of the target, bool [U].
     """
 
     rank: np.ndarray
@@ -48,13 +46,13 @@ def rank_by_vectors(
     repeats: str = "exclude",
     rows: int = ROWS,
 ) -> Ranks:
-    """Ranks all targets by `embed` and `embed_items`.
+    """Ranks all targets with the signatures `embed` and `embed_items`.
 
     Args:
-        predict: Asks the server for many rows.
-        events: Held out.
+        predict: Runs a signature on the server.
+        events: Held-out events.
         items: Ids of all items.
-        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include" (all
+        repeats: Rule of the run: "exclude" (a target in the history is a miss) or "include" (all
             items compete).
         rows: Most rows of a request.
 
@@ -74,7 +72,8 @@ def rank_by_vectors(
     )
     if unknown is not None:
         raise RunError(
-            f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; train again."
+            f"The run has no item {unknown!r} in its vocabulary, but in a held-out event; "
+            "train again."
         )
     popularity = _popularity(predict, items)
     vectors, untrained = _item_vectors(predict, items, rows), popularity < 0
@@ -86,7 +85,7 @@ def rank_by_vectors(
             zip(block, _recommended(predict, block, 1), strict=True)
         ):
             by_popularity = answer[2] == "popular"
-            # What training never touched is behind all others, whatever its vector.
+            # Untrained items are behind all others, whatever their vectors are.
             row_scores = (
                 popularity if by_popularity else np.where(untrained, popularity, scores[row])
             )
@@ -105,17 +104,17 @@ def rank_by_vectors(
 def rank_in_lists(
     answers: Sequence[Answer], events: Sequence[Event], ranks: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Ranks of the targets by the lists that were served.
+    """Ranks the targets by the served lists.
 
-    Where a list ends among items of the target's score, the rank by the vectors stands.
+    If a list ends among items with the score of the target, the rank by the vectors is used.
 
     Args:
-        answers: Of the events.
-        events: Held out.
-        ranks: By the vectors, [U].
+        answers: Served lists of the events.
+        events: Held-out events.
+        ranks: Ranks by the vectors, [U].
 
     Returns:
-        The ranks, float64 [U], infinity where a target is not in its list; and the length of the
+        The ranks, float64 [U], infinity if a target is not in its list; and the length of the
         longest list.
     """
     result = np.full(len(events), np.inf)
@@ -128,19 +127,30 @@ def rank_in_lists(
     return result, max((len(items) for items, _, _ in answers), default=0)
 
 
+def cutoff(metric: str) -> int:
+    """Returns k of HR@k and NDCG@k, 0 of MRR."""
+    return int(metric.partition("@")[2] or 0)
+
+
+def mean(metric: str, ranks: Sequence[float] | np.ndarray) -> float:
+    """Computes a metric from ranks. Infinity is a rank beyond the list."""
+    ranks, k = np.asarray(ranks, np.float64), cutoff(metric)
+    if metric.startswith("HR"):
+        return float(np.mean(ranks <= k))
+    if metric.startswith("NDCG"):
+        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1), 0)))
+    return float(np.mean(1 / ranks))
+
+
 def ask_in_batches(
     predict: Predict, events: Sequence[Event], k: int, rows: int = ROWS
 ) -> list[Answer]:
-    """Returns the k best items as the server recommends them, asked for up to `rows` events at a
-    time.
-    """
+    """Returns the k best items of each event, with up to `rows` events in a request."""
     return [answer for block in _blocks(events, rows) for answer in _recommended(predict, block, k)]
 
 
 def ask_one_by_one(client: BaseClient, events: Sequence[Event], k: int) -> list[Answer]:
-    """Returns the same through a client, one event a request and eight requests at a time, which a
-    server that batches joins.
-    """
+    """Returns the k best items of each event, with one event in a request and eight threads."""
 
     def ask(event):
         answer = client.recommend(event.history, event.user, k=k)
@@ -176,18 +186,17 @@ def _who(block: Sequence[Event]) -> dict[str, np.ndarray]:
 
 
 def _popularity(predict: Predict, items: Sequence[str]) -> np.ndarray:
-    """The scores of all items where nothing is known, float32 [N]; negative for those that training
-    never touched.
-    """
-    nobody, parts = {"user_id": texts([""]), "history": padded([[]])}, []
+    """Scores of all items for an unknown history, float32 [N]; negative for untrained items."""
+    unknown_user, parts = {"user_id": texts([""]), "history": padded([[]])}, []
     for start in range(0, len(items), _CANDIDATES):
         candidates = texts(items[start : start + _CANDIDATES])[np.newaxis]
-        parts.append(predict("score", {**nobody, "candidates": candidates})["scores"][0])
+        parts.append(predict("score", {**unknown_user, "candidates": candidates})["scores"][0])
     scores = np.concatenate(parts)
     if (scores <= _UNKNOWN).any():
         unknown = items[int(np.argmin(scores))]
         raise RunError(
-            f"The served model does not know the item {unknown!r} of the run; give the run that it was exported from."
+            f"The served model does not know the item {unknown!r} of the run; "
+            "give the run that it was exported from."
         )
     return scores
 

@@ -1,0 +1,195 @@
+"""The loops of a load test, and the figures and plots of what they measure."""
+
+import collections
+import dataclasses
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+OK, LOST = "OK", "LOST"
+TOOL = "tfrec-attn load test"  # what the files begin with
+_PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+# (number of the request, callback for its status) sends a request and returns at once.
+Send = Callable[[int, Callable[[str], None]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When a load ends.
+
+    Attributes:
+        seconds: Duration of the load.
+        requests: Number of requests. The load ends at the first of the two limits.
+        grace: Seconds to wait for the last responses after that.
+    """
+
+    seconds: float
+    requests: int
+    grace: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The measurement of one request.
+
+    Attributes:
+        at: Seconds after the start at which the request was due.
+        seconds: Latency.
+        status: Name of the gRPC status; LOST without a response.
+    """
+
+    at: float
+    seconds: float
+    status: str
+
+
+def closed_loop(send: Send, clients: int, limits: Limits) -> list[Sample]:
+    """Runs clients that each send the next request when the last one is answered.
+
+    The limits are those of all clients together.
+    """
+    samples, numbers, open_since = [], itertools.count(), {}
+    start, ended = time.perf_counter(), threading.Condition()
+
+    def ask(client):
+        begin = time.perf_counter()
+        with ended:
+            open_since[client] = begin
+            if begin - start >= limits.seconds or (number := next(numbers)) >= limits.requests:
+                del open_since[client]
+                ended.notify()
+                return
+        send(number, lambda status: done(client, begin, status))
+
+    def done(client, begin, status):
+        samples.append(Sample(begin - start, time.perf_counter() - begin, status))
+        ask(client)
+
+    for client in range(clients):
+        ask(client)
+    with ended:
+        ended.wait_for(lambda: not open_since, timeout=limits.seconds + limits.grace)
+        now = time.perf_counter()
+        lost = [Sample(begin - start, now - begin, LOST) for begin in open_since.values()]
+        return [*samples, *lost]
+
+
+def open_loop(send: Send, rate: float, limits: Limits) -> list[Sample]:
+    """Sends `rate` requests a second, whether or not earlier ones are answered.
+
+    The latency of a request counts from the time at which it was due.
+    """
+    samples, start, ended = {}, time.perf_counter(), threading.Condition()
+    count = min(limits.requests, math.ceil(limits.seconds * rate))
+
+    def done(number, status):
+        sample = Sample(number / rate, time.perf_counter() - start - number / rate, status)
+        with ended:
+            samples[number] = sample
+            if len(samples) == count:
+                ended.notify()
+
+    for number in range(count):
+        while (left := start + number / rate - time.perf_counter()) > 0:
+            time.sleep(left)
+        send(number, lambda status, number=number: done(number, status))
+    with ended:
+        ended.wait_for(lambda: len(samples) == count, timeout=limits.grace)
+        lost = [number / rate for number in range(count) if number not in samples]
+        return [
+            *samples.values(),
+            *(Sample(due, time.perf_counter() - start - due, LOST) for due in lost),
+        ]
+
+
+def summary(samples: Sequence[Sample]) -> dict:
+    """Computes the figures of a load.
+
+    Returns:
+        `seconds` from the start to the last response, `requests`, `answered`, `errors` (status ->
+        count), `per_second` answered, and `latency_ms` of the answered requests: p50, p95, p99, max
+        and mean, or None if there are none.
+    """
+    answered = sorted(1e3 * sample.seconds for sample in samples if sample.status == OK)
+    seconds = max((sample.at + sample.seconds for sample in samples), default=0.0)
+    errors = collections.Counter(sample.status for sample in samples if sample.status != OK)
+    latency = None
+    if answered:
+        latency = {
+            name: answered[math.ceil(share * len(answered)) - 1]
+            for name, share in _PERCENTILES.items()
+        }
+        latency["mean"] = sum(answered) / len(answered)
+    return {
+        "seconds": seconds,
+        "requests": len(samples),
+        "answered": len(answered),
+        "errors": dict(sorted(errors.items())),
+        "per_second": len(answered) / seconds if seconds else 0.0,
+        "latency_ms": latency,
+    }
+
+
+def table(report: dict) -> str:
+    """Formats the figures of `summary` as text."""
+    errors = ", ".join(f"{count} {status}" for status, count in report["errors"].items()) or "none"
+    lines = [
+        f"{report['requests']} requests in {report['seconds']:.1f} s, "
+        f"{report['answered']} answered, {report['per_second']:.1f} a second",
+        f"errors: {errors}",
+    ]
+    if latency := report["latency_ms"]:
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in latency.items())
+        lines.append(f"latency: {figures} ms")
+    return "\n".join(lines)
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether a file may be overwritten: it is new, empty, not regular, or of a load test."""
+    if not path.is_file():
+        return True
+    with open(path, "rb") as stream:
+        beginning = stream.read(1 << 10)
+    return not beginning or TOOL.encode() in beginning
+
+
+def check_plot() -> None:
+    """Checks that matplotlib is installed.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "--plot needs matplotlib; install it with pip install 'tfrec-attn[plot]', "
+            "or leave --plot out."
+        ) from None
+
+
+def plot(samples: Sequence[Sample], title: str, path: str | Path) -> None:
+    """Draws the latency over time, and its cumulative distribution, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    over_time, shares = figure.subplots(1, 2, sharey=True)
+    for status in sorted({sample.status for sample in samples}):
+        some = [sample for sample in samples if sample.status == status]
+        over_time.plot(
+            [one.at for one in some],
+            [1e3 * one.seconds for one in some],
+            ".",
+            markersize=2,
+            label=f"{status} ({len(some)})",
+        )
+    answered = sorted(1e3 * sample.seconds for sample in samples if sample.status == OK)
+    shares.plot([(place + 1) / len(answered) for place in range(len(answered))], answered)
+    over_time.set(xlabel="time (s)", ylabel="latency (ms)", yscale="log", title=title)
+    shares.set(xlabel="share of requests", title="cumulative distribution")
+    if samples:
+        over_time.legend()
+    figure.savefig(path, format="png", metadata={"Software": TOOL})

@@ -1,0 +1,175 @@
+"""The options of the local server."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from .arguments import Arguments, shown
+
+_BOUNDS = {
+    "port": (0, 65535),
+    "rest_port": (0, 65535),
+    "batch_size": (0, 65536),
+    "batch_timeout": (0, 3600),
+    "queue": (1, 65536),
+    "threads": (1, 1024),
+    "poll": (0.01, 86400),
+    "grace": (0, 86400),
+}
+
+
+def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
+    """Returns the parser of the options."""
+    parser = Arguments(
+        prog=prog,
+        description="Serves exported models over gRPC and HTTP as TensorFlow Serving does.",
+        epilog=epilog,
+    )
+    many = {"action": "append", "default": []}
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME=FOLDER",
+        help="a model and the folder of its versions; repeatable",
+        **many,
+    )
+    parser.add_argument(
+        "--versions",
+        metavar="NAME=WHICH",
+        help="latest (default), latest:2, all, or numbers such as 1,4",
+        **many,
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="NAME:LABEL=VERSION",
+        help="a label of a version, such as sasrec:stable=1; repeatable",
+        **many,
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine only)",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        metavar="NAME",
+        help="a further host name of HTTP requests, beside localhost and --host; repeatable",
+        **many,
+    )
+    parser.add_argument(
+        "--port", type=int, default=8500, help="port of gRPC; 0 takes a free one (default: 8500)"
+    )
+    parser.add_argument(
+        "--rest-port",
+        type=int,
+        default=8501,
+        help="port of HTTP and the page; 0 takes a free one (default: 8501)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="ROWS",
+        help="most rows of a batch; 0: no batches (default: 32)",
+    )
+    parser.add_argument(
+        "--batch-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time that a batch waits for more rows (default: 0)",
+    )
+    parser.add_argument(
+        "--pad",
+        action="store_true",
+        help="batch requests of different widths, padded as in TensorFlow Serving",
+    )
+    parser.add_argument(
+        "--queue",
+        type=int,
+        default=10,
+        metavar="BATCHES",
+        help="batches that may wait (default: 10)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of an operation; more for models of many items (default: 1)",
+    )
+    parser.add_argument(
+        "--poll",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="time between two searches for new versions (default: 2)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="time for requests in flight at the end (default: 10)",
+    )
+    return parser
+
+
+def check_bounds(parsed: argparse.Namespace) -> None:
+    """Checks the numbers among the options.
+
+    Raises:
+        ValueError: If one is out of bounds.
+    """
+    for name, (least, most) in _BOUNDS.items():
+        option, value = f"--{name.replace('_', '-')}", getattr(parsed, name)
+        if not value >= least:
+            raise ValueError(f"{option} must be {least} or greater, but is {value}.")
+        if value > most:
+            raise ValueError(f"{option} must be at most {most}, but is {value}.")
+
+
+def read_models(parsed: argparse.Namespace) -> list:
+    """Returns the `ModelConfig` of each model.
+
+    Raises:
+        ValueError: If --model, --versions or --labels cannot be read or do not go together.
+    """
+    from ..server.model_config import ModelConfig, parse_policy
+
+    folders = dict(_pairs("--model", parsed.model, "=", "NAME=FOLDER"))
+    versions = _pairs("--versions", parsed.versions, "=", "NAME=WHICH")
+    policies = {name: {"policy": parse_policy(which)} for name, which in versions}
+    labels = {}
+    form = "NAME:LABEL=VERSION"
+    for name, rest in _pairs("--labels", parsed.labels, ":", form):
+        ((label, number),) = _pairs("--labels", [rest], "=", form)
+        if not re.fullmatch("[0-9]{1,18}", number):
+            given = shown(f"{name}:{rest}")
+            raise ValueError(f"--labels must be {form} with a number, but is {given}.")
+        labels.setdefault(name, {})[label] = int(number)
+    for option, names in (("--versions", policies), ("--labels", labels)):
+        for name in names:
+            if name not in folders:
+                raise ValueError(
+                    f"{option} names the model {name}, which no --model gives; "
+                    f"name one of {', '.join(folders)}."
+                )
+    for name, folder in folders.items():
+        if not Path(folder).is_dir():
+            raise ValueError(
+                f"--model {name}={folder} names no folder; "
+                "give one that python -m tfrec_attn.export has written."
+            )
+    return [
+        ModelConfig(name, folder, labels=labels.get(name, {}), **policies.get(name, {}))
+        for name, folder in folders.items()
+    ]
+
+
+def _pairs(option: str, texts: list[str], separator: str, form: str) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        left, found, right = text.partition(separator)
+        if not (left and found and right):
+            raise ValueError(f"{option} must be {form}, but is {shown(text)}.")
+        yield left, right

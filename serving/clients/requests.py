@@ -1,0 +1,174 @@
+"""Requests to the joined signatures of a servable: one row of inputs, and its response."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+from .responses import Explanation, Recommendations, SeparatorChanged
+
+# What joins the ids of a list if the model does not say otherwise.
+SEPARATOR = "\t"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One row for a signature.
+
+    Attributes:
+        signature: Name of the signature.
+        inputs: Name -> text, number or list of ids.
+        outputs: Names of the outputs that the response must have.
+        read: Makes the result of the call from name -> value or list of values of the row.
+    """
+
+    signature: str
+    inputs: Mapping[str, str | int | list[str]]
+    outputs: tuple[str, ...]
+    read: Callable[[Mapping[str, object]], object]
+
+    def row(self, separator: str = SEPARATOR) -> dict[str, str | int]:
+        """Returns the inputs, with each list of ids joined to one text.
+
+        Raises:
+            ValueError: If an id contains the separator.
+        """
+        return {
+            name: _joined(name, value, separator) if isinstance(value, list) else value
+            for name, value in self.inputs.items()
+        }
+
+    def response(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
+        """Makes the result of the call from the outputs of the row.
+
+        Raises:
+            SeparatorChanged: If the model joins ids by another separator.
+            KeyError: If an output is missing. IndexError, ValueError and TypeError are raised for
+                other outputs that do not answer this request.
+        """
+        missing = [name for name in (*self.outputs, "separator") if name not in outputs]
+        if missing:
+            raise KeyError(missing[0])
+        expected = outputs["separator"]
+        if expected != separator:
+            # TypeError if it is no text.
+            raise SeparatorChanged(expected) if len(expected) == 1 else ValueError(expected)
+        return self.read(outputs)
+
+
+def recommend(
+    history: Iterable[str],
+    user_id: str,
+    k: int,
+    exclude: Iterable[str],
+    allow: Iterable[str],
+    max_history: int,
+) -> Request:
+    """Makes a request for the k best items.
+
+    Args:
+        history: Ids, oldest first.
+        user_id: User id, "" if unknown.
+        k: Number of items, at least 1. The model limits it.
+        exclude: Ids of items that are not recommended.
+        allow: Ids of the only items that are recommended; all items if it is empty.
+        max_history: Number of events that are sent, the latest ones.
+
+    Raises:
+        ValueError: If an argument is invalid, also in the other functions of this module.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
+        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")
+    inputs = {
+        **_features(history, user_id, max_history),
+        "exclude": _ids("exclude", exclude),
+        "allow": _ids("allow", allow),
+        "k": k,
+    }
+    return Request("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
+
+
+def score(
+    history: Iterable[str], candidates: Iterable[str], user_id: str, max_history: int
+) -> Request:
+    """Makes a request for the score of each candidate, None for an unknown one."""
+    candidates = _ids("candidates", candidates)
+    inputs = {**_features(history, user_id, max_history), "candidates": candidates}
+
+    def read(outputs):
+        scores, known = (_own(outputs[name], candidates) for name in ("scores", "known"))
+        return [one if is_known else None for one, is_known in zip(scores, known, strict=True)]
+
+    return Request("score_joined", inputs, ("scores", "known"), read)
+
+
+def explain(history: Iterable[str], item: str, user_id: str, max_history: int) -> Request:
+    """Makes a request for the contribution of each event to the score of an item."""
+    features = _features(history, user_id, max_history)
+    events = features["history"]
+
+    def read(outputs):
+        attention = _own(outputs["attention"], events) if "attention" in outputs else None
+        return Explanation(item, events, _own(outputs["contribution"], events), attention)
+
+    return Request(
+        "explain_joined", {**features, "item": _id("item", item)}, ("contribution",), read
+    )
+
+
+def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:
+    """Makes a request for the query vector."""
+    features = _features(history, user_id, max_history)
+    return Request("embed_joined", features, ("query",), lambda outputs: list(outputs["query"]))
+
+
+def _joined(name, ids, separator):
+    wrong = next((one for one in ids if separator in one), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{name} must have no id with {separator!r}, which joins the ids for this model, "
+            f"but has {_shown(wrong)}; leave it out."
+        )
+    return separator.join(ids)
+
+
+def _own(values, ids):
+    """The values of the ids of this row: the longest row of a batch sets the width of all rows."""
+    if len(values) < len(ids):
+        raise IndexError(len(ids))
+    return values[: len(ids)]
+
+
+def _features(history, user_id, max_history):
+    events = _ids("history", history)
+    return {"user_id": _id("user_id", user_id), "history": events[-max_history:]}
+
+
+def _ids(name, values):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} must be a list of ids, but is {_shown(values)}.")
+    return [_id(f"every id in {name}", value) for value in values]
+
+
+def _id(name, value):
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, but is {_shown(value)}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{name} must be Unicode text, but {_shown(value)} has half of a surrogate pair."
+        ) from None
+    return value
+
+
+def _shown(value):
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _recommendations(outputs):
+    items = outputs["items"]
+    # "" follows the last item.
+    count = items.index("") if "" in items else len(items)
+    return Recommendations(
+        items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"]
+    )

@@ -1,0 +1,77 @@
+"""What lets a server stop without a lost request."""
+
+import contextlib
+import os
+import socket
+import threading
+
+import grpc
+
+from ..protocol.statuses import StatusError
+
+
+class InFlight:
+    """Counts the requests that a server is answering, and refuses requests after `close`."""
+
+    def __init__(self):
+        self._changed, self._count, self._closed = threading.Condition(), 0, False
+
+    def enter(self) -> None:
+        """Counts a request until `leave` is called.
+
+        Raises:
+            StatusError: UNAVAILABLE after `close`. Clients then retry, or ask another server.
+        """
+        with self._changed:
+            if self._closed:
+                raise StatusError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The server is stopping; ask another one, or again later.",
+                )
+            self._count += 1
+
+    def leave(self) -> None:
+        """Ends a request."""
+        with self._changed:
+            self._count -= 1
+            if self._closed:
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Refuses further requests."""
+        with self._changed:
+            self._closed = True
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the requests in flight, and returns whether all of them ended in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._count, seconds)
+
+
+def end_connections(port: int) -> None:
+    """Closes the listening socket and the accepted connections of a port of this process.
+
+    A gRPC server that stops cancels calls before its clients learn of the stop. These calls end
+    with CANCELLED, which clients do not retry. On a connection that is shut down they end with
+    UNAVAILABLE. Data that is already written still arrives.
+
+    Args:
+        port: TCP port.
+    """
+    for listening in (True, False):
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError), _socket(int(name)) as one:
+                address = one.getsockname()
+                listens = bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+                if isinstance(address, tuple) and address[1:2] == (port,) and listens == listening:
+                    one.shutdown(socket.SHUT_RDWR)
+
+
+def _socket(number: int) -> socket.socket:
+    """A duplicate, because the number could be reused for another file meanwhile."""
+    handle = os.dup(number)
+    try:
+        return socket.socket(fileno=handle)
+    except OSError:
+        os.close(handle)
+        raise
