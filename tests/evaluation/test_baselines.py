@@ -12,7 +12,7 @@ from tfrec_attn.evaluation.ranking import MISS
 # The last two events of each user are held out; user 0 has too few and only trains.
 #   user 0: 6 6        user 1: 1 2 3 | 4 5        user 2: 2 3 | 1 6        user 3: 1 2 | 4 1
 # Training events of items 1..6: 2 (users 1, 3), 3 (1, 2, 3), 2 (1, 2), 0, 0, 2 (user 0, twice).
-# Training pairs: 1->2 twice (1, 3), 2->3 twice (1, 2), 6->6 once. 6->1 would cross from user 0 to user 1.
+# Training pairs: 1->2 twice (1, 3), 2->3 twice (1, 2), 6->6 once; 6->1 would be of two users.
 HISTORIES = [[6, 6], [1, 2, 3, 4, 5], [2, 3, 1, 6], [1, 2, 4, 1]]
 
 

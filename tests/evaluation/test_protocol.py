@@ -35,7 +35,8 @@ def test_no_validation_targets():
 def test_the_share_is_told():
     text = str(choose_repeats(None, repeated(19), repeated(1, of=8)))
     assert text == (
-        "19.0% of the validation targets and 12.5% of the test targets are in their user's history: "
+        "19.0% of the validation targets and 12.5% of the test targets "
+        "are in their user's history: "
         "all items compete (evaluate.repeats=include, chosen by the data)."
     )
     assert "they are misses (evaluate.repeats=exclude)." in str(

@@ -226,7 +226,7 @@ def test_saved_functional_model_gives_the_same(tmp_path):
         ({"dropout": None}, r"`dropout` must be a number in \[0, 1\); got None"),
         (
             {"kernel_initializer": "small"},
-            "`kernel_initializer` must be one that tf.keras.initializers knows.*glorot_uniform.*got 'small'",
+            "`kernel_initializer` must be one that tf.keras.initializers knows.*got 'small'",
         ),
         (
             {"kernel_regularizer": "l7"},

@@ -52,7 +52,7 @@ def compiled(name, loss, **changes):
 
 
 def batch_of(loss, seed=0):
-    """A batch without weights, what each target counts for, and a row that counts for two in all."""
+    """Returns a batch without weights, the weights of its targets, and a row of total weight 2."""
     random = np.random.default_rng(seed)
     history = random.integers(1, ITEMS + 1, (ROWS, LENGTH))
     for row in range(ROWS):

@@ -1,4 +1,4 @@
-"""Pairwise losses against values worked by hand and against loops; works under Keras 2 and Keras 3."""
+"""Pairwise losses against values worked by hand and loops, also under Keras 3."""
 
 import math
 

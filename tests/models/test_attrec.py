@@ -294,7 +294,7 @@ def test_wrong_choices():
         make().compile(loss="square")
     with pytest.raises(
         ValueError,
-        match="loss sampled_softmax takes next_items and masked_items, but AttRec trains on windows",
+        match="sampled_softmax takes next_items and masked_items, but AttRec trains on windows",
     ):
         make().compile(loss="sampled_softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):

@@ -215,15 +215,18 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
         ),
         (
             lambda model: model.set_vocabularies(users=USER_IDS[1:]),
-            f"users must be {USERS} ids, one for each row of the model in order, but are {USERS - 1}.",
+            f"users must be {USERS} ids, one for each row of the model in order, "
+            f"but are {USERS - 1}.",
         ),
         (
             lambda model: model.recommend([["i3"]]),
-            f"histories must be integers from 1 to {ITEMS} until set_vocabularies names the ids, but have 'i3'.",
+            f"histories must be integers from 1 to {ITEMS} until set_vocabularies names the ids, "
+            "but have 'i3'.",
         ),
         (
             lambda model: model.recommend([[3]], users=["u1"]),
-            f"users must be integers from 1 to {USERS} until set_vocabularies names the ids, but have 'u1'.",
+            f"users must be integers from 1 to {USERS} until set_vocabularies names the ids, "
+            "but have 'u1'.",
         ),
         (
             lambda model: model.recommend([[3]], k=0),

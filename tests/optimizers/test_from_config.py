@@ -40,7 +40,10 @@ def test_any_keras_optimizer_by_name(name):
 
 
 def test_an_unknown_optimizer():
-    sentence = r"^train\.optimizer must be one of adadelta, [a-z_, ]+, sgd, but is 'Adm' \(did you mean 'adam'\?\)\.$"
+    sentence = (
+        r"^train\.optimizer must be one of adadelta, [a-z_, ]+, sgd, "
+        r"but is 'Adm' \(did you mean 'adam'\?\)\.$"
+    )
     with pytest.raises(ConfigError, match=sentence):
         make("train.optimizer=Adm")
     with pytest.raises(ConfigError, match=r"^train\.optimizer must be one of "):
@@ -68,8 +71,11 @@ def test_lazy_adam_by_name():
 
 
 @pytest.mark.parametrize("options", ["{amsgrad: true}", "{weight_decay: 0.1}"])
-def test_lazy_adam_refuses_what_touches_every_row(options):
-    sentence = r"cannot be made: (amsgrad|weight_decay) must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$"
+def test_lazy_adam_refuses_options_that_update_all_rows(options):
+    sentence = (
+        r"cannot be made: (amsgrad|weight_decay) must be left out of lazy_adam, "
+        r"since it updates all rows, but is .*; use adam\.$"
+    )
     with pytest.raises(ConfigError, match=sentence):
         make("train.optimizer=lazy_adam", f"train.optimizer_options={options}")
 
@@ -110,7 +116,10 @@ def test_without_schedule_and_warm_up_the_rate_is_a_number():
 
 
 def test_a_warm_up_longer_than_the_training():
-    sentence = r"^train\.warmup_steps must be at most the steps of training, 6 \(2 epochs of 3\), but is 7\.$"
+    sentence = (
+        r"^train\.warmup_steps must be at most the steps of training, 6 \(2 epochs of 3\), "
+        r"but is 7\.$"
+    )
     with pytest.raises(ConfigError, match=sentence):
         make("train.epochs=2", "train.warmup_steps=7", steps_per_epoch=3)
     make("train.epochs=2", "train.warmup_steps=6", "train.schedule=cosine", steps_per_epoch=3)

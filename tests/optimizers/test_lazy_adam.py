@@ -164,9 +164,13 @@ def test_replicas_step_by_the_rows_of_all(random, two_replicas):
         strategy.run(apply, args=(rows, values))
 
     rows = [[2, 2], [2, 5]]
-    step(*(strategy.experimental_distribute_values_from_function(
-        lambda replica, parts=parts: tf.constant(parts[replica.replica_id_in_sync_group])) for parts in (rows, values)
-    ))  # fmt: skip
+    arguments = [
+        strategy.experimental_distribute_values_from_function(
+            lambda replica, parts=parts: tf.constant(parts[replica.replica_id_in_sync_group])
+        )
+        for parts in (rows, values)
+    ]
+    step(*arguments)
     twin = Twin(weights)
     twin.step([2, 2, 2, 5], np.concatenate(values))
     for copy in strategy.experimental_local_results(variable):
@@ -213,6 +217,6 @@ def test_configuration_round_trip():
 def test_what_would_touch_every_row_is_refused(option):
     with pytest.raises(
         ValueError,
-        match=r"must be left out of lazy_adam, since it would touch every row, but is .*; use adam\.$",
+        match=r"must be left out of lazy_adam, since it updates all rows, but is .*; use adam\.$",
     ):
         LazyAdam(**option)

@@ -7,7 +7,7 @@ from tfrec_attn.models import SequenceModel
 
 
 class Again(SequenceModel):
-    """Scores items by the sum of the history's vectors, the latest item by 9 more, the first by -9."""
+    """Scores items by the sum of the history; the latest item gets 9 more, the first 9 less."""
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)

@@ -118,12 +118,12 @@ class TransitionDistillation(tf.keras.layers.Layer):
     def _teacher_means(self, items, vectors):
         """Returns T of items without repetitions, [R, D]."""
         begins = tf.gather(self._offsets, items)
-        places = tf.ragged.range(begins, tf.gather(self._offsets, items + 1))
+        entries = tf.ragged.range(begins, tf.gather(self._offsets, items + 1))
         index = tf.stack(
-            [places.value_rowids(), tf.gather(self._neighbours, places.values)], axis=1
+            [entries.value_rowids(), tf.gather(self._neighbours, entries.values)], axis=1
         )
         shape = tf.stack([tf.size(begins, tf.int64), self.num_items + 1])
-        excess = tf.SparseTensor(index, tf.gather(self._excess, places.values), shape)
+        excess = tf.SparseTensor(index, tf.gather(self._excess, entries.values), shape)
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
         return tf.gather(self._background, items)[
