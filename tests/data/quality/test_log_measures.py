@@ -125,7 +125,7 @@ def test_the_unit_and_the_future():
     assert findings({"rejected": 0, **tree}) == ["1 events are in the future."]
 
 
-def test_times_too_small_for_a_date_are_in_no_future():
+def test_times_without_a_unit_are_not_in_the_future():
     tree = measured(BY_HAND)["time"]
     assert (tree["unit"], tree["future"]) == (None, 0)
 
