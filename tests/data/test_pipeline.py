@@ -159,23 +159,20 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_log_without_times(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_a_log_without_times(tmp_path):
     with pytest.raises(ConfigError, match="needs the lines in their order"):
         pipeline.prepare_with_beam(
             ["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None))
         )
 
 
-def test_event_types_are_refused_with_beam(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_event_types_are_refused_with_beam(tmp_path):
     with pytest.raises(ConfigError, match=r"^data.columns.event does not go through Beam: .*\.$"):
         pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
     assert not list(tmp_path.iterdir())
 
 
-def test_event_filters_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_event_filters_are_refused(tmp_path):
     with pytest.raises(
         ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"
     ):

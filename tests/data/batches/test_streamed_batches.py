@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.batches import HeldOut, Windows
-from tfrec_attn.data.batches import streamed as streamed_batches
+from tfrec_attn.data.batches import HeldOut, Windows, shard_stream
 from tfrec_attn.data.batches.masked_items import MaskedItems
 from tfrec_attn.data.batches.next_items import NextItems
 from tfrec_attn.data.batches.streamed_held_out import StreamedHeldOut
@@ -77,7 +76,7 @@ def examples(stream, count, first=0):
     ids=["windows", "all windows", "next items", "masked items"],
 )
 def test_a_pass_has_the_same_examples_as_in_memory(splits, kinds, options, monkeypatch):
-    monkeypatch.setattr(streamed_batches, "_MOST_USERS", 7)  # several blocks
+    monkeypatch.setattr(shard_stream, "_MOST_USERS", 7)  # several blocks
     memory, streamed = (kind(split, **options) for kind, split in zip(kinds, splits, strict=True))
     assert len(streamed) == len(memory) and streamed.steps_per_epoch == memory.steps_per_epoch
     spec, expected = streamed.dataset().element_spec, memory.dataset().element_spec
