@@ -51,7 +51,7 @@ def contents(folder):
     ],
     ids=["filter", "temporal"],
 )
-def test_the_folder_is_the_same_to_the_byte(beam, tmp_path, logs, files, options):
+def test_the_folder_has_the_same_bytes(beam, tmp_path, logs, files, options):
     data = Data(on_error="skip", **options)
     prepare_log(logs[:files], tmp_path / "local", data, shards=3)
     pipeline.prepare_with_beam(logs[:files], tmp_path / "beam", data, 3, beam_options=RUNNER)
@@ -96,7 +96,7 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
+def test_the_command_and_its_errors(beam, tmp_path, logs, capsys):
     arguments = ["--input", logs[0], "--to", str(tmp_path / "out"), *RUNNER]
     assert pipeline.main(arguments) == 2
     assert f"{logs[0]}, line " in capsys.readouterr().err and not list(tmp_path.iterdir())
@@ -116,7 +116,7 @@ def test_the_command_and_its_complaints(beam, tmp_path, logs, capsys):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_folder_of_somebody_else_stays(beam, tmp_path, logs):
+def test_a_foreign_folder_stays(beam, tmp_path, logs):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "users.txt").write_text("mine")
     for restart in (False, True):
@@ -159,23 +159,20 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_log_without_times(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_a_log_without_times(tmp_path):
     with pytest.raises(ConfigError, match="needs the lines in their order"):
         pipeline.prepare_with_beam(
             ["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None))
         )
 
 
-def test_event_types_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_event_types_are_refused_with_beam(tmp_path):
     with pytest.raises(ConfigError, match=r"^data.columns.event does not go through Beam: .*\.$"):
         pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
     assert not list(tmp_path.iterdir())
 
 
-def test_side_conditions_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_require_beam", lambda: None)
+def test_event_filters_are_refused(tmp_path):
     with pytest.raises(
         ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"
     ):
@@ -186,14 +183,14 @@ def test_side_conditions_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("time", [5, -5, 10**18, 0.1, 1.6e9 + 1 / 3, 1e22])
-def test_events_survive_text(time):
+def test_events_as_lines_of_text(time):
     event = Event("a user", 'an item, "quoted"', time, 1 << 45)
     parsed = Event.parse(event.line())
     assert parsed == event and type(parsed.time) is type(time)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_folder_of_parts_is_the_same_to_the_byte(beam, tmp_path):
+def test_a_folder_of_parts_gives_the_same_bytes(beam, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()
     for number in range(3):

@@ -62,7 +62,7 @@ def refused(logs, folder, data=None, kind=DataError):
     ids=["plain", "filter", "temporal"],
 )
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_what_is_written_is_what_memory_holds(tmp_path, frame, options, pieces):
+def test_the_folder_has_the_same_events_as_memory(tmp_path, frame, options, pieces):
     logs, size = [], -(-frame.height // pieces)
     for piece in range(pieces):
         logs.append(tmp_path / f"{piece}.parquet")
@@ -329,7 +329,7 @@ ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
         (HEADER + "u\t\ufeffi\t7\n", "b.tsv, line 2: expected an item_id without"),
     ],
 )
-def test_files_that_do_not_go_together(tmp_path, second, message):
+def test_files_that_do_not_fit_together(tmp_path, second, message):
     for name, text in (("a.tsv", HEADER + ROWS), ("b.tsv", second)):
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert message in refused([tmp_path / "a.tsv", tmp_path / "b.tsv"], tmp_path)
@@ -447,7 +447,7 @@ def tree(folder):
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("link", [False, True])
-def test_a_folder_of_the_same_name_stays(tmp_path, log, restart, link):
+def test_a_foreign_partial_folder_stays(tmp_path, log, restart, link):
     other = tmp_path / ("elsewhere" if link else "out.partial")
     for name in ("thesis.txt", "work/state.json", "order.json", "users.txt"):
         (other / name).parent.mkdir(parents=True, exist_ok=True)
@@ -463,7 +463,7 @@ def test_a_folder_of_the_same_name_stays(tmp_path, log, restart, link):
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_mistyped_log_touches_nothing(tmp_path, log, monkeypatch, restart):
+def test_a_mistyped_log_changes_nothing(tmp_path, log, monkeypatch, restart):
     interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     before = tree(tmp_path)
     with pytest.raises(DataError, match=r"no\.tsv does not exist"):
@@ -491,7 +491,7 @@ def test_a_file_put_into_unfinished_work_stays(tmp_path, log, monkeypatch):
     assert (tmp_path / "out" / "work" / "notes.txt").read_text() == "mine"
 
 
-def test_a_link_in_unfinished_work_is_not_written_through(tmp_path, log, monkeypatch):
+def test_a_link_in_unfinished_work_is_not_followed(tmp_path, log, monkeypatch):
     interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / "out.partial" / "users.txt").unlink()
@@ -529,7 +529,7 @@ def test_a_complete_folder_is_replaced_by_restart_only(tmp_path, log):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["anew", "out"]
 
 
-def test_a_folder_of_something_else_is_not_replaced(tmp_path, log):
+def test_a_folder_that_is_no_prepared_log_is_not_replaced(tmp_path, log):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{}")
     with pytest.raises(

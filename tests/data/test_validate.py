@@ -127,7 +127,7 @@ def test_sources_by_name_and_configuration_files(command, tmp_path):
     assert (tree["source"], tree["events"]) == ("synthetic", synthetic(1_500, 3).height)
 
 
-def test_drift_is_the_same_from_everything_that_it_is_told_from(command, logs, tmp_path):
+def test_drift_from_a_log_a_report_and_a_folder_is_the_same(command, logs, tmp_path):
     command(logs[0], "--to", tmp_path / "monday")
     trees = []
     for against in (logs[0], tmp_path / "monday", tmp_path / "monday" / "report.json"):
@@ -141,7 +141,7 @@ def test_drift_is_the_same_from_everything_that_it_is_told_from(command, logs, t
     )
 
 
-def test_large_drift_asks_for_attention(command, tmp_path):
+def test_large_drift_gives_a_warning(command, tmp_path):
     paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
     for path, item in zip(paths, ("a", "b"), strict=True):
         lines = [
@@ -204,7 +204,7 @@ def test_the_page_escapes_ids_and_fetches_nothing(command, tmp_path):
     assert page.tags.count("svg") == 3 and page.tags.count("path") == 2
 
 
-def test_lines_that_are_left_out_are_counted(command, tmp_path):
+def test_rejected_lines_are_counted(command, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user_id,item_id,timestamp\nu,a,1\nu,,2\nu,b,3\n")
     code, out, _ = command(path, "data.on_error=skip")
@@ -264,7 +264,7 @@ def test_refusals(command, logs, tmp_path, arguments, message):
     assert {entry.name for entry in tmp_path.iterdir()} == {"bad.json"}
 
 
-def test_a_folder_that_is_named_as_unfinished_work_stays(command, logs, tmp_path):
+def test_a_foreign_folder_with_the_name_of_unfinished_work_stays(command, logs, tmp_path):
     (tmp_path / "to.partial").mkdir()
     (tmp_path / "to.partial" / "report.json").write_text("mine")
     assert command(logs[0], "--to", tmp_path / "to")[0] == 0
@@ -277,7 +277,7 @@ def test_a_folder_that_is_named_as_unfinished_work_stays(command, logs, tmp_path
     )
 
 
-def test_training_with_a_schema_says_how_to_get_what_it_needs(tmp_path):
+def test_training_with_a_schema_without_validation_names_a_remedy(tmp_path):
     config = configuration.load(None, ["data.events=1500", f"data.schema={tmp_path}/schema.pbtxt"])
     with pytest.raises(validate.ConfigError) as caught:
         run.prepare_data(config, schema=True)

@@ -265,7 +265,7 @@ def test_negatives_are_uniform_over_untouched_items():
         )
 
 
-def test_negatives_may_be_held_out_items():
+def test_negatives_can_be_held_out_items():
     split = leave_one_out(sequences_of([1, 2, 3, 4], num_items=4))
     drawn = NegativeSampler(split)(tf.ones([500], tf.int32), tf.constant([1, 2], tf.int64)).numpy()
     assert set(drawn.tolist()) == {3, 4}
@@ -324,14 +324,14 @@ def test_held_out_blocks(histories, length, batch_size, part):
     )
 
 
-def test_where_all_items_compete_none_is_left_out():
+def test_with_include_no_item_is_left_out():
     split = leave_one_out(sequences_of([1, 2, 1, 2], [3, 4, 5, 3], [5, 6, 7], num_items=7))
     held_out = HeldOut(split, "test", batch_size=2, repeats="include")
     assert [block["seen"].shape[1] for block in held_out.dataset()] == [0, 0]
     assert [block["history"].shape[1] for block in held_out.dataset()] == [3, 3]
 
 
-def test_targets_that_are_in_their_history_are_told():
+def test_targets_in_their_history_are_found():
     split = leave_one_out(sequences_of([1, 2, 1, 2], [3, 4, 5, 3], [5, 6, 7], num_items=7))
     assert HeldOut(split, "test").repeated().tolist() == [True, True, False]
     assert HeldOut(split, "valid").repeated().tolist() == [True, False, False]
@@ -385,7 +385,7 @@ def masked(*histories, **options):
     return found[: len(stream)]
 
 
-def test_masked_items_of_the_latest_alone():
+def test_only_the_latest_item_is_masked():
     found = masked([1, 2, 3, 4], [5, 6], [7], max_length=3, batch_size=2, last_share=1.0)
     assert sorted(found) == [
         (1, [2, 3, 4], [False, False, True]),
@@ -462,7 +462,7 @@ def test_negatives_of_next_items():
         NextItems(split, negatives=10)
 
 
-def test_nobody_with_two_training_events():
+def test_no_user_with_two_training_events():
     with pytest.raises(DataError, match="No user has two training events"):
         NextItems(leave_one_out(sequences_of([1, 2, 3], [4, 5, 6])))
     with pytest.raises(DataError, match="No user has two training events"):

@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.batches import HeldOut, Windows
-from tfrec_attn.data.batches import streamed as streamed_batches
+from tfrec_attn.data.batches import HeldOut, Windows, shard_stream
 from tfrec_attn.data.batches.masked_items import MaskedItems
 from tfrec_attn.data.batches.next_items import NextItems
 from tfrec_attn.data.batches.streamed_held_out import StreamedHeldOut
@@ -76,8 +75,8 @@ def examples(stream, count, first=0):
     ],
     ids=["windows", "all windows", "next items", "masked items"],
 )
-def test_a_pass_holds_the_examples_of_memory(splits, kinds, options, monkeypatch):
-    monkeypatch.setattr(streamed_batches, "_MOST_USERS", 7)  # several blocks
+def test_a_pass_has_the_same_examples_as_in_memory(splits, kinds, options, monkeypatch):
+    monkeypatch.setattr(shard_stream, "_MOST_USERS", 7)  # several blocks
     memory, streamed = (kind(split, **options) for kind, split in zip(kinds, splits, strict=True))
     assert len(streamed) == len(memory) and streamed.steps_per_epoch == memory.steps_per_epoch
     spec, expected = streamed.dataset().element_spec, memory.dataset().element_spec
@@ -101,7 +100,7 @@ def touched(split):
 
 
 @pytest.mark.parametrize("stream", ["windows", "shared", "next items"])
-def test_negatives_are_uniform_over_what_a_user_has_not_touched(splits, stream):
+def test_streamed_negatives_are_uniform_over_untouched_items(splits, stream):
     kind, options = {
         "windows": (StreamedWindows, {**WINDOWS, "negatives": 40}),
         "shared": (StreamedWindows, {**WINDOWS, "negatives": 40, "shared": True}),
@@ -142,7 +141,7 @@ def test_shared_negatives_come_from_all_items(splits, popular):
     assert counts[0] == 0 and np.abs(counts[1:] - expected).max() < 6 * np.sqrt(expected.max())
 
 
-def test_masked_items_hide_what_they_ask_for(splits):
+def test_masked_items_are_hidden(splits):
     memory, split = splits
     latest = {
         user + 1: items[-SEQUENCES["max_length"] :]
@@ -194,7 +193,7 @@ def test_workers_read_different_users(splits, enough):
 
 @pytest.mark.parametrize("part", ["valid", "test"])
 @pytest.mark.parametrize("size", [5, 1000])
-def test_held_out_events_are_those_of_memory(splits, part, size):
+def test_held_out_events_are_the_same_as_in_memory(splits, part, size):
     memory, streamed = (
         kind(split, part, max_length=4, batch_size=size)
         for kind, split in zip((HeldOut, StreamedHeldOut), splits, strict=True)
@@ -247,9 +246,7 @@ def test_counts_come_from_the_folder(splits):
 @pytest.mark.parametrize(
     ("time_span", "max_length"), [(1, 4), (1, 1), (2, None), (3, 4), (10**12, 3), (1, 10**12)]
 )
-def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory(
-    splits, time_span, max_length
-):
+def test_transitions_are_the_same_as_in_memory(splits, time_span, max_length):
     memory, streamed = (count_transitions(split, time_span, max_length) for split in splits)
     for name in ("offsets", "neighbours", "counts"):
         assert getattr(streamed, name).tolist() == getattr(memory, name).tolist()
@@ -260,7 +257,7 @@ def test_transitions_of_other_steps_and_of_the_latest_events_are_those_of_memory
     )
 
 
-def test_the_replay_log_has_the_same_rows(splits, tmp_path):
+def test_the_held_out_log_has_the_same_rows(splits, tmp_path):
     memory, streamed = splits
     save_held_out_log(streamed, "test", tmp_path / "test.parquet")
     assert (

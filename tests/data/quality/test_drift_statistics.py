@@ -48,7 +48,7 @@ def test_kolmogorov_smirnov_by_hand():
     assert kolmogorov_smirnov(earlier, earlier) == 0
 
 
-def test_bins_hold_about_as_many():
+def test_bins_have_about_the_same_size():
     # 1 2 3 4 with 10 each in two bins; a value that fills most of them is one edge; what is below
     # and above all has bins of its own.
     assert quantile_bins(np.array([1, 2, 3, 4]), np.array([10, 10, 10, 10]), bins=2).tolist() == [
@@ -118,7 +118,7 @@ def test_history_drift_by_hand():
 
 
 @pytest.mark.parametrize("tree", ["{}", "[]", '{"profile": {"lengths": [1]}}', '{"profile": 3}'])
-def test_what_is_no_report(tree):
+def test_files_that_are_no_report(tree):
     with pytest.raises(
         DataError,
         match=r"^r.json is not a report of tfrec_attn.data.validate: its profile cannot be used "

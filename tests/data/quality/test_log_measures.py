@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.quality.log_measures import BURSTS, Log, measure
+from tfrec_attn.data.quality.log_measures import BURSTS, EncodedLog, measure
 from tfrec_attn.data.quality.text_report import as_text, findings, moment
 
 NOW = 1.7e9
@@ -15,7 +15,7 @@ NOW = 1.7e9
 
 def measured(events, **options):
     frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
-    return measure(Log(frame, **options), NOW)
+    return measure(EncodedLog(frame, **options), NOW)
 
 
 BY_HAND = [
@@ -62,8 +62,8 @@ def test_a_copy_has_the_same_user_item_time_and_type():
             "event": ["view", "buy", "view", "view"],
         }
     )
-    assert measure(Log(frame), NOW)["duplicates"]["count"] == 2
-    assert measure(Log(frame.drop("event")), NOW)["duplicates"]["count"] == 3
+    assert measure(EncodedLog(frame), NOW)["duplicates"]["count"] == 2
+    assert measure(EncodedLog(frame.drop("event")), NOW)["duplicates"]["count"] == 3
 
 
 def test_a_log_without_times():
@@ -125,7 +125,7 @@ def test_the_unit_and_the_future():
     assert findings({"rejected": 0, **tree}) == ["1 events are in the future."]
 
 
-def test_times_too_small_for_a_date_are_in_no_future():
+def test_times_without_a_unit_are_not_in_the_future():
     tree = measured(BY_HAND)["time"]
     assert (tree["unit"], tree["future"]) == (None, 0)
 

@@ -110,7 +110,7 @@ def test_times_with_fractions_are_not_negative_either(frame):
     assert anomalies["timestamp"][0].startswith("Out-of-range values: Unexpectedly low values")
 
 
-def test_a_log_keeps_to_its_own_schema(statistics, schema):
+def test_a_log_fits_its_own_schema(statistics, schema):
     assert tfdv.find_anomalies(statistics, schema, previous=statistics, serving=statistics) == {}
 
 
@@ -163,7 +163,7 @@ def test_drift_and_skew(frame, statistics, schema):
     )
 
 
-def test_files_come_back(statistics, schema, tmp_path):
+def test_files_are_read_back(statistics, schema, tmp_path):
     tfdv.save_schema(schema, tmp_path / "schema.pbtxt")
     tfdv.save_statistics(statistics, tmp_path / "statistics.pb")
     assert tfdv.load_schema(tmp_path / "schema.pbtxt") == schema
@@ -195,7 +195,7 @@ def test_statistics_of_no_log(tmp_path):
         tfdv.load_statistics(tmp_path / "empty.pb")
 
 
-def test_the_command_writes_a_schema_that_the_next_day_is_held_to(command, frame, path, tmp_path):
+def test_the_command_checks_a_log_against_an_earlier_schema(command, frame, path, tmp_path):
     code, _, error = command(path, *COLUMNS, "--to", tmp_path / "monday")
     assert (code, error) == (0, "")
     assert {entry.name for entry in (tmp_path / "monday").iterdir()} == {
@@ -238,7 +238,7 @@ def test_the_command_finds_skew(command, path, tmp_path):
     assert "! item_id: High Linfty distance between training and serving" in out
 
 
-def test_a_schema_that_is_none_leaves_nothing(command, path, tmp_path):
+def test_an_invalid_schema_writes_nothing(command, path, tmp_path):
     code, out, error = command(path, "--schema", path, "--to", tmp_path / "to")
     assert (code, out) == (2, "")
     assert error.startswith(
@@ -264,7 +264,7 @@ def test_training_refuses_a_log_that_breaks_the_schema(schema, path, tmp_path, c
     assert not (tmp_path / "runs").exists()
 
 
-def test_training_with_a_log_that_keeps_to_the_schema(schema, path, tmp_path, capsys):
+def test_training_with_a_log_that_fits_the_schema(schema, path, tmp_path, capsys):
     tfdv.save_schema(schema, tmp_path / "schema.pbtxt")
     keys = [
         "data.source=file",

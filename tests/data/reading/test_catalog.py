@@ -87,7 +87,7 @@ def test_another_file_of_the_name_stays(web, tmp_path, link):
     assert path.read_bytes() == b"half" and len(web["asked"]) == 1
 
 
-def test_a_wrong_checksum_leaves_nothing(web, tmp_path):
+def test_a_wrong_checksum_stores_nothing(web, tmp_path):
     web["content"] = b"moved"
     came = hashlib.md5(b"moved", usedforsecurity=False).hexdigest()
     message = refusal("movielens-100k")
@@ -128,7 +128,7 @@ def test_own_copy(tmp_path):
     assert catalog.load("movielens-1m", path=tmp_path / "one.zip").frame.rows() == ROWS
 
 
-def test_a_member_with_a_path_that_climbs_stays_inside(tmp_path):
+def test_an_archive_member_with_a_parent_path_stays_inside(tmp_path):
     (tmp_path / "a.zip").write_bytes(packed("../../u.data"))
     assert catalog.load("movielens-100k", path=tmp_path / "a.zip").frame.rows() == ROWS
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]

@@ -55,7 +55,7 @@ LOG = "user_id,item_id\nu1,i1\nu2,i2\n"
         ("a.inter", "\t", "user_id:token,item_id:token\nu1,i1\nu2,i2\n"),
     ],
 )
-def test_whatever_is_before_it(tmp_path, before, ends, name, separator, header):
+def test_text_before_a_bad_line(tmp_path, before, ends, name, separator, header):
     text = (before + header.replace("\n", ends).replace(",", separator)).encode()
     for suffix, pack in (("", bytes), (".gz", gzip.compress), (".zst", zstd.compress)):
         assert both(write(tmp_path, name + suffix, pack(text)), **NO_TIMES) == (PAIRS, [])
@@ -73,7 +73,7 @@ def test_whatever_is_before_it(tmp_path, before, ends, name, separator, header):
         '"user_id",item_id,other\nu2,i2,n\n',
     ],
 )
-def test_files_put_together(tmp_path, first, second):
+def test_concatenated_files(tmp_path, first, second):
     expected = (PAIRS, [(3, "expected an event, got the header again")])
     assert both(write(tmp_path, "a.csv", first + second), **NO_TIMES) == expected
     for suffix, pack in ((".gz", gzip.compress), (".zst", zstd.compress)):
@@ -86,7 +86,7 @@ def test_files_put_together(tmp_path, first, second):
     )
 
 
-def test_typed_files_put_together(tmp_path):
+def test_concatenated_typed_files(tmp_path):
     text = "user_id:token\titem_id:token\nu1\ti1\nuser_id:token_seq\titem_id:token\nu2\ti2\n"
     assert both(write(tmp_path, "a.inter", text), **NO_TIMES) == (
         PAIRS,
@@ -103,7 +103,7 @@ def test_a_header_of_another_order_is_refused_even_with_skip(tmp_path):
     assert refusal(path, on_error="skip", **NO_TIMES) == expected
 
 
-def test_ids_that_are_called_like_one_column_are_ids(tmp_path):
+def test_ids_that_equal_one_column_name_are_ids(tmp_path):
     text = "user,item,note\nuser,i1,n\nu2,item,n\nnote,note,n\n"
     columns = {"user": "user", "item": "item", "timestamp": None}
     assert both(write(tmp_path, "a.csv", text), columns=columns) == (
@@ -127,7 +127,7 @@ def test_names_for_a_file_that_has_a_header(tmp_path, header):
     ) == (PAIRS, [])
 
 
-def test_a_header_of_a_format_without(tmp_path):
+def test_a_header_in_a_format_without_headers(tmp_path):
     path = write(tmp_path, "a.dat", "userId::movieId::rating::timestamp\nu1::i1::5::1\n")
     assert (
         refusal(path)
@@ -154,7 +154,7 @@ def test_separators(tmp_path, name):
 
 
 @pytest.mark.parametrize("separator", ["", "::", '"', "a", "0", "\n", "\r", "\0", "é"])
-def test_what_is_no_separator(tmp_path, separator):
+def test_wrong_separators(tmp_path, separator):
     message = refusal(write(tmp_path, "a.csv", LOG), ConfigError, separator=separator, **NO_TIMES)
     assert (
         message == "data.separator must be one of comma, semicolon, pipe, tab, space or a single "

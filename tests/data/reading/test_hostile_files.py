@@ -28,7 +28,7 @@ def refusal(path, **options):
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.dat"])
 @pytest.mark.parametrize("byte", [b"x", b"\0", b",", b"\t", b"::"])
 @pytest.mark.parametrize("skip", ["raise", "skip"])
-def test_a_line_without_end(tmp_path, name, byte, skip):
+def test_a_line_that_never_ends(tmp_path, name, byte, skip):
     path = tmp_path / name
     header = (
         HEADER.replace(b",", b"\t")
@@ -44,7 +44,7 @@ def test_a_line_without_end(tmp_path, name, byte, skip):
     )
 
 
-def test_a_quote_without_end(tmp_path):
+def test_a_quote_that_never_closes(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b'u,i,1\n"' + b"x\n" * (1 << 21))
     assert (
@@ -54,7 +54,7 @@ def test_a_quote_without_end(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_a_bomb_takes_little_memory(tmp_path, suffix):
+def test_a_zip_bomb_uses_little_memory(tmp_path, suffix):
     """A gigabyte of NUL in a file of a megabyte or less."""
     path, block = tmp_path / f"a.csv.{suffix}", bytes(1 << 20)
     with gzip.open(path, "wb", 1) if suffix == "gz" else zstd.open(path, "wb") as out:
@@ -88,13 +88,13 @@ def test_utf16_and_nul(tmp_path):
     assert read_interactions(path, on_error="skip").frame["timestamp"].to_list() == [1, 3]
 
 
-def test_more_columns_than_polars_is_asked_for(tmp_path):
+def test_very_many_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"user_id,item_id,timestamp" + b",x" * 5000 + b"\nu,i,1" + b"," * 5000 + b"\n")
     assert read_interactions(path).frame.rows() == [("u", "i", 1)]
 
 
-def test_junk_without_end_is_given_up(tmp_path, monkeypatch):
+def test_a_file_of_bad_lines_is_refused_early(tmp_path, monkeypatch):
     monkeypatch.setattr("tfrec_attn.data.reading.text_reader._MOST_BAD", 10)
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b"u,i,1\n" * 3 + b"x\n" * 50)
@@ -115,7 +115,7 @@ def parquet(tmp_path):
 @pytest.mark.parametrize(
     "child", ["import os; os.abort()", "while True: pass", "x = b'x' * (1 << 60)"]
 )
-def test_a_parquet_file_that_ends_its_reader(parquet, monkeypatch, child):
+def test_a_parquet_file_that_crashes_its_reader(parquet, monkeypatch, child):
     monkeypatch.setattr(parquet_check, "_CHILD", child)
     monkeypatch.setattr(parquet_check, "_SECONDS", 1)
     assert (

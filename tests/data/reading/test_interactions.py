@@ -82,7 +82,7 @@ def test_parquet(tmp_path):
     assert rows(path) == [("1", "a", 43200), ("2", "b", 43200)]
 
 
-def test_a_given_format_wins_over_the_extension(tmp_path):
+def test_a_given_format_overrides_the_extension(tmp_path):
     assert rows(write(tmp_path, "log", TSV + "u\ti\t5\n"), format="tsv") == [("u", "i", 5)]
 
 
@@ -104,7 +104,7 @@ def test_names_of_a_file_without_header(tmp_path):
     ]
 
 
-def test_quotes_mean_something_in_csv_only(tmp_path):
+def test_quotes_are_special_only_in_csv(tmp_path):
     quoted = 'user_id,item_id,timestamp,note\n"a,""b""",i,5,"two\nlines"\nc,x,6,\n'
     assert rows(write(tmp_path, "a.csv", quoted)) == [('a,"b"', "i", 5), ("c", "x", 6)]
     assert rows(write(tmp_path, "a.tsv", TSV + '"u\t"i"\t5\nu""\ti\t6\n')) == [
@@ -219,7 +219,7 @@ def test_of_numbers_and_dates_the_rarer_kind_is_wrong(tmp_path):
     assert ", line 3: " in refusal(path)
 
 
-def test_skip_keeps_the_rest_and_writes_the_rejected(tmp_path):
+def test_skip_keeps_good_lines_and_writes_rejected_lines(tmp_path):
     bad = b"".join(line if isinstance(line, bytes) else line.encode() for line, _ in BAD_LINES)
     path = write(tmp_path, "a.tsv", (TSV + "u\tfirst\t1\n").encode() + bad + b"u\tlast\t2\n")
     result = read_interactions(path, on_error="skip", rejected=tmp_path / "out" / "rejected.tsv")
@@ -453,7 +453,7 @@ def test_movielens_100k():
     )
 
 
-def test_rejected_lines_replace_an_earlier_file_of_them_and_nothing_else(tmp_path):
+def test_rejected_lines_replace_only_an_earlier_file_of_rejected_lines(tmp_path):
     path, rejected = write(tmp_path, "a.tsv", TSV + GOOD + "bad\n"), tmp_path / "r.tsv"
     rejected.write_text("mine")
     with pytest.raises(

@@ -110,7 +110,7 @@ def test_parquet_parts(tmp_path):
         read_interactions(tmp_path)
 
 
-def test_what_is_no_log_of_parts(tmp_path, parts):
+def test_folders_that_are_no_log(tmp_path, parts):
     folder, _ = parts
 
     def refusal(path):

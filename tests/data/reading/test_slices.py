@@ -80,7 +80,7 @@ def test_rejections_have_the_lines_of_the_file(tmp_path_factory, rows, size):
         ),
     ],
 )
-def test_complaints_name_file_and_line(tmp_path, name, text, message):
+def test_errors_name_file_and_line(tmp_path, name, text, message):
     (tmp_path / name).write_bytes(text)
     with pytest.raises(DataError) as caught:
         slices(tmp_path / name, slice_bytes=20)

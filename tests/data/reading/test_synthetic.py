@@ -58,7 +58,7 @@ def hit_rate(scores, sequences, positions):
     return hits / len(positions)
 
 
-def test_neither_popularity_nor_the_last_item_tells_all(log):
+def test_popularity_and_the_last_item_are_not_enough(log):
     sequences, _ = encode_log(log)
     split = leave_one_out(sequences)
     train, items, size = split.train_mask(), sequences.items, sequences.num_items + 1

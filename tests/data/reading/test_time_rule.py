@@ -66,7 +66,7 @@ def test_logs_of_one_kind(cells):
         (["2024-01-01", "2024-01-02"], [str(NOW), "-1"]),
     ],
 )
-def test_what_does_not_fit(most, misfits):
+def test_options_that_do_not_fit(most, misfits):
     assert taken(most + misfits) == [True] * len(most) + [False] * len(misfits)
 
 
@@ -117,14 +117,14 @@ def test_files_of_a_log_have_one_unit():
     assert not log.rule("b").times(parse(pl.Series(dates))).count()
 
 
-def test_fractions_of_what_is_left_out_do_not_count():
+def test_fractions_of_rejected_lines_do_not_count():
     parsed = parse(pl.Series(["1", "-1.5", "2"]))
     times = FileTimes.of(parsed).rule().times(parsed)
     assert parsed.narrow(times, times.is_not_null()).equals(pl.Series([1, 2]), null_equal=True)
     assert parsed.narrow(times, times.is_not_null()).dtype == pl.Int64
 
 
-def test_a_file_is_read_again_where_the_log_has_another_unit(tmp_path):
+def test_a_file_is_read_again_if_the_unit_of_the_log_differs(tmp_path):
     for name, times in (("a", [NOW] * 5), ("b", [NOW * 1000] * 2 + [NOW])):
         (tmp_path / f"{name}.csv").write_text(
             "user_id,item_id,timestamp\n" + "".join(f"u,i,{time}\n" for time in times)

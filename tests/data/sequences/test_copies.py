@@ -99,7 +99,7 @@ def read(path, **options):
     return run.prepare_data(from_dict({"data": data}))
 
 
-def test_training_names_copies_and_ids(twice):
+def test_training_warns_of_copies_and_ids(twice):
     report = read(twice).report
     assert (report.duplicates, report.ids.users.variants, report.ids.users.missing) == (
         670,
@@ -117,7 +117,7 @@ def test_training_names_copies_and_ids(twice):
     assert report.to_dict()["duplicates"] == 670
 
 
-def test_the_keys_change_it(twice):
+def test_the_keys_remove_the_problems(twice):
     report = read(twice, duplicates="drop", ids="unify", missing_ids="drop").report
     assert (report.after.events, report.after.users, report.duplicates, report.sentences()) == (
         640,
@@ -142,7 +142,7 @@ OPTIONS = [{}, {"duplicates": "drop"}, CLEAN, {**CLEAN, "duplicates": "drop"}]
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("event", [None, "event"])
-def test_prepared_logs_say_the_same(tmp_path, twice, monkeypatch, options, event):
+def test_prepared_logs_give_the_same_report(tmp_path, twice, monkeypatch, options, event):
     reader = prepare_locally.read_slices
     monkeypatch.setattr(
         prepare_locally,
@@ -177,7 +177,7 @@ def test_events_of_two_types_are_no_copies(tmp_path):
     assert Counter(kept.sequences.lengths.tolist()) == {8: 3} and kept.report.duplicates == 0
 
 
-def test_sessions_do_not_hide_how_users_are_written(twice):
+def test_spellings_of_users_are_found_with_sessions(twice):
     assert read(twice, session_gap=100, min_user_events=1).report.ids.users.variants == 80
 
 
@@ -191,7 +191,7 @@ def test_copies_need_times(twice):
     assert report.duplicates is None and "copies" not in str(report)
 
 
-def test_the_commands_name_them(tmp_path, twice, capsys):
+def test_the_commands_warn_of_copies_and_ids(tmp_path, twice, capsys):
     assert main([str(twice), "--to", str(tmp_path / "out"), "data.min_user_events=4"]) == 0
     assert "Note: 670 of 1340 events (50.0%) are exact copies of another" in capsys.readouterr().out
     assert validate.main([str(twice)]) == 0

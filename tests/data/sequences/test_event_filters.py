@@ -73,7 +73,7 @@ def refusal(kind, path, *overrides):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "expected", "said"),
+    ("overrides", "expected", "report"),
     [
         ([], {"u": "abaacd", "v": "bcda"}, None),
         # b, c of u and d of v have less than four stars.
@@ -97,17 +97,17 @@ def refusal(kind, path, *overrides):
         ),
     ],
 )
-def test_by_hand(path, overrides, expected, said):
+def test_by_hand(path, overrides, expected, report):
     data = prepared(path, *COLUMNS, *overrides)
     assert histories(data) == expected
-    assert data.report.to_dict().get("selection") == said
+    assert data.report.to_dict().get("selection") == report
 
 
 WEIGHTS = "data.event_weights={buy: 2, view: 0.5, cart: 1}"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "expected", "weighed", "said"),
+    ("overrides", "expected", "weighed", "report"),
     [
         (
             [WEIGHTS],
@@ -155,14 +155,14 @@ WEIGHTS = "data.event_weights={buy: 2, view: 0.5, cart: 1}"
         ),
     ],
 )
-def test_weights_by_hand(path, overrides, expected, weighed, said):
+def test_weights_by_hand(path, overrides, expected, weighed, report):
     data = prepared(path, *COLUMNS, *overrides)
     assert histories(data) == expected
     assert weights(data) == weighed
-    assert data.report.to_dict()["selection"] == said
+    assert data.report.to_dict()["selection"] == report
 
 
-def test_weights_go_to_their_events_whatever_the_order_of_the_log(path):
+def test_weights_follow_their_events_in_any_order_of_the_log(path):
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([header, *lines[::-1]]) + "\n")
     assert weights(prepared(path, *COLUMNS, WEIGHTS)) == {
@@ -171,7 +171,7 @@ def test_weights_go_to_their_events_whatever_the_order_of_the_log(path):
     }
 
 
-def test_weights_change_the_checksum_and_their_absence_does_not(path):
+def test_weights_change_the_checksum(path):
     plain, ones, twos = (
         prepared(
             path,
@@ -185,9 +185,9 @@ def test_weights_change_the_checksum_and_their_absence_does_not(path):
     assert len({split_checksum(data.split) for data in (plain, ones, twos)}) == 3
 
 
-def test_what_is_said(path):
-    said = str(prepared(path, *COLUMNS, "data.event_weights={buy: 2, cart: 0.5, view: 0}").report)
-    assert said.startswith(
+def test_the_text_of_the_report(path):
+    text = str(prepared(path, *COLUMNS, "data.event_weights={buy: 2, cart: 0.5, view: 0}").report)
+    assert text.startswith(
         "10 events; 3 of other types left out (3 view); weights buy 2, cart 0.5.\n7 events of "
     )
     report = str(

@@ -84,7 +84,7 @@ def test_no_history_at_all(sequences):
 
 
 @pytest.mark.parametrize("part", ["valid", "test"])
-def test_it_is_what_the_evaluation_ranks(part):
+def test_the_log_holds_what_the_evaluation_ranks(part):
     random = np.random.default_rng(2)
     frame = {
         "user_id": random.integers(0, 40, 600),

@@ -28,17 +28,17 @@ from tfrec_attn.data.sequences.ids import MISSING, IdFilter, IdProblems, unified
         ("Beyonce\u0301", "Beyonc\u00e9"),
     ],
 )
-def test_the_common_writing(written, common):
+def test_the_common_spelling(written, common):
     assert unified(pl.Series(["x", written])).to_list() == ["x", common]
 
 
 @given(st.lists(st.text(" 7.0aF\u0301e-", min_size=1, max_size=6).filter(str.strip)))
-def test_the_common_writing_is_written_in_common(ids):
+def test_the_common_spelling_is_stable(ids):
     once = unified(pl.Series(ids, dtype=pl.String))
     assert unified(once).equals(once) and all(once)
 
 
-def test_findings_by_hand():
+def test_problems_by_hand():
     ids = pl.Series(["7", "nan", "7.0", " 7", "8", "9.0", "NULL", "N\u00e9", "Ne\u0301"])
     found = IdProblems.of(ids, lambda: np.arange(1, 10))
     assert found == IdProblems(2, [" 7", "7"], {"NULL": 7, "nan": 2})

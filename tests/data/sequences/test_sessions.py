@@ -41,7 +41,7 @@ def test_sessions_by_hand():
     assert split.drop("user_id").rows() == [event[1:] for event in events]
 
 
-def test_a_run_counts_as_the_strongest_of_it():
+def test_collapsed_repeats_get_their_largest_weight():
     events = [
         ("u", "a", 3),
         ("v", "b", 2),

@@ -124,7 +124,7 @@ def test_temporal_promises(events, first, gap):
         assert sorted(expected.values()) == positions.tolist()
 
 
-def test_nobody_to_test():
+def test_no_user_to_test():
     with pytest.raises(DataError) as caught:
         leave_one_out(sequences_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 1)]))
     assert (

@@ -121,7 +121,7 @@ def test_held_out_events_are_never_counted(time_span):
     assert expected == plain_counter([history[:-2] for history in histories], time_span)
 
 
-def test_a_span_longer_than_any_history_costs_no_more():
+def test_a_span_longer_than_any_history():
     split = split_of([[1, 2, 3]], [3])
     assert as_counter(count_transitions(split, time_span=10**12)) == {
         (1, 2): 1,

@@ -55,7 +55,7 @@ def test_a_damaged_file_is_refused(tmp_path, text, message):
     assert str(caught.value) == f"{path}, {message}"
 
 
-def test_a_file_that_is_missing_or_no_text(tmp_path):
+def test_missing_and_binary_files(tmp_path):
     path = tmp_path / "v"
     with pytest.raises(DataError, match="v cannot be read: No such file or directory"):
         Vocabulary.load(path)

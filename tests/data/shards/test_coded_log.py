@@ -24,7 +24,7 @@ def test_ids_are_numbered_by_first_appearance():
 
 @pytest.mark.parametrize("cuts", [(), (7,), (1, 30, 31, 150)])
 @pytest.mark.parametrize("least", [(1, 1), (3, 4), (4, 7)])
-def test_filter_and_order_are_those_of_memory(tmp_path, cuts, least):
+def test_filter_and_order_are_the_same_as_in_memory(tmp_path, cuts, least):
     random = np.random.default_rng(len(cuts))
     users, items = random.integers(0, 25, 200), random.integers(0, 20, 200)
     frame = pl.DataFrame(

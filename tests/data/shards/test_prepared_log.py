@@ -141,7 +141,7 @@ def test_a_warm_start_needs_a_log(original):
 
 
 @pytest.mark.parametrize("room", [10**6, 10])
-def test_where_the_events_are(original, room, monkeypatch):
+def test_events_in_memory_or_on_disk(original, room, monkeypatch):
     monkeypatch.setattr(prepared_log, "_IN_MEMORY", room)
     for cache, kind in (("auto", room == 10), ("memory", False), ("stream", True)):
         split = run.prepare_data(

@@ -64,12 +64,6 @@ def prepare_with_beam(
 
 
 def _check(data: Data) -> None:
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "Apache Beam is not installed: make validate-env sets up an environment that has it."
-        ) from None
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
     remedy = "prepare the log with tfrec_attn.data.prepare"
     if data.columns.timestamp is None:
@@ -80,6 +74,12 @@ def _check(data: Data) -> None:
         raise ConfigError(
             f"data.columns.event does not go through Beam: leave it out, or {remedy}."
         )
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "Apache Beam is not installed: make validate-env sets up an environment that has it."
+        ) from None
 
 
 def _fetch(shared: str, partial: Path, log: PartitionedLog) -> None:
