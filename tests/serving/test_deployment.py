@@ -17,7 +17,7 @@ from google.protobuf import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.checks.canary_limits import read_limits
+from serving.checks.canary import read_limits
 from serving.server.rest_service import METRICS_PATH
 
 FOLDER = Path(__file__).resolve().parents[2] / "serving" / "deploy"

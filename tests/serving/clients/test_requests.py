@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
         "separator": "\t",
     }
     assert request.response(outputs) == [1.5, None]
-    assert requests.score(["h"], [], "", 5).answer(outputs) == []
+    assert requests.score(["h"], [], "", 5).response(outputs) == []
 
 
 def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
