@@ -29,8 +29,15 @@ def runs(tmp_path_factory):
         "memory": {"source": str(folder / "prepared")},
         "stream": {"source": str(folder / "prepared"), "cache": "stream"},
     }
-    base = {"model": {"name": "attrec", "dim": 8}, "train": {"epochs": 2, "batch_size": 64}, "evaluate": {"bootstrap": 0}}
-    return {name: train(config.from_dict({**base, "data": data, "run_dir": str(folder / name)})) for name, data in sources.items()}
+    base = {
+        "model": {"name": "attrec", "dim": 8},
+        "train": {"epochs": 2, "batch_size": 64},
+        "evaluate": {"bootstrap": 0},
+    }
+    return {
+        name: train(config.from_dict({**base, "data": data, "run_dir": str(folder / name)}))
+        for name, data in sources.items()
+    }
 
 
 def metrics(folder):
@@ -47,12 +54,25 @@ def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
     one, other = metrics(runs["file"]), metrics(runs["stream"])
     assert one["baselines"] == other["baselines"]
     assert {**one["data"], "sha256": None} == {**other["data"], "sha256": None}
-    assert evaluate(str(runs["stream"]), "valid")["valid"] == pytest.approx(other["valid"], abs=1e-6)
+    assert evaluate(str(runs["stream"]), "valid")["valid"] == pytest.approx(
+        other["valid"], abs=1e-6
+    )
     for part in ("valid", "test"):
-        frames = [pl.read_parquet(runs[name] / f"{part}.parquet").sort("user_id") for name in ("file", "stream")]
+        frames = [
+            pl.read_parquet(runs[name] / f"{part}.parquet").sort("user_id")
+            for name in ("file", "stream")
+        ]
         assert frames[0].equals(frames[1])
-    for name in ("users.txt", "items.txt", "item_counts.npy", "trained_users.npy", "trained_items.npy"):
-        assert (runs["file"] / "vocabulary" / name).read_bytes() == (runs["stream"] / "vocabulary" / name).read_bytes()
+    for name in (
+        "users.txt",
+        "items.txt",
+        "item_counts.npy",
+        "trained_users.npy",
+        "trained_items.npy",
+    ):
+        assert (runs["file"] / "vocabulary" / name).read_bytes() == (
+            runs["stream"] / "vocabulary" / name
+        ).read_bytes()
 
 
 def test_the_ranks_are_those_of_the_metrics_wherever_the_events_are(runs, tmp_path):
@@ -60,7 +80,10 @@ def test_the_ranks_are_those_of_the_metrics_wherever_the_events_are(runs, tmp_pa
         report = evaluate(str(folder), "test", str(tmp_path / name))
         assert report["test"] == pytest.approx(metrics(folder)["test"], abs=1e-6)
         ranks = pl.read_csv(tmp_path / name, separator="\t")
-        assert ranks["user_id"].to_list() == (folder / "vocabulary" / "users.txt").read_text().splitlines()
+        assert (
+            ranks["user_id"].to_list()
+            == (folder / "vocabulary" / "users.txt").read_text().splitlines()
+        )
         assert (ranks["rank"] <= 10).mean() == pytest.approx(report["test"]["HR@10"], abs=1e-6)
     assert (tmp_path / "file").read_bytes() == (tmp_path / "memory").read_bytes()
 
@@ -70,10 +93,23 @@ def test_a_prepared_folder_of_another_split_is_told_from_that_of_the_run(runs, n
     folder = runs[name].parent / "prepared"
     away = folder.rename(folder.with_name("away"))
     try:
-        prepare_log([str(folder.with_name("log.parquet"))], folder, Data(split="temporal", valid_from=0.7, test_from=0.9), shards=3)
-        assert evaluate(str(runs[name]))["test"] == pytest.approx(metrics(runs[name])["test"], abs=1e-6)
+        prepare_log(
+            [str(folder.with_name("log.parquet"))],
+            folder,
+            Data(split="temporal", valid_from=0.7, test_from=0.9),
+            shards=3,
+        )
+        assert evaluate(str(runs[name]))["test"] == pytest.approx(
+            metrics(runs[name])["test"], abs=1e-6
+        )
         found = evaluate(str(runs[name]), on="current-log")["current_log"]
-        assert found == {**found, "same": False, "unknown_users": 0, "unknown_items": 0, "unknown_targets": 0}
+        assert found == {
+            **found,
+            "same": False,
+            "unknown_users": 0,
+            "unknown_items": 0,
+            "unknown_targets": 0,
+        }
         assert found["events"] == found["events_of_run"]
     finally:
         if folder.exists():

@@ -46,7 +46,9 @@ class Training:
         (partial.folder / "checkpoints" / "last-000000001" / "progress.json").write_text("{}")
         if self.stops:
             raise Stopped
-        (partial.folder / "metrics.json").write_text(json.dumps({"data": {"sha256": split_checksum(data.split)}, "call": self.calls}))
+        (partial.folder / "metrics.json").write_text(
+            json.dumps({"data": {"sha256": split_checksum(data.split)}, "call": self.calls})
+        )
 
 
 @pytest.fixture
@@ -58,11 +60,20 @@ def training(monkeypatch):
 
 def tree(folder):
     """Path -> bytes of each file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 def foreign(folder):
-    for name in ("thesis.txt", "config.yaml", "checkpoints/last-000000001/model.bin", "vocabulary/users.txt"):
+    for name in (
+        "thesis.txt",
+        "config.yaml",
+        "checkpoints/last-000000001/model.bin",
+        "vocabulary/users.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("train: {epochs: 7}")
     return folder
@@ -89,7 +100,10 @@ def test_a_folder_of_the_same_name_stays(training, tmp_path, restart, link):
     before = tree(other)
     what = "a symbolic link" if link else "no unfinished run of this program"
     run_dir = f"run_dir={tmp_path / 'run'}"
-    assert sentence(command(run_dir, *restart)) == f"{tmp_path / 'run.partial'} is {what}; move it away, or name another run_dir."
+    assert (
+        sentence(command(run_dir, *restart))
+        == f"{tmp_path / 'run.partial'} is {what}; move it away, or name another run_dir."
+    )
     assert "no.csv" in sentence(command("data.source=file", "data.path=no.csv", run_dir, *restart))
     assert tree(other) == before
     assert training.calls == 0
@@ -106,10 +120,14 @@ def test_a_target_that_is_no_run_stays(training, tmp_path, restart, kind):
     elif kind == "file":
         target.write_text("mine")
     else:
-        target.symlink_to(foreign(tmp_path / "elsewhere") if kind == "link" else tmp_path / "nowhere")
+        target.symlink_to(
+            foreign(tmp_path / "elsewhere") if kind == "link" else tmp_path / "nowhere"
+        )
     before = tree(tmp_path)
     message = sentence(command(f"run_dir={target}", *restart))
-    assert message.startswith(f"run_dir {target} exists: it is ") and message.endswith("name another run_dir, or move it away.")
+    assert message.startswith(f"run_dir {target} exists: it is ") and message.endswith(
+        "name another run_dir, or move it away."
+    )
     assert tree(tmp_path) == before and training.calls == 0
 
 
@@ -125,7 +143,10 @@ def test_default_names_pass_over_what_is_foreign(training, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("place", [".", "/"])
 def test_a_run_dir_without_a_name(training, place):
-    assert sentence(command(f"run_dir={place}")) == f"run_dir must name a folder, but is {place}; name another run_dir."
+    assert (
+        sentence(command(f"run_dir={place}"))
+        == f"run_dir must name a folder, but is {place}; name another run_dir."
+    )
 
 
 # --- Unfinished runs ---
@@ -142,9 +163,13 @@ def unfinished(training, tmp_path):
 
 def test_only_restart_removes_an_unfinished_run(training, unfinished):
     run_dir, before = f"run_dir={unfinished.with_suffix('')}", tree(unfinished)
-    assert "holds an unfinished training with train.epochs=" in sentence(command(run_dir, "train.epochs=7"))
+    assert "holds an unfinished training with train.epochs=" in sentence(
+        command(run_dir, "train.epochs=7")
+    )
     assert "The log is not the one" in sentence(command_with_other_data(run_dir, unfinished))
-    assert "does not exist" in sentence(command(run_dir, "data.source=file", f"data.path={unfinished}/no.csv", "--restart"))
+    assert "does not exist" in sentence(
+        command(run_dir, "data.source=file", f"data.path={unfinished}/no.csv", "--restart")
+    )
     assert tree(unfinished) == before
     assert command(run_dir, "train.epochs=7", "--restart")[0] == 0
     assert "epochs: 7" in (unfinished.with_suffix("") / "config.yaml").read_text()
@@ -207,26 +232,40 @@ def test_the_same_command_again_is_complete(training, tmp_path):
     assert f"{target} is already complete" in out and "--restart" in out
     assert out.endswith(f"Next: python -m tfrec_attn.evaluate {target}\n")
     message = sentence(command(f"run_dir={target}", "train.epochs=7"))
-    assert message.startswith(f"run_dir {target} exists: it is a finished run with train.epochs=") and "--restart to replace it" in message
+    assert (
+        message.startswith(f"run_dir {target} exists: it is a finished run with train.epochs=")
+        and "--restart to replace it" in message
+    )
     assert tree(tmp_path) == before
 
 
 def test_default_names_of_complete_runs(training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for arguments, name in (([], "-attrec"), (["train.epochs=7"], "-attrec-2"), ([], "-attrec"), (["train.epochs=7"], "-attrec-2")):
+    for arguments, name in (
+        ([], "-attrec"),
+        (["train.epochs=7"], "-attrec-2"),
+        ([], "-attrec"),
+        (["train.epochs=7"], "-attrec-2"),
+    ):
         code, out, _ = command(*arguments)
         assert code == 0 and out.endswith(f"evaluate runs/synthetic{name}\n")
     assert training.calls == 2
     # Only the run of this configuration is replaced.
     assert command("train.epochs=7", "--restart")[0] == 0
-    assert [call_of(tmp_path / "runs" / name) for name in ("synthetic-attrec", "synthetic-attrec-2")] == [1, 3]
+    assert [
+        call_of(tmp_path / "runs" / name) for name in ("synthetic-attrec", "synthetic-attrec-2")
+    ] == [1, 3]
     assert command("train.epochs=8", "--restart")[0] == 0
     assert call_of(tmp_path / "runs" / "synthetic-attrec-3") == 4
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
 def log_of(path, users):
-    rows = [f"u{user},i{(user * 7 + event) % 13},{event}" for user in range(users) for event in range(20)]
+    rows = [
+        f"u{user},i{(user * 7 + event) % 13},{event}"
+        for user in range(users)
+        for event in range(20)
+    ]
     path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
 
 
@@ -236,7 +275,9 @@ def test_a_run_of_another_log_is_not_complete(training, tmp_path, monkeypatch):
     arguments = ["data.source=file", "data.path=log.csv"]
     assert command(*arguments, "run_dir=run")[0] == command(*arguments)[0] == 0
     log_of(tmp_path / "log.csv", 21)
-    assert "run_dir run exists: it is a finished run of another log" in sentence(command(*arguments, "run_dir=run"))
+    assert "run_dir run exists: it is a finished run of another log" in sentence(
+        command(*arguments, "run_dir=run")
+    )
     assert command(*arguments)[1].endswith("evaluate runs/log-attrec-2\n")
     assert call_of(tmp_path / "run") == 1
 
@@ -262,10 +303,17 @@ def test_restart_leaves_a_finished_run_with_a_foreign_file(training, tmp_path):
     (target / "plots").mkdir()
     (target / "plots" / "mine.png").write_text("mine")
     before = tree(tmp_path)
-    assert f"{target / 'plots'} was not written by this program" in sentence(command(f"run_dir={target}", "--restart"))
+    assert f"{target / 'plots'} was not written by this program" in sentence(
+        command(f"run_dir={target}", "--restart")
+    )
     assert tree(tmp_path) == before and training.calls == 1
 
 
 def test_all_that_a_training_writes_is_known(tmp_path):
-    assert command("train.epochs=1", "model.dim=4", "train.batch_size=512", f"run_dir={tmp_path / 'run'}")[0] == 0
+    assert (
+        command(
+            "train.epochs=1", "model.dim=4", "train.batch_size=512", f"run_dir={tmp_path / 'run'}"
+        )[0]
+        == 0
+    )
     assert strangers(tmp_path / "run", KNOWN) == []

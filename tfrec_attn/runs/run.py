@@ -6,22 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrec_attn.files import checksums
-from tfrec_attn import models
-from tfrec_attn.runs import run_files
 from tfrec_attn import config as configuration
+from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.data.reading import catalog
-from tfrec_attn.data.shards import prepared
 from tfrec_attn.data.quality import tfdv
-from tfrec_attn.files.array_files import save_array
+from tfrec_attn.data.reading import catalog
 from tfrec_attn.data.sequences.preparation import Report, Sequences, prepare
 from tfrec_attn.data.sequences.replay_log import item_counts, save_replay_log
 from tfrec_attn.data.sequences.selection import has_conditions, select
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.data.shards import prepared
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files import checksums
+from tfrec_attn.files.array_files import save_array
+from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import import_tensorflow
 
 CONFIG = "config.yaml"
@@ -52,7 +52,10 @@ class PreparedData:
 
 
 def prepare_data(
-    config: Config, rejected: Path | None = None, known: tuple[Vocabulary, Vocabulary] | None = None, schema: bool = False
+    config: Config,
+    rejected: Path | None = None,
+    known: tuple[Vocabulary, Vocabulary] | None = None,
+    schema: bool = False,
 ) -> PreparedData:
     """Reads, filters and splits the log that a configuration names.
 
@@ -76,12 +79,17 @@ def prepare_data(
     if data.columns.timestamp is None:
         report = dataclasses.replace(report, duplicates=None)
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
-    return _check_lengths(config, PreparedData(split, dataclasses.replace(report, selection=selection), result.rejected))
+    return _check_lengths(
+        config,
+        PreparedData(split, dataclasses.replace(report, selection=selection), result.rejected),
+    )
 
 
 def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) -> PreparedData:
     if known is not None:
-        raise ConfigError("train.warm_start needs a log, because it gives the ids of the run their indices; set data.source=file.")
+        raise ConfigError(
+            "train.warm_start needs a log, because it gives the ids of the run their indices; set data.source=file."
+        )
     log = prepared.open_source(config.data)
     import_tensorflow()
     if prepared.fits(config.data, log):
@@ -97,7 +105,9 @@ def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     for key, most, times in (("max_length", 10 * longest, "ten times "), ("targets", longest, "")):
         value = getattr(config.data, key)
         if value >= most:
-            raise ConfigError(f"data.{key} must be less than {times}the longest history, {longest} events, but is {value}.")
+            raise ConfigError(
+                f"data.{key} must be less than {times}the longest history, {longest} events, but is {value}."
+            )
     return data
 
 
@@ -127,7 +137,9 @@ def build_model(
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     except tf.errors.ResourceExhaustedError:
         size = f"{len(users)} users, {len(items)} items and these parameters"
-        raise ConfigError(f"model {config.model.name} with {size} does not fit into the memory; lower model.dim.") from None
+        raise ConfigError(
+            f"model {config.model.name} with {size} does not fit into the memory; lower model.dim."
+        ) from None
     if models.is_foreign(config.model.name):
         _require_built(model, config.model.name)
     model.set_vocabularies(items, users)
@@ -135,7 +147,9 @@ def build_model(
     if counts is not None:
         model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
     if trained is not None:
-        model.trained_users, model.trained_items = (None if rows.all() else rows for rows in trained)
+        model.trained_users, model.trained_items = (
+            None if rows.all() else rows for rows in trained
+        )
     return model
 
 
@@ -145,14 +159,20 @@ def _require_built(model, name: str) -> None:
     """
     import tensorflow as tf
 
-    layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer) and not one.built]
+    layers = [
+        one for one in model.submodules if isinstance(one, tf.keras.layers.Layer) and not one.built
+    ]
     before = {one.ref() for one in model.weights}
     if not layers:
         return
-    model.queries({"user": tf.zeros([1], tf.int32), "history": tf.zeros([1, model.max_length], tf.int32)})
+    model.queries(
+        {"user": tf.zeros([1], tf.int32), "history": tf.zeros([1, model.max_length], tf.int32)}
+    )
     if {one.ref() for one in model.weights} - before:
         late = ", ".join(one.name for one in layers if one.weights)
-        raise ConfigError(f"model.name={name} must build its layers in its constructor: call build(input_shape) of {late} there.")
+        raise ConfigError(
+            f"model.name={name} must build its layers in its constructor: call build(input_shape) of {late} there."
+        )
 
 
 def _require_version(folder: Path, config: Config) -> None:
@@ -174,9 +194,13 @@ def _require_same_weights(model, path: Path) -> None:
     import tensorflow as tf
 
     saved = [
-        name for name, _ in tf.train.list_variables(str(path)) if name.endswith("VARIABLE_VALUE") and not name.startswith(_OF_TRAINING)
+        name
+        for name, _ in tf.train.list_variables(str(path))
+        if name.endswith("VARIABLE_VALUE") and not name.startswith(_OF_TRAINING)
     ]
-    if len(saved) > len({variable.ref() for part in (model, *model.submodules) for variable in part.variables}):
+    if len(saved) > len(
+        {variable.ref() for part in (model, *model.submodules) for variable in part.variables}
+    ):
         raise ValueError("there are weights that the model does not have")
 
 
@@ -215,7 +239,12 @@ def load_trained_rows(folder: Path) -> TrainedRows:
         ConfigError: If a file is missing or damaged.
     """
     sizes = map(len, load_vocabularies(folder))
-    return TrainedRows(*(run_files.read_trained(folder, name, size) for name, size in zip(TRAINED, sizes, strict=True)))
+    return TrainedRows(
+        *(
+            run_files.read_trained(folder, name, size)
+            for name, size in zip(TRAINED, sizes, strict=True)
+        )
+    )
 
 
 def load_metrics(folder: Path) -> dict:
@@ -260,12 +289,16 @@ def load_config(folder: str | Path) -> Config:
     """
     folder = Path(folder)
     if not any((folder / name).is_file() for name in (METRICS, checksums.SUMS)):
-        raise ConfigError(f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written.")
+        raise ConfigError(
+            f"{folder} is not a finished run: it has no {METRICS}; give a folder that tfrec_attn.train has written."
+        )
     run_files.check_files(folder, CONFIG, METRICS)
     config = configuration.load(folder / CONFIG, _READ_BY_ONE_DEVICE)
     if config.evaluate.repeats is None:
         rule = load_metrics(folder).get("protocol", {}).get("repeats", "exclude")
-        config = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, repeats=rule))
+        config = dataclasses.replace(
+            config, evaluate=dataclasses.replace(config.evaluate, repeats=rule)
+        )
     return config
 
 
@@ -283,7 +316,9 @@ def load_model(folder: str | Path):
         raise ConfigError(f"{folder} has lost its weights, {BEST}; train again.")
     run_files.check_files(folder, f"{BEST}.*")
     _require_version(folder, config)
-    model = build_model(config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder))
+    model = build_model(
+        config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder)
+    )
     try:
         # The checkpoint may hold more, such as the state of an optimizer, but must have every
         # variable of the model.
@@ -291,12 +326,20 @@ def load_model(folder: str | Path):
         if models.is_foreign(config.model.name):
             _require_same_weights(model, folder / BEST)
     except (AssertionError, ValueError):
-        remedy = "install the version that it was trained with, or train again" if models.is_foreign(config.model.name) else "train again"
-        raise ConfigError(f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}.") from None
+        remedy = (
+            "install the version that it was trained with, or train again"
+            if models.is_foreign(config.model.name)
+            else "train again"
+        )
+        raise ConfigError(
+            f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}."
+        ) from None
     except Exception as error:
         # Of damaged weights TensorFlow raises its own errors, and those of what it parses them
         # with.
-        raise ConfigError(f"the weights in {folder} are damaged ({type(error).__name__}); train again.") from None
+        raise ConfigError(
+            f"the weights in {folder} are damaged ({type(error).__name__}); train again."
+        ) from None
     return model
 
 
@@ -308,7 +351,9 @@ def load_data(folder: str | Path) -> PreparedData:
         DataError: If the run is damaged, or the log cannot be used.
     """
     folder, config = Path(folder), load_config(folder)
-    return prepare_data(config, known=load_vocabularies(folder) if config.train.warm_start else None)
+    return prepare_data(
+        config, known=load_vocabularies(folder) if config.train.warm_start else None
+    )
 
 
 def write_json(path: Path, tree: dict) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrec_attn.files.checksums import SUMS, damage, read_sums
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import SUMS, damage, read_sums
 
 _REMEDY = "bring the run back as the training wrote it, or train again."
 
@@ -26,7 +26,11 @@ def check_files(folder: Path, *names: str) -> None:
         return
     for wanted in names:
         prefix = wanted.removesuffix("*")
-        found = [name for name in sums if name == wanted or (prefix != wanted and name.startswith(prefix))]
+        found = [
+            name
+            for name in sums
+            if name == wanted or (prefix != wanted and name.startswith(prefix))
+        ]
         if not found:
             raise ConfigError(f"{folder}/{SUMS} is damaged, it has no line for {wanted}: {_REMEDY}")
         for name in found:
@@ -86,14 +90,20 @@ def read_item_counts(folder: Path, name: str, items: int) -> np.ndarray:
         counts = np.load(path)
         shape, whole = counts.shape, counts.dtype.kind in "iu" and bool((counts >= 0).all())
     except FileNotFoundError:
-        raise ConfigError(f"{folder} has no {name}, which trainings of earlier versions did not write; train again.") from None
+        raise ConfigError(
+            f"{folder} has no {name}, which trainings of earlier versions did not write; train again."
+        ) from None
     except Exception:
         # Of a damaged header NumPy raises nearly everything that Python knows.
         raise ConfigError(f"{path} cannot be read; train again.") from None
     if shape != (items,):
-        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {shape}; train again.")
+        raise ConfigError(
+            f"{path} must have one number for each of {items} items, but has the shape {shape}; train again."
+        )
     if not whole:
-        raise ConfigError(f"{path} must have whole numbers of 0 or more, but has others; train again.")
+        raise ConfigError(
+            f"{path} must have whole numbers of 0 or more, but has others; train again."
+        )
     return counts
 
 
@@ -120,5 +130,7 @@ def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
         # Of a damaged header NumPy raises nearly everything that Python knows.
         raise ConfigError(f"{path} cannot be read; train again.") from None
     if (shape, kind) != ((rows,), "b"):
-        raise ConfigError(f"{path} must say of each of {rows} rows whether it is trained, but has the shape {shape}; train again.")
+        raise ConfigError(
+            f"{path} must say of each of {rows} rows whether it is trained, but has the shape {shape}; train again."
+        )
     return trained

@@ -14,7 +14,16 @@ from tfrec_attn.data.sequences.replay_log import split_checksum
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import short
-from tfrec_attn.files.own_files import BusyFolder, ForeignFolder, Unfinished, in_work, is_marked, refuse_strangers, replace_text, tidy
+from tfrec_attn.files.own_files import (
+    BusyFolder,
+    ForeignFolder,
+    Unfinished,
+    in_work,
+    is_marked,
+    refuse_strangers,
+    replace_text,
+    tidy,
+)
 from tfrec_attn.runs.run import CONFIG, METRICS, REJECTED, STATES
 
 _KIND = "run"
@@ -67,7 +76,9 @@ class PartialRun:
             raise OtherRun(f"{error}; move it away, or {_ANOTHER}.") from None
         except BusyFolder:
             _refuse_other(self.folder, config)
-            raise ConfigError(f"{self.folder} is being trained by another process; wait until it ends, or {_ANOTHER}.") from None
+            raise ConfigError(
+                f"{self.folder} is being trained by another process; wait until it ends, or {_ANOTHER}."
+            ) from None
         except OSError as error:
             raise ConfigError(f"run_dir {target} cannot be written: {error.strerror}.") from None
         self._removable = self._work.is_new or restart
@@ -78,7 +89,9 @@ class PartialRun:
                 self._work.abandon()
             self._work.release()
             if isinstance(error, OSError):
-                raise ConfigError(f"run_dir {target} cannot be written: {error.strerror}.") from None
+                raise ConfigError(
+                    f"run_dir {target} cannot be written: {error.strerror}."
+                ) from None
             raise
 
     def _prepare(self, config: Config, digest: str, restart: bool) -> None:
@@ -194,7 +207,9 @@ def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
     for target in _targets(config):
         try:
             if os.path.lexists(target):
-                same = _difference(_finished(target), config) is None and _checksum(target) == split_checksum(split)
+                same = _difference(_finished(target), config) is None and _checksum(
+                    target
+                ) == split_checksum(split)
                 if not same or not (restart or _is_being_replaced(target, config)):
                     continue
                 _refuse_strangers(target, in_work(KNOWN))
@@ -212,7 +227,9 @@ def _targets(config: Config) -> Iterator[Path]:
 def default_names(config: Config) -> Iterator[Path]:
     """Yields runs/<source>-<model>, runs/<source>-<model>-2, and so on."""
     data = config.data
-    name = name_of(data.path) if data.source == "file" and data.path else short(Path(data.source).name)
+    name = (
+        name_of(data.path) if data.source == "file" and data.path else short(Path(data.source).name)
+    )
     base = Path("runs") / f"{name}-{short(config.model.name)}"
     yield base
     for number in itertools.count(2):
@@ -239,12 +256,18 @@ def _text(path: Path) -> str | None:
 def _finished(target: Path) -> Config:
     """The configuration of a finished run."""
     if target.is_symlink() or not (target / METRICS).is_file() or not (target / CONFIG).is_file():
-        what = "a symbolic link" if target.is_symlink() else f"no finished run, it has no {METRICS} and {CONFIG}"
+        what = (
+            "a symbolic link"
+            if target.is_symlink()
+            else f"no finished run, it has no {METRICS} and {CONFIG}"
+        )
         raise OtherRun(f"run_dir {target} exists: it is {what}; {_ANOTHER}, or move it away.")
     try:
         return configuration.load(target / CONFIG)
     except ConfigError:
-        raise OtherRun(f"run_dir {target} exists, and its {CONFIG} cannot be read; {_ANOTHER}, or move it away.") from None
+        raise OtherRun(
+            f"run_dir {target} exists, and its {CONFIG} cannot be read; {_ANOTHER}, or move it away."
+        ) from None
 
 
 def _is_being_replaced(target: Path, config: Config) -> bool:
@@ -271,7 +294,9 @@ def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
         refuse_strangers(folder, known)
     except ForeignFolder as error:
-        raise ConfigError(f"{error}, so that --restart removes nothing; move it away, or {_ANOTHER}.") from None
+        raise ConfigError(
+            f"{error}, so that --restart removes nothing; move it away, or {_ANOTHER}."
+        ) from None
 
 
 def _refuse_other(folder: Path, config: Config) -> None:
@@ -282,7 +307,9 @@ def _refuse_other(folder: Path, config: Config) -> None:
     try:
         found = _difference(configuration.load(path), config)
     except ConfigError:
-        raise OtherRun(f"{path} cannot be read, so the training in its folder cannot go on; give {_BEGIN_ANEW}, or {_ANOTHER}.") from None
+        raise OtherRun(
+            f"{path} cannot be read, so the training in its folder cannot go on; give {_BEGIN_ANEW}, or {_ANOTHER}."
+        ) from None
     if found:
         key, there, here = found
         raise OtherRun(
