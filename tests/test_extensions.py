@@ -472,7 +472,7 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
         ),
         (
             "shop_losses:mean",
-            f"must give the loss of each example, [2] for {ZEROS}, but gives [].",
+            f"must return the loss of each example, [2] for {ZEROS}, but returns [].",
         ),
         (
             "shop_losses:failing",

@@ -293,7 +293,7 @@ def test_values_become_what_the_key_holds(override, expected):
         ("runtime.jit=no_value", "runtime.jit must be true or false, but is 'no_value'."),
         (
             "runtime.devices=[CPU:0]",
-            "runtime.devices is for runtime.strategy=mirrored, but the strategy is default.",
+            "runtime.devices is for runtime.strategy=mirrored, but it is default.",
         ),
         (
             "runtime.precision=bfloat16",

@@ -1,4 +1,4 @@
-"""Values of a configuration as the type that their key holds."""
+"""Conversion of the values of a configuration to the types of their keys."""
 
 import math
 import os
@@ -10,9 +10,9 @@ from tfrec_attn.config.yaml_tree import (
     Plain,
     YamlError,
     is_null,
-    meaning,
     number,
     read_yaml,
+    resolve,
     truth,
     whole,
 )
@@ -32,8 +32,7 @@ _NAMES[Any] = "null, true, false, a number, text, or a list or section of them"
 
 
 def coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the hinted type; a text that can mean it is read by the type, not by YAML's
-    rules.
+    """Converts a value to a type; a text is read by the type, not by the rules of YAML.
 
     Args:
         key: As messages name it.
@@ -54,11 +53,11 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
         for option in options
     )
-    raise ConfigError(f"{shorten(key)} must be {expected}, but is {kind(value)}.")
+    raise ConfigError(f"{shorten(key)} must be {expected}, but is {describe(value)}.")
 
 
-def flow(key: str, value: Any) -> Any:
-    """What an argument such as `[a, b]` or `{a: 1}` holds; any other value is returned as it is."""
+def parse_flow(key: str, value: Any) -> Any:
+    """Parses an argument such as `[a, b]` or `{a: 1}`, and returns any other value as it is."""
     if not isinstance(value, Plain) or value[:1] not in ("[", "{"):
         return value
     try:
@@ -71,7 +70,7 @@ def flow(key: str, value: Any) -> Any:
 
 
 def usable_path(key: str, text: str) -> str:
-    """The path that a text names, with the user's folder for `~` at its start.
+    """Returns the path that a text names, with `~` at its start expanded.
 
     Args:
         key: As messages name it.
@@ -84,14 +83,15 @@ def usable_path(key: str, text: str) -> str:
     encoded = os.fsencode(path)
     if not path or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
         raise ConfigError(
-            f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}."
+            f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, "
+            f"but is {shown(text)}."
         )
     return path
 
 
 def _convert(key: str, value: Any, option: Any) -> Any:
     if option is Any:
-        return _any(key, flow(key, value))
+        return _any(key, parse_flow(key, value))
     if option in (int, float):
         return _number(key, value, option)
     if option is bool and isinstance(value, str):
@@ -101,7 +101,7 @@ def _convert(key: str, value: Any, option: Any) -> Any:
     if get_origin(option) is list:
         return _list(key, value, get_args(option)[0])
     if get_origin(option) is dict:
-        value = flow(key, value)
+        value = parse_flow(key, value)
         return _dict(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO
     return value if type(value) is option else _NO
 
@@ -119,7 +119,9 @@ def _number(key: str, value: Any, option: type) -> Any:
         return _NO
     largest, text = _LARGEST[option]
     if abs(found) > largest:
-        raise ConfigError(f"{shorten(key)} must be at most {text} in size, but is {kind(value)}.")
+        raise ConfigError(
+            f"{shorten(key)} must be at most {text} in size, but is {describe(value)}."
+        )
     # Without the sign of -0.0.
     return int(found) if option is int else float(found) + 0.0
 
@@ -137,7 +139,7 @@ def _text(key: str, value: Any) -> Any:
 def _list(key: str, value: Any, of: Any) -> Any:
     if is_null(value):
         return _NO
-    value = flow(key, value)
+    value = parse_flow(key, value)
     if isinstance(value, Plain):
         value = [Plain(one.strip()) for one in value.split(",")]
     items = value if isinstance(value, list) else [value]
@@ -152,7 +154,7 @@ def _dict(key: str, value: dict[Any, Any], of: Any) -> dict[str, Any]:
 
 
 def _any(key: str, value: Any) -> Any:
-    value = meaning(value)
+    value = resolve(value)
     if isinstance(value, list):
         return _list(key, value, Any)
     if isinstance(value, dict):
@@ -164,8 +166,8 @@ def _any(key: str, value: Any) -> Any:
     return value if value is None or isinstance(value, bool) else _NO
 
 
-def kind(value: Any) -> str:
-    """What a value is, as messages say it."""
+def describe(value: Any) -> str:
+    """Describes a value for a message."""
     if is_null(value):
         return "empty" if value == "" else "null"
     if isinstance(value, Plain):
