@@ -197,7 +197,7 @@ def test_without_the_current_folder_on_a_safe_path(shop):
             [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
         )
         assert found.stderr.splitlines()[-1].endswith(
-            "there is no shop_models on the path, which leaves out the current folder (python -P)."
+            "there is no shop_models on the path, which does not include the current folder (python -P)."
         )
 
 
@@ -347,9 +347,9 @@ def test_a_name_in_two_packages(shop):
     (shop / "other" / "other-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: other\nVersion: 1.0\n"
     )
-    assert (
-        refused("model.name=shop-mean")
-        == "model.name='shop-mean' is a name in two packages; give one of other:Mean and shop_models:Mean."
+    assert refused("model.name=shop-mean") == (
+        "model.name='shop-mean' is an entry point of two packages; "
+        "give other:Mean or shop_models:Mean."
     )
 
 
@@ -452,7 +452,7 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
 @pytest.mark.parametrize(
     ("loss", "sentence"),
     [
-        ("shop_losses:gone", "leads nowhere: shop_losses has no gone."),
+        ("shop_losses:gone", "cannot be found: shop_losses has no gone."),
         ("no_such:loss", "names no module: there is no no_such in {folder} or installed."),
         (
             "shop_losses:number",
@@ -640,7 +640,7 @@ def test_functions_that_are_none(folder):
     for name, sentence in (
         ("none:x", "must be a function, but is a int"),
         ("none:two", "must be a function of (path), but takes other arguments"),
-        ("none:y", "leads nowhere: none has no y"),
+        ("none:y", "cannot be found: none has no y"),
     ):
         with pytest.raises(ConfigError) as caught:
             catalog.load(name)

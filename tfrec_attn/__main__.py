@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments
-from tfrec_attn.cli.text import say
+from tfrec_attn.cli.terminal import say
 
 _FOLDER = Path(__file__).parent
 _COMMAND = 'if __name__ == "__main__":'

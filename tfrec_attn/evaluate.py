@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.text import format_table
+from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.kept_events import KeptEvents, read_kept_events
 from tfrec_attn.data.sequences.replay_log import save_replay_log, split_checksum
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
-from tfrec_attn.files.own_files import check_output, write_output
+from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
 from tfrec_attn.cli.arguments import Arguments
-from tfrec_attn.cli.text import format_table, say
+from tfrec_attn.cli.terminal import format_table, say
 from tfrec_attn.config import Config, loss_names
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.data.reading.catalog import is_function

@@ -1,4 +1,4 @@
-"""Checksums beside files, and the files of a run that they tell to be damaged."""
+"""Checksums beside files, and damaged files of a run."""
 
 import hashlib
 import shutil

@@ -11,7 +11,7 @@ import pytest
 
 from tfrec_attn import train
 from tfrec_attn.data.sequences.replay_log import split_checksum
-from tfrec_attn.files.own_files import strangers
+from tfrec_attn.files.work_folder import foreign_paths
 from tfrec_attn.runs.unfinished import KNOWN
 
 TINY = ["data.events=2000"]
@@ -149,7 +149,7 @@ def test_a_run_dir_without_a_name(training, place):
     )
 
 
-# --- Unfinished runs ---
+# --- WorkFolder runs ---
 
 
 @pytest.fixture
@@ -316,4 +316,4 @@ def test_all_that_a_training_writes_is_known(tmp_path):
         )[0]
         == 0
     )
-    assert strangers(tmp_path / "run", KNOWN) == []
+    assert foreign_paths(tmp_path / "run", KNOWN) == []

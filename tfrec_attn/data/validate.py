@@ -33,7 +33,7 @@ from tfrec_attn.data.sequences.selection import has_conditions, select
 from tfrec_attn.data.sequences.splits import Split, leak_report, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError, TfrecError, shown
-from tfrec_attn.files.own_files import remove
+from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")

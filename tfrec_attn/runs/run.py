@@ -20,7 +20,7 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards import prepared
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
-from tfrec_attn.files.array_files import save_array
+from tfrec_attn.files.writing import save_array
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import import_tensorflow
 

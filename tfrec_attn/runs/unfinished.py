@@ -14,16 +14,16 @@ from tfrec_attn.data.sequences.replay_log import split_checksum
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import short
-from tfrec_attn.files.own_files import (
+from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
-    Unfinished,
-    in_work,
+    WorkFolder,
+    clean_up,
     is_marked,
-    refuse_strangers,
-    replace_text,
-    tidy,
+    refuse_foreign_paths,
+    unfinished_patterns,
 )
+from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.run import CONFIG, METRICS, REJECTED, STATES
 
 _KIND = "run"
@@ -71,7 +71,7 @@ class PartialRun:
         self.target, self.folder = target, _partial(target)
         digest = _digest(split)
         try:
-            self._work = Unfinished(self.folder, _KIND, KNOWN)
+            self._work = WorkFolder(self.folder, _KIND, KNOWN)
         except ForeignFolder as error:
             raise OtherRun(f"{error}; move it away, or {_ANOTHER}.") from None
         except BusyFolder:
@@ -98,7 +98,7 @@ class PartialRun:
         if os.path.lexists(self.target) and not (restart or (self.folder / _RESTARTED).exists()):
             raise ConfigError(f"run_dir {self.target} exists; {_ANOTHER}.")
         if restart:
-            _refuse_strangers(self.folder, in_work(KNOWN))
+            _refuse_strangers(self.folder, unfinished_patterns(KNOWN))
         else:
             _refuse_other(self.folder, config)
             if self.has_checkpoint() and _text(self.folder / _DATA) != digest:
@@ -148,7 +148,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
     if os.path.lexists(target):
         found = _finished(target)
         if restart:
-            _refuse_strangers(target, in_work(KNOWN))
+            _refuse_strangers(target, unfinished_patterns(KNOWN))
         elif difference := _difference(found, config):
             key, there, here = difference
             raise ConfigError(
@@ -157,7 +157,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
             )
     if os.path.lexists(partial) and is_marked(partial, _KIND):
         if restart:
-            _refuse_strangers(partial, in_work(KNOWN))
+            _refuse_strangers(partial, unfinished_patterns(KNOWN))
         else:
             _refuse_other(partial, config)
 
@@ -178,7 +178,7 @@ def complete_run(config: Config, split: Split) -> Path | None:
             same = False
         if same and not _is_being_replaced(target, config):
             if _checksum(target) == split_checksum(split):
-                tidy(target, _KIND, KNOWN, _NOTES)
+                clean_up(target, _KIND, KNOWN, _NOTES)
                 return target
             if config.run_dir is not None:
                 raise ConfigError(
@@ -212,7 +212,7 @@ def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
                 ) == split_checksum(split)
                 if not same or not (restart or _is_being_replaced(target, config)):
                     continue
-                _refuse_strangers(target, in_work(KNOWN))
+                _refuse_strangers(target, unfinished_patterns(KNOWN))
             _refuse_other(_partial(target), config)
             return PartialRun(target, config, split, restart)
         except OtherRun:
@@ -292,7 +292,7 @@ def _checksum(target: Path) -> str | None:
 
 def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
-        refuse_strangers(folder, known)
+        refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
         raise ConfigError(
             f"{error}, so that --restart removes nothing; move it away, or {_ANOTHER}."

@@ -14,7 +14,7 @@ def import_tensorflow():
     shown when loading fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with held_back_stderr():
+    with capture_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -58,7 +58,7 @@ def peak_memory_mb() -> float:
 
 
 @contextlib.contextmanager
-def held_back_stderr():
+def capture_stderr():
     """What is written to stderr meanwhile, also from C++, is shown only when an exception comes
     through.
     """

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec_attn.config import Config
 from tfrec_attn.errors import TrainingError
-from tfrec_attn.files.own_files import remove
+from tfrec_attn.files.work_folder import remove
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.training.checkpoints import Checkpoints, writing
 from tfrec_attn.training.diagnostics import Health, first_not_finite

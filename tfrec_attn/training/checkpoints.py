@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, read_sums, seal, to_disk
-from tfrec_attn.files.own_files import remove
+from tfrec_attn.files.work_folder import remove
 from tfrec_attn.runs.run import BEST, STATES
 from tfrec_attn.training.progress import Progress
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn import models
-from tfrec_attn.cli.text import say
+from tfrec_attn.cli.terminal import say
 from tfrec_attn.config import Config, loss_names
 from tfrec_attn.data.batches.positions import MaskedItems, NextItems
 from tfrec_attn.data.batches.streamed import (

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.text import format_table
+from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.replay_log import replay_log
 from tfrec_attn.data.sequences.splits import Split

@@ -20,7 +20,7 @@ from tfrec_attn.data.reading.text_reader import TextSource
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES, first_record
 from tfrec_attn.data.reading.times import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
 from tfrec_attn.errors import ConfigError, DataError, nearest
-from tfrec_attn.files.own_files import check_output
+from tfrec_attn.files.writing import check_output
 
 FORMATS = (*TEXT_FORMATS, "parquet")
 _REJECTED = "file\tline\treason\ttext\n"

@@ -11,7 +11,7 @@ import polars as pl
 
 from tfrec_attn.data.sequences.copies import count_copies, is_copy
 from tfrec_attn.data.shards.order_statistics import Values
-from tfrec_attn.files.array_files import append_array, save_array
+from tfrec_attn.files.writing import append_array, save_array
 
 _BUCKET = 1 << 21  # events whose copies are looked for at a time
 

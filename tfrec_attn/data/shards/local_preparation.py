@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrec_attn.cli.progress_line import ProgressLine
+from tfrec_attn.cli.terminal import ProgressLine
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices, write_rejected
 from tfrec_attn.data.reading.log_parts import all_parts, parts_of
@@ -52,17 +52,17 @@ from tfrec_attn.data.shards.prepared import (
     option,
 )
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.files.own_files import (
+from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
-    Unfinished,
-    in_work,
+    WorkFolder,
+    clean_up,
     is_marked,
-    refuse_strangers,
+    refuse_foreign_paths,
     remove,
-    replace_text,
-    tidy,
+    unfinished_patterns,
 )
+from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runtime.process import import_tensorflow
 
 MOST_SHARDS = 1_000
@@ -131,7 +131,7 @@ def prepare_log(
         progress.clear()
 
 
-def complete(work: Unfinished, target: Path, facts: Facts) -> Manifest:
+def complete(work: WorkFolder, target: Path, facts: Facts) -> Manifest:
     """Finishes a folder that has its shards and vocabularies, and gives it its name."""
     folder, temporary = work.folder, work.folder / "work" / "finish"
     remove(temporary, ("*.bin",))
@@ -161,7 +161,7 @@ def check_target(target: Path, restart: bool) -> None:
     if not os.path.lexists(target):
         return
     if not restart:
-        tidy(target, _KIND, _FINISHED, notes=(_ORDER,))
+        clean_up(target, _KIND, _FINISHED, notes=(_ORDER,))
         raise ConfigError(
             f"--to {target} exists; name a new one, or give --restart to replace it if it is a prepared log."
         )
@@ -171,12 +171,12 @@ def check_target(target: Path, restart: bool) -> None:
         raise ConfigError(
             f"--to {target} exists and is no prepared log, so that --restart does not replace it; name a new one."
         ) from None
-    _refuse_strangers(target, in_work((*_FINISHED, _ORDER)))
+    _refuse_strangers(target, unfinished_patterns((*_FINISHED, _ORDER)))
 
 
 def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
-        refuse_strangers(folder, known)
+        refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
         raise ConfigError(
             f"{error}, so that --restart removes nothing; move it away, or name another --to."
@@ -184,7 +184,7 @@ def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
 
 
 @contextmanager
-def claimed(target: Path, order: dict[str, object], restart: bool) -> Iterator[Unfinished]:
+def claimed(target: Path, order: dict[str, object], restart: bool) -> Iterator[WorkFolder]:
     """Makes the folder of unfinished work, or takes it up, and keeps other processes from it.
 
     Where it fails for its options or its logs, what it has just made goes; what was there stays.
@@ -196,7 +196,7 @@ def claimed(target: Path, order: dict[str, object], restart: bool) -> Iterator[U
     """
     folder = partial_of(target)
     try:
-        work = Unfinished(folder, _KIND, KNOWN)
+        work = WorkFolder(folder, _KIND, KNOWN)
     except BusyFolder:
         raise ConfigError(f"{folder} is in use: another process prepares it.") from None
     except ForeignFolder as error:
@@ -213,11 +213,11 @@ def claimed(target: Path, order: dict[str, object], restart: bool) -> Iterator[U
         work.release()
 
 
-def _begin(work: Unfinished, order: dict[str, object], restart: bool) -> bool:
+def _begin(work: WorkFolder, order: dict[str, object], restart: bool) -> bool:
     """Whether the work begins anew, and does not go on with that of an earlier call."""
     note, wanted = work.folder / _ORDER, json.loads(json.dumps(order))
     if restart:
-        _refuse_strangers(work.folder, in_work(KNOWN))
+        _refuse_strangers(work.folder, unfinished_patterns(KNOWN))
         work.clear()
     elif note.exists() and (other := _other(note, wanted)):
         raise ConfigError(

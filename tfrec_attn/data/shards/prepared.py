@@ -26,7 +26,7 @@ from tfrec_attn.data.sequences.transitions import Transitions, load_transitions,
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.manifest import MANIFEST, Manifest, file_sha256
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.files.array_files import save_array
+from tfrec_attn.files.writing import save_array
 
 USERS, ITEMS = "users.txt", "items.txt"
 INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.npz"
