@@ -180,7 +180,8 @@ def test_nothing_is_imported_to_read_a_model(folder):
     assert "shop" not in sys.modules
     with pytest.raises(
         ConfigError,
-        match=rf"^model\.name=shop\.models:Mean cannot be imported: RuntimeError: imported, {folder}/shop/__init__\.py:1\.$",
+        match=rf"^model\.name=shop\.models:Mean cannot be imported: RuntimeError: imported, "
+        rf"{folder}/shop/__init__\.py:1\.$",
     ):
         models.get(name)
 
@@ -197,7 +198,8 @@ def test_without_the_current_folder_on_a_safe_path(shop):
             [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
         )
         assert found.stderr.splitlines()[-1].endswith(
-            "there is no shop_models on the path, which does not include the current folder (python -P)."
+            "there is no shop_models on the path, which does not include the current folder "
+            "(python -P)."
         )
 
 
@@ -313,15 +315,18 @@ def test_installed_packages(shop, capsys):
     for arguments, sentence in (
         (
             ["model.name=shopmean"],
-            r"model\.name must be one of attrec, .*shop-mean, or package\.module:Class, but is .* \(did you mean 'shop-mean'\?\)\.",
+            r"model\.name must be one of attrec, .*shop-mean, or package\.module:Class, "
+            r"but is .* \(did you mean 'shop-mean'\?\)\.",
         ),
         (
             ["train.loss=shop-squares"],
-            r"train\.loss must be one of hinge, .*, shop-square, or .* \(did you mean 'shop-square'\?\)\.",
+            r"train\.loss must be one of hinge, .*, shop-square, "
+            r"or .* \(did you mean 'shop-square'\?\)\.",
         ),
         (
             ["data.source=shop-click"],
-            r"data\.source must be one of synthetic, .*, shop-clicks, or .* \(did you mean 'shop-clicks'\?\)\.",
+            r"data\.source must be one of synthetic, .*, shop-clicks, "
+            r"or .* \(did you mean 'shop-clicks'\?\)\.",
         ),
     ):
         assert re.fullmatch(sentence, refused(*arguments))
@@ -460,7 +465,8 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
         ),
         (
             "shop_losses:two",
-            "cannot be used: loss must be a function of (positive [B, T], negative [B, T, K], mask [B, T]), but two takes other arguments.",
+            "cannot be used: loss must be a function of (positive [B, T], negative [B, T, K], "
+            "mask [B, T]), but two takes other arguments.",
         ),
         (
             "shop_losses:positions",
@@ -468,7 +474,8 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
         ),
         (
             "sampled_softmax",
-            "takes next_items and masked_items, but model.name=attrec trains on windows; set another train.loss.",
+            "takes next_items and masked_items, but model.name=attrec trains on windows; "
+            "set another train.loss.",
         ),
         (
             "shop_losses:mean",
@@ -546,9 +553,12 @@ GOOD = {"user_id": ["7", "7", "8"], "item_id": ["a", "b", "a"], "timestamp": [3,
     "table",
     [
         "{'user_id': [7, 7, 8], 'item_id': ['a', 'b', 'a'], 'timestamp': [3, 1, 2]}",
-        "{'user_id': np.array([7, 7, 8]), 'item_id': np.array(['a', 'b', 'a']), 'timestamp': pl.Series([3, 1, 2])}",
-        "pl.DataFrame({'item_id': ['a', 'b', 'a'], 'user_id': [7, 7, 8], 'timestamp': ['3', '1', '2'], 'more': [1.0, 2.0, 3.0]})",
-        "pl.DataFrame({'user_id': [7, 7, 8], 'item_id': ['a', 'b', 'a'], 'timestamp': [3, 1, 2]}).lazy()",
+        "{'user_id': np.array([7, 7, 8]), 'item_id': np.array(['a', 'b', 'a']), 'timestamp': "
+        "pl.Series([3, 1, 2])}",
+        "pl.DataFrame({'item_id': ['a', 'b', 'a'], 'user_id': [7, 7, 8], 'timestamp': ['3', '1', "
+        "'2'], 'more': [1.0, 2.0, 3.0]})",
+        "pl.DataFrame({'user_id': [7, 7, 8], 'item_id': ['a', 'b', 'a'], 'timestamp': [3, 1, "
+        "2]}).lazy()",
         "{'user_id': ['7', '7', '8'], 'item_id': ['a', 'b', 'a'], "
         "'timestamp': [datetime.datetime(1970, 1, 1, 0, 0, second) for second in (3, 1, 2)]}",
     ],
@@ -595,7 +605,8 @@ def test_rows_that_are_no_events(folder):
         (
             "{'user_id': [1, 2], 'item_id': [1]}",
             {},
-            "SOURCE gives columns that are no table: height of column 'item_id' (1) does not match height of column 'user_id' (2).",
+            "SOURCE gives columns that are no table: height of column 'item_id' (1) does not match "
+            "height of column 'user_id' (2).",
         ),
         (
             "{'user_id': [1], 'item': [1], 'timestamp': [1]}",
@@ -617,13 +628,15 @@ def test_rows_that_are_no_events(folder):
         (
             "{'user_id': [1], 'item_id': [''], 'timestamp': [1]}",
             {"on_error": "skip"},
-            "SOURCE gives no interactions: all 1 rows were rejected, row 1 because of this: expected an item_id, got an empty one.",
+            "SOURCE gives no interactions: all 1 rows were rejected, row 1 because of this: "
+            "expected an item_id, got an empty one.",
         ),
         ("{'user_id': [], 'item_id': [], 'timestamp': []}", {}, "SOURCE gives no interactions."),
         (
             "open(path)",
             {"path": "gone"},
-            "SOURCE failed: FileNotFoundError: [Errno 2] No such file or directory: 'gone', FOLDER/given0.py:6.",
+            "SOURCE failed: FileNotFoundError: [Errno 2] No such file or directory: 'gone', "
+            "FOLDER/given0.py:6.",
         ),
         ("5", {"format": "csv"}, "data.format is for files, but SOURCE is a function."),
     ],
@@ -711,7 +724,8 @@ OTHER = "the weights in RUN are of another model than its config.yaml describes;
     [
         (
             RENAMED,
-            "RUN is of another version of model.name=shop:Mean, which has no dim now: install that version, or train again.",
+            "RUN is of another version of model.name=shop:Mean, which has no dim now: "
+            "install that version, or train again.",
         ),
         (WIDER, OTHER),
         (MORE, OTHER),

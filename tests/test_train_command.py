@@ -520,7 +520,8 @@ def test_the_log_as_it_is_now(own, tmp_path):
         )
         assert code == 0
         assert error == (
-            f"note: these are not the figures of {folder}: {log.resolve()} now has 251 events, not 250, 1 users and 1 items that the run "
+            f"note: these are not the figures of {folder}: {log.resolve()} now has 251 events, "
+            f"not 250, 1 users and 1 items that the run "
             "does not know, and 1 held-out events of such items, which are misses.\n"
         )
         report = json.loads(out)
@@ -855,7 +856,8 @@ def test_two_replicas_with_everything_set_otherwise(tmp_path):
     path = tmp_path / "some.yaml"
     path.write_text(
         "data: {split: temporal, valid_from: 0.6, test_from: 0.8}\n"
-        "train: {loss: bpr, optimizer: adam, learning_rate: 1e-2, reduction: mean, l2: 1e-3, shared_negatives: true, epochs: 9}\n"
+        "train: {loss: bpr, optimizer: adam, learning_rate: 1e-2, reduction: mean, l2: 1e-3, "
+        "shared_negatives: true, epochs: 9}\n"
         "evaluate: {k: [1, 50], metric: HR@50, bootstrap: 7}\n"
         "runtime: {strategy: mirrored, devices: [CPU:0, CPU:1]}\n"
     )

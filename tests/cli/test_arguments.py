@@ -50,7 +50,8 @@ def test_what_options_take(module, monkeypatch, arguments, name, expected):
         (["--x", "inf"], "argument --x: it must be a number, but is 'inf'"),
         (
             ["--file", ""],
-            "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, but is ''",
+            "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, "
+            "but is ''",
         ),
         (["--file", "x" * 256], f"with names of at most 255, but is '{'x' * 39}...{'x' * 16}'"),
         (["--file", "x/" * 2000], "but is 'x/x/"),

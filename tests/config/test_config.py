@@ -84,7 +84,8 @@ def test_configurations_share_no_list():
 
 def test_a_file_goes_over_the_defaults_and_an_override_over_the_file(file):
     path = file(
-        "data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: there\n"
+        "data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: "
+        "there\n"
     )
     config = load(path, ["train.epochs=8", "data.columns.item=what", "model.dim=4"])
     changed = {
@@ -181,7 +182,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("trian.epochs=3", "Unknown configuration key trian; did you mean train?"),
         (
             "runtime.zzz=3",
-            "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.devices, runtime.precision, "
+            "Unknown configuration key runtime.zzz; valid are runtime.strategy, runtime.devices, "
+            "runtime.precision, "
             "runtime.steps_per_execution, runtime.deterministic, runtime.checkpoint_seconds.",
         ),
         ("train.epochs=many", "train.epochs must be a whole number, but is 'many'."),
@@ -207,7 +209,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("train.epochs=3000000000", "train.epochs must be at most 2147483647, but is 3000000000."),
         (
             "data.seed=1e30",
-            "data.seed must be at most 9223372036854775807 (2 to the 63rd, less 1) in size, but is '1e30'.",
+            "data.seed must be at most 9223372036854775807 (2 to the 63rd, less 1) in size, "
+            "but is '1e30'.",
         ),
         ("data.events=1e9", "data.events must be at most 100000000, but is 1000000000."),
         ("train.learning_rate=1_0.5", "train.learning_rate must be a number, but is '1_0.5'."),
@@ -229,7 +232,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.path=a\udcffb", "data.path must be text in UTF-8 without NUL, but is 'a\\udcffb'."),
         (
             f"data.path={'x' * 256}",
-            f"data.path must be a path of 1 to 3000 bytes with names of at most 255, but is '{'x' * 39}...{'x' * 16}'.",
+            f"data.path must be a path of 1 to 3000 bytes with names of at most 255, "
+            f"but is '{'x' * 39}...{'x' * 16}'.",
         ),
         ("data.names=a,,b", "data.names[1] must be text, but is empty."),
         ("data.names={a: b}", "data.names[0] must be text, but is a section of keys ({'a': 'b'})."),
@@ -239,15 +243,18 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         (
             "evaluate.k=[!!int 5]",
-            "The value of evaluate.k is not YAML: '[!!int 5]' (a tag (!) is not read; write the value without it).",
+            "The value of evaluate.k is not YAML: '[!!int 5]' (a tag (!) is not read; "
+            "write the value without it).",
         ),
         (
             f"evaluate.k={'[' * 500}",
-            f"The value of evaluate.k is not YAML: '{'[' * 39}...{'[' * 16}' (it is nested more than 20 deep).",
+            f"The value of evaluate.k is not YAML: '{'[' * 39}...{'[' * 16}' (it is nested more "
+            f"than 20 deep).",
         ),
         (
             "train.optimizer_options={a: 1, a: 2}",
-            "The value of train.optimizer_options is not YAML: '{a: 1, a: 2}' (the key a is given twice).",
+            "The value of train.optimizer_options is not YAML: '{a: 1, a: "
+            "2}' (the key a is given twice).",
         ),
         (
             "train.optimizer_options={a: 1e99}",
@@ -257,7 +264,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("train.Epochs=3", "Unknown configuration key train.Epochs; did you mean train.epochs?"),
         (
             "train.loss=BPR",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, or package.module:function, "
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
+            "or package.module:function, "
             "but is 'BPR' (did you mean 'bpr'?).",
         ),
         ("evaluate.k=null", "evaluate.k must be a list, but is null."),
@@ -269,7 +277,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ("data.columns=user", "data.columns must be a section of keys, but is 'user'."),
         (
             "train.loss=hing",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, or package.module:function, "
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
+            "or package.module:function, "
             "but is 'hing' (did you mean 'hinge'?).",
         ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),
@@ -284,7 +293,8 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         (
             "runtime.strategy=parameter_server",
-            "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker.",
+            "runtime.strategy=parameter_server was removed, because it trained with one worker; "
+            "set multi_worker.",
         ),
         (
             "runtime.jit=true",
@@ -297,11 +307,13 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
         (
             "runtime.precision=bfloat16",
-            "runtime.precision must be one of float32, mixed_bfloat16, mixed_float16, but is 'bfloat16' (did you mean 'mixed_bfloat16'?).",
+            "runtime.precision must be one of float32, mixed_bfloat16, mixed_float16, "
+            "but is 'bfloat16' (did you mean 'mixed_bfloat16'?).",
         ),
         (
             "train.schedule=cosin",
-            "train.schedule must be one of constant, linear, cosine, inverse_sqrt, but is 'cosin' (did you mean 'cosine'?).",
+            "train.schedule must be one of constant, linear, cosine, inverse_sqrt, "
+            "but is 'cosin' (did you mean 'cosine'?).",
         ),
         ("train.warmup_steps=-1", "train.warmup_steps must be 0 or greater, but is -1."),
         ("train.warmup_steps=0.5", "train.warmup_steps must be a whole number, but is '0.5'."),
@@ -326,13 +338,15 @@ def test_values_become_what_the_key_holds(override, expected):
         ("evaluate.k=[5, 0]", "evaluate.k must be cut-offs from 1 to 2147483647, but is [5, 0]."),
         (
             "evaluate.metric=NDCG@50",
-            "evaluate.metric must be one of MRR, HR@5, NDCG@5, HR@10, NDCG@10, HR@20, NDCG@20 (see evaluate.k), but is 'NDCG@50'.",
+            "evaluate.metric must be one of MRR, HR@5, NDCG@5, HR@10, NDCG@10, HR@20, "
+            "NDCG@20 (see evaluate.k), but is 'NDCG@50'.",
         ),
         ("train.epochs", "Expected section.key=value on the command line but got 'train.epochs'."),
         ("=3", "Expected section.key=value on the command line but got '=3'."),
         (
             "data.names=[a",
-            "The value of data.names is not YAML: '[a' (expected ',' or ']', but got '<stream end>').",
+            "The value of data.names is not YAML: '[a' (expected ',' or ']', "
+            "but got '<stream end>').",
         ),
     ],
 )
@@ -395,7 +409,8 @@ def test_zero_is_allowed_where_it_means_something(override):
         (
             "1: {}",
             [
-                "Unknown configuration key 1; valid are data, model, train, evaluate, runtime, run_dir."
+                "Unknown configuration key 1; valid are data, model, train, evaluate, runtime, "
+                "run_dir."
             ],
         ),
     ],
@@ -424,7 +439,8 @@ def test_an_override_below_a_value(file):
 
 def test_a_missing_file(tmp_path):
     expected = (
-        f"Configuration file {tmp_path}/no.yaml does not exist; give the path of a YAML file, none for the "
+        f"Configuration file {tmp_path}/no.yaml does not exist; give the path of a YAML file, "
+        f"none for the "
         "defaults, or one that comes with the package: beauty/mqsa_ted, beauty/mqsa_ted-128, "
     )
     with pytest.raises(ConfigError) as raised:
@@ -538,7 +554,8 @@ def test_model_parameters_take_the_type_of_their_default(override, expected):
         ("model.dims=8", "Unknown configuration key model.dims; did you mean model.dim?"),
         (
             "model.qqq=8",
-            "Unknown configuration key model.qqq; valid are model.dim, model.user_weight, model.tied, model.diagonal, model.max_norm, "
+            "Unknown configuration key model.qqq; valid are model.dim, model.user_weight, "
+            "model.tied, model.diagonal, model.max_norm, "
             "model.window, model.sizes, model.name.",
         ),
         ("model.dim=wide", "model.dim must be a whole number or null, but is text ('wide')."),

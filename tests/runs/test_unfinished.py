@@ -190,7 +190,8 @@ def test_a_file_put_into_an_unfinished_run_stays(training, unfinished):
     notes.write_text("mine")
     before = tree(unfinished)
     assert sentence(command(f"run_dir={target}", "--restart")) == (
-        f"{notes} was not written by this program, so that --restart removes nothing; move it away, or name another run_dir."
+        f"{notes} was not written by this program, so that --restart removes nothing; "
+        f"move it away, or name another run_dir."
     )
     assert tree(unfinished) == before
     assert command(f"run_dir={target}")[0] == 0

@@ -1,4 +1,4 @@
-"""Real processes on this machine that train together, and what one process says of the same."""
+"""Clusters of real processes on this machine, compared with one process."""
 
 import contextlib
 import io

@@ -57,7 +57,8 @@ def test_no_distillation_without_a_weight(make_leave_one_out):
             [[1, 2, 3], [3, 2, 1]],
             ["model.name=attrec"],
             DataError,
-            "No user has two training events, so there is nothing to learn from: give a longer log, or lower data.min_user_events.",
+            "No user has two training events, so there is nothing to learn from: "
+            "give a longer log, or lower data.min_user_events.",
         ),
     ],
 )

@@ -283,7 +283,8 @@ def test_a_signal_saves(number, whole, tmp_path):
     assert code == 128 + number
     partial = tmp_path / "run.partial"
     assert error == (
-        f"stopped by {number.name}; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
+        f"stopped by {number.name}; the last good checkpoint is in {partial}, "
+        f"and the same command goes on from it.\n"
     )
     assert [state.name for state in states(partial)] == ["last-000000004"]
     assert signal.getsignal(number) is before
@@ -317,8 +318,8 @@ def test_a_damaged_checkpoint_falls_back(again, whole):
     code, out, _ = quietly(*command)
     assert code == 0
     assert (
-        f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was removed.\n"
-        in out
+        f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was "
+        f"removed.\n" in out
     )
     step = json.loads((states(folder.with_name("run"))[0] / "progress.json").read_text())["step"]
     assert step == 0 and "Going on from" in out
@@ -401,8 +402,8 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     code, _, error = quietly(*TINY, f"run_dir={tmp_path / 'run'}")
     assert code == 1
     assert (
-        error
-        == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; nothing was written.\n"
+        error == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; "
+        f"nothing was written.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -442,7 +443,8 @@ def test_another_configuration(again):
     code, out, error = quietly(*command[:-1], "train.epochs=4", command[-1])
     assert (code, out) == (2, "")
     assert error == (
-        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, --restart to begin anew, "
+        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, "
+        f"--restart to begin anew, "
         "or name another run_dir.\n"
     )
     (folder / "config.yaml").write_text("train: {epoch: 3}")
@@ -470,8 +472,8 @@ def test_one_process_a_folder(again):
         code, _, error = quietly(*command)
     assert code == 2
     assert (
-        error
-        == f"error: {folder} is being trained by another process; wait until it ends, or name another run_dir.\n"
+        error == f"error: {folder} is being trained by another process; wait until it ends, "
+        f"or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
 

@@ -597,7 +597,8 @@ def test_a_folder_without_a_finished_run_is_refused(old, tmp_path):
     config = configuration.load(None, [f"train.warm_start={tmp_path}"])
     with pytest.raises(
         ConfigError,
-        match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; give a folder",
+        match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; "
+        r"give a folder",
     ):
         load_origin(config)
 
@@ -617,7 +618,8 @@ def test_a_run_without_its_weights_is_refused(old, tmp_path):
 def test_new_items_is_a_choice():
     with pytest.raises(
         ConfigError,
-        match=r"^train\.new_items must be one of mean, neighbours, but is 'neighbour' \(did you mean 'neighbours'\?\)\.$",
+        match=r"^train\.new_items must be one of mean, neighbours, "
+        r"but is 'neighbour' \(did you mean 'neighbours'\?\)\.$",
     ):
         configuration.load(None, ["train.new_items=neighbour"])
 
