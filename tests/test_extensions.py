@@ -1,6 +1,4 @@
-"""Models, losses and sources of other packages: found, run, installed by entry points, and one
-sentence for each mistake.
-"""
+"""Models, losses and data sources of other packages, entry points, and error messages."""
 
 import contextlib
 import io
@@ -23,7 +21,8 @@ from tfrec_attn.config import loss_names
 from tfrec_attn.data.reading import catalog
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
-from tfrec_attn.training.fitting import training_stream
+from tfrec_attn.training import training_run
+from tfrec_attn.training.inputs import training_stream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = """
@@ -75,7 +74,8 @@ import numpy as np
 def clicks(path):
     users, events = 20, 9
     items = np.random.default_rng(0).integers(0, 15, users * events)
-    return {"user_id": np.repeat(np.arange(users), events), "item_id": items, "timestamp": np.tile(np.arange(events), users)}
+    times = np.tile(np.arange(events), users)
+    return {"user_id": np.repeat(np.arange(users), events), "item_id": items, "timestamp": times}
 """
 TINY = [
     "data.events=1000",
@@ -187,7 +187,10 @@ def test_nothing_is_imported_to_read_a_model(folder):
 
 
 def test_without_the_current_folder_on_a_safe_path(shop):
-    code = "from tfrec_attn.models import parameters; import sys; sys.stdout.write(str(parameters('shop_models:Mean')))"
+    code = (
+        "from tfrec_attn.models import parameters; import sys; "
+        "sys.stdout.write(str(parameters('shop_models:Mean')))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
@@ -262,7 +265,7 @@ def test_it_resumes(trained, tmp_path):
     kill(arguments, 2)
     assert (tmp_path / "run.partial").is_dir()
     code, out, _ = quietly(train.main, *arguments)
-    assert code == 0 and "Going on from" in out
+    assert code == 0 and "Resuming from" in out
     one, other = (
         json.loads((place / "metrics.json").read_text())
         for place in (tmp_path / "run", trained[0] / "runs" / "clicks-Mean")
@@ -423,7 +426,10 @@ def test_names_of_no_form(name):
         ("train.loss", "function"),
         ("data.source", "function"),
     ):
-        sentence = rf"{re.escape(key)} must be one of .*, or package\.module:{form}, but is {re.escape(repr(name))}.*\."
+        given = re.escape(repr(name))
+        sentence = (
+            rf"{re.escape(key)} must be one of .*, or package\.module:{form}, but is {given}.*\."
+        )
         assert re.fullmatch(sentence, refused(f"{key}={name}"))
 
 
@@ -443,8 +449,10 @@ def test_a_layer_that_is_built_late(folder):
         "self.dense(tf.reduce_sum(self.items(features['history']), axis=1))",
     )
     (folder / "shop.py").write_text(text)
-    sentence = "model.name=shop:Mean must build its layers in its constructor: call build(input_shape) of mixing there."
-    assert refused("model.name=shop:Mean") == sentence
+    assert refused("model.name=shop:Mean") == (
+        "model.name=shop:Mean must build its layers in its constructor: "
+        "call build(input_shape) of mixing there."
+    )
     (folder / "built.py").write_text(
         without(text, "name='mixing')", "name='mixing')\n        self.dense.build([None, dim])")
     )
@@ -584,7 +592,7 @@ def test_columns_and_path(folder):
 
 def test_the_path_stays_as_it_is_given(shop):
     config = configuration.load(None, ["data.source=shop_data:clicks", "data.path=s3://bucket/log"])
-    assert train._resolved(config).data.path == "s3://bucket/log"
+    assert training_run.resolve(config).data.path == "s3://bucket/log"
 
 
 def test_rows_that_are_no_events(folder):
@@ -716,7 +724,10 @@ FEWER = without(
     "{self.items: 0}",
     "{}",
 )
-OTHER = "the weights in RUN are of another model than its config.yaml describes; install the version that it was trained with, or train again."
+OTHER = (
+    "the weights in RUN are of another model than its config.yaml describes; "
+    "install the version that it was trained with, or train again."
+)
 
 
 @pytest.mark.parametrize(

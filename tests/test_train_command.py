@@ -1,6 +1,4 @@
-"""The commands from the outside: what a run leaves, what it says again, and one sentence for
-everything that cannot work.
-"""
+"""The commands train and evaluate: files of a run, metrics, and error messages."""
 
 import contextlib
 import csv
@@ -23,7 +21,8 @@ from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import default_names
+from tfrec_attn.runs.run_dir import default_names
+from tfrec_attn.training import training_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = [
@@ -168,8 +167,8 @@ def test_parameters_are_counted(trained):
 def test_history_has_a_line_an_epoch(trained):
     rows = history_of(trained[0])
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    health = {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}
-    assert set(rows[0]) == {"epoch", "loss", *(f"val_{name}" for name in METRICS), *health}
+    diagnostics = {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}
+    assert set(rows[0]) == {"epoch", "loss", *(f"val_{name}" for name in METRICS), *diagnostics}
     assert all(
         0 < float(row["top1_share"]) <= 1
         and int(row["distinct_top10"]) >= 10
@@ -270,9 +269,9 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
     monkeypatch.setattr(
-        train,
+        training_run,
         "_train_into",
-        lambda partial, *_: (partial.folder / "metrics.json").write_text("{}") and None,
+        lambda folder, *_: (folder / "metrics.json").write_text("{}") and None,
     )
     code, out, _ = quietly(train.main)
     assert code == 0
@@ -286,11 +285,11 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
-    def interrupted(partial, *_):
-        (partial.folder / "vocabulary").mkdir()
+    def interrupted(folder, *_):
+        (folder / "vocabulary").mkdir()
         raise interruption
 
-    monkeypatch.setattr(train, "_train_into", interrupted)
+    monkeypatch.setattr(training_run, "_train_into", interrupted)
     arguments = [f"run_dir={tmp_path / 'run'}"]
     if interruption is KeyboardInterrupt:
         assert quietly(train.main, *arguments) == (
@@ -408,7 +407,7 @@ def test_recommend_for_an_empty_history(model, histories):
     items, scores = model.recommend([[], ["never seen"]], k=5)
     assert [len(row) for row in items] == [5, 5]
     assert np.isfinite(scores).all()
-    # A known user without a history still has a taste of his own.
+    # A known user without a history still has their own vector.
     own, _ = model.recommend([[]], k=5, users=[next(iter(histories))])
     assert len(own[0]) == 5
 
@@ -520,15 +519,20 @@ def test_the_log_as_it_is_now(own, tmp_path):
         )
         assert code == 0
         assert error == (
-            f"note: these are not the figures of {folder}: {log.resolve()} now has 251 events, "
+            f"note: these are not the metrics of {folder}: {log.resolve()} now has 251 events, "
             f"not 250, 1 users and 1 items that the run "
             "does not know, and 1 held-out events of such items, which are misses.\n"
         )
         report = json.loads(out)
         assert report["current_log"] == {
-            "log": str(log.resolve()), "same": False, "events": 251, "events_of_run": 250, "unknown_users": 1, "unknown_items": 1,
+            "log": str(log.resolve()),
+            "same": False,
+            "events": 251,
+            "events_of_run": 250,
+            "unknown_users": 1,
+            "unknown_items": 1,
             "unknown_targets": 1,
-        }  # fmt: skip
+        }
         rows = [line.split("\t") for line in (tmp_path / "ranks.tsv").read_text().splitlines()[1:]]
         targets = {user: item for user, item, _ in rows}
         assert (

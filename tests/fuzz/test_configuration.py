@@ -1,4 +1,4 @@
-"""Values that nobody means: each is right, or one sentence with exit code 2."""
+"""Random and hostile configuration values: each is accepted, or is one error with exit code 2."""
 
 import contextlib
 import io
@@ -17,6 +17,7 @@ from tfrec_attn import models, train
 from tfrec_attn.data import prepare, validate
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runs import run
+from tfrec_attn.training import training_run
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
 BILLION = "a: &a [x, x]\n" + "\n".join(
@@ -37,7 +38,8 @@ VALUES = [
     "!!timestamp 2001-01-01", "!!python/name:os.system",
     "!!float x", "!!null x", "!x y", "&a [*a]", "[&a [*a]]", "*a", "[*a]", "{<<: {a: 1}}",
     "[" * 500, "{a: " * 500, "[" * 30 + "]" * 30,
-    "]", "}", "[", "[]", "[[]]", "[1, 2", "[null]", "[a, b]", "[5, 10]", "[a: b]", '["a,b", "c"]', "[1e400]", "[.inf]", "[-0.0]", "{}",
+    "]", "}", "[", "[]", "[[]]", "[1, 2", "[null]", "[a, b]", "[5, 10]", "[a: b]", '["a,b", "c"]',
+    "[1e400]", "[.inf]", "[-0.0]", "{}",
     "{a: 1}", "{a: 1, a: 2}", "{1: 2}", "{[a]: 1}", "{? a}", "{a: {b: {c: d}}}",
     "{click: 1, buy: 3}", "{null: null}", "{a: nan}", "{a:1}",
     "a,b", ",", "a,,b", "5,10", "5;10", "a b", "a #b", "a: b", "a:b", "# a", "- a", "? a", "| a",
@@ -71,10 +73,11 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    """A log of 20 users with 8 events each, with every column that a key can ask for."""
+    """A log of 20 users with 8 events each, and with all optional columns."""
     path = tmp_path_factory.mktemp("fuzz") / "log.csv"
+    types = ["click", "buy", "buy"]
     lines = [
-        f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{'buy' if n % 3 else 'click'}"
+        f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{types[n % 3]}"
         for n in range(160)
     ]
     path.write_text("\n".join(["user_id,item_id,timestamp,rating,event", *lines]) + "\n")
@@ -85,10 +88,10 @@ def checks(log, folder, texts=(), file=None):
     """What `tfrec_attn.train` does before it imports TensorFlow, on a small log where the values
     name no other.
     """
-    config = train._resolved(configuration.load(file, texts))
+    config = training_run.resolve(configuration.load(file, texts))
     there = folder / "again.yaml"
     there.write_text(configuration.to_yaml(config), encoding="utf-8")
-    assert train._resolved(configuration.load(there)) == config
+    assert training_run.resolve(configuration.load(there)) == config
     if config.data.source in ("synthetic", "file") and config.data.events <= 2000:
         run.prepare_data(config)
     return config

@@ -14,7 +14,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.shards.local_preparation import prepare_log
 from tfrec_attn.evaluate import evaluate
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run_files
 from tfrec_attn.train import train
 
 
@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
 
 
 def metrics(folder):
-    return json.loads((Path(folder) / run.METRICS).read_text(encoding="utf-8"))
+    return json.loads((Path(folder) / run_files.METRICS).read_text(encoding="utf-8"))
 
 
 def test_from_memory_all_is_as_from_the_log(runs):

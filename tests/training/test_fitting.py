@@ -6,7 +6,7 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.training import fitting
+from tfrec_attn.training import fitting, inputs
 
 
 def test_distillation_on_a_log_without_transitions(make_leave_one_out):
@@ -64,6 +64,6 @@ def test_no_distillation_without_a_weight(make_leave_one_out):
 )
 def test_errors_of_batches_name_the_keys(make_leave_one_out, histories, keys, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        fitting.training_stream(
+        inputs.training_stream(
             configuration.load(None, keys), make_leave_one_out(histories, num_items=3)
         )

@@ -1,4 +1,4 @@
-"""A training that is stopped and started again ends as if nothing had happened."""
+"""An interrupted training that is resumed gives the same run as an uninterrupted one."""
 
 import contextlib
 import csv
@@ -21,10 +21,10 @@ import tensorflow as tf
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.errors import ConfigError, Interrupted
-from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import open_run
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs.run_dir import open_run
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.training import callbacks, fitting
+from tfrec_attn.training import callbacks, fitting, inputs, training_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,19 +38,21 @@ TINY = [
 ]
 OFTEN = "runtime.checkpoint_seconds=1e-9"
 SASREC = [
-    *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12", "train.optimizer=adam",
-    "train.learning_rate=0.01", "train.distillation.weight=0.1", "train.distillation.dropout=0.3",
+    *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12",
+    "train.optimizer=adam", "train.learning_rate=0.01", "train.distillation.weight=0.1",
+    "train.distillation.dropout=0.3",
 ]  # fmt: skip
 ATTREC = [*TINY, "train.batch_size=256"]
 SAMPLED = [
-    *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24", "train.batch_size=6", "train.optimizer=lazy_adam",
-    "train.warmup_steps=4", "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
+    *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24",
+    "train.batch_size=6", "train.optimizer=lazy_adam", "train.warmup_steps=4",
+    "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
 ]  # fmt: skip
 TIMES = ("train_seconds", "seconds_per_epoch", "examples_per_second", "peak_memory_mb")
 
 
 class Killed(BaseException):
-    """What stands for SIGKILL within this process."""
+    """Stands for SIGKILL in this process."""
 
 
 def quietly(*arguments):
@@ -63,10 +65,8 @@ def quietly(*arguments):
 
 @contextlib.contextmanager
 def at_batch(steps, action):
-    """Inside, an action instead of saving at the first call of the Saver after so many steps in
-    all.
-    """
-    original, done = callbacks.Saver.on_train_batch_end, []
+    """Calls an action once, before the CheckpointSaver, after a number of steps in all."""
+    original, done = callbacks.CheckpointSaver.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
         if self.progress.epoch * self.steps + batch + 1 >= steps and not done:
@@ -75,7 +75,7 @@ def at_batch(steps, action):
         original(self, batch, logs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.Saver, "on_train_batch_end", on_train_batch_end)
+        patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
         yield
 
 
@@ -89,9 +89,7 @@ def kill(arguments, steps):
 
 
 def weights(prefix):
-    """Name -> value of everything in a checkpoint, but Keras' own notes of the object graph and of
-    saving.
-    """
+    """Returns name -> value of a checkpoint, without Keras' object graph and save counter."""
     reader = tf.train.load_checkpoint(str(prefix))
     return {
         name: reader.get_tensor(name)
@@ -118,7 +116,7 @@ def scalars(folder):
 
 
 def assert_same_run(folder, expected):
-    """Both runs have the same bits in all that they hold, but for times."""
+    """Asserts that two runs are bitwise equal, except for times."""
     for prefix in (lambda run: run / "checkpoints" / "best", last):
         found, wanted = weights(prefix(folder)), weights(prefix(expected))
         assert found.keys() == wanted.keys() and len(found) > 5
@@ -136,7 +134,7 @@ def assert_same_run(folder, expected):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A function that gives an uninterrupted run of some arguments, made once."""
+    """A function that makes an uninterrupted run of some arguments once."""
     made = {}
 
     def make(arguments):
@@ -191,7 +189,7 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
         assert [entry.name for entry in tmp_path.iterdir()] == ["run.partial"]
     code, out, error = quietly(*command)
     assert (code, error) == (0, "")
-    assert f"Going on from {tmp_path / 'run.partial'}: 1 epochs and " in out
+    assert f"Resuming from {tmp_path / 'run.partial'}: 1 epochs and " in out
     assert "Epoch 1/3" not in out and "Epoch 2/3" in out and "Epoch 3/3" in out
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
     assert {"lock", "data.sha256"}.isdisjoint(entry.name for entry in (tmp_path / "run").iterdir())
@@ -217,7 +215,7 @@ def test_a_process_that_is_killed(arguments, whole, tmp_path):
     assert process.returncode == -signal.SIGKILL
     code, out, _ = quietly(*command)
     assert code == 0
-    assert "Going on from" in out
+    assert "Resuming from" in out
     assert_same_run(tmp_path / "run", whole(arguments))
 
 
@@ -227,14 +225,14 @@ def test_killed_before_the_first_checkpoint(again, whole, tmp_path):
         state.rename(state.with_name(f".{state.name}"))
     code, out, error = quietly(*command)
     assert (code, error) == (0, "")
-    assert "Going on" not in out
+    assert "Resuming" not in out
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
 def test_killed_after_training(again, whole, monkeypatch):
     folder, command = again
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(train.run, "write_json", lambda *_: killed(None))
+        patch.setattr(run_files, "write_json", lambda *_: killed(None))
         quietly(*command)
     report = json.loads((states(folder)[-1] / "progress.json").read_text())
     code, out, _ = quietly(*command)
@@ -249,7 +247,7 @@ def test_killed_after_training(again, whole, monkeypatch):
     )
 
 
-def test_early_stopping_counts_on(tmp_path):
+def test_early_stopping_counts_epochs_of_earlier_processes(tmp_path):
     # With no step size to speak of the first epoch stays the best.
     arguments = [
         *TINY,
@@ -262,7 +260,7 @@ def test_early_stopping_counts_on(tmp_path):
     config = configuration.load(None, arguments)
     kill(
         command,
-        2 * fitting.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
+        2 * inputs.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
     )
     assert quietly(*command)[0] == 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -283,8 +281,8 @@ def test_a_signal_saves(number, whole, tmp_path):
     assert code == 128 + number
     partial = tmp_path / "run.partial"
     assert error == (
-        f"stopped by {number.name}; the last good checkpoint is in {partial}, "
-        f"and the same command goes on from it.\n"
+        f"stopped by {number.name}; the last checkpoint is in {partial}, "
+        f"and the same command resumes it.\n"
     )
     assert [state.name for state in states(partial)] == ["last-000000004"]
     assert signal.getsignal(number) is before
@@ -296,9 +294,7 @@ def test_a_signal_saves(number, whole, tmp_path):
 
 
 def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        train.run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
-    )
+    monkeypatch.setattr(run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     assert quietly(*TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
         143,
         "",
@@ -322,7 +318,7 @@ def test_a_damaged_checkpoint_falls_back(again, whole):
         f"removed.\n" in out
     )
     step = json.loads((states(folder.with_name("run"))[0] / "progress.json").read_text())["step"]
-    assert step == 0 and "Going on from" in out
+    assert step == 0 and "Resuming from" in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
 
 
@@ -335,7 +331,7 @@ def test_without_a_whole_checkpoint_training_starts_again(again, whole):
     assert code == 0
     assert f"{newest} is damaged (SHA256SUMS cannot be read) and was removed.\n" in out
     assert f"{older} is damaged (progress.json is not what was written) and was removed.\n" in out
-    assert "No checkpoint is whole: training starts again.\n" in out and "Epoch 1/3" in out
+    assert "No checkpoint is intact: training starts again.\n" in out and "Epoch 1/3" in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
 
 
@@ -349,7 +345,7 @@ def test_a_checkpoint_of_another_model(again, interrupted):
     code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
     assert code == 1 and error.count("\n") == 1
     assert (
-        f"{states(folder)[-1]} is of another model or optimizer; give --restart to begin anew"
+        f"{states(folder)[-1]} is of another model or optimizer; give --restart to start again"
         in error
     )
 
@@ -380,9 +376,7 @@ def test_a_full_disk(whole, tmp_path):
         and "cannot be written: " in error
     )
     assert (
-        error.endswith(
-            f"; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
-        )
+        error.endswith(f"; the last checkpoint is in {partial}, and the same command resumes it.\n")
         and error.count("\n") == 1
     )
     assert [
@@ -398,7 +392,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(train.run, "save_vocabularies", full)
+    monkeypatch.setattr(run_files, "save_vocabularies", full)
     code, _, error = quietly(*TINY, f"run_dir={tmp_path / 'run'}")
     assert code == 1
     assert (
@@ -424,7 +418,7 @@ def test_a_loss_that_is_not_finite(whole, tmp_path):
     assert code == 1 and error.count("\n") == 1
     assert "long_items" in error and "2 values that are not finite" in error
     assert "lower train.learning_rate or set train.clip_norm" in error
-    assert f"the last good checkpoint is in {partial}" in error
+    assert f"the last checkpoint is in {partial}" in error
     newest = states(partial)[-1]
     assert all(
         np.isfinite(value).all()
@@ -444,7 +438,7 @@ def test_another_configuration(again):
     assert (code, out) == (2, "")
     assert error == (
         f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, "
-        f"--restart to begin anew, "
+        f"--restart to start again, "
         "or name another run_dir.\n"
     )
     (folder / "config.yaml").write_text("train: {epoch: 3}")
@@ -459,8 +453,8 @@ def test_another_log(again):
     code, _, error = quietly(*command)
     assert code == 2
     assert error == (
-        f"error: The log is not the one that the training in {folder} was begun with; "
-        "give that one, --restart to begin anew, or name another run_dir.\n"
+        f"error: The log is not the one that the training in {folder} was started with; "
+        "give that one, --restart to start again, or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
 
@@ -480,8 +474,8 @@ def test_one_process_a_folder(again):
 
 def test_default_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = train._resolved(configuration.load(None, ["train.epochs=3"]))
-    other = train._resolved(configuration.load(None, ["train.epochs=4"]))
+    config = training_run.resolve(configuration.load(None, ["train.epochs=3"]))
+    other = training_run.resolve(configuration.load(None, ["train.epochs=4"]))
     split = run.prepare_data(config).split
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
 
@@ -533,12 +527,14 @@ def test_nothing_random_has_a_hidden_state():
         "train.loss=gbce",
         "train.distillation={weight: 0.1, dropout: 0.2}",
     ]
-    config = train._resolved(configuration.load(None, [*TINY, *arguments, "train.batch_size=3"]))
+    config = training_run.resolve(
+        configuration.load(None, [*TINY, *arguments, "train.batch_size=3"])
+    )
     split = run.prepare_data(config).split
     model = run.build_model(
         config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
     )
-    stream = fitting.training_stream(config, split)
+    stream = inputs.training_stream(config, split)
     fitting.compile_model(model, config, split, stream)
     drawn = ops_of(stream.batch, tf.constant(0, tf.int64))
     stepped = ops_of(model.train_step, stream.batch(tf.constant(0, tf.int64)))
@@ -559,7 +555,7 @@ def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
     def stop(*_):
         raise ConfigError("far enough.")
 
-    monkeypatch.setattr(train.run, "build_model", stop)
+    monkeypatch.setattr(run, "build_model", stop)
     for value, expected in (("false", []), ("true", [True])):
         assert (
             quietly(*TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}")[0] == 2

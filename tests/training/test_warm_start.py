@@ -1,6 +1,4 @@
-"""Training that goes on from a finished run: what is kept, where new rows begin, what is reported,
-and what is refused.
-"""
+"""Warm start: copied weights, rows of new users and items, the report, and error messages."""
 
 import contextlib
 import dataclasses
@@ -24,11 +22,12 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models import AttRec
 from tfrec_attn.optimizers import make_optimizer
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.distribution import make_strategy
-from tfrec_attn.training import callbacks, transfer
-from tfrec_attn.training.fitting import compile_model, training_stream
-from tfrec_attn.training.warm_start import WarmStart, load_origin
+from tfrec_attn.training import callbacks, training_run, transfer
+from tfrec_attn.training.fitting import compile_model
+from tfrec_attn.training.inputs import training_stream
+from tfrec_attn.training.warm_start import WarmStart, load_previous_run
 
 TINY = [
     "data.source=file",
@@ -130,14 +129,14 @@ def test_neighbours_by_hand():
 def test_rows_by_hand():
     table = np.array([[9, 9], [1, 2], [3, 4], [8, 0]], np.float32)
     mean = [4, 2]
-    np.testing.assert_array_equal(transfer.grown(table, 6), [*table, mean, mean])
+    np.testing.assert_array_equal(transfer.extend_table(table, 6), [*table, mean, mean])
     # The first new item: twice beside item 1, once beside item 3; the second beside none.
     neighbours = transfer.Neighbours(np.array([0, 0]), np.array([1, 3]), np.array([2, 1]))
     np.testing.assert_allclose(
-        transfer.grown(table, 6, neighbours), [*table, [10 / 3, 4 / 3], mean], rtol=1e-6
+        transfer.extend_table(table, 6, neighbours), [*table, [10 / 3, 4 / 3], mean], rtol=1e-6
     )
     np.testing.assert_array_equal(
-        transfer.grown(table, 4, transfer.Neighbours(*np.zeros((3, 0), int))), table
+        transfer.extend_table(table, 4, transfer.Neighbours(*np.zeros((3, 0), int))), table
     )
 
 
@@ -145,7 +144,7 @@ def test_rows_stay_in_the_ball():
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     neighbours = transfer.Neighbours(np.arange(9), np.arange(9) + 1, np.full(9, 7))
-    assert np.linalg.norm(transfer.grown(table, 60, neighbours), axis=1).max() <= 1 + 1e-6
+    assert np.linalg.norm(transfer.extend_table(table, 60, neighbours), axis=1).max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -234,21 +233,19 @@ def old(tmp_path_factory):
 
 
 def begin(old, log_name, *overrides, strategy=None):
-    """(model, WarmStart, split, config) of a training that goes on from a run, before the first
-    step.
-    """
+    """Returns (model, WarmStart, split, config) of a warm start before its first step."""
     data = f"data.path={old.parent / log_name}"
-    config = train._resolved(
+    config = training_run.resolve(
         configuration.load(None, [*TINY, data, f"train.warm_start={old}", *overrides])
     )
-    origin = load_origin(config)
-    split = run.prepare_data(config, known=origin.vocabularies).split
-    warm = WarmStart(origin, config, split)
+    previous = load_previous_run(config)
+    split = run.prepare_data(config, known=previous.vocabularies).split
+    warm = WarmStart(previous, config, split)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = run.build_model(
             config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
         )
-        warm.take_weights(model)
+        warm.copy_weights_to(model)
     return model, warm, split, config
 
 
@@ -275,7 +272,7 @@ def begun(old):
     """A training on the log that has grown, compiled, before the first step."""
     model, warm, split, config = begin(old, "grown.csv", "train.new_items=neighbours")
     compile_model(model, config, split, training_stream(config, split), warm.first_step)
-    warm.take_slots(model)
+    warm.copy_slots_to(model)
     return model, warm
 
 
@@ -329,10 +326,10 @@ def test_rows_of_new_users_and_items_are_means(old):
 
 def test_slots_are_those_of_the_checkpoint(old, begun):
     model, warm = begun
-    saved = tf.train.load_checkpoint(str(old / run.BEST))
+    saved = tf.train.load_checkpoint(str(old / run_files.BEST))
     shapes = sorted(
         shape
-        for name, shape in tf.train.list_variables(str(old / run.BEST))
+        for name, shape in tf.train.list_variables(str(old / run_files.BEST))
         if name.startswith("optimizer/_variables/")
     )
     assert shapes == [[4, 4], [21, 4], [25, 4], [25, 4]]
@@ -357,7 +354,7 @@ def test_several_replicas_begin_as_one(old, begun):
     )
     with strategy.scope():
         compile_model(model, config, split, training_stream(config, split), warm.first_step)
-        warm.take_slots(model)
+        warm.copy_slots_to(model)
     assert warm.facts == begun[1].facts
     variables = [model.weights + model.optimizer.variables for model in (model, begun[0])]
     for found, expected in zip(*variables, strict=True):
@@ -383,8 +380,8 @@ def test_another_optimizer_begins_afresh(old, override, told):
 def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "first" / "run")
     shutil.copy(old.parent / "first.csv", copy.parent)
-    run.load_model(copy).save_weights(str(copy / run.BEST))
-    run.seal(copy)
+    run.load_model(copy).save_weights(str(copy / run_files.BEST))
+    run_files.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
     assert (warm.facts["optimizer"], warm.first_step) == (
         "fresh, because the run has not saved it",
@@ -540,7 +537,7 @@ class Killed(BaseException):
 
 
 def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
-    original = callbacks.Saver.on_train_batch_end
+    original = callbacks.CheckpointSaver.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         if self.progress.epoch == 1:
@@ -554,10 +551,10 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
         f"run_dir={tmp_path / 'run'}",
     ]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(callbacks.Saver, "on_train_batch_end", on_train_batch_end)
+        patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
         quietly(train.main, *command)
     code, out, _ = quietly(train.main, *command)
-    assert code == 0 and "Going on from" in out
+    assert code == 0 and "Resuming from" in out
     whole, interrupted = run.load_model(successor[0]), run.load_model(tmp_path / "run")
     for wanted, found in zip(whole.weights, interrupted.weights, strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -600,7 +597,7 @@ def test_a_folder_without_a_finished_run_is_refused(old, tmp_path):
         match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; "
         r"give a folder",
     ):
-        load_origin(config)
+        load_previous_run(config)
 
 
 def test_a_run_without_its_weights_is_refused(old, tmp_path):
@@ -626,5 +623,5 @@ def test_new_items_is_a_choice():
 
 def test_the_run_is_named_by_its_absolute_path(old, monkeypatch):
     monkeypatch.chdir(old.parent)
-    config = train._resolved(configuration.load(None, ["train.warm_start=run"]))
+    config = training_run.resolve(configuration.load(None, ["train.warm_start=run"]))
     assert dataclasses.asdict(config.train)["warm_start"] == str(old)

@@ -17,7 +17,7 @@ from tfrec_attn.data.shards.prepared import PreparedLog
 from tfrec_attn.data.validate import validate
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import default_names
+from tfrec_attn.runs.run_dir import default_names
 
 HEADER = "user_id,item_id,timestamp\n"
 

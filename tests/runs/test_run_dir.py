@@ -1,6 +1,4 @@
-"""Where a run goes, what is found there, and what stays: `train._train_into` is stubbed, since no
-training is needed for it.
-"""
+"""The choice of the run directory, and what stays in it; the training itself is a stub."""
 
 import contextlib
 import io
@@ -12,13 +10,14 @@ import pytest
 from tfrec_attn import train
 from tfrec_attn.data.sequences.replay_log import split_checksum
 from tfrec_attn.files.work_folder import foreign_paths
-from tfrec_attn.runs.unfinished import KNOWN
+from tfrec_attn.runs.partial_run import KNOWN
+from tfrec_attn.training import training_run
 
 TINY = ["data.events=2000"]
 
 
 def command(*arguments):
-    """(exit code, stdout, stderr)."""
+    """Runs the command in this process, and returns (exit code, stdout, stderr)."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         code = train.main([str(argument) for argument in [*TINY, *arguments]])
@@ -26,27 +25,27 @@ def command(*arguments):
 
 
 class Stopped(BaseException):
-    """What stands for SIGKILL within this process."""
+    """Stands for SIGKILL in this process."""
 
 
 class Training:
-    """What stands for a training.
+    """A stub of `_train_into`.
 
     Attributes:
-      calls: how often it was done.
-      stops: whether it is killed after a checkpoint.
+        calls: Number of calls.
+        stops: Whether it is killed after a checkpoint.
     """
 
     def __init__(self):
         self.calls, self.stops = 0, False
 
-    def __call__(self, partial, config, data, *_):
+    def __call__(self, folder, config, data, *_):
         self.calls += 1
-        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
-        (partial.folder / "checkpoints" / "last-000000001" / "progress.json").write_text("{}")
+        (folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / "last-000000001" / "progress.json").write_text("{}")
         if self.stops:
             raise Stopped
-        (partial.folder / "metrics.json").write_text(
+        (folder / "metrics.json").write_text(
             json.dumps({"data": {"sha256": split_checksum(data.split)}, "call": self.calls})
         )
 
@@ -54,7 +53,7 @@ class Training:
 @pytest.fixture
 def training(monkeypatch):
     made = Training()
-    monkeypatch.setattr(train, "_train_into", made)
+    monkeypatch.setattr(training_run, "_train_into", made)
     return made
 
 
@@ -291,7 +290,7 @@ def test_restart_replaces_a_finished_run_once_the_new_one_is_complete(training, 
         command(run_dir, "--restart")
     assert call_of(target) == 1
     training.stops = False
-    # The same configuration goes on with what --restart has begun.
+    # The same command resumes the run that --restart has started.
     assert command(run_dir)[0] == 0
     assert call_of(target) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
