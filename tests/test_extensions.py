@@ -1,7 +1,5 @@
 """Models, losses and data sources of other packages, entry points, and error messages."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -14,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import run_command
 from tests.training.test_resume import kill
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, extensions, losses, models, train
@@ -127,17 +126,10 @@ def without(text, old, new=""):
     return text.replace(old, new)
 
 
-def quietly(main, *arguments):
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
 def refused(*arguments):
     """The sentence with which the training refuses to begin; it leaves nothing."""
     before = sorted(Path.cwd().rglob("*"))
-    code, _, error = quietly(train.main, *TINY, *arguments)
+    code, _, error = run_command(train.main, *TINY, *arguments)
     assert code == 2 and re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
     assert [
         one
@@ -159,7 +151,7 @@ def test_names_of_losses_are_those_of_the_table():
         assert not loss_names.is_foreign(name)
 
 
-def test_what_a_model_trains_on_is_read_from_its_source():
+def test_trains_on_is_read_from_the_source():
     for name in [*models.names(), "tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]:
         assert models.trains_on(name) == models.get(name).trains_on
         assert models.is_foreign(name) == (":" in name)
@@ -226,12 +218,12 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path, str(folder)])
-        code, out, error = quietly(train.main, *arguments)
+        code, out, error = run_command(train.main, *arguments)
         assert (code, error) == (0, "")
         yield folder, arguments, out
 
 
-def test_a_run(trained):
+def test_a_run_of_another_package(trained):
     folder, arguments, out = trained
     assert "Wrote runs/clicks-Mean: " in out and "\nMean " in out
     config = run.load_config(folder / "runs" / "clicks-Mean")
@@ -241,30 +233,30 @@ def test_a_run(trained):
         "run_data:clicks",
     )
     assert (config.data.max_length, config.model.parameters) == (4, {"dim": 8})
-    code, out, _ = quietly(train.main, *arguments)
+    code, out, _ = run_command(train.main, *arguments)
     assert code == 0 and out.endswith("clicks-Mean\n") and "is already complete" in out
 
 
-def test_it_learns_by_its_loss(trained):
+def test_the_loss_is_used(trained):
     # The scores are about 0, so that each of the 3 x 2 pairs of a window begins with a loss of 1.
     lines = (trained[0] / "runs" / "clicks-Mean" / "history.csv").read_text().splitlines()
     first = float(lines[1].split(",")[lines[0].split(",").index("loss")])
     assert first == pytest.approx(6.0, rel=0.05)
 
 
-def test_it_evaluates(trained):
+def test_evaluation(trained):
     folder = trained[0] / "runs" / "clicks-Mean"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert evaluate.evaluate(folder)["test"] == pytest.approx(metrics["test"])
     assert evaluate.evaluate(folder, on="current-log")["current_log"]["same"]
 
 
-def test_it_resumes(trained, tmp_path):
+def test_resuming(trained, tmp_path):
     arguments = [*trained[1], f"run_dir={tmp_path}/run"]
     # Within the second of two epochs, of a step each.
     kill(arguments, 2)
     assert (tmp_path / "run.partial").is_dir()
-    code, out, _ = quietly(train.main, *arguments)
+    code, out, _ = run_command(train.main, *arguments)
     assert code == 0 and "Resuming from" in out
     one, other = (
         json.loads((place / "metrics.json").read_text())
@@ -273,8 +265,8 @@ def test_it_resumes(trained, tmp_path):
     assert one["test"] == other["test"]
 
 
-def test_it_starts_warm(trained, tmp_path):
-    code, out, error = quietly(
+def test_warm_start(trained, tmp_path):
+    code, out, error = run_command(
         train.main,
         *trained[1],
         f"run_dir={tmp_path}/run",
@@ -379,7 +371,7 @@ CONSTRUCTOR = "must have a constructor of num_users, num_items and max_length, b
         ),
     ],
 )
-def test_names_of_modules_that_lead_nowhere(name, sentence, folder):
+def test_modules_that_cannot_be_found(name, sentence, folder):
     (folder / "shop.py").write_text(MODEL)
     assert refused(f"model.name={name}") == f"model.name={name} {sentence.format(folder=folder)}"
 
@@ -411,7 +403,7 @@ def test_names_of_modules_that_lead_nowhere(name, sentence, folder):
         ),
     ],
 )
-def test_models_that_cannot_be(text, sentence, folder):
+def test_invalid_models(text, sentence, folder):
     file = folder / "shop.py"
     file.write_text(text)
     assert refused("model.name=shop:Mean") == f"model.name=shop:Mean {sentence.format(file=file)}"
@@ -420,7 +412,7 @@ def test_models_that_cannot_be(text, sentence, folder):
 @pytest.mark.parametrize(
     "name", ["shop..x:Mean", "shop:", ":Mean", "shop:Mean:x", "a b:c", "2001-01-01T10:00"]
 )
-def test_names_of_no_form(name):
+def test_names_of_another_form(name):
     for key, form in (
         ("model.name", "Class"),
         ("train.loss", "function"),
@@ -441,7 +433,7 @@ def test_errors_name_the_line_of_the_package_and_not_of_a_library(folder):
     assert found.endswith(f", {folder}/helpers.py:3.")
 
 
-def test_a_layer_that_is_built_late(folder):
+def test_layers_must_be_built_in_the_constructor(folder):
     late = "self.dim = dim\n        self.dense = tf.keras.layers.Dense(dim, name='mixing')"
     text = without(
         without(MODEL, "self.dim = dim", late),
@@ -456,7 +448,7 @@ def test_a_layer_that_is_built_late(folder):
     (folder / "built.py").write_text(
         without(text, "name='mixing')", "name='mixing')\n        self.dense.build([None, dim])")
     )
-    assert quietly(train.main, *TINY, "train.epochs=1", "model.name=built:Mean")[0] == 0
+    assert run_command(train.main, *TINY, "train.epochs=1", "model.name=built:Mean")[0] == 0
 
 
 ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
@@ -495,7 +487,7 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
         ),
     ],
 )
-def test_losses_that_cannot_be(loss, sentence, shop):
+def test_invalid_losses(loss, sentence, shop):
     assert refused(f"train.loss={loss}") == f"train.loss={loss} {sentence.format(folder=shop)}"
 
 
@@ -508,7 +500,7 @@ def test_the_loss_is_refused_before_the_log_is_read(shop):
     assert "missing.csv does not exist" in refused("train.loss=bpr", *missing)
 
 
-def test_the_batches_are_those_that_a_loss_object_says(shop, make_leave_one_out):
+def test_a_loss_object_decides_its_negatives(shop, make_leave_one_out):
     split = make_leave_one_out([[1, 2, 3, 4], [2, 3, 4, 5], [5, 4, 3, 2]], 5)
     shapes = {}
     for loss in ("shop_losses:positions", "shop_losses:square"):
@@ -535,7 +527,7 @@ def test_the_batches_are_those_that_a_loss_object_says(shop, make_leave_one_out)
         {"keywords": {"a": "b"}},
     ],
 )
-def test_a_loss_object_that_cannot_be(change):
+def test_invalid_loss_objects(change):
     with pytest.raises(
         ValueError, match=rf"^{next(iter(change))} of a Loss must be .*, but is .*\.$"
     ):
@@ -571,7 +563,7 @@ GOOD = {"user_id": ["7", "7", "8"], "item_id": ["a", "b", "a"], "timestamp": [3,
         "'timestamp': [datetime.datetime(1970, 1, 1, 0, 0, second) for second in (3, 1, 2)]}",
     ],
 )
-def test_tables_that_a_function_can_give(table, folder):
+def test_valid_tables_of_a_source(table, folder):
     frame = source(folder, f"return {table}").frame
     assert frame.to_dict(as_series=False) == GOOD
     assert frame.schema == {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
@@ -595,7 +587,7 @@ def test_the_path_stays_as_it_is_given(shop):
     assert training_run.resolve(config).data.path == "s3://bucket/log"
 
 
-def test_rows_that_are_no_events(folder):
+def test_invalid_rows_of_a_source(folder):
     body = "return {'user_id': ['u', '', 'w'], 'item_id': ['a', 'b', None], 'timestamp': [5, 6, 7]}"
     result = source(folder, body, on_error="skip", rejected=folder / "rejected.tsv")
     assert (result.frame.height, result.rejected) == (1, 2)
@@ -649,14 +641,14 @@ def test_rows_that_are_no_events(folder):
         ("5", {"format": "csv"}, "data.format is for files, but SOURCE is a function."),
     ],
 )
-def test_sources_that_cannot_be(columns, options, sentence, folder):
+def test_invalid_sources(columns, options, sentence, folder):
     with pytest.raises(ConfigError if "format" in options else DataError) as caught:
         source(folder, f"return {columns}", **options)
     expected = sentence.replace("SOURCE", "data.source=given0:log").replace("FOLDER", str(folder))
     assert str(caught.value) == expected
 
 
-def test_functions_that_are_none(folder):
+def test_invalid_functions_of_a_source(folder):
     (folder / "none.py").write_text("x = 1\ndef two(path, more): ...\n")
     for name, sentence in (
         ("none:x", "must be a function, but is a int"),
@@ -676,8 +668,8 @@ def test_other_events_are_another_log(shop, tmp_path):
         "data.source=shop_data:clicks",
         f"run_dir={tmp_path}/run",
     ]
-    assert quietly(train.main, *arguments)[0] == 0
-    assert "is already complete" in quietly(train.main, *arguments)[1]
+    assert run_command(train.main, *arguments)[0] == 0
+    assert "is already complete" in run_command(train.main, *arguments)[1]
     (shop / "shop_data.py").write_text(without(SOURCE, "default_rng(0)", "default_rng(11)"))
     del sys.modules["shop_data"]
     assert "is a finished run of another log" in refused(*arguments)
@@ -744,7 +736,7 @@ OTHER = (
         (None, "model.name=shop:Mean names no module: there is no shop in FOLDER or installed."),
     ],
 )
-def test_runs_of_another_version(text, sentence, trained, folder):
+def test_runs_of_another_version_of_the_model(text, sentence, trained, folder):
     found = copy_of(trained, folder)
     if text:
         (folder / "shop.py").write_text(text)
@@ -753,7 +745,7 @@ def test_runs_of_another_version(text, sentence, trained, folder):
     assert str(caught.value).replace(str(found), "RUN").replace(str(folder), "FOLDER") == sentence
 
 
-def test_the_loss_and_the_source_are_not_needed_again(trained, folder):
+def test_evaluation_needs_neither_loss_nor_source(trained, folder):
     found = copy_of(trained, folder)
     (folder / "shop.py").write_text(MODEL)
     config = (found / "config.yaml").read_text()

@@ -1,9 +1,7 @@
 """The commands train and evaluate: files of a run, metrics, and error messages."""
 
-import contextlib
 import csv
 import gzip
-import io
 import itertools
 import json
 import math
@@ -17,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
@@ -34,14 +33,6 @@ TINY = [
     "evaluate.bootstrap=50",
 ]
 METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
-
-
-def quietly(main, *arguments):
-    """Runs a command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
 
 
 def metrics_of(folder):
@@ -73,7 +64,7 @@ def write_log(path, users=25, events=10, items=30, seed=4, header="user_id,item_
 def trained(tmp_path_factory):
     """A run on the synthetic log and what the command printed."""
     folder = tmp_path_factory.mktemp("trained") / "some" / "run"
-    code, out, error = quietly(train.main, *TINY, f"run_dir={folder}")
+    code, out, error = run_command(train.main, *TINY, f"run_dir={folder}")
     assert (code, error) == (0, "")
     return folder, out
 
@@ -102,7 +93,7 @@ def test_files_of_a_run(trained):
     assert out.rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {folder}")
 
 
-def test_vocabularies_hold_every_id_of_the_log_once(trained):
+def test_vocabularies_hold_all_ids_of_the_log_once(trained):
     # The synthetic users all have 5 events or more, so nobody is dropped.
     log = synthetic(1500)
     for name, column in (("users", "user_id"), ("items", "item_id")):
@@ -111,7 +102,7 @@ def test_vocabularies_hold_every_id_of_the_log_once(trained):
 
 
 @pytest.mark.parametrize(("part", "last"), [("valid", -2), ("test", -1)])
-def test_held_out_events_are_kept_with_all_that_came_before(trained, histories, part, last):
+def test_held_out_events_are_kept_with_their_histories(trained, histories, part, last):
     log = pl.read_parquet(trained[0] / f"{part}.parquet")
     assert log.schema == {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
     assert (
@@ -138,7 +129,7 @@ def test_config_of_a_run_is_complete(trained):
     assert config.model.parameters["dim"] == 8
 
 
-def test_metrics_hold_what_benchmarks_read(trained):
+def test_content_of_metrics(trained):
     report = metrics_of(trained[0])
     for part in ("valid", "test"):
         assert list(report[part]) == METRICS
@@ -164,7 +155,7 @@ def test_parameters_are_counted(trained):
     assert metrics_of(trained[0])["parameters"] == 2 * (items + 1) * 8 + (users + 1) * 8 + 8 * 8
 
 
-def test_history_has_a_line_an_epoch(trained):
+def test_history_has_one_row_for_each_epoch(trained):
     rows = history_of(trained[0])
     assert [row["epoch"] for row in rows] == ["0", "1"]
     diagnostics = {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}
@@ -202,11 +193,11 @@ def test_the_table_shows_the_numbers_of_the_file(trained):
     }
 
 
-def test_the_best_epoch_is_what_is_kept(tmp_path):
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
     # A reckless step size: the validation metric jumps, and training stops two epochs after its
     # best.
     folder = tmp_path / "run"
-    code, _, _ = quietly(
+    code, _, _ = run_command(
         train.main,
         *TINY,
         "train.epochs=40",
@@ -224,14 +215,14 @@ def test_the_best_epoch_is_what_is_kept(tmp_path):
 
 def test_the_same_seed_gives_the_same_run(trained, tmp_path):
     folder = tmp_path / "again"
-    assert quietly(train.main, *TINY, f"run_dir={folder}")[0] == 0
+    assert run_command(train.main, *TINY, f"run_dir={folder}")[0] == 0
     first, again = metrics_of(trained[0]), metrics_of(folder)
     for key in ("valid", "test", "valid_interval", "test_interval", "baselines", "best_epoch"):
         assert first[key] == again[key]
     assert (folder / "history.csv").read_text() == (trained[0] / "history.csv").read_text()
 
 
-def test_another_seed_starts_elsewhere(tmp_path):
+def test_another_seed_gives_other_initial_weights(tmp_path):
     # With no step size to speak of the ranks are those of the initial weights.
     for seed in (1, 2):
         overrides = [
@@ -240,7 +231,7 @@ def test_another_seed_starts_elsewhere(tmp_path):
             "evaluate.bootstrap=0",
             f"train.seed={seed}",
         ]
-        assert quietly(train.main, *TINY, *overrides, f"run_dir={tmp_path / str(seed)}")[0] == 0
+        assert run_command(train.main, *TINY, *overrides, f"run_dir={tmp_path / str(seed)}")[0] == 0
     assert metrics_of(tmp_path / "1")["test"] != metrics_of(tmp_path / "2")["test"]
 
 
@@ -273,7 +264,7 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
         "_train_into",
         lambda folder, *_: (folder / "metrics.json").write_text("{}") and None,
     )
-    code, out, _ = quietly(train.main)
+    code, out, _ = run_command(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == [
         "synthetic-attrec",
@@ -292,7 +283,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
     monkeypatch.setattr(training_run, "_train_into", interrupted)
     arguments = [f"run_dir={tmp_path / 'run'}"]
     if interruption is KeyboardInterrupt:
-        assert quietly(train.main, *arguments) == (
+        assert run_command(train.main, *arguments) == (
             130,
             "",
             "stopped by SIGINT; nothing was written.\n",
@@ -306,9 +297,9 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
 # --- A run again ---
 
 
-def test_evaluate_says_the_same_again(trained):
+def test_evaluate_gives_the_metrics_of_the_run(trained):
     for arguments, part in (([], "test"), (["--split", "valid"], "valid")):
-        code, out, error = quietly(evaluate.main, trained[0], "--json", *arguments)
+        code, out, error = run_command(evaluate.main, trained[0], "--json", *arguments)
         assert (code, error) == (0, "")
         again, report = json.loads(out), metrics_of(trained[0])
         assert set(again) == {part, f"{part}_interval"}
@@ -320,7 +311,7 @@ def test_evaluate_says_the_same_again(trained):
 
 
 def test_evaluate_prints_a_table(trained):
-    code, out, _ = quietly(evaluate.main, trained[0])
+    code, out, _ = run_command(evaluate.main, trained[0])
     report = metrics_of(trained[0])
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
@@ -333,7 +324,7 @@ def test_evaluate_prints_a_table(trained):
 
 
 def test_evaluate_writes_the_rank_of_every_user(trained, histories, tmp_path):
-    code, _, error = quietly(evaluate.main, trained[0], "--ranks", tmp_path / "ranks.tsv")
+    code, _, error = run_command(evaluate.main, trained[0], "--ranks", tmp_path / "ranks.tsv")
     assert (code, error) == (0, "")
     with open(tmp_path / "ranks.tsv", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -353,19 +344,19 @@ def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
     for content in ("user_id\titem_id\trating\n", "mine"):
         path.write_text(content)
         assert_refused(
-            quietly(evaluate.main, trained[0], "--ranks", path),
+            run_command(evaluate.main, trained[0], "--ranks", path),
             2,
             f"--ranks {path} exists and is not an earlier one of its kind",
         )
         assert path.read_text() == content
     path.write_text("user_id\titem_id\trank\nu\ti\t1\n")
-    assert quietly(evaluate.main, trained[0], "--ranks", path)[0] == 0
+    assert run_command(evaluate.main, trained[0], "--ranks", path)[0] == 0
     assert path.read_text().count("\n") > 2
 
 
 def test_ranks_that_cannot_be_written(trained, tmp_path):
     assert_refused(
-        quietly(evaluate.main, trained[0], "--ranks", tmp_path / "no" / "ranks.tsv"),
+        run_command(evaluate.main, trained[0], "--ranks", tmp_path / "no" / "ranks.tsv"),
         2,
         "--ranks",
         "cannot be written",
@@ -396,7 +387,7 @@ def test_recommend_gives_new_items_best_first(model, histories):
         assert values == sorted(values, reverse=True)
 
 
-def test_recommend_passes_over_unknown_ids(model, histories):
+def test_recommend_ignores_unknown_ids(model, histories):
     known = next(iter(histories.values()))[:3]
     with_strangers = ["never seen", *known[:2], "", *known[2:], "i-1"]
     assert model.recommend([with_strangers], k=5) == model.recommend([known], k=5)
@@ -412,7 +403,7 @@ def test_recommend_for_an_empty_history(model, histories):
     assert len(own[0]) == 5
 
 
-def test_recommendations_hit_as_often_as_the_metrics_say(trained, model, histories):
+def test_hits_of_recommendations_agree_with_the_metrics(trained, model, histories):
     # HR@10 counted over: the last item of every user, among the ten recommended for all that came
     # before it.
     users = list(histories)
@@ -443,7 +434,7 @@ def own(tmp_path_factory):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        code, out, error = quietly(train.main, *TINY, *own)
+        code, out, error = run_command(train.main, *TINY, *own)
     assert (code, error) == (0, "")
     return folder / "run", log, out
 
@@ -461,14 +452,14 @@ def test_skipped_lines_are_kept_and_counted(own):
     assert "3 lines could not be read" in out
 
 
-def test_a_relative_path_holds_from_anywhere(own):
+def test_a_relative_path_is_stored_as_absolute(own):
     assert configuration.load(own[0] / "config.yaml").data.path == str(own[1].resolve())
-    code, out, _ = quietly(evaluate.main, own[0], "--json")
+    code, out, _ = run_command(evaluate.main, own[0], "--json")
     assert code == 0
     assert json.loads(out)["test"] == pytest.approx(metrics_of(own[0])["test"], abs=1e-6)
 
 
-def test_a_run_is_evaluated_on_its_own_events_whatever_became_of_the_log(own):
+def test_a_run_is_evaluated_on_its_own_events_after_the_log_has_changed(own):
     folder, log, _ = own
     before, report = log.read_text(), metrics_of(folder)
     try:
@@ -479,14 +470,14 @@ def test_a_run_is_evaluated_on_its_own_events_whatever_became_of_the_log(own):
         ):
             log.unlink() if text is None else log.write_text(text)
             for part in ("valid", "test"):
-                code, out, error = quietly(evaluate.main, folder, "--json", "--split", part)
+                code, out, error = run_command(evaluate.main, folder, "--json", "--split", part)
                 assert (code, error) == (0, "")
                 assert json.loads(out) == {key: report[key] for key in (part, f"{part}_interval")}
     finally:
         log.write_text(before)
 
 
-def test_the_log_as_it_is_now(own, tmp_path):
+def test_evaluation_on_the_current_log(own, tmp_path):
     folder, log, _ = own
     before = log.read_text()
     lines = before.splitlines()
@@ -496,7 +487,7 @@ def test_the_log_as_it_is_now(own, tmp_path):
         if line.count(",") == 2 and line.split(",")[2].isdigit()
     }
     try:
-        code, out, error = quietly(evaluate.main, folder, "--on", "current-log", "--json")
+        code, out, error = run_command(evaluate.main, folder, "--on", "current-log", "--json")
         assert (code, error) == (
             0,
             f"note: {log.resolve()} is the log that {folder} was trained on.\n",
@@ -508,7 +499,7 @@ def test_the_log_as_it_is_now(own, tmp_path):
         lines = [line.replace("u7,", "someone,") for line in lines]
         lines.append("u9,i1,99999")
         log.write_text("\n".join(lines) + "\n")
-        code, out, error = quietly(
+        code, out, error = run_command(
             evaluate.main,
             folder,
             "--on",
@@ -547,11 +538,11 @@ def test_the_log_as_it_is_now(own, tmp_path):
             sum(rank <= 10 for rank in ranks.values()) / 25, abs=1e-6
         )
 
-        code, out, _ = quietly(evaluate.main, folder, "--on", "current-log")
+        code, out, _ = run_command(evaluate.main, folder, "--on", "current-log")
         assert out.startswith("test of the current log ")
         log.unlink()
         assert_refused(
-            quietly(evaluate.main, folder, "--on", "current-log"),
+            run_command(evaluate.main, folder, "--on", "current-log"),
             2,
             f"{log.resolve()} does not exist",
         )
@@ -663,9 +654,9 @@ def assert_refused(result, code, *pieces):
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and "=" in value[-1] else None,
 )
-def test_bad_settings(tmp_path, code, overrides, pieces):
+def test_invalid_settings(tmp_path, code, overrides, pieces):
     assert_refused(
-        quietly(train.main, *overrides[:1], *TINY, *overrides, f"run_dir={tmp_path / 'run'}"),
+        run_command(train.main, *overrides[:1], *TINY, *overrides, f"run_dir={tmp_path / 'run'}"),
         code,
         *pieces,
     )
@@ -734,11 +725,11 @@ def test_bad_settings(tmp_path, code, overrides, pieces):
         "windows",
     ],
 )
-def test_bad_logs(tmp_path, text, overrides, pieces):
+def test_invalid_logs(tmp_path, text, overrides, pieces):
     log = tmp_path / "log.csv"
     if text is not None:
         log.write_text(text)
-    result = quietly(
+    result = run_command(
         train.main,
         *TINY,
         "data.source=file",
@@ -754,7 +745,7 @@ def test_a_run_dir_that_exists_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     assert_refused(
-        quietly(train.main, *TINY, f"run_dir={tmp_path / 'run'}"),
+        run_command(train.main, *TINY, f"run_dir={tmp_path / 'run'}"),
         2,
         f"run_dir {tmp_path / 'run'} exists",
     )
@@ -764,20 +755,22 @@ def test_a_run_dir_that_exists_is_left_alone(tmp_path):
 def test_a_run_dir_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     assert_refused(
-        quietly(train.main, *TINY, f"run_dir={tmp_path / 'file' / 'run'}"), 2, "cannot be written"
+        run_command(train.main, *TINY, f"run_dir={tmp_path / 'file' / 'run'}"),
+        2,
+        "cannot be written",
     )
 
 
-def test_evaluating_what_is_no_run(tmp_path):
+def test_evaluating_a_folder_without_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text("")
     for folder in (tmp_path, tmp_path / "missing"):
-        assert_refused(quietly(evaluate.main, folder), 2, f"{folder} is not a finished run")
+        assert_refused(run_command(evaluate.main, folder), 2, f"{folder} is not a finished run")
 
 
 def test_evaluating_a_run_without_its_weights(trained, tmp_path):
     for name in ("config.yaml", "metrics.json", "vocabulary"):
         (tmp_path / name).symlink_to(trained[0] / name)
-    assert_refused(quietly(evaluate.main, tmp_path), 2, f"{tmp_path} has lost its weights")
+    assert_refused(run_command(evaluate.main, tmp_path), 2, f"{tmp_path} has lost its weights")
 
 
 @pytest.mark.parametrize(
@@ -788,7 +781,7 @@ def test_evaluating_a_run_without_its_weights(trained, tmp_path):
         "strategy: default\n  jit: true",
     ],
 )
-def test_a_run_is_read_whatever_computed_it(trained, tmp_path, gone):
+def test_a_run_is_read_without_the_devices_of_its_training(trained, tmp_path, gone):
     text = (trained[0] / "config.yaml").read_text()
     assert text.count("  strategy: default\n  devices: null\n") == 1
     (tmp_path / "config.yaml").write_text(text.replace("strategy: default\n  devices: null", gone))
@@ -853,7 +846,7 @@ for dim in (8, 5):
 """
 
 
-def test_two_replicas_with_everything_set_otherwise(tmp_path):
+def test_two_replicas_with_other_settings(tmp_path):
     # Two trainings in a process of its own: strategies that other tests make would get in the way
     # of their collectives. The replicas' sparse gradients have different lengths at nearly every
     # step.
@@ -939,7 +932,7 @@ def test_movielens(real_data, tmp_path):
         "evaluate.k=[50]",
         "evaluate.bootstrap=0",
     ]
-    code, out, error = quietly(
+    code, out, error = run_command(
         train.main,
         "data.source=file",
         f"data.path={log}",

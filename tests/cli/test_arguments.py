@@ -33,7 +33,7 @@ def parser_of(module):
         (["--file", "~/b"], "file", "/home/one/b"),
     ],
 )
-def test_what_options_take(module, monkeypatch, arguments, name, expected):
+def test_valid_options(module, monkeypatch, arguments, name, expected):
     monkeypatch.setenv("HOME", "/home/one")
     found = getattr(parser_of(module).parse_args(arguments), name)
     assert (found, type(found)) == (expected, type(expected))
@@ -63,7 +63,7 @@ def test_what_options_take(module, monkeypatch, arguments, name, expected):
         (["--which", "c" * 100_000], "ccc..."),
     ],
 )
-def test_what_options_refuse(module, capsys, arguments, sentence):
+def test_invalid_options(module, capsys, arguments, sentence):
     with pytest.raises(SystemExit) as ended:
         parser_of(module).parse_args(arguments)
     last = capsys.readouterr().err.splitlines()[-1]

@@ -65,7 +65,7 @@ def test_defaults_are_attrec_on_generated_data():
     assert config == Config() == configuration.from_dict({})
 
 
-def test_a_key_that_is_gone_may_say_what_it_said_by_default(file):
+def test_a_removed_key_is_accepted_with_its_default(file):
     assert load(file("runtime: {jit: false, precision: mixed_bfloat16}")) == load(
         None, ["runtime.precision=mixed_bfloat16"]
     )
@@ -82,7 +82,7 @@ def test_configurations_share_no_list():
     assert load().evaluate.k == [5, 10, 20]
 
 
-def test_a_file_goes_over_the_defaults_and_an_override_over_the_file(file):
+def test_a_file_overrides_defaults_and_an_argument_overrides_the_file(file):
     path = file(
         "data: {max_length: 9, columns: {user: who}}\ntrain:\n  epochs: 7\nevaluate:\nrun_dir: "
         "there\n"
@@ -163,7 +163,7 @@ def test_an_empty_file_is_the_defaults(file):
         ("run_dir=a=b", "a=b"),
     ],
 )
-def test_values_become_what_the_key_holds(override, expected):
+def test_values_get_the_type_of_their_key(override, expected):
     value = value_of(load(None, [override]), re.match(r"\w+\.(columns\.)?\w+|\w+", override)[0])
     assert value == expected
     assert type(value) is type(expected)
@@ -350,7 +350,7 @@ def test_values_become_what_the_key_holds(override, expected):
         ),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence(override, sentence):
+def test_invalid_values_are_one_sentence(override, sentence):
     with pytest.raises(ConfigError) as caught:
         load(None, [override])
     assert str(caught.value) == sentence
@@ -415,7 +415,7 @@ def test_zero_is_allowed_where_it_means_something(override):
         ),
     ],
 )
-def test_a_file_that_is_no_configuration(file, text, pieces):
+def test_invalid_files(file, text, pieces):
     path = file(text)
     with pytest.raises(ConfigError) as caught:
         load(path)
@@ -471,18 +471,18 @@ def test_a_configuration_of_the_package(name, tmp_path, monkeypatch):
         "ML-100K/sasrec",
     ],
 )
-def test_names_that_no_configuration_of_the_package_has(name, tmp_path, monkeypatch):
+def test_unknown_names_of_configurations(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"does not exist; .*ml-100k/sasrec"):
         load(name)
 
 
-def test_every_configuration_comes_with_the_package():
+def test_all_configurations_are_packaged():
     assert sorted(path.resolve() for path in config_files.packaged().values()) == CONFIGS
     assert config_files.packaged().keys() >= {"ml-100k/attrec", "beauty/mqsa_ted-128"}
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_cannot_be_read_as_a_file(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot be read"):
         load(tmp_path)
 
@@ -504,7 +504,7 @@ def test_round_trip(file):
     assert load(file(configuration.to_yaml(config))) == config
 
 
-def test_the_models_parameters_stand_beside_its_name():
+def test_parameters_of_the_model_are_beside_its_name():
     tree = configuration.to_dict(load(None, ["model.dim=12"]))
     assert tree["model"] == {"name": "attrec", "dim": 12}
 
@@ -637,7 +637,7 @@ def test_a_configuration_file_may_lie_in_the_home_folder(monkeypatch, tmp_path):
         ("timestamp: ''", ""),
     ],
 )
-def test_text_of_a_file_is_what_stands_there(file, line, expected):
+def test_text_of_a_file_is_not_interpreted(file, line, expected):
     columns = load(file(f"data:\n  columns:\n    {line}\n")).data.columns
     assert getattr(columns, line.partition(":")[0]) == expected
 
@@ -667,7 +667,7 @@ def test_text_of_a_file_is_what_stands_there(file, line, expected):
         "1.0",
     ],
 )
-def test_texts_go_through_a_file(file, text):
+def test_texts_are_read_back_from_a_file(file, text):
     config = configuration.from_dict(
         {
             "data": {"columns": {"event": text}, "names": [text, "b"]},

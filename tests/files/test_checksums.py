@@ -33,7 +33,7 @@ def test_sha256sum_reads_them(sealed):
     )
 
 
-def test_what_is_damaged(sealed):
+def test_damage(sealed):
     expected = read_sums(sealed)["one.txt"]
     assert damage(sealed / "one.txt", expected) is None
     (sealed / "one.txt").write_text("one.txT")

@@ -92,7 +92,7 @@ def test_a_work_folder_is_made_resumed_and_finished(tmp_path):
 
 
 @pytest.mark.parametrize("written", [b"", b"something else", None])
-def test_a_mark_of_somebody_else(tmp_path, written):
+def test_foreign_marks(tmp_path, written):
     folder = tmp_path / "x.partial"
     make(folder, "a.txt")
     if written is not None:

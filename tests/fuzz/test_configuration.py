@@ -156,7 +156,7 @@ def test_values_of_all_keys(log, tmp_path, monkeypatch):
         "%YAML " + "9" * 5000 + ".1\n--- a",
     ],
 )
-def test_files_that_are_bombs(tmp_path, text):
+def test_files_that_expand(tmp_path, text):
     file = tmp_path / "some.yaml"
     file.write_text(text)
     assert holds(lambda: configuration.load(file)) is None
@@ -203,7 +203,7 @@ def test_sections_of_any_form(tmp_path_factory, log, section, tree):
 
 @bounded
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
-def test_any_text_is_itself_again(tmp_path_factory, text):
+def test_any_text_is_read_back(tmp_path_factory, text):
     """A key of text takes an argument as it is, and a file that was written gives it back."""
     file = tmp_path_factory.getbasetemp() / "text.yaml"
     config = holds(lambda: configuration.load(None, [f"data.columns.user={text}"]))
@@ -226,7 +226,7 @@ def test_any_text_is_itself_again(tmp_path_factory, text):
 
 @bounded
 @given(number=st.one_of(st.floats(), st.integers(), st.integers(-(10**400), 10**400)))
-def test_numbers_are_themselves_or_refused(number):
+def test_numbers_are_read_back_or_refused(number):
     config = holds(
         lambda: configuration.load(None, [f"data.min_rating={number}", "data.columns.rating=r"])
     )

@@ -44,13 +44,13 @@ def metrics(folder):
     return json.loads((Path(folder) / run_files.METRICS).read_text(encoding="utf-8"))
 
 
-def test_from_memory_all_is_as_from_the_log(runs):
+def test_a_prepared_folder_in_memory_gives_the_metrics_of_the_log(runs):
     one, other = metrics(runs["file"]), metrics(runs["memory"])
     for name in ("valid", "test", "baselines", "best_epoch", "data"):
         assert one[name] == other[name]
 
 
-def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
+def test_a_streamed_folder_gives_the_same_events_and_baselines(runs):
     one, other = metrics(runs["file"]), metrics(runs["stream"])
     assert one["baselines"] == other["baselines"]
     assert {**one["data"], "sha256": None} == {**other["data"], "sha256": None}
@@ -75,7 +75,7 @@ def test_from_the_stream_the_log_and_the_evaluation_are_the_same(runs):
         ).read_bytes()
 
 
-def test_the_ranks_are_those_of_the_metrics_wherever_the_events_are(runs, tmp_path):
+def test_ranks_agree_with_the_metrics_for_all_sources(runs, tmp_path):
     for name, folder in runs.items():
         report = evaluate(str(folder), "test", str(tmp_path / name))
         assert report["test"] == pytest.approx(metrics(folder)["test"], abs=1e-6)
@@ -89,7 +89,7 @@ def test_the_ranks_are_those_of_the_metrics_wherever_the_events_are(runs, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["memory", "stream"])
-def test_a_prepared_folder_of_another_split_is_told_from_that_of_the_run(runs, name):
+def test_another_prepared_folder_is_reported(runs, name):
     folder = runs[name].parent / "prepared"
     away = folder.rename(folder.with_name("away"))
     try:

@@ -1,12 +1,11 @@
 """The choice of the run directory, and what stays in it; the training itself is a stub."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_command
 from tfrec_attn import train
 from tfrec_attn.data.sequences.replay_log import split_checksum
 from tfrec_attn.files.work_folder import foreign_paths
@@ -17,11 +16,7 @@ TINY = ["data.events=2000"]
 
 
 def command(*arguments):
-    """Runs the command in this process, and returns (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = train.main([str(argument) for argument in [*TINY, *arguments]])
-    return code, out.getvalue(), error.getvalue()
+    return run_command(train.main, *TINY, *arguments)
 
 
 class Stopped(BaseException):
@@ -92,7 +87,7 @@ def sentence(found, code=2):
 
 @pytest.mark.parametrize("restart", [[], ["--restart"]])
 @pytest.mark.parametrize("link", [False, True])
-def test_a_folder_of_the_same_name_stays(training, tmp_path, restart, link):
+def test_a_foreign_folder_of_the_same_name_stays(training, tmp_path, restart, link):
     other = foreign(tmp_path / ("elsewhere" if link else "run.partial"))
     if link:
         (tmp_path / "run.partial").symlink_to(other)
@@ -110,7 +105,7 @@ def test_a_folder_of_the_same_name_stays(training, tmp_path, restart, link):
 
 @pytest.mark.parametrize("restart", [[], ["--restart"]])
 @pytest.mark.parametrize("kind", ["folder", "empty", "file", "link", "dangling link"])
-def test_a_target_that_is_no_run_stays(training, tmp_path, restart, kind):
+def test_a_foreign_target_stays(training, tmp_path, restart, kind):
     target = tmp_path / "run"
     if kind == "folder":
         foreign(target)
@@ -130,7 +125,7 @@ def test_a_target_that_is_no_run_stays(training, tmp_path, restart, kind):
     assert tree(tmp_path) == before and training.calls == 0
 
 
-def test_default_names_pass_over_what_is_foreign(training, tmp_path, monkeypatch):
+def test_default_names_skip_foreign_folders(training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     foreign(tmp_path / "runs" / "synthetic-attrec.partial")
     foreign(tmp_path / "runs" / "synthetic-attrec-2")
@@ -197,7 +192,7 @@ def test_a_file_put_into_an_unfinished_run_stays(training, unfinished):
     assert (target / "checkpoints" / "notes.txt").read_text() == "mine"
 
 
-def test_a_link_in_an_unfinished_run_is_not_written_through(training, unfinished, tmp_path):
+def test_a_link_in_an_unfinished_run_is_not_followed(training, unfinished, tmp_path):
     (tmp_path / "mine").write_text("mine")
     (unfinished / "rejected.tsv").symlink_to(tmp_path / "mine")
     for restart in ([], ["--restart"]):
@@ -205,7 +200,7 @@ def test_a_link_in_an_unfinished_run_is_not_written_through(training, unfinished
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_run_that_is_killed_while_it_gets_its_name(training, tmp_path, monkeypatch):
+def test_a_run_that_is_killed_while_it_is_renamed(training, tmp_path, monkeypatch):
     run_dir = f"run_dir={tmp_path / 'run'}"
     rename = Path.rename
 
@@ -309,7 +304,7 @@ def test_restart_leaves_a_finished_run_with_a_foreign_file(training, tmp_path):
     assert tree(tmp_path) == before and training.calls == 1
 
 
-def test_all_that_a_training_writes_is_known(tmp_path):
+def test_all_files_of_a_training_are_known(tmp_path):
     assert (
         command(
             "train.epochs=1", "model.dim=4", "train.batch_size=512", f"run_dir={tmp_path / 'run'}"

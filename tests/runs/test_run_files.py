@@ -45,7 +45,7 @@ def sealed(tmp_path):
         ),
     ],
 )
-def test_damage_is_one_error(sealed, change, sentence):
+def test_damage_is_one_sentence(sealed, change, sentence):
     check_files(sealed, "one.txt", "deep/*")
     change(sealed)
     with pytest.raises(ConfigError) as caught:

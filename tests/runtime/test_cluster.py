@@ -46,7 +46,7 @@ def test_the_chief(task, jobs, job, index, is_chief):
     assert (found.job, found.index, found.is_chief) == (job, index, is_chief)
 
 
-def test_the_others(task):
+def test_other_tasks(task):
     found = task("multi_worker", {"cluster": CHIEF, "task": {"type": "worker", "index": 0}})
     assert found.others() == {"chief 0": "c:3", "worker 1": "b:2"}
     assert found.chief_address == "c:3"

@@ -121,7 +121,7 @@ def test_a_command_that_fails_gives_its_exit_code(tmp_path):
     assert done.stderr.startswith("error: train.epochs must be") and done.stderr.count("\n") == 1
 
 
-def test_no_workers_make_no_cluster(capsys):
+def test_a_cluster_needs_a_worker(capsys):
     assert local_cluster.main(["--workers", "0"]) == 2
     assert capsys.readouterr().err == "error: --workers must be at least 1, but is 0.\n"
 

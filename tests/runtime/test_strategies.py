@@ -90,7 +90,7 @@ def test_devices_that_are_refused(runtime, sentence):
     assert str(caught.value) == sentence
 
 
-def test_a_batch_that_the_replicas_cannot_share():
+def test_a_batch_that_replicas_cannot_divide():
     check_batch(64, 4)
     with pytest.raises(ConfigError) as caught:
         check_batch(10, 4)

@@ -80,11 +80,11 @@ def test_the_clock_counts_training_steps_and_leaves_out_the_first_epoch(clock):
     assert progress.steady_seconds() == 4.0
 
 
-def test_the_clock_takes_the_only_epoch(clock):
+def test_the_clock_counts_a_single_epoch(clock):
     assert clock(Progress(), [(10.0, [12.0, 17.0])]).steady_seconds() == 7.0
 
 
-def test_the_clock_goes_on(clock):
+def test_the_clock_is_resumed(clock):
     # A second process finishes epoch 2, of which the first had done 4 seconds: that epoch counts as
     # little as the first.
     progress = Progress(epoch=2, step=3, seconds=[9.0, 3.0, 4.0], begun=[0])
@@ -94,7 +94,7 @@ def test_the_clock_goes_on(clock):
     assert progress.steady_seconds() == 4.0
 
 
-def test_progress_is_over_when_the_best_is_old():
+def test_progress_is_over_after_patience_epochs():
     def over(values, epochs=9, **kwargs):
         return Progress(
             epoch=len(values), history=[{"val_MRR": value} for value in values], **kwargs
@@ -113,7 +113,7 @@ def test_progress_is_over_when_the_best_is_old():
     )
 
 
-def test_progress_is_read_as_it_was_written():
+def test_progress_is_read_back_exactly():
     progress = Progress(
         2,
         5,

@@ -58,14 +58,14 @@ class ManyUsers:
 
 
 @pytest.mark.parametrize(("items", "users"), [(ITEMS, 1000), (10_000_000, 26)])
-def test_how_many_users_are_asked(items, users):
+def test_number_of_sampled_users(items, users):
     # 2 ** 28 scores at most, so that a large catalogue costs no more.
     held_out = ManyUsers()
     Diagnostics(types.SimpleNamespace(num_items=items), held_out)
     assert held_out.asked == users
 
 
-def test_the_same_users_are_asked_from_the_first_to_the_last(split):
+def test_sampled_users_are_evenly_spaced(split):
     held_out = HeldOut(split, "valid", max_length=5, batch_size=4)
     everyone = np.concatenate([block["user"] for block in held_out.dataset()])
     blocks = [block["user"].numpy() for block in held_out.sample(10)]
@@ -76,7 +76,7 @@ def test_the_same_users_are_asked_from_the_first_to_the_last(split):
     )
 
 
-def test_the_same_answer_for_everyone_is_warned_of(split):
+def test_a_warning_if_all_users_get_the_same_item(split):
     model = models.AttRec(USERS, ITEMS, 5, dim=4, user_weight=1.0, stddev=1.0, max_norm=None)
     diagnostics = Diagnostics(model, HeldOut(split, "valid", max_length=5))
     line = diagnostics.describe(diagnostics())

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import errno
 import fcntl
-import io
 import json
 import os
 import resource
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.errors import ConfigError, Interrupted
@@ -55,14 +55,6 @@ class Killed(BaseException):
     """Stands for SIGKILL in this process."""
 
 
-def quietly(*arguments):
-    """Runs the command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = train.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
 @contextlib.contextmanager
 def at_batch(steps, action):
     """Calls an action once, before the CheckpointSaver, after a number of steps in all."""
@@ -85,7 +77,7 @@ def killed(_):
 
 def kill(arguments, steps):
     with at_batch(steps, killed), pytest.raises(Killed):
-        quietly(*arguments)
+        run_command(train.main, *arguments)
 
 
 def weights(prefix):
@@ -140,7 +132,7 @@ def whole(tmp_path_factory):
     def make(arguments):
         if tuple(arguments) not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            assert quietly(*arguments, OFTEN, f"run_dir={folder}")[0] == 0
+            assert run_command(train.main, *arguments, OFTEN, f"run_dir={folder}")[0] == 0
             made[tuple(arguments)] = folder
         return made[tuple(arguments)]
 
@@ -187,7 +179,7 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
     for count in steps:
         kill(command, count)
         assert [entry.name for entry in tmp_path.iterdir()] == ["run.partial"]
-    code, out, error = quietly(*command)
+    code, out, error = run_command(train.main, *command)
     assert (code, error) == (0, "")
     assert f"Resuming from {tmp_path / 'run.partial'}: 1 epochs and " in out
     assert "Epoch 1/3" not in out and "Epoch 2/3" in out and "Epoch 3/3" in out
@@ -213,7 +205,7 @@ def test_a_process_that_is_killed(arguments, whole, tmp_path):
         assert any(line.startswith("Epoch 2/3") for line in process.stdout)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert "Resuming from" in out
     assert_same_run(tmp_path / "run", whole(arguments))
@@ -223,7 +215,7 @@ def test_killed_before_the_first_checkpoint(again, whole, tmp_path):
     partial, command = again
     for state in states(partial):
         state.rename(state.with_name(f".{state.name}"))
-    code, out, error = quietly(*command)
+    code, out, error = run_command(train.main, *command)
     assert (code, error) == (0, "")
     assert "Resuming" not in out
     assert_same_run(tmp_path / "run", whole(ATTREC))
@@ -233,9 +225,9 @@ def test_killed_after_training(again, whole, monkeypatch):
     folder, command = again
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(run_files, "write_json", lambda *_: killed(None))
-        quietly(*command)
+        run_command(train.main, *command)
     report = json.loads((states(folder)[-1] / "progress.json").read_text())
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert "3 epochs and 0 of" in out and "Epoch 3/3" not in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
@@ -262,7 +254,7 @@ def test_early_stopping_counts_epochs_of_earlier_processes(tmp_path):
         command,
         2 * inputs.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
     )
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (report["best_epoch"], report["epochs"]) == (1, 4)
     with open(tmp_path / "run" / "history.csv", newline="") as stream:
@@ -277,7 +269,7 @@ def test_a_signal_saves(number, whole, tmp_path):
     command = [*ATTREC, f"run_dir={tmp_path / 'run'}"]
     before = signal.getsignal(number)
     with at_batch(3, lambda saver: os.kill(os.getpid(), number)):
-        code, _, error = quietly(*command, OFTEN.replace("1e-9", "0"))
+        code, _, error = run_command(train.main, *command, OFTEN.replace("1e-9", "0"))
     assert code == 128 + number
     partial = tmp_path / "run.partial"
     assert error == (
@@ -286,7 +278,7 @@ def test_a_signal_saves(number, whole, tmp_path):
     )
     assert [state.name for state in states(partial)] == ["last-000000004"]
     assert signal.getsignal(number) is before
-    code, out, _ = quietly(*command, OFTEN.replace("1e-9", "0"))
+    code, out, _ = run_command(train.main, *command, OFTEN.replace("1e-9", "0"))
     assert code == 0
     assert "0 epochs and 4 of" in out
     for prefix in (lambda run: run / "checkpoints" / "best", last):
@@ -295,7 +287,7 @@ def test_a_signal_saves(number, whole, tmp_path):
 
 def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-    assert quietly(*TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
+    assert run_command(train.main, *TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
         143,
         "",
         "stopped by SIGTERM; nothing was written.\n",
@@ -311,7 +303,7 @@ def test_a_damaged_checkpoint_falls_back(again, whole):
     newest = states(folder)[-1]
     data = newest / "weights.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert (
         f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was "
@@ -322,12 +314,12 @@ def test_a_damaged_checkpoint_falls_back(again, whole):
     assert_same_run(folder.with_name("run"), whole(ATTREC))
 
 
-def test_without_a_whole_checkpoint_training_starts_again(again, whole):
+def test_training_starts_again_without_an_intact_checkpoint(again, whole):
     folder, command = again
     older, newest = states(folder)
     spoil(older / "progress.json")
     (newest / "SHA256SUMS").unlink()
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert f"{newest} is damaged (SHA256SUMS cannot be read) and was removed.\n" in out
     assert f"{older} is damaged (progress.json is not what was written) and was removed.\n" in out
@@ -337,12 +329,12 @@ def test_without_a_whole_checkpoint_training_starts_again(again, whole):
 
 def test_a_checkpoint_of_another_model(again, interrupted):
     folder, command = again
-    code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
+    code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
     assert code == 2
     # The configuration is not what was trained by: as if someone had changed it by hand.
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace("dim: 8", "dim: 4"))
-    code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
+    code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
     assert code == 1 and error.count("\n") == 1
     assert (
         f"{states(folder)[-1]} is of another model or optimizer; give --restart to start again"
@@ -368,7 +360,7 @@ def fill_the_disk(saver):
 def test_a_full_disk(whole, tmp_path):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
     with at_batch(6, fill_the_disk):
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     assert code == 1
     partial = tmp_path / "run.partial"
     assert (
@@ -384,7 +376,7 @@ def test_a_full_disk(whole, tmp_path):
         for entry in (partial / "checkpoints").iterdir()
         if not entry.name.startswith("last-")
     ] == []
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
@@ -393,7 +385,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(run_files, "save_vocabularies", full)
-    code, _, error = quietly(*TINY, f"run_dir={tmp_path / 'run'}")
+    code, _, error = run_command(train.main, *TINY, f"run_dir={tmp_path / 'run'}")
     assert code == 1
     assert (
         error == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; "
@@ -413,7 +405,7 @@ def poison(saver):
 def test_a_loss_that_is_not_finite(whole, tmp_path):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
     with at_batch(6, poison):
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     partial = tmp_path / "run.partial"
     assert code == 1 and error.count("\n") == 1
     assert "long_items" in error and "2 values that are not finite" in error
@@ -425,7 +417,7 @@ def test_a_loss_that_is_not_finite(whole, tmp_path):
         for value in weights(newest / "weights").values()
         if value.dtype == np.float32
     )
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
@@ -434,7 +426,7 @@ def test_a_loss_that_is_not_finite(whole, tmp_path):
 
 def test_another_configuration(again):
     folder, command = again
-    code, out, error = quietly(*command[:-1], "train.epochs=4", command[-1])
+    code, out, error = run_command(train.main, *command[:-1], "train.epochs=4", command[-1])
     assert (code, out) == (2, "")
     assert error == (
         f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, "
@@ -442,7 +434,7 @@ def test_another_configuration(again):
         "or name another run_dir.\n"
     )
     (folder / "config.yaml").write_text("train: {epoch: 3}")
-    code, _, error = quietly(*command)
+    code, _, error = run_command(train.main, *command)
     assert code == 2 and f"{folder / 'config.yaml'} cannot be read" in error
     assert len(states(folder)) == 2
 
@@ -450,7 +442,7 @@ def test_another_configuration(again):
 def test_another_log(again):
     folder, command = again
     (folder / "data.sha256").write_text("0" * 64)
-    code, _, error = quietly(*command)
+    code, _, error = run_command(train.main, *command)
     assert code == 2
     assert error == (
         f"error: The log is not the one that the training in {folder} was started with; "
@@ -459,11 +451,11 @@ def test_another_log(again):
     assert len(states(folder)) == 2
 
 
-def test_one_process_a_folder(again):
+def test_one_process_for_each_folder(again):
     folder, command = again
     with open(folder / "lock") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     assert code == 2
     assert (
         error == f"error: {folder} is being trained by another process; wait until it ends, "
@@ -558,7 +550,10 @@ def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "build_model", stop)
     for value, expected in (("false", []), ("true", [True])):
         assert (
-            quietly(*TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}")[0] == 2
+            run_command(
+                train.main, *TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}"
+            )[0]
+            == 2
         )
         assert asked == expected
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import itertools
 import json
 import shutil
@@ -13,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from export.command import main as export
+from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.preparation import Statistics, prepare
@@ -40,14 +40,6 @@ TINY = [
 ]
 
 
-def quietly(main, *arguments):
-    """Runs a command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
 def log(events):
     return pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
 
@@ -72,7 +64,7 @@ GROWN = [event for event in FIRST if event[0] not in ("u4", "u19") and event[1] 
 # --- Indices ---
 
 
-def test_a_vocabulary_goes_on():
+def test_a_vocabulary_is_extended():
     assert Vocabulary(["b", "a"]).extended(["c", "a", "d", "c"]).ids() == ["b", "a", "c", "d"]
 
 
@@ -101,7 +93,7 @@ def test_known_ids_that_the_filter_drops_have_no_events():
     assert (sequences.offsets.tolist(), sequences.items.tolist()) == ([0, 0, 0, 2], [2, 3])
 
 
-def test_users_without_events_have_no_part_in_a_split():
+def test_users_without_events_are_not_in_a_split():
     events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 4)]
     alone = leave_one_out(prepare(log(events))[0])
     among = leave_one_out(
@@ -140,7 +132,7 @@ def test_rows_by_hand():
     )
 
 
-def test_rows_stay_in_the_ball():
+def test_new_rows_meet_the_max_norm_constraint():
     table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     neighbours = transfer.Neighbours(np.arange(9), np.arange(9) + 1, np.full(9, 7))
@@ -190,7 +182,7 @@ def test_slots_by_hand(name, kinds, initial, wrapped):
         np.testing.assert_array_equal(slot[kept:], np.full((size - kept, 2), np.float32(initial)))
 
 
-def test_a_schedule_begins_anew():
+def test_the_schedule_starts_again():
     config = configuration.load(
         None,
         [
@@ -224,7 +216,7 @@ def old(tmp_path_factory):
     log(FIRST).write_csv(folder / "first.csv")
     log(GROWN).write_csv(folder / "grown.csv")
     assert (
-        quietly(
+        run_command(
             train.main, *TINY, f"data.path={folder / 'first.csv'}", f"run_dir={folder / 'run'}"
         )[0]
         == 0
@@ -347,7 +339,7 @@ def test_slots_are_those_of_the_checkpoint(old, begun):
     assert warm.facts["optimizer"] == f"kept, from step {steps}"
 
 
-def test_several_replicas_begin_as_one(old, begun):
+def test_several_replicas_start_like_one(old, begun):
     strategy = make_strategy(configuration.load(None, ["runtime.strategy=mirrored"]).runtime)
     model, warm, split, config = begin(
         old, "grown.csv", "train.new_items=neighbours", strategy=strategy
@@ -372,12 +364,12 @@ def test_several_replicas_begin_as_one(old, begun):
         ),
     ],
 )
-def test_another_optimizer_begins_afresh(old, override, told):
+def test_another_optimizer_starts_without_slots(old, override, told):
     _, warm, *_ = begin(old, "first.csv", override)
     assert (warm.facts["optimizer"], warm.first_step) == (told, 0)
 
 
-def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
+def test_an_optimizer_without_saved_slots(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "first" / "run")
     shutil.copy(old.parent / "first.csv", copy.parent)
     run.load_model(copy).save_weights(str(copy / run_files.BEST))
@@ -397,11 +389,13 @@ def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
         ["runtime.precision=mixed_float16"],
     ],
 )
-def test_slots_are_found_in_every_kind_of_run(old, tmp_path, overrides):
+def test_slots_of_other_optimizers_and_precisions(old, tmp_path, overrides):
     shutil.copy(old.parent / "first.csv", tmp_path)
     data = f"data.path={tmp_path / 'first.csv'}"
     try:
-        assert quietly(train.main, *TINY, data, *overrides, f"run_dir={tmp_path / 'run'}")[0] == 0
+        assert (
+            run_command(train.main, *TINY, data, *overrides, f"run_dir={tmp_path / 'run'}")[0] == 0
+        )
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     _, warm, split, config = begin(tmp_path / "run", "first.csv", *overrides)
@@ -426,13 +420,13 @@ def successor(old):
         "data.min_user_events=1",
         f"run_dir={folder}",
     ]
-    code, out, error = quietly(train.main, *TINY, *overrides)
+    code, out, error = run_command(train.main, *TINY, *overrides)
     assert (code, error) == (0, "")
     shutil.rmtree(away)
     return folder, out
 
 
-def test_what_is_reported(old, successor):
+def test_report(old, successor):
     report = json.loads((successor[0] / "metrics.json").read_text())
     facts = report["warm_start"]
     news = list(dict.fromkeys(event[1] for event in GROWN if int(event[1][1:]) >= 24))
@@ -480,11 +474,11 @@ def test_overlap_by_hand(old):
     )
 
 
-def test_a_successor_is_a_run_like_any_other(old, successor, tmp_path):
+def test_a_warm_started_run_is_evaluated_and_exported(old, successor, tmp_path):
     folder = successor[0]
     assert configuration.load(folder / "config.yaml").train.warm_start == str(old.parent / "was")
     report = json.loads((folder / "metrics.json").read_text())
-    assert json.loads(quietly(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(
+    assert json.loads(run_command(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(
         report["test"]
     )
     assert (folder / "vocabulary" / "items.txt").read_text().splitlines()[:24] == (
@@ -498,15 +492,15 @@ def test_a_successor_is_a_run_like_any_other(old, successor, tmp_path):
     )
     found = run.load_model(folder).recommend([["i30", "i7"]], k=31)[0][0]
     assert len(set(found)) == 30 and not {"i30", "i7"} & set(found)
-    assert quietly(export, folder, "--to", tmp_path / "served")[0] == 0
+    assert run_command(export, folder, "--to", tmp_path / "served")[0] == 0
 
 
-def test_a_successor_can_be_gone_on_from(successor):
+def test_a_warm_started_run_can_be_warm_started_from(successor):
     model, *_ = begin(successor[0], "grown.csv")
     np.testing.assert_array_equal(model(FEATURES), run.load_model(successor[0])(FEATURES))
 
 
-def test_a_log_that_has_changed_is_told_from_that_of_the_run(successor):
+def test_a_changed_log_is_reported(successor):
     # Without i31's events no id is missing from the vocabularies, which hold more than the log
     # anyway.
     path, report = (
@@ -525,7 +519,7 @@ def test_a_log_that_has_changed_is_told_from_that_of_the_run(successor):
         path.write_text(whole)
 
 
-def test_training_goes_on(old, successor):
+def test_weights_are_trained(old, successor):
     curve = pl.read_csv(successor[0] / "history.csv")
     assert len(curve) == 2
     before, after = run.load_model(old), run.load_model(successor[0])
@@ -536,7 +530,7 @@ class Killed(BaseException):
     """What stands for SIGKILL within this process."""
 
 
-def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
+def test_an_interrupted_warm_start_is_resumed(old, successor, tmp_path):
     original = callbacks.CheckpointSaver.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
@@ -552,8 +546,8 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
     ]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
-        quietly(train.main, *command)
-    code, out, _ = quietly(train.main, *command)
+        run_command(train.main, *command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0 and "Resuming from" in out
     whole, interrupted = run.load_model(successor[0]), run.load_model(tmp_path / "run")
     for wanted, found in zip(whole.weights, interrupted.weights, strict=True):
@@ -580,7 +574,7 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
 )
 def test_a_run_of_another_model_is_refused(old, tmp_path, override, difference):
     data = f"data.path={old.parent / 'first.csv'}"
-    code, _, error = quietly(
+    code, _, error = run_command(
         train.main, *TINY, data, f"train.warm_start={old}", override, f"run_dir={tmp_path / 'run'}"
     )
     assert (code, error) == (
@@ -604,7 +598,9 @@ def test_a_run_without_its_weights_is_refused(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints")
     data, new = f"data.path={old.parent / 'first.csv'}", tmp_path / "new"
-    code, _, error = quietly(train.main, *TINY, data, f"train.warm_start={copy}", f"run_dir={new}")
+    code, _, error = run_command(
+        train.main, *TINY, data, f"train.warm_start={copy}", f"run_dir={new}"
+    )
     assert (code, error) == (
         2,
         f"error: {copy} has lost its weights, checkpoints/best; train again.\n",
