@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import traceback
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
@@ -154,25 +155,21 @@ def cause(error: BaseException, target: Target) -> str:
             code that is not a library.
     """
     spec = _find([target.module.partition(".")[0]])
-    package = (
-        None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
-    )
-    libraries = (
-        _OWN,
-        "<",
-        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-    )
-    places, trace = [], error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
+    package = spec and next(iter(spec.submodule_search_locations or ()), spec.origin)
+    paths = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    libraries = (_OWN, "<", *paths)
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
         if not file.startswith(libraries) or (package and file.startswith(package)):
-            places.append(f", {file}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename:
-        places = [f", {error.filename}:{error.lineno}"]
-    text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
-    line = text.splitlines()[0].rstrip(".") if text else ""
-    return shorten(f"{type(error).__name__}: {line}{places[-1] if places else ''}", 300)
+            place = f", {file}:{line}"
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text = error.msg
+        if error.filename:
+            place = f", {error.filename}:{error.lineno}"
+    first = text.strip().partition("\n")[0].rstrip(".")
+    return shorten(f"{type(error).__name__}: {first}{place}", 300)
 
 
 def _find(parts: list[str]) -> ModuleSpec | None:

@@ -1,4 +1,4 @@
-"""Options of commands: decimal numbers, paths that can be, one short sentence for all else."""
+"""Options of commands: decimal numbers, valid paths, and short error messages."""
 
 import pytest
 

@@ -1,6 +1,4 @@
-"""Configuration: defaults under a file under the command line, and one sentence for everything that
-cannot be meant.
-"""
+"""Configurations: defaults, files and arguments, and the error of each invalid value."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What cannot be trained is said before training."""
+"""Distillation layers, and errors before the training."""
 
 import re
 

@@ -19,7 +19,7 @@ from tfrec_attn.files.work_folder import (
     unfinished_patterns,
 )
 from tfrec_attn.files.writing import replace_text
-from tfrec_attn.runs.run_files import CONFIG, METRICS, REJECTED, STATES
+from tfrec_attn.runs.run_files import CONFIG, METRICS, REJECTED, STATE_FILES, STATES
 
 KIND = "run"
 _DATA, RESTARTED = "data.sha256", "restarted"
@@ -27,34 +27,14 @@ _DATA, RESTARTED = "data.sha256", "restarted"
 NOTES = (_DATA, RESTARTED)
 # What a training writes; a folder with any other file is not removed.
 KNOWN = (
-    CONFIG,
-    f".{CONFIG}.*",
-    METRICS,
-    REJECTED,
-    f".{_DATA}.*",
-    *NOTES,
-    "*SHA256SUMS",
-    "history.csv",
-    ".history.csv",
-    "valid.parquet",
-    "test.parquet",
-    "tmp????????/?????.parquet",
-    "vocabulary/users.txt",
-    "vocabulary/items.txt",
-    "vocabulary/item_counts.npy",
-    "vocabulary/trained_*.npy",
-    "checkpoints/best.*",
-    "checkpoints/checkpoint",
-    *(
-        f"checkpoints/{state}/{name}"
-        for state in ("last-*", ".last-*")
-        for name in (
-            *("weights.*", "best.*", "weights_temp/*"),
-            *("progress.json", "SHA256SUMS", "checkpoint"),
-        )
-    ),
-    "tensorboard/train/events.out.tfevents.*",
-    "tensorboard/validation/events.out.tfevents.*",
+    *f"""
+    {CONFIG} .{CONFIG}.* {METRICS} {REJECTED} {_DATA} .{_DATA}.* {RESTARTED} *SHA256SUMS
+    history.csv .history.csv valid.parquet test.parquet tmp????????/?????.parquet
+    vocabulary/users.txt vocabulary/items.txt vocabulary/item_counts.npy vocabulary/trained_*.npy
+    tensorboard/train/events.out.tfevents.* tensorboard/validation/events.out.tfevents.*
+    checkpoints/best.* checkpoints/checkpoint
+    """.split(),
+    *(f"checkpoints/{state}/{name}" for state in ("last-*", ".last-*") for name in STATE_FILES),
 )
 USE_RESTART = "--restart to start again"
 OTHER_NAME = "name another run_dir"

@@ -23,6 +23,8 @@ METRICS = "metrics.json"
 REJECTED = "rejected.tsv"
 BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
+# Patterns of the files of a checkpoint, also while it is written.
+STATE_FILES = ("weights.*", "weights_temp/*", "best.*", "progress.json", "SHA256SUMS", "checkpoint")
 USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")

@@ -12,13 +12,11 @@ import tensorflow as tf
 from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, flush_to_disk, read_sums, seal
 from tfrec_attn.files.work_folder import remove
-from tfrec_attn.runs.run_files import BEST, STATES
+from tfrec_attn.runs.run_files import BEST, STATE_FILES, STATES
 from tfrec_attn.training.progress import Progress
 
 _WEIGHTS, _BEST, _PROGRESS = "weights", "best", "progress.json"
 _KEPT = 2
-# The files of a checkpoint, also while it is written.
-_KNOWN = (f"{_WEIGHTS}.*", f"{_WEIGHTS}_temp/*", f"{_BEST}.*", _PROGRESS, SUMS, "checkpoint")
 
 
 class Checkpoints:
@@ -135,7 +133,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _remove(state: Path) -> None:
-    remove(state, _KNOWN)
+    remove(state, STATE_FILES)
     with contextlib.suppress(OSError):
         state.rmdir()
 
