@@ -158,7 +158,11 @@ def test_trains_on_is_read_from_the_source():
 
 
 def test_short_names():
-    assert [extensions.short(name) for name in ("attrec", "a.b:C", "b:C")] == ["attrec", "C", "C"]
+    assert [extensions.short_name(name) for name in ("attrec", "a.b:C", "b:C")] == [
+        "attrec",
+        "C",
+        "C",
+    ]
 
 
 def test_nothing_is_imported_to_read_a_model(folder):

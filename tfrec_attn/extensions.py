@@ -141,7 +141,7 @@ LOSSES = Extension("train.loss", "tfrec_attn.losses", "package.module:function")
 SOURCES = Extension("data.source", "tfrec_attn.sources", "package.module:function")
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """Returns a name without its module, for folders and tables."""
     return name.rpartition(":")[2] or name
 

@@ -10,11 +10,11 @@ from tfrec_attn.config.yaml_tree import (
     Plain,
     YamlError,
     is_null,
-    number,
+    parse_bool,
+    parse_float,
+    parse_int,
     read_yaml,
     resolve,
-    truth,
-    whole,
 )
 from tfrec_attn.errors import ConfigError, shorten, shown
 
@@ -95,7 +95,8 @@ def _convert(key: str, value: Any, option: Any) -> Any:
     if option in (int, float):
         return _number(key, value, option)
     if option is bool and isinstance(value, str):
-        return _NO if truth(value) is None else truth(value)
+        found = parse_bool(value)
+        return _NO if found is None else found
     if option is str:
         return _text(key, value)
     if get_origin(option) is list:
@@ -111,8 +112,8 @@ def _number(key: str, value: Any, option: type) -> Any:
         return _NO
     found = value
     if isinstance(value, str):
-        found = whole(value)
-        found = number(value) if found is None else found
+        found = parse_int(value)
+        found = parse_float(value) if found is None else found
     if found is None or (
         isinstance(found, float) and (math.isnan(found) or (option is int and found % 1))
     ):

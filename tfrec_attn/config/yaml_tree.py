@@ -99,7 +99,7 @@ def resolve(value: Any) -> Any:
         return value
     if is_null(value):
         return None
-    for found in (truth(value), whole(value), number(value)):
+    for found in (parse_bool(value), parse_int(value), parse_float(value)):
         if found is not None:
             return found
     return str(value)
@@ -110,16 +110,16 @@ def is_null(value: Any) -> bool:
     return value is None or (isinstance(value, Plain) and value in ("", "null"))
 
 
-def truth(text: str) -> bool | None:
-    """Returns the truth value that a text spells, or None."""
+def parse_bool(text: str) -> bool | None:
+    """Returns the boolean of a text, `true` or `false`, or None."""
     return {"true": True, "false": False}.get(text.lower())
 
 
-def whole(text: str) -> int | None:
+def parse_int(text: str) -> int | None:
     """Returns the whole number of a text in decimal digits (`010` is 10), or None."""
     return int(text) if re.fullmatch(r"[-+]?[0-9]{1,400}", text, re.ASCII) else None
 
 
-def number(text: str) -> float | None:
+def parse_float(text: str) -> float | None:
     """Returns the number of a text in decimal digits, infinite if too large, or None."""
     return float(text) if _NUMBER.fullmatch(text) else None

@@ -12,7 +12,7 @@ from tfrec_attn.data.reading.log_parts import name_of
 from tfrec_attn.data.sequences.replay_log import split_checksum
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.extensions import short
+from tfrec_attn.extensions import short_name
 from tfrec_attn.files.work_folder import clean_up, is_marked, unfinished_patterns
 from tfrec_attn.runs.partial_run import (
     KIND,
@@ -123,8 +123,8 @@ def _targets(config: Config) -> Iterator[Path]:
 def default_names(config: Config) -> Iterator[Path]:
     """Yields runs/<source>-<model>, runs/<source>-<model>-2, and so on."""
     source, path = config.data.source, config.data.path
-    name = name_of(path) if source == "file" and path else short(Path(source).name)
-    base = Path("runs") / f"{name}-{short(config.model.name)}"
+    name = name_of(path) if source == "file" and path else short_name(Path(source).name)
+    base = Path("runs") / f"{name}-{short_name(config.model.name)}"
     yield base
     for number in itertools.count(2):
         yield base.with_name(f"{base.name}-{number}")

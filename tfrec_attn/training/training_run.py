@@ -265,7 +265,7 @@ def _prepare_process(config: Config, task: Task | None) -> Any:
 
 
 def _summary(config: Config, result: dict[str, Any]) -> str:
-    rows = {**result["baselines"], extensions.short(config.model.name): result["test"]}
+    rows = {**result["baselines"], extensions.short_name(config.model.name): result["test"]}
     parts = [format_table("test", rows, result.get("test_interval"))]
     if "warm_start" in result:
         parts.append(describe_report(result["warm_start"]))
