@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.commands import run_command
+from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.data.sequences.replay_log import split_checksum
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.work_folder import foreign_paths
+from tfrec_attn.runs import run
 from tfrec_attn.runs.partial_run import KNOWN
+from tfrec_attn.runs.run_dir import open_run
 from tfrec_attn.training import training_run
 
 TINY = ["data.events=2000"]
@@ -213,6 +217,31 @@ def test_a_run_that_is_killed_while_it_is_renamed(training, tmp_path, monkeypatc
         command(run_dir)
     assert command(run_dir)[0] == 0 and training.calls == 1
     assert {"lock", "data.sha256"}.isdisjoint(tree(tmp_path / "run"))
+
+
+def test_default_names_of_unfinished_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = training_run.resolve(configuration.load(None, ["train.epochs=3"]))
+    other = training_run.resolve(configuration.load(None, ["train.epochs=4"]))
+    split = run.prepare_data(config).split
+    (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
+
+    def folder_of(config):
+        partial = open_run(config, split)
+        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
+        partial.leave()
+        return str(partial.folder)
+
+    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
+    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
+    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
+    # A busy folder of another configuration is passed over, one of the same is not.
+    partial = open_run(config, split)
+    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
+    with pytest.raises(ConfigError, match="is being trained by another process"):
+        open_run(config, split)
+    partial.finish()
+    assert folder_of(config) == "runs/synthetic-attrec-4.partial"
 
 
 # --- Finished runs ---

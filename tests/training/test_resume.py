@@ -20,14 +20,10 @@ import tensorflow as tf
 from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import train
-from tfrec_attn.errors import ConfigError, Interrupted
 from tfrec_attn.runs import run, run_files
-from tfrec_attn.runs.run_dir import open_run
-from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.training import callbacks, fitting, inputs, training_run
+from tfrec_attn.training import callbacks, inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
 # 66 users with 160 items; saved after every second step, five or more steps an epoch.
 TINY = [
     "data.events=2000",
@@ -166,9 +162,6 @@ def spoil(path):
     path.write_bytes(content)
 
 
-# --- The same bits ---
-
-
 @pytest.mark.parametrize(
     ("arguments", "steps"),
     [(SASREC, (4, 10)), (ATTREC, (4, 10)), (SAMPLED, (9,))],
@@ -261,9 +254,6 @@ def test_early_stopping_counts_epochs_of_earlier_processes(tmp_path):
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2", "3"]
 
 
-# --- Signals ---
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves(number, whole, tmp_path):
     command = [*ATTREC, f"run_dir={tmp_path / 'run'}"]
@@ -293,9 +283,6 @@ def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
         "stopped by SIGTERM; nothing was written.\n",
     )
     assert list(tmp_path.iterdir()) == []
-
-
-# --- Damage ---
 
 
 def test_a_damaged_checkpoint_falls_back(again, whole):
@@ -394,9 +381,6 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- Numbers that are not finite ---
-
-
 def poison(saver):
     table = saver.model.tables("items")[1]
     table.scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
@@ -419,9 +403,6 @@ def test_a_loss_that_is_not_finite(whole, tmp_path):
     )
     assert run_command(train.main, *command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
-
-
-# --- Whose folder ---
 
 
 def test_another_configuration(again):
@@ -462,108 +443,3 @@ def test_one_process_for_each_folder(again):
         f"or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
-
-
-def test_default_names(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = training_run.resolve(configuration.load(None, ["train.epochs=3"]))
-    other = training_run.resolve(configuration.load(None, ["train.epochs=4"]))
-    split = run.prepare_data(config).split
-    (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-
-    def folder_of(config):
-        partial = open_run(config, split)
-        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
-        partial.leave()
-        return str(partial.folder)
-
-    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
-    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
-    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
-    # A busy folder of another configuration is passed over, one of the same is not.
-    partial = open_run(config, split)
-    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
-    with pytest.raises(ConfigError, match="is being trained by another process"):
-        open_run(config, split)
-    partial.finish()
-    assert folder_of(config) == "runs/synthetic-attrec-4.partial"
-
-
-# --- Randomness ---
-
-# Ops that draw from a state which lies in their kernel, where no checkpoint reaches it.
-STATEFUL = (
-    "RandomUniform",
-    "RandomStandardNormal",
-    "TruncatedNormal",
-    "RandomUniformInt",
-    "RandomShuffle",
-    "Multinomial",
-    "RandomGamma",
-)
-
-
-def ops_of(function, *arguments):
-    graph = tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
-    return {
-        node.op
-        for nodes in (graph.node, *(part.node_def for part in graph.library.function))
-        for node in nodes
-    }
-
-
-def test_nothing_random_has_a_hidden_state():
-    arguments = [
-        "model.name=mqsa_ted",
-        "model.dropout=0.3",
-        "train.loss=gbce",
-        "train.distillation={weight: 0.1, dropout: 0.2}",
-    ]
-    config = training_run.resolve(
-        configuration.load(None, [*TINY, *arguments, "train.batch_size=3"])
-    )
-    split = run.prepare_data(config).split
-    model = run.build_model(
-        config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
-    )
-    stream = inputs.training_stream(config, split)
-    fitting.compile_model(model, config, split, stream)
-    drawn = ops_of(stream.batch, tf.constant(0, tf.int64))
-    stepped = ops_of(model.train_step, stream.batch(tf.constant(0, tf.int64)))
-    assert any(op.startswith("Stateless") for op in drawn) and any(
-        op.startswith("Stateless") for op in stepped
-    )
-    assert (drawn | stepped).isdisjoint(STATEFUL)
-    # The rule finds what it is for.
-    assert not ops_of(lambda: tf.keras.layers.Dropout(0.5)(tf.ones([2]), training=True)).isdisjoint(
-        STATEFUL
-    )
-
-
-def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
-
-    def stop(*_):
-        raise ConfigError("far enough.")
-
-    monkeypatch.setattr(run, "build_model", stop)
-    for value, expected in (("false", []), ("true", [True])):
-        assert (
-            run_command(
-                train.main, *TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}"
-            )[0]
-            == 2
-        )
-        assert asked == expected
-
-
-def test_a_second_signal_does_not_wait():
-    with StopSignals() as stop, stop.deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.received == signal.SIGINT
-        with pytest.raises(Interrupted, match="stopped by SIGINT"):
-            stop.check()
-        with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught:
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert caught.value.exit_code == 143
