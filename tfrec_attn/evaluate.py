@@ -92,25 +92,21 @@ def evaluate(
     import_tensorflow()
     set_precision(config.runtime.precision)
     model = run.load_model(path)
+    from tfrec_attn.training.evaluating import report
+
     if on == CURRENT_LOG:
         with tempfile.TemporaryDirectory() as scratch:
             events = run_files.kept_events_file(Path(scratch), part)
             differences = _save_current_events(path, part, events)
             ranks, unknown = _rank(model, config, events, part, ranks_file)
         differences["unknown_targets"] = unknown
-    else:
-        ranks, unknown = _rank(model, config, _events_of_run(path, part), part, ranks_file)
-        if unknown:
-            raise DataError(
-                f"{folder} has held-out events of items that are not in its vocabulary; "
-                "train again."
-            )
-    from tfrec_attn.training.evaluating import report
-
-    return {
-        **report(ranks, config, part),
-        **({"current_log": differences} if on == CURRENT_LOG else {}),
-    }
+        return {**report(ranks, config, part), "current_log": differences}
+    ranks, unknown = _rank(model, config, _events_of_run(path, part), part, ranks_file)
+    if unknown:
+        raise DataError(
+            f"{folder} has held-out events of items that are not in its vocabulary; train again."
+        )
+    return report(ranks, config, part)
 
 
 def _events_of_run(folder: Path, part: str) -> Path:
@@ -132,10 +128,12 @@ def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any
     now = (data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     kept = run_files.kept_events_file(folder, part)
     same = split_checksum(data.split) == metrics["data"].get("sha256") and kept.is_file()
-    events = (pl.read_parquet(path).sort("user_id") for path in (kept, target)) if same else ()
+    if same:
+        before, after = (pl.read_parquet(path).sort("user_id") for path in (kept, target))
+        same = before.equals(after)
     return {
         "log": config.data.path or config.data.source,
-        "same": same and next(events).equals(next(events)),
+        "same": same,
         "events": data.report.after.events,
         "events_of_run": metrics["data"].get("after", {}).get("events"),
         **{

@@ -52,19 +52,17 @@ class Extension:
         Raises:
             ConfigError: If two packages have an entry point of this name.
         """
-        values = sorted(
-            {point.value for point in metadata.entry_points(group=self.group) if point.name == name}
-        )
+        points = metadata.entry_points(group=self.group, name=name)
+        values = sorted({point.value for point in points})
         if len(values) > 1:
             raise ConfigError(
                 f"{self.key}={shown(name)} is an entry point of two packages; "
                 f"give {' or '.join(values)}."
             )
-        module, _, attribute = (
-            (values[0] if values else name).partition("[")[0].strip().partition(":")
-        )
-        words = [*module.split("."), attribute]
-        return Target(module, attribute) if all(word.isidentifier() for word in words) else None
+        value = (values[0] if values else name).partition("[")[0].strip()
+        module, _, attribute = value.partition(":")
+        valid = all(word.isidentifier() for word in (*module.split("."), attribute))
+        return Target(module, attribute) if valid else None
 
     def unknown(self, name: str, built_in: list[str]) -> ConfigError:
         """Returns the error for an unknown name."""

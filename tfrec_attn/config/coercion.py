@@ -18,8 +18,8 @@ from tfrec_attn.config.yaml_tree import (
 )
 from tfrec_attn.errors import ConfigError, shorten, shown
 
-_LARGEST = {int: (2**63 - 1, "9223372036854775807 (2 to the 63rd, less 1)"), float: (1e38, "1e38")}
-_NO = object()
+_MAXIMA = {int: (2**63 - 1, "9223372036854775807 (2 to the 63rd, less 1)"), float: (1e38, "1e38")}
+_NO_MATCH = object()
 _NAMES = {
     int: "a whole number",
     float: "a number",
@@ -47,7 +47,7 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         return None
     for option in options:
         converted = _convert(key, value, option)
-        if converted is not _NO:
+        if converted is not _NO_MATCH:
             return converted
     expected = " or ".join(
         "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
@@ -96,20 +96,20 @@ def _convert(key: str, value: Any, option: Any) -> Any:
         return _number(key, value, option)
     if option is bool and isinstance(value, str):
         found = parse_bool(value)
-        return _NO if found is None else found
+        return _NO_MATCH if found is None else found
     if option is str:
         return _text(key, value)
     if get_origin(option) is list:
         return _list(key, value, get_args(option)[0])
     if get_origin(option) is dict:
         value = parse_flow(key, value)
-        return _dict(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO
-    return value if type(value) is option else _NO
+        return _dict(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO_MATCH
+    return value if type(value) is option else _NO_MATCH
 
 
 def _number(key: str, value: Any, option: type) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return _NO
+        return _NO_MATCH
     found = value
     if isinstance(value, str):
         found = parse_int(value)
@@ -117,9 +117,9 @@ def _number(key: str, value: Any, option: type) -> Any:
     if found is None or (
         isinstance(found, float) and (math.isnan(found) or (option is int and found % 1))
     ):
-        return _NO
-    largest, text = _LARGEST[option]
-    if abs(found) > largest:
+        return _NO_MATCH
+    maximum, text = _MAXIMA[option]
+    if abs(found) > maximum:
         raise ConfigError(
             f"{shorten(key)} must be at most {text} in size, but is {describe(value)}."
         )
@@ -129,7 +129,7 @@ def _number(key: str, value: Any, option: type) -> Any:
 
 def _text(key: str, value: Any) -> Any:
     if not isinstance(value, str) or (is_null(value) and not value):
-        return _NO
+        return _NO_MATCH
     if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
         raise ConfigError(
             f"{shorten(key)} must be text in UTF-8 without NUL, but is {shown(str(value))}."
@@ -137,19 +137,19 @@ def _text(key: str, value: Any) -> Any:
     return str(value)
 
 
-def _list(key: str, value: Any, of: Any) -> Any:
+def _list(key: str, value: Any, item_type: Any) -> Any:
     if is_null(value):
-        return _NO
+        return _NO_MATCH
     value = parse_flow(key, value)
     if isinstance(value, Plain):
         value = [Plain(one.strip()) for one in value.split(",")]
     items = value if isinstance(value, list) else [value]
-    return [coerce(f"{key}[{place}]", item, of) for place, item in enumerate(items)]
+    return [coerce(f"{key}[{place}]", item, item_type) for place, item in enumerate(items)]
 
 
-def _dict(key: str, value: dict[Any, Any], of: Any) -> dict[str, Any]:
+def _dict(key: str, value: dict[Any, Any], item_type: Any) -> dict[str, Any]:
     return {
-        coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, of)
+        coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, item_type)
         for name, item in value.items()
     }
 
@@ -164,7 +164,7 @@ def _any(key: str, value: Any) -> Any:
         return _number(key, value, type(value))
     if isinstance(value, str):
         return _text(key, value)
-    return value if value is None or isinstance(value, bool) else _NO
+    return value if value is None or isinstance(value, bool) else _NO_MATCH
 
 
 def describe(value: Any) -> str:
