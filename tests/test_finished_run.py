@@ -64,7 +64,7 @@ def test_files_of_a_run(trained):
 
 
 def test_vocabularies_hold_all_ids_of_the_log_once(trained):
-    # The synthetic users all have 5 events or more, so nobody is dropped.
+    # All synthetic users have 5 events or more, so none is dropped.
     log = synthetic(1500)
     for name, column in (("users", "user_id"), ("items", "item_id")):
         lines = (trained[0] / "vocabulary" / f"{name}.txt").read_text().splitlines()
@@ -245,7 +245,7 @@ def model(trained):
 
 @pytest.fixture(scope="module")
 def histories():
-    """user -> raw items of the synthetic log, oldest first."""
+    """User -> items of the synthetic log, oldest first."""
     result = defaultdict(list)
     for user, item, _ in sorted(synthetic(1500).rows(), key=lambda row: row[2]):
         result[user].append(item)
@@ -279,8 +279,7 @@ def test_recommend_for_an_empty_history(model, histories):
 
 
 def test_hits_of_recommendations_agree_with_the_metrics(trained, model, histories):
-    # HR@10 counted over: the last item of every user, among the ten recommended for all that came
-    # before it.
+    # HR@10: users whose last item is among the ten recommended for their earlier items.
     users = list(histories)
     items, _ = model.recommend([histories[user][:-1] for user in users], k=10, users=users)
     hits = sum(histories[user][-1] in row for user, row in zip(users, items, strict=True))
@@ -289,9 +288,7 @@ def test_hits_of_recommendations_agree_with_the_metrics(trained, model, historie
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """A run on a CSV with three bad lines, given by a relative path -> (run, log, what was
-    printed).
-    """
+    """(run, log, stdout) of a CSV with three bad lines, given by a relative path."""
     folder = tmp_path_factory.mktemp("own")
     log = write_log(folder / "my log.csv")
     lines = log.read_text().splitlines()

@@ -21,8 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
-    # A reckless step size: the validation metric jumps, and training stops two epochs after its
-    # best.
+    # With a large step size the metric jumps, and training stops two epochs after its best.
     folder = tmp_path / "run"
     code, _, _ = run_command(
         train.main,
@@ -41,7 +40,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
 
 
 def test_another_seed_gives_other_initial_weights(tmp_path):
-    # With no step size to speak of the ranks are those of the initial weights.
+    # With a tiny step size the ranks are those of the initial weights.
     for seed in (1, 2):
         overrides = [
             "train.epochs=1",
@@ -319,7 +318,7 @@ def test_help_lists_every_key_with_its_default(capsys):
         )
         assert f"{key}={shown}" in lines
         assert text in lines
-    # The defaults as the class writes them down.
+    # The defaults of the class.
     for line in (
         "model.dim=100",
         "model.user_weight=0.2",
@@ -358,8 +357,8 @@ for dim in (8, 5):
 
 
 def test_two_replicas_with_other_settings(tmp_path):
-    # Two trainings in a process of its own: strategies that other tests make would get in the way
-    # of their collectives. The replicas' sparse gradients have different lengths at nearly every
+    # In another process, because strategies of other tests would disturb the collectives.
+    # The replicas' sparse gradients have different lengths at nearly every
     # step.
     path = tmp_path / "some.yaml"
     path.write_text(
@@ -406,9 +405,7 @@ def test_the_command_refuses_in_one_line(tmp_path):
 
 
 def popularity_hits(path, k):
-    """HR@k of most-popular on the last event of each user, with loops -> (HR, events, users,
-    items).
-    """
+    """Returns (HR@k of most-popular on the last events, events, users, items), by loops."""
     histories = defaultdict(list)
     with gzip.open(path, "rt", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))

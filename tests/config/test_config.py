@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def leaves(tree, prefix=""):
-    """Flat `a.b.c` -> value of nested dictionaries; an empty one is a value."""
+    """Returns `a.b.c` -> value of nested dictionaries; an empty one is a value."""
     result = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:

@@ -75,7 +75,7 @@ def test_a_configuration_of_the_package(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     expected = load(REPOSITORY / "configs" / "ml-100k" / "sasrec.yaml", ["train.epochs=2"])
     assert load(name, ["train.epochs=2"]) == expected
-    # A folder of the user's with that name is none, a file is.
+    # A user's folder of that name does not precede it, a user's file does.
     (tmp_path / name).mkdir(parents=True)
     assert load(name, ["train.epochs=2"]) == expected
     (tmp_path / name).rmdir()

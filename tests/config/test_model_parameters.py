@@ -74,7 +74,7 @@ def test_model_parameters_that_the_model_does_not_take(override, sentence):
 
 
 def test_types_of_parameters_come_from_the_constructor():
-    # AttRec's max_norm is annotated, because its default does not tell that None is allowed.
+    # AttRec's max_norm is annotated, because its default is not None.
     hints = models.hints("attrec")
     assert hints.keys() == models.parameters("attrec").keys()
     assert (hints["dim"], hints["tied"], hints["user_weight"], hints["diagonal"]) == (

@@ -9,8 +9,9 @@ from tests.extensions.shop import LOSSES, MODEL, SOURCE
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, empty, whose modules are forgotten afterwards; as for a console script it
-    is not on the path.
+    """An empty current folder, not on the path as for a console script.
+
+    Its modules are forgotten after the test.
     """
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)

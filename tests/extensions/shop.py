@@ -87,7 +87,7 @@ def without(text, old, new=""):
 
 
 def refused(*arguments):
-    """The sentence with which the training refuses to begin; it leaves nothing."""
+    """Returns the error of a training that is refused, and asserts that it writes nothing."""
     before = sorted(Path.cwd().rglob("*"))
     code, _, error = run_command(train.main, *TINY, *arguments)
     assert code == 2 and re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error

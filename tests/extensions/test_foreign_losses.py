@@ -69,7 +69,7 @@ def test_a_loss_object_decides_its_negatives(shop, make_leave_one_out):
         ]
         stream = training_stream(configuration.load(None, overrides), split)
         shapes[loss] = next(iter(stream.dataset()))["negatives"].shape
-    # Five for the whole batch of three, two with each; or five for each of the positions.
+    # Five for the whole batch, or five for each of its three positions.
     assert shapes == {"shop_losses:positions": [3, 2], "shop_losses:square": [3, 2, 5]}
 
 

@@ -17,9 +17,7 @@ from tfrec_attn.runs import run
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a run of a model, a loss and a source of its own, and the arguments that it was
-    trained by.
-    """
+    """A folder with a run of its own model, loss and source, its arguments and its output."""
     folder = tmp_path_factory.mktemp("shop")
     for name, text in (("run_models", MODEL), ("run_losses", LOSSES), ("run_data", SOURCE)):
         (folder / f"{name}.py").write_text(text)
@@ -52,7 +50,7 @@ def test_a_run_of_another_package(trained):
 
 
 def test_the_loss_is_used(trained):
-    # The scores are about 0, so that each of the 3 x 2 pairs of a window begins with a loss of 1.
+    # The scores are about 0, so each of the 3 x 2 pairs of a window has a loss of about 1.
     lines = (trained[0] / "runs" / "clicks-Mean" / "history.csv").read_text().splitlines()
     first = float(lines[1].split(",")[lines[0].split(",").index("loss")])
     assert first == pytest.approx(6.0, rel=0.05)
@@ -67,7 +65,7 @@ def test_evaluation(trained):
 
 def test_resuming(trained, tmp_path):
     arguments = [*trained[1], f"run_dir={tmp_path}/run"]
-    # Within the second of two epochs, of a step each.
+    # In the second of two epochs, each of one step.
     kill(arguments, 2)
     assert (tmp_path / "run.partial").is_dir()
     code, out, _ = run_command(train.main, *arguments)

@@ -15,7 +15,7 @@ from tfrec_attn.training import training_run
 
 
 def source(folder, body, **options):
-    """Reads what a function of this body gives; each is a module of its own."""
+    """Reads the table of a function with this body, in a new module."""
     name = f"given{len(list(folder.glob('given*')))}"
     (folder / f"{name}.py").write_text(
         f"import datetime\nimport numpy as np\nimport polars as pl\n\ndef log(path):\n    {body}\n"

@@ -85,9 +85,7 @@ def log(tmp_path_factory):
 
 
 def checks(log, folder, texts=(), file=None):
-    """What `tfrec_attn.train` does before it imports TensorFlow, on a small log where the values
-    name no other.
-    """
+    """Does what `tfrec_attn.train` does before it imports TensorFlow, on small logs only."""
     config = training_run.resolve(configuration.load(file, texts))
     there = folder / "again.yaml"
     there.write_text(configuration.to_yaml(config), encoding="utf-8")
@@ -98,7 +96,7 @@ def checks(log, folder, texts=(), file=None):
 
 
 def holds(action):
-    """Does something, which must succeed or tell one sentence."""
+    """Calls a function, which must succeed or raise one sentence."""
     try:
         return action()
     except TfrecError as error:
@@ -204,7 +202,7 @@ def test_sections_of_any_form(tmp_path_factory, log, section, tree):
 @bounded
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
 def test_any_text_is_read_back(tmp_path_factory, text):
-    """A key of text takes an argument as it is, and a file that was written gives it back."""
+    """A key of text takes an argument literally, and a file gives it back."""
     file = tmp_path_factory.getbasetemp() / "text.yaml"
     config = holds(lambda: configuration.load(None, [f"data.columns.user={text}"]))
     if text == "":
@@ -259,9 +257,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_of_commands(log, tmp_path, monkeypatch, command):
-    """What no option can be ends a command with exit code 1 or 2 and a sentence, and leaves
-    nothing.
-    """
+    """An invalid option ends a command with exit code 1 or 2 and a sentence, and writes nothing."""
     monkeypatch.chdir(tmp_path)
     main, beginnings = COMMANDS[command]
     values = [

@@ -155,7 +155,7 @@ def harms(rng, events, sizes):
 
 
 def refused(result):
-    """Whether a command that was harmed ended as it may: killed, complete, or with one sentence."""
+    """Checks that a command was killed, was complete, or failed with one sentence."""
     if result is None:
         return
     _, code, error = result
@@ -276,7 +276,7 @@ def test_exports(run, tmp_path, whole_run, seed):
     for number, harm in enumerate(harms(rng, events, sizes_of(tmp_path / "model" / "1")), 2):
         refused(run("export", [*arguments, number], harm))
         check()
-        # What a server would look into is whole.
+        # All versions that a server can load are complete.
         for folder in (tmp_path / "model").iterdir():
             if folder.name.isdecimal():
                 assert answers(folder) == expected

@@ -20,7 +20,7 @@ from tfrec_attn.train import train
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The runs on one log, by where the events are."""
+    """Runs on one log from a file, from memory and from a stream."""
     folder = tmp_path_factory.mktemp("runs")
     synthetic(1_200, seed=3).write_parquet(folder / "log.parquet")
     prepare_log([str(folder / "log.parquet")], folder / "prepared", Data(), shards=3)

@@ -57,7 +57,7 @@ def training(monkeypatch):
 
 
 def tree(folder):
-    """Path -> bytes of each file."""
+    """Returns path -> bytes of each file."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in Path(folder).rglob("*")
@@ -86,7 +86,7 @@ def sentence(found, code=2):
     return found[2].removeprefix("error: ").rstrip("\n")
 
 
-# --- Somebody else's folder ---
+# --- Foreign folders ---
 
 
 @pytest.mark.parametrize("restart", [[], ["--restart"]])
@@ -147,7 +147,7 @@ def test_a_run_dir_without_a_name(training, place):
     )
 
 
-# --- WorkFolder runs ---
+# --- Unfinished runs ---
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_default_names_of_unfinished_runs(tmp_path, monkeypatch):
     assert folder_of(config) == "runs/synthetic-attrec-2.partial"
     assert folder_of(other) == "runs/synthetic-attrec-3.partial"
     assert folder_of(config) == "runs/synthetic-attrec-2.partial"
-    # A busy folder of another configuration is passed over, one of the same is not.
+    # A busy folder of another configuration is skipped, one of the same is not.
     partial = open_run(config, split)
     assert folder_of(other) == "runs/synthetic-attrec-3.partial"
     with pytest.raises(ConfigError, match="is being trained by another process"):

@@ -41,7 +41,7 @@ def one_process(arguments, folder):
 
 
 def together(arguments, folder):
-    """Trains with two processes -> (exit code, stdout, stderr) of each."""
+    """Trains with two processes, and returns (exit code, stdout, stderr) of each."""
     processes = start([*arguments, f"run_dir={folder}"])
     outputs = [process.communicate(timeout=300) for process in processes]
     return [
@@ -51,9 +51,7 @@ def together(arguments, folder):
 
 
 def own(error):
-    """What a process itself wrote to stderr: TensorFlow 2.16 also writes there, about its
-    coordination of workers.
-    """
+    """Returns stderr without the messages of TensorFlow 2.16 on its workers."""
     foreign = (
         r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
         if version("tensorflow").startswith("2.16.")
@@ -132,7 +130,7 @@ LONG = [*ATTREC, "train.epochs=100000", "train.patience=100000"]
 def test_a_worker_that_dies_ends_the_others(tmp_path):
     processes = start([*LONG, f"run_dir={tmp_path / 'run'}"])
     try:
-        # There is a line an epoch, so the first epoch is saved now.
+        # There is a line for each epoch, so the first epoch is saved now.
         lines = (line for line in processes[0].stdout if line.startswith("diagnostics:"))
         assert len(list(itertools.islice(lines, 2))) == 2
         os.kill(processes[1].pid, signal.SIGKILL)

@@ -45,7 +45,7 @@ def test_figures_by_numpy(model, split):
 
 
 class ManyUsers:
-    """12,345 held-out events, which keep how many of them were asked for."""
+    """A stub of 12,345 held-out events that stores the requested number."""
 
     asked = None
 
@@ -59,7 +59,7 @@ class ManyUsers:
 
 @pytest.mark.parametrize(("items", "users"), [(ITEMS, 1000), (10_000_000, 26)])
 def test_number_of_sampled_users(items, users):
-    # 2 ** 28 scores at most, so that a large catalogue costs no more.
+    # At most 2 ** 28 scores, so a large catalogue does not cost more.
     held_out = ManyUsers()
     Diagnostics(types.SimpleNamespace(num_items=items), held_out)
     assert held_out.asked == users
@@ -70,7 +70,7 @@ def test_sampled_users_are_evenly_spaced(split):
     everyone = np.concatenate([block["user"] for block in held_out.dataset()])
     blocks = [block["user"].numpy() for block in held_out.sample(10)]
     assert [len(block) for block in blocks] == [4, 4, 2]
-    # Of 30 places from 0 to 29 ten, 29 / 9 apart, rounded down.
+    # Ten of the places 0 to 29, at a distance of 29 / 9, rounded down.
     assert (
         np.concatenate(blocks).tolist() == everyone[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]].tolist()
     )

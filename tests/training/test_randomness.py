@@ -9,7 +9,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run
 from tfrec_attn.training import fitting, inputs, training_run
 
-# 66 users with 160 items; saved after every second step, five or more steps an epoch.
+# 66 users with 160 items.
 TINY = [
     "data.events=2000",
     "train.epochs=3",
@@ -17,7 +17,7 @@ TINY = [
     "evaluate.bootstrap=7",
     "runtime.steps_per_execution=2",
 ]
-# Ops that draw from a state which lies in their kernel, where no checkpoint reaches it.
+# Ops whose random state is in their kernel, and not in a checkpoint.
 STATEFUL = (
     "RandomUniform",
     "RandomStandardNormal",
@@ -60,7 +60,7 @@ def test_nothing_random_has_a_hidden_state():
         op.startswith("Stateless") for op in stepped
     )
     assert (drawn | stepped).isdisjoint(STATEFUL)
-    # The rule finds what it is for.
+    # Keras' own dropout is found.
     assert not ops_of(lambda: tf.keras.layers.Dropout(0.5)(tf.ones([2]), training=True)).isdisjoint(
         STATEFUL
     )

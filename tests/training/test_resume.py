@@ -24,7 +24,7 @@ from tfrec_attn.runs import run, run_files
 from tfrec_attn.training import callbacks, inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# 66 users with 160 items; saved after every second step, five or more steps an epoch.
+# 66 users with 160 items; five or more steps an epoch, and a checkpoint after each second one.
 TINY = [
     "data.events=2000",
     "train.epochs=3",
@@ -92,7 +92,7 @@ def last(folder):
 
 
 def scalars(folder):
-    """(part, tag, step) -> the values of TensorBoard's events."""
+    """Returns (part, tag, step) -> values of TensorBoard's events."""
     found = {}
     for path in sorted(folder.glob("tensorboard/*/events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -145,7 +145,7 @@ def interrupted(tmp_path_factory):
 
 @pytest.fixture
 def again(interrupted, tmp_path):
-    """A copy of the partial run -> (folder, command)."""
+    """(folder, command) of a copy of the partial run."""
     folder = tmp_path / "run.partial"
     shutil.copytree(interrupted, folder)
     return folder, [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
@@ -224,7 +224,7 @@ def test_killed_after_training(again, whole, monkeypatch):
     assert code == 0
     assert "3 epochs and 0 of" in out and "Epoch 3/3" not in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
-    # The seconds are those of all processes.
+    # The seconds of all processes count.
     assert (
         json.loads((folder.with_name("run") / "metrics.json").read_text())["train_seconds"]
         > report["train_seconds"]
@@ -233,7 +233,7 @@ def test_killed_after_training(again, whole, monkeypatch):
 
 
 def test_early_stopping_counts_epochs_of_earlier_processes(tmp_path):
-    # With no step size to speak of the first epoch stays the best.
+    # With a tiny step size the first epoch stays the best.
     arguments = [
         *TINY,
         "train.batch_size=2048",
@@ -318,7 +318,7 @@ def test_a_checkpoint_of_another_model(again, interrupted):
     folder, command = again
     code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
     assert code == 2
-    # The configuration is not what was trained by: as if someone had changed it by hand.
+    # As if a user had changed the configuration of the run.
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace("dim: 8", "dim: 4"))
     code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
@@ -330,7 +330,7 @@ def test_a_checkpoint_of_another_model(again, interrupted):
 
 
 def fill_the_disk(saver):
-    """From now on no file of weights can grow beyond 1,000 bytes."""
+    """Limits files of weights to 1,000 bytes."""
     write = saver.model.save_weights
 
     def save_weights(path):

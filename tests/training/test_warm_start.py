@@ -43,7 +43,7 @@ def log(events):
 
 
 def drawn(users, items, start, seed):
-    """Eight events with different items for each user, one after the other."""
+    """Returns eight events with different items for each user."""
     random, items = np.random.default_rng(seed), list(items)
     return [
         (f"u{user}", f"i{item}", start + 100 * user + time)
@@ -52,7 +52,7 @@ def drawn(users, items, start, seed):
     ]
 
 
-# Of the 20 users u4 and the last one leave, of the 24 items i7; 6 users and i24 to i31 come.
+# Two of 20 users and one of 24 items vanish; 6 users and the items i24 to i31 are added.
 FIRST = drawn(range(20), range(24), 0, 1)
 GROWN = [event for event in FIRST if event[0] not in ("u4", "u19") and event[1] != "i7"] + drawn(
     range(20, 26), range(16, 32), 10**6, 2
@@ -64,8 +64,7 @@ def test_a_vocabulary_is_extended():
 
 
 def test_known_ids_keep_their_indices_by_hand():
-    # Of the known ones user w and item y have left. v is a new user; c is a new item before a new
-    # item d.
+    # User w and item y have vanished. User v and items c and d are new.
     known = Vocabulary(["w", "u"]), Vocabulary(["y", "a", "b"])
     sequences, report = prepare(
         log([("v", "c", 1), ("v", "a", 2), ("u", "d", 1), ("u", "c", 2)]), known=known
@@ -78,7 +77,7 @@ def test_known_ids_keep_their_indices_by_hand():
 
 
 def test_known_ids_that_the_filter_drops_have_no_events():
-    # One event of u and one of v are too few; a keeps its index without an event.
+    # Users u and v have too few events; item a keeps its index without an event.
     events = [("u", "a", 1), ("v", "a", 1), ("w", "c", 1), ("w", "d", 2)]
     sequences, _ = prepare(
         log(events), min_user_events=2, known=(Vocabulary(["u", "v"]), Vocabulary(["a"]))
@@ -177,7 +176,7 @@ def test_the_same_log_gives_the_same_scores(old):
 
 @pytest.fixture(scope="module")
 def begun(old):
-    """A training on the log that has grown, compiled, before the first step."""
+    """A warm start on the longer log, compiled, before the first step."""
     model, warm, split, config = begin(old, "grown.csv", "train.new_items=neighbours")
     compile_model(model, config, split, training_stream(config, split), warm.first_step)
     warm.copy_slots_to(model)
@@ -196,9 +195,7 @@ def test_known_rows_and_scores_stay(old, begun):
 
 
 def neighbours_in(events, item):
-    """The items of the first log beside an item in the training events of a log, each as often as
-    it stands there.
-    """
+    """Returns the known items that are adjacent to an item in training events, with repetitions."""
     known = {event[1] for event in FIRST}
     found = []
     for user in {event[0] for event in events}:
@@ -322,9 +319,7 @@ def test_slots_of_other_optimizers_and_precisions(old, tmp_path, overrides):
 
 @pytest.fixture(scope="module")
 def successor(old):
-    """(run on the log that has grown, what the command printed); the run before it is no longer
-    there when it is used.
-    """
+    """(run, stdout) of a warm start on the longer log; its previous run is removed."""
     away, folder = old.parent / "was", old.parent / "successor"
     shutil.copytree(old, away)
     overrides = [
@@ -414,8 +409,7 @@ def test_a_warm_started_run_can_be_warm_started_from(successor):
 
 
 def test_a_changed_log_is_reported(successor):
-    # Without i31's events no id is missing from the vocabularies, which hold more than the log
-    # anyway.
+    # Without the events of i31 all ids of the log are still in the vocabularies.
     path, report = (
         successor[0].parent / "grown.csv",
         json.loads((successor[0] / "metrics.json").read_text()),
@@ -440,7 +434,7 @@ def test_weights_are_trained(old, successor):
 
 
 class Killed(BaseException):
-    """What stands for SIGKILL within this process."""
+    """Stands for SIGKILL in this process."""
 
 
 def test_an_interrupted_warm_start_is_resumed(old, successor, tmp_path):
