@@ -76,9 +76,7 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> Any:
-    """Returns the same strategy for the same devices, because each new one reuses the keys of its
-    collectives.
-    """
+    """Returns one strategy for the same devices, because new ones reuse keys of collectives."""
     import tensorflow as tf
 
     # Without collectives, several strategies of a process can share its CPUs.
