@@ -77,9 +77,8 @@ def check(config) -> None:
             )
     loss_names.check(config.train.loss)
     for expected, allowed, sections in _RANGES:
-        for key in (
-            f"{section}.{key}" for section, keys in sections.items() for key in keys.split()
-        ):
+        keys = [f"{section}.{key}" for section, names in sections.items() for key in names.split()]
+        for key in keys:
             if values[key] is not None and not allowed(values[key]):
                 raise ConfigError(f"{key} must be {expected}, but is {values[key]}.")
     for key, value in values.items():
@@ -120,7 +119,7 @@ def _check_event_filters(data) -> None:
     weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
     if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
         raise ConfigError(
-            f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, "
+            "data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, "
             f"but is {shown(data.event_weights)}."
         )
     if data.duplicates == "drop" and data.columns.timestamp is None:
