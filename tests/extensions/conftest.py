@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.extensions.shop import LOSSES, MODEL, SOURCE
+from tests.extensions.foreign_code import LOSSES, MODEL, SOURCE
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.extensions.shop import refused
+from tests.extensions.foreign_code import refused
 from tfrec_attn import config as configuration
 from tfrec_attn import losses
 from tfrec_attn.training.inputs import training_stream

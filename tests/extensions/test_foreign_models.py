@@ -3,7 +3,7 @@
 import pytest
 
 from tests.commands import run_command
-from tests.extensions.shop import MODEL, TINY, refused, without
+from tests.extensions.foreign_code import MODEL, TINY, refused, without
 from tfrec_attn import train
 
 CONSTRUCTOR = "must have a constructor of num_users, num_items and max_length, but it has no "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.extensions.shop import MODEL, install, refused
+from tests.extensions.foreign_code import MODEL, install, refused
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, losses, models, train
 from tfrec_attn.config import loss_names

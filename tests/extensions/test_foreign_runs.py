@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.commands import run_command
-from tests.extensions.shop import LOSSES, MODEL, SOURCE, TINY, without
+from tests.extensions.foreign_code import LOSSES, MODEL, SOURCE, TINY, without
 from tests.training.test_resume import kill
 from tfrec_attn import evaluate, train
 from tfrec_attn.errors import ConfigError

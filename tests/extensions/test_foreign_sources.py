@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.commands import run_command
-from tests.extensions.shop import SOURCE, TINY, refused, without
+from tests.extensions.foreign_code import SOURCE, TINY, refused, without
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.data.reading import catalog
