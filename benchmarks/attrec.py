@@ -27,7 +27,7 @@ from tfrec_attn.data.batches import Windows  # noqa: E402
 from tfrec_attn.layers import SinusoidalPositions  # noqa: E402
 from tfrec_attn.models import AttRec  # noqa: E402
 from tfrec_attn.optimizers import Adagrad  # noqa: E402
-from tfrec_attn.training.fitting import held_out  # noqa: E402
+from tfrec_attn.training.inputs import held_out  # noqa: E402
 
 DIM, LENGTH, TARGETS, BATCH = 150, 5, 3, 1000
 OPTIMIZER = {"learning_rate": 0.05, "initial_accumulator_value": 0.05}

@@ -25,7 +25,8 @@ from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_e
 
 tf = import_tensorflow()
 
-from tfrec_attn.training.fitting import compile_model, held_out, training_stream  # noqa: E402
+from tfrec_attn.training.fitting import compile_model  # noqa: E402
+from tfrec_attn.training.inputs import held_out, training_stream  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNTHETIC = ["data.source=synthetic", "data.events=60000"]

@@ -156,7 +156,8 @@ def measure_training(folder: Path) -> dict[str, object]:
     from tfrec_attn.data.shards.prepared_log import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
     from tfrec_attn.runs import run
-    from tfrec_attn.training.fitting import compile_model, training_stream
+    from tfrec_attn.training.fitting import compile_model
+    from tfrec_attn.training.inputs import training_stream
 
     config = configuration.load(None, [f"data.source={folder}", "runtime.steps_per_execution=1"])
     config = configuration.with_model_parameters(config, models.parameters(config.model.name))

@@ -77,7 +77,9 @@ def measure(log: str) -> dict:
     data = run.prepare_data(config)
     reading = time.perf_counter() - start
     import_tensorflow()
-    from tfrec_attn.training.fitting import compile_model, rank, training_stream
+    from tfrec_attn.training.evaluating import rank
+    from tfrec_attn.training.fitting import compile_model
+    from tfrec_attn.training.inputs import training_stream
 
     seed_everything(config.train.seed)
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
-from tfrec_attn.files.own_files import (
+from tfrec_attn.files.work_folder import (
     MARK,
     BusyFolder,
     ForeignFolder,
-    Unfinished,
+    WorkFolder,
     is_marked,
     remove,
 )
@@ -90,7 +90,7 @@ def publish(
         _seal(partial)
         _check_free(base, version)
         target = partial.rename(base / str(version))
-        checksums.to_disk(base)
+        checksums.flush_to_disk(base)
     except BaseException as error:
         work.abandon()
         work.release()
@@ -112,9 +112,9 @@ def _check_free(base: Path, version: int) -> None:
         )
 
 
-def _begin(base: Path) -> Unfinished:
+def _begin(base: Path) -> WorkFolder:
     try:
-        return Unfinished(base / f"{_UNFINISHED}{secrets.token_hex(8)}", _KIND, _KNOWN)
+        return WorkFolder(base / f"{_UNFINISHED}{secrets.token_hex(8)}", _KIND, _KNOWN)
     except OSError as error:
         raise _unwritable(base, error.strerror or str(error)) from None
 
@@ -141,7 +141,7 @@ def _remove_leftovers(base: Path) -> None:
         # One that was killed at once has left an empty folder of such a name.
         if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and _is_empty(folder)):
             with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
-                work = Unfinished(folder, _KIND, _KNOWN)
+                work = WorkFolder(folder, _KIND, _KNOWN)
                 work.abandon()
                 work.release()
                 folder.rmdir()

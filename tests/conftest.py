@@ -1,6 +1,4 @@
-"""What every test gets: Keras chosen by the package, three logical CPUs, fixed seeds, and the real
-data where there are any.
-"""
+"""Settings and fixtures of all tests: Keras, three logical CPUs, seeds, and real data."""
 
 import os
 import random
@@ -17,12 +15,12 @@ import tensorflow as tf
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# tests/test_keras3.py would prove nothing in a process that chose the other Keras.
+# tests/test_keras3.py needs a process with the Keras of its environment variable.
 assert tf.keras.layers.Layer.__module__.startswith("tf_keras") == (
     os.environ["TF_USE_LEGACY_KERAS"] != "0"
 )
 
-# Only possible before TensorFlow initialises its devices: tests of MirroredStrategy train on these.
+# MirroredStrategy trains on these in tests; they must be made before TensorFlow initializes.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration() for _ in range(3)],
@@ -33,9 +31,9 @@ tf.config.set_logical_device_configuration(
 def _seeds():
     """Seeds Python, NumPy and TensorFlow before each test.
 
-    Not by tf.keras.utils.set_random_seed: it breaks tf_keras 2.16 (randint with 1e9), and from then
-    on Keras draws the seeds of initial weights from a generator of its own, so that later trainings
-    in the process no longer begin as the command's do.
+    tf.keras.utils.set_random_seed breaks tf_keras 2.16 (randint with 1e9). After it, Keras also
+    draws the seeds of initial weights from its own generator, so trainings in this process would
+    differ from those of the command.
     """
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  Keras draws seeds from the global state
@@ -44,11 +42,10 @@ def _seeds():
 
 @pytest.fixture
 def two_groups(monkeypatch):
-    """Splits the sequences of a batch into two groups by length instead of four, so that a step is
-    traced faster.
+    """Splits a batch into two groups by length instead of four, for faster tracing.
 
-    Tests that compare with a run of another process must not use it: the sums differ in their last
-    bits.
+    Sums then differ in their last bits, so tests that compare with a run of another process must
+    not use it.
     """
     from tfrec_attn.losses import objectives
 
@@ -66,7 +63,7 @@ def real_data():
 
 @pytest.fixture
 def make_leave_one_out():
-    """A function that splits histories of items 1..N, oldest first, one a user, by leave-one-out."""
+    """A function that makes a leave-one-out split of histories of items 1..N, one for each user."""
     from tfrec_attn.data.sequences.encoding import Sequences
     from tfrec_attn.data.sequences.splits import leave_one_out
     from tfrec_attn.data.sequences.vocabulary import Vocabulary

@@ -359,8 +359,7 @@ def test_the_rule_of_lateness():
     [
         name
         for name in MODULES
-        if f"{name}.".startswith(tuple(f"{one}." for one in WITHOUT_TENSORFLOW))
-        or name in COMMANDS
+        if f"{name}.".startswith(tuple(f"{one}." for one in WITHOUT_TENSORFLOW)) or name in COMMANDS
     ],
 )
 def test_these_load_without_tensorflow(name):

@@ -1,213 +1,29 @@
-"""The commands from the outside: what a run leaves, what it says again, and one sentence for
-everything that cannot work.
-"""
+"""The training command: folders, error messages, help, processes, and real data."""
 
-import contextlib
 import csv
 import gzip
-import io
 import itertools
-import json
-import math
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pytest
 
+from tests.commands import TINY, assert_refused, history_of, metrics_of, run_command
 from tfrec_attn import config as configuration
-from tfrec_attn import evaluate, models, train
-from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import default_names
+from tfrec_attn import models, train
+from tfrec_attn.runs.run_dir import default_names
+from tfrec_attn.training import training_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TINY = [
-    "data.events=1500",
-    "train.epochs=2",
-    "model.dim=8",
-    "train.batch_size=64",
-    "train.negatives=2",
-    "evaluate.bootstrap=50",
-]
-METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
 
 
-def quietly(main, *arguments):
-    """Runs a command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def history_of(folder):
-    with open(folder / "history.csv", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def write_log(path, users=25, events=10, items=30, seed=4, header="user_id,item_id,timestamp"):
-    """A CSV log in which every user has `events` different items."""
-    random = np.random.default_rng(seed)
-    lines = [header]
-    for user in range(users):
-        lines += [
-            f"u{user},i{item},{1000 * user + time}"
-            for time, item in enumerate(random.permutation(items)[:events])
-        ]
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-# --- What a run leaves ---
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run on the synthetic log and what the command printed."""
-    folder = tmp_path_factory.mktemp("trained") / "some" / "run"
-    code, out, error = quietly(train.main, *TINY, f"run_dir={folder}")
-    assert (code, error) == (0, "")
-    return folder, out
-
-
-def test_files_of_a_run(trained):
-    folder, out = trained
-    assert {entry.name for entry in folder.iterdir()} == {
-        "SHA256SUMS",
-        "checkpoints",
-        "config.yaml",
-        "history.csv",
-        "metrics.json",
-        "tensorboard",
-        "test.parquet",
-        "valid.parquet",
-        "vocabulary",
-    }
-    assert {entry.name for entry in (folder / "vocabulary").iterdir()} == {
-        "item_counts.npy", "items.txt", "trained_items.npy", "trained_users.npy", "users.txt",
-    }  # fmt: skip
-    assert (folder / "checkpoints" / "best.index").stat().st_size > 0
-    for part in ("train", "validation"):
-        events = list((folder / "tensorboard" / part).glob("events.out.tfevents.*"))
-        assert events and all(event.stat().st_size > 0 for event in events)
-    assert [entry.name for entry in folder.parent.iterdir()] == ["run"]
-    assert out.rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {folder}")
-
-
-def test_vocabularies_hold_every_id_of_the_log_once(trained):
-    # The synthetic users all have 5 events or more, so nobody is dropped.
-    log = synthetic(1500)
-    for name, column in (("users", "user_id"), ("items", "item_id")):
-        lines = (trained[0] / "vocabulary" / f"{name}.txt").read_text().splitlines()
-        assert sorted(lines) == sorted(set(log[column]))
-
-
-@pytest.mark.parametrize(("part", "last"), [("valid", -2), ("test", -1)])
-def test_held_out_events_are_kept_with_all_that_came_before(trained, histories, part, last):
-    log = pl.read_parquet(trained[0] / f"{part}.parquet")
-    assert log.schema == {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
-    assert (
-        log["user_id"].to_list()
-        == (trained[0] / "vocabulary" / "users.txt").read_text().splitlines()
-    )
-    for user, history, target in log.rows():
-        assert (history, target) == (histories[user][:last], histories[user][last])
-
-
-def test_training_events_of_items_are_counted(trained, histories):
-    counted = Counter(item for history in histories.values() for item in history[:-2])
-    counts = np.load(trained[0] / "vocabulary" / "item_counts.npy")
-    assert counts.dtype == np.int64
-    assert counts.tolist() == [
-        counted[item] for item in (trained[0] / "vocabulary" / "items.txt").read_text().splitlines()
-    ]
-
-
-def test_config_of_a_run_is_complete(trained):
-    config = configuration.load(trained[0] / "config.yaml")
-    given = configuration.load(None, [*TINY, f"run_dir={trained[0]}"])
-    assert config == configuration.with_model_parameters(given, models.parameters("attrec"))
-    assert config.model.parameters["dim"] == 8
-
-
-def test_metrics_hold_what_benchmarks_read(trained):
-    report = metrics_of(trained[0])
-    for part in ("valid", "test"):
-        assert list(report[part]) == METRICS
-        assert list(report[f"{part}_interval"]) == METRICS
-        assert all(0 <= value <= 1 for value in report[part].values())
-        assert report[part]["HR@5"] <= report[part]["HR@10"] <= report[part]["HR@20"]
-    assert {name: list(values) for name, values in report["baselines"].items()} == {
-        "pop": METRICS,
-        "transition": METRICS,
-    }
-    assert report["epochs"] == 2
-    assert report["best_epoch"] in (1, 2)
-    for key in ("train_seconds", "seconds_per_epoch", "examples_per_second", "peak_memory_mb"):
-        assert math.isfinite(report[key]) and report[key] > 0
-
-
-def test_parameters_are_counted(trained):
-    # AttRec: two item tables and one user table with a padding row, and one projection [D, D].
-    users, items = (
-        len((trained[0] / "vocabulary" / f"{name}.txt").read_text().splitlines())
-        for name in ("users", "items")
-    )
-    assert metrics_of(trained[0])["parameters"] == 2 * (items + 1) * 8 + (users + 1) * 8 + 8 * 8
-
-
-def test_history_has_a_line_an_epoch(trained):
-    rows = history_of(trained[0])
-    assert [row["epoch"] for row in rows] == ["0", "1"]
-    health = {"top1_share", "distinct_top10", "largest_item_norm", "not_finite"}
-    assert set(rows[0]) == {"epoch", "loss", *(f"val_{name}" for name in METRICS), *health}
-    assert all(
-        0 < float(row["top1_share"]) <= 1
-        and int(row["distinct_top10"]) >= 10
-        and row["not_finite"] == "0"
-        for row in rows
-    )
-    # A hinge of margin 0.5 starts near 0.5 for each of 3 targets times 2 negatives while all
-    # vectors are tiny, and falls.
-    assert 3.0 > float(rows[0]["loss"]) > float(rows[1]["loss"]) > 0
-
-
-def test_the_log_is_reported(trained):
-    log = synthetic(1500)
-    events, users, items = log.height, log["user_id"].n_unique(), log["item_id"].n_unique()
-    after = metrics_of(trained[0])["data"]["after"]
-    assert (after["events"], after["users"], after["items"]) == (events, users, items)
-    assert f"{events} events of {users} users with {items} items" in trained[1]
-    assert metrics_of(trained[0])["data"]["rejected"] == 0
-
-
-def test_the_table_shows_the_numbers_of_the_file(trained):
-    report = metrics_of(trained[0])
-    rows = {
-        line.split()[0]: line.split()[1:]
-        for line in trained[1].splitlines()
-        if line.startswith(("pop ", "transition ", "attrec "))
-    }
-    expected = {**report["baselines"], "attrec": report["test"]}
-    assert rows == {
-        name: [f"{values[metric]:.4f}" for metric in METRICS] for name, values in expected.items()
-    }
-
-
-def test_the_best_epoch_is_what_is_kept(tmp_path):
-    # A reckless step size: the validation metric jumps, and training stops two epochs after its
-    # best.
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
+    # With a large step size the metric jumps, and training stops two epochs after its best.
     folder = tmp_path / "run"
-    code, _, _ = quietly(
+    code, _, _ = run_command(
         train.main,
         *TINY,
         "train.epochs=40",
@@ -223,17 +39,8 @@ def test_the_best_epoch_is_what_is_kept(tmp_path):
     assert report["valid"]["MRR"] != pytest.approx(curve[-1], rel=1e-3)
 
 
-def test_the_same_seed_gives_the_same_run(trained, tmp_path):
-    folder = tmp_path / "again"
-    assert quietly(train.main, *TINY, f"run_dir={folder}")[0] == 0
-    first, again = metrics_of(trained[0]), metrics_of(folder)
-    for key in ("valid", "test", "valid_interval", "test_interval", "baselines", "best_epoch"):
-        assert first[key] == again[key]
-    assert (folder / "history.csv").read_text() == (trained[0] / "history.csv").read_text()
-
-
-def test_another_seed_starts_elsewhere(tmp_path):
-    # With no step size to speak of the ranks are those of the initial weights.
+def test_another_seed_gives_other_initial_weights(tmp_path):
+    # With a tiny step size the ranks are those of the initial weights.
     for seed in (1, 2):
         overrides = [
             "train.epochs=1",
@@ -241,11 +48,8 @@ def test_another_seed_starts_elsewhere(tmp_path):
             "evaluate.bootstrap=0",
             f"train.seed={seed}",
         ]
-        assert quietly(train.main, *TINY, *overrides, f"run_dir={tmp_path / str(seed)}")[0] == 0
+        assert run_command(train.main, *TINY, *overrides, f"run_dir={tmp_path / str(seed)}")[0] == 0
     assert metrics_of(tmp_path / "1")["test"] != metrics_of(tmp_path / "2")["test"]
-
-
-# --- Where a run goes ---
 
 
 def test_default_run_dirs_are_numbered():
@@ -270,11 +74,11 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
     monkeypatch.setattr(
-        train,
+        training_run,
         "_train_into",
-        lambda partial, *_: (partial.folder / "metrics.json").write_text("{}") and None,
+        lambda folder, *_: (folder / "metrics.json").write_text("{}") and None,
     )
-    code, out, _ = quietly(train.main)
+    code, out, _ = run_command(train.main)
     assert code == 0
     assert sorted(entry.name for entry in (tmp_path / "runs").iterdir()) == [
         "synthetic-attrec",
@@ -286,14 +90,14 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
-    def interrupted(partial, *_):
-        (partial.folder / "vocabulary").mkdir()
+    def interrupted(folder, *_):
+        (folder / "vocabulary").mkdir()
         raise interruption
 
-    monkeypatch.setattr(train, "_train_into", interrupted)
+    monkeypatch.setattr(training_run, "_train_into", interrupted)
     arguments = [f"run_dir={tmp_path / 'run'}"]
     if interruption is KeyboardInterrupt:
-        assert quietly(train.main, *arguments) == (
+        assert run_command(train.main, *arguments) == (
             130,
             "",
             "stopped by SIGINT; nothing was written.\n",
@@ -302,270 +106,6 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         with pytest.raises(interruption):
             train.main(arguments)
     assert list(tmp_path.iterdir()) == []
-
-
-# --- A run again ---
-
-
-def test_evaluate_says_the_same_again(trained):
-    for arguments, part in (([], "test"), (["--split", "valid"], "valid")):
-        code, out, error = quietly(evaluate.main, trained[0], "--json", *arguments)
-        assert (code, error) == (0, "")
-        again, report = json.loads(out), metrics_of(trained[0])
-        assert set(again) == {part, f"{part}_interval"}
-        assert again[part] == pytest.approx(report[part], abs=1e-6)
-        for metric in METRICS:
-            assert again[f"{part}_interval"][metric] == pytest.approx(
-                report[f"{part}_interval"][metric], abs=1e-6
-            )
-
-
-def test_evaluate_prints_a_table(trained):
-    code, out, _ = quietly(evaluate.main, trained[0])
-    report = metrics_of(trained[0])
-    assert code == 0
-    lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["test", *METRICS]
-    assert lines[1] == ["model", *(f"{report['test'][metric]:.4f}" for metric in METRICS)]
-    for line, end in zip(lines[2:], (0, 1), strict=True):
-        assert line[-len(METRICS) :] == [
-            f"{report['test_interval'][metric][end]:.4f}" for metric in METRICS
-        ]
-
-
-def test_evaluate_writes_the_rank_of_every_user(trained, histories, tmp_path):
-    code, _, error = quietly(evaluate.main, trained[0], "--ranks", tmp_path / "ranks.tsv")
-    assert (code, error) == (0, "")
-    with open(tmp_path / "ranks.tsv", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    assert {row["user_id"]: row["item_id"] for row in rows} == {
-        user: history[-1] for user, history in histories.items()
-    }
-    ranks = [int(row["rank"]) for row in rows]
-    report = metrics_of(trained[0])["test"]
-    assert report["HR@10"] == pytest.approx(
-        sum(rank <= 10 for rank in ranks) / len(ranks), abs=1e-6
-    )
-    assert report["MRR"] == pytest.approx(sum(1 / rank for rank in ranks) / len(ranks), abs=1e-6)
-
-
-def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
-    path = tmp_path / "ranks.tsv"
-    for content in ("user_id\titem_id\trating\n", "mine"):
-        path.write_text(content)
-        assert_refused(
-            quietly(evaluate.main, trained[0], "--ranks", path),
-            2,
-            f"--ranks {path} exists and is not an earlier one of its kind",
-        )
-        assert path.read_text() == content
-    path.write_text("user_id\titem_id\trank\nu\ti\t1\n")
-    assert quietly(evaluate.main, trained[0], "--ranks", path)[0] == 0
-    assert path.read_text().count("\n") > 2
-
-
-def test_ranks_that_cannot_be_written(trained, tmp_path):
-    assert_refused(
-        quietly(evaluate.main, trained[0], "--ranks", tmp_path / "no" / "ranks.tsv"),
-        2,
-        "--ranks",
-        "cannot be written",
-    )
-
-
-@pytest.fixture(scope="module")
-def model(trained):
-    return run.load_model(trained[0])
-
-
-@pytest.fixture(scope="module")
-def histories():
-    """user -> raw items of the synthetic log, oldest first."""
-    result = defaultdict(list)
-    for user, item, _ in sorted(synthetic(1500).rows(), key=lambda row: row[2]):
-        result[user].append(item)
-    return result
-
-
-def test_recommend_gives_new_items_best_first(model, histories):
-    given = [history[:6] for history in list(histories.values())[:4]]
-    items, scores = model.recommend(given, k=7)
-    every = {item for history in histories.values() for item in history}
-    for history, row, values in zip(given, items, scores, strict=True):
-        assert len(row) == len(set(row)) == len(values) == 7
-        assert set(row) <= every - set(history)
-        assert values == sorted(values, reverse=True)
-
-
-def test_recommend_passes_over_unknown_ids(model, histories):
-    known = next(iter(histories.values()))[:3]
-    with_strangers = ["never seen", *known[:2], "", *known[2:], "i-1"]
-    assert model.recommend([with_strangers], k=5) == model.recommend([known], k=5)
-    assert model.recommend([known], k=5, users=["a stranger"]) == model.recommend([known], k=5)
-
-
-def test_recommend_for_an_empty_history(model, histories):
-    items, scores = model.recommend([[], ["never seen"]], k=5)
-    assert [len(row) for row in items] == [5, 5]
-    assert np.isfinite(scores).all()
-    # A known user without a history still has a taste of his own.
-    own, _ = model.recommend([[]], k=5, users=[next(iter(histories))])
-    assert len(own[0]) == 5
-
-
-def test_recommendations_hit_as_often_as_the_metrics_say(trained, model, histories):
-    # HR@10 counted over: the last item of every user, among the ten recommended for all that came
-    # before it.
-    users = list(histories)
-    items, _ = model.recommend([histories[user][:-1] for user in users], k=10, users=users)
-    hits = sum(histories[user][-1] in row for user, row in zip(users, items, strict=True))
-    assert metrics_of(trained[0])["test"]["HR@10"] == pytest.approx(hits / len(users), abs=1e-6)
-
-
-# --- A log of one's own ---
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A run on a CSV with three bad lines, given by a relative path -> (run, log, what was
-    printed).
-    """
-    folder = tmp_path_factory.mktemp("own")
-    log = write_log(folder / "my log.csv")
-    lines = log.read_text().splitlines()
-    lines[3:3] = ["u1,i2", "u1,i2,yesterday", "u1,,5"]
-    log.write_text("\n".join(lines) + "\n")
-    own = [
-        "data.source=file",
-        "data.path=my log.csv",
-        "data.on_error=skip",
-        "run_dir=run",
-        "train.epochs=1",
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        code, out, error = quietly(train.main, *TINY, *own)
-    assert (code, error) == (0, "")
-    return folder / "run", log, out
-
-
-def test_skipped_lines_are_kept_and_counted(own):
-    folder, log, out = own
-    rejected = [line.split("\t") for line in (folder / "rejected.tsv").read_text().splitlines()]
-    assert [(Path(row[0]).name, row[1], row[3]) for row in rejected[1:]] == [
-        (log.name, "4", "u1,i2"),
-        (log.name, "5", "u1,i2,yesterday"),
-        (log.name, "6", "u1,,5"),
-    ]
-    assert metrics_of(folder)["data"]["rejected"] == 3
-    assert metrics_of(folder)["data"]["after"]["events"] == 250
-    assert "3 lines could not be read" in out
-
-
-def test_a_relative_path_holds_from_anywhere(own):
-    assert configuration.load(own[0] / "config.yaml").data.path == str(own[1].resolve())
-    code, out, _ = quietly(evaluate.main, own[0], "--json")
-    assert code == 0
-    assert json.loads(out)["test"] == pytest.approx(metrics_of(own[0])["test"], abs=1e-6)
-
-
-def test_a_run_is_evaluated_on_its_own_events_whatever_became_of_the_log(own):
-    folder, log, _ = own
-    before, report = log.read_text(), metrics_of(folder)
-    try:
-        for text in (
-            before.replace("u7,", "someone,"),
-            before.replace(",i9,", ",something,"),
-            None,
-        ):
-            log.unlink() if text is None else log.write_text(text)
-            for part in ("valid", "test"):
-                code, out, error = quietly(evaluate.main, folder, "--json", "--split", part)
-                assert (code, error) == (0, "")
-                assert json.loads(out) == {key: report[key] for key in (part, f"{part}_interval")}
-    finally:
-        log.write_text(before)
-
-
-def test_the_log_as_it_is_now(own, tmp_path):
-    folder, log, _ = own
-    before = log.read_text()
-    lines = before.splitlines()
-    last = {
-        line.split(",")[0]: place
-        for place, line in enumerate(lines)
-        if line.count(",") == 2 and line.split(",")[2].isdigit()
-    }
-    try:
-        code, out, error = quietly(evaluate.main, folder, "--on", "current-log", "--json")
-        assert (code, error) == (
-            0,
-            f"note: {log.resolve()} is the log that {folder} was trained on.\n",
-        )
-        assert json.loads(out)["test"] == metrics_of(folder)["test"]
-
-        # u3's last event is of a new item, u7 has another name, and u9 has one event more.
-        lines[last["u3"]] = lines[last["u3"]].replace(",i", ",new-i")
-        lines = [line.replace("u7,", "someone,") for line in lines]
-        lines.append("u9,i1,99999")
-        log.write_text("\n".join(lines) + "\n")
-        code, out, error = quietly(
-            evaluate.main,
-            folder,
-            "--on",
-            "current-log",
-            "--json",
-            "--ranks",
-            tmp_path / "ranks.tsv",
-        )
-        assert code == 0
-        assert error == (
-            f"note: these are not the figures of {folder}: {log.resolve()} now has 251 events, not 250, 1 users and 1 items that the run "
-            "does not know, and 1 held-out events of such items, which are misses.\n"
-        )
-        report = json.loads(out)
-        assert report["current_log"] == {
-            "log": str(log.resolve()), "same": False, "events": 251, "events_of_run": 250, "unknown_users": 1, "unknown_items": 1,
-            "unknown_targets": 1,
-        }  # fmt: skip
-        rows = [line.split("\t") for line in (tmp_path / "ranks.tsv").read_text().splitlines()[1:]]
-        targets = {user: item for user, item, _ in rows}
-        assert (
-            targets["u9"] == "i1"
-            and targets["u3"].startswith("new-i")
-            and "someone" in targets
-            and len(rows) == 25
-        )
-        ranks = {user: float(rank) for user, _, rank in rows}
-        assert ranks["u3"] > 30
-        assert report["test"]["HR@10"] == pytest.approx(
-            sum(rank <= 10 for rank in ranks.values()) / 25, abs=1e-6
-        )
-
-        code, out, _ = quietly(evaluate.main, folder, "--on", "current-log")
-        assert out.startswith("test of the current log ")
-        log.unlink()
-        assert_refused(
-            quietly(evaluate.main, folder, "--on", "current-log"),
-            2,
-            f"{log.resolve()} does not exist",
-        )
-    finally:
-        log.write_text(before)
-
-
-# --- What cannot work ---
-
-
-def assert_refused(result, code, *pieces):
-    """The command ended with this code and one sentence with these pieces."""
-    assert result[0] == code, result
-    assert (
-        result[2].startswith("error: ") and result[2].endswith("\n") and result[2].count("\n") == 1
-    ), result[2]
-    assert "Traceback" not in result[1] + result[2]
-    for piece in pieces:
-        assert piece in result[2]
 
 
 @pytest.mark.parametrize(
@@ -658,9 +198,9 @@ def assert_refused(result, code, *pieces):
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and "=" in value[-1] else None,
 )
-def test_bad_settings(tmp_path, code, overrides, pieces):
+def test_invalid_settings(tmp_path, code, overrides, pieces):
     assert_refused(
-        quietly(train.main, *overrides[:1], *TINY, *overrides, f"run_dir={tmp_path / 'run'}"),
+        run_command(train.main, *overrides[:1], *TINY, *overrides, f"run_dir={tmp_path / 'run'}"),
         code,
         *pieces,
     )
@@ -729,11 +269,11 @@ def test_bad_settings(tmp_path, code, overrides, pieces):
         "windows",
     ],
 )
-def test_bad_logs(tmp_path, text, overrides, pieces):
+def test_invalid_logs(tmp_path, text, overrides, pieces):
     log = tmp_path / "log.csv"
     if text is not None:
         log.write_text(text)
-    result = quietly(
+    result = run_command(
         train.main,
         *TINY,
         "data.source=file",
@@ -749,7 +289,7 @@ def test_a_run_dir_that_exists_is_left_alone(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     assert_refused(
-        quietly(train.main, *TINY, f"run_dir={tmp_path / 'run'}"),
+        run_command(train.main, *TINY, f"run_dir={tmp_path / 'run'}"),
         2,
         f"run_dir {tmp_path / 'run'} exists",
     )
@@ -759,39 +299,10 @@ def test_a_run_dir_that_exists_is_left_alone(tmp_path):
 def test_a_run_dir_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     assert_refused(
-        quietly(train.main, *TINY, f"run_dir={tmp_path / 'file' / 'run'}"), 2, "cannot be written"
+        run_command(train.main, *TINY, f"run_dir={tmp_path / 'file' / 'run'}"),
+        2,
+        "cannot be written",
     )
-
-
-def test_evaluating_what_is_no_run(tmp_path):
-    (tmp_path / "config.yaml").write_text("")
-    for folder in (tmp_path, tmp_path / "missing"):
-        assert_refused(quietly(evaluate.main, folder), 2, f"{folder} is not a finished run")
-
-
-def test_evaluating_a_run_without_its_weights(trained, tmp_path):
-    for name in ("config.yaml", "metrics.json", "vocabulary"):
-        (tmp_path / name).symlink_to(trained[0] / name)
-    assert_refused(quietly(evaluate.main, tmp_path), 2, f"{tmp_path} has lost its weights")
-
-
-@pytest.mark.parametrize(
-    "gone",
-    [
-        "strategy: parameter_server",
-        "strategy: mirrored\n  devices: [GPU:7]",
-        "strategy: default\n  jit: true",
-    ],
-)
-def test_a_run_is_read_whatever_computed_it(trained, tmp_path, gone):
-    text = (trained[0] / "config.yaml").read_text()
-    assert text.count("  strategy: default\n  devices: null\n") == 1
-    (tmp_path / "config.yaml").write_text(text.replace("strategy: default\n  devices: null", gone))
-    (tmp_path / "metrics.json").symlink_to(trained[0] / "metrics.json")
-    assert run.load_config(tmp_path) == run.load_config(trained[0])
-
-
-# --- Help ---
 
 
 def test_help_lists_every_key_with_its_default(capsys):
@@ -807,7 +318,7 @@ def test_help_lists_every_key_with_its_default(capsys):
         )
         assert f"{key}={shown}" in lines
         assert text in lines
-    # The defaults as the class writes them down.
+    # The defaults of the class.
     for line in (
         "model.dim=100",
         "model.user_weight=0.2",
@@ -819,9 +330,6 @@ def test_help_lists_every_key_with_its_default(capsys):
     assert sum(line.startswith("parameters of model.name=") for line in lines) == len(
         models.names()
     )
-
-
-# --- As a process of its own ---
 
 
 def python(*arguments, cwd):
@@ -848,14 +356,15 @@ for dim in (8, 5):
 """
 
 
-def test_two_replicas_with_everything_set_otherwise(tmp_path):
-    # Two trainings in a process of its own: strategies that other tests make would get in the way
-    # of their collectives. The replicas' sparse gradients have different lengths at nearly every
+def test_two_replicas_with_other_settings(tmp_path):
+    # In another process, because strategies of other tests would disturb the collectives.
+    # The replicas' sparse gradients have different lengths at nearly every
     # step.
     path = tmp_path / "some.yaml"
     path.write_text(
         "data: {split: temporal, valid_from: 0.6, test_from: 0.8}\n"
-        "train: {loss: bpr, optimizer: adam, learning_rate: 1e-2, reduction: mean, l2: 1e-3, shared_negatives: true, epochs: 9}\n"
+        "train: {loss: bpr, optimizer: adam, learning_rate: 1e-2, reduction: mean, l2: 1e-3, "
+        "shared_negatives: true, epochs: 9}\n"
         "evaluate: {k: [1, 50], metric: HR@50, bootstrap: 7}\n"
         "runtime: {strategy: mirrored, devices: [CPU:0, CPU:1]}\n"
     )
@@ -895,13 +404,8 @@ def test_the_command_refuses_in_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- Real data ---
-
-
 def popularity_hits(path, k):
-    """HR@k of most-popular on the last event of each user, with loops -> (HR, events, users,
-    items).
-    """
+    """Returns (HR@k of most-popular on the last events, events, users, items), by loops."""
     histories = defaultdict(list)
     with gzip.open(path, "rt", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -933,7 +437,7 @@ def test_movielens(real_data, tmp_path):
         "evaluate.k=[50]",
         "evaluate.bootstrap=0",
     ]
-    code, out, error = quietly(
+    code, out, error = run_command(
         train.main,
         "data.source=file",
         f"data.path={log}",

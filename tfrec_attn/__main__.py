@@ -8,14 +8,14 @@ from importlib import metadata
 from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments
-from tfrec_attn.cli.text import say
+from tfrec_attn.cli.terminal import write_line
 
 _FOLDER = Path(__file__).parent
 _COMMAND = 'if __name__ == "__main__":'
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0."""
+    """Runs the command, and returns 0."""
     parser = Arguments(
         prog="python -m tfrec_attn",
         description="Lists the commands. Each explains its arguments with --help.",
@@ -23,20 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     short = _short_names()
     rows = [(name, short.get(name, ""), text) for name, text in sorted(commands().items())]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [
-        "Commands: python -m NAME, or the short name where there is one; --help explains each.",
-        "",
-    ]
-    lines += [
-        f"  {name.ljust(widths[0])}  {other.ljust(widths[1])}  {text}" for name, other, text in rows
-    ]
-    say("\n".join(lines))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = ["Commands: python -m NAME, or the short name if there is one; --help explains each."]
+    lines += ["", *(f"  {name:<{first}}  {other:<{second}}  {text}" for name, other, text in rows)]
+    write_line("\n".join(lines))
     return 0
 
 
 def commands() -> dict[str, str]:
-    """Modules that are commands, with a line on each from its docstring.
+    """Returns the modules that are commands, with the first line of their docstrings.
 
     They are read, not imported, because most of them load TensorFlow.
     """
@@ -60,7 +55,7 @@ def _modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
 
 
 def _short_names() -> dict[str, str]:
-    """Module -> its console command, of the installed package."""
+    """Returns the console commands of the installed package by module."""
     try:
         entry_points = metadata.distribution("tfrec-attn").entry_points
     except metadata.PackageNotFoundError:

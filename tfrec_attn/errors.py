@@ -1,47 +1,46 @@
-"""Errors that a user can cause, each one sentence, the exit code of the command that meets them,
-and the word that was probably meant.
-"""
+"""Errors that a user can cause, and how messages show values and suggest names."""
 
 import difflib
 import signal
 from collections.abc import Iterable
 
-_SENTENCE = 1000  # characters
+_MAX_CHARACTERS = 1000
 
 
 class TfrecError(Exception):
-    """Base of all errors that end a command with one sentence on stderr instead of a traceback."""
+    """Base of all errors that a command reports in one sentence on stderr.
+
+    Attributes:
+        exit_code: Exit code of the command.
+    """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return shorten(super().__str__(), _SENTENCE)
+        return shorten(super().__str__(), _MAX_CHARACTERS)
 
 
 class ConfigError(TfrecError):
-    """A configuration that cannot be run: an unknown key, a wrong type, values that exclude each
-    other.
-    """
+    """A configuration that cannot be used, such as an unknown key or values that conflict."""
 
     exit_code = 2
 
 
 class DataError(TfrecError):
-    """A log that cannot be read, or that leaves nothing to train or to test on."""
+    """A log that cannot be read, or that has nothing to train or to test on."""
 
     exit_code = 2
 
 
 class TrainingError(TfrecError):
-    """A training that cannot go on, for example because the loss is not finite."""
+    """A training that fails, for example because the loss is not finite."""
 
 
 class Interrupted(TfrecError):
-    """A command that a signal has stopped; its exit code is 128 and the number of the signal, as a
-    shell counts.
+    """A command that a signal has stopped; its exit code is 128 + the number, as in a shell.
 
     Args:
-      number: of the signal.
+        number: The signal.
     """
 
     def __init__(self, number: int):
@@ -50,13 +49,13 @@ class Interrupted(TfrecError):
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """A text as messages have it: on one line, printable, and without its middle where it is long.
+    """Returns a text on one line, printable, and without its middle if it is too long.
 
     Args:
-        text: Of any length; what cannot be printed becomes an escape such as `\\x00`.
-        limit: Characters that stay.
+        text: Of any length; what is not printable becomes an escape such as `\\x00`.
+        limit: Maximum number of characters.
     """
-    # Escapes are longer than what they stand for, so that the text may have to be cut again.
+    # Escapes are longer than their characters, so the text may have to be cut again.
     for _ in range(2):
         if len(text) > limit:
             text = f"{text[: limit * 2 // 3]}...{text[3 - limit // 3 :]}"
@@ -67,22 +66,22 @@ def shorten(text: str, limit: int = 60) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: texts in quotes, and a long one shortened."""
+    """Returns a value as messages show it: texts in quotes, and shortened."""
     try:
         return shorten(repr(value))
     except (ValueError, RecursionError):
-        # An integer of more digits than Python turns into text, or lists without end.
+        # An integer with too many digits for Python, or a list that contains itself.
         return f"a value of type {type(value).__name__}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the choice most like a word, or nothing where none is close."""
+    """Returns ` (did you mean 'x'?)` for the choice most like a word, or "" if none is close."""
     match = nearest_of(word, choices, 0.6)
     return f" (did you mean {match!r}?)" if match else ""
 
 
 def nearest_of(word: str, choices: Iterable[str], cutoff: float) -> str | None:
-    """The choice most like a word, whatever the case of their letters, or None."""
+    """Returns the choice most like a word, ignoring case, or None."""
     lower = {choice.lower(): choice for choice in choices}
     match = difflib.get_close_matches(word[:100].lower(), lower, n=1, cutoff=cutoff)
     return lower[match[0]] if match else None

@@ -1,23 +1,21 @@
-"""Evaluates a finished run again from its checkpoint: `python -m tfrec_attn.evaluate RUN [--split
-test] [--on current-log]`.
-"""
+"""Evaluates a finished run from its checkpoint: `python -m tfrec_attn.evaluate RUN`."""
 
 import json
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.text import format_table
+from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
-from tfrec_attn.data.sequences.held_out_log import HeldOutEvents, read_held_out_log
-from tfrec_attn.data.sequences.held_out_log import save_held_out_log
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
-from tfrec_attn.files.own_files import check_output, write_output
+from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
@@ -26,7 +24,7 @@ RUN, CURRENT_LOG = "run", "current-log"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 2 for a run or data that cannot be used."""
+    """Runs the command, and returns 0, or 2 for a run or data that cannot be used."""
     parser = Arguments(
         prog="python -m tfrec_attn.evaluate",
         description="Evaluates a finished run from its checkpoint.",
@@ -42,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--on",
         choices=(RUN, CURRENT_LOG),
         default=RUN,
-        help="run: the events that the run kept, for the figures of its metrics.json (default); current-log: those of its log as it is now",
+        help="run (default): the held-out events of the run, which give the values in its "
+        "metrics.json; current-log: those of its log as it is now",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
@@ -65,77 +64,75 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def evaluate(folder: str, part: str = "test", ranks_file: str | None = None, on: str = RUN) -> dict:
-    """Metrics of one part with their intervals.
+def evaluate(
+    folder: str, part: str = "test", ranks_file: str | None = None, on: str = RUN
+) -> dict[str, Any]:
+    """Returns the metrics of one part with their intervals.
 
     Args:
         folder: The run.
         part: "valid" or "test".
-        ranks_file: TSV to write user_id, item_id and rank of every held-out event to.
-        on: "run": the events that the run kept, so that the metrics are those of its metrics.json,
-            whatever became of its log. "current-log": those that its log holds out as it is now; a
-            target that the run does not know is a miss, and such an event of a history is passed
-            over.
+        ranks_file: TSV file for user_id, item_id and rank of each held-out event.
+        on: "run" evaluates on the held-out events of the run, and gives the values in its
+            metrics.json even if the log has changed. "current-log" evaluates on those of the log
+            as it is now. A target that the run does not know is then a miss, and an unknown item of
+            a history is left out.
 
     Returns:
-        The metrics, as they stand in metrics.json; on the current log also `current_log`, how it
-        differs from that of the run.
+        The metrics, as in metrics.json; on the current log also `current_log`, its differences.
 
     Raises:
-        ConfigError: If the run is none or damaged, or the file cannot be written.
+        ConfigError: If the folder is no run or damaged, or the file cannot be written.
         DataError: If the events or the log cannot be used.
     """
     if ranks_file is not None:
         check_output(ranks_file, _RANKS, "--ranks")
-    path, config = Path(folder), run.load_config(folder)
+    path, config = Path(folder), run_files.load_config(folder)
     import_tensorflow()
     set_precision(config.runtime.precision)
     model = run.load_model(path)
+    from tfrec_attn.training.evaluating import report
+
     if on == CURRENT_LOG:
         with tempfile.TemporaryDirectory() as scratch:
-            events = run.kept_events_file(Path(scratch), part)
-            differences = _read_log_again(path, part, events)
+            events = run_files.kept_events_file(Path(scratch), part)
+            differences = _save_current_events(path, part, events)
             ranks, unknown = _rank(model, config, events, part, ranks_file)
         differences["unknown_targets"] = unknown
-    else:
-        ranks, unknown = _rank(model, config, _kept_by(path, part), part, ranks_file)
-        if unknown:
-            raise DataError(
-                f"{folder} kept events of items that are not in its vocabulary; train again."
-            )
-    from tfrec_attn.training.fitting import report
-
-    return {
-        **report(ranks, config, part),
-        **({"current_log": differences} if on == CURRENT_LOG else {}),
-    }
+        return {**report(ranks, config, part), "current_log": differences}
+    ranks, unknown = _rank(model, config, _events_of_run(path, part), part, ranks_file)
+    if unknown:
+        raise DataError(
+            f"{folder} has held-out events of items that are not in its vocabulary; train again."
+        )
+    return report(ranks, config, part)
 
 
-def _kept_by(folder: Path, part: str) -> Path:
-    path = run.kept_events_file(folder, part)
+def _events_of_run(folder: Path, part: str) -> Path:
+    path = run_files.kept_events_file(folder, part)
     run_files.check_files(folder, path.name)
     if not path.is_file():
-        remedy = f"evaluate it with --on {CURRENT_LOG}, or train again"
         raise ConfigError(
-            f"{folder} has no {path.name}, which trainings of earlier versions did not write; {remedy}."
+            f"{folder} has no {path.name}, which trainings of earlier versions did not write; "
+            f"evaluate it with --on {CURRENT_LOG}, or train again."
         )
     return path
 
 
-def _read_log_again(folder: Path, part: str, target: Path) -> dict:
-    """Writes the held-out events of the run's log as it is now -> what differs from when it was
-    trained on.
-    """
-    data, metrics = run.load_data(folder), run.load_metrics(folder)
+def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any]:
+    """Writes the held-out events of the current log, and returns how the log has changed."""
+    data, metrics = run.load_data(folder), run_files.load_metrics(folder)
     save_held_out_log(data.split, part, target)
-    known, config = run.load_vocabularies(folder), run.load_config(folder)
+    known, config = run_files.load_vocabularies(folder), run_files.load_config(folder)
     now = (data.sequences.user_vocabulary, data.sequences.item_vocabulary)
-    kept = run.kept_events_file(folder, part)
+    kept = run_files.kept_events_file(folder, part)
     same = split_checksum(data.split) == metrics["data"].get("sha256") and kept.is_file()
-    events = (pl.read_parquet(path).sort("user_id") for path in (kept, target)) if same else ()
+    if same:
+        before, after = (pl.read_parquet(path).sort("user_id") for path in (kept, target))
+        same = before.equals(after)
     return {
         "log": config.data.path or config.data.source,
-        "same": same and next(events).equals(next(events)),
+        "same": same,
         "events": data.report.after.events,
         "events_of_run": metrics["data"].get("after", {}).get("events"),
         **{
@@ -146,24 +143,15 @@ def _read_log_again(folder: Path, part: str, target: Path) -> dict:
 
 
 def _rank(
-    model, config: Config, path: Path, part: str, ranks_file: str | None
+    model: Any, config: Config, path: Path, part: str, ranks_file: str | None
 ) -> tuple[np.ndarray, int]:
-    """Ranks the events of a file in the order of the run's users -> ranks, and how many targets the
-    run does not know.
-    """
-    found = []
+    """Returns the ranks of the events of a file, by user, and the number of unknown targets."""
+    blocks = []
     for events in read_held_out_log(path, part, (model.user_vocabulary, model.item_vocabulary)):
-        found.append(
-            (
-                events.users,
-                _ranks(model, config, events, part),
-                events.user_ids,
-                events.targets,
-                events.known,
-            )
-        )
+        ranks = _rank_block(model, config, events, part)
+        blocks.append((events.users, ranks, events.user_ids, events.targets, events.known))
     users, ranks, ids, targets, known = (
-        np.concatenate([np.asarray(one) for one in parts]) for parts in zip(*found, strict=True)
+        np.concatenate([np.asarray(one) for one in column]) for column in zip(*blocks, strict=True)
     )
     order = np.argsort(users, kind="stable")
     if ranks_file is not None:
@@ -171,45 +159,44 @@ def _rank(
     return ranks[order], int(np.count_nonzero(~known))
 
 
-def _ranks(model, config: Config, events: HeldOutEvents, part: str) -> np.ndarray:
+def _rank_block(model: Any, config: Config, events: HeldOutEvents, part: str) -> np.ndarray:
     import tensorflow as tf
 
     from tfrec_attn.evaluation.ranking import MISS
-    from tfrec_attn.training.fitting import rank
+    from tfrec_attn.training.evaluating import rank
 
     users = tf.constant(events.users[events.known])
 
     def ranks(features):
         return model.ranks({**features, "user": tf.gather(users, features["user"] - 1)})
 
-    # What the model does not know it cannot recommend: a miss at every cut-off.
+    # The model cannot recommend an unknown item, so its event is a miss at every cut-off.
     result = np.full(len(events.known), MISS, np.int32)
     if events.known.any():
         result[events.known] = rank(ranks, config, events.split, part)
     return result
 
 
-def _write_ranks(path: str, rows) -> None:
+def _write_ranks(path: str, rows: Iterable[tuple]) -> None:
     from tfrec_attn.evaluation.ranking import MISS
 
-    lines = [
-        _RANKS,
-        *(f"{user}\t{item}\t{'inf' if place == MISS else place}" for user, item, place in rows),
-    ]
+    lines = [_RANKS]
+    lines += [f"{user}\t{item}\t{'inf' if rank == MISS else rank}" for user, item, rank in rows]
     write_output(path, "\n".join(lines) + "\n", _RANKS, "--ranks")
 
 
-def _differences(folder: str, found: dict) -> str:
+def _differences(folder: str, found: dict[str, Any]) -> str:
     if found["same"]:
         return f"{found['log']} is the log that {folder} was trained on."
     return (
-        f"these are not the figures of {folder}: {found['log']} now has {found['events']} events, not {found['events_of_run']}, "
-        f"{found['unknown_users']} users and {found['unknown_items']} items that the run does not know, and "
+        f"these are not the metrics of {folder}: {found['log']} now has {found['events']} events, "
+        f"not {found['events_of_run']}, {found['unknown_users']} users and "
+        f"{found['unknown_items']} items that the run does not know, and "
         f"{found['unknown_targets']} held-out events of such items, which are misses."
     )
 
 
-def _table(part: str, report: dict) -> str:
+def _table(part: str, report: dict[str, Any]) -> str:
     name = f"{part} of the current log" if "current_log" in report else part
     return format_table(name, {"model": report[part]}, report.get(f"{part}_interval"))
 

@@ -1,5 +1,6 @@
-"""What other packages add: models, losses and data sources, named `package.module:name` or by an
-entry point.
+"""Models, losses and data sources of other packages.
+
+They are named `package.module:name`, or by an entry point.
 """
 
 import ast
@@ -8,6 +9,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import traceback
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
@@ -20,7 +22,7 @@ _OWN = str(Path(__file__).parent)
 
 
 class Target(NamedTuple):
-    """Where a name of another package leads."""
+    """The module and the attribute that a name refers to."""
 
     module: str
     attribute: str
@@ -28,12 +30,12 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Extension:
-    """A key of the configuration whose values other packages can add to.
+    """A key of the configuration to which other packages can add values.
 
     Attributes:
         key: The key.
-        group: Of the entry points that give such a value a name.
-        form: What a value that has no entry point looks like.
+        group: Group of the entry points that name such values.
+        form: Form of a value without an entry point.
     """
 
     key: str
@@ -45,44 +47,44 @@ class Extension:
         return sorted({point.name for point in metadata.entry_points(group=self.group)})
 
     def target(self, name: str) -> Target | None:
-        """Returns where a name leads, or None where it is neither an entry point nor of the form.
+        """Returns what a name refers to, or None if it is no entry point and not of the form.
 
         Raises:
             ConfigError: If two packages have an entry point of this name.
         """
-        values = sorted(
-            {point.value for point in metadata.entry_points(group=self.group) if point.name == name}
-        )
+        points = metadata.entry_points(group=self.group, name=name)
+        values = sorted({point.value for point in points})
         if len(values) > 1:
             raise ConfigError(
-                f"{self.key}={shown(name)} is a name in two packages; give one of {' and '.join(values)}."
+                f"{self.key}={shown(name)} is an entry point of two packages; "
+                f"give {' or '.join(values)}."
             )
-        module, _, attribute = (
-            (values[0] if values else name).partition("[")[0].strip().partition(":")
-        )
-        words = [*module.split("."), attribute]
-        return Target(module, attribute) if all(word.isidentifier() for word in words) else None
+        value = (values[0] if values else name).partition("[")[0].strip()
+        module, _, attribute = value.partition(":")
+        valid = all(word.isidentifier() for word in (*module.split("."), attribute))
+        return Target(module, attribute) if valid else None
 
     def unknown(self, name: str, built_in: list[str]) -> ConfigError:
-        """Returns the error of a name that leads nowhere."""
+        """Returns the error for an unknown name."""
         names = [*built_in, *(one for one in self.installed() if one not in built_in)]
         return ConfigError(
-            f"{self.key} must be one of {', '.join(names)}, or {self.form}, but is {shown(name)}{nearest(name, names)}."
+            f"{self.key} must be one of {', '.join(names)}, or {self.form}, "
+            f"but is {shown(name)}{nearest(name, names)}."
         )
 
     def refusal(self, name: str, what: str) -> ConfigError:
-        """Returns the error of a name that leads to something else than it should."""
+        """Returns the error for a name that refers to something unsuitable."""
         return ConfigError(f"{self.key}={shorten(name, 100)} {what}.")
 
     def source(self, name: str, target: Target) -> tuple[str, ast.Module]:
-        """Reads the source of a module without importing it or the packages that it is in.
+        """Parses the source of a module without importing it or its packages.
 
         Args:
-            name: As the configuration has it.
-            target: Where it leads.
+            name: The value in the configuration.
+            target: What it refers to.
 
         Returns:
-            The path of the file, and what it holds.
+            The path of the file and its syntax tree.
 
         Raises:
             ConfigError: If there is no such module, or if it is not Python source.
@@ -98,15 +100,14 @@ class Extension:
             raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
 
     def load(self, name: str, target: Target) -> Any:
-        """Imports what a name leads to.
+        """Imports what a name refers to.
 
         Args:
-            name: As the configuration has it.
-            target: Where it leads.
+            name: The value in the configuration.
+            target: What it refers to.
 
         Raises:
-            ConfigError: If there is no such module, if it cannot be imported, or if it has no such
-                attribute.
+            ConfigError: If there is no such module or attribute, or the import fails.
         """
         self._spec(name, target)
         try:
@@ -115,23 +116,20 @@ class Extension:
             raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
         if not hasattr(module, target.attribute):
             public = [one for one in vars(module) if not one.startswith("_")]
+            hint = nearest(target.attribute, public)
             raise self.refusal(
-                name,
-                f"leads nowhere: {target.module} has no {target.attribute}{nearest(target.attribute, public)}",
+                name, f"cannot be found: {target.module} has no {target.attribute}{hint}"
             )
         return getattr(module, target.attribute)
 
     def _spec(self, name: str, target: Target) -> ModuleSpec:
         spec = _find(target.module.split("."))
         if spec is None:
-            where = (
-                " on the path, which leaves out the current folder (python -P)"
-                if getattr(sys.flags, "safe_path", False)
-                else ""
-            )
+            where = f"in {os.getcwd()} or installed"
+            if getattr(sys.flags, "safe_path", False):
+                where = "on the path, which does not include the current folder (python -P)"
             raise self.refusal(
-                name,
-                f"names no module: there is no {shorten(target.module)}{where or f' in {os.getcwd()} or installed'}",
+                name, f"names no module: there is no {shorten(target.module)} {where}"
             )
         return spec
 
@@ -141,48 +139,41 @@ LOSSES = Extension("train.loss", "tfrec_attn.losses", "package.module:function")
 SOURCES = Extension("data.source", "tfrec_attn.sources", "package.module:function")
 
 
-def short(name: str) -> str:
-    """Returns a name without the module that it is in, as folders and tables have it."""
+def short_name(name: str) -> str:
+    """Returns a name without its module, for folders and tables."""
     return name.rpartition(":")[2] or name
 
 
 def cause(error: BaseException, target: Target) -> str:
-    """An error of another package's code in one line, with the place in that code where it was
-    raised.
+    """Describes an error in another package's code in one line, with file and line.
 
     Args:
-        error: As it was caught.
-        target: What was imported or called; the last line of its package counts, or of what is not
-            a library.
+        error: The error.
+        target: What was imported or called; the reported line is the last one of its package, or of
+            code that is not a library.
     """
     spec = _find([target.module.partition(".")[0]])
-    package = (
-        None if spec is None else next(iter(spec.submodule_search_locations or ()), spec.origin)
-    )
-    libraries = (
-        _OWN,
-        "<",
-        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-    )
-    places, trace = [], error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
+    package = spec and next(iter(spec.submodule_search_locations or ()), spec.origin)
+    paths = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    libraries = (_OWN, "<", *paths)
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
         if not file.startswith(libraries) or (package and file.startswith(package)):
-            places.append(f", {file}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename:
-        places = [f", {error.filename}:{error.lineno}"]
-    text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
-    return shorten(
-        f"{type(error).__name__}: {text.splitlines()[0].rstrip('.') if text else ''}{places[-1] if places else ''}",
-        300,
-    )
+            place = f", {file}:{line}"
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text = error.msg
+        if error.filename:
+            place = f", {error.filename}:{error.lineno}"
+    first = text.strip().partition("\n")[0].rstrip(".")
+    return shorten(f"{type(error).__name__}: {first}{place}", 300)
 
 
 def _find(parts: list[str]) -> ModuleSpec | None:
-    """The place of a module, found without importing the packages that it is in."""
+    """Finds a module without importing its packages."""
     folder = os.getcwd()
-    # As `python -m` has it; a console script has its own folder instead.
+    # `python -m` has the current folder on the path, a console script its own folder.
     if not getattr(sys.flags, "safe_path", False) and not {"", folder} & set(sys.path):
         sys.path.append(folder)
     importlib.invalidate_caches()

@@ -1,6 +1,4 @@
-"""Trains with several processes of this machine: `python -m tfrec_attn.local_cluster [CONFIG.yaml]
-[section.key=value ...]`.
-"""
+"""Trains with several processes on this machine: `python -m tfrec_attn.local_cluster ...`."""
 
 import contextlib
 import json
@@ -8,26 +6,30 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 from tfrec_attn.cli.arguments import Arguments
 
-_SECONDS = 60.0  # that the other processes have when the first has ended
+_TIMEOUT = 60.0  # seconds for the other processes to end after the first
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit code of the first process that failed, or 0; 2 for options that
-    make no sense.
+    """Runs the command.
+
+    Returns:
+        The exit code of the first process that failed, or 0; 2 for invalid options.
     """
     parser = Arguments(
         prog="python -m tfrec_attn.local_cluster",
-        description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, and waits for them. On several machines, "
-        "set TF_CONFIG and runtime.strategy=multi_worker and run python -m tfrec_attn.train on each.",
+        description="Starts the processes of a cluster on this machine, each with its TF_CONFIG, "
+        "and waits for them. On several machines, set TF_CONFIG and runtime.strategy=multi_worker, "
+        "and run python -m tfrec_attn.train on each.",
     )
     parser.add_argument(
         "--workers", type=int, default=2, help="processes that share each batch; default 2"
     )
-    parser.add_argument("--restart", action="store_true", help="of tfrec_attn.train")
-    parser.add_argument("arguments", nargs="*", help="of tfrec_attn.train")
+    parser.add_argument("--restart", action="store_true", help="as for tfrec_attn.train")
+    parser.add_argument("arguments", nargs="*", help="arguments of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.workers < 1:
         sys.stderr.write(f"error: --workers must be at least 1, but is {parsed.workers}.\n")
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         parsed.workers, [*parsed.arguments, *(["--restart"] if parsed.restart else [])]
     )
     try:
-        codes = [processes[0].wait(), *(_ended(process) for process in processes[1:])]
+        codes = [processes[0].wait(), *map(_wait, processes[1:])]
     except BaseException:
         for process in processes:
             process.terminate()
@@ -44,25 +46,23 @@ def main(arguments: list[str] | None = None) -> int:
     return next((code for code in codes if code), 0)
 
 
-def _ended(process: subprocess.Popen) -> int:
-    """The exit code of a process once the first has ended; one that still waits for the first is
-    ended.
-    """
+def _wait(process: subprocess.Popen) -> int:
+    """Waits for a process after the first one, and terminates it after a timeout."""
     try:
-        return process.wait(_SECONDS)
+        return process.wait(_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.terminate()
         process.wait()
         return 0
 
 
-def start(workers: int, arguments: list[str], **options) -> list[subprocess.Popen]:
-    """Starts the workers of a cluster, the one that writes first.
+def start(workers: int, arguments: list[str], **options: Any) -> list[subprocess.Popen]:
+    """Starts the workers of a cluster, the chief first.
 
     Args:
         workers: Number of processes.
-        arguments: Of tfrec_attn.train.
-        options: Of `subprocess.Popen`.
+        arguments: Arguments of tfrec_attn.train.
+        options: Keywords of `subprocess.Popen`.
     """
     cluster = {"worker": _free_addresses(workers)}
     command = [
@@ -82,7 +82,7 @@ def start(workers: int, arguments: list[str], **options) -> list[subprocess.Pope
 
 
 def _free_addresses(count: int) -> list[str]:
-    """Addresses of this machine that nobody listens at."""
+    """Returns free addresses of this machine."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

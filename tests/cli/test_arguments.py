@@ -1,4 +1,4 @@
-"""Options of commands: decimal numbers, paths that can be, one short sentence for all else."""
+"""Options of commands: decimal numbers, valid paths, and short error messages."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def parser_of(module):
         (["--file", "~/b"], "file", "/home/one/b"),
     ],
 )
-def test_what_options_take(module, monkeypatch, arguments, name, expected):
+def test_valid_options(module, monkeypatch, arguments, name, expected):
     monkeypatch.setenv("HOME", "/home/one")
     found = getattr(parser_of(module).parse_args(arguments), name)
     assert (found, type(found)) == (expected, type(expected))
@@ -50,7 +50,8 @@ def test_what_options_take(module, monkeypatch, arguments, name, expected):
         (["--x", "inf"], "argument --x: it must be a number, but is 'inf'"),
         (
             ["--file", ""],
-            "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, but is ''",
+            "argument --file: it must be a path of 1 to 3000 bytes with names of at most 255, "
+            "but is ''",
         ),
         (["--file", "x" * 256], f"with names of at most 255, but is '{'x' * 39}...{'x' * 16}'"),
         (["--file", "x/" * 2000], "but is 'x/x/"),
@@ -62,7 +63,7 @@ def test_what_options_take(module, monkeypatch, arguments, name, expected):
         (["--which", "c" * 100_000], "ccc..."),
     ],
 )
-def test_what_options_refuse(module, capsys, arguments, sentence):
+def test_invalid_options(module, capsys, arguments, sentence):
     with pytest.raises(SystemExit) as ended:
         parser_of(module).parse_args(arguments)
     last = capsys.readouterr().err.splitlines()[-1]

@@ -23,7 +23,7 @@ from export.replay import padded, read_events
 from export.session import Session
 from tfrec_attn import models
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JOINED = [
@@ -166,7 +166,7 @@ def test_answers_are_those_of_the_run(exported):
     np.testing.assert_allclose(result["scores"], scores, rtol=1e-5, atol=1e-6)
     assert [[one.decode() for one in row] for row in result["items"]] == items
 
-    counts = np.load(folder / run.ITEM_COUNTS)
+    counts = np.load(folder / run_files.ITEM_COUNTS)
     assert popular["source"].tolist() == [b"popular"]
     np.testing.assert_allclose(
         popular["scores"][0], np.sort(counts)[:-8:-1] / counts.sum(), rtol=1e-6
@@ -381,15 +381,15 @@ def replace(path, old, new):
             r"model\.name must be one of .*, but is 'gru'.*\.",
         ),
         (
-            lambda folder: (folder / run.ITEM_COUNTS).unlink(),
+            lambda folder: (folder / run_files.ITEM_COUNTS).unlink(),
             r"RUN has no vocabulary/item_counts\.npy, .*; train again\.",
         ),
         (
-            lambda folder: (folder / run.ITEM_COUNTS).write_text("?"),
+            lambda folder: (folder / run_files.ITEM_COUNTS).write_text("?"),
             r"RUN/vocabulary/item_counts\.npy cannot be read; train again\.",
         ),
         (
-            lambda folder: np.save(folder / run.ITEM_COUNTS, np.ones(3)),
+            lambda folder: np.save(folder / run_files.ITEM_COUNTS, np.ones(3)),
             r"RUN/vocabulary/item_counts\.npy must have one number for each of 24 items, but has the shape \(3,\); train again\.",
         ),
         (

@@ -21,7 +21,7 @@ from export.command import export
 from export.saved_model import save
 from export.servable import Servable
 from tfrec_attn import models
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
@@ -126,7 +126,7 @@ def test_weights_of_another_training_end_with_1(exported, tmp_path):
     model = run.load_model(folder)
     for table in model.tables("items"):
         table.assign(table[::-1])
-    save(Servable(model, np.load(folder / run.ITEM_COUNTS)), tmp_path / "1")
+    save(Servable(model, np.load(folder / run_files.ITEM_COUNTS)), tmp_path / "1")
     code, _, error = quietly(tmp_path, "--run", folder)
     assert code == 1
     assert error.startswith("error: ") and "as in metrics.json, but the servable gives" in error

@@ -1,4 +1,4 @@
-"""Values that nobody means: each is right, or one sentence with exit code 2."""
+"""Random and hostile configuration values: each is accepted, or is one error with exit code 2."""
 
 import contextlib
 import io
@@ -17,6 +17,7 @@ from tfrec_attn import models, train
 from tfrec_attn.data import prepare, validate
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runs import run
+from tfrec_attn.training import training_run
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
 BILLION = "a: &a [x, x]\n" + "\n".join(
@@ -37,7 +38,8 @@ VALUES = [
     "!!timestamp 2001-01-01", "!!python/name:os.system",
     "!!float x", "!!null x", "!x y", "&a [*a]", "[&a [*a]]", "*a", "[*a]", "{<<: {a: 1}}",
     "[" * 500, "{a: " * 500, "[" * 30 + "]" * 30,
-    "]", "}", "[", "[]", "[[]]", "[1, 2", "[null]", "[a, b]", "[5, 10]", "[a: b]", '["a,b", "c"]', "[1e400]", "[.inf]", "[-0.0]", "{}",
+    "]", "}", "[", "[]", "[[]]", "[1, 2", "[null]", "[a, b]", "[5, 10]", "[a: b]", '["a,b", "c"]',
+    "[1e400]", "[.inf]", "[-0.0]", "{}",
     "{a: 1}", "{a: 1, a: 2}", "{1: 2}", "{[a]: 1}", "{? a}", "{a: {b: {c: d}}}",
     "{click: 1, buy: 3}", "{null: null}", "{a: nan}", "{a:1}",
     "a,b", ",", "a,,b", "5,10", "5;10", "a b", "a #b", "a: b", "a:b", "# a", "- a", "? a", "| a",
@@ -71,10 +73,11 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    """A log of 20 users with 8 events each, with every column that a key can ask for."""
+    """A log of 20 users with 8 events each, and with all optional columns."""
     path = tmp_path_factory.mktemp("fuzz") / "log.csv"
+    types = ["click", "buy", "buy"]
     lines = [
-        f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{'buy' if n % 3 else 'click'}"
+        f"u{n % 20},i{(n * 7) % 30},{1_700_000_000 + n * 3600},{n % 5},{types[n % 3]}"
         for n in range(160)
     ]
     path.write_text("\n".join(["user_id,item_id,timestamp,rating,event", *lines]) + "\n")
@@ -82,20 +85,18 @@ def log(tmp_path_factory):
 
 
 def checks(log, folder, texts=(), file=None):
-    """What `tfrec_attn.train` does before it imports TensorFlow, on a small log where the values
-    name no other.
-    """
-    config = train._resolved(configuration.load(file, texts))
+    """Does what `tfrec_attn.train` does before it imports TensorFlow, on small logs only."""
+    config = training_run.resolve(configuration.load(file, texts))
     there = folder / "again.yaml"
     there.write_text(configuration.to_yaml(config), encoding="utf-8")
-    assert train._resolved(configuration.load(there)) == config
+    assert training_run.resolve(configuration.load(there)) == config
     if config.data.source in ("synthetic", "file") and config.data.events <= 2000:
         run.prepare_data(config)
     return config
 
 
 def holds(action):
-    """Does something, which must succeed or tell one sentence."""
+    """Calls a function, which must succeed or raise one sentence."""
     try:
         return action()
     except TfrecError as error:
@@ -153,7 +154,7 @@ def test_values_of_all_keys(log, tmp_path, monkeypatch):
         "%YAML " + "9" * 5000 + ".1\n--- a",
     ],
 )
-def test_files_that_are_bombs(tmp_path, text):
+def test_files_that_expand(tmp_path, text):
     file = tmp_path / "some.yaml"
     file.write_text(text)
     assert holds(lambda: configuration.load(file)) is None
@@ -200,8 +201,8 @@ def test_sections_of_any_form(tmp_path_factory, log, section, tree):
 
 @bounded
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
-def test_any_text_is_itself_again(tmp_path_factory, text):
-    """A key of text takes an argument as it is, and a file that was written gives it back."""
+def test_any_text_is_read_back(tmp_path_factory, text):
+    """A key of text takes an argument literally, and a file gives it back."""
     file = tmp_path_factory.getbasetemp() / "text.yaml"
     config = holds(lambda: configuration.load(None, [f"data.columns.user={text}"]))
     if text == "":
@@ -223,7 +224,7 @@ def test_any_text_is_itself_again(tmp_path_factory, text):
 
 @bounded
 @given(number=st.one_of(st.floats(), st.integers(), st.integers(-(10**400), 10**400)))
-def test_numbers_are_themselves_or_refused(number):
+def test_numbers_are_read_back_or_refused(number):
     config = holds(
         lambda: configuration.load(None, [f"data.min_rating={number}", "data.columns.rating=r"])
     )
@@ -256,9 +257,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_of_commands(log, tmp_path, monkeypatch, command):
-    """What no option can be ends a command with exit code 1 or 2 and a sentence, and leaves
-    nothing.
-    """
+    """An invalid option ends a command with exit code 1 or 2 and a sentence, and writes nothing."""
     monkeypatch.chdir(tmp_path)
     main, beginnings = COMMANDS[command]
     values = [

@@ -136,9 +136,9 @@ def of_run(folder, tree):
 
     def warm():
         config = configuration.from_dict({**tree, "train": {"warm_start": str(folder)}})
-        origin = warm_start.load_origin(config)
-        data = run.prepare_data(config, known=origin.vocabularies)
-        facts = warm_start.WarmStart(origin, config, data.split).facts
+        previous = warm_start.load_previous_run(config)
+        data = run.prepare_data(config, known=previous.vocabularies)
+        facts = warm_start.WarmStart(previous, config, data.split).facts
         return {**facts, "run": None}
 
     def exported():

@@ -1,10 +1,9 @@
-"""Commands that are killed, or whose disk is full, at moments drawn by seed; then the same command
-ends as if nothing had happened.
+"""Commands that are killed, or whose disk is full, at random moments, and are then run again.
 
-A moment is one of the calls that change or open a file under the test's folder, as Python's audit
-events tell them, so that a seed names the same moment again. What TensorFlow writes by itself is
-met by a limit on the size of files, and by a clock. The commands run in children that a server of
-`multiprocessing` forks with TensorFlow loaded. TFREC_FUZZ multiplies the moments.
+A moment is a call that changes or opens a file under the folder of the test. Python's audit events
+report these calls, so a seed names the same moment again. Files that TensorFlow writes itself are
+tested by a limit on the size of files, and by a clock. The commands run in children that a server
+of `multiprocessing` forks with TensorFlow loaded. TFREC_FUZZ multiplies the moments.
 """
 
 import contextlib
@@ -39,7 +38,8 @@ MODULES = [
     "serving.local_server",
 ]
 TRAIN = [
-    "data.events=1500", "train.epochs=2", "train.batch_size=512", "model.dim=4", "evaluate.bootstrap=0", "runtime.checkpoint_seconds=1e-9"
+    "data.events=1500", "train.epochs=2", "train.batch_size=512", "model.dim=4",
+    "evaluate.bootstrap=0", "runtime.checkpoint_seconds=1e-9",
 ]  # fmt: skip
 _CHANGING = (
     "open",
@@ -65,9 +65,7 @@ COMMANDS = {"train": train, "prepare": prepare, "export": export, "serve": serve
 
 
 def _child(command, arguments, folder, harm, pipe):
-    """Runs a command with a harm: ("none",), ("kill", n), ("full", n) at the n-th event, or
-    ("limit", bytes).
-    """
+    """Runs a command with a harm: ("none",), ("kill", n), ("full", n) or ("limit", bytes)."""
     count, (kind, moment) = [0], (*harm, None)[:2]
 
     def on(event, values):
@@ -104,8 +102,8 @@ def forks():
 
 @pytest.fixture
 def run(forks, tmp_path):
-    """A function that runs a command in a child: `run(command, arguments, harm) -> (events, code,
-    stderr)`, or None where it was killed.
+    """A function that runs a command in a child, and returns (events, code, stderr), or None if
+    it was killed.
     """
 
     def start(command, arguments, harm=("none",), seconds=None):
@@ -130,12 +128,10 @@ def run(forks, tmp_path):
 
 
 def guarded(folder):
-    """Puts files that no command wrote beside what it writes, and returns a function that asserts
-    that they are there.
-    """
+    """Adds files of the user, and returns a function that asserts that they are there."""
     names = (
-        "mine.txt", "other.partial/config.yaml", "other/manifest.json", "model/notes.txt", "model/.unfinished-0/x",
-        "model/3x/saved_model.pb",
+        "mine.txt", "other.partial/config.yaml", "other/manifest.json", "model/notes.txt",
+        "model/.unfinished-0/x", "model/3x/saved_model.pb",
     )  # fmt: skip
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +144,7 @@ def guarded(folder):
 
 
 def harms(rng, events, sizes):
-    """Harms by seed: kills and full disks at events, and limits on the size of files, in turns."""
+    """Yields random harms in turn: kill, full disk, and limit on the size of files."""
     for number in range(MOMENTS):
         if number % 3 == 0:
             yield "kill", rng.randint(1, events)
@@ -159,7 +155,7 @@ def harms(rng, events, sizes):
 
 
 def refused(result):
-    """Whether a command that was harmed ended as it may: killed, complete, or with one sentence."""
+    """Checks that a command was killed, was complete, or failed with one sentence."""
     if result is None:
         return
     _, code, error = result
@@ -280,7 +276,7 @@ def test_exports(run, tmp_path, whole_run, seed):
     for number, harm in enumerate(harms(rng, events, sizes_of(tmp_path / "model" / "1")), 2):
         refused(run("export", [*arguments, number], harm))
         check()
-        # What a server would look into is whole.
+        # All versions that a server can load are complete.
         for folder in (tmp_path / "model").iterdir():
             if folder.name.isdecimal():
                 assert answers(folder) == expected

@@ -17,7 +17,8 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.layers import TransitionDistillation
 from tfrec_attn.runs import run
 from tfrec_attn.runtime.process import seed_everything
-from tfrec_attn.training.fitting import compile_model, training_stream
+from tfrec_attn.training.fitting import compile_model
+from tfrec_attn.training.inputs import training_stream
 
 USERS, ITEMS, LENGTH, ROWS = 6, 12, 4, 8
 TRANSITIONS = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))

@@ -22,7 +22,7 @@ from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
 from tfrec_attn.losses import LOSSES, objectives
 from tfrec_attn.optimizers import Adagrad, gradients
-from tfrec_attn.training import fitting
+from tfrec_attn.training import inputs
 
 pytestmark = pytest.mark.parametrize("name", EVERY)
 
@@ -355,7 +355,7 @@ def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
         "train.batch_size=3",
         "train.negatives=5",
     ]
-    stream = fitting.training_stream(configuration.load(None, keys), split)
+    stream = inputs.training_stream(configuration.load(None, keys), split)
     own = models.get(name).trains_on == "windows" or loss == "bce"
     trained, drawn = set(), set()
     for batch in stream.dataset().take(20):

@@ -23,9 +23,9 @@ from tfrec_attn.data.sequences.splits import temporal
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.run_files import read_trained
-from tfrec_attn.training import fitting
+from tfrec_attn.training import inputs
 
 OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
 EVERY_MODEL = pytest.mark.parametrize("name", [*models.names(), *OUTSIDE])
@@ -353,7 +353,7 @@ def test_users_in_examples_are_trained(model, window, users):
         test_from=0.85,
     )
     config = configuration.from_dict({"model": {"name": model}, "data": {"window": window}})
-    rows = fitting.trained_rows(config, split)
+    rows = inputs.trained_rows(config, split)
     # Before time 8 are the events of items 1, 2 and 1 alone.
     assert (rows.users.tolist(), rows.items.tolist()) == (users, [True, True, False, False, False])
     assert rows.missing() == {"users": 3 - sum(users), "items": 3}
@@ -397,6 +397,6 @@ def test_a_lost_file_is_told(trained, tmp_path):
     import shutil
 
     folder = shutil.copytree(trained("attrec")[0], tmp_path / "run")
-    (folder / run.TRAINED.items).unlink()
+    (folder / run_files.TRAINED.items).unlink()
     with pytest.raises(ConfigError, match=r"trained_items\.npy .*bring the run back"):
         run.load_model(folder)

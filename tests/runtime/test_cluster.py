@@ -1,4 +1,4 @@
-"""Which process of a cluster this is, and whether the others answer."""
+"""The tasks of TF_CONFIG, and waiting for them."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ CHIEF = {"chief": ["c:3"], **WORKERS}
 
 @pytest.fixture
 def task(monkeypatch):
-    """A function that reads TF_CONFIG: an object, a text, or None for none."""
+    """A function that sets TF_CONFIG to an object, a text or nothing, and reads it."""
 
     def read(strategy, tree):
         if tree is None:
@@ -33,7 +33,7 @@ def test_one_process_needs_no_cluster(task, strategy):
 
 
 @pytest.mark.parametrize(
-    ("jobs", "job", "index", "writes"),
+    ("jobs", "job", "index", "is_chief"),
     [
         (WORKERS, "worker", 0, True),
         (WORKERS, "worker", 1, False),
@@ -41,15 +41,15 @@ def test_one_process_needs_no_cluster(task, strategy):
         (CHIEF, "worker", 0, False),
     ],
 )
-def test_who_writes(task, jobs, job, index, writes):
+def test_the_chief(task, jobs, job, index, is_chief):
     found = task("multi_worker", {"cluster": jobs, "task": {"type": job, "index": index}})
-    assert (found.job, found.index, found.writes) == (job, index, writes)
+    assert (found.job, found.index, found.is_chief) == (job, index, is_chief)
 
 
-def test_the_others(task):
+def test_other_tasks(task):
     found = task("multi_worker", {"cluster": CHIEF, "task": {"type": "worker", "index": 0}})
     assert found.others() == {"chief 0": "c:3", "worker 1": "b:2"}
-    assert found.leader == "c:3"
+    assert found.chief_address == "c:3"
 
 
 FIRST = {"type": "worker", "index": 0}
@@ -60,19 +60,23 @@ FIRST = {"type": "worker", "index": 0}
     [
         (
             None,
-            "runtime.strategy=multi_worker needs TF_CONFIG, the JSON text of a cluster and of this task, but it is not set.",
+            "runtime.strategy=multi_worker needs TF_CONFIG, the JSON text of a cluster "
+            "and of this task, but it is not set.",
         ),
         (
             "{'cluster'",
-            "TF_CONFIG must be JSON, but is not: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).",
+            "TF_CONFIG must be JSON, but is not: "
+            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1).",
         ),
         (
             [1],
-            "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster.",
+            "TF_CONFIG must be a JSON object with the objects cluster and task, "
+            "but has no cluster.",
         ),
         (
             {"task": FIRST},
-            "TF_CONFIG must be a JSON object with the objects cluster and task, but has no cluster.",
+            "TF_CONFIG must be a JSON object with the objects cluster and task, "
+            "but has no cluster.",
         ),
         (
             {"cluster": WORKERS},
@@ -80,11 +84,11 @@ FIRST = {"type": "worker", "index": 0}
         ),
         (
             {"cluster": WORKERS, "task": {"type": "worker", "index": 2}},
-            "task.index of TF_CONFIG must be from 0 to 1, as its cluster has it, but is 2.",
+            "task.index of TF_CONFIG must be from 0 to 1, the tasks in its cluster, but is 2.",
         ),
         (
             {"cluster": WORKERS, "task": {"type": "worker", "index": "0"}},
-            "task.index of TF_CONFIG must be from 0 to 1, as its cluster has it, but is '0'.",
+            "task.index of TF_CONFIG must be from 0 to 1, the tasks in its cluster, but is '0'.",
         ),
         (
             {"cluster": WORKERS, "task": {"type": "evaluator", "index": 0}},
@@ -92,7 +96,8 @@ FIRST = {"type": "worker", "index": 0}
         ),
         (
             {"cluster": {**WORKERS, "ps": ["c:3"]}, "task": FIRST},
-            "runtime.strategy=multi_worker knows the jobs chief, worker, but the cluster of TF_CONFIG has 'ps'.",
+            "runtime.strategy=multi_worker takes the jobs chief, worker, "
+            "but the cluster of TF_CONFIG has 'ps'.",
         ),
         (
             {"cluster": {"worker": "a:1"}, "task": FIRST},
@@ -104,15 +109,18 @@ FIRST = {"type": "worker", "index": 0}
         ),
         (
             {"cluster": {"worker": ["a:1", "a:1"]}, "task": FIRST},
-            "the tasks in the cluster of TF_CONFIG must have different addresses, but have a:1, a:1.",
+            "the tasks in the cluster of TF_CONFIG must have different addresses, but have a:1, "
+            "a:1.",
         ),
         (
             {"cluster": {}, "task": FIRST},
-            "runtime.strategy=multi_worker needs a worker in the cluster of TF_CONFIG, but it has none.",
+            "runtime.strategy=multi_worker needs a worker in the cluster of TF_CONFIG, "
+            "but it has none.",
         ),
         (
             {"cluster": {**WORKERS, "chief": ["c:3", "d:4"]}, "task": FIRST},
-            "runtime.strategy=multi_worker needs at most 1 chief in the cluster of TF_CONFIG, but it has 2.",
+            "runtime.strategy=multi_worker needs at most 1 chief in the cluster of TF_CONFIG, "
+            "but it has 2.",
         ),
     ],
 )
@@ -130,18 +138,18 @@ def listening():
 
 
 @pytest.fixture
-def silent():
-    """A port of this machine that refuses."""
+def unreachable():
+    """A port of this machine that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-def test_waiting_ends(listening, silent):
+def test_waiting_ends(listening, unreachable):
     cluster.wait_for("worker 0", listening, seconds=0.0)
     with pytest.raises(TrainingError) as caught:
-        cluster.wait_for("worker 1", silent, seconds=0.0)
-    assert (
-        str(caught.value)
-        == f"worker 1 of the cluster does not answer at {silent} within 0 s; start it, or look why not."
+        cluster.wait_for("worker 1", unreachable, seconds=0.0)
+    assert str(caught.value) == (
+        f"worker 1 of the cluster does not answer at {unreachable} within 0 s; "
+        "start it, or check the address in TF_CONFIG."
     )

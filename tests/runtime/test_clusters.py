@@ -1,4 +1,4 @@
-"""Real processes on this machine that train together, and what one process says of the same."""
+"""Clusters of real processes on this machine, compared with one process."""
 
 import contextlib
 import io
@@ -20,9 +20,9 @@ from tfrec_attn.runs import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MQSA = [
-    "data.events=1500", "data.max_length=8", "model.name=mqsa_ted", "model.dim=8", "model.dropout=0", "train.loss=sampled_softmax",
-    "train.negatives=16", "train.batch_size=16", "train.epochs=2", "train.l2=1e-3", "train.distillation.weight=0.1",
-    "evaluate.bootstrap=0",
+    "data.events=1500", "data.max_length=8", "model.name=mqsa_ted", "model.dim=8",
+    "model.dropout=0", "train.loss=sampled_softmax", "train.negatives=16", "train.batch_size=16",
+    "train.epochs=2", "train.l2=1e-3", "train.distillation.weight=0.1", "evaluate.bootstrap=0",
 ]  # fmt: skip
 ATTREC = [
     "data.events=1500",
@@ -41,7 +41,7 @@ def one_process(arguments, folder):
 
 
 def together(arguments, folder):
-    """Trains with two processes -> (exit code, stdout, stderr) of each."""
+    """Trains with two processes, and returns (exit code, stdout, stderr) of each."""
     processes = start([*arguments, f"run_dir={folder}"])
     outputs = [process.communicate(timeout=300) for process in processes]
     return [
@@ -51,9 +51,7 @@ def together(arguments, folder):
 
 
 def own(error):
-    """What a process itself wrote to stderr: TensorFlow 2.16 also writes there, about its
-    coordination of workers.
-    """
+    """Returns stderr without the messages of TensorFlow 2.16 on its workers."""
     foreign = (
         r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
         if version("tensorflow").startswith("2.16.")
@@ -121,7 +119,7 @@ def test_a_command_that_fails_gives_its_exit_code(tmp_path):
     assert done.stderr.startswith("error: train.epochs must be") and done.stderr.count("\n") == 1
 
 
-def test_no_workers_make_no_cluster(capsys):
+def test_a_cluster_needs_a_worker(capsys):
     assert local_cluster.main(["--workers", "0"]) == 2
     assert capsys.readouterr().err == "error: --workers must be at least 1, but is 0.\n"
 
@@ -132,20 +130,16 @@ LONG = [*ATTREC, "train.epochs=100000", "train.patience=100000"]
 def test_a_worker_that_dies_ends_the_others(tmp_path):
     processes = start([*LONG, f"run_dir={tmp_path / 'run'}"])
     try:
-        # A line an epoch: training is under way, and the first epoch is saved.
-        assert (
-            sum(
-                1
-                for _ in itertools.islice(
-                    (line for line in processes[0].stdout if line.startswith("health:")), 2
-                )
-            )
-            == 2
-        )
+        # There is a line for each epoch, so the first epoch is saved now.
+        lines = (line for line in processes[0].stdout if line.startswith("diagnostics:"))
+        assert len(list(itertools.islice(lines, 2))) == 2
         os.kill(processes[1].pid, signal.SIGKILL)
         error = own(processes[0].communicate(timeout=90)[1])
         assert processes[0].returncode == 1
-        sentence = "error: Another process of the cluster has failed: worker 1 has stopped; the last good checkpoint is in "
+        sentence = (
+            "error: Another process of the cluster has failed: worker 1 has stopped; "
+            "the last checkpoint is in "
+        )
         assert error.startswith(sentence) and error.count("\n") == 1, error[-2000:]
         assert processes[1].wait(timeout=90) == -signal.SIGKILL
     finally:

@@ -79,7 +79,7 @@ CASES = [(name, loss) for name in models.names() for loss in losses_of(name)]
 
 
 @pytest.mark.parametrize(("name", "loss"), CASES)
-def test_losses_and_what_they_sum_are_float32(policy, name, loss):
+def test_losses_and_their_sums_are_float32(policy, name, loss):
     model, batch = make(name, loss), batch_of(name, loss)
     assert model.compute_dtype == policy.removeprefix("mixed_")
     with tf.GradientTape() as tape:
@@ -99,7 +99,7 @@ def test_losses_and_what_they_sum_are_float32(policy, name, loss):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_a_scaled_loss_trains_alike_on_one_and_on_two_replicas(name):
+def test_loss_scaling_is_the_same_on_one_and_two_replicas(name):
     loss = losses_of(name)[-1]
     batch, trained, start = batch_of(name, loss), {}, values_of(make(name, loss))
     for policy, replicas in (("float32", 1), ("mixed_float16", 1), ("mixed_float16", 2)):
@@ -134,7 +134,7 @@ def test_a_scaled_loss_trains_alike_on_one_and_on_two_replicas(name):
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_a_step_that_overflows_changes_nothing_but_the_scale(replicas):
+def test_a_step_that_overflows_changes_only_the_scale(replicas):
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:

@@ -1,4 +1,4 @@
-"""Strategies by name, and what they refuse."""
+"""Strategies by name, their errors, and failures of other processes."""
 
 import socket
 
@@ -54,7 +54,7 @@ def test_strategies_of_several_devices_share_a_process():
             assert one.numpy().tolist() == list(numbers)
 
 
-def test_a_missing_device_is_named_with_those_there_are():
+def test_a_missing_device_is_named_with_the_existing_ones():
     with pytest.raises(ConfigError) as caught:
         make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:7", "GPU:99"]))
     there = [
@@ -62,9 +62,8 @@ def test_a_missing_device_is_named_with_those_there_are():
         for kind in ("GPU", "CPU")
         for number in range(len(tf.config.list_logical_devices(kind)))
     ]
-    assert (
-        str(caught.value)
-        == f"runtime.devices names CPU:7, GPU:99, but there is only {', '.join(there)}."
+    assert str(caught.value) == (
+        f"runtime.devices names CPU:7, GPU:99, but there is only {', '.join(there)}."
     )
 
 
@@ -85,53 +84,52 @@ def test_a_missing_device_is_named_with_those_there_are():
         ),
     ],
 )
-def test_what_a_configuration_cannot_ask_for(runtime, sentence):
+def test_devices_that_are_refused(runtime, sentence):
     with pytest.raises(ConfigError) as caught:
         configuration.from_dict({"runtime": runtime})
     assert str(caught.value) == sentence
 
 
-def test_a_batch_that_the_replicas_cannot_share():
+def test_a_batch_that_replicas_cannot_divide():
     check_batch(64, 4)
     with pytest.raises(ConfigError) as caught:
         check_batch(10, 4)
-    assert (
-        str(caught.value)
-        == "train.batch_size must be a multiple of the number of replicas, 4, but is 10."
+    assert str(caught.value) == (
+        "train.batch_size must be a multiple of the number of replicas, 4, but is 10."
     )
 
 
 class Stream:
-    """Gives the step and the part of each replica."""
+    """A stream whose batches are the numbers of their steps."""
 
     def dataset(self, first_step=0, pipeline=None):
         return tf.data.Dataset.from_tensor_slices([first_step + number for number in range(4)])
 
 
 def test_one_device_gets_a_plain_dataset():
-    assert list(training_input(Stream(), tf.distribute.get_strategy(), 5).as_numpy_iterator()) == [
-        5,
-        6,
-        7,
-        8,
-    ]
+    found = training_input(Stream(), tf.distribute.get_strategy(), 5)
+    assert list(found.as_numpy_iterator()) == [5, 6, 7, 8]
 
 
 def test_a_failure_of_another_process_is_one_sentence():
     task = distribution.Task("worker", 0, {"worker": ["a:1", "b:2"]})
     message = (
-        "Collective ops is aborted by: Error reported from /job:worker/task:1: The following tasks are unhealthy (stopped sending "
-        "heartbeats):\n/job:worker/replica:0/task:1\nThe tasks have crashed. Check the task logs."
+        "Collective ops is aborted by: Error reported from /job:worker/task:1: The following tasks "
+        "are unhealthy (stopped sending heartbeats):\n/job:worker/replica:0/task:1\n"
+        "The tasks have crashed. Check the task logs."
     )
-    with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
+    with pytest.raises(TrainingError) as caught, distribution.cluster_errors(task):
         raise tf.errors.UnavailableError(None, None, message)
     assert str(caught.value) == "Another process of the cluster has failed: worker 1 has stopped."
-    with pytest.raises(tf.errors.UnavailableError), distribution.failing_together(None):
+    with pytest.raises(tf.errors.UnavailableError), distribution.cluster_errors(None):
         raise tf.errors.UnavailableError(None, None, "alone")
 
 
-def test_a_failure_that_names_no_process_names_one_that_does_not_answer():
-    message = "{{function_node __wrapped__CollectiveReduceV2}} Collective ops is aborted by: Connection reset by peer\nmore"
+def test_an_unreachable_process_is_named_if_the_failure_names_none():
+    message = (
+        "{{function_node __wrapped__CollectiveReduceV2}} "
+        "Collective ops is aborted by: Connection reset by peer\nmore"
+    )
     with (
         socket.create_server(("127.0.0.1", 0)) as there,
         socket.create_server(("127.0.0.1", 0)) as gone,
@@ -142,7 +140,7 @@ def test_a_failure_that_names_no_process_names_one_that_does_not_answer():
             "Collective ops is aborted by: Connection reset by peer",
             "worker 2 has stopped",
         ):
-            with pytest.raises(TrainingError) as caught, distribution.failing_together(task):
+            with pytest.raises(TrainingError) as caught, distribution.cluster_errors(task):
                 raise tf.errors.AbortedError(None, None, message)
             assert str(caught.value) == f"Another process of the cluster has failed: {name}."
             gone.close()

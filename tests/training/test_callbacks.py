@@ -50,9 +50,7 @@ def test_a_finite_loss_does_not():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A function that runs epochs, each (begin, time at the end of each batch), under a made-up
-    clock, for a progress.
-    """
+    """A function that runs epochs, each (begin, ends of its batches), under a simulated clock."""
     now = [0.0]
     monkeypatch.setattr(callbacks, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -80,13 +78,13 @@ def test_the_clock_counts_training_steps_and_leaves_out_the_first_epoch(clock):
     assert progress.steady_seconds() == 4.0
 
 
-def test_the_clock_takes_the_only_epoch(clock):
+def test_the_clock_counts_a_single_epoch(clock):
     assert clock(Progress(), [(10.0, [12.0, 17.0])]).steady_seconds() == 7.0
 
 
-def test_the_clock_goes_on(clock):
-    # A second process finishes epoch 2, of which the first had done 4 seconds: that epoch counts as
-    # little as the first.
+def test_the_clock_is_resumed(clock):
+    # A second process finishes epoch 2 after 4 seconds of the first process. That epoch is left
+    # out, as is the first.
     progress = Progress(epoch=2, step=3, seconds=[9.0, 3.0, 4.0], begun=[0])
     progress = clock(progress, [(10.0, [12.0]), (20.0, [25.0])])
     assert progress.seconds == [9.0, 3.0, 6.0, 5.0]
@@ -94,7 +92,7 @@ def test_the_clock_goes_on(clock):
     assert progress.steady_seconds() == 4.0
 
 
-def test_progress_is_over_when_the_best_is_old():
+def test_progress_is_over_after_patience_epochs():
     def over(values, epochs=9, **kwargs):
         return Progress(
             epoch=len(values), history=[{"val_MRR": value} for value in values], **kwargs
@@ -102,7 +100,7 @@ def test_progress_is_over_when_the_best_is_old():
 
     assert not over([])
     assert [over([0.3, 0.2, 0.1][:count]) for count in (1, 2, 3)] == [False, False, True]
-    # An equal value is not better; a better one counts from itself.
+    # An equal value is not better, and patience starts again at a better one.
     assert over([0.3, 0.3, 0.3]) and not over([0.1, 0.2, 0.1, 0.3, 0.1])
     assert over([0.1, 0.2], epochs=2)
     assert (
@@ -113,7 +111,7 @@ def test_progress_is_over_when_the_best_is_old():
     )
 
 
-def test_progress_is_read_as_it_was_written():
+def test_progress_is_read_back_exactly():
     progress = Progress(
         2,
         5,

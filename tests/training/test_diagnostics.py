@@ -1,4 +1,4 @@
-"""The figures of a model's health, counted over with NumPy."""
+"""Training diagnostics, compared with NumPy."""
 
 import types
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.data.batches import HeldOut
-from tfrec_attn.training.diagnostics import Health, count_not_finite, first_not_finite
+from tfrec_attn.training.diagnostics import Diagnostics, count_not_finite, first_not_finite
 
 USERS, ITEMS = 30, 40
 
@@ -29,7 +29,7 @@ def model():
 def test_figures_by_numpy(model, split):
     # Blocks of 7: the last is shorter.
     held_out = HeldOut(split, "valid", max_length=5, batch_size=7)
-    figures = Health(model, held_out)()
+    figures = Diagnostics(model, held_out)()
     scores = np.concatenate([model(block).numpy() for block in held_out.dataset()])[:, 1:]
     best = np.argsort(-scores, axis=1)[:, :10] + 1
     tables = [table.numpy() for table in model.tables("items")]
@@ -45,7 +45,7 @@ def test_figures_by_numpy(model, split):
 
 
 class ManyUsers:
-    """12,345 held-out events, which keep how many of them were asked for."""
+    """A stub of 12,345 held-out events that stores the requested number."""
 
     asked = None
 
@@ -58,39 +58,39 @@ class ManyUsers:
 
 
 @pytest.mark.parametrize(("items", "users"), [(ITEMS, 1000), (10_000_000, 26)])
-def test_how_many_users_are_asked(items, users):
-    # 2 ** 28 scores at most, so that a large catalogue costs no more.
+def test_number_of_sampled_users(items, users):
+    # At most 2 ** 28 scores, so a large catalogue does not cost more.
     held_out = ManyUsers()
-    Health(types.SimpleNamespace(num_items=items), held_out)
+    Diagnostics(types.SimpleNamespace(num_items=items), held_out)
     assert held_out.asked == users
 
 
-def test_the_same_users_are_asked_from_the_first_to_the_last(split):
+def test_sampled_users_are_evenly_spaced(split):
     held_out = HeldOut(split, "valid", max_length=5, batch_size=4)
     everyone = np.concatenate([block["user"] for block in held_out.dataset()])
     blocks = [block["user"].numpy() for block in held_out.sample(10)]
     assert [len(block) for block in blocks] == [4, 4, 2]
-    # Of 30 places from 0 to 29 ten, 29 / 9 apart, rounded down.
+    # Ten of the places 0 to 29, at a distance of 29 / 9, rounded down.
     assert (
         np.concatenate(blocks).tolist() == everyone[[0, 3, 6, 9, 12, 16, 19, 22, 25, 29]].tolist()
     )
 
 
-def test_the_same_answer_for_everyone_is_warned_of(split):
+def test_a_warning_if_all_users_get_the_same_item(split):
     model = models.AttRec(USERS, ITEMS, 5, dim=4, user_weight=1.0, stddev=1.0, max_norm=None)
-    health = Health(model, HeldOut(split, "valid", max_length=5))
-    healthy = health.describe(health())
-    assert "warning" not in healthy and healthy.count("\n") == 0
+    diagnostics = Diagnostics(model, HeldOut(split, "valid", max_length=5))
+    line = diagnostics.describe(diagnostics())
+    assert "warning" not in line and line.count("\n") == 0
     # Users are near 0, and so is item 17 now, while the others are far away.
     far = np.where(np.arange(ITEMS + 1) == 17, 0.0, 50.0)
     model.tables("items")[1].assign(np.tile(far[:, np.newaxis], [1, 4]))
-    figures = health()
+    figures = diagnostics()
     assert figures["top1_share"] == 1.0
-    line, warning = health.describe(figures).split("\n")
-    assert line.startswith("health: the most common top item is that of 100.0% of users")
-    assert warning.startswith("warning: every user gets the same top item, 17;")
+    line, warning = diagnostics.describe(figures).split("\n")
+    assert line.startswith("diagnostics: the most common top item is that of 100.0% of users")
+    assert warning.startswith("warning: all users get the same top item, 17;")
     model.item_vocabulary = split.sequences.item_vocabulary
-    assert "the same top item, i17;" in health.describe(figures)
+    assert "the same top item, i17;" in diagnostics.describe(figures)
 
 
 def test_values_that_are_not_finite_are_counted(model, split):
@@ -111,4 +111,4 @@ def test_values_that_are_not_finite_are_counted(model, split):
         first_not_finite(model)
         == f"{short.name} has 2 values that are not finite, and 1 more variables have such"
     )
-    assert Health(model, HeldOut(split, "valid", max_length=5))()["not_finite"] == 3
+    assert Diagnostics(model, HeldOut(split, "valid", max_length=5))()["not_finite"] == 3

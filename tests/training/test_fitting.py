@@ -1,4 +1,4 @@
-"""What cannot be trained is said before training."""
+"""Distillation layers, and errors before the training."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.training import fitting
+from tfrec_attn.training import fitting, inputs
 
 
 def test_distillation_on_a_log_without_transitions(make_leave_one_out):
@@ -57,12 +57,13 @@ def test_no_distillation_without_a_weight(make_leave_one_out):
             [[1, 2, 3], [3, 2, 1]],
             ["model.name=attrec"],
             DataError,
-            "No user has two training events, so there is nothing to learn from: give a longer log, or lower data.min_user_events.",
+            "No user has two training events, so there is nothing to learn from: "
+            "give a longer log, or lower data.min_user_events.",
         ),
     ],
 )
 def test_errors_of_batches_name_the_keys(make_leave_one_out, histories, keys, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        fitting.training_stream(
+        inputs.training_stream(
             configuration.load(None, keys), make_leave_one_out(histories, num_items=3)
         )

@@ -1,10 +1,9 @@
-"""A training that is stopped and started again ends as if nothing had happened."""
+"""An interrupted training that is resumed gives the same run as an uninterrupted one."""
 
 import contextlib
 import csv
 import errno
 import fcntl
-import io
 import json
 import os
 import resource
@@ -18,17 +17,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import train
-from tfrec_attn.errors import ConfigError, Interrupted
-from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import open_run
-from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.training import callbacks, fitting
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.training import callbacks, inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-# 66 users with 160 items; saved after every second step, five or more steps an epoch.
+# 66 users with 160 items; five or more steps an epoch, and a checkpoint after each second one.
 TINY = [
     "data.events=2000",
     "train.epochs=3",
@@ -38,35 +34,27 @@ TINY = [
 ]
 OFTEN = "runtime.checkpoint_seconds=1e-9"
 SASREC = [
-    *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12", "train.optimizer=adam",
-    "train.learning_rate=0.01", "train.distillation.weight=0.1", "train.distillation.dropout=0.3",
+    *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12",
+    "train.optimizer=adam", "train.learning_rate=0.01", "train.distillation.weight=0.1",
+    "train.distillation.dropout=0.3",
 ]  # fmt: skip
 ATTREC = [*TINY, "train.batch_size=256"]
 SAMPLED = [
-    *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24", "train.batch_size=6", "train.optimizer=lazy_adam",
-    "train.warmup_steps=4", "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
+    *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24",
+    "train.batch_size=6", "train.optimizer=lazy_adam", "train.warmup_steps=4",
+    "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
 ]  # fmt: skip
 TIMES = ("train_seconds", "seconds_per_epoch", "examples_per_second", "peak_memory_mb")
 
 
 class Killed(BaseException):
-    """What stands for SIGKILL within this process."""
-
-
-def quietly(*arguments):
-    """Runs the command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = train.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
+    """Stands for SIGKILL in this process."""
 
 
 @contextlib.contextmanager
 def at_batch(steps, action):
-    """Inside, an action instead of saving at the first call of the Saver after so many steps in
-    all.
-    """
-    original, done = callbacks.Saver.on_train_batch_end, []
+    """Calls an action once, before the CheckpointSaver, after a number of steps in all."""
+    original, done = callbacks.CheckpointSaver.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
         if self.progress.epoch * self.steps + batch + 1 >= steps and not done:
@@ -75,7 +63,7 @@ def at_batch(steps, action):
         original(self, batch, logs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.Saver, "on_train_batch_end", on_train_batch_end)
+        patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
         yield
 
 
@@ -85,13 +73,11 @@ def killed(_):
 
 def kill(arguments, steps):
     with at_batch(steps, killed), pytest.raises(Killed):
-        quietly(*arguments)
+        run_command(train.main, *arguments)
 
 
 def weights(prefix):
-    """Name -> value of everything in a checkpoint, but Keras' own notes of the object graph and of
-    saving.
-    """
+    """Returns name -> value of a checkpoint, without Keras' object graph and save counter."""
     reader = tf.train.load_checkpoint(str(prefix))
     return {
         name: reader.get_tensor(name)
@@ -106,7 +92,7 @@ def last(folder):
 
 
 def scalars(folder):
-    """(part, tag, step) -> the values of TensorBoard's events."""
+    """Returns (part, tag, step) -> values of TensorBoard's events."""
     found = {}
     for path in sorted(folder.glob("tensorboard/*/events*")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -118,7 +104,7 @@ def scalars(folder):
 
 
 def assert_same_run(folder, expected):
-    """Both runs have the same bits in all that they hold, but for times."""
+    """Asserts that two runs are bitwise equal, except for times."""
     for prefix in (lambda run: run / "checkpoints" / "best", last):
         found, wanted = weights(prefix(folder)), weights(prefix(expected))
         assert found.keys() == wanted.keys() and len(found) > 5
@@ -136,13 +122,13 @@ def assert_same_run(folder, expected):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A function that gives an uninterrupted run of some arguments, made once."""
+    """A function that makes an uninterrupted run of some arguments once."""
     made = {}
 
     def make(arguments):
         if tuple(arguments) not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            assert quietly(*arguments, OFTEN, f"run_dir={folder}")[0] == 0
+            assert run_command(train.main, *arguments, OFTEN, f"run_dir={folder}")[0] == 0
             made[tuple(arguments)] = folder
         return made[tuple(arguments)]
 
@@ -159,7 +145,7 @@ def interrupted(tmp_path_factory):
 
 @pytest.fixture
 def again(interrupted, tmp_path):
-    """A copy of the partial run -> (folder, command)."""
+    """(folder, command) of a copy of the partial run."""
     folder = tmp_path / "run.partial"
     shutil.copytree(interrupted, folder)
     return folder, [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
@@ -176,9 +162,6 @@ def spoil(path):
     path.write_bytes(content)
 
 
-# --- The same bits ---
-
-
 @pytest.mark.parametrize(
     ("arguments", "steps"),
     [(SASREC, (4, 10)), (ATTREC, (4, 10)), (SAMPLED, (9,))],
@@ -189,9 +172,9 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
     for count in steps:
         kill(command, count)
         assert [entry.name for entry in tmp_path.iterdir()] == ["run.partial"]
-    code, out, error = quietly(*command)
+    code, out, error = run_command(train.main, *command)
     assert (code, error) == (0, "")
-    assert f"Going on from {tmp_path / 'run.partial'}: 1 epochs and " in out
+    assert f"Resuming from {tmp_path / 'run.partial'}: 1 epochs and " in out
     assert "Epoch 1/3" not in out and "Epoch 2/3" in out and "Epoch 3/3" in out
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
     assert {"lock", "data.sha256"}.isdisjoint(entry.name for entry in (tmp_path / "run").iterdir())
@@ -215,9 +198,9 @@ def test_a_process_that_is_killed(arguments, whole, tmp_path):
         assert any(line.startswith("Epoch 2/3") for line in process.stdout)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
-    assert "Going on from" in out
+    assert "Resuming from" in out
     assert_same_run(tmp_path / "run", whole(arguments))
 
 
@@ -225,23 +208,23 @@ def test_killed_before_the_first_checkpoint(again, whole, tmp_path):
     partial, command = again
     for state in states(partial):
         state.rename(state.with_name(f".{state.name}"))
-    code, out, error = quietly(*command)
+    code, out, error = run_command(train.main, *command)
     assert (code, error) == (0, "")
-    assert "Going on" not in out
+    assert "Resuming" not in out
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
 def test_killed_after_training(again, whole, monkeypatch):
     folder, command = again
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(train.run, "write_json", lambda *_: killed(None))
-        quietly(*command)
+        patch.setattr(run_files, "write_json", lambda *_: killed(None))
+        run_command(train.main, *command)
     report = json.loads((states(folder)[-1] / "progress.json").read_text())
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert "3 epochs and 0 of" in out and "Epoch 3/3" not in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
-    # The seconds are those of all processes.
+    # The seconds of all processes count.
     assert (
         json.loads((folder.with_name("run") / "metrics.json").read_text())["train_seconds"]
         > report["train_seconds"]
@@ -249,8 +232,8 @@ def test_killed_after_training(again, whole, monkeypatch):
     )
 
 
-def test_early_stopping_counts_on(tmp_path):
-    # With no step size to speak of the first epoch stays the best.
+def test_early_stopping_counts_epochs_of_earlier_processes(tmp_path):
+    # With a tiny step size the first epoch stays the best.
     arguments = [
         *TINY,
         "train.batch_size=2048",
@@ -262,16 +245,13 @@ def test_early_stopping_counts_on(tmp_path):
     config = configuration.load(None, arguments)
     kill(
         command,
-        2 * fitting.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
+        2 * inputs.training_stream(config, run.prepare_data(config).split).steps_per_epoch + 1,
     )
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (report["best_epoch"], report["epochs"]) == (1, 4)
     with open(tmp_path / "run" / "history.csv", newline="") as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2", "3"]
-
-
-# --- Signals ---
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -279,15 +259,16 @@ def test_a_signal_saves(number, whole, tmp_path):
     command = [*ATTREC, f"run_dir={tmp_path / 'run'}"]
     before = signal.getsignal(number)
     with at_batch(3, lambda saver: os.kill(os.getpid(), number)):
-        code, _, error = quietly(*command, OFTEN.replace("1e-9", "0"))
+        code, _, error = run_command(train.main, *command, OFTEN.replace("1e-9", "0"))
     assert code == 128 + number
     partial = tmp_path / "run.partial"
     assert error == (
-        f"stopped by {number.name}; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
+        f"stopped by {number.name}; the last checkpoint is in {partial}, "
+        f"and the same command resumes it.\n"
     )
     assert [state.name for state in states(partial)] == ["last-000000004"]
     assert signal.getsignal(number) is before
-    code, out, _ = quietly(*command, OFTEN.replace("1e-9", "0"))
+    code, out, _ = run_command(train.main, *command, OFTEN.replace("1e-9", "0"))
     assert code == 0
     assert "0 epochs and 4 of" in out
     for prefix in (lambda run: run / "checkpoints" / "best", last):
@@ -295,10 +276,8 @@ def test_a_signal_saves(number, whole, tmp_path):
 
 
 def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        train.run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
-    )
-    assert quietly(*TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
+    monkeypatch.setattr(run, "prepare_data", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_command(train.main, *TINY, f"run_dir={tmp_path / 'deep' / 'run'}") == (
         143,
         "",
         "stopped by SIGTERM; nothing was written.\n",
@@ -306,55 +285,52 @@ def test_a_signal_before_training_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- Damage ---
-
-
 def test_a_damaged_checkpoint_falls_back(again, whole):
     folder, command = again
     newest = states(folder)[-1]
     data = newest / "weights.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert (
-        f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was removed.\n"
-        in out
+        f"{newest} is damaged (weights.data-00000-of-00001 is not what was written) and was "
+        f"removed.\n" in out
     )
     step = json.loads((states(folder.with_name("run"))[0] / "progress.json").read_text())["step"]
-    assert step == 0 and "Going on from" in out
+    assert step == 0 and "Resuming from" in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
 
 
-def test_without_a_whole_checkpoint_training_starts_again(again, whole):
+def test_training_starts_again_without_an_intact_checkpoint(again, whole):
     folder, command = again
     older, newest = states(folder)
     spoil(older / "progress.json")
     (newest / "SHA256SUMS").unlink()
-    code, out, _ = quietly(*command)
+    code, out, _ = run_command(train.main, *command)
     assert code == 0
     assert f"{newest} is damaged (SHA256SUMS cannot be read) and was removed.\n" in out
     assert f"{older} is damaged (progress.json is not what was written) and was removed.\n" in out
-    assert "No checkpoint is whole: training starts again.\n" in out and "Epoch 1/3" in out
+    assert "No checkpoint is intact: training starts again.\n" in out and "Epoch 1/3" in out
     assert_same_run(folder.with_name("run"), whole(ATTREC))
 
 
 def test_a_checkpoint_of_another_model(again, interrupted):
     folder, command = again
-    code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
+    code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
     assert code == 2
-    # The configuration is not what was trained by: as if someone had changed it by hand.
+    # As if a user had changed the configuration of the run.
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace("dim: 8", "dim: 4"))
-    code, _, error = quietly(*command[:-1], "model.dim=4", command[-1])
+    code, _, error = run_command(train.main, *command[:-1], "model.dim=4", command[-1])
     assert code == 1 and error.count("\n") == 1
     assert (
-        f"{states(folder)[-1]} is of another model or optimizer; give --restart to begin anew"
+        f"{states(folder)[-1]} is of another model or optimizer; give --restart to start again"
         in error
     )
 
 
 def fill_the_disk(saver):
-    """From now on no file of weights can grow beyond 1,000 bytes."""
+    """Limits files of weights to 1,000 bytes."""
     write = saver.model.save_weights
 
     def save_weights(path):
@@ -371,7 +347,7 @@ def fill_the_disk(saver):
 def test_a_full_disk(whole, tmp_path):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
     with at_batch(6, fill_the_disk):
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     assert code == 1
     partial = tmp_path / "run.partial"
     assert (
@@ -379,9 +355,7 @@ def test_a_full_disk(whole, tmp_path):
         and "cannot be written: " in error
     )
     assert (
-        error.endswith(
-            f"; the last good checkpoint is in {partial}, and the same command goes on from it.\n"
-        )
+        error.endswith(f"; the last checkpoint is in {partial}, and the same command resumes it.\n")
         and error.count("\n") == 1
     )
     assert [
@@ -389,7 +363,7 @@ def test_a_full_disk(whole, tmp_path):
         for entry in (partial / "checkpoints").iterdir()
         if not entry.name.startswith("last-")
     ] == []
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
@@ -397,17 +371,14 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(train.run, "save_vocabularies", full)
-    code, _, error = quietly(*TINY, f"run_dir={tmp_path / 'run'}")
+    monkeypatch.setattr(run_files, "save_vocabularies", full)
+    code, _, error = run_command(train.main, *TINY, f"run_dir={tmp_path / 'run'}")
     assert code == 1
     assert (
-        error
-        == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; nothing was written.\n"
+        error == f"error: {tmp_path / 'run.partial'} cannot be written: No space left on device; "
+        f"nothing was written.\n"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-# --- Numbers that are not finite ---
 
 
 def poison(saver):
@@ -418,35 +389,33 @@ def poison(saver):
 def test_a_loss_that_is_not_finite(whole, tmp_path):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
     with at_batch(6, poison):
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     partial = tmp_path / "run.partial"
     assert code == 1 and error.count("\n") == 1
     assert "long_items" in error and "2 values that are not finite" in error
     assert "lower train.learning_rate or set train.clip_norm" in error
-    assert f"the last good checkpoint is in {partial}" in error
+    assert f"the last checkpoint is in {partial}" in error
     newest = states(partial)[-1]
     assert all(
         np.isfinite(value).all()
         for value in weights(newest / "weights").values()
         if value.dtype == np.float32
     )
-    assert quietly(*command)[0] == 0
+    assert run_command(train.main, *command)[0] == 0
     assert_same_run(tmp_path / "run", whole(ATTREC))
-
-
-# --- Whose folder ---
 
 
 def test_another_configuration(again):
     folder, command = again
-    code, out, error = quietly(*command[:-1], "train.epochs=4", command[-1])
+    code, out, error = run_command(train.main, *command[:-1], "train.epochs=4", command[-1])
     assert (code, out) == (2, "")
     assert error == (
-        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, --restart to begin anew, "
+        f"error: {folder} holds an unfinished training with train.epochs=3, not 4; give that one, "
+        f"--restart to start again, "
         "or name another run_dir.\n"
     )
     (folder / "config.yaml").write_text("train: {epoch: 3}")
-    code, _, error = quietly(*command)
+    code, _, error = run_command(train.main, *command)
     assert code == 2 and f"{folder / 'config.yaml'} cannot be read" in error
     assert len(states(folder)) == 2
 
@@ -454,123 +423,23 @@ def test_another_configuration(again):
 def test_another_log(again):
     folder, command = again
     (folder / "data.sha256").write_text("0" * 64)
-    code, _, error = quietly(*command)
+    code, _, error = run_command(train.main, *command)
     assert code == 2
     assert error == (
-        f"error: The log is not the one that the training in {folder} was begun with; "
-        "give that one, --restart to begin anew, or name another run_dir.\n"
+        f"error: The log is not the one that the training in {folder} was started with; "
+        "give that one, --restart to start again, or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
 
 
-def test_one_process_a_folder(again):
+def test_one_process_for_each_folder(again):
     folder, command = again
     with open(folder / "lock") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        code, _, error = quietly(*command)
+        code, _, error = run_command(train.main, *command)
     assert code == 2
     assert (
-        error
-        == f"error: {folder} is being trained by another process; wait until it ends, or name another run_dir.\n"
+        error == f"error: {folder} is being trained by another process; wait until it ends, "
+        f"or name another run_dir.\n"
     )
     assert len(states(folder)) == 2
-
-
-def test_default_names(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = train._resolved(configuration.load(None, ["train.epochs=3"]))
-    other = train._resolved(configuration.load(None, ["train.epochs=4"]))
-    split = run.prepare_data(config).split
-    (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
-
-    def folder_of(config):
-        partial = open_run(config, split)
-        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
-        partial.leave()
-        return str(partial.folder)
-
-    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
-    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
-    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
-    # A busy folder of another configuration is passed over, one of the same is not.
-    partial = open_run(config, split)
-    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
-    with pytest.raises(ConfigError, match="is being trained by another process"):
-        open_run(config, split)
-    partial.finish()
-    assert folder_of(config) == "runs/synthetic-attrec-4.partial"
-
-
-# --- Randomness ---
-
-# Ops that draw from a state which lies in their kernel, where no checkpoint reaches it.
-STATEFUL = (
-    "RandomUniform",
-    "RandomStandardNormal",
-    "TruncatedNormal",
-    "RandomUniformInt",
-    "RandomShuffle",
-    "Multinomial",
-    "RandomGamma",
-)
-
-
-def ops_of(function, *arguments):
-    graph = tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
-    return {
-        node.op
-        for nodes in (graph.node, *(part.node_def for part in graph.library.function))
-        for node in nodes
-    }
-
-
-def test_nothing_random_has_a_hidden_state():
-    arguments = [
-        "model.name=mqsa_ted",
-        "model.dropout=0.3",
-        "train.loss=gbce",
-        "train.distillation={weight: 0.1, dropout: 0.2}",
-    ]
-    config = train._resolved(configuration.load(None, [*TINY, *arguments, "train.batch_size=3"]))
-    split = run.prepare_data(config).split
-    model = run.build_model(
-        config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
-    )
-    stream = fitting.training_stream(config, split)
-    fitting.compile_model(model, config, split, stream)
-    drawn = ops_of(stream.batch, tf.constant(0, tf.int64))
-    stepped = ops_of(model.train_step, stream.batch(tf.constant(0, tf.int64)))
-    assert any(op.startswith("Stateless") for op in drawn) and any(
-        op.startswith("Stateless") for op in stepped
-    )
-    assert (drawn | stepped).isdisjoint(STATEFUL)
-    # The rule finds what it is for.
-    assert not ops_of(lambda: tf.keras.layers.Dropout(0.5)(tf.ones([2]), training=True)).isdisjoint(
-        STATEFUL
-    )
-
-
-def test_determinism_is_asked_for_where_it_is_wanted(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
-
-    def stop(*_):
-        raise ConfigError("far enough.")
-
-    monkeypatch.setattr(train.run, "build_model", stop)
-    for value, expected in (("false", []), ("true", [True])):
-        assert (
-            quietly(*TINY, f"runtime.deterministic={value}", f"run_dir={tmp_path / 'run'}")[0] == 2
-        )
-        assert asked == expected
-
-
-def test_a_second_signal_does_not_wait():
-    with StopSignals() as stop, stop.deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.received == signal.SIGINT
-        with pytest.raises(Interrupted, match="stopped by SIGINT"):
-            stop.check()
-        with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught:
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert caught.value.exit_code == 143

@@ -1,10 +1,7 @@
-"""Training that goes on from a finished run: what is kept, where new rows begin, what is reported,
-and what is refused.
-"""
+"""Warm start: copied weights, rows of new users and items, the report, and error messages."""
 
 import contextlib
 import dataclasses
-import io
 import itertools
 import json
 import shutil
@@ -15,22 +12,22 @@ import pytest
 import tensorflow as tf
 
 from export.command import main as export
+from tests.commands import run_command
 from tfrec_attn import config as configuration
-from tfrec_attn import evaluate, models, train
-from tfrec_attn.data.sequences.filter_report import Statistics
+from tfrec_attn import evaluate, train
 from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import leave_one_out
-from tfrec_attn.data.sequences.transitions import Transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.models import AttRec
 from tfrec_attn.optimizers import make_optimizer
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.distribution import make_strategy
-from tfrec_attn.training import callbacks, transfer
-from tfrec_attn.training.fitting import compile_model, training_stream
-from tfrec_attn.training.warm_start import WarmStart, load_origin
+from tfrec_attn.training import callbacks, training_run
+from tfrec_attn.training.fitting import compile_model
+from tfrec_attn.training.inputs import training_stream
+from tfrec_attn.training.warm_start import WarmStart, load_previous_run
 
 TINY = [
     "data.source=file",
@@ -43,20 +40,12 @@ TINY = [
 ]
 
 
-def quietly(main, *arguments):
-    """Runs a command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
 def log(events):
     return pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
 
 
 def drawn(users, items, start, seed):
-    """Eight events with different items for each user, one after the other."""
+    """Returns eight events with different items for each user."""
     random, items = np.random.default_rng(seed), list(items)
     return [
         (f"u{user}", f"i{item}", start + 100 * user + time)
@@ -65,23 +54,19 @@ def drawn(users, items, start, seed):
     ]
 
 
-# Of the 20 users u4 and the last one leave, of the 24 items i7; 6 users and i24 to i31 come.
+# Two of 20 users and one of 24 items vanish; 6 users and the items i24 to i31 are added.
 FIRST = drawn(range(20), range(24), 0, 1)
 GROWN = [event for event in FIRST if event[0] not in ("u4", "u19") and event[1] != "i7"] + drawn(
     range(20, 26), range(16, 32), 10**6, 2
 )
 
 
-# --- Indices ---
-
-
-def test_a_vocabulary_goes_on():
+def test_a_vocabulary_is_extended():
     assert Vocabulary(["b", "a"]).extended(["c", "a", "d", "c"]).ids() == ["b", "a", "c", "d"]
 
 
 def test_known_ids_keep_their_indices_by_hand():
-    # Of the known ones user w and item y have left. v is a new user; c is a new item before a new
-    # item d.
+    # User w and item y have vanished. User v and items c and d are new.
     known = Vocabulary(["w", "u"]), Vocabulary(["y", "a", "b"])
     sequences, report = encode_log(
         log([("v", "c", 1), ("v", "a", 2), ("u", "d", 1), ("u", "c", 2)]), known=known
@@ -94,7 +79,7 @@ def test_known_ids_keep_their_indices_by_hand():
 
 
 def test_known_ids_that_the_filter_drops_have_no_events():
-    # One event of u and one of v are too few; a keeps its index without an event.
+    # Users u and v have too few events; item a keeps its index without an event.
     events = [("u", "a", 1), ("v", "a", 1), ("w", "c", 1), ("w", "d", 2)]
     sequences, _ = encode_log(
         log(events), min_user_events=2, known=(Vocabulary(["u", "v"]), Vocabulary(["a"]))
@@ -104,96 +89,20 @@ def test_known_ids_that_the_filter_drops_have_no_events():
     assert (sequences.offsets.tolist(), sequences.items.tolist()) == ([0, 0, 0, 2], [2, 3])
 
 
-def test_users_without_events_have_no_part_in_a_split():
+def test_users_without_events_are_not_in_a_split():
     events = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 4)]
     alone = leave_one_out(encode_log(log(events))[0])
     among = leave_one_out(
-        encode_log(log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"])))[
-            0
-        ]
+        encode_log(
+            log(events), known=(Vocabulary(["x", "u", "y"]), Vocabulary(["a", "b", "c", "d"]))
+        )[0]
     )
     assert among.train_end.tolist() == [0, 2, 4]
     assert (among.valid.tolist(), among.test.tolist()) == ([2], [3])
     assert leak_report(among) == leak_report(alone)
 
 
-# --- Rows and slots ---
-
-
-def test_neighbours_by_hand():
-    # Items 1 to 3 are known, 4 and 5 new: 1 -> 4 twice, 4 -> 3 once, 4 -> 5 once, 3 -> 2 once.
-    transitions = Transitions(
-        5, np.array([0, 0, 1, 1, 2, 4, 4]), np.array([4, 2, 3, 5], np.int32), np.array([2, 1, 1, 1])
-    )
-    found = transfer.known_neighbours(transitions, 3)
-    assert sorted(zip(*(part.tolist() for part in found), strict=True)) == [(0, 1, 2), (0, 3, 1)]
-
-
-def test_rows_by_hand():
-    table = np.array([[9, 9], [1, 2], [3, 4], [8, 0]], np.float32)
-    mean = [4, 2]
-    np.testing.assert_array_equal(transfer.grown(table, 6), [*table, mean, mean])
-    # The first new item: twice beside item 1, once beside item 3; the second beside none.
-    neighbours = transfer.Neighbours(np.array([0, 0]), np.array([1, 3]), np.array([2, 1]))
-    np.testing.assert_allclose(
-        transfer.grown(table, 6, neighbours), [*table, [10 / 3, 4 / 3], mean], rtol=1e-6
-    )
-    np.testing.assert_array_equal(
-        transfer.grown(table, 4, transfer.Neighbours(*np.zeros((3, 0), int))), table
-    )
-
-
-def test_rows_stay_in_the_ball():
-    table = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    table /= np.linalg.norm(table, axis=1, keepdims=True)
-    neighbours = transfer.Neighbours(np.arange(9), np.arange(9) + 1, np.full(9, 7))
-    assert np.linalg.norm(transfer.grown(table, 60, neighbours), axis=1).max() <= 1 + 1e-6
-
-
-@pytest.mark.parametrize("name", models.names())
-def test_every_model_scores_known_items_as_before(name):
-    old, new = (models.get(name)(users, items, 6) for users, items in ((4, 7), (6, 9)))
-    features = {
-        "user": tf.constant([1, 4, 0]),
-        "history": tf.constant([[0, 0, 1, 2, 3, 7], [0] * 6, [5, 4, 3, 2, 1, 6]]),
-    }
-    assert not np.allclose(new(features)[:, 1:8], old(features)[:, 1:8], atol=1e-8)
-    transfer.copy_weights(old, new)
-    np.testing.assert_allclose(new(features)[:, 1:8], old(features)[:, 1:8], rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(new(features)[:, 8], new(features)[:, 9])
-
-
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize(
-    ("name", "kinds", "initial"),
-    [("adagrad", 1, 0.1), ("adam", 2, 0), ("lazy_adam", 2, 0), ("sgd", 1, 0)],
-)
-def test_slots_by_hand(name, kinds, initial, wrapped):
-    old, new = AttRec(2, 3, 4, dim=2), AttRec(3, 5, 4, dim=2)
-    optimizers = [
-        make_optimizer(configuration.load(None, [f"train.optimizer={name}"]), 1) for _ in range(2)
-    ]
-    for optimizer, model in zip(optimizers, (old, new), strict=True):
-        optimizer.build(model.trainable_variables)
-    for number, slot in enumerate(optimizers[0].variables):
-        slot.assign(tf.cast(tf.fill(slot.shape, 10 + number), slot.dtype))
-    transfer.copy_slots(
-        *(
-            tf.keras.mixed_precision.LossScaleOptimizer(one) if wrapped else one
-            for one in optimizers
-        )
-    )
-    assert int(optimizers[1].iterations) == 10
-    # The projection [D, D] comes first, then two tables of items and one of users.
-    slots = [slot.numpy() for slot in optimizers[1].variables[1:]]
-    rows = [2] * kinds + [6] * 2 * kinds + [4] * kinds
-    known = [2] * kinds + [4] * 2 * kinds + [3] * kinds
-    for number, (slot, size, kept) in enumerate(zip(slots, rows, known, strict=True)):
-        np.testing.assert_array_equal(slot[:kept], np.full((kept, 2), 11 + number))
-        np.testing.assert_array_equal(slot[kept:], np.full((size - kept, 2), np.float32(initial)))
-
-
-def test_a_schedule_begins_anew():
+def test_the_schedule_starts_again():
     config = configuration.load(
         None,
         [
@@ -217,9 +126,6 @@ def test_a_schedule_begins_anew():
     ]
 
 
-# --- A run and its successors ---
-
-
 @pytest.fixture(scope="module")
 def old(tmp_path_factory):
     """A run on the first log."""
@@ -227,7 +133,7 @@ def old(tmp_path_factory):
     log(FIRST).write_csv(folder / "first.csv")
     log(GROWN).write_csv(folder / "grown.csv")
     assert (
-        quietly(
+        run_command(
             train.main, *TINY, f"data.path={folder / 'first.csv'}", f"run_dir={folder / 'run'}"
         )[0]
         == 0
@@ -236,21 +142,19 @@ def old(tmp_path_factory):
 
 
 def begin(old, log_name, *overrides, strategy=None):
-    """(model, WarmStart, split, config) of a training that goes on from a run, before the first
-    step.
-    """
+    """Returns (model, WarmStart, split, config) of a warm start before its first step."""
     data = f"data.path={old.parent / log_name}"
-    config = train._resolved(
+    config = training_run.resolve(
         configuration.load(None, [*TINY, data, f"train.warm_start={old}", *overrides])
     )
-    origin = load_origin(config)
-    split = run.prepare_data(config, known=origin.vocabularies).split
-    warm = WarmStart(origin, config, split)
+    previous = load_previous_run(config)
+    split = run.prepare_data(config, known=previous.vocabularies).split
+    warm = WarmStart(previous, config, split)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = run.build_model(
             config, split.sequences.user_vocabulary, split.sequences.item_vocabulary
         )
-        warm.take_weights(model)
+        warm.copy_weights_to(model)
     return model, warm, split, config
 
 
@@ -274,10 +178,10 @@ def test_the_same_log_gives_the_same_scores(old):
 
 @pytest.fixture(scope="module")
 def begun(old):
-    """A training on the log that has grown, compiled, before the first step."""
+    """A warm start on the longer log, compiled, before the first step."""
     model, warm, split, config = begin(old, "grown.csv", "train.new_items=neighbours")
     compile_model(model, config, split, training_stream(config, split), warm.first_step)
-    warm.take_slots(model)
+    warm.copy_slots_to(model)
     return model, warm
 
 
@@ -293,9 +197,7 @@ def test_known_rows_and_scores_stay(old, begun):
 
 
 def neighbours_in(events, item):
-    """The items of the first log beside an item in the training events of a log, each as often as
-    it stands there.
-    """
+    """Returns the known items that are adjacent to an item in training events, with repetitions."""
     known = {event[1] for event in FIRST}
     found = []
     for user in {event[0] for event in events}:
@@ -331,10 +233,10 @@ def test_rows_of_new_users_and_items_are_means(old):
 
 def test_slots_are_those_of_the_checkpoint(old, begun):
     model, warm = begun
-    saved = tf.train.load_checkpoint(str(old / run.BEST))
+    saved = tf.train.load_checkpoint(str(old / run_files.BEST))
     shapes = sorted(
         shape
-        for name, shape in tf.train.list_variables(str(old / run.BEST))
+        for name, shape in tf.train.list_variables(str(old / run_files.BEST))
         if name.startswith("optimizer/_variables/")
     )
     assert shapes == [[4, 4], [21, 4], [25, 4], [25, 4]]
@@ -352,14 +254,14 @@ def test_slots_are_those_of_the_checkpoint(old, begun):
     assert warm.facts["optimizer"] == f"kept, from step {steps}"
 
 
-def test_several_replicas_begin_as_one(old, begun):
+def test_several_replicas_start_like_one(old, begun):
     strategy = make_strategy(configuration.load(None, ["runtime.strategy=mirrored"]).runtime)
     model, warm, split, config = begin(
         old, "grown.csv", "train.new_items=neighbours", strategy=strategy
     )
     with strategy.scope():
         compile_model(model, config, split, training_stream(config, split), warm.first_step)
-        warm.take_slots(model)
+        warm.copy_slots_to(model)
     assert warm.facts == begun[1].facts
     variables = [model.weights + model.optimizer.variables for model in (model, begun[0])]
     for found, expected in zip(*variables, strict=True):
@@ -377,16 +279,16 @@ def test_several_replicas_begin_as_one(old, begun):
         ),
     ],
 )
-def test_another_optimizer_begins_afresh(old, override, told):
+def test_another_optimizer_starts_without_slots(old, override, told):
     _, warm, *_ = begin(old, "first.csv", override)
     assert (warm.facts["optimizer"], warm.first_step) == (told, 0)
 
 
-def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
+def test_an_optimizer_without_saved_slots(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "first" / "run")
     shutil.copy(old.parent / "first.csv", copy.parent)
-    run.load_model(copy).save_weights(str(copy / run.BEST))
-    run.seal(copy)
+    run.load_model(copy).save_weights(str(copy / run_files.BEST))
+    run_files.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
     assert (warm.facts["optimizer"], warm.first_step) == (
         "fresh, because the run has not saved it",
@@ -402,11 +304,13 @@ def test_without_saved_slots_the_optimizer_begins_afresh(old, tmp_path):
         ["runtime.precision=mixed_float16"],
     ],
 )
-def test_slots_are_found_in_every_kind_of_run(old, tmp_path, overrides):
+def test_slots_of_other_optimizers_and_precisions(old, tmp_path, overrides):
     shutil.copy(old.parent / "first.csv", tmp_path)
     data = f"data.path={tmp_path / 'first.csv'}"
     try:
-        assert quietly(train.main, *TINY, data, *overrides, f"run_dir={tmp_path / 'run'}")[0] == 0
+        assert (
+            run_command(train.main, *TINY, data, *overrides, f"run_dir={tmp_path / 'run'}")[0] == 0
+        )
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
     _, warm, split, config = begin(tmp_path / "run", "first.csv", *overrides)
@@ -415,14 +319,9 @@ def test_slots_are_found_in_every_kind_of_run(old, tmp_path, overrides):
     assert warm.facts["optimizer"] == f"kept, from step {warm.first_step}"
 
 
-# --- The command ---
-
-
 @pytest.fixture(scope="module")
 def successor(old):
-    """(run on the log that has grown, what the command printed); the run before it is no longer
-    there when it is used.
-    """
+    """(run, stdout) of a warm start on the longer log; its previous run is removed."""
     away, folder = old.parent / "was", old.parent / "successor"
     shutil.copytree(old, away)
     overrides = [
@@ -431,13 +330,13 @@ def successor(old):
         "data.min_user_events=1",
         f"run_dir={folder}",
     ]
-    code, out, error = quietly(train.main, *TINY, *overrides)
+    code, out, error = run_command(train.main, *TINY, *overrides)
     assert (code, error) == (0, "")
     shutil.rmtree(away)
     return folder, out
 
 
-def test_what_is_reported(old, successor):
+def test_report(old, successor):
     report = json.loads((successor[0] / "metrics.json").read_text())
     facts = report["warm_start"]
     news = list(dict.fromkeys(event[1] for event in GROWN if int(event[1][1:]) >= 24))
@@ -485,11 +384,11 @@ def test_overlap_by_hand(old):
     )
 
 
-def test_a_successor_is_a_run_like_any_other(old, successor, tmp_path):
+def test_a_warm_started_run_is_evaluated_and_exported(old, successor, tmp_path):
     folder = successor[0]
     assert configuration.load(folder / "config.yaml").train.warm_start == str(old.parent / "was")
     report = json.loads((folder / "metrics.json").read_text())
-    assert json.loads(quietly(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(
+    assert json.loads(run_command(evaluate.main, folder, "--json")[1])["test"] == pytest.approx(
         report["test"]
     )
     assert (folder / "vocabulary" / "items.txt").read_text().splitlines()[:24] == (
@@ -503,17 +402,16 @@ def test_a_successor_is_a_run_like_any_other(old, successor, tmp_path):
     )
     found = run.load_model(folder).recommend([["i30", "i7"]], k=31)[0][0]
     assert len(set(found)) == 30 and not {"i30", "i7"} & set(found)
-    assert quietly(export, folder, "--to", tmp_path / "served")[0] == 0
+    assert run_command(export, folder, "--to", tmp_path / "served")[0] == 0
 
 
-def test_a_successor_can_be_gone_on_from(successor):
+def test_a_warm_started_run_can_be_warm_started_from(successor):
     model, *_ = begin(successor[0], "grown.csv")
     np.testing.assert_array_equal(model(FEATURES), run.load_model(successor[0])(FEATURES))
 
 
-def test_a_log_that_has_changed_is_told_from_that_of_the_run(successor):
-    # Without i31's events no id is missing from the vocabularies, which hold more than the log
-    # anyway.
+def test_a_changed_log_is_reported(successor):
+    # Without the events of i31 all ids of the log are still in the vocabularies.
     path, report = (
         successor[0].parent / "grown.csv",
         json.loads((successor[0] / "metrics.json").read_text()),
@@ -530,7 +428,7 @@ def test_a_log_that_has_changed_is_told_from_that_of_the_run(successor):
         path.write_text(whole)
 
 
-def test_training_goes_on(old, successor):
+def test_weights_are_trained(old, successor):
     curve = pl.read_csv(successor[0] / "history.csv")
     assert len(curve) == 2
     before, after = run.load_model(old), run.load_model(successor[0])
@@ -538,11 +436,11 @@ def test_training_goes_on(old, successor):
 
 
 class Killed(BaseException):
-    """What stands for SIGKILL within this process."""
+    """Stands for SIGKILL in this process."""
 
 
-def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
-    original = callbacks.Saver.on_train_batch_end
+def test_an_interrupted_warm_start_is_resumed(old, successor, tmp_path):
+    original = callbacks.CheckpointSaver.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         if self.progress.epoch == 1:
@@ -556,16 +454,13 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
         f"run_dir={tmp_path / 'run'}",
     ]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(callbacks.Saver, "on_train_batch_end", on_train_batch_end)
-        quietly(train.main, *command)
-    code, out, _ = quietly(train.main, *command)
-    assert code == 0 and "Going on from" in out
+        patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
+        run_command(train.main, *command)
+    code, out, _ = run_command(train.main, *command)
+    assert code == 0 and "Resuming from" in out
     whole, interrupted = run.load_model(successor[0]), run.load_model(tmp_path / "run")
     for wanted, found in zip(whole.weights, interrupted.weights, strict=True):
         np.testing.assert_array_equal(found, wanted)
-
-
-# --- What is refused ---
 
 
 @pytest.mark.parametrize(
@@ -585,7 +480,7 @@ def test_an_interrupted_warm_start_goes_on(old, successor, tmp_path):
 )
 def test_a_run_of_another_model_is_refused(old, tmp_path, override, difference):
     data = f"data.path={old.parent / 'first.csv'}"
-    code, _, error = quietly(
+    code, _, error = run_command(
         train.main, *TINY, data, f"train.warm_start={old}", override, f"run_dir={tmp_path / 'run'}"
     )
     assert (code, error) == (
@@ -599,16 +494,19 @@ def test_a_folder_without_a_finished_run_is_refused(old, tmp_path):
     config = configuration.load(None, [f"train.warm_start={tmp_path}"])
     with pytest.raises(
         ConfigError,
-        match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; give a folder",
+        match=r"^train\.warm_start: .* is not a finished run: it has no metrics\.json; "
+        r"give a folder",
     ):
-        load_origin(config)
+        load_previous_run(config)
 
 
 def test_a_run_without_its_weights_is_refused(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints")
     data, new = f"data.path={old.parent / 'first.csv'}", tmp_path / "new"
-    code, _, error = quietly(train.main, *TINY, data, f"train.warm_start={copy}", f"run_dir={new}")
+    code, _, error = run_command(
+        train.main, *TINY, data, f"train.warm_start={copy}", f"run_dir={new}"
+    )
     assert (code, error) == (
         2,
         f"error: {copy} has lost its weights, checkpoints/best; train again.\n",
@@ -619,12 +517,13 @@ def test_a_run_without_its_weights_is_refused(old, tmp_path):
 def test_new_items_is_a_choice():
     with pytest.raises(
         ConfigError,
-        match=r"^train\.new_items must be one of mean, neighbours, but is 'neighbour' \(did you mean 'neighbours'\?\)\.$",
+        match=r"^train\.new_items must be one of mean, neighbours, "
+        r"but is 'neighbour' \(did you mean 'neighbours'\?\)\.$",
     ):
         configuration.load(None, ["train.new_items=neighbour"])
 
 
 def test_the_run_is_named_by_its_absolute_path(old, monkeypatch):
     monkeypatch.chdir(old.parent)
-    config = train._resolved(configuration.load(None, ["train.warm_start=run"]))
+    config = training_run.resolve(configuration.load(None, ["train.warm_start=run"]))
     assert dataclasses.asdict(config.train)["warm_start"] == str(old)

@@ -1,1 +1,1 @@
-"""What commands have in common: options, text on the terminal."""
+"""Arguments and terminal output of the commands."""

@@ -1,5 +1,6 @@
 """The keys of a configuration, their defaults and checks; without TensorFlow."""
 
+from tfrec_attn.config.loading import from_dict, load, to_dict, to_yaml, with_model_parameters
 from tfrec_attn.config.schema import (
     Columns,
     Config,
@@ -9,11 +10,6 @@ from tfrec_attn.config.schema import (
     Runtime,
     Train,
     documented,
-    from_dict,
-    load,
-    to_dict,
-    to_yaml,
-    with_model_parameters,
 )
 
 __all__ = [

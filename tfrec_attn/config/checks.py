@@ -1,103 +1,116 @@
-"""What values a configuration may have, beyond their types."""
+"""Checks of the values of a configuration, beyond their types."""
 
 import re
-from collections.abc import Callable
 
 from tfrec_attn.config import loss_names
 from tfrec_attn.errors import ConfigError, nearest, shorten, shown
 
 _CHOICES = {
-    ("data", "on_error"): ("raise", "skip"),
-    ("data", "ids"): ("keep", "unify"),
-    ("data", "missing_ids"): ("keep", "drop"),
-    ("data", "duplicates"): ("keep", "drop"),
-    ("data", "repeats"): ("keep", "collapse"),
-    ("data", "window"): ("all", "full"),
-    ("data", "split"): ("leave-one-out", "temporal"),
-    ("data", "cache"): ("auto", "memory", "stream"),
-    ("train", "schedule"): ("constant", "linear", "cosine", "inverse_sqrt"),
-    ("train", "sampling"): ("uniform", "popularity"),
-    ("train", "reduction"): ("sum", "mean"),
-    ("train", "new_items"): ("mean", "neighbours"),
-    ("evaluate", "repeats"): ("exclude", "include", None),
-    ("runtime", "strategy"): ("default", "mirrored", "multi_worker"),
-    ("runtime", "precision"): ("float32", "mixed_bfloat16", "mixed_float16"),
+    "data.on_error": ("raise", "skip"),
+    "data.ids": ("keep", "unify"),
+    "data.missing_ids": ("keep", "drop"),
+    "data.duplicates": ("keep", "drop"),
+    "data.repeats": ("keep", "collapse"),
+    "data.window": ("all", "full"),
+    "data.split": ("leave-one-out", "temporal"),
+    "data.cache": ("auto", "memory", "stream"),
+    "train.schedule": ("constant", "linear", "cosine", "inverse_sqrt"),
+    "train.sampling": ("uniform", "popularity"),
+    "train.reduction": ("sum", "mean"),
+    "train.new_items": ("mean", "neighbours"),
+    "evaluate.repeats": ("exclude", "include", None),
+    "runtime.strategy": ("default", "mirrored", "multi_worker"),
+    "runtime.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
-_POSITIVE = {
-    "data": ("events", "max_length", "targets"),
-    "train": ("epochs", "batch_size", "accumulate", "learning_rate", "negatives", "patience"),
-    "evaluate": ("batch_size",),
-    "runtime": ("steps_per_execution",),
-}
-_NOT_NEGATIVE = {
-    "data": ("seed", "min_user_events", "min_item_events"),
-    "train": ("margin", "l2", "kernel_l2", "seed", "warmup_steps", "final_learning_rate"),
-    "evaluate": ("bootstrap",),
-    "runtime": ("checkpoint_seconds",),
-}
+# Expected range, its test, and the keys by section; null is in every range.
+_RANGES = (
+    (
+        "greater than 0",
+        lambda value: value > 0,
+        {
+            "data": "events max_length targets session_gap",
+            "train": "epochs batch_size accumulate learning_rate negatives patience clip_norm",
+            "evaluate": "batch_size",
+            "runtime": "steps_per_execution",
+        },
+    ),
+    (
+        "0 or greater",
+        lambda value: value >= 0,
+        {
+            "data": "seed min_user_events min_item_events",
+            "train": "margin l2 kernel_l2 seed warmup_steps final_learning_rate",
+            "evaluate": "bootstrap",
+            "runtime": "checkpoint_seconds",
+        },
+    ),
+    ("greater than 0 and less than 1", lambda value: 0 < value < 1, {"data": "mask_share"}),
+    ("from 0 to 1", lambda value: 0 <= value <= 1, {"data": "mask_last"}),
+)
 # A batch or a table of a synthetic log has to fit into memory, and a tensor counts in int32.
-_MOST = {("data", "events"): 100_000_000, ("data", "seed"): 2**63 - 1, ("train", "seed"): 2**32 - 1}
-_MOST_OF_OTHERS = 2**31 - 1
+_MAXIMUM = 2**31 - 1
+_MAXIMA = {"data.events": 100_000_000, "data.seed": 2**63 - 1, "train.seed": 2**32 - 1}
 
 
 def check(config) -> None:
-    """Whether the values of a `tfrec_attn.config.Config` go together.
+    """Checks that the values of a `tfrec_attn.config.Config` are allowed and fit together.
 
-    Errors: ConfigError, in one sentence that names the key.
+    Raises:
+        ConfigError: If they do not; its message names the key.
     """
     if config.runtime.strategy == "parameter_server":
         raise ConfigError(
-            "runtime.strategy=parameter_server was removed, because it trained with one worker; set multi_worker."
+            "runtime.strategy=parameter_server was removed, because it trained with one worker; "
+            "set multi_worker."
         )
-    for (section, key), choices in _CHOICES.items():
-        value = getattr(getattr(config, section), key)
-        if value not in choices:
+    values = {
+        f"{section}.{key}": value
+        for section in ("data", "train", "evaluate", "runtime")
+        for key, value in vars(getattr(config, section)).items()
+    }
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
             words = ["null" if choice is None else choice for choice in choices]
             raise ConfigError(
-                f"{section}.{key} must be one of {', '.join(words)}, but is {shown(value)}{nearest(value, words)}."
+                f"{key} must be one of {', '.join(words)}, "
+                f"but is {shown(values[key])}{nearest(values[key], words)}."
             )
     loss_names.check(config.train.loss)
-    for section, keys in _POSITIVE.items():
+    for expected, allowed, sections in _RANGES:
+        keys = [f"{section}.{key}" for section, names in sections.items() for key in names.split()]
         for key in keys:
-            _check_bound(config, section, key, lambda value: value > 0, "greater than 0")
-    _check_side_conditions(config.data)
-    _check_bound(
-        config, "data", "mask_share", lambda value: 0 < value < 1, "greater than 0 and less than 1"
-    )
-    _check_bound(config, "data", "mask_last", lambda value: 0 <= value <= 1, "from 0 to 1")
-    for section, keys in _NOT_NEGATIVE.items():
-        for key in keys:
-            _check_bound(config, section, key, lambda value: value >= 0, "0 or greater")
-    if config.train.clip_norm is not None:
-        _check_bound(config, "train", "clip_norm", lambda value: value > 0, "greater than 0")
+            if values[key] is not None and not allowed(values[key]):
+                raise ConfigError(f"{key} must be {expected}, but is {values[key]}.")
+    for key, value in values.items():
+        maximum = _MAXIMA.get(key, _MAXIMUM)
+        if type(value) is int and value > maximum:
+            raise ConfigError(f"{key} must be at most {maximum}, but is {value}.")
+    _check_event_filters(config.data)
     _check_runtime(config.runtime)
-    for section in ("data", "train", "evaluate", "runtime"):
-        for key, value in vars(getattr(config, section)).items():
-            most = _MOST.get((section, key), _MOST_OF_OTHERS)
-            if type(value) is int and value > most:
-                raise ConfigError(f"{section}.{key} must be at most {most}, but is {value}.")
-    if (
-        not config.evaluate.k
-        or min(config.evaluate.k) < 1
-        or max(config.evaluate.k) > _MOST_OF_OTHERS
-    ):
+    _check_metrics(config.evaluate)
+
+
+def _check_metrics(evaluate) -> None:
+    if not evaluate.k or min(evaluate.k) < 1 or max(evaluate.k) > _MAXIMUM:
         raise ConfigError(
-            f"evaluate.k must be cut-offs from 1 to {_MOST_OF_OTHERS}, but is {shown(config.evaluate.k)}."
+            f"evaluate.k must be cut-offs from 1 to {_MAXIMUM}, but is {shown(evaluate.k)}."
         )
-    metrics = ["MRR", *(f"{name}@{k}" for k in config.evaluate.k for name in ("HR", "NDCG"))]
-    if config.evaluate.metric not in metrics:
+    metrics = ["MRR", *(f"{name}@{k}" for k in evaluate.k for name in ("HR", "NDCG"))]
+    if evaluate.metric not in metrics:
         known = shorten(", ".join(metrics), 200)
         raise ConfigError(
-            f"evaluate.metric must be one of {known} (see evaluate.k), but is {shown(config.evaluate.metric)}."
+            f"evaluate.metric must be one of {known} (see evaluate.k), "
+            f"but is {shown(evaluate.metric)}."
         )
 
 
-def _check_side_conditions(data) -> None:
+def _check_event_filters(data) -> None:
     typed = ((key, "event", "event types") for key in ("event_types", "event_weights"))
     for key, column, what in (("min_rating", "rating", "ratings"), *typed):
         if getattr(data, key) is not None and getattr(data.columns, column) is None:
             raise ConfigError(
-                f"data.{key} needs data.columns.{column}, the name of the column that holds the {what}."
+                f"data.{key} needs data.columns.{column}, "
+                f"the name of the column that holds the {what}."
             )
     if data.event_types is not None and not data.event_types:
         raise ConfigError(
@@ -106,24 +119,16 @@ def _check_side_conditions(data) -> None:
     weights = [1.0] if data.event_weights is None else list(data.event_weights.values())
     if not any(weights) or any(weight and not 1e-6 <= weight <= 1e6 for weight in weights):
         raise ConfigError(
-            f"data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, but is {shown(data.event_weights)}."
+            "data.event_weights must be 0 or from 1e-6 to 1e6, one or more above 0, "
+            f"but is {shown(data.event_weights)}."
         )
-    if data.session_gap is not None and not data.session_gap > 0:
-        raise ConfigError(f"data.session_gap must be greater than 0, but is {data.session_gap}.")
     if data.duplicates == "drop" and data.columns.timestamp is None:
         raise ConfigError(
-            "data.duplicates=drop needs times, which tell a copy from a repeat, but data.columns.timestamp is null."
+            "data.duplicates=drop needs times, which tell a copy from a repeat, "
+            "but data.columns.timestamp is null."
         )
     if data.session_gap is not None and data.columns.timestamp is None:
         raise ConfigError("data.session_gap needs times, but data.columns.timestamp is null.")
-
-
-def _check_bound(
-    config, section: str, key: str, allowed: Callable[[float], bool], expected: str
-) -> None:
-    value = getattr(getattr(config, section), key)
-    if not allowed(value):
-        raise ConfigError(f"{section}.{key} must be {expected}, but is {value}.")
 
 
 def _check_runtime(runtime) -> None:
@@ -132,7 +137,7 @@ def _check_runtime(runtime) -> None:
         return
     if runtime.strategy != "mirrored":
         raise ConfigError(
-            f"runtime.devices is for runtime.strategy=mirrored, but the strategy is {runtime.strategy}."
+            f"runtime.devices is for runtime.strategy=mirrored, but it is {runtime.strategy}."
         )
     for name in devices:
         if not re.fullmatch(r"[CG]PU:\d{1,4}", name):

@@ -1,4 +1,4 @@
-"""Values of a configuration as the type that their key holds."""
+"""Conversion of the values of a configuration to the types of their keys."""
 
 import math
 import os
@@ -10,16 +10,16 @@ from tfrec_attn.config.yaml_tree import (
     Plain,
     YamlError,
     is_null,
-    meaning,
-    number,
+    parse_bool,
+    parse_float,
+    parse_int,
     read_yaml,
-    truth,
-    whole,
+    resolve,
 )
 from tfrec_attn.errors import ConfigError, shorten, shown
 
-_LARGEST = {int: (2**63 - 1, "9223372036854775807 (2 to the 63rd, less 1)"), float: (1e38, "1e38")}
-_NO = object()
+_MAXIMA = {int: (2**63 - 1, "9223372036854775807 (2 to the 63rd, less 1)"), float: (1e38, "1e38")}
+_NO_MATCH = object()
 _NAMES = {
     int: "a whole number",
     float: "a number",
@@ -32,8 +32,7 @@ _NAMES[Any] = "null, true, false, a number, text, or a list or section of them"
 
 
 def coerce(key: str, value: Any, hint: Any) -> Any:
-    """The value as the hinted type; a text that can mean it is read by the type, not by YAML's
-    rules.
+    """Converts a value to a type; a text is read by the type, not by the rules of YAML.
 
     Args:
         key: As messages name it.
@@ -48,17 +47,17 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         return None
     for option in options:
         converted = _convert(key, value, option)
-        if converted is not _NO:
+        if converted is not _NO_MATCH:
             return converted
     expected = " or ".join(
         "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
         for option in options
     )
-    raise ConfigError(f"{shorten(key)} must be {expected}, but is {kind(value)}.")
+    raise ConfigError(f"{shorten(key)} must be {expected}, but is {describe(value)}.")
 
 
-def flow(key: str, value: Any) -> Any:
-    """What an argument such as `[a, b]` or `{a: 1}` holds; any other value is returned as it is."""
+def parse_flow(key: str, value: Any) -> Any:
+    """Parses an argument such as `[a, b]` or `{a: 1}`, and returns any other value as it is."""
     if not isinstance(value, Plain) or value[:1] not in ("[", "{"):
         return value
     try:
@@ -71,7 +70,7 @@ def flow(key: str, value: Any) -> Any:
 
 
 def usable_path(key: str, text: str) -> str:
-    """The path that a text names, with the user's folder for `~` at its start.
+    """Returns the path that a text names, with `~` at its start expanded.
 
     Args:
         key: As messages name it.
@@ -84,49 +83,53 @@ def usable_path(key: str, text: str) -> str:
     encoded = os.fsencode(path)
     if not path or len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255:
         raise ConfigError(
-            f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, but is {shown(text)}."
+            f"{shorten(key)} must be a path of 1 to 3000 bytes with names of at most 255, "
+            f"but is {shown(text)}."
         )
     return path
 
 
 def _convert(key: str, value: Any, option: Any) -> Any:
     if option is Any:
-        return _any(key, flow(key, value))
+        return _any(key, parse_flow(key, value))
     if option in (int, float):
         return _number(key, value, option)
     if option is bool and isinstance(value, str):
-        return _NO if truth(value) is None else truth(value)
+        found = parse_bool(value)
+        return _NO_MATCH if found is None else found
     if option is str:
         return _text(key, value)
     if get_origin(option) is list:
         return _list(key, value, get_args(option)[0])
     if get_origin(option) is dict:
-        value = flow(key, value)
-        return _dict(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO
-    return value if type(value) is option else _NO
+        value = parse_flow(key, value)
+        return _dict(key, value, get_args(option)[-1]) if isinstance(value, dict) else _NO_MATCH
+    return value if type(value) is option else _NO_MATCH
 
 
 def _number(key: str, value: Any, option: type) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return _NO
+        return _NO_MATCH
     found = value
     if isinstance(value, str):
-        found = whole(value)
-        found = number(value) if found is None else found
+        found = parse_int(value)
+        found = parse_float(value) if found is None else found
     if found is None or (
         isinstance(found, float) and (math.isnan(found) or (option is int and found % 1))
     ):
-        return _NO
-    largest, text = _LARGEST[option]
-    if abs(found) > largest:
-        raise ConfigError(f"{shorten(key)} must be at most {text} in size, but is {kind(value)}.")
+        return _NO_MATCH
+    maximum, text = _MAXIMA[option]
+    if abs(found) > maximum:
+        raise ConfigError(
+            f"{shorten(key)} must be at most {text} in size, but is {describe(value)}."
+        )
     # Without the sign of -0.0.
     return int(found) if option is int else float(found) + 0.0
 
 
 def _text(key: str, value: Any) -> Any:
     if not isinstance(value, str) or (is_null(value) and not value):
-        return _NO
+        return _NO_MATCH
     if "\0" in value or any("\ud800" <= one <= "\udfff" for one in value):
         raise ConfigError(
             f"{shorten(key)} must be text in UTF-8 without NUL, but is {shown(str(value))}."
@@ -134,25 +137,25 @@ def _text(key: str, value: Any) -> Any:
     return str(value)
 
 
-def _list(key: str, value: Any, of: Any) -> Any:
+def _list(key: str, value: Any, item_type: Any) -> Any:
     if is_null(value):
-        return _NO
-    value = flow(key, value)
+        return _NO_MATCH
+    value = parse_flow(key, value)
     if isinstance(value, Plain):
         value = [Plain(one.strip()) for one in value.split(",")]
     items = value if isinstance(value, list) else [value]
-    return [coerce(f"{key}[{place}]", item, of) for place, item in enumerate(items)]
+    return [coerce(f"{key}[{place}]", item, item_type) for place, item in enumerate(items)]
 
 
-def _dict(key: str, value: dict[Any, Any], of: Any) -> dict[str, Any]:
+def _dict(key: str, value: dict[Any, Any], item_type: Any) -> dict[str, Any]:
     return {
-        coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, of)
+        coerce(f"A key of {key}", name, str): coerce(f"{key}.{name}", item, item_type)
         for name, item in value.items()
     }
 
 
 def _any(key: str, value: Any) -> Any:
-    value = meaning(value)
+    value = resolve(value)
     if isinstance(value, list):
         return _list(key, value, Any)
     if isinstance(value, dict):
@@ -161,11 +164,11 @@ def _any(key: str, value: Any) -> Any:
         return _number(key, value, type(value))
     if isinstance(value, str):
         return _text(key, value)
-    return value if value is None or isinstance(value, bool) else _NO
+    return value if value is None or isinstance(value, bool) else _NO_MATCH
 
 
-def kind(value: Any) -> str:
-    """What a value is, as messages say it."""
+def describe(value: Any) -> str:
+    """Describes a value for a message."""
     if is_null(value):
         return "empty" if value == "" else "null"
     if isinstance(value, Plain):

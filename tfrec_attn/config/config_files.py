@@ -1,20 +1,18 @@
-"""The files that configurations are read from: those of the user, and those that come with the
-package.
-"""
+"""Configuration files of users, and those that come with the package."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from tfrec_attn.config.coercion import kind, usable_path
+from tfrec_attn.config.coercion import describe, usable_path
 from tfrec_attn.config.yaml_tree import YamlError, is_null, read_yaml
 from tfrec_attn.errors import ConfigError, shorten
 
-_LONGEST = 10_000_000  # bytes of a file
+_MAX_BYTES = 10_000_000
 
 
 def packaged() -> dict[str, Path]:
-    """The configurations that come with the package: name, such as ml-100k/attrec, and file."""
+    """Returns the configurations of the package: name, such as ml-100k/attrec, -> file."""
     folder = Path(__file__).parents[1] / "configs"
     files = folder.glob("*/*.yaml")
     names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
@@ -30,8 +28,11 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     path = usable_path("The path of the configuration file", str(path))
     name = shorten(path, 200)
     try:
-        with open(_file_of(path), "rb") as stream:
-            tree = read_yaml(stream.read(_LONGEST).decode("utf-8"))
+        # A user's file precedes a configuration of the package; a user's folder does not.
+        is_file = os.path.exists(path) and not os.path.isdir(path)
+        file = path if is_file else packaged().get(path.removesuffix(".yaml"), path)
+        with open(file, "rb") as stream:
+            tree = read_yaml(stream.read(_MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
@@ -51,13 +52,6 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(
-            f"Configuration file {name} must hold sections of keys, but holds {kind(tree)}."
+            f"Configuration file {name} must hold sections of keys, but holds {describe(tree)}."
         )
     return tree
-
-
-def _file_of(path: str) -> str | Path:
-    """A file of the user's goes before one of the package, a folder of that name does not."""
-    if os.path.exists(path) and not os.path.isdir(path):
-        return path
-    return packaged().get(path.removesuffix(".yaml"), path)

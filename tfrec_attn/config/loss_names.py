@@ -1,5 +1,7 @@
-"""The losses by the names that `train.loss` takes; all but `get` do without TensorFlow, those of
-other packages aside.
+"""The losses by the names that `train.loss` takes.
+
+Built-in losses are read from the source of their table, so only `get`, `try_out` and losses of
+other packages import TensorFlow.
 """
 
 import ast
@@ -15,32 +17,21 @@ _TABLE = Path(__file__).parents[1] / "losses" / "table.py"
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    """The literals that the source of the table of losses assigns, and "LOSSES": name -> batches
-    that it takes.
-    """
-    literals = {}
-    for node in ast.parse(_TABLE.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.Assign):
-            continue
-        name = ast.unparse(node.targets[0])
-        if name != "LOSSES":
-            literals[name] = ast.literal_eval(node.value)
-            continue
-        calls = zip(node.value.keys, node.value.values, strict=True)
-        given = {
-            key.value: next((one.value for one in call.keywords if one.arg == "batches"), None)
-            for key, call in calls
-        }
-        default = literals["BATCHES"]
-        literals[name] = {
-            key: default if value is None else _literal(value, literals)
-            for key, value in given.items()
-        }
-    return literals
-
-
-def _literal(node: ast.expr, literals: dict[str, Any]) -> Any:
-    return literals[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
+    """Returns the literals of the source of the table, and "LOSSES": name -> kinds of batches."""
+    body = ast.parse(_TABLE.read_text(encoding="utf-8")).body
+    values = {ast.unparse(one.targets[0]): one.value for one in body if isinstance(one, ast.Assign)}
+    losses = values.pop("LOSSES")
+    literals = {name: ast.literal_eval(value) for name, value in values.items()}
+    batches = {}
+    for name, call in zip(losses.keys, losses.values, strict=True):
+        value = next((one.value for one in call.keywords if one.arg == "batches"), None)
+        if value is None:
+            batches[name.value] = literals["BATCHES"]
+        elif isinstance(value, ast.Name):
+            batches[name.value] = literals[value.id]
+        else:
+            batches[name.value] = ast.literal_eval(value)
+    return {**literals, "LOSSES": batches}
 
 
 def all_batches() -> tuple[str, ...]:
@@ -49,9 +40,7 @@ def all_batches() -> tuple[str, ...]:
 
 
 def names() -> list[str]:
-    """Returns the names that `train.loss` takes, without those of the form
-    `package.module:function`.
-    """
+    """Returns the names that `train.loss` takes, except the form `package.module:function`."""
     built_in = list(_table()["LOSSES"])
     return [*built_in, *(one for one in LOSSES.installed() if one not in built_in)]
 
@@ -62,8 +51,7 @@ def is_foreign(name: str) -> bool:
 
 
 def check(name: str) -> None:
-    """Whether `train.loss` can be a name; whether there is such a function shows when it is
-    imported.
+    """Checks the form of a name of `train.loss`, without importing it.
 
     Raises:
         ConfigError: If it is neither a known name nor of the form `package.module:function`.
@@ -73,10 +61,10 @@ def check(name: str) -> None:
 
 
 def batches(name: str) -> tuple[str, ...]:
-    """Returns the kinds of batches that a loss takes; one of another package is imported.
+    """Returns the kinds of batches that a loss takes; imports one of another package.
 
     Raises:
-        ConfigError: As `get` says.
+        ConfigError: As for `get`.
     """
     return get(name).batches if is_foreign(name) else _table()["LOSSES"][name]
 
@@ -104,11 +92,10 @@ def get(name: str):
 
 
 def try_out(name: str) -> None:
-    """Calls a function of scores of another package once, on zeros: what it gives must be a loss of
-    each example.
+    """Calls a loss of scores of another package on zeros, to check the shape of its result.
 
     Raises:
-        ConfigError: If it fails, or if it gives something else.
+        ConfigError: If it fails, or if it does not return the loss of each example.
     """
     loss = get(name)
     if not is_foreign(name) or loss.of != "scores" or loss.keywords:
@@ -121,12 +108,13 @@ def try_out(name: str) -> None:
         try:
             shape = tf.convert_to_tensor(loss.function(*arguments)).shape.as_list()
         except Exception as error:
+            reason = cause(error, LOSSES.target(name))
             raise LOSSES.refusal(
-                name,
-                f"fails for scores and mask of the shapes {shapes}: {cause(error, LOSSES.target(name))}",
+                name, f"fails for scores and mask of the shapes {shapes}: {reason}"
             ) from None
         if shape != [2]:
             raise LOSSES.refusal(
                 name,
-                f"must give the loss of each example, [2] for scores and mask of the shapes {shapes}, but gives {shape}",
+                f"must return the loss of each example, [2] for scores and mask of the shapes "
+                f"{shapes}, but returns {shape}",
             )

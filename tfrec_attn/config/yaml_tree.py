@@ -1,27 +1,26 @@
-"""YAML as nested dictionaries and lists of texts; what a text means, its key decides."""
+"""YAML as nested dictionaries and lists of texts, whose types are not resolved yet."""
 
 import re
 from typing import Any
 
 import yaml
 
-_DEEPEST = 20
+_MAX_DEPTH = 20
 _TEXT = "tag:yaml.org,2002:str"
 _TAGS = (_TEXT, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map", "!")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 class YamlError(ValueError):
-    """What is wrong with a text, without a full stop."""
+    """A text that is not YAML; the message has no full stop."""
 
 
 class Plain(str):
-    """A text that stands without quotes in a file or is an argument, so that it need not mean text."""
+    """A text without quotes, which may stand for a value of another type."""
 
 
 def read_yaml(text: str) -> Any:
-    """Dictionaries, lists, `str` for what is in quotes and `Plain` for what is not; None where
-    there is nothing.
+    """Parses a text into dictionaries, lists, `str` (quoted) and `Plain` (unquoted), or None.
 
     Raises:
         YamlError: If the text is not YAML, gives a key twice, or has tags, aliases or deep nesting.
@@ -36,9 +35,9 @@ def read_yaml(text: str) -> Any:
         where = f"line {mark.line + 1}: " if mark else ""
         raise YamlError(f"{where}{error.problem or error.context}") from None
     except RecursionError:
-        raise YamlError(f"it is nested more than {_DEEPEST} deep") from None
+        raise YamlError(f"it is nested more than {_MAX_DEPTH} deep") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # The scanner lets errors of chr() and int() through.
+        # The scanner does not catch errors of chr() and int().
         raise YamlError(" ".join(str(error).split())) from None
 
 
@@ -51,8 +50,8 @@ def _tree(node: yaml.Node, seen: set[int], depth: int) -> Any:
     seen.add(id(node))
     if node.tag not in _TAGS:
         raise YamlError(f"{line}a tag (!) is not read; write the value without it")
-    if depth > _DEEPEST:
-        raise YamlError(f"{line}it is nested more than {_DEEPEST} deep")
+    if depth > _MAX_DEPTH:
+        raise YamlError(f"{line}it is nested more than {_MAX_DEPTH} deep")
     if isinstance(node, yaml.ScalarNode):
         return Plain(node.value) if node.style is None else node.value
     if isinstance(node, yaml.SequenceNode):
@@ -70,7 +69,7 @@ def _tree(node: yaml.Node, seen: set[int], depth: int) -> Any:
 
 
 def write_yaml(tree: dict[str, Any]) -> str:
-    """A text that `read_yaml` and the types of the keys turn into the same tree."""
+    """Returns a text that `read_yaml` and the types of the keys turn into the same tree."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
 
 
@@ -80,7 +79,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    plain = type(meaning(Plain(text))) is str
+    plain = type(resolve(Plain(text))) is str
     # Only between double quotes are line breaks of all kinds escaped.
     return dumper.represent_scalar(
         _TEXT, text, style='"' if not text.isprintable() else None if plain else "'"
@@ -91,35 +90,36 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(Plain, _represent_text)
 
 
-def meaning(value: Any) -> Any:
-    """What a plain text means where its key does not say: null, true, false, a number or text;
-    other values are what they are.
+def resolve(value: Any) -> Any:
+    """Resolves a plain text whose key has no type: null, true, false, a number or text.
+
+    Other values are returned as they are.
     """
     if not isinstance(value, Plain):
         return value
     if is_null(value):
         return None
-    for found in (truth(value), whole(value), number(value)):
+    for found in (parse_bool(value), parse_int(value), parse_float(value)):
         if found is not None:
             return found
     return str(value)
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is None, or a plain text that stands for it: `null` or nothing."""
+    """Whether a value is None, or the plain text `null` or an empty one."""
     return value is None or (isinstance(value, Plain) and value in ("", "null"))
 
 
-def truth(text: str) -> bool | None:
-    """The truth value that a text spells, or None."""
+def parse_bool(text: str) -> bool | None:
+    """Returns the boolean of a text, `true` or `false`, or None."""
     return {"true": True, "false": False}.get(text.lower())
 
 
-def whole(text: str) -> int | None:
-    """The whole number that a text spells in decimal digits, `010` is 10, or None."""
+def parse_int(text: str) -> int | None:
+    """Returns the whole number of a text in decimal digits (`010` is 10), or None."""
     return int(text) if re.fullmatch(r"[-+]?[0-9]{1,400}", text, re.ASCII) else None
 
 
-def number(text: str) -> float | None:
-    """The number that a text spells in decimal digits, or None; a number too large is infinite."""
+def parse_float(text: str) -> float | None:
+    """Returns the number of a text in decimal digits, infinite if too large, or None."""
     return float(text) if _NUMBER.fullmatch(text) else None

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tfrec_attn.data.sequences.splits import item_counts
-from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.splits import Split, item_counts
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.evaluation.ranking import ranks
 

@@ -1,1 +1,1 @@
-"""Files that are written whole, known by their content, and checked."""
+"""Files and folders that are written completely or not at all, and checksums of files."""

@@ -1,4 +1,4 @@
-"""Whether files are what was written: their SHA-256, beside them in the format of `sha256sum`."""
+"""SHA-256 checksums of files, in a file beside them in the format of `sha256sum`."""
 
 import hashlib
 import os
@@ -19,12 +19,12 @@ def file_sha256(path: Path) -> str:
 
 
 def seal(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> None:
-    """Writes the checksums of files, and brings all of them to the disk.
+    """Writes the checksums of files, and flushes all of them to the disk.
 
     Args:
-        folder: Where the files lie.
+        folder: The folder of the files.
         names: Paths in the folder.
-        sums_name: Path in the folder that the checksums go to.
+        sums_name: Path in the folder for the checksums.
 
     Raises:
         OSError: If a file cannot be read, or the disk is full.
@@ -34,11 +34,11 @@ def seal(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> None:
     (folder / sums_name).write_text(sums, encoding="utf-8")
     paths = [folder / name for name in (*names, sums_name)]
     for path in dict.fromkeys([*paths, *(path.parent for path in paths), folder]):
-        to_disk(path)
+        flush_to_disk(path)
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Returns the checksums of a folder by the names of its files.
+    """Returns the checksums of a folder by file name.
 
     Raises:
         ValueError: If they are missing or damaged.
@@ -51,7 +51,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def damage(path: Path, expected: str) -> str | None:
-    """Returns what is wrong with a file of a known checksum, or None."""
+    """Returns what is wrong with a file that should have a checksum, or None."""
     if not path.is_file():
         return "is missing"
     try:
@@ -60,8 +60,8 @@ def damage(path: Path, expected: str) -> str | None:
         return f"cannot be read ({error.strerror})"
 
 
-def to_disk(path: Path) -> None:
-    """Brings a file or the entries of a folder to the disk."""
+def flush_to_disk(path: Path) -> None:
+    """Flushes a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

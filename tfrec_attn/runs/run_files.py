@@ -1,14 +1,36 @@
-"""The files of a finished run: known to be what the training wrote before anything is read."""
+"""The files of a run directory: their names, checksums, writing and reading."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfrec_attn.files.checksums import SUMS, damage, read_sums
+from tfrec_attn import config as configuration
+from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.held_out_log import save_held_out_log
+from tfrec_attn.data.sequences.splits import Split, item_counts
+from tfrec_attn.data.sequences.trained_rows import TrainedRows
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files import checksums
+from tfrec_attn.files.writing import save_array
 
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+REJECTED = "rejected.tsv"
+BEST = "checkpoints/best"
+STATES = "checkpoints/last-"
+# Patterns of the files of a checkpoint, also while it is written.
+STATE_FILES = ("weights.*", "weights_temp/*", "best.*", "progress.json", "SHA256SUMS", "checkpoint")
+USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
+ITEM_COUNTS = "vocabulary/item_counts.npy"
+TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
 _REMEDY = "bring the run back as the training wrote it, or train again."
+# The devices of the training may not exist here, and are not needed to read the run.
+_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
 
 
 def check_files(folder: Path, *names: str) -> None:
@@ -16,109 +38,192 @@ def check_files(folder: Path, *names: str) -> None:
 
     Args:
         folder: The run.
-        names: Paths in it; one that ends with `*` means all that begin so, one at least.
+        names: Paths in it; one that ends with `*` matches one or more files by their prefix.
 
     Raises:
-        ConfigError: If one is missing or not what the training wrote.
+        ConfigError: If a file is missing or not what the training wrote.
     """
-    sums = _sums(folder)
+    sums = _read_sums(folder)
     if sums is None:
         return
     for wanted in names:
         prefix = wanted.removesuffix("*")
-        found = [name for name in sums if name == wanted or (prefix != wanted and name.startswith(prefix))]
+        exact = prefix == wanted
+        found = [one for one in sums if one == wanted or (not exact and one.startswith(prefix))]
         if not found:
-            raise ConfigError(f"{folder}/{SUMS} is damaged, it has no line for {wanted}: {_REMEDY}")
+            file = f"{folder}/{checksums.SUMS}"
+            raise ConfigError(f"{file} is damaged, it has no line for {wanted}: {_REMEDY}")
         for name in found:
-            if what := damage(folder / name, sums[name]):
-                raise ConfigError(f"{folder / name} {what}: {_REMEDY}")
+            if problem := checksums.damage(folder / name, sums[name]):
+                raise ConfigError(f"{folder / name} {problem}: {_REMEDY}")
 
 
-def _sums(folder: Path) -> dict[str, str] | None:
-    """The checksums of a run; None for one of an earlier version."""
-    if not (folder / SUMS).exists():
+def _read_sums(folder: Path) -> dict[str, str] | None:
+    """Returns the checksums of a run, or None for a run of an earlier version."""
+    if not (folder / checksums.SUMS).exists():
         return None
     try:
-        return read_sums(folder)
+        return checksums.read_sums(folder)
     except ValueError as error:
         raise ConfigError(f"{folder}/{error}: {_REMEDY}") from None
 
 
-def read_metrics(folder: Path, name: str) -> dict:
-    """Returns the metrics of a run with what it says of its data.
+def seal(folder: Path) -> None:
+    """Writes the checksums of all files that are read from a finished run.
 
-    Args:
-        folder: The run.
-        name: Of the file.
+    Raises:
+        OSError: If the disk is full.
+    """
+    weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
+    events = [kept_events_file(folder, part).name for part in ("valid", "test")]
+    names = [CONFIG, METRICS, USERS, ITEMS, ITEM_COUNTS, *TRAINED, *weights, *events]
+    checksums.seal(folder, names)
+
+
+def load_config(folder: str | Path) -> Config:
+    """Returns the resolved configuration of a finished run, with one device.
+
+    Raises:
+        ConfigError: If the folder is not a finished run, or damaged.
+    """
+    folder = Path(folder)
+    if not any((folder / name).is_file() for name in (METRICS, checksums.SUMS)):
+        raise ConfigError(
+            f"{folder} is not a finished run: it has no {METRICS}; "
+            "give a folder that tfrec_attn.train has written."
+        )
+    check_files(folder, CONFIG, METRICS)
+    config = configuration.load(folder / CONFIG, _ONE_DEVICE)
+    if config.evaluate.repeats is None:
+        rule = load_metrics(folder).get("protocol", {}).get("repeats", "exclude")
+        evaluate = dataclasses.replace(config.evaluate, repeats=rule)
+        config = dataclasses.replace(config, evaluate=evaluate)
+    return config
+
+
+def load_metrics(folder: Path) -> dict[str, Any]:
+    """Returns the content of `metrics.json` of a finished run.
 
     Raises:
         ConfigError: If the file is damaged.
     """
-    check_files(folder, name)
-    path = folder / name
+    check_files(folder, METRICS)
+    path = folder / METRICS
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        parts = [tree["valid"], tree["test"]]
-        if not all(isinstance(value, (int, float)) for part in parts for value in part.values()):
-            raise ValueError("a metric is no number")
+        values = [value for part in ("valid", "test") for value in tree[part].values()]
+        if not all(isinstance(value, (int, float)) for value in values):
+            raise ValueError("a metric is not a number")
         sections = [tree["data"], tree["data"].get("after", {}), tree.get("protocol", {})]
         if not all(isinstance(section, dict) for section in sections):
-            raise ValueError("a section is none")
+            raise ValueError("a section is not an object")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path} does not hold what a training writes: {_REMEDY}") from None
     return tree
 
 
-def read_item_counts(folder: Path, name: str, items: int) -> np.ndarray:
-    """Returns the training events of each item of a run, [N].
+def save_vocabularies(folder: Path, sequences: Sequences) -> None:
+    """Writes the vocabularies of users and items."""
+    (folder / "vocabulary").mkdir(exist_ok=True)
+    sequences.user_vocabulary.save(folder / USERS)
+    sequences.item_vocabulary.save(folder / ITEMS)
 
-    Args:
-        folder: The run.
-        name: Of the file.
-        items: N.
+
+def load_vocabularies(folder: Path) -> tuple[Vocabulary, Vocabulary]:
+    """Returns the vocabularies of users and items of a run."""
+    check_files(folder, USERS, ITEMS)
+    return Vocabulary.load(folder / USERS), Vocabulary.load(folder / ITEMS)
+
+
+def save_replay(folder: Path, split: Split) -> None:
+    """Writes the training events of each item, and the held-out events in raw ids."""
+    save_array(folder / ITEM_COUNTS, item_counts(split))
+    for part in ("valid", "test"):
+        save_held_out_log(split, part, kept_events_file(folder, part))
+
+
+def kept_events_file(folder: Path, part: str) -> Path:
+    """Returns the Parquet file with the held-out events of "valid" or "test" in raw ids."""
+    return folder / f"{part}.parquet"
+
+
+def load_item_counts(folder: Path) -> np.ndarray:
+    """Returns the training events of each item of a run, [N].
 
     Raises:
         ConfigError: If the file is missing or damaged.
     """
-    path = folder / name
-    check_files(folder, name)
-    try:
-        counts = np.load(path)
-        shape, whole = counts.shape, counts.dtype.kind in "iu" and bool((counts >= 0).all())
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} has no {name}, which trainings of earlier versions did not write; train again.") from None
-    except Exception:
-        # Of a damaged header NumPy raises nearly everything that Python knows.
-        raise ConfigError(f"{path} cannot be read; train again.") from None
-    if shape != (items,):
-        raise ConfigError(f"{path} must have one number for each of {items} items, but has the shape {shape}; train again.")
-    if not whole:
-        raise ConfigError(f"{path} must have whole numbers of 0 or more, but has others; train again.")
+    path, items = folder / ITEM_COUNTS, len(load_vocabularies(folder)[1])
+    check_files(folder, ITEM_COUNTS)
+    if not path.exists():
+        raise ConfigError(
+            f"{folder} has no {ITEM_COUNTS}, which trainings of earlier versions did not write; "
+            "train again."
+        )
+    counts = _load_array(path)
+    if counts.shape != (items,):
+        raise ConfigError(
+            f"{path} must have one number for each of {items} items, "
+            f"but has the shape {counts.shape}; train again."
+        )
+    if counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise ConfigError(
+            f"{path} must have whole numbers of 0 or more, but has others; train again."
+        )
     return counts
 
 
+def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
+    """Writes which users and items the training of a run touches."""
+    for name, values in zip(TRAINED, rows, strict=True):
+        save_array(folder / name, values)
+
+
+def load_trained_rows(folder: Path) -> TrainedRows:
+    """Returns which users and items the training of a run touched; all, for an earlier version.
+
+    Raises:
+        ConfigError: If a file is missing or damaged.
+    """
+    sizes = map(len, load_vocabularies(folder))
+    files = zip(TRAINED, sizes, strict=True)
+    return TrainedRows(*(read_trained(folder, name, size) for name, size in files))
+
+
 def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
-    """Returns which rows of a table the training of a run has touched, bool [R]; all where an
-    earlier version has not written it.
+    """Returns which rows of a table the training of a run touched, bool [R].
 
     Args:
         folder: The run.
-        name: Of the file.
+        name: Path in the run; a run of an earlier version does not have it.
         rows: R.
 
     Raises:
         ConfigError: If the file is missing or damaged.
     """
     path = folder / name
-    if not path.exists() and name not in (_sums(folder) or {}):
+    if not path.exists() and name not in (_read_sums(folder) or {}):
         return np.ones(rows, bool)
     check_files(folder, name)
-    try:
-        trained = np.load(path)
-        shape, kind = trained.shape, trained.dtype.kind
-    except Exception:
-        # Of a damaged header NumPy raises nearly everything that Python knows.
-        raise ConfigError(f"{path} cannot be read; train again.") from None
-    if (shape, kind) != ((rows,), "b"):
-        raise ConfigError(f"{path} must say of each of {rows} rows whether it is trained, but has the shape {shape}; train again.")
+    trained = _load_array(path)
+    if (trained.shape, trained.dtype.kind) != ((rows,), "b"):
+        raise ConfigError(
+            f"{path} must say of each of {rows} rows whether it is trained, "
+            f"but has the shape {trained.shape}; train again."
+        )
     return trained
+
+
+def _load_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path)
+        array.shape  # noqa: B018 - an archive has none
+        return array
+    except Exception:
+        # A damaged header raises nearly any exception.
+        raise ConfigError(f"{path} cannot be read; train again.") from None
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Writes a JSON file with an indentation of two."""
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")

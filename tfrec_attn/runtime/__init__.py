@@ -1,1 +1,1 @@
-"""The process: seeds, devices, precision, clusters and signals."""
+"""Settings of the process: seeds, devices, precision, clusters and signals."""

@@ -1,6 +1,4 @@
-"""The processes that train together: which one this is, by the environment variable TF_CONFIG, and
-whether the others are there.
-"""
+"""The tasks of a cluster, read from the environment variable TF_CONFIG."""
 
 import json
 import os
@@ -18,12 +16,12 @@ _VARIABLE = "TF_CONFIG"
 
 @dataclass(frozen=True)
 class Task:
-    """One process of a cluster.
+    """A process of a cluster.
 
     Attributes:
-      job: "chief" or "worker".
-      index: of the task within the job, from 0.
-      cluster: job -> addresses, "host:port", of its tasks.
+        job: "chief" or "worker".
+        index: Index of the task in its job, from 0.
+        cluster: Job -> addresses, "host:port", of its tasks.
     """
 
     job: str
@@ -31,19 +29,17 @@ class Task:
     cluster: Mapping[str, list[str]]
 
     @property
-    def writes(self) -> bool:
-        """Whether the process is the one that writes the run: the chief or, where there is none,
-        the first worker.
-        """
+    def is_chief(self) -> bool:
+        """Whether this process writes the run: the chief, or the first worker without a chief."""
         return self.job == "chief" or ("chief" not in self.cluster and self.index == 0)
 
     @property
-    def leader(self) -> str:
-        """Address of the process that writes."""
+    def chief_address(self) -> str:
+        """Address of the process that writes the run."""
         return self.cluster["chief" if "chief" in self.cluster else "worker"][0]
 
     def others(self) -> dict[str, str]:
-        """Name of each other task -> its address."""
+        """Returns the names of the other tasks, such as "worker 1", with their addresses."""
         names = {
             f"{job} {index}": address
             for job, tasks in self.cluster.items()
@@ -54,20 +50,21 @@ class Task:
 
 
 def this_task(strategy: str) -> Task | None:
-    """The task that TF_CONFIG gives this process, or None for a strategy of one process.
+    """Returns the task of this process in TF_CONFIG, or None for a strategy of one process.
 
     Args:
-      strategy: `runtime.strategy`.
+        strategy: `runtime.strategy`.
 
-    Errors: ConfigError when TF_CONFIG is missing or malformed, or describes a cluster that the
-    strategy does not know.
+    Raises:
+        ConfigError: If TF_CONFIG is missing, malformed, or describes an unsupported cluster.
     """
     if strategy != "multi_worker":
         return None
     text = os.environ.get(_VARIABLE)
     if not text:
         raise ConfigError(
-            f"{_STRATEGY} needs {_VARIABLE}, the JSON text of a cluster and of this task, but it is not set."
+            f"{_STRATEGY} needs {_VARIABLE}, the JSON text of a cluster and of this task, "
+            "but it is not set."
         )
     try:
         tree = json.loads(text)
@@ -76,17 +73,20 @@ def this_task(strategy: str) -> Task | None:
     for key in ("cluster", "task"):
         if not isinstance(tree, dict) or not isinstance(tree.get(key), dict):
             raise ConfigError(
-                f"{_VARIABLE} must be a JSON object with the objects cluster and task, but has no {key}."
+                f"{_VARIABLE} must be a JSON object with the objects cluster and task, "
+                f"but has no {key}."
             )
     cluster = _checked_cluster(tree["cluster"])
     job, index = tree["task"].get("type"), tree["task"].get("index")
     if not isinstance(job, str) or job not in cluster:
         raise ConfigError(
-            f"task.type of {_VARIABLE} must be one of its cluster, {', '.join(cluster)}, but is {job!r}."
+            f"task.type of {_VARIABLE} must be one of its cluster, {', '.join(cluster)}, "
+            f"but is {job!r}."
         )
     if type(index) is not int or not 0 <= index < len(cluster[job]):
         raise ConfigError(
-            f"task.index of {_VARIABLE} must be from 0 to {len(cluster[job]) - 1}, as its cluster has it, but is {index!r}."
+            f"task.index of {_VARIABLE} must be from 0 to {len(cluster[job]) - 1}, "
+            f"the tasks in its cluster, but is {index!r}."
         )
     return Task(job, index, cluster)
 
@@ -95,11 +95,13 @@ def _checked_cluster(cluster: dict) -> dict[str, list[str]]:
     for job, addresses in cluster.items():
         if job not in _JOBS:
             raise ConfigError(
-                f"{_STRATEGY} knows the jobs {', '.join(_JOBS)}, but the cluster of {_VARIABLE} has {job!r}."
+                f"{_STRATEGY} takes the jobs {', '.join(_JOBS)}, "
+                f"but the cluster of {_VARIABLE} has {job!r}."
             )
         if not isinstance(addresses, list) or not all(map(_is_address, addresses)):
             raise ConfigError(
-                f"cluster.{job} of {_VARIABLE} must be a list of addresses host:port, but is {addresses!r}."
+                f"cluster.{job} of {_VARIABLE} must be a list of addresses host:port, "
+                f"but is {addresses!r}."
             )
     if (count := len(cluster.get("chief", []))) > 1:
         raise ConfigError(
@@ -112,18 +114,19 @@ def _checked_cluster(cluster: dict) -> dict[str, list[str]]:
         )
     if len(set(everyone)) < len(everyone):
         raise ConfigError(
-            f"the tasks in the cluster of {_VARIABLE} must have different addresses, but have {', '.join(everyone)}."
+            f"the tasks in the cluster of {_VARIABLE} must have different addresses, "
+            f"but have {', '.join(everyone)}."
         )
     return {job: addresses for job, addresses in cluster.items() if addresses}
 
 
-def _is_address(text) -> bool:
+def _is_address(text: object) -> bool:
     host, _, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
 
 
-def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether somebody listens at an address host:port."""
+def is_reachable(address: str, seconds: float = 2.0) -> bool:
+    """Whether a process listens at an address host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
@@ -136,12 +139,13 @@ def wait_for(name: str, address: str, seconds: float) -> None:
     """Waits until a task listens at its address.
 
     Raises:
-        TrainingError: If it does not answer within the time; names the address.
+        TrainingError: If it does not listen within the time.
     """
     end = time.monotonic() + seconds
-    while not answers(address):
+    while not is_reachable(address):
         if time.monotonic() > end:
             raise TrainingError(
-                f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; start it, or look why not."
+                f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; "
+                "start it, or check the address in TF_CONFIG."
             )
         time.sleep(0.2)

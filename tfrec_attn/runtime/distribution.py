@@ -1,10 +1,10 @@
-"""Training on several devices or processes: strategies by name, and what the processes of a cluster
-owe each other.
-"""
+"""`tf.distribute` strategies by name, their input, and failures of other processes."""
 
 import contextlib
 import functools
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -13,40 +13,37 @@ from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.runtime import cluster
 from tfrec_attn.runtime.cluster import Task
 
-# Seconds until a task that has not been seen is given up: reading the log may take the one longer
-# than the other.
-_START = 600.0
-_MOST_LOGICAL_CPUS = 64
+# Seconds to wait for the chief, which may need longer to read the log.
+_CHIEF_TIMEOUT = 600.0
+_MAX_LOGICAL_CPUS = 64
 
 
 def configure_devices(devices: list[str] | None) -> None:
-    """Makes the logical CPUs that the names ask for ("CPU:1" is the second); before TensorFlow's
-    first operation.
-    """
+    """Makes the logical CPUs of device names such as "CPU:1", before the first operation."""
     import tensorflow as tf
 
     wanted = 1 + max([int(name[4:]) for name in devices or [] if name.startswith("CPU")], default=0)
     cpus = tf.config.list_physical_devices("CPU")
-    if len(cpus) < wanted <= _MOST_LOGICAL_CPUS:
-        # A program that has initialised TensorFlow keeps the devices it has; what is missing then
-        # is said later.
+    if len(cpus) < wanted <= _MAX_LOGICAL_CPUS:
+        # TensorFlow may be initialized already; `make_strategy` reports the missing devices.
         with contextlib.suppress(RuntimeError):
             tf.config.set_logical_device_configuration(
                 cpus[0], [tf.config.LogicalDeviceConfiguration() for _ in range(wanted)]
             )
 
 
-def make_strategy(runtime: Runtime, task: Task | None = None):
-    """The `tf.distribute` strategy of a configuration.
+def make_strategy(runtime: Runtime, task: Task | None = None) -> Any:
+    """Returns the `tf.distribute` strategy of a configuration.
 
     Args:
-      runtime: its `strategy` and `devices` count. "default" is one device; "mirrored" the devices,
-        else all GPUs, else the logical CPUs; "multi_worker" all GPUs, else the CPU, of each process
-        of a cluster.
-      task: of this process, for "multi_worker".
+        runtime: Its strategy "default" uses one device; "mirrored" uses `devices`, by default all
+            GPUs or else the logical CPUs; "multi_worker" uses all GPUs, or else the CPU, of each
+            process of a cluster.
+        task: Task of this process, for "multi_worker".
 
-    Errors: ConfigError when a device is missing; TrainingError when another process does not
-    answer.
+    Raises:
+        ConfigError: If a device is missing.
+        TrainingError: If the chief cannot be reached.
     """
     import tensorflow as tf
 
@@ -54,8 +51,8 @@ def make_strategy(runtime: Runtime, task: Task | None = None):
         return tf.distribute.get_strategy()
     if runtime.strategy == "mirrored":
         return _mirrored(_devices(runtime.devices))
-    if not task.writes:
-        cluster.wait_for("the first task", task.leader, _START)
+    if not task.is_chief:
+        cluster.wait_for("the first task", task.chief_address, _CHIEF_TIMEOUT)
     return _multi_worker()
 
 
@@ -65,63 +62,63 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
     devices = [
         device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)
     ]
-    there = {name.removeprefix("/device:"): name for name in devices}
+    found = {name.removeprefix("/device:"): name for name in devices}
     if names is None:
-        kind = "GPU" if "GPU:0" in there else "CPU"
-        return tuple(device for name, device in there.items() if name.startswith(kind))
-    missing = [name for name in names if name not in there]
+        kind = "GPU" if "GPU:0" in found else "CPU"
+        return tuple(device for name, device in found.items() if name.startswith(kind))
+    missing = [name for name in names if name not in found]
     if missing:
         raise ConfigError(
-            f"runtime.devices names {', '.join(missing)}, but there is only {', '.join(there)}."
+            f"runtime.devices names {', '.join(missing)}, but there is only {', '.join(found)}."
         )
-    return tuple(there[name] for name in names)
+    return tuple(found[name] for name in names)
 
 
 @functools.cache
-def _mirrored(devices):
-    """One strategy a process for the same devices: each new one numbers its collectives from the
-    start, as the one before did.
-    """
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """Returns one strategy for the same devices, because new ones reuse keys of collectives."""
     import tensorflow as tf
 
-    # Without collectives, CPUs can be shared by strategies of other devices in the same process.
-    alone = all("CPU" in device for device in devices)
+    # Without collectives, several strategies of a process can share its CPUs.
+    on_cpu = all("CPU" in device for device in devices)
     return tf.distribute.MirroredStrategy(
-        devices, tf.distribute.ReductionToOneDevice() if alone else None
+        devices, tf.distribute.ReductionToOneDevice() if on_cpu else None
     )
 
 
 @functools.cache
-def _multi_worker():
+def _multi_worker() -> Any:
     import tensorflow as tf
 
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def check_batch(batch_size: int, replicas: int) -> None:
-    """Whether the replicas can share a global batch.
+    """Checks that a global batch can be divided among the replicas.
 
-    Errors: ConfigError when they cannot.
+    Raises:
+        ConfigError: If it cannot.
     """
     if batch_size % replicas:
         raise ConfigError(
-            f"train.batch_size must be a multiple of the number of replicas, {replicas}, but is {batch_size}."
+            f"train.batch_size must be a multiple of the number of replicas, {replicas}, "
+            f"but is {batch_size}."
         )
 
 
 @contextlib.contextmanager
-def failing_together(task: Task | None):
-    """Within it the failure of another process of the cluster becomes a TrainingError.
+def cluster_errors(task: Task | None) -> Iterator[None]:
+    """Turns TensorFlow's errors about failed processes of the cluster into a TrainingError.
 
     Args:
-      task: of this process; None where it is alone.
+        task: Task of this process; None without a cluster.
     """
     import tensorflow as tf
 
     if task is None:
         yield
         return
-    # It tells of each attempt to reach a worker that is gone.
+    # TensorFlow logs each attempt to reach a lost worker.
     tf.get_logger().setLevel("CRITICAL")
     try:
         yield
@@ -136,33 +133,25 @@ def failing_together(task: Task | None):
         ) from None
 
 
-def _reason(error, task: Task) -> str:
-    """The first task that an error names as lost, else one that does not answer, else the error's
-    first line.
-    """
+def _reason(error: Exception, task: Task) -> str:
+    """Names the task that the error reports or that is unreachable, or quotes the error."""
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
-    gone = (
-        f"{lost[1]} {lost[2]}"
-        if lost
-        else next(
-            (name for name, address in task.others().items() if not cluster.answers(address)), None
-        )
-    )
-    return (
-        f"{gone} has stopped."
-        if gone
-        else f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
-    )
+    if lost:
+        return f"{lost[1]} {lost[2]} has stopped."
+    for name, address in task.others().items():
+        if not cluster.is_reachable(address):
+            return f"{name} has stopped."
+    return f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
 
 
-def training_input(stream, strategy, first_step: int = 0):
-    """What `fit` takes under a strategy: a stream of batches, each replica's part of a batch made
-    where the replica is.
+def training_input(stream: Any, strategy: Any, first_step: int = 0) -> Any:
+    """Returns the input of `fit`, in which each worker makes the batches of its own replicas.
 
     Args:
-      stream: its `dataset(first_step, pipeline)` gives what one `tf.distribute.InputContext` feeds.
-      strategy: the model's.
-      first_step: of the first batch.
+        stream: Its `dataset(first_step, pipeline)` returns the batches of a
+            `tf.distribute.InputContext`.
+        strategy: The strategy of the model.
+        first_step: Step of the first batch.
     """
     import tensorflow as tf
 
@@ -174,27 +163,28 @@ def training_input(stream, strategy, first_step: int = 0):
     )
 
 
-def from_first(strategy, variables, text: str | None) -> str | None:
-    """Gives the variables of all processes the values that they have in the first, with a text.
+def broadcast_from_chief(strategy: Any, variables: list, text: str | None) -> str | None:
+    """Copies the variables and a text of the chief to all processes.
 
     Args:
-      strategy: a multi-worker one.
-      variables: that exist on all.
-      text: of the first process counts; where it is None or empty, the variables stay as they are.
+        strategy: A multi-worker strategy.
+        variables: Variables of each process, in the same order.
+        text: If that of the chief is None or empty, the variables are not changed.
 
-    Returns: the first process's text.
+    Returns:
+        The text of the chief.
     """
     code = np.frombuffer((text or "").encode(), np.uint8).astype(np.int32)
-    length = int(_shared(strategy, np.int32(len(code))))
+    length = int(_broadcast(strategy, np.int32(len(code))))
     if not length:
         return None
-    code = _shared(strategy, code if len(code) == length else np.zeros(length, np.int32))
+    code = _broadcast(strategy, code if len(code) == length else np.zeros(length, np.int32))
     for variable in variables:
-        variable.assign(_shared(strategy, variable.numpy()))
+        variable.assign(_broadcast(strategy, variable.numpy()))
     return code.numpy().astype(np.uint8).tobytes().decode()
 
 
-def _shared(strategy, value):
+def _broadcast(strategy: Any, value: np.ndarray) -> Any:
     import tensorflow as tf
 
     @tf.function

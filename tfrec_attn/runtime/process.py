@@ -1,20 +1,20 @@
-"""What a program sets once: seeds, devices, precision, and silence of TensorFlow's start."""
+"""Settings of a process: the import of TensorFlow, seeds, determinism and precision."""
 
 import contextlib
 import os
 import random
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 
-def import_tensorflow():
-    """TensorFlow, without the notes that its C++ side writes to stderr while it loads; they are
-    shown when loading fails.
-    """
+def import_tensorflow() -> Any:
+    """Imports TensorFlow without its log messages on stderr, unless the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with held_back_stderr():
+    with capture_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -31,17 +31,16 @@ def seed_everything(seed: int) -> None:
 
 
 def make_deterministic() -> None:
-    """Makes every later operation of this process give the same bits again, also those that are
-    faster without.
-    """
+    """Makes all later operations of this process deterministic, also on a GPU."""
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
 
 
 def set_precision(name: str) -> None:
-    """Keras' global policy: float32, mixed_bfloat16 or mixed_float16. Losses, norms and scores stay
-    in float32.
+    """Sets Keras' global policy: float32, mixed_bfloat16 or mixed_float16.
+
+    Losses, norms and scores stay in float32.
     """
     import tensorflow as tf
 
@@ -49,19 +48,16 @@ def set_precision(name: str) -> None:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MB."""
+    """Returns the peak resident memory of this process so far, in MB."""
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1024.0 if sys.platform != "darwin" else 1024.0**2
-    )
+    units_per_mb = 1024.0**2 if sys.platform == "darwin" else 1024.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_mb
 
 
 @contextlib.contextmanager
-def held_back_stderr():
-    """What is written to stderr meanwhile, also from C++, is shown only when an exception comes
-    through.
-    """
+def capture_stderr() -> Iterator[None]:
+    """Hides what is written to stderr inside, also from C++, unless an exception is raised."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)

@@ -1,8 +1,10 @@
-"""SIGTERM and SIGINT as requests to stop where it does no harm."""
+"""SIGTERM and SIGINT as requests to stop at the end of a step."""
 
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 from tfrec_attn.errors import Interrupted
 
@@ -10,8 +12,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Within it SIGTERM and SIGINT raise `Interrupted`: at once, or inside `deferred` where `check`
-    is called; a second one at once.
+    """A context in which SIGTERM and SIGINT raise `Interrupted`.
+
+    They do so at once; inside `deferred`, the first signal does so only in `check`.
+
+    Attributes:
+        received: Number of the last signal, or None.
     """
 
     def __init__(self):
@@ -19,18 +25,18 @@ class StopSignals:
         self._deferred = False
         self._before = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def deferred(self):
-        """Signals inside wait for `check`."""
+    def deferred(self) -> Iterator[None]:
+        """Defers the first signal inside to `check`."""
         self._deferred = True
         try:
             yield
@@ -38,11 +44,11 @@ class StopSignals:
             self._deferred = False
 
     def check(self) -> None:
-        """Raises `Interrupted` when a signal has come."""
+        """Raises `Interrupted` if a signal was received."""
         if self.received is not None:
             raise Interrupted(self.received)
 
-    def _handle(self, number, frame):
+    def _handle(self, number: int, _: Any) -> None:
         first, self.received = self.received is None, number
         if not (self._deferred and first):
             raise Interrupted(number)

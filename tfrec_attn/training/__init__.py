@@ -1,1 +1,1 @@
-"""From a model and a split to a finished run."""
+"""Training of a model on a split log, up to a finished run."""

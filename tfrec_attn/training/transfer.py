@@ -1,8 +1,6 @@
-"""Weights and optimizer slots of a trained model, taken into one of the same kind with more users
-and items.
-"""
+"""Transfer of weights and optimizer slots to a model with more users and items."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +10,12 @@ from tfrec_attn.errors import ConfigError
 
 
 class Neighbours(NamedTuple):
-    """Pairs of a new and a known item that stand beside each other in histories, in either order.
+    """Pairs of a new and a known item that are adjacent in histories, in either order.
 
     Attributes:
-      added: new items, from 0 for the first, int [P].
-      known: item index 1..N of the old model, int [P].
-      counts: how often, at least 1, int64 [P].
+        added: New items, from 0 for the first, int [P].
+        known: Item index 1..N of the old model, int [P].
+        counts: Number of times, at least 1, int64 [P].
     """
 
     added: np.ndarray
@@ -26,33 +24,33 @@ class Neighbours(NamedTuple):
 
 
 def known_neighbours(transitions: Transitions, num_known: int) -> Neighbours:
-    """The pairs of items above `num_known` with items up to it."""
+    """Returns the pairs of items above `num_known` with items up to it."""
     before = np.repeat(np.arange(len(transitions.offsets) - 1), np.diff(transitions.offsets))
     after, counts = transitions.neighbours, transitions.counts
-    ahead, behind = (
-        (before > num_known) & (after <= num_known),
-        (after > num_known) & (before <= num_known),
-    )
+    first = (before > num_known) & (after <= num_known)
+    second = (after > num_known) & (before <= num_known)
     return Neighbours(
-        np.concatenate([before[ahead], after[behind]]) - num_known - 1,
-        np.concatenate([after[ahead], before[behind]]),
-        np.concatenate([counts[ahead], counts[behind]]),
+        np.concatenate([before[first], after[second]]) - num_known - 1,
+        np.concatenate([after[first], before[second]]),
+        np.concatenate([counts[first], counts[second]]),
     )
 
 
-def grown(table: np.ndarray, count: int, neighbours: Neighbours | None = None) -> np.ndarray:
-    """A table with more rows: the known ones as they are, each new one a mean of known ones.
+def extend_table(table: np.ndarray, count: int, neighbours: Neighbours | None = None) -> np.ndarray:
+    """Adds rows to a table, each a mean of known rows.
 
-        row = sum of counts * table[known] / sum of counts   over its neighbours;   without any, the mean of all rows but that of padding
+        row = sum of counts * table[known] / sum of counts    over its neighbours
 
-    A mean is in every ball that the known rows are in.
+    Without neighbours it is the mean of all rows except padding. A mean meets every max-norm
+    constraint that the known rows meet.
 
     Args:
-      table: float32 [N + 1, D], row 0 is padding.
-      count: rows wanted, at least N + 1.
-      neighbours: of the new rows, or None for the mean of all.
+        table: float32 [N + 1, D], row 0 is padding.
+        count: Number of rows of the result, at least N + 1.
+        neighbours: Neighbours of the new rows, or None for the mean of all.
 
-    Returns: float32 [count, D].
+    Returns:
+        float32 [count, D].
     """
     result = np.empty((count, table.shape[1]), table.dtype)
     result[: len(table)] = table
@@ -68,37 +66,43 @@ def grown(table: np.ndarray, count: int, neighbours: Neighbours | None = None) -
     return result
 
 
-def copy_weights(old, new, neighbours: Neighbours | None = None) -> None:
-    """Gives a model all weights of another; rows of its tables that the other has not are means
-    (`grown`).
+def copy_weights(old: Any, new: Any, neighbours: Neighbours | None = None) -> None:
+    """Copies all weights of a model, and extends its tables by `extend_table`.
 
     Args:
-      old: a `SequenceModel`.
-      new: one of the same class and parameters, not compiled yet, whose users and items begin with
-          those of `old`.
-      neighbours: of the new items.
+        old: A `SequenceModel`.
+        new: One of the same class and parameters, not compiled yet, whose users and items begin
+            with those of `old`.
+        neighbours: Neighbours of the new items.
     """
     of_items = {table.ref() for table in new.tables("items")}
     tables = of_items | {table.ref() for table in new.tables("users")}
     for source, target in zip(old.weights, new.weights, strict=True):
         value = source.numpy()
         if target.ref() in tables:
-            value = grown(value, target.shape[0], neighbours if target.ref() in of_items else None)
+            beside = neighbours if target.ref() in of_items else None
+            value = extend_table(value, target.shape[0], beside)
         target.assign(value)
 
 
-def load_slots(optimizer, variables, checkpoint: str) -> bool:
-    """Reads the state of an optimizer for some variables from the checkpoint of a compiled model ->
-    whether it was there.
+def load_slots(optimizer: Any, variables: list[tf.Variable], checkpoint: str) -> bool:
+    """Reads the state of an optimizer from the checkpoint of a compiled model.
+
+    Args:
+        optimizer: A Keras optimizer.
+        variables: The variables that it trains.
+        checkpoint: Prefix of the checkpoint.
+
+    Returns:
+        Whether the checkpoint has the state.
 
     Raises:
         ConfigError: If the checkpoint is damaged.
     """
     optimizer.build(variables)
     try:
-        tf.train.Checkpoint(optimizer=optimizer).read(
-            checkpoint
-        ).expect_partial().assert_existing_objects_matched()
+        status = tf.train.Checkpoint(optimizer=optimizer).read(checkpoint).expect_partial()
+        status.assert_existing_objects_matched()
     except (AssertionError, ValueError):
         return False
     except tf.errors.OpError as error:
@@ -109,14 +113,13 @@ def load_slots(optimizer, variables, checkpoint: str) -> bool:
     return True
 
 
-def copy_slots(old, new) -> None:
-    """Gives an optimizer the slots and the step counter of another; rows that the other has not
-    keep their initial values.
+def copy_slots(old: Any, new: Any) -> None:
+    """Copies slots and step counter of an optimizer; slots of added rows stay as they are.
 
     Args:
-      old: a built Keras optimizer.
-      new: one of the same class and options, built for the same variables in the same order, some
-          of them with more rows.
+        old: A built Keras optimizer.
+        new: One of the same class and options, built for the same variables in the same order, of
+            which some have more rows.
     """
     old, new = (getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (old, new))
     for source, target in zip(old.variables, new.variables, strict=True):

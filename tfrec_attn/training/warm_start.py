@@ -1,34 +1,35 @@
-"""Warm start: training that goes on from a finished run with a log that has grown."""
+"""Warm start: a training that begins with the weights of a finished run on an earlier log."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.text import format_table
+from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
-from tfrec_attn.data.sequences.held_out_log import held_out_log
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 
-_SHOWN = 5
-_COMPARED = 1_000  # users whose recommendations are compared
+_EXAMPLES = 5
+_MAX_USERS = 1_000  # whose recommendations are compared
 _K = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
-    """The finished run that a warm start goes on from.
+class PreviousRun:
+    """The finished run of a warm start.
 
     Attributes:
-      folder: of the run.
-      config: of the run, resolved.
-      vocabularies: of its users and of its items.
+        folder: The run.
+        config: Its resolved configuration.
+        vocabularies: Its users and its items.
     """
 
     folder: Path
@@ -36,101 +37,104 @@ class Origin:
     vocabularies: tuple[Vocabulary, Vocabulary]
 
 
-def load_origin(config: Config) -> Origin | None:
-    """The run of `train.warm_start`, or None without one.
+def load_previous_run(config: Config) -> PreviousRun | None:
+    """Returns the run of `train.warm_start`, or None without one.
 
     Raises:
-        ConfigError: If the folder is no finished run, or one of another model.
+        ConfigError: If the folder is not a finished run, or is one of another model.
     """
     if config.train.warm_start is None:
         return None
     folder = Path(config.train.warm_start)
     try:
-        old = run.load_config(folder)
+        old = run_files.load_config(folder)
     except ConfigError as error:
         raise ConfigError(f"train.warm_start: {error}") from None
     if old.model.name == config.model.name:
         old = configuration.with_model_parameters(old, models.parameters(old.model.name))
-    for key, there, here in _compared(old, config):
+    for key, there, here in _model_keys(old, config):
         if there != here:
             raise ConfigError(
-                f"train.warm_start={folder} is of another model: {key} is {there} there but {here} here; give {key}={there}."
+                f"train.warm_start={folder} is of another model: {key} is {there} there but {here} "
+                f"here; give {key}={there}."
             )
-    return Origin(folder, old, run.load_vocabularies(folder))
+    return PreviousRun(folder, old, run_files.load_vocabularies(folder))
+
+
+def _model_keys(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the keys that define a model, with their values in both configurations."""
+    yield "model.name", old.model.name, new.model.name
+    yield "data.max_length", old.data.max_length, new.data.max_length
+    for key, value in new.model.parameters.items():
+        yield f"model.{key}", old.model.parameters.get(key), value
 
 
 class WarmStart:
-    """Gives a model the weights of a finished run before its first step, and tells afterwards what
-    became of them.
+    """Initializes a model with the weights of a finished run, and reports the effect.
 
-    Users and items of the run keep their rows, also those that the log no longer has; all other
-    weights are kept too. Rows of users are added as the mean of the known ones, rows of items as
-    `train.new_items` says. The optimizer goes on from the run's slots and step counter where
-    `train.optimizer` and its options are the same; the schedule of the learning rate begins anew.
+    Users and items of the run keep their rows, also those that the log no longer has. All other
+    weights are copied too. New rows of users are the mean of the known ones, new rows of items are
+    as `train.new_items` says. Slots and step counter of the optimizer are copied if
+    `train.optimizer` and its options are the same. The schedule of the learning rate starts again.
 
     Args:
-      origin: the run.
-      config: of the training.
-      split: of the data, indexed by vocabularies that go on from those of the run.
+        previous: The finished run.
+        config: The configuration of the new training.
+        split: The data, whose vocabularies extend those of the run.
 
     Attributes:
-      first_step: steps of the run that the optimizer goes on from.
-      facts: what is known before the first step.
+        first_step: Step counter of the copied optimizer, or 0.
+        facts: What is known before the first step.
 
-    Errors: ConfigError when the weights of the run are lost.
+    Raises:
+        ConfigError: If the weights of the run are lost.
     """
 
-    def __init__(self, origin: Origin, config: Config, split: Split):
-        self._origin, self._config, self._split = origin, config, split
-        self._old = run.load_model(origin.folder)
+    def __init__(self, previous: PreviousRun, config: Config, split: Split):
+        self._previous, self._config, self._split = previous, config, split
+        self._old = run.load_model(previous.folder)
         self._recommended = self._recommend(self._old)
-        self._optimizer, state = self._old_optimizer()
-        self.first_step = (
-            int(self._optimizer.iterations.numpy()) if self._optimizer is not None else 0
-        )
+        self._optimizer, state = self._load_optimizer()
+        self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations)
         self.facts = {
-            "run": str(origin.folder),
-            **{kind: self._changes(place) for place, kind in enumerate(("users", "items"))},
+            "run": str(previous.folder),
+            "users": self._changes("users"),
+            "items": self._changes("items"),
             "optimizer": state,
-            "valid_of_run": run.load_metrics(origin.folder)["valid"],
+            "valid_of_run": run_files.load_metrics(previous.folder)["valid"],
         }
 
-    def take_weights(self, model) -> None:
-        """Gives a model, not compiled yet, the weights of the run, and ranks the validation events
-        by them.
-        """
+    def copy_weights_to(self, model: Any) -> None:
+        """Copies the weights to a model, not compiled yet, and ranks the validation events."""
         from tfrec_attn.evaluation.held_out import summarise
-        from tfrec_attn.training.fitting import rank
+        from tfrec_attn.training.evaluating import rank
         from tfrec_attn.training.transfer import copy_weights, known_neighbours
 
-        by_neighbours = self._config.train.new_items == "neighbours"
-        copy_weights(
-            self._old,
-            model,
-            known_neighbours(count_transitions(self._split), self._old.num_items)
-            if by_neighbours
-            else None,
-        )
-        self.facts["valid_before"] = summarise(
-            rank(model.ranks, self._config, self._split, "valid"), self._config.evaluate.k
-        )
+        neighbours = None
+        if self._config.train.new_items == "neighbours":
+            neighbours = known_neighbours(count_transitions(self._split), self._old.num_items)
+        copy_weights(self._old, model, neighbours)
+        ranks = rank(model.ranks, self._config, self._split, "valid")
+        self.facts["valid_before"] = summarise(ranks, self._config.evaluate.k)
 
-    def opening(self) -> str:
-        """What is known before the first step, as text."""
+    def describe(self) -> str:
+        """Returns what is known before the first step, as text."""
         lines = [f"Warm start from {self.facts['run']}:"]
         for kind in ("users", "items"):
             changes = self.facts[kind]
-            changed = " and ".join(
+            added, vanished = (
                 f"{changes[key]} {key}{_examples(changes, key)}" for key in ("added", "vanished")
             )
-            lines.append(f"{changes['known']} {kind} known, {changed};")
-        metric, there = self._config.evaluate.metric, self.facts["valid_of_run"]
-        beside = f" ({there[metric]:.4f} in that run, on its own log)" if metric in there else ""
-        before = f"{metric} of validation before the first step: {self.facts['valid_before'][metric]:.4f}{beside}."
-        return "\n".join([*lines, f"state of the optimizer {self.facts['optimizer']};", before])
+            lines.append(f"{changes['known']} {kind} known, {added} and {vanished};")
+        metric, of_run = self._config.evaluate.metric, self.facts["valid_of_run"]
+        note = f" ({of_run[metric]:.4f} in that run, on its own log)" if metric in of_run else ""
+        value = f"{self.facts['valid_before'][metric]:.4f}"
+        lines.append(f"state of the optimizer {self.facts['optimizer']};")
+        lines.append(f"{metric} of validation before the first step: {value}{note}.")
+        return "\n".join(lines)
 
-    def take_slots(self, model) -> None:
-        """Gives the optimizer of the compiled model the state of the run's."""
+    def copy_slots_to(self, model: Any) -> None:
+        """Copies the state of the optimizer to that of the compiled model."""
         from tfrec_attn.training.transfer import copy_slots
 
         if self._optimizer is not None:
@@ -138,25 +142,24 @@ class WarmStart:
             copy_slots(self._optimizer, model.optimizer)
         self._old = self._optimizer = None
 
-    def report(self, model, test_ranks: np.ndarray) -> dict:
-        """What stands in metrics.json as `warm_start`.
+    def report(self, model: Any, test_ranks: np.ndarray) -> dict[str, Any]:
+        """Returns `warm_start` of metrics.json.
 
         Args:
-          model: the trained one.
-          test_ranks: rank of every test event, in the order of the split.
+            model: The trained model.
+            test_ranks: Rank of each test event, in the order of the split.
         """
         from tfrec_attn.evaluation.held_out import summarise
 
-        old = self._split.sequences.items[self._split.test] <= len(self._origin.vocabularies[1])
+        old = self._split.sequences.items[self._split.test] <= len(self._previous.vocabularies[1])
         parts = {"all": np.ones(len(old), bool), "old_items": old, "new_items": ~old}
-        overlaps = [
-            len(set(a) & set(b)) / max(1, len(a), len(b))
-            for a, b in zip(self._recommended, self._recommend(model), strict=True)
-        ]
+        lists = zip(self._recommended, self._recommend(model), strict=True)
+        overlaps = [len(set(a) & set(b)) / max(1, len(a), len(b)) for a, b in lists]
+        k = self._config.evaluate.k
         return {
             **self.facts,
             "test": {
-                name: summarise(test_ranks[chosen], self._config.evaluate.k)
+                name: summarise(test_ranks[chosen], k)
                 for name, chosen in parts.items()
                 if chosen.any()
             },
@@ -165,88 +168,76 @@ class WarmStart:
             "overlap_users": len(overlaps),
         }
 
-    def _changes(self, place):
-        known = self._origin.vocabularies[place]
-        sequences = self._split.sequences
-        now = (sequences.user_vocabulary, sequences.item_vocabulary)[place]
-        events = (
-            sequences.lengths
-            if place == 0
-            else np.bincount(sequences.items, minlength=len(now) + 1)[1:]
-        )
+    def _changes(self, kind: str) -> dict[str, Any]:
+        """Counts the known, added and vanished "users" or "items", with some examples."""
+        sequences, (users, items) = self._split.sequences, self._previous.vocabularies
+        if kind == "users":
+            known, now, events = users, sequences.user_vocabulary, sequences.lengths
+        else:
+            known, now = items, sequences.item_vocabulary
+            events = np.bincount(sequences.items, minlength=len(now) + 1)[1:]
         vanished = np.flatnonzero(events[: len(known)] == 0) + 1
-        first = {
-            "added": np.arange(len(known), min(len(known) + _SHOWN, len(now))) + 1,
-            "vanished": vanished[:_SHOWN],
+        added = np.arange(len(known), len(now)) + 1
+        return {
+            "known": len(known),
+            "added": len(added),
+            "vanished": len(vanished),
+            "first_added": now.ids(added[:_EXAMPLES]),
+            "first_vanished": now.ids(vanished[:_EXAMPLES]),
         }
-        counts = {"known": len(known), "added": len(now) - len(known), "vanished": len(vanished)}
-        return {**counts, **{f"first_{key}": now.ids(indices) for key, indices in first.items()}}
 
-    def _old_optimizer(self):
-        """The optimizer of the run as it was when its weights were the best, or None; and why."""
+    def _load_optimizer(self) -> tuple[Any, str]:
+        """Returns the optimizer of the run at its best epoch, or None, and the reason."""
         import tensorflow as tf
 
         from tfrec_attn.optimizers import make_optimizer
         from tfrec_attn.training.transfer import load_slots
 
-        config = self._origin.config
+        config = self._previous.config
         for key in ("optimizer", "optimizer_options"):
             there, here = getattr(config.train, key), getattr(self._config.train, key)
             if there != here:
                 return None, f"fresh, because train.{key} was {there} and is {here}"
-        # Over how many steps the schedule went plays no part: it has no state.
+        # The schedule has no state, so its number of steps does not matter.
         optimizer = make_optimizer(config, steps_per_epoch=max(1, config.train.warmup_steps))
         if config.runtime.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        if load_slots(
-            optimizer, self._old.trainable_variables, str(self._origin.folder / run.BEST)
-        ):
+        checkpoint = str(self._previous.folder / run_files.BEST)
+        if load_slots(optimizer, self._old.trainable_variables, checkpoint):
             return optimizer, f"kept, from step {int(optimizer.iterations.numpy())}"
         return None, "fresh, because the run has not saved it"
 
-    def _recommend(self, model):
-        """The ten best items of each compared user after his events before the validation."""
+    def _recommend(self, model: Any) -> list[list[str]]:
+        """Returns the ten best items of each compared user before their validation event."""
         from tfrec_attn.evaluation.held_out import block_size
 
-        positions = self._split.valid
-        chosen = positions[
-            np.unique(
-                np.linspace(0, len(positions) - 1, min(len(positions), _COMPARED)).astype(int)
-            )
-        ]
-        events = held_out_log(dataclasses.replace(self._split, valid=chosen), "valid")
-        users, histories, size = (
-            events["user_id"].to_list(),
-            events["history"].to_list(),
-            block_size(model.num_items),
-        )
+        valid = self._split.valid
+        places = np.linspace(0, len(valid) - 1, min(len(valid), _MAX_USERS)).astype(int)
+        chosen = dataclasses.replace(self._split, valid=valid[np.unique(places)])
+        events, size = held_out_log(chosen, "valid"), block_size(model.num_items)
+        users, histories = events["user_id"].to_list(), events["history"].to_list()
         found = []
         for begin in range(0, len(users), size):
-            found += model.recommend(
-                histories[begin : begin + size], k=_K, users=users[begin : begin + size]
-            )[0]
+            block = slice(begin, begin + size)
+            found += model.recommend(histories[block], k=_K, users=users[block])[0]
         return found
 
 
-def closing(facts: dict) -> str:
-    """The report of a finished warm start as text."""
+def describe_report(facts: dict[str, Any]) -> str:
+    """Returns the report of a finished warm start as text."""
     rows = {
         f"{name.replace('_', ' ')} ({facts['test_events'][name]})": values
         for name, values in facts["test"].items()
     }
-    overlap = f"overlap@{_K} with the recommendations of the run: {facts[f'overlap@{_K}']:.2f} (mean of {facts['overlap_users']} users)"
-    return f"{format_table('test after the warm start', rows)}\n{overlap}"
+    return (
+        f"{format_table('test after the warm start', rows)}\n"
+        f"overlap@{_K} with the recommendations of the run: {facts[f'overlap@{_K}']:.2f} "
+        f"(mean of {facts['overlap_users']} users)"
+    )
 
 
-def _examples(changes, key):
-    """The first ids in brackets, or nothing where there are none."""
-    shown = changes[f"first_{key}"]
-    return f" ({', '.join(shown)}{', ...' if changes[key] > len(shown) else ''})" if shown else ""
-
-
-def _compared(old: Config, new: Config):
-    """(key, value there, value here) of all that makes two models alike."""
-    yield "model.name", old.model.name, new.model.name
-    yield "data.max_length", old.data.max_length, new.data.max_length
-    for key, value in new.model.parameters.items():
-        yield f"model.{key}", old.model.parameters.get(key), value
+def _examples(changes: dict[str, Any], key: str) -> str:
+    """Returns the first ids in brackets, or nothing if there are none."""
+    ids = changes[f"first_{key}"]
+    more = ", ..." if changes[key] > len(ids) else ""
+    return f" ({', '.join(ids)}{more})" if ids else ""

@@ -17,7 +17,7 @@ from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.runs import run
-from tfrec_attn.runs.unfinished import default_names
+from tfrec_attn.runs.run_dir import default_names
 
 HEADER = "user_id,item_id,timestamp\n"
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.runtime.process import held_back_stderr, import_tensorflow
+from tfrec_attn.runtime.process import capture_stderr, import_tensorflow
 
 HOW_TO_GET_IT = (
     "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, "
@@ -117,7 +117,7 @@ def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[s
         serving: Statistics of a request log, for the skew comparators of the schema.
     """
     tfdv = _module()
-    with held_back_stderr():
+    with capture_stderr():
         found = tfdv.validate_statistics(
             statistics, schema, previous_statistics=previous, serving_statistics=serving
         )

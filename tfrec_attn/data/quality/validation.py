@@ -24,7 +24,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.files.own_files import remove
+from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrec_attn.data.reading.text_formats import clean
-from tfrec_attn.files.own_files import check_output
+from tfrec_attn.files.writing import check_output
 
 _HEADER = "file\tline\treason\ttext\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.files.array_files import append_array
+from tfrec_attn.files.writing import append_array
 
 _BUCKET = 4_000_000  # pairs of a file
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrec_attn.data.sequences.copies import count_copies, is_copy
 from tfrec_attn.data.shards.order_statistics import ChunkedArray
-from tfrec_attn.files.array_files import append_array, save_array
+from tfrec_attn.files.writing import append_array, save_array
 
 _BUCKET = 1 << 21  # events in memory while copies are searched
 

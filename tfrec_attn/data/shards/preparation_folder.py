@@ -22,19 +22,18 @@ from tfrec_attn.data.shards.prepared_log import (
 from tfrec_attn.data.shards.shard_files import Shard, read_shard, shard_name
 from tfrec_attn.data.shards.shard_summary import ShardSummary
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.files.array_files import save_array
 from tfrec_attn.files.checksums import file_sha256
-from tfrec_attn.files.own_files import (
+from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
-    Unfinished,
-    in_work,
+    WorkFolder,
+    clean_up,
     is_marked,
-    refuse_strangers,
+    refuse_foreign_paths,
     remove,
-    replace_text,
-    tidy,
+    unfinished_patterns,
 )
+from tfrec_attn.files.writing import replace_text, save_array
 
 STATE, _REQUEST = "state.json", "order.json"
 _KIND = "prepared log"
@@ -69,7 +68,7 @@ def check_target(target: Path, restart: bool) -> None:
     if not os.path.lexists(target):
         return
     if not restart:
-        tidy(target, _KIND, _FINISHED, notes=(_REQUEST,))
+        clean_up(target, _KIND, _FINISHED, notes=(_REQUEST,))
         raise ConfigError(
             f"--to {target} exists; name a new one, or give --restart to replace it "
             "if it is a prepared log."
@@ -81,12 +80,12 @@ def check_target(target: Path, restart: bool) -> None:
             f"--to {target} exists and is no prepared log, so that --restart does not replace it; "
             "name a new one."
         ) from None
-    _refuse_strangers(target, in_work((*_FINISHED, _REQUEST)))
+    _refuse_strangers(target, unfinished_patterns((*_FINISHED, _REQUEST)))
 
 
 def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
     try:
-        refuse_strangers(folder, known)
+        refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
         raise ConfigError(
             f"{error}, so that --restart removes nothing; move it away, or name another --to."
@@ -94,7 +93,7 @@ def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
 
 
 @contextmanager
-def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator[Unfinished]:
+def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator[WorkFolder]:
     """Creates or resumes the folder of unfinished work, and keeps other processes from it.
 
     If the options or the logs are refused inside the context, a folder that was created here is
@@ -111,7 +110,7 @@ def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator
     """
     folder = partial_of(target)
     try:
-        work = Unfinished(folder, _KIND, KNOWN)
+        work = WorkFolder(folder, _KIND, KNOWN)
     except BusyFolder:
         raise ConfigError(f"{folder} is in use: another process prepares it.") from None
     except ForeignFolder as error:
@@ -128,11 +127,11 @@ def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator
         work.release()
 
 
-def _begin(work: Unfinished, request: dict[str, object], restart: bool) -> bool:
+def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
     """Clears the folder unless its work can be resumed; returns whether the work is new."""
     note, wanted = work.folder / _REQUEST, json.loads(json.dumps(request))
     if restart:
-        _refuse_strangers(work.folder, in_work(KNOWN))
+        _refuse_strangers(work.folder, unfinished_patterns(KNOWN))
         work.clear()
     elif note.exists() and (other := _difference(note, wanted)):
         raise ConfigError(
@@ -160,7 +159,7 @@ def _difference(note: Path, wanted: dict[str, object]) -> str | None:
         return "that cannot be read"
 
 
-def complete(work: Unfinished, target: Path, partitioned: PartitionedLog) -> Manifest:
+def complete(work: WorkFolder, target: Path, partitioned: PartitionedLog) -> Manifest:
     """Completes a folder that has its shards and vocabularies, and gives it its name.
 
     Raises:

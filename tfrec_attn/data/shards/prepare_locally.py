@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tfrec_attn.cli.progress_line import ProgressLine
+from tfrec_attn.cli.terminal import ProgressLine
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.log_parts import all_parts, parts_of
@@ -48,7 +48,7 @@ from tfrec_attn.data.shards.preparation_folder import (
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, REJECTED, USERS, option
 from tfrec_attn.data.shards.shard_files import make_shard, number_of_shards, shard_name, write_shard
 from tfrec_attn.errors import DataError
-from tfrec_attn.files.own_files import remove
+from tfrec_attn.files.work_folder import remove
 from tfrec_attn.runtime.process import import_tensorflow
 
 _THREADS = 2

@@ -1,68 +1,77 @@
-"""Where a run goes, what is found there, and what stays: `train._train_into` is stubbed, since no
-training is needed for it.
-"""
+"""The choice of the run directory, and what stays in it; the training itself is a stub."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_command
+from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.data.sequences.splits import split_checksum
-from tfrec_attn.files.own_files import strangers
-from tfrec_attn.runs.unfinished import KNOWN
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.work_folder import foreign_paths
+from tfrec_attn.runs import run
+from tfrec_attn.runs.partial_run import KNOWN
+from tfrec_attn.runs.run_dir import open_run
+from tfrec_attn.training import training_run
 
 TINY = ["data.events=2000"]
 
 
 def command(*arguments):
-    """(exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = train.main([str(argument) for argument in [*TINY, *arguments]])
-    return code, out.getvalue(), error.getvalue()
+    return run_command(train.main, *TINY, *arguments)
 
 
 class Stopped(BaseException):
-    """What stands for SIGKILL within this process."""
+    """Stands for SIGKILL in this process."""
 
 
 class Training:
-    """What stands for a training.
+    """A stub of `_train_into`.
 
     Attributes:
-      calls: how often it was done.
-      stops: whether it is killed after a checkpoint.
+        calls: Number of calls.
+        stops: Whether it is killed after a checkpoint.
     """
 
     def __init__(self):
         self.calls, self.stops = 0, False
 
-    def __call__(self, partial, config, data, *_):
+    def __call__(self, folder, config, data, *_):
         self.calls += 1
-        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
-        (partial.folder / "checkpoints" / "last-000000001" / "progress.json").write_text("{}")
+        (folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / "last-000000001" / "progress.json").write_text("{}")
         if self.stops:
             raise Stopped
-        (partial.folder / "metrics.json").write_text(json.dumps({"data": {"sha256": split_checksum(data.split)}, "call": self.calls}))
+        (folder / "metrics.json").write_text(
+            json.dumps({"data": {"sha256": split_checksum(data.split)}, "call": self.calls})
+        )
 
 
 @pytest.fixture
 def training(monkeypatch):
     made = Training()
-    monkeypatch.setattr(train, "_train_into", made)
+    monkeypatch.setattr(training_run, "_train_into", made)
     return made
 
 
 def tree(folder):
-    """Path -> bytes of each file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    """Returns path -> bytes of each file."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 def foreign(folder):
-    for name in ("thesis.txt", "config.yaml", "checkpoints/last-000000001/model.bin", "vocabulary/users.txt"):
+    for name in (
+        "thesis.txt",
+        "config.yaml",
+        "checkpoints/last-000000001/model.bin",
+        "vocabulary/users.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("train: {epochs: 7}")
     return folder
@@ -77,19 +86,22 @@ def sentence(found, code=2):
     return found[2].removeprefix("error: ").rstrip("\n")
 
 
-# --- Somebody else's folder ---
+# --- Foreign folders ---
 
 
 @pytest.mark.parametrize("restart", [[], ["--restart"]])
 @pytest.mark.parametrize("link", [False, True])
-def test_a_folder_of_the_same_name_stays(training, tmp_path, restart, link):
+def test_a_foreign_folder_of_the_same_name_stays(training, tmp_path, restart, link):
     other = foreign(tmp_path / ("elsewhere" if link else "run.partial"))
     if link:
         (tmp_path / "run.partial").symlink_to(other)
     before = tree(other)
     what = "a symbolic link" if link else "no unfinished run of this program"
     run_dir = f"run_dir={tmp_path / 'run'}"
-    assert sentence(command(run_dir, *restart)) == f"{tmp_path / 'run.partial'} is {what}; move it away, or name another run_dir."
+    assert (
+        sentence(command(run_dir, *restart))
+        == f"{tmp_path / 'run.partial'} is {what}; move it away, or name another run_dir."
+    )
     assert "no.csv" in sentence(command("data.source=file", "data.path=no.csv", run_dir, *restart))
     assert tree(other) == before
     assert training.calls == 0
@@ -97,7 +109,7 @@ def test_a_folder_of_the_same_name_stays(training, tmp_path, restart, link):
 
 @pytest.mark.parametrize("restart", [[], ["--restart"]])
 @pytest.mark.parametrize("kind", ["folder", "empty", "file", "link", "dangling link"])
-def test_a_target_that_is_no_run_stays(training, tmp_path, restart, kind):
+def test_a_foreign_target_stays(training, tmp_path, restart, kind):
     target = tmp_path / "run"
     if kind == "folder":
         foreign(target)
@@ -106,14 +118,18 @@ def test_a_target_that_is_no_run_stays(training, tmp_path, restart, kind):
     elif kind == "file":
         target.write_text("mine")
     else:
-        target.symlink_to(foreign(tmp_path / "elsewhere") if kind == "link" else tmp_path / "nowhere")
+        target.symlink_to(
+            foreign(tmp_path / "elsewhere") if kind == "link" else tmp_path / "nowhere"
+        )
     before = tree(tmp_path)
     message = sentence(command(f"run_dir={target}", *restart))
-    assert message.startswith(f"run_dir {target} exists: it is ") and message.endswith("name another run_dir, or move it away.")
+    assert message.startswith(f"run_dir {target} exists: it is ") and message.endswith(
+        "name another run_dir, or move it away."
+    )
     assert tree(tmp_path) == before and training.calls == 0
 
 
-def test_default_names_pass_over_what_is_foreign(training, tmp_path, monkeypatch):
+def test_default_names_skip_foreign_folders(training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     foreign(tmp_path / "runs" / "synthetic-attrec.partial")
     foreign(tmp_path / "runs" / "synthetic-attrec-2")
@@ -125,7 +141,10 @@ def test_default_names_pass_over_what_is_foreign(training, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("place", [".", "/"])
 def test_a_run_dir_without_a_name(training, place):
-    assert sentence(command(f"run_dir={place}")) == f"run_dir must name a folder, but is {place}; name another run_dir."
+    assert (
+        sentence(command(f"run_dir={place}"))
+        == f"run_dir must name a folder, but is {place}; name another run_dir."
+    )
 
 
 # --- Unfinished runs ---
@@ -142,9 +161,13 @@ def unfinished(training, tmp_path):
 
 def test_only_restart_removes_an_unfinished_run(training, unfinished):
     run_dir, before = f"run_dir={unfinished.with_suffix('')}", tree(unfinished)
-    assert "holds an unfinished training with train.epochs=" in sentence(command(run_dir, "train.epochs=7"))
+    assert "holds an unfinished training with train.epochs=" in sentence(
+        command(run_dir, "train.epochs=7")
+    )
     assert "The log is not the one" in sentence(command_with_other_data(run_dir, unfinished))
-    assert "does not exist" in sentence(command(run_dir, "data.source=file", f"data.path={unfinished}/no.csv", "--restart"))
+    assert "does not exist" in sentence(
+        command(run_dir, "data.source=file", f"data.path={unfinished}/no.csv", "--restart")
+    )
     assert tree(unfinished) == before
     assert command(run_dir, "train.epochs=7", "--restart")[0] == 0
     assert "epochs: 7" in (unfinished.with_suffix("") / "config.yaml").read_text()
@@ -165,14 +188,15 @@ def test_a_file_put_into_an_unfinished_run_stays(training, unfinished):
     notes.write_text("mine")
     before = tree(unfinished)
     assert sentence(command(f"run_dir={target}", "--restart")) == (
-        f"{notes} was not written by this program, so that --restart removes nothing; move it away, or name another run_dir."
+        f"{notes} was not written by this program, so that --restart removes nothing; "
+        f"move it away, or name another run_dir."
     )
     assert tree(unfinished) == before
     assert command(f"run_dir={target}")[0] == 0
     assert (target / "checkpoints" / "notes.txt").read_text() == "mine"
 
 
-def test_a_link_in_an_unfinished_run_is_not_written_through(training, unfinished, tmp_path):
+def test_a_link_in_an_unfinished_run_is_not_followed(training, unfinished, tmp_path):
     (tmp_path / "mine").write_text("mine")
     (unfinished / "rejected.tsv").symlink_to(tmp_path / "mine")
     for restart in ([], ["--restart"]):
@@ -180,7 +204,7 @@ def test_a_link_in_an_unfinished_run_is_not_written_through(training, unfinished
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_run_that_is_killed_while_it_gets_its_name(training, tmp_path, monkeypatch):
+def test_a_run_that_is_killed_while_it_is_renamed(training, tmp_path, monkeypatch):
     run_dir = f"run_dir={tmp_path / 'run'}"
     rename = Path.rename
 
@@ -195,6 +219,31 @@ def test_a_run_that_is_killed_while_it_gets_its_name(training, tmp_path, monkeyp
     assert {"lock", "data.sha256"}.isdisjoint(tree(tmp_path / "run"))
 
 
+def test_default_names_of_unfinished_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = training_run.resolve(configuration.load(None, ["train.epochs=3"]))
+    other = training_run.resolve(configuration.load(None, ["train.epochs=4"]))
+    split = run.prepare_data(config).split
+    (tmp_path / "runs" / "synthetic-attrec").mkdir(parents=True)
+
+    def folder_of(config):
+        partial = open_run(config, split)
+        (partial.folder / "checkpoints" / "last-000000001").mkdir(parents=True, exist_ok=True)
+        partial.leave()
+        return str(partial.folder)
+
+    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
+    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
+    assert folder_of(config) == "runs/synthetic-attrec-2.partial"
+    # A busy folder of another configuration is skipped, one of the same is not.
+    partial = open_run(config, split)
+    assert folder_of(other) == "runs/synthetic-attrec-3.partial"
+    with pytest.raises(ConfigError, match="is being trained by another process"):
+        open_run(config, split)
+    partial.finish()
+    assert folder_of(config) == "runs/synthetic-attrec-4.partial"
+
+
 # --- Finished runs ---
 
 
@@ -207,26 +256,40 @@ def test_the_same_command_again_is_complete(training, tmp_path):
     assert f"{target} is already complete" in out and "--restart" in out
     assert out.endswith(f"Next: python -m tfrec_attn.evaluate {target}\n")
     message = sentence(command(f"run_dir={target}", "train.epochs=7"))
-    assert message.startswith(f"run_dir {target} exists: it is a finished run with train.epochs=") and "--restart to replace it" in message
+    assert (
+        message.startswith(f"run_dir {target} exists: it is a finished run with train.epochs=")
+        and "--restart to replace it" in message
+    )
     assert tree(tmp_path) == before
 
 
 def test_default_names_of_complete_runs(training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for arguments, name in (([], "-attrec"), (["train.epochs=7"], "-attrec-2"), ([], "-attrec"), (["train.epochs=7"], "-attrec-2")):
+    for arguments, name in (
+        ([], "-attrec"),
+        (["train.epochs=7"], "-attrec-2"),
+        ([], "-attrec"),
+        (["train.epochs=7"], "-attrec-2"),
+    ):
         code, out, _ = command(*arguments)
         assert code == 0 and out.endswith(f"evaluate runs/synthetic{name}\n")
     assert training.calls == 2
     # Only the run of this configuration is replaced.
     assert command("train.epochs=7", "--restart")[0] == 0
-    assert [call_of(tmp_path / "runs" / name) for name in ("synthetic-attrec", "synthetic-attrec-2")] == [1, 3]
+    assert [
+        call_of(tmp_path / "runs" / name) for name in ("synthetic-attrec", "synthetic-attrec-2")
+    ] == [1, 3]
     assert command("train.epochs=8", "--restart")[0] == 0
     assert call_of(tmp_path / "runs" / "synthetic-attrec-3") == 4
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 
 def log_of(path, users):
-    rows = [f"u{user},i{(user * 7 + event) % 13},{event}" for user in range(users) for event in range(20)]
+    rows = [
+        f"u{user},i{(user * 7 + event) % 13},{event}"
+        for user in range(users)
+        for event in range(20)
+    ]
     path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
 
 
@@ -236,7 +299,9 @@ def test_a_run_of_another_log_is_not_complete(training, tmp_path, monkeypatch):
     arguments = ["data.source=file", "data.path=log.csv"]
     assert command(*arguments, "run_dir=run")[0] == command(*arguments)[0] == 0
     log_of(tmp_path / "log.csv", 21)
-    assert "run_dir run exists: it is a finished run of another log" in sentence(command(*arguments, "run_dir=run"))
+    assert "run_dir run exists: it is a finished run of another log" in sentence(
+        command(*arguments, "run_dir=run")
+    )
     assert command(*arguments)[1].endswith("evaluate runs/log-attrec-2\n")
     assert call_of(tmp_path / "run") == 1
 
@@ -249,7 +314,7 @@ def test_restart_replaces_a_finished_run_once_the_new_one_is_complete(training, 
         command(run_dir, "--restart")
     assert call_of(target) == 1
     training.stops = False
-    # The same configuration goes on with what --restart has begun.
+    # The same command resumes the run that --restart has started.
     assert command(run_dir)[0] == 0
     assert call_of(target) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
@@ -262,10 +327,17 @@ def test_restart_leaves_a_finished_run_with_a_foreign_file(training, tmp_path):
     (target / "plots").mkdir()
     (target / "plots" / "mine.png").write_text("mine")
     before = tree(tmp_path)
-    assert f"{target / 'plots'} was not written by this program" in sentence(command(f"run_dir={target}", "--restart"))
+    assert f"{target / 'plots'} was not written by this program" in sentence(
+        command(f"run_dir={target}", "--restart")
+    )
     assert tree(tmp_path) == before and training.calls == 1
 
 
-def test_all_that_a_training_writes_is_known(tmp_path):
-    assert command("train.epochs=1", "model.dim=4", "train.batch_size=512", f"run_dir={tmp_path / 'run'}")[0] == 0
-    assert strangers(tmp_path / "run", KNOWN) == []
+def test_all_files_of_a_training_are_known(tmp_path):
+    assert (
+        command(
+            "train.epochs=1", "model.dim=4", "train.batch_size=512", f"run_dir={tmp_path / 'run'}"
+        )[0]
+        == 0
+    )
+    assert foreign_paths(tmp_path / "run", KNOWN) == []

@@ -1,0 +1,90 @@
+"""Losses of other packages, their batches and their errors."""
+
+import pytest
+
+from tests.extensions.foreign_code import refused
+from tfrec_attn import config as configuration
+from tfrec_attn import losses
+from tfrec_attn.training.inputs import training_stream
+
+ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        ("shop_losses:gone", "cannot be found: shop_losses has no gone."),
+        ("no_such:loss", "names no module: there is no no_such in {folder} or installed."),
+        (
+            "shop_losses:number",
+            "must be a function or a tfrec_attn.losses.Loss, but is a int.",
+        ),
+        (
+            "shop_losses:two",
+            "cannot be used: loss must be a function of (positive [B, T], negative [B, T, K], "
+            "mask [B, T]), but two takes other arguments.",
+        ),
+        (
+            "shop_losses:positions",
+            "takes next_items, but model.name=attrec trains on windows; set another train.loss.",
+        ),
+        (
+            "sampled_softmax",
+            "takes next_items and masked_items, but model.name=attrec trains on windows; "
+            "set another train.loss.",
+        ),
+        (
+            "shop_losses:mean",
+            f"must return the loss of each example, [2] for {ZEROS}, but returns [].",
+        ),
+        (
+            "shop_losses:failing",
+            f"fails for {ZEROS}: RuntimeError: it is Monday, {{folder}}/shop_losses.py:16.",
+        ),
+    ],
+)
+def test_invalid_losses(loss, sentence, shop):
+    assert refused(f"train.loss={loss}") == f"train.loss={loss} {sentence.format(folder=shop)}"
+
+
+def test_the_loss_is_refused_before_the_log_is_read(shop):
+    missing = ["data.source=file", "data.path=missing.csv"]
+    for loss in ("sampled_softmax", "shop_losses:positions"):
+        assert refused(f"train.loss={loss}", *missing).startswith(
+            f"train.loss={loss} takes next_items"
+        )
+    assert "missing.csv does not exist" in refused("train.loss=bpr", *missing)
+
+
+def test_a_loss_object_decides_its_negatives(shop, make_leave_one_out):
+    split = make_leave_one_out([[1, 2, 3, 4], [2, 3, 4, 5], [5, 4, 3, 2]], 5)
+    shapes = {}
+    for loss in ("shop_losses:positions", "shop_losses:square"):
+        overrides = [
+            "model.name=sasrec",
+            f"train.loss={loss}",
+            "train.negatives=5",
+            "train.batch_size=3",
+            "data.max_length=2",
+        ]
+        stream = training_stream(configuration.load(None, overrides), split)
+        shapes[loss] = next(iter(stream.dataset()))["negatives"].shape
+    # Five for the whole batch, or five for each of its three positions.
+    assert shapes == {"shop_losses:positions": [3, 2], "shop_losses:square": [3, 2, 5]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"of": "score"},
+        {"negatives": "some"},
+        {"batches": ("window",)},
+        {"batches": ()},
+        {"keywords": {"a": "b"}},
+    ],
+)
+def test_invalid_loss_objects(change):
+    with pytest.raises(
+        ValueError, match=rf"^{next(iter(change))} of a Loss must be .*, but is .*\.$"
+    ):
+        losses.Loss(losses.hinge, **change)

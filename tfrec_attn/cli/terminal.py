@@ -1,0 +1,56 @@
+"""What commands write to the terminal: lines, tables and progress."""
+
+import sys
+
+
+def write_line(text: str) -> None:
+    """Writes a line to stdout and flushes it."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def format_table(
+    title: str, rows: dict[str, dict[str, float]], interval: dict[str, list[float]] | None = None
+) -> str:
+    """Returns metrics as aligned text, with a line for each row and a column for each metric.
+
+    Args:
+        title: Header of the first column.
+        rows: Name of a row -> its metrics.
+        interval: Metric -> 95 % interval of the last row.
+    """
+    metrics = list(next(iter(rows.values())))
+    cells = [[title, *metrics]]
+    cells += [[name, *(f"{row[one]:.4f}" for one in metrics)] for name, row in rows.items()]
+    for end, label in enumerate(("  95 % from", "  95 % to")) if interval else ():
+        cells.append([label, *(f"{interval[one][end]:.4f}" for one in metrics)])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, values, widths[1:])])
+        for name, *values in cells
+    )
+
+
+class ProgressLine:
+    """Shows stage and percentage on stderr if that is a terminal, and nothing otherwise."""
+
+    def __init__(self):
+        self._shown = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows that `done` of `total` parts of a stage are done."""
+        text = f"{stage} {100 * done // max(1, total)} %"
+        if text != self._shown:
+            self._write(f"\r{text:<40}")
+        self._shown = text
+
+    def clear(self) -> None:
+        """Removes the line."""
+        if self._shown is not None:
+            self._write(f"\r{'':<40}\r")
+        self._shown = None
+
+    def _write(self, text: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(text)
+            sys.stderr.flush()

@@ -1,0 +1,185 @@
+"""Configurations from YAML files, arguments and dictionaries, and back.
+
+Defaults are overlaid by a YAML file, and the file by `section.key=value` arguments. An unknown key
+or a value of the wrong type is a `ConfigError` that names the key, what was expected and what came.
+A value is read by the type of its key, in a file as in an argument: for a key that holds text,
+`010`, `yes` and `a #1: b` are text.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from tfrec_attn.config.checks import check
+from tfrec_attn.config.coercion import coerce, describe, parse_flow, usable_path
+from tfrec_attn.config.config_files import read_config_file
+from tfrec_attn.config.schema import Config, Model
+from tfrec_attn.config.yaml_tree import Plain, is_null, write_yaml
+from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
+
+# Their values may begin with `~`, the user's folder.
+_PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
+# Removed keys: the value of most earlier runs, which is still accepted, and why they were removed.
+_REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
+
+
+def load(
+    path: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    recommended: Callable[[str], dict[str, Any]] | None = None,
+    print_fn: Callable[[str], None] | None = None,
+) -> Config:
+    """Reads a configuration from a model's recommended settings, a file and arguments.
+
+    Args:
+        path: YAML file, or the name of a configuration of the package; None for the defaults.
+        overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None
+            is `null` or nothing.
+        recommended: Model's name -> its recommended settings by key, which a file or an argument
+            overrides; None: there are none.
+        print_fn: Takes a line on which settings come from where.
+
+    Raises:
+        ConfigError: If there is no such file, if it is not YAML, if a key is unknown, or if a value
+            is of another type.
+    """
+    tree = read_config_file(path) if path is not None else {}
+    counts = {f"in {path}": _count_values(tree)} if path is not None else {}
+    overrides = list(overrides)
+    for text in overrides:
+        _override(tree, text)
+    counts["by argument"] = len(overrides)
+    if recommended is not None:
+        section = tree.get("model")
+        name = section.get("name", Model.name) if isinstance(section, dict) else Model.name
+        settings = recommended(coerce("model.name", name, str)).items()
+        taken = [f"{key}={value}" for key, value in settings if _set_default(tree, key, value)]
+        if taken and print_fn:
+            others = [f"{count} settings {where}" for where, count in counts.items() if count]
+            note = f" ({', '.join(others)} take precedence)" if others else ""
+            print_fn(f"Recommended for {name}: {' '.join(taken)}{note}.")
+    return from_dict(tree)
+
+
+def from_dict(tree: dict[str, Any]) -> Config:
+    """Returns the checked configuration of nested dictionaries.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value of another type or not allowed.
+    """
+    config = _build(Config, tree, "")
+    check(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Returns nested dictionaries that `from_dict` reads back."""
+    tree = dataclasses.asdict(config)
+    tree["model"] = {"name": config.model.name, **config.model.parameters}
+    return tree
+
+
+def to_yaml(config: Config) -> str:
+    """Returns a YAML text that `load` turns into the same configuration."""
+    return write_yaml(to_dict(config))
+
+
+def with_model_parameters(
+    config: Config, defaults: dict[str, Any], hints: dict[str, Any] | None = None
+) -> Config:
+    """Checks `model.*` against the keywords of a constructor, and adds those that are not given.
+
+    Args:
+        config: The configuration.
+        defaults: Keyword -> its default.
+        hints: Keyword -> its type; without it, the type of the default, or None.
+
+    Raises:
+        ConfigError: If a keyword is unknown, or a value of another type.
+    """
+    merged = dict(defaults)
+    for key, value in config.model.parameters.items():
+        if key not in defaults:
+            raise ConfigError(_unknown(f"model.{key}", key, [*defaults, "name"], "model."))
+        hint = hints[key] if hints else _hint_of(defaults[key])
+        merged[key] = coerce(f"model.{key}", value, hint)
+    return dataclasses.replace(config, model=Model(config.model.name, merged))
+
+
+def _hint_of(default: Any) -> Any:
+    if default is None:
+        return Any
+    return (type(default)[Any] if isinstance(default, (list, dict)) else type(default)) | None
+
+
+def _count_values(tree: Any) -> int:
+    return sum(map(_count_values, tree.values())) if isinstance(tree, dict) else 1
+
+
+def _set_default(tree: dict[str, Any], key: str, value: Any) -> bool:
+    """Sets a key that is not set yet, and returns whether it did."""
+    *sections, last = key.split(".")
+    for section in sections:
+        if is_null(tree.get(section)):
+            tree[section] = {}
+        tree = tree[section]
+        if not isinstance(tree, dict):
+            return False
+    if last in tree:
+        return False
+    tree[last] = value
+    return True
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    """Sets the key of a `section.key=value` text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"Expected section.key=value on the command line but got {shown(text)}.")
+    *sections, last = name.split(".")
+    for section in sections:
+        tree[section] = {} if is_null(tree.get(section)) else parse_flow(section, tree[section])
+        tree = tree[section]
+        if not isinstance(tree, dict):
+            raise ConfigError(
+                f"{shorten(name)} cannot be set: {shorten(section)} is a value, not a section."
+            )
+    tree[last] = Plain(value)
+
+
+def _build(cls: type, tree: Any, prefix: str) -> Any:
+    """Makes a section of its keys and values; a prefix ends with a dot."""
+    section = prefix.rstrip(".")
+    tree = {} if is_null(tree) else parse_flow(section, tree)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{section} must be a section of keys, but is {describe(tree)}.")
+    if cls is Model:
+        rest = {key: value for key, value in tree.items() if key != "name"}
+        values = {str(key): coerce(f"model.{key}", value, Any) for key, value in rest.items()}
+        return Model(coerce("model.name", tree.get("name", Model.name), str), values)
+    hints, names = get_type_hints(cls), [entry.name for entry in dataclasses.fields(cls)]
+    values = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in _REMOVED:
+            accepted, reason = _REMOVED[name]
+            if coerce(name, value, type(accepted)) != accepted:
+                raise ConfigError(f"{name} was removed, because {reason}; leave it out.")
+            continue
+        if key not in names:
+            raise ConfigError(_unknown(name, str(key), names, prefix))
+        if dataclasses.is_dataclass(hints[key]):
+            values[key] = _build(hints[key], value, f"{name}.")
+        else:
+            values[key] = coerce(name, value, hints[key])
+        if name in _PATHS and values[key] is not None:
+            values[key] = usable_path(name, values[key])
+    return cls(**values)
+
+
+def _unknown(key: str, word: str, choices: Iterable[str], prefix: str) -> str:
+    match = nearest_of(word, choices, 0.5)
+    valid = ", ".join(f"{prefix}{choice}" for choice in choices)
+    hint = f"did you mean {prefix}{match}?" if match else f"valid are {valid}."
+    return f"Unknown configuration key {shorten(key)}; {hint}"

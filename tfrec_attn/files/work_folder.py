@@ -1,0 +1,229 @@
+"""Folders of unfinished work: used by one process at a time, and renamed when complete.
+
+Files are known by patterns, and folders by the content of a file in them. The program removes and
+replaces only what it has written itself.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tfrec_attn.errors import ConfigError
+
+MARK = "lock"
+_REPLACED = "replaced"
+
+
+class ForeignFolder(ConfigError):
+    """A folder that this program did not make; the message is a clause that names it."""
+
+
+class BusyFolder(ConfigError):
+    """A folder in which another process works; the message is a clause that names it."""
+
+
+class WorkFolder:
+    """A folder of unfinished work, locked by this process.
+
+    A file `lock` in it names the kind of work. A folder without that file, or with a symbolic link
+    in it, belongs to somebody else and is not touched.
+
+    Args:
+        folder: The folder; missing parents are made.
+        kind: Kind of work, such as "run".
+        known: Patterns of the paths that the program writes in it, as for `foreign_paths`.
+
+    Attributes:
+        is_new: Whether this object made the folder, or found it empty.
+
+    Raises:
+        ForeignFolder: If the folder is not this program's.
+        BusyFolder: If another process works in it.
+        OSError: If it cannot be made.
+    """
+
+    def __init__(self, folder: Path, kind: str, known: Sequence[str]):
+        self.folder, self.kind = folder, kind
+        self._known = unfinished_patterns(known)
+        self._made = [parent for parent in folder.parents if not parent.exists()]
+        _check_is_folder(folder)
+        self._existed = folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        if _has_content(folder) and not is_marked(folder, kind):
+            raise ForeignFolder(f"{folder} is no unfinished {kind} of this program")
+        self._lock = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            self._acquire()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _acquire(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        # The process that had the lock may have renamed or removed the folder meanwhile.
+        if not (free and self._has_lock()):
+            raise BusyFolder(f"{self.folder} is in use by another process")
+        if links := [path for path in _entries(self.folder) if path.is_symlink()]:
+            raise ForeignFolder(f"{links[0]} is a symbolic link, which this program did not make")
+        self.is_new = not os.fstat(self._lock).st_size
+        if self.is_new:
+            try:
+                os.write(self._lock, _mark(self.kind))
+            except OSError:
+                self.abandon()
+                raise
+
+    def _has_lock(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._lock), os.stat(self.folder / MARK))
+        except OSError:
+            return False
+
+    def clear(self, keep: Iterable[str] = ()) -> None:
+        """Removes what the program wrote, except the mark and the named files."""
+        remove(self.folder, self._known, keep=(MARK, *keep))
+
+    def abandon(self) -> None:
+        """Removes what the program wrote, and the folders that this object made if empty."""
+        if not self._has_lock():
+            return
+        self.clear()
+        # The mark is removed last: without it the other files would be somebody else's.
+        (self.folder / MARK).unlink()
+        if not (self.is_new and self._existed):
+            for folder in (self.folder, *self._made):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+    def finish(self, target: Path, notes: Sequence[str] = ()) -> None:
+        """Renames the folder; a folder that the program wrote there before is replaced.
+
+        If the process is killed meanwhile, the target is the old folder, or the new one, or the new
+        one with the old one in it, which `clean_up` removes.
+
+        Args:
+            target: The new path.
+            notes: Names of files that unfinished work needs and finished work does not.
+        """
+        if os.path.lexists(target):
+            target.rename(self.folder / _REPLACED)
+        self.folder.rename(target)
+        clean_up(target, self.kind, self._known, notes)
+
+    def release(self) -> None:
+        """Unlocks the folder."""
+        os.close(self._lock)
+
+
+def is_marked(folder: Path, kind: str) -> bool:
+    """Whether a folder has the mark of unfinished work of a kind, without symbolic links."""
+    mark = folder / MARK
+    try:
+        links = folder.is_symlink() or mark.is_symlink()
+        return not links and mark.read_bytes() == _mark(kind)
+    except OSError:
+        return False
+
+
+def unfinished_patterns(known: Sequence[str]) -> tuple[str, ...]:
+    """Returns the patterns of a folder of unfinished work, given those of the finished work."""
+    return (*known, MARK, *(f"{_REPLACED}/{pattern}" for pattern in known))
+
+
+def clean_up(target: Path, kind: str, known: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Removes from finished work what remains if the process is killed in `WorkFolder.finish`."""
+    if not is_marked(target, kind):
+        return
+    remove(target / _REPLACED, known)
+    with contextlib.suppress(OSError):
+        (target / _REPLACED).rmdir()
+    for name in (*notes, MARK):
+        (target / name).unlink(missing_ok=True)
+
+
+def foreign_paths(folder: Path, known: Sequence[str]) -> list[Path]:
+    """Returns the paths in a folder that this program did not write.
+
+    Args:
+        folder: A folder, no symbolic link.
+        known: Patterns of the paths that the program writes, with `*` and `?` within a name, and
+            `**` at the end for everything below. A folder is known if a pattern goes through it. A
+            symbolic link is never known.
+    """
+    return [path for path in _entries(folder) if not _is_known(path, folder, known)]
+
+
+def refuse_foreign_paths(folder: Path, known: Sequence[str]) -> None:
+    """Raises ForeignFolder if a folder is a link, or holds what this program did not write."""
+    _check_is_folder(folder)
+    if found := foreign_paths(folder, known):
+        raise ForeignFolder(f"{found[0]} was not written by this program")
+
+
+def remove(folder: Path, known: Sequence[str], keep: Iterable[str] = ()) -> None:
+    """Removes only what this program wrote in a folder; the folder itself stays.
+
+    Args:
+        folder: A folder, no symbolic link.
+        known: As for `foreign_paths`.
+        keep: Paths in the folder that stay.
+    """
+    kept = {folder / name for name in keep}
+    for path in reversed(list(_entries(folder))):
+        if path not in kept and _is_known(path, folder, known):
+            if path.is_dir():
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            else:
+                path.unlink()
+
+
+def _mark(kind: str) -> bytes:
+    return f"tfrec-attn: unfinished {kind}\n".encode()
+
+
+def _check_is_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        raise ForeignFolder(f"{folder} is a symbolic link")
+    if folder.exists() and not folder.is_dir():
+        raise ForeignFolder(f"{folder} is not a folder")
+
+
+def _has_content(folder: Path) -> bool:
+    """Whether a folder holds more than an empty mark."""
+    return any(
+        path.name != MARK or path.is_symlink() or path.stat().st_size for path in folder.iterdir()
+    )
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yields all paths in a folder, each folder before its content; links are not followed."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for path in sorted(folder.iterdir()):
+        yield path
+        yield from _entries(path)
+
+
+def _is_known(path: Path, folder: Path, known: Sequence[str]) -> bool:
+    parts = path.relative_to(folder).parts
+    return not path.is_symlink() and any(
+        _matches(parts, pattern.split("/"), path.is_dir()) for pattern in known
+    )
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str], is_dir: bool) -> bool:
+    deep = pattern[-1] == "**"
+    if deep:
+        pattern = pattern[:-1]
+    fits = all(map(fnmatchcase, parts, pattern))
+    if len(parts) < len(pattern) or (deep and len(parts) == len(pattern)):
+        return fits and is_dir
+    return fits and (deep or (len(parts) == len(pattern) and not is_dir))

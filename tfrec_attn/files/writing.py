@@ -1,0 +1,95 @@
+"""Files that are written completely, and never over a user's file."""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tfrec_attn.errors import ConfigError
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Writes an array as `.npy`; unlike `np.save`, reports a disk that is full at the end.
+
+    Raises:
+        OSError: If it cannot be written completely.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    path.write_bytes(buffer.getbuffer())
+
+
+def append_array(file: BinaryIO, values: np.ndarray) -> None:
+    """Writes the bytes of an array; unlike `tofile`, reports a disk that is full at the end.
+
+    Raises:
+        OSError: If they cannot be written completely.
+    """
+    file.write(np.ascontiguousarray(values).data)
+
+
+def check_output(path: str | Path, beginning: str, option: str) -> None:
+    """Checks that a file is new, no regular file, or an earlier one of the same kind.
+
+    Args:
+        path: The file.
+        beginning: First characters of files of this kind.
+        option: The option that names the file, for messages.
+
+    Raises:
+        ConfigError: If it is another file.
+    """
+    path, expected = Path(path), beginning.encode()
+    if path.is_file():
+        try:
+            with open(path, "rb") as stream:
+                found = stream.read(len(expected))
+        except OSError as error:
+            raise ConfigError(f"{option} {path} cannot be written: {error.strerror}.") from None
+        if found and found != expected:
+            raise ConfigError(
+                f"{option} {path} exists and is not an earlier one of its kind; "
+                "name a new file, or remove it."
+            )
+
+
+def write_output(path: str | Path, text: str, beginning: str, option: str) -> None:
+    """Writes a file completely or not at all, if `check_output` allows it.
+
+    Raises:
+        ConfigError: If `check_output` raises it, or the file cannot be written.
+    """
+    check_output(path, beginning, option)
+    try:
+        replace_text(Path(path), text)
+    except OSError as error:
+        raise ConfigError(f"{option} {path} cannot be written: {error.strerror}.") from None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a file at once, so that readers see the old or the new text; writes to a device."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(draft, mode)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Run directories: their files, their data and model, and unfinished runs."""

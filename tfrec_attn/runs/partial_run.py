@@ -1,0 +1,202 @@
+"""The folder of an unfinished run, `<run_dir>.partial`."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfrec_attn import config as configuration
+from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.splits import Split, split_checksum
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.work_folder import (
+    BusyFolder,
+    ForeignFolder,
+    WorkFolder,
+    is_marked,
+    refuse_foreign_paths,
+    unfinished_patterns,
+)
+from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.run_files import CONFIG, METRICS, REJECTED, STATE_FILES, STATES
+
+KIND = "run"
+_DATA, RESTARTED = "data.sha256", "restarted"
+# Files that only an unfinished run has.
+NOTES = (_DATA, RESTARTED)
+# What a training writes; a folder with any other file is not removed.
+KNOWN = (
+    *f"""
+    {CONFIG} .{CONFIG}.* {METRICS} {REJECTED} {_DATA} .{_DATA}.* {RESTARTED} *SHA256SUMS
+    history.csv .history.csv valid.parquet test.parquet tmp????????/?????.parquet
+    vocabulary/users.txt vocabulary/items.txt vocabulary/item_counts.npy vocabulary/trained_*.npy
+    tensorboard/train/events.out.tfevents.* tensorboard/validation/events.out.tfevents.*
+    checkpoints/best.* checkpoints/checkpoint
+    """.split(),
+    *(f"checkpoints/{state}/{name}" for state in ("last-*", ".last-*") for name in STATE_FILES),
+)
+USE_RESTART = "--restart to start again"
+OTHER_NAME = "name another run_dir"
+
+
+class OtherRun(ConfigError):
+    """A run of another configuration, or something that is no run, at the place of a run."""
+
+
+class PartialRun:
+    """`<run_dir>.partial`, where one process trains, and which is renamed when it is complete.
+
+    A training with the same configuration and data is resumed in it. `restart` removes what is
+    there, if this program wrote it.
+
+    Args:
+        target: The run directory.
+        config: The resolved configuration.
+        split: The data.
+        restart: Whether to start again, and to replace a finished run when this one is complete.
+
+    Attributes:
+        folder: `<run_dir>.partial`.
+
+    Raises:
+        OtherRun: If there is a run of another configuration, or something else.
+        ConfigError: If the folder cannot be written, or another process works in it.
+        DataError: If the run was started with other data.
+    """
+
+    def __init__(self, target: Path, config: Config, split: Split, restart: bool = False):
+        self.target, self.folder = target, partial_folder(target)
+        digest = _digest(split)
+        try:
+            self._work = WorkFolder(self.folder, KIND, KNOWN)
+        except ForeignFolder as error:
+            raise OtherRun(f"{error}; move it away, or {OTHER_NAME}.") from None
+        except BusyFolder:
+            check_same_config(self.folder, config)
+            raise ConfigError(
+                f"{self.folder} is being trained by another process; "
+                f"wait until it ends, or {OTHER_NAME}."
+            ) from None
+        except OSError as error:
+            raise self._not_writable(error) from None
+        self._removable = self._work.is_new or restart
+        try:
+            self._prepare(config, digest, restart)
+        except BaseException as error:
+            if self._work.is_new:
+                self._work.abandon()
+            self._work.release()
+            if isinstance(error, OSError):
+                raise self._not_writable(error) from None
+            raise
+
+    def _prepare(self, config: Config, digest: str, restart: bool) -> None:
+        if os.path.lexists(self.target) and not (restart or (self.folder / RESTARTED).exists()):
+            raise ConfigError(f"run_dir {self.target} exists; {OTHER_NAME}.")
+        if restart:
+            check_removable(self.folder, unfinished_patterns(KNOWN))
+        else:
+            check_same_config(self.folder, config)
+            if self.has_checkpoint() and _read_text(self.folder / _DATA) != digest:
+                raise DataError(
+                    f"The log is not the one that the training in {self.folder} was started with; "
+                    f"give that one, {USE_RESTART}, or {OTHER_NAME}."
+                )
+        if restart or not self.has_checkpoint():
+            self._work.clear(keep=() if restart else (RESTARTED,))
+            if restart and os.path.lexists(self.target):
+                (self.folder / RESTARTED).touch()
+            replace_text(self.folder / _DATA, digest)
+            replace_text(self.folder / CONFIG, configuration.to_yaml(config))
+
+    def _not_writable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"run_dir {self.target} cannot be written: {error.strerror}.")
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume, possibly a damaged one."""
+        return any(self.folder.glob(f"{STATES}*"))
+
+    def finish(self) -> None:
+        """Renames the folder to the run directory, and removes the run that it replaces."""
+        if os.path.lexists(self.target):
+            check_removable(self.target, KNOWN)
+        self._work.finish(self.target, NOTES)
+        self._work.release()
+
+    def leave(self) -> None:
+        """Unlocks the folder, and removes it if this object made it and it has no checkpoint."""
+        if self._removable and not self.has_checkpoint():
+            self._work.abandon()
+        self._work.release()
+
+
+def partial_folder(target: Path) -> Path:
+    """Returns the folder of an unfinished run, given its run directory.
+
+    Raises:
+        ConfigError: If the run directory has no name, such as `.`.
+    """
+    if not target.name:
+        raise ConfigError(f"run_dir must name a folder, but is {target}; {OTHER_NAME}.")
+    return target.with_name(f"{target.name}.partial")
+
+
+def check_removable(folder: Path, known: Sequence[str]) -> None:
+    """Raises ConfigError if a folder holds what this program did not write."""
+    try:
+        refuse_foreign_paths(folder, known)
+    except ForeignFolder as error:
+        raise ConfigError(
+            f"{error}, so that --restart removes nothing; move it away, or {OTHER_NAME}."
+        ) from None
+
+
+def check_same_config(folder: Path, config: Config) -> None:
+    """Raises OtherRun if a folder holds an unfinished training of another configuration."""
+    path = folder / CONFIG
+    if not is_marked(folder, KIND) or not path.is_file():
+        return
+    try:
+        found = first_difference(configuration.load(path), config)
+    except ConfigError:
+        raise OtherRun(
+            f"{path} cannot be read, so the training in its folder cannot be resumed; "
+            f"give {USE_RESTART}, or {OTHER_NAME}."
+        ) from None
+    if found:
+        key, other, own = found
+        raise OtherRun(
+            f"{folder} holds an unfinished training with {key}={other}, not {own}; "
+            f"give that one, {USE_RESTART}, or {OTHER_NAME}."
+        )
+
+
+def first_difference(one: Config, other: Config) -> tuple[str, object, object] | None:
+    """Returns the first key, except run_dir, that differs, with both values; or None."""
+    return _compare(configuration.to_dict(one), configuration.to_dict(other), "")
+
+
+def _compare(one: dict, other: dict, prefix: str) -> tuple[str, object, object] | None:
+    for key in dict.fromkeys((*one, *other)):
+        first, second, name = one.get(key), other.get(key), f"{prefix}{key}"
+        if isinstance(first, dict) and isinstance(second, dict):
+            if found := _compare(first, second, f"{name}."):
+                return found
+        elif name != "run_dir" and first != second:
+            return name, first, second
+    return None
+
+
+def _digest(split: Split) -> str:
+    """Returns the SHA-256 of a log and of its split."""
+    result = hashlib.sha256(split_checksum(split).encode())
+    for positions in (split.train_end, split.valid, split.test):
+        result.update(positions.astype("<i8").tobytes())
+    return result.hexdigest()
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,53 @@
+"""Ranks and metrics of the held-out events, for models and baselines."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.evaluation.baselines import BASELINES
+from tfrec_attn.evaluation.held_out import bootstrap_intervals, held_out_ranks, summarise
+from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
+from tfrec_attn.training.inputs import held_out
+
+
+def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
+    """Returns the configuration with `evaluate.repeats` set, and the reason for its value."""
+    valid, test = (held_out(config, split, part).repeated() for part in ("valid", "test"))
+    repeats = choose_repeats(config.evaluate.repeats, valid, test)
+    evaluate = dataclasses.replace(config.evaluate, repeats=repeats.rule)
+    return dataclasses.replace(config, evaluate=evaluate), repeats
+
+
+def rank(ranker: Callable, config: Config, split: Split, part: str) -> np.ndarray:
+    """Returns the rank of each held-out event of "valid" or "test".
+
+    Args:
+        ranker: `ranks` of a model, or a baseline.
+        config: The configuration.
+        split: The data.
+        part: "valid" or "test".
+    """
+    return held_out_ranks(ranker, held_out(config, split, part))
+
+
+def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:
+    """Returns the metrics of one part, and their intervals unless `evaluate.bootstrap` is 0."""
+    k, resamples = config.evaluate.k, config.evaluate.bootstrap
+    metrics = {part: summarise(ranks, k)}
+    if resamples:
+        seed = config.train.seed
+        metrics[f"{part}_interval"] = bootstrap_intervals(ranks, k, resamples, seed)
+    return metrics
+
+
+def evaluate_baselines(
+    config: Config, split: Split, part: str = "test"
+) -> dict[str, dict[str, float]]:
+    """Returns the metrics of most-popular and of last-item-transition."""
+    return {
+        name: summarise(rank(baseline(split), config, split, part), config.evaluate.k)
+        for name, baseline in BASELINES.items()
+    }

@@ -1,0 +1,81 @@
+"""The metrics of each epoch in `history.csv` and in the events of TensorBoard."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrec_attn.files.work_folder import remove
+from tfrec_attn.training.checkpoints import writing
+from tfrec_attn.training.diagnostics import Diagnostics
+from tfrec_attn.training.progress import Progress
+
+
+class HistoryWriter(tf.keras.callbacks.Callback):
+    """Writes the metrics and diagnostics of each epoch, and prints the diagnostics.
+
+    Args:
+        folder: The run.
+        progress: Its `history` is extended; the epochs in it are written at the start.
+        diagnostics: The training diagnostics.
+        print_fn: Takes a line.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        diagnostics: Diagnostics,
+        print_fn: Callable[[str], None],
+    ):
+        super().__init__()
+        self.folder = folder
+        self.progress = progress
+        self.diagnostics = diagnostics
+        self.print_fn = print_fn
+        self._writers = {}
+
+    def on_train_begin(self, logs=None):
+        events = self.folder / "tensorboard"
+        with writing(events):
+            remove(events, ["*/events.out.tfevents.*"])
+            self._writers = {
+                part: tf.summary.create_file_writer(str(events / part))
+                for part in ("train", "validation")
+            }
+        for epoch in range(self.progress.epoch):
+            self._write_events(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = self.diagnostics()
+        metrics = {key: float(value) for key, value in (logs or {}).items()}
+        self.progress.history.append({**metrics, **figures})
+        self._write_events(epoch)
+        write_history(self.folder / "history.csv", self.progress.history)
+        self.print_fn(self.diagnostics.describe(figures))
+
+    def on_train_end(self, logs=None):
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write_events(self, epoch: int) -> None:
+        with writing(self.folder / "tensorboard"):
+            for name, value in self.progress.history[epoch].items():
+                part = "validation" if name.startswith("val_") else "train"
+                with self._writers[part].as_default():
+                    tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=epoch)
+            for writer in self._writers.values():
+                writer.flush()
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Replaces a CSV file by a row for each epoch, from 0, with columns in alphabetical order."""
+    draft = path.with_name(f".{path.name}")
+    with writing(path):
+        with open(draft, "w", newline="", encoding="utf-8") as stream:
+            table = csv.DictWriter(stream, ["epoch", *sorted(history[0])])
+            table.writeheader()
+            table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history))
+        os.replace(draft, path)

@@ -1,0 +1,96 @@
+"""The input of training and evaluation: training batches and held-out events of a split."""
+
+from tfrec_attn import models
+from tfrec_attn.config import Config, loss_names
+from tfrec_attn.data.batches.held_out import HeldOut
+from tfrec_attn.data.batches.masked_items import MaskedItems
+from tfrec_attn.data.batches.next_items import NextItems
+from tfrec_attn.data.batches.stream import BatchStream
+from tfrec_attn.data.batches.streamed_held_out import StreamedHeldOut
+from tfrec_attn.data.batches.streamed_training import (
+    StreamedMaskedItems,
+    StreamedNextItems,
+    StreamedWindows,
+)
+from tfrec_attn.data.batches.windows import Windows, window_counts
+from tfrec_attn.data.sequences.splits import Split, item_counts
+from tfrec_attn.data.sequences.trained_rows import TrainedRows
+from tfrec_attn.data.shards.sharded_split import ShardedSplit
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.evaluation.held_out import block_size
+
+# Kind of batches -> its stream from memory, and from the shards of a prepared log.
+_STREAMS = {
+    "windows": (Windows, StreamedWindows),
+    "next_items": (NextItems, StreamedNextItems),
+    "masked_items": (MaskedItems, StreamedMaskedItems),
+}
+
+
+def training_stream(config: Config, split: Split) -> BatchStream:
+    """Returns the training batches for the model of a configuration.
+
+    Raises:
+        ConfigError: If there are too few items for the negatives.
+        DataError: If no user has two training events.
+    """
+    data, train = config.data, config.train
+    kind, negatives = models.get(config.model.name).trains_on, loss_names.get(train.loss).negatives
+    options = {
+        "max_length": data.max_length,
+        "batch_size": train.batch_size * train.accumulate,
+        "seed": train.seed,
+    }
+    if kind == "windows":
+        options |= {
+            "targets": data.targets,
+            "negatives": train.negatives,
+            "shared": train.shared_negatives,
+            "window": data.window,
+        }
+    else:
+        options |= {
+            "negatives": 0 if negatives == "none" else train.negatives,
+            "shared": negatives == "shared",
+            "popular": train.sampling == "popularity",
+        }
+    if kind == "masked_items":
+        options |= {"mask_share": data.mask_share, "last_share": data.mask_last}
+    in_memory, streamed = _STREAMS[kind]
+    try:
+        return (streamed if isinstance(split, ShardedSplit) else in_memory)(split, **options)
+    except ConfigError as error:
+        raise ConfigError(f"train.{error}") from None
+    except DataError as error:
+        raise DataError(f"{str(error).rstrip('.')}, or lower data.min_user_events.") from None
+
+
+def held_out(config: Config, split: Split, part: str) -> HeldOut:
+    """Returns the held-out events of "valid" or "test" in blocks that fit into memory.
+
+    A model passes over items that training does not touch. Histories are therefore long enough to
+    have the latest `data.max_length` events of other items.
+    """
+    untouched = 0
+    if not (item_counts(split) > 0).all():
+        # Only events after the training events of a user can be of such items.
+        positions = getattr(split, part)
+        untouched = int((positions - split.train_end[split.rows(positions)]).max(initial=0))
+    kind = StreamedHeldOut if isinstance(split, ShardedSplit) else HeldOut
+    return kind(
+        split,
+        part,
+        max_length=config.data.max_length + untouched,
+        batch_size=block_size(split.sequences.num_items, config.evaluate.batch_size),
+        repeats=config.evaluate.repeats or "exclude",
+    )
+
+
+def trained_rows(config: Config, split: Split) -> TrainedRows:
+    """Returns which users and items are in the training examples."""
+    data, events = config.data, split.train_end - split.sequences.offsets[:-1]
+    if models.get(config.model.name).trains_on == "windows":
+        users = window_counts(events, data.max_length, data.targets, data.window)[0] > 0
+    else:
+        users = events >= 2
+    return TrainedRows(users, item_counts(split) > 0)

@@ -1,0 +1,277 @@
+"""A whole training: from a configuration to a finished run directory."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrec_attn import config as configuration
+from tfrec_attn import extensions, models
+from tfrec_attn.cli.terminal import format_table, write_line
+from tfrec_attn.config import Config, loss_names
+from tfrec_attn.data.reading.catalog import is_function
+from tfrec_attn.data.sequences.leakage import leak_report
+from tfrec_attn.data.sequences.splits import item_counts, split_checksum
+from tfrec_attn.data.sequences.trained_rows import missing_text
+from tfrec_attn.data.shards.prepared_log import is_folder
+from tfrec_attn.errors import ConfigError, DataError, Interrupted, TrainingError
+from tfrec_attn.evaluation.protocol import protocol
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs.partial_run import PartialRun
+from tfrec_attn.runs.run_dir import check_run_dir, complete_run, open_run
+from tfrec_attn.runtime.cluster import Task, this_task
+from tfrec_attn.runtime.distribution import (
+    check_batch,
+    cluster_errors,
+    configure_devices,
+    make_strategy,
+)
+from tfrec_attn.runtime.process import (
+    import_tensorflow,
+    make_deterministic,
+    peak_memory_mb,
+    seed_everything,
+    set_precision,
+)
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training.warm_start import (
+    PreviousRun,
+    WarmStart,
+    describe_report,
+    load_previous_run,
+)
+
+
+def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -> Path | None:
+    """Trains, evaluates and writes a run directory.
+
+    The folder is `<run_dir>.partial` until the run is complete. An interrupted run with the same
+    configuration and data is resumed from its last checkpoint. A complete one is left as it is.
+
+    Args:
+        config: A configuration of `tfrec_attn.config.load`.
+        restart: Whether to start again: an unfinished run is removed, and a finished one is
+            replaced when the new one is complete.
+        notes: Lines to print first, by the chief of a cluster only.
+
+    Returns:
+        The run directory, or None for a process of a cluster that is not the chief.
+
+    Raises:
+        ConfigError: If the configuration cannot be used; nothing is written.
+        DataError: If the log cannot be used; nothing is written.
+        TrainingError: If the loss is not finite or the disk is full. A run with a checkpoint stays,
+            and one without is removed.
+        Interrupted: If a signal was received.
+    """
+    config, task = resolve(config), this_task(config.runtime.strategy)
+    if task is None or task.is_chief:
+        for line in notes:
+            write_line(line)
+        return _train(config, task, restart)
+    import_tensorflow()
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        _train(config, task, restart)
+    return None
+
+
+def resolve(config: Config) -> Config:
+    """Returns the configuration with all parameters of the model and with absolute paths."""
+    name = config.model.name
+    parameters, hints = models.parameters(name), models.hints(name)
+    config = configuration.with_model_parameters(config, parameters, hints)
+    data, train = config.data, config.train
+    paths = {}
+    if is_folder(data.source):
+        paths["source"] = str(Path(data.source).resolve())
+    if data.path is not None and not is_function(data.source):
+        paths["path"] = str(Path(os.path.expanduser(data.path)).resolve())
+    if data.schema is not None:
+        paths["schema"] = str(Path(data.schema).resolve())
+    if train.warm_start is not None:
+        train = dataclasses.replace(train, warm_start=str(Path(train.warm_start).resolve()))
+    return dataclasses.replace(config, data=dataclasses.replace(data, **paths), train=train)
+
+
+def _train(config: Config, task: Task | None, restart: bool) -> Path:
+    is_chief = task is None or task.is_chief
+    with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
+        _check_loss(config)
+        previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
+        if is_chief:
+            check_run_dir(config, restart)
+        with _explain_rest(None, task):
+            data = _read(config, previous, rejected)
+        complete = None if restart else complete_run(config, data.split)
+        if complete is not None:
+            write_line(
+                f"{complete} is already complete, with this configuration and these events; "
+                "to train it again, give --restart."
+            )
+            return complete
+        if not is_chief:
+            config = dataclasses.replace(config, run_dir=f"{scratch}/run")
+        partial = open_run(config, data.split, restart)
+        try:
+            with _explain_rest(partial, task):
+                if rejected.exists():
+                    shutil.copyfile(rejected, partial.folder / run_files.REJECTED)
+                _train_into(partial.folder, config, data, task, previous, stop)
+                partial.finish()
+        except BaseException:
+            partial.leave()
+            raise
+        names = sorted(entry.name for entry in partial.target.iterdir())
+        write_line(f"\nWrote {partial.target}: {', '.join(names)}")
+    return partial.target
+
+
+def _check_loss(config: Config) -> None:
+    """Checks, before the log is read, that the loss takes the batches of the model."""
+    model, loss = config.model.name, config.train.loss
+    if models.is_foreign(model) or loss_names.is_foreign(loss):
+        import_tensorflow()
+    if models.is_foreign(model):
+        models.get(model)
+    given, taken = models.trains_on(model), loss_names.batches(loss)
+    if given not in taken:
+        raise ConfigError(
+            f"train.loss={loss} takes {' and '.join(taken)}, but model.name={model} trains on "
+            f"{given}; set another train.loss."
+        )
+
+
+def _read(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
+    known = previous and previous.vocabularies
+    try:
+        return run.prepare_data(config, rejected=rejected, known=known, schema=True)
+    except OSError as error:
+        file, reason = error.filename or rejected, error.strerror or error
+        raise DataError(f"{file} cannot be used: {reason}.") from None
+
+
+@contextlib.contextmanager
+def _explain_rest(partial: PartialRun | None, task: Task | None) -> Iterator[None]:
+    """Adds to errors inside what was written, and how to resume."""
+    try:
+        yield
+    except (TrainingError, Interrupted, KeyboardInterrupt, OSError) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted(signal.SIGINT)
+        elif isinstance(error, OSError):
+            error = TrainingError(f"{partial.folder} cannot be written: {error.strerror or error}")
+        rest = "nothing was written"
+        if task is not None and not task.is_chief:
+            rest = "the first task of the cluster keeps the checkpoints"
+        elif partial is not None and partial.has_checkpoint():
+            rest = f"the last checkpoint is in {partial.folder}, and the same command resumes it"
+        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
+        raise error from None
+
+
+def _train_into(
+    folder: Path,
+    config: Config,
+    data: run.PreparedData,
+    task: Task | None,
+    previous: PreviousRun | None,
+    stop: StopSignals,
+) -> None:
+    """Trains and evaluates, and writes the files of the run to its folder."""
+    leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
+    _print_data(data, leaks)
+    # Also when a run is resumed, because its files may have been changed.
+    run_files.save_vocabularies(folder, data.sequences)
+    run_files.save_replay(folder, data.split)
+
+    strategy = _prepare_process(config, task)
+    from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
+    from tfrec_attn.training.fitting import fit
+    from tfrec_attn.training.inputs import trained_rows
+
+    config, repeats = with_repeats(config, data.split)
+    write_line(str(repeats))
+    baselines = evaluate_baselines(config, data.split)
+    begin = time.perf_counter()
+    warm = WarmStart(previous, config, data.split) if previous else None
+    trained = trained_rows(config, data.split)
+    if previous:
+        trained = trained.or_by(run_files.load_trained_rows(previous.folder))
+    run_files.save_trained_rows(folder, trained)
+    if any(trained.missing().values()):
+        write_line(missing_text(trained.missing()))
+    users, items = data.sequences.user_vocabulary, data.sequences.item_vocabulary
+    with cluster_errors(task), strategy.scope():
+        model = run.build_model(config, users, items, item_counts(data.split), trained)
+        if warm:
+            warm.copy_weights_to(model)
+            write_line(warm.describe())
+        fitted = fit(model, config, data.split, folder, warm, stop)
+        valid_ranks = rank(model.ranks, config, data.split, "valid")
+        test_ranks = rank(model.ranks, config, data.split, "test")
+    earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
+    result = {
+        **report(valid_ranks, config, "valid"),
+        **report(test_ranks, config, "test"),
+        "baselines": baselines,
+        **fitted,
+        "train_seconds": earlier + time.perf_counter() - begin,
+        "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
+        "peak_memory_mb": peak_memory_mb(),
+        "data": {
+            **data.report.to_dict(),
+            "rejected": data.rejected,
+            "sha256": checksum,
+            **({"leaks": leaks.to_dict()} if leaks else {}),
+        },
+        "repeats": dataclasses.asdict(repeats),
+        "protocol": protocol(config, checksum),
+        **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
+    }
+    run_files.write_json(folder / run_files.METRICS, result)
+    run_files.seal(folder)
+    write_line(f"\n{_summary(config, result)}")
+
+
+def _print_data(data: run.PreparedData, leaks: Any) -> None:
+    write_line(str(data.report))
+    if data.rejected:
+        write_line(
+            f"{data.rejected} lines could not be read: {run_files.REJECTED} in the run lists them "
+            "with the reasons."
+        )
+    if leaks:
+        write_line(str(leaks))
+
+
+def _prepare_process(config: Config, task: Task | None) -> Any:
+    """Applies section `runtime` and the seed, and returns the strategy."""
+    import_tensorflow()
+    configure_devices(config.runtime.devices)
+    strategy = make_strategy(config.runtime, task)
+    check_batch(config.train.batch_size, strategy.num_replicas_in_sync)
+    # After the strategy, which draws random numbers too.
+    seed_everything(config.train.seed)
+    set_precision(config.runtime.precision)
+    if config.runtime.deterministic:
+        make_deterministic()
+    return strategy
+
+
+def _summary(config: Config, result: dict[str, Any]) -> str:
+    rows = {**result["baselines"], extensions.short_name(config.model.name): result["test"]}
+    parts = [format_table("test", rows, result.get("test_interval"))]
+    if "warm_start" in result:
+        parts.append(describe_report(result["warm_start"]))
+    parts.append(
+        f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
+        f"{result['train_seconds']:.0f} s, {result['examples_per_second']:,.0f} examples/s, "
+        f"{result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
+    )
+    return "\n\n".join(parts)
