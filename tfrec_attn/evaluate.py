@@ -13,6 +13,11 @@ import polars as pl
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.held_out_log import (
+    HeldOutEvents,
+    read_held_out_log,
+    save_held_out_log,
+)
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
 from tfrec_attn.files.writing import check_output, write_output

@@ -528,7 +528,7 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
     options = dict(options)
     if options.pop("rows_alone", False):
-        monkeypatch.setattr(gradients, "_WHOLE_UP_TO", 0)
+        monkeypatch.setattr(gradients, "_ROWS_PER_LOOKUP", 0)
     if options.pop("weighted", False):
         batches = [with_importance(name, batch, seed) for seed, batch in enumerate(batches)]
     if options.pop("distilled", False):

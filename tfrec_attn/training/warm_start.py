@@ -11,6 +11,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.held_out_log import held_out_log
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
