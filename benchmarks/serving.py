@@ -50,7 +50,7 @@ from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
-from export.session import Session  # noqa: E402
+from export.runner import Runner  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
 from serving.checks.load_loops import Limits, closed_loop, open_loop  # noqa: E402
 from serving.checks.load_report import summary  # noqa: E402
@@ -190,7 +190,7 @@ class Answers:
     def __init__(self, folders: list[Path], asked: list[queries.Query]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
-            with Session(folder) as session:
+            with Runner(folder) as session:
                 self._expected.append([self._answer(session, query) for query in asked])
 
     def check(self, number: int, data: bytes) -> str:

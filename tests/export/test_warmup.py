@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.session import ServableError, Tensor
+from export.runner import ServableError, Tensor
 from export.warmup import FILE, write_warmup
 from tfrec_attn import models
 
@@ -44,27 +44,27 @@ def lists(array):
 
 @pytest.fixture(scope="module")
 def warmed(served):
-    """Name of a model -> (its session, number of requests, requests)."""
+    """Name of a model -> (its runner, number of requests, requests)."""
     result = {}
     for name in models.names():
-        session = served(name)[2]
-        number = write_warmup(session.path, name="shop", max_length=LENGTH, max_k=MAX_K)
-        result[name] = session, number, read(session.path)
+        runner = served(name)[2]
+        number = write_warmup(runner.path, name="shop", max_length=LENGTH, max_k=MAX_K)
+        result[name] = runner, number, read(runner.path)
     return result
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_the_model_answers_every_request(warmed, name):
-    session, number, requests = warmed[name]
-    assert set(requests) == set(session.signatures)
+    runner, number, requests = warmed[name]
+    assert set(requests) == set(runner.signatures)
     assert sum(map(len, requests.values())) == number <= 120
     for signature, each in requests.items():
         for arrays in each:
             assert {key: array.dtype for key, array in arrays.items()} == {
                 key: tensor.dtype.as_numpy_dtype
-                for key, tensor in session.signatures[signature][0].items()
+                for key, tensor in runner.signatures[signature][0].items()
             }
-            for values in session.run(signature, **arrays).values():
+            for values in runner.run(signature, **arrays).values():
                 assert len(values) == len(next(iter(arrays.values())))
 
 
@@ -108,11 +108,11 @@ def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
     def record(signature, k, history):
         asked.append((len(k), int(k[0]), [len(row) for row in lists(history.astype("S"))]))
 
-    session = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
-    monkeypatch.setattr("export.warmup.Session", lambda path: contextlib.nullcontext(session))
+    runner = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
+    monkeypatch.setattr("export.warmup.Runner", lambda path: contextlib.nullcontext(runner))
     monkeypatch.setattr(
         "export.warmup.popular_items",
-        lambda session, count: ([f"i{item}" for item in range(count)], "\t"),
+        lambda runner, count: ([f"i{item}" for item in range(count)], "\t"),
     )
     assert write_warmup(tmp_path, name="shop", max_length=60, max_k=100) == len(asked) == 17
     alone = [(k, lengths[0]) for batch, k, lengths in asked if batch == 1]
@@ -134,7 +134,7 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
     module = Failing()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.serve})
-    monkeypatch.setattr("export.warmup.popular_items", lambda session, count: (["i1", "i2"], "\t"))
+    monkeypatch.setattr("export.warmup.popular_items", lambda runner, count: (["i1", "i2"], "\t"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="one item only"):
         write_warmup(tmp_path / "1", name="shop", max_length=LENGTH, max_k=MAX_K)
     assert not (tmp_path / "1" / FILE).exists()
