@@ -1,26 +1,25 @@
-"""What the local server answers: latency at a rate, recommendations a second, swaps of versions
-under load, and its memory.
+"""Measures the local server: latency at a rate, recommendations a second, swaps, and memory.
 
     python benchmarks/serving.py [--seconds 8] [--mixed 10000] [--soak SECONDS] [--json FILE]
 
-The server is a process of its own (`python -m serving.local_server`, batches of up to 32 that wait
-for nobody); the load comes from this one over loopback, so that both share the cores. The model has
-the size of Amazon Beauty's (12,101 items, D 64, L 50, SASRec of one block) and is not trained. A
-request is `recommend_joined` for one history of 1 to 50 events, with k 10, made beforehand; the
-answers are not taken apart. `echo` is a gRPC server in Python that sends the same requests back, in
-the same run: what Python's gRPC costs without a model.
+The server is a process of its own (`python -m serving.local_server`, batches of up to 32 without
+waiting). The load comes from this process over loopback, so that both share the cores. The model
+has the size of Amazon Beauty (12,101 items, D 64, L 50, SASRec of one block) and is not trained. A
+request is `recommend_joined` for one history of 1 to 50 events, with k 10; requests are made before
+and responses are not parsed. `echo` is a gRPC server in Python that returns the same requests,
+which is the cost of gRPC in Python without a model.
 
-`rows of ids` is the same to `recommend`, with "" in front: of one width (51 columns), as wide as
-each history is, and that again with a server that pads the rows of a batch as TF Serving does with
-`pad_variable_length_inputs: true`.
+`rows of ids` are the same requests to `recommend`, with "" in front: of one width (51 columns), as
+wide as each history, and the latter with a server that pads the rows of a batch as TF Serving does
+with `pad_variable_length_inputs: true`.
 
-Mixed requests are recommend, score, explain and embed, while a new version comes every two seconds,
-two models in turn. Every answer is compared with that of the version it names, from the C++ loader
-and a session without a server; what differs counts as WRONG.
+Mixed requests are recommend, score, explain and embed, while a new version of one of two models is
+published every two seconds. Each response is compared with that of its version in this process; a
+different one counts as WRONG.
 
-`server us` and `client us` are the time of the processor that a request takes of each process;
-other work on the machine changes them less than the latencies. With --soak eight clients ask for so
-many seconds, and the table says how fast the server's resident memory grew in the second half.
+`server us` and `client us` are the processor time of a request in each process; other work on the
+machine affects them less than latencies. With --soak eight clients send requests for so many
+seconds, and the table has the growth of the server's resident memory in the second half.
 """
 
 import argparse
@@ -48,9 +47,9 @@ tf = import_tensorflow()
 
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
+from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
-from export.runner import Runner  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
 from serving.checks.load_loops import Limits, closed_loop, open_loop  # noqa: E402
 from serving.checks.load_report import summary  # noqa: E402
@@ -66,7 +65,7 @@ CLIENTS, CONNECTIONS, RATE = 16, 4, 100.0
 
 
 def write_version(folder: Path, seed: int) -> None:
-    """A SavedModel with weights of its own, and its warm-up requests."""
+    """Writes a SavedModel with random weights, and its warm-up requests."""
     model = SASRec(1, ITEMS, LENGTH, dim=DIM)
     vectors = np.random.default_rng(seed).normal(size=(ITEMS + 1, DIM)).astype(np.float32) * 0.05
     vectors[0] = 0
@@ -78,6 +77,7 @@ def write_version(folder: Path, seed: int) -> None:
 
 
 def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]]]:
+    """Returns users and histories of random lengths."""
     return [
         ("", [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, LENGTH))])
         for _ in range(count)
@@ -87,28 +87,22 @@ def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]
 def rows_of_ids(
     histories: list[tuple[str, list[str]]], width: int | None = None
 ) -> list[predict_pb2.PredictRequest]:
-    """The same requests with each history as a row of ids, as wide as it is with one "" in front,
-    or of a given width.
-    """
+    """Returns requests with a row of ids as history, one column wider than it, or of a width."""
     requests = []
     for user, history in histories:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = NAME, "recommend"
         row = [""] * ((width or len(history) + 1) - len(history)) + history
-        for name, array in (
-            ("user_id", [user]),
-            ("history", [row]),
-            ("exclude", [[""]]),
-            ("allow", [[""]]),
-        ):
+        k = np.array([10], np.int32)
+        inputs = {"user_id": [user], "history": [row], "exclude": [[""]], "allow": [[""]], "k": k}
+        for name, array in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        request.inputs["k"].CopyFrom(tf.make_tensor_proto([10], tf.int32))
         requests.append(request)
     return requests
 
 
 def mixed_query(number: int, user: str, history: list[str], draw: random.Random) -> queries.Query:
-    """A query of one of four signatures, with other lengths of everything each time."""
+    """Returns a query of one of four signatures, with lists of random lengths."""
     some = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(1, 25))]
     kinds = (
         lambda: queries.recommend(history, user, draw.randint(1, 100), some[:5], (), 200),
@@ -122,7 +116,7 @@ def mixed_query(number: int, user: str, history: list[str], draw: random.Random)
 
 @contextlib.contextmanager
 def process(*command: str) -> Iterator[tuple[int, str]]:
-    """(process id, HOST:PORT of gRPC) of a server that says where it listens."""
+    """Runs a server that prints where it listens; yields (process id, HOST:PORT of gRPC)."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
@@ -140,12 +134,13 @@ def process(*command: str) -> Iterator[tuple[int, str]]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Time of the processor that a process has taken."""
+    """Returns the processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
+    """Returns the resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
@@ -159,10 +154,9 @@ def load(
     rate: float | None = None,
     check=None,
 ) -> dict:
-    """Figures of one load over four connections, one at a rate, with the load average of the
-    machine after it.
+    """Returns the figures of one load, over four connections or, at a rate, over one.
 
-    A hundred requests before it do not count.
+    A hundred requests come first and do not count.
     """
     pid, where = server
     with LoadTarget(
@@ -184,36 +178,32 @@ def load(
     return {**summary(samples), **each, "load_average": os.getloadavg()[0]}
 
 
-class Answers:
-    """What each of two models answers to queries, for comparison."""
+class Expected:
+    """Responses of two models to queries, which those of the server are compared with."""
 
     def __init__(self, folders: list[Path], asked: list[queries.Query]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
-            with Runner(folder) as session:
-                self._expected.append([self._answer(session, query) for query in asked])
+            with Runner(folder) as runner:
+                self._expected.append([self._answer(runner, query) for query in asked])
 
     def check(self, number: int, data: bytes) -> str:
-        """The status of an answer; odd versions are the first model."""
-        response, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
+        """Returns the status of a response; odd versions are the first model."""
+        response, query = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
         version = response.model_spec.version.value
         self.versions.add(version)
-        answer, expected = (
-            read_response(self._asked[place], response),
-            self._expected[1 - version % 2][place],
-        )
+        answer = read_response(self._asked[query], response)
+        expected = self._expected[1 - version % 2][query]
         if _same(_parts(answer), _parts(expected)):
             return "OK"
-        self.examples.append((version, self._asked[place].signature, answer, expected))
+        self.examples.append((version, self._asked[query].signature, answer, expected))
         return "WRONG"
 
     @staticmethod
-    def _answer(session, query):
-        outputs = session.run(
-            query.signature, **{name: [value] for name, value in query.row().items()}
-        )
-        rows = {name: array.tolist()[0] for name, array in outputs.items()}
-        return query.answer({name: _decoded(value) for name, value in rows.items()})
+    def _answer(runner, query):
+        inputs = {name: [value] for name, value in query.row().items()}
+        outputs = runner.run(query.signature, **inputs)
+        return query.answer({name: _decoded(one.tolist()[0]) for name, one in outputs.items()})
 
 
 def _decoded(value):
@@ -224,40 +214,29 @@ def _decoded(value):
 
 def _parts(answer) -> list:
     """Texts and numbers of an answer, one after the other."""
+    if hasattr(answer, "__dict__"):
+        answer = list(vars(answer).values())
     if isinstance(answer, list):
         return [part for one in answer for part in _parts(one)]
-    return (
-        [part for one in vars(answer).values() for part in _parts(one)]
-        if hasattr(answer, "__dict__")
-        else [answer]
-    )
+    return [answer]
 
 
 def _same(one: list, other: list) -> bool:
-    numbers = [
-        (a, b)
-        for a, b in zip(one, other, strict=False)
-        if isinstance(a, float) and isinstance(b, float)
-    ]
-    rest = [
-        (a, b)
-        for a, b in zip(one, other, strict=False)
-        if not (isinstance(a, float) and isinstance(b, float))
-    ]
-    return (
-        len(one) == len(other)
-        and all(a == b for a, b in rest)
-        and all(abs(a - b) <= 1e-5 + 1e-4 * abs(b) for a, b in numbers)
-    )
+    def same(a, b):
+        if isinstance(a, float) and isinstance(b, float):
+            return abs(a - b) <= 1e-5 + 1e-4 * abs(b)
+        return a == b
+
+    return len(one) == len(other) and all(map(same, one, other))
 
 
 def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
-    """Mixed requests while version after version comes, two models in turn."""
+    """Returns the figures of mixed requests while versions of two models are published in turn."""
     draw = random.Random(2)  # noqa: S311
     asked = [
         mixed_query(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
     ]
-    answers, over = Answers(staged, asked), threading.Event()
+    expected, over = Expected(staged, asked), threading.Event()
 
     def publish():
         number = 1
@@ -275,20 +254,20 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
             [predict_request(query, NAME) for query in asked],
             Limits(300, count),
             clients=8,
-            check=answers.check,
+            check=expected.check,
         )
     finally:
         over.set()
         swapping.join()
     return {
         **report,
-        "versions": sorted(answers.versions),
-        "examples": [str(one) for one in answers.examples[:3]],
+        "versions": sorted(expected.versions),
+        "examples": [str(one) for one in expected.examples[:3]],
     }
 
 
 def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
-    """Eight clients for a while, and the memory of the server meanwhile."""
+    """Returns the figures of a longer load, and the memory of the server during it."""
     sizes, over = [], threading.Event()
 
     def look():
@@ -308,7 +287,7 @@ def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
 
 
 def measure(folder: Path, parsed: argparse.Namespace) -> dict:
-    """All figures."""
+    """Returns all figures."""
     draw = random.Random(1)  # noqa: S311
     histories = some_histories(500, draw)
     staged = [folder / "a", folder / "b"]
@@ -326,15 +305,8 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
     with process("benchmarks/_echo.py") as server:
         rows[f"echo, {RATE:g} a second"] = load(server, requests, limits, rate=RATE)
         rows[f"echo, {CLIENTS} clients"] = load(server, requests, limits, clients=CLIENTS)
-    command = (
-        "-m",
-        "serving.local_server",
-        "--model",
-        f"{NAME}={versions}",
-        "--port=0",
-        "--rest-port=0",
-        "--poll=0.2",
-    )
+    options = (f"--model={NAME}={versions}", "--port=0", "--rest-port=0", "--poll=0.2")
+    command = ("-m", "serving.local_server", *options)
     with process(*command, "--pad") as server:
         rows[f"rows of ids, padded, {CLIENTS} clients"] = load(
             server, rows_of_ids(histories), limits, clients=CLIENTS
@@ -361,17 +333,8 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
 
 
 def print_table(result: dict) -> None:
-    names = (
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "max ms",
-        "a second",
-        "requests",
-        "server us",
-        "client us",
-        "load avg",
-    )
+    names = ["p50 ms", "p95 ms", "p99 ms", "max ms", "a second", "requests"]
+    names += ["server us", "client us", "load avg"]
     print(f"{'':36s} " + " ".join(f"{name:>9s}" for name in names) + "  errors")
     for name, row in result["rows"].items():
         latency = row["latency_ms"] or {}
@@ -383,14 +346,14 @@ def print_table(result: dict) -> None:
         errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
         print(f"{name:36s} {' '.join(cells)}  {errors}")
         if row.get("versions"):
-            print(f"{'':36s} answers of {len(row['versions'])} versions")
+            print(f"{'':36s} responses of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
-            print(
-                f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the second half"
-            )
+            growth = f"{row['growth_mb_a_minute']:.2f} MB a minute"
+            print(f"{'':36s} memory grew by {growth} in the second half")
     sizes = [result[key] for key in ("mb_at_start", "mb_after_load", "mb_at_end")]
     print(
-        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, {sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
+        f"\nresident memory of the server: {sizes[0]:.0f} MB at start, "
+        f"{sizes[1]:.0f} after the load, {sizes[2]:.0f} at the end"
     )
 
 
@@ -398,7 +361,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default: 8)")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="seconds of each load (default: 8)"
+    )
     parser.add_argument(
         "--mixed",
         type=int,
@@ -410,7 +375,7 @@ def main() -> None:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="of further load, over which memory is watched",
+        help="seconds of a further load, over which memory is watched",
     )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
@@ -420,7 +385,8 @@ def main() -> None:
         result = measure(Path(folder), parsed)
     machine["load_after"] = os.getloadavg()[0]
     print(
-        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, "
+        f"load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
     )
     print(f"{ITEMS:,} items, D {DIM}, L {LENGTH}.\n")
     print_table(result)

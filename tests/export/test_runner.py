@@ -1,6 +1,4 @@
-"""Loading and running a SavedModel as TF Serving does; what it answers, worked out with NumPy from
-a module of a few lines.
-"""
+"""Tests of loading and running a SavedModel, on a small module with outputs computed by NumPy."""
 
 import shutil
 
@@ -15,7 +13,7 @@ WEIGHTS = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
 
 
 class Sums(tf.Module):
-    """Sums of the weights of known ids, and their users again."""
+    """Returns the sums of the weights of known ids, and the users as they came."""
 
     def __init__(self, path):
         super().__init__()
@@ -58,7 +56,7 @@ def runner(saved):
         yield runner
 
 
-def test_signatures_tell_names_types_and_shapes(runner):
+def test_signatures_have_names_types_and_shapes(runner):
     described = {
         name: [
             {one: (tensor.dtype, tensor.shape) for one, tensor in tensors.items()}
@@ -75,7 +73,7 @@ def test_signatures_tell_names_types_and_shapes(runner):
     }
 
 
-def test_answers(runner):
+def test_outputs(runner):
     answer = runner.run("sums", user_id=["u1", "ü"], history=[["", "日本語"], ["a b", "i1"]])
     assert set(answer) == {"sums", "user"}
     np.testing.assert_array_equal(answer["sums"], [WEIGHTS[2], WEIGHTS[3] + WEIGHTS[1]])
@@ -105,7 +103,7 @@ def test_no_rows(runner):
     assert answer["user"].shape == (0,)
 
 
-def test_a_closed_session_answers_no_more(saved):
+def test_a_closed_runner_does_not_run(saved):
     with Runner(saved) as runner:
         assert runner.run("count", k=[4])["more"].tolist() == [5]
     with pytest.raises(RuntimeError, match="closed"):
@@ -181,7 +179,7 @@ def test_damaged_saved_models(saved, tmp_path, damage):
     assert_one_sentence(error, f"{folder} cannot be loaded as a SavedModel (", "export it again")
 
 
-def test_what_a_signature_does_not_have(runner):
+def test_unknown_signatures_and_inputs(runner):
     with pytest.raises(ServableError) as error:
         runner.run("sum", k=[1])
     assert_one_sentence(error, f"{runner.path} has no signature 'sum'; it has count, sums")

@@ -24,7 +24,7 @@ def make_model():
 
 @pytest.fixture(scope="module", params=["all items", "index", "quantised index"])
 def served(request, tmp_path_factory):
-    """(model, runner) with all items scored, or those of an index that scans every cell."""
+    """(model, runner) without an index, or with one that scans all cells."""
     model, index = make_model(), None
     exported = model
     if request.param != "all items":
@@ -46,7 +46,7 @@ def served(request, tmp_path_factory):
 
 
 def scores_of(model, history):
-    """Id -> score that the model gives; the first of a short history is padding."""
+    """Id -> score by the model; "" is padding."""
     known = [ITEMS.index(one) + 1 if one else 0 for one in history]
     scores = model({"user": tf.constant([0]), "history": tf.constant([known])}).numpy()[0, 1:]
     return dict(zip(ITEMS, scores, strict=True))
@@ -73,7 +73,7 @@ def test_recommendations_are_those_of_the_model(served):
             )
 
 
-def test_lists_and_candidates_are_scored_alike(served):
+def test_lists_and_candidates_have_the_same_scores(served):
     model, runner = served
     expected, wanted = scores_of(model, HISTORIES[0]), ["i4", "i9", "i1"]
     scored = runner.run("score", user_id=["u1"], history=HISTORIES[:1], candidates=[wanted])[
@@ -87,15 +87,15 @@ def test_lists_and_candidates_are_scored_alike(served):
     np.testing.assert_allclose(answer["scores"][0], scored, rtol=1e-6)
 
 
-def test_explanations_count_the_term(served):
+def test_explanations_include_the_prior(served):
     model, runner = served
     found = runner.run("explain", user_id=["u1"], history=HISTORIES[:1], item=["i4"])[
         "contribution"
     ][0]
     whole = scores_of(model, HISTORIES[0])["i4"]
-    for place in range(4):
-        rest = ["", *HISTORIES[0][:place], *HISTORIES[0][place + 1 :]]
+    for event in range(4):
+        rest = ["", *HISTORIES[0][:event], *HISTORIES[0][event + 1 :]]
         np.testing.assert_allclose(
-            found[place], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
+            found[event], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
         )
     assert found[3] > 8

@@ -1,6 +1,4 @@
-"""Warm-up files: read with the messages of TF Serving, and answered by the models that they are
-for.
-"""
+"""Tests of warm-up files, read with the messages of TF Serving and run by their models."""
 
 import contextlib
 import types
@@ -31,7 +29,7 @@ def read(folder):
 
 
 def lists(array):
-    """Histories without padding, which must be on the left and at least one column; or joined."""
+    """Histories without padding; it must be on the left, in one column or more."""
     if array.ndim == 1:
         rows = [text.decode().split("\t") if text else [] for text in array]
         assert not any("" in row for row in rows)
@@ -70,7 +68,7 @@ def test_the_model_answers_every_request(warmed, name):
 
 @pytest.mark.parametrize("name", models.names())
 def test_histories_of_every_length(warmed, served, name):
-    # Of 12 items the last has most events; there are k 8 of them.
+    # Of 12 items the last is the most popular; max_k is 8.
     popular = served(name)[0].item_vocabulary.ids()[:3:-1]
     for signature, each in warmed[name][2].items():
         if signature == "embed_items":
@@ -91,7 +89,7 @@ def test_histories_of_every_length(warmed, served, name):
 
 @pytest.mark.parametrize("name", models.names())
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
-def test_recommend_is_asked_for_several_k_and_for_some_items_only(warmed, name, signature):
+def test_requests_of_recommend_have_several_k_and_an_allow_list(warmed, name, signature):
     requests = warmed[name][2][signature]
     assert {k for arrays in requests for k in arrays["k"]} == {1, MAX_K}
     assert sum(bool(arrays["allow"].any()) for arrays in requests) == 1
@@ -140,6 +138,6 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
     assert not (tmp_path / "1" / FILE).exists()
 
 
-def test_what_is_no_servable(tmp_path):
+def test_folder_without_a_servable(tmp_path):
     with pytest.raises(ServableError, match="is no SavedModel"):
         write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)
