@@ -32,7 +32,8 @@ for package in (tfrec_attn.export, tfrec_attn.serving):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 assert not {"export", "serving"} & sys.modules.keys()
-files = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "tfrec_attn"}
+ours = [name for name in sys.modules if name.partition(".")[0] == "tfrec_attn"]
+files = {sys.modules[name].__file__ for name in ours}
 sys.stdout.write("\\n".join(sorted(files)))
 """
 
