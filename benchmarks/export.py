@@ -74,7 +74,7 @@ def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> li
 
 def make_model(vectors: np.ndarray) -> SASRec:
     model = SASRec(1, len(vectors), LENGTH, dim=DIM)
-    model.items.assign(np.pad(vectors, ((1, 0), (0, 0))))
+    model.items.embeddings.assign(np.pad(vectors, ((1, 0), (0, 0))))
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary(pl.Series([f"i{item}" for item in range(len(vectors))]))
     return model
@@ -166,7 +166,7 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
     vectors, starts = catalogue(items, random)
     result = {"items": items, "product_p50_ms": product_milliseconds(vectors)}
     model = make_model(vectors)
-    tables = model.items.shape[0] * DIM * 4
+    tables = model.items.embeddings.shape[0] * DIM * 4
     with tempfile.TemporaryDirectory() as folder:
         kinds = save_all(model, histories(starts, TUNED_ON, random), nprobe, Path(folder))
         del model

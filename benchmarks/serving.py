@@ -69,7 +69,7 @@ def write_version(folder: Path, seed: int) -> None:
     model = SASRec(1, ITEMS, LENGTH, dim=DIM)
     vectors = np.random.default_rng(seed).normal(size=(ITEMS + 1, DIM)).astype(np.float32) * 0.05
     vectors[0] = 0
-    model.items.assign(vectors)
+    model.items.embeddings.assign(vectors)
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary([f"i{item}" for item in range(ITEMS)])
     save(Servable(model, np.ones(ITEMS)), folder)
