@@ -1,6 +1,4 @@
-"""A gRPC server in Python that answers every Predict with the bytes it got: `python
-benchmarks/_echo.py` writes its port.
-"""
+"""Runs a gRPC server that answers each Predict with the bytes it got, and prints its port."""
 
 import sys
 import threading
@@ -12,12 +10,9 @@ import grpc
 def main() -> None:
     server = grpc.server(futures.ThreadPoolExecutor(32))
     echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    service = "tensorflow.serving.PredictionService"
     server.add_generic_rpc_handlers(
-        [
-            grpc.method_handlers_generic_handler(
-                "tensorflow.serving.PredictionService", {"Predict": echo}
-            )
-        ]
+        [grpc.method_handlers_generic_handler(service, {"Predict": echo})]
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

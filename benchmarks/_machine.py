@@ -1,4 +1,4 @@
-"""What the machine can do, measured in the same run as what is compared with it."""
+"""Helpers of the benchmarks: timing, the rate of the machine, and files of figures."""
 
 import json
 import time
@@ -7,15 +7,14 @@ from pathlib import Path
 
 
 def seconds_of(function: Callable[[], object]) -> float:
+    """Returns the seconds that a call takes."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
 
 
 def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
-    """Best rate of a float32 matrix product [size, size] x [size, size], in GFLOP/s; `tf` is
-    TensorFlow.
-    """
+    """Returns the best rate of a float32 matrix product [size, size] x [size, size], in GFLOP/s."""
     a = tf.random.normal([size, size])
     product = tf.function(lambda a: tf.matmul(a, a))
     product(a)
@@ -23,19 +22,18 @@ def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
 
 
 def write_json(path: str | Path, figures: dict | list) -> None:
-    """Writes figures to a new file, or over earlier figures of the same benchmark; another file
-    stays as it is.
-    """
+    """Writes figures to a new file, or over earlier figures of the same benchmark."""
     path = Path(path)
     if path.is_file() and path.stat().st_size and not _is_like(path, figures):
         raise SystemExit(
-            f"error: --json {path} exists and holds no figures of this benchmark; name a new file, or remove it."
+            f"error: --json {path} exists and holds no figures of this benchmark; "
+            "name a new file, or remove it."
         )
     path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def check_plot(path: str | Path) -> None:
-    """Refuses to draw over a file that is no plot."""
+    """Ends the program if the file exists and is no plot."""
     path = Path(path)
     if path.is_file() and path.stat().st_size and b"atplotlib" not in path.read_bytes()[: 1 << 12]:
         raise SystemExit(

@@ -1,12 +1,12 @@
-"""AttRec's training and evaluation speed on MovieLens-100K's size, beside the machine's
-matrix-product rate of the same run.
+"""Measures the speed of AttRec's training and evaluation at the size of MovieLens-100K.
 
     python benchmarks/attrec.py [--log FILE] [--epochs 7] [--json FILE]
 
-Authors' settings: D 150, L 5, T 3, one negative per positive, batches of 1,000 windows, Adagrad,
-hinge. `plain` is the same step written straight down: every position projected, [B, T, D]
-differences squared, Keras' own Adagrad; it reads the same batches. Without --log a synthetic log of
-100,000 events is used.
+Settings are those of the authors: D 150, L 5, T 3, one negative for each positive, batches of 1,000
+windows, Adagrad, hinge loss. `plain` is the same step without any optimization, on the same
+batches: it projects all positions, squares [B, T, D] differences, and uses Keras' own Adagrad.
+Rates are compared with the matrix-product rate of the machine in the same run. Without --log the
+log is synthetic and has 100,000 events.
 """
 
 import argparse
@@ -34,7 +34,7 @@ OPTIMIZER = {"learning_rate": 0.05, "initial_accumulator_value": 0.05}
 
 
 class PlainAttRec(tf.keras.Model):
-    """The equations as they stand, for comparison."""
+    """The equations of AttRec without any optimization, for comparison."""
 
     def __init__(self, num_users, num_items):
         super().__init__()
@@ -68,7 +68,7 @@ class PlainAttRec(tf.keras.Model):
 
 
 def epoch_rates(models: dict, windows: Windows, rounds: int) -> dict[str, list[float]]:
-    """Windows a second of each model, an epoch of each in turn, sorted."""
+    """Returns the sorted windows a second of each model, which train an epoch in turn."""
     rates = {name: [] for name in models}
     steps = windows.steps_per_epoch
     for round_ in range(rounds + 1):
@@ -89,7 +89,10 @@ def main() -> None:
     )
     parser.add_argument("--log", help="log file; without it a synthetic log")
     parser.add_argument(
-        "--epochs", type=int, default=7, help="epochs of each timed, in turn, after one that is not"
+        "--epochs",
+        type=int,
+        default=7,
+        help="timed epochs of each, in turn, after one that is not timed",
     )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
@@ -124,20 +127,22 @@ def main() -> None:
     figures["gemm_gflops_after"] = gemm_gflops(tf)
     flops = 2 * 3 * LENGTH * DIM * DIM
     print(
-        f"{len(windows):,} windows of {users:,} users and {items:,} items; float32 product {figures['gemm_gflops']:.0f} GFLOP/s before,"
+        f"{len(windows):,} windows of {users:,} users and {items:,} items;\n"
+        f"float32 product {figures['gemm_gflops']:.0f} GFLOP/s before, "
+        f"{figures['gemm_gflops_after']:.0f} after;\n"
+        f"{flops / 1e3:.0f} kFLOP a window where all positions are projected.\n"
     )
     print(
-        f"{figures['gemm_gflops_after']:.0f} after; {flops / 1e3:.0f} kFLOP a window where every position is projected.\n"
-    )
-    print(
-        f"{'training':28s} {'windows/s median':>17s} {'best':>9s} {'of plain':>9s} {'best of best':>13s} {'of that arithmetic':>19s}"
+        f"{'training':28s} {'windows/s median':>17s} {'best':>9s} {'of plain':>9s} "
+        f"{'best of best':>13s} {'of that arithmetic':>19s}"
     )
     for name, values in rates.items():
         plain, median, best = rates["plain"], values[len(values) // 2], values[-1]
         figures[name] = {"median": median, "best": best}
         share = median * flops / figures["gemm_gflops"] / 1e9
         print(
-            f"{name:28s} {median:17,.0f} {best:9,.0f} {median / plain[len(plain) // 2]:8.2f}x {best / plain[-1]:12.2f}x {share:18.0%}"
+            f"{name:28s} {median:17,.0f} {best:9,.0f} {median / plain[len(plain) // 2]:8.2f}x "
+            f"{best / plain[-1]:12.2f}x {share:18.0%}"
         )
     print(f"\nfull ranking of {len(blocks):,} users: {figures['evaluation_seconds']:.3f} s")
     if parsed.json:

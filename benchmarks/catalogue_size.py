@@ -1,13 +1,13 @@
-"""Time and memory of a training step by the size of the catalogue: exact softmax and sampled
-softmax, each case in a process of its own.
+"""Measures time and memory of a training step by the number of items, with two softmax losses.
 
     python benchmarks/catalogue_size.py [--items 12000 100000 1000000] [--steps 5] [--json FILE]
 
-SASRec (one block, D = 64), batches of 256 random sequences of 8 positions, 512 shared negatives
-where sampled. `memory` is the peak of the process less what it had before the model was made,
-beside the bytes of the table of items. Adam keeps two more tables, the exact softmax a dense
-gradient of the table and one tile of logits; with Adagrad and sampled softmax there is one more
-table and nothing dense.
+The model is SASRec (one block, D = 64) with batches of 256 random sequences of 8 positions. The
+loss is the exact softmax, or the sampled softmax with 512 shared negatives. Each case has a process
+of its own. `memory` is the peak of the process minus its memory before the model was made, next to
+the bytes of the item table. Adam keeps two more tables. The exact softmax keeps a dense gradient of
+the table and one tile of logits. With Adagrad and sampled softmax there is one more table and
+nothing dense.
 """
 
 import argparse
@@ -35,13 +35,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--items", type=int, nargs="+", default=[12_000, 100_000, 1_000_000])
-    parser.add_argument("--steps", type=int, default=5, help="steps timed, after one that is not")
+    parser.add_argument(
+        "--steps", type=int, default=5, help="timed steps, after one that is not timed"
+    )
     parser.add_argument("--json", help="write the figures to this file too")
     parser.add_argument(
         "--case",
         nargs=2,
         metavar=("LOSS", "OPTIMIZER"),
-        help="this case alone, in this process, as one line of JSON",
+        help="measure only this case, in this process, and print one line of JSON",
     )
     parsed = parser.parse_args()
     if parsed.case:
@@ -49,21 +51,13 @@ def main() -> None:
         return
     results = []
     print(
-        f"{'items':>10}  {'loss':<16} {'optimizer':<9} {'s/step':>8}  {'table MB':>8}  {'memory MB':>9}  {'tables':>6}"
+        f"{'items':>10}  {'loss':<16} {'optimizer':<9} {'s/step':>8}  {'table MB':>8}  "
+        f"{'memory MB':>9}  {'tables':>6}"
     )
     for loss, optimizer in CASES:
         for items in parsed.items:
-            command = [
-                sys.executable,
-                __file__,
-                "--items",
-                str(items),
-                "--steps",
-                str(parsed.steps),
-                "--case",
-                loss,
-                optimizer,
-            ]
+            command = [sys.executable, __file__, "--case", loss, optimizer]
+            command += [f"--items={items}", f"--steps={parsed.steps}"]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
             print(_line(**results[-1]), flush=True)
@@ -77,6 +71,7 @@ def _line(items, loss, optimizer, seconds_per_step, table_mb, memory_mb) -> str:
 
 
 def measure(items: int, loss: str, optimizer: str, steps: int) -> dict:
+    """Returns the figures of one case, measured in this process."""
     from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
     tf = import_tensorflow()

@@ -1,14 +1,13 @@
-"""Seconds and memory to read, prepare and split a large log; to prepare one that need not fit into
-memory, and to train from it.
+"""Measures time and memory of reading, preparing and splitting a large log, and of shards.
 
     python benchmarks/data.py [--rows 10000000] [--prepared-rows 50000000] [--json FILE]
 
-Writes a TSV of `--rows` rows in a temporary folder (300,000 users and 50,000 items at 10 million
-rows, both with a long tail) and times each stage in a fresh process. Then writes `--prepared-rows`
-rows in four TSVs (50 million: 1,000,000 users, 200,000 items), prepares them with
-`tfrec_attn.data.prepare`, and takes steps of AttRec's training in turn with batches from memory and
-from the shards; and it goes through one epoch of sequences from the shards. Peak memory is the
-resident set of the process, in MB; processor seconds are those of all cores.
+The program writes a TSV of `--rows` rows to a temporary folder (300,000 users and 50,000 items at
+10 million rows, both with a long tail), and times each stage in a new process. Then it writes
+`--prepared-rows` rows in four TSVs (50 million: 1,000,000 users, 200,000 items), and prepares them
+with `tfrec_attn.data.prepare`. Training steps of AttRec take batches from memory and from the
+shards in turn. At last, all sequences are read from the shards for one epoch. Peak memory is the
+resident set of the process, in MB. Processor seconds are those of all cores.
 """
 
 import argparse
@@ -34,9 +33,7 @@ _TURNS = 5
 def write_log(
     path: Path, rows: int, users: int, items: int, seed: int = 2024, part: int = 0, parts: int = 1
 ) -> None:
-    """Writes user_id, item_id, rating and timestamp, in order of time; of several parts, the one
-    that comes in its turn.
-    """
+    """Writes one of several parts of a log: user_id, item_id, rating and timestamp, by time."""
     import numpy as np
     import polars as pl
 
@@ -90,14 +87,11 @@ def measure(path: Path) -> list[dict[str, object]]:
 
 
 def run(rows: int) -> dict[str, object]:
-    """Writes the log, measures it in a fresh process, and returns the figures with what they were
-    taken on.
-    """
+    """Writes the log, measures it in a new process, and returns the figures and the machine."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
-        _child(
-            "write", path, rows, rows * 3 // 100, rows // 200
-        )  # apart, since a process starts with the peak memory of the one that made it
+        # Not in this process: a process starts with the peak memory of the one that made it.
+        _child("write", path, rows, rows * 3 // 100, rows // 200)
         size = path.stat().st_size
         stages = json.loads(_child("measure", path))
     total = {
@@ -109,9 +103,7 @@ def run(rows: int) -> dict[str, object]:
 
 
 def run_prepared(rows: int, folder: Path) -> dict[str, object]:
-    """Prepares a log of that many rows, trains from it and from memory in turn, and goes through an
-    epoch.
-    """
+    """Prepares a log of so many rows, trains from it and from memory, and reads an epoch of it."""
     for part in range(4):
         _child("write", folder / f"log-{part}.tsv", rows // 4, rows // 50, rows // 250, part, 4)
     preparation = json.loads(_child("prepare", folder))
@@ -148,7 +140,7 @@ def measure_preparation(folder: Path) -> dict[str, object]:
 
 
 def measure_training(folder: Path) -> dict[str, object]:
-    """Windows a second of AttRec's training, from memory and from the shards, in turn; medians."""
+    """Returns the median windows a second of AttRec's training, from memory and from shards."""
     import tensorflow as tf
 
     from tfrec_attn import config as configuration
@@ -186,7 +178,7 @@ def measure_training(folder: Path) -> dict[str, object]:
 
 
 def measure_epoch(folder: Path) -> dict[str, object]:
-    """One epoch of sequences from the shards, and the resident memory after each tenth of it."""
+    """Reads an epoch of sequences from the shards, and the resident memory after each tenth."""
     from tfrec_attn.data.batches.streamed_training import StreamedNextItems
     from tfrec_attn.data.shards.prepared_log import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit
@@ -255,7 +247,8 @@ def main() -> None:
     print(f"{'stage':<20}{'seconds':>10}{'events/s':>18}{'peak MB':>10}")
     for stage in result["stages"]:
         print(
-            f"{stage['stage']:<20}{stage['seconds']:>10.2f}{stage['events_per_second']:>18,}{stage['peak_mb']:>10,}"
+            f"{stage['stage']:<20}{stage['seconds']:>10.2f}{stage['events_per_second']:>18,}"
+            f"{stage['peak_mb']:>10,}"
         )
     print(
         f"{'total':<20}{result['total']['seconds']:>10.2f}{'':>18}{result['total']['peak_mb']:>10,}"
@@ -266,12 +259,14 @@ def main() -> None:
         result["prepared"][name] for name in ("preparation", "training", "epoch")
     )
     print(
-        f"{args.prepared_rows:,} rows prepared in {preparation['seconds']} s ({preparation['processor_seconds']} s of processor time), "
+        f"{args.prepared_rows:,} rows prepared in {preparation['seconds']} s "
+        f"({preparation['processor_seconds']} s of processor time), "
         f"{preparation['peak_mb']:,} MB at most"
     )
     rate = training["windows_per_second"]["shards"]
     print(
-        f"training from the shards at {training['ratio']} of the rate from memory ({rate:,} windows/s)"
+        f"training from the shards at {training['ratio']} of the rate from memory "
+        f"({rate:,} windows/s)"
     )
     print(f"one epoch of {epoch['users']:,} sequences from the shards: {epoch['seconds']} s")
     print(f"resident MB after each tenth of it: {epoch['resident_mb']}")

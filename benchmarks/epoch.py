@@ -1,11 +1,11 @@
-"""One epoch of SASRec with sampled softmax on a large log, and the evaluation of all its users:
-seconds, events a second, peak memory.
+"""Measures an epoch of SASRec with sampled softmax on a large log, and the ranking of all users.
 
     python benchmarks/epoch.py [--rows 5000000] [--users 500000] [--items 100000] [--json FILE]
 
-Writes the log in a temporary folder, then reads, splits, trains and ranks in a fresh process as
+The program writes the log to a temporary folder. A new process reads, splits, trains and ranks as
 `tfrec_attn.train` does, without baselines: D 64, L 50, 256 users a step, 512 shared negatives,
-LazyAdam. Each user's validation item is ranked against the full catalogue.
+LazyAdam. The validation item of each user is ranked against all items. The figures are seconds,
+events a second and peak memory.
 """
 
 import argparse
@@ -22,9 +22,17 @@ from _machine import write_json
 from data import write_log
 
 SETTINGS = [
-    "data.source=file", "data.max_length=50", "data.min_user_events=5", "model.name=sasrec", "model.dim=64", "train.loss=sampled_softmax",
-    "train.negatives=512", "train.optimizer=lazy_adam", "train.learning_rate=0.001", "train.batch_size=256",
-]  # fmt: skip
+    "data.source=file",
+    "data.max_length=50",
+    "data.min_user_events=5",
+    "model.name=sasrec",
+    "model.dim=64",
+    "train.loss=sampled_softmax",
+    "train.negatives=512",
+    "train.optimizer=lazy_adam",
+    "train.learning_rate=0.001",
+    "train.batch_size=256",
+]
 
 
 def main() -> None:

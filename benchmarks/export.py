@@ -1,28 +1,27 @@
-"""What an exported SASRec costs: latency of a request, recall of the index, load time and size on
-disk, for each size of catalogue.
+"""Measures exported models: latency, recall of the index, load time and size, by number of items.
 
     python benchmarks/export.py [--items 12000 1000000] [--requests 400] [--nprobe P] [--json FILE]
 
-Requests are `serving_default` for one user with 50 events, warm, through the C++ loader and a
-session from Python; the kinds of a size take turns, twenty requests each. `joined` is
-`serving_default_joined` of the same servable as `exact`, with the 50 ids in one text. `product` is
-the matrix product of a query with all items and the ten best, alone. From 100,000 items on there is
-an index of 4 sqrt(N) cells, with the probes that the export chooses by other queries; its recall@10
-is against the exact answers.
+Requests are `serving_default` for one user with 50 events, after warm-up, through TensorFlow's C++
+loader. The kinds of servable take turns, twenty requests each. `joined` is `serving_default_joined`
+of the servable `exact`, with the 50 ids in one text. `product` is only the matrix product of a
+query with all items and the ten best. From 100,000 items on there is an index of 4 sqrt(N) cells;
+the export chooses the probes with other queries. Its recall@10 is relative to the exact lists.
 
-The model (D 64, L 50, one block) is not trained; its item vectors have the structure of learned
-tables: 1,000 Gaussian centres, niches of 12 items around them, items around those, with 0.4, 0.3
-and 0.3 of the variance. Histories are drawn from three niches each. An index of 4 sqrt(N) cells
-that finds 0.95 of the best ten of all items scans 6 % of 12,000 items so made, and 11 to 13 % of
-the tables trained on Amazon Toys and Beauty; thinned out, these show the share to fall as N^-0.45,
-to 1 or 2 % at a million, where it is 1.4 % here. Without the items of the history, as a request
-asks, it is 2.3 %.
+The model (SASRec, D 64, L 50, one block) is not trained. Its item vectors have the structure of
+learned tables: 1,000 Gaussian centres, niches of 12 items around them, and items around those, with
+0.4, 0.3 and 0.3 of the variance. Histories are drawn from three niches each. For 12,000 items so
+made, an index of 4 sqrt(N) cells that finds 0.95 of the best ten scans 6 % of the items; for tables
+trained on Amazon Toys and Beauty it scans 11 to 13 %. When these are thinned out, the share falls
+as N^-0.45, which gives 1 or 2 % at a million items; here it is 1.4 %, and 2.3 % if items of the
+history are left out, as in a request.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -35,11 +34,11 @@ from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 
-from export.index_building import build_index  # noqa: E402
-from export.inverted_file import InvertedFile, quantise  # noqa: E402
+from export.index_building import build_index, quantize  # noqa: E402
+from export.retrieval import InvertedFile  # noqa: E402
+from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
-from export.session import Session  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
 
@@ -49,7 +48,7 @@ JOINED = "joined"
 
 
 def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors float32 [N, D], first item of each niche and N at last)."""
+    """Returns (vectors float32 [N, D], first item of each niche, followed by N)."""
 
     def spread(rows, share):
         return random.normal(size=(rows, DIM)).astype(np.float32) * np.float32(
@@ -65,7 +64,7 @@ def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> list[list[str]]:
-    """Ids of 50 events each, from three niches that are not empty."""
+    """Returns histories of 50 ids each, from three niches that are not empty."""
     result = []
     for niches in random.choice(np.flatnonzero(np.diff(starts)), (count, 3)):
         chosen = random.choice(niches, LENGTH)
@@ -75,15 +74,17 @@ def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> li
 
 def make_model(vectors: np.ndarray) -> SASRec:
     model = SASRec(1, len(vectors), LENGTH, dim=DIM)
-    model.items.assign(np.pad(vectors, ((1, 0), (0, 0))))
+    model.items.embeddings.assign(np.pad(vectors, ((1, 0), (0, 0))))
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary(pl.Series([f"i{item}" for item in range(len(vectors))]))
     return model
 
 
 def save_all(model: SASRec, tuned_on: list[list[str]], nprobe: int | None, folder: Path) -> dict:
-    """Saves the model exact and, where it is large, with an index. Returns kind -> figures about
-    the index.
+    """Saves the model without and, if it is large, with an index.
+
+    Returns:
+        Kind of servable -> figures of its index.
     """
     counts, kinds = np.ones(model.num_items), {"exact": {}}
     save(Servable(model, counts), folder / "exact")
@@ -98,59 +99,58 @@ def save_all(model: SASRec, tuned_on: list[list[str]], nprobe: int | None, folde
             build_index(model, events, cells=round(4 * model.num_items**0.5), nprobe=nprobe)
         )
     )
-    model, _, index, facts = built
+    model, _, index, description = built
     save(Servable(model, counts, index=index), folder / "ivf")
-    codes = quantise(model.item_vectors().numpy())
+    codes = quantize(model.item_vectors().numpy())
     index = InvertedFile(index.offsets.numpy(), index.centroids.numpy(), index.nprobe, codes)
     save(Servable(model, counts, index=index), folder / "ivf int8")
     return {
         **kinds,
-        "ivf": {**facts, "build_seconds": seconds},
-        "ivf int8": {**facts, "int8": True},
+        "ivf": {**description, "build_seconds": seconds},
+        "ivf int8": {**description, "int8": True},
     }
 
 
-def load(folder: Path, kinds: dict, tables: int) -> dict[str, Session]:
-    """A session for each kind, with its load time and size among the figures."""
-    sessions = {}
+def load(folder: Path, kinds: dict, tables: int) -> dict[str, Runner]:
+    """Returns a runner for each kind, and adds its load time and size to the figures."""
+    runners = {}
     for name, figures in kinds.items():
         figures["load_seconds"] = seconds_of(
-            lambda name=name: sessions.update({name: Session(folder / name)})
+            lambda name=name: runners.update({name: Runner(folder / name)})
         )
-        figures["size_mb"] = (
-            sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file()) / 1e6
-        )
+        files = [path for path in (folder / name).rglob("*") if path.is_file()]
+        figures["size_mb"] = sum(path.stat().st_size for path in files) / 1e6
         figures["size_of_tables"] = figures["size_mb"] * 1e6 / tables
-    return sessions
+    return runners
 
 
 def measure(
-    sessions: dict[str, Session], requests: list[list[str]]
+    runners: dict[str, Runner], requests: list[list[str]]
 ) -> tuple[dict[str, list[float]], dict[str, list[set]]]:
-    """(milliseconds of each request, items of each answer) by kind; the first turn is not counted."""
+    """Returns (milliseconds of each request, its items) by kind, without the first turn."""
     arrays = [
         {"user_id": np.array(["u"], object), "history": np.array([one], object)} for one in requests
     ]
     texts = [{**one, "history": np.array(["\t".join(one["history"][0])], object)} for one in arrays]
-    times, answers = {name: [] for name in sessions}, {name: [] for name in sessions}
+    times, lists = {name: [] for name in runners}, {name: [] for name in runners}
     for begin in [0, *range(0, len(arrays), TURN)]:
-        for name, session in sessions.items():
+        for name, runner in runners.items():
             asked, signature = (
                 (texts, "serving_default_joined") if name == JOINED else (arrays, "serving_default")
             )
             for request in asked[begin : begin + TURN]:
-                result = []
-                times[name].append(
-                    1e3 * seconds_of(lambda: result.append(session.run(signature, **request)))
-                )
-                answers[name].append(set(result[0]["items"][0]))
-    return {name: values[TURN:] for name, values in times.items()}, {
-        name: values[TURN:] for name, values in answers.items()
-    }
+                start = time.perf_counter()
+                response = runner.run(signature, **request)
+                times[name].append(1e3 * (time.perf_counter() - start))
+                lists[name].append(set(response["items"][0]))
+    return (
+        {name: figures[TURN:] for name, figures in times.items()},
+        {name: figures[TURN:] for name, figures in lists.items()},
+    )
 
 
 def product_milliseconds(vectors: np.ndarray) -> float:
-    """Median of the exact product with the ten best, alone."""
+    """Returns the median time of the exact product and the ten best, without a servable."""
     matrix, query = tf.constant(vectors), tf.random.normal([1, DIM])
     search = tf.function(
         lambda query: tf.math.top_k(tf.matmul(query, matrix, transpose_b=True), 10)
@@ -161,26 +161,27 @@ def product_milliseconds(vectors: np.ndarray) -> float:
 
 
 def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
+    """Returns the figures of one number of items."""
     random = np.random.default_rng(0)
     vectors, starts = catalogue(items, random)
     result = {"items": items, "product_p50_ms": product_milliseconds(vectors)}
     model = make_model(vectors)
-    tables = model.items.shape[0] * DIM * 4
+    tables = model.items.embeddings.shape[0] * DIM * 4
     with tempfile.TemporaryDirectory() as folder:
         kinds = save_all(model, histories(starts, TUNED_ON, random), nprobe, Path(folder))
         del model
-        sessions = load(Path(folder), kinds, tables)
-        kinds[JOINED], sessions[JOINED] = dict(kinds["exact"]), sessions["exact"]
-        times, answers = measure(sessions, histories(starts, requests, random))
-        for session in sessions.values():
-            session.close()
+        runners = load(Path(folder), kinds, tables)
+        kinds[JOINED], runners[JOINED] = dict(kinds["exact"]), runners["exact"]
+        times, lists = measure(runners, histories(starts, requests, random))
+        for runner in runners.values():
+            runner.close()
     for name, figures in kinds.items():
         figures["p50_ms"], figures["p99_ms"] = (
             float(np.percentile(times[name], percent)) for percent in (50, 99)
         )
         found = [
             len(one & best) / len(best)
-            for one, best in zip(answers[name], answers["exact"], strict=True)
+            for one, best in zip(lists[name], lists["exact"], strict=True)
         ]
         figures["recall@10"] = float(np.mean(found))
     return {**result, "kinds": kinds}
@@ -194,12 +195,14 @@ def print_table(results: list[dict]) -> None:
         for name, one in result["kinds"].items():
             speed = result["kinds"]["exact"]["p50_ms"] / one["p50_ms"]
             print(
-                f"{result['items']:9,d} {name:9s} {one['p50_ms']:9.2f} {one['p99_ms']:9.2f} {speed:8.1f}x {one['recall@10']:9.3f} "
-                f"{one['load_seconds']:9.2f} {one['size_mb']:9.1f} {one['size_of_tables']:8.2f}x"
+                f"{result['items']:9,d} {name:9s} {one['p50_ms']:9.2f} {one['p99_ms']:9.2f} "
+                f"{speed:8.1f}x {one['recall@10']:9.3f} {one['load_seconds']:9.2f} "
+                f"{one['size_mb']:9.1f} {one['size_of_tables']:8.2f}x"
             )
             if "cells" in one and not one["int8"]:
                 print(
-                    f"{'':20s}{one['cells']:,} cells, {one['nprobe']} probed, built in {one['build_seconds']:.0f} s"
+                    f"{'':20s}{one['cells']:,} cells, {one['nprobe']} probed, "
+                    f"built in {one['build_seconds']:.0f} s"
                 )
 
 
@@ -212,7 +215,7 @@ def main() -> None:
         "--requests",
         type=int,
         default=400,
-        help="requests timed for each kind, after twenty that are not",
+        help="timed requests of each kind, after twenty that are not timed",
     )
     parser.add_argument(
         "--nprobe", type=int, help="cells that a query scans (default: as the export chooses)"
@@ -229,7 +232,8 @@ def main() -> None:
     results = [figures_of(items, parsed.requests, parsed.nprobe) for items in parsed.items]
     machine["load_after"] = os.getloadavg()[0]
     print(
-        f"TensorFlow {tf.__version__}, {machine['cores']} cores, load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
+        f"TensorFlow {tf.__version__}, {machine['cores']} cores, "
+        f"load {machine['load']:.1f} before, {machine['load_after']:.1f} after;"
     )
     print(f"float32 product {machine['gemm_gflops']:.0f} GFLOP/s.\n")
     print_table(results)

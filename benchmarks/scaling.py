@@ -1,25 +1,25 @@
-"""Time of a training step by the size of its tables, where the loss is sampled: AttRec and SASRec,
-Adagrad and LazyAdam.
+"""Measures a training step by the size of its tables: AttRec and SASRec, Adagrad and LazyAdam.
 
     python benchmarks/scaling.py [--sizes 10000 100000 1000000 5000000] [--json FILE] [--plot FILE]
 
-Each case has a process of its own, with one model of each size in it; they step in turn, so that
-what else the machine does meets all of them. A step is what `fit` runs. The ids of a batch are
-drawn uniformly, which is the worst case for the caches, and all differ, so that a step has the same
-rows to work on at every size; with --repeated they are independent draws, of which many meet in a
-small table. Rows of a small table stay in the cache, those of a large one do not: beside each step
-stands what the machine takes, in the same round, to read and write once its rows in tables of that
-size (`gather+scatter`: one gather and one scatter for each table and slot). `CPU ms` are those of
-all threads of the process, and do not grow where others use the cores. Medians; `ratio` is to the
+The losses are sampled. Each case has a process of its own with one model of each size; they step in
+turn, so that other load on the machine affects all of them. A step is what `fit` runs. The ids of a
+batch are uniform, which is the worst case for the caches, and distinct, so that a step reads the
+same number of rows at all sizes. With --repeated they are independent draws, of which many are
+equal in a small table.
+
+Rows of a small table stay in the cache and those of a large one do not. `gather+scatter` is what
+the machine takes, in the same round, to read and write the rows of a step once, in tables of that
+size: one gather and one scatter for each table and slot. `CPU ms` are those of all threads of the
+process, and do not grow when others use the cores. Figures are medians; `ratio` is relative to the
 first size.
 
-Half of what a large table costs more is the translation of addresses: with
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of any command, which Linux heeds where
-/sys/kernel/mm/transparent_hugepage/enabled says madvise, tables lie in pages of 2 MB instead of 4
-KB.
+Half of the extra cost of a large table is the translation of addresses. With
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of any command, tables are in pages of 2 MB
+instead of 4 KB, if /sys/kernel/mm/transparent_hugepage/enabled says madvise on Linux.
 
-The largest case, AttRec with LazyAdam, keeps 6 tables of items: 7.7 GB at 5 million items, and 9.4
-GB with the smaller models beside it.
+The largest case, AttRec with LazyAdam, keeps 6 item tables: 7.7 GB at 5 million items, and 9.4 GB
+with the smaller models.
 """
 
 import argparse
@@ -80,10 +80,17 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument(
-        "--pages", nargs="+", choices=("4k", "huge"), default=["4k", "huge"], help="of memory"
+        "--pages",
+        nargs="+",
+        choices=("4k", "huge"),
+        default=["4k", "huge"],
+        help="size of the memory pages",
     )
     parser.add_argument(
-        "--rounds", type=int, default=60, help="steps timed at each size, after three that are not"
+        "--rounds",
+        type=int,
+        default=60,
+        help="timed steps at each size, after three that are not timed",
     )
     parser.add_argument("--repeated", action="store_true", help="let the ids of a batch repeat")
     parser.add_argument("--json", help="write the figures to this file too")
@@ -92,7 +99,7 @@ def main() -> None:
         "--case",
         nargs=2,
         metavar=("MODEL", "OPTIMIZER"),
-        help="this case alone, in this process, as one line of JSON",
+        help="measure only this case, in this process, and print one line of JSON",
     )
     parsed = parser.parse_args()
     if parsed.case:
@@ -109,19 +116,15 @@ def main() -> None:
 
 
 def table_section(parsed) -> list[dict]:
-    """Step time by size of table, printed as it comes."""
+    """Measures and prints the time of a step by the size of its tables."""
     results = []
-    head = f"{'pages':<5} {'model':<12} {'optimizer':<9} {'size':>9} {'rows/step':>9}  {'ms/step':>7} {'ratio':>5}  {'CPU ms':>6} {'ratio':>5}"
-    print(f"{head}  gather+scatter ms, ratio")
+    print(
+        f"{'pages':<5} {'model':<12} {'optimizer':<9} {'size':>9} {'rows/step':>9}  "
+        f"{'ms/step':>7} {'ratio':>5}  {'CPU ms':>6} {'ratio':>5}  gather+scatter ms, ratio"
+    )
     for pages, name, optimizer in itertools.product(parsed.pages, parsed.models, parsed.optimizers):
-        command = [
-            sys.executable,
-            __file__,
-            "--rounds",
-            str(parsed.rounds),
-            "--sizes",
-            *map(str, parsed.sizes),
-        ]
+        sizes = map(str, parsed.sizes)
+        command = [sys.executable, __file__, f"--rounds={parsed.rounds}", "--sizes", *sizes]
         command += ["--repeated"] if parsed.repeated else []
         environment = {
             **os.environ,
@@ -156,7 +159,7 @@ def _line(
 def measure_tables(
     name: str, optimizer: str, sizes: list[int], rounds: int, repeated: bool
 ) -> list[dict]:
-    """One model and optimizer at every size, in turn."""
+    """Measures one model and optimizer at all sizes, in turn."""
     from tfrec_attn.runtime.process import import_tensorflow
 
     tf = import_tensorflow()
@@ -174,9 +177,7 @@ def measure_tables(
 
 
 class _Case:
-    """A compiled model whose tables of users or items have `size` rows, its batches, and the
-    seconds of its steps.
-    """
+    """A compiled model whose user or item tables have `size` rows, its batches and its times."""
 
     def __init__(self, tf, shape: dict, optimizer: str, size: int, repeated: bool = False):
         from tfrec_attn import models, optimizers
@@ -207,9 +208,7 @@ class _Case:
         self._cpu_seconds.append(time.process_time() - cpu)
 
     def gather_scatter(self) -> None:
-        """What a step must read and write at least: the rows of one of the batches, in tables and
-        slots.
-        """
+        """Reads and writes the rows of one of the batches, in all tables and slots."""
         number = len(self._bare_seconds) % BATCHES
         begin = time.perf_counter()
         for function, rows in self._rows:
@@ -226,7 +225,7 @@ class _Case:
 
 
 def _features(shape: dict, users: int, items: int, repeated: bool) -> dict:
-    """BATCHES batches of random ids."""
+    """Returns BATCHES batches of random ids."""
     import numpy as np
 
     random, rows = np.random.default_rng(1), shape["rows"]
@@ -264,9 +263,7 @@ def _constant_weight(shape: dict):
 
 
 def _rows_of_tables(tf, model, optimizer, features: dict) -> list[tuple]:
-    """For each table (a function that reads and writes some rows of it and of its slots, the
-    distinct rows of each batch).
-    """
+    """For each table (function that reads and writes rows of it, distinct rows of each batch)."""
     import numpy as np
 
     keys = {
@@ -298,9 +295,7 @@ def _gather_scatter(variables, rows):
 
 
 def plot_tables(results: list[dict], path: str) -> None:
-    """Ratio of the processor time of a step to that of the first size, by size; dashed: of the
-    gather and scatter alone.
-    """
+    """Draws processor time relative to the first size; gather and scatter alone are dashed."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -48,9 +48,9 @@ tf = import_tensorflow()
 
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
+from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
-from export.session import Session  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
 from serving.checks.load_measurement import (  # noqa: E402
     Limits,
@@ -193,7 +193,7 @@ class ExpectedResponses:
     def __init__(self, folders: list[Path], asked: list[requests.Request]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
         for folder in folders:
-            with Session(folder) as session:
+            with Runner(folder) as session:
                 self._expected.append([self._response(session, request) for request in asked])
 
     def check(self, number: int, data: bytes) -> str:

@@ -1,15 +1,14 @@
-"""The softmax loss over a whole catalogue with its gradients, beside TensorFlow's own op and the
-bare matrix products, in one run.
+"""Measures the softmax loss over all items with its gradients, next to TensorFlow's own op.
 
     python benchmarks/softmax.py [--positions 1460] [--items 12101] [--dim 64] [--tiles 20 21 23]
     [--repeats 15] [--json FILE]
 
-`products` are the three matrix products that the loss and both gradients cannot do without, each
-over all positions. `TensorFlow` is `tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits`
-with their own gradients. The ways take turns, so that whatever else the machine does meets all of
-them. `error` is the largest difference from TensorFlow's loss and gradients over the largest value
-of each; that of bfloat16 is the rounding of what goes in. The default size is a batch of 256 users
-of Amazon Beauty.
+`products` are the three matrix products that the loss and both gradients need at least, each over
+all positions. `TensorFlow` is `tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits` with
+their own gradients. The implementations take turns, so that other load on the machine affects all
+of them. `error` is the largest difference from TensorFlow's loss and gradients, relative to the
+largest absolute value of each; for bfloat16 it is the rounding of the inputs. The default size is a
+batch of 256 users of Amazon Beauty.
 """
 
 import argparse
@@ -39,7 +38,7 @@ def native(queries, items, targets):
 
 
 def with_gradients(loss):
-    """A compiled function that gives a loss and its gradients to queries and items."""
+    """Returns a compiled function of a loss and its gradients for queries and items."""
 
     @tf.function
     def step(queries, items, targets):
@@ -82,19 +81,18 @@ def main() -> None:
         type=int,
         nargs="*",
         default=[20, 21, 23],
-        help="log2 of the logits in a tile, beside the default",
+        help="log2 of the logits in a tile, tried next to the default",
     )
     parser.add_argument(
         "--repeats",
         type=int,
         default=15,
-        help="times that each is run, after one that is not timed",
+        help="timed runs of each, after one that is not timed",
     )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     seed_everything(1)
-    # Each way is a tf.function of its own, which TensorFlow takes for one that is traced again and
-    # again.
+    # TensorFlow warns of repeated tracing, because there are many functions.
     tf.get_logger().setLevel("ERROR")
     queries, items = (
         tf.random.normal([parsed.positions, parsed.dim]),
@@ -102,34 +100,36 @@ def main() -> None:
     )
     arguments = queries, items, tf.random.uniform([parsed.positions], 0, parsed.items, tf.int32)
 
-    ways = {
+    functions = {
         "products": products,
         "TensorFlow": with_gradients(native),
         "softmax": with_gradients(losses.softmax),
     }
     for power in parsed.tiles:
-        ways[f"softmax, tile 2^{power}"] = with_gradients(
+        functions[f"softmax, tile 2^{power}"] = with_gradients(
             lambda *x, tile=2**power: losses.softmax(*x, tile=tile)
         )
-    ways["softmax, bfloat16"] = with_gradients(
+    functions["softmax, bfloat16"] = with_gradients(
         lambda q, v, t: losses.softmax(tf.cast(q, tf.bfloat16), tf.cast(v, tf.bfloat16), t)
     )
-    ways["loss alone"] = tf.function(lambda *x: [losses.softmax(*x, gradients=False)])
-    results = {name: way(*arguments) for name, way in ways.items()}
-    times = {name: [] for name in ways}
+    functions["loss alone"] = tf.function(lambda *x: [losses.softmax(*x, gradients=False)])
+    results = {name: function(*arguments) for name, function in functions.items()}
+    times = {name: [] for name in functions}
     for _ in range(parsed.repeats):
-        for name, way in ways.items():
-            times[name].append(seconds(way, *arguments))
+        for name, function in functions.items():
+            times[name].append(seconds(function, *arguments))
 
     flops = 6 * parsed.positions * parsed.items * parsed.dim
     least = min(times["products"])
     figures = {"load": os.getloadavg()[0], "cores": os.cpu_count(), "tensorflow": tf.__version__}
     print(
-        f"{parsed.positions:,} positions x {parsed.items:,} items x {parsed.dim}; TensorFlow {tf.__version__}, {os.cpu_count()} cores,"
+        f"{parsed.positions:,} positions x {parsed.items:,} items x {parsed.dim}; "
+        f"TensorFlow {tf.__version__}, {os.cpu_count()} cores,"
     )
     print(f"load {os.getloadavg()[0]:.1f}; GFLOP/s count the three products.\n")
     print(
-        f"{'':20s} {'best ms':>8s} {'median':>8s} {'GFLOP/s':>8s} {'of products':>12s} {'error':>8s}"
+        f"{'':20s} {'best ms':>8s} {'median':>8s} {'GFLOP/s':>8s} {'of products':>12s} "
+        f"{'error':>8s}"
     )
     for name, values in times.items():
         best, median = min(values), statistics.median(values)

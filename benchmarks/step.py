@@ -1,11 +1,10 @@
-"""Time of a training step done otherwise, against a plain one on one device at the same global
-batch.
+"""Measures a training step on several devices, next to one device with the same global batch.
 
     python benchmarks/step.py [--variants replicas] [--items 10000] [--rounds 60] [--json FILE]
 
 `replicas` is two logical CPUs. All models of a case are in one process and step in turn, so that
-what else the machine does meets each. A step is what `fit` runs. `CPU ms` are those of all threads
-of the process. Medians.
+other load on the machine affects all of them. A step is what `fit` runs. `CPU ms` are those of all
+threads of the process. Figures are medians.
 """
 
 import argparse
@@ -34,9 +33,9 @@ def main() -> None:
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--items", type=int, default=10_000, help="rows of the tables of items")
+    parser.add_argument("--items", type=int, default=10_000, help="rows of the item tables")
     parser.add_argument(
-        "--rounds", type=int, default=60, help="steps timed, after three that are not"
+        "--rounds", type=int, default=60, help="timed steps, after three that are not timed"
     )
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:
-    """One case in each variant, in turn; printed, each against the first."""
+    """Measures and prints one case in each variant, relative to the first."""
     steps, seconds = (
         [_step(tf, CASES[name], items, variant) for variant in variants.values()],
         [[] for _ in variants],
@@ -90,7 +89,7 @@ def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict
 
 
 def _step(tf, case: dict, items: int, strategy):
-    """A function that does one step."""
+    """Returns a function that runs one step."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():

@@ -1,12 +1,12 @@
-"""Seconds and memory to validate a large log.
+"""Measures the time and memory that the validation of a large log takes.
 
     python benchmarks/validation.py [--events 10000000] [--json FILE]
 
-Writes a TSV of that many events in a temporary folder (300,000 users and 50,000 items at 10
-million, both with a long tail), then times the stages of `python -m tfrec_attn.data.validate` in a
-fresh process: reading, the quality report, and, where TensorFlow Data Validation is installed, its
-import, statistics, schema and anomalies. Peak memory is that process's resident set at the end of
-the stage, in MB.
+The program writes a TSV of so many events to a temporary folder (300,000 users and 50,000 items at
+10 million, both with a long tail). Then it times the stages of `python -m tfrec_attn.data.validate`
+in a new process: reading, the quality report and, where TensorFlow Data Validation is installed,
+its import, statistics, schema and anomalies. Peak memory is the resident set of that process at the
+end of a stage, in MB.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def write_log(path: Path, events: int, seed: int = 2024) -> None:
 
 
 def measure(path: Path) -> list[dict[str, object]]:
-    """Runs the stages on a log and returns name, wall and processor seconds, and peak MB of each."""
+    """Runs the stages on a log; returns name, wall and processor seconds and peak MB of each."""
     from tfrec_attn.data.quality import log_measures, log_profile, tfdv
     from tfrec_attn.data.reading.interactions import read_interactions
 
@@ -80,14 +80,11 @@ def measure(path: Path) -> list[dict[str, object]]:
 
 
 def run(events: int) -> dict[str, object]:
-    """Writes the log, measures it in a fresh process, and returns the figures with what they were
-    taken on.
-    """
+    """Writes the log, measures it in a new process, and returns the figures and the machine."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
-        _child(
-            "--write", path, "--events", events
-        )  # apart, since a process starts with the peak memory of the one that made it
+        # Not in this process: a process starts with the peak memory of the one that made it.
+        _child("--write", path, "--events", events)
         stages = json.loads(_child("--measure", path))
     total = {
         name: round(sum(stage[name] for stage in stages), 2)
@@ -127,7 +124,8 @@ def main() -> None:
     print(f"{'stage':<24}{'seconds':>10}{'processor':>12}{'peak MB':>10}")
     for stage in [*result["stages"], {"stage": "total", **result["total"]}]:
         print(
-            f"{stage['stage']:<24}{stage['seconds']:>10.2f}{stage['processor_seconds']:>12.2f}{stage['peak_mb']:>10,}"
+            f"{stage['stage']:<24}{stage['seconds']:>10.2f}{stage['processor_seconds']:>12.2f}"
+            f"{stage['peak_mb']:>10,}"
         )
     if args.json:
         write_json(args.json, result)

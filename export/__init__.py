@@ -1,7 +1,6 @@
-"""From a run to a SavedModel that TF Serving serves: `python -m tfrec_attn.export RUN --to
-servables/NAME`.
+"""Exports a run as a SavedModel for TF Serving: `python -m tfrec_attn.export RUN --to FOLDER`.
 
-This is also the package `tfrec_attn.export`, which no `export.py` of the user's hides; in the
-source tree `tfrec_attn/export` is a link to this folder. The modules import each other relatively,
-so that they work under both names and never load a file of the user's.
+This folder is also the package `tfrec_attn.export`, through a link in the source tree. A file
+`export.py` of the user's cannot hide that name. The modules import each other relatively, so that
+they work under both names.
 """

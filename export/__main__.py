@@ -1,6 +1,4 @@
-"""Makes a finished run a SavedModel that TF Serving serves: `python -m export RUN --to
-servables/NAME`.
-"""
+"""Runs the command `python -m export RUN --to servables/NAME`."""
 
 import sys
 

@@ -1,10 +1,7 @@
-"""Whether a SavedModel ranks the held-out events of its run as the run's metrics say: all items,
-and in the lists that it recommends.
-"""
+"""Compares a servable with the metrics of its run, on the held-out events of the run."""
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,90 +9,91 @@ import polars as pl
 import tensorflow as tf
 
 from .checksums import SERVABLE_SUMS, damage
-from .replay import read_events, read_metrics, run_file
-from .replayed_ranking import Ranking, rank_events
-from .session import ServableError, Session
+from .replay import Ranking, rank_events, read_events, read_metrics, run_file
+from .runner import Runner, ServableError
 
 TOLERANCE = 1e-6
 _CARD = "assets.extra/model_card.json"
 
 
-def compare(servable: str | Path, run: str | Path, part: str = "test") -> dict:
+def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
     """Ranks the held-out events of a run through a SavedModel and compares the metrics.
 
     Args:
-      servable: version folder, or the model folder above it.
-      run: its run directory.
-      part: "test" or "valid".
+        servable: Version folder, or the model folder above it.
+        run: Its run directory.
+        split: "test" or "valid".
 
     Returns:
-      {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen",
-      "recall"}, "difference"}. "metrics" has for each name {"run", "servable", "difference",
-      "recommend"}: `servable` is by the vectors, `recommend` by the served lists, None where they
-      are too short for it. "recall" is None unless items are found by an index. The last
-      "difference" is a sentence on the first one, or None.
+        {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen",
+        "recall"}, "difference"}. "metrics" has for each name {"run", "servable", "difference",
+        "recommend"}: `servable` is by the vectors; `recommend` is by the served lists, or None if
+        they are too short for it. "recall" is None unless the servable has an index. The last
+        "difference" is a sentence about the first difference that matters, or None.
 
-    Errors: ServableError when one of them cannot be used or they do not belong together.
+    Raises:
+        ServableError: If one of them cannot be used, or they do not belong together.
     """
     report = read_metrics(run)
-    expected = _expected(report, run, part)
-    events = read_events(run, part)
-    with Session(servable) as session:
-        card = _card(session.path)
-        items = _same_items(session.path, run, card, report)
+    expected = _expected(report, run, split)
+    events = read_events(run, split)
+    with Runner(servable) as runner:
+        card = _card(runner.path)
+        items = _same_items(runner.path, run, card, report)
         serving = card.get("serving", {})
-        approximate, longest = (
-            bool(serving.get("index")),
-            max((_cutoff(name) for name in expected), default=0) or 10,
-        )
+        has_index = bool(serving.get("index"))
         rules = {
             "repeats": report.get("protocol", {}).get("repeats", "exclude"),
             "keep_seen": bool(serving.get("keep_seen", False)),
         }
+        k = max(map(_cutoff, expected)) or 10
         try:
-            ranking = rank_events(session, events, items, longest, **rules, with_recall=approximate)
+            ranking = rank_events(runner.run, events, items, k, **rules, with_recall=has_index)
         except tf.errors.OpError as error:
             raise ServableError(
-                f"{session.path} fails to answer ({error.message.splitlines()[0]}); export it again."
+                f"{runner.path} fails to answer ({error.message.splitlines()[0]}); export it again."
             ) from None
+        path = runner.path
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
-    recall = (
-        float(np.nanmean(ranking.recall))
-        if approximate and not np.isnan(ranking.recall).all()
-        else None
-    )
     difference = _metric_difference(metrics, ranking, _precision(card))
-    if difference is None and not approximate:
-        difference = _list_difference(events, ranking) or _rule_difference(
-            metrics, ranking, **rules
-        )
+    if difference is None and not has_index:
+        difference = _list_difference(events, ranking)
+        difference = difference or _rule_difference(metrics, **rules)
+    measured = ranking.recall[~np.isnan(ranking.recall)]
     return {
-        "servable": str(session.path),
+        "servable": str(path),
         "run": str(run),
-        "split": part,
+        "split": split,
         "events": len(events),
         "repeats": rules["repeats"],
         "metrics": metrics,
-        "recommend": {"k": ranking.columns, "keep_seen": rules["keep_seen"], "recall": recall},
+        "recommend": {
+            "k": ranking.columns,
+            "keep_seen": rules["keep_seen"],
+            "recall": float(np.mean(measured)) if len(measured) else None,
+        },
         "difference": difference,
     }
 
 
-def _expected(report: dict, run: str | Path, part: str) -> dict[str, float]:
-    expected = report.get(part)
+def _expected(report: dict, run: str | Path, split: str) -> dict[str, float]:
+    """The metrics of the run, all of which this program can compute."""
+    expected = report.get(split)
     if not isinstance(expected, dict) or not expected:
-        raise ServableError(f"metrics.json of {run} has no metrics of {part}; train again.")
+        raise ServableError(f"metrics.json of {run} has no metrics of {split}; train again.")
     for name, value in expected.items():
         if not isinstance(value, (int, float)):
             raise ServableError(f"metrics.json of {run} has no number for {name}; train again.")
         if not re.fullmatch(r"(HR|NDCG)@[1-9]\d*|MRR", name):
             raise ServableError(
-                f"metrics.json of {run} has the metric {name}, but only HR@k, NDCG@k and MRR can be computed; train again."
+                f"metrics.json of {run} has the metric {name}, "
+                "but only HR@k, NDCG@k and MRR can be computed; train again."
             )
     return expected
 
 
 def _card(folder: Path) -> dict:
+    """The model card of a servable, {} if it has none."""
     path = folder / _CARD
     if what := damage(folder, SERVABLE_SUMS, [_CARD]):
         raise ServableError(f"{what}; export again.")
@@ -104,29 +102,30 @@ def _card(folder: Path) -> dict:
     except (ValueError, RecursionError):
         raise ServableError(f"{path} is not JSON; export again.") from None
     try:
-        # What is read of it, so that another JSON file is told here.
-        (
-            card.get("data", {}).get("sha256"),
-            card.get("serving", {}).get("index"),
-            _precision(card).strip(),
-        )
+        # All that is read of it later.
+        card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
+        _precision(card).strip()
     except AttributeError:
         raise ServableError(f"{path} is no model card; export again.") from None
     return card
 
 
+def _precision(card: dict) -> str:
+    return card.get("training", {}).get("config", {}).get("runtime", {}).get("precision", "float32")
+
+
 def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> list[str]:
-    """Ids of the items in the run's order, once it is clear that the run's log is the servable's."""
+    """Ids of the items in the run's order, after checking that run and servable have one log."""
     sums = [about.get("data", {}).get("sha256") for about in (card, report)]
     items = _lines(run_file(run, "vocabulary/items.txt"))
     same = sorted(items) == sorted(_lines(servable / "assets" / "items.txt"))
-    if (servable / "assets" / "users.txt").is_file():
-        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(
-            servable / "assets" / "users.txt"
-        )
+    users = servable / "assets" / "users.txt"
+    if users.is_file():
+        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(users)
     if not same or (all(sums) and sums[0] != sums[1]):
         raise ServableError(
-            f"{servable} was not exported from {run}: their logs differ; give the run that it comes from."
+            f"{servable} was not exported from {run}: their logs differ; "
+            "give the run that it comes from."
         )
     return items
 
@@ -138,78 +137,71 @@ def _lines(path: Path) -> list[str]:
         raise ServableError(f"{path} is missing or no text; export or train again.") from None
 
 
-def _cutoff(name: str) -> int:
-    return int(name.partition("@")[2] or 0)
-
-
-def _function(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Metric of ranks, float64; infinity is a rank too low to know."""
-    k = _cutoff(name)
-    if name.startswith("HR"):
-        return lambda ranks: (ranks <= k).astype(np.float64)
-    if name.startswith("NDCG"):
-        return lambda ranks: np.where(ranks <= k, 1 / np.log2(ranks + 1.0), 0.0)
-    return lambda ranks: 1.0 / ranks
-
-
 def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None]:
-    value = float(np.mean(_function(name)(ranking.rank)))
-    of_lists = float(np.mean(_function(name)(ranking.place)))
+    value = _metric(name, ranking.rank)
     long_enough = 0 < _cutoff(name) <= ranking.columns
     return {
         "run": expected,
         "servable": value,
         "difference": value - expected,
-        "recommend": of_lists if long_enough else None,
+        "recommend": _metric(name, ranking.listed) if long_enough else None,
     }
 
 
-def _precision(card: dict) -> str:
-    return card.get("training", {}).get("config", {}).get("runtime", {}).get("precision", "float32")
+def _cutoff(name: str) -> int:
+    return int(name.partition("@")[2] or 0)
+
+
+def _metric(name: str, ranks: np.ndarray) -> float:
+    k = _cutoff(name)
+    if name.startswith("HR"):
+        return float(np.mean(ranks <= k))
+    if name.startswith("NDCG"):
+        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1.0), 0.0)))
+    return float(np.mean(1.0 / ranks))
 
 
 def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str | None:
     for name, row in metrics.items():
         if not abs(row["difference"]) <= TOLERANCE:
-            close = int(np.count_nonzero(ranking.best != ranking.worst))
-            notes = (
-                [
-                    f"{close} of {len(ranking.rank)} targets have another item's score within rounding"
-                ]
-                if close
-                else []
-            )
-            notes += (
-                [f"the run was measured in {precision}, the servable computes in float32"]
-                if precision != "float32"
-                else []
-            )
+            notes, close = [], int(np.count_nonzero(ranking.best != ranking.worst))
+            if close:
+                notes.append(
+                    f"{close} of {len(ranking.rank)} targets have another item's score "
+                    "within rounding"
+                )
+            if precision != "float32":
+                notes.append(
+                    f"the run was measured in {precision}, the servable computes in float32"
+                )
             note = f" ({'; '.join(notes)})" if notes else ""
-            return f"{name} must be {row['run']:.8f} as in metrics.json, but the servable gives {row['servable']:.8f}{note}."
+            return (
+                f"{name} must be {row['run']:.8f} as in metrics.json, "
+                f"but the servable gives {row['servable']:.8f}{note}."
+            )
     return None
 
 
 def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
-    in_list = (ranking.best <= ranking.place) & (ranking.place <= ranking.worst)
-    wrong = ~np.where(ranking.place <= ranking.columns, in_list, ranking.worst > ranking.columns)
+    """A sentence about the first list that has its target at another rank, beyond rounding."""
+    within = (ranking.best <= ranking.listed) & (ranking.listed <= ranking.worst)
+    is_listed = ranking.listed <= ranking.columns
+    wrong = ~np.where(is_listed, within, ranking.worst > ranking.columns)
     if not wrong.any():
         return None
     first = int(wrong.argmax())
-    user, target = events["user_id"][first], events["target"][first]
-    expected, place = (
-        _place(values[first], ranking.columns) for values in (ranking.expected, ranking.place)
+    expected, found = (
+        "nowhere" if np.isinf(rank) else f"at rank {rank:.0f} of {ranking.columns}"
+        for rank in (ranking.expected[first], ranking.listed[first])
     )
-    return f"recommend must put {target!r} of user {user!r} {expected}, but has it {place}."
+    return (
+        f"recommend must put {events['target'][first]!r} of user {events['user_id'][first]!r} "
+        f"{expected}, but has it {found}."
+    )
 
 
-def _place(place: float, columns: int) -> str:
-    return "nowhere" if np.isinf(place) else f"at place {place:.0f} of {columns}"
-
-
-def _rule_difference(metrics: dict, ranking: Ranking, repeats: str, keep_seen: bool) -> str | None:
-    """A sentence where the lists follow another rule for repeats than the run's metrics, and reach
-    others.
-    """
+def _rule_difference(metrics: dict, repeats: str, keep_seen: bool) -> str | None:
+    """A sentence if the lists follow another rule for repeats than the metrics, and it matters."""
     if keep_seen == (repeats == "include"):
         return None
     for name, row in metrics.items():
@@ -218,7 +210,8 @@ def _rule_difference(metrics: dict, ranking: Ranking, repeats: str, keep_seen: b
                 ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
             )
             return (
-                f"{name} of the served lists is {row['recommend']:.8f}, but the run reports {row['run']:.8f}: the servable {served} items "
-                f"of the history, the run was evaluated with evaluate.repeats={repeats}; export it again with {option}."
+                f"{name} of the served lists is {row['recommend']:.8f}, but the run reports "
+                f"{row['run']:.8f}: the servable {served} items of the history, the run was "
+                f"evaluated with evaluate.repeats={repeats}; export it again with {option}."
             )
     return None

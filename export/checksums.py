@@ -1,5 +1,6 @@
-"""Whether files are what was written, by the checksums beside them; without the code that wrote
-them.
+"""Detects damaged files of a run or a servable by the checksums beside them.
+
+`serving/checks/checksums.py` is a copy, because the two folders do not import each other.
 """
 
 import hashlib
@@ -12,13 +13,15 @@ _BLOCK = 1 << 22
 
 
 def damage(folder: Path, sums_name: str, names: Iterable[str]) -> str | None:
-    """Returns what is wrong with files of a run or of a version, or None; one of an earlier version
-    has no checksums.
+    """Returns what is wrong with files of a run or a version, or None.
+
+    A folder without checksums comes from an earlier version of this program, and passes.
 
     Args:
         folder: The run or the version.
         sums_name: File in it with the checksums, in the format of `sha256sum`.
-        names: Files that must have one; those that end with `/` mean all of a folder that do.
+        names: Files that must have a checksum. A name that ends with `/` means all files in that
+            folder that have one.
 
     Returns:
         The path of the first damaged file and what is wrong with it.

@@ -13,80 +13,93 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.data.sequences.trained_rows import missing_text
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
-from .options import Options
-from .separator import check_separator
-from .shared_config import without_paths
-
+_INDEXES = ("exact", "ivf")
 _MEASURED = 1000
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 2 for a run or options that cannot be exported, 130 when
-    interrupted.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of an export.
+
+    Args:
+        version: Number of the version. None takes the next one.
+        keep: How many versions stay. None keeps all.
+        k: Items that `serving_default` returns.
+        max_k: Most items that `recommend` returns.
+        keep_seen: Whether items of the history may be recommended. None follows the run's
+            `evaluate.repeats`.
+        separator: Character that joins the ids of a row in the joined signatures.
+        index: "exact" ranks all items, "ivf" those of some cells.
+        cells: Cells of the index. None takes 4 sqrt(N).
+        nprobe: Cells that a request scans. None takes the fewest that find 0.96 of the best ten
+            items of the validation events.
+        int8: Whether the index finds its candidates with int8 vectors.
+
+    Raises:
+        ConfigError: If a value is out of its range, or values exclude each other.
     """
-    parser = Arguments(
-        prog=f"python -m {__package__}",
-        description="Makes a run a SavedModel that TF Serving serves.",
-    )
-    default = Options()
-    parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
-    parser.add_argument(
-        "--to",
-        type=path,
-        required=True,
-        metavar="FOLDER",
-        help="folder of the versions, named as the model is served",
-    )
-    parser.add_argument("--version", type=int, help="number of the version (default: the next)")
-    parser.add_argument(
-        "--keep",
-        type=int,
-        metavar="N",
-        help="remove the lowest versions beyond this many (default: none)",
-    )
-    parser.add_argument(
-        "--k", type=int, default=default.k, help=f"items of serving_default (default: {default.k})"
-    )
-    parser.add_argument(
-        "--max-k",
-        type=int,
-        default=default.max_k,
-        help=f"most items of recommend (default: {default.max_k})",
-    )
-    parser.add_argument(
-        "--keep-seen",
-        action=argparse.BooleanOptionalAction,
-        help="recommend items of the history too (default: as the run was evaluated)",
-    )
-    parser.add_argument(
-        "--separator",
-        default=default.separator,
-        metavar="CHARACTER",
-        help="joins the ids of a row of text; in no id (default: the tab)",
-    )
-    parser.add_argument(
-        "--index",
-        choices=("exact", "ivf"),
-        default=default.index,
-        help="rank all items, or those of some cells",
-    )
-    parser.add_argument(
-        "--cells",
-        type=int,
-        help="cells of the index (default: 4 times the root of the number of items)",
-    )
-    parser.add_argument(
-        "--nprobe",
-        type=int,
-        help="cells a request (default: the fewest that find 0.96 of the best ten)",
-    )
-    parser.add_argument(
-        "--int8", action="store_true", help="find the candidates of the index with vectors of int8"
-    )
-    parsed = vars(parser.parse_args(arguments))
+
+    version: int | None = None
+    keep: int | None = None
+    k: int = 10
+    max_k: int = 100
+    keep_seen: bool | None = None
+    separator: str = "\t"
+    index: str = "exact"
+    cells: int | None = None
+    nprobe: int | None = None
+    int8: bool = False
+
+    def __post_init__(self):
+        for name in ("version", "keep", "k"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} must be 1 or greater, but is {value}.")
+        if self.max_k < self.k:
+            raise ConfigError(f"--max-k must be at least --k, {self.k}, but is {self.max_k}.")
+        if self.index not in _INDEXES:
+            raise ConfigError(
+                f"--index must be one of {', '.join(_INDEXES)}, but is {self.index!r}."
+            )
+        for name in ("cells", "nprobe", "int8"):
+            # 0 is given too, and wrong.
+            if self.index == "exact" and getattr(self, name) is not getattr(Options, name):
+                raise ConfigError(
+                    f"--{name} belongs to --index ivf, but the index is {self.index}; "
+                    "leave one of them out."
+                )
+
+    def cells_of(self, num_items: int) -> int:
+        """Returns the number of cells of an index, by default 4 sqrt(N).
+
+        With so many, comparing a query with the cells costs less than scanning some of them.
+
+        Raises:
+            ConfigError: If the index cannot have so many cells, or a request cannot scan so many.
+        """
+        cells = min(num_items, round(4 * num_items**0.5)) if self.cells is None else self.cells
+        for name, value, most, what in (
+            ("cells", cells, num_items, "items"),
+            ("nprobe", 1 if self.nprobe is None else self.nprobe, cells, "cells"),
+        ):
+            if not 1 <= value <= most:
+                raise ConfigError(
+                    f"--{name} must be in 1..{most}, the number of {what}, but is {value}."
+                )
+        return cells
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0, or 2 for a run or options that cannot be exported, or 130 when interrupted.
+    """
+    parsed = vars(_parser().parse_args(arguments))
     try:
         export(parsed.pop("run"), parsed.pop("to"), **parsed)
     except KeyboardInterrupt:
@@ -101,20 +114,75 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog=f"python -m {__package__}",
+        description="Makes a run a SavedModel that TF Serving serves.",
+    )
+    parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
+
+    def add(option, text, **how):
+        default = {} if "action" in how else {"default": getattr(Options, option.replace("-", "_"))}
+        parser.add_argument(f"--{option}", help=text, **{**default, **how})
+
+    parser.add_argument(
+        "--to",
+        type=path,
+        required=True,
+        metavar="FOLDER",
+        help="folder of the versions, named as the model is served",
+    )
+    add("version", "number of the version (default: the next)", type=int)
+    add(
+        "keep",
+        "remove the lowest versions beyond this many (default: none)",
+        type=int,
+        metavar="N",
+    )
+    add("k", "items of serving_default (default: %(default)s)", type=int)
+    add("max-k", "most items of recommend (default: %(default)s)", type=int)
+    add(
+        "keep-seen",
+        "recommend items of the history too (default: as the run was evaluated)",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "separator",
+        "joins the ids of a row of text; in no id (default: the tab)",
+        metavar="CHARACTER",
+    )
+    add("index", "rank all items, or those of some cells", choices=_INDEXES)
+    add(
+        "cells",
+        "cells of the index (default: 4 times the root of the number of items)",
+        type=int,
+    )
+    add(
+        "nprobe",
+        "cells that a request scans (default: the fewest that find 0.96 of the best ten)",
+        type=int,
+    )
+    add("int8", "find the candidates of the index with vectors of int8", action="store_true")
+    return parser
+
+
 def export(run_folder: str | Path, to: str | Path, **options) -> Path:
-    """Writes a version of a servable, which appears under its number when it is complete, and
-    prints what it is.
+    """Writes a version of a servable, which appears under its number when it is complete.
+
+    Its signatures and size are printed.
 
     Args:
-      run_folder: a finished run.
-      to: folder of the versions; its name is that of the model in TF Serving.
-      options: those of `Options`.
+        run_folder: A finished run.
+        to: Folder of the versions; its name is that of the model in TF Serving.
+        **options: Those of `Options`.
 
-    Returns: the folder of the version: a SavedModel with, in assets.extra, warm-up requests, a
-    model card and the configuration.
+    Returns:
+        The folder of the version: a SavedModel with, in assets.extra, warm-up requests, a model
+        card and the configuration.
 
-    Errors: ConfigError, DataError and ServableError when the run, the options or the folder cannot
-    be used. None leaves anything.
+    Raises:
+        ConfigError, DataError, ServableError: If the run, the options or the folder cannot be used.
+            Nothing is left then.
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
     config = run.load_config(run_folder)
@@ -123,19 +191,21 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         options = dataclasses.replace(options, keep_seen=config.evaluate.repeats == "include")
     counts = run.load_item_counts(run_folder)
     options.cells_of(len(counts))
-    check_separator(options.separator, run.load_vocabularies(run_folder)[1].ids())
     import_tensorflow()
     from .saved_model import next_version, publish
+    from .vocabulary import check_separator
 
+    check_separator(options.separator, run.load_vocabularies(run_folder)[1].ids())
     version = options.version or next_version(to)
     folder = publish(
         to,
         version,
         lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options),
         options.keep,
-        _say,
+        _print,
     )
-    _say(f"\nWrote {folder}: {_megabytes(folder):,.1f} MB.")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    _print(f"\nWrote {folder}: {size / 1e6:,.1f} MB.")
     return folder
 
 
@@ -143,30 +213,28 @@ def _write(
     folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
 ) -> None:
     """Fills the folder of a version."""
-    from .model_card import write_card
+    from .index_building import build_index
+    from .model_card import without_paths, write_card
+    from .replay import read_events
     from .saved_model import save
     from .servable import Servable
     from .warmup import write_warmup
 
     set_precision("float32")
-    model, index, facts = run.load_model(run_folder), None, None
-    serving = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
-    if options.index == "ivf":
-        from .index_building import build_index
-        from .replay import read_events
-
-        cells, events = (
-            options.cells_of(len(counts)),
-            read_events(run_folder, "valid").head(_MEASURED),
-        )
-        _say(f"Putting {len(counts):,} items in {cells:,} cells ...")
-        indexed, order, index, facts = build_index(
+    model, index = run.load_model(run_folder), None
+    lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
+    exact = Servable(model, counts, **lists)
+    if options.index == "exact":
+        save(exact, folder)
+    else:
+        cells = options.cells_of(len(counts))
+        _print(f"Putting {len(counts):,} items in {cells:,} cells ...")
+        events = read_events(run_folder, "valid").head(_MEASURED)
+        indexed, order, inverted_file, index = build_index(
             model, events, cells=cells, nprobe=options.nprobe, int8=options.int8
         )
-        save(Servable(indexed, counts[order], **serving, index=index), folder)
-        facts |= _measured(folder, Servable(model, counts, **serving), run_folder, options)
-    else:
-        save(Servable(model, counts, **serving), folder)
+        save(Servable(indexed, counts[order], **lists, index=inverted_file), folder)
+        index |= _measured(folder, exact, run_folder, options.max_k)
     (folder / "assets.extra").mkdir()
     config = without_paths(configuration.to_dict(run.load_config(run_folder)))
     (folder / "assets.extra" / run.CONFIG).write_text(
@@ -175,50 +243,37 @@ def _write(
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
     missing = run.load_trained_rows(run_folder).missing()
     if any(missing.values()):
-        _say(missing_text(missing))
-    facts = {"max_length": model.max_length, **serving, "index": facts}
-    card = write_card(folder, run_folder, name=name, version=version, facts=facts)
-    _say(_signatures(card["signatures"]))
+        _print(missing_text(missing))
+    serving = {"max_length": model.max_length, **lists, "index": index}
+    card = write_card(folder, run_folder, name=name, version=version, serving=serving)
+    for signature, tensors in card["signatures"].items():
+        inputs, outputs = _described(tensors["inputs"]), _described(tensors["outputs"])
+        _print(f"{signature}: {inputs}\n    -> {outputs}")
 
 
-def _measured(folder: Path, exact, run_folder: Path, options: Options) -> dict[str, float]:
-    """Recall and latency of the index, which it prints, beside those of the exact search."""
-    from .index_building import K
-    from .index_measuring import measure_index
+def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, float]:
+    """Recall and latency of the index, compared with the exact search, which are printed too."""
+    from .index_building import K, measure_index
     from .replay import read_events
     from .saved_model import save
 
     events = read_events(run_folder, "test").head(_MEASURED)
     with tempfile.TemporaryDirectory() as other:
         save(exact, Path(other))
-        result = measure_index(Path(other), folder, events, min(K, options.max_k))
-    _say(
-        f"Against the exact search, over {len(events):,} test histories: "
-        + ", ".join(f"{key} {value}" for key, value in result.items())
-    )
+        result = measure_index(Path(other), folder, events, min(K, max_k))
+    figures = ", ".join(f"{key} {value}" for key, value in result.items())
+    _print(f"Against the exact search, over {len(events):,} test histories: {figures}")
     return result
 
 
-def _signatures(signatures: dict) -> str:
-    def listed(tensors):
-        shapes = {
-            name: ", ".join(
-                ["B", *("?" if size is None else str(size) for size in one["shape"][1:])]
-            )
-            for name, one in tensors.items()
-        }
-        return ", ".join(f"{name} {one['dtype']} [{shapes[name]}]" for name, one in tensors.items())
-
-    return "\n".join(
-        f"{name}: {listed(one['inputs'])}\n    -> {listed(one['outputs'])}"
-        for name, one in signatures.items()
-    )
+def _described(tensors: dict) -> str:
+    texts = []
+    for name, tensor in tensors.items():
+        sizes = ["B", *("?" if size is None else str(size) for size in tensor["shape"][1:])]
+        texts.append(f"{name} {tensor['dtype']} [{', '.join(sizes)}]")
+    return ", ".join(texts)
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

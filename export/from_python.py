@@ -1,12 +1,12 @@
-"""From a model in Python to a version of a servable, without a run directory."""
+"""Exports a model that was made in Python, without a run directory."""
 
 from pathlib import Path
 
 from tfrec_attn.models.base import SequenceModel
 
 from .saved_model import publish, save
-from .separator import SEPARATOR
 from .servable import Servable
+from .vocabulary import SEPARATOR
 from .warmup import write_warmup
 
 
@@ -23,54 +23,56 @@ def export_model(
 ) -> Path:
     """Writes a version of a servable, which appears under its number when it is complete.
 
-    It answers as one of `python -m export` does, with the same signatures and warm-up requests. A
-    model card and a configuration are those of a run, and are left out.
+    It has the same signatures and warm-up requests as one of `python -m export`. It has no model
+    card and no configuration, because these describe a run.
 
     Args:
-        model: With an `item_vocabulary` and, if it `uses_user`, a `user_vocabulary`: `Vocabulary`
-            objects of its items and users. Where `popularity` is set, float [N], it answers for
-            whom nothing is known; else the model does. It is copied, and stays as it is.
+        model: A model with an `item_vocabulary` and, if it `uses_user`, a `user_vocabulary`: the
+            `Vocabulary` of its items and that of its users. If `popularity`, float [N], is set, the
+            popular items answer requests of which nothing is known; otherwise the model does. The
+            model is copied and does not change.
         to: Folder of the versions; its name is that of the model in TF Serving.
-        version: A positive number that is not there yet; None takes the next one.
-        keep: Versions that stay, the new one among them; None keeps all.
-        k: Items of `serving_default`.
-        max_k: Most items of `recommend`.
-        keep_seen: Whether items of the history may be recommended; None follows `model.repeats`.
-        separator: The character that joins ids in the texts of the joined signatures; it stands in
-            no id of an item.
+        version: A positive number that does not exist yet. None takes the next one.
+        keep: How many versions stay, including the new one. None keeps all.
+        k: Items that `serving_default` returns.
+        max_k: Most items that `recommend` returns.
+        keep_seen: Whether items of the history may be recommended. None follows `model.repeats`.
+        separator: Character that joins ids in the joined signatures. No id may contain it.
 
     Returns:
         The folder of the version.
 
     Raises:
         TypeError: If the model is no `SequenceModel`.
-        ValueError: If a vocabulary is missing or not of the model's size, or if a number is out of
-            its range.
-        ConfigError: If the version exists, if the folder cannot be written, or for the separator.
-            Nothing is left then.
+        ValueError: If a vocabulary is missing or not of the model's size, or a number is out of its
+            range.
+        ConfigError: If the version exists, the folder cannot be written, or the separator is not
+            one. Nothing is left then.
     """
     if not isinstance(model, SequenceModel):
         raise TypeError(
             f"model must be a tfrec_attn.models.SequenceModel, but is a {type(model).__name__}."
         )
-    for kind, number in (
-        ("item", model.num_items),
-        *((("user", model.num_users),) if model.uses_user else ()),
-    ):
+    for kind, number in (("item", model.num_items), ("user", model.num_users)):
         vocabulary = getattr(model, f"{kind}_vocabulary")
+        if kind == "user" and not model.uses_user:
+            continue
         if vocabulary is None or len(vocabulary) != number:
             came = "is None" if vocabulary is None else f"has {len(vocabulary)}"
             raise ValueError(
-                f"model.{kind}_vocabulary must be a Vocabulary of its {number} {kind}s, but {came}; set it before the export."
+                f"model.{kind}_vocabulary must be a Vocabulary of its {number} {kind}s, "
+                f"but {came}; set it before the export."
             )
     if model.popularity is not None and len(model.popularity) != model.num_items:
         raise ValueError(
-            f"model.popularity must have one number for each of {model.num_items} items, but has {len(model.popularity)}."
+            f"model.popularity must have one number for each of {model.num_items} items, "
+            f"but has {len(model.popularity)}."
         )
     for name, value in (("version", version), ("keep", keep)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, but is {value}.")
-    keep_seen, to = model.repeats == "include" if keep_seen is None else keep_seen, Path(to)
+    to = Path(to)
+    keep_seen = model.repeats == "include" if keep_seen is None else keep_seen
     servable = Servable(
         model, model.popularity, k=k, max_k=max_k, keep_seen=keep_seen, separator=separator
     )

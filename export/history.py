@@ -1,45 +1,87 @@
-"""Histories as they come, with padding and unknown ids anywhere, and the latest known events of
-them.
+"""Histories in the graph: the latest known events of a request, and how much each contributes.
 
-Of W columns of which some are known, the latest known event has place 1, the one before it place 2;
-place 0 is no event.
+A history [B, W] comes with padding and unknown ids at any position; both are row 0. The recency of
+the latest known event is 1, that of the one before it 2, and so on; 0 means no event.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.models.base.scoring import Query, score_repeated
 
-def places(rows):
-    """Place of each event counted from the latest: int32 [B, W], 0 where unknown -> int32 [B, W]."""
+
+def recency(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the recency of each event: int32 [B, W] -> int32 [B, W]."""
     known = tf.cast(rows > 0, tf.int32)
     return known * tf.cumsum(known, axis=1, reverse=True)
 
 
-def latest(rows, length):
-    """The latest known events in their order, padded with 0 on the left: int32 [B, W] -> int32 [B,
-    length].
-    """
-    column = _column(places(rows), length)
+def latest_events(rows: tf.Tensor, length: int) -> tf.Tensor:
+    """Returns the latest known events, padded on the left: int32 [B, W] -> int32 [B, length]."""
+    column = _column(recency(rows), length)
     batch = tf.shape(rows)[0]
     index = tf.stack([tf.range(batch)[:, tf.newaxis] + tf.zeros_like(column), column], axis=-1)
     return tf.scatter_nd(index, rows, tf.stack([batch, length + 2]))[:, 1:-1]
 
 
-def spread(values, rows):
-    """What belongs to the latest events, put where these stand in the history as it came, 0
-    elsewhere.
+def at_events(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns values of the latest events at the columns of these events in the request, else 0.
 
     Args:
-      values: float32 [B, L] of `latest(rows, L)`.
-      rows: int32 [B, W].
+        values: Float32 [B, L], one for each event of `latest_events(rows, L)`.
+        rows: Int32 [B, W].
 
-    Returns: float32 [B, W].
+    Returns:
+        Float32 [B, W].
     """
     padded = tf.pad(values, [[0, 0], [1, 1]])
-    return tf.gather(padded, _column(places(rows), values.shape[1]), batch_dims=1)
+    return tf.gather(padded, _column(recency(rows), values.shape[1]), batch_dims=1)
 
 
-def _column(place, length):
-    """Column of an event among 1..length, of one that is too old 0, of none length + 1: both fall
-    outside and are cut off.
+def _column(recency, length):
+    """Column of an event: 1..length; 0 for one that is too old, length + 1 for no event."""
+    return tf.maximum(length + 1 - recency, 0)
+
+
+def leave_events_out(events: tf.Tensor) -> tf.Tensor:
+    """Returns windows without one of their events; the event before the window moves in.
+
+    Args:
+        events: Int32 [B, L + 1], the latest L + 1 events, padded on the left.
+
+    Returns:
+        Int32 [B, L + 1, L]: first the latest L events, then these without the first of them,
+        without the second, and so on.
     """
-    return tf.maximum(length + 1 - place, 0)
+    length = events.shape[1] - 1
+    without, column = np.arange(length + 1)[:, np.newaxis], np.arange(length)
+    return tf.gather(events, column + (column >= without), axis=1)
+
+
+def contributions(
+    query_of: Callable[[dict[str, tf.Tensor]], Query],
+    features: dict[str, tf.Tensor],
+    item_vectors: tf.Tensor,
+    items: tf.Tensor,
+) -> tf.Tensor:
+    """Computes by how much the score of an item falls when an event is left out of the history.
+
+    Args:
+        query_of: From features of R rows to their `Query`.
+        features: "user" int32 [B], and "history" int32 [B, L + 1], the latest L + 1 events, padded
+            on the left.
+        item_vectors: Float32 [N + 1, D'].
+        items: Int32 [B].
+
+    Returns:
+        Float32 [B, L], for the latest L events.
+    """
+    windows = leave_events_out(features["history"])
+    count, length = windows.shape[1], windows.shape[2]
+    query = query_of(
+        {"user": tf.repeat(features["user"], count), "history": tf.reshape(windows, [-1, length])}
+    )
+    scores = score_repeated(query, item_vectors, items, count)
+    return scores[:, :1] - scores[:, 1:]

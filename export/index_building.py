@@ -1,104 +1,222 @@
-"""An inverted file for a trained model: its items in cells, and no more cells a query than the
-recall needs.
-"""
+"""Builds an inverted file for a trained model, with as few cells a query as the recall allows."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
+from tfrec_attn.models.base import SequenceModel
+from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
 
-from .inverted_file import InvertedFile, cluster, quantise
-from .permute import permuted
-from .search import search_all, search_index
+from .model_copy import permute_items
+from .replay import padded
+from .retrieval import InvertedFile, search_all, search_index
+from .runner import Runner
 
 K = 10
 RECALL = 0.96
 _BATCH = 32
+_SAMPLES_PER_CELL = 64
+_SCORES_PER_BLOCK = 1 << 21
+_UNTIMED = 20
 
 
 def build_index(
-    model, events: pl.DataFrame, *, cells: int, nprobe: int | None = None, int8: bool = False
-):
-    """Puts the items of a model in cells, all but those that training never touched.
+    model: SequenceModel,
+    events: pl.DataFrame,
+    *,
+    cells: int,
+    nprobe: int | None = None,
+    int8: bool = False,
+) -> tuple[SequenceModel, np.ndarray, InvertedFile, dict]:
+    """Clusters the items of a model into cells; items that training never touched are in none.
 
     Args:
-      model: a `SequenceModel` with vocabularies.
-      events: held-out events as `export.replay.read_events` gives them, to choose `nprobe` by.
-      cells: C, in 1..N; those that stay empty are left out.
-      nprobe: cells scanned for a query; None takes the fewest of 1, 2, 3, 4, 6, 8, 12, ... that
-          find 0.96 of the best ten.
-      int8: whether candidates are found with vectors of int8.
+        model: A `SequenceModel` with vocabularies.
+        events: Held-out events as from `read_events`, to choose `nprobe` by.
+        cells: C, in 1..N. Cells that stay empty are left out.
+        nprobe: Cells that a query scans. None takes the fewest of 1, 2, 3, 4, 6, 8, 12, ... that
+            find 0.96 of the best ten items.
+        int8: Whether candidates are found with int8 vectors.
 
-    Returns: (model with the items in the order of the cells, the place before of each item int [N],
-    InvertedFile, facts about it).
+    Returns:
+        (copy of the model with its items in the order of the cells, the previous index of each item
+        int [N], `InvertedFile`, its description as the model card shows it).
     """
     trained = np.ones(model.num_items, bool) if model.trained_items is None else model.trained_items
     touched = np.flatnonzero(trained)
     order, offsets, centroids = cluster(model.item_vectors().numpy()[1:][touched], cells)
     # Behind the last cell no query finds them.
     order = np.concatenate([touched[order], np.flatnonzero(~trained)])
-    model = permuted(model, order)
+    model = permute_items(model, order)
     matrix = model.item_vectors().numpy()
     matrix[0] = 0.0
-    quantised, count = quantise(matrix) if int8 else None, len(centroids)
+    quantized, count = quantize(matrix) if int8 else None, len(centroids)
 
     def index_of(nprobe):
-        return InvertedFile(offsets, centroids, nprobe, quantised)
+        return InvertedFile(offsets, centroids, nprobe, quantized)
 
-    index = (
-        index_of(min(nprobe, count))
-        if nprobe
-        else _cheapest(map(index_of, _steps(count)), model, events, tf.constant(matrix))
-    )
-    facts = {"kind": "ivf", "cells": count, "nprobe": index.nprobe, "int8": int8}
-    return model, order, index, facts
+    if nprobe:
+        index = index_of(nprobe)
+    else:
+        index = _cheapest(map(index_of, _steps(count)), model, events, tf.constant(matrix))
+    description = {"kind": "ivf", "cells": count, "nprobe": index.nprobe, "int8": int8}
+    return model, order, index, description
+
+
+def cluster(
+    vectors: np.ndarray, cells: int, seed: int = 0, iterations: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clusters item vectors with k-means, for maximum inner product search.
+
+    Distances are measured after adding a column that makes all norms equal,
+
+        v' = [v, sqrt(max |v|^2 - |v|^2)],
+
+    so that the nearest vector to [q, 0] is the one with the largest q . v. The centroids are
+    trained on a sample of 64 vectors a cell.
+
+    Args:
+        vectors: Float [N, D'].
+        cells: C, at least 1; at most N cells are made.
+        seed: Seed of the sample and of the first centroids.
+        iterations: Iterations of Lloyd's algorithm.
+
+    Returns:
+        (order int64 [N], the vectors by cell; offsets int64 [C + 1], so that cell c holds
+        order[offsets[c] : offsets[c + 1]]; centroids float32 [C, D'], the means of the cells).
+        Empty cells are left out.
+
+    Raises:
+        ValueError: If cells is below 1.
+
+    Reference:
+        Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean Transformation
+        for Inner-Product Spaces, RecSys 2014.
+    """
+    if cells < 1:
+        raise ValueError(f"cells must be at least 1, but is {cells}.")
+    vectors = np.asarray(vectors, np.float32)
+    points = _with_equal_norms(vectors)
+    random = np.random.default_rng(seed)
+    cells = min(cells, len(points))
+    sample = points[random.permutation(len(points))[: cells * _SAMPLES_PER_CELL]]
+    centroids = sample[:cells]
+    for _ in range(iterations):
+        cell, distance = _assign(sample, centroids)
+        centroids, counts = _means(sample, cell, cells)
+        empty = np.flatnonzero(counts == 0)
+        centroids[empty] = sample[np.argsort(-distance, kind="stable")[: len(empty)]]
+    cell, _ = _assign(points, centroids)
+    centroids, counts = _means(vectors, cell, cells)
+    filled = counts > 0
+    offsets = np.concatenate([[0], np.cumsum(counts[filled])]).astype(np.int64)
+    return np.argsort(cell, kind="stable"), offsets, centroids[filled]
+
+
+def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantizes each row to int8 with its own scale, so that row = scale * codes to half a scale.
+
+    Args:
+        vectors: Float [N, D'].
+
+    Returns:
+        (codes int8 [N, D'], scales float32 [N]).
+    """
+    vectors = np.asarray(vectors, np.float32)
+    scales = np.abs(vectors).max(axis=1, initial=0.0) / np.float32(127)
+    steps = vectors / np.where(scales > 0, scales, np.float32(1))[:, np.newaxis]
+    return np.rint(steps).astype(np.int8), scales
+
+
+def measure_index(exact: Path, indexed: Path, events: pl.DataFrame, k: int) -> dict[str, float]:
+    """Compares a servable that has an index with one that scores all items, one request at a time.
+
+    Args:
+        exact: SavedModel that scores all items.
+        indexed: SavedModel of the same model with an index.
+        events: Held-out events as from `read_events`.
+        k: Items requested.
+
+    Returns:
+        "recall@k", the share of the exact lists that the index finds, and the median latencies
+        "p50_ms" and "exact_p50_ms".
+    """
+    found, milliseconds = _recommend(indexed, events, k)
+    best, exact_milliseconds = _recommend(exact, events, k)
+    return {
+        f"recall@{k}": round(_recall(best, found), 4),
+        "p50_ms": round(milliseconds, 3),
+        "exact_p50_ms": round(exact_milliseconds, 3),
+    }
+
+
+def _recommend(folder, events, k):
+    """(items of each response as a set, median milliseconds)."""
+    empty, wanted = np.array([[""]], object), np.array([k], np.int32)
+    requests = [
+        {
+            "user_id": np.array([user], object),
+            "history": padded([history], len(history) + 1),
+            "exclude": empty,
+            "allow": empty,
+            "k": wanted,
+        }
+        for user, history, _ in events.rows()
+    ]
+    responses, times = [], []
+    with Runner(folder) as runner:
+        for request in requests[:_UNTIMED]:
+            runner.run("recommend", **request)
+        for request in requests:
+            begin = time.perf_counter()
+            items = runner.run("recommend", **request)["items"]
+            times.append(1000 * (time.perf_counter() - begin))
+            responses.append(set(items[0]) - {b""})
+    return responses, float(np.median(times))
+
+
+def _recall(best: list[set], found: Iterable[set]) -> float:
+    """Share of the best items that were found, mean over the queries that have any."""
+    shares = [len(one & other) / len(one) for one, other in zip(best, found, strict=True) if one]
+    return float(np.mean(shares or [1.0]))
 
 
 def _cheapest(indices, model, events, matrix):
     """The first index that reaches the recall, or the last."""
     queries, k = list(_queries(model, events)), min(K, model.num_items)
-    best = [
-        row
-        for query, hidden in queries
-        for row in _found(search_all(_scores(model, query, matrix), hidden, k))
-    ]
+    best = []
+    for query, hidden in queries:
+        scores = tf.matmul(query, matrix, transpose_b=True)
+        scores = tf.concat([scores[:, :1], model.untrained_last(scores[:, 1:])], axis=1)
+        best += _trained_items(search_all(scores, hidden, k))
     for index in indices:
-        if _recall(index, queries, matrix, best, k) >= RECALL:
+        if _recall(best, _search(index, queries, matrix, k)) >= RECALL:
             break
     return index
 
 
-def _scores(model, query, matrix):
-    """Scores of padding and all items, by which they are recommended: float32 [B, N + 1]."""
-    scores = tf.matmul(query, matrix, transpose_b=True)
-    return tf.concat([scores[:, :1], model.untrained_last(scores[:, 1:])], axis=1)
-
-
-def _recall(index, queries, matrix, best, k):
-    """Share of the best items that an index finds, mean over the queries that have any."""
+def _search(index, queries, matrix, k) -> Iterator[set]:
+    """The items that an index finds for each query."""
 
     @tf.function(autograph=False, reduce_retracing=True)
     def search(query, hidden):
-        return search_index(index, query, matrix, hidden, k)
+        return search_index(index, Query(query), matrix, hidden, k)
 
-    # One query at a time: a batch takes memory for each one's cells.
-    singly = (
-        (query[row : row + 1], hidden[row : row + 1])
-        for query, hidden in queries
-        for row in range(len(query))
-    )
-    found = (_found(search(*single))[0] for single in singly)
-    shares = [len(one & other) / len(one) for one, other in zip(best, found, strict=True) if one]
-    return float(np.mean(shares or [1.0]))
+    for query, hidden in queries:
+        # One query at a time: a batch takes memory for the cells of each one.
+        for row in range(len(query)):
+            yield from _trained_items(search(query[row : row + 1], hidden[row : row + 1]))
 
 
-def _found(result):
-    """Rows of the trained items that a search has found, a set a query."""
-    return [
-        set(rows[scores > UNTRAINED].tolist())
-        for scores, rows in zip(*(part.numpy() for part in result), strict=True)
-    ]
+def _trained_items(found) -> list[set]:
+    """Rows of the trained items that a search has found, a set for each query."""
+    scores, rows = (part.numpy() for part in found)
+    return [set(row[own > UNTRAINED].tolist()) for own, row in zip(scores, rows, strict=True)]
 
 
 def _steps(count):
@@ -108,9 +226,7 @@ def _steps(count):
 
 
 def _queries(model, events):
-    """(queries float32 [B, D'], rows of their histories int32 [B, X]) of the events, some at a
-    time.
-    """
+    """(queries float32 [B, D'], rows of their histories int32 [B, X]) of the events, in batches."""
     for begin in range(0, len(events), _BATCH):
         part = events.slice(begin, _BATCH)
         rows = [model.item_vocabulary.lookup(history) for history in part["history"].to_list()]
@@ -120,3 +236,38 @@ def _queries(model, events):
         )
         user = tf.constant(model.user_vocabulary.lookup(part["user_id"].to_list()))
         yield model.queries({"user": user, "history": history}), history
+
+
+def _with_equal_norms(vectors):
+    """[v, sqrt(max |v|^2 - |v|^2)] with the mean 0, which keeps distances and saves digits."""
+    squares = _squares(vectors)
+    points = np.concatenate([vectors, np.sqrt(squares.max() - squares)[:, np.newaxis]], axis=1)
+    return points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _assign(points, centroids):
+    """(nearest centroid int32 [N], squared distance to it [N])."""
+    # |p - c|^2 = |p|^2 - 2 (p . c - |c|^2 / 2): one product finds the nearest.
+    biased = np.concatenate([centroids, -0.5 * _squares(centroids)[:, np.newaxis]], axis=1)
+    nearest, score = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
+    size = max(1, _SCORES_PER_BLOCK // len(centroids))
+    for begin in range(0, len(points), size):
+        part = slice(begin, begin + size)
+        ones = np.pad(points[part], ((0, 0), (0, 1)), constant_values=1)
+        scores = tf.matmul(ones, biased, transpose_b=True).numpy()
+        nearest[part] = scores.argmax(axis=1)
+        score[part] = scores[np.arange(len(scores)), nearest[part]]
+    return nearest, _squares(points) - 2 * score
+
+
+def _squares(vectors):
+    return np.einsum("nd,nd->n", vectors, vectors)
+
+
+def _means(points, cell, cells):
+    """(mean of each cell's points [C, D'], 0 where it has none; how many they are [C])."""
+    sums, counts = (
+        tf.math.unsorted_segment_sum(points, cell, cells),
+        np.bincount(cell, minlength=cells),
+    )
+    return sums.numpy() / np.maximum(counts, 1).astype(np.float32)[:, np.newaxis], counts

@@ -1,4 +1,4 @@
-"""SavedModels on disk: written whole, under the next version, beside the earlier ones."""
+"""Versions on disk: each is written whole, beside the earlier ones, under its number."""
 
 import contextlib
 import errno
@@ -21,32 +21,27 @@ from tfrec_attn.files.work_folder import (
     remove,
 )
 
+from .servable import Servable
+
 SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
 _OWN_NAME = re.compile(rf"{re.escape(_UNFINISHED)}[0-9a-f]{{16}}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def save(servable, folder: Path) -> None:
+def save(servable: Servable, folder: Path) -> None:
     """Writes a `Servable` with its signatures as a SavedModel."""
     tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
 
 
 def versions(base: Path) -> list[int]:
-    """Versions in a folder, ascending."""
-    return (
-        sorted(
-            int(entry.name)
-            for entry in base.iterdir()
-            if entry.name.isascii() and entry.name.isdigit()
-        )
-        if base.is_dir()
-        else []
-    )
+    """Returns the versions in a folder, ascending."""
+    names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def next_version(base: Path) -> int:
-    """The number after the greatest version there, 1 where there is none."""
+    """Returns the number after the greatest version, 1 where there is none."""
     return max(versions(base), default=0) + 1
 
 
@@ -55,28 +50,29 @@ def publish(
     version: int | None,
     write: Callable[[Path], None],
     keep: int | None,
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Makes a version that appears under its number when it is complete, so that a server which
-    watches the folder never sees a part.
+    """Writes a version that appears under its number only when it is complete.
 
-    It is written in a folder `.unfinished-*` beside the versions, which no server looks into. What
-    an export that was killed has left in such a folder is removed.
+    A server that watches the folder never sees an unfinished version: it is written in a folder
+    `.unfinished-*` beside the versions, and then renamed. Such folders of exports that were killed
+    are removed.
 
     Args:
-      base: Folder of the versions, made where it is missing.
-      version: A positive number; None takes the next one.
-      write: Fills the folder it is given.
-      keep: Versions that stay, the new one, all later ones and the greatest others; None keeps all.
-        One that this program did not write, as its `assets.extra/SHA256SUMS` tells, stays too.
-      say: Takes a line for each version that stays for this reason.
+        base: Folder of the versions; it is made if it is missing.
+        version: A positive number. None takes the next one.
+        write: Function that fills the folder it is given.
+        keep: How many versions stay: the new one, all later ones, and the greatest others. None
+            keeps all. A version that this program did not write, by its `assets.extra/SHA256SUMS`,
+            stays too.
+        report: Function that gets a line for each version that stays for this reason.
 
     Returns:
-      The folder of the version.
+        The folder of the version.
 
     Raises:
-      ConfigError: If the version exists or the folder cannot be written. After this or any other
-        exception nothing is left.
+        ConfigError: If the version exists or the folder cannot be written. Nothing is left after
+            this or any other exception.
     """
     base = Path(base)
     version = version or next_version(base)
@@ -98,7 +94,7 @@ def publish(
             raise _unwritable(base, reason) from None
         raise
     try:
-        _prune(base, version, keep, work.folder, say)
+        _prune(base, version, keep, work.folder, report)
     finally:
         work.abandon()
         work.release()
@@ -124,7 +120,7 @@ def _unwritable(base: Path, reason: str) -> ConfigError:
 
 
 def _refusal(error: BaseException, folder: Path) -> str | None:
-    """What the disk says, if it is the cause of an error."""
+    """The reason that the disk gives, if it is the cause of an error."""
     if isinstance(error, OSError):
         here = error.filename is not None and str(error.filename).startswith(str(folder))
         return error.strerror or str(error) if here or error.errno in _FULL else None
@@ -136,9 +132,9 @@ def _refusal(error: BaseException, folder: Path) -> str | None:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Removes what exports that were killed have left; that of one which still runs stays."""
+    """Removes the folders of exports that were killed, but not that of one that still runs."""
     for folder in sorted(base.glob(f"{_UNFINISHED}*")):
-        # One that was killed at once has left an empty folder of such a name.
+        # An export that was killed at once leaves an empty folder of such a name.
         if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and _is_empty(folder)):
             with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
                 work = WorkFolder(folder, _KIND, _KNOWN)
@@ -152,7 +148,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _prune(
-    base: Path, version: int, keep: int | None, aside: Path, say: Callable[[str], None]
+    base: Path, version: int, keep: int | None, aside: Path, report: Callable[[str], None]
 ) -> None:
     """Removes the lowest versions."""
     others = [one for one in versions(base) if one != version]
@@ -160,7 +156,7 @@ def _prune(
     for old in [one for one in others if one < version][: max(0, surplus)]:
         folder = base / str(old)
         if other := _foreign(folder):
-            say(f"Version {old} stays: {other} was not written by this program.")
+            report(f"Version {old} stays: {other} was not written by this program.")
             continue
         # A server must not see half of it either.
         removed = folder.rename(aside / "removed")
@@ -169,7 +165,7 @@ def _prune(
 
 
 def _foreign(folder: Path) -> Path | None:
-    """What in the folder of a version is not what `publish` has written there, or None."""
+    """What in the folder of a version is not what `publish` wrote there, or None."""
     if folder.is_symlink() or not folder.is_dir():
         return folder
     try:
@@ -183,9 +179,8 @@ def _foreign(folder: Path) -> Path | None:
             if path.is_dir():
                 ours = name in folders
             else:
-                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == sums.get(
-                    name.as_posix()
-                )
+                digest = sums.get(name.as_posix())
+                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == digest
             if not ours:
                 return path
     except (OSError, UnicodeDecodeError):
@@ -194,7 +189,7 @@ def _foreign(folder: Path) -> Path | None:
 
 
 def _seal(folder: Path) -> None:
-    """Writes the checksums of all files of a version, and brings everything to the disk."""
+    """Writes the checksums of all files of a version, and flushes everything to the disk."""
     (folder / SUMS).parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SUMS)

@@ -1,24 +1,23 @@
-"""What is served: functions of raw ids, for every model the same."""
+"""Defines what is served: functions of raw ids, the same for all models."""
 
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query, score_all, score_listed
 from tfrec_attn.models.base.untrained import UNTRAINED
 
 from . import history as histories
-from . import selection
-from .explanation import contributions
-from .item_matrix import with_item_matrix
-from .search import search_all, search_index
-from .selection import FLOOR
-from .separator import SEPARATOR, check_separator
-from .vocabulary_table import VocabularyTable
+from . import retrieval
+from .model_copy import with_item_matrix
+from .retrieval import FLOOR, InvertedFile
+from .vocabulary import SEPARATOR, VocabularyTable, check_separator
 
 _INPUTS = {
     "user_id": tf.TensorSpec([None], tf.string),
@@ -31,111 +30,108 @@ _INPUTS = {
 }
 # Lists of ids, which the joined signatures take as one text a row.
 _LISTS = ("history", "exclude", "allow", "candidates")
-# Else one long text would make every row of its batch as long.
+# Otherwise one long text would make all rows of its batch as long.
 MOST_IDS = 1 << 14
-# Length of the histories of an attention map, whose rows and columns they are: 256 KB for one
-# history.
+# Most events of an attention map, which is a square: 256 KB for one history.
 MOST_MAPPED = 256
+
+Outputs = dict[str, tf.Tensor]
 
 
 class Servable(tf.Module):
-    """A trained model as functions from ids to ids; stock operations, the batch first in every
-    input and output.
+    """A trained model as functions from ids to ids, made of operations of stock TensorFlow.
 
-    The latest L known events of a history count; "" is padding and unknown ids are passed over,
-    wherever they stand. Of a row with neither a known event nor (where the model `uses_user`) a
-    known user, the most popular items are the best, their score is their share of the training
-    events, and `source` is "popular" instead of "model". What cannot be answered has the lowest
-    float as its score, and "" as its item.
+    The latest L known events of a history count. "" is padding; unknown ids are ignored, wherever
+    they are. If a row has neither a known event nor, where the model `uses_user`, a known user, the
+    most popular items are recommended: their score is their share of the training events, and
+    `source` is "popular" instead of "model". Missing items are "", with the lowest float as score.
 
-    What training never touched (`trained_users` and `trained_items` of the model) is not known:
-    such a user is an unknown one, and such items are passed over in a history. They are recommended
-    after all others, in the order of their rows, with the score `UNTRAINED`; an index leaves them
-    out.
+    Users and items that training never touched (`trained_users` and `trained_items` of the model)
+    are not known: such a user counts as unknown, and such items are ignored in a history. They are
+    recommended after all others, in the order of their rows, with the score `UNTRAINED`; an index
+    never finds them.
+
+    Signatures, where B is the batch, W the columns of a history (oldest event first) and N the
+    number of items:
+
+    - serving_default: user_id [B], history [B, W] -> items [B, k], scores [B, k], source [B]. There
+      are N columns where k is greater.
+    - recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and k [B] -> the same,
+      with as many columns as the greatest k of the batch, at most max_k; past its own k a row has
+      "" and the lowest float. And k [B], the k that was applied: 0 for a negative one, max_k or N
+      for a greater one.
+    - score: user_id, history, candidates [B, C] -> scores [B, C], and known bool [B, C]: whether
+      training touched the candidate.
+    - embed: user_id, history -> query [B, D'], whose product with the vector of an item is the
+      score that the model gives it, without its `prior`.
+    - embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
+    - explain: user_id, history, item [B] -> contribution [B, W], by how much the score of the item
+      falls when the event is left out. Models with attention also give attention [B, W] and, where
+      L is at most 256, attention_map [B, L, L]: how much each of the latest L known events (rows)
+      attends to each (columns), the latest last. All are 0 for padding and events that do not
+      count.
+    - serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the
+      same, with history, exclude, allow and candidates as one text [B] of ids joined by the
+      separator, "" for an empty list. Rows need no padding, so that no batch changes an answer. W
+      and C are those of the longest row of the batch; the column of an id is its position in the
+      text. Of a longer text only the last 16,384 ids are read. They also return separator [B].
 
     Args:
-      model: a `SequenceModel` with vocabularies; it is copied.
-      item_counts: training events of each item, [N], or its share of them; None: the model answers
-          where nothing is known too.
-      k: items of `serving_default`.
-      max_k: most items of `recommend`.
-      keep_seen: whether items of the history may be recommended.
-      index: an `InvertedFile` over the model's item vectors that proposes the items to rank, or
-          None: all are ranked.
-      separator: the character that joins ids in the texts of the joined signatures; it stands in no
-          id of an item.
-
-    Signatures, with history [B, W] (oldest first):
-      serving_default: user_id [B], history -> items [B, k], scores [B, k], source [B]; all N items
-      where k is greater. recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and
-      k [B] -> the same, as many columns as the greatest k of the
-        batch asks for, at most max_k; "" and the floor past a row's own k; and k [B], the k that
-        was applied: 0 for one below, max_k or N for one above.
-      score: user_id, history, candidates [B, C] -> scores [B, C], known bool [B, C]: of items that
-      training touched. embed: user_id, history -> query [B, D'], whose product with an item's
-      vector is the score that the model gives, its `prior` aside. embed_items: item [B] -> vector
-      [B, D'], known bool [B]; zeros where unknown. explain: user_id, history, item [B] ->
-      contribution [B, W], by how much the item's score falls when the event is left out, and
-        attention [B, W] of models that have it; both 0 for events that do not count. Where L is at
-        most 256 also attention_map [B, L, L] of models that have it: how much each of the latest L
-        known events (rows) attends to each (columns), the latest last, 0 at padding.
-      serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the
-      same, with history, exclude, allow and
-        candidates as one text [B] of ids joined by the separator, "" for none. No row has to be
-        padded, so that no batch can change an answer. W and C are those of the longest row of the
-        batch; the column of an id is its place in the text of its row. Of a text of more than
-        16,384 ids only the last 16,384 are read. They also give separator [B].
+        model: A `SequenceModel` with vocabularies; it is copied.
+        item_counts: Training events of each item, [N], or its share of them. None: the model
+            answers where nothing is known too.
+        k: Items that `serving_default` returns.
+        max_k: Most items that `recommend` returns.
+        keep_seen: Whether items of the history may be recommended.
+        index: An `InvertedFile` over the model's item vectors, which proposes the items to rank.
+            None: all items are ranked.
+        separator: Character that joins ids in the joined signatures. No id may contain it.
 
     Raises:
-      ValueError: The numbers of items differ, k is below 1 or max_k below k.
-      ConfigError: The separator is not one character, or stands in an id of an item.
+        ValueError: If the numbers of items differ, k is below 1, or max_k is below k.
+        ConfigError: If the separator is not one character, or an id of an item contains it.
     """
 
     def __init__(
         self,
-        model,
-        item_counts,
+        model: SequenceModel,
+        item_counts: np.ndarray | None,
         *,
-        k=10,
-        max_k=100,
-        keep_seen=False,
-        index=None,
-        separator=SEPARATOR,
+        k: int = 10,
+        max_k: int = 100,
+        keep_seen: bool = False,
+        index: InvertedFile | None = None,
+        separator: str = SEPARATOR,
     ):
         super().__init__(name="servable")
-        counts = (
-            np.zeros(model.num_items)
-            if item_counts is None
-            else np.asarray(item_counts, np.float64)
+        self._has_popular = item_counts is not None
+        counts = np.asarray(
+            item_counts if self._has_popular else np.zeros(model.num_items), np.float64
         )
         if counts.shape != (model.num_items,):
             raise ValueError(
-                f"item_counts must have one number for each of {model.num_items} items, but has the shape {counts.shape}."
+                f"item_counts must have one number for each of {model.num_items} items, "
+                f"but has the shape {counts.shape}."
             )
         if not 1 <= k <= max_k:
             raise ValueError(
                 f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}."
             )
         check_separator(separator, model.item_vocabulary.ids())
-        self.k, self.max_k, self.keep_seen, self.index, self.separator = (
-            k,
-            max_k,
-            keep_seen,
-            index,
-            separator,
-        )
-        self._has_popular = item_counts is not None
+        self.k, self.max_k, self.keep_seen = k, max_k, keep_seen
+        self.index, self.separator = index, separator
         self.num_items, self.max_length = model.num_items, model.max_length
         copy, self.item_vectors = with_item_matrix(model)
-        # Training touched the rows whose popularity is not negative.
-        self._passes_over = model.trained_items is not None
-        shares = counts / max(counts.sum(), 1.0)
-        shares = np.append(
-            0.0, np.where(model.trained_items, shares, UNTRAINED) if self._passes_over else shares
-        )
-        self.popularity = tf.Variable(shares, trainable=False, dtype=tf.float32, name="popularity")
-        # In a closure: of an attribute Keras would save functions of its own.
+        # Attributes are saved, and with them all functions of a Keras model; a closure is not.
         self._model = lambda: copy
+        shares = counts / max(counts.sum(), 1.0)
+        # A negative popularity marks an item that training never touched.
+        self._has_untrained = model.trained_items is not None
+        if self._has_untrained:
+            shares = np.where(model.trained_items, shares, UNTRAINED)
+        self.popularity = tf.Variable(
+            np.append(0.0, shares), trainable=False, dtype=tf.float32, name="popularity"
+        )
         folder = Path(tempfile.mkdtemp(prefix="vocabulary-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         model.item_vocabulary.save(folder / "items.txt")
@@ -149,8 +145,12 @@ class Servable(tf.Module):
             model.user_vocabulary.save(folder / "users.txt")
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
 
-    def signatures(self):
-        """Name -> concrete function; the module then holds every variable that they read."""
+    def signatures(self) -> dict[str, Callable[..., Outputs]]:
+        """Traces all signatures, and makes the variables that they read part of the module.
+
+        Returns:
+            Name -> concrete function.
+        """
         inputs = {
             self.serving_default: ("user_id", "history"),
             self.recommend: ("user_id", "history", "exclude", "allow", "k"),
@@ -171,106 +171,105 @@ class Servable(tf.Module):
         self._weights = [variable for variable in self._model().weights if variable.ref() in read]
         return functions
 
-    def serving_default(self, user_id, history):
-        """The k best items."""
-        query, rows, nothing = self._encode(user_id, history)
-        return self._answer(
-            *self._catalogue(query, nothing, self._seen(rows), min(self.k, self.num_items)), nothing
-        )
+    def serving_default(self, user_id: tf.Tensor, history: tf.Tensor) -> Outputs:
+        """Recommends the k best items."""
+        query, rows, fallback = self._encode(user_id, history)
+        k = min(self.k, self.num_items)
+        return self._response(*self._best(query, fallback, self._seen(rows), k), fallback)
 
-    def recommend(self, user_id, history, exclude, allow, k):
-        """The k best items of each row's own k, without some, or among some."""
-        query, rows, nothing = self._encode(user_id, history)
+    def recommend(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        allow: tf.Tensor,
+        k: tf.Tensor,
+    ) -> Outputs:
+        """Recommends each row's own k items, without some, or among some."""
+        query, rows, fallback = self._encode(user_id, history)
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
         k = tf.clip_by_value(k, 0, min(self.max_k, self.num_items))
         columns = tf.maximum(tf.reduce_max(k), 0)
         has_list = tf.reduce_any(allow != "", axis=1)
 
-        def some_have():
+        def of(rows):
+            return query.rows(rows), tf.gather(fallback, rows), tf.gather(hidden, rows)
+
+        def among_some():
             free, listed = tf.where(~has_list)[:, 0], tf.where(has_list)[:, 0]
-            of_all = self._catalogue(
-                query.rows(free), *(tf.gather(one, free) for one in (nothing, hidden)), columns
-            )
+            of_all = self._best(*of(free), columns)
             allowed = self._items.rows(tf.gather(allow, listed))
-            of_list = self._among(
-                allowed,
-                query.rows(listed),
-                *(tf.gather(one, listed) for one in (nothing, hidden)),
-                columns,
-            )
-            places = [tf.cast(free, tf.int32), tf.cast(listed, tf.int32)]
+            of_list = self._best_among(allowed, *of(listed), columns)
+            order = [tf.cast(free, tf.int32), tf.cast(listed, tf.int32)]
             return tuple(
-                tf.dynamic_stitch(places, list(parts))
-                for parts in zip(of_all, of_list, strict=True)
+                tf.dynamic_stitch(order, list(parts)) for parts in zip(of_all, of_list, strict=True)
             )
 
         scores, items = tf.cond(
             tf.reduce_any(has_list),
-            some_have,
-            lambda: self._catalogue(query, nothing, hidden, columns),
+            among_some,
+            lambda: self._best(query, fallback, hidden, columns),
         )
         wanted = tf.range(columns) < tf.reshape(k, tf.stack([tf.shape(rows)[0], 1]))
         return {
-            **self._answer(tf.where(wanted, scores, FLOOR), items, nothing),
+            **self._response(tf.where(wanted, scores, FLOOR), items, fallback),
             "k": tf.reshape(k, tf.shape(rows)[:1]),
         }
 
-    def score(self, user_id, history, candidates):
-        """Scores of the candidates, by which `recommend` ranks them."""
-        query, _, nothing = self._encode(user_id, history)
+    def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> Outputs:
+        """Scores candidates as `recommend` does."""
+        query, _, fallback = self._encode(user_id, history)
         rows = self._items.rows(candidates)
         return {
-            "scores": tf.where(rows > 0, self._pair_scores(query, nothing, rows), FLOOR),
+            "scores": tf.where(rows > 0, self._scores(query, fallback, rows), FLOOR),
             "known": self._known(rows) > 0,
         }
 
-    def embed(self, user_id, history):
-        """Query vectors."""
+    def embed(self, user_id: tf.Tensor, history: tf.Tensor) -> Outputs:
+        """Returns the query vectors."""
         return {"query": self._encode(user_id, history)[0].vectors}
 
-    def embed_items(self, item):
-        """Item vectors."""
+    def embed_items(self, item: tf.Tensor) -> Outputs:
+        """Returns the item vectors."""
         rows = self._known(self._items.rows(item))
         return {
             "vector": tf.gather(tf.convert_to_tensor(self.item_vectors), rows),
             "known": rows > 0,
         }
 
-    def explain(self, user_id, history, item):
-        """What each event does to the score of an item."""
+    def explain(self, user_id: tf.Tensor, history: tf.Tensor, item: tf.Tensor) -> Outputs:
+        """Computes what each event contributes to the score of an item, and the attention."""
         rows = self._known(self._items.rows(history))
-        events = histories.latest(rows, self.max_length + 1)
+        events = histories.latest_events(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
-        item = self._known(self._items.rows(item))
-        contribution = contributions(
-            self._query, features, tf.convert_to_tensor(self.item_vectors), item
+        contribution = histories.contributions(
+            self._query,
+            features,
+            tf.convert_to_tensor(self.item_vectors),
+            self._known(self._items.rows(item)),
         )
-        result = {"contribution": histories.spread(contribution, rows)}
+        result = {"contribution": histories.at_events(contribution, rows)}
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
         if attention is not None:
-            result["attention"] = histories.spread(attention, rows)
-        attention_map = (
-            self._model().attention_map(window) if self.max_length <= MOST_MAPPED else None
-        )
-        return result if attention_map is None else {**result, "attention_map": attention_map}
+            result["attention"] = histories.at_events(attention, rows)
+        if self.max_length <= MOST_MAPPED:
+            attention_map = self._model().attention_map(window)
+            if attention_map is not None:
+                result["attention_map"] = attention_map
+        return result
 
     def _joined(self, function, names):
-        """The same concrete function of lists that come as one text a row."""
+        """The same concrete function with each list of ids as one text a row."""
 
         def joined(**inputs):
             ids = {name: self._split(inputs[name]) for name in names if name in _LISTS}
-            return {
-                **function(**{**inputs, **ids}),
-                "separator": tf.fill(tf.shape(inputs["history"]), self.separator),
-            }
+            separator = tf.fill(tf.shape(inputs["history"]), self.separator)
+            return {**function(**{**inputs, **ids}), "separator": separator}
 
+        text = tf.TensorSpec([None], tf.string)
         return _concrete(
-            joined,
-            {
-                name: tf.TensorSpec([None], tf.string) if name in _LISTS else _INPUTS[name]
-                for name in names
-            },
+            joined, {name: text if name in _LISTS else _INPUTS[name] for name in names}
         )
 
     def _split(self, texts):
@@ -281,12 +280,12 @@ class Servable(tf.Module):
         ).to_tensor("")
 
     def _encode(self, user_id, history):
-        """(`Query`, history as rows [B, W], where nothing is known [B])."""
+        """(`Query`, history as rows [B, W], whether the popular items answer [B])."""
         rows = self._items.rows(history)
-        events = histories.latest(self._known(rows), self.max_length)
+        events = histories.latest_events(self._known(rows), self.max_length)
         features = {"user": self._user_rows(user_id, events), "history": events}
-        nothing = self._model().knows_nothing(features)
-        return self._query(features), rows, nothing if self._has_popular else tf.zeros_like(nothing)
+        unknown = self._model().knows_nothing(features)
+        return self._query(features), rows, unknown if self._has_popular else tf.zeros_like(unknown)
 
     def _query(self, features):
         return Query(self._model().query_vectors(features), self._model().prior(features))
@@ -300,67 +299,64 @@ class Servable(tf.Module):
         return tf.where(tf.gather(tf.convert_to_tensor(self._trained_users), rows), rows, 0)
 
     def _known(self, rows):
-        """Rows of items with 0 for those that training never touched: int32 [...] -> int32 [...]."""
-        if not self._passes_over:
+        """Rows of items, 0 for those that training never touched: int32 [...] -> int32 [...]."""
+        if not self._has_untrained:
             return rows
         return tf.where(tf.gather(tf.convert_to_tensor(self.popularity), rows) < 0, 0, rows)
 
     def _seen(self, rows):
         return rows[:, :0] if self.keep_seen else rows
 
-    def _catalogue(self, query, nothing, hidden, k):
-        """(scores, rows) [B, k] of the best items, those hidden [B, X] aside."""
-        vectors, popular = tf.convert_to_tensor(self.item_vectors), nothing[:, tf.newaxis]
+    def _best(self, query, fallback, hidden, k):
+        """(scores, rows) [B, k] of the best items, without those hidden [B, X]."""
+        vectors, popular = tf.convert_to_tensor(self.item_vectors), fallback[:, tf.newaxis]
         if self.index is None:
             scores = score_all(query, vectors)
             scores = tf.cond(
-                tf.reduce_any(nothing),
+                tf.reduce_any(fallback),
                 lambda: tf.where(popular, self.popularity, scores),
                 lambda: scores,
             )
-            if self._passes_over:
+            if self._has_untrained:
                 scores = tf.where(self.popularity < 0, self.popularity, scores)
-            return search_all(scores, hidden, k)
-        found = search_index(self.index, query.vectors, vectors, hidden, k, query.prior)
+            return retrieval.search_all(scores, hidden, k)
+        found = retrieval.search_index(self.index, query, vectors, hidden, k)
 
         def with_popular():
             scores = tf.broadcast_to(self.popularity, [tf.shape(hidden)[0], self.num_items + 1])
             return tuple(
                 tf.where(popular, one, other)
-                for one, other in zip(search_all(scores, hidden, k), found, strict=True)
+                for one, other in zip(retrieval.search_all(scores, hidden, k), found, strict=True)
             )
 
-        return tf.cond(tf.reduce_any(nothing), with_popular, lambda: found)
+        return tf.cond(tf.reduce_any(fallback), with_popular, lambda: found)
 
-    def _among(self, allowed, query, nothing, hidden, k):
+    def _best_among(self, allowed, query, fallback, hidden, k):
         """(scores, rows) [B, k] of the best among listed items [B, A]."""
-        rows = selection.distinct(allowed)
-        return selection.best(
-            selection.hide_among(self._pair_scores(query, nothing, rows), rows, hidden), rows, k
-        )
+        rows = retrieval.deduplicate(allowed)
+        scores = self._scores(query, fallback, rows)
+        return retrieval.top_k(retrieval.hide_listed(scores, rows, hidden), rows, k)
 
-    def _pair_scores(self, query, nothing, rows):
+    def _scores(self, query, fallback, rows):
+        """Scores of listed items [B, C] -> [B, C]."""
         scores = score_listed(query, tf.convert_to_tensor(self.item_vectors), rows)
         popularity = tf.gather(tf.convert_to_tensor(self.popularity), rows)
-        return tf.where(
-            nothing[:, tf.newaxis] | (popularity < 0)
-            if self._passes_over
-            else nothing[:, tf.newaxis],
-            popularity,
-            scores,
-        )
+        by_popularity = fallback[:, tf.newaxis]
+        if self._has_untrained:
+            by_popularity |= popularity < 0
+        return tf.where(by_popularity, popularity, scores)
 
-    def _answer(self, scores, rows, nothing):
+    def _response(self, scores, rows, fallback):
         items = self._items.ids(tf.where(scores > FLOOR, rows, 0))
-        return {"items": items, "scores": scores, "source": tf.where(nothing, "popular", "model")}
+        return {"items": items, "scores": scores, "source": tf.where(fallback, "popular", "model")}
 
 
 def _concrete(function, specs):
     names = list(specs)
 
     def checked(**inputs):
-        # The C++ session compares no ranks, and a model that does not use users would not notice a
-        # batch of users of another size.
+        # TensorFlow's C++ session compares no ranks, and a model that does not use users would not
+        # notice a batch of users of another size.
         inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
         batch = tf.shape(inputs[names[0]])[:1]
         rest = {

@@ -1,5 +1,6 @@
-"""Tries a SavedModel on the events that its run held out: `python -m export.verify SERVABLE --run
-RUN [--split test] [--json]`.
+"""Proves that a servable ranks as its run reports: `python -m export.verify SERVABLE --run RUN`.
+
+It needs neither the code that made the servable nor that of the model.
 """
 
 import argparse
@@ -12,16 +13,21 @@ from collections.abc import Iterator
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0 where every metric is that of the run, 1 where one is not, 2 for a
-    servable or a run that cannot be used.
+    """Runs the command.
+
+    Returns:
+        0 if all metrics are those of the run, 1 if one is not, 2 if the servable or the run cannot
+        be used.
     """
     parser = _Arguments(
         prog=f"python -m {__package__}.verify",
-        description="Ranks the held-out events of a run through a SavedModel, without the code that made it, and compares the metrics.",
+        description="Ranks the held-out events of a run through a SavedModel, without the code "
+        "that made it, and compares the metrics.",
     )
     parser.add_argument(
         "servable",
-        help="version folder that python -m tfrec_attn.export has written, or the folder of its versions",
+        help="version folder that python -m tfrec_attn.export has written, or the folder of its "
+        "versions",
     )
     parser.add_argument("--run", required=True, help="folder that tfrec_attn.train has written")
     parser.add_argument(
@@ -34,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     with _held_back_stderr():
         from .agreement import compare
-        from .session import ServableError
+        from .runner import ServableError
     try:
         report = compare(parsed.servable, parsed.run, parsed.split)
     except ServableError as error:
@@ -54,38 +60,25 @@ class _Arguments(argparse.ArgumentParser):
 def _table(report: dict) -> str:
     lines = [[report["split"], "run", "servable", "difference", "recommend"]]
     for name, row in report["metrics"].items():
+        figures = [f"{row['run']:.8f}", f"{row['servable']:.8f}", f"{row['difference']:+.1e}"]
         of_lists = "" if row["recommend"] is None else f"{row['recommend']:.8f}"
-        lines.append(
-            [
-                name,
-                f"{row['run']:.8f}",
-                f"{row['servable']:.8f}",
-                f"{row['difference']:+.1e}",
-                of_lists,
-            ]
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        lines.append([name, *figures, of_lists])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     )
-    lists = report["recommend"]
-    text = (
-        f"{report['events']} events and lists of {lists['k']}; evaluate.repeats={report['repeats']}"
+    k, recall = report["recommend"]["k"], report["recommend"]["recall"]
+    of_index = "" if recall is None else f"; recall@{k} of the index {recall:.4f}"
+    return (
+        f"{table}\n\n{report['events']} events and lists of {k}; "
+        f"evaluate.repeats={report['repeats']}{of_index}."
     )
-    recall = (
-        ""
-        if lists["recall"] is None
-        else f"; recall@{lists['k']} of the index {lists['recall']:.4f}"
-    )
-    return f"{table}\n\n{text}{recall}."
 
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Keeps the notes that TensorFlow's C++ side writes while it loads; they are shown when loading
-    fails.
-    """
+    """Hides what TensorFlow's C++ side writes to stderr while it loads, unless loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

@@ -1,6 +1,4 @@
-"""Requests that TF Serving answers before it takes a version into service, so that no client waits
-for the first of its kind.
-"""
+"""Writes warm-up requests, which TF Serving answers before it puts a version into service."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from .example import popular_items
-from .session import Session, Tensor
+from .runner import Runner, Tensor
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 LENGTHS = (1, 5, 20, 50)
@@ -19,35 +16,35 @@ _BATCH = 8
 
 
 def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) -> int:
-    """Writes the warm-up file of a SavedModel, after it has answered every request in it: one that
-    fails would fail the load.
+    """Writes the warm-up file of a SavedModel.
 
-    The requests are of nobody, with histories of the most popular items: histories of 1, 5, 20, 50
-    and max_length items, in max_length + 1 columns or joined, a batch of several, a history of
-    which nothing is known, and where the signature has them several k and an allow list.
+    All requests are run first, because one that fails in TF Serving would fail the load. They name
+    no user, and their histories are the most popular items: histories of 1, 5, 20, 50 and
+    max_length items, in max_length + 1 columns or joined; a batch of several; a history of which
+    nothing is known; and, where the signature has them, several k and an allow list.
 
     Args:
-      folder: of the SavedModel; the file goes into its assets.extra.
-      name: of the model in TF Serving.
-      max_length: latest items of a history that the model uses.
-      max_k: most items that an answer has.
+        folder: The SavedModel; the file goes into its assets.extra.
+        name: Name of the model in TF Serving.
+        max_length: Latest items of a history that the model uses.
+        max_k: Most items that a response has.
 
     Returns:
-      Number of requests, at most 120.
+        Number of requests, at most 120.
 
     Raises:
-      ServableError: The folder cannot be used.
-      tf.errors.OpError: The model fails to answer.
+        ServableError: If the folder cannot be used.
+        tf.errors.OpError: If the model fails to answer.
     """
     records = []
-    with Session(folder) as session:
-        items, separator = popular_items(session, max_k)
-        for signature, (inputs, _) in session.signatures.items():
+    with Runner(folder) as runner:
+        items, separator = popular_items(runner, max_k)
+        for signature, (inputs, _) in runner.signatures.items():
             for request in _requests(inputs, items, max_length, max_k):
                 arrays = {
                     key: _array(request[key], tensor, separator) for key, tensor in inputs.items()
                 }
-                session.run(signature, **arrays)
+                runner.run(signature, **arrays)
                 records.append(_record(name, signature, arrays))
     path = Path(folder) / FILE
     path.parent.mkdir(exist_ok=True)
@@ -57,30 +54,41 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
     return len(records)
 
 
+def popular_items(runner: Runner, count: int) -> tuple[list[str], str]:
+    """Returns the most popular items of a servable, and the separator that joins ids.
+
+    Requests that travel with a servable are made of these, never of users or histories of the log.
+
+    Args:
+        runner: Of the servable.
+        count: Number of items; there are fewer where the servable returns fewer.
+    """
+    empty = {name: [""] for name in ("user_id", "history", "exclude", "allow")}
+    response = runner.run("recommend_joined", **empty, k=[count])
+    items = [one.decode() for one in response["items"][0] if one]
+    return items, response["separator"][0].decode()
+
+
 def _requests(
     inputs: Sequence[str], items: list[str], max_length: int, max_k: int
 ) -> Iterator[dict]:
-    """Values of all inputs that a signature may have, lists of ids as lists, a dictionary a
-    request.
-    """
-    lengths = (
-        sorted({min(length, max_length) for length in (*LENGTHS, max_length)})
-        if "history" in inputs
-        else [1]
-    )
-    cutoffs = sorted({min(k, max_k) for k in (1, 10, max_k)}) if "k" in inputs else [1]
+    """Yields requests with all inputs that a signature may have, lists of ids as lists."""
+    lengths = cutoffs = [1]
+    if "history" in inputs:
+        lengths = sorted({min(length, max_length) for length in (*LENGTHS, max_length)})
+    if "k" in inputs:
+        cutoffs = sorted({min(k, max_k) for k in (1, 10, max_k)})
     for length in lengths:
         for k in cutoffs:
-            yield _request([_history(items, length)], items, max_length, k)
-    several = [_history(items, 1 + row * max_length // _BATCH) for row in range(_BATCH)]
+            yield _request([_repeated(items, length)], items, max_length, k)
+    several = [_repeated(items, 1 + row * max_length // _BATCH) for row in range(_BATCH)]
     yield _request(several, items, max_length, max_k)
     yield _request([[]], items, max_length, max_k)
     if "allow" in inputs:
         yield {**_request(several[:1], items, max_length, max_k), "allow": [items[:_BATCH]]}
 
 
-def _history(items: list[str], length: int) -> list[str]:
-    """So many items, from the first again where there are fewer."""
+def _repeated(items: list[str], length: int) -> list[str]:
     return list(itertools.islice(itertools.cycle(items), length))
 
 
@@ -89,18 +97,16 @@ def _request(histories: list[list[str]], items: list[str], max_length: int, k: i
     return {
         "user_id": [""] * rows,
         "history": [[""] * (max_length + 1 - len(history)) + history for history in histories],
-        "item": _history(items, rows),
+        "item": _repeated(items, rows),
         "candidates": [items[:_BATCH]] * rows,
-        "exclude": [[item] for item in _history(items, rows)],
+        "exclude": [[item] for item in _repeated(items, rows)],
         "allow": [[""]] * rows,
         "k": [k] * rows,
     }
 
 
 def _array(values: list, tensor: Tensor, separator: str) -> np.ndarray:
-    """Values as an input has them; lists are joined, without padding, where it takes one text a
-    row.
-    """
+    """An input as the signature takes it; joined lists are one text a row, without padding."""
     if len(tensor.shape) == 1 and isinstance(values[0], list):
         values = [separator.join(one for one in row if one) for row in values]
     return np.asarray(values, tensor.dtype.as_numpy_dtype)

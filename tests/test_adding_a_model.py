@@ -1,4 +1,4 @@
-"""docs/adding-a-model.md, done as it says, from an empty folder."""
+"""Tests that docs/adding-a-model.md works as written, in an empty folder."""
 
 import contextlib
 import io
@@ -39,7 +39,7 @@ MAINS = {
 
 
 def entry_points():
-    """The entry points of the page's pyproject.toml as pip writes them."""
+    """The entry points in the pyproject.toml of the page, as pip writes them."""
     toml = re.search(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)[1]
     groups = re.findall(
         r'^\[project\.entry-points\."(.+)"\]\n((?:.+\n)+)', toml, flags=re.MULTILINE
@@ -56,9 +56,7 @@ def program(text):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The folder in which everything on the page was done in its order, what each command printed,
-    and each program at last.
-    """
+    """(folder in which all of the page was run, output of each command, and of each program)."""
     folder, outputs = tmp_path_factory.mktemp("empty"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -93,13 +91,13 @@ def test_the_model_learns(done):
     folder = done[0]
     report = json.loads((folder / "runs" / "synthetic-WeightedMean" / "metrics.json").read_text())
     assert report["test"]["HR@10"] > report["baselines"]["pop"]["HR@10"]
-    # The next item of each user is the one after the last: the model does not know which but can
-    # rank what is near.
+    # The next item of each user is the one after the last. The model cannot tell the order, but
+    # ranks near items high.
     shop = json.loads((folder / "runs" / "shop" / "metrics.json").read_text())
     assert shop["test"]["HR@10"] > 2 * shop["baselines"]["pop"]["HR@10"]
 
 
-def test_it_is_evaluated_and_verified_with_the_same_figures(done):
+def test_evaluation_and_verification_give_the_same_figures(done):
     folder, (_, evaluated, _, verified, *_), _ = done
     mrr = json.loads((folder / "runs" / "synthetic-WeightedMean" / "metrics.json").read_text())[
         "test"

@@ -224,14 +224,14 @@ def wrongly_named(name, source):
     [
         ("tfrec_attn.train", "from .config import load", True),
         ("tfrec_attn.train", "from tfrec_attn.config import load", False),
-        ("export.verify", "from .session import Session", False),
-        ("export.verify", "from . import session", False),
-        ("export.verify", "def f():\n  from export import session", True),
-        ("export.verify", "import export.session", True),
-        ("export.verify", "import tfrec_attn.export.session", True),
+        ("export.verify", "from .runner import Runner", False),
+        ("export.verify", "from . import runner", False),
+        ("export.verify", "def f():\n  from export import runner", True),
+        ("export.verify", "import export.runner", True),
+        ("export.verify", "import tfrec_attn.export.runner", True),
         ("export.verify", "from ..config import load", True),
         ("export.verify", "from .. import config", True),
-        ("export.a.b", "from ..session import Session", False),
+        ("export.a.b", "from ..runner import Runner", False),
         ("export.a.b", "from ...config import load", True),
     ],
 )
@@ -311,7 +311,7 @@ def test_the_package_export_itself_imports_nothing():
     assert imports(EXPORT[""]) == []
 
 
-@pytest.mark.parametrize("name", ["verify", "session"])
+@pytest.mark.parametrize("name", ["verify", "runner"])
 def test_a_servable_is_tried_without_the_code_that_made_it(name):
     needed = {name} | needed_in_export(name, EXPORT)
     assert {

@@ -1,6 +1,4 @@
-"""The wheel, in an environment of its own: what it holds, and its commands in a folder with files
-of the user's named as ours.
-"""
+"""Tests of the wheel: its files, and its commands in a folder with files that are named as ours."""
 
 import configparser
 import os
@@ -25,7 +23,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 SCRIPTS = dict(re.findall(r"(\S+) = (\S+):main", SETUP["options.entry_points"]["console_scripts"]))
 
-# Imports all of the two packages, and tells where from.
+# Imports all modules of both packages, and prints their files.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import tfrec_attn.export, tfrec_attn.serving
@@ -34,13 +32,14 @@ for package in (tfrec_attn.export, tfrec_attn.serving):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 assert not {"export", "serving"} & sys.modules.keys()
-files = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "tfrec_attn"}
+ours = [name for name in sys.modules if name.partition(".")[0] == "tfrec_attn"]
+files = {sys.modules[name].__file__ for name in ours}
 sys.stdout.write("\\n".join(sorted(files)))
 """
 
 
 def run(*words, cwd, code=0, **environment):
-    """Standard output and error of a process that ends with a code."""
+    """Runs a process that must end with a code -> (stdout, stderr)."""
     unset = ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     environment = {**kept, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
@@ -54,7 +53,7 @@ def run(*words, cwd, code=0, **environment):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel, built from a copy, because a build writes beside the source."""
+    """A wheel, built from a copy, because a build writes next to the source."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=NO_SOURCE)
     pip = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check"]
@@ -72,10 +71,10 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def programs(wheel, tmp_path_factory):
-    """The folder with the programs of an environment that holds the wheel.
+    """The folder with the programs of an environment that has the wheel.
 
-    What the wheel needs comes from the environment of the tests, by a path, which loads no package
-    that is installed there as a link to its source.
+    Requirements come from the environment of the tests, through a path file. It does not load
+    packages that are installed there as links to their source.
     """
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
@@ -89,7 +88,7 @@ def programs(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A user's folder, where everything that could be taken for ours ends the process."""
+    """A folder of a user, where any file that is loaded instead of ours ends the process."""
     folder = tmp_path_factory.mktemp("user")
     for name in (
         "export.py",
@@ -113,7 +112,7 @@ def files_of(name):
     return {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
-def test_what_the_wheel_holds(wheel):
+def test_files_of_the_wheel(wheel):
     held = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     both = files_of("export") | files_of("serving")
     inside = {f"tfrec_attn/{name}" for name in both | files_of("configs")}
@@ -127,7 +126,7 @@ def test_what_the_wheel_holds(wheel):
     assert {f"tfrec_attn/{name}" for name in expected} <= set(held)
 
 
-def test_the_wheel_is_what_is_run(programs, folder):
+def test_the_wheel_is_run(programs, folder):
     out, _ = run(programs / "python", "-c", IMPORT_ALL, cwd=folder)
     files = out.split()
     assert len(files) > len(files_of("serving")) and all(
@@ -151,7 +150,7 @@ def test_from_a_log_to_a_proven_servable(programs, folder):
     assert "MRR" in run(*verify, cwd=folder)[0]
 
 
-def test_a_configuration_that_there_is_not(programs, folder):
+def test_missing_configuration(programs, folder):
     _, error = run(programs / "tfrec-train", "ml-100k/atrec", cwd=folder, code=2)
     assert error.startswith("error: Configuration file ml-100k/atrec does not exist; ")
     assert "ml-100k/attrec" in error and error.count("\n") == 1
@@ -178,7 +177,7 @@ def test_the_list_of_commands(programs, folder):
     assert out == run(programs / "tfrec-attn", cwd=folder)[0]
 
 
-def test_the_list_takes_no_tensorflow(programs, folder):
+def test_the_list_does_not_load_tensorflow(programs, folder):
     _, times = run(programs / "python", "-X", "importtime", "-m", "tfrec_attn", cwd=folder)
     assert "tfrec_attn.cli.arguments" in times and not re.search(
         r"\| +(tensorflow|keras|tf_keras)\n", times

@@ -22,13 +22,19 @@ class Output(ctypes.Structure):
 
 
 def load(folder):
-    """The libraries, with the types of what they return; arguments that are pointers are passed as
-    such.
-    """
+    """The libraries, with the types of their results; pointers are passed as `c_void_p`."""
     ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", mode=ctypes.RTLD_GLOBAL)
     library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", mode=ctypes.RTLD_GLOBAL)
-    pointers = "NewStatus NewGraph NewSessionOptions LoadSessionFromSavedModel GraphOperationByName AllocateTensor TensorData"
-    for name in [*pointers.split(), "StringGetDataPointer"]:
+    for name in (
+        "NewStatus",
+        "NewGraph",
+        "NewSessionOptions",
+        "LoadSessionFromSavedModel",
+        "GraphOperationByName",
+        "AllocateTensor",
+        "TensorData",
+        "StringGetDataPointer",
+    ):
         getattr(library, f"TF_{name}").restype = ctypes.c_void_p
     for name in ("Dim", "TensorElementCount"):
         getattr(library, f"TF_{name}").restype = ctypes.c_int64

@@ -1,6 +1,4 @@
-"""What the tests of the export get: tiny models with awkward ids, and finished runs, of every
-model.
-"""
+"""Fixtures for the tests of the export: tiny models with awkward ids, runs and servables."""
 
 import contextlib
 import functools
@@ -10,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export import command
+from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from export.session import Session
 from tfrec_attn import config as configuration
 from tfrec_attn import models, train
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -42,8 +41,9 @@ def awkward_ids(count, prefix):
 
 @pytest.fixture(scope="session")
 def make_model():
-    """A function that makes an untrained model, with vocabularies: `make_model(name, users=6,
-    items=12, length=4, **parameters)`.
+    """A function that makes an untrained model with vocabularies.
+
+    `make_model(name, users=6, items=12, length=4, **parameters)`.
     """
 
     def make(name, users=6, items=12, length=4, **parameters):
@@ -59,29 +59,28 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def served(make_model, tmp_path_factory):
-    """A function that makes a model, saves it and loads it as TF Serving does, once: `served(name,
-    items=12, k=5, max_k=8, **options)`.
+    """A function that saves and loads an untrained model, once for each set of arguments.
 
-    It returns (model, item_counts, session); item i + 1 has i events, so that the most popular
-    items are the last.
+    `served(name, items=12, k=5, max_k=8, **options)` returns (model, item_counts, runner). Item
+    i + 1 has i events, so that the most popular items are the last.
     """
-    sessions = []
+    runners = []
 
     @functools.cache
     def serve(name, items=12, k=5, max_k=8, **options):
         model, counts = make_model(name, items=items), np.arange(items)
         folder = tmp_path_factory.mktemp("saved")
         save(Servable(model, counts, k=k, max_k=max_k, **options), folder)
-        sessions.append(Session(folder))
-        return model, counts, sessions[-1]
+        runners.append(Runner(folder))
+        return model, counts, runners[-1]
 
     yield serve
-    for session in sessions:
-        session.close()
+    for runner in runners:
+        runner.close()
 
 
 def write_log(path, users=30, events=10, items=24):
-    """A CSV log in which every user has `events` different items, some with awkward ids."""
+    """Writes a CSV log in which every user has `events` different items, some with awkward ids."""
     random = np.random.default_rng(4)
     ids = ["日本語", "a b", "it's", "x" * 1000, *(f"i{index}" for index in range(items))][:items]
     lines = ["user_id,item_id,timestamp"]
@@ -96,9 +95,7 @@ def write_log(path, users=30, events=10, items=24):
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """A function that gives the run directory of a tiny training of a model, made once:
-    `run_folder(name)`.
-    """
+    """A function that trains a tiny model, once, and returns its run directory."""
 
     @functools.cache
     def trained(name):
@@ -128,3 +125,24 @@ def run_folder(tmp_path_factory):
             return train.train(config)
 
     return trained
+
+
+@pytest.fixture(scope="session")
+def exported(run_folder, tmp_path_factory):
+    """A function that exports the run of a model with the command, once for each options.
+
+    `exported(name, *options)` returns (run, version folder, what the command printed). No test may
+    change the folders.
+    """
+
+    @functools.cache
+    def export(name, *options):
+        base = tmp_path_factory.mktemp("servables") / "shop"
+        arguments = [str(run_folder(name)), "--to", str(base), *options]
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            assert command.main(arguments) == 0
+        assert error.getvalue() == ""
+        return run_folder(name), base / "1", out.getvalue()
+
+    return export

@@ -1,13 +1,10 @@
-"""The signature `explain` against a loop that scores the history again without each event."""
-
-import contextlib
+"""Tests of `explain` against a loop that scores the history again without each event."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from export.saved_model import save
 from export.servable import MOST_MAPPED, Servable
-from export.session import Session
 from tfrec_attn import models
 
 LENGTH = 4
@@ -25,9 +22,9 @@ def score(model, user, history, item):
 
 
 def counting(model, history):
-    """Places of the events that count."""
+    """Columns of the events that count."""
     known = model.item_vocabulary.lookup(history)
-    return [place for place, one in enumerate(known) if one][-LENGTH:]
+    return [column for column, one in enumerate(known) if one][-LENGTH:]
 
 
 def cases(model):
@@ -41,22 +38,31 @@ def cases(model):
         [""] * 7 + ["?"],
     ]
     return [
-        (one, history, items[place])
+        (one, history, items[number])
         for one in (user, "nobody")
-        for place, history in enumerate(histories, 3)
+        for number, history in enumerate(histories, 3)
     ]
+
+
+def window_of(model, users, histories):
+    """Features of the latest events that count."""
+    window = np.zeros((len(users), LENGTH), np.int32)
+    for row, history in enumerate(histories):
+        rows = model.item_vocabulary.lookup([history[one] for one in counting(model, history)])
+        window[row, LENGTH - len(rows) :] = rows
+    return {"user": model.user_vocabulary.lookup(users), "history": window}
 
 
 @EVERY_MODEL
 def test_contributions_against_a_loop(name, served):
-    model, _, session = served(name)
-    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
-    result = session.run("explain", user_id=users, history=histories, item=items)["contribution"]
+    model, _, runner = served(name)
+    users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
+    result = runner.run("explain", user_id=users, history=histories, item=items)["contribution"]
     expected = np.zeros((len(users), 8), np.float32)
     for row, (user, history, item) in enumerate(cases(model)):
-        for place in counting(model, history):
-            rest = history[:place] + history[place + 1 :]
-            expected[row, place] = score(model, user, history, item) - score(
+        for column in counting(model, history):
+            rest = history[:column] + history[column + 1 :]
+            expected[row, column] = score(model, user, history, item) - score(
                 model, user, rest, item
             )
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
@@ -66,12 +72,12 @@ def test_contributions_against_a_loop(name, served):
 
 @EVERY_MODEL
 def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     window = items[2:6]
 
     def contributions(history):
-        return session.run("explain", user_id=["u"], history=[history], item=[items[9]])[
+        return runner.run("explain", user_id=["u"], history=[history], item=[items[9]])[
             "contribution"
         ][0]
 
@@ -82,45 +88,33 @@ def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
 
 
 @EVERY_MODEL
-def test_attention_stands_where_its_events_stand(name, served):
-    model, _, session = served(name)
-    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
-    result = session.run("explain", user_id=users, history=histories, item=items)
-    known = np.zeros((len(users), LENGTH), np.int32)
-    for row, history in enumerate(histories):
-        places = counting(model, history)
-        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup(
-            [history[place] for place in places]
-        )
-    attention = model.attention({"user": model.user_vocabulary.lookup(users), "history": known})
+def test_attention_is_in_the_columns_of_its_events(name, served):
+    model, _, runner = served(name)
+    users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
+    result = runner.run("explain", user_id=users, history=histories, item=items)
+    attention = model.attention(window_of(model, users, histories))
     assert ("attention" in result) == (attention is not None)
     if attention is None:
         pytest.skip(f"{name} has no attention")
     expected = np.zeros((len(users), 8), np.float32)
     for row, history in enumerate(histories):
-        places = counting(model, history)
-        expected[row, places] = attention.numpy()[row, LENGTH - len(places) :]
+        columns = counting(model, history)
+        expected[row, columns] = attention.numpy()[row, LENGTH - len(columns) :]
     np.testing.assert_allclose(result["attention"], expected, rtol=1e-5, atol=1e-6)
     assert expected.max() > 0.1
 
 
 @EVERY_MODEL
 def test_the_attention_map_is_that_of_the_latest_events(name, served):
-    model, _, session = served(name)
-    users, histories, items = (list(column) for column in zip(*cases(model), strict=True))
-    result = session.run("explain", user_id=users, history=histories, item=items)
-    known = np.zeros((len(users), LENGTH), np.int32)
-    for row, history in enumerate(histories):
-        places = counting(model, history)
-        known[row, LENGTH - len(places) :] = model.item_vocabulary.lookup(
-            [history[place] for place in places]
-        )
-    expected = model.attention_map({"user": model.user_vocabulary.lookup(users), "history": known})
+    model, _, runner = served(name)
+    users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
+    result = runner.run("explain", user_id=users, history=histories, item=items)
+    expected = model.attention_map(window_of(model, users, histories))
     assert ("attention_map" in result) == (expected is not None)
     if expected is None:
         pytest.skip(f"{name} has no attention map")
     np.testing.assert_allclose(result["attention_map"], expected, rtol=1e-5, atol=1e-6)
-    joined = session.run(
+    joined = runner.run(
         "explain_joined",
         user_id=users,
         history=["\t".join(history) for history in histories],
@@ -128,36 +122,37 @@ def test_the_attention_map_is_that_of_the_latest_events(name, served):
     )
     np.testing.assert_array_equal(joined["attention_map"], result["attention_map"])
     for row, history in enumerate(histories):
-        places = counting(model, history)
+        columns = counting(model, history)
         own = result["attention_map"][row]
-        weights = own.sum(axis=0) / max(len(places), 1) if name == "attrec" else own[-1]
+        weights = own.sum(axis=0) / max(len(columns), 1) if name == "attrec" else own[-1]
         np.testing.assert_allclose(
-            result["attention"][row, places], weights[LENGTH - len(places) :], rtol=1e-5, atol=1e-6
+            result["attention"][row, columns],
+            weights[LENGTH - len(columns) :],
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 
 @pytest.mark.parametrize(("length", "mapped"), [(MOST_MAPPED, True), (MOST_MAPPED + 1, False)])
 def test_a_map_that_would_be_large_is_left_out(length, mapped, make_model):
     servable = Servable(make_model("attrec", length=length), np.arange(12))
-    outputs = servable.signatures()["explain"].structured_outputs
+    outputs = servable.explain(tf.constant(["u"]), tf.constant([["", "?"]]), tf.constant(["?"]))
     assert ("attention_map" in outputs, "attention" in outputs) == (mapped, True)
 
 
-def test_an_attrec_without_self_attention_has_no_map(served, make_model, tmp_path):
+def test_an_attrec_without_self_attention_has_no_map(make_model):
     model = make_model("attrec", self_attention=False)
-    save(Servable(model, np.arange(12), k=5, max_k=8), tmp_path)
-    session, items = Session(tmp_path), model.item_vocabulary.ids()
-    with contextlib.closing(session):
-        result = session.run(
-            "explain", user_id=["u"], history=[["?", items[3], "", items[4]]], item=[items[9]]
-        )
+    items = model.item_vocabulary.ids()
+    result = Servable(model, np.arange(12)).explain(
+        tf.constant(["u"]), tf.constant([["?", items[3], "", items[4]]]), tf.constant(items[9:10])
+    )
     assert set(result) == {"contribution", "attention"}
     np.testing.assert_array_equal(result["attention"], [[0, 0.5, 0, 0.5]])
 
 
 @EVERY_MODEL
 def test_an_unknown_item_has_no_contributions(name, served):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     history = [["", *model.item_vocabulary.ids()[:3]]]
-    result = session.run("explain", user_id=["u"], history=history, item=["?"])
+    result = runner.run("explain", user_id=["u"], history=history, item=["?"])
     assert not result["contribution"].any()

@@ -1,4 +1,4 @@
-"""A servable of a model that was made and trained in Python, without a run directory."""
+"""Tests of servables of a model that was trained in Python, without a run directory."""
 
 import re
 
@@ -17,7 +17,7 @@ USERS, ITEMS, LENGTH = 6, 12, 4
 
 
 def batches(positions):
-    """Training examples with `tf.data` alone: who has an item has the next one after it."""
+    """Training examples, made with `tf.data` alone: item i + 1 comes after item i."""
     random = np.random.default_rng(3)
     history = (random.integers(0, ITEMS, (64, 1)) + np.arange(LENGTH)) % ITEMS + 1
     features = {"user": random.integers(1, USERS + 1, 64), "history": history}
@@ -64,12 +64,12 @@ def test_files_of_a_version(exported):
     assert [path.name for path in folder.parent.iterdir()] == ["1"]
     with pytest.raises(
         ConfigError,
-        match=f"^version 1 exists in {folder.parent}; name another one, or leave it out for the next",
+        match=f"^version 1 exists in {folder.parent}; name another one, or leave it out for",
     ):
         export_model(exported[0], folder.parent, version=1)
 
 
-def test_it_recommends_as_the_model(exported):
+def test_recommendations_are_those_of_the_model(exported):
     model, folder = exported
     users, histories = (
         ["user 2", "nobody", "nobody"],
@@ -88,11 +88,11 @@ def test_it_recommends_as_the_model(exported):
     )
     assert [[one.decode() for one in row] for row in found["items"].numpy()] == items
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5, atol=1e-6)
-    # The model has no popularity, so that it answers whom it knows nothing of too.
+    # Without a popularity the model answers too where nothing is known.
     assert found["source"].numpy().tolist() == [b"model"] * 3
 
 
-def test_popular_items_and_items_of_the_history(trained, tmp_path):
+def test_popularity_and_repeats_of_the_model(trained, tmp_path):
     trained.popularity, trained.repeats = (
         np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS)),
         "include",
@@ -122,12 +122,14 @@ def test_popular_items_and_items_of_the_history(trained, tmp_path):
         (
             {"item_vocabulary": None},
             {},
-            "model.item_vocabulary must be a Vocabulary of its 5 items, but is None; set it before the export.",
+            "model.item_vocabulary must be a Vocabulary of its 5 items, but is None; "
+            "set it before the export.",
         ),
         (
             {"user_vocabulary": Vocabulary(["a"])},
             {},
-            "model.user_vocabulary must be a Vocabulary of its 3 users, but has 1; set it before the export.",
+            "model.user_vocabulary must be a Vocabulary of its 3 users, but has 1; "
+            "set it before the export.",
         ),
         ({}, {"k": 0}, "k must be at least 1 and at most max_k, but k is 0 and max_k is 100."),
         ({}, {"version": 0}, "version must be at least 1, but is 0."),
@@ -149,7 +151,7 @@ def test_models_that_cannot_be_exported(change, options, sentence, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_model(tmp_path):
+def test_object_that_is_no_model(tmp_path):
     with pytest.raises(
         TypeError,
         match=r"^model must be a tfrec_attn\.models\.SequenceModel, but is a Sequential\.$",

@@ -1,20 +1,21 @@
-"""Serving through an index: as many cells as asked for or needed, and the answers that the exact
-search gives of the same items.
-"""
+"""Tests of indexes: their cells against NumPy, their recall, and what a servable finds by them."""
+
+import itertools
 
 import numpy as np
 import polars as pl
 import pytest
+import tensorflow as tf
 
 from export import index_building
-from export.index_building import build_index
+from export.index_building import build_index, cluster, quantize
+from export.retrieval import FLOOR
+from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from export.session import Session
 from tfrec_attn import models
 
 ITEMS, LENGTH = 200, 4
-FLOOR = np.finfo(np.float32).min
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def events(make_model):
     model, random = make_model("attrec", items=ITEMS), np.random.default_rng(5)
     items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
     histories = [
-        [items[place] for place in random.integers(0, ITEMS, length)]
+        [items[index] for index in random.integers(0, ITEMS, length)]
         for length in [0, 1, 2, 3, 7, 9, 20] * 5
     ]
     return pl.DataFrame(
@@ -42,26 +43,39 @@ def request(events):
     return {"user_id": events["user_id"].to_list(), "history": history}
 
 
-def answers(folder, requests):
-    with Session(folder) as session:
+def run(folder, requests):
+    """Responses of a SavedModel: signature -> outputs."""
+    with Runner(folder) as runner:
         return {
-            signature: session.run(signature, **values) for signature, values in requests.items()
+            signature: runner.run(signature, **inputs) for signature, inputs in requests.items()
         }
+
+
+def run_in_python(servable, requests):
+    """Responses of a servable's functions, without tracing them."""
+    return {
+        signature: {
+            name: output.numpy()
+            for name, output in getattr(servable, signature)(
+                **{name: tf.constant(array) for name, array in inputs.items()}
+            ).items()
+        }
+        for signature, inputs in requests.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "int8"), [*((name, False) for name in models.names()), (models.names()[0], True)]
 )
-def test_all_cells_give_the_answers_of_the_exact_search(name, int8, make_model, events, tmp_path):
+def test_an_index_that_scans_all_cells_is_exact(name, int8, make_model, events, tmp_path):
     model, counts = make_model(name, items=ITEMS), np.arange(ITEMS)
-    indexed, order, index, facts = build_index(model, events, cells=9, nprobe=9, int8=int8)
-    assert facts == {"kind": "ivf", "cells": facts["cells"], "nprobe": facts["cells"], "int8": int8}
+    indexed, order, index, description = build_index(model, events, cells=9, nprobe=9, int8=int8)
+    cells = description["cells"]
+    assert description == {"kind": "ivf", "cells": cells, "nprobe": cells, "int8": int8}
     assert sorted(order) == list(range(ITEMS))
-    save(Servable(model, counts, max_k=20), tmp_path / "exact")
-    save(Servable(indexed, counts[order], max_k=20, index=index), tmp_path / "indexed")
+    save(Servable(indexed, counts[order], max_k=20, index=index), tmp_path)
     rows, items = len(events), model.item_vocabulary.ids()
     asked = request(events)
-    empty = {"user_id": ["nobody"], "history": [["", "?"]]}
     lists = {
         "exclude": [[items[3], items[190]]] * rows,
         "allow": [[""]] * (rows - 1) + [[items[7]]],
@@ -75,24 +89,25 @@ def test_all_cells_give_the_answers_of_the_exact_search(name, int8, make_model, 
         "embed_items": {"item": [items[4], "?"]},
         "explain": {**asked, "item": events["target"].to_list()},
     }
-    found, expected = (answers(tmp_path / one, requests) for one in ("indexed", "exact"))
-    for signature, outputs in expected.items():
-        for output, values in outputs.items():
-            if values.dtype == object:
-                assert found[signature][output].tolist() == values.tolist()
+    found = run(tmp_path, requests)
+    for signature, outputs in run_in_python(Servable(model, counts, max_k=20), requests).items():
+        for output, expected in outputs.items():
+            if expected.dtype == object:
+                assert found[signature][output].tolist() == expected.tolist()
             else:
-                np.testing.assert_allclose(found[signature][output], values, rtol=1e-4, atol=1e-5)
-    popular = answers(tmp_path / "indexed", {"serving_default": empty})["serving_default"]
+                np.testing.assert_allclose(found[signature][output], expected, rtol=1e-4, atol=1e-5)
+    unknown = {"user_id": ["nobody"], "history": [["", "?"]]}
+    popular = run(tmp_path, {"serving_default": unknown})["serving_default"]
     assert popular["source"].tolist() == [b"popular"]
     assert [one.decode() for one in popular["items"][0]] == items[:-11:-1]
 
 
-def test_with_few_cells_the_seen_stay_out_and_some_are_missed(make_model, events, tmp_path):
+def test_an_index_with_few_cells_misses_items_and_hides_seen_ones(make_model, events, tmp_path):
     model, counts = make_model("sasrec", items=ITEMS), np.arange(ITEMS)
-    indexed, order, index, facts = build_index(model, events, cells=20, nprobe=1)
+    indexed, order, index, description = build_index(model, events, cells=20, nprobe=1)
     save(Servable(indexed, counts[order], index=index), tmp_path)
     asked = request(events)
-    result = answers(tmp_path, {"serving_default": asked})["serving_default"]
+    result = run(tmp_path, {"serving_default": asked})["serving_default"]
     _, exact = model.recommend(events["history"].to_list(), 10)
     missed = 0
     for row, (items, scores) in enumerate(zip(result["items"], result["scores"], strict=True)):
@@ -108,11 +123,11 @@ def test_with_few_cells_the_seen_stay_out_and_some_are_missed(make_model, events
                 - len(kept)
             )
     assert missed > 0
-    assert (facts["nprobe"], index.nprobe) == (1, 1)
+    assert (description["nprobe"], index.nprobe) == (1, 1)
 
 
 def test_the_fewest_cells_that_reach_the_recall(make_model, events, monkeypatch):
-    """Recall counted with a loop over the places of the items in the cells."""
+    """The recall is counted with a loop over the cells of the items."""
     model, events, chosen = (
         make_model("sasrec", items=ITEMS),
         events.filter(pl.col("history").list.len() > 0),
@@ -120,12 +135,12 @@ def test_the_fewest_cells_that_reach_the_recall(make_model, events, monkeypatch)
     )
     for recall in (0.1, 0.6, 0.9, 1.0):
         monkeypatch.setattr(index_building, "RECALL", recall)
-        _, order, index, facts = build_index(model, events, cells=20)
-        chosen[recall] = facts["nprobe"]
-    offsets, centroids, count = index.offsets.numpy(), index.centroids.numpy(), facts["cells"]
+        _, order, index, description = build_index(model, events, cells=20)
+        chosen[recall] = description["nprobe"]
+    offsets, centroids, count = index.offsets.numpy(), index.centroids.numpy(), description["cells"]
     cell = np.repeat(np.arange(count), np.diff(offsets))
     histories = [model.item_vocabulary.lookup(history) for history in events["history"].to_list()]
-    place = {item + 1: place for place, item in enumerate(order)}
+    position = {item + 1: position for position, item in enumerate(order)}
     recalls = {}
     for nprobe in range(1, count + 1):
         shares = []
@@ -137,10 +152,97 @@ def test_the_fewest_cells_that_reach_the_recall(make_model, events, monkeypatch)
             probed = set(np.argsort(-(centroids @ query))[:nprobe])
             scores = model.item_vectors().numpy() @ query
             best = [item for item in np.argsort(-scores) if item and item not in history][:10]
-            shares.append(np.mean([cell[place[item]] in probed for item in best]))
+            shares.append(np.mean([cell[position[item]] in probed for item in best]))
         recalls[nprobe] = np.mean(shares)
     steps = [step for step in (1, 2, 3, 4, 6, 8, 12, 16, 24) if step < count] + [count]
     assert chosen == {
         recall: next(step for step in steps if recalls[step] >= recall) for recall in chosen
     }
     assert len(set(chosen.values())) >= 3
+
+
+# --- Cells and codes ---
+
+
+def blobs(count=6, each=30, width=8):
+    random = np.random.default_rng(5)
+    centres = 10 * random.normal(size=(count, width))
+    return (np.repeat(centres, each, axis=0) + random.normal(size=(count * each, width))).astype(
+        np.float32
+    )
+
+
+def test_cells_are_a_permutation_with_their_means():
+    vectors = blobs()
+    order, offsets, centroids = cluster(vectors, 25)
+    assert (order.dtype, offsets.dtype, centroids.dtype) == (np.int64, np.int64, np.float32)
+    assert sorted(order) == list(range(len(vectors)))
+    assert (offsets[0], offsets[-1]) == (0, len(vectors))
+    assert (np.diff(offsets) > 0).all()
+    for cell, centroid in enumerate(centroids):
+        np.testing.assert_allclose(
+            centroid,
+            vectors[order[offsets[cell] : offsets[cell + 1]]].mean(axis=0),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+def test_a_cell_has_items_of_one_kind():
+    order, offsets, _ = cluster(blobs(count=6, each=30), 24)
+    kinds = order // 30
+    assert all(len(set(kinds[begin:end])) == 1 for begin, end in itertools.pairwise(offsets))
+
+
+def test_lengths_part_items_of_one_direction():
+    # The added column is sqrt(100 - 1) for the short ones and about 0 for the long ones, whose
+    # directions differ by far less.
+    random = np.random.default_rng(0)
+    directions = np.array([1.0, 0.0]) + 0.01 * random.normal(size=(40, 2))
+    lengths = np.where(np.arange(40) % 2, 1.0, 10.0)
+    vectors = (
+        lengths[:, np.newaxis] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    )
+    order, offsets, _ = cluster(vectors, 2)
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
+        list(range(0, 40, 2)),
+        list(range(1, 40, 2)),
+    ]
+
+
+def test_the_same_seed_gives_the_same_cells():
+    vectors = np.random.default_rng(0).normal(size=(300, 4))
+    one, two, other = (cluster(vectors, 20, seed) for seed in (7, 7, 8))
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_items_that_are_all_alike():
+    order, offsets, centroids = cluster(np.ones([50, 3]), 7)
+    assert order.tolist() == list(range(50))
+    assert offsets.tolist() == [0, 50]
+    np.testing.assert_allclose(centroids, [[1, 1, 1]])
+
+
+def test_a_sample_trains_the_cells_of_all():
+    # 64 a cell: 2 cells are trained on 128 of 1,000.
+    order, offsets, _ = cluster(blobs(count=2, each=500), 2)
+    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
+        list(range(500)),
+        list(range(500, 1000)),
+    ]
+
+
+def test_codes_are_within_half_a_step():
+    vectors = np.random.default_rng(1).normal(size=(20, 6)) * np.logspace(-3, 3, 20)[:, np.newaxis]
+    vectors[4] = 0
+    codes, scales = quantize(vectors)
+    assert (codes.dtype, scales.dtype) == (np.int8, np.float32)
+    assert (np.abs(codes).max(axis=1) == np.where(np.arange(20) == 4, 0, 127)).all()
+    assert (np.abs(codes * scales[:, np.newaxis] - vectors) <= 0.501 * scales[:, np.newaxis]).all()
+
+
+def test_too_few_cells():
+    with pytest.raises(ValueError, match=r"^cells must be at least 1, but is 0\.$"):
+        cluster(np.ones([5, 4]), 0)

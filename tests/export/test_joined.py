@@ -1,11 +1,11 @@
-"""The joined signatures: lists as one text a row, which no batch can change."""
+"""Tests of the joined signatures, whose lists are one text a row, so that no batch changes them."""
 
 import numpy as np
 import pytest
 
+from export.runner import Runner
 from export.saved_model import save
 from export.servable import MOST_IDS, Servable
-from export.session import Session
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
@@ -17,7 +17,7 @@ FLOOR = np.finfo(np.float32).min
 
 
 def rows_of(model):
-    """Rows of all inputs, of all lengths, with unknown and empty ids."""
+    """Rows with all inputs, of different lengths, with unknown and empty ids."""
     items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
     histories = [
         [],
@@ -65,10 +65,10 @@ def padded(row, inputs):
     return {name: [["", *row[name]] if name in LISTS else row[name]] for name in inputs}
 
 
-def assert_row(found, place, expected):
-    """A row of a batch is the answer to it alone, and behind that there is nothing."""
+def assert_row(found, row, expected):
+    """Asserts that a row of a batch is the response to it alone, followed by padding."""
     for name, values in expected.items():
-        own = found[name][place]
+        own = found[name][row]
         if values.ndim == 1:
             assert own == values[0], name
             continue
@@ -82,80 +82,76 @@ def assert_row(found, place, expected):
 
 @EVERY_MODEL
 @pytest.mark.parametrize("signature", ["serving_default", "recommend", "score", "embed", "explain"])
-def test_a_batch_of_joined_rows_is_answered_as_each_row_of_ids_alone(name, served, signature):
-    model, _, session = served(name)
-    rows, inputs = rows_of(model), session.signatures[signature][0]
-    together = session.run(f"{signature}_joined", **joined(rows, inputs))
-    for place, row in enumerate(rows):
-        expected = session.run(signature, **padded(row, inputs))
+def test_batch_of_joined_rows_equals_each_row_of_ids_alone(name, served, signature):
+    model, _, runner = served(name)
+    rows, inputs = rows_of(model), runner.signatures[signature][0]
+    together = runner.run(f"{signature}_joined", **joined(rows, inputs))
+    for number, row in enumerate(rows):
+        expected = runner.run(signature, **padded(row, inputs))
         for output in ("contribution", "attention"):
             if output in expected:
                 expected[output] = expected[output][:, 1:]
         if signature == "score":
-            expected = {output: values[:, 1:] for output, values in expected.items()}
-        assert_row(together, place, expected)
+            expected = {output: array[:, 1:] for output, array in expected.items()}
+        assert_row(together, number, expected)
     assert together["separator"].tolist() == [b"\t"] * len(rows)
     assert together.keys() - expected.keys() == {"separator"}
 
 
 @EVERY_MODEL
 def test_requests_that_a_server_concatenates(name, served):
-    """As TF Serving batches: rows one after the other, and the outputs split along their first
-    axis.
-    """
-    model, _, session = served(name)
-    rows, inputs = rows_of(model), session.signatures["recommend_joined"][0]
+    """TF Serving concatenates requests, and splits the outputs along their first axis."""
+    model, _, runner = served(name)
+    rows, inputs = rows_of(model), runner.signatures["recommend_joined"][0]
     requests = [joined(rows[begin:end], inputs) for begin, end in ((0, 1), (1, 3), (3, 6))]
-    together = session.run(
+    together = runner.run(
         "recommend_joined",
         **{one: [value for request in requests for value in request[one]] for one in inputs},
     )
-    place = 0
+    row_of_batch = 0
     for request in requests:
         for row in range(len(request["k"])):
-            alone = session.run(
+            alone = runner.run(
                 "recommend_joined",
                 **{one: values[row : row + 1] for one, values in request.items()},
             )
-            assert_row(together, place, alone)
-            place += 1
+            assert_row(together, row_of_batch, alone)
+            row_of_batch += 1
 
 
 @EVERY_MODEL
-def test_what_padding_does_to_rows_of_ids(name, served):
-    """The reason for all this: TF Serving's padding repeats the first id of a shorter row behind
-    its last.
-    """
-    model, _, session = served(name)
+def test_padding_changes_rows_of_ids_but_not_joined_rows(name, served):
+    """TF Serving pads a shorter row with its first id, which is why joined signatures exist."""
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     short, long = [items[0], items[3]], items[4:9]
-    alone = session.run("embed", user_id=["u"], history=[short])["query"][0]
-    together = session.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])[
+    alone = runner.run("embed", user_id=["u"], history=[short])["query"][0]
+    together = runner.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])[
         "query"
     ][0]
     assert np.abs(alone - together).max() > 1e-3
-    both = session.run(
-        "embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)]
-    )["query"][0]
+    both = runner.run("embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)])[
+        "query"
+    ][0]
     np.testing.assert_allclose(both, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_columns_belong_to_the_ids_of_the_text(served):
-    model, _, session = served("sasrec")
+    model, _, runner = served("sasrec")
     items = model.item_vocabulary.ids()
     texts = [TAB.join([items[1], "?", items[2]]), TAB.join(items[3:8])]
-    answer = session.run("explain_joined", user_id=["", ""], history=texts, item=items[8:10])
+    answer = runner.run("explain_joined", user_id=["", ""], history=texts, item=items[8:10])
     assert answer["contribution"].shape == answer["attention"].shape == (2, 5)
     assert (answer["attention"][0] > 0).tolist() == [True, False, True, False, False]
-    # The window has four places.
+    # The window has four events.
     assert (answer["attention"][1] > 0).tolist() == [False, True, True, True, True]
 
 
-def test_the_latest_ids_of_a_text_without_end_are_read(served):
-    model, _, session = served("sasrec")
+def test_only_the_latest_ids_of_a_long_text_are_read(served):
+    model, _, runner = served("sasrec")
     items = model.item_vocabulary.ids()
     history = [*items[:2], *["?"] * (MOST_IDS - 2), *items[4:6]]
-    answer = session.run(
+    answer = runner.run(
         "explain_joined", user_id=["", ""], history=[TAB.join(history), items[1]], item=items[:2]
     )
     assert answer["attention"].shape == (2, MOST_IDS)
@@ -163,7 +159,7 @@ def test_the_latest_ids_of_a_text_without_end_are_read(served):
         np.flatnonzero(answer["attention"][0]), [MOST_IDS - 2, MOST_IDS - 1]
     )
     assert answer["attention"][1][0] > 0
-    query = session.run(
+    query = runner.run(
         "embed_joined", user_id=["", ""], history=[TAB.join(history), TAB.join(items[4:6])]
     )["query"]
     np.testing.assert_allclose(query[0], query[1], rtol=1e-5, atol=1e-6)
@@ -178,9 +174,9 @@ def model_with_tabs(make_model):
 
 def test_another_separator(model_with_tabs, tmp_path):
     save(Servable(model_with_tabs, np.ones(3), separator="本"), tmp_path)
-    with Session(tmp_path) as session:
-        answer = session.run("serving_default_joined", user_id=[""], history=["tab\there本cé"])
-        expected = session.run("serving_default", user_id=[""], history=[["", "tab\there", "cé"]])
+    with Runner(tmp_path) as runner:
+        answer = runner.run("serving_default_joined", user_id=[""], history=["tab\there本cé"])
+        expected = runner.run("serving_default", user_id=[""], history=[["", "tab\there", "cé"]])
     assert answer["separator"].tolist() == ["本".encode()]
     assert answer["items"].tolist() == expected["items"].tolist() == [[b"b", b"", b""]]
 
@@ -190,16 +186,18 @@ def test_another_separator(model_with_tabs, tmp_path):
     [
         (
             "\t",
-            r"--separator must stand in no id, but '\\t' stands in the item 'tab\\there'; name another character\.",
+            r"--separator must not be in any id, but '\\t' is in the item 'tab\\there'; "
+            r"name another character\.",
         ),
         (
             "é",
-            r"--separator must stand in no id, but 'é' stands in the item 'cé'; name another character\.",
+            r"--separator must not be in any id, but 'é' is in the item 'cé'; "
+            r"name another character\.",
         ),
         ("", r"--separator must be one character, but is ''\."),
         ("ab", r"--separator must be one character, but is 'ab'\."),
     ],
 )
-def test_a_separator_that_does_not_separate(model_with_tabs, separator, message):
+def test_separator_that_is_not_usable(model_with_tabs, separator, message):
     with pytest.raises(ConfigError, match=f"^{message}$"):
         Servable(model_with_tabs, np.ones(3), separator=separator)

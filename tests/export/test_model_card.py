@@ -1,4 +1,4 @@
-"""Model cards: every figure against the run and the SavedModel that it is about."""
+"""Tests of model cards: all figures against the run and the SavedModel."""
 
 import json
 import re
@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 import tfrec_attn
-from export.card_text import markdown
-from export.model_card import write_card
-from export.session import ServableError
+from export.model_card import markdown, without_paths, write_card
+from export.runner import ServableError
+from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError
 
-FACTS = {
+SERVING = {
     "max_length": 4,
     "k": 10,
     "max_k": 100,
@@ -27,7 +27,7 @@ FACTS = {
 def written(served, run_folder):
     """(card, text, version folder, run)."""
     folder, run = served("attrec")[2].path, run_folder("attrec")
-    card = write_card(folder, run, name="shop", version=7, facts=FACTS)
+    card = write_card(folder, run, name="shop", version=7, serving=SERVING)
     return card, (folder / "assets.extra" / "README.md").read_text(encoding="utf-8"), folder, run
 
 
@@ -37,7 +37,7 @@ def test_the_json_is_the_card(written):
         json.loads((folder / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
         == card
     )
-    assert (card["name"], card["version"], card["serving"]) == ("shop", 7, FACTS)
+    assert (card["name"], card["version"], card["serving"]) == ("shop", 7, SERVING)
 
 
 def test_data_protocol_and_training_are_those_of_the_run(written):
@@ -104,7 +104,7 @@ def test_latency_and_versions(written):
 
 
 def tables(text):
-    """Cells of the rows of all tables but their lines of dashes."""
+    """Cells of the rows of all tables, without the lines of dashes."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
@@ -113,7 +113,7 @@ def tables(text):
     return [row for row in rows if set(row) != {"---"}]
 
 
-def test_the_text_tells_the_figures(written, served):
+def test_figures_of_the_text(written, served):
     card, text, _, _ = written
     metrics, rows = card["metrics"], {row[0]: row[1:] for row in tables(text)}
     assert text.startswith("# shop, version 7\n")
@@ -143,13 +143,13 @@ def test_the_text_tells_the_figures(written, served):
 
 
 def request_of(text):
-    """The words of the command that the text shows, and the request in it."""
+    """(words of the command in the text, request in it)."""
     (command,) = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
     words = shlex.split(command)
     return words, json.loads(words[2])
 
 
-def test_the_request_of_the_text_is_of_nobody(written, served):
+def test_request_of_the_text_has_no_user(written, served):
     words, request = request_of(written[1])
     assert (words[:2], words[3]) == (["curl", "-d"], "http://localhost:8501/v1/models/shop:predict")
     assert request["signature_name"] == "serving_default_joined"
@@ -167,7 +167,7 @@ def test_the_request_of_the_text_is_of_nobody(written, served):
 
 
 def test_an_id_with_a_quote_stays_in_the_request(written):
-    card = {**written[0], "serving": {**FACTS, "separator": "'"}}
+    card = {**written[0], "serving": {**SERVING, "separator": "'"}}
     assert (
         request_of(markdown(written[0], ["it's", "日本語", 'say "hi"']))[1]["instances"][0][
             "history"
@@ -183,18 +183,18 @@ def test_an_id_with_a_quote_stays_in_the_request(written):
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("serving", "expected"),
     [
-        ({}, ["Items of the history do not come again.", "Every item is scored."]),
-        ({"keep_seen": True}, ["Items of the history may come again."]),
+        ({}, ["Items of the history are not recommended. All items are scored."]),
+        ({"keep_seen": True}, ["Items of the history may be recommended."]),
         (
             {"index": {"kind": "ivf", "cells": 64, "nprobe": 8}},
             ["Items are found by an index (kind ivf, cells 64, nprobe 8)."],
         ),
     ],
 )
-def test_the_text_tells_how_it_was_exported(written, facts, expected):
-    text = markdown({**written[0], "serving": {**FACTS, **facts}}, ["i"])
+def test_text_of_the_export(written, serving, expected):
+    text = markdown({**written[0], "serving": {**SERVING, **serving}}, ["i"])
     for sentence in expected:
         assert sentence in text
 
@@ -209,17 +209,48 @@ def test_a_temporal_split_without_intervals(written):
     }
     metrics = {"test": card["metrics"]["test"]}
     text = markdown({**card, "protocol": protocol, "metrics": metrics}, ["i"])
-    assert "What came before 0.8 trains" in text and "from 2020-01-01 on is the test" in text
+    assert "Events before 0.8 (a date, or a share" in text and "from 2020-01-01 on is their" in text
     assert "interval" not in text
 
 
-def test_what_is_no_run(served, tmp_path):
+def test_folder_without_a_run(served, tmp_path):
     with pytest.raises(ConfigError, match="is not a finished run"):
-        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, facts=FACTS)
+        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, serving=SERVING)
 
 
 def test_a_run_without_its_events(served, run_folder, tmp_path):
     for name in ("config.yaml", "metrics.json"):
         (tmp_path / name).symlink_to(run_folder("attrec") / name)
     with pytest.raises(ServableError, match=r"has no test\.parquet"):
-        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, facts=FACTS)
+        write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, serving=SERVING)
+
+
+def test_only_the_last_part_of_a_path_is_shown():
+    config = configuration.to_dict(
+        configuration.from_dict(
+            {
+                "data": {
+                    "source": "~/prepared/",
+                    "schema": "../schema.pbtxt",
+                    "columns": {"item": "shop/item"},
+                    "names": ["a/b", "c"],
+                },
+                "train": {"warm_start": "/home/me/runs/old"},
+                "run_dir": "runs/new",
+            }
+        )
+    )
+    found = without_paths(
+        {**config, "more": ["C:\\logs\\x.csv", 3, None, "s3://bucket/parts/*.csv"]}
+    )
+    assert (found["data"]["source"], found["data"]["schema"], found["train"]["warm_start"]) == (
+        "prepared",
+        "schema.pbtxt",
+        "old",
+    )
+    assert (found["run_dir"], found["more"]) == ("new", ["x.csv", 3, None, "*.csv"])
+    assert (found["data"]["columns"], found["data"]["names"]) == (
+        config["data"]["columns"],
+        ["a/b", "c"],
+    )
+    assert found["model"] == config["model"] and found["evaluate"] == config["evaluate"]

@@ -1,6 +1,4 @@
-"""What training reports is what the lists of the default export reach, also where users come back
-to the same items.
-"""
+"""Tests that the served lists have the metrics of the training, also where users repeat items."""
 
 import contextlib
 import io
@@ -12,7 +10,7 @@ import pytest
 
 from export import verify
 from export.command import export
-from export.session import Session
+from export.runner import Runner
 from tfrec_attn import evaluate, train
 from tfrec_attn.runs.run import load_model
 
@@ -20,9 +18,7 @@ FAST = ["train.epochs=2", "model.dim=8", "evaluate.k=[1,5,10]", "evaluate.bootst
 
 
 def replays(repeated, users=40, songs=30):
-    """Users who cycle through four songs of their own; the last `1 - repeated` of them hear new
-    ones at the end.
-    """
+    """Users who repeat four songs; a share of 1 - `repeated` of them ends with new ones."""
     random = np.random.default_rng(3)
     rows = []
     for user in range(users):
@@ -36,7 +32,7 @@ def replays(repeated, users=40, songs=30):
 
 
 def newcomers():
-    """Half of the users begin after the test does, so that nothing is known of them."""
+    """Users of whom half begin after the test events do, so that nothing is known of them."""
     random = np.random.default_rng(4)
     return [
         (f"u{user}", f"s{song}", 1_600_000_000 + (10_000 if user % 2 else 0) + 1000 * time + user)
@@ -80,22 +76,21 @@ def test_the_served_lists_have_the_reported_metrics(exported):
         pl.read_parquet(run / "test.parquet"),
     )
     hits = np.zeros(11)
-    with Session(servable) as session:
+    with Runner(servable) as runner:
         for user, history, target in events.rows():
             request = {"user_id": [user], "history": [["", *history]]}
             request = {name: np.array(value, object) for name, value in request.items()}
-            found = [one.decode() for one in session.run("serving_default", **request)["items"][0]]
+            found = [one.decode() for one in runner.run("serving_default", **request)["items"][0]]
             if target in found:
                 hits[found.index(target) + 1 :] += 1
     for k in (1, 5, 10):
-        # A popular item among its equals counts against the target, but the list has it where it
-        # has it.
+        # Equally popular items count against the target in the metrics, but the list orders them.
         ties = 0 if report["protocol"]["split"] == "leave-one-out" else 0.15
         assert report["test"][f"HR@{k}"] == pytest.approx(hits[k] / len(events), abs=1e-9 + ties)
         assert report["test"][f"HR@{k}"] <= hits[k] / len(events) + 1e-9
 
 
-def test_the_share_of_repeated_targets_is_told(exported):
+def test_share_of_repeated_targets_is_reported(exported):
     run, servable, rule, share, out = exported
     report = json.loads((run / "metrics.json").read_text())
     assert (report["repeats"]["rule"], report["protocol"]["repeats"]) == (rule, rule)
@@ -127,17 +122,14 @@ def test_evaluation_and_recommend_follow_the_rule(exported, capsys):
     assert set(history).isdisjoint(items) == (rule == "exclude")
 
 
-def test_an_export_by_another_rule_is_told(exported, capsys, tmp_path):
+def test_export_by_another_rule_is_reported(exported, capsys, tmp_path):
     run, _, rule, share, _ = exported
     if share < 1.0:
         pytest.skip("too few repeats for another figure")
-    option = "--no-keep-seen" if rule == "include" else "--keep-seen"
+    option = "--keep-seen" if rule == "include" else "--no-keep-seen"
     with contextlib.redirect_stdout(io.StringIO()):
         servable = export(run, tmp_path / "servable", keep_seen=rule == "exclude")
     code = verify.main([str(servable), "--run", str(run)])
     error = capsys.readouterr().err
     assert code == 1 and "of the served lists is" in error
-    assert (
-        f"evaluate.repeats={rule}; export it again with {'--keep-seen' if option == '--no-keep-seen' else '--no-keep-seen'}."
-        in error
-    )
+    assert f"evaluate.repeats={rule}; export it again with {option}." in error

@@ -1,20 +1,18 @@
-"""Held-out events of a run in blocks, against loops; one sentence for each way in which a run
-cannot be used.
-"""
+"""Tests of reading the held-out events of a run, and of blocks of them, against loops."""
 
 import numpy as np
 import polars as pl
 import pytest
 
 from export import replay
-from export.session import ServableError
+from export.runner import ServableError
 
 ITEMS = ["a", "日本語", "c", "d", "e"]
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """Events with histories of 0 to 9 items, in no order of length, with repetitions."""
+    """Events with histories of 0 to 9 items, unordered by length, with repetitions."""
     random = np.random.default_rng(3)
     lengths = [*random.integers(0, 10, 40), 0, 9]
     return [
@@ -73,7 +71,7 @@ def test_events_without_histories():
 def test_events_of_another_vocabulary(row):
     with pytest.raises(
         ServableError,
-        match=r"^The held-out events have items that are not in the run's vocabulary; train again\.$",
+        match=r"^The held-out events have items that are not in the run's vocabulary; train again",
     ):
         list(replay.blocks(frame([row]), ITEMS, 4))
 
@@ -122,7 +120,7 @@ def test_runs_without_their_events(tmp_path, write, pieces):
 def test_runs_without_their_metrics(tmp_path):
     with pytest.raises(
         ServableError,
-        match=r"is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.train has",
+        match=r"is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.",
     ):
         replay.read_metrics(tmp_path / "missing")
     (tmp_path / "metrics.json").write_text('{"test": ')

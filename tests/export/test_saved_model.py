@@ -1,51 +1,59 @@
-"""What lies on disk: weights once, stock operations, vocabularies as files, and versions that are
-whole or not there.
-"""
+"""Tests of what is on disk: weights once, vocabularies as files, and only complete versions."""
 
+import functools
 import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.saved_model import next_version, publish, save, versions
+from export.saved_model import next_version, publish, versions
 from export.servable import Servable
-from export.session import Session
 from tfrec_attn import models
 from tfrec_attn.errors import ConfigError
 
 EVERY_MODEL = pytest.mark.parametrize("name", models.names())
 ITEMS, USERS = 3000, 400
+BATCH = {"user": np.array([1]), "history": np.array([[0, 0, 3, 5]], np.int32)}
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Saved(NamedTuple):
+    """A model, its scores of BATCH before the export, its servable, and where that was saved."""
+
+    model: tf.keras.Model
+    scores: np.ndarray
+    servable: Servable
+    signatures: dict
+    folder: Path
 
 
 @pytest.fixture(scope="module")
 def saved(make_model, tmp_path_factory):
-    """Name -> (model of some thousand items, folder of its SavedModel)."""
-    found = {}
+    """A function that saves a model of some thousand items, once: `saved(name)` -> `Saved`."""
 
+    @functools.cache
     def make(name):
-        if name not in found:
-            model, folder = (
-                make_model(name, users=USERS, items=ITEMS, dim=16),
-                tmp_path_factory.mktemp("saved"),
-            )
-            model.compile("adam", "softmax" if model.trains_on == "next_items" else "hinge")
-            save(Servable(model, np.ones(ITEMS)), folder)
-            found[name] = model, folder
-        return found[name]
+        model, folder = make_model(name, USERS, ITEMS, dim=16), tmp_path_factory.mktemp("saved")
+        model.compile("adam", "softmax" if model.trains_on == "next_items" else "hinge")
+        scores = model(BATCH).numpy()
+        servable = Servable(model, np.ones(ITEMS))
+        signatures = servable.signatures()
+        tf.saved_model.save(servable, str(folder), signatures=signatures)
+        return Saved(model, scores, servable, signatures, folder)
 
     return make
 
 
 @EVERY_MODEL
 def test_weights_are_stored_once(name, saved):
-    model, folder = saved(name)
+    model, folder = saved(name).model, saved(name).folder
     read = model.tables("items") + (model.tables("users") if model.uses_user else [])
     tables = sum(4 * table.shape.num_elements() for table in read)
     on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
@@ -54,10 +62,8 @@ def test_weights_are_stored_once(name, saved):
 
 @EVERY_MODEL
 def test_only_what_is_read_is_stored(name, saved):
-    """The matrix of the items, their popularity, and no table of items beside; of the users only
-    where the model reads them.
-    """
-    model, folder = saved(name)
+    """The item matrix and popularity, no other item table, and a user table only if it is read."""
+    model, folder = saved(name).model, saved(name).folder
     shapes = [
         shape
         for key, shape in tf.train.list_variables(str(folder / "variables" / "variables"))
@@ -78,8 +84,8 @@ def test_only_what_is_read_is_stored(name, saved):
 
 
 @EVERY_MODEL
-def test_tables_are_files(name, saved):
-    model, folder = saved(name)
+def test_vocabularies_are_files(name, saved):
+    model, folder = saved(name).model, saved(name).folder
     files = {
         path.name: path.read_text(encoding="utf-8").splitlines()
         for path in (folder / "assets").iterdir()
@@ -92,12 +98,12 @@ def test_tables_are_files(name, saved):
 
 
 @EVERY_MODEL
-def test_no_request_copies_the_matrix_of_the_items(name, make_model):
-    """A gather from the variable itself makes TensorFlow copy it whenever it is read whole: gathers
-    are of the tensor.
+def test_no_request_copies_the_item_matrix(name, saved):
+    """TensorFlow copies a variable that is read whole if a gather reads the variable itself.
+
+    So gathers must read its tensor.
     """
-    servable = Servable(make_model(name), np.ones(12))
-    for signature, function in servable.signatures().items():
+    for signature, function in saved(name).signatures.items():
         if signature.endswith("_joined"):
             # These call the others.
             continue
@@ -108,7 +114,21 @@ def test_no_request_copies_the_matrix_of_the_items(name, make_model):
         gathered = [
             op.inputs[0] for op in function.graph.get_operations() if op.type == "ResourceGather"
         ]
-        assert not [one for one in gathered if handles[one.name] is servable.item_vectors.handle]
+        assert not [
+            one for one in gathered if handles[one.name] is saved(name).servable.item_vectors.handle
+        ]
+
+
+@EVERY_MODEL
+def test_the_model_does_not_change(name, saved):
+    model, scores = saved(name).model, saved(name).scores
+    np.testing.assert_array_equal(model(BATCH), scores)
+    table = model.tables("items")[0]
+    table.assign(table * 2.0)
+    changed = np.abs(model(BATCH).numpy() - scores)[:, 1:].max()
+    table.assign(table / 2.0)
+    assert changed > 1e-3
+    np.testing.assert_array_equal(model(BATCH), scores)
 
 
 def test_a_version_can_be_read_by_the_user_of_the_server(tmp_path):
@@ -144,7 +164,7 @@ def test_a_version_is_never_overwritten(tmp_path, empty):
     assert empty or (tmp_path / "3" / "file").read_text() == "old"
 
 
-def test_a_version_that_comes_while_it_is_written_stays(tmp_path):
+def test_version_that_appears_meanwhile_stays(tmp_path):
     def write(folder):
         (folder / "file").write_text("slow")
         version(tmp_path, 1, text="quick")
@@ -167,7 +187,7 @@ def test_a_version_that_comes_while_it_is_written_stays(tmp_path):
         ([], None, 1, [1]),
     ],
 )
-def test_the_lowest_versions_go(tmp_path, present, number, keep, left):
+def test_lowest_versions_are_removed(tmp_path, present, number, keep, left):
     for one in present:
         version(tmp_path, one)
     version(tmp_path, number, keep)
@@ -175,7 +195,7 @@ def test_the_lowest_versions_go(tmp_path, present, number, keep, left):
 
 
 @pytest.mark.parametrize("kind", ["copied", "added", "changed", "empty folder", "link"])
-def test_a_version_that_was_not_written_here_stays(tmp_path, kind):
+def test_version_of_another_program_stays(tmp_path, kind):
     base, elsewhere, lines = tmp_path / "m", tmp_path / "elsewhere", []
     version(base, 1)
     if kind == "link":
@@ -195,8 +215,8 @@ def test_a_version_that_was_not_written_here_stays(tmp_path, kind):
         before.items()
         <= {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}.items()
     )
-    place = {"added": "/notes.txt", "changed": "/file", "empty folder": "/plots"}.get(kind, "")
-    assert lines == [f"Version 1 stays: {base / '1'}{place} was not written by this program."]
+    path = {"added": "/notes.txt", "changed": "/file", "empty folder": "/plots"}.get(kind, "")
+    assert lines == [f"Version 1 stays: {base / '1'}{path} was not written by this program."]
 
 
 def test_checksums_of_a_version(tmp_path):
@@ -230,6 +250,7 @@ def test_an_export_that_is_killed_half_way_leaves_no_version(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
+from typing import NamedTuple
 from export.saved_model import publish
 
 def write(folder):
@@ -284,23 +305,20 @@ def test_a_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["file", "file/model"])
-def test_a_folder_that_cannot_be_written(tmp_path, place):
+@pytest.mark.parametrize("folder", ["file", "file/model"])
+def test_unwritable_folder(tmp_path, folder):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        ConfigError, match=rf"^{tmp_path}/{place} cannot be written: .+; name a folder that can\.$"
+        ConfigError, match=rf"^{tmp_path}/{folder} cannot be written: .+; name a folder that can\.$"
     ):
-        version(tmp_path / place)
+        version(tmp_path / folder)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_loads_in_python_too(make_model, tmp_path):
-    model = make_model("attrec")
-    save(Servable(model, np.ones(12)), tmp_path)
+def test_loading_in_python(served):
+    model, _, runner = served("attrec")
     history = [["", *model.item_vocabulary.ids()[:2]]]
-    loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    loaded = tf.saved_model.load(str(runner.path)).signatures["serving_default"]
     items = loaded(user_id=tf.constant(["u"]), history=tf.constant(history))["items"].numpy()
-    with Session(tmp_path) as session:
-        np.testing.assert_array_equal(
-            items, session.run("serving_default", user_id=["u"], history=history)["items"]
-        )
+    expected = runner.run("serving_default", user_id=["u"], history=history)["items"]
+    np.testing.assert_array_equal(items, expected)

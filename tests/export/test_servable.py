@@ -1,4 +1,4 @@
-"""Every signature of every model, through the loader of TF Serving, against the model itself."""
+"""Tests of all signatures of all models, through the loader of TF Serving, against the model."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from tfrec_attn import models
 FLOOR = np.finfo(np.float32).min
 LENGTH = 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.names())
-# What the model has no part in, with one that knows its users and one that does not.
+# For what does not depend on the model: one that uses users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
     "name",
     [
-        next(name for name in models.names() if models.get(name).uses_user == personal)
-        for personal in (True, False)
+        next(name for name in models.names() if models.get(name).uses_user == uses_user)
+        for uses_user in (True, False)
     ],
 )
 
@@ -32,8 +32,8 @@ def text(array):
     return [[one.decode() for one in row] for row in array]
 
 
-def answer(result):
-    """(items, scores) of each row without what is missing."""
+def listed(result):
+    """(items, scores) of each row without the missing ones."""
     items, scores = text(result["items"]), result["scores"]
     assert all(
         (one == "") == (score == FLOOR)
@@ -50,7 +50,7 @@ def assert_same(found, expected):
 
 
 def scores_of(model, user, history):
-    """Item -> score by the live model."""
+    """Item -> score by the model."""
     known = [one for one in model.item_vocabulary.lookup(history) if one][-LENGTH:]
     features = {
         "user": model.user_vocabulary.lookup([user]),
@@ -71,9 +71,7 @@ def ranked(scores, without=(), among=None, k=8):
 
 @pytest.fixture(scope="module")
 def requests(make_model):
-    """(users, histories): short, long, with repetitions, with unknown ids, of unknown users and,
-    where a user is known, empty.
-    """
+    """(users, histories): short and long ones, repetitions, unknown ids and users, an empty one."""
     model = make_model("attrec")
     items, users = model.item_vocabulary.ids(), model.user_vocabulary.ids()
     histories = [
@@ -89,38 +87,36 @@ def requests(make_model):
 
 @EVERY_MODEL
 def test_serving_default_recommends_as_the_model(name, served, requests):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     users, histories = requests[0][:5], requests[1][:5]
-    result = session.run("serving_default", user_id=users, history=table(histories))
-    assert_same(answer(result), model.recommend(histories, 5, users=users))
+    result = runner.run("serving_default", user_id=users, history=table(histories))
+    assert_same(listed(result), model.recommend(histories, 5, users=users))
     assert result["source"].tolist() == [b"model"] * 5
     assert result["scores"].dtype == np.float32
 
 
 @EVERY_MODEL
-def test_padding_and_unknown_ids_may_stand_anywhere(name, served, requests):
-    model, _, session = served(name)
+def test_padding_and_unknown_ids_anywhere(name, served, requests):
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     same = [
         [items[4], items[9], items[1]],
         [items[4], "", items[9], "?", items[1], ""],
         ["", "?", "", items[4], items[9], items[1], "?"],
     ]
-    result = session.run("serving_default", user_id=["u"] * 3, history=table(same))
+    result = runner.run("serving_default", user_id=["u"] * 3, history=table(same))
     assert len({tuple(row) for row in text(result["items"])}) == 1
     np.testing.assert_allclose(result["scores"][1:], result["scores"][:-1], rtol=1e-5, atol=1e-6)
 
 
 @EVERY_MODEL
-def test_rows_that_the_server_has_padded_with_their_first_element(name, served, requests):
-    """TF Serving makes the rows of a batch equally long by repeating a tensor's first element at
-    the end; clients put "" first.
-    """
-    _, _, session = served(name)
+def test_rows_that_the_server_pads(name, served, requests):
+    """TF Serving pads rows at their end with the first element, so that clients put "" first."""
+    _, _, runner = served(name)
     users, histories = requests
     tensors = [table([history]) for history in histories]
     alone = [
-        session.run("serving_default", user_id=[user], history=tensor)
+        runner.run("serving_default", user_id=[user], history=tensor)
         for user, tensor in zip(users, tensors, strict=True)
     ]
     widest = max(tensor.shape[1] for tensor in tensors)
@@ -128,7 +124,7 @@ def test_rows_that_the_server_has_padded_with_their_first_element(name, served, 
         np.concatenate([tensor, [[tensor[0, 0]] * (widest - tensor.shape[1])]], axis=1)
         for tensor in tensors
     ]
-    together = session.run("serving_default", user_id=users, history=np.concatenate(padded))
+    together = runner.run("serving_default", user_id=users, history=np.concatenate(padded))
     for row, result in enumerate(alone):
         assert result["items"][0].tolist() == together["items"][row].tolist()
         np.testing.assert_allclose(
@@ -138,7 +134,7 @@ def test_rows_that_the_server_has_padded_with_their_first_element(name, served, 
 
 @EVERY_MODEL
 def test_lists_that_exclude_and_allow(name, served, requests):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     cases = [
         ([], []),
@@ -157,26 +153,26 @@ def test_lists_that_exclude_and_allow(name, served, requests):
         ranked(scores, {*exclude, *histories[0]}, allow or None) for exclude, allow in cases
     ]
     lists = {"exclude": table(excluded), "allow": table(allowed)}
-    result = session.run(
+    result = runner.run(
         "recommend", user_id=users, history=table(histories), **lists, k=[8] * len(cases)
     )
-    assert_same(answer(result), list(zip(*expected, strict=True)))
+    assert_same(listed(result), list(zip(*expected, strict=True)))
     assert expected[5] == expected[6] == ([], [])
     for row in range(len(cases)):
         one = {key: value[row : row + 1] for key, value in lists.items()}
-        alone = session.run(
+        alone = runner.run(
             "recommend", user_id=users[:1], history=table(histories[:1]), **one, k=[8]
         )
-        assert_same(answer(alone), ([expected[row][0]], [expected[row][1]]))
+        assert_same(listed(alone), ([expected[row][0]], [expected[row][1]]))
 
 
 @EVERY_MODEL
 def test_each_row_has_its_own_k(name, served):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     item = model.item_vocabulary.ids()[3]
     ks = [2, 0, -7, 8, 99]
     nothing = np.full((5, 1), "", object)
-    result = session.run(
+    result = runner.run(
         "recommend",
         user_id=["u"] * 5,
         history=table([[item]] * 5),
@@ -188,9 +184,9 @@ def test_each_row_has_its_own_k(name, served):
     assert result["items"].shape == (5, 8)
     expected = [ranked(scores_of(model, "u", [item]), {item}, k=min(k, 8)) for k in ks]
     assert [len(one) for one, _ in expected] == [2, 0, 0, 8, 8]
-    assert_same(answer(result), list(zip(*expected, strict=True)))
+    assert_same(listed(result), list(zip(*expected, strict=True)))
     for k, columns in ((1, 1), (0, 0), (-1, 0), (99, 8)):
-        one = session.run(
+        one = runner.run(
             "recommend",
             user_id=["u"],
             history=table([[item]]),
@@ -199,7 +195,7 @@ def test_each_row_has_its_own_k(name, served):
             k=[k],
         )
         assert one["items"].shape == one["scores"].shape == (1, columns)
-    allowed = session.run(
+    allowed = runner.run(
         "recommend",
         user_id=["u"],
         history=table([[]]),
@@ -208,24 +204,25 @@ def test_each_row_has_its_own_k(name, served):
         k=[4],
     )
     assert text(allowed["items"]) == [[item, "", "", ""]]
-    assert session.run("serving_default", user_id=["u"], history=table([[item]]))[
-        "items"
-    ].shape == (1, 5)
+    assert runner.run("serving_default", user_id=["u"], history=table([[item]]))["items"].shape == (
+        1,
+        5,
+    )
 
 
 @ONE_OF_EACH
 def test_fewer_items_than_k(name, served):
-    model, _, session = served(name, items=3, k=8)
+    model, _, runner = served(name, items=3, k=8)
     first, second, third = model.item_vocabulary.ids()
-    result = session.run(
+    result = runner.run(
         "serving_default", user_id=["u", "u"], history=table([[second], [first, second, third]])
     )
     assert result["items"].shape == (2, 3)
     expected = ranked(scores_of(model, "u", [second]), {second})
     assert sorted(expected[0]) == sorted([first, third])
-    assert_same(answer(result), ([expected[0], []], [expected[1], []]))
+    assert_same(listed(result), ([expected[0], []], [expected[1], []]))
     nothing = [[""]]
-    result = session.run(
+    result = runner.run(
         "recommend", user_id=["u"], history=[[second]], exclude=nothing, allow=nothing, k=[50]
     )
     assert result["items"].shape == (1, 3)
@@ -233,30 +230,30 @@ def test_fewer_items_than_k(name, served):
 
 
 @EVERY_MODEL
-def test_nothing_known_gives_the_most_popular_by_hand(name, served):
-    """Of 12 items the one in place i has i of 66 training events."""
-    model, _, session = served(name)
+def test_popular_items_where_nothing_is_known(name, served):
+    """Item i + 1 of 12 has i of 66 training events."""
+    model, _, runner = served(name)
     items, user = model.item_vocabulary.ids(), model.user_vocabulary.ids()[0]
     users, histories = ["nobody", user, "nobody", ""], [["?", ""], ["?"], [items[0]], []]
     popular = [True, not model.uses_user, False, True]
-    result = session.run("serving_default", user_id=users, history=table(histories))
+    result = runner.run("serving_default", user_id=users, history=table(histories))
     assert [source == b"popular" for source in result["source"]] == popular
     assert_same(
-        [answer(result)[0][0], [answer(result)[1][0]]],
+        [listed(result)[0][0], [listed(result)[1][0]]],
         [items[:6:-1], [np.arange(11, 6, -1) / 66]],
     )
     assert text(result["items"])[3] == text(result["items"])[0]
     assert (text(result["items"])[1] == text(result["items"])[0]) == popular[1]
-    alone = session.run("serving_default", user_id=users[2:3], history=table(histories[2:3]))
+    alone = runner.run("serving_default", user_id=users[2:3], history=table(histories[2:3]))
     np.testing.assert_allclose(result["scores"][2], alone["scores"][0], rtol=1e-5)
 
     lists = {"exclude": [[items[11], "?"]] * 2, "allow": [["", ""], [items[11], items[4]]]}
-    result = session.run("recommend", user_id=["", ""], history=table([[], []]), **lists, k=[2, 2])
+    result = runner.run("recommend", user_id=["", ""], history=table([[], []]), **lists, k=[2, 2])
     assert_same(
-        answer(result), ([[items[10], items[9]], [items[4]]], [[10 / 66, 9 / 66], [4 / 66]])
+        listed(result), ([[items[10], items[9]], [items[4]]], [[10 / 66, 9 / 66], [4 / 66]])
     )
     assert result["source"].tolist() == [b"popular"] * 2
-    scores = session.run(
+    scores = runner.run(
         "score", user_id=[""], history=table([[]]), candidates=[[items[11], "?", items[4]]]
     )["scores"]
     np.testing.assert_allclose(scores, [[11 / 66, FLOOR, 4 / 66]], rtol=1e-6)
@@ -264,13 +261,13 @@ def test_nothing_known_gives_the_most_popular_by_hand(name, served):
 
 @ONE_OF_EACH
 def test_keep_seen(name, served, requests):
-    model, _, session = served(name, keep_seen=True, k=12, max_k=12)
+    model, _, runner = served(name, keep_seen=True, k=12, max_k=12)
     users, histories = requests[0][:5], requests[1][:5]
-    result = session.run("serving_default", user_id=users, history=table(histories))
-    assert_same(answer(result), model.recommend(histories, 12, users=users, exclude_seen=False))
-    assert all(len(row) == 12 for row in answer(result)[0])
+    result = runner.run("serving_default", user_id=users, history=table(histories))
+    assert_same(listed(result), model.recommend(histories, 12, users=users, exclude_seen=False))
+    assert all(len(row) == 12 for row in listed(result)[0])
     exclude = [[history[0]] for history in histories]
-    result = session.run(
+    result = runner.run(
         "recommend",
         user_id=users,
         history=table(histories),
@@ -282,25 +279,25 @@ def test_keep_seen(name, served, requests):
         ranked(scores_of(model, user, history), {history[0]}, k=12)
         for user, history in zip(users, histories, strict=True)
     ]
-    assert_same(answer(result), list(zip(*expected, strict=True)))
+    assert_same(listed(result), list(zip(*expected, strict=True)))
 
 
 @EVERY_MODEL
 def test_items_older_than_the_window_are_not_recommended(name, served):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
-    result = session.run("serving_default", user_id=["u"], history=[["", *items[:9]]])
+    result = runner.run("serving_default", user_id=["u"], history=[["", *items[:9]]])
     assert text(result["items"])[0][3:] == ["", ""]
-    assert sorted(answer(result)[0][0]) == sorted(items[9:])
+    assert sorted(listed(result)[0][0]) == sorted(items[9:])
 
 
 @EVERY_MODEL
 def test_scores_of_candidates(name, served, requests):
-    model, _, session = served(name)
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     candidates = [items[4], "?", items[0], items[4], ""]
     users, histories = requests[0][:5], requests[1][:5]
-    result = session.run(
+    result = runner.run(
         "score", user_id=users, history=table(histories), candidates=[candidates] * 5
     )
     assert result["known"].tolist() == [[True, False, True, True, False]] * 5
@@ -312,12 +309,12 @@ def test_scores_of_candidates(name, served, requests):
 
 
 @EVERY_MODEL
-def test_the_product_of_the_embeddings_is_the_score(name, served, requests):
-    model, _, session = served(name)
+def test_product_of_the_embeddings_is_the_score(name, served, requests):
+    model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     users, histories = requests
-    query = session.run("embed", user_id=users, history=table(histories))["query"]
-    embedded = session.run("embed_items", item=[*items, "?", ""])
+    query = runner.run("embed", user_id=users, history=table(histories))["query"]
+    embedded = runner.run("embed_items", item=[*items, "?", ""])
     assert embedded["known"].tolist() == [True] * 12 + [False] * 2
     assert not embedded["vector"][12:].any()
     expected = [
@@ -325,93 +322,6 @@ def test_the_product_of_the_embeddings_is_the_score(name, served, requests):
         for user, history in zip(users, histories, strict=True)
     ]
     np.testing.assert_allclose(query @ embedded["vector"][:12].T, expected, rtol=1e-5, atol=1e-5)
-
-
-@EVERY_MODEL
-@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (0, 0), (2, 0)])
-def test_empty_batches_and_empty_rows(name, served, rows, columns):
-    _, _, session = served(name)
-    for signature, (inputs, outputs) in session.signatures.items():
-        arrays = {
-            key: np.zeros([rows, columns][: len(spec.shape)], np.int32)
-            if spec.dtype == tf.int32
-            else np.full([rows, columns][: len(spec.shape)], "", object)
-            for key, spec in inputs.items()
-        }
-        result = session.run(signature, **arrays)
-        assert {key: (len(value), value.ndim) for key, value in result.items()} == {
-            key: (rows, len(spec.shape)) for key, spec in outputs.items()
-        }
-
-
-@ONE_OF_EACH
-def test_inputs_of_another_rank_are_refused(name, served):
-    """The C++ session does not compare them, that of Python does: a handle of a tensor goes past
-    it.
-    """
-    signatures, path = served(name)[2].signatures, str(served(name)[2].path)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], path)
-        for inputs, outputs in signatures.values():
-            for wrong in inputs.values():
-                feed = {
-                    spec.name: np.full([1] * len(spec.shape), 1 if spec.dtype == tf.int32 else "a")
-                    for spec in inputs.values()
-                }
-                value = tf.constant(feed[wrong.name][np.newaxis].tolist(), wrong.dtype)
-                feed[wrong.name] = session.run(tf.compat.v1.get_session_handle(value))
-                with pytest.raises(
-                    tf.errors.InvalidArgumentError, match="is not compatible with expected shape"
-                ):
-                    session.run([spec.name for spec in outputs.values()], feed)
-
-
-@ONE_OF_EACH
-def test_inputs_of_different_batches_are_refused(name, served):
-    session = served(name)[2]
-    for signature, (inputs, _) in session.signatures.items():
-        for wrong in inputs if len(inputs) > 1 else ():
-            arrays = {
-                key: np.full(
-                    [1 + (key == wrong)] + [2] * (len(spec.shape) - 1),
-                    1 if spec.dtype == tf.int32 else "a",
-                )
-                for key, spec in inputs.items()
-            }
-            with pytest.raises(tf.errors.InvalidArgumentError):
-                session.run(signature, **arrays)
-
-
-@EVERY_MODEL
-def test_signatures_have_the_batch_first(name, served):
-    _, _, session = served(name)
-    with_a_history = {"serving_default", "recommend", "score", "embed", "explain"}
-    assert set(session.signatures) == {
-        *with_a_history,
-        "embed_items",
-        *(f"{one}_joined" for one in with_a_history),
-    }
-    for inputs, outputs in session.signatures.values():
-        assert all(
-            len(spec.shape) >= 1 and spec.shape[0] is None
-            for spec in (*inputs.values(), *outputs.values())
-        )
-    assert session.signatures["serving_default"][1]["items"].shape == (None, 5)
-
-
-@EVERY_MODEL
-def test_the_model_stays_as_it_was(name, make_model):
-    model, batch = (
-        make_model(name),
-        {"user": np.array([1]), "history": np.array([[0, 0, 3, 5]], np.int32)},
-    )
-    before, tables = model(batch).numpy(), model.tables("items")
-    servable = Servable(model, np.ones(12))
-    servable.signatures()
-    tables[0].assign(tables[0] * 2.0)
-    assert np.abs(model(batch).numpy() - before)[:, 1:].max() > 1e-3
-    tables[0].assign(tables[0] / 2.0)
-    np.testing.assert_array_equal(model(batch), before)
 
 
 @EVERY_MODEL
@@ -426,9 +336,7 @@ def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     exact = type(model).from_config(model.get_config())
     exact.set_weights(model.get_weights())
     history = table([model.item_vocabulary.ids()[2:5]])
-    query = servable.signatures()["embed"](
-        user_id=tf.constant(["u"]), history=tf.constant(history.tolist())
-    )["query"]
+    query = servable.embed(tf.constant(["u"]), tf.constant(history.tolist()))["query"]
     np.testing.assert_allclose(
         query,
         exact.query_vectors({"user": np.array([0]), "history": np.array([[0, 3, 4, 5]], np.int32)}),
@@ -437,7 +345,7 @@ def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     )
 
 
-def test_arguments_that_cannot_be():
+def test_invalid_arguments():
     model = models.get("attrec")(3, 5, LENGTH, dim=4)
     with pytest.raises(
         ValueError,

@@ -1,16 +1,15 @@
-"""A served model with a sparse term of the history: the same scores as the model's, by every way to
-ask.
-"""
+"""Tests of a served model with a prior of the history: all signatures score as the model."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.inverted_file import InvertedFile, quantise
-from export.permute import permuted
+from export.index_building import quantize
+from export.model_copy import permute_items
+from export.retrieval import InvertedFile
+from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from export.session import Session
 from tests.outside.again import Again
 
 ITEMS = [f"i{one}" for one in range(1, 13)]
@@ -25,14 +24,14 @@ def make_model():
 
 @pytest.fixture(scope="module", params=["all items", "index", "quantised index"])
 def served(request, tmp_path_factory):
-    """(model, session) with all items scored, or those of an index that scans every cell."""
+    """(model, runner) without an index, or with one that scans all cells."""
     model, index = make_model(), None
     exported = model
     if request.param != "all items":
-        exported = permuted(model, np.random.default_rng(1).permutation(len(ITEMS)))
+        exported = permute_items(model, np.random.default_rng(1).permutation(len(ITEMS)))
         offsets, centroids = [0, 5, 12], np.eye(2, 4, dtype=np.float32)
         codes = (
-            quantise(exported.item_vectors().numpy())
+            quantize(exported.item_vectors().numpy())
             if request.param == "quantised index"
             else None
         )
@@ -41,20 +40,20 @@ def served(request, tmp_path_factory):
     save(
         Servable(exported, np.ones(len(ITEMS)), k=12, max_k=12, keep_seen=True, index=index), folder
     )
-    session = Session(folder)
-    yield model, session
-    session.close()
+    runner = Runner(folder)
+    yield model, runner
+    runner.close()
 
 
 def scores_of(model, history):
-    """Id -> score that the model gives; the first of a short history is padding."""
+    """Id -> score by the model; "" is padding."""
     known = [ITEMS.index(one) + 1 if one else 0 for one in history]
     scores = model({"user": tf.constant([0]), "history": tf.constant([known])}).numpy()[0, 1:]
     return dict(zip(ITEMS, scores, strict=True))
 
 
 def test_recommendations_are_those_of_the_model(served):
-    model, session = served
+    model, runner = served
     ids, _ = model.recommend(
         [[one for one in row if one] for row in HISTORIES], k=12, exclude_seen=False
     )
@@ -64,7 +63,7 @@ def test_recommendations_are_those_of_the_model(served):
             if signature == "serving_default"
             else {"exclude": [[""]] * 2, "allow": [[""]] * 2, "k": [12, 12]}
         )
-        answer = session.run(signature, user_id=["u1", "u2"], history=HISTORIES, **more)
+        answer = runner.run(signature, user_id=["u1", "u2"], history=HISTORIES, **more)
         for row, history in enumerate(HISTORIES):
             found = [one.decode() for one in answer["items"][row]]
             assert found == ids[row]
@@ -74,29 +73,29 @@ def test_recommendations_are_those_of_the_model(served):
             )
 
 
-def test_lists_and_candidates_are_scored_alike(served):
-    model, session = served
+def test_lists_and_candidates_have_the_same_scores(served):
+    model, runner = served
     expected, wanted = scores_of(model, HISTORIES[0]), ["i4", "i9", "i1"]
-    scored = session.run("score", user_id=["u1"], history=HISTORIES[:1], candidates=[wanted])[
+    scored = runner.run("score", user_id=["u1"], history=HISTORIES[:1], candidates=[wanted])[
         "scores"
     ][0]
     np.testing.assert_allclose(scored, [expected[one] for one in wanted], rtol=1e-5, atol=1e-5)
-    answer = session.run(
+    answer = runner.run(
         "recommend", user_id=["u1"], history=HISTORIES[:1], exclude=[[""]], allow=[wanted], k=[3]
     )
     assert [one.decode() for one in answer["items"][0]] == ["i4", "i9", "i1"]
     np.testing.assert_allclose(answer["scores"][0], scored, rtol=1e-6)
 
 
-def test_explanations_count_the_term(served):
-    model, session = served
-    found = session.run("explain", user_id=["u1"], history=HISTORIES[:1], item=["i4"])[
+def test_explanations_include_the_prior(served):
+    model, runner = served
+    found = runner.run("explain", user_id=["u1"], history=HISTORIES[:1], item=["i4"])[
         "contribution"
     ][0]
     whole = scores_of(model, HISTORIES[0])["i4"]
-    for place in range(4):
-        rest = ["", *HISTORIES[0][:place], *HISTORIES[0][place + 1 :]]
+    for event in range(4):
+        rest = ["", *HISTORIES[0][:event], *HISTORIES[0][event + 1 :]]
         np.testing.assert_allclose(
-            found[place], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
+            found[event], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
         )
     assert found[3] > 8

@@ -1,10 +1,6 @@
-"""An export is served by TensorFlow as it comes: only its own operations, and the same answers
-through its C API, without its Python.
-"""
+"""Tests that stock TensorFlow serves an export: its operations, and its C API without Python."""
 
-import contextlib
 import importlib.util
-import io
 import json
 import os
 import re
@@ -16,19 +12,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.command import export
-from export.session import Session
+from export.runner import Runner
 from tfrec_attn import models
 
-# In a process that imports nothing but TensorFlow: registered there is only what it registers
-# itself.
+# Runs in a process that imports nothing but TensorFlow, so that only its own operations are
+# registered.
 LIST_OPERATIONS = """
 import ctypes, json, sys
 import tensorflow as tf
 
 # The library is loaded already, so that this is its registry.
 library = ctypes.CDLL(f"{sys.argv[1]}/libtensorflow_cc.so.2")
-library.TF_NewStatus.restype = library.TF_GetAllOpList.restype = library.TF_GetRegisteredKernelsForOp.restype = ctypes.c_void_p
+for name in ("NewStatus", "GetAllOpList", "GetRegisteredKernelsForOp"):
+    getattr(library, f"TF_{name}").restype = ctypes.c_void_p
 
 class Buffer(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t))
@@ -53,16 +49,24 @@ for folder in sys.argv[2:]:
     functions = meta.graph_def.library.function
     nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
     ops = {node.op for node in nodes} - {function.signature.name for function in functions}
-    attributes = {name for one in [*nodes, *functions] for name, value in one.attr.items() if value.b or name != "_XlaMustCompile"}
+    attributes = {
+        name
+        for one in [*nodes, *functions]
+        for name, value in one.attr.items()
+        if value.b or name != "_XlaMustCompile"
+    }
+    compiled = {name for name in attributes if "Xla" in name}
+    placed = {node.device for node in nodes if "CPU" not in node.device.upper()}
     result[folder] = {
         "ops": sorted(ops),
         "unknown": sorted(ops - known),
         "not on a CPU": sorted(op for op in ops & known if not on_cpu(op)),
-        "placed": sorted({node.device for node in nodes if "CPU" not in node.device.upper()} - {""}),
-        "compiled": sorted({name for name in attributes if "Xla" in name} | {op for op in ops if op.startswith("Xla")}),
+        "placed": sorted(placed - {""}),
+        "compiled": sorted(compiled | {op for op in ops if op.startswith("Xla")}),
         "python": sorted(op for op in ops if "PyFunc" in op),
     }
-assert not [name for name in sys.modules if name.startswith(("tfrec_attn", "export", "tensorflow_recommenders"))]
+ours = ("tfrec_attn", "export", "tensorflow_recommenders")
+assert not [name for name in sys.modules if name.startswith(ours)]
 sys.stdout.write(json.dumps(result))
 """
 
@@ -88,24 +92,16 @@ def process(*arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def sessions(served, run_folder, tmp_path_factory):
-    """Name of a model -> session of an untrained one; and "ivf" for one with an index."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        folder = export(
-            run_folder("sasrec"),
-            tmp_path_factory.mktemp("ivf"),
-            index="ivf",
-            cells=4,
-            nprobe=2,
-            int8=True,
-        )
-    with Session(folder) as session:
-        yield {**{name: served(name)[2] for name in models.names()}, "ivf": session}
+def runners(served, exported):
+    """Name of a model -> runner of an untrained one, and "ivf" -> runner of one with an index."""
+    _, folder, _ = exported("sasrec", "--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8")
+    with Runner(folder) as runner:
+        yield {**{name: served(name)[2] for name in models.names()}, "ivf": runner}
 
 
 @pytest.fixture(scope="module")
 def suspicious(tmp_path_factory):
-    """A SavedModel with what an export must not have."""
+    """A SavedModel with operations that an export must not have."""
     folder = tmp_path_factory.mktemp("suspicious")
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
@@ -126,19 +122,19 @@ def suspicious(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def operations(sessions, suspicious):
+def operations(runners, suspicious):
     return process(
         "-c",
         LIST_OPERATIONS,
         installed_libraries(),
         suspicious,
-        *(session.path for session in sessions.values()),
+        *(runner.path for runner in runners.values()),
     )
 
 
-def test_every_operation_is_tensorflows_own_and_runs_on_a_cpu(sessions, operations):
-    for name, session in sessions.items():
-        found = operations[str(session.path)]
+def test_every_operation_is_tensorflows_own_and_runs_on_a_cpu(runners, operations):
+    for name, runner in runners.items():
+        found = operations[str(runner.path)]
         assert {"LookupTableFindV2", "TopKV2", "MatMul"} <= set(found.pop("ops")), name
         assert found == {
             "unknown": [],
@@ -149,7 +145,7 @@ def test_every_operation_is_tensorflows_own_and_runs_on_a_cpu(sessions, operatio
         }, name
 
 
-def test_what_is_not_allowed_would_be_found(suspicious, operations):
+def test_forbidden_operations_are_found(suspicious, operations):
     found = operations[str(suspicious)]
     assert found["python"] == ["PyFunc"]
     assert "_XlaMustCompile" in found["compiled"]
@@ -159,11 +155,9 @@ def lines(path):
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else ["nobody"] * 9
 
 
-def requests_of(session):
-    """One request for every signature: a short, an empty and a long history with padding, unknown
-    and awkward ids.
-    """
-    items, users = (lines(session.path / "assets" / f"{kind}.txt") for kind in ("items", "users"))
+def requests_of(runner):
+    """A request for each signature, with short, empty and long histories and awkward ids."""
+    items, users = (lines(runner.path / "assets" / f"{kind}.txt") for kind in ("items", "users"))
     histories = [
         ["", "", "", "", "", *items[:2]],
         [""] * 7,
@@ -189,7 +183,7 @@ def requests_of(session):
 
     return {
         signature: {name: value(name, tensor) for name, tensor in inputs.items()}
-        for signature, (inputs, _) in session.signatures.items()
+        for signature, (inputs, _) in runner.signatures.items()
     }
 
 
@@ -202,14 +196,14 @@ def as_json(array):
 
 
 @pytest.fixture(scope="module")
-def asked(sessions):
-    """Folder -> requests for the C API, and what the session answers to them."""
+def asked(runners):
+    """(folder -> requests for the C API, folder -> responses of the runner)."""
     requests, answers = {}, {}
-    for session in sessions.values():
-        folder = str(session.path)
+    for runner in runners.values():
+        folder = str(runner.path)
         requests[folder], answers[folder] = [], []
-        for signature, values in requests_of(session).items():
-            inputs, outputs = session.signatures[signature]
+        for signature, values in requests_of(runner).items():
+            inputs, outputs = runner.signatures[signature]
             arrays = {
                 inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype)
                 for one, value in values.items()
@@ -218,7 +212,7 @@ def asked(sessions):
             requests[folder].append(
                 {"inputs": tensors, "outputs": [output.name for output in outputs.values()]}
             )
-            answers[folder].append(session.run(signature, **values))
+            answers[folder].append(runner.run(signature, **values))
     return requests, answers
 
 
@@ -246,7 +240,8 @@ def test_another_c_library_gives_the_same_answers(asked):
     libraries = os.environ.get("TFREC_LIBTENSORFLOW")
     if not libraries:
         pytest.skip(
-            "TFREC_LIBTENSORFLOW names no folder with TensorFlow's C libraries: make libtensorflow-2.20 fetches them"
+            "TFREC_LIBTENSORFLOW names no folder with TensorFlow's C libraries: "
+            "make libtensorflow-2.20 fetches them"
         )
     found = re.search(r"\d+\.\d+", Path(libraries).name)
     assert_same_answers(Path(libraries).resolve(), asked, found[0] if found else "2.")

@@ -1,6 +1,4 @@
-"""Warm-up files: read with the messages of TF Serving, and answered by the models that they are
-for.
-"""
+"""Tests of warm-up files, read with the messages of TF Serving and run by their models."""
 
 import contextlib
 import types
@@ -9,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.session import ServableError, Tensor
+from export.runner import ServableError, Tensor
 from export.warmup import FILE, write_warmup
 from tfrec_attn import models
 
@@ -31,7 +29,7 @@ def read(folder):
 
 
 def lists(array):
-    """Histories without padding, which must be on the left and at least one column; or joined."""
+    """Histories without padding; it must be on the left, in one column or more."""
     if array.ndim == 1:
         rows = [text.decode().split("\t") if text else [] for text in array]
         assert not any("" in row for row in rows)
@@ -44,33 +42,33 @@ def lists(array):
 
 @pytest.fixture(scope="module")
 def warmed(served):
-    """Name of a model -> (its session, number of requests, requests)."""
+    """Name of a model -> (its runner, number of requests, requests)."""
     result = {}
     for name in models.names():
-        session = served(name)[2]
-        number = write_warmup(session.path, name="shop", max_length=LENGTH, max_k=MAX_K)
-        result[name] = session, number, read(session.path)
+        runner = served(name)[2]
+        number = write_warmup(runner.path, name="shop", max_length=LENGTH, max_k=MAX_K)
+        result[name] = runner, number, read(runner.path)
     return result
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_the_model_answers_every_request(warmed, name):
-    session, number, requests = warmed[name]
-    assert set(requests) == set(session.signatures)
+    runner, number, requests = warmed[name]
+    assert set(requests) == set(runner.signatures)
     assert sum(map(len, requests.values())) == number <= 120
     for signature, each in requests.items():
         for arrays in each:
             assert {key: array.dtype for key, array in arrays.items()} == {
                 key: tensor.dtype.as_numpy_dtype
-                for key, tensor in session.signatures[signature][0].items()
+                for key, tensor in runner.signatures[signature][0].items()
             }
-            for values in session.run(signature, **arrays).values():
+            for values in runner.run(signature, **arrays).values():
                 assert len(values) == len(next(iter(arrays.values())))
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_histories_of_every_length(warmed, served, name):
-    # Of 12 items the last has most events; there are k 8 of them.
+    # Of 12 items the last is the most popular; max_k is 8.
     popular = served(name)[0].item_vocabulary.ids()[:3:-1]
     for signature, each in warmed[name][2].items():
         if signature == "embed_items":
@@ -91,7 +89,7 @@ def test_histories_of_every_length(warmed, served, name):
 
 @pytest.mark.parametrize("name", models.names())
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
-def test_recommend_is_asked_for_several_k_and_for_some_items_only(warmed, name, signature):
+def test_requests_of_recommend_have_several_k_and_an_allow_list(warmed, name, signature):
     requests = warmed[name][2][signature]
     assert {k for arrays in requests for k in arrays["k"]} == {1, MAX_K}
     assert sum(bool(arrays["allow"].any()) for arrays in requests) == 1
@@ -108,11 +106,11 @@ def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
     def record(signature, k, history):
         asked.append((len(k), int(k[0]), [len(row) for row in lists(history.astype("S"))]))
 
-    session = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
-    monkeypatch.setattr("export.warmup.Session", lambda path: contextlib.nullcontext(session))
+    runner = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
+    monkeypatch.setattr("export.warmup.Runner", lambda path: contextlib.nullcontext(runner))
     monkeypatch.setattr(
         "export.warmup.popular_items",
-        lambda session, count: ([f"i{item}" for item in range(count)], "\t"),
+        lambda runner, count: ([f"i{item}" for item in range(count)], "\t"),
     )
     assert write_warmup(tmp_path, name="shop", max_length=60, max_k=100) == len(asked) == 17
     alone = [(k, lengths[0]) for batch, k, lengths in asked if batch == 1]
@@ -134,12 +132,12 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
     module = Failing()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.serve})
-    monkeypatch.setattr("export.warmup.popular_items", lambda session, count: (["i1", "i2"], "\t"))
+    monkeypatch.setattr("export.warmup.popular_items", lambda runner, count: (["i1", "i2"], "\t"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="one item only"):
         write_warmup(tmp_path / "1", name="shop", max_length=LENGTH, max_k=MAX_K)
     assert not (tmp_path / "1" / FILE).exists()
 
 
-def test_what_is_no_servable(tmp_path):
+def test_folder_without_a_servable(tmp_path):
     with pytest.raises(ServableError, match="is no SavedModel"):
         write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)

@@ -19,7 +19,7 @@ import pytest
 
 from export import command as export
 from export import verify
-from export.session import ServableError, Session
+from export.runner import Runner, ServableError
 from serving.checks.run_directory import RunError, read_events, read_items, read_metrics
 from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
@@ -166,7 +166,7 @@ def of_run(folder, tree):
 
 def answers_of(version):
     """What a version answers, through the export's session and through the server's."""
-    with Session(version) as session:
+    with Runner(version) as session:
         found = session.run(
             "serving_default", user_id=["u1", ""], history=[["", "i3", "i7"], ["", "", ""]]
         )

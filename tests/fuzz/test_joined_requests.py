@@ -8,9 +8,9 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from export.session import Session
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
@@ -50,7 +50,7 @@ def served(request, tmp_path_factory):
     model.user_vocabulary, model.item_vocabulary = Vocabulary(["u1", "u2"]), Vocabulary(ITEMS)
     folder = tmp_path_factory.mktemp("saved")
     save(Servable(model, np.arange(len(ITEMS)), k=4, max_k=6, separator=separator), folder)
-    with Session(folder) as session:
+    with Runner(folder) as session:
         yield session, separator
 
 

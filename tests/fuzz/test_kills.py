@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from export.command import main as export
-from export.session import Session
+from export.runner import Runner
 from tfrec_attn.data.prepare import main as prepare
 from tfrec_attn.train import main as train
 
@@ -260,7 +260,7 @@ def test_trainings(run, tmp_path, whole_run, seed):
 
 
 def answers(folder):
-    with Session(folder) as session:
+    with Runner(folder) as session:
         return session.run(
             "serving_default", user_id=["u1", "u2"], history=[["i1", "i2"], ["i3", ""]]
         )["items"].tolist()

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from export import verify
 from export.command import export
-from export.session import Session
+from export.runner import Runner
 from serving.checks import ranking
 from serving.checks.run_directory import Event
 from tfrec_attn import config as configuration
@@ -111,7 +111,7 @@ def served(trained, tmp_path_factory):
     def make(name):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             folder = export(trained(name)[0], tmp_path_factory.mktemp("servables") / "model")
-        sessions.append(Session(folder))
+        sessions.append(Runner(folder))
         return sessions[-1], folder, out.getvalue()
 
     yield make
@@ -289,7 +289,7 @@ def test_an_index_leaves_them_out(trained, tmp_path, capsys):
     folder = trained("sasrec")[0]
     servable = export(folder, tmp_path / "model", index="ivf", cells=2, nprobe=2, int8=True)
     model = run.load_model(folder)
-    with Session(servable) as session:
+    with Runner(servable) as session:
         for user, history, _ in cases():
             items = session.run("serving_default", user_id=[user], history=[["", *history]])[
                 "items"

@@ -15,9 +15,9 @@ HISTORY = ["i3", "", "no such item", "i7", "i1"]
 @pytest.fixture(scope="module")
 def expected(servable):
     """The outputs of the model itself, with the history in six columns."""
-    from export.session import Session
+    from export.runner import Runner
 
-    with Session(servable) as session:
+    with Runner(servable) as session:
         history, none = [["", *HISTORY]], [[""]]
         return {
             "recommend": session.run(

@@ -61,14 +61,14 @@ def observed(servable):
 
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
 def test_every_answer_under_load_is_that_of_the_request_alone(observed, servable, run, signature):
-    from export.session import Session
+    from export.runner import Runner
 
     target, batches = observed
     asked = [
         inputs_of(history, number, signature == "recommend_joined")
         for number, history in enumerate(histories(run))
     ]
-    with Session(servable) as session:
+    with Runner(servable) as session:
         expected = [session.run(signature, **inputs) for inputs in asked]
     with grpc.insecure_channel(target) as channel, ThreadPoolExecutor(CLIENTS) as pool:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -1,6 +1,4 @@
-"""A SavedModel as TF Serving runs it: through the C++ loader and a session, without the Python code
-that made it.
-"""
+"""Runs a SavedModel as TF Serving does: with TensorFlow's C++ loader, without its Python code."""
 
 import contextlib
 import dataclasses
@@ -13,20 +11,24 @@ import tensorflow as tf
 
 from .checksums import SERVABLE_SUMS, damage
 
-# What a session reads of a version.
-_READ = ("saved_model.pb", "variables/", "assets/")
+# The files of a version that are loaded.
+_LOADED = ("saved_model.pb", "variables/", "assets/")
 
 
 class ServableError(Exception):
-    """A SavedModel or a run that cannot be used, in one sentence."""
+    """A SavedModel or a run that cannot be used, described in one sentence."""
 
     exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """What a signature says of one input or output: `name` in the graph, `dtype`, and `shape` with
-    None where any size goes.
+    """An input or output of a signature.
+
+    Attributes:
+        name: Name in the graph.
+        dtype: Type of the elements.
+        shape: Sizes, with None where any size is accepted.
     """
 
     name: str
@@ -34,30 +36,27 @@ class Tensor:
     shape: tuple[int | None, ...]
 
 
-class Session:
-    """The signatures of a SavedModel, callable by name.
+class Runner:
+    """Calls the signatures of a SavedModel by name.
 
-    >>> with Session("servables/attrec") as session:
-    ...     answer = session.run("serving_default", user_id=["u1"], history=[["", "i3", "i7"]])
+    >>> with Runner("servables/attrec") as runner:
+    ...     response = runner.run("serving_default", user_id=["u1"], history=[["", "i3", "i7"]])
 
     Args:
-      path: a version folder, or the model folder above it, whose newest version is taken.
+        path: A version folder, or the model folder above it, whose newest version is loaded.
 
     Attributes:
-      path: the version folder.
-      signatures: name -> (inputs, outputs), each argument name -> `Tensor`.
+        path: The version folder.
+        signatures: Name -> (inputs, outputs), each a dict from argument name to `Tensor`.
 
-    Errors: ServableError when the folder holds no SavedModel or one that TensorFlow cannot load,
-    and when a signature or an input is unknown or missing; what TensorFlow finds wrong with the
-    values is its own `tf.errors.OpError`.
+    Raises:
+        ServableError: If the folder holds no SavedModel, or TensorFlow cannot load it.
     """
 
     def __init__(self, path: str | Path):
         self.path = version_folder(path)
-        if what := damage(self.path, SERVABLE_SUMS, _READ):
-            raise ServableError(
-                f"{self.path} cannot be loaded as a SavedModel ({what}); export it again."
-            )
+        if what := damage(self.path, SERVABLE_SUMS, _LOADED):
+            raise self._not_loaded(what)
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
             with _without_deprecation():
@@ -66,9 +65,8 @@ class Session:
                 )
         except Exception as error:
             self._session.close()
-            raise ServableError(
-                f"{self.path} cannot be loaded as a SavedModel ({_first_line(error)}); export it again."
-            ) from None
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise self._not_loaded(lines[0].rstrip(".")) from None
         self.signatures = {
             name: (_tensors(signature.inputs), _tensors(signature.outputs))
             for name, signature in sorted(meta.signature_def.items())
@@ -77,54 +75,66 @@ class Session:
         self._callables = {}
 
     def run(self, signature: str, **arrays) -> dict[str, np.ndarray]:
-        """Outputs of a signature for all of its inputs, which may be arrays or nested lists; texts
-        come back as bytes.
+        """Computes the outputs of a signature.
+
+        Args:
+            signature: Its name.
+            **arrays: All of its inputs, as arrays or nested lists.
+
+        Returns:
+            Output name -> array. Strings are bytes.
+
+        Raises:
+            ServableError: If the signature or an input is unknown, or an input is missing.
+            tf.errors.OpError: If TensorFlow rejects the content of an input.
         """
         function, inputs, outputs = self._callable(signature)
         if arrays.keys() != inputs.keys():
             raise ServableError(
-                f"Signature {signature} takes {', '.join(inputs)}, but was given {', '.join(arrays) or 'nothing'}."
+                f"Signature {signature} takes {', '.join(inputs)}, "
+                f"but was given {', '.join(arrays) or 'nothing'}."
             )
-        return dict(
-            zip(
-                outputs,
-                function(*(np.asarray(arrays[name], dtype) for name, dtype in inputs.items())),
-                strict=True,
-            )
-        )
+        found = function(*(np.asarray(arrays[name], dtype) for name, dtype in inputs.items()))
+        return dict(zip(outputs, found, strict=True))
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Releases the memory."""
         self._callables = {}
         self._session.close()
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "Runner":
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
 
+    def _not_loaded(self, reason: str) -> ServableError:
+        return ServableError(
+            f"{self.path} cannot be loaded as a SavedModel ({reason}); export it again."
+        )
+
     def _callable(self, signature):
         if signature not in self._callables:
             if signature not in self.signatures:
                 raise ServableError(
-                    f"{self.path} has no signature {signature!r}; it has {', '.join(self.signatures) or 'none'}."
+                    f"{self.path} has no signature {signature!r}; "
+                    f"it has {', '.join(self.signatures) or 'none'}."
                 )
             inputs, outputs = self.signatures[signature]
-            names = (
-                [tensor.name for tensor in inputs.values()],
+            function = self._session.make_callable(
                 [tensor.name for tensor in outputs.values()],
+                feed_list=[tensor.name for tensor in inputs.values()],
             )
-            function = self._session.make_callable(names[1], feed_list=names[0])
             dtypes = {name: tensor.dtype.as_numpy_dtype for name, tensor in inputs.items()}
             self._callables[signature] = function, dtypes, tuple(outputs)
         return self._callables[signature]
 
 
 def version_folder(path: str | Path) -> Path:
-    """The folder itself where it holds a SavedModel, else its newest version.
+    """Returns the folder itself if it holds a SavedModel, else its newest version.
 
-    Errors: ServableError when there is none.
+    Raises:
+        ServableError: If there is none.
     """
     path = Path(path)
     if (path / "saved_model.pb").is_file():
@@ -137,7 +147,8 @@ def version_folder(path: str | Path) -> Path:
             else "there is no such folder"
         )
         raise ServableError(
-            f"{path} is no SavedModel: {why}; give a folder that python -m tfrec_attn.export has written."
+            f"{path} is no SavedModel: {why}; "
+            "give a folder that python -m tfrec_attn.export has written."
         )
     return max(versions, key=lambda child: int(child.name))
 
@@ -148,23 +159,18 @@ def _is_version(path: Path) -> bool:
 
 def _tensors(infos) -> dict[str, Tensor]:
     return {
-        name: Tensor(info.name, tf.as_dtype(info.dtype), _shape(info.tensor_shape))
+        name: Tensor(
+            info.name,
+            tf.as_dtype(info.dtype),
+            tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
+        )
         for name, info in sorted(infos.items())
     }
 
 
-def _shape(proto) -> tuple[int | None, ...]:
-    return tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
-
-
 @contextlib.contextmanager
 def _without_deprecation() -> Iterator[None]:
-    """Keeps back the note that TensorFlow logs about its own loader."""
+    """Suppresses the deprecation warning that TensorFlow logs about its own loader."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
-"""A model whose items are put in another order answers by raw id as before."""
+"""Tests of models with permuted items: they give the same answers by raw id."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.permute import permuted
+from export.model_copy import permute_items
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
@@ -26,13 +26,13 @@ def make(name):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_answers_by_raw_id_stay(name):
+def test_answers_by_raw_id_do_not_change(name):
     model = make(name)
     users = ["u2", "u4", "nobody", "u1"]
     items, scores = model.recommend(HISTORIES, k=ITEMS, users=users)
     # A compiled model counts the states of its metrics among its weights.
     model.compile()
-    other = permuted(model, ORDER)
+    other = permute_items(model, ORDER)
     other_items, other_scores = other.recommend(HISTORIES, k=ITEMS, users=users)
     assert other_items == items
     for found, expected in zip(other_scores, scores, strict=True):
@@ -41,22 +41,22 @@ def test_answers_by_raw_id_stay(name):
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_item_i_is_the_item_that_the_order_names(name):
+def test_item_i_is_item_order_i(name):
     model = make(name)
-    other = permuted(model, ORDER)
+    other = permute_items(model, ORDER)
     assert other.item_vocabulary.ids() == [f"i{one + 1}" for one in ORDER]
     assert other.user_vocabulary == model.user_vocabulary
     vectors, before = other.item_vectors().numpy(), model.item_vectors().numpy()
     np.testing.assert_array_equal(vectors[1:], before[1:][ORDER])
     np.testing.assert_array_equal(vectors[0], before[0])
-    back = permuted(other, np.argsort(ORDER))
+    back = permute_items(other, np.argsort(ORDER))
     for one, two in zip(back.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_weights_are_not_shared():
     model = make("sasrec")
-    other = permuted(model, ORDER)
+    other = permute_items(model, ORDER)
     before = model.items.embeddings.numpy()
     other.items.embeddings.assign(tf.zeros_like(other.items.embeddings))
     np.testing.assert_array_equal(model.items.embeddings, before)
@@ -64,12 +64,12 @@ def test_weights_are_not_shared():
 
 def test_a_model_without_vocabularies():
     model = models.SASRec(USERS, ITEMS, LENGTH, dim=8)
-    assert permuted(model, ORDER).item_vocabulary is None
+    assert permute_items(model, ORDER).item_vocabulary is None
 
 
 @pytest.mark.parametrize(
     "order", [[0] * ITEMS, range(1, ITEMS + 1), range(ITEMS - 1), range(ITEMS + 1)]
 )
-def test_what_is_not_a_permutation(order):
+def test_order_that_is_no_permutation(order):
     with pytest.raises(ValueError, match=r"order must hold each of 0\.\.11 once, but is"):
-        permuted(make("sasrec"), list(order))
+        permute_items(make("sasrec"), list(order))

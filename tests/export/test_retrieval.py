@@ -1,14 +1,18 @@
-"""Cells and search among them against plain NumPy."""
-
-import itertools
+"""Tests of the inverted file against plain NumPy, and of lists and hidden items by hand."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.inverted_file import InvertedFile, cluster, quantise
-
-FLOOR = np.finfo(np.float32).min
+from export.index_building import cluster, quantize
+from export.retrieval import (
+    FLOOR,
+    InvertedFile,
+    deduplicate,
+    hide,
+    hide_listed,
+    top_k,
+)
 
 
 def normal(rows, width=4, seed=0):
@@ -20,20 +24,12 @@ def whole_numbers(rows, width=4, seed=0):
     return np.random.default_rng(seed).integers(-3, 4, (rows, width)).astype(np.float32)
 
 
-def blobs(count=6, each=30, width=8):
-    random = np.random.default_rng(5)
-    centres = 10 * random.normal(size=(count, width))
-    return (np.repeat(centres, each, axis=0) + random.normal(size=(count * each, width))).astype(
-        np.float32
-    )
-
-
 def indexed(vectors, cells, nprobe, int8=False):
     """(index, matrix [N + 1, D'] in its order, offsets, centroids)."""
     order, offsets, centroids = cluster(vectors, cells)
     matrix = np.concatenate([np.zeros([1, vectors.shape[1]], np.float32), vectors[order]])
     return (
-        InvertedFile(offsets, centroids, nprobe, quantise(matrix) if int8 else None),
+        InvertedFile(offsets, centroids, nprobe, quantize(matrix) if int8 else None),
         matrix,
         offsets,
         centroids,
@@ -41,9 +37,7 @@ def indexed(vectors, cells, nprobe, int8=False):
 
 
 def best_of(query, matrix, rows, k):
-    """The k rows of the largest products, the lower row first among equals; the floor and 0 where
-    there are fewer.
-    """
+    """(scores, rows) of the k largest products, the lower row first; FLOOR and 0 if fewer."""
     found = sorted((-float(matrix[row] @ query), row) for row in rows)[:k]
     found += [(-float(FLOOR), 0)] * (k - len(found))
     return [-score for score, _ in found], [row for _, row in found]
@@ -58,7 +52,7 @@ def rows_of_cells(query, offsets, centroids, nprobe):
 
 
 def check(index, queries, matrix, k, rows_for):
-    scores, rows = index.top(tf.constant(queries), tf.constant(matrix), k)
+    scores, rows = index.search(tf.constant(queries), tf.constant(matrix), k)
     assert (scores.dtype, rows.dtype) == (tf.float32, tf.int32)
     expected = [best_of(query, matrix, rows_for(query), k) for query in queries]
     np.testing.assert_array_equal(rows, [rows for _, rows in expected])
@@ -94,7 +88,7 @@ def test_int8_codes_choose_and_the_rows_score(batch):
     index, matrix, _, _ = indexed(normal(400, 8), 5, 5, int8=True)
     # Codes of other vectors show which step they decide: 64 items are chosen by them for k = 3, 80
     # for k = 20.
-    codes, scales = quantise(normal(401, 8, seed=4))
+    codes, scales = quantize(normal(401, 8, seed=4))
     index.codes.assign(codes)
     index.scales.assign(scales)
     for k, chosen in ((3, 64), (20, 80)):
@@ -112,7 +106,7 @@ def test_int8_codes_of_the_rows_find_the_best():
 
 def test_fewer_items_than_k_leave_the_floor():
     index, matrix, _, _ = indexed(whole_numbers(3), 2, 2)
-    scores, rows = index.top(tf.constant(whole_numbers(2)), tf.constant(matrix), 5)
+    scores, rows = index.search(tf.constant(whole_numbers(2)), tf.constant(matrix), 5)
     assert (rows.numpy()[:, 3:] == 0).all()
     assert (scores.numpy()[:, 3:] == FLOOR).all()
     assert (rows.numpy()[:, :3] > 0).all()
@@ -122,7 +116,7 @@ def test_fewer_items_than_k_leave_the_floor():
 def test_no_query_and_no_item_wanted(int8):
     index, matrix, _, _ = indexed(whole_numbers(9), 3, 2, int8)
     for batch, k in ((0, 4), (2, 0), (0, 0)):
-        scores, rows = index.top(tf.constant(whole_numbers(batch)), tf.constant(matrix), k)
+        scores, rows = index.search(tf.constant(whole_numbers(batch)), tf.constant(matrix), k)
         assert scores.shape == rows.shape == (batch, k)
 
 
@@ -130,7 +124,7 @@ def test_no_query_and_no_item_wanted(int8):
 def test_one_item(cells):
     index, matrix, offsets, _ = indexed(np.array([[1.0, -2.0]], np.float32), cells, 3)
     assert offsets.tolist() == [0, 1]
-    scores, rows = index.top(tf.constant([[3.0, 1.0]]), tf.constant(matrix), 2)
+    scores, rows = index.search(tf.constant([[3.0, 1.0]]), tf.constant(matrix), 2)
     assert rows.numpy().tolist() == [[1, 0]]
     np.testing.assert_array_equal(scores, [[1.0, FLOOR]])
 
@@ -142,91 +136,20 @@ def test_empty_cells_hold_nothing():
     )
     check(index, np.array([[1, 1], [-1, 2]], np.float32), matrix, 4, lambda query: [1, 2, 3])
     nothing = InvertedFile([0, 0, 3], np.array([[1.0, 0], [0, 1]]), 1)
-    scores, rows = nothing.top(tf.constant([[1.0, 0.0]]), tf.constant(matrix), 2)
+    scores, rows = nothing.search(tf.constant([[1.0, 0.0]]), tf.constant(matrix), 2)
     assert rows.numpy().tolist() == [[0, 0]]
     assert (scores.numpy() == FLOOR).all()
 
 
-def test_cells_are_a_permutation_with_their_means():
-    vectors = blobs()
-    order, offsets, centroids = cluster(vectors, 25)
-    assert (order.dtype, offsets.dtype, centroids.dtype) == (np.int64, np.int64, np.float32)
-    assert sorted(order) == list(range(len(vectors)))
-    assert (offsets[0], offsets[-1]) == (0, len(vectors))
-    assert (np.diff(offsets) > 0).all()
-    for cell, centroid in enumerate(centroids):
-        np.testing.assert_allclose(
-            centroid,
-            vectors[order[offsets[cell] : offsets[cell + 1]]].mean(axis=0),
-            rtol=1e-4,
-            atol=1e-4,
-        )
-
-
-def test_a_cell_has_items_of_one_kind():
-    order, offsets, _ = cluster(blobs(count=6, each=30), 24)
-    kinds = order // 30
-    assert all(len(set(kinds[begin:end])) == 1 for begin, end in itertools.pairwise(offsets))
-
-
-def test_lengths_part_items_of_one_direction():
-    # The added column is sqrt(100 - 1) for the short ones and about 0 for the long ones, whose
-    # directions differ by far less.
-    random = np.random.default_rng(0)
-    directions = np.array([1.0, 0.0]) + 0.01 * random.normal(size=(40, 2))
-    lengths = np.where(np.arange(40) % 2, 1.0, 10.0)
-    vectors = (
-        lengths[:, np.newaxis] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    )
-    order, offsets, _ = cluster(vectors, 2)
-    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
-        list(range(0, 40, 2)),
-        list(range(1, 40, 2)),
-    ]
-
-
-def test_the_same_seed_gives_the_same_cells():
-    vectors = normal(300)
-    one, two, other = (cluster(vectors, 20, seed) for seed in (7, 7, 8))
-    for first, second in zip(one, two, strict=True):
-        np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(one[0], other[0])
-
-
-def test_items_that_are_all_alike():
-    order, offsets, centroids = cluster(np.ones([50, 3]), 7)
-    assert order.tolist() == list(range(50))
-    assert offsets.tolist() == [0, 50]
-    np.testing.assert_allclose(centroids, [[1, 1, 1]])
-
-
-def test_a_sample_trains_the_cells_of_all():
-    # 64 a cell: 2 cells are trained on 128 of 1,000.
-    order, offsets, _ = cluster(blobs(count=2, each=500), 2)
-    assert sorted(map(sorted, np.split(order, offsets[1:-1]))) == [
-        list(range(500)),
-        list(range(500, 1000)),
-    ]
-
-
-def test_codes_are_within_half_a_step():
-    vectors = np.random.default_rng(1).normal(size=(20, 6)) * np.logspace(-3, 3, 20)[:, np.newaxis]
-    vectors[4] = 0
-    codes, scales = quantise(vectors)
-    assert (codes.dtype, scales.dtype) == (np.int8, np.float32)
-    assert (np.abs(codes).max(axis=1) == np.where(np.arange(20) == 4, 0, 127)).all()
-    assert (np.abs(codes * scales[:, np.newaxis] - vectors) <= 0.501 * scales[:, np.newaxis]).all()
-
-
 @pytest.mark.parametrize("int8", [False, True])
-def test_in_a_saved_model_through_the_session(tmp_path, int8):
+def test_in_a_saved_model(tmp_path, int8):
     module = tf.Module()
     module.index, matrix, offsets, centroids = indexed(normal(50), 6, 3, int8)
     module.matrix = tf.Variable(matrix, trainable=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([], tf.int32)])
     def top(queries, k):
-        scores, rows = module.index.top(queries, tf.convert_to_tensor(module.matrix), k)
+        scores, rows = module.index.search(queries, tf.convert_to_tensor(module.matrix), k)
         return {"scores": scores, "rows": rows}
 
     tf.saved_model.save(module, str(tmp_path), signatures={"top": top})
@@ -252,13 +175,53 @@ def test_in_a_saved_model_through_the_session(tmp_path, int8):
             )
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: cluster(whole_numbers(5), 0), "cells must be at least 1, but is 0"),
-        (lambda: InvertedFile([0, 5], whole_numbers(1), 0), "nprobe must be at least 1, but is 0"),
-    ],
-)
-def test_wrong_arguments(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_too_few_probes():
+    with pytest.raises(ValueError, match=r"^nprobe must be at least 1, but is 0\.$"):
+        InvertedFile([0, 5], whole_numbers(1), 0)
+
+
+# --- Hidden items and lists ---
+
+
+def test_hidden_items_have_the_lowest_score():
+    scores = tf.constant([[9.0, 1.0, 2.0, 3.0], [9.0, 4.0, 5.0, 6.0]])
+    assert hide(scores, tf.constant([[3, 3, 0], [1, 2, 0]])).numpy().tolist() == [
+        [FLOOR, 1, 2, FLOOR],
+        [FLOOR, FLOOR, FLOOR, 6],
+    ]
+    assert hide(scores, tf.zeros([2, 0], tf.int32)).numpy().tolist() == [
+        [FLOOR, 1, 2, 3],
+        [FLOOR, 4, 5, 6],
+    ]
+    rows = tf.constant([[3, 0, 1], [7, 2, 7]])
+    found = hide_listed(scores[:, 1:], rows, tf.constant([[5, 1], [2, 2]])).numpy().tolist()
+    assert found == [[1, FLOOR, FLOOR], [4, FLOOR, 6]]
+    assert hide_listed(scores[:, 1:], rows, tf.zeros([2, 0], tf.int32)).numpy().tolist() == [
+        [1, FLOOR, 3],
+        [4, 5, 6],
+    ]
+
+
+def test_top_k_of_a_list():
+    scores, rows = (
+        tf.constant([[1.0, 3.0, 3.0], [FLOOR, 2.0, FLOOR]]),
+        tf.constant([[8, 9, 7], [0, 4, 0]]),
+    )
+    for k, expected in (
+        (0, [[], []]),
+        (1, [[9], [4]]),
+        (2, [[9, 7], [4, 0]]),
+        (5, [[9, 7, 8, 0, 0], [4, 0, 0, 0, 0]]),
+    ):
+        assert top_k(scores, rows, k)[1].numpy().tolist() == expected
+    assert top_k(scores, rows, 5)[0].numpy().tolist() == [
+        [3, 3, 1, FLOOR, FLOOR],
+        [2] + [FLOOR] * 4,
+    ]
+
+
+def test_deduplicated_rows():
+    assert deduplicate(tf.constant([[5, 2, 5, 0, 5], [0, 3, 1, 3, 0]])).numpy().tolist() == [
+        [0, 2, 5, 0, 0],
+        [0, 0, 1, 3, 0],
+    ]

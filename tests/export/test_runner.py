@@ -1,6 +1,4 @@
-"""Loading and running a SavedModel as TF Serving does; what it answers, worked out with NumPy from
-a module of a few lines.
-"""
+"""Tests of loading and running a SavedModel, on a small module with outputs computed by NumPy."""
 
 import shutil
 
@@ -8,14 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.session import ServableError, Session, version_folder
+from export.runner import Runner, ServableError, version_folder
 
 IDS = ["i1", "日本語", "a b"]
 WEIGHTS = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
 
 
 class Sums(tf.Module):
-    """Sums of the weights of known ids, and their users again."""
+    """Returns the sums of the weights of known ids, and the users as they came."""
 
     def __init__(self, path):
         super().__init__()
@@ -53,18 +51,18 @@ def saved(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def session(saved):
-    with Session(saved) as session:
-        yield session
+def runner(saved):
+    with Runner(saved) as runner:
+        yield runner
 
 
-def test_signatures_tell_names_types_and_shapes(session):
+def test_signatures_have_names_types_and_shapes(runner):
     described = {
         name: [
             {one: (tensor.dtype, tensor.shape) for one, tensor in tensors.items()}
             for tensors in both
         ]
-        for name, both in session.signatures.items()
+        for name, both in runner.signatures.items()
     }
     assert described == {
         "count": [{"k": (tf.int32, (None,))}, {"more": (tf.int32, (None,))}],
@@ -75,14 +73,14 @@ def test_signatures_tell_names_types_and_shapes(session):
     }
 
 
-def test_answers(session):
-    answer = session.run("sums", user_id=["u1", "ü"], history=[["", "日本語"], ["a b", "i1"]])
+def test_outputs(runner):
+    answer = runner.run("sums", user_id=["u1", "ü"], history=[["", "日本語"], ["a b", "i1"]])
     assert set(answer) == {"sums", "user"}
     np.testing.assert_array_equal(answer["sums"], [WEIGHTS[2], WEIGHTS[3] + WEIGHTS[1]])
     assert answer["user"].tolist() == [b"u1", "ü".encode()]
 
 
-def test_arrays_of_any_kind_of_text(session):
+def test_arrays_of_any_kind_of_text(runner):
     histories = [["a b", "i1"]]
     for array in (
         np.array(histories),
@@ -90,26 +88,26 @@ def test_arrays_of_any_kind_of_text(session):
         np.array([[one.encode() for one in histories[0]]], object),
     ):
         np.testing.assert_array_equal(
-            session.run("sums", user_id=["u"], history=array)["sums"], [WEIGHTS[3] + WEIGHTS[1]]
+            runner.run("sums", user_id=["u"], history=array)["sums"], [WEIGHTS[3] + WEIGHTS[1]]
         )
 
 
-def test_numbers_take_the_type_of_the_signature(session):
-    assert session.run("count", k=[1, 2])["more"].tolist() == [2, 3]
-    assert session.run("count", k=np.array([1], np.int64))["more"].dtype == np.int32
+def test_numbers_take_the_type_of_the_signature(runner):
+    assert runner.run("count", k=[1, 2])["more"].tolist() == [2, 3]
+    assert runner.run("count", k=np.array([1], np.int64))["more"].dtype == np.int32
 
 
-def test_no_rows(session):
-    answer = session.run("sums", user_id=[], history=np.zeros([0, 3], object))
+def test_no_rows(runner):
+    answer = runner.run("sums", user_id=[], history=np.zeros([0, 3], object))
     assert answer["sums"].shape == (0, 2)
     assert answer["user"].shape == (0,)
 
 
-def test_a_closed_session_answers_no_more(saved):
-    with Session(saved) as session:
-        assert session.run("count", k=[4])["more"].tolist() == [5]
+def test_a_closed_runner_does_not_run(saved):
+    with Runner(saved) as runner:
+        assert runner.run("count", k=[4])["more"].tolist() == [5]
     with pytest.raises(RuntimeError, match="closed"):
-        session.run("count", k=[4])
+        runner.run("count", k=[4])
 
 
 def test_the_newest_version_is_taken(saved, tmp_path):
@@ -119,14 +117,14 @@ def test_the_newest_version_is_taken(saved, tmp_path):
     (tmp_path / "12").mkdir()
     assert version_folder(tmp_path) == tmp_path / "10"
     assert version_folder(saved) == saved
-    with Session(saved.parent) as session:
-        assert session.path == saved
+    with Runner(saved.parent) as runner:
+        assert runner.path == saved
 
 
 def test_loading_leaves_the_log_of_tensorflow_as_it_was(saved, capfd):
     logger = tf.get_logger()
     before = logger.level
-    Session(saved).close()
+    Runner(saved).close()
     assert logger.level == before
     assert "deprecated" not in capfd.readouterr().err
 
@@ -140,7 +138,7 @@ def assert_one_sentence(error, *pieces):
 
 def test_folders_without_a_saved_model(saved, tmp_path):
     with pytest.raises(ServableError) as error:
-        Session(tmp_path / "missing")
+        Runner(tmp_path / "missing")
     assert_one_sentence(
         error,
         f"{tmp_path / 'missing'} is no SavedModel",
@@ -148,12 +146,12 @@ def test_folders_without_a_saved_model(saved, tmp_path):
         "python -m tfrec_attn.export",
     )
     with pytest.raises(ServableError) as error:
-        Session(tmp_path)
+        Runner(tmp_path)
     assert_one_sentence(
         error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version"
     )
     with pytest.raises(ServableError) as error:
-        Session(saved / "saved_model.pb")
+        Runner(saved / "saved_model.pb")
     assert_one_sentence(error, "saved_model.pb is no SavedModel")
 
 
@@ -177,17 +175,17 @@ def test_damaged_saved_models(saved, tmp_path, damage):
     shutil.copytree(saved, folder)
     damage(folder)
     with pytest.raises(ServableError) as error:
-        Session(folder)
+        Runner(folder)
     assert_one_sentence(error, f"{folder} cannot be loaded as a SavedModel (", "export it again")
 
 
-def test_what_a_signature_does_not_have(session):
+def test_unknown_signatures_and_inputs(runner):
     with pytest.raises(ServableError) as error:
-        session.run("sum", k=[1])
-    assert_one_sentence(error, f"{session.path} has no signature 'sum'; it has count, sums")
+        runner.run("sum", k=[1])
+    assert_one_sentence(error, f"{runner.path} has no signature 'sum'; it has count, sums")
     for given in ({}, {"history": [["a"]]}, {"history": [["a"]], "user_id": ["u"], "k": [1]}):
         with pytest.raises(ServableError) as error:
-            session.run("sums", **given)
+            runner.run("sums", **given)
         assert_one_sentence(
             error,
             "Signature sums takes history, user_id, but was given",

@@ -1,0 +1,72 @@
+"""Copies of a model: in float32 with one item matrix, as it is served, and with permuted items."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.models.base import SequenceModel
+
+
+def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
+    """Copies a model in float32, so that its item tables are columns of the item matrix.
+
+    Args:
+        model: A `SequenceModel`; it does not change.
+
+    Returns:
+        (copy, item_vectors). The latter is a variable [N + 1, D'] with zeros in row 0.
+    """
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("float32")
+    try:
+        copy = type(model).from_config(model.get_config())
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+    copy.set_weights([variable.numpy() for variable in _weights(model)])
+    vectors = copy.item_vectors().numpy()
+    vectors[0] = 0.0
+    matrix = tf.Variable(vectors, trainable=False, name="item_vectors")
+    for table, column in copy.item_columns().items():
+        table.share(matrix, column)
+    return copy, matrix
+
+
+def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
+    """Copies a model with its items in another order; the answers by raw id do not change.
+
+    Args:
+        model: A `SequenceModel`; it does not change.
+        order: Int [N], a permutation of 0..N - 1. Item i + 1 of the copy is item order[i] + 1 of
+            the model.
+
+    Returns:
+        A new model of the same class, not compiled, with its own weights and vocabularies.
+
+    Raises:
+        ValueError: If `order` is not a permutation.
+    """
+    order = np.asarray(order)
+    count = model.num_items
+    if order.shape != (count,) or not np.array_equal(np.sort(order), np.arange(count)):
+        raise ValueError(
+            f"order must hold each of 0..{count - 1} once, "
+            f"but is {np.array2string(order, threshold=6)}."
+        )
+    rows = np.concatenate([[0], order + 1])
+    tables = {table.ref() for table in model.tables("items")}
+    result = type(model).from_config(model.get_config())
+    for new, old in zip(_weights(result), _weights(model), strict=True):
+        new.assign(tf.gather(old, rows) if old.ref() in tables else old)
+    result.trained_users = model.trained_users
+    result.trained_items = None if model.trained_items is None else model.trained_items[order]
+    result.user_vocabulary = model.user_vocabulary
+    result.item_vocabulary = model.item_vocabulary and Vocabulary(
+        model.item_vocabulary.ids(rows[1:])
+    )
+    return result
+
+
+def _weights(model):
+    """Weights without the states of metrics, which a compiled Keras model counts among them."""
+    of_metrics = {state.ref() for metric in model.metrics for state in metric.weights}
+    return [variable for variable in model.weights if variable.ref() not in of_metrics]

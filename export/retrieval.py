@@ -1,0 +1,204 @@
+"""Retrieves the best items for a query, some of them hidden: among all items, or with an index.
+
+Hidden items have the score FLOOR, and so has row 0, which is padding.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.models.base.scoring import Query, score_listed
+
+# The lowest float that JSON can hold; it cannot hold -inf.
+FLOOR = tf.float32.min
+
+
+class InvertedFile(tf.Module):
+    """An index for maximum inner product search, which scans the cells that suit a query best.
+
+    A query scans the `nprobe` cells whose centroids have the largest product with it. The items of
+    a cell are neighbours in the item matrix: cell c has its rows offsets[c] + 1 .. offsets[c + 1].
+    A batch takes memory for B W D' floats, where W is the most items that one of its queries scans.
+    With int8 codes the scan computes scale * code, and the best max(4 k, 64) items are scored again
+    with the rows of the matrix.
+
+    Args:
+        offsets: Int [C + 1], as from `cluster`. An empty cell costs a probe.
+        centroids: Float [C, D'].
+        nprobe: Cells that a query scans. From C on it scans all, which makes the search exact.
+        quantized: (codes int8 [N + 1, D'], scales float [N + 1]), as from `quantize` of the item
+            matrix, or None for no codes.
+
+    Raises:
+        ValueError: If nprobe is below 1.
+    """
+
+    def __init__(
+        self,
+        offsets: np.ndarray,
+        centroids: np.ndarray,
+        nprobe: int,
+        quantized: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
+        super().__init__(name="inverted_file")
+        if nprobe < 1:
+            raise ValueError(f"nprobe must be at least 1, but is {nprobe}.")
+        self.nprobe = min(int(nprobe), len(centroids))
+        self.offsets = tf.Variable(offsets, trainable=False, dtype=tf.int32, name="offsets")
+        self.centroids = tf.Variable(centroids, trainable=False, dtype=tf.float32, name="centroids")
+        self.codes = self.scales = None
+        if quantized is not None:
+            codes, scales = quantized
+            self.codes = tf.Variable(codes, trainable=False, dtype=tf.int8, name="codes")
+            self.scales = tf.Variable(scales, trainable=False, dtype=tf.float32, name="scales")
+
+    def search(
+        self, queries: tf.Tensor, item_vectors: tf.Tensor, k: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Finds the best k items in the cells of each query, the lower row first among equals.
+
+        Args:
+            queries: Float32 [B, D'].
+            item_vectors: Tensor [N + 1, D'], row 0 for padding, the items by cell.
+            k: Scalar int.
+
+        Returns:
+            (scores float32 [B, k], rows int32 [B, k]), with FLOOR and row 0 where the cells hold
+            fewer items.
+        """
+        rows = self._rows(queries)
+        if self.codes is not None:
+            codes = tf.cast(tf.gather(tf.convert_to_tensor(self.codes), rows), tf.float32)
+            scores = _products(queries, codes) * tf.gather(tf.convert_to_tensor(self.scales), rows)
+            _, rows = top_k(_hide_padding(scores, rows), rows, tf.maximum(4 * k, 64))
+            rows = tf.sort(rows, axis=1)
+        scores = _products(queries, tf.gather(item_vectors, rows))
+        return top_k(_hide_padding(scores, rows), rows, k)
+
+    def _rows(self, queries):
+        """Rows of the items in each query's cells, ascending, then 0: int32 [B, W]."""
+        products = tf.matmul(queries, self.centroids, transpose_b=True)
+        cells = tf.sort(tf.math.top_k(products, self.nprobe, sorted=False).indices, axis=1)
+        offsets = tf.convert_to_tensor(self.offsets)
+        begin, end = tf.gather(offsets, cells), tf.gather(offsets, cells + 1)
+        counts = tf.reduce_sum(end - begin, axis=1, keepdims=True)
+        width = tf.maximum(tf.reduce_max(counts), 0)
+        # One more range fills the rows of each query up to the widest.
+        begin, end = tf.pad(begin, [[0, 0], [0, 1]]), tf.concat([end, width - counts], axis=1)
+        ranges = tf.ragged.range(tf.reshape(begin, [-1]), tf.reshape(end, [-1])).flat_values
+        rows = tf.reshape(ranges, tf.stack([tf.shape(queries)[0], width])) + 1
+        return tf.where(tf.range(width) < counts, rows, 0)
+
+
+def search_all(scores: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the best of all items.
+
+    Args:
+        scores: Float32 [B, N + 1].
+        hidden: Rows to leave out, int32 [B, X].
+        k: Scalar, at most N.
+
+    Returns:
+        (scores float32 [B, k], rows int32 [B, k]), best first; FLOOR where fewer items are left.
+    """
+    return tuple(tf.math.top_k(hide(scores, hidden), k))
+
+
+def search_index(
+    index: InvertedFile, query: Query, item_vectors: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the best of the items that an index proposes and of those in the query's prior.
+
+    Args:
+        index: Index of the items.
+        query: A `Query` of B rows.
+        item_vectors: Tensor [N + 1, D'].
+        hidden: Rows to leave out, int32 [B, X].
+        k: Scalar.
+
+    Returns:
+        (scores float32 [B, k], rows int32 [B, k]), best first; FLOOR where fewer items are left.
+    """
+    # Hidden items take places in the proposal, and so do items that their prior moves down.
+    count = k + tf.shape(hidden)[1]
+    if query.prior is None:
+        scores, rows = index.search(query.vectors, item_vectors, count)
+    else:
+        listed = query.prior[0]
+        _, rows = index.search(query.vectors, item_vectors, count + tf.shape(listed)[1])
+        rows = deduplicate(tf.concat([rows, listed], axis=1))
+        scores = score_listed(query, item_vectors, rows)
+    return top_k(hide_listed(scores, rows, hidden), rows, k)
+
+
+def hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+    """Sets the scores of some rows, and of row 0, to FLOOR.
+
+    Args:
+        scores: Of all rows, float32 [B, N + 1].
+        hidden: Rows, int32 [B, X].
+
+    Returns:
+        Float32 [B, N + 1].
+    """
+    hidden = tf.pad(hidden, [[0, 0], [1, 0]])
+    index = tf.stack(
+        [tf.range(tf.shape(hidden)[0])[:, tf.newaxis] + tf.zeros_like(hidden), hidden], axis=-1
+    )
+    return tf.tensor_scatter_nd_update(scores, index, tf.fill(tf.shape(hidden), FLOOR))
+
+
+def hide_listed(scores: tf.Tensor, rows: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+    """Sets the scores of some of the listed rows, and of row 0, to FLOOR.
+
+    Args:
+        scores: Float32 [B, C].
+        rows: Whose scores these are, int32 [B, C].
+        hidden: Rows, int32 [B, X].
+
+    Returns:
+        Float32 [B, C].
+    """
+    ordered = tf.sort(tf.pad(hidden, [[0, 0], [1, 0]]), axis=1)
+    column = tf.minimum(tf.searchsorted(ordered, rows), tf.shape(ordered)[1] - 1)
+    return tf.where(tf.gather(ordered, column, batch_dims=1) == rows, FLOOR, scores)
+
+
+def top_k(scores: tf.Tensor, rows: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Selects the k best of listed items, the earlier column first among equals.
+
+    Args:
+        scores: Float32 [B, C].
+        rows: Int32 [B, C].
+        k: Scalar.
+
+    Returns:
+        (scores float32 [B, k], rows int32 [B, k]), with FLOOR and row 0 where C is less than k.
+    """
+    scores = tf.pad(scores, [[0, 0], [0, k]], constant_values=FLOOR)
+    scores, column = tf.math.top_k(scores, k)
+    return scores, tf.gather(tf.pad(rows, [[0, 0], [0, k]]), column, batch_dims=1)
+
+
+def deduplicate(rows: tf.Tensor) -> tf.Tensor:
+    """Sorts rows and replaces all but one of equals by 0: int32 [B, C] -> int32 [B, C]."""
+    rows = tf.sort(rows, axis=1)
+    return tf.where(rows == tf.pad(rows, [[0, 0], [1, 0]])[:, :-1], 0, rows)
+
+
+def _products(queries, vectors):
+    """Products of queries [B, D'] with vectors of their own [B, W, D'] -> [B, W]."""
+    width = tf.shape(vectors)[1]
+
+    def of_one():  # One product of matrices is faster than a batch of such products.
+        return tf.matmul(
+            queries, tf.reshape(vectors, tf.stack([width, vectors.shape[2]])), transpose_b=True
+        )
+
+    def of_each():
+        return tf.matmul(queries[:, tf.newaxis], vectors, transpose_b=True)[:, 0]
+
+    return tf.cond(tf.shape(queries)[0] == 1, of_one, of_each)
+
+
+def _hide_padding(scores, rows):
+    return tf.where(rows > 0, scores, FLOOR)

@@ -1,0 +1,73 @@
+"""Ids in the graph of a SavedModel: their table rows, and the character that joins them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrec_attn.errors import ConfigError
+
+SEPARATOR = "\t"
+_SHOWN = 60
+
+
+class VocabularyTable(tf.Module):
+    """A two-way table between ids and rows 1..N. Row 0 stands for "" and every unknown id.
+
+    Args:
+        path: UTF-8 text with one id a line. It becomes an asset of the SavedModel.
+        size: N, the number of lines.
+        both_ways: Whether `ids` is needed too.
+    """
+
+    def __init__(self, path: str | Path, size: int, both_ways: bool = True):
+        super().__init__()
+        line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        path = _AssetPath(path)
+        to_number = tf.lookup.TextFileInitializer(
+            path, tf.string, line, tf.int64, number, vocab_size=size
+        )
+        self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
+        if both_ways:
+            to_line = tf.lookup.TextFileInitializer(
+                path, tf.int64, number, tf.string, line, vocab_size=size
+            )
+            self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of ids: string [...] -> int32 [...], 0 where unknown."""
+        return tf.cast(self._numbers.lookup(ids), tf.int32) + 1
+
+    def ids(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the ids of rows: int32 [...] -> string [...], "" where 0."""
+        return self._lines.lookup(tf.cast(rows, tf.int64) - 1)
+
+
+class _AssetPath(str):
+    """A path that TensorFlow names its tables by; only the last two parts reach the SavedModel."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "/".join(self.split("/")[-2:])
+
+
+def check_separator(separator: str, ids: Iterable[str]) -> None:
+    """Checks that a joined text of ids can be split again.
+
+    Args:
+        separator: One character.
+        ids: The ids that are joined.
+
+    Raises:
+        ConfigError: If it is not one character of Unicode text, or an id contains it.
+    """
+    if len(separator) != 1 or "\ud800" <= separator <= "\udfff":
+        raise ConfigError(f"--separator must be one character, but is {ascii(separator)[:_SHOWN]}.")
+    broken = next((one for one in ids if separator in one), None)
+    if broken is not None:
+        shown = repr(broken) if len(repr(broken)) <= _SHOWN else f"{repr(broken)[:_SHOWN]}..."
+        raise ConfigError(
+            f"--separator must not be in any id, but {separator!r} is in the item {shown}; "
+            "name another character."
+        )
