@@ -12,7 +12,6 @@ import io
 import itertools
 import json
 import os
-import pydoc
 import re
 import shlex
 import subprocess
@@ -189,4 +188,6 @@ def test_reference_names_exist():
     names = [one for page in PAGES.values() for one in re.findall(r"^::: ([\w.]+)", page, re.M)]
     assert names
     for name in names:
-        assert pydoc.locate(name) is not None, name
+        module, _, attribute = name.rpartition(".")
+        found = hasattr(importlib.import_module(module), attribute)
+        assert found or importlib.util.find_spec(name), name
