@@ -163,7 +163,7 @@ def test_notebook(tmp_path, monkeypatch):
             text = "".join(cell["source"])
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(text, f"{NOTEBOOK.name}, {cell['id']}", "exec"), namespace)
-    served = namespace["answer"]["items"].numpy()[0].astype(str).tolist()
+    served = namespace["response"]["items"].numpy()[0].astype(str).tolist()
     assert served == namespace["items"][0]
     assert "page-6" in served
 
