@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV = uv==0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train train-multi-worker test lint bench \
+.PHONY: help venv train train-multi-worker test lint docs bench \
 	requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,9 @@ lint: .venv/.package ## Checks the source and its format.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 
+docs: .venv-docs/.requirements ## Builds the documentation as a site in site/; ARGS go to mkdocs build.
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
+
 bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
 
@@ -44,16 +47,18 @@ test-validation: .venv-validation/.package ## Runs the tests in .venv-validation
 libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSORFLOW=.libtensorflow-2.20 make test runs exports with.
 	@:
 
-COMPILE = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
-	--custom-compile-command "make requirements" --extra test --extra serving --extra plot
+PIN = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
+	--custom-compile-command "make requirements"
+COMPILE = $(PIN) --extra test --extra serving --extra plot
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
 	@$(COMPILE) --extra validation --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation.in -o requirements/validation.txt >/dev/null
+	@$(PIN) --universal --python-version 3.10 $(ARGS) requirements/docs.in -o requirements/docs.txt >/dev/null
 
 clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
-	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist site *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change. uv does in a
@@ -64,6 +69,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv-2.16/.requirements: pythons = 3.10 3.11 3.12
 .venv-validation/.requirements: requirements/validation.txt
 .venv-validation/.requirements: pythons = 3.11
+.venv-docs/.requirements: requirements/docs.txt
+.venv-docs/.requirements: pythons = 3.10 3.11 3.12 3.13
 
 %/.requirements: | .venv-tools/bin/uv
 	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; v in sys.argv[1:] or sys.exit(f"$(PYTHON) is Python {v}, but $* needs " \

@@ -1,10 +1,16 @@
-"""Every command and every program that README.md and docs/ show is run, on small data;
-tests/test_adding_a_model.py runs that page.
+"""Runs every command and program of README.md and docs/ on small data, and the notebook.
+
+Commands that need a cluster or change the environment are only checked.
+tests/test_adding_a_model.py runs docs/adding-a-model.md.
 """
 
+import contextlib
 import gzip
 import importlib
+import importlib.util
+import io
 import itertools
+import json
 import os
 import re
 import shlex
@@ -14,32 +20,29 @@ from pathlib import Path
 
 import pytest
 
-import tfrec_attn.data.prepare
-import tfrec_attn.data.validate
-import tfrec_attn.export.command
-import tfrec_attn.export.verify
-from tfrec_attn import evaluate, train
+from tfrec_attn.__main__ import commands
 from tfrec_attn.data.reading.synthetic import synthetic
 
 ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "docs" / "layers-and-models.ipynb"
 PAGES = {
-    path: path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-SERVING = {
-    f"tfrec_attn.serving.{name}"
-    for name in ("local_server", "client", "verify", "load_test", "promote")
+# A file to write, or a block of code.
+BLOCK = re.compile(r"^(?:Write `([\w.]+)`:\n\n)?```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+TARGETS = re.findall(
+    r"^([a-z][\w.-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+)
+SERVER = "tfrec_attn.serving.local_server"
+CLIENTS = ("tfrec_attn.serving.client", "tfrec_attn.serving.load_test")
+# Run by the tests of its own environment.
+NOT_RUN = ("tfrec_attn.data.pipeline",)
+PRINTED = {
+    "tfrec_attn.evaluate": "MRR",
+    "tfrec_attn.export": "servables/",
+    "tfrec_attn.serving.verify": "HR@10",
 }
-EXPORT = {
-    "tfrec_attn.export": tfrec_attn.export.command.main,
-    "tfrec_attn.export.verify": tfrec_attn.export.verify.main,
-}
-# The data come first, then what is trained on them.
-DATA = {
-    "tfrec_attn.data.validate": tfrec_attn.data.validate.main,
-    "tfrec_attn.data.prepare": tfrec_attn.data.prepare.main,
-}
-COMMANDS = {"tfrec_attn.train", "tfrec_attn.evaluate", *EXPORT, *DATA, *SERVING}
 SMALL = [
     "train.epochs=1",
     "model.dim=8",
@@ -49,24 +52,9 @@ SMALL = [
 ]
 
 
-def blocks(language):
-    pages = [page for path, page in PAGES.items() if path.name != "adding-a-model.md"]
-    return [
-        block
-        for page in pages
-        for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
-    ]
-
-
-def commands():
-    return [line for block in blocks("sh") for line in block.strip().splitlines()]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the files that the pages name, in which every command on data and every
-    training has been run.
-    """
+    """A folder with the logs that the pages name, in which README.md was run."""
     folder = tmp_path_factory.mktemp("pages")
     log = synthetic(2000)
     log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
@@ -75,116 +63,131 @@ def folder(tmp_path_factory):
             gzip.compress(log.write_csv(separator="\t").encode())
         )
     (folder / "requests.jsonl").write_text(
-        '{"user_id": "u1", "history": ["i1", "i2"]}\n{"history": ["unheard of"]}\n'
+        '{"user_id": "u1", "history": ["i1", "i2"]}\n{"history": ["unknown"]}\n'
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for words in map(shlex.split, commands()):
-            if words[2:3] and words[2] in DATA:
-                assert DATA[words[2]](words[3:]) == 0, words
-        for words in map(shlex.split, commands()):
-            for arguments in training_arguments(words):
-                assert train.main(arguments) == 0, words
+        run_page(PAGES["README.md"])
     return folder
 
 
-def training_arguments(words):
-    if words[:2] == ["make", "train"]:
-        arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
-    elif words[:3] == ["python", "-m", "tfrec_attn.train"] and words[3:] != ["--help"]:
-        arguments = words[3:]
-        arguments += (
-            ["data.source=synthetic", "data.max_length=10"]
-            if arguments and "ml-100k" in arguments[0]
-            else []
-        )
-    else:
-        return []
-    sized = any(argument.startswith("data.events=") for argument in arguments)
-    return [arguments + SMALL + ([] if sized else ["data.events=2000"])]
-
-
-def test_commands_are_known():
-    targets = re.findall(
-        r"^([a-z][\w.-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    for command in commands():
-        words = shlex.split(command)
-        if words[0] == "make":
-            assert words[1] in targets, command
-        else:
-            assert words[:2] == ["python", "-m"], command
-            assert words[2] in COMMANDS, command
-
-
-def test_evaluate_commands(folder, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, page in PAGES.items()
+        if name not in ("README.md", "docs/adding-a-model.md") and BLOCK.search(page)
+    ],
+)
+def test_page(name, folder, monkeypatch, two_groups):
     monkeypatch.chdir(folder)
-    for command in commands():
-        words = shlex.split(command)
-        if words[:3] == ["python", "-m", "tfrec_attn.evaluate"]:
-            assert evaluate.main(words[3:]) == 0, command
-            assert "MRR" in capsys.readouterr().out
+    run_page(PAGES[name])
 
 
-def test_export_commands(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    done = [
-        EXPORT[words[2]](words[3:])
-        for words in map(shlex.split, commands())
-        if words[:2] == ["python", "-m"] and words[2] in EXPORT
-    ]
-    assert done == [0, 0]
-    assert "servables/attrec/1" in capsys.readouterr().out
+def run_page(page):
+    """Runs the blocks of a page in order; a server that it starts stays until its end."""
+    ports, namespace = {}, {}
+    with contextlib.ExitStack() as stack:
+        for file, language, text in BLOCK.findall(page):
+            text = re.sub("850[01]", lambda port: ports.get(port[0], port[0]), text)
+            if file:
+                Path(file).write_text(text)
+            elif language == "sh":
+                for line in text.replace("\\\n", " ").splitlines():
+                    words = shlex.split(line)
+                    if SERVER in words:
+                        ports = stack.enter_context(server(words))
+                    else:
+                        run_command(words, ports)
+            elif language == "python":
+                exec(compile(text, "documentation", "exec"), namespace)
+            elif language == "json":
+                json.loads(text)
 
 
-def test_serving_commands(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    if not Path("servables").exists():
-        assert (
-            tfrec_attn.export.command.main(["runs/synthetic-attrec", "--to", "servables/attrec"])
-            == 0
-        )
-    served, *others = [
-        words for words in map(shlex.split, commands()) if words[2:3] and words[2] in SERVING
-    ]
-    command = [sys.executable, *served[1:], "--port", "0", "--rest-port", "0"]
+@contextlib.contextmanager
+def server(words):
+    """Starts the server of a command on free ports; yields port in the page -> port."""
     process = subprocess.Popen(
-        command,
-        cwd=folder,
+        [sys.executable, *words[1:], "--port", "0", "--rest-port", "0"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
     )
     with process:
         try:
-            ports = re.findall(r":(\d+)", "".join(itertools.islice(process.stdout, 3)))
-            for words in others:
-                text = (
-                    shlex.join(words[3:])
-                    .replace("8500", ports[0])
-                    .replace("8501", ports[1])
-                    .replace("--seconds 5", "--requests 20")
-                )
-                target = [] if "--target" in text else ["--target", f"127.0.0.1:{ports[0]}"]
-                assert importlib.import_module(words[2]).main([*shlex.split(text), *target]) == 0, (
-                    words
-                )
+            started = "".join(itertools.islice(process.stdout, 3))
+            yield dict(zip(("8500", "8501"), re.findall(r":(\d+)", started), strict=False))
         finally:
             process.terminate()
     assert process.returncode == 0
-    assert "HR@10" in capsys.readouterr().out
 
 
-def test_programs(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    programs = blocks("python")
-    assert len(programs) >= 2
-    for program in programs:
-        exec(compile(program, "documentation", "exec"), {})
+def run_command(words, ports):
+    if words[:2] == ["make", "train"]:
+        arguments = shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else []
+        words = ["python", "-m", "tfrec_attn.train", *arguments]
+    if words[0] == "make":
+        assert words[1] in TARGETS, words
+    elif words != ["source", ".venv/bin/activate"]:
+        assert words[:2] == ["python", "-m"] and words[2] in commands(), words
+        if words[2] not in NOT_RUN:
+            run_module(words[2], words[3:], ports)
+
+
+def run_module(module, arguments, ports):
+    if module == "tfrec_attn.train" and "--help" not in arguments:
+        if "ml-100k" in "".join(arguments[:1]):
+            arguments = [*arguments, "data.source=synthetic", "data.max_length=10"]
+        sized = any(argument.startswith("data.events=") for argument in arguments)
+        arguments = [*arguments, *SMALL, *([] if sized else ["data.events=2000"])]
+    if module in CLIENTS:
+        arguments = [*arguments, "--target", f"127.0.0.1:{ports['8500']}"]
+    package = importlib.util.find_spec(module).submodule_search_locations
+    main = importlib.import_module(f"{module}.__main__" if package else module).main
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+    assert code == 0, (module, arguments, out.getvalue())
+    assert PRINTED.get(module, "") in out.getvalue()
+
+
+def test_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            text = "".join(cell["source"])
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(text, f"{NOTEBOOK.name}, {cell['id']}", "exec"), namespace)
+    served = namespace["response"]["items"].numpy()[0].astype(str).tolist()
+    assert served == namespace["items"][0]
+    assert "page-6" in served
 
 
 def test_links():
-    for path, page in PAGES.items():
+    for name, page in PAGES.items():
         prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", prose):
-            assert (path.parent / link).exists(), link
+        for link, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", prose):
+            target = (ROOT / name).parent / link if link else ROOT / name
+            assert target.exists(), (name, link)
+            if anchor:
+                assert anchor in anchors(target.read_text(encoding="utf-8")), (name, link, anchor)
+
+
+def anchors(page):
+    """The anchors that Python-Markdown gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
+    return [re.sub(r"[^\w\s-]", "", one.lower()).strip().replace(" ", "-") for one in headings]
+
+
+def test_reference_names_exist():
+    names = [one for page in PAGES.values() for one in re.findall(r"^::: ([\w.]+)", page, re.M)]
+    assert names
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        found = hasattr(importlib.import_module(module), attribute)
+        assert found or importlib.util.find_spec(name), name
