@@ -1,4 +1,4 @@
-"""Which rule for repeats the data choose, and when two figures may be compared."""
+"""The choice of the rule for repeats, and the hash of a protocol."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Ranks without sorting against ranks by sorting."""
+"""Ranks against ranks by sorting."""
 
 import numpy as np
 import pytest

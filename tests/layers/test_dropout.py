@@ -1,4 +1,4 @@
-"""Masks that can be made again."""
+"""Reproducible dropout masks."""
 
 import numpy as np
 import pytest

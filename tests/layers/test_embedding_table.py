@@ -1,6 +1,4 @@
-"""Lookups in a table of embeddings, their gradients, and what else reads the table; works under
-Keras 2 and Keras 3.
-"""
+"""Embedding lookups and their gradients, under Keras 2 and Keras 3."""
 
 import numpy as np
 import pytest

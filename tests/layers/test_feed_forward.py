@@ -1,4 +1,4 @@
-"""The two small parts around the attention: the position-wise network and the learned positions."""
+"""The position-wise network and learned positions."""
 
 import numpy as np
 import pytest

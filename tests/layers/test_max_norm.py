@@ -85,7 +85,7 @@ def variables_of(table):
 
 @pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("kind", [0, 1], ids=["tf.Variable", "keras weight"])
-def test_project_rows_touches_only_the_given_rows(in_graph, kind):
+def test_project_rows_changes_only_the_given_rows(in_graph, kind):
     table = 3.0 * random_table()
     variable = variables_of(table)[kind]
     rows = np.array([39, 0, 7, 25, 1])

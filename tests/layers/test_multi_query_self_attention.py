@@ -1,6 +1,4 @@
-"""MQSA's encoder and its parts against one forward pass in loops, and what no mask or later event
-may change.
-"""
+"""The encoder of MQSA-TED and its parts against one forward pass in loops."""
 
 import math
 

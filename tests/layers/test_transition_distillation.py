@@ -1,6 +1,4 @@
-"""TED against its definition with dense teacher rows, its gradient by finite differences, and its
-sparse parts.
-"""
+"""TED against its definition with dense teacher rows, and its gradient by differences."""
 
 import math
 

@@ -1,6 +1,4 @@
-"""Losses over the catalogue against TensorFlow's own ops, loops and values worked by hand; works
-under Keras 2 and Keras 3.
-"""
+"""Losses over items against TensorFlow, loops and values worked by hand."""
 
 import math
 

@@ -1,6 +1,4 @@
-"""Weights of event types in training: what a target counts, whatever the model, the batch and its
-parts.
-"""
+"""Weights of event types in training, for all models and kinds of batches."""
 
 import functools
 

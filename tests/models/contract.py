@@ -1,6 +1,4 @@
-"""What the tests over all models share: the models, which are found, not listed, and what goes into
-them.
-"""
+"""Models and features for the tests over all models."""
 
 import numpy as np
 import tensorflow as tf

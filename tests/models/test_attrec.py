@@ -161,7 +161,7 @@ def one_step(model, **batch):
 STEP = {"user": [1], "history": [[0, 1, 2]], "targets": [[3]], "negatives": [[[4]]]}
 
 
-def test_a_step_touches_only_its_rows():
+def test_a_step_updates_only_its_rows():
     model = make(max_norm=0.1, stddev=1.0)
     before = [
         table.embeddings.numpy()
@@ -212,7 +212,7 @@ def test_distillation_which_has_a_gradient_on_all_items_keeps_all_their_rows_in_
     np.testing.assert_array_equal(after[2][[0, 2, 3]], before[2][[0, 2, 3]])
 
 
-def test_l2_of_a_step_is_that_of_its_distinct_rows():
+def test_l2_of_a_step_is_that_of_its_unique_rows():
     # With margin 0 and equal positive and negative the hinge has no gradient: only L2 moves
     # weights. SGD: row <- row (1 - rate * l2).
     model = make()

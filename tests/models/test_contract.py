@@ -1,4 +1,4 @@
-"""What every model of the package keeps, whichever it is: models are found, not listed."""
+"""The contract of all models, found in the package."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Every model as a Keras model: saved and loaded whole, told in a summary, and trained under Keras'
-own callbacks.
-"""
+"""Every model as a Keras model: saving, loading, summary and callbacks."""
 
 import functools
 import re

@@ -1,6 +1,4 @@
-"""The systems that AttRec and MQSA-TED are compared with, each in one file of another package:
-numbers worked by hand, and training.
-"""
+"""Models of another package: numbers worked by hand, and training."""
 
 import numpy as np
 import pytest

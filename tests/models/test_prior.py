@@ -1,6 +1,4 @@
-"""A sparse term of the history beside the inner product: in every score, once, wherever scores are
-made.
-"""
+"""The prior of a query, in all scores."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""What training never touched is not known: the same in ranks, in `recommend`, in the servable and
-in what verifies it.
-"""
+"""Users and items without training events, in ranks, recommendations and exports."""
 
 import contextlib
 import functools
@@ -152,7 +150,7 @@ def cases():
 
 
 @EVERY_MODEL
-def test_the_run_tells_what_training_touched(name, trained):
+def test_the_run_tells_which_rows_are_trained(name, trained):
     folder, out = trained(name)
     rows, (users, items) = run.load_trained_rows(folder), run.load_vocabularies(folder)
     assert {
@@ -314,7 +312,7 @@ def test_a_model_without_such_rows_is_exported_as_before(trained):
     assert len(items[0]) == 9 and min(scores[0]) > UNTRAINED
 
 
-def test_events_move_up_where_others_are_passed_over():
+def test_the_remaining_events_move_to_the_right():
     inputs = {
         "user": tf.constant([7, 8]),
         "history": tf.constant([[0, 1, 2, 3], [2, 2, 1, 2]]),

@@ -1,4 +1,4 @@
-"""What several tests of optimizers need."""
+"""Fixtures of the optimizer tests."""
 
 import pytest
 

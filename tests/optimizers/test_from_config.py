@@ -1,6 +1,4 @@
-"""The optimizer and the learning rate of a configuration, and what is said of one that cannot be
-made.
-"""
+"""The optimizer and the learning rate of a configuration, and their errors."""
 
 import pytest
 import tensorflow as tf

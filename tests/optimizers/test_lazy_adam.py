@@ -1,4 +1,4 @@
-"""Lazy Adam against NumPy, and what it leaves alone."""
+"""Lazy Adam against NumPy."""
 
 import numpy as np
 import pytest
@@ -214,7 +214,7 @@ def test_configuration_round_trip():
 
 
 @pytest.mark.parametrize("option", [{"amsgrad": True}, {"weight_decay": 0.1}])
-def test_what_would_touch_every_row_is_refused(option):
+def test_options_that_update_all_rows_are_refused(option):
     with pytest.raises(
         ValueError,
         match=r"must be left out of lazy_adam, since it updates all rows, but is .*; use adam\.$",

@@ -1,4 +1,4 @@
-"""Learning rates by hand."""
+"""Learning rates worked by hand."""
 
 import pytest
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""A model's step: gradients in parts, clipped, and of touched rows alone, for every model."""
+"""Training steps of every model: micro-batches, clipping and updated rows."""
 
 import functools
 
@@ -85,7 +85,7 @@ def trained(name, loss, optimizer, steps=3, **options):
 
 @pytest.mark.parametrize(("optimizer", "reduction"), [("sgd", "sum"), ("adagrad", "mean")])
 @pytest.mark.parametrize(("name", "loss"), CASES)
-def test_a_batch_in_parts_trains_as_the_whole(name, loss, optimizer, reduction):
+def test_micro_batches_train_as_the_whole_batch(name, loss, optimizer, reduction):
     make_optimizer = {
         "sgd": lambda: tf.keras.optimizers.SGD(0.01),
         "adagrad": lambda: Adagrad(0.05),
@@ -115,7 +115,7 @@ def depends_on(operation):
     return found
 
 
-def test_a_part_waits_for_the_gradients_of_the_one_before():
+def test_a_micro_batch_waits_for_the_gradients_of_the_one_before():
     model, features = make("attrec"), batch("attrec", "hinge")
     model.compile("sgd", accumulate=2)
     graph = (
@@ -136,7 +136,7 @@ def test_a_part_waits_for_the_gradients_of_the_one_before():
     assert backward
 
 
-def test_a_batch_that_cannot_be_cut():
+def test_a_batch_that_cannot_be_split():
     model = make("attrec")
     model.compile("sgd", accumulate=3)
     with pytest.raises(
@@ -186,9 +186,7 @@ def test_clipping_scales_the_gradient_of_the_whole_batch(name, replicas, two_rep
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("optimizer", [Adagrad, LazyAdam])
 @pytest.mark.parametrize(("name", "loss"), [case for case in SAMPLED_CASES if case[1] != "bce"])
-def test_rows_that_a_sampled_loss_does_not_touch_keep_their_bits(
-    name, loss, optimizer, replicas, two_replicas
-):
+def test_rows_without_a_lookup_keep_their_bits(name, loss, optimizer, replicas, two_replicas):
     features = batch(name, loss, items=5)
     with (two_replicas if replicas == 2 else tf.distribute.get_strategy()).scope():
         model = make(name)

@@ -1,4 +1,4 @@
-"""BERT4Rec, as a package of its own would have it."""
+"""BERT4Rec, as a model of another package."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Matrix factorisation with item biases, as a package of its own would have it."""
+"""Matrix factorisation with item biases, as a model of another package."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Caser, as a package of its own would have it."""
+"""Caser, as a model of another package."""
 
 from typing import ClassVar
 

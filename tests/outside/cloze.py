@@ -1,4 +1,4 @@
-"""A bidirectional model that is trained on masked items, as BERT4Rec is, in the fewest lines."""
+"""A small bidirectional model that trains on masked items."""
 
 from typing import ClassVar
 

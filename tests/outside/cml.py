@@ -1,4 +1,4 @@
-"""Collaborative metric learning, as a package of its own would have it."""
+"""Collaborative metric learning, as a model of another package."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Factorised personalised Markov chains, as a package of its own would have them."""
+"""Factorised personalised Markov chains, as a model of another package."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""The hierarchical representation model, as a package of its own would have it."""
+"""The hierarchical representation model, as a model of another package."""
 
 from typing import ClassVar
 

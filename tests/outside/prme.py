@@ -1,4 +1,4 @@
-"""Personalised ranking metric embedding, as a package of its own would have it."""
+"""Personalised ranking metric embedding, as a model of another package."""
 
 from typing import ClassVar
 

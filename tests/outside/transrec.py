@@ -1,4 +1,4 @@
-"""Translation-based recommendation, as a package of its own would have it."""
+"""Translation-based recommendation, as a model of another package."""
 
 from typing import ClassVar
 
