@@ -60,8 +60,8 @@ def export_model(
         if vocabulary is None or len(vocabulary) != number:
             came = "is None" if vocabulary is None else f"has {len(vocabulary)}"
             raise ValueError(
-                f"model.{kind}_vocabulary must be a Vocabulary of its {number} {kind}s, "
-                f"but {came}; set it before the export."
+                f"The model must have ids for its {number} {kind}s, but {came}; "
+                f"call model.set_vocabularies({kind}s=...) before the export."
             )
     if model.popularity is not None and len(model.popularity) != model.num_items:
         raise ValueError(

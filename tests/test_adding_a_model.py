@@ -82,9 +82,9 @@ def done(tmp_path_factory):
 
 
 def test_the_page_shows_each_kind():
-    assert list(FILES) == ["shop_models.py", "shop_losses.py", "shop_data.py"]
+    assert list(FILES) == ["shop_models.py", "shop_gaps.py", "shop_losses.py", "shop_data.py"]
     assert {words[2] for words in COMMANDS} == set(MAINS)
-    assert len(PROGRAMS) == 2
+    assert len(PROGRAMS) == 3
 
 
 def test_the_model_learns(done):
@@ -117,7 +117,7 @@ def test_names_of_modules_and_of_entry_points_train_the_same(done):
 
 
 def test_a_request(done):
-    folder, _, (answer, _) = done
+    folder, _, (answer, *_) = done
     assert "b'model'" in answer
     items, _ = run.load_model(folder / "runs" / "synthetic-WeightedMean").recommend(
         [["i3", "i17", "i21"]], k=10
@@ -126,7 +126,7 @@ def test_a_request(done):
 
 
 def test_a_servable_without_a_run(done):
-    folder, _, (_, printed) = done
+    folder, _, (*_, printed) = done
     assert printed.endswith("\nservables/pages/1\n")
     serve = tf.saved_model.load(str(folder / "servables" / "pages" / "1")).signatures[
         "serving_default"

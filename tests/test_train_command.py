@@ -16,6 +16,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models, train
 from tfrec_attn.runs.run_dir import default_names
 from tfrec_attn.training import training_run
+from tfrec_attn.training.training_run import settings_without_effect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -330,6 +331,30 @@ def test_help_lists_every_key_with_its_default(capsys):
     assert sum(line.startswith("parameters of model.name=") for line in lines) == len(
         models.names()
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["model.name=sasrec", "train.loss=softmax", "data.targets=2", "data.mask_last=0.5"],
+            ["data.targets", "data.mask_last"],
+        ),
+        (
+            ["train.loss=bpr", "train.margin=2", "train.calibration=0.1"],
+            ["train.margin", "train.calibration"],
+        ),
+        (["model.name=sasrec", "train.loss=softmax", "train.negatives=50"], ["train.negatives"]),
+        (
+            ["model.name=sasrec", "train.loss=gbce", "train.calibration=0.1", "train.negatives=50"],
+            [],
+        ),
+        ([], []),
+    ],
+)
+def test_settings_without_effect(arguments, expected):
+    lines = settings_without_effect(configuration.load(None, arguments))
+    assert [line.partition(" has no effect: ")[0] for line in lines] == expected
 
 
 def python(*arguments, cwd):

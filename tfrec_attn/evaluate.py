@@ -63,6 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     if parsed.on == CURRENT_LOG:
         sys.stderr.write(f"note: {_differences(parsed.run, report['current_log'])}\n")
+    else:
+        expected = run_files.load_metrics(Path(parsed.run)).get(parsed.split, {})
+        note = _changed_metric(report[parsed.split], expected)
+        if note:
+            sys.stderr.write(
+                f"note: {note} in {parsed.run}: the code of the model, this package or the machine "
+                "has changed since the training.\n"
+            )
     sys.stdout.write(
         f"{json.dumps(report, indent=2) if parsed.json else _table(parsed.split, report)}\n"
     )
@@ -188,6 +196,15 @@ def _write_ranks(path: str, rows: Iterable[tuple]) -> None:
     lines = [_RANKS]
     lines += [f"{user}\t{item}\t{'inf' if rank == MISS else rank}" for user, item, rank in rows]
     write_output(path, "\n".join(lines) + "\n", _RANKS, "--ranks")
+
+
+def _changed_metric(found: dict[str, float], expected: dict[str, float]) -> str:
+    """Returns the metric that differs most from its value in the run, if by more than rounding."""
+    errors = {name: abs(found[name] - value) for name, value in expected.items() if name in found}
+    name = max(errors, key=errors.get, default=None)
+    if name is None or errors[name] <= 5e-4:
+        return ""
+    return f"{name} is {found[name]:.4f} now, but {expected[name]:.4f}"
 
 
 def _differences(folder: str, found: dict[str, Any]) -> str:

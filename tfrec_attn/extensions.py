@@ -6,6 +6,7 @@ They are named `package.module:name`, or by an entry point.
 import ast
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import sysconfig
@@ -76,6 +77,10 @@ class Extension:
         """Returns the error for a name that refers to something unsuitable."""
         return ConfigError(f"{self.key}={shorten(name, 100)} {what}.")
 
+    def failure(self, name: str, what: str, error: BaseException) -> ConfigError:
+        """Returns the error for code that raises an error, with its file and line."""
+        return self.refusal(name, f"{what}: {cause(error, self.target(name))}")
+
     def source(self, name: str, target: Target) -> tuple[str, ast.Module]:
         """Parses the source of a module without importing it or its packages.
 
@@ -115,8 +120,8 @@ class Extension:
         except (Exception, SystemExit) as error:
             raise self.refusal(name, f"cannot be imported: {cause(error, target)}") from None
         if not hasattr(module, target.attribute):
-            public = [one for one in vars(module) if not one.startswith("_")]
-            hint = nearest(target.attribute, public)
+            defined = (name for name, value in vars(module).items() if not inspect.ismodule(value))
+            hint = nearest(target.attribute, [one for one in defined if not one.startswith("_")])
             raise self.refusal(
                 name, f"cannot be found: {target.module} has no {target.attribute}{hint}"
             )

@@ -11,7 +11,7 @@ from tfrec_attn.cli.arguments import Arguments
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
-from tfrec_attn.training.training_run import train
+from tfrec_attn.training.training_run import settings_without_effect, train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of interactions, and evaluates it. "
         "Without arguments: AttRec on generated data.",
-        epilog=_help_of_keys(),
+        epilog=_help_of_keys(sys.argv[1:] if arguments is None else arguments),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         notes = []
         config = configuration.load(parsed.config, overrides, models.recommended, notes.append)
+        notes += settings_without_effect(config)
         folder = train(config, restart=parsed.restart, notes=notes)
     except TfrecError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _help_of_keys() -> str:
+def _help_of_keys(arguments: list[str]) -> str:
     lines = ["configurations of the package:", *(f"  {name}" for name in packaged())]
     lines += ["", "keys and defaults:"]
     for key, default, text in configuration.documented():
@@ -70,18 +71,24 @@ def _help_of_keys() -> str:
             if key == extension.key and (installed := extension.installed()):
                 lines.append(f"      of installed packages: {', '.join(installed)}")
         if key == "model.name":
-            for name in models.names():
+            given = [one.partition("=")[2] for one in arguments if one.startswith("model.name=")]
+            for name in [*models.names(), *(one for one in given if ":" in one)]:
                 lines += _help_of_model(name)
+            for name in models.hidden():
+                lines.append(f"  {name} of an installed package is hidden: name it module:Class")
     return "\n".join(lines)
 
 
 def _help_of_model(name: str) -> list[str]:
     try:
-        parameters = models.parameters(name)
+        parameters, recommended = models.parameters(name), models.recommended(name)
     except ConfigError as error:
         # A broken package must not break the help.
         return [f"  {error}"]
     lines = [f"    model.{parameter}={_shown(value)}" for parameter, value in parameters.items()]
+    if recommended:
+        settings = (f"{key}={_shown(value)}" for key, value in recommended.items())
+        lines.append(f"    recommended: {' '.join(settings)}")
     return [f"  parameters of model.name={name}, explained in its class:", *lines]
 
 

@@ -119,3 +119,17 @@ def test_no_tensorflow_is_imported():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
+
+
+def test_the_line_on_recommended_settings(file):
+    lines = []
+    recommended = {"train.loss": "softmax", "train.epochs": 100, "train.patience": 10}
+    path = file("train: {epochs: 3}")
+    config = load(path, ["train.loss=bce"], lambda name: recommended, lines.append)
+    assert (config.train.loss, config.train.epochs, config.train.patience) == ("bce", 3, 10)
+    assert lines == [
+        "Recommended for attrec: train.patience=10; not used: train.loss=softmax "
+        f"(set by an argument), train.epochs=100 (set in {path})."
+    ]
+    load(None, [], lambda name: {}, lines.append)
+    assert len(lines) == 1

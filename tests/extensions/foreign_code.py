@@ -47,6 +47,15 @@ def mean(positive, negative, mask):
 def failing(positive, negative, mask):
     raise RuntimeError("it is Monday")
 
+def ending(positive, negative, mask):
+    raise SystemExit(3)
+
+def whole(positive, negative, mask):
+    return tf.cast(tf.reduce_sum(positive, axis=1), tf.int32)
+
+def level(positive, negative, mask):
+    return tf.zeros_like(positive[:, 0])
+
 positions = Loss(sampled_softmax, "positions", "shared", ("next_items",), {"log_q": "log_q"})
 number = 3
 """

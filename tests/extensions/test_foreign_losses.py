@@ -7,7 +7,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import losses
 from tfrec_attn.training.inputs import training_stream
 
-ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
+SHAPES = "inputs of the shapes [3, 2], [3, 2, 4], [3, 2]"
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,23 @@ ZEROS = "scores and mask of the shapes [2, 3], [2, 3, 4], [2, 3]"
         ),
         (
             "shop_losses:mean",
-            f"must return the loss of each example, [2] for {ZEROS}, but returns [].",
+            f"must return the loss of each example, [3] of float32 for {SHAPES}, "
+            "but returns [] of float32.",
         ),
         (
             "shop_losses:failing",
-            f"fails for {ZEROS}: RuntimeError: it is Monday, {{folder}}/shop_losses.py:16.",
+            f"fails for {SHAPES}: RuntimeError: it is Monday, {{folder}}/shop_losses.py:16.",
         ),
+        (
+            "shop_losses:ending",
+            f"fails for {SHAPES}: SystemExit: 3, {{folder}}/shop_losses.py:19.",
+        ),
+        (
+            "shop_losses:whole",
+            f"must return the loss of each example, [3] of float32 for {SHAPES}, "
+            "but returns [3] of int32.",
+        ),
+        ("shop_losses:level", "must depend on scores or vectors, but has no gradient."),
     ],
 )
 def test_invalid_losses(loss, sentence, shop):
@@ -81,10 +92,10 @@ def test_a_loss_object_decides_its_negatives(shop, make_leave_one_out):
         {"batches": ("window",)},
         {"batches": ()},
         {"keywords": {"a": "b"}},
+        {"negatives": "shared"},
+        {"of": "positions", "negatives": "shared"},
     ],
 )
 def test_invalid_loss_objects(change):
-    with pytest.raises(
-        ValueError, match=rf"^{next(iter(change))} of a Loss must be .*, but is .*\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^\w+ of a Loss .*must be .*, but is .*\.$"):
         losses.Loss(losses.hinge, **change)

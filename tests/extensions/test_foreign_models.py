@@ -1,11 +1,25 @@
 """Errors of models of other packages."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.commands import run_command
 from tests.extensions.foreign_code import MODEL, TINY, refused, without
 from tfrec_attn import train
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLAIN = "must have numbers, texts, truth values, None, lists or dictionaries in its source"
+BY_KEY = (
+    "must have recommended settings of data, train and evaluate by key, such as "
+    "{{'train.loss': 'softmax'}}"
+)
+NO_DEFAULT = "must have a default for each parameter, but size has none."
+SETTINGS = '{"train.learning_rate": 0.1, "data.max_length": 4}'
+QUERY = 'tf.reduce_sum(self.items(features["history"]), axis=1)'
 CONSTRUCTOR = "must have a constructor of num_users, num_items and max_length, but it has no "
 
 
@@ -45,7 +59,23 @@ def test_modules_that_cannot_be_found(name, sentence, folder):
         ("class Mean: pass", CONSTRUCTOR + "num_users."),
         (
             without(MODEL, "dim=8", "dim=D"),
-            "must have literals in its source, but dim is 'D'.",
+            f"{PLAIN}, but dim is 'D'.",
+        ),
+        (without(MODEL, "dim=8", "dim=(1, 2)"), f"{PLAIN}, but dim is '(1, 2)'."),
+        (without(MODEL, "dim=8", "dim=..."), f"{PLAIN}, but dim is '...'."),
+        (without(MODEL, "dim=8", "dim=[1, b'x']"), f"{PLAIN}, but dim is \"[1, b'x']\"."),
+        (without(MODEL, SETTINGS, "5"), f"{BY_KEY}."),
+        (without(MODEL, SETTINGS, "{'run_dir': 'x'}"), f"{BY_KEY}."),
+        (without(MODEL, SETTINGS, "{'data.source': 'x'}"), f"{BY_KEY}."),
+        (without(MODEL, "*, dim=8", "*, size, dim=8"), NO_DEFAULT),
+        (without(MODEL, "*, dim=8", "size, *, dim=8"), NO_DEFAULT),
+        (
+            without(MODEL, "self, num_users", "self, /, num_users"),
+            "must take arguments by name, but self is positional-only.",
+        ),
+        (
+            without(MODEL, "SequenceModel", "SASRec"),
+            "must set trains_on in its own class, because only the source of that is read.",
         ),
         (
             without(MODEL, "    recommended", "    trains_on = 'sets'\n    recommended"),
@@ -83,3 +113,73 @@ def test_layers_must_be_built_in_the_constructor(folder):
         without(text, "name='mixing')", "name='mixing')\n        self.dense.build([None, dim])")
     )
     assert run_command(train.main, *TINY, "train.epochs=1", "model.name=built:Mean")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        (
+            "self.items(features['history'])",
+            "must have query_vectors [B, 8], as wide as item_vectors, "
+            "but for one history they are [1, 1, 8].",
+        ),
+        (
+            "self.items(features['history'])[:, -1, :3]",
+            "must have query_vectors [B, 8], as wide as item_vectors, "
+            "but for one history they are [1, 3].",
+        ),
+        (
+            "tf.reduce_mean(self.items(features['history']), axis=1)",
+            "must have query_vectors that ignore padding: leave out positions with history 0.",
+        ),
+        (
+            "1 / 0",
+            "fails for a history of one item: ZeroDivisionError: division by zero, {file}:16.",
+        ),
+    ],
+)
+def test_models_that_break_the_contract(query, sentence, folder):
+    file = folder / "shop.py"
+    file.write_text(without(MODEL, QUERY, query))
+    assert refused("model.name=shop:Mean") == f"model.name=shop:Mean {sentence.format(file=file)}"
+
+
+def test_the_table_of_items_has_a_row_for_each_item(folder):
+    (folder / "shop.py").write_text(
+        without(MODEL, "EmbeddingTable(num_items,", "EmbeddingTable(num_items + 1,")
+    )
+    found = refused("model.name=shop:Mean")
+    assert found.startswith("model.name=shop:Mean must have item_vectors of ")
+
+
+def test_a_constructor_that_fails(folder):
+    file = folder / "shop.py"
+    file.write_text(without(MODEL, "self.dim = dim", "self.dim = dim.size"))
+    assert refused("model.name=shop:Mean") == (
+        "model.name=shop:Mean cannot be built: AttributeError: "
+        f"'int' object has no attribute 'size', {file}:12."
+    )
+
+
+def test_the_help_has_the_parameters_of_a_given_model(folder, capsys):
+    (folder / "shop.py").write_text(MODEL)
+    with pytest.raises(SystemExit):
+        train.main(["model.name=shop:Mean", "--help"])
+    out = capsys.readouterr().out
+    assert "  parameters of model.name=shop:Mean, explained in its class:\n    model.dim=8\n" in out
+    assert "    recommended: train.learning_rate=0.1 data.max_length=4\n" in out
+
+
+def test_evaluation_notes_metrics_that_changed_with_the_code(folder):
+    file = folder / "shop.py"
+    file.write_text(MODEL)
+    assert run_command(train.main, *TINY, "train.epochs=1", "model.name=shop:Mean")[0] == 0
+    command = [sys.executable, "-m", "tfrec_attn.evaluate", "runs/synthetic-Mean"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    same = subprocess.run(command, **options)
+    assert (same.returncode, same.stderr) == (0, "")
+    file.write_text(without(MODEL, "axis=1)", "axis=1) * -1.0"))
+    other = subprocess.run(command, **options)
+    assert other.returncode == 0
+    assert other.stderr.startswith("note: ") and "in runs/synthetic-Mean: the code" in other.stderr

@@ -227,6 +227,14 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
             "but have 'u1'.",
         ),
         (
+            lambda model: model.recommend(["abc"]),
+            "histories must be a list of lists of ids, but has 'abc'; write [['abc']].",
+        ),
+        (
+            lambda model: model.recommend([3]),
+            "histories must be a list of lists of ids, but has 3; write [[3]].",
+        ),
+        (
             lambda model: model.recommend([[3]], k=0),
             "k must be an integer of at least 1, but is 0.",
         ),
@@ -235,3 +243,66 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
 def test_ids_that_cannot_be(call, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         call(make("sasrec"))
+
+
+def fitted_on(features, loss="softmax", name="sasrec"):
+    model = make(name)
+    model.compile("adam", loss=loss)
+    model.fit(tf.data.Dataset.from_tensors(features), verbose=0)
+
+
+def test_batches_of_another_kind():
+    history, user = tf.ones([2, LENGTH], tf.int32), tf.ones([2], tf.int32)
+    batch = {"user": user, "history": history, "targets": history, "normalizer": tf.ones([2])}
+    message = (
+        "A batch of {}, on which {} trains, must have the feature {} of {} dimensions for this "
+        "loss, but it {}."
+    )
+    next_items, windows = ("NextItems", "SASRec"), ("Windows", "AttRec")
+    for given, loss, found in [
+        ({**batch, "normalizer": tf.ones([2, 1])}, "softmax", ("normalizer", 1, "has 2")),
+        ({"user": user, "history": history}, "softmax", ("targets", 2, "is missing")),
+        ((user, history), "softmax", ("user", 1, "is missing")),
+        (batch, "hinge", ("negatives", 3, "is missing")),
+        ({**batch, "negatives": history}, "bce", ("negatives", 3, "has 2")),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message.format(*next_items, *found))):
+            fitted_on(given, loss)
+    expected = message.format(*windows, "negatives", 3, "is missing")
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        fitted_on(batch, "hinge", "attrec")
+    expected = (
+        "targets of NextItems, on which SASRec trains, must have the shape of the history, "
+        f"(2, {LENGTH}), but have (2, 2)."
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        fitted_on({**batch, "targets": history[:, :2]})
+
+
+def test_evaluation_on_training_batches():
+    model = make("attrec")
+    model.compile("adam")
+    message = "AttRec must be evaluated on batches of HeldOut, with user, history, target and seen"
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(tf.data.Dataset.from_tensors({"user": tf.ones([1], tf.int32)}), verbose=0)
+
+
+def test_what_is_set_later_counts():
+    model = make("attrec")
+    model.compile("adam", k=[1])
+    event = {"user": [0], "history": [[0]], "target": [ITEMS], "seen": [[0]]}
+    events = tf.data.Dataset.from_tensors(
+        {name: tf.constant(value) for name, value in event.items()}
+    )
+    for popularity in (np.arange(ITEMS), np.arange(ITEMS)[::-1]):
+        model.popularity = (popularity / popularity.sum()).astype(np.float32)
+        best = int(np.argmax(popularity)) + 1
+        assert model.recommend([[]], k=1)[0] == [[best]]
+        assert model.evaluate(events, verbose=0, return_dict=True)["HR@1"] == (best == ITEMS)
+    model.trained_items = np.arange(ITEMS) < 3
+    assert sorted(model.recommend([[]], k=3)[0][0]) == [1, 2, 3]
+
+
+def test_metrics_are_those_of_full_ranking():
+    with pytest.raises(ValueError, match=r"^metrics must be None, .* set their cut-offs by k\.$"):
+        make("attrec").compile("adam", metrics=["accuracy"])

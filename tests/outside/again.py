@@ -20,5 +20,6 @@ class Again(SequenceModel):
         return [self.items]
 
     def prior(self, features):
-        ends = tf.gather(features["history"], [0, features["history"].shape[1] - 1], axis=1)
+        first, last = features["history"][:, 0], features["history"][:, -1]
+        ends = tf.stack([tf.where(first == last, 0, first), last], axis=1)
         return ends, tf.fill(tf.shape(ends), 1.0) * tf.constant([-9.0, 9.0])

@@ -66,15 +66,6 @@ class BERT4Rec(SequenceModel):
         t = self.last(self.projection(x))
         return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2)
 
-    def query_vectors(self, features, training=False):
-        history = features["history"]
-        ending = tf.concat(
-            [history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1
-        )
-        return self.sequence_vectors(
-            {**features, "history": ending[:, -self.max_length :]}, training
-        )[:, -1]
-
     def item_tables(self):
         return [self.items, self.biases]
 

@@ -40,14 +40,5 @@ class Cloze(SequenceModel):
         x = self.embedding(x, mask=history > 0, training=training)
         return tf.cast(self.encoder(x, mask=history > 0, training=training), tf.float32)
 
-    def query_vectors(self, features, training=False):
-        history = features["history"]
-        masked = tf.concat(
-            [history, tf.fill([tf.shape(history)[0], 1], self.num_items + 1)], axis=1
-        )
-        return self.sequence_vectors(
-            {**features, "history": masked[:, -self.max_length :]}, training
-        )[:, -1]
-
     def item_tables(self):
         return [self.items]

@@ -45,20 +45,24 @@ def load(
             is of another type.
     """
     tree = read_config_file(path) if path is not None else {}
-    counts = {f"in {path}": _count_values(tree)} if path is not None else {}
     overrides = list(overrides)
     for text in overrides:
         _override(tree, text)
-    counts["by argument"] = len(overrides)
     if recommended is not None:
         section = tree.get("model")
         name = section.get("name", Model.name) if isinstance(section, dict) else Model.name
-        settings = recommended(coerce("model.name", name, str)).items()
-        taken = [f"{key}={value}" for key, value in settings if _set_default(tree, key, value)]
-        if taken and print_fn:
-            others = [f"{count} settings {where}" for where, count in counts.items() if count]
-            note = f" ({', '.join(others)} take precedence)" if others else ""
-            print_fn(f"Recommended for {name}: {' '.join(taken)}{note}.")
+        settings = recommended(coerce("model.name", name, str))
+        taken = [key for key, value in settings.items() if _set_default(tree, key, value)]
+        if settings and print_fn:
+            arguments = {text.partition("=")[0] for text in overrides}
+            used = " ".join(f"{key}={settings[key]}" for key in taken)
+            others = [
+                f"{key}={value} ({'set by an argument' if key in arguments else f'set in {path}'})"
+                for key, value in settings.items()
+                if key not in taken
+            ]
+            note = f"; not used: {', '.join(others)}" if others else ""
+            print_fn(f"Recommended for {name}: {used or 'nothing else'}{note}.")
     return from_dict(tree)
 
 
@@ -111,10 +115,6 @@ def _hint_of(default: Any) -> Any:
     if default is None:
         return Any
     return (type(default)[Any] if isinstance(default, (list, dict)) else type(default)) | None
-
-
-def _count_values(tree: Any) -> int:
-    return sum(map(_count_values, tree.values())) if isinstance(tree, dict) else 1
 
 
 def _set_default(tree: dict[str, Any], key: str, value: Any) -> bool:

@@ -92,29 +92,51 @@ def get(name: str):
 
 
 def try_out(name: str) -> None:
-    """Calls a loss of scores of another package on zeros, to check the shape of its result.
+    """Calls a loss of another package once as training does: in a graph, with unknown shapes.
 
     Raises:
-        ConfigError: If it fails, or if it does not return the loss of each example.
+        ConfigError: If it fails, does not return a loss of float32, or has no gradient.
     """
-    loss = get(name)
-    if not is_foreign(name) or loss.of != "scores" or loss.keywords:
+    if not is_foreign(name):
         return
     import tensorflow as tf
 
-    for targets in (3, 1):
-        arguments = tf.zeros([2, 3]), tf.zeros([2, targets, 4]), tf.ones([2, 3], tf.bool)
-        shapes = ", ".join(str(one.shape.as_list()) for one in arguments)
-        try:
-            shape = tf.convert_to_tensor(loss.function(*arguments)).shape.as_list()
-        except Exception as error:
-            reason = cause(error, LOSSES.target(name))
-            raise LOSSES.refusal(
-                name, f"fails for scores and mask of the shapes {shapes}: {reason}"
-            ) from None
-        if shape != [2]:
-            raise LOSSES.refusal(
-                name,
-                f"must return the loss of each example, [2] for scores and mask of the shapes "
-                f"{shapes}, but returns {shape}",
-            )
+    loss = get(name)
+    values = {"margin": 0.5, "calibration": 0.75, "log_q": tf.zeros([4]), "num_items": 4}
+    keywords = {keyword: values[value] for keyword, value in loss.keywords.items()}
+    scores = tf.reshape(tf.linspace(0.1, 0.9, 6), [3, 2])
+    if loss.of == "scores":
+        learned, constant = [scores, tf.stack([scores] * 4, axis=2)], [tf.ones([3, 2], tf.bool)]
+        result, expected = "the loss of each example", [3]
+    else:
+        learned, constant = [scores, tf.ones([4, 2])], [tf.constant([0, 2, 3])]
+        shape = {"per_target": [[3, 2]], "shared": [[2]], "none": []}[loss.negatives]
+        constant += [tf.ones(one, tf.int32) for one in shape]
+        keywords["weights"] = tf.ones([3])
+        result, expected = "the sum over the positions", []
+
+    def value_and_gradients(*inputs):
+        variables = inputs[: len(learned)]
+        with tf.GradientTape() as tape:
+            tape.watch(variables)
+            value = tf.convert_to_tensor(loss.function(*inputs, **keywords))
+        gradients = tape.gradient(value, variables) if value.dtype.is_floating else []
+        return value, [one for one in gradients if one is not None]
+
+    inputs = [*learned, *constant]
+    shapes = ", ".join(str(one.shape.as_list()) for one in inputs)
+    signature = [tf.TensorSpec([None] * len(one.shape), one.dtype) for one in inputs]
+    traced = tf.function(value_and_gradients, input_signature=signature, autograph=False)
+    try:
+        value, gradients = traced(*inputs)
+    except (Exception, SystemExit) as error:
+        reason = cause(error, LOSSES.target(name))
+        raise LOSSES.refusal(name, f"fails for inputs of the shapes {shapes}: {reason}") from None
+    if value.dtype != tf.float32 or value.shape.as_list() != expected:
+        raise LOSSES.refusal(
+            name,
+            f"must return {result}, {expected} of float32 for inputs of the shapes {shapes}, "
+            f"but returns {value.shape.as_list()} of {value.dtype.name}",
+        )
+    if not gradients:
+        raise LOSSES.refusal(name, "must depend on scores or vectors, but has no gradient")

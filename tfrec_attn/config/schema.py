@@ -159,7 +159,7 @@ class Train:
     optimizer_options: dict[str, Any] = key({}, "further keywords of the optimizer")
     loss: str = key(
         "hinge",
-        "windows: hinge or bpr; all positions: softmax, sampled_softmax, bce or gbce; "
+        "hinge, bpr, bce, gbce or softmax; sampled_softmax, but not for windows; "
         "or module:function",
     )
     margin: float = key(0.5, "margin of the hinge loss")

@@ -9,6 +9,7 @@ static size of the batch.
 
 import itertools
 import math
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -18,6 +19,9 @@ from tfrec_attn.layers.rows import gather_dot, without_padding
 # Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
 # the sequences are short and few are long.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
+
+# The batches that a model trains on, by `trains_on`.
+_STREAMS = {"windows": "Windows", "next_items": "NextItems", "masked_items": "MaskedItems"}
 
 # Features that are no input of a query.
 _LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
@@ -34,6 +38,16 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
         name: value[:, -length:] if len(value.shape) > 1 else value
         for name, value in inputs.items()
     }
+
+
+def append_mask(inputs: dict, mask: int) -> dict:
+    """Returns features with the item `mask` as a further event of each history, and 0 elsewhere."""
+    longer = {
+        name: tf.pad(value, [[0, 0], [0, 1]]) if len(value.shape) > 1 else value
+        for name, value in inputs.items()
+    }
+    longer["history"] = tf.pad(inputs["history"], [[0, 0], [0, 1]], constant_values=mask)
+    return longer
 
 
 class Distillation:
@@ -74,15 +88,37 @@ class _Objective:
 
     Attributes:
         shared: Names of features that each micro-batch gets as a whole.
+        ndims: Number of dimensions of each feature.
     """
 
     shared = ()
+    ndims: ClassVar[dict[str, int]] = {"user": 1, "history": 2, "targets": 2}
 
     def __init__(self, loss, reduction, distillation, keywords):
         self.loss = loss
         self.reduction = reduction
         self.distillation = distillation
         self.keywords = keywords
+
+    def check(self, model, features):
+        """Checks that a batch has the features of the loss.
+
+        Raises:
+            ValueError: If a feature is missing or has another number of dimensions.
+        """
+        expected = dict(self.ndims)
+        if self.loss.negatives != "none":
+            expected["negatives"] = 2 if self.shared else 3
+        features = features if isinstance(features, dict) else {}
+        found = {name: len(value.shape) for name, value in features.items()}
+        for name, ndim in expected.items():
+            if found.get(name) != ndim:
+                came = f"has {found[name]}" if name in found else "is missing"
+                raise ValueError(
+                    f"A batch of {_STREAMS[model.trains_on]}, on which {type(model).__name__} "
+                    f"trains, must have the feature {name} of {ndim} dimensions for this loss, "
+                    f"but it {came}."
+                )
 
 
 class WindowObjective(_Objective):
@@ -165,9 +201,21 @@ class PositionObjective(_Objective):
     Exact softmax and distillation share one pass over the catalogue.
     """
 
+    ndims: ClassVar = {**_Objective.ndims, "normalizer": 1}
+
     def __init__(self, loss, reduction, distillation, keywords):
         super().__init__(loss, reduction, distillation, keywords)
         self.shared = ("negatives",) if loss.negatives == "shared" else ()
+
+    def check(self, model, features):
+        """Checks that a batch has the features of the loss, and a target for each position."""
+        super().check(model, features)
+        history, targets = features["history"].shape, features["targets"].shape
+        if not history.is_compatible_with(targets):
+            raise ValueError(
+                f"targets of {_STREAMS[model.trains_on]}, on which {type(model).__name__} trains, "
+                f"must have the shape of the history, {history}, but have {targets}."
+            )
 
     def __call__(self, model, features, training, micro_batches=1):
         queries, items, targets, weights, *negatives = self._positions(model, features, training)

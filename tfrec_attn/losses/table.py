@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import tensorflow as tf
+
 from tfrec_attn.losses.binary import bce, gbce
 from tfrec_attn.losses.pairwise import bpr, hinge
 from tfrec_attn.losses.sampled_softmax import sampled_softmax
@@ -47,6 +49,15 @@ class Loss:
                 raise ValueError(
                     f"{name} of a Loss must be one of {', '.join(known)}, but is {value!r}."
                 )
+        if self.of == "scores" and self.negatives != "per_target":
+            raise ValueError(
+                f"negatives of a Loss of scores must be per_target, but is {self.negatives!r}."
+            )
+        if self.negatives == "shared" and "windows" in self.batches:
+            raise ValueError(
+                "batches of a Loss with shared negatives must be next_items and masked_items, "
+                f"but is {self.batches!r}."
+            )
         if not self.batches or not set(self.batches) <= set(BATCHES):
             raise ValueError(
                 f"batches of a Loss must be some of {', '.join(BATCHES)}, but is {self.batches!r}."
@@ -87,6 +98,9 @@ def as_loss(loss: "str | Loss | Callable") -> Loss:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, but is {loss!r}.")
         return LOSSES[loss]
     try:
+        # Losses of Keras take three arguments too, but labels and predictions.
+        if isinstance(loss, (tf.keras.losses.Loss, type)):
+            raise TypeError
         inspect.signature(loss).bind(None, None, None)
     except TypeError:
         raise ValueError(

@@ -8,6 +8,7 @@ source.
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from tfrec_attn.extensions import MODELS, Target
 
 _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
+# A model does not choose the log.
+_SETTING = re.compile(r"(data\.(?!source$|path$)|train\.|evaluate\.)[a-z0-9_.]+")
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 
 
@@ -30,6 +33,11 @@ class _Source(NamedTuple):
 def names() -> list[str]:
     """Names that `model.name` takes, without those of the form `package.module:Class`."""
     return sorted({*_built_in(), *MODELS.installed()})
+
+
+def hidden() -> list[str]:
+    """Returns entry points with the name of a built-in model, which takes precedence."""
+    return sorted(set(MODELS.installed()) & set(_built_in()))
 
 
 def is_foreign(name: str) -> bool:
@@ -69,7 +77,16 @@ def recommended(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such model.
     """
-    return _attribute(name, "recommended", {})
+    found = _attribute(name, "recommended", {})
+    if not isinstance(found, dict) or not all(
+        isinstance(key, str) and _SETTING.fullmatch(key) for key in found
+    ):
+        raise MODELS.refusal(
+            name,
+            "must have recommended settings of data, train and evaluate by key, such as "
+            "{'train.loss': 'softmax'}",
+        )
+    return found
 
 
 def trains_on(name: str) -> str:
@@ -90,8 +107,8 @@ def get(name: str):
     """The model class of a name.
 
     Raises:
-        ConfigError: If there is none, if its module cannot be imported, or if it is no
-            `SequenceModel`.
+        ConfigError: If there is none, if its module cannot be imported, if it is no
+            `SequenceModel`, or if it inherits `trains_on` or `recommended`.
     """
     target = _find(name).target
     if not is_foreign(name):
@@ -102,6 +119,13 @@ def get(name: str):
         raise MODELS.refusal(
             name, f"must be a subclass of tfrec_attn.models.SequenceModel, but is {shown(found)}"
         )
+    in_source = {"trains_on": trains_on(name), "recommended": recommended(name)}
+    for attribute, value in in_source.items():
+        if getattr(found, attribute) != value:
+            raise MODELS.refusal(
+                name,
+                f"must set {attribute} in its own class, because only the source of that is read",
+            )
     return found
 
 
@@ -137,6 +161,11 @@ def _class_in(target: Target, name: str) -> ast.ClassDef:
         )
     found = classes[target.attribute]
     arguments = _constructor(found)
+    if arguments is not None and arguments.posonlyargs:
+        raise MODELS.refusal(
+            name,
+            f"must take arguments by name, but {arguments.posonlyargs[-1].arg} is positional-only",
+        )
     missing = [
         one
         for one in _BOUND_BY_DATA
@@ -147,6 +176,17 @@ def _class_in(target: Target, name: str) -> ast.ClassDef:
             name,
             "must have a constructor of num_users, num_items and max_length, "
             f"but it has no {missing[0]}",
+        )
+    given = arguments.args[1 : len(arguments.args) - len(arguments.defaults)]
+    given += [
+        one
+        for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is None
+    ]
+    without = [one.arg for one in given if one.arg not in _BOUND_BY_DATA]
+    if without:
+        raise MODELS.refusal(
+            name, f"must have a default for each parameter, but {without[0]} has none"
         )
     return found
 
@@ -194,11 +234,27 @@ def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
 
 def _literal(name: str, attribute: str, node: ast.expr) -> Any:
     try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise MODELS.refusal(
-            name, f"must have literals in its source, but {attribute} is {shown(ast.unparse(node))}"
-        ) from None
+        value = ast.literal_eval(node)
+        if _is_plain(value):
+            return value
+    except (ValueError, TypeError, SyntaxError, MemoryError):
+        pass
+    raise MODELS.refusal(
+        name,
+        "must have numbers, texts, truth values, None, lists or dictionaries in its source, "
+        f"but {attribute} is {shown(ast.unparse(node))}",
+    ) from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Returns whether a value is the same after it was written to a configuration file."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    return (
+        all(map(_is_plain, value))
+        if isinstance(value, list)
+        else value is None or isinstance(value, (bool, int, float, str))
+    )
 
 
 def _type(annotation: ast.expr | None, default: Any) -> Any:
@@ -206,12 +262,16 @@ def _type(annotation: ast.expr | None, default: Any) -> Any:
         container = isinstance(default, (list, dict))
         return Any if default is None else type(default)[Any] if container else type(default)
     if isinstance(annotation, ast.BinOp):
-        return _type(annotation.left, default) | _type(annotation.right, default)
+        sides = _type(annotation.left, default), _type(annotation.right, default)
+        return Any if Any in sides else sides[0] | sides[1]
     if isinstance(annotation, ast.Subscript):
+        container = _type(annotation.value, default)
+        if container not in (list, dict):
+            return Any
         of = (
             annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         )
-        return _type(annotation.value, default)[tuple(_type(one, default) for one in of)]
+        return container[tuple(_type(one, default) for one in of)]
     return _TYPES.get(ast.unparse(annotation), Any)
 
 

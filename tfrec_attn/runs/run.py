@@ -18,6 +18,7 @@ from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards import prepared_log
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.extensions import MODELS
 from tfrec_attn.runs.run_files import (
     BEST,
     CONFIG,
@@ -159,15 +160,19 @@ def build_model(
     cls = models.get(config.model.name)
     try:
         model = cls(len(users), len(items), config.data.max_length, **config.model.parameters)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     except tf.errors.ResourceExhaustedError:
         raise ConfigError(
             f"model {config.model.name} with {len(users)} users, {len(items)} items and these "
             "parameters does not fit into the memory; lower model.dim."
         ) from None
+    except Exception as error:
+        if models.is_foreign(config.model.name):
+            raise MODELS.failure(config.model.name, "cannot be built", error) from None
+        if not isinstance(error, (ValueError, TypeError)):
+            raise
+        raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     if models.is_foreign(config.model.name):
-        _check_is_built(model, config.model.name)
+        _check_contract(model, config.model.name)
     model.set_vocabularies(items, users)
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
@@ -178,22 +183,45 @@ def build_model(
     return model
 
 
-def _check_is_built(model: Any, name: str) -> None:
-    """Refuses a model that makes weights when it is called, which a checkpoint would miss."""
+def _check_contract(model: Any, name: str) -> None:
+    """Refuses a model of another package that breaks the contract, which would be noticed late."""
     import tensorflow as tf
 
+    before = {one.ref() for one in model.weights}
     layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer)]
     layers = [one for one in layers if not one.built]
-    if not layers:
-        return
-    before = {one.ref() for one in model.weights}
-    history = tf.zeros([1, model.max_length], tf.int32)
-    model.queries({"user": tf.zeros([1], tf.int32), "history": history})
+    history = np.zeros((1, model.max_length), np.int32)
+    history[0, -1] = model.num_items
+    user = tf.ones([1], tf.int32)
+    try:
+        query, padded = (
+            model.queries({"user": user, "history": tf.constant(one)})
+            for one in (history[:, -1:], history)
+        )
+        items = model.item_vectors()
+    except Exception as error:
+        raise MODELS.failure(name, "fails for a history of one item", error) from None
     if {one.ref() for one in model.weights} - before:
         late = ", ".join(one.name for one in layers if one.weights)
-        raise ConfigError(
-            f"model.name={name} must build its layers in its constructor: "
-            f"call build(input_shape) of {late} there."
+        raise MODELS.refusal(
+            name,
+            f"must build its layers in its constructor: call build(input_shape) of {late} there",
+        )
+    rows, dim = model.num_items + 1, items.shape[1]
+    if items.shape[0] != rows:
+        raise MODELS.refusal(
+            name,
+            f"must have item_vectors of {rows} rows, padding and items, but has {items.shape[0]}",
+        )
+    if query.shape.as_list() != [1, dim]:
+        raise MODELS.refusal(
+            name,
+            f"must have query_vectors [B, {dim}], as wide as item_vectors, "
+            f"but for one history they are {query.shape.as_list()}",
+        )
+    if not np.allclose(query, padded, rtol=1e-4, atol=1e-6):
+        raise MODELS.refusal(
+            name, "must have query_vectors that ignore padding: leave out positions with history 0"
         )
 
 

@@ -147,6 +147,37 @@ def _check_loss(config: Config) -> None:
         )
 
 
+def settings_without_effect(config: Config) -> list[str]:
+    """Returns a line for each setting that differs from its default but is not used."""
+    model, loss = config.model.name, config.train.loss
+    batches = models.trains_on(model)
+    of_batches = {
+        "windows": ("data.targets", "data.window", "train.shared_negatives"),
+        "masked_items": ("data.mask_share", "data.mask_last"),
+    }
+    of_loss = {
+        "train.margin": "hinge",
+        "train.calibration": "gbce",
+        "train.sampling": "sampled_softmax",
+    }
+    unused = {
+        key: f"{model} trains on {batches}"
+        for kind, keys in of_batches.items()
+        for key in keys
+        if kind != batches
+    }
+    if not loss_names.is_foreign(loss):
+        unused |= {key: f"train.loss is {loss}" for key, name in of_loss.items() if name != loss}
+    if loss == "softmax":
+        unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
+    lines = []
+    for key, default, _ in configuration.documented():
+        section, _, name = key.partition(".")
+        if key in unused and getattr(getattr(config, section), name) != default:
+            lines.append(f"{key} has no effect: {unused[key]}.")
+    return lines
+
+
 def _read(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
     known = previous and previous.vocabularies
     try:

@@ -20,7 +20,7 @@ class HeldOut:
     Args:
         split: The split.
         part: "valid" or "test".
-        max_length: L.
+        max_length: L. Default: whole histories; a model uses its latest events.
         batch_size: Events of a block.
         repeats: "exclude" or "include".
     """
@@ -30,11 +30,11 @@ class HeldOut:
         split: Split,
         part: str,
         *,
-        max_length: int = 5,
+        max_length: int | None = None,
         batch_size: int = 256,
         repeats: str = "exclude",
     ):
-        self.max_length = max_length
+        self.max_length = max_length or int(split.sequences.lengths.max())
         self.batch_size = batch_size
         self.repeats = repeats
         positions = np.asarray(getattr(split, part), np.int64)

@@ -24,11 +24,12 @@ class StreamedHeldOut:
         split: ShardedSplit,
         part: str,
         *,
-        max_length: int = 5,
+        max_length: int | None = None,
         batch_size: int = 256,
         repeats: str = "exclude",
     ):
-        self.max_length, self.batch_size, self.repeats = max_length, batch_size, repeats
+        self.max_length = max_length or int(split.sequences.lengths.max())
+        self.batch_size, self.repeats = batch_size, repeats
         self._paths, self._part = split.paths, part
         users = split.users_in_shards()
         held = getattr(split.positions, part)[users - 1] >= 0

@@ -68,5 +68,6 @@ def require_column(
             "header"
         )
         raise DataError(
-            f"{path} has no column {name!r}{nearest(name, few)}, its columns are {shown}: {remedy}."
+            f"{path} has no column {name!r}{nearest(name, few)}, "
+            f"its columns are {shown or 'none'}: {remedy}."
         )

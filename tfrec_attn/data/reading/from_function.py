@@ -48,7 +48,7 @@ def read_function(
         table = given.collect() if isinstance(given, pl.LazyFrame) else given
     except TfrecError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = cause(error, SOURCES.target(source))
         raise DataError(f"data.source={source} failed: {reason}.") from None
     log, table = f"data.source={source}", _as_frame(source, table)
@@ -101,7 +101,7 @@ def _as_frame(source: str, table: Any) -> pl.DataFrame:
     if isinstance(table, Mapping):
         try:
             table = pl.DataFrame(dict(table))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = str(error).strip().strip('"')
             text = text.removeprefix("could not create a new DataFrame: ") or repr(error)
             reason = text.splitlines()[0].rstrip(".")

@@ -14,6 +14,23 @@ from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, s
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
 
+class HeldConstant:
+    """An attribute of a `KerasModel` that is a constant of its traced functions.
+
+    The functions are traced again after it is set.
+    """
+
+    def __set_name__(self, owner, name):
+        self._name = f"_held_{name}"
+
+    def __get__(self, model, owner=None):
+        return self if model is None else getattr(model, self._name)
+
+    def __set__(self, model, value):
+        setattr(model, self._name, value)
+        model.forget_traces()
+
+
 class KerasModel(tfrs.Model):
     """A model whose constructor builds all variables and keeps its arguments as attributes.
 
@@ -28,6 +45,10 @@ class KerasModel(tfrs.Model):
         self.distribute_reduction_method = "first"
         # Otherwise Keras builds a loaded model by calling it with floats.
         self.built = True
+
+    def forget_traces(self):
+        """Removes traced functions, so that they are traced again."""
+        self.test_function = self.predict_function = self.traced_top_k = None
 
     def get_config(self):
         """Returns the arguments of the constructor.
@@ -110,6 +131,11 @@ class KerasModel(tfrs.Model):
         if kwargs.pop("from_serialized", False):
             # Keras loads a SavedModel, which does not contain these arguments.
             return
+        if kwargs.get("metrics") or kwargs.get("weighted_metrics"):
+            raise ValueError(
+                "metrics must be None, because the metrics are HR, NDCG and MRR over the full "
+                "catalogue: set their cut-offs by k."
+            )
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
         chosen = as_loss(loss)
@@ -159,6 +185,7 @@ class KerasModel(tfrs.Model):
 
     def train_step(self, features):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
+        self._objective.check(self, features)
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         if scales_loss(self.optimizer):
@@ -176,6 +203,12 @@ class KerasModel(tfrs.Model):
 
     def test_step(self, features):
         """Ranks "target" after "history" of "user" among all items without those in "seen"."""
+        names = {"user", "history", "target", "seen"}
+        if not isinstance(features, dict) or not names <= set(features):
+            raise ValueError(
+                f"{type(self).__name__} must be evaluated on batches of HeldOut, with user, "
+                "history, target and seen, but got others."
+            )
         ranks = self.ranks(features)
         for metric in self._ranking_metrics:
             metric.update_state(ranks)

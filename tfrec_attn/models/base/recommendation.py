@@ -33,6 +33,11 @@ def recommend(model, histories, k, users, exclude_seen):
     """Returns the k best items for each history; see `SequenceModel.recommend`."""
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
+    for one in histories:
+        if isinstance(one, (str, bytes)) or not np.iterable(one):
+            raise ValueError(
+                f"histories must be a list of lists of ids, but has {one!r}; write [[{one!r}]]."
+            )
     encoded = [
         _indices("histories", one, model.item_vocabulary, model.num_items) for one in histories
     ]
@@ -51,12 +56,25 @@ def recommend(model, histories, k, users, exclude_seen):
         block = slice(begin, begin + _BATCH_SIZE)
         history, seen = _padded(encoded[block], model, exclude_seen)
         inputs = (tf.constant(one) for one in (user[block], history, seen))
-        values, indices = model.top_k(*inputs, k)
+        values, indices = _traced(model)(*inputs, k)
         for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
             real = row_values > np.finfo(np.float32).min
             items.append(_ids(row_indices[real], model.item_vocabulary))
             scores.append(row_values[real].tolist())
     return items, scores
+
+
+def _traced(model):
+    """Returns the `top_k` of a model, traced once for any number of histories."""
+    if model.traced_top_k is None:
+        rows, table, scalar = (
+            tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], [])
+        )
+        history = tf.TensorSpec([None, model.max_length], tf.int32)
+        model.traced_top_k = tf.function(
+            model.top_k, input_signature=[rows, history, table, scalar]
+        )
+    return model.traced_top_k
 
 
 def best_unseen(scores, seen, k):

@@ -5,8 +5,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
-from tfrec_attn.losses.objectives import inputs_of, latest_events
-from tfrec_attn.models.base.keras_model import KerasModel
+from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
+from tfrec_attn.models.base.keras_model import HeldConstant, KerasModel
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
@@ -21,8 +21,7 @@ class SequenceModel(KerasModel):
     `query_vectors`, and items, by `item_tables` or `item_vectors`. A model that trains at all
     positions of a sequence defines `sequence_vectors`, or `encode` for queries and attention; its
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
-    `max_length` and keywords, keeps each as an attribute of that name, and builds its layers, such
-    as `EmbeddingTable`s.
+    `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
     Features are a dict: "user" int32 [B], 0 is an unknown user; "history" int32 [B, L], items 1..N
     with the latest last and 0 as padding on the left.
@@ -41,7 +40,7 @@ class SequenceModel(KerasModel):
         trained_items: Which items have training events, bool [N]; None: all.
         repeats: Whether items of the history are recommended: "exclude" (default) or "include".
 
-    The attributes are not Keras state: a saved model does not contain them.
+    A saved model does not contain the attributes.
     """
 
     # The batches that the model trains on: "windows", "next_items" or "masked_items".
@@ -51,6 +50,8 @@ class SequenceModel(KerasModel):
     # Whether queries depend on the user, and on the history.
     uses_user = False
     uses_history = True
+
+    popularity, trained_users, trained_items = HeldConstant(), HeldConstant(), HeldConstant()
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
@@ -62,7 +63,14 @@ class SequenceModel(KerasModel):
         self.repeats = "exclude"
 
     def query_vectors(self, features, training=False):
-        """Returns queries [B, D'], float32."""
+        """Returns queries [B, D'], float32.
+
+        They must not depend on padding. Default: the query of the latest position, or with
+        `masked_items` of a mask after it, the item N + 1.
+        """
+        if self.trains_on == "masked_items":
+            features = append_mask(features, self.num_items + 1)
+            features = latest_events(features, self.max_length)
         encoded = self.encode(features, training, latest_only=True)
         if encoded is None:
             return self.sequence_vectors(features, training=training)[:, -1]
@@ -71,7 +79,7 @@ class SequenceModel(KerasModel):
     def sequence_vectors(self, features, training=False):
         """Returns queries at all positions [B, L, D'], float32.
 
-        A model that trains on next items makes each from the items up to its position.
+        Next items: from the items up to the position. Masked items, which are N + 1: from all.
         """
         encoded = self.encode(features, training)
         if encoded is None:
@@ -91,8 +99,7 @@ class SequenceModel(KerasModel):
     def attention_map(self, features):
         """Returns how much each position (row) attends to each other, or None without attention.
 
-        float32 [B, L, L], nonnegative, 0 in rows and columns of padding, for a history of at most
-        `max_length` columns.
+        float32 [B, L, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
         _, weights = self.encode(features) or (None, None)
         return None if weights is None else tf.cast(weights, tf.float32)
@@ -116,15 +123,13 @@ class SequenceModel(KerasModel):
         """
         parts = [table.rows(items) for table in self.item_tables()]
         if not parts:
-            raise NotImplementedError(
-                f"{type(self).__name__} must define item_tables or item_vectors."
-            )
+            raise NotImplementedError(f"{type(self).__name__} must define item_tables.")
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def item_columns(self):
         """Returns the tables whose rows are columns of `item_vectors`, with their first columns.
 
-        An export stores such tables once, in the matrix of item vectors.
+        An export stores such tables once.
         """
         tables = self.item_tables()
         return {table: sum(one.dim for one in tables[:place]) for place, table in enumerate(tables)}
@@ -167,7 +172,7 @@ class SequenceModel(KerasModel):
         return Query(self.query_vectors(inputs, training=training), self.prior(inputs))
 
     def queries(self, features, training=False):
-        """Returns the vectors [B, D'] of `query`."""
+        """Returns the vectors of `query`."""
         return self.query_vectors(self._inputs(features, training), training=training)
 
     def _inputs(self, features, training):
@@ -178,7 +183,7 @@ class SequenceModel(KerasModel):
     def known(self, features):
         """Returns the inputs of a query without users and items that have no training events.
 
-        The user becomes 0; the other events of the history move to the right.
+        The user becomes 0; other events move to the right.
         """
         inputs = inputs_of(features)
         if self.uses_user and self.trained_users is not None:
@@ -207,11 +212,10 @@ class SequenceModel(KerasModel):
         """Returns `scores`, but popularity where nothing is known and `UNTRAINED` items last."""
         scores = self.scores(features)
         if self.popularity is not None:
-            nothing, popular = self.knows_nothing(features), tf.cast(self.popularity, scores.dtype)
+            nothing = self.knows_nothing(features)[:, tf.newaxis]
+            popular = tf.cast(self.popularity, scores.dtype)
             scores = tf.cond(
-                tf.reduce_any(nothing),
-                lambda: tf.where(nothing[:, tf.newaxis], popular, scores),
-                lambda: scores,
+                tf.reduce_any(nothing), lambda: tf.where(nothing, popular, scores), lambda: scores
             )
         return self.untrained_last(scores)
 
@@ -223,26 +227,23 @@ class SequenceModel(KerasModel):
         """Returns the k best items for each history.
 
         Args:
-            histories: Sequences of item ids of any length, oldest first, as texts after
-                `set_vocabularies`, else 1..N. Unknown ids, and items without training events, are
-                left out.
+            histories: Lists of item ids, oldest first, texts after `set_vocabularies`, else 1..N.
+                Unknown ids, and items without training events, are left out.
             k: Number of items, at most N. Items without training events come last, with the score
                 `UNTRAINED`. Default 10.
             users: Ids of the users, or None (default) for unknown users.
-            exclude_seen: Whether to leave out items of the history; None (default): as `repeats`.
+            exclude_seen: Whether to leave out items of the history. Default: as `repeats`.
 
         Returns:
             (items, scores): lists of up to k ids and scores for each history, best first.
 
         Raises:
-            ValueError: If `k` is below 1, `users` and `histories` differ in number, or ids are no
-                integers and the model has no vocabulary.
+            ValueError: If an argument is not as above.
         """
         if exclude_seen is None:
             exclude_seen = self.repeats == "exclude"
         return recommend(self, histories, k, users, exclude_seen)
 
-    @tf.function(reduce_retracing=True)
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
         scores = self._recommendation_scores({"user": user, "history": history})
