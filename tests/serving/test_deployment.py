@@ -245,21 +245,25 @@ def test_limits():
 
 
 def test_the_files_are_installed():
-    setup = ConfigParser()
-    setup.read(FOLDER.parent / "setup.cfg")
-    patterns = setup["options.package_data"]["*"].replace(",", "\n").split()
-    found = {path for pattern in patterns for path in FOLDER.glob(pattern)}
-    names = {
-        "docker-compose.yml",
-        "models.config",
-        "batching.config",
-        "monitoring.config",
-        "kubernetes.yaml",
-        "limits.yaml",
-        "page/index.html",
-        "openapi.json",
+    serving, setup = FOLDER.parent, ConfigParser()
+    setup.read(serving.parent / "setup.cfg")
+    patterns = setup["options.package_data"]["*"].split()
+    found = {
+        path.relative_to(serving).as_posix()
+        for package in (serving, serving / "server")
+        for pattern in patterns
+        for path in package.glob(pattern)
     }
-    assert {FOLDER / name for name in names} == found
+    assert found == {
+        "deploy/docker-compose.yml",
+        "deploy/models.config",
+        "deploy/batching.config",
+        "deploy/monitoring.config",
+        "deploy/kubernetes.yaml",
+        "deploy/limits.yaml",
+        "server/page/index.html",
+        "server/openapi.json",
+    }
 
 
 def test_docker_compose_reads_its_file(container):
