@@ -23,8 +23,8 @@ class SequenceModel(KerasModel):
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
     `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
-    Features are a dict: "user" int32 [B], 0 is an unknown user; "history" int32 [B, L], items 1..N
-    with the latest last and 0 as padding on the left.
+    Features are a dict: "user" int32 [B], 0 is unknown; "history" int32 [B, L], items 1..N, latest
+    last, 0 is padding on the left.
 
     Args:
         num_users: M.
@@ -83,9 +83,7 @@ class SequenceModel(KerasModel):
         """
         encoded = self.encode(features, training)
         if encoded is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} must define query_vectors, sequence_vectors or encode."
-            )
+            raise NotImplementedError(f"{type(self).__name__} must define query_vectors.")
         return tf.cast(encoded[0], tf.float32)
 
     def attention(self, features):
@@ -220,7 +218,7 @@ class SequenceModel(KerasModel):
         return self.untrained_last(scores)
 
     def ranks(self, features):
-        """Returns the rank of each target, int32 [B], as `tfrec_attn.evaluation.ranking.ranks`."""
+        """Returns the rank of each target, int32 [B]."""
         return ranks(self._recommendation_scores(features), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
