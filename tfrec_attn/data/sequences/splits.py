@@ -254,7 +254,8 @@ def make_split(
         ConfigError: If there is no such split, or if its bounds are missing or not its own.
         DataError: If the log is too small for the split.
     """
-    return SPLITS[name](sequences, **require_bounds(name, **bounds))
+    given = require_bounds(name, **bounds)
+    return SPLITS[name](sequences, **given)
 
 
 def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float | str]:
