@@ -58,7 +58,7 @@ def export_model(
         if kind == "user" and not model.uses_user:
             continue
         if vocabulary is None or len(vocabulary) != number:
-            came = "is None" if vocabulary is None else f"has {len(vocabulary)}"
+            came = "has none" if vocabulary is None else f"has {len(vocabulary)}"
             raise ValueError(
                 f"The model must have ids for its {number} {kind}s, but {came}; "
                 f"call model.set_vocabularies({kind}s=...) before the export."

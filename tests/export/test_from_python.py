@@ -122,14 +122,14 @@ def test_popularity_and_repeats_of_the_model(trained, tmp_path):
         (
             {"item_vocabulary": None},
             {},
-            "model.item_vocabulary must be a Vocabulary of its 5 items, but is None; "
-            "set it before the export.",
+            "The model must have ids for its 5 items, but has none; "
+            "call model.set_vocabularies(items=...) before the export.",
         ),
         (
             {"user_vocabulary": Vocabulary(["a"])},
             {},
-            "model.user_vocabulary must be a Vocabulary of its 3 users, but has 1; "
-            "set it before the export.",
+            "The model must have ids for its 3 users, but has 1; "
+            "call model.set_vocabularies(users=...) before the export.",
         ),
         ({}, {"k": 0}, "k must be at least 1 and at most max_k, but k is 0 and max_k is 100."),
         ({}, {"version": 0}, "version must be at least 1, but is 0."),

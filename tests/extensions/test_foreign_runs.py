@@ -116,7 +116,7 @@ FEWER = without(
             without(
                 MODEL,
                 'EmbeddingTable(num_items, dim, stddev=0.1, name="items")',
-                "tf.ones([num_items + 1, dim])",
+                "tf.ones([num_items + 1, dim]) * tf.one_hot(0, num_items + 1, 0.0, 1.0)[:, None]",
             ),
             'self.items(features["history"])',
             'tf.gather(self.items, features["history"])',
