@@ -180,7 +180,8 @@ class KerasModel(tfrs.Model):
 
     def make_train_function(self, force=False):
         # Keras traces a step twice if the optimizer creates variables in it.
-        self.optimizer.build(self.trainable_variables)
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
     def train_step(self, features):
