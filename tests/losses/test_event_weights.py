@@ -69,7 +69,7 @@ def batch_of(loss, seed=0):
 
 
 def features(batch, sample_weight):
-    """A batch as the streams give it, with the sample_weight or without."""
+    """A batch as the streams give it, with sample weights or without."""
     rows = len(batch["user"])
     made = {key: tf.constant(values, tf.int32) for key, values in batch.items()}
     total = np.count_nonzero(batch["history"]) if sample_weight is None else sample_weight.sum()

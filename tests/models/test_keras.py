@@ -202,6 +202,9 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
     ).numpy()[0]
     order = [one for one in np.argsort(-expected, kind="stable").tolist() if one not in (0, 3, 5)]
     assert numbers[0] == order[:4]
+    assert (
+        model.recommend(iter([["i3", "i5"], ["?", "i2"]]), k=4, users=["u2", "nobody"])[0] == items
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,10 @@ def test_batches_of_another_kind():
 def test_evaluation_on_training_batches():
     model = make("attrec")
     model.compile("adam")
-    message = "AttRec must be evaluated on batches of HeldOut, with user, history, target and seen"
+    message = (
+        "AttRec must be evaluated on batches of HeldOut, with user, history, target, seen, "
+        r"but history is missing\."
+    )
     with pytest.raises(ValueError, match=message):
         model.evaluate(tf.data.Dataset.from_tensors({"user": tf.ones([1], tf.int32)}), verbose=0)
 

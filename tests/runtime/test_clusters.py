@@ -23,7 +23,7 @@ MQSA = [
     "data.events=1500", "data.max_length=8", "model.name=mqsa_ted", "model.dim=8",
     "model.dropout=0", "train.loss=sampled_softmax", "train.negatives=16", "train.batch_size=16",
     "train.epochs=2", "train.l2=1e-3", "train.distillation.weight=0.1", "evaluate.bootstrap=0",
-    # Replicas draw their own masks, and Adam makes much of differences in rounding.
+    # Each replica has its own dropout masks, and Adam amplifies rounding errors.
     "train.distillation.dropout=0", "train.optimizer=adagrad", "train.learning_rate=0.05",
 ]  # fmt: skip
 ATTREC = [

@@ -41,7 +41,7 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
 
 
 def append_mask(inputs: dict, mask: int) -> dict:
-    """Returns features with the item `mask` as a further event of each history, and 0 elsewhere."""
+    """Appends the item `mask` to each history; other features of the new event are 0."""
     longer = {
         name: tf.pad(value, [[0, 0], [0, 1]]) if len(value.shape) > 1 else value
         for name, value in inputs.items()

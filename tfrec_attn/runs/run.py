@@ -98,7 +98,7 @@ def prepare_data(
 def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) -> PreparedData:
     if known is not None:
         raise ConfigError(
-            "train.warm_start needs a log, because a prepared_log folder has its own vocabularies; "
+            "train.warm_start needs a log, because a prepared folder has its own vocabularies; "
             "set data.source=file."
         )
     log = prepared_log.open_source(config.data)
@@ -184,7 +184,7 @@ def build_model(
 
 
 def _check_contract(model: Any, name: str) -> None:
-    """Refuses a model of another package that breaks the contract, which would be noticed late."""
+    """Checks that a model of another package follows the contract of `SequenceModel`."""
     import tensorflow as tf
 
     before = {one.ref() for one in model.weights}

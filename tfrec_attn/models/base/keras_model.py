@@ -14,14 +14,14 @@ from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, s
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
 
-class HeldConstant:
-    """An attribute of a `KerasModel` that is a constant of its traced functions.
+class TracedConstant:
+    """An attribute of a `KerasModel` that traced functions use as a constant.
 
-    The functions are traced again after it is set.
+    Setting it makes the model trace these functions again.
     """
 
     def __set_name__(self, owner, name):
-        self._name = f"_held_{name}"
+        self._name = f"_traced_{name}"
 
     def __get__(self, model, owner=None):
         return self if model is None else getattr(model, self._name)
@@ -204,11 +204,12 @@ class KerasModel(tfrs.Model):
 
     def test_step(self, features):
         """Ranks "target" after "history" of "user" among all items without those in "seen"."""
-        names = {"user", "history", "target", "seen"}
-        if not isinstance(features, dict) or not names <= set(features):
+        names = ("user", "history", "target", "seen")
+        missing = [one for one in names if not isinstance(features, dict) or one not in features]
+        if missing:
             raise ValueError(
-                f"{type(self).__name__} must be evaluated on batches of HeldOut, with user, "
-                "history, target and seen, but got others."
+                f"{type(self).__name__} must be evaluated on batches of HeldOut, with "
+                f"{', '.join(names)}, but {missing[0]} is missing."
             )
         ranks = self.ranks(features)
         for metric in self._ranking_metrics:

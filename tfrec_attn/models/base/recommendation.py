@@ -33,6 +33,7 @@ def recommend(model, histories, k, users, exclude_seen):
     """Returns the k best items for each history; see `SequenceModel.recommend`."""
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
+    histories = list(histories)
     for one in histories:
         if isinstance(one, (str, bytes)) or not np.iterable(one):
             raise ValueError(

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
 from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
-from tfrec_attn.models.base.keras_model import HeldConstant, KerasModel
+from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
@@ -51,7 +51,7 @@ class SequenceModel(KerasModel):
     uses_user = False
     uses_history = True
 
-    popularity, trained_users, trained_items = HeldConstant(), HeldConstant(), HeldConstant()
+    popularity, trained_users, trained_items = TracedConstant(), TracedConstant(), TracedConstant()
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
