@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
+from tfrec_attn.replay.event_blocks import padded
 
 from .model_copy import permute_items
-from .replay import padded
 from .retrieval import InvertedFile, search_all, search_index
 from .runner import Runner
 

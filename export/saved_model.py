@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
+from tfrec_attn.files.checksums import SERVABLE_SUMS
 from tfrec_attn.files.work_folder import (
     MARK,
     BusyFolder,
@@ -23,7 +24,6 @@ from tfrec_attn.files.work_folder import (
 
 from .servable import Servable
 
-SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
 _OWN_NAME = re.compile(rf"{re.escape(_UNFINISHED)}[0-9a-f]{{16}}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -169,9 +169,9 @@ def _foreign(folder: Path) -> Path | None:
     if folder.is_symlink() or not folder.is_dir():
         return folder
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / SERVABLE_SUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        folders = {parent for name in (SUMS, *sums) for parent in Path(name).parents}
+        folders = {parent for name in (SERVABLE_SUMS, *sums) for parent in Path(name).parents}
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
             if path.is_symlink():
@@ -180,7 +180,7 @@ def _foreign(folder: Path) -> Path | None:
                 ours = name in folders
             else:
                 digest = sums.get(name.as_posix())
-                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == digest
+                ours = name.as_posix() == SERVABLE_SUMS or checksums.file_sha256(path) == digest
             if not ours:
                 return path
     except (OSError, UnicodeDecodeError):
@@ -190,6 +190,6 @@ def _foreign(folder: Path) -> Path | None:
 
 def _seal(folder: Path) -> None:
     """Writes the checksums of all files of a version, and flushes everything to the disk."""
-    (folder / SUMS).parent.mkdir(exist_ok=True)
+    (folder / SERVABLE_SUMS).parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SUMS)
+    checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SERVABLE_SUMS)

@@ -33,7 +33,7 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
         Number of requests, at most 120.
 
     Raises:
-        ServableError: If the folder cannot be used.
+        ConfigError: If the folder cannot be used.
         tf.errors.OpError: If the model fails to answer.
     """
     records = []

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .arguments import Arguments, shown
+from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.errors import shown
 
 _BOUNDS = {
     "port": (0, 65535),

@@ -3,7 +3,8 @@
 import abc
 from collections.abc import Iterable
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from . import requests
 from .requests import SEPARATOR, Request
 from .responses import Explanation, Recommendations

@@ -14,7 +14,8 @@ import grpc.aio
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from ..protocol.statuses import StatusError
 from ..protocol.tensors import fill, to_array
 from .base_client import BaseClient

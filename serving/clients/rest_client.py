@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import urllib3
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from .base_client import BaseClient
 from .requests import Request
 from .responses import ClientError, SeparatorChanged, client_error, unreadable

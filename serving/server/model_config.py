@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
 
 
 @dataclasses.dataclass(frozen=True)

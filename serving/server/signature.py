@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tfrec_attn.errors import first_line
+
 from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
@@ -158,14 +160,6 @@ def tensors_of(infos) -> dict[str, Tensor]:
         name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape))
         for name, info in sorted(infos.items())
     }
-
-
-def first_line(error: Exception) -> str:
-    """Returns the message of an error, without its place in the graph and without a full stop."""
-    text = (
-        str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
-    )
-    return (text.splitlines()[0] if text else type(error).__name__).rstrip(". ")
 
 
 def _shape(proto) -> tuple[int | None, ...] | None:

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.runner import ServableError, Tensor
+from export.runner import Tensor
 from export.warmup import FILE, write_warmup
 from tfrec_attn import models
+from tfrec_attn.errors import ConfigError
 
 LENGTH, MAX_K = 4, 9
 
@@ -139,5 +140,5 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_folder_without_a_servable(tmp_path):
-    with pytest.raises(ServableError, match="is no SavedModel"):
+    with pytest.raises(ConfigError, match="is no SavedModel"):
         write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)

@@ -10,10 +10,10 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving import promote
 from serving.checks import canary
 from serving.checks.canary import CanaryLimits, Replayed, read_limits
-from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
 from serving.server.model_config import ModelConfig, VersionPolicy
 from serving.server.model_store import ModelStore
+from tfrec_attn.errors import ConfigError
 
 LIMITS = CanaryLimits(8, 5, 0.5, 0.25, 0.25, 0.25, 1e6, 1e6, 1e6)
 ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002, 0.004])
@@ -104,7 +104,7 @@ def test_limits_that_cannot_be_used(tmp_path, change, words):
     (tmp_path / "limits.yaml").write_text(
         "\n".join([*kept, *([] if change.startswith("-") else [change])])
     )
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(ConfigError, match=words):
         read_limits(tmp_path / "limits.yaml")
 
 
@@ -115,7 +115,7 @@ def test_limits_are_numbers(tmp_path):
         )
     )
     assert read_limits(tmp_path / "limits.yaml").min_overlap == 0.001
-    with pytest.raises(RunError, match="missing"):
+    with pytest.raises(ConfigError, match="missing"):
         read_limits(tmp_path / "missing")
 
 

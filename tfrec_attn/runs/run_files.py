@@ -43,19 +43,8 @@ def check_files(folder: Path, *names: str) -> None:
     Raises:
         ConfigError: If a file is missing or not what the training wrote.
     """
-    sums = _read_sums(folder)
-    if sums is None:
-        return
-    for wanted in names:
-        prefix = wanted.removesuffix("*")
-        exact = prefix == wanted
-        found = [one for one in sums if one == wanted or (not exact and one.startswith(prefix))]
-        if not found:
-            file = f"{folder}/{checksums.SUMS}"
-            raise ConfigError(f"{file} is damaged, it has no line for {wanted}: {_REMEDY}")
-        for name in found:
-            if problem := checksums.damage(folder / name, sums[name]):
-                raise ConfigError(f"{folder / name} {problem}: {_REMEDY}")
+    if what := checksums.first_damage(folder, names):
+        raise ConfigError(f"{what}: {_REMEDY}")
 
 
 def _read_sums(folder: Path) -> dict[str, str] | None:
