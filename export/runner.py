@@ -1,6 +1,5 @@
 """Runs a SavedModel as TF Serving does: with TensorFlow's C++ loader, without its Python code."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +7,6 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError, first_line
 from tfrec_attn.runtime import saved_model
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature.
-
-    Attributes:
-        name: Name in the graph.
-        dtype: Type of the elements.
-        shape: Sizes, with None where any size is accepted.
-    """
-
-    name: str
-    dtype: tf.DType
-    shape: tuple[int | None, ...]
 
 
 class Runner:
@@ -53,7 +37,10 @@ class Runner:
                 "export it again."
             ) from None
         self.signatures = {
-            name: (_tensors(signature.inputs), _tensors(signature.outputs))
+            name: (
+                saved_model.tensors_of(signature.inputs),
+                saved_model.tensors_of(signature.outputs),
+            )
             for name, signature in self._definitions.items()
             if not name.startswith("__")
         }
@@ -112,10 +99,11 @@ def version_folder(path: str | Path) -> Path:
         ConfigError: If there is none.
     """
     path = Path(path)
-    if (path / "saved_model.pb").is_file():
+    if _is_loadable(path):
         return path
-    versions = [child for child in path.iterdir() if _is_version(child)] if path.is_dir() else []
-    if not versions:
+    found = saved_model.versions_in(path) if path.is_dir() else {}
+    loadable = [number for number, folder in found.items() if _is_loadable(folder)]
+    if not loadable:
         why = (
             "it holds neither saved_model.pb nor a version folder"
             if path.is_dir()
@@ -125,19 +113,8 @@ def version_folder(path: str | Path) -> Path:
             f"{path} is no SavedModel: {why}; "
             "give a folder that python -m tfrec_attn.export has written."
         )
-    return max(versions, key=lambda child: int(child.name))
+    return found[max(loadable)]
 
 
-def _is_version(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdecimal() and (path / "saved_model.pb").is_file()
-
-
-def _tensors(infos) -> dict[str, Tensor]:
-    return {
-        name: Tensor(
-            info.name,
-            tf.as_dtype(info.dtype),
-            tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
-        )
-        for name, info in sorted(infos.items())
-    }
+def _is_loadable(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()

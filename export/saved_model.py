@@ -21,6 +21,7 @@ from tfrec_attn.files.work_folder import (
     is_marked,
     remove,
 )
+from tfrec_attn.runtime.saved_model import versions_in
 
 from .servable import Servable
 
@@ -36,8 +37,7 @@ def save(servable: Servable, folder: Path) -> None:
 
 def versions(base: Path) -> list[int]:
     """Returns the versions in a folder, ascending."""
-    names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(versions_in(base)) if base.is_dir() else []
 
 
 def next_version(base: Path) -> int:

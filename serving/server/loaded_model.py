@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import numpy as np
@@ -14,6 +15,7 @@ from tfrec_attn.runtime import saved_model
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid
 from ..protocol.tensors import to_array
+from .batching import Batcher
 from .signature import Signature
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -75,7 +77,11 @@ class LoadedModel:
         return found
 
     def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] = (),
+        batchers: Mapping[str, Batcher] = MappingProxyType({}),
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
@@ -83,6 +89,7 @@ class LoadedModel:
             signature: Name of the signature, "" for `serving_default`.
             inputs: All inputs. Texts are bytes in arrays of objects.
             outputs: Names of the outputs, all by default.
+            batchers: By signature; without one the signature runs at once.
 
         Raises:
             StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for unknown
@@ -91,7 +98,7 @@ class LoadedModel:
         found = self.signature(signature)
         found.check(inputs)
         chosen = found.chosen(outputs)
-        answer = found.run(inputs)
+        answer = batchers.get(found.name, found).run(inputs)
         return {name: answer[name] for name in chosen}
 
     def warm_up(self) -> int:

@@ -56,20 +56,6 @@ def parse_policy(text: str) -> VersionPolicy:
     return policy
 
 
-def versions_in(folder: Path) -> dict[int, Path]:
-    """Returns the version folders of a model, number -> path.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
-    numbered = (
-        entry
-        for entry in folder.iterdir()
-        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
-    )
-    return {int(entry.name): entry for entry in numbered}
-
-
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """A model that is served.

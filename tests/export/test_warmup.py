@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.runner import Tensor
 from export.warmup import FILE, write_warmup
 from tfrec_attn import models
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.saved_model import Tensor
 
 LENGTH, MAX_K = 4, 9
 
@@ -99,8 +99,8 @@ def test_requests_of_recommend_have_several_k_and_an_allow_list(warmed, name, si
 
 def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
     inputs = {
-        "k": Tensor("k:0", tf.int32, (None,)),
-        "history": Tensor("history:0", tf.string, (None, None)),
+        "k": Tensor(tf.int32, (None,)),
+        "history": Tensor(tf.string, (None, None)),
     }
     asked = []
 

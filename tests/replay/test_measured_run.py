@@ -54,15 +54,12 @@ def test_runs_without_their_metrics(tmp_path):
         match=r"is not a finished run: it has no metrics\.json; give a folder that tfrec_attn\.",
     ):
         measured_run.read_report(tmp_path / "missing")
-    (tmp_path / "metrics.json").write_text('{"test": ')
-    with pytest.raises(ConfigError, match=r"metrics\.json is not JSON; train again\.$"):
-        measured_run.read_report(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"data": 3}'])
+@pytest.mark.parametrize("text", ['{"test": ', "[]", "3", "{}", '{"data": 3}'])
 def test_metrics_of_something_else(tmp_path, text):
     (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"does not hold what a training writes; train again\.$"):
+    with pytest.raises(ConfigError, match=r"does not hold what a training writes: .*again\.$"):
         measured_run.read_report(tmp_path)
 
 

@@ -13,14 +13,26 @@ COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.Str
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
-def run_file(run: str | Path, name: str) -> Path:
-    """Returns the path of a file of a run, after checking its checksum.
+REMEDY = "bring the run back as the training wrote it, or train again."
+
+
+def check_files(folder: Path, *names: str) -> None:
+    """Compares files of a run with its checksums; a run of an earlier version has none.
+
+    Args:
+        folder: The run.
+        names: Paths in it; one that ends with `*` matches one or more files by their prefix.
 
     Raises:
-        ConfigError: If the file is not what the training wrote.
+        ConfigError: If a file is missing or not what the training wrote.
     """
-    if what := first_damage(Path(run), [name]):
-        raise ConfigError(f"{what}: bring the run back as the training wrote it, or train again.")
+    if what := first_damage(folder, names):
+        raise ConfigError(f"{what}: {REMEDY}")
+
+
+def run_file(run: str | Path, name: str) -> Path:
+    """Returns the path of a file of a run, after `check_files`."""
+    check_files(Path(run), name)
     return Path(run) / name
 
 
@@ -44,9 +56,12 @@ def read_report(run: str | Path, needed: dict | None = None) -> dict:
             "give a folder that tfrec_attn.train has written."
         ) from None
     except (ValueError, RecursionError):
-        raise ConfigError(f"{path} is not JSON; train again.") from None
-    if not _has(report, {"data": {}, **(needed or {})}):
-        raise ConfigError(f"{path} does not hold what a training writes; train again.")
+        report = None
+    if not _has(report, {"data": {}, **(needed or {})}) or not all(
+        isinstance(section, dict)
+        for section in (report["data"].get("after", {}), report.get("protocol", {}))
+    ):
+        raise ConfigError(f"{path} does not hold what a training writes: {REMEDY}")
     return report
 
 
@@ -83,9 +98,7 @@ def metrics_of(report: dict, run: str | Path, split: str) -> dict[str, float]:
 
 def repeats_of(report: dict) -> str:
     """Returns whether items of the history compete: "include", else "exclude"."""
-    protocol = report.get("protocol")
-    rule = protocol.get("repeats") if isinstance(protocol, dict) else None
-    return "include" if rule == "include" else "exclude"
+    return report.get("protocol", {}).get("repeats", "exclude")
 
 
 def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
