@@ -18,6 +18,7 @@ from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
     WorkFolder,
+    foreign_paths,
     is_marked,
     remove,
 )
@@ -169,23 +170,13 @@ def _foreign(folder: Path) -> Path | None:
     if folder.is_symlink() or not folder.is_dir():
         return folder
     try:
-        lines = (folder / SERVABLE_SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        folders = {parent for name in (SERVABLE_SUMS, *sums) for parent in Path(name).parents}
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder)
-            if path.is_symlink():
-                return path
-            if path.is_dir():
-                ours = name in folders
-            else:
-                digest = sums.get(name.as_posix())
-                ours = name.as_posix() == SERVABLE_SUMS or checksums.file_sha256(path) == digest
-            if not ours:
-                return path
-    except (OSError, UnicodeDecodeError):
+        sums = checksums.read_sums(folder, SERVABLE_SUMS)
+    except ValueError:
         return folder
-    return None
+    others = foreign_paths(folder, (SERVABLE_SUMS, *sums))
+    present = {folder / name: digest for name, digest in sums.items() if (folder / name).is_file()}
+    others += [path for path, digest in present.items() if checksums.damage(path, digest)]
+    return min(others, default=None)
 
 
 def _seal(folder: Path) -> None:

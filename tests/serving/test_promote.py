@@ -145,6 +145,10 @@ model_config_list {{
 """
 
 
+def set_labels(server, **labels):
+    server.store.reload([ModelConfig("sasrec", None, VersionPolicy(every=True), labels)])
+
+
 @pytest.fixture
 def files(versions, run, tmp_path):
     """A function that runs the command with these options.
@@ -152,7 +156,7 @@ def files(versions, run, tmp_path):
     `files(limit=value, stable=1)` returns (code, the label on the server, the configuration).
     """
     server, folder = versions
-    server.store.set_labels("sasrec", {"stable": 1, "canary": 2})
+    set_labels(server, stable=1, canary=2)
     config, limits = tmp_path / "models.config", tmp_path / "limits.yaml"
 
     def command(*more, stable=1, **changes):
@@ -231,7 +235,7 @@ def test_json(files, capsys):
 
 
 def test_nothing_to_move(files, versions, capsys):
-    versions[0].store.set_labels("sasrec", {"stable": 2, "canary": 2})
+    set_labels(versions[0], stable=2, canary=2)
     assert files(stable=2)[:2] == (0, 2)
     assert "stable and canary are both version 2: nothing to move." in capsys.readouterr().out
 
