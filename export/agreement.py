@@ -1,16 +1,26 @@
 """Compares a servable with the metrics of its run, on the held-out events of the run."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from .checksums import SERVABLE_SUMS, damage
-from .replay import Ranking, rank_events, read_events, read_metrics, run_file
-from .runner import Runner, ServableError
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
+from tfrec_attn.replay.event_ranking import Ranking, cutoff, mean, rank_events
+from tfrec_attn.replay.measured_run import (
+    metrics_of,
+    read_events,
+    read_items,
+    read_lines,
+    read_report,
+    repeats_of,
+    run_file,
+)
+
+from .runner import Runner
 
 TOLERANCE = 1e-6
 _CARD = "assets.extra/model_card.json"
@@ -32,10 +42,10 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
         "difference" is a sentence about the first difference that matters, or None.
 
     Raises:
-        ServableError: If one of them cannot be used, or they do not belong together.
+        ConfigError: If one of them cannot be used, or they do not belong together.
     """
-    report = read_metrics(run)
-    expected = _expected(report, run, split)
+    report = read_report(run)
+    expected = metrics_of(report, run, split)
     events = read_events(run, split)
     with Runner(servable) as runner:
         card = _card(runner.path)
@@ -43,14 +53,14 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
         serving = card.get("serving", {})
         has_index = bool(serving.get("index"))
         rules = {
-            "repeats": report.get("protocol", {}).get("repeats", "exclude"),
+            "repeats": repeats_of(report),
             "keep_seen": bool(serving.get("keep_seen", False)),
         }
-        k = max(map(_cutoff, expected)) or 10
+        k = max(map(cutoff, expected)) or 10
         try:
             ranking = rank_events(runner.run, events, items, k, **rules, with_recall=has_index)
         except tf.errors.OpError as error:
-            raise ServableError(
+            raise ConfigError(
                 f"{runner.path} fails to answer ({error.message.splitlines()[0]}); export it again."
             ) from None
         path = runner.path
@@ -76,37 +86,21 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
     }
 
 
-def _expected(report: dict, run: str | Path, split: str) -> dict[str, float]:
-    """The metrics of the run, all of which this program can compute."""
-    expected = report.get(split)
-    if not isinstance(expected, dict) or not expected:
-        raise ServableError(f"metrics.json of {run} has no metrics of {split}; train again.")
-    for name, value in expected.items():
-        if not isinstance(value, (int, float)):
-            raise ServableError(f"metrics.json of {run} has no number for {name}; train again.")
-        if not re.fullmatch(r"(HR|NDCG)@[1-9]\d*|MRR", name):
-            raise ServableError(
-                f"metrics.json of {run} has the metric {name}, "
-                "but only HR@k, NDCG@k and MRR can be computed; train again."
-            )
-    return expected
-
-
 def _card(folder: Path) -> dict:
     """The model card of a servable, {} if it has none."""
     path = folder / _CARD
-    if what := damage(folder, SERVABLE_SUMS, [_CARD]):
-        raise ServableError(f"{what}; export again.")
+    if what := first_damage(folder, [_CARD], SERVABLE_SUMS):
+        raise ConfigError(f"{what}; export again.")
     try:
         card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (ValueError, RecursionError):
-        raise ServableError(f"{path} is not JSON; export again.") from None
+        raise ConfigError(f"{path} is not JSON; export again.") from None
     try:
         # All that is read of it later.
         card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
         _precision(card).strip()
     except AttributeError:
-        raise ServableError(f"{path} is no model card; export again.") from None
+        raise ConfigError(f"{path} is no model card; export again.") from None
     return card
 
 
@@ -117,48 +111,28 @@ def _precision(card: dict) -> str:
 def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> list[str]:
     """Ids of the items in the run's order, after checking that run and servable have one log."""
     sums = [about.get("data", {}).get("sha256") for about in (card, report)]
-    items = _lines(run_file(run, "vocabulary/items.txt"))
-    same = sorted(items) == sorted(_lines(servable / "assets" / "items.txt"))
+    items = read_items(run)
+    same = sorted(items) == sorted(read_lines(servable / "assets" / "items.txt"))
     users = servable / "assets" / "users.txt"
     if users.is_file():
-        same &= _lines(run_file(run, "vocabulary/users.txt")) == _lines(users)
+        same &= read_lines(run_file(run, "vocabulary/users.txt")) == read_lines(users)
     if not same or (all(sums) and sums[0] != sums[1]):
-        raise ServableError(
+        raise ConfigError(
             f"{servable} was not exported from {run}: their logs differ; "
             "give the run that it comes from."
         )
     return items
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-    except (OSError, ValueError):
-        raise ServableError(f"{path} is missing or no text; export or train again.") from None
-
-
 def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None]:
-    value = _metric(name, ranking.rank)
-    long_enough = 0 < _cutoff(name) <= ranking.columns
+    value = mean(name, ranking.rank)
+    long_enough = 0 < cutoff(name) <= ranking.columns
     return {
         "run": expected,
         "servable": value,
         "difference": value - expected,
-        "recommend": _metric(name, ranking.listed) if long_enough else None,
+        "recommend": mean(name, ranking.listed) if long_enough else None,
     }
-
-
-def _cutoff(name: str) -> int:
-    return int(name.partition("@")[2] or 0)
-
-
-def _metric(name: str, ranks: np.ndarray) -> float:
-    k = _cutoff(name)
-    if name.startswith("HR"):
-        return float(np.mean(ranks <= k))
-    if name.startswith("NDCG"):
-        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1.0), 0.0)))
-    return float(np.mean(1.0 / ranks))
 
 
 def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str | None:
@@ -184,9 +158,7 @@ def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str |
 
 def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
     """A sentence about the first list that has its target at another rank, beyond rounding."""
-    within = (ranking.best <= ranking.listed) & (ranking.listed <= ranking.worst)
-    is_listed = ranking.listed <= ranking.columns
-    wrong = ~np.where(is_listed, within, ranking.worst > ranking.columns)
+    wrong = ~ranking.agrees(ranking.listed, ranking.columns)
     if not wrong.any():
         return None
     first = int(wrong.argmax())

@@ -12,8 +12,10 @@ import yaml
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import fail, write_line
 from tfrec_attn.data.sequences.trained_rows import missing_text
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
@@ -105,12 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130
-    except Exception as error:
-        # TfrecError, or ServableError, whose module would load TensorFlow.
-        if not hasattr(error, "exit_code"):
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    except TfrecError as error:
+        return fail(error)
     return 0
 
 
@@ -181,7 +179,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         card and the configuration.
 
     Raises:
-        ConfigError, DataError, ServableError: If the run, the options or the folder cannot be used.
+        ConfigError, DataError: If the run, the options or the folder cannot be used.
             Nothing is left then.
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
@@ -202,10 +200,10 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         version,
         lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options),
         options.keep,
-        _print,
+        write_line,
     )
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    _print(f"\nWrote {folder}: {size / 1e6:,.1f} MB.")
+    write_line(f"\nWrote {folder}: {size / 1e6:,.1f} MB.")
     return folder
 
 
@@ -215,7 +213,6 @@ def _write(
     """Fills the folder of a version."""
     from .index_building import build_index
     from .model_card import without_paths, write_card
-    from .replay import read_events
     from .saved_model import save
     from .servable import Servable
     from .warmup import write_warmup
@@ -228,7 +225,7 @@ def _write(
         save(exact, folder)
     else:
         cells = options.cells_of(len(counts))
-        _print(f"Putting {len(counts):,} items in {cells:,} cells ...")
+        write_line(f"Putting {len(counts):,} items in {cells:,} cells ...")
         events = read_events(run_folder, "valid").head(_MEASURED)
         indexed, order, inverted_file, index = build_index(
             model, events, cells=cells, nprobe=options.nprobe, int8=options.int8
@@ -243,18 +240,17 @@ def _write(
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
     missing = run.load_trained_rows(run_folder).missing()
     if any(missing.values()):
-        _print(missing_text(missing))
+        write_line(missing_text(missing))
     serving = {"max_length": model.max_length, **lists, "index": index}
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
     for signature, tensors in card["signatures"].items():
         inputs, outputs = _described(tensors["inputs"]), _described(tensors["outputs"])
-        _print(f"{signature}: {inputs}\n    -> {outputs}")
+        write_line(f"{signature}: {inputs}\n    -> {outputs}")
 
 
 def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, float]:
     """Recall and latency of the index, compared with the exact search, which are printed too."""
     from .index_building import K, measure_index
-    from .replay import read_events
     from .saved_model import save
 
     events = read_events(run_folder, "test").head(_MEASURED)
@@ -262,7 +258,7 @@ def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, fl
         save(exact, Path(other))
         result = measure_index(Path(other), folder, events, min(K, max_k))
     figures = ", ".join(f"{key} {value}" for key, value in result.items())
-    _print(f"Against the exact search, over {len(events):,} test histories: {figures}")
+    write_line(f"Against the exact search, over {len(events):,} test histories: {figures}")
     return result
 
 
@@ -272,8 +268,3 @@ def _described(tensors: dict) -> str:
         sizes = ["B", *("?" if size is None else str(size) for size in tensor["shape"][1:])]
         texts.append(f"{name} {tensor['dtype']} [{', '.join(sizes)}]")
     return ", ".join(texts)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
+from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.replay.event_ranking import recommend
 
 from .model_copy import permute_items
-from .replay import padded
 from .retrieval import InvertedFile, search_all, search_index
 from .runner import Runner
 
@@ -157,26 +158,19 @@ def measure_index(exact: Path, indexed: Path, events: pl.DataFrame, k: int) -> d
 
 def _recommend(folder, events, k):
     """(items of each response as a set, median milliseconds)."""
-    empty, wanted = np.array([[""]], object), np.array([k], np.int32)
     requests = [
-        {
-            "user_id": np.array([user], object),
-            "history": padded([history], len(history) + 1),
-            "exclude": empty,
-            "allow": empty,
-            "k": wanted,
-        }
+        {"user_id": np.array([user], object), "history": padded([history], len(history) + 1)}
         for user, history, _ in events.rows()
     ]
     responses, times = [], []
     with Runner(folder) as runner:
         for request in requests[:_UNTIMED]:
-            runner.run("recommend", **request)
+            recommend(runner.run, request, k)
         for request in requests:
             begin = time.perf_counter()
-            items = runner.run("recommend", **request)["items"]
+            (items,), _, _ = recommend(runner.run, request, k)
             times.append(1000 * (time.perf_counter() - begin))
-            responses.append(set(items[0]) - {b""})
+            responses.append(set(items))
     return responses, float(np.median(times))
 
 

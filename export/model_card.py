@@ -16,10 +16,12 @@ import tfrec_attn
 from tfrec_attn import config as configuration
 from tfrec_attn.data.sequences.trained_rows import missing_text
 from tfrec_attn.evaluation.protocol import protocol
+from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.replay.measured_run import read_events, read_report
 from tfrec_attn.runs import run
+from tfrec_attn.runtime.saved_model import Tensor
 
-from .replay import padded, read_events, read_metrics
-from .runner import Runner, Tensor
+from .runner import Runner
 from .warmup import popular_items
 
 JSON = "assets.extra/model_card.json"
@@ -57,11 +59,10 @@ def write_card(
         baselines, sizes, signatures, serving, latency_ms, versions and training.
 
     Raises:
-        ConfigError: If the run cannot be used.
-        ServableError: If the folder or files of the run cannot be used.
+        ConfigError: If the run or the folder cannot be used.
     """
     folder, run_folder = Path(folder), Path(run_folder)
-    loaded, report = run.load_config(run_folder), read_metrics(run_folder, _NEEDED)
+    loaded, report = run.load_config(run_folder), read_report(run_folder, _NEEDED)
     config = without_paths(configuration.to_dict(loaded))
     events = read_events(run_folder).head(_TIMED)
     with Runner(folder) as runner:

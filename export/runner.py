@@ -1,39 +1,12 @@
 """Runs a SavedModel as TF Serving does: with TensorFlow's C++ loader, without its Python code."""
 
-import contextlib
-import dataclasses
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from .checksums import SERVABLE_SUMS, damage
-
-# The files of a version that are loaded.
-_LOADED = ("saved_model.pb", "variables/", "assets/")
-
-
-class ServableError(Exception):
-    """A SavedModel or a run that cannot be used, described in one sentence."""
-
-    exit_code = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature.
-
-    Attributes:
-        name: Name in the graph.
-        dtype: Type of the elements.
-        shape: Sizes, with None where any size is accepted.
-    """
-
-    name: str
-    dtype: tf.DType
-    shape: tuple[int | None, ...]
+from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.runtime import saved_model
 
 
 class Runner:
@@ -50,26 +23,25 @@ class Runner:
         signatures: Name -> (inputs, outputs), each a dict from argument name to `Tensor`.
 
     Raises:
-        ServableError: If the folder holds no SavedModel, or TensorFlow cannot load it.
+        ConfigError: If the folder holds no SavedModel, or TensorFlow cannot load it.
     """
 
     def __init__(self, path: str | Path):
         self.path = version_folder(path)
-        if what := damage(self.path, SERVABLE_SUMS, _LOADED):
-            raise self._not_loaded(what)
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         try:
-            with _without_deprecation():
-                meta = tf.compat.v1.saved_model.loader.load(
-                    self._session, [tf.saved_model.SERVING], str(self.path)
-                )
+            self._definitions = saved_model.load(self.path, self._session)
         except Exception as error:
-            self._session.close()
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise self._not_loaded(lines[0].rstrip(".")) from None
+            raise ConfigError(
+                f"{self.path} cannot be loaded as a SavedModel ({first_line(error)}); "
+                "export it again."
+            ) from None
         self.signatures = {
-            name: (_tensors(signature.inputs), _tensors(signature.outputs))
-            for name, signature in sorted(meta.signature_def.items())
+            name: (
+                saved_model.tensors_of(signature.inputs),
+                saved_model.tensors_of(signature.outputs),
+            )
+            for name, signature in self._definitions.items()
             if not name.startswith("__")
         }
         self._callables = {}
@@ -85,17 +57,28 @@ class Runner:
             Output name -> array. Strings are bytes.
 
         Raises:
-            ServableError: If the signature or an input is unknown, or an input is missing.
+            ConfigError: If the signature or an input is unknown, or an input is missing.
             tf.errors.OpError: If TensorFlow rejects the content of an input.
         """
-        function, inputs, outputs = self._callable(signature)
+        if signature not in self.signatures:
+            raise ConfigError(
+                f"{self.path} has no signature {signature!r}; "
+                f"it has {', '.join(self.signatures) or 'none'}."
+            )
+        inputs, outputs = self.signatures[signature]
         if arrays.keys() != inputs.keys():
-            raise ServableError(
+            raise ConfigError(
                 f"Signature {signature} takes {', '.join(inputs)}, "
                 f"but was given {', '.join(arrays) or 'nothing'}."
             )
-        found = function(*(np.asarray(arrays[name], dtype) for name, dtype in inputs.items()))
-        return dict(zip(outputs, found, strict=True))
+        if signature not in self._callables:
+            self._callables[signature] = saved_model.function_of(
+                self._session, self._definitions[signature]
+            )
+        values = [
+            np.asarray(arrays[name], tensor.dtype.as_numpy_dtype) for name, tensor in inputs.items()
+        ]
+        return dict(zip(outputs, self._callables[signature](*values), strict=True))
 
     def close(self) -> None:
         """Releases the memory."""
@@ -108,73 +91,30 @@ class Runner:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _not_loaded(self, reason: str) -> ServableError:
-        return ServableError(
-            f"{self.path} cannot be loaded as a SavedModel ({reason}); export it again."
-        )
-
-    def _callable(self, signature):
-        if signature not in self._callables:
-            if signature not in self.signatures:
-                raise ServableError(
-                    f"{self.path} has no signature {signature!r}; "
-                    f"it has {', '.join(self.signatures) or 'none'}."
-                )
-            inputs, outputs = self.signatures[signature]
-            function = self._session.make_callable(
-                [tensor.name for tensor in outputs.values()],
-                feed_list=[tensor.name for tensor in inputs.values()],
-            )
-            dtypes = {name: tensor.dtype.as_numpy_dtype for name, tensor in inputs.items()}
-            self._callables[signature] = function, dtypes, tuple(outputs)
-        return self._callables[signature]
-
 
 def version_folder(path: str | Path) -> Path:
     """Returns the folder itself if it holds a SavedModel, else its newest version.
 
     Raises:
-        ServableError: If there is none.
+        ConfigError: If there is none.
     """
     path = Path(path)
-    if (path / "saved_model.pb").is_file():
+    if _is_loadable(path):
         return path
-    versions = [child for child in path.iterdir() if _is_version(child)] if path.is_dir() else []
-    if not versions:
+    found = saved_model.versions_in(path) if path.is_dir() else {}
+    loadable = [number for number, folder in found.items() if _is_loadable(folder)]
+    if not loadable:
         why = (
             "it holds neither saved_model.pb nor a version folder"
             if path.is_dir()
             else "there is no such folder"
         )
-        raise ServableError(
+        raise ConfigError(
             f"{path} is no SavedModel: {why}; "
             "give a folder that python -m tfrec_attn.export has written."
         )
-    return max(versions, key=lambda child: int(child.name))
+    return found[max(loadable)]
 
 
-def _is_version(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdecimal() and (path / "saved_model.pb").is_file()
-
-
-def _tensors(infos) -> dict[str, Tensor]:
-    return {
-        name: Tensor(
-            info.name,
-            tf.as_dtype(info.dtype),
-            tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
-        )
-        for name, info in sorted(infos.items())
-    }
-
-
-@contextlib.contextmanager
-def _without_deprecation() -> Iterator[None]:
-    """Suppresses the deprecation warning that TensorFlow logs about its own loader."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _is_loadable(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()

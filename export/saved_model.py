@@ -12,18 +12,20 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
+from tfrec_attn.files.checksums import SERVABLE_SUMS
 from tfrec_attn.files.work_folder import (
     MARK,
     BusyFolder,
     ForeignFolder,
     WorkFolder,
+    foreign_paths,
     is_marked,
     remove,
 )
+from tfrec_attn.runtime.saved_model import versions_in
 
 from .servable import Servable
 
-SUMS = f"assets.extra/{checksums.SUMS}"
 _UNFINISHED, _KIND, _KNOWN = ".unfinished-", "export", ("version/**", "removed/**")
 _OWN_NAME = re.compile(rf"{re.escape(_UNFINISHED)}[0-9a-f]{{16}}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,8 +40,7 @@ def save(servable: Servable, folder: Path) -> None:
 
 def versions(base: Path) -> list[int]:
     """Returns the versions in a folder, ascending."""
-    names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(versions_in(base)) if base.is_dir() else []
 
 
 def next_version(base: Path) -> int:
@@ -171,27 +172,17 @@ def _foreign(folder: Path) -> Path | None:
     if folder.is_symlink() or not folder.is_dir():
         return folder
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        folders = {parent for name in (SUMS, *sums) for parent in Path(name).parents}
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder)
-            if path.is_symlink():
-                return path
-            if path.is_dir():
-                ours = name in folders
-            else:
-                digest = sums.get(name.as_posix())
-                ours = name.as_posix() == SUMS or checksums.file_sha256(path) == digest
-            if not ours:
-                return path
-    except (OSError, UnicodeDecodeError):
+        sums = checksums.read_sums(folder, SERVABLE_SUMS)
+    except ValueError:
         return folder
-    return None
+    others = foreign_paths(folder, (SERVABLE_SUMS, *sums))
+    present = {folder / name: digest for name, digest in sums.items() if (folder / name).is_file()}
+    others += [path for path, digest in present.items() if checksums.damage(path, digest)]
+    return min(others, default=None)
 
 
 def _seal(folder: Path) -> None:
     """Writes the checksums of all files of a version, and flushes everything to the disk."""
-    (folder / SUMS).parent.mkdir(exist_ok=True)
+    (folder / SERVABLE_SUMS).parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SUMS)
+    checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SERVABLE_SUMS)

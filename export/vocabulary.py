@@ -5,10 +5,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, shown
 
 SEPARATOR = "\t"
-_SHOWN = 60
 
 
 class VocabularyTable(tf.Module):
@@ -63,11 +62,10 @@ def check_separator(separator: str, ids: Iterable[str]) -> None:
         ConfigError: If it is not one character of Unicode text, or an id contains it.
     """
     if len(separator) != 1 or "\ud800" <= separator <= "\udfff":
-        raise ConfigError(f"--separator must be one character, but is {ascii(separator)[:_SHOWN]}.")
+        raise ConfigError(f"--separator must be one character, but is {shown(separator)}.")
     broken = next((one for one in ids if separator in one), None)
     if broken is not None:
-        shown = repr(broken) if len(repr(broken)) <= _SHOWN else f"{repr(broken)[:_SHOWN]}..."
         raise ConfigError(
-            f"--separator must not be in any id, but {separator!r} is in the item {shown}; "
+            f"--separator must not be in any id, but {separator!r} is in the item {shown(broken)}; "
             "name another character."
         )

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from .runner import Runner, Tensor
+from tfrec_attn.runtime.saved_model import Tensor
+
+from .runner import Runner
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 LENGTHS = (1, 5, 20, 50)
@@ -33,7 +35,7 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
         Number of requests, at most 120.
 
     Raises:
-        ServableError: If the folder cannot be used.
+        ConfigError: If the folder cannot be used.
         tf.errors.OpError: If the model fails to answer.
     """
     records = []

@@ -13,11 +13,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .cli.arguments import Arguments, shorten, shown
+from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.terminal import align, fail
+from tfrec_attn.errors import TfrecError, shown
+
 from .cli.packages import importing
-from .cli.tables import format_table
 from .clients.base_client import BaseClient
-from .clients.responses import ClientError, Explanation, Recommendations
+from .clients.responses import Explanation, Recommendations
 
 _TARGET = "127.0.0.1:8500"
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
@@ -33,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _client(parsed) as client:
             response = _ask(client, parsed)
-    except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 1 if isinstance(error, ClientError) and error.status in _UNREACHABLE else 2
+    except (TfrecError, ValueError) as error:
+        code = fail(error)
+        return code if getattr(error, "status", "UNAVAILABLE") in _UNREACHABLE else 2
     if isinstance(response, Recommendations) and response.k is not None and response.k < parsed.k:
         sys.stderr.write(
             f"note: the model answers for at most {response.k} items, but --k is {parsed.k}.\n"
@@ -207,7 +209,7 @@ def _explanation(response: Explanation) -> str:
 
 def _columns(head: list[str], rows: list[list[str]]) -> str:
     left = [column for column, name in enumerate(head) if name in ("item", "event")]
-    return format_table([head, *rows], left)
+    return align([head, *rows], left)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import fail
+from tfrec_attn.errors import TfrecError
+
 from .checks import load_measurement
 from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
-from .cli.arguments import Arguments, path, shorten
 from .cli.packages import importing
-from .clients.responses import ClientError
 
 # Limits of the options.
 _MAX = {
@@ -39,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check(parsed)
         report, samples = _measure(parsed)
         _write(report, samples, parsed)
-    except (ClientError, ValueError) as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 1 if isinstance(error, ClientError) else 2
+    except (TfrecError, ValueError) as error:
+        return fail(error)
     sys.stdout.write(f"{load_measurement.table(report)}\n")
     return 1 if report["errors"] else 0
 

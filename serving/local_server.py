@@ -11,7 +11,9 @@ from collections.abc import Collection, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from .cli.arguments import shorten
+from tfrec_attn.cli.terminal import fail
+from tfrec_attn.errors import ConfigError, TfrecError
+
 from .cli.packages import importing
 from .cli.server_options import check_bounds, option_parser, read_models
 
@@ -173,19 +175,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         server = _server(parsed)
-    except ValueError as error:
-        return _fail(str(error))
+    except (TfrecError, ValueError) as error:
+        return fail(error)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
         server.start()
     except OSError as error:
-        return _fail(str(error))
+        return fail(error)
     problem = _problem(server.store)
     if problem:
         server.stop(0)
-        return _fail(problem)
+        return fail(ConfigError(problem))
     # A collection that visits all objects of TensorFlow takes as long as 100 requests.
     gc.collect()
     gc.freeze()
@@ -252,11 +254,6 @@ def _listening(server: LocalServer, host: str) -> str:
     lines.append(f"gRPC on {host}:{server.grpc_port}")
     lines.append(f"HTTP on http://{host}:{server.rest_port}/")
     return "\n".join([*lines, _EPILOG, ""])
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"error: {shorten(message, 1000)}\n")
-    return 2
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import math
 import sys
 from collections.abc import Sequence
 
-from .cli.arguments import Arguments, path, shorten
-from .cli.packages import PackageError, importing
-from .cli.tables import format_table
-from .clients.responses import ClientError
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import align, fail
+from tfrec_attn.errors import TfrecError
+
+from .cli.packages import importing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,21 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with importing():
             from .checks import labels  # noqa: F401
-            from .checks.run_directory import RunError
-    except PackageError as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 2
-    try:
         return _promote(parsed)
-    except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 1 if isinstance(error, ClientError) else 2
+    except (TfrecError, ValueError) as error:
+        return fail(error)
 
 
 def _promote(parsed) -> int:
+    from tfrec_attn.replay.measured_run import read_events
+
     from .checks.canary import judge, read_limits, replay
     from .checks.labels import LabelledModel
-    from .checks.run_directory import read_events
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
@@ -51,7 +47,7 @@ def _promote(parsed) -> int:
             "nothing to move.\n"
         )
         return 0
-    chosen = events[:: -(-len(events) // limits.requests)]
+    chosen = events.gather_every(-(-len(events) // limits.requests))
     stable, canary = replay(parsed.target, parsed.model, tuple(versions), chosen, limits.k)
     rows = judge(stable, canary, limits)
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
@@ -100,7 +96,7 @@ def _report(parsed, versions, requests, rows) -> str:
     for row in rows:
         numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
         lines.append([row.name, *numbers, row.limit, "ok" if row.kept else "NOT KEPT"])
-    return format_table(lines, left=(0, 3, 4)) + "\n"
+    return align(lines, left=(0, 3, 4)) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,10 +10,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .cli.arguments import Arguments, path, shorten
-from .cli.packages import PackageError, importing
-from .cli.tables import format_table
-from .clients.responses import ClientError
+import numpy as np
+
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import align, fail
+from tfrec_attn.errors import TfrecError
+
+from .cli.packages import importing
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
@@ -33,12 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         with importing():
-            from .checks.run_directory import RunError
             from .clients import batches  # noqa: F401
-    except PackageError as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 2
-    try:
         report = verify(
             parsed.target,
             parsed.rest,
@@ -49,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.rows,
             parsed.approximate,
         )
-    except (ClientError, RunError, ValueError) as error:
-        sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
-        return 1 if isinstance(error, ClientError) else 2
+    except (TfrecError, ValueError) as error:
+        return fail(error)
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")
@@ -88,47 +85,66 @@ def verify(
         is a sentence on the first difference, or None.
 
     Raises:
-        RunError, ClientError, ValueError: If the run, the server or an argument cannot be used.
+        ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.
     """
-    from .checks.ranking import cutoff, mean, rank_by_vectors, rank_in_lists
-    from .checks.run_directory import read_events, read_items, read_metrics, read_repeats
+    from tfrec_attn.replay.event_ranking import cutoff, mean, rank_events, ranks_in_lists
+    from tfrec_attn.replay.measured_run import (
+        metrics_of,
+        read_events,
+        read_items,
+        read_report,
+        repeats_of,
+    )
+
+    from .checks.served_lists import keep_seen, rows_of
     from .clients.batches import over_grpc
 
-    expected, events, repeats = read_metrics(run, part), read_events(run, part), read_repeats(run)
-    metrics, ways, lists = {}, {}, {}
+    content = read_report(run)
+    expected, repeats = metrics_of(content, run, part), repeats_of(content)
+    events, metrics, ways, listed = read_events(run, part), {}, {}, {}
     with over_grpc(target, model) as predict:
-        ranks = rank_by_vectors(predict, events, read_items(run), repeats, rows)
-    some, k = events[:limit], max(map(cutoff, expected)) or 10
-    for way, ask in _ways(target, rest, model, rows, max(len(event.history) for event in some)):
-        answers = ask(some, k)
-        lists[way], longest = rank_in_lists(answers, some, ranks.rank)
-        keeps = any(
-            not set(items).isdisjoint(event.history)
-            for (items, *_), event in zip(answers, some, strict=True)
+        ranking = rank_events(
+            predict,
+            events,
+            read_items(run),
+            1,
+            repeats=repeats,
+            keep_seen=repeats == "include",
+            rows=rows_of(events, rows),
         )
-        ways[way] = {"events": len(some), "k": longest, "keeps_seen": keeps}
-    longest = max(one["k"] for one in ways.values())
+    some, k = events.head(limit or len(events)), max(map(cutoff, expected)) or 10
+    for way, ask in _ways(target, rest, model, rows, some["history"].list.len().max()):
+        lists = ask(some, k)
+        listed[way] = ranks_in_lists(lists, some["target"].to_list())
+        ways[way] = {
+            "events": len(some),
+            "k": max(map(len, lists)),
+            "keeps_seen": keep_seen(lists, some),
+        }
+    longest, same = max(one["k"] for one in ways.values()), ranking.rank[: len(some)]
     for name, value in expected.items():
         metrics[name] = {
             "run": value,
-            "vectors": mean(name, ranks.rank),
-            "vectors, same events": mean(name, ranks.rank[: len(some)]),
+            "vectors": mean(name, ranking.rank),
+            "vectors, same events": mean(name, same),
         }
-        for way, found in lists.items():
-            metrics[name][way] = mean(name, found) if 0 < cutoff(name) <= longest else None
+        for way, ranks in listed.items():
+            # Items within rounding of the target may come in any order.
+            ranks = np.where(ranking.agrees(ranks, longest), same, ranks)
+            metrics[name][way] = mean(name, ranks) if 0 < cutoff(name) <= longest else None
     report = {
         "events": len(events),
         "repeats": repeats,
         "metrics": metrics,
         "ways": ways,
-        "close": int(ranks.close.sum()),
+        "close": int(np.count_nonzero(ranking.best != ranking.worst)),
     }
     return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
 
 
 def _ways(target, rest, model, rows, longest):
     """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
-    from .checks.ranking import ask_in_batches, ask_one_by_one
+    from .checks.served_lists import ask_in_batches, ask_one_by_one
     from .clients.batches import over_grpc, over_rest
     from .clients.grpc_client import GrpcClient
     from .clients.rest_client import RestClient
@@ -209,7 +225,7 @@ def _table(report: dict) -> str:
         f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
     )
     return (
-        f"{format_table(lines)}\n\n{report['events']} events by their vectors, "
+        f"{align(lines)}\n\n{report['events']} events by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
     )
 

@@ -24,6 +24,7 @@ ROOMS = [
     "config",
     "cli",
     "runtime",
+    "replay",
     "data",
     "optimizers",
     "evaluation",
@@ -40,7 +41,21 @@ WITHOUT_TENSORFLOW = (
     "cli",
     "data.reading",
     "data.quality",
+    "replay.measured_run",
     "runs.run",
+)
+
+# What export and serving share, of which nothing knows a model: servables are tried and served with
+# nothing else of the package.
+SHARED = (
+    "errors",
+    "extensions",
+    "files",
+    "config",
+    "cli",
+    "runtime.process",
+    "runtime.saved_model",
+    "replay",
 )
 
 
@@ -257,7 +272,7 @@ def test_the_package_has_links_to_what_travels_with_it(folder):
             ("export", "serving", "benchmarks", "tests", "tfrec_attn.export", "tfrec_attn.serving"),
         ),
         ("export", ("serving", "benchmarks", "tests", "tfrec_attn.serving")),
-        ("serving", ("tfrec_attn", "export", "benchmarks", "tests")),
+        ("serving", ("export", "benchmarks", "tests", "tfrec_attn.export")),
     ],
 )
 def test_the_three_stages_meet_in_files(folder, forbidden):
@@ -311,14 +326,44 @@ def test_the_package_export_itself_imports_nothing():
     assert imports(EXPORT[""]) == []
 
 
+def not_shared(source):
+    """Imports of code that knows the models."""
+    return [
+        one
+        for one in foreign(source, "tfrec_attn", "tensorflow_recommenders", "tf_keras")
+        if not any(f"{one}.".startswith(f"tfrec_attn.{shared}.") for shared in SHARED)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("from tfrec_attn.errors import ConfigError", False),
+        ("from tfrec_attn.runtime import saved_model", False),
+        ("from tfrec_attn.runtime import distribution", True),
+        ("from tfrec_attn.models import SASRec", True),
+        ("import tfrec_attn", True),
+        ("import tf_keras", True),
+    ],
+)
+def test_the_rule_of_what_is_shared(line, wrong):
+    assert bool(not_shared(line)) == wrong
+
+
+def test_what_is_shared_needs_nothing_else():
+    shared = [name for name in MODULES if name and not not_shared(f"import tfrec_attn.{name}")]
+    assert {name: found for name in shared if (found := not_shared(SOURCES[name]))} == {}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_serving_needs_only_what_is_shared(name):
+    assert not_shared(SERVING[name]) == []
+
+
 @pytest.mark.parametrize("name", ["verify", "runner"])
 def test_a_servable_is_tried_without_the_code_that_made_it(name):
     needed = {name} | needed_in_export(name, EXPORT)
-    assert {
-        one: found
-        for one in needed
-        if (found := foreign(EXPORT[one], "tfrec_attn", "tensorflow_recommenders", "tf_keras"))
-    } == {}
+    assert {one: found for one in needed if (found := not_shared(EXPORT[one]))} == {}
 
 
 def loaded_with(name):

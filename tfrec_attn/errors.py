@@ -74,6 +74,13 @@ def shown(value: object) -> str:
         return f"a value of type {type(value).__name__}"
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of the message of an error, without a full stop, or its type."""
+    text = str(getattr(error, "message", None) or error)
+    lines = text.removeprefix("Graph execution error:").strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(". ")
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Returns ` (did you mean 'x'?)` for the choice most like a word, or "" if none is close."""
     match = nearest_of(word, choices, 0.6)

@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import difflib
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
 import yaml
+
+from tfrec_attn.errors import ConfigError, first_line
 
 from ..clients.grpc_client import GrpcClient
 from ..clients.responses import ClientError
-from .run_directory import Event, RunError
 
 _SECONDS = 5.0  # timeout of a request
 
@@ -47,28 +48,31 @@ def read_limits(path: str | Path) -> CanaryLimits:
     """Reads the limits from a YAML file.
 
     Raises:
-        RunError: If the file cannot be read, or a limit is missing, unknown or invalid.
+        ConfigError: If the file cannot be read, or a limit is missing, unknown or invalid.
     """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunError(
-            f"{path} cannot be read as YAML ({str(error).splitlines()[0].rstrip('.')}); "
-            "give a file of limits."
+        raise ConfigError(
+            f"{path} cannot be read as YAML ({first_line(error)}); give a file of limits."
         ) from None
     names = {field.name: field.type for field in dataclasses.fields(CanaryLimits)}
     if not isinstance(found, dict):
-        raise RunError(f"{path} must have one limit a line, such as k: 10, but is something else.")
+        raise ConfigError(
+            f"{path} must have one limit a line, such as k: 10, but is something else."
+        )
     for name in found:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, 1)
-            raise RunError(
+            raise ConfigError(
                 f"{path} has {name}, which is no limit; "
                 f"{f'did you mean {near[0]}?' if near else 'leave it out.'}"
             )
     missing = [name for name in names if name not in found]
     if missing:
-        raise RunError(f"{path} lacks {missing[0]}; give every limit, so that none is forgotten.")
+        raise ConfigError(
+            f"{path} lacks {missing[0]}; give every limit, so that none is forgotten."
+        )
     return CanaryLimits(
         **{name: _number(path, name, found[name], kind) for name, kind in names.items()}
     )
@@ -93,7 +97,7 @@ def _number(path, name, value, kind):
             if share
             else "a number from 0"
         )
-        raise RunError(f"{name} in {path} must be {expected}, but is {value!r}.")
+        raise ConfigError(f"{name} in {path} must be {expected}, but is {value!r}.")
     return value
 
 
@@ -113,7 +117,7 @@ class Replayed:
 
 
 def replay(
-    target: str, model: str, labels: tuple[str, str], events: Sequence[Event], k: int
+    target: str, model: str, labels: tuple[str, str], events: pl.DataFrame, k: int
 ) -> list[Replayed]:
     """Sends the same requests to two versions in turn, so that other load slows both.
 
@@ -135,11 +139,11 @@ def replay(
         for client in clients:
             # The first request also connects.
             client.recommend([], k=1)
-        for number, event in enumerate(events):
+        for number, (user, history, _) in enumerate(events.rows()):
             for which in (0, 1) if number % 2 else (1, 0):
                 begin = time.perf_counter()
                 try:
-                    answer = clients[which].recommend(event.history, event.user, k=k)
+                    answer = clients[which].recommend(history, user, k=k)
                 except ClientError:
                     replayed[which].items.append(None)
                     continue

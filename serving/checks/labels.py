@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import grpc
@@ -16,10 +15,12 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.files.writing import replace_text
+
 from ..clients.grpc_client import open_channel
 from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
-from .run_directory import RunError
 
 _TIMEOUT = 30.0
 
@@ -35,7 +36,7 @@ class LabelledModel:
             comments at its top are kept.
 
     Raises:
-        RunError: If the file cannot be read or written, or does not have the model once.
+        ConfigError: If the file cannot be read or written, or does not have the model once.
         ClientError: In the methods, if the server does not answer.
     """
 
@@ -45,12 +46,12 @@ class LabelledModel:
         named = [one for one in self._config.model_config_list.config if one.name == model]
         if len(named) != 1:
             known = ", ".join(one.name for one in self._config.model_config_list.config) or "none"
-            raise RunError(
+            raise ConfigError(
                 f"{path} must have the model {model} once, but has {known}; "
                 "give the file that the server was started with."
             )
         if not (os.access(self._path, os.W_OK) and os.access(self._path.resolve().parent, os.W_OK)):
-            raise RunError(
+            raise ConfigError(
                 f"{path} cannot be written, "
                 "so that a server would forget a moved label when it starts again."
             )
@@ -60,7 +61,7 @@ class LabelledModel:
         """Returns the version of a label, on which server and file must agree.
 
         Raises:
-            RunError: If they do not.
+            ConfigError: If they do not.
         """
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label
@@ -72,7 +73,7 @@ class LabelledModel:
         )
         served, written = response.model_spec.version.value, self._labels.get(label)
         if served != written:
-            raise RunError(
+            raise ConfigError(
                 f"{label} is version {served} on {self._target}, "
                 f"but {written or 'no version'} in {self._path}; make them agree first."
             )
@@ -97,9 +98,10 @@ class LabelledModel:
             )
         anew = _comments(self._text) + text_format.MessageToString(self._config, as_utf8=True)
         try:
-            _write(self._path, _moved(self._text, self._config, self._model, label) or anew)
+            # A server that watches the file never sees a part.
+            replace_text(self._path, _moved(self._text, self._config, self._model, label) or anew)
         except OSError as error:
-            raise RunError(
+            raise ConfigError(
                 f"{self._path} cannot be written "
                 f"({error.strerror}), but {self._target} has moved {label} to version {version}; "
                 "write it there."
@@ -127,9 +129,9 @@ def _read(path):
         text = path.read_text(encoding="utf-8")
         text_format.Parse(text, config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise RunError(
+        raise ConfigError(
             f"{path} cannot be read as a ModelServerConfig "
-            f"({str(error).splitlines()[0].rstrip('.')}); give the server's."
+            f"({first_line(error)}); give the server's."
         ) from None
     return config, text
 
@@ -159,20 +161,3 @@ def _moved(text, config, model, label):
                 ):
                     return changed
     return None
-
-
-def _write(path, text):
-    """Replaces a file in one step, so that a server that watches it never sees a part."""
-    path = path.resolve()
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, path.stat().st_mode)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

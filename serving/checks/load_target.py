@@ -6,6 +6,8 @@ from pathlib import Path
 
 import grpc
 
+from tfrec_attn.errors import first_line
+
 from ..clients.grpc_client import open_channel, predict_request
 from ..clients.requests import SEPARATOR, recommend
 from ..clients.responses import client_error
@@ -34,8 +36,9 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     try:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"--histories {path} cannot be read as Parquet ({reason}).") from None
+        raise ValueError(
+            f"--histories {path} cannot be read as Parquet ({first_line(error)})."
+        ) from None
     if (
         table.schema.get("history") != pl.List(pl.String)
         or table.schema.get("user_id", pl.String) != pl.String

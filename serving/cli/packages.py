@@ -2,13 +2,10 @@
 
 import contextlib
 import os
-import sys
-import tempfile
 from collections.abc import Iterator
 
-
-class PackageError(ValueError):
-    """A package that is missing, or does not load."""
+from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.runtime.process import capture_stderr
 
 
 @contextlib.contextmanager
@@ -16,10 +13,11 @@ def importing() -> Iterator[None]:
     """Hides what imports write to the standard error output, such as notes of TensorFlow.
 
     Raises:
-        PackageError: If an import fails.
+        ConfigError: If an import fails.
     """
     failed = None
-    with _hidden_stderr():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with capture_stderr():
         try:
             yield
         except ModuleNotFoundError as error:
@@ -30,31 +28,11 @@ def importing() -> Iterator[None]:
             )
         except Exception as error:
             # Generated stubs fail in many ways with an incompatible protobuf or grpcio.
-            reason = str(error).partition("\n")[0].rstrip(".") or "it says nothing"
             failed = (
                 "The stubs of tensorflow-serving-api do not load "
-                f"({type(error).__name__}: {reason}); install a tensorflow-serving-api, protobuf "
-                "and grpcio that go together, such as those in requirements/tensorflow-2.21.txt."
+                f"({type(error).__name__}: {first_line(error)}); install a tensorflow-serving-api, "
+                "protobuf and grpcio that go together, such as those in "
+                "requirements/tensorflow-2.21.txt."
             )
     if failed:
-        raise PackageError(failed)
-
-
-@contextlib.contextmanager
-def _hidden_stderr() -> Iterator[None]:
-    """Holds back the standard error output, also of C++, and shows it if an exception is raised."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(saved, 2)
-            held.seek(0)
-            sys.stderr.write(held.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+        raise ConfigError(failed)

@@ -5,18 +5,34 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .arguments import Arguments, shown
+from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.errors import shown
 
-_BOUNDS = {
-    "port": (0, 65535),
-    "rest_port": (0, 65535),
-    "batch_size": (0, 65536),
-    "batch_timeout": (0, 3600),
-    "queue": (1, 65536),
-    "threads": (1, 1024),
-    "poll": (0.01, 86400),
-    "grace": (0, 86400),
-}
+# Option, type, default, bounds, name of the value, and what it is.
+_NUMBERS = (
+    ("port", int, 8500, (0, 65535), None, "port of gRPC; 0 takes a free one"),
+    ("rest-port", int, 8501, (0, 65535), None, "port of HTTP and the page; 0 takes a free one"),
+    ("batch-size", int, 32, (0, 65536), "ROWS", "most rows of a batch; 0: no batches"),
+    ("batch-timeout", float, 0.0, (0, 3600), "SECONDS", "time that a batch waits for more rows"),
+    ("queue", int, 10, (1, 65536), "BATCHES", "batches that may wait"),
+    (
+        "threads",
+        int,
+        1,
+        (1, 1024),
+        None,
+        "threads of an operation; more for models of many items",
+    ),
+    (
+        "poll",
+        float,
+        2.0,
+        (0.01, 86400),
+        "SECONDS",
+        "time between two searches for new versions",
+    ),
+    ("grace", float, 10.0, (0, 86400), "SECONDS", "time for requests in flight at the end"),
+)
 
 
 def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
@@ -58,60 +74,18 @@ def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
         **many,
     )
     parser.add_argument(
-        "--port", type=int, default=8500, help="port of gRPC; 0 takes a free one (default: 8500)"
-    )
-    parser.add_argument(
-        "--rest-port",
-        type=int,
-        default=8501,
-        help="port of HTTP and the page; 0 takes a free one (default: 8501)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        metavar="ROWS",
-        help="most rows of a batch; 0: no batches (default: 32)",
-    )
-    parser.add_argument(
-        "--batch-timeout",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="time that a batch waits for more rows (default: 0)",
-    )
-    parser.add_argument(
         "--pad",
         action="store_true",
         help="batch requests of different widths, padded as in TensorFlow Serving",
     )
-    parser.add_argument(
-        "--queue",
-        type=int,
-        default=10,
-        metavar="BATCHES",
-        help="batches that may wait (default: 10)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="threads of an operation; more for models of many items (default: 1)",
-    )
-    parser.add_argument(
-        "--poll",
-        type=float,
-        default=2.0,
-        metavar="SECONDS",
-        help="time between two searches for new versions (default: 2)",
-    )
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=10.0,
-        metavar="SECONDS",
-        help="time for requests in flight at the end (default: 10)",
-    )
+    for name, kind, default, _, metavar, text in _NUMBERS:
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            default=default,
+            metavar=metavar,
+            help=f"{text} (default: {default:g})",
+        )
     return parser
 
 
@@ -121,12 +95,12 @@ def check_bounds(parsed: argparse.Namespace) -> None:
     Raises:
         ValueError: If one is out of bounds.
     """
-    for name, (least, most) in _BOUNDS.items():
-        option, value = f"--{name.replace('_', '-')}", getattr(parsed, name)
+    for name, _, _, (least, most), *_ in _NUMBERS:
+        value = getattr(parsed, name.replace("-", "_"))
         if not value >= least:
-            raise ValueError(f"{option} must be {least} or greater, but is {value}.")
+            raise ValueError(f"--{name} must be {least} or greater, but is {value}.")
         if value > most:
-            raise ValueError(f"{option} must be at most {most}, but is {value}.")
+            raise ValueError(f"--{name} must be at most {most}, but is {value}.")
 
 
 def read_models(parsed: argparse.Namespace) -> list:

@@ -1,12 +1,21 @@
 """The methods that all clients have."""
 
 import abc
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from . import requests
 from .requests import SEPARATOR, Request
-from .responses import Explanation, Recommendations
+from .responses import (
+    ClientError,
+    Explanation,
+    Recommendations,
+    SeparatorChanged,
+    client_error,
+    unreadable,
+)
 
 MAX_RETRIES = 4
 _MAX_TIMEOUT = 86_400
@@ -33,6 +42,9 @@ class BaseClient(abc.ABC):
         ValueError: If an argument is invalid.
         ClientError: In the methods, if a call is not answered. Its `status` names the reason.
     """
+
+    # What reading a response can raise beside errors of Python.
+    _unreadable: tuple[type[Exception], ...] = ()
 
     def __init__(
         self,
@@ -100,6 +112,25 @@ class BaseClient(abc.ABC):
         """Returns the query vector. Its product with the vector of an item is the score."""
         return self._ask(requests.embed(history, user_id, self.max_history))
 
-    @abc.abstractmethod
     def _ask(self, request: Request):
         """Sends a request, and returns the result of `Request.response`."""
+        with contextlib.suppress(SeparatorChanged):
+            return self._ask_once(request, self.separator)
+        return self._ask_once(request, self.separator)
+
+    @abc.abstractmethod
+    def _ask_once(self, request: Request, separator: str):
+        """Sends a request whose ids are joined by a separator."""
+
+    def _result(self, request: Request, read: Callable[[], object]):
+        """Returns what `read` makes of a response, and remembers the separator that it names."""
+        try:
+            return read()
+        except SeparatorChanged as error:
+            self.separator = error.separator
+            raise
+        except (LookupError, ValueError, TypeError, *self._unreadable):
+            raise unreadable(self.where, request.signature) from None
+
+    def _error(self, status: str, details: str) -> ClientError:
+        return client_error(status, details, self.where, self.timeout)

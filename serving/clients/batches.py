@@ -1,7 +1,7 @@
 """Requests of many rows, over gRPC and over REST."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
 import grpc
@@ -9,14 +9,13 @@ import numpy as np
 import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tfrec_attn.replay.event_ranking import Predict
+
 from ..protocol.tensors import fill, to_array
 from .grpc_client import open_channel
 from .responses import client_error
 
 TIMEOUT = 60.0
-_STEP = 10
-# (signature, arrays of its inputs with texts as str) -> arrays of its outputs with texts as str
-Predict = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 @contextlib.contextmanager
@@ -28,7 +27,7 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
     channel = open_channel(target)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-    def predict(signature, inputs):
+    def predict(signature, **inputs):
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = model, signature
         for name, array in inputs.items():
@@ -37,7 +36,7 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
             response = stub.Predict(request, timeout=TIMEOUT)
         except grpc.RpcError as error:
             raise client_error(error.code().name, error.details() or "", target, TIMEOUT) from None
-        return {name: _decoded(to_array(proto, name)) for name, proto in response.outputs.items()}
+        return {name: to_array(proto, name) for name, proto in response.outputs.items()}
 
     try:
         yield predict
@@ -59,7 +58,7 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
         raise ValueError(f"--rest must be http://HOST:PORT, but is {url!r}.")
     where = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}:predict"
 
-    def predict(signature, inputs):
+    def predict(signature, **inputs):
         columns = {name: array.tolist() for name, array in inputs.items()}
         try:
             response = pool.request(
@@ -76,32 +75,11 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
         yield predict
 
 
-def padded(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Returns texts [B, W], with at least one "" on the left of each row; W is a multiple of 10."""
-    width = (max(map(len, rows)) // _STEP + 1) * _STEP
-    result = np.full((len(rows), width), "", object)
-    for place, row in enumerate(rows):
-        result[place, width - len(row) :] = row
-    return result
-
-
-def texts(values: Sequence[str]) -> np.ndarray:
-    """Returns an array of texts, [B]."""
-    result = np.empty(len(values), object)
-    result[:] = values
-    return result
-
-
 def _encoded(array):
     if array.dtype.kind != "O":
         return array
-    return texts([text.encode() for text in array.ravel()]).reshape(array.shape)
-
-
-def _decoded(array):
-    if array.dtype.kind != "O":
-        return array
-    return texts([text.decode() for text in array.ravel()]).reshape(array.shape)
+    texts = [text.encode() for text in array.ravel()]
+    return np.array([*texts, None], object)[:-1].reshape(array.shape)
 
 
 def _as_array(values):

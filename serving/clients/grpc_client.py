@@ -14,12 +14,13 @@ import grpc.aio
 import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from ..protocol.statuses import StatusError
 from ..protocol.tensors import fill, to_array
 from .base_client import BaseClient
 from .requests import SEPARATOR, Request
-from .responses import ClientError, SeparatorChanged, client_error, unreadable
+from .responses import SeparatorChanged
 
 _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
@@ -27,7 +28,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 class _Grpc(BaseClient):
     """The part that both clients share. `_module` opens the channel."""
 
-    _module = grpc
+    _module, _unreadable = grpc, (StatusError,)
 
     def __init__(
         self,
@@ -50,17 +51,8 @@ class _Grpc(BaseClient):
         message = predict_request(request, self.model, self.version, self.label, separator)
         return self._predict(message, timeout=self.timeout, metadata=self._metadata)
 
-    def _error(self, error: grpc.RpcError) -> ClientError:
-        return client_error(error.code().name, error.details() or "", self.where, self.timeout)
-
     def _read(self, request: Request, separator: str, response: predict_pb2.PredictResponse):
-        try:
-            return read_response(request, response, separator)
-        except SeparatorChanged as error:
-            self.separator = error.separator
-            raise
-        except (KeyError, IndexError, ValueError, TypeError, StatusError):
-            raise unreadable(self.where, request.signature) from None
+        return self._result(request, lambda: read_response(request, response, separator))
 
 
 class GrpcClient(_Grpc):
@@ -90,16 +82,11 @@ class GrpcClient(_Grpc):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, request: Request):
-        with contextlib.suppress(SeparatorChanged):
-            return self._ask_once(request, self.separator)
-        return self._ask_once(request, self.separator)
-
     def _ask_once(self, request: Request, separator: str):
         try:
             response = self._call(request, separator)
         except grpc.RpcError as error:
-            raise self._error(error) from None
+            raise self._error(error.code().name, error.details() or "") from None
         return self._read(request, separator, response)
 
 
@@ -131,7 +118,7 @@ class AsyncGrpcClient(_Grpc):
         try:
             response = await self._call(request, separator)
         except grpc.RpcError as error:
-            raise self._error(error) from None
+            raise self._error(error.code().name, error.details() or "") from None
         return self._read(request, separator, response)
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
+from tfrec_attn.errors import shown
+
 from .responses import Explanation, Recommendations, SeparatorChanged
 
 # What joins the ids of a list if the model does not say otherwise.
@@ -76,7 +78,7 @@ def recommend(
         ValueError: If an argument is invalid, also in the other functions of this module.
     """
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
-        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {_shown(k)}.")
+        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {shown(k)}.")
     inputs = {
         **_features(history, user_id, max_history),
         "exclude": _ids("exclude", exclude),
@@ -125,7 +127,7 @@ def _joined(name, ids, separator):
     if wrong is not None:
         raise ValueError(
             f"{name} must have no id with {separator!r}, which joins the ids for this model, "
-            f"but has {_shown(wrong)}; leave it out."
+            f"but has {shown(wrong)}; leave it out."
         )
     return separator.join(ids)
 
@@ -144,25 +146,20 @@ def _features(history, user_id, max_history):
 
 def _ids(name, values):
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} must be a list of ids, but is {_shown(values)}.")
+        raise ValueError(f"{name} must be a list of ids, but is {shown(values)}.")
     return [_id(f"every id in {name}", value) for value in values]
 
 
 def _id(name, value):
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, but is {_shown(value)}.")
+        raise ValueError(f"{name} must be a text, but is {shown(value)}.")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{name} must be Unicode text, but {_shown(value)} has half of a surrogate pair."
+            f"{name} must be Unicode text, but {shown(value)} has half of a surrogate pair."
         ) from None
     return value
-
-
-def _shown(value):
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _recommendations(outputs):

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tfrec_attn.errors import TfrecError
+
 
 @dataclasses.dataclass(frozen=True)
 class Recommendations:
@@ -37,7 +39,7 @@ class Explanation:
     attention: list[float] | None
 
 
-class ClientError(Exception):
+class ClientError(TfrecError):
     """A request that was not answered.
 
     Args:

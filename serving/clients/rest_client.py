@@ -1,6 +1,5 @@
 """A client for REST, without TensorFlow and gRPC."""
 
-import contextlib
 import http.client
 import json
 import random
@@ -12,10 +11,11 @@ from urllib.parse import quote
 
 import urllib3
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
+
 from .base_client import BaseClient
 from .requests import Request
-from .responses import ClientError, SeparatorChanged, client_error, unreadable
+from .responses import ClientError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _CONNECTIONS = 256  # that stay open
@@ -88,11 +88,6 @@ class RestClient(BaseClient):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _ask(self, request: Request):
-        with contextlib.suppress(SeparatorChanged):
-            return self._ask_once(request, self.separator)
-        return self._ask_once(request, self.separator)
-
     def _ask_once(self, request: Request, separator: str):
         document = {"signature_name": request.signature, "instances": [request.row(separator)]}
         body = json.dumps(document, ensure_ascii=False).encode()
@@ -157,17 +152,10 @@ class RestClient(BaseClient):
         return response.status, b"".join(parts)
 
     def _read(self, request: Request, separator: str, answer: bytes):
-        try:
-            row = json.loads(answer)["predictions"][0]
-            return request.response({**row}, separator)
-        except SeparatorChanged as error:
-            self.separator = error.separator
-            raise
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise unreadable(self.where, request.signature) from None
+        def read():
+            return request.response({**json.loads(answer)["predictions"][0]}, separator)
 
-    def _error(self, status, details):
-        return client_error(status, details, self.where, self.timeout)
+        return self._result(request, read)
 
 
 def _parse(url) -> urllib3.util.Url:

@@ -49,12 +49,7 @@ class StatusError(Exception):
     @property
     def http(self) -> int:
         """The HTTP status of the code."""
-        return http_status(self.code)
-
-
-def http_status(code: grpc.StatusCode) -> int:
-    """Returns the HTTP status that TF Serving gives for a gRPC status."""
-    return _HTTP[code]
+        return _HTTP[self.code]
 
 
 def from_number(number: int) -> grpc.StatusCode:

@@ -1,24 +1,26 @@
 """A version of a model in memory, loaded and run by TensorFlow's session loader."""
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_log_pb2
 
-from ..checks.checksums import SERVABLE_SUMS, damage
+from tfrec_attn.errors import first_line
+from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
+from tfrec_attn.runtime import saved_model
+
 from ..protocol.statuses import StatusError, failed_precondition, invalid
 from ..protocol.tensors import to_array
-from .signature import Signature, first_line
+from .batching import Batcher
+from .signature import Signature
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 DEFAULT_SIGNATURE = "serving_default"
 _MAX_WARMUPS = 1000
-_READ = ("saved_model.pb", "variables/", "assets/")
 
 
 class LoadedModel:
@@ -45,17 +47,13 @@ class LoadedModel:
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
-            # TensorFlow reads wrong numbers from some damaged files without an error.
-            if what := damage(self.folder, SERVABLE_SUMS, _READ):
-                raise ValueError(what)
-            with _without_deprecation():
-                definitions = tf.compat.v1.saved_model.loader.load(
-                    self._session, [tf.saved_model.SERVING], str(folder)
-                ).signature_def
+            definitions = saved_model.load(self.folder, self._session)
             self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=definitions)
             self.signatures = {
-                name: Signature(name, definition, self._function(definition))
-                for name, definition in sorted(definitions.items())
+                name: Signature(
+                    name, definition, saved_model.function_of(self._session, definition)
+                )
+                for name, definition in definitions.items()
                 if definition.method_name
             }
         except Exception as error:
@@ -79,7 +77,11 @@ class LoadedModel:
         return found
 
     def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] = (),
+        batchers: Mapping[str, Batcher] = MappingProxyType({}),
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
@@ -87,6 +89,7 @@ class LoadedModel:
             signature: Name of the signature, "" for `serving_default`.
             inputs: All inputs. Texts are bytes in arrays of objects.
             outputs: Names of the outputs, all by default.
+            batchers: By signature; without one the signature runs at once.
 
         Raises:
             StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for unknown
@@ -95,7 +98,7 @@ class LoadedModel:
         found = self.signature(signature)
         found.check(inputs)
         chosen = found.chosen(outputs)
-        answer = found.run(inputs)
+        answer = batchers.get(found.name, found).run(inputs)
         return {name: answer[name] for name in chosen}
 
     def warm_up(self) -> int:
@@ -111,7 +114,7 @@ class LoadedModel:
         path = self.folder / WARMUP
         if not path.is_file():
             return 0
-        if what := damage(self.folder, SERVABLE_SUMS, [WARMUP]):
+        if what := first_damage(self.folder, [WARMUP], SERVABLE_SUMS):
             raise invalid(f"{what}; export the model again.")
         count = 0
         for count, record in enumerate(_records(path), 1):
@@ -124,13 +127,6 @@ class LoadedModel:
         """Closes the TensorFlow session. No request may run any more."""
         self.signatures = {}
         self._session.close()
-
-    def _function(self, definition) -> Callable:
-        inputs, outputs = (
-            [info.name for _, info in sorted(infos.items())]
-            for infos in (definition.inputs, definition.outputs)
-        )
-        return self._session.make_callable(outputs, feed_list=inputs)
 
     def _replay(self, record: bytes, where: str) -> None:
         try:
@@ -148,18 +144,6 @@ class LoadedModel:
             raise invalid(
                 f"{where} cannot be read ({first_line(error)}); export the model again."
             ) from None
-
-
-@contextlib.contextmanager
-def _without_deprecation() -> Iterator[None]:
-    """Hides the warning that TensorFlow logs about its session loader."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _records(path: Path) -> Iterator[bytes]:

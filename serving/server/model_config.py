@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from ..cli.arguments import shown
+from tfrec_attn.errors import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +54,6 @@ def parse_policy(text: str) -> VersionPolicy:
             f"versions must be latest, latest:2, all or numbers such as 1,4, but are {shown(text)}."
         )
     return policy
-
-
-def versions_in(folder: Path) -> dict[int, Path]:
-    """Returns the version folders of a model, number -> path.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
-    numbered = (
-        entry
-        for entry in folder.iterdir()
-        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
-    )
-    return {int(entry.name): entry for entry in numbered}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,18 +196,6 @@ class ModelStore:
         """Returns the labels of a model."""
         return dict(self._labels.get(name, {}))
 
-    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
-        """Replaces the labels of a model.
-
-        Raises:
-            StatusError: NOT_FOUND for an unknown model; FAILED_PRECONDITION for a label that is new
-                or moved to a version that takes no requests. The labels then do not change.
-        """
-        if name not in self._models:
-            raise no_servable(name, None)
-        self._check_labels(name, labels)
-        self._labels[name] = dict(labels)
-
     def reload(self, models: Sequence[ModelConfig]) -> None:
         """Serves these models, with these policies and labels, and no others.
 
@@ -215,8 +203,9 @@ class ModelStore:
 
         Raises:
             StatusError: INVALID_ARGUMENT for a model or a folder that the store was not made with,
-                or a model named twice. FAILED_PRECONDITION for labels as in `set_labels`; the
-                policies are then already changed.
+                or a model named twice. FAILED_PRECONDITION for a label that is new or moved to a
+                version that takes no requests; the policies are then already changed, and the
+                labels are not.
         """
         self._check_reload(models)
         with self._lock:

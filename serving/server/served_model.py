@@ -9,10 +9,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 
+from tfrec_attn.runtime.saved_model import versions_in
+
 from ..protocol.statuses import StatusError, not_found
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
-from .model_config import ModelConfig, State, VersionStatus, versions_in
+from .model_config import ModelConfig, State, VersionStatus
 from .signature import check_size
 
 _LOG = logging.getLogger(__name__)
@@ -48,12 +50,7 @@ class Version:
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
         """Runs a signature, in a batch with other requests."""
-        found = self.model.signature(signature)
-        found.check(inputs)
-        chosen = found.chosen(outputs)
-        answer = self.batchers[found.name].run(inputs) if self.batchers else found.run(inputs)
-        if len(chosen) != len(answer):
-            answer = {name: answer[name] for name in chosen}
+        answer = self.model.run(signature, inputs, outputs, self.batchers)
         check_size(answer)
         return answer
 
@@ -142,6 +139,7 @@ class ServedModel:
         self._close_drained()
         try:
             found = versions_in(self.config.folder)
+            found = {number: path for number, path in found.items() if path.is_dir()}
         except OSError as error:
             _LOG.warning(
                 "The folder of model %s cannot be read (%s); what is loaded stays.",

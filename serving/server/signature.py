@@ -1,9 +1,11 @@
 """A signature of a loaded model: its inputs, its outputs, and the function that runs it."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
+from tfrec_attn.errors import first_line
+from tfrec_attn.runtime.saved_model import tensors_of
 
 from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
@@ -12,23 +14,6 @@ from ..protocol.tensors import dtype_of, number_of, type_name
 MAX_ELEMENTS = 1 << 16
 MAX_ROWS = 1 << 10
 MAX_OUTPUT_VALUES = 1 << 18
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature.
-
-    Args:
-        name: Name in the graph.
-        number: Number of the type.
-        dtype: Type of the arrays; None for a type that requests cannot carry.
-        shape: Sizes, None for any size; None for any rank.
-    """
-
-    name: str
-    number: int
-    dtype: np.dtype | None
-    shape: tuple[int | None, ...] | None
 
 
 class Signature:
@@ -47,6 +32,10 @@ class Signature:
     def __init__(self, name: str, definition, function: Callable):
         self.name = name
         self.inputs, self.outputs = tensors_of(definition.inputs), tensors_of(definition.outputs)
+        self._taken, self._returned = (
+            {name: dtype_of(tensor.dtype.as_datatype_enum) for name, tensor in tensors.items()}
+            for tensors in (self.inputs, self.outputs)
+        )
         self._function = function
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
@@ -59,8 +48,9 @@ class Signature:
             raise self._other_inputs(inputs)
         for name, tensor in self.inputs.items():
             array = inputs[name]
-            if array.dtype != tensor.dtype:
-                raise self._wrong(name, type_name(tensor.number), _name_of(array.dtype))
+            if array.dtype != self._taken[name]:
+                expected = type_name(tensor.dtype.as_datatype_enum)
+                raise self._wrong(name, expected, _name_of(array.dtype))
             if tensor.shape is not None and not _fits(array.shape, tensor.shape):
                 raise self._wrong(
                     name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
@@ -89,8 +79,8 @@ class Signature:
             ) from error
         # TensorFlow returns scalars as NumPy numbers or bytes.
         return {
-            name: np.asarray(array, tensor.dtype)
-            for (name, tensor), array in zip(self.outputs.items(), arrays, strict=True)
+            name: np.asarray(array, dtype)
+            for (name, dtype), array in zip(self._returned.items(), arrays, strict=True)
         }
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
@@ -110,8 +100,8 @@ class Signature:
                 raise invalid(f"duplicate output tensor alias: {name}; name it once.")
         chosen = names or tuple(self.outputs)
         for name in chosen:
-            if self.outputs[name].dtype is None:
-                kind = type_name(self.outputs[name].number)
+            if self._returned[name] is None:
+                kind = type_name(self.outputs[name].dtype.as_datatype_enum)
                 raise invalid(
                     f"output {name} has the type {kind}, which cannot be sent; ask for others."
                 )
@@ -150,30 +140,6 @@ def check_size(outputs: Mapping[str, np.ndarray]) -> None:
             f"The answer would have {size} values, but may have at most {MAX_OUTPUT_VALUES}; "
             "ask for fewer rows, or name fewer outputs."
         )
-
-
-def tensors_of(infos) -> dict[str, Tensor]:
-    """Returns the inputs or outputs of a SignatureDef, sorted by name."""
-    return {
-        name: Tensor(info.name, info.dtype, dtype_of(info.dtype), _shape(info.tensor_shape))
-        for name, info in sorted(infos.items())
-    }
-
-
-def first_line(error: Exception) -> str:
-    """Returns the message of an error, without its place in the graph and without a full stop."""
-    text = (
-        str(getattr(error, "message", None) or error).removeprefix("Graph execution error:").strip()
-    )
-    return (text.splitlines()[0] if text else type(error).__name__).rstrip(". ")
-
-
-def _shape(proto) -> tuple[int | None, ...] | None:
-    return (
-        None
-        if proto.unknown_rank
-        else tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
-    )
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

@@ -2,25 +2,19 @@
 
 import pytest
 
-import serving.cli.arguments
-import tfrec_attn.cli.arguments
+from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.errors import ConfigError, shorten
 
-BOTH = pytest.mark.parametrize(
-    "module", [tfrec_attn.cli.arguments, serving.cli.arguments], ids=["tfrec_attn", "serving"]
-)
+
+def parser():
+    result = Arguments(prog="it")
+    result.add_argument("--n", type=int)
+    result.add_argument("--x", type=float)
+    result.add_argument("--file", type=path)
+    result.add_argument("--which", choices=["a", "b"])
+    return result
 
 
-def parser_of(module):
-    parser = module.Arguments(prog="it")
-    parser.add_argument("--n", type=int)
-    parser.add_argument("--x", type=float)
-    parser.add_argument("--file", type=module.path)
-    parser.add_argument("--which", choices=["a", "b"])
-    return parser
-
-
-@BOTH
 @pytest.mark.parametrize(
     ("arguments", "name", "expected"),
     [
@@ -33,13 +27,12 @@ def parser_of(module):
         (["--file", "~/b"], "file", "/home/one/b"),
     ],
 )
-def test_valid_options(module, monkeypatch, arguments, name, expected):
+def test_valid_options(monkeypatch, arguments, name, expected):
     monkeypatch.setenv("HOME", "/home/one")
-    found = getattr(parser_of(module).parse_args(arguments), name)
+    found = getattr(parser().parse_args(arguments), name)
     assert (found, type(found)) == (expected, type(expected))
 
 
-@BOTH
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -63,23 +56,20 @@ def test_valid_options(module, monkeypatch, arguments, name, expected):
         (["--which", "c" * 100_000], "ccc..."),
     ],
 )
-def test_invalid_options(module, capsys, arguments, sentence):
+def test_invalid_options(capsys, arguments, sentence):
     with pytest.raises(SystemExit) as ended:
-        parser_of(module).parse_args(arguments)
+        parser().parse_args(arguments)
     last = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 2
     assert sentence in last and len(last) < 400
 
 
-@pytest.mark.parametrize(
-    "function", [shorten, serving.cli.arguments.shorten], ids=["tfrec_attn", "serving"]
-)
-def test_a_long_text_loses_its_middle(function):
+def test_a_long_text_loses_its_middle():
     # 60 characters: 40 of the beginning, the dots, 17 of the end.
-    assert function("a" * 60) == "a" * 60
-    assert function("a" * 50 + "b" * 50) == "a" * 40 + "..." + "b" * 17
-    assert function("a\n\x00\ud800\u2028é") == r"a\n\x00\ud800\u2028é"
-    assert len(function("\0" * 10**6)) == 60
+    assert shorten("a" * 60) == "a" * 60
+    assert shorten("a" * 50 + "b" * 50) == "a" * 40 + "..." + "b" * 17
+    assert shorten("a\n\x00\ud800\u2028é") == r"a\n\x00\ud800\u2028é"
+    assert len(shorten("\0" * 10**6)) == 60
 
 
 def test_no_message_is_longer_than_some_lines():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from export import agreement, verify
-from export.runner import ServableError
+from tfrec_attn.errors import ConfigError
 
 ITEMS = [f"i{number}" for number in range(9)]
 EVENTS = [
@@ -286,8 +286,8 @@ def test_many_events_in_blocks(made_up, tmp_path, monkeypatch):
     _, ranks = made_up()
     events = pl.read_parquet(tmp_path / "run" / "test.parquet")
     pl.concat([events] * 100).write_parquet(tmp_path / "run" / "test.parquet")
-    monkeypatch.setattr("export.replay._BLOCK_ELEMENTS", 7 * len(ITEMS))
-    monkeypatch.setattr("export.replay._ITEMS_AT_ONCE", 4)
+    monkeypatch.setattr("tfrec_attn.replay.event_ranking._BLOCK_ELEMENTS", 7 * len(ITEMS))
+    monkeypatch.setattr("tfrec_attn.replay.event_ranking._CANDIDATES", 4)
     report = compare(tmp_path)
     assert (report["events"], report["difference"]) == (600, None)
     assert report["metrics"]["MRR"]["servable"] == pytest.approx(metrics_of(ranks)["MRR"], abs=1e-9)
@@ -310,14 +310,14 @@ def test_metrics_that_cannot_be_compared(made_up, tmp_path, change, message):
     report = json.loads(path.read_text())
     change(report)
     path.write_text(json.dumps(report))
-    with pytest.raises(ServableError, match=rf"^metrics\.json of {tmp_path}/run {message}\.$"):
+    with pytest.raises(ConfigError, match=rf"^metrics\.json of {tmp_path}/run {message}\.$"):
         compare(tmp_path)
 
 
 def test_servable_of_another_log(made_up, tmp_path):
     made_up(card={"data": {"sha256": "abd"}})
     message = f"^{tmp_path}/1 was not exported from {tmp_path}/run: their logs differ; "
-    with pytest.raises(ServableError, match=message):
+    with pytest.raises(ConfigError, match=message):
         compare(tmp_path)
     card = tmp_path / "1" / "assets.extra" / "model_card.json"
     card.write_text('{"data": {"sha256": "abc"}}')
@@ -326,13 +326,13 @@ def test_servable_of_another_log(made_up, tmp_path):
         path = tmp_path / folder / "items.txt"
         before = path.read_text()
         path.write_text(text)
-        with pytest.raises(ServableError, match=message):
+        with pytest.raises(ConfigError, match=message):
             compare(tmp_path)
         path.write_text(before)
     (tmp_path / "1" / "assets" / "users.txt").write_text("u\n")
     (tmp_path / "run" / "vocabulary" / "users.txt").write_text("v\n")
-    with pytest.raises(ServableError, match=message):
+    with pytest.raises(ConfigError, match=message):
         compare(tmp_path)
     card.write_text("{")
-    with pytest.raises(ServableError, match=r"model_card\.json is not JSON; export again\.$"):
+    with pytest.raises(ConfigError, match=r"model_card\.json is not JSON; export again\.$"):
         compare(tmp_path)

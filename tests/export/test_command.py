@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from export import command
-from export.replay import padded, read_events
 from export.runner import Runner
 from tests.models.contract import TYPICAL
+from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run, run_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]

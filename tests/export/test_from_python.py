@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.checksums import SERVABLE_SUMS
 from export.from_python import export_model
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import SERVABLE_SUMS
 from tfrec_attn.models import AttRec, SASRec
 from tfrec_attn.optimizers import Adagrad
 

@@ -9,7 +9,6 @@ import yaml
 
 import tfrec_attn
 from export.model_card import markdown, without_paths, write_card
-from export.runner import ServableError
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError
 
@@ -221,7 +220,7 @@ def test_folder_without_a_run(served, tmp_path):
 def test_a_run_without_its_events(served, run_folder, tmp_path):
     for name in ("config.yaml", "metrics.json"):
         (tmp_path / name).symlink_to(run_folder("attrec") / name)
-    with pytest.raises(ServableError, match=r"has no test\.parquet"):
+    with pytest.raises(ConfigError, match=r"has no test\.parquet"):
         write_card(served("attrec")[2].path, tmp_path, name="shop", version=1, serving=SERVING)
 
 

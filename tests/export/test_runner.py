@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.runner import Runner, ServableError, version_folder
+from export.runner import Runner, version_folder
+from tfrec_attn.errors import ConfigError
 
 IDS = ["i1", "日本語", "a b"]
 WEIGHTS = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
@@ -137,7 +138,7 @@ def assert_one_sentence(error, *pieces):
 
 
 def test_folders_without_a_saved_model(saved, tmp_path):
-    with pytest.raises(ServableError) as error:
+    with pytest.raises(ConfigError) as error:
         Runner(tmp_path / "missing")
     assert_one_sentence(
         error,
@@ -145,12 +146,12 @@ def test_folders_without_a_saved_model(saved, tmp_path):
         "no such folder",
         "python -m tfrec_attn.export",
     )
-    with pytest.raises(ServableError) as error:
+    with pytest.raises(ConfigError) as error:
         Runner(tmp_path)
     assert_one_sentence(
         error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version"
     )
-    with pytest.raises(ServableError) as error:
+    with pytest.raises(ConfigError) as error:
         Runner(saved / "saved_model.pb")
     assert_one_sentence(error, "saved_model.pb is no SavedModel")
 
@@ -174,17 +175,17 @@ def test_damaged_saved_models(saved, tmp_path, damage):
     folder = tmp_path / "1"
     shutil.copytree(saved, folder)
     damage(folder)
-    with pytest.raises(ServableError) as error:
+    with pytest.raises(ConfigError) as error:
         Runner(folder)
     assert_one_sentence(error, f"{folder} cannot be loaded as a SavedModel (", "export it again")
 
 
 def test_unknown_signatures_and_inputs(runner):
-    with pytest.raises(ServableError) as error:
+    with pytest.raises(ConfigError) as error:
         runner.run("sum", k=[1])
     assert_one_sentence(error, f"{runner.path} has no signature 'sum'; it has count, sums")
     for given in ({}, {"history": [["a"]]}, {"history": [["a"]], "user_id": ["u"], "k": [1]}):
-        with pytest.raises(ServableError) as error:
+        with pytest.raises(ConfigError) as error:
             runner.run("sums", **given)
         assert_one_sentence(
             error,

@@ -36,9 +36,12 @@ def quietly(*arguments):
 ALONE = """
 import contextlib, io, json, sys
 
+ROOMS = ("data", "evaluation", "layers", "losses", "models", "optimizers", "runs", "training")
+MODELS = ("tensorflow_recommenders", "tf_keras", *(f"tfrec_attn.{room}" for room in ROOMS))
+
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tfrec_attn", "tensorflow_recommenders", "tf_keras"):
+        if name.startswith(MODELS):
             raise ImportError(f"{name} is not needed")
 
 sys.meta_path.insert(0, Forbidden())
@@ -50,7 +53,7 @@ for servable, run in zip(sys.argv[1::2], sys.argv[2::2]):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             code = verify.main([servable, "--run", run, "--split", split, "--json"])
         result.append((code, json.loads(out.getvalue())))
-assert not [name for name in sys.modules if name.startswith("tfrec_attn")]
+assert not [name for name in sys.modules if name.startswith(MODELS)]
 print(json.dumps(result))
 """
 

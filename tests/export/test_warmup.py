@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export.runner import ServableError, Tensor
 from export.warmup import FILE, write_warmup
 from tests.models.contract import TYPICAL
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.saved_model import Tensor
 
 LENGTH, MAX_K = 4, 9
 
@@ -98,8 +99,8 @@ def test_requests_of_recommend_have_several_k_and_an_allow_list(warmed, name, si
 
 def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
     inputs = {
-        "k": Tensor("k:0", tf.int32, (None,)),
-        "history": Tensor("history:0", tf.string, (None, None)),
+        "k": Tensor(tf.int32, (None,)),
+        "history": Tensor(tf.string, (None, None)),
     }
     asked = []
 
@@ -139,5 +140,5 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_folder_without_a_servable(tmp_path):
-    with pytest.raises(ServableError, match="is no SavedModel"):
+    with pytest.raises(ConfigError, match="is no SavedModel"):
         write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)

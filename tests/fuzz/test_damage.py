@@ -3,7 +3,6 @@ sentence.
 """
 
 import contextlib
-import dataclasses
 import functools
 import io
 import json
@@ -19,15 +18,15 @@ import pytest
 
 from export import command as export
 from export import verify
-from export.runner import Runner, ServableError
-from serving.checks.run_directory import RunError, read_events, read_items, read_metrics
+from export.runner import Runner
 from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import ModelConfig
 from serving.server.model_store import ModelStore
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.replay import measured_run
 from tfrec_attn.runs import run
 from tfrec_attn.training import warm_start
 
@@ -149,18 +148,15 @@ def of_run(folder, tree):
         return found
 
     def kept():
-        events = {
-            part: [dataclasses.astuple(event) for event in read_events(folder, part)]
-            for part in ("valid", "test")
-        }
-        return events, read_items(folder), read_metrics(folder)
+        events = {part: measured_run.read_events(folder, part).rows() for part in ("valid", "test")}
+        return events, measured_run.read_items(folder), measured_run.read_report(folder)["test"]
 
     return {
         "load_model": (recommended, (TfrecError,)),
         "evaluate": (evaluated, (TfrecError,)),
         "warm start": (warm, (TfrecError,)),
-        "export": (exported, (TfrecError, ServableError)),
-        "serving.verify reads": (kept, (RunError,)),
+        "export": (exported, (TfrecError,)),
+        "a replay reads": (kept, (ConfigError,)),
     }
 
 
@@ -249,9 +245,7 @@ def test_servables(whole, tmp_path):
         folder = tmp_path / "1"
         shutil.copytree(version, folder)
         harm(folder / name)
-        right, came = answer_of(
-            lambda folder=folder: answers_of(folder), ServableError, StatusError
-        )
+        right, came = answer_of(lambda folder=folder: answers_of(folder), ConfigError, StatusError)
         if right:
             assert came == expected, name
         else:

@@ -13,14 +13,14 @@ import tensorflow as tf
 from export import verify
 from export.command import export
 from export.runner import Runner
-from serving.checks import ranking
-from serving.checks.run_directory import Event
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.splits import temporal
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
+from tfrec_attn.replay.event_ranking import rank_events
+from tfrec_attn.replay.measured_run import COLUMNS
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.run_files import read_trained
 from tfrec_attn.training import inputs
@@ -257,19 +257,9 @@ def test_verification_finds_the_metrics_again(name, trained, served, capsys):
             capsys.readouterr().err
         )
 
-    def predict(signature, inputs):
-        outputs = session.run(signature, **inputs)
-        texts = {
-            key: np.vectorize(bytes.decode, otypes=[object])(value)
-            for key, value in outputs.items()
-            if value.dtype == object
-        }
-        return {**outputs, **texts}
-
     model, some = run.load_model(folder), list(cases())[: len(LOG)]
-    ranks = ranking.rank_by_vectors(
-        predict, [Event(*case) for case in some], model.item_vocabulary.ids()
-    )
+    events = pl.DataFrame(some, schema=COLUMNS, orient="row")
+    ranks = rank_events(session.run, events, model.item_vocabulary.ids(), 1)
     for (user, history, target), rank in zip(some, ranks.rank, strict=True):
         order, scores, _ = expected(model, user, history)
         assert rank == sum(not scores[item] < scores[target] for item in order), user

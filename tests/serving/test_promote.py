@@ -10,10 +10,10 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving import promote
 from serving.checks import canary
 from serving.checks.canary import CanaryLimits, Replayed, read_limits
-from serving.checks.run_directory import RunError
 from serving.local_server import LocalServer
 from serving.server.model_config import ModelConfig, VersionPolicy
 from serving.server.model_store import ModelStore
+from tfrec_attn.errors import ConfigError
 
 LIMITS = CanaryLimits(8, 5, 0.5, 0.25, 0.25, 0.25, 1e6, 1e6, 1e6)
 ANSWERED = Replayed([["a", "b"], ["c"], []], [False, False, True], [0.001, 0.002, 0.004])
@@ -104,7 +104,7 @@ def test_limits_that_cannot_be_used(tmp_path, change, words):
     (tmp_path / "limits.yaml").write_text(
         "\n".join([*kept, *([] if change.startswith("-") else [change])])
     )
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(ConfigError, match=words):
         read_limits(tmp_path / "limits.yaml")
 
 
@@ -115,7 +115,7 @@ def test_limits_are_numbers(tmp_path):
         )
     )
     assert read_limits(tmp_path / "limits.yaml").min_overlap == 0.001
-    with pytest.raises(RunError, match="missing"):
+    with pytest.raises(ConfigError, match="missing"):
         read_limits(tmp_path / "missing")
 
 
@@ -145,6 +145,10 @@ model_config_list {{
 """
 
 
+def set_labels(server, **labels):
+    server.store.reload([ModelConfig("sasrec", None, VersionPolicy(every=True), labels)])
+
+
 @pytest.fixture
 def files(versions, run, tmp_path):
     """A function that runs the command with these options.
@@ -152,7 +156,7 @@ def files(versions, run, tmp_path):
     `files(limit=value, stable=1)` returns (code, the label on the server, the configuration).
     """
     server, folder = versions
-    server.store.set_labels("sasrec", {"stable": 1, "canary": 2})
+    set_labels(server, stable=1, canary=2)
     config, limits = tmp_path / "models.config", tmp_path / "limits.yaml"
 
     def command(*more, stable=1, **changes):
@@ -231,7 +235,7 @@ def test_json(files, capsys):
 
 
 def test_nothing_to_move(files, versions, capsys):
-    versions[0].store.set_labels("sasrec", {"stable": 2, "canary": 2})
+    set_labels(versions[0], stable=2, canary=2)
     assert files(stable=2)[:2] == (0, 2)
     assert "stable and canary are both version 2: nothing to move." in capsys.readouterr().out
 

@@ -1,12 +1,21 @@
 """What commands write to the terminal: lines, tables and progress."""
 
 import sys
+from collections.abc import Collection, Sequence
+
+from tfrec_attn.errors import shorten
 
 
 def write_line(text: str) -> None:
     """Writes a line to stdout and flushes it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def fail(error: Exception) -> int:
+    """Writes an error to stderr as one sentence, and returns the exit code of the command."""
+    sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
+    return getattr(error, "exit_code", 2)
 
 
 def format_table(
@@ -24,10 +33,23 @@ def format_table(
     cells += [[name, *(f"{row[one]:.4f}" for one in metrics)] for name, row in rows.items()]
     for end, label in enumerate(("  95 % from", "  95 % to")) if interval else ():
         cells.append([label, *(f"{interval[one][end]:.4f}" for one in metrics)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return align(cells)
+
+
+def align(lines: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Aligns the columns of lines.
+
+    Args:
+        lines: Cells of each line.
+        left: Columns that are aligned on the left. The others are aligned on the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, values, widths[1:])])
-        for name, *values in cells
+        "  ".join(
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
     )
 
 

@@ -13,6 +13,7 @@ Workers on other machines need an image with this package and the environment of
 import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import fail
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
 from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
 from tfrec_attn.errors import TfrecError
@@ -70,8 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
         )
     except TfrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return fail(error)
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
 

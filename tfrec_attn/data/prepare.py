@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import fail
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.data.shards.manifest import Manifest
@@ -57,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         data, shards = options_of(overrides), shards_of(parsed.shards)
         manifest = prepare_log(logs, parsed.to, data, shards, restart=parsed.restart)
     except TfrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return fail(error)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted: the same command resumes from {parsed.to}.partial\n")
         return 130

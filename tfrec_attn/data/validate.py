@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import fail
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.data.quality.text_report import as_text
@@ -32,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         data = _data_of(parsed)
         tree = validate(data, **{name: getattr(parsed, name) for name in names})
     except TfrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
+# In a version folder of a servable.
+SERVABLE_SUMS = f"assets.extra/{SUMS}"
 _BLOCK = 1 << 22
 
 
@@ -37,17 +39,47 @@ def seal(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> None:
         flush_to_disk(path)
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_sums(folder: Path, sums_name: str = SUMS) -> dict[str, str]:
     """Returns the checksums of a folder by file name.
 
     Raises:
         ValueError: If they are missing or damaged.
     """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / sums_name).read_text(encoding="utf-8").splitlines()
         return dict(reversed(line.split("  ", 1)) for line in lines)
     except (OSError, ValueError):
-        raise ValueError(f"{SUMS} cannot be read") from None
+        raise ValueError(f"{sums_name} cannot be read") from None
+
+
+def first_damage(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> str | None:
+    """Returns the path of the first damaged file and what is wrong with it, or None.
+
+    A folder without checksums comes from an earlier version of this program, and passes.
+
+    Args:
+        folder: A run, or a version of a servable.
+        names: Paths in it that must have a checksum; one that ends with `*` names one or more files
+            by their prefix.
+        sums_name: Path in the folder of the checksums.
+    """
+    if not (folder / sums_name).exists():
+        return None
+    try:
+        sums = read_sums(folder, sums_name)
+    except ValueError as error:
+        return f"{folder}/{error}"
+    for wanted in names:
+        prefix = wanted.removesuffix("*")
+        found = [
+            one for one in sums if one == wanted or (prefix != wanted and one.startswith(prefix))
+        ]
+        if not found:
+            return f"{folder / sums_name} is damaged, it has no line for {wanted}"
+        for name in found:
+            if problem := damage(folder / name, sums[name]):
+                return f"{folder / name} {problem}"
+    return None
 
 
 def damage(path: Path, expected: str) -> str | None:

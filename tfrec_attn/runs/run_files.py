@@ -17,6 +17,7 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
 from tfrec_attn.files.writing import save_array
+from tfrec_attn.replay.measured_run import REMEDY, check_files, read_report, repeats_of
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
@@ -28,34 +29,8 @@ STATE_FILES = ("weights.*", "weights_temp/*", "best.*", "progress.json", "SHA256
 USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
-_REMEDY = "bring the run back as the training wrote it, or train again."
 # The devices of the training may not exist here, and are not needed to read the run.
 _ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
-
-
-def check_files(folder: Path, *names: str) -> None:
-    """Compares files of a run with its checksums; a run of an earlier version has none.
-
-    Args:
-        folder: The run.
-        names: Paths in it; one that ends with `*` matches one or more files by their prefix.
-
-    Raises:
-        ConfigError: If a file is missing or not what the training wrote.
-    """
-    sums = _read_sums(folder)
-    if sums is None:
-        return
-    for wanted in names:
-        prefix = wanted.removesuffix("*")
-        exact = prefix == wanted
-        found = [one for one in sums if one == wanted or (not exact and one.startswith(prefix))]
-        if not found:
-            file = f"{folder}/{checksums.SUMS}"
-            raise ConfigError(f"{file} is damaged, it has no line for {wanted}: {_REMEDY}")
-        for name in found:
-            if problem := checksums.damage(folder / name, sums[name]):
-                raise ConfigError(f"{folder / name} {problem}: {_REMEDY}")
 
 
 def _read_sums(folder: Path) -> dict[str, str] | None:
@@ -65,7 +40,7 @@ def _read_sums(folder: Path) -> dict[str, str] | None:
     try:
         return checksums.read_sums(folder)
     except ValueError as error:
-        raise ConfigError(f"{folder}/{error}: {_REMEDY}") from None
+        raise ConfigError(f"{folder}/{error}: {REMEDY}") from None
 
 
 def seal(folder: Path) -> None:
@@ -95,8 +70,7 @@ def load_config(folder: str | Path) -> Config:
     check_files(folder, CONFIG, METRICS)
     config = configuration.load(folder / CONFIG, _ONE_DEVICE)
     if config.evaluate.repeats is None:
-        rule = load_metrics(folder).get("protocol", {}).get("repeats", "exclude")
-        evaluate = dataclasses.replace(config.evaluate, repeats=rule)
+        evaluate = dataclasses.replace(config.evaluate, repeats=repeats_of(load_metrics(folder)))
         config = dataclasses.replace(config, evaluate=evaluate)
     return config
 
@@ -107,19 +81,7 @@ def load_metrics(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: If the file is damaged.
     """
-    check_files(folder, METRICS)
-    path = folder / METRICS
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        values = [value for part in ("valid", "test") for value in tree[part].values()]
-        if not all(isinstance(value, (int, float)) for value in values):
-            raise ValueError("a metric is not a number")
-        sections = [tree["data"], tree["data"].get("after", {}), tree.get("protocol", {})]
-        if not all(isinstance(section, dict) for section in sections):
-            raise ValueError("a section is not an object")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ConfigError(f"{path} does not hold what a training writes: {_REMEDY}") from None
-    return tree
+    return read_report(folder, {"valid": {"*": 0}, "test": {"*": 0}})
 
 
 def save_vocabularies(folder: Path, sequences: Sequences) -> None:

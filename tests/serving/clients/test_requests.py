@@ -139,7 +139,7 @@ def test_an_answer_to_other_ids_is_none():
         ),
         (
             lambda: requests.recommend([], "", 3, [], "a" * 90, 5),
-            f"allow must be a list of ids, but is '{'a' * 59}....",
+            f"allow must be a list of ids, but is '{'a' * 39}...{'a' * 16}'.",
         ),
         (
             lambda: requests.recommend([], "", 0, [], [], 5),

@@ -15,7 +15,7 @@ import pytest
 from serving.clients import rest_client
 from serving.clients.responses import ClientError, Explanation, Recommendations
 from serving.clients.rest_client import RestClient
-from serving.protocol.statuses import http_status
+from serving.protocol.statuses import StatusError
 
 RECOMMENDED = {
     "items": ["b", "日本語", ""],
@@ -169,7 +169,7 @@ def test_unavailable_is_tried_again(fake, url, statuses, retries, calls):
     ],
 )
 def test_a_call_that_fails_in_the_end(fake, url, code, retries, calls):
-    fake.reset(RECOMMENDED, [http_status(code)] * 9)
+    fake.reset(RECOMMENDED, [StatusError(code, "").http] * 9)
     with (
         RestClient(url, "m", timeout=20, retries=retries) as client,
         pytest.raises(ClientError, match="not now") as caught,

@@ -208,7 +208,8 @@ def test_labels(make_store, versions):
         "INVALID_ARGUMENT",
         "Unrecognized servable version label: nope",
     )
-    store.set_labels("toy", {"stable": 2, "future": 9})
+    labels = {"stable": 2, "future": 9}
+    store.reload([ModelConfig("toy", None, VersionPolicy(every=True), labels)])
     assert which(store, label="stable") == 2 and store.labels("toy") == {"stable": 2, "future": 9}
     assert refused(lambda: which(store, label="canary"))[0] == "INVALID_ARGUMENT"
 
@@ -216,7 +217,7 @@ def test_labels(make_store, versions):
 def test_a_label_does_not_move_to_a_version_that_is_not_there(make_store, toy):
     store = make_store(toy, labels={"stable": 1})
     for labels in ({"stable": 2}, {"stable": 1, "canary": 2}):
-        assert refused(lambda labels=labels: store.set_labels("toy", labels)) == (
+        assert refused(lambda labels=labels: store.reload([ModelConfig("toy", labels=labels)])) == (
             "FAILED_PRECONDITION",
             "Request to assign label to version 2 of model toy, "
             "which is not currently available for inference",
@@ -229,7 +230,6 @@ def test_unknown_models(make_store, toy):
     missing = ("NOT_FOUND", "Servable not found for request: Latest(x)")
     assert refused(lambda: store.predict("x", "", TEXT)) == missing
     assert refused(lambda: store.metadata("x")) == missing
-    assert refused(lambda: store.set_labels("x", {})) == missing
     assert refused(lambda: store.predict("x", "", TEXT, version=3)) == (
         "NOT_FOUND",
         "Servable not found for request: Specific(x, 3)",
@@ -299,15 +299,6 @@ def test_reload_reaches_no_other_folder(make_store, toy, models, message):
     store = make_store(toy)
     assert refused(lambda: store.reload(models)) == ("INVALID_ARGUMENT", message)
     assert which(store) == 1
-
-
-def test_a_reload_that_moves_a_label_too_early(make_store, toy):
-    store = make_store(toy, labels={"stable": 1})
-    assert (
-        refused(lambda: store.reload([ModelConfig("toy", labels={"stable": 2})]))[0]
-        == "FAILED_PRECONDITION"
-    )
-    assert store.labels("toy") == {"stable": 1} and which(store, label="stable") == 1
 
 
 def test_models_need_names_of_their_own(toy):

@@ -1,0 +1,232 @@
+"""Ranks of held-out events by the vectors of a function that predicts, and in lists of items."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.replay.event_blocks import blocks, padded
+
+_ROWS = 256
+_BLOCK_ELEMENTS = 1 << 25
+_CANDIDATES = 1000
+# Relative to |query| |item vector|: the most by which the rounding of two float32 products of some
+# hundred terms can differ.
+_ROUNDING = 4e-6
+_UNKNOWN = np.finfo(np.float32).min
+
+# (name of a signature, its inputs by name) -> its outputs by name. Texts are str or bytes.
+Predict = Callable[..., dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Ranks of the targets of all U held-out events, in their order; infinity is a miss.
+
+    Attributes:
+        columns: Length of the lists that `recommend` returns.
+        rank: By the vectors under the run's rule for repeats, ties against the target, float64 [U].
+        expected: The same under the servable's rule, float64 [U].
+        best: `expected`, if all items whose score is within rounding of the target's were after it.
+        worst: `expected`, if all such items were before it.
+        listed: Rank in the served list, float64 [U].
+        recall: Share of the exact list that is in the served list, float64 [U]; NaN where it is not
+            measured.
+    """
+
+    columns: int
+    rank: np.ndarray
+    expected: np.ndarray
+    best: np.ndarray
+    worst: np.ndarray
+    listed: np.ndarray
+    recall: np.ndarray
+
+    def agrees(self, listed: np.ndarray, columns: int) -> np.ndarray:
+        """Returns whether ranks in lists of `columns` items are those by the vectors, bool [V].
+
+        Args:
+            listed: Ranks of the first V targets, float64 [V].
+            columns: Length of the lists.
+        """
+        best, worst = self.best[: len(listed)], self.worst[: len(listed)]
+        within = (best <= listed) & (listed <= worst)
+        return np.where(listed <= columns, within, worst > columns)
+
+
+def rank_events(
+    predict: Predict,
+    events: pl.DataFrame,
+    items: list[str],
+    k: int,
+    *,
+    repeats: str = "exclude",
+    keep_seen: bool = False,
+    with_recall: bool = False,
+    rows: int = _ROWS,
+) -> Ranking:
+    """Ranks all held-out events, by the vectors of a servable and by its lists.
+
+    Memory is the item vectors and the scores of all items for one block of users.
+
+    Args:
+        predict: Function that calls a signature, such as `Runner.run`.
+        events: As from `read_events`.
+        items: Ids of all items.
+        k: Length of the lists to request.
+        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include".
+        keep_seen: Whether the servable recommends items of the history.
+        with_recall: Whether to compare the lists with exact ones.
+        rows: Most events, and most items, of a request.
+
+    Raises:
+        ConfigError: If the function does not know the items, or the events have others.
+    """
+    ids, vectors = np.array(["", *items], object), _item_vectors(predict, items, rows)
+    popularity = _popularity(predict, items)
+    gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
+    untrained = popularity < 0
+    norm, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
+    for block in blocks(events, items, max(1, min(rows, _BLOCK_ELEMENTS // len(items)))):
+        request = {"user_id": block.users, "history": ids[block.histories]}
+        lists, columns, is_popular = recommend(predict, request, k)
+        query = tf.constant(predict("embed", **request)["query"])
+        is_popular = is_popular[:, np.newaxis]
+        slack = _ROUNDING * norm * tf.norm(query, axis=1, keepdims=True)
+        scores = tf.matmul(query, vectors, transpose_b=True)
+        scores = tf.where(is_popular, popularity, scores)
+        slack = tf.where(is_popular, gap / 2, slack)
+        if untrained.any():
+            # Items that training never touched come after all others, whatever their vectors.
+            lowest = tf.reduce_min(tf.where(untrained, np.inf, scores), axis=1, keepdims=True)
+            scores = tf.where(untrained, lowest - 4 * slack - 1, scores)
+        seen = block.seen
+        none = seen[:, :0]
+        rank = _ranks(scores, 0.0, block.targets, seen if repeats == "exclude" else none)
+        hidden = none if keep_seen else seen
+        expected = [_ranks(scores, sign * slack, block.targets, hidden) for sign in (0, 1, -1)]
+        listed = ranks_in_lists(lists, ids[block.targets])
+        recall = np.full(len(query), np.nan)
+        if with_recall:
+            recall = _recall(lists, ids[_exact_lists(scores, hidden, columns)])
+        found.append([block.events, rank, *expected, listed, recall])
+    order, *parts = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Ranking(columns, *(part[np.argsort(order)] for part in parts))
+
+
+def recommend(
+    predict: Predict, request: dict[str, np.ndarray], k: int
+) -> tuple[list[list[str]], int, np.ndarray]:
+    """Requests lists that nothing is excluded from.
+
+    Args:
+        predict: As in `rank_events`.
+        request: Inputs "user_id" [B] and "history" [B, W].
+        k: Length of the lists to request.
+
+    Returns:
+        (items of each row, the length that the lists can have, whether each has popular items
+        because nothing is known, bool [B]).
+    """
+    count = len(request["user_id"])
+    empty = np.full((count, 1), "", object)
+    options = {"exclude": empty, "allow": empty, "k": np.full(count, k, np.int32)}
+    response = predict("recommend", **request, **options)
+    items, source = response["items"].tolist(), response["source"].tolist()
+    lists = [[text for one in row if (text := _text(one))] for row in items]
+    return lists, response["items"].shape[1], np.array([_text(one) == "popular" for one in source])
+
+
+def ranks_in_lists(lists: Sequence[list[str]], targets: Sequence[str]) -> np.ndarray:
+    """Returns the rank of each target in its list, float64 [B]; infinity if it is not in it."""
+    return np.array(
+        [
+            row.index(target) + 1.0 if target in row else np.inf
+            for row, target in zip(lists, targets, strict=True)
+        ]
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _popularity(predict: Predict, items: list[str]) -> np.ndarray:
+    """Scores of all items where nothing is known, float32 [N]; negative for untrained items."""
+    request, parts = padded([[]], 1), []
+    for start in range(0, len(items), _CANDIDATES):
+        some = np.array([items[start : start + _CANDIDATES]], object)
+        response = predict("score", user_id=request[0], history=request, candidates=some)
+        parts.append(response["scores"][0])
+    scores = np.concatenate(parts)
+    if (scores <= _UNKNOWN).any():
+        raise ConfigError(
+            f"The served model does not know the item {items[int(np.argmin(scores))]!r} of the "
+            "run; give the run that it was exported from."
+        )
+    return scores
+
+
+def _item_vectors(predict: Predict, items: list[str], rows: int) -> tf.Tensor:
+    """Vectors of all items, float32 [N, D']."""
+    starts = range(0, len(items), rows)
+    parts = [
+        predict("embed_items", item=np.array(items[start : start + rows], object))["vector"]
+        for start in starts
+    ]
+    return tf.constant(np.concatenate(parts))
+
+
+def _ranks(
+    scores: tf.Tensor, slack: tf.Tensor | float, targets: np.ndarray, hidden: np.ndarray
+) -> np.ndarray:
+    """Ranks of targets [B] by scores [B, N], float64 [B].
+
+    An item counts as better unless its score is below the target's plus `slack` [B, 1]. Hidden
+    items [B, S] do not count; a target that is hidden itself has the rank infinity.
+    """
+    own = tf.gather(scores, targets[:, np.newaxis] - 1, batch_dims=1)
+    limit = own + slack
+    worse = tf.reduce_sum(tf.cast(scores < limit, tf.int64), axis=1)
+    worse -= tf.cast(own < limit, tf.int64)[:, 0]
+    left_out = tf.gather(scores, np.maximum(hidden - 1, 0), batch_dims=1)
+    counts = tf.reduce_sum(tf.cast((hidden > 0) & ~(left_out < limit), tf.int64), axis=1)
+    rank = (scores.shape[1] - worse - counts).numpy().astype(np.float64)
+    return np.where((hidden == targets[:, np.newaxis]).any(axis=1), np.inf, rank)
+
+
+def _exact_lists(scores: tf.Tensor, hidden: np.ndarray, k: int) -> np.ndarray:
+    """Numbers of the k best items, [B, k], 0 where fewer are left."""
+    scores = np.pad(scores.numpy(), [(0, 0), (1, 0)])
+    np.put_along_axis(scores, np.pad(hidden, [(0, 0), (1, 0)]), -np.inf, axis=1)
+    best, rows = tf.math.top_k(scores, k)
+    return np.where(np.isfinite(best), rows, 0)
+
+
+def _recall(lists: Sequence[list[str]], exact: np.ndarray) -> np.ndarray:
+    """Share of each exact list that is in the served list, float64 [B]; NaN for an empty one."""
+    wanted = [{one for one in row if one} for row in exact]
+    return np.array(
+        [
+            len(one & set(row)) / len(one) if one else np.nan
+            for one, row in zip(wanted, lists, strict=True)
+        ]
+    )
+
+
+def cutoff(metric: str) -> int:
+    """Returns k of HR@k and NDCG@k, 0 of MRR."""
+    return int(metric.partition("@")[2] or 0)
+
+
+def mean(metric: str, ranks: np.ndarray) -> float:
+    """Computes a metric from ranks, float64 [U]. Infinity is a miss."""
+    k = cutoff(metric)
+    if metric.startswith("HR"):
+        return float(np.mean(ranks <= k))
+    if metric.startswith("NDCG"):
+        return float(np.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1.0), 0.0)))
+    return float(np.mean(1.0 / ranks))

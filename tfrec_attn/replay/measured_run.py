@@ -1,0 +1,151 @@
+"""What a replay reads of a run: its held-out events, its items and its metrics."""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+
+from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.files.checksums import first_damage
+
+COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+_METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
+
+
+REMEDY = "bring the run back as the training wrote it, or train again."
+
+
+def check_files(folder: Path, *names: str) -> None:
+    """Compares files of a run with its checksums; a run of an earlier version has none.
+
+    Args:
+        folder: The run.
+        names: Paths in it; one that ends with `*` matches one or more files by their prefix.
+
+    Raises:
+        ConfigError: If a file is missing or not what the training wrote.
+    """
+    if what := first_damage(folder, names):
+        raise ConfigError(f"{what}: {REMEDY}")
+
+
+def run_file(run: str | Path, name: str) -> Path:
+    """Returns the path of a file of a run, after `check_files`."""
+    check_files(Path(run), name)
+    return Path(run) / name
+
+
+def read_report(run: str | Path, needed: dict | None = None) -> dict:
+    """Reads the metrics.json of a run.
+
+    Args:
+        run: The run directory.
+        needed: A tree of the keys that must be there, with a number where a number must be. The key
+            "*" stands for all keys that are there.
+
+    Raises:
+        ConfigError: If the folder is not a finished run, or is damaged.
+    """
+    path = run_file(run, "metrics.json")
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigError(
+            f"{run} is not a finished run: it has no {path.name}; "
+            "give a folder that tfrec_attn.train has written."
+        ) from None
+    except (ValueError, RecursionError):
+        report = None
+    if not _has(report, {"data": {}, **(needed or {})}) or not all(
+        isinstance(section, dict)
+        for section in (report["data"].get("after", {}), report.get("protocol", {}))
+    ):
+        raise ConfigError(f"{path} does not hold what a training writes: {REMEDY}")
+    return report
+
+
+def _has(tree: object, needed: object) -> bool:
+    if not isinstance(needed, dict):
+        return isinstance(tree, (int, float)) and not isinstance(tree, bool)
+    if not isinstance(tree, dict):
+        return False
+    return all(
+        all(_has(one, part) for one in tree.values()) if key == "*" else _has(tree.get(key), part)
+        for key, part in needed.items()
+    )
+
+
+def metrics_of(report: dict, run: str | Path, split: str) -> dict[str, float]:
+    """Returns the metrics of "test" or "valid" in the report of a run.
+
+    Raises:
+        ConfigError: If there are none, or others than HR@k, NDCG@k and MRR.
+    """
+    expected = report.get(split)
+    if not isinstance(expected, dict) or not expected:
+        raise ConfigError(f"metrics.json of {run} has no metrics of {split}; train again.")
+    for name, value in expected.items():
+        if not isinstance(value, (int, float)):
+            raise ConfigError(f"metrics.json of {run} has no number for {name}; train again.")
+        if not _METRIC.fullmatch(name):
+            raise ConfigError(
+                f"metrics.json of {run} has the metric {name}, "
+                "but only HR@k, NDCG@k and MRR can be computed; train again."
+            )
+    return expected
+
+
+def repeats_of(report: dict) -> str:
+    """Returns whether items of the history compete: "include", else "exclude"."""
+    return report.get("protocol", {}).get("repeats", "exclude")
+
+
+def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
+    """Reads the held-out events of a split, one a row, with raw ids.
+
+    Returns:
+        Columns `user_id`, `history` (all earlier items, oldest first) and `target`.
+
+    Raises:
+        ConfigError: If the run does not have them, or the file is something else.
+    """
+    path = run_file(run, f"{split}.parquet")
+    if not path.is_file():
+        raise ConfigError(
+            f"{run} has no {path.name}, which trainings of earlier versions did not write; "
+            "train again."
+        )
+    try:
+        events = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ConfigError(
+            f"{path} cannot be read as Parquet ({first_line(error)}); train again."
+        ) from None
+    if dict(events.schema) != COLUMNS or not len(events):
+        raise ConfigError(
+            f"{path} must have rows with the columns {', '.join(COLUMNS)} of texts, "
+            f"but has {len(events)} with {dict(events.schema)}; train again."
+        )
+    return events
+
+
+def read_items(run: str | Path) -> list[str]:
+    """Reads the ids of all items of a run, in the order of its numbers.
+
+    Raises:
+        ConfigError: If the run does not have them.
+    """
+    return read_lines(run_file(run, "vocabulary/items.txt"))
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the ids of a file, one a line.
+
+    Raises:
+        ConfigError: If it is missing or damaged.
+    """
+    try:
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} is missing or no text; export or train again.") from None
