@@ -180,8 +180,8 @@ def _of_distances(
         if distance > divergence.threshold:
             yield (
                 "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH",
-                f"the Jensen-Shannon divergence from the {name} is {distance:.6g} bits, expected "
-                f"{divergence.threshold:.6g} or less",
+                f"the Jensen-Shannon divergence from the {name} is {distance:.6g}, expected "
+                f"{divergence.threshold:.6g} or less (bits)",
             )
 
 
