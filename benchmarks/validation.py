@@ -44,6 +44,7 @@ def write_log(path: Path, events: int, seed: int = 2024) -> None:
 def measure(path: Path) -> list[dict[str, object]]:
     """Runs the stages on a log; returns name, wall and processor seconds and peak MB of each."""
     from tfrec_attn.data.quality import log_measures, log_profile, tfdv
+    from tfrec_attn.data.quality.anomalies import find_anomalies
     from tfrec_attn.data.reading.interactions import read_interactions
 
     stages, start = [], (time.perf_counter(), time.process_time())
@@ -74,8 +75,10 @@ def measure(path: Path) -> list[dict[str, object]]:
         done("import of TFDV")
         statistics = tfdv.compute_statistics(frame)
         done("statistics")
-        tfdv.find_anomalies(statistics, tfdv.infer_schema(statistics), previous=statistics)
-        done("schema and anomalies")
+        schema = tfdv.infer_schema(statistics)
+        done("schema")
+        find_anomalies(frame, schema, previous=frame)
+        done("anomalies")
     return stages
 
 

@@ -1,19 +1,15 @@
 """Preparing logs on one machine: the folder holds what memory holds, and errors write nothing."""
 
-import errno
 import json
 import os
-import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn.config import Columns, Config, Data, from_dict
+from tests.data.preparing import HEADER, contents, refused, synthetic_log
+from tfrec_attn.config import Columns, Data
 from tfrec_attn.data.prepare import main
-from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.encoding import checksum, encode_log
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, make_split
@@ -23,16 +19,14 @@ from tfrec_attn.data.shards.manifest import Manifest
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.shard_files import number_of_shards
-from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.checksums import file_sha256
-from tfrec_attn.runs import run
 
 TEMPORAL = {"split": "temporal", "valid_from": 0.8, "test_from": 0.9}
 
 
 @pytest.fixture(scope="module")
 def frame():
-    return synthetic(2_000, seed=5)
+    return synthetic_log()
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +34,6 @@ def log(frame, tmp_path_factory):
     path = tmp_path_factory.mktemp("log") / "log.tsv"
     frame.write_csv(path, separator="\t")
     return path
-
-
-def contents(folder):
-    return {entry.name: entry.read_bytes() for entry in Path(folder).iterdir()}
-
-
-def refused(logs, folder, data=None, kind=DataError):
-    """Returns the error message, and checks that no folder is left."""
-    with pytest.raises(kind) as caught:
-        prepare_log([str(path) for path in logs], folder / "out", data or Data(min_user_events=1))
-    assert not (folder / "out").exists() and not (folder / "out.partial").exists()
-    message = str(caught.value)
-    assert message.endswith(".") and "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize(
@@ -98,122 +78,6 @@ def test_the_folder_has_the_same_events_as_memory(tmp_path, frame, options, piec
         for name in contents(tmp_path / "out")
         if name != "manifest.json"
     }
-
-
-TYPES = Columns(rating="stars", event="kind")
-
-
-@pytest.fixture(scope="module")
-def rated(frame):
-    """The log with types and ratings.
-
-    One of the three types is only in the last third. Only times of low ratings have fractions.
-    """
-    row = np.arange(frame.height)
-    kind = np.where(
-        (row * 3 > 2 * len(row)) & (row % 3 == 0), "cart", np.where(row % 2, "view", "buy")
-    )
-    stars = row * 7 % 5 + 1
-    times = frame["timestamp"].to_numpy() + 0.5 * (stars == 1)
-    return frame.with_columns(
-        timestamp=pl.Series(times), stars=pl.Series(stars), kind=pl.Series(kind)
-    )
-
-
-@pytest.mark.parametrize(
-    ("filters", "times"),
-    [
-        ({"min_rating": 3.0}, "timestamp"),
-        ({"event_types": ["cart", "buy"]}, "timestamp"),
-        ({"min_rating": 2.0, "event_types": ["buy"]}, None),
-    ],
-)
-def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times):
-    size = -(-rated.height // 3)
-    for piece in range(3):
-        rated[piece * size : (piece + 1) * size].write_csv(tmp_path / f"{piece}.csv")
-    rated.write_csv(tmp_path / "whole.csv")
-    data = Data(min_user_events=4, columns=replace(TYPES, timestamp=times), **filters)
-    logs = [str(tmp_path / f"{piece}.csv") for piece in range(3)]
-    prepare_log(logs, tmp_path / "out", data, shards=3)
-    expected = run.prepare_data(
-        Config(
-            data=replace(
-                data, source="file", path=str(tmp_path / "whole.csv"), max_length=2, targets=1
-            )
-        )
-    )
-
-    prepared = PreparedLog(tmp_path / "out")
-    found = prepared.load()
-    assert checksum(found.sequences) == checksum(expected.sequences)
-    assert found.sequences.timestamps.tolist() == expected.sequences.timestamps.tolist()
-    assert found.sequences.timestamps.dtype == expected.sequences.timestamps.dtype
-    assert prepared.report() == expected.report
-    assert prepared.report().selection.events == rated.height
-    assert prepared.report().before.events < rated.height
-
-    reader = prepare_locally.read_slices
-    monkeypatch.setattr(
-        prepare_locally,
-        "read_slices",
-        lambda *args, **options: reader(*args, **options, slice_bytes=333),
-    )
-    prepare_log(logs, tmp_path / "again", data, shards=3)
-    assert contents(tmp_path / "again") == contents(tmp_path / "out")
-
-
-def test_event_filters_by_the_command(tmp_path, rated, capsys):
-    rated.write_csv(tmp_path / "log.csv")
-    arguments = [
-        str(tmp_path / "log.csv"),
-        "data.columns.rating=stars",
-        "data.min_rating=2",
-        "--to",
-        str(tmp_path / "out"),
-    ]
-    assert main(arguments) == 0
-    dropped = rated.filter(pl.col("stars") < 2).height
-    assert capsys.readouterr().out.startswith(
-        f"{rated.height} events; {dropped} with a low rating left out.\n{rated.height - dropped} "
-        "events"
-    )
-    source = {"source": str(tmp_path / "out"), "columns": {"rating": "stars"}}
-    assert (
-        run.prepare_data(
-            from_dict({"data": {**source, "min_rating": 2}})
-        ).report.selection.low_ratings
-        == dropped
-    )
-    with pytest.raises(
-        ConfigError, match=r"^data.min_rating is 3.0, but .* was prepared with 2.0: "
-    ):
-        run.prepare_data(from_dict({"data": {**source, "min_rating": 3}}))
-
-
-@pytest.mark.parametrize(
-    ("filters", "message"),
-    [
-        ({"min_rating": 6.0}, "the event filters of the data section leave nothing of "),
-        (
-            {"event_types": ["buy", "veiw"]},
-            "data.event_types names 'veiw' (did you mean 'view'?), but the event types of the log "
-            "are buy, cart, view.",
-        ),
-    ],
-)
-def test_event_filters_that_are_refused(tmp_path, rated, filters, message):
-    rated.write_csv(tmp_path / "log.csv")
-    assert message in refused([tmp_path / "log.csv"], tmp_path, Data(columns=TYPES, **filters))
-
-
-def test_a_manifest_without_event_filters(tmp_path, log):
-    prepare_log([str(log)], tmp_path / "out", Data())
-    path = tmp_path / "out" / "manifest.json"
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    assert tree.pop("selection") is None
-    path.write_text(json.dumps(tree), encoding="utf-8")
-    assert PreparedLog(tmp_path / "out").report().selection is None
 
 
 def test_times_with_fractions(tmp_path, frame):
@@ -302,7 +166,6 @@ def test_no_log_and_a_folder_that_exists(tmp_path, log, capsys):
     assert "Expected a log to prepare" in err and "out exists; name a new one" in err
 
 
-HEADER = "user_id\titem_id\ttimestamp\n"
 ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
 
 
@@ -377,182 +240,6 @@ def short_log(folder):
     return path
 
 
-def interrupted(log, folder, after, monkeypatch, error):
-    """Prepares until `after` shards are written, then fails."""
-    write, written = shard_files.write_shard, []
-
-    def failing(path, shard):
-        if len(written) == after:
-            raise error
-        written.append(path.name)
-        write(path, shard)
-
-    monkeypatch.setattr(prepare_locally, "_THREADS", 1)
-    monkeypatch.setattr(prepare_locally, "write_shard", failing)
-    with pytest.raises(BaseException) as caught:
-        prepare_log([str(log)], folder / "out", Data())
-    monkeypatch.undo()
-    assert not (folder / "out").exists() and not (folder / "out.partial" / "manifest.json").exists()
-    return caught.value, written
-
-
-def test_an_interrupted_run_resumes_with_its_shards(tmp_path, log, monkeypatch):
-    prepare_log([str(log)], tmp_path / "whole", Data())
-    _, written = interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
-    assert len(written) == 3
-    before = {name: (tmp_path / "out.partial" / name).stat().st_mtime_ns for name in written}
-    monkeypatch.setattr(prepare_locally, "_read", None)  # the log is not read again
-    prepare_log([str(log)], tmp_path / "out", Data())
-    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written} == before
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert not (tmp_path / "out.partial").exists()
-
-
-@pytest.mark.parametrize("change", ["options", "log", "shards"])
-def test_other_work_is_neither_resumed_nor_removed(tmp_path, log, monkeypatch, change):
-    log = shutil.copy(log, tmp_path / "log.tsv")
-    interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
-    if change == "log":
-        with open(log, "a", encoding="utf-8") as out:
-            out.write("u0\ti0\t1700000000\n")
-    data = Data(min_user_events=12) if change == "options" else Data()
-    shards, before = 2 if change == "shards" else None, tree(tmp_path / "out.partial")
-    with pytest.raises(ConfigError) as caught:
-        prepare_log([str(log)], tmp_path / "out", data, shards)
-    what = {
-        "options": "with data.min_user_events=5, not 12",
-        "log": "of other logs, or of what they were then",
-        "shards": "with --shards None, not 2",
-    }[change]
-    remedies = "give --restart to begin anew, or name another --to."
-    assert str(caught.value) == f"{tmp_path}/out.partial holds unfinished work {what}; {remedies}"
-    assert tree(tmp_path / "out.partial") == before
-    prepare_log([str(log)], tmp_path / "out", data, shards, restart=True)
-    prepare_log([str(log)], tmp_path / "anew", data, shards)
-    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
-    assert not (tmp_path / "out.partial").exists()
-
-
-# --- Files that this program did not write ---
-
-
-def tree(folder):
-    """Path -> bytes of each file."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
-
-
-@pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("link", [False, True])
-def test_a_foreign_partial_folder_stays(tmp_path, log, restart, link):
-    other = tmp_path / ("elsewhere" if link else "out.partial")
-    for name in ("thesis.txt", "work/state.json", "order.json", "users.txt"):
-        (other / name).parent.mkdir(parents=True, exist_ok=True)
-        (other / name).write_text("mine")
-    if link:
-        (tmp_path / "out.partial").symlink_to(other)
-    before = tree(other)
-    with pytest.raises(
-        ConfigError, match=r"out\.partial is .+; move it away, or name another --to\.$"
-    ):
-        prepare_log([str(log)], tmp_path / "out", Data(), restart=restart)
-    assert tree(other) == before
-
-
-@pytest.mark.parametrize("restart", [False, True])
-def test_a_mistyped_log_changes_nothing(tmp_path, log, monkeypatch, restart):
-    interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
-    before = tree(tmp_path)
-    with pytest.raises(DataError, match=r"no\.tsv does not exist"):
-        prepare_log([str(tmp_path / "no.tsv")], tmp_path / "out", Data(), restart=restart)
-    bad = tmp_path / "bad.tsv"
-    bad.write_text(HEADER + "u\ti\tnever\n", encoding="utf-8")
-    with pytest.raises(DataError if restart else ConfigError):
-        prepare_log([str(bad)], tmp_path / "out", Data(), restart=restart)
-    bad.unlink()
-    assert tree(tmp_path) == before
-
-
-def test_a_file_put_into_unfinished_work_stays(tmp_path, log, monkeypatch):
-    interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
-    (tmp_path / "out.partial" / "work" / "notes.txt").write_text("mine")
-    before = tree(tmp_path)
-    with pytest.raises(ConfigError) as caught:
-        prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
-    notes = tmp_path / "out.partial" / "work" / "notes.txt"
-    assert str(caught.value).startswith(
-        f"{notes} was not written by this program, so that --restart removes nothing; "
-    )
-    assert tree(tmp_path) == before
-    prepare_log([str(log)], tmp_path / "out", Data())
-    assert (tmp_path / "out" / "work" / "notes.txt").read_text() == "mine"
-
-
-def test_a_link_in_unfinished_work_is_not_followed(tmp_path, log, monkeypatch):
-    interrupted(log, tmp_path, 3, monkeypatch, KeyboardInterrupt())
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "out.partial" / "users.txt").unlink()
-    (tmp_path / "out.partial" / "users.txt").symlink_to(tmp_path / "mine.txt")
-    for restart in (False, True):
-        with pytest.raises(
-            ConfigError,
-            match=r"users\.txt is a symbolic link, which this program did not make; move it away",
-        ):
-            prepare_log([str(log)], tmp_path / "out", Data(), restart=restart)
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-
-
-def test_a_complete_folder_is_replaced_by_restart_only(tmp_path, log):
-    prepare_log([str(log)], tmp_path / "out", Data())
-    before = tree(tmp_path)
-    with pytest.raises(
-        ConfigError, match="out exists; name a new one, or give --restart to replace it"
-    ):
-        prepare_log([str(log)], tmp_path / "out", Data(min_user_events=12))
-    bad = str(tmp_path / "bad.tsv")
-    Path(bad).write_text(HEADER + 30_000 * "u\ti\t1\n" + "u\ti\tnever\n", encoding="utf-8")
-    with pytest.raises(DataError, match="line 30002"):
-        prepare_log([bad], tmp_path / "out", Data(), restart=True)
-    Path(bad).unlink()
-    assert tree(tmp_path) == before
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"notes\.txt was not written by this program"):
-        prepare_log([str(log)], tmp_path / "out", Data(min_user_events=12), restart=True)
-    (tmp_path / "out" / "notes.txt").unlink()
-    assert tree(tmp_path) == before
-    prepare_log([str(log)], tmp_path / "out", Data(min_user_events=12), restart=True)
-    prepare_log([str(log)], tmp_path / "anew", Data(min_user_events=12))
-    assert contents(tmp_path / "out") == contents(tmp_path / "anew")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["anew", "out"]
-
-
-def test_a_folder_that_is_no_prepared_log_is_not_replaced(tmp_path, log):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.json").write_text("{}")
-    with pytest.raises(
-        ConfigError,
-        match="out exists and is no prepared log, so that --restart does not replace it",
-    ):
-        prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
-    assert tree(tmp_path) == {"out/manifest.json": b"{}"}
-
-
-def test_a_full_disk(tmp_path, log, monkeypatch):
-    error, _ = interrupted(
-        log, tmp_path, 2, monkeypatch, OSError(errno.ENOSPC, "No space left on device")
-    )
-    assert isinstance(error, DataError)
-    assert (
-        str(error)
-        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and give the "
-        "same command again."
-    )
-    prepare_log([str(log)], tmp_path / "out", Data())
-
-
 def test_the_writer_tells_a_full_disk(tmp_path):
     os.symlink("/dev/full", tmp_path / "a.tfrecord.part")
     one = np.ones(1, np.int64)
@@ -562,14 +249,6 @@ def test_the_writer_tells_a_full_disk(tmp_path):
             shard_files.Shard(one, one, one.astype(np.int32), one, one, -one, -one),
         )
     assert not list(tmp_path.iterdir())
-
-
-def test_two_processes_do_not_share_a_folder(tmp_path, log):
-    with prepare_locally.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
-        with pytest.raises(ConfigError, match="another process prepares it"):
-            prepare_log([str(log)], tmp_path / "out", Data())
-        work.abandon()
-    prepare_log([str(log)], tmp_path / "out", Data())
 
 
 def test_manifest_is_json_without_paths(tmp_path, log):

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.runs import run
+
+SCHEMA = Path(__file__).parent / "quality" / "inferred_schema.pbtxt"
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +75,37 @@ def test_three_forms_of_one_report(command, logs, tmp_path):
     events = f"{tree['events']:,}"
     assert re.search(rf"^  events +{events}$", out, flags=re.MULTILINE)
     assert events in page.shown
-    assert tfdv.HOW_TO_GET_IT in out
+    assert f"{tfdv.HOW_TO_GET_IT}; statistics and schema are left out." in out
     code, printed, error = command(logs[0], "--json")
     assert (code, error, json.loads(printed)) == (0, "", tree)
+
+
+def test_a_schema_is_checked_without_statistics(command, logs, tmp_path):
+    code, out, error = command(logs[0], "--schema", SCHEMA, "--to", tmp_path / "report")
+    assert (code, error) == (1, "")
+    assert "! rating: the log has no such column" in out
+    assert f"{tfdv.HOW_TO_GET_IT}; statistics are left out." in out
+    tree = json.loads((tmp_path / "report" / "report.json").read_text())
+    missing = ["the log has no such column"]
+    assert tree["schema"] == {
+        "path": str(SCHEMA),
+        "anomalies": {"event": missing, "rating": missing},
+    }
+    assert {entry.name for entry in (tmp_path / "report").iterdir()} == {
+        "report.html",
+        "report.json",
+    }
+
+
+def test_drift_from_statistics(command, logs, tmp_path):
+    statistics = tmp_path / "statistics.pbtxt"
+    statistics.write_text(
+        'datasets { features { path { step: "item_id" } string_stats { rank_histogram { buckets '
+        '{ label: "i7" sample_count: 9 } } } } }'
+    )
+    code, out, _ = command(logs[0], "--schema", SCHEMA, "--against", statistics)
+    assert code == 1
+    assert re.search("! item_id: the share of 'i7' differs by 0.9.* from the earlier log", out)
 
 
 def test_the_split_is_that_of_training(command, logs):
@@ -231,10 +262,19 @@ def test_rejected_lines_are_counted(command, tmp_path):
             ["{log}", "data.split=temporal"],
             "data.split=temporal needs data.test_from and data.valid_from, got no bounds.",
         ),
-        (["{log}", "--schema", "schema.pbtxt"], f"--schema cannot be used: {tfdv.HOW_TO_GET_IT}."),
+        (
+            ["{folder}/none.csv", "--schema", "{folder}/none.pbtxt"],
+            "{folder}/none.pbtxt is no file: expected a schema that tfrec_attn.data.validate "
+            "wrote.",
+        ),
+        (
+            ["{log}", "--schema", "{folder}/bad.json"],
+            "{folder}/bad.json does not hold a schema as tfrec_attn.data.validate writes it (1:1 : "
+            'Message type "tensorflow.metadata.v0.Schema" has no field named "bad").',
+        ),
         (
             ["{log}", "--against", "s.pb"],
-            f"--against with statistics cannot be used: {tfdv.HOW_TO_GET_IT}.",
+            f"--against with statistics and without --schema cannot be used: {tfdv.HOW_TO_GET_IT}.",
         ),
         (
             ["{log}", "--against", "{folder}"],
@@ -275,11 +315,3 @@ def test_a_foreign_folder_with_the_name_of_unfinished_work_stays(command, logs, 
         command(logs[0], "--to", tmp_path / "link")[2]
         == f"error: --to {tmp_path / 'link'} exists; name a new folder, or remove it.\n"
     )
-
-
-def test_training_with_a_schema_without_validation_names_a_remedy(tmp_path):
-    config = configuration.load(None, ["data.events=1500", f"data.schema={tmp_path}/schema.pbtxt"])
-    with pytest.raises(validate.ConfigError) as caught:
-        run.prepare_data(config, schema=True)
-    assert str(caught.value) == f"data.schema cannot be used: {tfdv.HOW_TO_GET_IT}."
-    assert run.prepare_data(config).sequences.num_users == 50

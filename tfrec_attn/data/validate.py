@@ -1,7 +1,7 @@
 """Reports what is wrong with a log: `python -m tfrec_attn.data.validate [LOG ...]`.
 
-The quality report needs only this package. Statistics, schema, anomalies, drift and skew by
-TensorFlow Data Validation are added if that is installed.
+A schema is checked if there is one. Statistics, and a schema inferred from them, are added if
+TensorFlow Data Validation is installed.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "--schema",
             "FILE",
-            "schema.pbtxt that the log must keep to (TensorFlow Data Validation)",
+            "schema.pbtxt that the log must keep to, by default inferred from the log itself",
         ),
         (
             "--against",

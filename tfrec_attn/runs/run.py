@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tfrec_attn import models
-from tfrec_attn.config import Config
-from tfrec_attn.data.quality import tfdv
+from tfrec_attn.config import Config, Data
 from tfrec_attn.data.reading import catalog
+from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.sequences.encoding import Sequences, encode_log
 from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
 from tfrec_attn.data.sequences.filter_report import FilterReport
@@ -75,9 +75,10 @@ def prepare_data(
     data = config.data
     if prepared_log.is_folder(data.source):
         return _check_lengths(config, _open_prepared(config, known))
-    result = catalog.load_configured(data, rejected)
     if schema and data.schema is not None:
-        tfdv.refuse_anomalies(result.frame, data.schema)
+        result = _read_by_schema(data, rejected)
+    else:
+        result = catalog.load_configured(data, rejected)
     frame, selection = (
         filter_events(result.frame, data) if has_event_filters(data) else (result.frame, None)
     )
@@ -93,6 +94,17 @@ def prepare_data(
         report = dataclasses.replace(report, duplicates=None)
     split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
     return _check_lengths(config, PreparedData(split, report, result.rejected))
+
+
+def _read_by_schema(data: Data, rejected: Path | None) -> ReadResult:
+    # Imported here because most runs have no schema, and protocol buffers take time to import.
+    from tfrec_attn.data.quality.anomalies import refuse_anomalies
+    from tfrec_attn.data.quality.schema_file import load_schema
+
+    required = load_schema(data.schema)
+    result = catalog.load_configured(data, rejected)
+    refuse_anomalies(result.frame, required, data.schema)
+    return result
 
 
 def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) -> PreparedData:

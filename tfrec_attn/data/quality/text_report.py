@@ -33,11 +33,7 @@ def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
 def findings(tree: dict) -> list[str]:
     """Returns the warnings of a report, a sentence each, anomalies first."""
     anomalies = tree.get("schema", {}).get("anomalies", {})
-    found = [
-        f"{name or 'All features'}: {reason}"
-        for name, reasons in anomalies.items()
-        for reason in reasons
-    ]
+    found = [f"{name}: {reason}" for name, reasons in anomalies.items() for reason in reasons]
     if tree.get("rejected", 0) > 0:
         found.append(f"{tree['rejected']:,} lines could not be read.")
     found += _warnings_of_times(tree) if "time" in tree else []
@@ -197,7 +193,7 @@ def _schema(schema: dict) -> list:
     rows = [("schema", schema["path"])]
     rows += [] if schema["anomalies"] else [("anomalies", "none")]
     for name, reasons in schema["anomalies"].items():
-        rows += [(name or "all features", reason) for reason in reasons]
+        rows += [(name, reason) for reason in reasons]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Statistics, schema and anomalies of a log by TensorFlow Data Validation.
+"""Statistics of a log, and a schema that is inferred from them, by TensorFlow Data Validation.
 
 TensorFlow Data Validation is imported when it is first needed. The features are `user_id` and
 `item_id` (bytes), `timestamp`, and `rating` and `event` if the log was read with them.
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.runtime.process import capture_stderr, import_tensorflow
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.process import import_tensorflow
 
 HOW_TO_GET_IT = (
     "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, "
@@ -24,7 +24,6 @@ HOW_TO_GET_IT = (
 _NAME = "tensorflow_data_validation"
 _IDS = ("user_id", "item_id")
 _BATCH = 1_000_000
-_SHOWN = 10
 
 # Thresholds of a new schema: the largest change of the share of one id or type, and bits between
 # ratings.
@@ -107,85 +106,6 @@ def infer_schema(statistics):
     return schema
 
 
-def find_anomalies(statistics, schema, *, previous=None, serving=None) -> dict[str, list[str]]:
-    """Returns the anomalies of a log, sentences by feature; "" stands for the log as a whole.
-
-    Args:
-        statistics: Statistics of the log.
-        schema: The schema.
-        previous: Statistics of an earlier log, for the drift comparators of the schema.
-        serving: Statistics of a request log, for the skew comparators of the schema.
-    """
-    tfdv = _module()
-    with capture_stderr():
-        found = tfdv.validate_statistics(
-            statistics, schema, previous_statistics=previous, serving_statistics=serving
-        )
-    result: dict[str, list[str]] = {}
-    for name in sorted(found.anomaly_info):
-        reasons = found.anomaly_info[name].reason
-        result[name] = [_sentence(reason) for reason in reasons] or [
-            found.anomaly_info[name].description
-        ]
-    if found.HasField("dataset_anomaly_info"):
-        result[""] = [_sentence(reason) for reason in found.dataset_anomaly_info.reason]
-    return result
-
-
-def refuse_anomalies(frame: pl.DataFrame, path: str | Path) -> None:
-    """Checks a log against a schema.
-
-    Args:
-        frame: The log.
-        path: The schema, `schema.pbtxt`.
-
-    Raises:
-        ConfigError: If TensorFlow Data Validation is not installed.
-        DataError: If the schema cannot be read, or if the log breaks it; the message names the
-            anomalies.
-    """
-    require("data.schema")
-    schema = load_schema(path)
-    anomalies = find_anomalies(compute_statistics(frame), schema)
-    if anomalies:
-        shown = [
-            f"{name or 'all features'}: {' '.join(reasons).rstrip('.')}"
-            for name, reasons in anomalies.items()
-        ]
-        more = f"; and {len(shown) - _SHOWN} features more" if len(shown) > _SHOWN else ""
-        raise DataError(
-            f"the log breaks data.schema={path} ({'; '.join(shown[:_SHOWN])}{more}): "
-            "correct the log or edit the schema."
-        )
-
-
-def load_schema(path: str | Path):
-    """Reads a schema in the text format of protocol buffers.
-
-    Raises:
-        DataError: If there is no such file, or if it holds no schema.
-    """
-    return _loaded(path, "a schema", _module().load_schema_text)
-
-
-def load_statistics(path: str | Path):
-    """Reads statistics of one log: `.pb`, or the text format `.pbtxt`.
-
-    Raises:
-        DataError: If there is no such file, or if it does not hold the statistics of one log.
-    """
-    tfdv = _module()
-    is_text = Path(path).suffix == ".pbtxt"
-    load = tfdv.load_stats_text if is_text else tfdv.load_stats_binary
-    statistics = _loaded(path, "statistics", load)
-    if len(statistics.datasets) != 1:
-        raise DataError(
-            f"{path} must hold the statistics of one log, "
-            f"but holds those of {len(statistics.datasets)}."
-        )
-    return statistics
-
-
 def save_schema(schema, path: str | Path) -> None:
     """Writes a schema in the text format of protocol buffers."""
     _module().write_schema_text(schema, str(path))
@@ -218,22 +138,3 @@ def _record_batch(frame: pl.DataFrame):
         offsets = arrow.array(np.arange(len(array) + 1, dtype=np.int64))
         columns.append(arrow.LargeListArray.from_arrays(offsets, array))
     return arrow.RecordBatch.from_arrays(columns, frame.columns)
-
-
-def _loaded(path: str | Path, what: str, load):
-    if not Path(path).is_file():
-        raise DataError(
-            f"{path} does not exist: expected the file of {what} that tfrec_attn.data.validate "
-            "has written."
-        )
-    try:
-        return load(str(path))
-    except Exception as error:  # protobuf's parse errors are of several kinds
-        cause = " ".join(str(error).split())
-        raise DataError(
-            f"{path} is not {what} as tfrec_attn.data.validate writes them ({cause})."
-        ) from None
-
-
-def _sentence(reason) -> str:
-    return " ".join(f"{reason.short_description}: {reason.description}".split())

@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 import polars as pl
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.quality import log_profile, tfdv
+from tfrec_attn.data.quality.anomalies import Reference, find_anomalies
+from tfrec_attn.data.quality.distributions import load_distributions
 from tfrec_attn.data.quality.html_report import as_html
 from tfrec_attn.data.quality.log_measures import EncodedLog, measure
 from tfrec_attn.data.quality.request_log import count_unknown, read_requests
+from tfrec_attn.data.quality.schema_file import load_schema
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.reading.time_rule import TimeRule, read_by_one_rule
@@ -40,12 +44,15 @@ def validate(
     vocabulary: str | None = None,
     to: str | None = None,
 ) -> dict:
-    """Measures a log, and checks it against a schema if TensorFlow Data Validation is installed.
+    """Measures a log, and checks it against a schema.
+
+    Statistics, and a schema that is inferred from the log, need TensorFlow Data Validation.
 
     Args:
         data: How to read, filter and split it.
         logs: Files that replace `data.path`, read one after the other.
-        schema: The schema of the log, `schema.pbtxt`; None infers one.
+        schema: The schema of the log, `schema.pbtxt`; None infers one, if TensorFlow Data
+            Validation is installed.
         against: What to compare with: a folder or report.json that this command has written,
             statistics (`.pb` or `.pbtxt`), or an earlier log that is read in the same way.
         serving_log: A request log, as for `tfrec_attn.data.quality.request_log`.
@@ -63,6 +70,7 @@ def validate(
         DataError: If a file cannot be read. Nothing is written then.
     """
     _check_options(schema, against, to)
+    given = load_schema(schema) if schema is not None else None
     result = _read(data, logs)
     is_synthetic = not logs and data.source == "synthetic"
     log = EncodedLog(result.frame, is_synthetic or data.columns.timestamp is not None)
@@ -79,14 +87,16 @@ def validate(
         counts = dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True))
         drift = log_profile.compare(earlier.profile, log.profile(), counts)
         tree["drift"] = {"against": str(against), **drift}
-    checked = _check_schema(tree, result.frame, schema, earlier, requests)
+    checked = _check_schema(tree, result.frame, given, earlier, requests)
+    if given is not None:
+        tree["schema"]["path"] = str(schema)
     if to is not None:
         _write(Path(to), tree, earlier, *checked)
     return tree
 
 
 class _Earlier:
-    """What a log is compared with: a profile, and statistics on demand; either can be None."""
+    """What a log is compared with: a profile, and values on demand; either can be None."""
 
     def __init__(self, against: str, data: Data):
         path = Path(against)
@@ -102,10 +112,10 @@ class _Earlier:
             self._frame = _read(data, [against]).frame
             self.profile = EncodedLog(self._frame, data.columns.timestamp is not None).profile()
 
-    def statistics(self):
+    def values(self) -> Reference | None:
         if self._frame is not None:
-            return tfdv.compute_statistics(self._frame)
-        return tfdv.load_statistics(self._statistics) if self._statistics is not None else None
+            return self._frame
+        return load_distributions(self._statistics) if self._statistics is not None else None
 
 
 def _read(data: Data, logs: list[str] | None) -> ReadResult:
@@ -123,10 +133,9 @@ def _read(data: Data, logs: list[str] | None) -> ReadResult:
 
 
 def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
-    if schema is not None:
-        tfdv.require("--schema")
-    if against is not None and Path(against).suffix in _STATISTICS_SUFFIXES:
-        tfdv.require("--against with statistics")
+    is_statistics = against is not None and Path(against).suffix in _STATISTICS_SUFFIXES
+    if is_statistics and schema is None:
+        tfdv.require("--against with statistics and without --schema")
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
 
@@ -134,25 +143,31 @@ def _check_options(schema: str | None, against: str | None, to: str | None) -> N
 def _check_schema(
     tree: dict,
     frame: pl.DataFrame,
-    schema: str | None,
+    schema: schema_pb2.Schema | None,
     earlier: _Earlier | None,
     requests: pl.DataFrame | None,
 ) -> tuple:
-    """Adds the anomalies, or how to install what finds them.
+    """Adds the anomalies, and how to install what is needed for the rest.
 
     Returns:
         The statistics and the schema to write, None for what is not to be written.
     """
-    if not tfdv.is_installed():
-        tree["tfdv"] = f"{tfdv.HOW_TO_GET_IT}; statistics and schema are left out."
-        return None, None
-    statistics = tfdv.compute_statistics(frame)
-    found = tfdv.load_schema(schema) if schema is not None else tfdv.infer_schema(statistics)
-    serving = None if requests is None else tfdv.compute_statistics(_items_of(requests))
-    previous = earlier and earlier.statistics()
-    anomalies = tfdv.find_anomalies(statistics, found, previous=previous, serving=serving)
-    tree["schema"] = {"path": str(schema or "inferred from this log"), "anomalies": anomalies}
-    return statistics, None if schema else found
+    statistics = inferred = None
+    if tfdv.is_installed():
+        statistics = tfdv.compute_statistics(frame)
+        inferred = tfdv.infer_schema(statistics) if schema is None else None
+    else:
+        missing = "statistics and schema are" if schema is None else "statistics are"
+        tree["tfdv"] = f"{tfdv.HOW_TO_GET_IT}; {missing} left out."
+    required = inferred if schema is None else schema
+    if required is not None:
+        previous = earlier.values() if earlier is not None else None
+        serving = _items_of(requests) if requests is not None else None
+        anomalies: dict[str, list[str]] = {}
+        for one in find_anomalies(frame, required, previous=previous, serving=serving):
+            anomalies.setdefault(one.feature, []).append(one.text)
+        tree["schema"] = {"path": "inferred from this log", "anomalies": anomalies}
+    return statistics, inferred
 
 
 def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
