@@ -49,12 +49,14 @@ libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSO
 
 PIN = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--custom-compile-command "make requirements"
-COMPILE = $(PIN) --extra test --extra serving --extra plot
+COMPILE = $(PIN) --extra test --extra serving --extra plot --extra beam
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
+	@$(COMPILE) --extra validation --universal --python-version 3.10 $(ARGS) setup.cfg requirements/validation-1.21.in \
+		-o requirements/validation-1.21.txt >/dev/null
 	@$(COMPILE) --extra validation --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation.in -o requirements/validation.txt >/dev/null
+		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation-1.16.in -o requirements/validation-1.16.txt >/dev/null
 	@$(PIN) --universal --python-version 3.10 $(ARGS) requirements/docs.in -o requirements/docs.txt >/dev/null
 
 clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
@@ -67,8 +69,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv/.requirements: pythons = 3.10 3.11 3.12 3.13
 .venv-2.16/.requirements: requirements/tensorflow-2.16.txt
 .venv-2.16/.requirements: pythons = 3.10 3.11 3.12
-.venv-validation/.requirements: requirements/validation.txt
-.venv-validation/.requirements: pythons = 3.11
+.venv-validation/.requirements: requirements/validation-$(TFDV).txt
+.venv-validation/.requirements: pythons = $(if $(filter 1.16,$(TFDV)),3.11,3.10 3.11 3.12 3.13)
 .venv-docs/.requirements: requirements/docs.txt
 .venv-docs/.requirements: pythons = 3.10 3.11 3.12 3.13
 
