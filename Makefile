@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 UV = uv==0.13.8
+# TensorFlow Data Validation: the wheels of 1.21 need glibc 2.39, and those of 1.16 need Python 3.11 or older.
+GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
+TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.16)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench \
@@ -37,7 +40,7 @@ bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
 	@.venv-2.16/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it; on Python 3.11.
+validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it.
 	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
 		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
 
