@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 UV = uv==0.13.8
+# TensorFlow Data Validation: the wheels of 1.21 need glibc 2.39, and those of 1.16 need Python 3.11 or older.
+GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
+TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.16)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench \
@@ -37,7 +40,7 @@ bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
 	@.venv-2.16/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it; on Python 3.11.
+validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it.
 	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
 		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
 
@@ -49,12 +52,14 @@ libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSO
 
 PIN = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--custom-compile-command "make requirements"
-COMPILE = $(PIN) --extra test --extra serving --extra plot
+COMPILE = $(PIN) --extra test --extra serving --extra plot --extra beam
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
+	@$(COMPILE) --extra validation --universal --python-version 3.10 $(ARGS) setup.cfg requirements/validation-1.21.in \
+		-o requirements/validation-1.21.txt >/dev/null
 	@$(COMPILE) --extra validation --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation.in -o requirements/validation.txt >/dev/null
+		--only-binary pyarrow --only-binary grpcio $(ARGS) setup.cfg requirements/validation-1.16.in -o requirements/validation-1.16.txt >/dev/null
 	@$(PIN) --universal --python-version 3.10 $(ARGS) requirements/docs.in -o requirements/docs.txt >/dev/null
 
 clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
@@ -67,8 +72,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv/.requirements: pythons = 3.10 3.11 3.12 3.13
 .venv-2.16/.requirements: requirements/tensorflow-2.16.txt
 .venv-2.16/.requirements: pythons = 3.10 3.11 3.12
-.venv-validation/.requirements: requirements/validation.txt
-.venv-validation/.requirements: pythons = 3.11
+.venv-validation/.requirements: requirements/validation-$(TFDV).txt
+.venv-validation/.requirements: pythons = $(if $(filter 1.16,$(TFDV)),3.11,3.10 3.11 3.12 3.13)
 .venv-docs/.requirements: requirements/docs.txt
 .venv-docs/.requirements: pythons = 3.10 3.11 3.12 3.13
 

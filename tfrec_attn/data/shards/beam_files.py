@@ -29,8 +29,8 @@ def read_lines(pattern: str) -> Iterator[str]:
             yield from (line.decode().removesuffix("\n") for line in stream)
 
 
-def read_json(pattern: str) -> list[dict[str, object]]:
-    """Returns the objects of JSON lines in all files of a pattern."""
+def read_json(pattern: str) -> list:
+    """Returns the values of the JSON lines in all files of a pattern."""
     return [json.loads(line) for line in read_lines(pattern)]
 
 

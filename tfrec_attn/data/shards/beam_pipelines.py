@@ -64,7 +64,7 @@ class BeamPipelines:
             raise DataError(
                 f"data.missing_ids=drop leaves nothing of {filtered.events} events: set it to keep."
             )
-        ids = self._check_ids(number)
+        ids = self._id_problems(number)
         number, after = self._filter(number, before)
         bounds = None
         if data.split == "temporal":
@@ -113,15 +113,13 @@ class BeamPipelines:
         with self._pipeline() as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             found = numbered | beam.FlatMap(transforms.read_log, options, ids, self._shared, rules)
-            files = (
-                found
-                | "Files" >> beam.Filter(lambda one: isinstance(one, dict))
-                | beam.Map(json.dumps)
-            )
-            _ = files | beam.io.WriteToText(f"{self._shared}/files-{number}")
+            files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict))
+            self._save_json([files], f"files-{number}")
             events = found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict))
             self._save(events, number)
-        files = beam_files.read_json(f"{self._shared}/files-{number}*")
+            if self._data.duplicates != "drop":
+                self._save_id_problems(events, number)
+        files = self._results(f"files-{number}", len(paths))
         files.sort(key=lambda file: paths.index(file["file"]))
         for file in files:
             if "error" in file:
@@ -144,37 +142,18 @@ class BeamPipelines:
         with self._pipeline() as p:
             keyed = self._load(p, number) | "Key" >> beam.Map(transforms.key_of_copies, whole)
             grouped = keyed | "Group" >> beam.GroupByKey()
-            self._save(grouped | "First" >> beam.Map(transforms.first_of), number + 1)
+            events = grouped | "First" >> beam.Map(transforms.first_of)
+            self._save(events, number + 1)
+            self._save_id_problems(events, number + 1)
         return number + 1
 
-    def _check_ids(self, number: int) -> IdReport:
-        """Returns the problems with the ids."""
-        with self._pipeline() as p:
-            events = self._load(p, number)
-            for field, name in enumerate(("users", "items")):
-                ids = events | f"Id {name}" >> beam.Map(lambda event, field=field: event[field])
-                _ = (
-                    ids
-                    | f"Words {name}" >> beam.FlatMap(transforms.missing_word)
-                    | f"Count {name}" >> beam.combiners.Count.PerElement()
-                    | f"Lines {name}" >> beam.Map(json.dumps)
-                    | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/words-{name}")
-                )
-                _ = (
-                    ids
-                    | f"Distinct {name}" >> beam.Distinct()
-                    | f"Common {name}" >> beam.FlatMap(transforms.common_spelling)
-                    | f"Group {name}" >> beam.GroupByKey()
-                    | f"Several {name}" >> beam.FlatMap(transforms.several_spellings)
-                    | f"Save spellings {name}"
-                    >> beam.io.WriteToText(f"{self._shared}/spellings-{name}")
-                )
-        found = []
-        for name in ("users", "items"):
-            words = beam_files.read_json(f"{self._shared}/words-{name}-*")
-            spellings = beam_files.read_json(f"{self._shared}/spellings-{name}-*")
-            found.append(IdProblems.from_spellings(spellings, dict(words)))
-        return IdReport(*found)
+    def _id_problems(self, number: int) -> IdReport:
+        """Returns the problems with the ids that pipeline `number` found."""
+        spellings, words = ([], []), ({}, {})
+        for field, spelled, missing in beam_files.read_json(f"{self._shared}/ids-{number}-*"):
+            spellings[field].extend([spelled] if spelled else [])
+            words[field].update([missing] if missing else [])
+        return IdReport(*map(IdProblems.from_spellings, spellings, words))
 
     def _filter(self, number: int, before: Statistics) -> tuple[int, Statistics]:
         """Filters until every user and item has enough events.
@@ -258,21 +237,59 @@ class BeamPipelines:
         )
         sizes = {"events": events}
         for field, name in enumerate(("users", "items")):
-            sizes[name] = (
-                events
-                | name >> beam.Map(lambda event, field=field: event[field])
-                | f"Distinct {name}" >> beam.Distinct()
+            ids = events | name >> beam.Map(lambda event, field=field: event[field])
+            sizes[name] = ids | f"Distinct {name}" >> beam.Distinct()
+        counts = [
+            values
+            | f"Count {name}" >> beam.combiners.Count.Globally()
+            | f"Size {name}" >> beam.Map(lambda size, name=name: (name, size))
+            for name, values in sizes.items()
+        ]
+        self._save_json(counts, f"size-{number}")
+
+    def _save_id_problems(self, events: beam.PCollection, number: int) -> None:
+        """Writes (field, spellings, None) and (field, None, missing word) for problems with ids."""
+        found = []
+        for field in range(2):
+            ids = events | f"Id {field}" >> beam.Map(lambda event, field=field: event[field])
+            words = (
+                ids
+                | f"Words {field}" >> beam.FlatMap(transforms.missing_word)
+                | f"Count words {field}" >> beam.combiners.Count.PerElement()
+                | f"Missing {field}" >> beam.Map(lambda one, field=field: (field, None, one))
             )
-        for name, values in sizes.items():
-            counted = values | f"Count {name}" >> beam.combiners.Count.Globally()
-            path = f"{self._shared}/size-{number}-{name}"
-            _ = counted | f"Save {name}" >> beam.io.WriteToText(path)
+            spellings = (
+                ids
+                | f"Distinct {field}" >> beam.Distinct()
+                | f"Common {field}" >> beam.FlatMap(transforms.common_spelling)
+                | f"Group {field}" >> beam.GroupByKey()
+                | f"Several {field}" >> beam.FlatMap(transforms.several_spellings)
+                | f"Spelled {field}" >> beam.Map(lambda one, field=field: (field, one, None))
+            )
+            found += [words, spellings]
+        self._save_json(found, f"ids-{number}")
+
+    def _save_json(self, collections: list[beam.PCollection], name: str) -> None:
+        """Writes the elements of all collections as lines of JSON."""
+        _ = (
+            collections
+            | f"Flatten {name}" >> beam.Flatten()
+            | f"Lines {name}" >> beam.Map(json.dumps)
+            | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/{name}")
+        )
 
     def _size(self, number: int) -> Statistics:
-        patterns = (
-            f"{self._shared}/size-{number}-{name}-*" for name in ("events", "users", "items")
-        )
-        return Statistics(*(int(next(beam_files.read_lines(pattern))) for pattern in patterns))
+        return Statistics(**dict(self._results(f"size-{number}", 3)))
+
+    def _results(self, name: str, expected: int) -> list:
+        """Reads lines of JSON, of which there must be an expected number."""
+        results = beam_files.read_json(f"{self._shared}/{name}-*")
+        if len(results) != expected:
+            raise DataError(
+                f"{self._shared} must hold {expected} results of the workers ({name}) but holds "
+                f"{len(results)}: give --work a folder that the workers and this process share."
+            )
+        return results
 
     def _times(self, number: int, whole: bool) -> ChunkedArray:
         """Returns the times of all events."""

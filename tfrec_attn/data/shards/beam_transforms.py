@@ -1,6 +1,5 @@
 """The functions that the workers of the Beam pipelines apply to elements."""
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -102,10 +101,10 @@ def common_spelling(one: str) -> list[tuple[str, str]]:
     return [(common, one) for common in unified(pl.Series([one]))]
 
 
-def several_spellings(group: tuple[str, Iterable[str]]) -> list[str]:
-    """Returns a JSON line with a common spelling and its spellings, if there are several."""
+def several_spellings(group: tuple[str, Iterable[str]]) -> list[tuple[str, list[str]]]:
+    """Returns a common spelling with its spellings, if there are several."""
     spellings = sorted(set(group[1]))
-    return [json.dumps([group[0], spellings])] if len(spellings) > 1 else []
+    return [(group[0], spellings)] if len(spellings) > 1 else []
 
 
 def missing_word(one: str) -> list[str]:
