@@ -6,6 +6,7 @@ import io
 import json
 import textwrap
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from tfrec_attn import config as configuration
@@ -48,7 +49,7 @@ def describe_trial(number: int, result: TrialResult, metric: str, is_best: bool)
     outcome = {
         COMPLETED: f"{value} at epoch {result.best_epoch} of {result.epochs}",
         PRUNED: f"pruned after epoch {result.epochs}, {value}",
-        FAILED: f"failed: {shorten(result.error or '', 200)}",
+        FAILED: f"failed: {shorten((result.error or '').rstrip('.'), 200)}",
     }[result.state]
     best = ", the best so far" if is_best else ""
     return (
@@ -84,9 +85,13 @@ def best_yaml(
     metric = base.evaluate.metric
     place = best_of(results, metric)
     best = results[place]
-    title = f"{short_name(base.model.name)} on {base.data.path or base.data.source}"
+    figures = [f"{name} {value:.4f}" for name, value in best.metrics.items()]
+    log = Path(base.data.path or base.data.source).name
     lines = [
-        *_wrapped(f"{title}: the best of a search by {metric} on the validation events."),
+        *_wrapped(
+            f"{short_name(base.model.name)} on {log}: the best settings of a search by {metric} on "
+            "the validation events."
+        ),
         "",
         f"  {command}",
         "",
@@ -94,11 +99,12 @@ def best_yaml(
             f"{_counted(results)}. Trial {place + 1}, epoch {best.best_epoch} of {best.epochs}, "
             f"seed {base.train.seed}, {best.seconds:.0f} s. Validation:"
         ),
-        *(f"  {name} {value:.4f}" for name, value in best.metrics.items()),
+        *("  " + "   ".join(figures[begin : begin + 4]) for begin in range(0, len(figures), 4)),
         "The best of many trials is lucky on these events. Searched:",
         *(f"  {key}: {_shown(best.values[key])} of {one}" for key, one in space.ranges.items()),
     ]
-    header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    # Without line breaks, which would end the comment.
+    header = "".join(f"# {shorten(line, 10_000)}".rstrip() + "\n" for line in lines)
     config = configuration.to_dict(with_point(base, best.values))
     keys = configuration.overlay(copy.deepcopy(given), [f"{key}=" for key in best.values])
     return header + write_yaml(_part(config, keys))
@@ -123,7 +129,8 @@ def _counted(results: list[TrialResult]) -> str:
     states = Counter(one.state for one in results)
     parts = ", ".join(f"{states[state]} {state}" for state in (COMPLETED, PRUNED, FAILED))
     seconds = sum(one.seconds for one in results)
-    return f"{len(results)} trials ({parts}), {seconds:,.0f} s"
+    trials = "1 trial" if len(results) == 1 else f"{len(results)} trials"
+    return f"{trials} ({parts}), {seconds:,.0f} s"
 
 
 def _assignments(values: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ class TrialJournal:
                     load_if_exists=True,
                 )
                 self.results = self._read()
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
             raise ConfigError(
                 f"{path} is damaged; bring it back, or give --restart to start the search again."
             ) from None

@@ -66,7 +66,8 @@ class Range:
 
     def contains(self, value: Any) -> bool:
         """Whether a value is one of them."""
-        if type(value) not in (int, float) or not self.low <= value <= self.high:
+        types = (int,) if isinstance(self.low, int) else (int, float)
+        if type(value) not in types or not self.low <= value <= self.high:
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         return abs(steps - round(steps)) < 1e-8
