@@ -19,7 +19,7 @@ from tfrec_attn.studies.trial_result import COMPLETED, TrialResult
 from tfrec_attn.studies.trial_training import Pruned
 from tfrec_attn.training.progress import Progress
 
-_RESULT = "result"
+_NAME, _RESULT = "search", "result"
 
 
 def import_optuna() -> Any:
@@ -68,13 +68,10 @@ class TrialJournal:
             with self.writing():
                 _drop_unfinished_line(path)
                 backend = optuna.storages.journal.JournalFileBackend(str(path))
-                self._study = optuna.create_study(
-                    storage=optuna.storages.JournalStorage(backend),
-                    pruner=pruner,
-                    study_name="search",
-                    direction="maximize",
-                    load_if_exists=True,
-                )
+                storage = optuna.storages.JournalStorage(backend)
+                if not storage.get_all_studies():
+                    optuna.create_study(storage=storage, study_name=_NAME, direction="maximize")
+                self._study = optuna.load_study(study_name=_NAME, storage=storage, pruner=pruner)
                 self.results = self._read()
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
             raise ConfigError(
