@@ -136,11 +136,13 @@ def run_command(words, ports):
 
 
 def run_module(module, arguments, ports):
-    if module == "tfrec_attn.train" and "--help" not in arguments:
+    if module in ("tfrec_attn.train", "tfrec_attn.search") and "--help" not in arguments:
         if "ml-100k" in "".join(arguments[:1]):
             arguments = [*arguments, "data.source=synthetic", "data.max_length=10"]
         sized = any(argument.startswith("data.events=") for argument in arguments)
         arguments = [*arguments, *SMALL, *([] if sized else ["data.events=2000"])]
+    if module == "tfrec_attn.search":
+        arguments = [*arguments, "--trials=1"]
     if module in CLIENTS:
         arguments = [*arguments, "--target", f"127.0.0.1:{ports['8500']}"]
     package = importlib.util.find_spec(module).submodule_search_locations

@@ -31,6 +31,7 @@ ROOMS = [
     "models",
     "runs",
     "training",
+    "studies",
 ]
 
 # Rooms whose modules, and commands, start quickly because they import TensorFlow late or never.

@@ -37,8 +37,10 @@ sys.stdout.write("\\n".join(sorted(files)))
 
 
 def no_source(folder, names):
-    """Returns what is not copied: what was built, and the runs and servables of the folder."""
-    return BUILT(folder, names) | ({"runs", "servables"} if Path(folder) == ROOT else set())
+    """Returns what is not copied: what was built, and what the commands wrote."""
+    return BUILT(folder, names) | (
+        {"runs", "searches", "servables"} if Path(folder) == ROOT else set()
+    )
 
 
 def run(*words, cwd, code=0, **environment):

@@ -36,6 +36,10 @@ class TrainingError(TfrecError):
     """A training that fails, for example because the loss is not finite."""
 
 
+class NotFiniteError(TrainingError):
+    """A loss or weights that are not finite."""
+
+
 class Interrupted(TfrecError):
     """A command that a signal has stopped; its exit code is 128 + the number, as in a shell.
 

@@ -1,6 +1,14 @@
 """The keys of a configuration, their defaults and checks; without TensorFlow."""
 
-from tfrec_attn.config.loading import from_dict, load, to_dict, to_yaml, with_model_parameters
+from tfrec_attn.config.loading import (
+    from_dict,
+    load,
+    overlay,
+    to_dict,
+    to_yaml,
+    with_model_parameters,
+    with_values,
+)
 from tfrec_attn.config.schema import (
     Columns,
     Config,
@@ -23,7 +31,9 @@ __all__ = [
     "documented",
     "from_dict",
     "load",
+    "overlay",
     "to_dict",
     "to_yaml",
     "with_model_parameters",
+    "with_values",
 ]

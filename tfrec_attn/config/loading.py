@@ -18,6 +18,8 @@ from tfrec_attn.config.schema import Config, Model
 from tfrec_attn.config.yaml_tree import Plain, is_null, write_yaml
 from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 
+# Section of a file that `load` passes over: `tfrec_attn.search` reads it.
+SEARCH = "search"
 # Their values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
 # Removed keys: the value of most earlier runs, which is still accepted, and why they were removed.
@@ -45,9 +47,40 @@ def load(
             is of another type.
     """
     tree = read_config_file(path) if path is not None else {}
+    tree.pop(SEARCH, None)
+    return from_dict(overlay(tree, overrides, recommended, print_fn, path))
+
+
+def overlay(
+    tree: dict[str, Any],
+    overrides: Iterable[str] = (),
+    recommended: Callable[[str], dict[str, Any]] | None = None,
+    print_fn: Callable[[str], None] | None = None,
+    path: str | Path | None = None,
+) -> dict[str, Any]:
+    """Sets the keys of arguments, and those that a model recommends, in the sections of a file.
+
+    Args:
+        tree: The sections, which are changed; `from_dict` checks them.
+        overrides: As for `load`.
+        recommended: As for `load`.
+        print_fn: As for `load`.
+        path: Name of the file, for `print_fn`.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ConfigError: If an argument is no `section.key=value`, or its section is a value.
+    """
     overrides = list(overrides)
     for text in overrides:
-        _override(tree, text)
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(
+                f"Expected section.key=value on the command line but got {shown(text)}."
+            )
+        _set(tree, name, Plain(value))
     if recommended is not None:
         section = tree.get("model")
         name = section.get("name", Model.name) if isinstance(section, dict) else Model.name
@@ -63,7 +96,7 @@ def load(
             ]
             note = f"; not used: {', '.join(others)}" if others else ""
             print_fn(f"Recommended for {name}: {used or 'nothing else'}{note}.")
-    return from_dict(tree)
+    return tree
 
 
 def from_dict(tree: dict[str, Any]) -> Config:
@@ -82,6 +115,22 @@ def to_dict(config: Config) -> dict[str, Any]:
     tree = dataclasses.asdict(config)
     tree["model"] = {"name": config.model.name, **config.model.parameters}
     return tree
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """Returns the configuration with other values.
+
+    Args:
+        config: The configuration.
+        values: Key, such as `train.epochs`, -> its value.
+
+    Raises:
+        ConfigError: As for `from_dict`.
+    """
+    tree = to_dict(config)
+    for key, value in values.items():
+        _set(tree, key, value)
+    return from_dict(tree)
 
 
 def to_yaml(config: Config) -> str:
@@ -132,11 +181,8 @@ def _set_default(tree: dict[str, Any], key: str, value: Any) -> bool:
     return True
 
 
-def _override(tree: dict[str, Any], text: str) -> None:
-    """Sets the key of a `section.key=value` text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"Expected section.key=value on the command line but got {shown(text)}.")
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Sets a key such as `train.epochs`."""
     *sections, last = name.split(".")
     for section in sections:
         tree[section] = {} if is_null(tree.get(section)) else parse_flow(section, tree[section])
@@ -145,7 +191,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
             raise ConfigError(
                 f"{shorten(name)} cannot be set: {shorten(section)} is a value, not a section."
             )
-    tree[last] = Plain(value)
+    tree[last] = value
 
 
 def _build(cls: type, tree: Any, prefix: str) -> Any:

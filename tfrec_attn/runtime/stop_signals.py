@@ -36,12 +36,12 @@ class StopSignals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Defers the first signal inside to `check`."""
-        self._deferred = True
+        """Defers the first signal inside to `check`; it can be nested."""
+        before, self._deferred = self._deferred, True
         try:
             yield
         finally:
-            self._deferred = False
+            self._deferred = before
 
     def check(self) -> None:
         """Raises `Interrupted` if a signal was received."""

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrec_attn.config import Config
-from tfrec_attn.errors import TrainingError
+from tfrec_attn.errors import NotFiniteError
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.training.checkpoints import Checkpoints
 from tfrec_attn.training.diagnostics import first_not_finite
@@ -62,7 +62,7 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
 
 
 class FiniteLoss(tf.keras.callbacks.Callback):
-    """Raises a TrainingError as soon as the mean loss of the epoch is not finite.
+    """Raises a NotFiniteError as soon as the mean loss of the epoch is not finite.
 
     Args:
         advice: What is likely to help, as the end of a sentence.
@@ -81,7 +81,7 @@ class FiniteLoss(tf.keras.callbacks.Callback):
         if not math.isfinite(loss):
             cause = first_not_finite(self.model)
             cause = cause or "all weights are finite, so the loss itself overflowed"
-            raise TrainingError(
+            raise NotFiniteError(
                 f"The loss became {loss} by step {batch + 1} of epoch {self._epoch + 1}: {cause}; "
                 f"{self.advice}."
             )
@@ -168,7 +168,7 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
     def _save(self, is_best: bool) -> None:
         progress = self.progress
         if found := first_not_finite(self.model):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"After epoch {progress.epoch} and {progress.step} steps {found}; {self.advice}."
             )
         progress.train_seconds = self._before + time.monotonic() - self._begin

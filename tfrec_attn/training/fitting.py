@@ -1,6 +1,7 @@
 """Compilation and training of a model, with checkpoints and early stopping."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def fit(
     folder: Path,
     warm: WarmStart | None = None,
     stop: StopSignals | None = None,
+    after_epoch: Callable[[Progress], None] | None = None,
 ) -> dict[str, float]:
     """Compiles and trains a model, and leaves it with the weights of the best epoch.
 
@@ -121,13 +123,16 @@ def fit(
         folder: Folder for `checkpoints/`, `history.csv` and `tensorboard/`.
         warm: The warm start whose weights the model has and whose slots its optimizer gets.
         stop: Checked after each step; None: never.
+        after_epoch: Called with the progress after each epoch and its checkpoint, and before the
+            first step of a resumed training; it may raise an exception to end the training.
 
     Returns:
         best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds, those of
         earlier processes.
 
     Raises:
-        TrainingError: If loss or weights are not finite, or the folder cannot be written.
+        NotFiniteError: If loss or weights are not finite.
+        TrainingError: If the folder cannot be written.
         Interrupted: If a signal was received.
     """
     stream = training_stream(config, split)
@@ -137,7 +142,12 @@ def fit(
     checkpoints = Checkpoints(folder)
     progress = _restore(model, checkpoints, stream.steps_per_epoch)
     earlier = progress.train_seconds
-    _train(model, config, split, stream, progress, checkpoints, stop or StopSignals())
+    others = []
+    if after_epoch:
+        if progress.epoch:
+            after_epoch(progress)
+        others = [tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: after_epoch(progress))]
+    _train(model, config, split, stream, progress, checkpoints, stop or StopSignals(), others)
     checkpoints.finish(model)
     seconds = progress.steady_seconds()
     return {
@@ -177,6 +187,7 @@ def _train(
     progress: Progress,
     checkpoints: Checkpoints,
     stop: StopSignals,
+    others: list[tf.keras.callbacks.Callback],
 ) -> None:
     """Trains until the progress is over: the rest of an interrupted epoch, then the others."""
     epochs, steps = config.train.epochs, stream.steps_per_epoch
@@ -196,6 +207,7 @@ def _train(
             HistoryWriter(checkpoints.folder, progress, diagnostics, write_line),
             saver,
             EarlyStop(progress, **limits),
+            *others,
         ],
         model,
         verbose=1 if sys.stdout.isatty() else 2,

@@ -102,12 +102,12 @@ def resolve(config: Config) -> Config:
 def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
-        _check_loss(config)
+        check_loss(config)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
         with _explain_rest(None, task):
-            data = _read(config, previous, rejected)
+            data = read_data(config, previous, rejected)
         complete = None if restart else complete_run(config, data.split)
         if complete is not None:
             write_line(
@@ -132,8 +132,12 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     return partial.target
 
 
-def _check_loss(config: Config) -> None:
-    """Checks, before the log is read, that the loss takes the batches of the model."""
+def check_loss(config: Config) -> None:
+    """Checks, before the log is read, that the loss takes the batches of the model.
+
+    Raises:
+        ConfigError: If it does not, or if a model or loss of another package cannot be imported.
+    """
     model, loss = config.model.name, config.train.loss
     if models.is_foreign(model) or loss_names.is_foreign(loss):
         import_tensorflow()
@@ -178,7 +182,18 @@ def settings_without_effect(config: Config) -> list[str]:
     return lines
 
 
-def _read(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
+def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
+    """Reads, filters and splits the log of a configuration.
+
+    Args:
+        config: The configuration.
+        previous: The run of a warm start, or None.
+        rejected: File for bad lines if data.on_error is skip.
+
+    Raises:
+        ConfigError: As for `run.prepare_data`.
+        DataError: As for `run.prepare_data`, or if a file cannot be read.
+    """
     known = previous and previous.vocabularies
     try:
         return run.prepare_data(config, rejected=rejected, known=known, schema=True)
@@ -221,7 +236,7 @@ def _train_into(
     run_files.save_vocabularies(folder, data.sequences)
     run_files.save_replay(folder, data.split)
 
-    strategy = _prepare_process(config, task)
+    strategy = prepare_process(config, task)
     from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
     from tfrec_attn.training.fitting import fit
     from tfrec_attn.training.inputs import trained_rows
@@ -281,7 +296,7 @@ def _print_data(data: run.PreparedData, leaks: Any) -> None:
         write_line(str(leaks))
 
 
-def _prepare_process(config: Config, task: Task | None) -> Any:
+def prepare_process(config: Config, task: Task | None) -> Any:
     """Applies section `runtime` and the seed, and returns the strategy."""
     import_tensorflow()
     configure_devices(config.runtime.devices)

@@ -1,0 +1,143 @@
+"""Searches for the best settings of a model: `python -m tfrec_attn.search CONFIG.yaml`."""
+
+import argparse
+import shlex
+import sys
+
+from tfrec_attn import config as configuration
+from tfrec_attn import models
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.config.config_files import read_config_file
+from tfrec_attn.config.loading import SEARCH
+from tfrec_attn.config.yaml_tree import Plain, is_null
+from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.studies.search import Search, search
+from tfrec_attn.studies.study_folder import BEST
+from tfrec_attn.training.training_run import settings_without_effect
+
+_PREFIX = f"{SEARCH}."
+_TRIALS = 20
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0; 2 for a configuration, a space or data that cannot be used; 1 for a search without a
+        completed trial; 130 after SIGINT and 143 after SIGTERM.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    parsed = parser.parse_intermixed_args(arguments)
+    config, texts = parsed.config, parsed.overrides
+    if config and "/" not in config.partition("=")[0] and "=" in config:
+        config, texts = None, [config, *texts]
+    try:
+        study, notes = _study(config, texts, parsed, arguments)
+        folder = search(study, restart=parsed.restart, notes=notes)
+    except TfrecError as error:
+        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
+        return error.exit_code
+    write_line(f"\nNext: python -m tfrec_attn.train {shlex.quote(str(folder / BEST))}")
+    return 0
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="python -m tfrec_attn.search",
+        description="Trains a model with many settings, and writes those with the best validation "
+        "metric as a configuration. The test events are not looked at.",
+        epilog="python -m tfrec_attn.train --help lists the configurations of the package and all "
+        "keys.",
+    )
+    parser.add_argument(
+        "config",
+        nargs="?",
+        help="YAML file, or the name of a configuration of the package; its section search holds "
+        "the values to try",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="values that override those of the file; search.section.key={choices: [a, b]} or "
+        "{low: a, high: b, log: true} or {low: a, high: b, step: c} are values to try, and null "
+        "tries none",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help=f"number of trials, those of an interrupted search included (default: {_TRIALS}, or "
+        "no limit with --seconds)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="begin no trial once all trials together took so long (default: no limit)",
+    )
+    parser.add_argument(
+        "--to",
+        type=path,
+        metavar="DIR",
+        help="folder to write (default: searches/<source>-<model>)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="seed of the proposals (default: 1)"
+    )
+    parser.add_argument(
+        "--prune-after",
+        type=int,
+        default=5,
+        metavar="N",
+        help="end a trial after N epochs or more if its best validation metric is below the median "
+        "of the completed trials, once there are five (default: 5)",
+    )
+    parser.add_argument("--no-pruning", action="store_true", help="complete every trial")
+    parser.add_argument(
+        "--restart", action="store_true", help="remove the search that the folder holds"
+    )
+    return parser
+
+
+def _study(
+    config: str | None, texts: list[str], parsed: argparse.Namespace, arguments: list[str]
+) -> tuple[Search, list[str]]:
+    """Returns the search of the arguments, and lines to print first."""
+    for option, least in (("trials", 1), ("seed", 0), ("prune_after", 0)):
+        value = getattr(parsed, option)
+        if value is not None and value < least:
+            name = option.replace("_", "-")
+            raise ConfigError(f"--{name} must be {least} or more, but is {value}.")
+    if parsed.seconds is not None and parsed.seconds <= 0:
+        raise ConfigError(f"--seconds must be greater than 0, but is {parsed.seconds:g}.")
+    tree = read_config_file(config) if config is not None else {}
+    ranges, others, notes = tree.pop(SEARCH, None), [], []
+    ranges = {} if is_null(ranges) else ranges
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals and name.startswith(_PREFIX) and isinstance(ranges, dict):
+            ranges[name.removeprefix(_PREFIX)] = Plain(value)
+        else:
+            others.append(text)
+    given = configuration.overlay(tree, others, models.recommended, notes.append, config)
+    base = configuration.from_dict(given)
+    unlimited = parsed.trials is None and parsed.seconds is None
+    study = Search(
+        config=base,
+        given=given,
+        ranges=ranges,
+        command=shlex.join(["python", "-m", "tfrec_attn.search", *arguments]),
+        to=parsed.to,
+        trials=_TRIALS if unlimited else parsed.trials,
+        seconds=parsed.seconds,
+        seed=parsed.seed,
+        prune_after=None if parsed.no_pruning else parsed.prune_after,
+    )
+    return study, [*notes, *settings_without_effect(base)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Studies of several trainings: the search for settings."""

@@ -1,0 +1,196 @@
+"""The search for the settings with the best validation metric."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrec_attn.cli.terminal import ProgressLine, write_line
+from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.splits import split_checksum
+from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
+from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs import run_files
+from tfrec_attn.runs.run_dir import default_names
+from tfrec_attn.runtime.process import import_tensorflow
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.studies.search_report import (
+    best_of,
+    best_yaml,
+    describe_search,
+    describe_trial,
+    trials_csv,
+)
+from tfrec_attn.studies.search_space import SearchSpace
+from tfrec_attn.studies.study_folder import BEST, JOURNAL, TRIALS, StudyFolder, describe_study
+from tfrec_attn.studies.trial_journal import TrialJournal, import_optuna
+from tfrec_attn.studies.trial_result import TrialResult
+from tfrec_attn.studies.trial_training import TrialTraining, without_test_events
+from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.training_run import check_loss, read_data, resolve
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search.
+
+    Attributes:
+        config: The configuration whose keys are searched.
+        given: The sections of keys that its file, the arguments and the model set.
+        ranges: Section `search`, as for `SearchSpace.parse`.
+        command: The command, for the file of the best configuration.
+        to: The folder; None: searches/<source>-<model>.
+        trials: Number of trials in all, or None.
+        seconds: Seconds of all trials after which none is begun, or None.
+        seed: Seed of the proposals.
+        prune_after: Epochs before a trial may be pruned; None: never.
+    """
+
+    config: Config
+    given: dict[str, Any]
+    ranges: Any
+    command: str
+    to: str | None = None
+    trials: int | None = None
+    seconds: float | None = None
+    seed: int = 1
+    prune_after: int | None = 5
+
+    def is_over(self, results: list[TrialResult], space: SearchSpace) -> bool:
+        """Whether the budget is used, or every point of the space was tried."""
+        return (
+            (self.trials is not None and len(results) >= self.trials)
+            or (self.seconds is not None and sum(one.seconds for one in results) >= self.seconds)
+            or len(results) >= space.size
+        )
+
+
+def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -> Path:
+    """Searches until the budget is used, and returns the folder.
+
+    It holds the best configuration, a table of the trials and the journal. A search of the same
+    configuration, space and data is resumed. The test events are not looked at.
+
+    Args:
+        study: The search.
+        restart: Whether to remove the search that the folder holds.
+        notes: Lines to print first.
+
+    Raises:
+        ConfigError: If the configuration or the space cannot be used, Optuna is not installed, or
+            the folder holds something else.
+        DataError: If the log cannot be used.
+        TrainingError: If no trial could be completed, or the folder cannot be written.
+        Interrupted: If a signal was received.
+    """
+    import_optuna()
+    base = resolve(study.config)
+    _check(base)
+    space = SearchSpace.parse(study.ranges, base)
+    path = Path(study.to or Path("searches") / next(default_names(base)).name)
+    for line in notes:
+        write_line(line)
+    with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
+        check_loss(base)
+        data = read_data(base, None, Path(scratch) / run_files.REJECTED)
+        write_line(str(data.report))
+        if data.rejected:
+            write_line(f"{data.rejected} lines could not be read.")
+        log = split_checksum(data.split)
+        identity = describe_study(base, space, study.seed, study.prune_after, log)
+        folder = StudyFolder(path, identity, restart)
+        try:
+            split = without_test_events(data.split)
+            import_tensorflow()
+            from tfrec_attn.training.evaluating import with_repeats
+
+            base, _ = with_repeats(base, split)
+            training = TrialTraining(base, split, folder.trial, stop)
+            with stop.deferred(), _explain_rest(folder):
+                _run(study, space, base, folder, training, stop)
+        finally:
+            folder.leave()
+    return path
+
+
+def _check(config: Config) -> None:
+    if config.train.warm_start is not None:
+        raise ConfigError(
+            "train.warm_start cannot be used in a search, whose trials start from random weights; "
+            "set it to null."
+        )
+    if config.runtime.strategy == "multi_worker":
+        raise ConfigError(
+            "runtime.strategy=multi_worker cannot be used in a search, which is one process; "
+            "set default or mirrored."
+        )
+
+
+def _run(
+    study: Search,
+    space: SearchSpace,
+    base: Config,
+    folder: StudyFolder,
+    training: TrialTraining,
+    stop: StopSignals,
+) -> None:
+    """Trains trials until the budget is used."""
+    journal = TrialJournal(folder.path / JOURNAL, space, study.seed, study.prune_after)
+    results, metric = journal.results, base.evaluate.metric
+    if results:
+        write_line(f"Resuming {folder.path}: {len(results)} trials are done.")
+        _write(study, space, base, folder, results)
+    while not study.is_over(results, space):
+        stop.check()
+        trial, line = journal.propose(base), ProgressLine()
+        stage = f"trial {len(results) + 1}, epochs:"
+
+        def after_epoch(progress: Progress, config: Config, trial=trial, line=line, stage=stage):
+            line(stage, progress.epoch, config.train.epochs)
+            trial.report(progress, config)
+
+        result = training.run(trial.values, after_epoch)
+        journal.finish(trial, result, metric)
+        training.clear()
+        _write(study, space, base, folder, results)
+        line.clear()
+        is_best = best_of(results, metric) == len(results) - 1
+        write_line(describe_trial(len(results), result, metric, is_best))
+    write_line(f"\n{describe_search(results, metric)}")
+    if best_of(results, metric) is None:
+        raise TrainingError(f"No trial was completed: {results[-1].error or 'all were pruned'}.")
+
+
+def _write(
+    study: Search,
+    space: SearchSpace,
+    base: Config,
+    folder: StudyFolder,
+    results: list[TrialResult],
+) -> None:
+    """Writes the table of the trials and the best configuration."""
+    texts = {TRIALS: trials_csv(results, space)}
+    if best_of(results, base.evaluate.metric) is not None:
+        texts[BEST] = best_yaml(results, space, base, study.given, study.command)
+    for name, text in texts.items():
+        try:
+            replace_text(folder.path / name, text)
+        except OSError as error:
+            raise TrainingError(
+                f"{folder.path / name} cannot be written: {error.strerror}."
+            ) from None
+
+
+@contextlib.contextmanager
+def _explain_rest(folder: StudyFolder) -> Iterator[None]:
+    """Adds to errors inside what was written, and how to resume."""
+    try:
+        yield
+    except (TrainingError, Interrupted) as error:
+        rest = "nothing was written"
+        if folder.has_trials():
+            rest = f"the trials are in {folder.path}, and the same command resumes the search"
+        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
+        raise

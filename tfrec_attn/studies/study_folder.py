@@ -1,0 +1,146 @@
+"""The folder of a search: its files, and the study that they belong to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfrec_attn import config as configuration
+from tfrec_attn.config import Config
+from tfrec_attn.errors import ConfigError, shown
+from tfrec_attn.files.work_folder import (
+    BusyFolder,
+    ForeignFolder,
+    WorkFolder,
+    refuse_foreign_paths,
+    unfinished_patterns,
+)
+from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.partial_run import KNOWN as OF_A_RUN
+from tfrec_attn.studies.search_space import SearchSpace
+
+STUDY, JOURNAL, TRIALS, BEST = "study.json", "journal.log", "trials.csv", "best.yaml"
+_TRIAL = "trial"
+_KNOWN = (
+    JOURNAL,
+    f"{JOURNAL}.lock*",
+    *(pattern for name in (STUDY, TRIALS, BEST) for pattern in (name, f".{name}.*")),
+    *(f"{_TRIAL}/{pattern}" for pattern in OF_A_RUN),
+)
+_OTHER_NAME = "name another folder with --to"
+
+
+def describe_study(
+    config: Config, space: SearchSpace, seed: int, prune_after: int | None, log: str
+) -> dict[str, Any]:
+    """Returns what makes a study the same: key -> value, in JSON.
+
+    Args:
+        config: The resolved configuration.
+        space: The search space.
+        seed: Seed of the sampler.
+        prune_after: Epochs before a trial may be pruned; None: never.
+        log: Checksum of the events.
+    """
+    keys = _flat({**configuration.to_dict(config), "run_dir": None})
+    ranges = {f"search.{key}": one.to_dict() for key, one in space.ranges.items()}
+    return {**keys, **ranges, "--seed": seed, "--prune-after": prune_after, "log": log}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+class StudyFolder:
+    """The folder of a study, in which one process works at a time.
+
+    Args:
+        path: The folder; it is made if it does not exist.
+        study: What `describe_study` returns.
+        restart: Whether to remove the study that it holds.
+
+    Attributes:
+        path: The folder.
+        trial: Folder of the current trial.
+
+    Raises:
+        ConfigError: If the folder holds another study or foreign files, is in use, or cannot be
+            written.
+    """
+
+    def __init__(self, path: Path, study: dict[str, Any], restart: bool = False):
+        self.path, self.trial = path, path / _TRIAL
+        try:
+            self._work = WorkFolder(path, "search", _KNOWN)
+        except ForeignFolder as error:
+            raise ConfigError(f"{error}; {_OTHER_NAME}, or move it away.") from None
+        except BusyFolder:
+            raise ConfigError(
+                f"Another process searches in {path}; wait until it ends, or {_OTHER_NAME}."
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+        self._removable = self._work.is_new
+        try:
+            self._prepare(study, restart)
+        except BaseException as error:
+            self.leave()
+            if isinstance(error, OSError):
+                raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+            raise
+
+    def _prepare(self, study: dict[str, Any], restart: bool) -> None:
+        if restart:
+            try:
+                refuse_foreign_paths(self.path, unfinished_patterns(_KNOWN))
+            except ForeignFolder as error:
+                raise ConfigError(
+                    f"{error}, so that --restart removes nothing; move it away, or {_OTHER_NAME}."
+                ) from None
+            self._removable = True
+            self._work.clear()
+        path = self.path / STUDY
+        if path.exists():
+            self._check_same(study)
+        else:
+            self._work.clear()
+            replace_text(path, json.dumps(study, indent=2, ensure_ascii=False) + "\n")
+        # A process that was killed may have left it; the folder is locked by this one.
+        (self.path / f"{JOURNAL}.lock").unlink(missing_ok=True)
+
+    def _check_same(self, study: dict[str, Any]) -> None:
+        path = self.path / STUDY
+        remedy = f"--restart to remove its study, or {_OTHER_NAME}"
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise ConfigError(f"{path} cannot be read; give {remedy}.") from None
+        # As it is read back from JSON.
+        study = json.loads(json.dumps(study))
+        missing = object()
+        for key in (*study, *found):
+            there, here = found.get(key, missing), study.get(key, missing)
+            if there == here:
+                continue
+            if key == "log":
+                raise ConfigError(
+                    f"{self.path} holds a study of another log, or of what the log was then; "
+                    f"give {remedy}."
+                )
+            there, here = ("nothing" if one is missing else shown(one) for one in (there, here))
+            raise ConfigError(
+                f"{self.path} holds another study, with {key}={there}, not {here}; give {remedy}."
+            )
+
+    def has_trials(self) -> bool:
+        """Whether there is a finished trial, or a checkpoint of the current one."""
+        return (self.path / TRIALS).exists() or any(self.trial.glob("checkpoints/last-*"))
+
+    def leave(self) -> None:
+        """Unlocks the folder, and removes it if this object made it and it has no trial."""
+        if self._removable and not self.has_trials():
+            self._work.abandon()
+        self._work.release()

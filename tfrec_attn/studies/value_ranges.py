@@ -1,0 +1,103 @@
+"""The values that a key is searched over: choices, or a range of numbers."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Values without an order.
+
+    Attributes:
+        choices: Numbers, texts, truth values or None.
+    """
+
+    choices: list[Any]
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return len(self.choices)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        return value in self.choices
+
+    def value(self, drawn: Any) -> Any:
+        """Returns the value that was drawn."""
+        return drawn
+
+    def distribution(self) -> Any:
+        """Returns Optuna's distribution."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.choices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the section of the configuration."""
+        return {"choices": self.choices}
+
+    def __str__(self) -> str:
+        return ", ".join("null" if one is None else str(one) for one in self.choices)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; whole numbers if both are.
+
+    Attributes:
+        low: The smallest.
+        high: The largest, a number of steps above `low`.
+        step: Distance of the numbers; None: 1 for whole numbers, else any number.
+        log: Whether the logarithm is uniform.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def size(self) -> float:
+        """The number of values, infinite without a step."""
+        step = self.step or (1 if isinstance(self.low, int) else 0)
+        return round((self.high - self.low) / step) + 1 if step else math.inf
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        types = (int,) if isinstance(self.low, int) else (int, float)
+        if type(value) not in types or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) < 1e-8
+
+    def value(self, drawn: float) -> float:
+        """Returns a drawn number, with six significant digits unless it is a whole one."""
+        if isinstance(self.low, int):
+            return drawn
+        return min(max(float(f"{drawn:.6g}"), self.low), self.high)
+
+    def distribution(self) -> Any:
+        """Returns Optuna's distribution."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if isinstance(self.low, int):
+            return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the section of the configuration."""
+        rest = {"step": self.step, "log": self.log}
+        return {
+            "low": self.low,
+            "high": self.high,
+            **{key: value for key, value in rest.items() if value},
+        }
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.step:g}" if self.step else ""
+        return f"{self.low:g} to {self.high:g}{step}{' (log)' if self.log else ''}"
+
+
+ValueRange = Choices | Range
