@@ -232,12 +232,18 @@ def rank_events(
     gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
     untrained = popularity < 0
     norm, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
+    columns_of = {item.encode(): column for column, item in enumerate(items)}
     for block in blocks(events, items, max(1, min(256, _BLOCK_ELEMENTS // len(items)))):
-        response, query = _request(predict, block, ids, k)
+        response, embedded = _request(predict, block, ids, k)
+        query = tf.constant(embedded["query"])
         lists, is_popular = response["items"], (response["source"] == b"popular")[:, np.newaxis]
         columns = lists.shape[1]
         slack = _ROUNDING * norm * tf.norm(query, axis=1, keepdims=True)
         scores = tf.matmul(query, vectors, transpose_b=True)
+        if "prior_items" in embedded:
+            scores = _with_prior(scores.numpy(), embedded, columns_of)
+            prior = np.abs(embedded["prior_scores"]).max(axis=1, initial=0)[:, np.newaxis]
+            slack += _ROUNDING * prior
         scores = tf.where(is_popular, popularity, scores)
         slack = tf.where(is_popular, gap / 2, slack)
         if untrained.any():
@@ -259,12 +265,22 @@ def rank_events(
 
 
 def _request(predict: Predict, block: Block, ids: np.ndarray, k: int):
-    """(response of `recommend`, query vectors [B, D']) for the events of a block."""
+    """(response of `recommend`, response of `embed`) for the events of a block."""
     request = {"user_id": block.users, "history": ids[block.histories]}
     empty = np.full((len(block.users), 1), "", object)
     options = {"exclude": empty, "allow": empty, "k": np.full(len(block.users), k, np.int32)}
     response = predict("recommend", **request, **options)
-    return response, tf.constant(predict("embed", **request)["query"])
+    return response, predict("embed", **request)
+
+
+def _with_prior(
+    scores: np.ndarray, embedded: dict[str, np.ndarray], columns_of: dict[bytes, int]
+) -> np.ndarray:
+    """Scores [B, N] and the prior of a response of `embed`, added."""
+    rows, places = np.nonzero(embedded["prior_items"] != b"")
+    columns = [columns_of[item] for item in embedded["prior_items"][rows, places]]
+    scores[rows, columns] += embedded["prior_scores"][rows, places]
+    return scores
 
 
 def _popularity(predict: Predict, items: list[str]) -> np.ndarray:

@@ -79,8 +79,12 @@ def rank_by_vectors(
     vectors, untrained = _item_vectors(predict, items, rows), popularity < 0
     largest, rank, close = np.linalg.norm(vectors, axis=1).max(), [], []
     for block in _blocks(events, rows):
-        query = predict("embed", _who(block))["query"]
+        embedded = predict("embed", _who(block))
+        query = embedded["query"]
         scores, slack = query @ vectors.T, _ROUNDING * largest * np.linalg.norm(query, axis=1)
+        if "prior_items" in embedded:
+            _add_prior(scores, embedded, numbers)
+            slack += _ROUNDING * np.abs(embedded["prior_scores"]).max(axis=1, initial=0)
         for row, (event, answer) in enumerate(
             zip(block, _recommended(predict, block, 1), strict=True)
         ):
@@ -99,6 +103,14 @@ def rank_by_vectors(
             distance = np.abs(others - row_scores[own])
             close.append(bool((distance <= (0.0 if by_popularity else slack[row])).any()))
     return Ranks(np.array(rank), np.array(close))
+
+
+def _add_prior(scores: np.ndarray, embedded: dict, numbers: dict[str, int]) -> None:
+    """Adds the prior of a response of `embed` to scores [B, N]."""
+    for row, items in enumerate(embedded["prior_items"].tolist()):
+        listed = [place for place, item in enumerate(items) if item]
+        columns = [numbers[items[place]] for place in listed]
+        scores[row, columns] += embedded["prior_scores"][row, listed]
 
 
 def rank_in_lists(

@@ -7,9 +7,11 @@ from tfrec_attn.config.schema import (
     Data,
     Evaluate,
     Model,
+    Prior,
     Runtime,
     Train,
     documented,
+    has_prior,
 )
 
 __all__ = [
@@ -18,10 +20,12 @@ __all__ = [
     "Data",
     "Evaluate",
     "Model",
+    "Prior",
     "Runtime",
     "Train",
     "documented",
     "from_dict",
+    "has_prior",
     "load",
     "to_dict",
     "to_yaml",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrec_attn import models
-from tfrec_attn.config import Config
+from tfrec_attn.config import Config, has_prior
 from tfrec_attn.data.quality import tfdv
 from tfrec_attn.data.reading import catalog
 from tfrec_attn.data.sequences.encoding import Sequences, encode_log
@@ -243,6 +243,12 @@ def load_model(folder: str | Path) -> Any:
     model = build_model(
         config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder)
     )
+    if has_prior(config):
+        from tfrec_attn.layers.transition_prior import TransitionPrior
+
+        model.transition_prior = TransitionPrior(
+            model.num_items, config.prior.neighbours, name="transition_prior"
+        )
     try:
         # The checkpoint may hold more, such as the state of the optimizer, but not less.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
