@@ -9,6 +9,7 @@ from tests.models.contract import (
     ITEMS,
     LENGTH,
     OUTSIDE,
+    TRAINED,
     USERS,
     causal,
     features,
@@ -24,9 +25,11 @@ from tfrec_attn.losses import LOSSES, objectives
 from tfrec_attn.optimizers import Adagrad, gradients
 from tfrec_attn.training import inputs
 
-pytestmark = pytest.mark.parametrize("name", EVERY)
+EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
+TRAINED_MODEL = pytest.mark.parametrize("name", TRAINED)
 
 
+@EVERY_MODEL
 def test_shapes(name):
     model, batch = make(name), features()
     queries, items = model.query_vectors(batch), model.item_vectors()
@@ -38,12 +41,15 @@ def test_shapes(name):
     )
     scores = model(batch)
     assert scores.shape == [8, ITEMS + 1]
-    np.testing.assert_allclose(
-        scores[:, 1:], queries.numpy() @ items.numpy()[1:].T, rtol=1e-5, atol=1e-6
-    )
+    expected, prior = queries.numpy() @ items.numpy().T, model.prior(batch)
+    if prior is not None:
+        rows = np.arange(8)[:, np.newaxis]
+        expected[rows, prior[0]] += prior[1]
+    np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
     assert (scores.numpy()[:, 0] == np.finfo(np.float32).min).all()
 
 
+@TRAINED_MODEL
 def test_the_padding_row_changes_nothing(name):
     model, batch = make(name), training_features(name)
     before = model(batch).numpy()
@@ -55,6 +61,7 @@ def test_the_padding_row_changes_nothing(name):
     assert float(model_loss(model, batch)) == loss
 
 
+@EVERY_MODEL
 def test_more_left_padding_changes_nothing(name):
     model, batch = make(name), features()
     short = {**batch, "history": batch["history"][:, -2:]}
@@ -63,12 +70,14 @@ def test_more_left_padding_changes_nothing(name):
         np.testing.assert_allclose(model(padded), model(short), rtol=1e-5, atol=1e-6)
 
 
+@EVERY_MODEL
 def test_only_the_latest_items_count(name):
     model, batch = make(name), features()
     longer = {**batch, "history": tf.concat([tf.fill([8, 3], 7), batch["history"]], axis=1)}
     np.testing.assert_array_equal(model(longer), model(batch))
 
 
+@EVERY_MODEL
 def test_empty_history_and_unknown_user_are_finite(name):
     model = make(name)
     for user in (0, 1):
@@ -76,6 +85,7 @@ def test_empty_history_and_unknown_user_are_finite(name):
         assert np.isfinite(model(nothing).numpy()[:, 1:]).all()
 
 
+@TRAINED_MODEL
 def test_every_variable_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     with tf.GradientTape() as tape:
@@ -87,6 +97,7 @@ def test_every_variable_gets_a_gradient(name):
         assert np.abs(tf.convert_to_tensor(gradient).numpy()).sum() > 0, variable.name
 
 
+@TRAINED_MODEL
 def test_gradients_against_differences(name):
     model, batch = make(name), training_features(name)
     random = np.random.default_rng(1)
@@ -106,6 +117,7 @@ def test_gradients_against_differences(name):
         ), variable.name
 
 
+@TRAINED_MODEL
 @pytest.mark.parametrize("loss", ["hinge", "bce", "softmax"])
 def test_padded_targets_count_nothing(name, loss):
     model, batch = make(name), training_features(name, loss=loss)
@@ -125,6 +137,7 @@ def test_padded_targets_count_nothing(name, loss):
     np.testing.assert_allclose(model.compute_loss(padded), sum(parts), rtol=1e-5)
 
 
+@TRAINED_MODEL
 def test_overfits_six_sequences(name):
     batch, last = training_features(name, USERS, loss="softmax"), (np.arange(USERS) + 3) % ITEMS + 1
     targets = batch["targets"].numpy()
@@ -144,6 +157,7 @@ def test_overfits_six_sequences(name):
     assert ranks.numpy().tolist() == [1] * USERS
 
 
+@TRAINED_MODEL
 def test_a_later_item_changes_no_earlier_position(name):
     if not causal(name):
         pytest.skip(f"{name} trains on windows, not at every position")
@@ -160,6 +174,7 @@ def test_a_later_item_changes_no_earlier_position(name):
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
 
 
+@TRAINED_MODEL
 def test_the_query_is_that_of_the_latest_position(name):
     if not causal(name):
         pytest.skip(f"{name} has no vectors at every position")
@@ -171,6 +186,7 @@ def test_the_query_is_that_of_the_latest_position(name):
     )
 
 
+@TRAINED_MODEL
 def test_training_starts_at_the_log_of_the_catalogue(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -181,6 +197,7 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
     )
 
 
+@TRAINED_MODEL
 def test_attention_weighs_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -204,6 +221,7 @@ def test_attention_weighs_the_real_positions(name):
     np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
+@TRAINED_MODEL
 def test_the_attention_map_is_of_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -232,6 +250,7 @@ def test_the_attention_map_is_of_the_real_positions(name):
     )
 
 
+@TRAINED_MODEL
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
@@ -256,6 +275,7 @@ def outputs(model, batch):
     return model.query_vectors(batch), model.attention(batch), model.attention_map(batch)
 
 
+@TRAINED_MODEL
 def test_the_training_score_is_the_ranking_score(name):
     model, batch = make(name), training_features(name, loss="bce")
     model.compile("sgd", "bce", reduction="sum")
@@ -278,6 +298,7 @@ def test_the_training_score_is_the_ranking_score(name):
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
 
 
+@TRAINED_MODEL
 def test_every_regulariser_moves_its_variables(name):
     start = [
         np.random.default_rng(4).normal(size=one.shape).astype(np.float32)
@@ -315,6 +336,7 @@ def test_every_regulariser_moves_its_variables(name):
         )
 
 
+@TRAINED_MODEL
 def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
     if "max_norm" not in models.parameters(name):
         pytest.skip(f"{name} promises no bound")
@@ -328,6 +350,7 @@ def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
         assert np.linalg.norm(table.numpy()[moved], axis=1).max() <= 0.5 + 1e-6, table.name
 
 
+@TRAINED_MODEL
 def test_every_learned_position_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     layers = [layer for layer in model.submodules if isinstance(layer, LearnedPositions)]
@@ -339,6 +362,7 @@ def test_every_learned_position_gets_a_gradient(name):
         assert (np.abs(tf.convert_to_tensor(gradient).numpy()).max(axis=1) > 0).all()
 
 
+@TRAINED_MODEL
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     name, loss, make_leave_one_out
@@ -371,12 +395,14 @@ def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     assert drawn == (set(range(1, ITEMS + 1)) if own else set())
 
 
+@EVERY_MODEL
 def test_config_round_trip(name):
     model = make(name)
     assert type(model).from_config(model.get_config()).get_config() == model.get_config()
     assert set(models.parameters(name)) < set(model.get_config())
 
 
+@EVERY_MODEL
 def test_saved_weights_give_the_same_model(name, tmp_path):
     model, batch = make(name), features()
     model.save_weights(tmp_path / "weights")
@@ -385,6 +411,7 @@ def test_saved_weights_give_the_same_model(name, tmp_path):
     np.testing.assert_array_equal(loaded(batch), model(batch))
 
 
+@EVERY_MODEL
 def test_saved_model_gives_the_same_scores(name, tmp_path):
     model, batch = make(name), features()
 
@@ -403,6 +430,7 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
     )
 
 
+@TRAINED_MODEL
 def test_sampled_softmax_of_every_item_is_the_softmax(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -423,6 +451,7 @@ def test_sampled_softmax_of_every_item_is_the_softmax(name):
         np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
 
 
+@TRAINED_MODEL
 def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
     positions = models.get(name).trains_on != "windows"
     loss = "softmax" if positions else "hinge"
@@ -442,6 +471,7 @@ def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
     assert values["sum"] == pytest.approx(examples * values["mean"], rel=1e-4)
 
 
+@TRAINED_MODEL
 @pytest.mark.parametrize("loss", ["bce", "gbce"])
 def test_binary_losses_against_loops(name, loss, monkeypatch):
     # As shipped.
@@ -516,6 +546,7 @@ OTHERWISE = [
 ]
 
 
+@TRAINED_MODEL
 @pytest.mark.parametrize(("replicas", "loss", "options"), OTHERWISE)
 def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatch):
     if models.get(name).trains_on not in LOSSES[loss].batches:
@@ -556,6 +587,7 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
         assert np.abs(one - initial).max() > 0.001 or np.abs(initial).max() == 0
 
 
+@TRAINED_MODEL
 def test_a_step_is_traced_once(name, monkeypatch):
     traced = []
     model = make(name)
@@ -567,6 +599,7 @@ def test_a_step_is_traced_once(name, monkeypatch):
     assert len(traced) == 1
 
 
+@TRAINED_MODEL
 @pytest.mark.parametrize("count", [11, 1])
 def test_evaluation_is_the_same_on_several_replicas_with_an_uneven_last_batch(name, count):
     random = np.random.default_rng(5)

@@ -1,6 +1,7 @@
 """Every model as a Keras model: saving, loading, summary and callbacks."""
 
 import functools
+import itertools
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.models.contract import (
     ITEMS,
     LENGTH,
     OUTSIDE,
+    TRAINED,
     USERS,
     features,
     loss_of,
@@ -23,6 +25,9 @@ from tfrec_attn.layers import EmbeddingTable
 from tfrec_attn.models import SequenceModel
 
 EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
+TRAINED_MODEL = pytest.mark.parametrize("name", TRAINED)
+USED = [*itertools.product(TRAINED, ["new", "called", "fitted"])]
+USED += [(name, "new") for name in EVERY if name not in TRAINED]
 
 
 def training_set(name):
@@ -57,8 +62,7 @@ def load(path, name):
     return tf.keras.models.load_model(path, custom_objects=custom_objects(name))
 
 
-@EVERY_MODEL
-@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+@pytest.mark.parametrize(("name", "how"), USED)
 def test_keras_files_give_the_same_model(name, how, tmp_path):
     model = used(name, how)
     model.save(tmp_path / "model.keras")
@@ -70,13 +74,13 @@ def test_keras_files_give_the_same_model(name, how, tmp_path):
 
 @EVERY_MODEL
 def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
-    model = used(name, "fitted")
+    model = used(name, "fitted" if name in TRAINED else "new")
     model.save(tmp_path / "saved", save_format="tf")
     loaded = load(tmp_path / "saved", name)
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EVERY_MODEL
+@TRAINED_MODEL
 @pytest.mark.parametrize("file", ["model.weights.h5", "weights"])
 def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
     model = used(name, "fitted")
@@ -86,7 +90,7 @@ def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EVERY_MODEL
+@TRAINED_MODEL
 def test_a_loaded_model_trains_on(name, tmp_path):
     used(name, "fitted").save(tmp_path / "model.keras")
     model = load(tmp_path / "model.keras", name)
@@ -97,8 +101,7 @@ def test_a_loaded_model_trains_on(name, tmp_path):
     assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(trained, before, strict=True))
 
 
-@EVERY_MODEL
-@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+@pytest.mark.parametrize(("name", "how"), USED)
 def test_the_summary_counts_all_parameters(name, how):
     model, lines = used(name, how), []
     model.summary(print_fn=lambda line, **_: lines.append(line))
@@ -106,7 +109,7 @@ def test_the_summary_counts_all_parameters(name, how):
     assert any(line.startswith(f"Trainable params: {count} ") for line in lines)
 
 
-@EVERY_MODEL
+@TRAINED_MODEL
 def test_the_callbacks_of_keras(name, tmp_path):
     # At such a rate no rank changes: no epoch is better than the first.
     model = make(name)
