@@ -99,13 +99,15 @@ def check(config) -> None:
 
 def _check_prior(prior) -> None:
     # Below 1e-9 float32 cannot tell 1 + share / epsilon for two shares.
-    for name, lowest, other in (("weight", 0, " or auto"), ("epsilon", 1e-9, "")):
+    for name, lowest, other in (
+        ("weight", 0, ", a list of them or auto"),
+        ("epsilon", 1e-9, " or a list of them"),
+    ):
         value = getattr(prior, name)
         values = value if isinstance(value, list) else [value]
         if value != "auto" and not (values and all(lowest <= one <= 100 for one in values)):
             raise ConfigError(
-                f"prior.{name} must be a number from {lowest} to 100, a list of them{other}, "
-                f"but is {shown(value)}."
+                f"prior.{name} must be a number from {lowest} to 100{other}, but is {shown(value)}."
             )
 
 

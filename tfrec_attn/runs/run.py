@@ -247,7 +247,11 @@ def _check_prior(model: Any, name: str) -> None:
                 f"{part.dtype.name} {part.shape.as_list()}",
             )
     listed = items.numpy()[items.numpy() != 0]
-    if len(np.unique(listed)) < len(listed) or (listed < 0).any() or (listed > model.num_items).any():
+    if (
+        len(np.unique(listed)) < len(listed)
+        or (listed < 0).any()
+        or (listed > model.num_items).any()
+    ):
         raise MODELS.refusal(
             name,
             "must have a prior of items 1..N, each once in a row, but for a history of one item "
