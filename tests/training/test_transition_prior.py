@@ -153,8 +153,9 @@ def test_candidates(prior, expected):
         ),
         (["prior.weight=much"], "prior.weight[0] must be a number, but is 'much'."),
         (
-            ["prior.epsilon=[0.1, 0]"],
-            "prior.epsilon must be a number from 1e-09 to 100 or a list of them, but is [0.1, 0.0].",
+            ["prior.epsilon=[1, 0]"],
+            "prior.epsilon must be a number from 1e-09 to 100 or a list of them, but is "
+            "[1.0, 0.0].",
         ),
         (["prior.span=0"], "prior.span must be greater than 0, but is 0."),
         (["prior.backward=101"], "prior.backward must be from 0 to 100, but is 101.0."),

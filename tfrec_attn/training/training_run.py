@@ -349,6 +349,7 @@ def _summary(config: Config, result: dict[str, Any]) -> str:
     epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
         f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "
-        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
+        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, "
+        f"{result['peak_memory_mb']:,.0f} MB."
     )
     return "\n\n".join(parts)
