@@ -599,7 +599,7 @@ def test_a_step_is_traced_once(name, monkeypatch):
     assert len(traced) == 1
 
 
-@TRAINED_MODEL
+@EVERY_MODEL
 @pytest.mark.parametrize("count", [11, 1])
 def test_evaluation_is_the_same_on_several_replicas_with_an_uneven_last_batch(name, count):
     random = np.random.default_rng(5)
