@@ -9,7 +9,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec_attn.models.base import SequenceModel
-from tfrec_attn.models.base.scoring import Query
+from tfrec_attn.models.base.scoring import score_all
 from tfrec_attn.models.base.untrained import UNTRAINED
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.event_ranking import recommend
@@ -185,7 +185,7 @@ def _cheapest(indices, model, events, matrix):
     queries, k = list(_queries(model, events)), min(K, model.num_items)
     best = []
     for query, hidden in queries:
-        scores = tf.matmul(query, matrix, transpose_b=True)
+        scores = score_all(query, matrix)
         scores = tf.concat([scores[:, :1], model.untrained_last(scores[:, 1:])], axis=1)
         best += _trained_items(search_all(scores, hidden, k))
     for index in indices:
@@ -199,12 +199,12 @@ def _search(index, queries, matrix, k) -> Iterator[set]:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def search(query, hidden):
-        return search_index(index, Query(query), matrix, hidden, k)
+        return search_index(index, query, matrix, hidden, k)
 
     for query, hidden in queries:
         # One query at a time: a batch takes memory for the cells of each one.
-        for row in range(len(query)):
-            yield from _trained_items(search(query[row : row + 1], hidden[row : row + 1]))
+        for row in range(len(hidden)):
+            yield from _trained_items(search(query.rows([row]), hidden[row : row + 1]))
 
 
 def _trained_items(found) -> list[set]:
@@ -220,7 +220,7 @@ def _steps(count):
 
 
 def _queries(model, events):
-    """(queries float32 [B, D'], rows of their histories int32 [B, X]) of the events, in batches."""
+    """(`Query` of B events, rows of their histories int32 [B, X]) in batches."""
     for begin in range(0, len(events), _BATCH):
         part = events.slice(begin, _BATCH)
         rows = [model.item_vocabulary.lookup(history) for history in part["history"].to_list()]
@@ -229,7 +229,7 @@ def _queries(model, events):
             np.array([np.pad(one, (columns - len(one), 0)) for one in rows], np.int32)
         )
         user = tf.constant(model.user_vocabulary.lookup(part["user_id"].to_list()))
-        yield model.queries({"user": user, "history": history}), history
+        yield model.query({"user": user, "history": history}), history
 
 
 def _with_equal_norms(vectors):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -19,7 +20,7 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("float32")
     try:
-        copy = type(model).from_config(model.get_config())
+        copy = model.twin()
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
     copy.set_weights([variable.numpy() for variable in _weights(model)])
@@ -54,9 +55,12 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
         )
     rows = np.concatenate([[0], order + 1])
     tables = {table.ref() for table in model.tables("items")}
-    result = type(model).from_config(model.get_config())
+    result = model.twin()
     for new, old in zip(_weights(result), _weights(model), strict=True):
         new.assign(tf.gather(old, rows) if old.ref() in tables else old)
+    for layer in result.submodules:
+        if isinstance(layer, ItemNeighbours):
+            layer.permute(order)
     result.trained_users = model.trained_users
     result.trained_items = None if model.trained_items is None else model.trained_items[order]
     result.user_vocabulary = model.user_vocabulary

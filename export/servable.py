@@ -63,7 +63,8 @@ class Servable(tf.Module):
     - score: user_id, history, candidates [B, C] -> scores [B, C], and known bool [B, C]: whether
       training touched the candidate.
     - embed: user_id, history -> query [B, D'], whose product with the vector of an item is the
-      score that the model gives it, without its `prior`.
+      score that the model gives it. A model with a `prior` also returns prior_items [B, P] and
+      prior_scores [B, P], which add to the scores of these items; "" is padding.
     - embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
     - explain: user_id, history, item [B] -> contribution [B, W], by how much the score of the item
       falls when the event is left out. Models with attention also give attention [B, W] and, where
@@ -226,8 +227,13 @@ class Servable(tf.Module):
         }
 
     def embed(self, user_id: tf.Tensor, history: tf.Tensor) -> Outputs:
-        """Returns the query vectors."""
-        return {"query": self._encode(user_id, history)[0].vectors}
+        """Returns the query vectors, and the prior if there is one."""
+        query, _, _ = self._encode(user_id, history)
+        if query.prior is None:
+            return {"query": query.vectors}
+        items, scores = query.prior
+        listed = {"prior_items": self._items.ids(items), "prior_scores": scores}
+        return {"query": query.vectors, **listed}
 
     def embed_items(self, item: tf.Tensor) -> Outputs:
         """Returns the item vectors."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tfrec_attn import models
 from tfrec_attn.__main__ import commands
 from tfrec_attn.data.reading.synthetic import synthetic
 
@@ -140,7 +141,10 @@ def run_module(module, arguments, ports):
         if "ml-100k" in "".join(arguments[:1]):
             arguments = [*arguments, "data.source=synthetic", "data.max_length=10"]
         sized = any(argument.startswith("data.events=") for argument in arguments)
-        arguments = [*arguments, *SMALL, *([] if sized else ["data.events=2000"])]
+        named = [one.partition("=")[2] for one in arguments if one.startswith("model.name=")]
+        counts = bool(named) and models.trains_on(named[0]) == models.COUNTS
+        small = [one for one in SMALL if not (counts and one.startswith("model."))]
+        arguments = [*arguments, *small, *([] if sized else ["data.events=2000"])]
     if module == "tfrec_attn.search":
         arguments = [*arguments, "--trials=1"]
     if module in CLIENTS:

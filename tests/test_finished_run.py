@@ -109,6 +109,7 @@ def test_content_of_metrics(trained):
     assert {name: list(values) for name, values in report["baselines"].items()} == {
         "pop": METRICS,
         "transition": METRICS,
+        "decayed_transitions": METRICS,
     }
     assert report["epochs"] == 2
     assert report["best_epoch"] in (1, 2)
@@ -155,7 +156,7 @@ def test_the_table_shows_the_numbers_of_the_file(trained):
     rows = {
         line.split()[0]: line.split()[1:]
         for line in trained[1].splitlines()
-        if line.startswith(("pop ", "transition ", "attrec "))
+        if line.startswith(("pop ", "transition ", "decayed_transitions ", "attrec "))
     }
     expected = {**report["baselines"], "attrec": report["test"]}
     assert rows == {

@@ -12,6 +12,7 @@ from export import command
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
+from tests.models.contract import count_randomly
 from tfrec_attn import config as configuration
 from tfrec_attn import models, train
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -48,8 +49,11 @@ def make_model():
 
     def make(name, users=6, items=12, length=4, **parameters):
         tf.random.set_seed(3)
-        tiny = {key: value for key, value in TINY.items() if key in models.parameters(name)}
-        model = models.get(name)(users, items, length, **{**tiny, **parameters})
+        given = {**TINY, **parameters}
+        known = {key: value for key, value in given.items() if key in models.parameters(name)}
+        model = models.get(name)(users, items, length, **known)
+        if model.trains_on == models.COUNTS:
+            count_randomly(model)
         model.user_vocabulary = Vocabulary([f"user of {one}" for one in awkward_ids(users, "u")])
         model.item_vocabulary = Vocabulary(awkward_ids(items, "i"))
         return model

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.model_copy import permute_items
-from tests.models.contract import TYPICAL
+from tests.models.contract import TYPICAL, count_randomly
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
@@ -21,6 +21,8 @@ def make(name):
         if key in models.parameters(name)
     }
     model = models.get(name)(USERS, ITEMS, LENGTH, **parameters)
+    if model.trains_on == models.COUNTS:
+        count_randomly(model)
     model.user_vocabulary = Vocabulary([f"u{user}" for user in range(1, USERS + 1)])
     model.item_vocabulary = Vocabulary([f"i{item}" for item in range(1, ITEMS + 1)])
     return model

@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.config import Runtime
+from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.losses import LOSSES
 from tfrec_attn.runtime.distribution import make_strategy
 
@@ -21,7 +24,26 @@ def strategy(replicas):
 def make(name, **changes):
     tf.random.set_seed(3)
     parameters = {key: value for key, value in SMALL.items() if key in models.parameters(name)}
-    return models.get(name)(USERS, ITEMS, LENGTH, **{**parameters, **changes})
+    model = models.get(name)(USERS, ITEMS, LENGTH, **{**parameters, **changes})
+    if model.trains_on == models.COUNTS:
+        model.count(training_split(USERS, ITEMS))
+    return model
+
+
+def count_randomly(model):
+    """Lets a counting model count random events; items without a pair have random scores too."""
+    model.count(training_split(model.num_users, model.num_items))
+    for table in model.tables("items"):
+        table.assign(tf.random.normal(table.shape, stddev=0.5))
+
+
+def training_split(users, items, events=9):
+    """A split of random histories that holds out nothing."""
+    histories = np.random.default_rng(6).integers(1, items + 1, (users, events)).astype(np.int32)
+    offsets = events * np.arange(users + 1)
+    names = (Vocabulary(map(str, range(1, count + 1))) for count in (users, items))
+    sequences = Sequences(histories.ravel(), offsets, np.arange(users * events), *names)
+    return Split(sequences, offsets[1:], offsets[:0], offsets[:0], "leave-one-out")
 
 
 def causal(name):
@@ -70,7 +92,10 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
 
 
 OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
+# The models of this package that have a loss.
+TRAINED_NAMES = [name for name in models.names() if models.trains_on(name) != models.COUNTS]
 EVERY = [*models.names(), *OUTSIDE]
+TRAINED = [*TRAINED_NAMES, *OUTSIDE]
 # One model of users and windows, and one that trains at all positions, for tests whose subject is
 # not the model.
 TYPICAL = ["attrec", "sasrec"]

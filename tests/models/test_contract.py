@@ -8,6 +8,7 @@ from tests.models.contract import (
     EVERY,
     ITEMS,
     LENGTH,
+    TRAINED,
     TYPICAL,
     USERS,
     causal,
@@ -23,10 +24,11 @@ from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistil
 from tfrec_attn.optimizers import Adagrad, gradients
 from tfrec_attn.training import inputs
 
-of_every_model = pytest.mark.parametrize("name", EVERY)
+EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
+TRAINED_MODEL = pytest.mark.parametrize("name", TRAINED)
 
 
-@of_every_model
+@EVERY_MODEL
 def test_shapes(name):
     model, batch = make(name), features()
     queries, items = model.query_vectors(batch), model.item_vectors()
@@ -38,13 +40,15 @@ def test_shapes(name):
     )
     scores = model(batch)
     assert scores.shape == [8, ITEMS + 1]
-    np.testing.assert_allclose(
-        scores[:, 1:], queries.numpy() @ items.numpy()[1:].T, rtol=1e-5, atol=1e-6
-    )
+    expected, prior = queries.numpy() @ items.numpy().T, model.prior(batch)
+    if prior is not None:
+        rows = np.arange(8)[:, np.newaxis]
+        expected[rows, prior[0]] += prior[1]
+    np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
     assert (scores.numpy()[:, 0] == np.finfo(np.float32).min).all()
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_the_padding_row_changes_nothing(name):
     model, batch = make(name), training_features(name)
     before = model(batch).numpy()
@@ -56,7 +60,7 @@ def test_the_padding_row_changes_nothing(name):
     assert float(model_loss(model, batch)) == loss
 
 
-@of_every_model
+@EVERY_MODEL
 def test_more_left_padding_changes_nothing(name):
     model, batch = make(name), features()
     short = {**batch, "history": batch["history"][:, -2:]}
@@ -65,14 +69,14 @@ def test_more_left_padding_changes_nothing(name):
         np.testing.assert_allclose(model(padded), model(short), rtol=1e-5, atol=1e-6)
 
 
-@of_every_model
+@EVERY_MODEL
 def test_only_the_latest_items_count(name):
     model, batch = make(name), features()
     longer = {**batch, "history": tf.concat([tf.fill([8, 3], 7), batch["history"]], axis=1)}
     np.testing.assert_array_equal(model(longer), model(batch))
 
 
-@of_every_model
+@EVERY_MODEL
 def test_empty_history_and_unknown_user_are_finite(name):
     model = make(name)
     for user in (0, 1):
@@ -80,7 +84,7 @@ def test_empty_history_and_unknown_user_are_finite(name):
         assert np.isfinite(model(nothing).numpy()[:, 1:]).all()
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_every_variable_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     with tf.GradientTape() as tape:
@@ -115,7 +119,7 @@ def test_gradients_against_differences(name):
 @pytest.mark.parametrize(
     ("name", "loss"),
     sorted(
-        {(name, loss_of(name)) for name in EVERY}
+        {(name, loss_of(name)) for name in TRAINED}
         | {(name, loss) for name in TYPICAL for loss in ("hinge", "bce", "softmax")}
     ),
 )
@@ -137,7 +141,7 @@ def test_padded_targets_count_nothing(name, loss, small_batches_in_groups):
     np.testing.assert_allclose(model.compute_loss(padded), sum(parts), rtol=1e-5)
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_overfits_six_sequences_and_is_traced_once(name, monkeypatch):
     batch, last = training_features(name, USERS, loss="softmax"), (np.arange(USERS) + 3) % ITEMS + 1
     targets = batch["targets"].numpy()
@@ -160,7 +164,7 @@ def test_overfits_six_sequences_and_is_traced_once(name, monkeypatch):
     assert ranks.numpy().tolist() == [1] * USERS
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_a_later_item_changes_no_earlier_position(name):
     if not causal(name):
         pytest.skip(f"{name} trains on windows, not at every position")
@@ -177,7 +181,7 @@ def test_a_later_item_changes_no_earlier_position(name):
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_the_query_is_that_of_the_latest_position(name):
     if not causal(name):
         pytest.skip(f"{name} has no vectors at every position")
@@ -189,7 +193,7 @@ def test_the_query_is_that_of_the_latest_position(name):
     )
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_training_starts_at_the_log_of_the_catalogue(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -200,7 +204,7 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
     )
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_attention_weighs_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -224,7 +228,7 @@ def test_attention_weighs_the_real_positions(name):
     np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_the_attention_map_is_of_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -253,7 +257,7 @@ def test_the_attention_map_is_of_the_real_positions(name):
     )
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
@@ -278,7 +282,7 @@ def outputs(model, batch):
     return model.query_vectors(batch), model.attention(batch), model.attention_map(batch)
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_the_training_score_is_the_ranking_score(name):
     model, batch = make(name), training_features(name, loss="bce")
     model.compile("sgd", "bce", reduction="sum")
@@ -301,7 +305,7 @@ def test_the_training_score_is_the_ranking_score(name):
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_every_regulariser_moves_its_variables(name):
     start = [
         np.random.default_rng(4).normal(size=one.shape).astype(np.float32)
@@ -340,7 +344,7 @@ def test_every_regulariser_moves_its_variables(name):
         )
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
     if "max_norm" not in models.parameters(name):
         pytest.skip(f"{name} promises no bound")
@@ -354,7 +358,7 @@ def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
         assert np.linalg.norm(table.numpy()[moved], axis=1).max() <= 0.5 + 1e-6, table.name
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_every_learned_position_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     layers = [layer for layer in model.submodules if isinstance(layer, LearnedPositions)]
@@ -366,7 +370,7 @@ def test_every_learned_position_gets_a_gradient(name):
         assert (np.abs(tf.convert_to_tensor(gradient).numpy()).max(axis=1) > 0).all()
 
 
-@of_every_model
+@TRAINED_MODEL
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     name, loss, make_leave_one_out
@@ -399,14 +403,14 @@ def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     assert drawn == (set(range(1, ITEMS + 1)) if own else set())
 
 
-@of_every_model
+@EVERY_MODEL
 def test_config_round_trip(name):
     model = make(name)
     assert type(model).from_config(model.get_config()).get_config() == model.get_config()
     assert set(models.parameters(name)) < set(model.get_config())
 
 
-@of_every_model
+@EVERY_MODEL
 def test_saved_weights_give_the_same_model(name, tmp_path):
     model, batch = make(name), features()
     model.save_weights(tmp_path / "weights")
@@ -415,7 +419,7 @@ def test_saved_weights_give_the_same_model(name, tmp_path):
     np.testing.assert_array_equal(loaded(batch), model(batch))
 
 
-@of_every_model
+@EVERY_MODEL
 def test_saved_model_gives_the_same_scores(name, tmp_path):
     model, batch = make(name), features()
 
@@ -434,7 +438,7 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
     )
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_sampled_softmax_of_every_item_is_the_softmax(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -552,7 +556,7 @@ OTHERWISE = [
 ]
 OTHERWISE += [
     (name, 2, loss_of(name), {"reduction": "mean"})
-    for name in EVERY
+    for name in TRAINED
     if name not in {case[0] for case in OTHERWISE}
 ]
 
@@ -592,7 +596,7 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
         assert np.abs(one - initial).max() > 0.001 or np.abs(initial).max() == 0
 
 
-@of_every_model
+@TRAINED_MODEL
 def test_evaluation_is_the_same_on_two_replicas_of_which_one_has_no_last_batch(name):
     random, count = np.random.default_rng(5), 9
     target, nothing = (

@@ -24,6 +24,8 @@ from tfrec_attn.layers import EmbeddingTable
 from tfrec_attn.models import SequenceModel
 
 EACH = pytest.mark.parametrize("name", [*TYPICAL, "tests.outside.cloze:Cloze"])
+# A counting model trains no weights.
+USED = [(name, "new") for name in EVERY] + [(name, "fitted") for name in TYPICAL]
 
 
 def training_set(name):
@@ -58,13 +60,7 @@ def load(path, name):
     return tf.keras.models.load_model(path, custom_objects=custom_objects(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        *((name, "called") for name in EVERY),
-        *((name, how) for name in TYPICAL for how in ("new", "fitted")),
-    ],
-)
+@pytest.mark.parametrize(("name", "how"), USED)
 def test_keras_files_give_the_same_model(name, how, tmp_path):
     model = used(name, how)
     model.save(tmp_path / "model.keras")
@@ -103,8 +99,7 @@ def test_a_loaded_model_trains_on(name, tmp_path):
     assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(trained, before, strict=True))
 
 
-@EACH
-@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+@pytest.mark.parametrize(("name", "how"), USED)
 def test_the_summary_counts_all_parameters(name, how):
     model, lines = used(name, how), []
     model.summary(print_fn=lambda line, **_: lines.append(line))

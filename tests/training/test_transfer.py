@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.contract import TRAINED_NAMES
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.data.sequences.transitions import Transitions
@@ -42,7 +43,7 @@ def test_new_rows_meet_the_max_norm_constraint():
     assert np.linalg.norm(transfer.extend_table(table, 60, neighbours), axis=1).max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", TRAINED_NAMES)
 def test_every_model_scores_known_items_as_before(name):
     old, new = (models.get(name)(users, items, 6) for users, items in ((4, 7), (6, 9)))
     features = {

@@ -15,9 +15,11 @@ from tfrec_attn.config.schema import (
     Data,
     Evaluate,
     Model,
+    Prior,
     Runtime,
     Train,
     documented,
+    has_prior,
 )
 
 __all__ = [
@@ -26,10 +28,12 @@ __all__ = [
     "Data",
     "Evaluate",
     "Model",
+    "Prior",
     "Runtime",
     "Train",
     "documented",
     "from_dict",
+    "has_prior",
     "load",
     "overlay",
     "to_dict",

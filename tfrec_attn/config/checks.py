@@ -30,6 +30,7 @@ _RANGES = (
         {
             "data": "events max_length targets session_gap",
             "train": "epochs batch_size accumulate learning_rate negatives patience clip_norm",
+            "prior": "span neighbours",
             "evaluate": "batch_size",
             "runtime": "steps_per_execution",
         },
@@ -46,6 +47,11 @@ _RANGES = (
     ),
     ("greater than 0 and less than 1", lambda value: 0 < value < 1, {"data": "mask_share"}),
     ("from 0 to 1", lambda value: 0 <= value <= 1, {"data": "mask_last"}),
+    (
+        "from 0 to 100",
+        lambda value: 0 <= value <= 100,
+        {"prior": "decay backward popularity_power"},
+    ),
 )
 # A batch or a table of a synthetic log has to fit into memory, and a tensor counts in int32.
 _MAXIMUM = 2**31 - 1
@@ -65,7 +71,7 @@ def check(config) -> None:
         )
     values = {
         f"{section}.{key}": value
-        for section in ("data", "train", "evaluate", "runtime")
+        for section in ("data", "train", "prior", "evaluate", "runtime")
         for key, value in vars(getattr(config, section)).items()
     }
     for key, choices in _CHOICES.items():
@@ -86,8 +92,23 @@ def check(config) -> None:
         if type(value) is int and value > maximum:
             raise ConfigError(f"{key} must be at most {maximum}, but is {value}.")
     _check_event_filters(config.data)
+    _check_prior(config.prior)
     _check_runtime(config.runtime)
     _check_metrics(config.evaluate)
+
+
+def _check_prior(prior) -> None:
+    # Below 1e-9 float32 cannot tell 1 + share / epsilon for two shares.
+    for name, lowest, other in (
+        ("weight", 0, ", a list of them or auto"),
+        ("epsilon", 1e-9, " or a list of them"),
+    ):
+        value = getattr(prior, name)
+        values = value if isinstance(value, list) else [value]
+        if value != "auto" and not (values and all(lowest <= one <= 100 for one in values)):
+            raise ConfigError(
+                f"prior.{name} must be a number from {lowest} to 100{other}, but is {shown(value)}."
+            )
 
 
 def _check_metrics(evaluate) -> None:

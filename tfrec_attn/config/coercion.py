@@ -37,7 +37,8 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     Args:
         key: As messages name it.
         value: From YAML, an argument or Python.
-        hint: A type, a list or dict of one, `Any`, or a union, whose members are tried in order.
+        hint: A type, a list or dict of one, a `Literal` of texts, `Any`, or a union, whose members
+            are tried in order.
 
     Raises:
         ConfigError: If the value cannot be of the type.
@@ -49,11 +50,14 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         converted = _convert(key, value, option)
         if converted is not _NO_MATCH:
             return converted
-    expected = " or ".join(
-        "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
-        for option in options
-    )
+    expected = " or ".join(map(_name, options))
     raise ConfigError(f"{shorten(key)} must be {expected}, but is {describe(value)}.")
+
+
+def _name(option: Any) -> str:
+    if get_origin(option) is typing.Literal:
+        return " or ".join(get_args(option))
+    return "null" if option is type(None) else _NAMES.get(get_origin(option) or option, str(option))
 
 
 def parse_flow(key: str, value: Any) -> Any:
@@ -92,6 +96,8 @@ def usable_path(key: str, text: str) -> str:
 def _convert(key: str, value: Any, option: Any) -> Any:
     if option is Any:
         return _any(key, parse_flow(key, value))
+    if get_origin(option) is typing.Literal:
+        return str(value) if isinstance(value, str) and value in get_args(option) else _NO_MATCH
     if option in (int, float):
         return _number(key, value, option)
     if option is bool and isinstance(value, str):

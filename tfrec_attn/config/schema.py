@@ -4,7 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 
 def key(default: Any, text: str) -> Any:
@@ -186,6 +186,27 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Section `prior`, of item transitions that are added to the scores of a trained model."""
+
+    weight: Literal["auto"] | float | list[float] = key(
+        0.0,
+        "weight a of a ln(epsilon + share of the transitions) in the scores; 0: no prior; a list, "
+        "or auto for 0.1, 0.2, 0.5, 1: the best by NDCG@10 of the validation events",
+    )
+    epsilon: float | list[float] = key(
+        [1e-4, 3e-4, 1e-3], "the same epsilon; a list: the best is chosen with the weight"
+    )
+    span: int = key(50, "steps within which an item counts as following another")
+    decay: float = key(0.5, "exponent of the steps: a pair d steps apart counts d^-decay")
+    backward: float = key(0.0, "weight of pairs in the opposite order")
+    popularity_power: float = key(
+        0.25, "exponent of the number of training events, by which the counts are divided"
+    )
+    neighbours: int = key(200, "items that are kept for each item, those with the most transitions")
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Section `evaluate`."""
 
@@ -231,9 +252,15 @@ class Config:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
+    prior: Prior = field(default_factory=Prior)
     evaluate: Evaluate = field(default_factory=Evaluate)
     runtime: Runtime = field(default_factory=Runtime)
     run_dir: str | None = key(None, "where the run is written; default runs/<source>-<model>")
+
+
+def has_prior(config: Config) -> bool:
+    """Whether item transitions are added to the scores."""
+    return config.prior.weight != 0
 
 
 def documented(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -1,1 +1,1 @@
-"""Ranks of held-out items, metrics, intervals and baselines."""
+"""Ranks of held-out items, metrics and intervals."""

@@ -18,11 +18,12 @@ def block_size(num_items: int, limit: int = 256) -> int:
 
 
 def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
-    """Returns the rank of each held-out event, int32 [U], in the order of the split's events.
+    """Returns the rank of each held-out event, int32 [U] or [U, P], in the order of the split.
 
     Args:
-        ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`
-            or a baseline. A `tf.function` is traced once for several calls.
+        ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
+            or several ranks of each event, int [B, P]. A `tf.function` is traced once for several
+            calls.
         held_out: The events.
     """
     dataset = held_out.dataset()

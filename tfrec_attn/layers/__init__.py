@@ -4,6 +4,7 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.layers.learned_positions import LearnedPositions
 from tfrec_attn.layers.lquery_attention import LQueryAttention
 from tfrec_attn.layers.max_norm import MaxNorm
@@ -15,12 +16,14 @@ from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.layers.transformer_block import TransformerBlock
 from tfrec_attn.layers.transformer_stack import TransformerStack
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
+from tfrec_attn.layers.transition_prior import TransitionPrior
 
 __all__ = [
     "Dropout",
     "EmbeddingTable",
     "FeedForward",
     "HistoryEmbedding",
+    "ItemNeighbours",
     "LQueryAttention",
     "LearnedPositions",
     "MaxNorm",
@@ -32,4 +35,5 @@ __all__ = [
     "TransformerBlock",
     "TransformerStack",
     "TransitionDistillation",
+    "TransitionPrior",
 ]

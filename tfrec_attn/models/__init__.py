@@ -20,6 +20,8 @@ _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
 # A model does not choose the log.
 _SETTING = re.compile(r"(data\.(?!source$|path$)|train\.|evaluate\.)[a-z0-9_.]+")
+# What a model trains on that has no loss.
+COUNTS = "counts"
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 
 
@@ -90,17 +92,27 @@ def recommended(name: str) -> dict[str, Any]:
 
 
 def trains_on(name: str) -> str:
-    """The batches that a model trains on: "windows", "next_items" or "masked_items".
+    """What a model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
 
     Raises:
         ConfigError: If there is no such model, or if it trains on others.
     """
-    found, known = _attribute(name, "trains_on", "windows"), loss_names.all_batches()
+    found, known = _attribute(name, "trains_on", "windows"), (*loss_names.all_batches(), COUNTS)
     if found not in known:
         raise MODELS.refusal(
             name, f"must have trains_on of {', '.join(known)}, but has {shown(found)}"
         )
     return found
+
+
+def has_own_prior(name: str) -> bool:
+    """Whether a model defines `prior`.
+
+    Raises:
+        ConfigError: As for `get`.
+    """
+    base = importlib.import_module("tfrec_attn.models.base").SequenceModel
+    return get(name).prior is not base.prior
 
 
 def get(name: str):

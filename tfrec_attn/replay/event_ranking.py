@@ -90,13 +90,18 @@ def rank_events(
     gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
     untrained = popularity < 0
     norm, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
+    columns_of = {item: column for column, item in enumerate(items)}
     for block in blocks(events, items, max(1, min(rows, _BLOCK_ELEMENTS // len(items)))):
         request = {"user_id": block.users, "history": ids[block.histories]}
         lists, columns, is_popular = recommend(predict, request, k)
-        query = tf.constant(predict("embed", **request)["query"])
+        embedded = predict("embed", **request)
+        query = tf.constant(embedded["query"])
         is_popular = is_popular[:, np.newaxis]
         slack = _ROUNDING * norm * tf.norm(query, axis=1, keepdims=True)
         scores = tf.matmul(query, vectors, transpose_b=True)
+        if "prior_items" in embedded:
+            scores = _with_prior(scores.numpy(), embedded, columns_of)
+            slack += _ROUNDING * np.abs(embedded["prior_scores"]).max(axis=1, keepdims=True)
         scores = tf.where(is_popular, popularity, scores)
         slack = tf.where(is_popular, gap / 2, slack)
         if untrained.any():
@@ -152,6 +157,17 @@ def ranks_in_lists(lists: Sequence[list[str]], targets: Sequence[str]) -> np.nda
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _with_prior(
+    scores: np.ndarray, embedded: dict[str, np.ndarray], columns_of: dict[str, int]
+) -> np.ndarray:
+    """Scores [B, N] and the prior of a response of `embed`, added."""
+    for row, listed in enumerate(embedded["prior_items"].tolist()):
+        places = [place for place, item in enumerate(listed) if item]
+        columns = [columns_of[_text(listed[place])] for place in places]
+        scores[row, columns] += embedded["prior_scores"][row, places]
+    return scores
 
 
 def _popularity(predict: Predict, items: list[str]) -> np.ndarray:

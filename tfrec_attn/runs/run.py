@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrec_attn import models
-from tfrec_attn.config import Config, Data
+from tfrec_attn.config import Config, Data, has_prior
 from tfrec_attn.data.reading import catalog
 from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.sequences.encoding import Sequences, encode_log
@@ -17,7 +17,7 @@ from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards import prepared_log
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.extensions import MODELS
 from tfrec_attn.runs.run_files import (
     BEST,
@@ -235,6 +235,40 @@ def _check_contract(model: Any, name: str) -> None:
         raise MODELS.refusal(
             name, "must have query_vectors that ignore padding: leave out positions with history 0"
         )
+    _check_prior(model, name)
+
+
+def _check_prior(model: Any, name: str) -> None:
+    """Checks the prior of a model for a history of one item, several times."""
+    import tensorflow as tf
+
+    history = np.full((1, model.max_length), model.num_items, np.int32)
+    features = {"user": tf.ones([1], tf.int32), "history": tf.constant(history)}
+    try:
+        prior = model.query(features).prior
+        if prior is None:
+            return
+        items, values = (tf.convert_to_tensor(part) for part in prior)
+    except Exception as error:
+        raise MODELS.failure(name, "fails for the prior of a history", error) from None
+    for what, part, dtype in (("items", items, tf.int32), ("values", values, tf.float32)):
+        if part.dtype != dtype or part.shape != items.shape or items.shape[:-1] != [1]:
+            raise MODELS.refusal(
+                name,
+                f"must have a prior of {what} {dtype.name} [B, P], but for one history they are "
+                f"{part.dtype.name} {part.shape.as_list()}",
+            )
+    listed = items.numpy()[items.numpy() != 0]
+    if (
+        len(np.unique(listed)) < len(listed)
+        or (listed < 0).any()
+        or (listed > model.num_items).any()
+    ):
+        raise MODELS.refusal(
+            name,
+            "must have a prior of items 1..N, each once in a row, but for a history of one item "
+            f"several times it lists {shown(items.numpy()[0].tolist())}",
+        )
 
 
 def load_model(folder: str | Path) -> Any:
@@ -255,6 +289,12 @@ def load_model(folder: str | Path) -> Any:
     model = build_model(
         config, *load_vocabularies(folder), load_item_counts(folder), load_trained_rows(folder)
     )
+    if has_prior(config):
+        from tfrec_attn.layers.transition_prior import TransitionPrior
+
+        model.transition_prior = TransitionPrior(
+            model.num_items, config.prior.neighbours, name="transition_prior"
+        )
     try:
         # The checkpoint may hold more, such as the state of the optimizer, but not less.
         model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()

@@ -109,6 +109,17 @@ class Checkpoints:
             _link_as_best(self._newest_first()[0], _BEST, best.parent)
         model.load_weights(str(best)).expect_partial()
 
+    def save_best(self, model: Any) -> None:
+        """Writes the weights of a model, with its optimizer if it has one, as the best ones."""
+        best = self.folder / BEST
+        with writing(best):
+            best.parent.mkdir(exist_ok=True)
+            for path in best.parent.glob(f"{best.name}.*"):
+                path.unlink()
+            model.save_weights(str(best))
+            # Keras' record of the path of the weights is wrong after the run is renamed.
+            (best.parent / "checkpoint").unlink(missing_ok=True)
+
     def _newest_first(self) -> list[Path]:
         pattern = self.folder / STATES
         found = [path for path in pattern.parent.glob(f"{pattern.name}*") if path.is_dir()]

@@ -89,7 +89,10 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
 def trained_rows(config: Config, split: Split) -> TrainedRows:
     """Returns which users and items are in the training examples."""
     data, events = config.data, split.train_end - split.sequences.offsets[:-1]
-    if models.get(config.model.name).trains_on == "windows":
+    kind = models.get(config.model.name).trains_on
+    if kind == models.COUNTS:
+        users = events >= 1
+    elif kind == "windows":
         users = window_counts(events, data.max_length, data.targets, data.window)[0] > 0
     else:
         users = events >= 2

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
 from tfrec_attn.cli.terminal import format_table, write_line
-from tfrec_attn.config import Config, loss_names
+from tfrec_attn.config import Config, has_prior, loss_names
 from tfrec_attn.data.reading.catalog import is_function
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, split_checksum
@@ -139,15 +140,38 @@ def check_loss(config: Config) -> None:
         ConfigError: If it does not, or if a model or loss of another package cannot be imported.
     """
     model, loss = config.model.name, config.train.loss
-    if models.is_foreign(model) or loss_names.is_foreign(loss):
+    counts = models.trains_on(model) == models.COUNTS
+    if counts and config.train.warm_start is not None:
+        raise ConfigError(
+            f"train.warm_start continues a training, but model.name={model} only counts the events "
+            "of the log; leave it out."
+        )
+    if models.is_foreign(model) or (loss_names.is_foreign(loss) and not counts):
         import_tensorflow()
     if models.is_foreign(model):
         models.get(model)
+    _check_prior(config)
+    if counts:
+        return
     given, taken = models.trains_on(model), loss_names.batches(loss)
     if given not in taken:
         raise ConfigError(
             f"train.loss={loss} takes {' and '.join(taken)}, but model.name={model} trains on "
             f"{given}; set another train.loss."
+        )
+
+
+def _check_prior(config: Config) -> None:
+    """Checks, before the log is read, that a model can have the prior of section `prior`."""
+    name = config.model.name
+    if not has_prior(config):
+        return
+    if models.trains_on(name) == models.COUNTS or (
+        models.is_foreign(name) and models.has_own_prior(name)
+    ):
+        raise ConfigError(
+            f"prior.weight adds item transitions to the scores, but model.name={name} already has "
+            "counts or a prior of its own; leave it out."
         )
 
 
@@ -174,12 +198,20 @@ def settings_without_effect(config: Config) -> list[str]:
         unused |= {key: f"train.loss is {loss}" for key, name in of_loss.items() if name != loss}
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
-    lines = []
-    for key, default, _ in configuration.documented():
-        section, _, name = key.partition(".")
-        if key in unused and getattr(getattr(config, section), name) != default:
-            lines.append(f"{key} has no effect: {unused[key]}.")
-    return lines
+    keys = {key: default for key, default, _ in configuration.documented()}
+    if batches == models.COUNTS:
+        unused |= {key: f"{model} is not trained, it counts" for key in keys if _of_training(key)}
+    if not has_prior(config):
+        unused |= {key: "prior.weight is 0" for key in keys if key.startswith("prior.")}
+    return [
+        f"{key} has no effect: {unused[key]}."
+        for key, default in keys.items()
+        if key in unused and functools.reduce(getattr, key.split("."), config) != default
+    ]
+
+
+def _of_training(key: str) -> bool:
+    return key.startswith("train.") and key not in ("train.seed", "train.warm_start")
 
 
 def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
@@ -237,9 +269,11 @@ def _train_into(
     run_files.save_replay(folder, data.split)
 
     strategy = prepare_process(config, task)
+    from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
     from tfrec_attn.training.fitting import fit
     from tfrec_attn.training.inputs import trained_rows
+    from tfrec_attn.training.transition_prior import add_transition_prior
 
     config, repeats = with_repeats(config, data.split)
     write_line(str(repeats))
@@ -258,7 +292,11 @@ def _train_into(
         if warm:
             warm.copy_weights_to(model)
             write_line(warm.describe())
-        fitted = fit(model, config, data.split, folder, warm, stop)
+        if models.trains_on(config.model.name) == models.COUNTS:
+            fitted = count(model, config, data.split, folder)
+        else:
+            fitted = fit(model, config, data.split, folder, warm, stop)
+        prior = add_transition_prior(model, config, data.split, folder) if has_prior(config) else {}
         valid_ranks = rank(model.traced_ranks(), config, data.split, "valid")
         test_ranks = rank(model.traced_ranks(), config, data.split, "test")
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
@@ -266,6 +304,7 @@ def _train_into(
         **report(valid_ranks, config, "valid"),
         **report(test_ranks, config, "test"),
         "baselines": baselines,
+        **({"prior": prior} if prior else {}),
         **fitted,
         "train_seconds": earlier + time.perf_counter() - begin,
         "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
@@ -311,13 +350,21 @@ def prepare_process(config: Config, task: Task | None) -> Any:
 
 
 def _summary(config: Config, result: dict[str, Any]) -> str:
-    rows = {**result["baselines"], extensions.short_name(config.model.name): result["test"]}
+    name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
+    if name in rows:
+        # Its parameters are those of the class, not of the run.
+        rows[f"{name} (default)"] = rows.pop(name)
+    if "prior" in result:
+        rows[name] = result["prior"]["test_alone"]
+        name = f"{name} + prior"
+    rows[name] = result["test"]
     parts = [format_table("test", rows, result.get("test_interval"))]
     if "warm_start" in result:
         parts.append(describe_report(result["warm_start"]))
+    epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
-        f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
-        f"{result['train_seconds']:.0f} s, {result['examples_per_second']:,.0f} examples/s, "
-        f"{result['parameters']:,} parameters, {result['peak_memory_mb']:,.0f} MB."
+        f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "
+        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, "
+        f"{result['peak_memory_mb']:,.0f} MB."
     )
     return "\n\n".join(parts)

@@ -95,6 +95,8 @@ class WarmStart:
         self._previous, self._config, self._split = previous, config, split
         self._old = run.load_model(previous.folder)
         self._recommended = self._recommend(self._old)
+        # The transitions are counted again.
+        self._old.transition_prior = None
         self._optimizer, state = self._load_optimizer()
         self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations)
         self.facts = {

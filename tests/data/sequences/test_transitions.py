@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences import transitions as module
+from tfrec_attn.data.sequences import pair_sums
 from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.pair_sums import PairSums
 from tfrec_attn.data.sequences.splits import Split, leave_one_out
 from tfrec_attn.data.sequences.transitions import (
-    PairCounts,
     count_transitions,
     load_transitions,
     save_transitions,
+    transitions_of,
 )
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
@@ -152,14 +153,14 @@ def test_wrong_arguments(arguments, message):
 
 @pytest.mark.parametrize("bucket", [4_000_000, 7])
 def test_pairs_counted_in_files(tmp_path, monkeypatch, bucket):
-    monkeypatch.setattr(module, "_BUCKET", bucket)
+    monkeypatch.setattr(pair_sums, "_BUCKET", bucket)
     random, expected = np.random.default_rng(0), Counter()
-    counted = PairCounts(tmp_path, num_items=9, pairs=60)
+    counted = PairSums(tmp_path, num_items=9, pairs=60)
     for size in (0, 1, 40, 19):
         first, second = random.integers(1, 10, (2, size)).astype(np.int32)
         counted.add(first, second)
         expected.update(zip(first.tolist(), second.tolist(), strict=True))
-    result = counted.result()
+    result = transitions_of(counted, 9)
     assert result.num_items == 9 and len(result.offsets) == 11 and result.offsets[1] == 0
     rows = np.repeat(np.arange(10), np.diff(result.offsets))
     found = dict(
@@ -178,5 +179,5 @@ def test_pairs_counted_in_files(tmp_path, monkeypatch, bucket):
 
 
 def test_no_pairs_in_files(tmp_path):
-    result = PairCounts(tmp_path, num_items=3, pairs=0).result()
+    result = transitions_of(PairSums(tmp_path, num_items=3, pairs=0), 3)
     assert result.offsets.tolist() == [0] * 5 and not len(result.neighbours)

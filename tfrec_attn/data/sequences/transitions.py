@@ -3,16 +3,14 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from tfrec_attn.data.sequences.pair_sums import PairSums
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.files.writing import append_array
-
-_BUCKET = 4_000_000  # pairs of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +31,20 @@ class Transitions:
     offsets: np.ndarray
     neighbours: np.ndarray
     counts: np.ndarray
+
+
+class TrainingEvents(NamedTuple):
+    """The training events of some users: those of user u are items[begins[u]:ends[u]].
+
+    Attributes:
+        items: Items 1..N, int32 [E].
+        begins: int64 [U].
+        ends: int64 [U].
+    """
+
+    items: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
 
 
 def count_transitions(
@@ -63,13 +75,15 @@ def count_transitions(
         return split.prepared.transitions()
     if split.sequences.items is None:
         return _count_in_shards(split, time_span, max_length)
-    sequences = split.sequences
     # Each pair becomes one integer, which sorts like the pair.
-    base = sequences.num_items + 1
-    found = _pairs(sequences.items, sequences.offsets[:-1], split.train_end, time_span, max_length)
+    sequences, base = split.sequences, split.sequences.num_items + 1
+    (events,) = training_events(split)
     pairs = [
         np.zeros(0, np.int64),
-        *(first.astype(np.int64) * base + second for first, second in found),
+        *(
+            first.astype(np.int64) * base + second
+            for first, second in pairs_of_steps(events, time_span, max_length)
+        ),
     ]
     distinct, counts = np.unique(np.concatenate(pairs), return_counts=True)
     offsets = np.searchsorted(distinct, np.arange(base + 1) * base).astype(np.int64)
@@ -78,36 +92,66 @@ def count_transitions(
     )
 
 
-def _pairs(
-    items: np.ndarray, begins: np.ndarray, ends: np.ndarray, time_span: int, max_length: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the items of the events t and of the events t + s, for each step s.
+def training_events(split: Split) -> Iterator[TrainingEvents]:
+    """Yields the training events, all at once or those of one shard after the other."""
+    sequences = split.sequences
+    if sequences.items is not None:
+        yield TrainingEvents(sequences.items, sequences.offsets[:-1], split.train_end)
+        return
+    for shard in split.shards():
+        begins = np.cumsum(shard.lengths) - shard.lengths
+        yield TrainingEvents(shard.items, begins, begins + shard.train)
 
-    The events of user u are begins[u]:ends[u].
+
+def pairs_of_steps(
+    events: TrainingEvents, time_span: int, max_length: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the items of the events t and of the events t + s, for each step s = 1, 2, ...
+
+    Args:
+        events: The events.
+        time_span: The last step, if a history is long enough for it.
+        max_length: Only within the latest `max_length` events of each user; None: within all.
     """
+    items, begins, ends = events
     begins = begins if max_length is None else np.maximum(begins, ends - max_length)
     lengths = ends - begins
     end = np.repeat(ends, lengths)
     event = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
     for step in range(1, min(time_span, int(lengths.max(initial=0))) + 1):
-        first = event[event + step < end]
-        yield items[first], items[first + step]
+        # An event without one at t + s has none at t + s + 1.
+        has_next = event + step < end
+        event, end = event[has_next], end[has_next]
+        yield items[event], items[event + step]
+
+
+def most_pairs(split: Split, time_span: int) -> int:
+    """Returns how many pairs the training events have within a span of steps."""
+    lengths = split.train_end - split.sequences.offsets[:-1]
+    steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
+    return int((steps * lengths - steps * (steps + 1) // 2).sum())
 
 
 def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Transitions:
     """Counts the transitions of a `ShardedSplit`, one shard after the other."""
-    lengths = split.train_end - split.sequences.offsets[:-1]
-    steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
-    most = int((steps * lengths - steps * (steps + 1) // 2).sum())
+    num_items = split.sequences.num_items
     with tempfile.TemporaryDirectory(prefix="transitions-") as folder:
-        counts = PairCounts(Path(folder), split.sequences.num_items, most)
-        for shard in split.shards():
-            begins = np.cumsum(shard.lengths) - shard.lengths
-            for first, second in _pairs(
-                shard.items, begins, begins + shard.train, time_span, max_length
-            ):
+        counts = PairSums(Path(folder), num_items, most_pairs(split, time_span))
+        for events in training_events(split):
+            for first, second in pairs_of_steps(events, time_span, max_length):
                 counts.add(first, second)
-        return counts.result()
+        return transitions_of(counts, num_items)
+
+
+def transitions_of(counts: PairSums, num_items: int) -> Transitions:
+    """Returns counted pairs as transitions between the items 1..`num_items`."""
+    rows, neighbours, sums = np.zeros(num_items + 1, np.int64), [], []
+    for block in counts.blocks():
+        rows += np.bincount(block.first, minlength=num_items + 1)
+        neighbours.append(block.second)
+        sums.append(block.sums.astype(np.int64))
+    offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+    return Transitions(num_items, offsets, np.concatenate(neighbours), np.concatenate(sums))
 
 
 def save_transitions(path: Path, transitions: Transitions) -> None:
@@ -125,47 +169,3 @@ def load_transitions(path: Path) -> Transitions:
             arrays["neighbours"],
             arrays["counts"].astype(np.int64),
         )
-
-
-class PairCounts:
-    """Counts pairs of items that come in any order, in files by the first item.
-
-    Args:
-        folder: An empty folder for the files.
-        num_items: N.
-        pairs: About how many pairs there are.
-    """
-
-    def __init__(self, folder: Path, num_items: int, pairs: int):
-        self._folder, self._base = folder, num_items + 1
-        self._buckets = 1 + pairs // _BUCKET
-
-    def add(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Counts the pairs (first, second), items 1..N."""
-        pairs = np.sort(first.astype(np.int64) * self._base + second)
-        ends = np.searchsorted(pairs, self._bounds())
-        for bucket, (begin, end) in enumerate(pairwise(ends)):
-            with open(self._folder / f"pairs-{bucket}.bin", "ab") as file:
-                append_array(file, pairs[begin:end])
-
-    def result(self) -> Transitions:
-        """Returns all counts."""
-        rows, neighbours, counts = np.zeros(self._base, np.int64), [], []
-        for bucket in range(self._buckets):
-            path = self._folder / f"pairs-{bucket}.bin"
-            pairs, count = np.unique(
-                np.fromfile(path, np.int64) if path.exists() else np.zeros(0, np.int64),
-                return_counts=True,
-            )
-            rows += np.bincount(pairs // self._base, minlength=self._base)
-            neighbours.append((pairs % self._base).astype(np.int32))
-            counts.append(count.astype(np.int64))
-        offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-        return Transitions(
-            self._base - 1, offsets, np.concatenate(neighbours), np.concatenate(counts)
-        )
-
-    def _bounds(self) -> np.ndarray:
-        """Returns the start of each bucket, and the end of the last."""
-        first_items = np.arange(self._buckets + 1) * self._base // self._buckets
-        return first_items.astype(np.int64) * self._base

@@ -7,8 +7,9 @@ import numpy as np
 
 from tfrec_attn.data.sequences.copies import count_copies
 from tfrec_attn.data.sequences.leakage import LeakReport
+from tfrec_attn.data.sequences.pair_sums import PairSums
 from tfrec_attn.data.sequences.splits import SplitPositions
-from tfrec_attn.data.sequences.transitions import PairCounts
+from tfrec_attn.data.sequences.transitions import transitions_of
 from tfrec_attn.data.shards.shard_files import Shard
 
 
@@ -43,14 +44,15 @@ class ShardSummary:
         self.lengths = np.zeros(num_users, np.int64)
         self.positions = SplitPositions(*(np.zeros(num_users, np.int64) for _ in range(3)))
         self.duplicates = 0
-        self._pairs = PairCounts(folder, num_items, events)
+        self._pairs = PairSums(folder, num_items, events)
         self._counts = np.zeros(num_items + 1, np.int64)
         self._first_seen = np.full(num_items + 1, np.inf)
         self._ties, self._latest, self._spans = 0, -np.inf, []
         self._tests: list[tuple[np.ndarray, np.ndarray]] = []
         for shard in shards():
             self._add(shard)
-        self.item_counts, self.transitions = self._counts[1:], self._pairs.result()
+        self.item_counts = self._counts[1:]
+        self.transitions = transitions_of(self._pairs, num_items)
         self.span = (min(low for low, _ in self._spans), max(high for _, high in self._spans))
         self.leaks = self._leaks(shards)
 

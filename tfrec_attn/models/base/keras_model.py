@@ -36,8 +36,8 @@ class KerasModel(tfrs.Model):
     """A model whose constructor builds all variables and keeps its arguments as attributes.
 
     It can be saved in all Keras formats for subclassed models, also before it was called or
-    trained. A loaded model is not compiled. A subclass has `num_items`, `max_length`, `trains_on`
-    and `ranks`.
+    trained. A loaded model is not compiled. A subclass has `num_items`, `max_length`, `trains_on`,
+    `transition_prior` and `ranks`.
     """
 
     def __init__(self, **kwargs):
@@ -72,6 +72,17 @@ class KerasModel(tfrs.Model):
                 "that name to be saved."
             )
         return {name: getattr(self, name) for name in names}
+
+    def twin(self):
+        """Returns a new model with the same arguments, whose weights are its own.
+
+        It has a `transition_prior` of the same size if this model has one.
+        """
+        result = type(self).from_config(self.get_config())
+        if self.transition_prior is not None:
+            layer = self.transition_prior
+            result.transition_prior = type(layer).from_config(layer.get_config())
+        return result
 
     @classmethod
     def from_config(cls, config):
@@ -114,7 +125,8 @@ class KerasModel(tfrs.Model):
         Args:
             optimizer: Keras optimizer or its name. Default "adagrad".
             loss: Name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
-                negative [B, T, K], mask [B, T]) -> [B]. Default "hinge".
+                negative [B, T, K], mask [B, T]) -> [B]. Default "hinge". A model that trains on
+                "counts" has none.
             margin: Of the hinge loss, in units of the score. Default 0.5.
             reduction: "sum" (default) of the losses of windows or positions, or "mean".
             l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
@@ -146,15 +158,12 @@ class KerasModel(tfrs.Model):
             )
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
-        chosen = as_loss(loss)
-        if self.trains_on not in chosen.batches:
-            function = getattr(chosen.function, "__name__", chosen.function)
-            raise ValueError(
-                f"loss {loss if isinstance(loss, str) else function} takes "
-                f"{' and '.join(chosen.batches)}, but {type(self).__name__} trains on "
-                f"{self.trains_on}."
-            )
+        chosen = self._check_loss(loss)
         super().compile(optimizer=optimizer, **kwargs)
+        self._loss_metric = tf.keras.metrics.Mean(name="loss")
+        self._ranking_metrics = ranking_metrics(k)
+        if chosen is None:
+            return
         if distillation is not None:
             distillation = Distillation(distillation, distillation_weight)
         values = {
@@ -169,8 +178,20 @@ class KerasModel(tfrs.Model):
             table.dense_gradients = chosen.negatives == "none"
         self._l2, self._kernel_l2, self._clip_norm = l2, kernel_l2, clip_norm
         self._accumulate, self._seed = accumulate, seed
-        self._loss_metric = tf.keras.metrics.Mean(name="loss")
-        self._ranking_metrics = ranking_metrics(k)
+
+    def _check_loss(self, loss):
+        """Returns the `Loss`, None for a model without one."""
+        if self.trains_on == "counts":
+            return None
+        chosen = as_loss(loss)
+        if self.trains_on not in chosen.batches:
+            function = getattr(chosen.function, "__name__", chosen.function)
+            raise ValueError(
+                f"loss {loss if isinstance(loss, str) else function} takes "
+                f"{' and '.join(chosen.batches)}, but {type(self).__name__} trains on "
+                f"{self.trains_on}."
+            )
+        return chosen
 
     @property
     def metrics(self):
@@ -186,7 +207,18 @@ class KerasModel(tfrs.Model):
         """Returns the loss of a batch, a scalar; for the features see `Windows` and `NextItems`."""
         return self._objective(self, features, training)[0]
 
+    def count(self, split):
+        """Counts the training events of a `Split`, if the model trains on "counts".
+
+        It sets the weights of the model.
+        """
+        raise NotImplementedError(f"{type(self).__name__} trains on {self.trains_on}: call fit.")
+
     def make_train_function(self, force=False):
+        if self.trains_on == "counts":
+            raise ValueError(
+                f"{type(self).__name__} has no loss to be fitted by: call count(split) instead."
+            )
         # Keras traces a step twice if the optimizer creates variables in it.
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)

@@ -37,9 +37,21 @@ def score_all(query, item_vectors, first=0):
         float32 [B, R].
     """
     scores = tf.matmul(query.vectors, item_vectors, transpose_b=True)
-    if query.prior is None:
-        return scores
-    items, values = query.prior
+    return scores if query.prior is None else add_prior(scores, query.prior, first)
+
+
+def add_prior(scores, prior, first=0):
+    """Returns scores of consecutive items with a prior.
+
+    Args:
+        scores: Float32 [B, R], those of the items `first`, `first` + 1, ...
+        prior: As that of `Query`.
+        first: 0 (default) if the scores begin with that of padding, else 1.
+
+    Returns:
+        float32 [B, R].
+    """
+    items, values = prior
     rows = tf.broadcast_to(tf.range(tf.shape(items)[0])[:, tf.newaxis], tf.shape(items))
     index = tf.stack([rows, tf.maximum(items - first, 0)], axis=-1)
     return tf.tensor_scatter_nd_add(scores, index, tf.where(items > 0, values, 0.0))

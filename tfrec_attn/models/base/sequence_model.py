@@ -34,16 +34,16 @@ class SequenceModel(KerasModel):
     Attributes:
         user_vocabulary: Ids of the users, a `Vocabulary` or None; see `set_vocabularies`.
         item_vocabulary: Ids of the items.
-        popularity: Share of each item in the training events, float32 [N], the scores where nothing
-            else is known; or None.
+        popularity: Share of each item in the training events, float32 [N], for unknown inputs.
         trained_users: Which users have training events, bool [M]; None: all.
         trained_items: Which items have training events, bool [N]; None: all.
         repeats: Whether items of the history are recommended: "exclude" (default) or "include".
+        transition_prior: A `TransitionPrior` whose values are added to the scores, or None.
 
     A saved model does not contain the attributes.
     """
 
-    # The batches that the model trains on: "windows", "next_items" or "masked_items".
+    # What the model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
     trains_on = "windows"
     # Training settings by key, below the YAML file and the arguments.
     recommended: ClassVar[dict[str, object]] = {}
@@ -52,6 +52,7 @@ class SequenceModel(KerasModel):
     uses_history = True
 
     popularity, trained_users, trained_items = TracedConstant(), TracedConstant(), TracedConstant()
+    transition_prior = TracedConstant()
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
@@ -59,7 +60,7 @@ class SequenceModel(KerasModel):
         self.num_items = num_items
         self.max_length = max_length
         self.user_vocabulary = self.item_vocabulary = None
-        self.popularity = self.trained_users = self.trained_items = None
+        self.popularity = self.trained_users = self.trained_items = self.transition_prior = None
         self.repeats = "exclude"
 
     def query_vectors(self, features, training=False):
@@ -135,9 +136,11 @@ class SequenceModel(KerasModel):
     def prior(self, features):
         """Returns what the history adds to the scores of some items, as `Query.prior`, or None.
 
-        Training leaves it out; ranks, recommendations, exports and explanations add it.
+        Training leaves it out; ranks, recommendations, exports and explanations add it. Default:
+        that of `transition_prior`.
         """
-        return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
+        layer = self.transition_prior
+        return None if layer is None else layer(features["history"])
 
     def set_vocabularies(self, items=None, users=None):
         """Sets the ids that `recommend` takes and returns.
@@ -147,8 +150,8 @@ class SequenceModel(KerasModel):
             users: Ids of the users 1..M in the same way.
 
         Raises:
-            ValueError: If there are not as many ids as rows.
-            DataError: If an id comes twice, is empty or has a line break.
+            ValueError, DataError: If there are not as many ids as rows, or if an id comes twice, is
+                empty or has a line break.
         """
         if items is not None:
             self.item_vocabulary = as_vocabulary("items", items, self.num_items)
@@ -197,7 +200,7 @@ class SequenceModel(KerasModel):
         nothing = tf.ones_like(features["user"], tf.bool)
         if self.uses_user:
             nothing &= features["user"] == 0
-        if self.uses_history:
+        if self.uses_history or self.transition_prior is not None:
             nothing &= tf.reduce_all(features["history"] == 0, axis=1)
         return nothing
 
@@ -206,7 +209,7 @@ class SequenceModel(KerasModel):
         trained = self.trained_items
         return scores if trained is None else tf.where(trained, scores, UNTRAINED)
 
-    def _recommendation_scores(self, features):
+    def recommendation_scores(self, features):
         """Returns `scores`, but popularity where nothing is known and `UNTRAINED` items last."""
         scores = self.scores(features)
         if self.popularity is not None:
@@ -219,7 +222,7 @@ class SequenceModel(KerasModel):
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
-        return ranks(self._recommendation_scores(features), features["target"], features["seen"])
+        return ranks(self.recommendation_scores(features), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
         """Returns the k best items for each history.
@@ -227,8 +230,7 @@ class SequenceModel(KerasModel):
         Args:
             histories: Lists of item ids, oldest first, texts after `set_vocabularies`, else 1..N.
                 Unknown ids, and items without training events, are left out.
-            k: Number of items, at most N. Items without training events come last, with the score
-                `UNTRAINED`. Default 10.
+            k: Number of items, at most N, default 10. Items without training events come last.
             users: Ids of the users, or None (default) for unknown users.
             exclude_seen: Whether to leave out items of the history. Default: as `repeats`.
 
@@ -238,11 +240,10 @@ class SequenceModel(KerasModel):
         Raises:
             ValueError: If an argument is not as above.
         """
-        if exclude_seen is None:
-            exclude_seen = self.repeats == "exclude"
+        exclude_seen = self.repeats == "exclude" if exclude_seen is None else exclude_seen
         return recommend(self, histories, k, users, exclude_seen)
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
-        scores = self._recommendation_scores({"user": user, "history": history})
+        scores = self.recommendation_scores({"user": user, "history": history})
         return best_unseen(scores, seen, k)

@@ -1,0 +1,107 @@
+"""Sparse rows of neighbours: what the items of a history add to the scores of others."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.layers.support import positive_integer, real_number, without_autograph
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class ItemNeighbours(tf.keras.layers.Layer):
+    """Sums the neighbours of the items of a history, in which the latest count most.
+
+        T_j = sum over p = 1..L of R[h_p, j] / p^recency,   h_1 is the latest item
+
+    The rows R have at most K items each. They are counted, not trained: `set_rows` sets them.
+
+    Args:
+        num_items: N.
+        neighbours: K; a row has at most N.
+        recency: Exponent of the position, from 0 (all items count alike) to 100. Default 1.
+
+    Attributes:
+        width: Columns of the rows, the less of K and N.
+
+    Shapes:
+        history int [B, L], 0 is padding on the left -> (items int32 [B, P], T float32 [B, P]). The
+        items of a row are unique, and 0 is padding.
+
+    Raises:
+        ValueError: If an argument is not in its range.
+    """
+
+    def __init__(self, num_items, neighbours, recency=1.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.num_items = positive_integer("num_items", num_items)
+        self.neighbours = positive_integer("neighbours", neighbours)
+        self.recency = real_number("recency", recency, "from 0 to 100", lambda x: 0 <= x <= 100)
+        shape = (self.num_items + 1, min(self.neighbours, self.num_items))
+        self.width = shape[1]
+        self.items, self.values = (
+            self.add_weight(
+                name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False
+            )
+            for name, dtype in (("items", "int32"), ("values", "float32"))
+        )
+        self.built = True
+
+    def set_rows(self, items: np.ndarray, values: np.ndarray) -> None:
+        """Sets the rows.
+
+        Args:
+            items: Items 1..N, unique in a row, int [N + 1, width]; 0 where a row is shorter.
+            values: Their values, 0 where there is no item, float [N + 1, width].
+        """
+        self.items.assign(items)
+        self.values.assign(values)
+
+    def permute(self, order: np.ndarray) -> None:
+        """Renumbers the items: item i + 1 is the previous item order[i] + 1, int [N]."""
+        rows = np.concatenate([[0], np.asarray(order) + 1])
+        number = np.argsort(rows)
+        items, values = (np.asarray(one)[rows] for one in (self.items, self.values))
+        self.set_rows(number[items], values)
+
+    @without_autograph
+    def call(self, history):
+        items, values = (tf.gather(one, history) for one in (self.items, self.values))
+        position = tf.cast(tf.range(tf.shape(history)[1], 0, -1), tf.float32)
+        values *= (position**-self.recency)[:, tf.newaxis]
+        shape = tf.stack([tf.shape(history)[0], tf.size(position) * items.shape[2]])
+        return sum_by_item(tf.reshape(items, shape), tf.reshape(values, shape))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "neighbours": self.neighbours,
+            "recency": self.recency,
+        }
+
+
+def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Adds the values of equal items of a row.
+
+    Args:
+        items: Int32 [B, P]; 0 is padding.
+        values: Float32 [B, P].
+
+    Returns:
+        (items int32 [B, P'], values float32 [B, P']): the distinct items of each row, ascending,
+        with 0 as padding, and their sums, 0 at padding.
+    """
+    order = tf.argsort(items, axis=1)
+    items, values = (tf.gather(one, order, batch_dims=1) for one in (items, values))
+    is_first = (items != tf.pad(items, [[0, 0], [1, 0]])[:, :-1]) & (items > 0)
+    # Place of each item among the distinct ones of its row, from 1; padding falls on place 0.
+    place = tf.cumsum(tf.cast(is_first, tf.int32), axis=1)
+    batch, width = tf.shape(items)[0], tf.reduce_max(tf.pad(place, [[1, 0], [1, 0]])) + 1
+    segment = tf.reshape(place + width * tf.range(batch)[:, tf.newaxis], [-1])
+    summed, listed = (
+        tf.reshape(
+            tf.math.unsorted_segment_sum(tf.reshape(one, [-1]), segment, batch * width),
+            tf.stack([batch, width]),
+        )[:, 1:]
+        for one in (values, tf.where(is_first, items, 0))
+    )
+    return listed, summed

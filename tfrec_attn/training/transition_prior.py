@@ -1,0 +1,97 @@
+"""The prior of item transitions, added to a model after its training."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.config import Config, Prior
+from tfrec_attn.data.sequences.neighbour_rows import decayed_transitions
+from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.evaluation.held_out import summarise
+from tfrec_attn.evaluation.ranking import ranks
+from tfrec_attn.layers.transition_prior import TransitionPrior
+from tfrec_attn.models.base.scoring import add_prior
+from tfrec_attn.training.checkpoints import Checkpoints
+from tfrec_attn.training.evaluating import rank
+
+_AUTO = (0.1, 0.2, 0.5, 1.0)
+_METRIC = 10  # cut-off of the NDCG that picks weight and epsilon
+
+
+def candidates(prior: Prior) -> list[tuple[float, float]]:
+    """Returns the pairs (weight, epsilon) to choose from."""
+    weights = _AUTO if prior.weight == "auto" else prior.weight
+    lists = (one if isinstance(one, (list, tuple)) else [one] for one in (weights, prior.epsilon))
+    return list(itertools.product(*lists))
+
+
+def add_transition_prior(model: Any, config: Config, split: Split, folder: Path) -> dict[str, Any]:
+    """Counts transitions, chooses their weight, and writes the model with its prior.
+
+    Args:
+        model: A trained `SequenceModel` without a prior. It gets one.
+        config: The configuration; `prior.weight` is not 0.
+        split: The data.
+        folder: The run, whose best weights are replaced.
+
+    Returns:
+        `prior` of metrics.json: weight, epsilon, the validation metrics of all candidates as
+        `candidates`, and of the model alone the metrics of both parts as `valid_alone` and
+        `test_alone`.
+    """
+    prior, k = config.prior, config.evaluate.k
+    layer = TransitionPrior(model.num_items, prior.neighbours, name="transition_prior")
+    rows = decayed_transitions(
+        split,
+        layer.rows.width,
+        span=prior.span,
+        decay=prior.decay,
+        backward=prior.backward,
+        popularity_power=prior.popularity_power,
+    )
+    layer.rows.set_rows(*rows)
+    pairs = candidates(prior)
+    alone = rank(model.traced_ranks(), config, split, "test")
+    found = rank(_ranker(model, layer, pairs), config, split, "valid")
+    scores = [summarise(column, [_METRIC])[f"NDCG@{_METRIC}"] for column in found.T]
+    weight, epsilon = pairs[int(np.argmax(scores[1:]))]
+    layer.weight.assign(weight)
+    layer.epsilon.assign(epsilon)
+    model.transition_prior = layer
+    Checkpoints(folder).save_best(model)
+    write_line(
+        f"Prior of item transitions: weight {weight:g} and epsilon {epsilon:g}, "
+        f"NDCG@{_METRIC} {scores[0]:.4f} -> {max(scores[1:]):.4f} on the validation events."
+    )
+    return {
+        "weight": weight,
+        "epsilon": epsilon,
+        "candidates": [
+            {"weight": one, "epsilon": other, f"NDCG@{_METRIC}": score}
+            for (one, other), score in zip(pairs, scores[1:], strict=True)
+        ],
+        "valid_alone": summarise(found[:, 0], k),
+        "test_alone": summarise(alone, k),
+    }
+
+
+def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]):
+    """Returns a function of a block that returns the ranks int [B, 1 + P]: alone, by each pair."""
+
+    def ranks_by_pair(features):
+        # A history without known items has no prior, and the prior has no untrained items, so
+        # nothing changes where popularity or `UNTRAINED` are the scores.
+        scores = model.recommendation_scores(features)
+        items, shares = layer.shares(model.known(features)["history"][:, -model.max_length :])
+        found = [ranks(scores, features["target"], features["seen"])]
+        for weight, epsilon in pairs:
+            values = weight * tf.math.log1p(shares / epsilon)
+            both = add_prior(scores, (items, values), first=1)
+            found.append(ranks(both, features["target"], features["seen"]))
+        return tf.stack(found, axis=1)
+
+    return ranks_by_pair
