@@ -107,7 +107,7 @@ class KerasModel(tfrs.Model):
             optimizer: Keras optimizer or its name. Default "adagrad".
             loss: Name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
                 negative [B, T, K], mask [B, T]) -> [B]. Default "hinge".
-            margin: Of the hinge loss, in units of the score. Default 0.5.
+            margin: Of "hinge" and "warp", in units of the score. Default 0.5.
             reduction: "sum" (default) of the losses of windows or positions, or "mean".
             l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
             kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
