@@ -39,6 +39,9 @@ class KerasModel(tfrs.Model):
     and `ranks`.
     """
 
+    # Whether training calls `set_training_events`.
+    uses_training_events = False
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         # A step returns the same values on all replicas.
@@ -81,6 +84,16 @@ class KerasModel(tfrs.Model):
 
     def get_compile_config(self):
         """Returns None, so that a loaded model is not compiled."""
+
+    def set_training_events(self, users, items):
+        """Gives the model the user 1..M and the item 1..N of each training event, int [E]."""
+
+    def after_step(self):
+        """Updates variables that follow from those that a step has changed; default: none."""
+
+    def for_serving(self):
+        """Returns a model with the same scores that is not trained any more; default: itself."""
+        return self
 
     def compile(
         self,
@@ -199,6 +212,7 @@ class KerasModel(tfrs.Model):
         )
         lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
         step(gradients, self.trainable_variables, lookups)
+        self.after_step()
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
 
