@@ -103,6 +103,15 @@ def trains_on(name: str) -> str:
     return found
 
 
+def uses_history(name: str) -> bool:
+    """Whether the scores of a model depend on the history, and not on the user alone.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    return bool(_attribute(name, "uses_history", True))
+
+
 def get(name: str):
     """The model class of a name.
 

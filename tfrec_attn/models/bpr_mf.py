@@ -44,11 +44,9 @@ class BPRMF(SequenceModel):
         "data.targets": 1,
         "data.window": "all",
         "train.epochs": 100,
+        "train.patience": 10,
         "train.batch_size": 1024,
-        "train.optimizer": "adagrad",
-        "train.learning_rate": 0.05,
         "train.loss": "bpr",
-        "train.negatives": 5,
         "train.l2": 0.02,
     }
 

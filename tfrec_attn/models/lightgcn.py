@@ -51,6 +51,7 @@ class LightGCN(SequenceModel):
         "data.targets": 1,
         "data.window": "all",
         "train.epochs": 100,
+        "train.patience": 10,
         "train.batch_size": 2048,
         "train.optimizer": "adam",
         "train.learning_rate": 0.005,

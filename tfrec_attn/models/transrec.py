@@ -46,11 +46,9 @@ class TransRec(SequenceModel):
         "data.max_length": 1,
         "data.targets": 1,
         "train.epochs": 100,
+        "train.patience": 10,
         "train.batch_size": 1024,
-        "train.optimizer": "adagrad",
-        "train.learning_rate": 0.05,
         "train.loss": "bpr",
-        "train.negatives": 5,
         "train.l2": 0.02,
         "train.kernel_l2": 0.02,
     }

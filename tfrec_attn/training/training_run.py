@@ -103,6 +103,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         _check_loss(config)
+        _check_sessions(config, config.data.session_gap)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
@@ -147,6 +148,16 @@ def _check_loss(config: Config) -> None:
         )
 
 
+def _check_sessions(config: Config, session_gap: float | None) -> None:
+    """Checks that a model of users alone is not trained on sessions."""
+    if session_gap is not None and not models.uses_history(config.model.name):
+        raise ConfigError(
+            f"model.name={config.model.name} scores by the user alone, but with "
+            f"data.session_gap={session_gap} each session is a user of its own; set "
+            "data.session_gap=null, or a model that reads the history."
+        )
+
+
 def settings_without_effect(config: Config) -> list[str]:
     """Returns a line for each setting that differs from its default but is not used."""
     model, loss = config.model.name, config.train.loss
@@ -183,10 +194,13 @@ def settings_without_effect(config: Config) -> list[str]:
 def _read(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
     known = previous and previous.vocabularies
     try:
-        return run.prepare_data(config, rejected=rejected, known=known, schema=True)
+        data = run.prepare_data(config, rejected=rejected, known=known, schema=True)
     except OSError as error:
         file, reason = error.filename or rejected, error.strerror or error
         raise DataError(f"{file} cannot be used: {reason}.") from None
+    if data.split.prepared is not None:
+        _check_sessions(config, data.split.prepared.manifest.options.get("session_gap"))
+    return data
 
 
 @contextlib.contextmanager
