@@ -168,6 +168,11 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         ),
         (
             2,
+            ["model.name=prme", "model.max_gap=9", "data.columns.timestamp=null"],
+            ["model.max_gap needs times, but data.columns.timestamp is null; set model.max_gap"],
+        ),
+        (
+            2,
             ["model.name=lightgcn", "model.num_layers=-1"],
             ["lightgcn", "num_layers must be 0 or greater, but is -1"],
         ),

@@ -82,6 +82,17 @@ def test_prme():
     near(scores(model, [0, 0]), [0, -0.1, -0.45])
 
 
+def test_prme_after_a_long_gap():
+    tables = {"users": USER, "preferred": ITEMS, "sequential": SEQUENTIAL}
+    model = make("prme", tables, max_gap=6.0)
+    features = {"user": tf.constant([1, 1, 0]), "history": tf.fill([3, 1], 2)}
+    with_gap = model({**features, "gap": tf.constant([6.0, 6.5, 6.5])})[:, 1:]
+    # Recent; long ago: the user alone; long ago without a user: the item is all there is.
+    near(with_gap, [[-0.072, 0.1, -0.666], [0, -0.5, -2.25], [-0.072, 0.2, -0.216]])
+    near(model(features)[1, 1:], [-0.072, 0.1, -0.666])
+    near(make("prme", tables)({**features, "gap": tf.fill([3], 9.0)})[1, 1:], with_gap[0])
+
+
 @pytest.mark.parametrize(
     ("item_pooling", "user_pooling", "expected"),
     [
@@ -119,6 +130,7 @@ def test_a_new_user_of_transrec_is_translated_as_all_are():
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
+        ("prme", {"max_gap": 0}, "max_gap must be greater than 0 or None, but is 0."),
         ("prme", {"user_weight": 1.5}, "user_weight must be in [0, 1], but is 1.5: "),
         ("hrm", {"item_pooling": "sum"}, "item_pooling must be one of max, mean, but is 'sum'."),
         ("hrm", {"user_pooling": "min"}, "user_pooling must be one of max, mean, but is 'min'."),

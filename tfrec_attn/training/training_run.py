@@ -103,7 +103,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         _check_loss(config)
-        _check_sessions(config, config.data.session_gap)
+        _check_events(config, config.data.session_gap, config.data.columns.timestamp)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
@@ -148,8 +148,17 @@ def _check_loss(config: Config) -> None:
         )
 
 
-def _check_sessions(config: Config, session_gap: float | None) -> None:
-    """Checks that a model of users alone is not trained on sessions."""
+def _check_events(config: Config, session_gap: float | None, timestamp: str | None) -> None:
+    """Checks that a model of users alone has users, and one of time gaps has times.
+
+    Args:
+        config: The configuration.
+        session_gap: `data.session_gap`, or that of the prepared folder.
+        timestamp: `data.columns.timestamp` in the same way.
+    """
+    key = models.gap_key(config.model.name, config.model.parameters)
+    if key is not None and timestamp is None:
+        raise ConfigError(f"{key} needs times, but data.columns.timestamp is null; set {key}=null.")
     if session_gap is not None and not models.uses_history(config.model.name):
         raise ConfigError(
             f"model.name={config.model.name} scores by the user alone, but with "
@@ -199,7 +208,9 @@ def _read(config: Config, previous: PreviousRun | None, rejected: Path) -> run.P
         file, reason = error.filename or rejected, error.strerror or error
         raise DataError(f"{file} cannot be used: {reason}.") from None
     if data.split.prepared is not None:
-        _check_sessions(config, data.split.prepared.manifest.options.get("session_gap"))
+        options = data.split.prepared.manifest.options
+        timestamp = options.get("columns", {}).get("timestamp", config.data.columns.timestamp)
+        _check_events(config, options.get("session_gap"), timestamp)
     return data
 
 
@@ -235,7 +246,8 @@ def _train_into(
     _print_data(data, leaks)
     # Also when a run is resumed, because its files may have been changed.
     run_files.save_vocabularies(folder, data.sequences)
-    run_files.save_replay(folder, data.split)
+    gaps = models.gap_key(config.model.name, config.model.parameters) is not None
+    run_files.save_replay(folder, data.split, gaps)
 
     strategy = _prepare_process(config, task)
     from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats

@@ -39,6 +39,9 @@ class KerasModel(tfrs.Model):
     and `ranks`.
     """
 
+    # Parameter that, where it is not None, makes queries depend on the feature "gap": the time from
+    # the latest event of the history to the one that follows, float32 [B].
+    gap_parameter = None
     # Whether training calls `set_training_events`.
     uses_training_events = False
 
