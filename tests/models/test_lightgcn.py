@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.model_copy import with_item_matrix
-from tests.commands import run_command
+from tests.commands import assert_refused, run_command
 from tests.models.contract import strategy
 from tfrec_attn import models, train
 from tfrec_attn.data.sequences.training_events import training_events
@@ -139,6 +139,10 @@ def test_a_run_trains_with_its_graph(tmp_path):
     assert models.get("lightgcn").uses_training_events
 
 
-def test_a_catalogue_of_one_item():
-    with pytest.raises(ValueError, match=r"^num_items must be at least 2 for a graph, but is 1\.$"):
-        LightGCN(3, 1)
+def test_a_catalogue_of_one_item(tmp_path):
+    lines = [f"u{user},i,{time}" for user in range(6) for time in range(6)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]))
+    keys = ["data.source=file", f"data.path={tmp_path / 'log.csv'}", f"run_dir={tmp_path / 'run'}"]
+    result = run_command(train.main, "model.name=lightgcn", *keys)
+    assert_refused(result, 2, "num_items must be at least 2 for a graph, but is 1")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

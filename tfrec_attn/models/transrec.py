@@ -76,6 +76,7 @@ class TransRec(SequenceModel):
             name="translation",
             shape=[dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=stddev),
+            experimental_autocast=False,
         )
 
     def query_vectors(self, features, training=False):
