@@ -120,6 +120,9 @@ class LightGCN(SequenceModel):
             return self._rows(self.items, self.added_to_items, items)
         return self._spread_rows(self.items, self.added_to_items, items, self._graph().of_items)
 
+    def item_columns(self):
+        return {} if self.num_layers else {self.items: 0}
+
     @staticmethod
     def _rows(table, added, ids=None):
         return table.rows(ids) if added is None else table.rows(ids) + added.rows(ids)
