@@ -17,6 +17,7 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
     Returns:
         (copy, item_vectors). The latter is a variable [N + 1, D'] with zeros in row 0.
     """
+    model = model.for_serving()
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("float32")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query, score_all, score_listed
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -90,7 +91,8 @@ class Servable(tf.Module):
 
     Raises:
         ValueError: If the numbers of items differ, k is below 1, or max_k is below k.
-        ConfigError: If the separator is not one character, or an id of an item contains it.
+        ConfigError: If the separator is not one character, or an id of an item contains it; or if
+            the model needs times between events.
     """
 
     def __init__(
@@ -106,6 +108,12 @@ class Servable(tf.Module):
     ):
         super().__init__(name="servable")
         self._has_popular = item_counts is not None
+        if model.gap_parameter and getattr(model, model.gap_parameter) is not None:
+            raise ConfigError(
+                f"model.{model.gap_parameter}={getattr(model, model.gap_parameter)} needs the time "
+                "since the latest event, which a request does not have; train with "
+                f"model.{model.gap_parameter}=null to export."
+            )
         counts = np.asarray(
             item_counts if self._has_popular else np.zeros(model.num_items), np.float64
         )

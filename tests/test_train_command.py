@@ -163,6 +163,21 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (2, ["model.max_norm=-1"], ["max_norm", "-1"]),
         (
             2,
+            ["model.name=bpr_mf", "data.session_gap=9"],
+            ["scores by the user alone", "data.session_gap=9.0 each session", "set data.session"],
+        ),
+        (
+            2,
+            ["model.name=prme", "model.max_gap=9", "data.columns.timestamp=null"],
+            ["model.max_gap needs times, but data.columns.timestamp is null; set model.max_gap"],
+        ),
+        (
+            2,
+            ["model.name=lightgcn", "model.num_layers=-1"],
+            ["lightgcn", "num_layers must be 0 or greater, but is -1"],
+        ),
+        (
+            2,
             ["train.optimizer=adagard"],
             ["train.optimizer must be one of", "'adagard'", "did you mean 'adagrad'?"],
         ),

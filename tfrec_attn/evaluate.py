@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
@@ -135,8 +136,9 @@ def _events_of_run(folder: Path, part: str) -> Path:
 def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any]:
     """Writes the held-out events of the current log, and returns how the log has changed."""
     data, metrics = run.load_data(folder), run_files.load_metrics(folder)
-    save_held_out_log(data.split, part, target)
     known, config = run_files.load_vocabularies(folder), run_files.load_config(folder)
+    gaps = models.gap_key(config.model.name, config.model.parameters) is not None
+    save_held_out_log(data.split, part, target, gaps)
     now = (data.sequences.user_vocabulary, data.sequences.item_vocabulary)
     kept = run_files.kept_events_file(folder, part)
     same = split_checksum(data.split) == metrics["data"].get("sha256") and kept.is_file()

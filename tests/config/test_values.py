@@ -164,7 +164,7 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("train.Epochs=3", "Unknown configuration key train.Epochs; did you mean train.epochs?"),
         (
             "train.loss=BPR",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
+            "train.loss must be one of hinge, bpr, warp, bce, gbce, softmax, sampled_softmax, "
             "or package.module:function, "
             "but is 'BPR' (did you mean 'bpr'?).",
         ),
@@ -177,7 +177,7 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("data.columns=user", "data.columns must be a section of keys, but is 'user'."),
         (
             "train.loss=hing",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
+            "train.loss must be one of hinge, bpr, warp, bce, gbce, softmax, sampled_softmax, "
             "or package.module:function, "
             "but is 'hing' (did you mean 'hinge'?).",
         ),

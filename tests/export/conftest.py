@@ -73,6 +73,7 @@ def served(make_model, tmp_path_factory):
     @functools.cache
     def serve(name, items=12, k=5, max_k=8, **options):
         model, counts = make_model(name, items=items), np.arange(items)
+        model.popularity = (counts / max(counts.sum(), 1)).astype(np.float32)
         folder = tmp_path_factory.mktemp("saved")
         save(Servable(model, counts, k=k, max_k=max_k, **options), folder)
         runners.append(Runner(folder))

@@ -129,7 +129,7 @@ def test_padding_changes_rows_of_ids_but_not_joined_rows(name, served):
     together = runner.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])[
         "query"
     ][0]
-    assert np.abs(alone - together).max() > 1e-3
+    assert np.abs(alone - together).max() > 1e-3 or not model.uses_history
     both = runner.run("embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)])[
         "query"
     ][0]

@@ -53,7 +53,7 @@ def saved(make_model, tmp_path_factory):
 
 @EACH
 def test_weights_are_stored_once(name, saved):
-    model, folder = saved(name).model, saved(name).folder
+    model, folder = saved(name).model.for_serving(), saved(name).folder
     read = model.tables("items") + (model.tables("users") if model.uses_user else [])
     tables = sum(4 * table.shape.num_elements() for table in read)
     on_disk = sum(path.stat().st_size for path in (folder / "variables").iterdir())
@@ -62,15 +62,18 @@ def test_weights_are_stored_once(name, saved):
 
 @EACH
 def test_only_what_is_read_is_stored(name, saved):
-    """The item matrix and popularity, no other item table, and a user table only if it is read."""
-    model, folder = saved(name).model, saved(name).folder
+    """The item matrix and popularity, tables of items that only histories read, and a user table
+    only if it is read.
+    """
+    model, folder = saved(name).model.for_serving(), saved(name).folder
+    of_histories = len(model.tables("items")) - len(model.item_columns())
     shapes = [
         shape
         for key, shape in tf.train.list_variables(str(folder / "variables" / "variables"))
         if "VARIABLE_VALUE" in key
     ]
     assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
-    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2
+    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2 + of_histories
     assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.uses_user
     small = sum(
         np.prod(weights.shape)

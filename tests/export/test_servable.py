@@ -50,14 +50,25 @@ def assert_same(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def scores_of(model, user, history):
-    """Item -> score by the model."""
+def features_of(model, user, history):
     known = [one for one in model.item_vocabulary.lookup(history) if one][-LENGTH:]
-    features = {
+    return {
         "user": model.user_vocabulary.lookup([user]),
         "history": np.array([[0] * (LENGTH - len(known)) + known], np.int32),
     }
-    return dict(zip(model.item_vocabulary.ids(), model(features).numpy()[0, 1:], strict=True))
+
+
+def knows_nothing(model, user, history):
+    return bool(model.knows_nothing(features_of(model, user, history))[0])
+
+
+def scores_of(model, user, history, popular=True):
+    """Item -> score by the model, or its popularity where the model knows nothing."""
+    if popular and knows_nothing(model, user, history):
+        scores = model.popularity
+    else:
+        scores = model(features_of(model, user, history)).numpy()[0, 1:]
+    return dict(zip(model.item_vocabulary.ids(), scores, strict=True))
 
 
 def ranked(scores, without=(), among=None, k=8):
@@ -92,7 +103,9 @@ def test_serving_default_recommends_as_the_model(name, served, requests):
     users, histories = requests[0][:5], requests[1][:5]
     result = runner.run("serving_default", user_id=users, history=table(histories))
     assert_same(listed(result), model.recommend(histories, 5, users=users))
-    assert result["source"].tolist() == [b"model"] * 5
+    popular = [knows_nothing(model, *request) for request in zip(users, histories, strict=True)]
+    assert [source == b"popular" for source in result["source"]] == popular
+    assert popular == [not model.uses_history and user in ("nobody", "") for user in users]
     assert result["scores"].dtype == np.float32
 
 
@@ -236,7 +249,7 @@ def test_popular_items_where_nothing_is_known(name, served):
     model, _, runner = served(name)
     items, user = model.item_vocabulary.ids(), model.user_vocabulary.ids()[0]
     users, histories = ["nobody", user, "nobody", ""], [["?", ""], ["?"], [items[0]], []]
-    popular = [True, not model.uses_user, False, True]
+    popular = [True, not model.uses_user, not model.uses_history, True]
     result = runner.run("serving_default", user_id=users, history=table(histories))
     assert [source == b"popular" for source in result["source"]] == popular
     assert_same(
@@ -319,7 +332,7 @@ def test_product_of_the_embeddings_is_the_score(name, served, requests):
     assert embedded["known"].tolist() == [True] * 12 + [False] * 2
     assert not embedded["vector"][12:].any()
     expected = [
-        list(scores_of(model, user, history).values())
+        list(scores_of(model, user, history, popular=False).values())
         for user, history in zip(users, histories, strict=True)
     ]
     np.testing.assert_allclose(query @ embedded["vector"][:12].T, expected, rtol=1e-5, atol=1e-5)

@@ -64,6 +64,34 @@ def test_bpr_by_hand():
     np.testing.assert_allclose(result, [math.log(8 / 3)], rtol=1e-6)
 
 
+def test_warp_by_hand():
+    # Margin 1.5, 3 items. Item 3 against 1 and 2: 1.5 + 2.5625 - 0.3125 = 3.75,
+    # both violate the margin, rank 3: ln 4 * 3.75. Item 1 against 2 and 3: 1.5 + 0.3125 - 0.8125
+    # = 1 and below 0, rank 1.5: ln 2.5 * 1.
+    scores = {1: -0.3125, 2: -0.8125, 3: -2.5625}
+    positive = tf.constant([[scores[3], scores[1]], [scores[1], 0.0]])
+    negative = tf.constant([[[scores[1], scores[2]], [scores[2], scores[3]]], [[-9.0] * 2] * 2])
+    result = losses.warp(positive, negative, num_items=3, margin=1.5)
+    np.testing.assert_allclose(result, [5.198604 + math.log(2.5), 0.0], rtol=1e-6)
+    shared = losses.warp(positive, negative[:, :1], num_items=3, margin=1.5)
+    # Item 1 against 1 and 2: 1.5 and 1, rank 3.
+    np.testing.assert_allclose(shared, [5.198604 + 1.5 * math.log(4), 0.0], rtol=1e-6)
+    mask = tf.constant([[True, False], [True, True]])
+    np.testing.assert_allclose(
+        losses.warp(positive, negative, mask, num_items=3, margin=1.5), [5.198604, 0.0], rtol=1e-6
+    )
+
+
+def test_warp_moves_the_target_and_the_best_negative_alone():
+    positive, negative = tf.Variable([[1.0]]), tf.Variable([[[0.8, 0.9, -4.0]]])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(losses.warp(positive, negative, num_items=30))
+    up, down = tape.gradient(loss, [positive, negative])
+    # Two of three negatives violate the margin: rank 20.
+    np.testing.assert_allclose(up, [[-math.log(21)]], rtol=1e-6)
+    np.testing.assert_allclose(down, [[[0.0, math.log(21), 0.0]]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.5, 2.0])
 def test_hinge_equals_its_twin(scores, margin):
     np.testing.assert_allclose(

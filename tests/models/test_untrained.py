@@ -52,6 +52,7 @@ OPTIONS = [
     "data.min_user_events=1",
     f"data.max_length={LENGTH}",
     "data.targets=1",
+    "data.window=full",
     "train.epochs=2",
     "train.batch_size=4",
     "train.negatives=2",

@@ -159,10 +159,10 @@ class Train:
     optimizer_options: dict[str, Any] = key({}, "further keywords of the optimizer")
     loss: str = key(
         "hinge",
-        "hinge, bpr, bce, gbce or softmax; sampled_softmax, but not for windows; "
+        "hinge, bpr, warp, bce, gbce or softmax; sampled_softmax, but not for windows; "
         "or module:function",
     )
-    margin: float = key(0.5, "margin of the hinge loss")
+    margin: float = key(0.5, "margin of hinge and warp")
     reduction: str = key("sum", "sum (the loss of a step is the sum over its windows) or mean")
     negatives: int = key(
         5,

@@ -3,6 +3,7 @@
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.feed_forward import FeedForward
+from tfrec_attn.layers.graph_propagation import GraphPropagation
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.layers.learned_positions import LearnedPositions
@@ -22,6 +23,7 @@ __all__ = [
     "Dropout",
     "EmbeddingTable",
     "FeedForward",
+    "GraphPropagation",
     "HistoryEmbedding",
     "ItemNeighbours",
     "LQueryAttention",

@@ -1,7 +1,7 @@
 """Losses over scores, sampled items and the whole catalogue; `LOSSES` lists them by name."""
 
 from tfrec_attn.losses.binary import bce, gbce
-from tfrec_attn.losses.pairwise import bpr, hinge
+from tfrec_attn.losses.pairwise import bpr, hinge, warp
 from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
 from tfrec_attn.losses.table import BATCHES, LOSSES, Loss, as_loss
@@ -17,4 +17,5 @@ __all__ = [
     "hinge",
     "sampled_softmax",
     "softmax",
+    "warp",
 ]

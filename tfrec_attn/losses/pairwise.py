@@ -42,6 +42,36 @@ def bpr(positive, negative, mask=None):
     return _sum_pairs(tf.nn.softplus(-_difference(positive, negative)), mask)
 
 
+def warp(positive, negative, mask=None, *, num_items, margin=0.5):
+    """Returns the weighted approximate-rank pairwise loss of each example, CML's loss.
+
+    Of K negatives the best scored one counts, the more the more of them violate the margin.
+
+        loss = sum over t of ln(1 + rank_t) relu(margin - positive_t + max_k negative_tk)
+        rank_t = num_items * share of the K negatives with margin - positive_t + negative_tk > 0
+
+    The rank has no gradient.
+
+    Args:
+        positive: Float [B, T], scores of the targets.
+        negative: Float [B, T, K] or [B, 1, K], as for `hinge`.
+        mask: Bool [B, T], True for a real target; None: all are.
+        num_items: Number of items that a target is ranked among.
+        margin: In units of the score. Default 0.5.
+
+    Returns:
+        float32 [B].
+
+    Reference:
+        Weston et al., "WSABIE", IJCAI 2011; Hsieh et al., "Collaborative Metric Learning", WWW
+        2017, section 3.2.
+    """
+    violation = margin - _difference(positive, negative)
+    share = tf.reduce_mean(tf.cast(violation > 0.0, tf.float32), axis=2, keepdims=True)
+    largest = tf.nn.relu(tf.reduce_max(violation, axis=2, keepdims=True))
+    return _sum_pairs(tf.math.log1p(num_items * share) * largest, mask)
+
+
 def _difference(positive, negative):
     return tf.cast(positive[:, :, tf.newaxis], tf.float32) - tf.cast(negative, tf.float32)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from tfrec_attn.losses.binary import bce, gbce
-from tfrec_attn.losses.pairwise import bpr, hinge
+from tfrec_attn.losses.pairwise import bpr, hinge, warp
 from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
 
@@ -72,6 +72,7 @@ class Loss:
 LOSSES = {
     "hinge": Loss(hinge, keywords={"margin": "margin"}),
     "bpr": Loss(bpr),
+    "warp": Loss(warp, keywords={"margin": "margin", "num_items": "num_items"}),
     "bce": Loss(bce, "positions"),
     "gbce": Loss(gbce, "positions", keywords={"num_items": "num_items", "t": "calibration"}),
     "softmax": Loss(softmax, "positions", "none"),

@@ -115,6 +115,29 @@ def has_own_prior(name: str) -> bool:
     return get(name).prior is not base.prior
 
 
+def uses_history(name: str) -> bool:
+    """Whether the scores of a model depend on the history, and not on the user alone.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    return bool(_attribute(name, "uses_history", True))
+
+
+def gap_key(name: str, parameters: dict[str, Any]) -> str | None:
+    """The key of the parameter by which a model needs times between events, or None.
+
+    Args:
+        name: Name of the model.
+        parameters: Those of its constructor.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    parameter = _attribute(name, "gap_parameter", None)
+    return f"model.{parameter}" if parameters.get(parameter) is not None else None
+
+
 def get(name: str):
     """The model class of a name.
 

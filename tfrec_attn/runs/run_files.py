@@ -97,11 +97,17 @@ def load_vocabularies(folder: Path) -> tuple[Vocabulary, Vocabulary]:
     return Vocabulary.load(folder / USERS), Vocabulary.load(folder / ITEMS)
 
 
-def save_replay(folder: Path, split: Split) -> None:
-    """Writes the training events of each item, and the held-out events in raw ids."""
+def save_replay(folder: Path, split: Split, gaps: bool = False) -> None:
+    """Writes the training events of each item, and the held-out events in raw ids.
+
+    Args:
+        folder: The run.
+        split: Its data.
+        gaps: Whether the model needs the times since the latest events.
+    """
     save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
-        save_held_out_log(split, part, kept_events_file(folder, part))
+        save_held_out_log(split, part, kept_events_file(folder, part), gaps)
 
 
 def kept_events_file(folder: Path, part: str) -> Path:

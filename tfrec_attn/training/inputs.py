@@ -47,6 +47,7 @@ def training_stream(config: Config, split: Split) -> BatchStream:
             "negatives": train.negatives,
             "shared": train.shared_negatives,
             "window": data.window,
+            **_gaps(config, split),
         }
     else:
         options |= {
@@ -83,7 +84,23 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
         max_length=config.data.max_length + untouched,
         batch_size=block_size(split.sequences.num_items, config.evaluate.batch_size),
         repeats=config.evaluate.repeats or "exclude",
+        **_gaps(config, split),
     )
+
+
+def _gaps(config: Config, split: Split) -> dict[str, bool]:
+    """Returns the argument by which batches have times between events, if the model needs them.
+
+    Raises:
+        ConfigError: If the events are not in memory.
+    """
+    key = models.gap_key(config.model.name, config.model.parameters)
+    if key is not None and isinstance(split, ShardedSplit):
+        raise ConfigError(
+            f"{key} needs the times of all events in memory, but data.cache={config.data.cache} "
+            "reads the shards; set data.cache=memory."
+        )
+    return {} if key is None else {"gaps": True}
 
 
 def trained_rows(config: Config, split: Split) -> TrainedRows:

@@ -104,6 +104,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         check_loss(config)
+        _check_events(config, config.data.session_gap, config.data.columns.timestamp)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
@@ -175,6 +176,25 @@ def _check_prior(config: Config) -> None:
         )
 
 
+def _check_events(config: Config, session_gap: float | None, timestamp: str | None) -> None:
+    """Checks that a model of users alone has users, and one of time gaps has times.
+
+    Args:
+        config: The configuration.
+        session_gap: `data.session_gap`, or that of the prepared folder.
+        timestamp: `data.columns.timestamp` in the same way.
+    """
+    key = models.gap_key(config.model.name, config.model.parameters)
+    if key is not None and timestamp is None:
+        raise ConfigError(f"{key} needs times, but data.columns.timestamp is null; set {key}=null.")
+    if session_gap is not None and not models.uses_history(config.model.name):
+        raise ConfigError(
+            f"model.name={config.model.name} scores by the user alone, but with "
+            f"data.session_gap={session_gap} each session is a user of its own; set "
+            "data.session_gap=null, or a model that reads the history."
+        )
+
+
 def settings_without_effect(config: Config) -> list[str]:
     """Returns a line for each setting that differs from its default but is not used."""
     model, loss = config.model.name, config.train.loss
@@ -184,9 +204,9 @@ def settings_without_effect(config: Config) -> list[str]:
         "masked_items": ("data.mask_share", "data.mask_last"),
     }
     of_loss = {
-        "train.margin": "hinge",
-        "train.calibration": "gbce",
-        "train.sampling": "sampled_softmax",
+        "train.margin": ("hinge", "warp"),
+        "train.calibration": ("gbce",),
+        "train.sampling": ("sampled_softmax",),
     }
     unused = {
         key: f"{model} trains on {batches}"
@@ -195,7 +215,9 @@ def settings_without_effect(config: Config) -> list[str]:
         if kind != batches
     }
     if not loss_names.is_foreign(loss):
-        unused |= {key: f"train.loss is {loss}" for key, name in of_loss.items() if name != loss}
+        unused |= {
+            key: f"train.loss is {loss}" for key, names in of_loss.items() if loss not in names
+        }
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
     keys = {key: default for key, default, _ in configuration.documented()}
@@ -228,10 +250,15 @@ def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> r
     """
     known = previous and previous.vocabularies
     try:
-        return run.prepare_data(config, rejected=rejected, known=known, schema=True)
+        data = run.prepare_data(config, rejected=rejected, known=known, schema=True)
     except OSError as error:
         file, reason = error.filename or rejected, error.strerror or error
         raise DataError(f"{file} cannot be used: {reason}.") from None
+    if data.split.prepared is not None:
+        options = data.split.prepared.manifest.options
+        timestamp = options.get("columns", {}).get("timestamp", config.data.columns.timestamp)
+        _check_events(config, options.get("session_gap"), timestamp)
+    return data
 
 
 @contextlib.contextmanager
@@ -266,7 +293,8 @@ def _train_into(
     _print_data(data, leaks)
     # Also when a run is resumed, because its files may have been changed.
     run_files.save_vocabularies(folder, data.sequences)
-    run_files.save_replay(folder, data.split)
+    gaps = models.gap_key(config.model.name, config.model.parameters) is not None
+    run_files.save_replay(folder, data.split, gaps)
 
     strategy = prepare_process(config, task)
     from tfrec_attn.training.counting import count

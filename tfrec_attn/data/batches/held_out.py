@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfrec_attn.data.batches.stream import FlatEvents
 from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.time_gaps import time_gaps
 
 
 class HeldOut:
@@ -15,7 +16,8 @@ class HeldOut:
     Blocks are {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]};
     0 is padding. l is the length of the longest history of the block, at least 1 and at most L.
     `seen` are the items that are never recommended: with `repeats="exclude"` the distinct items of
-    the whole earlier history, with "include" none (S = 0).
+    the whole earlier history, with "include" none (S = 0). With `gaps`, also "gap" float32 [B], the
+    time from the history's latest event to the target.
 
     Args:
         split: The split.
@@ -23,6 +25,7 @@ class HeldOut:
         max_length: L. Default: whole histories; a model uses its latest events.
         batch_size: Events of a block.
         repeats: "exclude" or "include".
+        gaps: Whether blocks have "gap".
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class HeldOut:
         max_length: int | None = None,
         batch_size: int = 256,
         repeats: str = "exclude",
+        gaps: bool = False,
     ):
         self.max_length = max_length or int(split.sequences.lengths.max())
         self.batch_size = batch_size
@@ -45,6 +49,7 @@ class HeldOut:
         first = _first_occurrences(split)
         self._first = tf.constant(first)
         self._repeated = ~first[positions]
+        self._gaps = tf.constant(time_gaps(split.sequences)) if gaps else None
 
     def __len__(self):
         return len(self.positions)
@@ -80,12 +85,11 @@ class HeldOut:
         width = longest if self.repeats == "exclude" else tf.zeros_like(longest)
         index = start[:, tf.newaxis] + tf.range(width)
         seen = self._events.items(index, index < position[:, tf.newaxis], only=self._first)
-        return {
-            "user": user,
-            "history": history,
-            "target": self._events.items(position),
-            "seen": seen,
-        }
+        target = self._events.items(position)
+        block = {"user": user, "history": history, "target": target, "seen": seen}
+        if self._gaps is not None:
+            block["gap"] = tf.gather(self._gaps, position)
+        return block
 
 
 def _first_occurrences(split: Split) -> np.ndarray:

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfrec_attn.data.batches.negative_sampler import NegativeSampler
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
 from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.time_gaps import time_gaps
 from tfrec_attn.errors import DataError
 
 
@@ -65,9 +66,10 @@ class Windows(ArrayStream):
     """The training windows of a split as an endless, reproducible stream of batches.
 
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32
-    [B, T, K]}; 0 is padding. With `shared`, negatives are [B, 1, K]. If events have weights, also
-    "sample_weight" [B], the mean weight of an example's targets, and "normalizer" [B], one over the
-    sum of these over the batch.
+    [B, T, K]}; 0 is padding. With `shared`, negatives are [B, 1, K]. With `gaps`, also "gap"
+    float32 [B], the time from the history's latest event to the first target. If events have
+    weights, also "sample_weight" [B], the mean weight of an example's targets, and "normalizer"
+    [B], one over the sum of these over the batch.
 
     Args:
         split: Events and their training prefix.
@@ -78,6 +80,7 @@ class Windows(ArrayStream):
         batch_size: B.
         seed: Seed of the order and of the negatives.
         window: Where windows begin, "full" or "all", as for `window_counts`.
+        gaps: Whether batches have "gap".
 
     Raises:
         DataError: If no user has two training events.
@@ -94,6 +97,7 @@ class Windows(ArrayStream):
         batch_size: int = 512,
         seed: int = 1,
         window: str = "full",
+        gaps: bool = False,
     ):
         positions = window_positions(split, max_length, targets, window)
         super().__init__(split, positions, max_length, batch_size, seed)
@@ -101,6 +105,7 @@ class Windows(ArrayStream):
         self.negatives = (1 if shared else targets, negatives)
         self._end = tf.constant(split.train_end, tf.int64)
         self._sample = NegativeSampler(split)
+        self._gaps = tf.constant(time_gaps(split.sequences)) if gaps else None
 
     def _gather(self, position, step, part, parts, whole):
         user, history = self._events.before(position, self.max_length)
@@ -110,6 +115,8 @@ class Windows(ArrayStream):
         seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         negatives = self._sample(owners, seed, part, parts)
         batch = {"user": user, "history": history, "targets": targets, "negatives": negatives}
+        if self._gaps is not None:
+            batch["gap"] = tf.gather(self._gaps, position)
         return {**batch, **self._weights(position, whole)} if self._events.weighted else batch
 
     def _after(self, position, user):

@@ -11,23 +11,26 @@ import polars as pl
 
 from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.time_gaps import time_gaps
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
 _COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
+_WITH_GAPS = {**_COLUMNS, "gap": pl.Float32}
 _HISTORY_EVENTS = 20_000_000  # in memory at a time
 
 
-def held_out_log(split: Split, part: str) -> pl.DataFrame:
+def held_out_log(split: Split, part: str, gaps: bool = False) -> pl.DataFrame:
     """Returns the held-out events of one part, a row for each event in the order of the split.
 
     Args:
         split: The split.
         part: "valid" or "test".
+        gaps: Whether to add the time since the latest event of the history.
 
     Returns:
         Columns `user_id` String, `history` List(String), all earlier events of the user, oldest
-        first, and `target` String.
+        first, `target` String, and with gaps `gap` Float32.
     """
     sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
     user_ids = sequences.user_vocabulary.ids(split.rows(positions) + 1)
@@ -35,23 +38,24 @@ def held_out_log(split: Split, part: str) -> pl.DataFrame:
     event, item = _histories(split, positions)
     histories = pl.DataFrame({"event": event, "history": item_ids.gather(item)})
     histories = histories.group_by("event", maintain_order=True).agg(pl.col("history").drop_nulls())
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "user_id": pl.Series(user_ids, dtype=pl.String),
             "history": histories["history"],
             "target": item_ids.gather(sequences.items[positions]),
         }
     )
+    return frame.with_columns(gap=time_gaps(sequences)[positions]) if gaps else frame
 
 
-def save_held_out_log(split: Split, part: str, path: Path) -> None:
+def save_held_out_log(split: Split, part: str, path: Path, gaps: bool = False) -> None:
     """Writes the held-out events of one part as Parquet.
 
     Where the events are not in memory, they are written shard by shard and in the order of the
     shards.
     """
     if split.sequences.items is not None:
-        held_out_log(split, part).write_parquet(path)
+        held_out_log(split, part, gaps).write_parquet(path)
         return
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         for number, frame in enumerate(split.held_out_logs(part)):
@@ -81,7 +85,8 @@ class HeldOutEvents:
         users: Index of each user, int32 [U]; 0 where it is unknown.
         known: Whether the target is in the vocabulary, bool [U].
         split: The events whose target is known, in their order. Each is the last event of a row;
-            the events before it are the known items of its history.
+            the events before it are the known items of its history. It has times where the file has
+            gaps.
     """
 
     user_ids: list[str]
@@ -110,7 +115,8 @@ def read_held_out_log(
     """
     with _reading(path):
         table = pl.scan_parquet(path)
-        if dict(table.collect_schema()) != _COLUMNS:
+        schema = dict(table.collect_schema())
+        if schema not in (_COLUMNS, _WITH_GAPS):
             columns = ", ".join(_COLUMNS)
             raise DataError(f"{path} must have the columns {columns} of texts; train again.")
         lengths = table.select(pl.col("history").list.len()).collect()["history"]
@@ -122,7 +128,7 @@ def read_held_out_log(
     for begin, end in zip(begins, [*begins[1:], len(lengths)], strict=True):
         with _reading(path):
             frame = table.slice(begin, end - begin).collect()
-        if frame.select(pl.all().is_null().any()).row(0) != (False,) * 3:
+        if frame.select(pl.all().is_null().any()).row(0) != (False,) * len(schema):
             raise DataError(
                 f"{path} has events without a user, a history or a target; train again."
             )
@@ -144,7 +150,11 @@ def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabular
     is_target[ends] = True
     flat[is_target], flat[~is_target] = targets[known], codes[chosen]
     nothing = np.zeros(0, np.int64)
-    sequences = Sequences(flat, offsets, None, users, items)
+    times = None
+    if "gap" in frame.columns:
+        times = np.zeros(len(flat))
+        times[is_target] = frame["gap"].to_numpy()[known]
+    sequences = Sequences(flat, offsets, times, users, items)
     held_out = {"valid": nothing, "test": nothing, part: ends}
     return HeldOutEvents(
         frame["user_id"].to_list(),

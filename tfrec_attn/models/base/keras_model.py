@@ -40,6 +40,12 @@ class KerasModel(tfrs.Model):
     `transition_prior` and `ranks`.
     """
 
+    # Parameter that, where it is not None, makes queries depend on the feature "gap": the time from
+    # the latest event of the history to the one that follows, float32 [B].
+    gap_parameter = None
+    # Whether training calls `set_training_events`.
+    uses_training_events = False
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         # A step returns the same values on all replicas.
@@ -101,6 +107,16 @@ class KerasModel(tfrs.Model):
     def get_compile_config(self):
         """Returns None, so that a loaded model is not compiled."""
 
+    def set_training_events(self, users, items):
+        """Gives the model the user 1..M and the item 1..N of each training event, int [E]."""
+
+    def after_step(self):
+        """Updates variables that follow from those that a step has changed; default: none."""
+
+    def for_serving(self):
+        """Returns a model with the same scores that is not trained any more; default: itself."""
+        return self
+
     def compile(
         self,
         optimizer="adagrad",
@@ -127,7 +143,7 @@ class KerasModel(tfrs.Model):
             loss: Name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
                 negative [B, T, K], mask [B, T]) -> [B]. Default "hinge". A model that trains on
                 "counts" has none.
-            margin: Of the hinge loss, in units of the score. Default 0.5.
+            margin: Of "hinge" and "warp", in units of the score. Default 0.5.
             reduction: "sum" (default) of the losses of windows or positions, or "mean".
             l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
             kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
@@ -259,6 +275,7 @@ class KerasModel(tfrs.Model):
         )
         lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
         step(gradients, self.trainable_variables, lookups)
+        self.after_step()
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}
 

@@ -1,0 +1,137 @@
+"""Propagation of vectors along a graph of users and items."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.layers.support import positive_integer, without_autograph
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class GraphPropagation(tf.keras.layers.Layer):
+    """Mean over layers of vectors that spread along the edges between users and items.
+
+        U^(k+1)_u = sum over the items i of u of V^(k)_i / sqrt(degree of u * degree of i)
+        V^(k+1)_i = sum over the users u of i of U^(k)_u / sqrt(degree of u * degree of i)
+        result = mean of the layers 0..K
+
+    The layer has no weights. It multiplies by a symmetric matrix, so its gradient is the layer
+    itself.
+
+    Args:
+        num_users: M.
+        num_items: N.
+        users: User 1..M of each edge, int [E].
+        items: Item 1..N of each edge, int [E]. Repeated edges count once.
+        num_layers: K. Default 3.
+
+    Shapes:
+        users [M + 1, D], items [N + 1, D], row 0 for padding -> the same. A row without an edge
+        becomes 1 / (K + 1) of itself.
+
+    Raises:
+        ValueError: If there is no edge, an edge is outside the graph, or a number is not an integer
+            of at least 1.
+
+    Reference:
+        He, Deng, Wang, Li, Zhang, Wang, "LightGCN: Simplifying and Powering Graph Convolution
+        Network for Recommendation", SIGIR 2020 (arXiv 2002.02126), eq. 3 and 4.
+    """
+
+    def __init__(self, num_users, num_items, users, items, num_layers=3, **kwargs):
+        # Otherwise the layer's policy rounds the rows before the sums.
+        super().__init__(autocast=False, **kwargs)
+        self.num_users = positive_integer("num_users", num_users)
+        self.num_items = positive_integer("num_items", num_items)
+        self.num_layers = positive_integer("num_layers", num_layers)
+        self._edges = _edges(users, items, self.num_users, self.num_items)
+        with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
+            self._to_users = _Sums(*self._edges, self.num_users, self.num_items)
+            self._to_items = _Sums(*self._edges[::-1], self.num_items, self.num_users)
+        self.built = True
+
+    @without_autograph
+    def call(self, users, items):
+        @tf.custom_gradient
+        def result(users, items):
+            return self._mean(users, items), self._mean
+
+        return result(users, items)
+
+    def of_users(self, users):
+        """Returns the layer's result of users, with zeros as items, in half of the time."""
+        return self._mean(users, None)
+
+    def of_items(self, items):
+        """Returns the layer's result of items, with zeros as users, in half of the time."""
+        return self._mean(None, items)
+
+    def _mean(self, users, items):
+        """Returns the means over the layers; None is zeros."""
+        totals = [users, items]
+        for _ in range(self.num_layers):
+            # Each side comes from the other.
+            users, items = (
+                None if items is None else self._to_users(items),
+                None if users is None else self._to_items(users),
+            )
+            totals = [
+                total if new is None else new if total is None else total + new
+                for total, new in zip(totals, (users, items), strict=True)
+            ]
+        return tuple(total / (self.num_layers + 1) for total in totals)
+
+    def get_config(self):
+        users, items = (one.tolist() for one in self._edges)
+        return {
+            **super().get_config(),
+            "num_users": self.num_users,
+            "num_items": self.num_items,
+            "users": users,
+            "items": items,
+            "num_layers": self.num_layers,
+        }
+
+
+class _Sums:
+    """Sums of the rows at the other ends of edges, divided by the roots of both degrees.
+
+    Args:
+        ends: Row 1..R of each edge that the sum is for, int [E].
+        others: Row 1..S of each edge that is summed, int [E].
+        count: R.
+        count_of_others: S.
+    """
+
+    def __init__(self, ends, others, count, count_of_others):
+        order = np.argsort(ends, kind="stable")
+        self._ends, self._others = (tf.constant(one[order]) for one in (ends, others))
+        self._scale, self._scale_of_others = (
+            tf.constant(1.0 / np.sqrt(np.maximum(degrees, 1)), tf.float32)[:, tf.newaxis]
+            for degrees in (
+                np.bincount(ends, minlength=count + 1),
+                np.bincount(others, minlength=count_of_others + 1),
+            )
+        )
+
+    def __call__(self, rows):
+        sums = tf.sparse.segment_sum(
+            rows * self._scale_of_others,
+            self._others,
+            self._ends,
+            num_segments=tf.shape(self._scale)[0],
+        )
+        return sums * self._scale
+
+
+def _edges(users, items, num_users, num_items):
+    """Returns distinct edges, checked, int64 [E] of users and of items."""
+    users, items = (np.asarray(one, np.int64).ravel() for one in (users, items))
+    if not len(users) or len(users) != len(items):
+        raise ValueError(
+            f"`users` and `items` must be the two ends of one edge or more; got {len(users)} and "
+            f"{len(items)}."
+        )
+    for name, ends, count in (("users", users, num_users), ("items", items, num_items)):
+        if ends.min() < 1 or ends.max() > count:
+            raise ValueError(f"`{name}` must be in 1..{count}; got {ends.min()}..{ends.max()}.")
+    return np.divmod(np.unique(users * (num_items + 1) + items), num_items + 1)
