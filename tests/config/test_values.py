@@ -164,8 +164,8 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("train.Epochs=3", "Unknown configuration key train.Epochs; did you mean train.epochs?"),
         (
             "train.loss=BPR",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
-            "or package.module:function, "
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, bpr_max, "
+            "top1_max, or package.module:function, "
             "but is 'BPR' (did you mean 'bpr'?).",
         ),
         ("evaluate.k=null", "evaluate.k must be a list, but is null."),
@@ -177,8 +177,8 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("data.columns=user", "data.columns must be a section of keys, but is 'user'."),
         (
             "train.loss=hing",
-            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, "
-            "or package.module:function, "
+            "train.loss must be one of hinge, bpr, bce, gbce, softmax, sampled_softmax, bpr_max, "
+            "top1_max, or package.module:function, "
             "but is 'hing' (did you mean 'hinge'?).",
         ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),

@@ -52,7 +52,7 @@ def training_stream(config: Config, split: Split) -> BatchStream:
         options |= {
             "negatives": 0 if negatives == "none" else train.negatives,
             "shared": negatives == "shared",
-            "popular": train.sampling == "popularity",
+            "popularity": train.sampling_power if train.sampling == "popularity" else 0.0,
         }
     if kind == "masked_items":
         options |= {"mask_share": data.mask_share, "last_share": data.mask_last}

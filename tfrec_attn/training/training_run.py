@@ -156,9 +156,10 @@ def settings_without_effect(config: Config) -> list[str]:
         "masked_items": ("data.mask_share", "data.mask_last"),
     }
     of_loss = {
-        "train.margin": "hinge",
-        "train.calibration": "gbce",
-        "train.sampling": "sampled_softmax",
+        "train.margin": ("hinge",),
+        "train.calibration": ("gbce",),
+        "train.sampling": ("sampled_softmax", "bpr_max", "top1_max"),
+        "train.score_penalty": ("bpr_max",),
     }
     unused = {
         key: f"{model} trains on {batches}"
@@ -167,7 +168,11 @@ def settings_without_effect(config: Config) -> list[str]:
         if kind != batches
     }
     if not loss_names.is_foreign(loss):
-        unused |= {key: f"train.loss is {loss}" for key, name in of_loss.items() if name != loss}
+        unused |= {
+            key: f"train.loss is {loss}" for key, names in of_loss.items() if loss not in names
+        }
+    if config.train.sampling == "uniform":
+        unused["train.sampling_power"] = "train.sampling is uniform"
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
     lines = []
