@@ -24,7 +24,7 @@ class HistoryEmbedding(tf.keras.layers.Layer):
 
     Shapes:
         item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-        dtype.
+        dtype. A mask is passed on.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A; with
@@ -40,6 +40,7 @@ class HistoryEmbedding(tf.keras.layers.Layer):
         self.norm = layer_norm(self, 1e-12, "norm") if normalize else None
         self.dropout = dropout
         self.scale = scale
+        self.supports_masking = True
 
     def build(self, input_shape):
         self.positions.build((None, None, input_shape[-1]))

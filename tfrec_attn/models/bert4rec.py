@@ -8,6 +8,7 @@ from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.post_norm_block import PostNormBlock
 from tfrec_attn.layers.support import layer_norm
+from tfrec_attn.losses.objectives import append_mask, latest_events
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -108,3 +109,11 @@ class BERT4Rec(SequenceModel):
         )
         t = self.norm(self.projection(x))
         return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), tf.reduce_mean(scores, axis=1)
+
+    def attention(self, features):
+        """Returns the weight of each event for the mask after it; see `SequenceModel`."""
+        inputs = latest_events(append_mask(features, self.num_items + 1), self.max_length)
+        _, weights = self.encode(inputs, latest_only=True)
+        # Without the mask's own weight. The mask may have taken the place of the earliest event.
+        events = tf.shape(features["history"])[1]
+        return tf.pad(weights[:, 0, :-1], [[0, 0], [1, 0]])[:, -events:]

@@ -50,12 +50,12 @@ class FMLPRec(SequenceModel):
         "data.max_length": 50,
         "data.targets": 1,
         "data.window": "all",
-        "train.epochs": 100,
-        "train.batch_size": 512,
-        "train.optimizer": "adam",
-        "train.learning_rate": 1e-3,
         "train.loss": "softmax",
         "train.reduction": "mean",
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-3,
+        "train.batch_size": 512,
+        "train.epochs": 100,
         "train.patience": 10,
     }
 

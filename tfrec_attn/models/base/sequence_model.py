@@ -90,20 +90,9 @@ class SequenceModel(KerasModel):
         """Returns the weight of each position in the query, or None without attention.
 
         float32 [B, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
-        With `masked_items`, a mask takes the place of the latest of `max_length` + 1 events, so
-        that the earliest of a full history has the weight 0.
         """
-        inputs = features
-        if self.trains_on == "masked_items":
-            inputs = latest_events(append_mask(features, self.num_items + 1), self.max_length)
-        _, weights = self.encode(inputs, latest_only=True) or (None, None)
-        if weights is None:
-            return None
-        weights = tf.cast(weights[:, -1], tf.float32)
-        if inputs is features:
-            return weights
-        columns = tf.shape(features["history"])[1]
-        return tf.pad(weights[:, :-1], [[0, 0], [1, 0]])[:, -columns:]
+        _, weights = self.encode(features, latest_only=True) or (None, None)
+        return None if weights is None else tf.cast(weights[:, -1], tf.float32)
 
     def attention_map(self, features):
         """Returns how much each position (row) attends to each other, or None without attention.
