@@ -20,7 +20,7 @@ def test_by_loops(max_height):
     columns, bias = layer.vertical_kernel.numpy(), layer.vertical_bias.numpy()
     for row, window in enumerate(X):
         expected = [window[:, d] @ columns[:, k] + bias[k] for k in range(3) for d in range(2)]
-        for kernel in [one.numpy() for one in layer.horizontal_kernels]:
+        for kernel in [one.numpy().reshape(-1, 2, 5) for one in layer.horizontal_kernels]:
             for f in range(5):
                 offset = layer.horizontal_bias.numpy()[len(expected) - 6]
                 places = range(4 - len(kernel) + 1)

@@ -18,8 +18,8 @@ def test_scores():
         vertical_bias=[0.1],
         horizontal_bias=[0.2, -0.1],
     )
-    model.convolution.horizontal_kernels[0].assign([[[1], [-1]]])
-    model.convolution.horizontal_kernels[1].assign([[[0.5], [0.5]], [[-1], [1]]])
+    model.convolution.horizontal_kernels[0].assign([[1], [-1]])
+    model.convolution.horizontal_kernels[1].assign([[0.5], [0.5], [-1], [1]])
     worked.assign(
         model.hidden,
         kernel=[[0.2, -0.5], [-0.1, 0.6], [0.4, 0.1], [0.3, 0.2]],

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.fourier_filter import FourierFilter
-from tfrec_attn.layers.support import layer_norm, without_autograph
+from tfrec_attn.layers.support import dropout_rate, layer_norm, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -34,7 +34,7 @@ class FilterBlock(tf.keras.layers.Layer):
 
     def __init__(self, length, dropout=0.0, units=None, epsilon=1e-12, stddev=0.02, **kwargs):
         super().__init__(**kwargs)
-        self.dropout, self.units, self.epsilon = dropout, units, epsilon
+        self.dropout, self.units, self.epsilon = dropout_rate(dropout), units, epsilon
         self.filter = FourierFilter(length, stddev, name="filter", dtype=self.dtype_policy)
         self.filter_norm = layer_norm(self, epsilon, "filter_norm")
         self.norm = layer_norm(self, epsilon, "norm")

@@ -65,13 +65,16 @@ class WindowConvolution(tf.keras.layers.Layer):
         self.horizontal_kernels = [
             self.add_weight(
                 name=f"horizontal_kernel_{height}",
-                shape=(height, width, self.horizontal),
+                shape=(height * width, self.horizontal),
                 initializer="glorot_uniform",
             )
             for height in range(1, (self.max_height or self.length) + 1)
         ]
+        # With 0, padding would lie where the activation has no derivative.
         self.horizontal_bias = self.add_weight(
-            name="horizontal_bias", shape=(self.units,), initializer="zeros"
+            name="horizontal_bias",
+            shape=(self.units,),
+            initializer=tf.keras.initializers.Constant(0.01),
         )
         super().build(input_shape)
 
@@ -87,10 +90,11 @@ class WindowConvolution(tf.keras.layers.Layer):
             tf.transpose(columns, [0, 2, 1]), [-1, self.vertical * inputs.shape[-1]]
         )
         # The bias and the activation keep the order, so the maximum may come first.
-        best = [
-            tf.reduce_max(tf.nn.conv1d(x, kernel, stride=1, padding="VALID"), axis=1)
-            for kernel in self.horizontal_kernels
-        ]
+        best = []
+        for height, kernel in enumerate(self.horizontal_kernels, start=1):
+            kernel = tf.reshape(kernel, [height, inputs.shape[-1], self.horizontal])
+            found = tf.nn.conv1d(x, kernel, stride=1, padding="VALID")
+            best.append(tf.reduce_max(found, axis=1))
         horizontal = tf.nn.relu(tf.concat(best, axis=1) + self.horizontal_bias)
         return tf.concat([vertical, horizontal], axis=1)
 

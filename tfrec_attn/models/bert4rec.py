@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.post_norm_block import PostNormBlock
-from tfrec_attn.layers.support import layer_norm
+from tfrec_attn.layers.support import layer_norm, positive_integer
 from tfrec_attn.losses.objectives import append_mask, latest_events
 from tfrec_attn.models.base import SequenceModel
 
@@ -78,8 +78,8 @@ class BERT4Rec(SequenceModel):
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
-        self.dim, self.num_blocks, self.num_heads = dim, num_blocks, num_heads
-        self.dropout, self.stddev = dropout, stddev
+        self.dim, self.num_heads, self.dropout, self.stddev = dim, num_heads, dropout, stddev
+        self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
         self.mask = EmbeddingTable(1, dim, of="other", stddev=stddev, name="mask")
@@ -108,7 +108,9 @@ class BERT4Rec(SequenceModel):
             x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
         )
         t = self.norm(self.projection(x))
-        return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), tf.reduce_mean(scores, axis=1)
+        rows = tf.cast(real[:, -1:] if latest_only else real, scores.dtype)[:, :, tf.newaxis]
+        weights = tf.reduce_mean(scores, axis=1) * rows
+        return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), weights
 
     def attention(self, features):
         """Returns the weight of each event for the mask after it; see `SequenceModel`."""

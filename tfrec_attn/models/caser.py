@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable
+from tfrec_attn.layers.support import dropout_rate
 from tfrec_attn.layers.window_convolution import WindowConvolution
 from tfrec_attn.models.base import SequenceModel
 
@@ -78,7 +79,7 @@ class Caser(SequenceModel):
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim, self.vertical, self.horizontal = dim, vertical, horizontal
-        self.max_height, self.dropout, self.stddev = max_height, dropout, stddev
+        self.max_height, self.dropout, self.stddev = max_height, dropout_rate(dropout), stddev
         self.users = EmbeddingTable(num_users, dim, of="users", stddev=stddev, name="users")
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.targets = EmbeddingTable(num_items, 2 * dim, stddev=stddev, name="targets")

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.gated_residual_block import GatedResidualBlock
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.support import positive_integer
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -72,8 +73,8 @@ class ESASRec(SequenceModel):
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
-        self.dim, self.num_blocks, self.num_heads = dim, num_blocks, num_heads
-        self.dropout, self.stddev = dropout, stddev
+        self.dim, self.num_heads, self.dropout, self.stddev = dim, num_heads, dropout, stddev
+        self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.embedding = HistoryEmbedding(max_length, dropout, stddev, scale=False)
         self.blocks = [

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.filter_block import FilterBlock
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.support import positive_integer
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -72,8 +73,8 @@ class FMLPRec(SequenceModel):
         **kwargs,
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
-        self.dim, self.num_blocks = dim, num_blocks
-        self.dropout, self.stddev = dropout, stddev
+        self.dim, self.dropout, self.stddev = dim, dropout, stddev
+        self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.embedding = HistoryEmbedding(max_length, dropout, stddev, False, normalize=True)
         self.blocks = [

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.gru import GRU
+from tfrec_attn.layers.support import dropout_rate
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -60,7 +61,7 @@ class GRU4Rec(SequenceModel):
         self, num_users, num_items, max_length=50, *, dim=64, dropout=0.5, stddev=0.05, **kwargs
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
-        self.dim, self.dropout, self.stddev = dim, dropout, stddev
+        self.dim, self.dropout, self.stddev = dim, dropout_rate(dropout), stddev
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
         self.gru = GRU(name="gru")

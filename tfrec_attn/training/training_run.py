@@ -229,10 +229,12 @@ def _train_into(
     strategy = _prepare_process(config, task)
     from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
     from tfrec_attn.training.fitting import fit
-    from tfrec_attn.training.inputs import trained_rows
+    from tfrec_attn.training.inputs import trained_rows, window_note
 
     config, repeats = with_repeats(config, data.split)
     write_line(str(repeats))
+    if note := window_note(config, data.split):
+        write_line(note)
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
     warm = WarmStart(previous, config, data.split) if previous else None
