@@ -375,6 +375,20 @@ def test_help_lists_every_key_with_its_default(capsys):
             ["model.name=sasrec", "train.loss=gbce", "train.calibration=0.1", "train.negatives=50"],
             [],
         ),
+        (
+            [
+                "model.name=gru4rec",
+                "train.loss=top1_max",
+                "train.sampling=popularity",
+                "train.sampling_power=0.5",
+                "train.score_penalty=2",
+            ],
+            ["train.score_penalty"],
+        ),
+        (
+            ["model.name=gru4rec", "train.loss=bpr_max", "train.sampling_power=0.5"],
+            ["train.sampling_power"],
+        ),
         ([], []),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_missing_file(tmp_path):
     expected = (
         f"Configuration file {tmp_path}/no.yaml does not exist; give the path of a YAML file, "
         f"none for the "
-        "defaults, or one that comes with the package: beauty/mqsa_ted, beauty/mqsa_ted-128, "
+        "defaults, or one that comes with the package: beauty/"
     )
     with pytest.raises(ConfigError) as raised:
         load(tmp_path / "no.yaml")
