@@ -151,7 +151,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (
             2,
             ["model.name=bert4rec", "model.num_heads=3"],
-            ["`num_heads` must divide the width of `inputs`, 64; got 3"],
+            ["`num_heads` must divide the width of `inputs`, 8; got 3"],
         ),
         *(
             (2, [f"model.name={name}", "model.num_blocks=0"], ["`num_blocks` must be an integer"])
