@@ -62,7 +62,9 @@ def test_weights_are_stored_once(name, saved):
 
 @EVERY_MODEL
 def test_only_what_is_read_is_stored(name, saved):
-    """The item matrix and popularity, no other item table, and a user table only if it is read."""
+    """The item matrix, popularity, tables that are no part of the matrix, and a user table only if
+    it is read.
+    """
     model, folder = saved(name).model, saved(name).folder
     shapes = [
         shape
@@ -70,7 +72,8 @@ def test_only_what_is_read_is_stored(name, saved):
         if "VARIABLE_VALUE" in key
     ]
     assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
-    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2
+    apart = len(model.tables("items")) - len(model.item_columns())
+    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2 + apart
     assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.uses_user
     small = sum(
         np.prod(weights.shape)
