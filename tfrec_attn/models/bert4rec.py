@@ -83,7 +83,7 @@ class BERT4Rec(SequenceModel):
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
         self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
         self.mask = EmbeddingTable(1, dim, of="other", stddev=stddev, name="mask")
-        self.embedding = HistoryEmbedding(max_length, dropout, stddev, False, normalize=True)
+        self.embedding = HistoryEmbedding(max_length, dropout, stddev, scale=False, normalize=True)
         self.blocks = [
             PostNormBlock(num_heads, dropout, name=f"block_{number}")
             for number in range(num_blocks)

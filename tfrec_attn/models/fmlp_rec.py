@@ -76,7 +76,7 @@ class FMLPRec(SequenceModel):
         self.dim, self.dropout, self.stddev = dim, dropout, stddev
         self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
-        self.embedding = HistoryEmbedding(max_length, dropout, stddev, False, normalize=True)
+        self.embedding = HistoryEmbedding(max_length, dropout, stddev, scale=False, normalize=True)
         self.blocks = [
             FilterBlock(max_length, dropout, stddev=stddev, name=f"block_{number}")
             for number in range(num_blocks)
