@@ -140,6 +140,32 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         ),
         (
             2,
+            ["model.name=caser", "model.max_height=6", "data.max_length=5"],
+            ["`max_height` must be at most the length of the window, 5; got 6"],
+        ),
+        (
+            2,
+            ["model.name=bert4rec", "data.mask_share=1"],
+            ["data.mask_share must be greater than 0 and less than 1, but is 1"],
+        ),
+        (
+            2,
+            ["model.name=bert4rec", "model.num_heads=3"],
+            ["`num_heads` must divide the width of `inputs`, 8; got 3"],
+        ),
+        *(
+            (2, [f"model.name={name}", "model.num_blocks=0"], ["`num_blocks` must be an integer"])
+            for name in ("bert4rec", "esasrec", "fmlp_rec")
+        ),
+        (2, ["model.name=gru4rec", "model.dropout=1"], ["`dropout` must be a number in [0, 1)"]),
+        (
+            2,
+            ["model.name=gru4rec", "train.loss=bpr_max", "train.score_penalty=-1"],
+            ["train.score_penalty must be 0 or greater, but is -1"],
+        ),
+        (2, ["train.sampling_power=2"], ["train.sampling_power must be from 0 to 1, but is 2"]),
+        (
+            2,
             ["model.name=sasrec", "train.loss=bce", "train.negatives=9999"],
             ["train.negatives must be at most the number of items"],
         ),
@@ -363,6 +389,20 @@ def test_help_lists_every_key_with_its_default(capsys):
         (
             ["model.name=sasrec", "train.loss=gbce", "train.calibration=0.1", "train.negatives=50"],
             [],
+        ),
+        (
+            [
+                "model.name=gru4rec",
+                "train.loss=top1_max",
+                "train.sampling=popularity",
+                "train.sampling_power=0.5",
+                "train.score_penalty=2",
+            ],
+            ["train.score_penalty"],
+        ),
+        (
+            ["model.name=gru4rec", "train.loss=bpr_max", "train.sampling_power=0.5"],
+            ["train.sampling_power"],
         ),
         ([], []),
     ],

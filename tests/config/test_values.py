@@ -165,7 +165,7 @@ def test_values_get_the_type_of_their_key(override, expected):
         (
             "train.loss=BPR",
             "train.loss must be one of hinge, bpr, warp, bce, gbce, softmax, sampled_softmax, "
-            "or package.module:function, "
+            "bpr_max, top1_max, or package.module:function, "
             "but is 'BPR' (did you mean 'bpr'?).",
         ),
         ("evaluate.k=null", "evaluate.k must be a list, but is null."),
@@ -178,7 +178,7 @@ def test_values_get_the_type_of_their_key(override, expected):
         (
             "train.loss=hing",
             "train.loss must be one of hinge, bpr, warp, bce, gbce, softmax, sampled_softmax, "
-            "or package.module:function, "
+            "bpr_max, top1_max, or package.module:function, "
             "but is 'hing' (did you mean 'hinge'?).",
         ),
         ("data.on_error=ignore", "data.on_error must be one of raise, skip, but is 'ignore'."),

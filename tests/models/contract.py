@@ -12,7 +12,7 @@ from tfrec_attn.losses import LOSSES
 from tfrec_attn.runtime.distribution import make_strategy
 
 USERS, ITEMS, LENGTH = 6, 12, 4
-SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0}
+SMALL = {"dim": 8, "stddev": 0.5, "dropout": 0.0, "horizontal": 4}
 
 
 def strategy(replicas):

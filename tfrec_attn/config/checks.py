@@ -40,13 +40,17 @@ _RANGES = (
         lambda value: value >= 0,
         {
             "data": "seed min_user_events min_item_events",
-            "train": "margin l2 kernel_l2 seed warmup_steps final_learning_rate",
+            "train": "margin l2 kernel_l2 seed warmup_steps final_learning_rate score_penalty",
             "evaluate": "bootstrap",
             "runtime": "checkpoint_seconds",
         },
     ),
     ("greater than 0 and less than 1", lambda value: 0 < value < 1, {"data": "mask_share"}),
-    ("from 0 to 1", lambda value: 0 <= value <= 1, {"data": "mask_last"}),
+    (
+        "from 0 to 1",
+        lambda value: 0 <= value <= 1,
+        {"data": "mask_last", "train": "sampling_power"},
+    ),
     (
         "from 0 to 100",
         lambda value: 0 <= value <= 100,

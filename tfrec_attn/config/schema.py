@@ -159,18 +159,22 @@ class Train:
     optimizer_options: dict[str, Any] = key({}, "further keywords of the optimizer")
     loss: str = key(
         "hinge",
-        "hinge, bpr, warp, bce, gbce or softmax; sampled_softmax, but not for windows; "
-        "or module:function",
+        "hinge, bpr, warp, bce, gbce or softmax; sampled_softmax, bpr_max or top1_max, but not for "
+        "windows; or module:function",
     )
     margin: float = key(0.5, "margin of hinge and warp")
     reduction: str = key("sum", "sum (the loss of a step is the sum over its windows) or mean")
     negatives: int = key(
         5,
         "negatives per positive, of items that the user has not touched in training; "
-        "sampled_softmax: negatives per step",
+        "sampled_softmax, bpr_max and top1_max: negatives per step",
     )
-    sampling: str = key("uniform", "distribution of sampled_softmax: uniform or popularity")
+    sampling: str = key("uniform", "distribution of negatives per step: uniform or popularity")
+    sampling_power: float = key(
+        1.0, "alpha; popularity draws an item in proportion to the alpha-th power of its events"
+    )
     calibration: float = key(0.75, "t of gbce in 0..1; 0 is bce")
+    score_penalty: float = key(1.0, "weight of the negatives' squared scores in bpr_max")
     shared_negatives: bool = key(False, "compare all positives of a window with the same negatives")
     l2: float = key(0.0, "l2 * |row|^2 / 2 on the table rows that a step touches")
     kernel_l2: float = key(0.0, "the same on all other weights")

@@ -1,46 +1,60 @@
-"""The input of a self-attention encoder: item vectors of the history, with positions."""
+"""The input of an encoder: item vectors of the history, with positions."""
 
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.learned_positions import LearnedPositions
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import layer_norm, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class HistoryEmbedding(tf.keras.layers.Layer):
-    """Scaled item vectors plus learned positions, with dropout, 0 at padding.
+    """Item vectors plus learned positions, with dropout, 0 at padding.
 
-        x = dropout(E[history] sqrt(D) + P)
+        x = dropout(E[history] sqrt(D) + P)                 SASRec
+        x = dropout(E[history] + P)                         not `scale`
+        x = dropout(LayerNorm(E[history] + P))              not `scale`, `normalize`
 
     Args:
         max_length: Rows of P, the longest history in events.
         dropout: Probability in [0, 1) of dropping a feature in training. Default 0.
         stddev: Of the initial positions. Default 0.01.
+        scale: Whether item vectors are multiplied by sqrt(D). Default True.
+        normalize: Whether the sum goes through a layer normalisation. Default False.
 
     Shapes:
         item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-        dtype.
+        dtype. A mask is passed on.
 
     Reference:
-        Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A.
+        Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A; with
+        the normalisation: Sun et al., "BERT4Rec", CIKM 2019.
     """
 
-    def __init__(self, max_length, dropout=0.0, stddev=0.01, **kwargs):
+    def __init__(self, max_length, dropout=0.0, stddev=0.01, scale=True, normalize=False, **kwargs):
         super().__init__(**kwargs)
         self.positions = LearnedPositions(
             max_length, stddev, name="positions", dtype=self.dtype_policy
         )
         self._dropout_layer = Dropout(dropout, dtype=self.compute_dtype)
+        self.norm = layer_norm(self, 1e-12, "norm") if normalize else None
         self.dropout = dropout
+        self.scale = scale
+        self.supports_masking = True
 
     def build(self, input_shape):
         self.positions.build((None, None, input_shape[-1]))
+        if self.norm is not None:
+            with tf.name_scope(self.norm.name):
+                self.norm.build(input_shape)
         super().build(input_shape)
 
     @without_autograph
     def call(self, inputs, mask, training=None):
-        x = self._dropout_layer(self.positions(inputs * inputs.shape[-1] ** 0.5), training=training)
+        x = self.positions(inputs * inputs.shape[-1] ** 0.5 if self.scale else inputs)
+        if self.norm is not None:
+            x = tf.cast(self.norm(x), x.dtype)
+        x = self._dropout_layer(x, training=training)
         return x * tf.cast(mask, x.dtype)[:, :, tf.newaxis]
 
     def get_config(self):
@@ -49,4 +63,6 @@ class HistoryEmbedding(tf.keras.layers.Layer):
             "max_length": self.positions.max_length,
             "dropout": self.dropout,
             "stddev": self.positions.stddev,
+            "scale": self.scale,
+            "normalize": self.norm is not None,
         }

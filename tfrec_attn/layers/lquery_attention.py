@@ -8,8 +8,13 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
     dropout_rate,
+    layer_norm,
+    merge_heads,
     positive_integer,
     positive_number,
+    project,
+    split_heads,
+    visible_keys,
     without_autograph,
 )
 
@@ -60,13 +65,8 @@ class LQueryAttention(tf.keras.layers.Layer):
         self.epsilon = positive_number("epsilon", epsilon)
         self.causal = bool(causal)
         self.supports_masking = True
-        wide = "float64" if self.compute_dtype == "float64" else "float32"
-        self.query_norm = tf.keras.layers.LayerNormalization(
-            epsilon=self.epsilon, dtype=wide, name="query_norm"
-        )
-        self.output_norm = tf.keras.layers.LayerNormalization(
-            epsilon=self.epsilon, dtype=wide, name="output_norm"
-        )
+        self.query_norm = layer_norm(self, self.epsilon, "query_norm")
+        self.output_norm = layer_norm(self, self.epsilon, "output_norm")
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
@@ -106,15 +106,20 @@ class LQueryAttention(tf.keras.layers.Layer):
         )
         # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
-        query = self._split(
-            _project(tf.cast(normed, x.dtype) * scale, self.query_kernel, self.query_bias * scale)
+        scaled = tf.cast(normed, x.dtype) * scale
+        query, key, value = (
+            split_heads(one, self.num_heads)
+            for one in (
+                project(scaled, self.query_kernel, self.query_bias * scale),
+                project(x, self.key_kernel, self.key_bias),
+                project(x, self.value_kernel, self.value_bias),
+            )
         )
-        key = self._split(_project(x, self.key_kernel, self.key_bias))
-        value = self._split(_project(x, self.value_kernel, self.value_bias))
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        scores = masked_softmax(logits, _visible(tf.shape(x)[1], mask, latest_only, self.causal))
+        visible = visible_keys(tf.shape(x)[1], mask, self.causal and not latest_only)
+        scores = masked_softmax(logits, visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
-        attended = self._merge(tf.matmul(weights, value))
+        attended = merge_heads(tf.matmul(weights, value))
         outputs = tf.cast(self.output_norm(tf.cast(attended, normed.dtype) + normed), x.dtype)
         return (outputs, scores) if return_attention_scores else outputs
 
@@ -135,23 +140,6 @@ class LQueryAttention(tf.keras.layers.Layer):
         total = _window_sum(x if mask is None else x * real, self.query_window)
         return total / tf.maximum(_window_sum(real, self.query_window), 1.0)
 
-    def _split(self, x):
-        """[B, L, D] -> [B, H, L, D / H]; one head needs no transpose."""
-        if self.num_heads == 1:
-            return tf.expand_dims(x, 1)
-        shape = tf.concat(
-            [tf.shape(x)[:2], [self.num_heads, x.shape[-1] // self.num_heads]], axis=0
-        )
-        return tf.transpose(tf.reshape(x, shape), [0, 2, 1, 3])
-
-    def _merge(self, x):
-        """[B, H, L, D / H] -> [B, L, D]."""
-        if self.num_heads == 1:
-            return tf.squeeze(x, 1)
-        width = self.num_heads * x.shape[-1]
-        x = tf.transpose(x, [0, 2, 1, 3])
-        return tf.reshape(x, tf.concat([tf.shape(x)[:2], [width]], axis=0))
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -161,12 +149,6 @@ class LQueryAttention(tf.keras.layers.Layer):
             "epsilon": self.epsilon,
             "causal": self.causal,
         }
-
-
-def _project(x, kernel, bias):
-    """Returns `x kernel + bias`, [B, L, D] -> [B, L, U]: faster than einsum for small kernels."""
-    flat = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel), bias)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
 
 
 def _window_sum(x, window):
@@ -188,13 +170,3 @@ def _window_sum(x, window):
 def _shift(x, steps):
     """Shifts [B, L, D] by some positions to the right, with zeros on the left."""
     return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
-
-
-def _visible(length, mask, latest_only, causal):
-    """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L]."""
-    position = tf.range(length)
-    if causal and not latest_only:
-        earlier = position[:, tf.newaxis] >= position
-    else:
-        earlier = position >= 0
-    return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier

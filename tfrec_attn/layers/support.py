@@ -1,4 +1,4 @@
-"""What the layers share: calls without AutoGraph, and checks of constructor arguments."""
+"""What the layers share: calls without AutoGraph, checks of arguments, and parts of attention."""
 
 import inspect
 import math
@@ -68,3 +68,47 @@ def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False; got {value!r}.")
     return value
+
+
+def layer_norm(layer: tf.keras.layers.Layer, epsilon: float, name: str) -> tf.keras.layers.Layer:
+    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer."""
+    wide = "float64" if layer.compute_dtype == "float64" else "float32"
+    return tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name=name)
+
+
+def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+    """Returns `x kernel + bias`, [B, L, D] -> [B, L, U]: faster than einsum for small kernels."""
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    if bias is not None:
+        flat = tf.nn.bias_add(flat, bias)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
+
+
+def split_heads(x: tf.Tensor, num_heads: int) -> tf.Tensor:
+    """Returns [B, L, D] as [B, H, L, D / H]; one head needs no transpose."""
+    if num_heads == 1:
+        return tf.expand_dims(x, 1)
+    shape = tf.concat([tf.shape(x)[:2], [num_heads, x.shape[-1] // num_heads]], axis=0)
+    return tf.transpose(tf.reshape(x, shape), [0, 2, 1, 3])
+
+
+def merge_heads(x: tf.Tensor) -> tf.Tensor:
+    """Returns [B, H, L, D / H] as [B, L, D]."""
+    if x.shape[1] == 1:
+        return tf.squeeze(x, 1)
+    width = x.shape[1] * x.shape[-1]
+    x = tf.transpose(x, [0, 2, 1, 3])
+    return tf.reshape(x, tf.concat([tf.shape(x)[:2], [width]], axis=0))
+
+
+def visible_keys(length: tf.Tensor, mask: tf.Tensor | None, causal: bool) -> tf.Tensor:
+    """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L].
+
+    Args:
+        length: L.
+        mask: Bool [B, L], True for a real event; None: all are.
+        causal: Whether position t attends only to positions up to t.
+    """
+    position = tf.range(length)
+    earlier = position[:, tf.newaxis] >= position if causal else position >= 0
+    return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier

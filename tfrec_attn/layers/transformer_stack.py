@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, without_autograph
+from tfrec_attn.layers.support import layer_norm, positive_integer, without_autograph
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 
@@ -58,8 +58,7 @@ class TransformerStack(tf.keras.layers.Layer):
             TransformerBlock(*arguments, name=f"block_{i}", dtype=self.dtype_policy)
             for i in range(self.num_blocks)
         ]
-        wide = "float64" if self.compute_dtype == "float64" else "float32"
-        self.norm = tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name="norm")
+        self.norm = layer_norm(self, epsilon, "norm")
 
     def build(self, input_shape):
         for layer in (*self.blocks, self.norm):

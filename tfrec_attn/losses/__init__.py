@@ -1,6 +1,7 @@
 """Losses over scores, sampled items and the whole catalogue; `LOSSES` lists them by name."""
 
 from tfrec_attn.losses.binary import bce, gbce
+from tfrec_attn.losses.maximal import bpr_max, top1_max
 from tfrec_attn.losses.pairwise import bpr, hinge, warp
 from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
@@ -13,9 +14,11 @@ __all__ = [
     "as_loss",
     "bce",
     "bpr",
+    "bpr_max",
     "gbce",
     "hinge",
     "sampled_softmax",
     "softmax",
+    "top1_max",
     "warp",
 ]

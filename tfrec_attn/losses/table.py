@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from tfrec_attn.losses.binary import bce, gbce
+from tfrec_attn.losses.maximal import bpr_max, top1_max
 from tfrec_attn.losses.pairwise import bpr, hinge, warp
 from tfrec_attn.losses.sampled_softmax import sampled_softmax
 from tfrec_attn.losses.softmax import softmax
 
 BATCHES = ("windows", "next_items", "masked_items")
 # Values that `SequenceModel.compile` and the model can pass to a loss.
-KEYWORDS = ("margin", "calibration", "log_q", "num_items")
+KEYWORDS = ("margin", "calibration", "log_q", "num_items", "score_penalty")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ LOSSES = {
         batches=("next_items", "masked_items"),
         keywords={"log_q": "log_q"},
     ),
+    "bpr_max": Loss(
+        bpr_max,
+        "positions",
+        "shared",
+        batches=("next_items", "masked_items"),
+        keywords={"penalty": "score_penalty"},
+    ),
+    "top1_max": Loss(top1_max, "positions", "shared", batches=("next_items", "masked_items")),
 }
 
 

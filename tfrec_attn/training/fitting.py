@@ -95,6 +95,7 @@ def compile_model(
             seed=train.seed,
             log_q=getattr(stream, "log_q", None),
             calibration=train.calibration,
+            score_penalty=train.score_penalty,
             clip_norm=train.clip_norm,
             accumulate=train.accumulate,
             steps_per_execution=min(steps, stream.steps_per_epoch),

@@ -53,7 +53,7 @@ def training_stream(config: Config, split: Split) -> BatchStream:
         options |= {
             "negatives": 0 if negatives == "none" else train.negatives,
             "shared": negatives == "shared",
-            "popular": train.sampling == "popularity",
+            "popularity": train.sampling_power if train.sampling == "popularity" else 0.0,
         }
     if kind == "masked_items":
         options |= {"mask_share": data.mask_share, "last_share": data.mask_last}
@@ -114,3 +114,19 @@ def trained_rows(config: Config, split: Split) -> TrainedRows:
     else:
         users = events >= 2
     return TrainedRows(users, item_counts(split) > 0)
+
+
+def window_note(config: Config, split: Split) -> str | None:
+    """Returns a sentence if training windows are longer than any history, or None."""
+    data = config.data
+    if models.get(config.model.name).trains_on != "windows" or data.window == "all":
+        return None
+    needed = data.max_length + data.targets
+    longest = int((split.train_end - split.sequences.offsets[:-1]).max(initial=0))
+    if longest >= needed:
+        return None
+    return (
+        f"A training window is {data.max_length} + {data.targets} events (data.max_length + "
+        f"data.targets), but no user has more than {longest}, so each user has one padded window: "
+        "lower data.max_length or set data.window=all."
+    )

@@ -206,7 +206,8 @@ def settings_without_effect(config: Config) -> list[str]:
     of_loss = {
         "train.margin": ("hinge", "warp"),
         "train.calibration": ("gbce",),
-        "train.sampling": ("sampled_softmax",),
+        "train.sampling": ("sampled_softmax", "bpr_max", "top1_max"),
+        "train.score_penalty": ("bpr_max",),
     }
     unused = {
         key: f"{model} trains on {batches}"
@@ -218,6 +219,8 @@ def settings_without_effect(config: Config) -> list[str]:
         unused |= {
             key: f"train.loss is {loss}" for key, names in of_loss.items() if loss not in names
         }
+    if config.train.sampling == "uniform":
+        unused["train.sampling_power"] = "train.sampling is uniform"
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
     keys = {key: default for key, default, _ in configuration.documented()}
@@ -300,11 +303,13 @@ def _train_into(
     from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
     from tfrec_attn.training.fitting import fit
-    from tfrec_attn.training.inputs import trained_rows
+    from tfrec_attn.training.inputs import trained_rows, window_note
     from tfrec_attn.training.transition_prior import add_transition_prior
 
     config, repeats = with_repeats(config, data.split)
     write_line(str(repeats))
+    if note := window_note(config, data.split):
+        write_line(note)
     baselines = evaluate_baselines(config, data.split)
     begin = time.perf_counter()
     warm = WarmStart(previous, config, data.split) if previous else None

@@ -52,9 +52,14 @@ def test_negatives_of_next_items():
     uniform = NextItems(split, negatives=9, shared=True, batch_size=2)
     assert uniform.batch(tf.constant(0, tf.int64))["negatives"].shape == [2, 5]
     np.testing.assert_allclose(uniform.log_q, np.log(np.full(9, 1 / 9)), rtol=1e-6)
-    popular = NextItems(split, negatives=9, shared=True, popular=True, batch_size=2)
+    popular = NextItems(split, negatives=9, shared=True, popularity=1.0, batch_size=2)
     np.testing.assert_allclose(
         np.exp(popular.log_q), [3 / 8, 1 / 8, 1 / 8, 0, 3 / 8, 0, 0, 0, 0], rtol=1e-6
+    )
+    # The square roots of 3, 1, 1 and 3 by their sum.
+    between = NextItems(split, negatives=9, shared=True, popularity=0.5, batch_size=2).log_q
+    np.testing.assert_allclose(
+        np.exp(between[:5]), [0.316987, 0.183013, 0.183013, 0, 0.316987], rtol=1e-5
     )
     drawn = np.concatenate(
         [

@@ -126,10 +126,10 @@ def test_streamed_negatives_are_uniform_over_untouched_items(splits, stream):
     assert np.abs(counts - expected)[1:].max() < 6 * np.sqrt(expected.max())
 
 
-@pytest.mark.parametrize("popular", [False, True])
-def test_shared_negatives_come_from_all_items(splits, popular):
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_shared_negatives_come_from_all_items(splits, power):
     memory, streamed = (
-        kind(split, **SEQUENCES, negatives=120, shared=True, popular=popular)
+        kind(split, **SEQUENCES, negatives=120, shared=True, popularity=power)
         for kind, split in zip((NextItems, StreamedNextItems), splits, strict=True)
     )
     assert streamed.log_q.tolist() == memory.log_q.tolist()

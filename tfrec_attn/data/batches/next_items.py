@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches.negative_sampler import NegativeSampler
+from tfrec_attn.data.batches.shared_negatives import SharedNegatives
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.errors import ConfigError, DataError
@@ -28,8 +29,8 @@ class SequenceStream(ArrayStream):
         negatives: Number K of sampled items; 0 for none.
         shared: False samples K negatives for each position, which its user has not touched in
             training. True samples at least K negatives for the whole batch, of all items.
-        popular: Whether shared negatives are drawn in proportion to their training events, and not
-            uniformly.
+        popularity: Shared negatives are drawn in proportion to this power of their training events;
+            0 (default): uniformly.
         batch_size: B, users.
         seed: Seed of the order, and of what is sampled.
 
@@ -48,7 +49,7 @@ class SequenceStream(ArrayStream):
         max_length: int = 50,
         negatives: int = 0,
         shared: bool = False,
-        popular: bool = False,
+        popularity: float = 0.0,
         batch_size: int = 256,
         seed: int = 1,
     ):
@@ -59,11 +60,9 @@ class SequenceStream(ArrayStream):
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
         trained = split.sequences.items[split.train_mask()]
         counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
-        shares = counts / counts.sum() if popular else np.full(len(counts), 1.0 / len(counts))
-        with np.errstate(divide="ignore"):
-            self.log_q = np.log(shares).astype(np.float32)
         self._negatives, self._shared = negatives, shared
-        self._pool = tf.constant(trained if popular else np.arange(1, len(counts) + 1), tf.int32)
+        self._sample_shared = SharedNegatives(counts, popularity)
+        self.log_q = self._sample_shared.log_q
         self._sample = NegativeSampler(split) if negatives and not shared else None
 
     def _with_negatives(self, batch, step, part, parts):
@@ -72,10 +71,7 @@ class SequenceStream(ArrayStream):
         seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         if self._shared:
             shape = [self.batch_size, -(-self._negatives // self.batch_size)]
-            drawn = tf.random.stateless_uniform(
-                shape, seed, maxval=tf.size(self._pool), dtype=tf.int32
-            )
-            return {**batch, "negatives": tf.gather(self._pool, drawn)}
+            return {**batch, "negatives": self._sample_shared(shape, seed)}
         shape = [self.batch_size // parts, self.max_length, self._negatives]
         owners = tf.broadcast_to(batch["user"][:, tf.newaxis, tf.newaxis], shape)
         return {**batch, "negatives": self._sample(owners, seed, part, parts)}

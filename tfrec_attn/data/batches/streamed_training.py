@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfrec_attn.data.batches.masked_items import masked_positions
 from tfrec_attn.data.batches.next_items import require_enough_items
 from tfrec_attn.data.batches.shard_stream import ShardStream
+from tfrec_attn.data.batches.shared_negatives import SharedNegatives
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN
 from tfrec_attn.data.batches.windows import window_counts
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
@@ -77,7 +78,7 @@ class StreamedSequences(ShardStream):
         max_length: int = 50,
         negatives: int = 0,
         shared: bool = False,
-        popular: bool = False,
+        popularity: float = 0.0,
         batch_size: int = 256,
         seed: int = 1,
     ):
@@ -85,11 +86,8 @@ class StreamedSequences(ShardStream):
         super().__init__(split, counts, max_length, batch_size, seed)
         require_enough_items(negatives, self.num_items)
         self._users = min(self._users, _MOST_SEQUENCES)
-        counts = split.prepared.item_counts()
-        drawn = counts if popular else np.ones_like(counts)
-        with np.errstate(divide="ignore"):
-            self.log_q = np.log(drawn / drawn.sum()).astype(np.float32)
-        self._ends = tf.constant(np.cumsum(drawn), tf.int64)
+        self._sample_shared = SharedNegatives(split.prepared.item_counts(), popularity)
+        self.log_q = self._sample_shared.log_q
         self._negatives, self._shared = negatives, shared
 
     def _examples(self, block, seed):
@@ -114,11 +112,7 @@ class StreamedSequences(ShardStream):
         if self._negatives and self._shared:
             seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
             each = -(-self._negatives // self.batch_size)
-            drawn = tf.random.stateless_uniform(
-                [self.batch_size * each], seed, maxval=self._ends[-1], dtype=tf.int64
-            )
-            items = tf.searchsorted(self._ends, drawn, side="right") + 1
-            batch["negatives"] = tf.reshape(items, [self.batch_size, each])
+            batch["negatives"] = self._sample_shared([self.batch_size, each], seed)
         return batch
 
 

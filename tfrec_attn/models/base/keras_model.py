@@ -130,6 +130,7 @@ class KerasModel(tfrs.Model):
         distillation_weight=0.0,
         log_q=None,
         calibration=0.75,
+        score_penalty=1.0,
         clip_norm=None,
         accumulate=1,
         k=(5, 10, 20),
@@ -152,6 +153,7 @@ class KerasModel(tfrs.Model):
             log_q: Float [N], logarithm of the probability that "sampled_softmax" draws each item;
                 None (default): uniform.
             calibration: t of "gbce". Default 0.75.
+            score_penalty: Weight of squared scores in "bpr_max". Default 1.
             clip_norm: Largest norm of all gradients of a step together, with L2; None (default):
                 no limit.
             accumulate: Number of micro-batches of a batch; a step computes one after the other and
@@ -187,6 +189,7 @@ class KerasModel(tfrs.Model):
             "calibration": calibration,
             "log_q": log_q,
             "num_items": self.num_items,
+            "score_penalty": score_penalty,
         }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
         self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distillation, keywords)

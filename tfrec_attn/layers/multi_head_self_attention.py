@@ -1,0 +1,100 @@
+"""Multi-head self-attention with an output projection."""
+
+import math
+
+import tensorflow as tf
+
+from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.self_attention import masked_softmax
+from tfrec_attn.layers.support import (
+    boolean,
+    dropout_rate,
+    merge_heads,
+    positive_integer,
+    project,
+    split_heads,
+    visible_keys,
+    without_autograph,
+)
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class MultiHeadSelfAttention(tf.keras.layers.Layer):
+    """Multi-head self-attention over the real events.
+
+        Q = x Wq + bq,  K = x Wk + bk,  V = x Wv + bv          H heads of width d = D / H
+        s = softmax(Q Kᵀ / sqrt(d))
+        y = (dropout(s) V) Wo + bo
+
+    Args:
+        num_heads: H, a divisor of D. Default 1.
+        causal: Whether an event attends to no later event. Default False.
+        dropout: Probability in [0, 1) of dropping an attention weight in training. Default 0.
+
+    Shapes:
+        inputs [B, L, D], mask bool [B, L] (True: a real event) -> y [B, L, D] in the compute
+        dtype, without meaning at padding. With `return_attention_scores=True` also s [B, H, L, L],
+        before dropout, in float32 (float64 in a float64 layer). With `latest_only=True` only the
+        latest position: y [B, 1, D] and s [B, H, 1, L].
+
+    Reference:
+        Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.2.
+    """
+
+    def __init__(self, num_heads=1, causal=False, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = positive_integer("num_heads", num_heads)
+        self.causal = boolean("causal", causal)
+        self.dropout = dropout_rate(dropout)
+        self.supports_masking = True
+        self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
+
+    def build(self, input_shape):
+        shape = tf.TensorShape(input_shape)
+        if shape.rank != 3 or shape[-1] is None:
+            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
+        width = shape[-1]
+        if width % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
+            )
+        for name in ("query", "key", "value", "output"):
+            kernel = self.add_weight(
+                name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform"
+            )
+            bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
+            setattr(self, f"{name}_kernel", kernel)
+            setattr(self, f"{name}_bias", bias)
+        super().build(input_shape)
+
+    @without_autograph
+    def call(
+        self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
+    ):
+        x = tf.cast(inputs, self.compute_dtype)
+        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
+        asking = x[:, -1:] if latest_only else x
+        query, key, value = (
+            split_heads(one, self.num_heads)
+            for one in (
+                project(asking, self.query_kernel, self.query_bias) * scale,
+                project(x, self.key_kernel, self.key_bias),
+                project(x, self.value_kernel, self.value_bias),
+            )
+        )
+        mask = None if mask is None else tf.cast(mask, tf.bool)
+        visible = visible_keys(tf.shape(x)[1], mask, self.causal and not latest_only)
+        scores = masked_softmax(tf.matmul(query, key, transpose_b=True), visible)
+        weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
+        attended = merge_heads(tf.matmul(weights, value))
+        outputs = project(attended, self.output_kernel, self.output_bias)
+        return (outputs, scores) if return_attention_scores else outputs
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "causal": self.causal,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,121 @@
+"""BERT4Rec: bidirectional self-attention over a history with masked items."""
+
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfrec_attn.layers.embedding_table import EmbeddingTable
+from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.post_norm_block import PostNormBlock
+from tfrec_attn.layers.support import layer_norm, positive_integer
+from tfrec_attn.losses.objectives import append_mask, latest_events
+from tfrec_attn.models.base import SequenceModel
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class BERT4Rec(SequenceModel):
+    """Scores items by a bidirectional encoder of the history with a mask at its end.
+
+        x = dropout(LayerNorm(E[history] + P))      masked items have the vector m instead
+        h = blocks(x)                               see `PostNormBlock`
+        t = LayerNorm(gelu(h W + c))
+        score(j) = t_mask . E_j + b_j
+
+    The attention is that of the last block, mean over its heads.
+
+    Args:
+        num_users: M; the scores do not depend on the user.
+        num_items: N.
+        max_length: L, latest items of the history, with the mask. Default 50.
+        dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
+        num_blocks: Blocks of the encoder. Default 2.
+        num_heads: Heads of each attention, a divisor of D. Default 2.
+        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or an output
+            of an attention or a network, in training. Default 0.2.
+        stddev: Of the initial item vectors, positions and m. Default 0.02.
+
+    Shapes:
+        "history" int [B, L], N + 1 is a masked item -> queries [B, D + 1], or [B, L, D + 1] at all
+        positions; items [N + 1, D + 1].
+
+    Deviations:
+        The authors prepare copies of each sequence with other masks; here each epoch masks anew.
+        They mask 0.6 of the items of Beauty and 0.2 of MovieLens, train 400,000 steps, with the
+        validation items too, and drop attention weights with a probability of their own.
+
+    Reference:
+        Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations
+        from Transformer", CIKM 2019 (arXiv 1904.06690).
+    """
+
+    trains_on = "masked_items"
+
+    recommended: ClassVar = {
+        "data.max_length": 50,
+        "data.mask_share": 0.2,
+        "data.mask_last": 0.1,
+        "train.epochs": 300,
+        "train.batch_size": 256,
+        "train.optimizer": "adam",
+        "train.learning_rate": 1e-3,
+        "train.loss": "softmax",
+        "train.reduction": "mean",
+        # It learns from few of the positions, and long after the first epochs without a gain.
+        "train.patience": 30,
+    }
+
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        max_length=50,
+        *,
+        dim=64,
+        num_blocks=2,
+        num_heads=2,
+        dropout=0.2,
+        stddev=0.02,
+        **kwargs,
+    ):
+        super().__init__(num_users, num_items, max_length, **kwargs)
+        self.dim, self.num_heads, self.dropout, self.stddev = dim, num_heads, dropout, stddev
+        self.num_blocks = positive_integer("num_blocks", num_blocks)
+        self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")
+        self.biases = EmbeddingTable(num_items, 1, stddev=0.0, name="biases")
+        self.mask = EmbeddingTable(1, dim, of="other", stddev=stddev, name="mask")
+        self.embedding = HistoryEmbedding(max_length, dropout, stddev, scale=False, normalize=True)
+        self.blocks = [
+            PostNormBlock(num_heads, dropout, name=f"block_{number}")
+            for number in range(num_blocks)
+        ]
+        self.projection = tf.keras.layers.Dense(dim, "gelu", name="projection")
+        self.norm = layer_norm(self, 1e-12, "norm")
+        for layer in (self.embedding, *self.blocks, self.projection, self.norm):
+            layer.build((None, max_length, dim))
+
+    def item_tables(self):
+        return [self.items, self.biases]
+
+    def encode(self, features, training=False, latest_only=False):
+        history = features["history"]
+        real, masked = history > 0, history > self.num_items
+        x = self.items(tf.where(masked, 0, history)) + self.mask(tf.cast(masked, tf.int32))
+        x = self.embedding(x, mask=real, training=training)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x, mask=real, training=training)
+        x, scores = last(
+            x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
+        )
+        t = self.norm(self.projection(x))
+        rows = tf.cast(real[:, -1:] if latest_only else real, scores.dtype)[:, :, tf.newaxis]
+        weights = tf.reduce_mean(scores, axis=1) * rows
+        return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), weights
+
+    def attention(self, features):
+        """Returns the weight of each event for the mask after it; see `SequenceModel`."""
+        inputs = latest_events(append_mask(features, self.num_items + 1), self.max_length)
+        _, weights = self.encode(inputs, latest_only=True)
+        # Without the mask's own weight. The mask may have taken the place of the earliest event.
+        events = tf.shape(features["history"])[1]
+        return tf.pad(weights[:, 0, :-1], [[0, 0], [1, 0]])[:, -events:]
