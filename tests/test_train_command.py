@@ -16,7 +16,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models, train
 from tfrec_attn.runs.run_dir import default_names
 from tfrec_attn.training import training_run
-from tfrec_attn.training.training_run import settings_without_effect
+from tfrec_attn.training.settings import settings_without_effect
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

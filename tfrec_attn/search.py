@@ -14,7 +14,7 @@ from tfrec_attn.config.yaml_tree import Plain, is_null
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.search import Search, search
 from tfrec_attn.studies.study_folder import BEST
-from tfrec_attn.training.training_run import settings_without_effect
+from tfrec_attn.training.settings import settings_without_effect
 
 _PREFIX = f"{SEARCH}."
 _TRIALS = 20

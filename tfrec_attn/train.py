@@ -11,7 +11,8 @@ from tfrec_attn.cli.arguments import Arguments
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
-from tfrec_attn.training.training_run import settings_without_effect, train
+from tfrec_attn.training.settings import settings_without_effect
+from tfrec_attn.training.training_run import train
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
 from tfrec_attn.config import Prior
 from tfrec_attn.runs import run
-from tfrec_attn.training import training_run
+from tfrec_attn.training import settings
 from tfrec_attn.training.transition_prior import candidates
 
 
@@ -186,7 +186,7 @@ def test_priors_that_cannot_be(arguments, sentence, trained, tmp_path):
 
 def test_keys_without_effect():
     def lines(*arguments):
-        return training_run.settings_without_effect(configuration.load(None, arguments))
+        return settings.settings_without_effect(configuration.load(None, arguments))
 
     assert lines("prior.span=3") == ["prior.span has no effect: prior.weight is 0."]
     assert lines("prior.span=3", "prior.weight=1") == []

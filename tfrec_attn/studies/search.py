@@ -29,7 +29,8 @@ from tfrec_attn.studies.trial_journal import TrialJournal, import_optuna
 from tfrec_attn.studies.trial_result import TrialResult
 from tfrec_attn.studies.trial_training import TrialTraining, without_test_events
 from tfrec_attn.training.progress import Progress
-from tfrec_attn.training.training_run import check_loss, read_data, resolve
+from tfrec_attn.training.settings import check_loss
+from tfrec_attn.training.training_run import read_data, resolve
 
 
 @dataclass(frozen=True)

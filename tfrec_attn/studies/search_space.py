@@ -12,7 +12,8 @@ from tfrec_attn.config.coercion import coerce, describe, parse_flow
 from tfrec_attn.config.yaml_tree import is_null
 from tfrec_attn.errors import ConfigError, nearest, shorten
 from tfrec_attn.studies.value_ranges import Choices, Range, ValueRange
-from tfrec_attn.training.training_run import check_loss, resolve
+from tfrec_attn.training.settings import check_loss
+from tfrec_attn.training.training_run import resolve
 
 # Other keys of data change which events are held out, so that figures could not be compared.
 _OF_DATA = ("data.max_length", "data.targets", "data.window", "data.mask_share", "data.mask_last")

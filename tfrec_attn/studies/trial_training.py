@@ -21,7 +21,8 @@ from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.search_space import with_point
 from tfrec_attn.studies.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
 from tfrec_attn.training.progress import Progress
-from tfrec_attn.training.training_run import check_loss, prepare_process
+from tfrec_attn.training.settings import check_loss
+from tfrec_attn.training.training_run import prepare_process
 
 
 class Pruned(Exception):

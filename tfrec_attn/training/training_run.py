@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import shutil
 import signal
@@ -15,13 +14,13 @@ from typing import Any
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
 from tfrec_attn.cli.terminal import format_table, write_line
-from tfrec_attn.config import Config, has_prior, loss_names
+from tfrec_attn.config import Config, has_prior
 from tfrec_attn.data.reading.catalog import is_function
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, split_checksum
 from tfrec_attn.data.sequences.trained_rows import missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import ConfigError, DataError, Interrupted, TrainingError
+from tfrec_attn.errors import DataError, Interrupted, TrainingError
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.partial_run import PartialRun
@@ -41,6 +40,7 @@ from tfrec_attn.runtime.process import (
     set_precision,
 )
 from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training.settings import check_events, check_loss
 from tfrec_attn.training.warm_start import (
     PreviousRun,
     WarmStart,
@@ -104,7 +104,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         check_loss(config)
-        _check_events(config, config.data.session_gap, config.data.columns.timestamp)
+        check_events(config, config.data.session_gap, config.data.columns.timestamp)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
@@ -134,111 +134,6 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     return partial.target
 
 
-def check_loss(config: Config) -> None:
-    """Checks, before the log is read, that the loss takes the batches of the model.
-
-    Raises:
-        ConfigError: If it does not, or if a model or loss of another package cannot be imported.
-    """
-    model, loss = config.model.name, config.train.loss
-    counts = models.trains_on(model) == models.COUNTS
-    if counts and config.train.warm_start is not None:
-        raise ConfigError(
-            f"train.warm_start continues a training, but model.name={model} only counts the events "
-            "of the log; leave it out."
-        )
-    if models.is_foreign(model) or (loss_names.is_foreign(loss) and not counts):
-        import_tensorflow()
-    if models.is_foreign(model):
-        models.get(model)
-    _check_prior(config)
-    if counts:
-        return
-    given, taken = models.trains_on(model), loss_names.batches(loss)
-    if given not in taken:
-        raise ConfigError(
-            f"train.loss={loss} takes {' and '.join(taken)}, but model.name={model} trains on "
-            f"{given}; set another train.loss."
-        )
-
-
-def _check_prior(config: Config) -> None:
-    """Checks, before the log is read, that a model can have the prior of section `prior`."""
-    name = config.model.name
-    if not has_prior(config):
-        return
-    if models.trains_on(name) == models.COUNTS or (
-        models.is_foreign(name) and models.has_own_prior(name)
-    ):
-        raise ConfigError(
-            f"prior.weight adds item transitions to the scores, but model.name={name} already has "
-            "counts or a prior of its own; leave it out."
-        )
-
-
-def _check_events(config: Config, session_gap: float | None, timestamp: str | None) -> None:
-    """Checks that a model of users alone has users, and one of time gaps has times.
-
-    Args:
-        config: The configuration.
-        session_gap: `data.session_gap`, or that of the prepared folder.
-        timestamp: `data.columns.timestamp` in the same way.
-    """
-    key = models.gap_key(config.model.name, config.model.parameters)
-    if key is not None and timestamp is None:
-        raise ConfigError(f"{key} needs times, but data.columns.timestamp is null; set {key}=null.")
-    if session_gap is not None and not models.uses_history(config.model.name):
-        raise ConfigError(
-            f"model.name={config.model.name} scores by the user alone, but with "
-            f"data.session_gap={session_gap} each session is a user of its own; set "
-            "data.session_gap=null, or a model that reads the history."
-        )
-
-
-def settings_without_effect(config: Config) -> list[str]:
-    """Returns a line for each setting that differs from its default but is not used."""
-    model, loss = config.model.name, config.train.loss
-    batches = models.trains_on(model)
-    of_batches = {
-        "windows": ("data.targets", "data.window", "train.shared_negatives"),
-        "masked_items": ("data.mask_share", "data.mask_last"),
-    }
-    of_loss = {
-        "train.margin": ("hinge", "warp"),
-        "train.calibration": ("gbce",),
-        "train.sampling": ("sampled_softmax", "bpr_max", "top1_max"),
-        "train.score_penalty": ("bpr_max",),
-    }
-    unused = {
-        key: f"{model} trains on {batches}"
-        for kind, keys in of_batches.items()
-        for key in keys
-        if kind != batches
-    }
-    if not loss_names.is_foreign(loss):
-        unused |= {
-            key: f"train.loss is {loss}" for key, names in of_loss.items() if loss not in names
-        }
-    if config.train.sampling == "uniform":
-        unused["train.sampling_power"] = "train.sampling is uniform"
-    if loss == "softmax":
-        unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
-    keys = {key: default for key, default, _ in configuration.documented()}
-    if batches == models.COUNTS:
-        unused |= {key: f"{model} is not trained, it counts" for key in keys if _of_training(key)}
-    if not has_prior(config):
-        unused |= {key: "prior.weight is 0" for key in keys if key.startswith("prior.")}
-    return [
-        f"{key} has no effect: {unused[key]}."
-        for key, default in keys.items()
-        if key in unused and functools.reduce(getattr, key.split("."), config) != default
-    ]
-
-
-def _of_training(key: str) -> bool:
-    return key.startswith("train.") and key not in ("train.seed", "train.warm_start")
-
-
 def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
     """Reads, filters and splits the log of a configuration.
 
@@ -260,7 +155,7 @@ def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> r
     if data.split.prepared is not None:
         options = data.split.prepared.manifest.options
         timestamp = options.get("columns", {}).get("timestamp", config.data.columns.timestamp)
-        _check_events(config, options.get("session_gap"), timestamp)
+        check_events(config, options.get("session_gap"), timestamp)
     return data
 
 
