@@ -9,6 +9,16 @@ from tfrec_attn.errors import Interrupted
 from tfrec_attn.runtime.stop_signals import StopSignals
 
 
+def test_deferring_can_be_nested():
+    with StopSignals() as stop, stop.deferred():
+        with stop.deferred():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        with pytest.raises(Interrupted):
+            stop.check()
+
+
 def test_a_second_signal_does_not_wait():
     with StopSignals() as stop, stop.deferred():
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,7 @@
 """The command search: trials on the synthetic log, their files, interruptions, and bad input."""
 
 import csv
+import errno
 import os
 import re
 import shlex
@@ -114,7 +115,7 @@ def test_a_complete_search_trains_nothing(searched, monkeypatch):
     monkeypatch.setattr(TrialTraining, "run", None)
     code, again, error = run_command(search.main, *arguments)
     assert (code, error) == (0, "")
-    assert f"Resuming {folder}: 2 trials are done.\n\nvalidation" in again
+    assert f"Resuming {folder} after trial 2.\n\nvalidation" in again
     assert again.endswith(out[out.index("\nvalidation") :])
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     # A budget of seconds is that of all trials.
@@ -229,6 +230,22 @@ def test_an_interruption_before_the_first_checkpoint_leaves_nothing(tmp_path, mo
     monkeypatch.setattr(TrialTraining, "run", interrupted)
     result = run_command(search.main, *TINY, *SPACE, f"--to={tmp_path / 'deep' / 'study'}")
     assert (result[0], result[2]) == (143, "stopped by SIGTERM; nothing was written.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk(searched, tmp_path, monkeypatch):
+    def full(self, values, after_epoch):
+        (self._folder / "checkpoints").mkdir(parents=True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder / "config.yaml"))
+
+    monkeypatch.setattr(TrialTraining, "run", full)
+    folder = tmp_path / "study"
+    assert_refused(
+        run_command(search.main, *TINY, *SPACE, f"--to={folder}"),
+        1,
+        f"error: {folder}/trial/config.yaml cannot be written: No space left on device; "
+        "nothing was written.",
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -34,6 +34,8 @@ def load(
 ) -> Config:
     """Reads a configuration from a model's recommended settings, a file and arguments.
 
+    Section `search` of the file is passed over.
+
     Args:
         path: YAML file, or the name of a configuration of the package; None for the defaults.
         overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None

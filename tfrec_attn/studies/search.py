@@ -141,7 +141,7 @@ def _run(
     journal = TrialJournal(folder.path / JOURNAL, space, study.seed, study.prune_after)
     results, metric = journal.results, base.evaluate.metric
     if results:
-        write_line(f"Resuming {folder.path}: {len(results)} trials are done.")
+        write_line(f"Resuming {folder.path} after trial {len(results)}.")
         _write(study, space, base, folder, results)
     while not study.is_over(results, space):
         stop.check()
@@ -176,12 +176,7 @@ def _write(
     if best_of(results, base.evaluate.metric) is not None:
         texts[BEST] = best_yaml(results, space, base, study.given, study.command)
     for name, text in texts.items():
-        try:
-            replace_text(folder.path / name, text)
-        except OSError as error:
-            raise TrainingError(
-                f"{folder.path / name} cannot be written: {error.strerror}."
-            ) from None
+        replace_text(folder.path / name, text)
 
 
 @contextlib.contextmanager
@@ -189,9 +184,12 @@ def _explain_rest(folder: StudyFolder) -> Iterator[None]:
     """Adds to errors inside what was written, and how to resume."""
     try:
         yield
-    except (TrainingError, Interrupted) as error:
+    except (TrainingError, Interrupted, OSError) as error:
+        if isinstance(error, OSError):
+            name, reason = error.filename or folder.path, error.strerror or error
+            error = TrainingError(f"{name} cannot be written: {reason}")
         rest = "nothing was written"
         if folder.has_trials():
             rest = f"the trials are in {folder.path}, and the same command resumes the search"
         error.args = (f"{str(error).rstrip('.')}; {rest}.",)
-        raise
+        raise error from None

@@ -29,7 +29,7 @@ def import_optuna() -> Any:
         ConfigError: If it is not installed.
     """
     try:
-        import optuna
+        import optuna.logging
     except ImportError:
         raise ConfigError(
             "The package optuna is not installed; get it with pip install 'tfrec-attn[search]'."
