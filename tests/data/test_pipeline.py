@@ -1,5 +1,8 @@
 """The Beam pipelines on the DirectRunner write the same bytes as the local command."""
 
+import functools
+import importlib
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -12,19 +15,23 @@ from tfrec_attn.data import pipeline
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.shards.beam_transforms import Event
 from tfrec_attn.data.shards.prepare_locally import prepare_log
+from tfrec_attn.data.shards.prepare_with_beam import HOW_TO_GET_IT, prepare_with_beam
 from tfrec_attn.errors import ConfigError, DataError
 
 RUNNER = ["--runner=DirectRunner"]
+PROCESSES = [*RUNNER, "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 HEADER = "user_id\titem_id\ttimestamp\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def beam():
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
-        return pytest.importorskip(
-            "apache_beam", reason="Apache Beam is not installed: make validate-env"
-        )
+        beam = pytest.importorskip("apache_beam", reason=HOW_TO_GET_IT)
+        # Beam inspects the methods of each function about ten times, which takes half of its time.
+        userstate = importlib.import_module("apache_beam.transforms.userstate")
+        patch.setattr(userstate, "get_dofn_specs", functools.cache(userstate.get_dofn_specs))
+        yield beam
 
 
 @pytest.fixture(scope="module")
@@ -42,32 +49,30 @@ def contents(folder):
     return {entry.name: entry.read_bytes() for entry in Path(folder).iterdir()}
 
 
+def assert_same_bytes(folder, logs, options, runner=RUNNER):
+    """Both commands write the same folder from the same logs; returns its manifest as text."""
+    data, to = Data(on_error="skip", **options), folder / "to"
+    prepare_log(logs, to / "local", data, shards=2)
+    prepare_with_beam(logs, to / "beam", data, 2, beam_options=runner)
+    assert contents(to / "beam") == contents(to / "local")
+    assert sorted(entry.name for entry in to.iterdir()) == ["beam", "local"]
+    return (to / "local" / "manifest.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("files", "options"),
-    [
-        (3, {"min_user_events": 9, "min_item_events": 7}),
-        (2, {"min_user_events": 1, "split": "temporal", "valid_from": 0.7, "test_from": 0.9}),
-    ],
-    ids=["filter", "temporal"],
-)
-def test_the_folder_has_the_same_bytes(beam, tmp_path, logs, files, options):
-    data = Data(on_error="skip", **options)
-    prepare_log(logs[:files], tmp_path / "local", data, shards=3)
-    pipeline.prepare_with_beam(logs[:files], tmp_path / "beam", data, 3, beam_options=RUNNER)
-    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["beam", "local"]
+def test_filtered_logs_of_several_formats(beam, tmp_path, logs):
+    assert_same_bytes(tmp_path, logs, {"min_user_events": 5, "min_item_events": 4})
+
+
+UNIFIED = {"ids": "unify", "missing_ids": "drop", "duplicates": "drop"}
+TEMPORAL = {"split": "temporal", "valid_from": 0.7, "test_from": 0.9}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("second", "options"),
-    [
-        ("seconds", {}),
-        ("milliseconds", {"ids": "unify", "missing_ids": "drop", "duplicates": "drop"}),
-        ("dates", {"duplicates": "drop"}),
-    ],
-    ids=["seconds", "milliseconds", "dates"],
+    [("milliseconds", {**UNIFIED, **TEMPORAL}), ("dates", {})],
+    ids=["milliseconds", "dates"],
 )
 def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, second):
     files = [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")]
@@ -75,23 +80,61 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
         lines = []
         for row in range(60):
             user, time = f"{row % 7}{'.0' * (row % 3 == 0)}", 1_600_000_000 + row
-            if (
-                number and second == "milliseconds" and row % 4
-            ):  # most of the file, but not of the log
-                time *= 1000
+            if number and second == "milliseconds" and row % 4:
+                time *= 1000  # in most of this file, but not of the log
             if number and second == "dates":
                 time = f"20{row // 10 + 10}-01-01"
             if row % 10 == 9:
                 user, time = ("nan", -1) if row % 20 == 9 else ("NULL", time)
             lines += [f"{user}\ti{row % 5}\t{time}\n"] * (1 + row % 2)
         Path(path).write_text(HEADER + "".join(lines * (2 - number)), encoding="utf-8")
-    data = Data(on_error="skip", min_user_events=2, **options)
-    prepare_log(files, tmp_path / "local", data, shards=2)
-    pipeline.prepare_with_beam(files, tmp_path / "beam", data, 2, beam_options=RUNNER)
-    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
-    manifest = (tmp_path / "local" / "manifest.json").read_text(encoding="utf-8")
-    assert ('"duplicates": 0,' in manifest) == bool(options) and ('"variants": 7' in manifest) == (
-        "ids" not in options
+    manifest = assert_same_bytes(tmp_path, files, {"min_user_events": 1, **options})
+    assert ('"duplicates": 0,' in manifest) == bool(options)
+    assert ('"variants": 7' in manifest) == (not options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_of_parts_in_worker_processes(beam, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(3):
+        rows = "".join(
+            f"u{row % 2}\ti{row}\t{1_600_000_000 + 10 * number + row}\n"
+            for row in range(4 if number != 1 else 0)
+        )
+        (folder / f"{number}.tsv").write_text(f"\n{HEADER}{rows}{HEADER}", encoding="utf-8")
+    (folder / "_SUCCESS").touch()
+    manifest = json.loads(
+        assert_same_bytes(tmp_path, [str(folder)], {"min_user_events": 1}, PROCESSES)
+    )
+    assert manifest["logs"] == ["0.tsv", "1.tsv", "2.tsv"]
+    assert (manifest["rejected"], manifest["before"]["events"]) == (3, 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_log_whose_lines_are_all_rejected(beam, tmp_path):
+    (tmp_path / "a.tsv").write_text(HEADER * 2, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.tsv holds no interactions: all 1 lines were rejected"):
+        prepare_with_beam(
+            [str(tmp_path / "a.tsv")],
+            tmp_path / "out",
+            Data(on_error="skip"),
+            beam_options=RUNNER,
+        )
+
+
+@pytest.mark.parametrize("text", ["", '["events", 5]\n', None], ids=["empty", "cut", "missing"])
+def test_results_that_the_workers_wrote_elsewhere(beam, tmp_path, text):
+    from tfrec_attn.data.shards.beam_pipelines import BeamPipelines
+
+    if text is not None:
+        (tmp_path / "size-0-00000-of-00001").write_text(text, encoding="utf-8")
+    found = len(text.splitlines()) if text else 0
+    with pytest.raises(DataError) as caught:
+        BeamPipelines(Data(), str(tmp_path), RUNNER).size(0)
+    assert str(caught.value) == (
+        f"{tmp_path} must hold 3 results of the workers (size-0) but holds {found}: "
+        "give --work a folder that the workers and this process share."
     )
 
 
@@ -124,7 +167,7 @@ def test_a_foreign_folder_stays(beam, tmp_path, logs):
             ConfigError,
             match=r"out\.partial is no unfinished prepared log of this program; move it away",
         ):
-            pipeline.prepare_with_beam(
+            prepare_with_beam(
                 logs[1:2], tmp_path / "out", Data(), beam_options=RUNNER, restart=restart
             )
     assert [entry.read_text() for entry in (tmp_path / "out.partial").iterdir()] == ["mine"]
@@ -135,40 +178,32 @@ def test_different_units_and_nothing_left(beam, tmp_path):
     for name, time in (("a", 1_600_000_000), ("b", 1_600_000_000_000)):
         (tmp_path / f"{name}.tsv").write_text(f"{HEADER}u\ti\t{time}\n", encoding="utf-8")
     with pytest.raises(DataError, match="the times are of different units"):
-        pipeline.prepare_with_beam(
+        prepare_with_beam(
             [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")],
             tmp_path / "out",
             Data(),
             beam_options=RUNNER,
         )
     with pytest.raises(DataError, match="leave nothing of 1 events"):
-        pipeline.prepare_with_beam(
-            [str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER
-        )
+        prepare_with_beam([str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 
 
 def test_without_beam(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     assert pipeline.main(["--input", "a.tsv", "--to", str(tmp_path / "out")]) == 2
-    assert (
-        capsys.readouterr().err
-        == "error: Apache Beam is not installed: make validate-env sets up an environment that "
-        "has it.\n"
-    )
+    assert capsys.readouterr().err == f"error: {HOW_TO_GET_IT}.\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_a_log_without_times(tmp_path):
     with pytest.raises(ConfigError, match="needs the lines in their order"):
-        pipeline.prepare_with_beam(
-            ["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None))
-        )
+        prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
 
 
 def test_event_types_are_refused_with_beam(tmp_path):
     with pytest.raises(ConfigError, match=r"^data.columns.event does not go through Beam: .*\.$"):
-        pipeline.prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
+        prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
     assert not list(tmp_path.iterdir())
 
 
@@ -176,7 +211,7 @@ def test_event_filters_are_refused(tmp_path):
     with pytest.raises(
         ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"
     ):
-        pipeline.prepare_with_beam(
+        prepare_with_beam(
             ["a.tsv"], tmp_path / "out", Data(columns=Columns(rating="stars"), min_rating=3.0)
         )
     assert not list(tmp_path.iterdir())
@@ -187,32 +222,3 @@ def test_events_as_lines_of_text(time):
     event = Event("a user", 'an item, "quoted"', time, 1 << 45)
     parsed = Event.parse(event.line())
     assert parsed == event and type(parsed.time) is type(time)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_folder_of_parts_gives_the_same_bytes(beam, tmp_path):
-    folder = tmp_path / "parts"
-    folder.mkdir()
-    for number in range(3):
-        rows = "".join(
-            f"u{row % 2}\ti{row}\t{1_600_000_000 + 10 * number + row}\n"
-            for row in range(4 if number != 1 else 0)
-        )
-        (folder / f"{number}.tsv").write_text(f"\n{HEADER}{rows}{HEADER}", encoding="utf-8")
-    (folder / "_SUCCESS").touch()
-    data = Data(on_error="skip", min_user_events=1)
-    for number, path in enumerate([folder, folder / "*.tsv"]):
-        manifest = prepare_log([str(path)], tmp_path / f"local-{number}", data, shards=2)
-        pipeline.prepare_with_beam(
-            [str(path)], tmp_path / f"beam-{number}", data, 2, beam_options=RUNNER
-        )
-        assert contents(tmp_path / f"beam-{number}") == contents(tmp_path / f"local-{number}")
-        assert (
-            manifest.logs == ["0.tsv", "1.tsv", "2.tsv"]
-            and manifest.rejected == 3
-            and manifest.before["events"] == 8
-        )
-    with pytest.raises(DataError, match=r"1.tsv holds no interactions: all 1 lines were rejected"):
-        pipeline.prepare_with_beam(
-            [str(folder / "1.tsv")], tmp_path / "out", data, beam_options=RUNNER
-        )

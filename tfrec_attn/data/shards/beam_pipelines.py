@@ -18,7 +18,7 @@ from tfrec_attn.data.sequences.ids import IdProblems, IdReport
 from tfrec_attn.data.sequences.splits import period
 from tfrec_attn.data.shards import beam_files
 from tfrec_attn.data.shards import beam_transforms as transforms
-from tfrec_attn.data.shards.beam_transforms import Event
+from tfrec_attn.data.shards.beam_transforms import KINDS, Event
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.data.shards.prepare_locally import no_interactions
@@ -57,9 +57,9 @@ class BeamPipelines:
         whole = all(file["whole_times"] for file in files)
         filtered = self._filtered(files)
         if data.duplicates == "drop":
-            earlier, number = self._size(number), self._drop_copies(number, whole)
-            filtered = replace(filtered, duplicates=earlier.events - self._size(number).events)
-        before = self._size(number)
+            earlier, number = self.size(number), self._drop_copies(number, whole)
+            filtered = replace(filtered, duplicates=earlier.events - self.size(number).events)
+        before = self.size(number)
         if not before.events:
             raise DataError(
                 f"data.missing_ids=drop leaves nothing of {filtered.events} events: set it to keep."
@@ -114,11 +114,9 @@ class BeamPipelines:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             found = numbered | beam.FlatMap(transforms.read_log, options, ids, self._shared, rules)
             files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict))
-            self._save_json([files], f"files-{number}")
             events = found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict))
-            self._save(events, number)
-            if self._data.duplicates != "drop":
-                self._save_id_problems(events, number)
+            self._save_json([files], f"files-{number}")
+            self._save(events, number, check_ids=self._data.duplicates != "drop")
         files = self._results(f"files-{number}", len(paths))
         files.sort(key=lambda file: paths.index(file["file"]))
         for file in files:
@@ -142,18 +140,21 @@ class BeamPipelines:
         with self._pipeline() as p:
             keyed = self._load(p, number) | "Key" >> beam.Map(transforms.key_of_copies, whole)
             grouped = keyed | "Group" >> beam.GroupByKey()
-            events = grouped | "First" >> beam.Map(transforms.first_of)
-            self._save(events, number + 1)
-            self._save_id_problems(events, number + 1)
+            first = grouped | "First" >> beam.Map(transforms.first_of)
+            self._save(first, number + 1, check_ids=True)
         return number + 1
 
     def _id_problems(self, number: int) -> IdReport:
         """Returns the problems with the ids that pipeline `number` found."""
-        spellings, words = ([], []), ({}, {})
-        for field, spelled, missing in beam_files.read_json(f"{self._shared}/ids-{number}-*"):
-            spellings[field].extend([spelled] if spelled else [])
-            words[field].update([missing] if missing else [])
-        return IdReport(*map(IdProblems.from_spellings, spellings, words))
+        spellings, words = ({kind: new() for kind in KINDS} for new in (list, dict))
+        for (kind, one), found in beam_files.read_json(f"{self._shared}/ids-{number}-*"):
+            if isinstance(found, list):
+                spellings[kind].append((one, found))
+            else:
+                words[kind][one] = found
+        return IdReport(
+            *(IdProblems.from_spellings(spellings[kind], words[kind]) for kind in KINDS)
+        )
 
     def _filter(self, number: int, before: Statistics) -> tuple[int, Statistics]:
         """Filters until every user and item has enough events.
@@ -178,7 +179,7 @@ class BeamPipelines:
                             transforms.enough, fewest
                         )
                 self._save(events, number)
-            earlier, size = size, self._size(number)
+            earlier, size = size, self.size(number)
             if not size.events:
                 raise DataError(nothing_left(*least, before))
             if size.events == earlier.events:
@@ -228,46 +229,32 @@ class BeamPipelines:
         files = f"{self._shared}/events-{number}-*"
         return p | beam.io.ReadFromText(files) | beam.Map(Event.parse)
 
-    def _save(self, events: beam.PCollection, number: int) -> None:
-        """Writes events, and the numbers of events, users and items."""
-        _ = (
-            events
-            | beam.Map(Event.line)
-            | "Write events" >> beam.io.WriteToText(f"{self._shared}/events-{number}")
-        )
-        sizes = {"events": events}
-        for field, name in enumerate(("users", "items")):
-            ids = events | name >> beam.Map(lambda event, field=field: event[field])
-            sizes[name] = ids | f"Distinct {name}" >> beam.Distinct()
-        counts = [
-            values
-            | f"Count {name}" >> beam.combiners.Count.Globally()
-            | f"Size {name}" >> beam.Map(lambda size, name=name: (name, size))
-            for name, values in sizes.items()
+    def _save(self, events: beam.PCollection, number: int, *, check_ids: bool = False) -> None:
+        """Writes events, the numbers of events, users and items, and problems with their ids."""
+        path = f"{self._shared}/events-{number}"
+        _ = events | beam.Map(Event.line) | "Write events" >> beam.io.WriteToText(path)
+        ids = events | "Ids" >> beam.FlatMap(lambda event: zip(KINDS, event[:2], strict=True))
+        distinct = ids | "Distinct ids" >> beam.Distinct()
+        counted = [
+            events.pipeline | "Zeros" >> beam.Create([(kind, 0) for kind in ("events", *KINDS)]),
+            events | "One event" >> beam.Map(lambda event: ("events", 1)),
+            distinct | "One id" >> beam.Map(lambda one: (one[0], 1)),
         ]
-        self._save_json(counts, f"size-{number}")
-
-    def _save_id_problems(self, events: beam.PCollection, number: int) -> None:
-        """Writes (field, spellings, None) and (field, None, missing word) for problems with ids."""
-        found = []
-        for field in range(2):
-            ids = events | f"Id {field}" >> beam.Map(lambda event, field=field: event[field])
+        sizes = counted | "Counted" >> beam.Flatten() | "Sizes" >> beam.CombinePerKey(sum)
+        self._save_json([sizes], f"size-{number}")
+        if check_ids:
             words = (
                 ids
-                | f"Words {field}" >> beam.FlatMap(transforms.missing_word)
-                | f"Count words {field}" >> beam.combiners.Count.PerElement()
-                | f"Missing {field}" >> beam.Map(lambda one, field=field: (field, None, one))
+                | "Missing words" >> beam.Filter(transforms.is_missing_word)
+                | "Count words" >> beam.combiners.Count.PerElement()
             )
             spellings = (
-                ids
-                | f"Distinct {field}" >> beam.Distinct()
-                | f"Common {field}" >> beam.FlatMap(transforms.common_spelling)
-                | f"Group {field}" >> beam.GroupByKey()
-                | f"Several {field}" >> beam.FlatMap(transforms.several_spellings)
-                | f"Spelled {field}" >> beam.Map(lambda one, field=field: (field, one, None))
+                distinct
+                | "Common spellings" >> beam.FlatMap(transforms.common_spelling)
+                | "Group spellings" >> beam.GroupByKey()
+                | "Several spellings" >> beam.FlatMap(transforms.several_spellings)
             )
-            found += [words, spellings]
-        self._save_json(found, f"ids-{number}")
+            self._save_json([words, spellings], f"ids-{number}")
 
     def _save_json(self, collections: list[beam.PCollection], name: str) -> None:
         """Writes the elements of all collections as lines of JSON."""
@@ -278,8 +265,9 @@ class BeamPipelines:
             | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/{name}")
         )
 
-    def _size(self, number: int) -> Statistics:
-        return Statistics(**dict(self._results(f"size-{number}", 3)))
+    def size(self, number: int) -> Statistics:
+        """Returns the numbers of events, users and items that pipeline `number` wrote."""
+        return Statistics(**dict(self._results(f"size-{number}", 1 + len(KINDS))))
 
     def _results(self, name: str, expected: int) -> list:
         """Reads lines of JSON, of which there must be an expected number."""

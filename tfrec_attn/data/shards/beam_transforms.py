@@ -19,6 +19,7 @@ from tfrec_attn.data.shards.prepared_log import REJECTED
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 
+KINDS = ("users", "items")
 _FILE = 1 << 44  # rows
 
 
@@ -96,20 +97,21 @@ def read_log(
     }
 
 
-def common_spelling(one: str) -> list[tuple[str, str]]:
-    """Returns an id with its common spelling as the key."""
-    return [(common, one) for common in unified(pl.Series([one]))]
+def common_spelling(one: tuple[str, str]) -> list[tuple[tuple[str, str], str]]:
+    """Returns an id with its kind and its common spelling as the key."""
+    kind, spelling = one
+    return [((kind, common), spelling) for common in unified(pl.Series([spelling]))]
 
 
-def several_spellings(group: tuple[str, Iterable[str]]) -> list[tuple[str, list[str]]]:
+def several_spellings(group: tuple[tuple[str, str], Iterable[str]]) -> list[tuple]:
     """Returns a common spelling with its spellings, if there are several."""
     spellings = sorted(set(group[1]))
     return [(group[0], spellings)] if len(spellings) > 1 else []
 
 
-def missing_word(one: str) -> list[str]:
-    """Returns the id if it is a word for "missing"."""
-    return [one] if one.strip() in MISSING else []
+def is_missing_word(one: tuple[str, str]) -> bool:
+    """Tells whether an id is a word for "missing"."""
+    return one[1].strip() in MISSING
 
 
 def key_of_copies(event: Event, whole: bool) -> tuple[str, Event]:

@@ -14,6 +14,8 @@ from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, REJECTED, USERS,
 from tfrec_attn.data.shards.shard_files import shard_name
 from tfrec_attn.errors import ConfigError
 
+HOW_TO_GET_IT = "Apache Beam is not installed: install the extra beam, or run make venv"
+
 
 def prepare_with_beam(
     logs: Sequence[str],
@@ -77,9 +79,7 @@ def _check(data: Data) -> None:
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        raise ConfigError(
-            "Apache Beam is not installed: make validate-env sets up an environment that has it."
-        ) from None
+        raise ConfigError(f"{HOW_TO_GET_IT}.") from None
 
 
 def _fetch(shared: str, partial: Path, log: PartitionedLog) -> None:
