@@ -1,15 +1,19 @@
 """Tests of a served model with a prior of the history: all signatures score as the model."""
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
 
 from export.index_building import quantize
 from export.model_copy import permute_items
+from export.replay import rank_events
 from export.retrieval import InvertedFile
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
+from serving.checks import ranking
+from serving.checks.run_directory import Event
 from tests.outside.again import Again
 
 ITEMS = [f"i{one}" for one in range(1, 13)]
@@ -99,3 +103,36 @@ def test_explanations_include_the_prior(served):
             found[event], whole - scores_of(model, rest)["i4"], rtol=1e-4, atol=1e-5
         )
     assert found[3] > 8
+
+
+def test_held_out_events_are_ranked_with_the_prior(served):
+    model, runner = served
+    cases = [
+        (["i1", "i2", "i3", "i4"], "i4"),
+        (["i1", "i2", "i3", "i4"], "i1"),
+        (["i7", "i12"], "i12"),
+        (["i7", "i12"], "i5"),
+    ]
+    expected = []
+    for history, target in cases:
+        scores = scores_of(model, [""] * (4 - len(history)) + history)
+        expected.append(sum(score >= scores[target] for score in scores.values()))
+    assert expected[:3] == [1, 12, 1]
+
+    columns = {"user_id": ["u1"] * 4, "history": [one for one, _ in cases]}
+    events = pl.DataFrame({**columns, "target": [target for _, target in cases]})
+    found = rank_events(runner.run, events, ITEMS, 12, repeats="include", keep_seen=True)
+    assert found.rank.tolist() == found.listed.tolist() == expected
+
+    def predict(signature, inputs):
+        outputs = runner.run(signature, **inputs)
+        return {
+            name: np.vectorize(bytes.decode, otypes=[object])(value)
+            if value.dtype == object
+            else value
+            for name, value in outputs.items()
+        }
+
+    wanted = [Event("u1", *case) for case in cases]
+    served_ranks = ranking.rank_by_vectors(predict, wanted, ITEMS, "include")
+    assert served_ranks.rank.tolist() == expected

@@ -79,7 +79,7 @@ def test_modules_that_cannot_be_found(name, sentence, folder):
         ),
         (
             without(MODEL, "    recommended", "    trains_on = 'sets'\n    recommended"),
-            "must have trains_on of windows, next_items, masked_items, but has 'sets'.",
+            "must have trains_on of windows, next_items, masked_items, counts, but has 'sets'.",
         ),
     ],
 )
@@ -142,6 +142,71 @@ def test_models_that_break_the_contract(query, sentence, folder):
     file = folder / "shop.py"
     file.write_text(without(MODEL, QUERY, query))
     assert refused("model.name=shop:Mean") == f"model.name=shop:Mean {sentence.format(file=file)}"
+
+
+@pytest.mark.parametrize(
+    ("prior", "sentence"),
+    [
+        (
+            "features['history'], tf.ones([1, 4])",
+            "must have a prior of items 1..N, each once in a row, but for a history of one item "
+            "several times it lists ",
+        ),
+        (
+            "features['history'][:, -1:] + 1, tf.ones([1, 1])",
+            "must have a prior of items 1..N, each once in a row, but for a history of one item "
+            "several times it lists ",
+        ),
+        (
+            "features['history'][:, -1:], tf.ones([1, 1], tf.int32)",
+            "must have a prior of values float32 [B, P], but for one history they are int32 "
+            "[1, 1].",
+        ),
+        ("1 / 0", "fails for the prior of a history: ZeroDivisionError: division by zero, "),
+    ],
+)
+def test_priors_that_break_the_contract(prior, sentence, folder):
+    file = folder / "shop.py"
+    file.write_text(f"{MODEL}\n    def prior(self, features):\n        return {prior}\n")
+    found = refused("model.name=shop:Mean")
+    assert found.startswith(f"model.name=shop:Mean {sentence}"), found
+
+
+COUNTING = """
+import numpy as np
+from tfrec_attn.layers import EmbeddingTable
+from tfrec_attn.models import SequenceModel
+import tensorflow as tf
+
+class Last(SequenceModel):
+    trains_on = "counts"
+
+    def __init__(self, num_users, num_items, max_length, **kwargs):
+        super().__init__(num_users, num_items, max_length, **kwargs)
+        self.last = EmbeddingTable(num_items, 1, stddev=0.0, trainable=False, name="last")
+
+    def count(self, split):
+        items = split.sequences.items[split.train_mask()]
+        self.last.embeddings.scatter_nd_update(items[:, np.newaxis], np.ones([len(items), 1]))
+
+    def query_vectors(self, features, training=False):
+        return tf.ones([tf.shape(features["history"])[0], 1])
+
+    def item_tables(self):
+        return [self.last]
+"""
+
+
+def test_a_counting_model(folder):
+    (folder / "shop.py").write_text(COUNTING)
+    command = [one for one in TINY if not one.startswith("model.")]
+    code, _, error = run_command(train.main, *command, "model.name=shop:Last")
+    assert (code, error) == (0, "")
+    (folder / "bad.py").write_text(without(COUNTING, "split.train_mask()", "split.mask()"))
+    assert refused("model.name=bad:Last") == (
+        "model.name=bad:Last cannot count the events: AttributeError: 'Split' object has no "
+        f"attribute 'mask', {folder}/bad.py:15."
+    )
 
 
 def test_the_table_of_items_has_a_row_for_each_item(folder):
