@@ -31,7 +31,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def save(servable: Servable, folder: Path) -> None:
     """Writes a `Servable` with its signatures as a SavedModel."""
-    tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
+    # A server computes no gradients.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(servable, str(folder), servable.signatures(), options)
 
 
 def versions(base: Path) -> list[int]:

@@ -41,15 +41,11 @@ def _seeds():
 
 
 @pytest.fixture
-def two_groups(monkeypatch):
-    """Splits a batch into two groups by length instead of four, for faster tracing.
-
-    Sums then differ in their last bits, so tests that compare with a run of another process must
-    not use it.
-    """
+def small_batches_in_groups(monkeypatch):
+    """Cuts batches of any size into groups of sequences of similar length, as large ones are."""
     from tfrec_attn.losses import objectives
 
-    monkeypatch.setattr(objectives, "_LENGTH_QUANTILES", (0.5,))
+    monkeypatch.setattr(objectives, "_ROWS_TO_SPLIT", 0)
 
 
 @pytest.fixture(scope="session")

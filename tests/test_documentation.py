@@ -79,7 +79,7 @@ def folder(tmp_path_factory):
         if name not in ("README.md", "docs/adding-a-model.md") and BLOCK.search(page)
     ],
 )
-def test_page(name, folder, monkeypatch, two_groups):
+def test_page(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     run_page(PAGES[name])
 

@@ -178,11 +178,13 @@ def _rank_block(model: Any, config: Config, events: HeldOutEvents, part: str) ->
     from tfrec_attn.evaluation.ranking import MISS
     from tfrec_attn.training.evaluating import rank
 
-    users = tf.constant(events.users[events.known])
+    users, traced = tf.constant(events.users[events.known]), model.traced_ranks()
 
     def ranks(features):
-        return model.ranks({**features, "user": tf.gather(users, features["user"] - 1)})
+        return traced({**features, "user": tf.gather(users, features["user"] - 1)})
 
+    # Its function is traced once for all blocks.
+    ranks.eager = True
     # The model cannot recommend an unknown item, so its event is a miss at every cut-off.
     result = np.full(len(events.known), MISS, np.int32)
     if events.known.any():

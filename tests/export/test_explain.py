@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from export.servable import MOST_MAPPED, Servable
-from tfrec_attn import models
+from tests.models.contract import TYPICAL
 
 LENGTH = 4
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EACH = pytest.mark.parametrize("name", TYPICAL)
 
 
 def score(model, user, history, item):
@@ -53,7 +53,7 @@ def window_of(model, users, histories):
     return {"user": model.user_vocabulary.lookup(users), "history": window}
 
 
-@EVERY_MODEL
+@EACH
 def test_contributions_against_a_loop(name, served):
     model, _, runner = served(name)
     users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
@@ -70,7 +70,7 @@ def test_contributions_against_a_loop(name, served):
     assert np.abs(expected).max() > 0.05
 
 
-@EVERY_MODEL
+@EACH
 def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -87,7 +87,7 @@ def test_an_event_before_the_window_counts_only_as_what_moves_in(name, served):
     np.testing.assert_array_equal(contributions([items[7], items[0], *window])[2:], first[2:])
 
 
-@EVERY_MODEL
+@EACH
 def test_attention_is_in_the_columns_of_its_events(name, served):
     model, _, runner = served(name)
     users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
@@ -104,7 +104,7 @@ def test_attention_is_in_the_columns_of_its_events(name, served):
     assert expected.max() > 0.1
 
 
-@EVERY_MODEL
+@EACH
 def test_the_attention_map_is_that_of_the_latest_events(name, served):
     model, _, runner = served(name)
     users, histories, items = (list(part) for part in zip(*cases(model), strict=True))
@@ -150,7 +150,7 @@ def test_an_attrec_without_self_attention_has_no_map(make_model):
     np.testing.assert_array_equal(result["attention"], [[0, 0.5, 0, 0.5]])
 
 
-@EVERY_MODEL
+@EACH
 def test_an_unknown_item_has_no_contributions(name, served):
     model, _, runner = served(name)
     history = [["", *model.item_vocabulary.ids()[:3]]]

@@ -6,13 +6,13 @@ import pytest
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import MOST_IDS, Servable
-from tfrec_attn import models
+from tests.models.contract import TYPICAL
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 
 LENGTH, TAB = 4, "\t"
 LISTS = ("history", "exclude", "allow", "candidates")
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EACH = pytest.mark.parametrize("name", TYPICAL)
 FLOOR = np.finfo(np.float32).min
 
 
@@ -80,7 +80,7 @@ def assert_row(found, row, expected):
             assert set(own[width:].tolist()) <= {0.0, float(FLOOR), False}, name
 
 
-@EVERY_MODEL
+@EACH
 @pytest.mark.parametrize("signature", ["serving_default", "recommend", "score", "embed", "explain"])
 def test_batch_of_joined_rows_equals_each_row_of_ids_alone(name, served, signature):
     model, _, runner = served(name)
@@ -98,7 +98,7 @@ def test_batch_of_joined_rows_equals_each_row_of_ids_alone(name, served, signatu
     assert together.keys() - expected.keys() == {"separator"}
 
 
-@EVERY_MODEL
+@EACH
 def test_requests_that_a_server_concatenates(name, served):
     """TF Serving concatenates requests, and splits the outputs along their first axis."""
     model, _, runner = served(name)
@@ -119,7 +119,7 @@ def test_requests_that_a_server_concatenates(name, served):
             row_of_batch += 1
 
 
-@EVERY_MODEL
+@EACH
 def test_padding_changes_rows_of_ids_but_not_joined_rows(name, served):
     """TF Serving pads a shorter row with its first id, which is why joined signatures exist."""
     model, _, runner = served(name)

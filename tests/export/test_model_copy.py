@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.model_copy import permute_items
+from tests.models.contract import TYPICAL
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
@@ -25,7 +26,7 @@ def make(name):
     return model
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", TYPICAL)
 def test_answers_by_raw_id_do_not_change(name):
     model = make(name)
     users = ["u2", "u4", "nobody", "u1"]
@@ -40,7 +41,7 @@ def test_answers_by_raw_id_do_not_change(name):
     assert model.recommend(HISTORIES, k=ITEMS, users=users)[0] == items
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", TYPICAL)
 def test_item_i_is_item_order_i(name):
     model = make(name)
     other = permute_items(model, ORDER)

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from export.saved_model import next_version, publish, versions
 from export.servable import Servable
-from tfrec_attn import models
+from tests.models.contract import TYPICAL
 from tfrec_attn.errors import ConfigError
 
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EACH = pytest.mark.parametrize("name", TYPICAL)
 ITEMS, USERS = 3000, 400
 BATCH = {"user": np.array([1]), "history": np.array([[0, 0, 3, 5]], np.int32)}
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def saved(make_model, tmp_path_factory):
     return make
 
 
-@EVERY_MODEL
+@EACH
 def test_weights_are_stored_once(name, saved):
     model, folder = saved(name).model, saved(name).folder
     read = model.tables("items") + (model.tables("users") if model.uses_user else [])
@@ -60,7 +60,7 @@ def test_weights_are_stored_once(name, saved):
     assert tables < on_disk < 1.2 * tables
 
 
-@EVERY_MODEL
+@EACH
 def test_only_what_is_read_is_stored(name, saved):
     """The item matrix, popularity, tables that are no part of the matrix, and a user table only if
     it is read.
@@ -86,7 +86,7 @@ def test_only_what_is_read_is_stored(name, saved):
     )
 
 
-@EVERY_MODEL
+@EACH
 def test_vocabularies_are_files(name, saved):
     model, folder = saved(name).model, saved(name).folder
     files = {
@@ -100,7 +100,7 @@ def test_vocabularies_are_files(name, saved):
     assert (folder / "saved_model.pb").stat().st_size < 2_000_000
 
 
-@EVERY_MODEL
+@EACH
 def test_no_request_copies_the_item_matrix(name, saved):
     """TensorFlow copies a variable that is read whole if a gather reads the variable itself.
 
@@ -122,7 +122,7 @@ def test_no_request_copies_the_item_matrix(name, saved):
         ]
 
 
-@EVERY_MODEL
+@EACH
 def test_the_model_does_not_change(name, saved):
     model, scores = saved(name).model, saved(name).scores
     np.testing.assert_array_equal(model(BATCH), scores)

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from export.servable import Servable
+from tests.models.contract import TYPICAL
 from tfrec_attn import models
 
 FLOOR = np.finfo(np.float32).min
 LENGTH = 4
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EACH = pytest.mark.parametrize("name", TYPICAL)
 # For what does not depend on the model: one that uses users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
     "name",
@@ -85,7 +86,7 @@ def requests(make_model):
     return [users[0], users[1], "nobody", users[2], "", users[3]], histories
 
 
-@EVERY_MODEL
+@EACH
 def test_serving_default_recommends_as_the_model(name, served, requests):
     model, _, runner = served(name)
     users, histories = requests[0][:5], requests[1][:5]
@@ -95,7 +96,7 @@ def test_serving_default_recommends_as_the_model(name, served, requests):
     assert result["scores"].dtype == np.float32
 
 
-@EVERY_MODEL
+@EACH
 def test_padding_and_unknown_ids_anywhere(name, served, requests):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -109,7 +110,7 @@ def test_padding_and_unknown_ids_anywhere(name, served, requests):
     np.testing.assert_allclose(result["scores"][1:], result["scores"][:-1], rtol=1e-5, atol=1e-6)
 
 
-@EVERY_MODEL
+@EACH
 def test_rows_that_the_server_pads(name, served, requests):
     """TF Serving pads rows at their end with the first element, so that clients put "" first."""
     _, _, runner = served(name)
@@ -132,7 +133,7 @@ def test_rows_that_the_server_pads(name, served, requests):
         )
 
 
-@EVERY_MODEL
+@EACH
 def test_lists_that_exclude_and_allow(name, served, requests):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -166,7 +167,7 @@ def test_lists_that_exclude_and_allow(name, served, requests):
         assert_same(listed(alone), ([expected[row][0]], [expected[row][1]]))
 
 
-@EVERY_MODEL
+@EACH
 def test_each_row_has_its_own_k(name, served):
     model, _, runner = served(name)
     item = model.item_vocabulary.ids()[3]
@@ -229,7 +230,7 @@ def test_fewer_items_than_k(name, served):
     assert result["k"].tolist() == [3]
 
 
-@EVERY_MODEL
+@EACH
 def test_popular_items_where_nothing_is_known(name, served):
     """Item i + 1 of 12 has i of 66 training events."""
     model, _, runner = served(name)
@@ -282,7 +283,7 @@ def test_keep_seen(name, served, requests):
     assert_same(listed(result), list(zip(*expected, strict=True)))
 
 
-@EVERY_MODEL
+@EACH
 def test_items_older_than_the_window_are_not_recommended(name, served):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -291,7 +292,7 @@ def test_items_older_than_the_window_are_not_recommended(name, served):
     assert sorted(listed(result)[0][0]) == sorted(items[9:])
 
 
-@EVERY_MODEL
+@EACH
 def test_scores_of_candidates(name, served, requests):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -308,7 +309,7 @@ def test_scores_of_candidates(name, served, requests):
     np.testing.assert_allclose(result["scores"], expected, rtol=1e-5, atol=1e-5)
 
 
-@EVERY_MODEL
+@EACH
 def test_product_of_the_embeddings_is_the_score(name, served, requests):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
@@ -324,7 +325,7 @@ def test_product_of_the_embeddings_is_the_score(name, served, requests):
     np.testing.assert_allclose(query @ embedded["vector"][:12].T, expected, rtol=1e-5, atol=1e-5)
 
 
-@EVERY_MODEL
+@EACH
 def test_a_model_in_mixed_precision_is_served_in_float32(name, make_model):
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

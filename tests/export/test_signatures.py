@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.contract import TYPICAL
 from tfrec_attn import models
 
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EACH = pytest.mark.parametrize("name", TYPICAL)
 # For what does not depend on the model: one that uses users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
     "name",
@@ -17,7 +18,7 @@ ONE_OF_EACH = pytest.mark.parametrize(
 )
 
 
-@EVERY_MODEL
+@EACH
 @pytest.mark.parametrize(("rows", "columns"), [(0, 3), (0, 0), (2, 0)])
 def test_empty_batches_and_empty_rows(name, served, rows, columns):
     _, _, runner = served(name)
@@ -70,7 +71,7 @@ def test_inputs_of_different_batches_are_refused(name, served):
                 runner.run(signature, **arrays)
 
 
-@EVERY_MODEL
+@EACH
 def test_signatures_have_the_batch_first(name, served):
     _, _, runner = served(name)
     with_a_history = {"serving_default", "recommend", "score", "embed", "explain"}

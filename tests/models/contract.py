@@ -71,3 +71,6 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
 
 OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
 EVERY = [*models.names(), *OUTSIDE]
+# One model of users and windows, and one that trains at all positions, for tests whose subject is
+# not the model.
+TYPICAL = ["attrec", "sasrec"]

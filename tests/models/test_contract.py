@@ -8,7 +8,7 @@ from tests.models.contract import (
     EVERY,
     ITEMS,
     LENGTH,
-    OUTSIDE,
+    TYPICAL,
     USERS,
     causal,
     features,
@@ -20,13 +20,13 @@ from tests.models.contract import (
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
-from tfrec_attn.losses import LOSSES, objectives
 from tfrec_attn.optimizers import Adagrad, gradients
 from tfrec_attn.training import inputs
 
-pytestmark = pytest.mark.parametrize("name", EVERY)
+of_every_model = pytest.mark.parametrize("name", EVERY)
 
 
+@of_every_model
 def test_shapes(name):
     model, batch = make(name), features()
     queries, items = model.query_vectors(batch), model.item_vectors()
@@ -44,6 +44,7 @@ def test_shapes(name):
     assert (scores.numpy()[:, 0] == np.finfo(np.float32).min).all()
 
 
+@of_every_model
 def test_the_padding_row_changes_nothing(name):
     model, batch = make(name), training_features(name)
     before = model(batch).numpy()
@@ -55,6 +56,7 @@ def test_the_padding_row_changes_nothing(name):
     assert float(model_loss(model, batch)) == loss
 
 
+@of_every_model
 def test_more_left_padding_changes_nothing(name):
     model, batch = make(name), features()
     short = {**batch, "history": batch["history"][:, -2:]}
@@ -63,12 +65,14 @@ def test_more_left_padding_changes_nothing(name):
         np.testing.assert_allclose(model(padded), model(short), rtol=1e-5, atol=1e-6)
 
 
+@of_every_model
 def test_only_the_latest_items_count(name):
     model, batch = make(name), features()
     longer = {**batch, "history": tf.concat([tf.fill([8, 3], 7), batch["history"]], axis=1)}
     np.testing.assert_array_equal(model(longer), model(batch))
 
 
+@of_every_model
 def test_empty_history_and_unknown_user_are_finite(name):
     model = make(name)
     for user in (0, 1):
@@ -76,6 +80,7 @@ def test_empty_history_and_unknown_user_are_finite(name):
         assert np.isfinite(model(nothing).numpy()[:, 1:]).all()
 
 
+@of_every_model
 def test_every_variable_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     with tf.GradientTape() as tape:
@@ -87,6 +92,7 @@ def test_every_variable_gets_a_gradient(name):
         assert np.abs(tf.convert_to_tensor(gradient).numpy()).sum() > 0, variable.name
 
 
+@pytest.mark.parametrize("name", TYPICAL)
 def test_gradients_against_differences(name):
     model, batch = make(name), training_features(name)
     random = np.random.default_rng(1)
@@ -106,8 +112,14 @@ def test_gradients_against_differences(name):
         ), variable.name
 
 
-@pytest.mark.parametrize("loss", ["hinge", "bce", "softmax"])
-def test_padded_targets_count_nothing(name, loss):
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    sorted(
+        {(name, loss_of(name)) for name in EVERY}
+        | {(name, loss) for name in TYPICAL for loss in ("hinge", "bce", "softmax")}
+    ),
+)
+def test_padded_targets_count_nothing(name, loss, small_batches_in_groups):
     model, batch = make(name), training_features(name, loss=loss)
     model.compile("sgd", loss, reduction="sum")
     keep = np.ones(batch["targets"].shape, bool)
@@ -125,7 +137,8 @@ def test_padded_targets_count_nothing(name, loss):
     np.testing.assert_allclose(model.compute_loss(padded), sum(parts), rtol=1e-5)
 
 
-def test_overfits_six_sequences(name):
+@of_every_model
+def test_overfits_six_sequences_and_is_traced_once(name, monkeypatch):
     batch, last = training_features(name, USERS, loss="softmax"), (np.arange(USERS) + 3) % ITEMS + 1
     targets = batch["targets"].numpy()
     targets[:, -1] = last
@@ -137,13 +150,17 @@ def test_overfits_six_sequences(name):
     batch.update(user=inputs["user"], targets=tf.constant(targets, tf.int32))
     model = make(name)
     model.compile(Adagrad(0.1), "softmax")
+    traced, step = [], model.train_step
+    monkeypatch.setattr(model, "train_step", lambda batch: traced.append(True) or step(batch))
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(200), verbose=0)
+    assert len(traced) == 1
     ranks = model.ranks(
         {**inputs, "target": tf.constant(last, tf.int32), "seen": tf.zeros([USERS, 1], tf.int32)}
     )
     assert ranks.numpy().tolist() == [1] * USERS
 
 
+@of_every_model
 def test_a_later_item_changes_no_earlier_position(name):
     if not causal(name):
         pytest.skip(f"{name} trains on windows, not at every position")
@@ -160,6 +177,7 @@ def test_a_later_item_changes_no_earlier_position(name):
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
 
 
+@of_every_model
 def test_the_query_is_that_of_the_latest_position(name):
     if not causal(name):
         pytest.skip(f"{name} has no vectors at every position")
@@ -171,6 +189,7 @@ def test_the_query_is_that_of_the_latest_position(name):
     )
 
 
+@of_every_model
 def test_training_starts_at_the_log_of_the_catalogue(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -181,6 +200,7 @@ def test_training_starts_at_the_log_of_the_catalogue(name):
     )
 
 
+@of_every_model
 def test_attention_weighs_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -204,6 +224,7 @@ def test_attention_weighs_the_real_positions(name):
     np.testing.assert_allclose(model.attention(short), model.attention(padded)[:, -2:], atol=1e-6)
 
 
+@of_every_model
 def test_the_attention_map_is_of_the_real_positions(name):
     model, batch = make(name), features()
     history = tf.concat([batch["history"], tf.zeros([1, LENGTH], tf.int32)], axis=0)
@@ -232,6 +253,7 @@ def test_the_attention_map_is_of_the_real_positions(name):
     )
 
 
+@of_every_model
 def test_attention_and_queries_read_shared_tables(name):
     model, batch = make(name), features()
     expected = [tf.convert_to_tensor(one) for one in outputs(model, batch) if one is not None]
@@ -256,6 +278,7 @@ def outputs(model, batch):
     return model.query_vectors(batch), model.attention(batch), model.attention_map(batch)
 
 
+@of_every_model
 def test_the_training_score_is_the_ranking_score(name):
     model, batch = make(name), training_features(name, loss="bce")
     model.compile("sgd", "bce", reduction="sum")
@@ -278,6 +301,7 @@ def test_the_training_score_is_the_ranking_score(name):
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-5)
 
 
+@of_every_model
 def test_every_regulariser_moves_its_variables(name):
     start = [
         np.random.default_rng(4).normal(size=one.shape).astype(np.float32)
@@ -295,6 +319,7 @@ def test_every_regulariser_moves_its_variables(name):
             reduction="mean",
             l2=weight,
             kernel_l2=weight / 2,
+            run_eagerly=True,
         )
         batch = training_features(name, loss=loss_of(name))
         model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
@@ -315,12 +340,13 @@ def test_every_regulariser_moves_its_variables(name):
         )
 
 
+@of_every_model
 def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
     if "max_norm" not in models.parameters(name):
         pytest.skip(f"{name} promises no bound")
     model, batch = make(name, max_norm=0.5), training_features(name, loss=loss_of(name))
     before = {id(table): table.numpy() for of in ("users", "items") for table in model.tables(of)}
-    model.compile(tf.keras.optimizers.SGD(10.0), loss_of(name))
+    model.compile(tf.keras.optimizers.SGD(10.0), loss_of(name), run_eagerly=True)
     model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     for table in [*model.tables("users"), *model.tables("items")]:
         moved = np.any(table.numpy() != before[id(table)], axis=1)
@@ -328,6 +354,7 @@ def test_a_step_keeps_rows_in_the_ball_that_is_promised(name):
         assert np.linalg.norm(table.numpy()[moved], axis=1).max() <= 0.5 + 1e-6, table.name
 
 
+@of_every_model
 def test_every_learned_position_gets_a_gradient(name):
     model, batch = make(name), training_features(name)
     layers = [layer for layer in model.submodules if isinstance(layer, LearnedPositions)]
@@ -339,6 +366,7 @@ def test_every_learned_position_gets_a_gradient(name):
         assert (np.abs(tf.convert_to_tensor(gradient).numpy()).max(axis=1) > 0).all()
 
 
+@of_every_model
 @pytest.mark.parametrize("loss", ["bce", "softmax"])
 def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     name, loss, make_leave_one_out
@@ -371,12 +399,14 @@ def test_training_batches_hold_no_held_out_item_and_no_negative_of_the_user(
     assert drawn == (set(range(1, ITEMS + 1)) if own else set())
 
 
+@of_every_model
 def test_config_round_trip(name):
     model = make(name)
     assert type(model).from_config(model.get_config()).get_config() == model.get_config()
     assert set(models.parameters(name)) < set(model.get_config())
 
 
+@of_every_model
 def test_saved_weights_give_the_same_model(name, tmp_path):
     model, batch = make(name), features()
     model.save_weights(tmp_path / "weights")
@@ -385,6 +415,7 @@ def test_saved_weights_give_the_same_model(name, tmp_path):
     np.testing.assert_array_equal(loaded(batch), model(batch))
 
 
+@of_every_model
 def test_saved_model_gives_the_same_scores(name, tmp_path):
     model, batch = make(name), features()
 
@@ -403,6 +434,7 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
     )
 
 
+@of_every_model
 def test_sampled_softmax_of_every_item_is_the_softmax(name):
     if not causal(name):
         pytest.skip(f"{name} has no loss over the catalogue")
@@ -423,6 +455,7 @@ def test_sampled_softmax_of_every_item_is_the_softmax(name):
         np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", TYPICAL)
 def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
     positions = models.get(name).trains_on != "windows"
     loss = "softmax" if positions else "hinge"
@@ -442,10 +475,9 @@ def test_a_sum_is_the_mean_times_its_examples_distillation_too(name):
     assert values["sum"] == pytest.approx(examples * values["mean"], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", TYPICAL)
 @pytest.mark.parametrize("loss", ["bce", "gbce"])
-def test_binary_losses_against_loops(name, loss, monkeypatch):
-    # As shipped.
-    monkeypatch.setattr(objectives, "_LENGTH_QUANTILES", (0.5, 0.75, 0.9))
+def test_binary_losses_against_loops(name, loss, small_batches_in_groups):
     model, batch = make(name), training_features(name, loss=loss)
     model.compile("sgd", loss, reduction="sum", calibration=0.5)
     targets, items = batch["targets"].numpy(), model.item_vectors().numpy()
@@ -501,30 +533,34 @@ def in_parts(batches, replicas, whole):
     )
 
 
-STEPS = 20
+STEPS = 5
 ROWS = 6  # of a batch, which two and three replicas can share
+# Losses and options of the model that shows them; each other model has its recommended loss.
 OTHERWISE = [
-    (3, "hinge", {"reduction": "sum", "distilled": True}),
-    (3, "bpr", {"reduction": "mean", "distilled": True, "weighted": True}),
-    (3, "softmax", {"reduction": "mean", "distilled": True}),
-    (3, "sampled_softmax", {"reduction": "mean", "distilled": True, "clip_norm": 5.0}),
-    (3, "bce", {"reduction": "mean", "distilled": True, "weighted": True}),
-    (3, "gbce", {"reduction": "sum", "distilled": True}),
+    ("attrec", 3, "hinge", {"reduction": "sum", "distilled": True}),
+    ("attrec", 2, "gbce", {"reduction": "sum", "distilled": True}),
     # Without distillation the gradients are of some rows.
-    (2, "bpr", {"reduction": "mean", "clip_norm": 0.1, "weighted": True, "rows_alone": True}),
-    (2, "sampled_softmax", {"reduction": "sum", "clip_norm": 5.0, "rows_alone": True}),
+    (
+        "attrec",
+        2,
+        "bpr",
+        {"reduction": "mean", "clip_norm": 0.1, "weighted": True, "rows_alone": True},
+    ),
+    ("sasrec", 2, "softmax", {"reduction": "mean", "distilled": True}),
+    ("sasrec", 2, "sampled_softmax", {"reduction": "sum", "clip_norm": 5.0, "rows_alone": True}),
+    ("sasrec", 2, "bce", {"reduction": "mean", "distilled": True, "weighted": True}),
+]
+OTHERWISE += [
+    (name, 2, loss_of(name), {"reduction": "mean"})
+    for name in EVERY
+    if name not in {case[0] for case in OTHERWISE}
 ]
 
 
-@pytest.mark.parametrize(("replicas", "loss", "options"), OTHERWISE)
-def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatch):
-    if models.get(name).trains_on not in LOSSES[loss].batches:
-        pytest.skip(f"{loss} takes no {models.get(name).trains_on}, on which {name} trains")
-    if name in OUTSIDE and loss != loss_of(name):
-        pytest.skip("one loss shows it for the models of other packages")
-    if loss != "softmax":
-        # The groups of lengths of one loss show those of all.
-        monkeypatch.setattr(objectives, "_LENGTH_QUANTILES", ())
+@pytest.mark.parametrize(("name", "replicas", "loss", "options"), OTHERWISE)
+def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatch, request):
+    if (name, loss) == ("sasrec", "softmax"):
+        request.getfixturevalue("small_batches_in_groups")
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
     batches = [training_features(name, ROWS, seed, loss) for seed in range(STEPS)]
     start, trained, losses = make(name).get_weights(), [], []
@@ -556,27 +592,16 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
         assert np.abs(one - initial).max() > 0.001 or np.abs(initial).max() == 0
 
 
-def test_a_step_is_traced_once(name, monkeypatch):
-    traced = []
-    model = make(name)
-    model.compile(Adagrad(0.05), loss_of(name))
-    step = model.train_step
-    monkeypatch.setattr(model, "train_step", lambda batch: traced.append(True) or step(batch))
-    batch = training_features(name, loss=loss_of(name))
-    model.fit(tf.data.Dataset.from_tensors(batch).repeat(2), verbose=0)
-    assert len(traced) == 1
-
-
-@pytest.mark.parametrize("count", [11, 1])
-def test_evaluation_is_the_same_on_several_replicas_with_an_uneven_last_batch(name, count):
-    random = np.random.default_rng(5)
+@of_every_model
+def test_evaluation_is_the_same_on_two_replicas_of_which_one_has_no_last_batch(name):
+    random, count = np.random.default_rng(5), 9
     target, nothing = (
         tf.constant(random.integers(1, ITEMS + 1, count), tf.int32),
         tf.zeros([count, 2], tf.int32),
     )
     blocks = {**features(count), "target": target, "seen": nothing}
     start, results = make(name).get_weights(), []
-    for replicas in (1, 2, 3):
+    for replicas in (1, 2):
         with strategy(replicas).scope():
             model = make(name)
             model.set_weights(start)

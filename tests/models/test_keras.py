@@ -12,6 +12,7 @@ from tests.models.contract import (
     ITEMS,
     LENGTH,
     OUTSIDE,
+    TYPICAL,
     USERS,
     features,
     loss_of,
@@ -22,7 +23,7 @@ from tfrec_attn import models
 from tfrec_attn.layers import EmbeddingTable
 from tfrec_attn.models import SequenceModel
 
-EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
+EACH = pytest.mark.parametrize("name", [*TYPICAL, "tests.outside.cloze:Cloze"])
 
 
 def training_set(name):
@@ -57,8 +58,13 @@ def load(path, name):
     return tf.keras.models.load_model(path, custom_objects=custom_objects(name))
 
 
-@EVERY_MODEL
-@pytest.mark.parametrize("how", ["new", "called", "fitted"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, "called") for name in EVERY),
+        *((name, how) for name in TYPICAL for how in ("new", "fitted")),
+    ],
+)
 def test_keras_files_give_the_same_model(name, how, tmp_path):
     model = used(name, how)
     model.save(tmp_path / "model.keras")
@@ -68,7 +74,7 @@ def test_keras_files_give_the_same_model(name, how, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EVERY_MODEL
+@EACH
 def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
     model = used(name, "fitted")
     model.save(tmp_path / "saved", save_format="tf")
@@ -76,7 +82,7 @@ def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EVERY_MODEL
+@EACH
 @pytest.mark.parametrize("file", ["model.weights.h5", "weights"])
 def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
     model = used(name, "fitted")
@@ -86,7 +92,7 @@ def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EVERY_MODEL
+@EACH
 def test_a_loaded_model_trains_on(name, tmp_path):
     used(name, "fitted").save(tmp_path / "model.keras")
     model = load(tmp_path / "model.keras", name)
@@ -97,7 +103,7 @@ def test_a_loaded_model_trains_on(name, tmp_path):
     assert any(np.abs(one - other).max() > 1e-4 for one, other in zip(trained, before, strict=True))
 
 
-@EVERY_MODEL
+@EACH
 @pytest.mark.parametrize("how", ["new", "called", "fitted"])
 def test_the_summary_counts_all_parameters(name, how):
     model, lines = used(name, how), []
@@ -106,7 +112,7 @@ def test_the_summary_counts_all_parameters(name, how):
     assert any(line.startswith(f"Trainable params: {count} ") for line in lines)
 
 
-@EVERY_MODEL
+@EACH
 def test_the_callbacks_of_keras(name, tmp_path):
     # At such a rate no rank changes: no epoch is better than the first.
     model = make(name)
@@ -189,7 +195,7 @@ ITEM_IDS, USER_IDS = (
 )
 
 
-@EVERY_MODEL
+@EACH
 def test_recommend_of_raw_ids_is_that_of_numbers(name):
     model = make(name)
     numbers, scores = model.recommend([[3, 5], [99, -1, 2]], k=4, users=[2, 77])

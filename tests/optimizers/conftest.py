@@ -10,8 +10,3 @@ from tfrec_attn.runtime.distribution import make_strategy
 def two_replicas():
     """The one strategy of the process over two CPUs: collectives of two strategies would meet."""
     return make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
-
-
-@pytest.fixture(autouse=True)
-def _two_groups(two_groups):
-    """Every test here traces small models, many times."""

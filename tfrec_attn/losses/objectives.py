@@ -19,6 +19,8 @@ from tfrec_attn.layers.rows import gather_dot, without_padding
 # Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
 # the sequences are short and few are long.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
+# Sequences of a smaller batch are one group: a group costs more than the padding of a few rows.
+_ROWS_TO_SPLIT = 100
 
 # The batches that a model trains on, by `trains_on`.
 _STREAMS = {"windows": "Windows", "next_items": "NextItems", "masked_items": "MaskedItems"}
@@ -249,7 +251,8 @@ class PositionObjective(_Objective):
         if self.loss.negatives == "per_target":
             labels.append(features["negatives"])
         rows = targets.shape[0]
-        cuts = [int(rows * share) for share in _LENGTH_QUANTILES] if rows else []
+        shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
+        cuts = [int(rows * share) for share in shares]
         groups = []
         for begin, end in itertools.pairwise([0, *filter(None, cuts), None]):
             chosen = order[begin:end]

@@ -251,8 +251,8 @@ def _train_into(
             warm.copy_weights_to(model)
             write_line(warm.describe())
         fitted = fit(model, config, data.split, folder, warm, stop)
-        valid_ranks = rank(model.ranks, config, data.split, "valid")
-        test_ranks = rank(model.ranks, config, data.split, "test")
+        valid_ranks = rank(model.traced_ranks(), config, data.split, "valid")
+        test_ranks = rank(model.traced_ranks(), config, data.split, "test")
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
         **report(valid_ranks, config, "valid"),

@@ -115,7 +115,7 @@ class WarmStart:
         if self._config.train.new_items == "neighbours":
             neighbours = known_neighbours(count_transitions(self._split), self._old.num_items)
         copy_weights(self._old, model, neighbours)
-        ranks = rank(model.ranks, self._config, self._split, "valid")
+        ranks = rank(model.traced_ranks(), self._config, self._split, "valid")
         self.facts["valid_before"] = summarise(ranks, self._config.evaluate.k)
 
     def describe(self) -> str:

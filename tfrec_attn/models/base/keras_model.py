@@ -10,6 +10,7 @@ from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.models.base.several_steps import several_steps
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, scales_loss
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
@@ -49,6 +50,13 @@ class KerasModel(tfrs.Model):
     def forget_traces(self):
         """Removes traced functions, so that they are traced again."""
         self.test_function = self.predict_function = self.traced_top_k = None
+        self._traced_ranks = None
+
+    def traced_ranks(self):
+        """Returns `ranks` as a `tf.function`, traced once for training and evaluation."""
+        if self._traced_ranks is None:
+            self._traced_ranks = tf.function(self.ranks, reduce_retracing=True)
+        return self._traced_ranks
 
     def get_config(self):
         """Returns the arguments of the constructor.
@@ -185,7 +193,27 @@ class KerasModel(tfrs.Model):
         # Keras traces a step twice if the optimizer creates variables in it.
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = self._several(super().make_train_function)
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._several(super().make_test_function)
+        return self.test_function
+
+    def _several(self, make_function):
+        """Returns what Keras makes, a step or with `steps_per_execution` several steps."""
+        steps = self._steps_per_execution
+        count = 1 if steps is None else int(steps.numpy())
+        if count == 1 or self.run_eagerly or self.autotune_steps_per_execution:
+            return make_function(force=True)
+        # Keras reads the variable, which must not be set as an attribute: it would be a weight.
+        steps.assign(1)
+        try:
+            return several_steps(make_function(force=True), steps)
+        finally:
+            steps.assign(count)
 
     def train_step(self, features):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
@@ -214,7 +242,7 @@ class KerasModel(tfrs.Model):
                 f"{type(self).__name__} must be evaluated on batches of HeldOut, with "
                 f"{', '.join(names)}, but {missing[0]} is missing."
             )
-        ranks = self.ranks(features)
+        ranks = (self.ranks if self.run_eagerly else self.traced_ranks())(features)
         for metric in self._ranking_metrics:
             metric.update_state(ranks)
         return {metric.name: metric.result() for metric in self._ranking_metrics}
