@@ -1,0 +1,165 @@
+"""Compares the metrics of a run with those of its model on a server."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfrec_attn.replay.event_ranking import cutoff, mean, rank_events, ranks_in_lists
+from tfrec_attn.replay.measured_run import (
+    metrics_of,
+    read_events,
+    read_items,
+    read_report,
+    repeats_of,
+)
+
+from ..clients.batches import over_grpc, over_rest
+from ..clients.grpc_client import GrpcClient
+from ..clients.rest_client import RestClient
+from . import served_lists
+
+TOLERANCE = 1e-6
+_SECONDS = 30.0
+
+
+def compare(
+    target: str,
+    rest: str | None,
+    model: str,
+    run: str,
+    split: str = "test",
+    limit: int | None = None,
+    rows: int = 32,
+    approximate: bool = False,
+) -> dict:
+    """Replays the held-out events of a run on a server, and computes the metrics of the run again.
+
+    Args:
+        target: HOST:PORT of gRPC.
+        rest: URL of REST; None skips it.
+        model: Name of the model.
+        run: Run directory of the model.
+        split: "test" or "valid".
+        limit: Number of events whose lists are requested, all by default. The vectors always rank
+            all events.
+        rows: Most rows of a request, at most max_batch_size of the server.
+        approximate: Whether the lists come from an index and need not be exact.
+
+    Returns:
+        {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
+        {"events", "k", "keeps_seen"}}, "close", "difference"}. A metric by vectors is that of all
+        events. That of a way of asking is that of its lists, None if they are too short. The last
+        is a sentence on the first difference, or None.
+
+    Raises:
+        ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.
+    """
+    content = read_report(run)
+    expected, repeats = metrics_of(content, run, split), repeats_of(content)
+    events, metrics, ways, listed = read_events(run, split), {}, {}, {}
+    with over_grpc(target, model) as predict:
+        ranking = rank_events(
+            predict,
+            events,
+            read_items(run),
+            1,
+            repeats=repeats,
+            keep_seen=repeats == "include",
+            rows=served_lists.rows_of(events, rows),
+        )
+    some, k = events.head(limit or len(events)), max(map(cutoff, expected)) or 10
+    for way, ask in _ways(target, rest, model, rows, some["history"].list.len().max()):
+        lists = ask(some, k)
+        listed[way] = ranks_in_lists(lists, some["target"].to_list())
+        ways[way] = {
+            "events": len(some),
+            "k": max(map(len, lists)),
+            "keeps_seen": served_lists.keep_seen(lists, some),
+        }
+    longest, same = max(one["k"] for one in ways.values()), ranking.rank[: len(some)]
+    for name, value in expected.items():
+        metrics[name] = {
+            "run": value,
+            "vectors": mean(name, ranking.rank),
+            "vectors, same events": mean(name, same),
+        }
+        for way, ranks in listed.items():
+            # Items within rounding of the target may come in any order.
+            ranks = np.where(ranking.agrees(ranks, longest), same, ranks)
+            metrics[name][way] = mean(name, ranks) if 0 < cutoff(name) <= longest else None
+    report = {
+        "events": len(events),
+        "repeats": repeats,
+        "metrics": metrics,
+        "ways": ways,
+        "close": int(np.count_nonzero(ranking.best != ranking.worst)),
+    }
+    return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
+
+
+def _ways(target, rest, model, rows, longest):
+    """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
+    options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
+    in_batches = functools.partial(served_lists.ask_in_batches, rows=rows)
+    opened = {
+        "gRPC in batches": (in_batches, lambda: over_grpc(target, model)),
+        "gRPC one by one": (
+            served_lists.ask_one_by_one,
+            lambda: GrpcClient(target, model, **options),
+        ),
+    }
+    if rest is not None:
+        opened["REST in batches"] = (in_batches, lambda: over_rest(rest, model))
+        opened["REST one by one"] = (
+            served_lists.ask_one_by_one,
+            lambda: RestClient(rest, model, **options),
+        )
+    for way, (ask, opening) in opened.items():
+        with opening() as asker:
+            yield way, functools.partial(ask, asker)
+
+
+def _difference(report: dict, ways: Sequence[str]) -> str | None:
+    close = (
+        f" ({report['close']} of {report['events']} targets have another item's score within "
+        "rounding)"
+        if report["close"]
+        else ""
+    )
+    for name, row in report["metrics"].items():
+        if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
+            return (
+                f"{name} must be {row['run']:.8f} as in metrics.json, "
+                f"but the served vectors give {row['vectors']:.8f}{close}."
+            )
+        for way in ways:
+            if (
+                row[way] is not None
+                and not abs(row[way] - row["vectors, same events"]) <= TOLERANCE
+            ):
+                expected = row["vectors, same events"]
+                return (
+                    f"{name} must be {expected:.8f}, "
+                    f"but the lists of {way} give {row[way]:.8f}{_rule(report, way)}{close}."
+                )
+    if ways and all(row[way] is None for row in report["metrics"].values() for way in ways):
+        longest = max(one["k"] for one in report["ways"].values())
+        return (
+            f"The lists have {longest} items at most, too few for any metric; "
+            "export the model with a greater --max-k."
+        )
+    return None
+
+
+def _rule(report: dict, way: str) -> str:
+    """What to do if the lists follow another rule than the run for items of the history."""
+    keeps, repeats = report["ways"][way]["keeps_seen"], report["repeats"]
+    if keeps == (repeats == "include"):
+        return ""
+    option = "--no-keep-seen" if keeps else "--keep-seen"
+    verb = "have" if keeps else "leave out"
+    return (
+        f", which {verb} items of the history, "
+        f"while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    )
