@@ -84,6 +84,7 @@ def test_drawn_numbers_are_short():
     assert Range(1e-4, 1.0, None, True).value(0.0123456789) == 0.0123457
     # Rounding does not leave the range.
     assert Range(0.1234561, 1.0).value(0.1234562) == 0.1234561
+    assert Range(5.0, 5.0001).value(5.00001234) == 5.00001234
     assert Range(10_000_001, 20_000_003).value(12_345_678) == 12_345_678
 
 
