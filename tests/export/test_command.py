@@ -18,7 +18,7 @@ import yaml
 from export import command
 from export.replay import padded, read_events
 from export.runner import Runner
-from tfrec_attn import models
+from tests.models.contract import EXPORTED
 from tfrec_attn.runs import run, run_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def refused(*arguments):
 # --- What a version holds ---
 
 
-@pytest.fixture(scope="module", params=models.names())
+@pytest.fixture(scope="module", params=EXPORTED)
 def version(request, exported):
     """(run, version folder, what the command printed) of each model."""
     return exported(request.param, "--k", "7", "--max-k", "21")

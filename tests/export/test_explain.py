@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from export.servable import MOST_MAPPED, Servable
-from tfrec_attn import models
+from tests.models.contract import EXPORTED
 
 LENGTH = 4
-EVERY_MODEL = pytest.mark.parametrize("name", models.names())
+EVERY_MODEL = pytest.mark.parametrize("name", EXPORTED)
 
 
 def score(model, user, history, item):

@@ -13,7 +13,7 @@ from export.retrieval import FLOOR
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from tfrec_attn import models
+from tests.models.contract import EXPORTED
 
 ITEMS, LENGTH = 200, 4
 
@@ -65,7 +65,7 @@ def run_in_python(servable, requests):
 
 
 @pytest.mark.parametrize(
-    ("name", "int8"), [*((name, False) for name in models.names()), (models.names()[0], True)]
+    ("name", "int8"), [*((name, False) for name in EXPORTED), (EXPORTED[0], True)]
 )
 def test_an_index_that_scans_all_cells_is_exact(name, int8, make_model, events, tmp_path):
     model, counts = make_model(name, items=ITEMS), np.arange(ITEMS)

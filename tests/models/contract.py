@@ -94,5 +94,7 @@ def training_features(name, rows=8, seed=0, loss="hinge"):
 OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
 # The models of this package that have a loss.
 TRAINED_NAMES = [name for name in models.names() if models.trains_on(name) != models.COUNTS]
+# Those that the tests of exports try. Counting models export alike, so one is enough.
+EXPORTED = [*TRAINED_NAMES, "decayed_transitions"]
 EVERY = [*models.names(), *OUTSIDE]
 TRAINED = [*TRAINED_NAMES, *OUTSIDE]

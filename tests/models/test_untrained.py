@@ -15,6 +15,7 @@ from export.command import export
 from export.runner import Runner
 from serving.checks import ranking
 from serving.checks.run_directory import Event
+from tests.models.contract import EXPORTED
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.splits import temporal
@@ -26,7 +27,7 @@ from tfrec_attn.runs.run_files import read_trained
 from tfrec_attn.training import inputs
 
 OUTSIDE = ["tests.outside.bpr_mf:BPRMF", "tests.outside.cloze:Cloze"]
-EVERY_MODEL = pytest.mark.parametrize("name", [*models.names(), *OUTSIDE])
+EVERY_MODEL = pytest.mark.parametrize("name", [*EXPORTED, *OUTSIDE])
 FLOOR = np.finfo(np.float32).min
 ITEMS, NEW, LENGTH = [f"i{place}" for place in range(9)], ["new1", "new2", "new3"], 3
 # Of each user what he did before the validation begins, from then on, and from the test on.
