@@ -17,7 +17,7 @@ import yaml
 
 from export import command
 from export.runner import Runner
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run, run_files
@@ -50,7 +50,7 @@ def refused(*arguments):
 # --- What a version holds ---
 
 
-@pytest.fixture(scope="module", params=TYPICAL)
+@pytest.fixture(scope="module", params=EXPORTED)
 def version(request, exported):
     """(run, version folder, what the command printed) of each model."""
     return exported(request.param, "--k", "7", "--max-k", "21")

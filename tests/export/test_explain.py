@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from export.servable import MOST_MAPPED, Servable
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 
 LENGTH = 4
-EACH = pytest.mark.parametrize("name", TYPICAL)
+EACH = pytest.mark.parametrize("name", EXPORTED)
 
 
 def score(model, user, history, item):

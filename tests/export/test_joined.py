@@ -6,13 +6,13 @@ import pytest
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import MOST_IDS, Servable
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 
 LENGTH, TAB = 4, "\t"
 LISTS = ("history", "exclude", "allow", "candidates")
-EACH = pytest.mark.parametrize("name", TYPICAL)
+EACH = pytest.mark.parametrize("name", EXPORTED)
 FLOOR = np.finfo(np.float32).min
 
 

@@ -7,14 +7,12 @@ import tensorflow as tf
 
 from export.index_building import quantize
 from export.model_copy import permute_items
-from export.replay import rank_events
 from export.retrieval import InvertedFile
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from serving.checks import ranking
-from serving.checks.run_directory import Event
 from tests.outside.again import Again
+from tfrec_attn.replay.event_ranking import rank_events
 
 ITEMS = [f"i{one}" for one in range(1, 13)]
 HISTORIES = [["i1", "i2", "i3", "i4"], ["", "", "i7", "i12"]]
@@ -121,10 +119,9 @@ def test_held_out_events_are_ranked_with_the_prior(served):
 
     columns = {"user_id": ["u1"] * 4, "history": [one for one, _ in cases]}
     events = pl.DataFrame({**columns, "target": [target for _, target in cases]})
-    found = rank_events(runner.run, events, ITEMS, 12, repeats="include", keep_seen=True)
-    assert found.rank.tolist() == found.listed.tolist() == expected
 
-    def predict(signature, inputs):
+    def with_texts(signature, **inputs):
+        """The outputs with str in the place of bytes, as a client gives them."""
         outputs = runner.run(signature, **inputs)
         return {
             name: np.vectorize(bytes.decode, otypes=[object])(value)
@@ -133,6 +130,6 @@ def test_held_out_events_are_ranked_with_the_prior(served):
             for name, value in outputs.items()
         }
 
-    wanted = [Event("u1", *case) for case in cases]
-    served_ranks = ranking.rank_by_vectors(predict, wanted, ITEMS, "include")
-    assert served_ranks.rank.tolist() == expected
+    for predict in (runner.run, with_texts):
+        found = rank_events(predict, events, ITEMS, 12, repeats="include", keep_seen=True)
+        assert found.rank.tolist() == found.listed.tolist() == expected

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 from tfrec_attn import models
 
-EACH = pytest.mark.parametrize("name", TYPICAL)
+EACH = pytest.mark.parametrize("name", EXPORTED)
 # For what does not depend on the model: one that uses users and one that does not.
 ONE_OF_EACH = pytest.mark.parametrize(
     "name",
     [
-        next(name for name in models.names() if models.get(name).uses_user == uses_user)
+        next(name for name in EXPORTED if models.get(name).uses_user == uses_user)
         for uses_user in (True, False)
     ],
 )

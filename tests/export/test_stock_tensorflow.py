@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from export.runner import Runner
-from tfrec_attn import models
+from tests.models.contract import EXPORTED
 
 # Runs in a process that imports nothing but TensorFlow, so that only its own operations are
 # registered.
@@ -96,7 +96,7 @@ def runners(served, exported):
     """Name of a model -> runner of an untrained one, and "ivf" -> runner of one with an index."""
     _, folder, _ = exported("sasrec", "--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8")
     with Runner(folder) as runner:
-        yield {**{name: served(name)[2] for name in models.names()}, "ivf": runner}
+        yield {**{name: served(name)[2] for name in EXPORTED}, "ivf": runner}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from export import verify
 from export.saved_model import save
 from export.servable import Servable
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 from tfrec_attn.runs import run, run_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def test_metrics_of_all_models_without_their_code(exported):
     def export(name):
         return exported(name, *OPTIONS)
 
-    pairs = [(version.parent, run) for run, version, _ in map(export, TYPICAL)]
+    pairs = [(version.parent, run) for run, version, _ in map(export, EXPORTED)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     arguments = [str(path) for pair in pairs for path in pair]
     process = subprocess.run(

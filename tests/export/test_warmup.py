@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from export.warmup import FILE, write_warmup
-from tests.models.contract import TYPICAL
+from tests.models.contract import EXPORTED
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime.saved_model import Tensor
 
@@ -45,14 +45,14 @@ def lists(array):
 def warmed(served):
     """Name of a model -> (its runner, number of requests, requests)."""
     result = {}
-    for name in TYPICAL:
+    for name in EXPORTED:
         runner = served(name)[2]
         number = write_warmup(runner.path, name="shop", max_length=LENGTH, max_k=MAX_K)
         result[name] = runner, number, read(runner.path)
     return result
 
 
-@pytest.mark.parametrize("name", TYPICAL)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_the_model_answers_every_request(warmed, name):
     runner, number, requests = warmed[name]
     assert set(requests) == set(runner.signatures)
@@ -67,7 +67,7 @@ def test_the_model_answers_every_request(warmed, name):
                 assert len(values) == len(next(iter(arrays.values())))
 
 
-@pytest.mark.parametrize("name", TYPICAL)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_histories_of_every_length(warmed, served, name):
     # Of 12 items the last is the most popular; max_k is 8.
     popular = served(name)[0].item_vocabulary.ids()[:3:-1]
@@ -88,7 +88,7 @@ def test_histories_of_every_length(warmed, served, name):
         assert batches == {1, 8}
 
 
-@pytest.mark.parametrize("name", TYPICAL)
+@pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
 def test_requests_of_recommend_have_several_k_and_an_allow_list(warmed, name, signature):
     requests = warmed[name][2][signature]

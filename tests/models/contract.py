@@ -99,3 +99,5 @@ TRAINED = [*TRAINED_NAMES, *OUTSIDE]
 # One model of users and windows, and one that trains at all positions, for tests whose subject is
 # not the model.
 TYPICAL = ["attrec", "sasrec"]
+# The same and a counting model, for tests of exports.
+EXPORTED = [*TYPICAL, "decayed_transitions"]
