@@ -117,7 +117,7 @@ def test_a_saved_model_needs_no_graph(trained, tmp_path):
 
 def test_an_export_has_two_tables(trained):
     copy, matrix = with_item_matrix(trained[0])
-    assert [variable.shape for variable in copy.weights] == [[3, 2], [4, 2]]
+    assert [variable.shape for variable in copy.trainable_weights] == [[3, 2], [4, 2]]
     found = copy.query_vectors(FEATURES).numpy() @ matrix.numpy().T
     np.testing.assert_array_equal(found[:, 1:], trained[0](FEATURES)[:, 1:])
 

@@ -22,6 +22,7 @@ from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.held_out_log import held_out_log, save_held_out_log
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts
+from tfrec_attn.data.sequences.training_events import training_events
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
@@ -255,6 +256,15 @@ def test_transitions_are_the_same_as_in_memory(splits, time_span, max_length):
     assert (memory.counts.sum() < everything.counts.sum()) == (
         max_length is not None and max_length <= 4
     )
+
+
+def test_training_events_are_the_same_as_in_memory(splits):
+    found, expected = (
+        Counter(zip(*(part.tolist() for part in training_events(split)), strict=True))
+        for split in splits[::-1]
+    )
+    assert found == expected
+    assert found.total() == item_counts(splits[0]).sum()
 
 
 def test_the_held_out_log_has_the_same_rows(splits, tmp_path):
