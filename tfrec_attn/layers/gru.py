@@ -62,67 +62,17 @@ class GRU(tf.keras.layers.Layer):
             # The gate is shut exactly.
             update = tf.where(tf.cast(mask, tf.bool)[:, :, tf.newaxis], update, x.dtype.min / 2)
         events = tf.transpose(tf.concat([update, others], axis=2), [1, 0, 2])
-        kernels = map(tf.convert_to_tensor, (self.gates_recurrent_kernel, self.recurrent_kernel))
-        return tf.transpose(_states(events, *kernels), [1, 0, 2])
+        of_gates = tf.convert_to_tensor(self.gates_recurrent_kernel)
+        of_candidate = tf.convert_to_tensor(self.recurrent_kernel)
+
+        def step(state, event):
+            gates = tf.sigmoid(event[:, : 2 * units] + tf.matmul(state, of_gates))
+            update, reset = gates[:, :units], gates[:, units:]
+            candidate = tf.tanh(event[:, 2 * units :] + tf.matmul(reset * state, of_candidate))
+            return state + update * (candidate - state)
+
+        states = tf.scan(step, events, tf.zeros([tf.shape(x)[0], units], x.dtype))
+        return tf.transpose(states, [1, 0, 2])
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
-
-
-@tf.custom_gradient
-def _states(events, of_gates, of_candidate):
-    """Returns all states, [L, B, U].
-
-    The gradient of a loop would keep and add up values in each step. This one computes the gates of
-    all steps at once again, and so the gradients of the kernels; only states need a loop.
-
-    Args:
-        events: Inputs of the update gate, the reset gate and the candidate, [L, B, 3 U].
-        of_gates: Kernel from the state to the two gates, [U, 2 U].
-        of_candidate: Kernel from the state to the candidate, [U, U].
-    """
-    units = of_candidate.shape[0]
-    start = tf.zeros([tf.shape(events)[1], units], events.dtype)
-
-    def step(state, event):
-        gates = tf.sigmoid(event[:, : 2 * units] + tf.matmul(state, of_gates))
-        reset = gates[:, units:] * state
-        candidate = tf.tanh(event[:, 2 * units :] + tf.matmul(reset, of_candidate))
-        return state + gates[:, :units] * (candidate - state)
-
-    states = tf.scan(step, events, start)
-
-    def gradient(upstream):
-        before = tf.concat([start[tf.newaxis], states[:-1]], axis=0)
-        gates = tf.sigmoid(events[:, :, : 2 * units] + tf.tensordot(before, of_gates, 1))
-        update, reset = gates[:, :, :units], gates[:, :, units:]
-        candidate = events[:, :, 2 * units :] + tf.tensordot(reset * before, of_candidate, 1)
-        candidate = tf.tanh(candidate)
-        slopes = (
-            (candidate - before) * update * (1 - update),
-            before * reset * (1 - reset),
-            update * (1 - candidate**2),
-            1 - update,
-            reset,
-        )
-
-        def step_back(carried, step):
-            later, to_update, to_reset, to_candidate, keep, reset = step
-            later += carried[0]
-            candidate = later * to_candidate
-            product = tf.matmul(candidate, of_candidate, transpose_b=True)
-            gates = tf.concat([later * to_update, product * to_reset], axis=1)
-            earlier = later * keep + product * reset + tf.matmul(gates, of_gates, transpose_b=True)
-            return earlier, tf.concat([gates, candidate], axis=1)
-
-        initial = start, tf.zeros_like(events[0])
-        _, to_events = tf.scan(step_back, (upstream, *slopes), initial, reverse=True)
-        gates, candidate = to_events[:, :, : 2 * units], to_events[:, :, 2 * units :]
-        sums = [[0, 1], [0, 1]]
-        return (
-            to_events,
-            tf.tensordot(before, gates, sums),
-            tf.tensordot(reset * before, candidate, sums),
-        )
-
-    return states, gradient
