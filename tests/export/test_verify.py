@@ -37,13 +37,14 @@ ALONE = """
 import contextlib, io, json, sys
 
 ROOMS = ("data", "evaluation", "layers", "losses", "models", "optimizers", "runs", "training")
-MODELS = ("tensorflow_recommenders", "tf_keras", *(f"tfrec_attn.{room}" for room in ROOMS))
 
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith(MODELS):
+        if name.startswith(tuple(f"tfrec_attn.{room}" for room in ROOMS)):
             raise ImportError(f"{name} is not needed")
 
+# As if they were not installed; TensorFlow itself looks for the first.
+sys.modules.update(tf_keras=None, tensorflow_recommenders=None)
 sys.meta_path.insert(0, Forbidden())
 from export import verify
 
@@ -53,7 +54,6 @@ for servable, run in zip(sys.argv[1::2], sys.argv[2::2]):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             code = verify.main([servable, "--run", run, "--split", split, "--json"])
         result.append((code, json.loads(out.getvalue())))
-assert not [name for name in sys.modules if name.startswith(MODELS)]
 print(json.dumps(result))
 """
 
