@@ -37,7 +37,7 @@ TARGETS = re.findall(
 )
 SERVER = "tfrec_attn.serving.local_server"
 CLIENTS = ("tfrec_attn.serving.client", "tfrec_attn.serving.load_test")
-# Run by the tests of its own environment.
+# Its examples run on clusters.
 NOT_RUN = ("tfrec_attn.data.pipeline",)
 PRINTED = {
     "tfrec_attn.evaluate": "MRR",

@@ -6,8 +6,8 @@ read a file each, filter, number the ids and write the shards. Files between the
 what goes into the manifest, so that it needs the disk for the folder, but not the memory. Unlike
 the local command, an interrupted run is not resumed.
 
-Workers on other machines need an image with this package and the environment of
-`make validate-env`; docs/data.md has a command for Dataflow, Flink and Spark each.
+Workers on other machines need an image with this package and its extra `beam`; docs/data.md has a
+command for Dataflow, Flink and Spark each.
 """
 
 import sys

@@ -18,8 +18,8 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime.process import import_tensorflow
 
 HOW_TO_GET_IT = (
-    "TensorFlow Data Validation is not installed here: make validate-env sets up .venv-validation, "
-    "an environment that has it (Python 3.11, TensorFlow 2.16)"
+    "TensorFlow Data Validation is not installed here: install the extra validation, or run "
+    "make validate-env, which sets up .venv-validation"
 )
 _NAME = "tensorflow_data_validation"
 _IDS = ("user_id", "item_id")
