@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.servable import Servable
-from tests.models.contract import EXPORTED
+from tests.models.contract import EXPORTED, TYPICAL
 from tfrec_attn import models
 
 FLOOR = np.finfo(np.float32).min
@@ -322,7 +322,7 @@ def test_scores_of_candidates(name, served, requests):
     np.testing.assert_allclose(result["scores"], expected, rtol=1e-5, atol=1e-5)
 
 
-@EACH
+@pytest.mark.parametrize("name", TYPICAL)
 def test_product_of_the_embeddings_is_the_score(name, served, requests):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()

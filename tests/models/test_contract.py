@@ -433,7 +433,8 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
 
     module = tf.Module()
     module.model, module.scores = model, scores
-    tf.saved_model.save(module, str(tmp_path / "saved"))
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(tmp_path / "saved"), options=options)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
     np.testing.assert_allclose(
         loaded.scores(batch["user"], batch["history"]), model(batch), rtol=1e-6
@@ -557,7 +558,7 @@ OTHERWISE = [
     ("sasrec", 2, "bce", {"reduction": "mean", "distilled": True, "weighted": True}),
 ]
 OTHERWISE += [
-    (name, 2, loss_of(name), {"reduction": "mean"})
+    (name, 2, loss_of(name), {"reduction": "mean", "run_eagerly": True})
     for name in TRAINED
     if name not in {case[0] for case in OTHERWISE}
 ]
@@ -568,7 +569,8 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
     if (name, loss) == ("sasrec", "softmax"):
         request.getfixturevalue("small_batches_in_groups")
     changes = {"max_norm": 0.9} if "max_norm" in models.parameters(name) else {}
-    batches = [training_features(name, ROWS, seed, loss) for seed in range(STEPS)]
+    steps = 2 if "run_eagerly" in options else STEPS
+    batches = [training_features(name, ROWS, seed, loss) for seed in range(steps)]
     start, trained, losses = make(name).get_weights(), [], []
     transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
     options = dict(options)
@@ -586,16 +588,17 @@ def test_several_replicas_train_as_one(name, replicas, loss, options, monkeypatc
             model.set_weights(start)
             model.compile(Adagrad(0.05), loss, l2=0.03, kernel_l2=0.05, **options)
         whole = ["negatives"] if loss == "sampled_softmax" else []
-        history = model.fit(in_parts(batches, count, whole), steps_per_epoch=STEPS, verbose=0)
+        history = model.fit(in_parts(batches, count, whole), steps_per_epoch=steps, verbose=0)
         losses.append(history.history["loss"][0])
         trained.append([variable.numpy() for variable in model.trainable_variables])
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     # L2 falls on the row of padding, which nothing reads, where a replica's part has some.
     tables = [id(table) for of in ("users", "items") for table in model.tables(of)]
     rows = [slice(id(variable) in tables, None) for variable in model.trainable_variables]
-    for one, several, initial, real in zip(*trained, start, rows, strict=True):
+    initials = make(name).trainable_variables
+    for one, several, initial, real in zip(*trained, initials, rows, strict=True):
         np.testing.assert_allclose(several[real], one[real], atol=1e-6)
-        assert np.abs(one - initial).max() > 0.001 or np.abs(initial).max() == 0
+        assert np.abs(one - initial.numpy()).max() > 0.001 or not initial.numpy().any()
 
 
 @TRAINED_MODEL
@@ -611,7 +614,7 @@ def test_evaluation_is_the_same_on_two_replicas_of_which_one_has_no_last_batch(n
         with strategy(replicas).scope():
             model = make(name)
             model.set_weights(start)
-            model.compile(k=(1, 5))
+            model.compile(k=(1, 5), run_eagerly=name not in TYPICAL)
         results.append(
             model.evaluate(
                 tf.data.Dataset.from_tensor_slices(blocks).batch(4), return_dict=True, verbose=0

@@ -13,7 +13,7 @@ import tensorflow as tf
 from export import verify
 from export.command import export
 from export.runner import Runner
-from tests.models.contract import EXPORTED
+from tests.models.contract import TYPICAL
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.sequences.splits import temporal
@@ -27,7 +27,7 @@ from tfrec_attn.runs.run_files import read_trained
 from tfrec_attn.training import inputs
 
 # Those that need the user and the history, the history alone, and the user alone.
-EVERY_MODEL = pytest.mark.parametrize("name", [*EXPORTED, "tests.outside.bpr_mf:BPRMF"])
+EVERY_MODEL = pytest.mark.parametrize("name", [*TYPICAL, "tests.outside.bpr_mf:BPRMF"])
 FLOOR = np.finfo(np.float32).min
 ITEMS, NEW, LENGTH = [f"i{place}" for place in range(9)], ["new1", "new2", "new3"], 3
 # Of each user what he did before the validation begins, from then on, and from the test on.

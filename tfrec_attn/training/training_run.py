@@ -206,6 +206,8 @@ def _train_into(
     if note := window_note(config, data.split):
         write_line(note)
     baselines = evaluate_baselines(config, data.split)
+    # Baselines are models, which draw random numbers.
+    seed_everything(config.train.seed)
     begin = time.perf_counter()
     warm = WarmStart(previous, config, data.split) if previous else None
     trained = trained_rows(config, data.split)
