@@ -39,7 +39,7 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
         tf.errors.OpError: If the model fails to answer.
     """
     records = []
-    with Runner(folder) as runner:
+    with Runner(folder, optimize=False) as runner:
         items, separator = popular_items(runner, max_k)
         for signature, (inputs, _) in runner.signatures.items():
             for request in _requests(inputs, items, max_length, max_k):

@@ -81,7 +81,7 @@ def test_without_the_current_folder_on_a_safe_path(shop):
 @pytest.mark.parametrize(
     "name", ["shop..x:Mean", "shop:", ":Mean", "shop:Mean:x", "a b:c", "2001-01-01T10:00"]
 )
-def test_names_of_another_form(name):
+def test_names_of_another_form(name, folder):
     for key, form in (
         ("model.name", "Class"),
         ("train.loss", "function"),
