@@ -102,8 +102,6 @@ def refused(*arguments):
     code, _, error = run_command(train.main, *TINY, *arguments)
     assert code == 2 and re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
     assert [
-        one
-        for one in Path.cwd().rglob("*")
-        if one not in before and "__pycache__" not in one.parts
+        one for one in Path.cwd().rglob("*") if one not in before and "__pycache__" not in one.parts
     ] == []
     return error.removeprefix("error: ").rstrip("\n")
