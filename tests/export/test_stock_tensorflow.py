@@ -15,6 +15,9 @@ import tensorflow as tf
 from export.runner import Runner
 from tests.models.contract import EXPORTED
 
+# Models whose graphs have operations that others do not have.
+WITH_OWN_OPERATIONS = ["bert4rec", "caser", "fmlp_rec", "gru4rec"]
+
 # Runs in a process that imports nothing but TensorFlow, so that only its own operations are
 # registered.
 LIST_OPERATIONS = """
@@ -96,7 +99,8 @@ def runners(served, exported):
     """Name of a model -> runner of an untrained one, and "ivf" -> runner of one with an index."""
     _, folder, _ = exported("sasrec", "--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8")
     with Runner(folder) as runner:
-        yield {**{name: served(name)[2] for name in EXPORTED}, "ivf": runner}
+        names = [*EXPORTED, *WITH_OWN_OPERATIONS]
+        yield {**{name: served(name)[2] for name in names}, "ivf": runner}
 
 
 @pytest.fixture(scope="module")
