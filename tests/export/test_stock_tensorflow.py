@@ -207,14 +207,17 @@ def asked(runners):
         folder = str(runner.path)
         requests[folder], answers[folder] = [], []
         for signature, values in requests_of(runner).items():
-            inputs, outputs = runner.signatures[signature]
+            inputs, definition = runner.signatures[signature][0], runner._definitions[signature]
             arrays = {
-                inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype)
+                definition.inputs[one].name: np.asarray(value, inputs[one].dtype.as_numpy_dtype)
                 for one, value in values.items()
             }
             tensors = {one: as_json(array) for one, array in arrays.items()}
             requests[folder].append(
-                {"inputs": tensors, "outputs": [output.name for output in outputs.values()]}
+                {
+                    "inputs": tensors,
+                    "outputs": [one.name for _, one in sorted(definition.outputs.items())],
+                }
             )
             answers[folder].append(runner.run(signature, **values))
     return requests, answers

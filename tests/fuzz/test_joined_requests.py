@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
-from tests.models.contract import EXPORTED
+from tests.models.contract import TYPICAL
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 
@@ -40,7 +40,7 @@ LISTS = ("history", "exclude", "allow", "candidates")
 SIGNATURES = ["serving_default", "recommend", "score", "embed", "explain"]
 
 
-@pytest.fixture(scope="module", params=zip(EXPORTED, SEPARATORS * 9), ids=lambda pair: pair[0])
+@pytest.fixture(scope="module", params=zip(TYPICAL, SEPARATORS * 9), ids=lambda pair: pair[0])
 def served(request, tmp_path_factory):
     """(session, separator) of an untrained model."""
     name, separator = request.param
