@@ -8,7 +8,7 @@ from export.model_copy import with_item_matrix
 from tests.commands import assert_refused, run_command
 from tests.models.contract import strategy
 from tfrec_attn import models, train
-from tfrec_attn.data.sequences.training_events import training_events
+from tfrec_attn.data.sequences.training_pairs import training_pairs
 from tfrec_attn.models import LightGCN
 from tfrec_attn.runs.run import load_model
 
@@ -122,8 +122,8 @@ def test_an_export_has_two_tables(trained):
     np.testing.assert_allclose(found[:, 1:], trained[0](FEATURES)[:, 1:], rtol=1e-6, atol=1e-7)
 
 
-def test_training_events(make_leave_one_out):
-    users, items = training_events(make_leave_one_out([[1, 2, 3, 4], [2, 2, 5], [3, 1]], 5))
+def test_training_pairs(make_leave_one_out):
+    users, items = training_pairs(make_leave_one_out([[1, 2, 3, 4], [2, 2, 5], [3, 1]], 5))
     assert list(zip(users.tolist(), items.tolist(), strict=True)) == [
         (1, 1), (1, 2), (2, 2), (3, 3), (3, 1),
     ]  # fmt: skip

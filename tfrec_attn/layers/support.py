@@ -84,6 +84,28 @@ def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> t
     return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
 
 
+def apply_blocks(
+    blocks: list, x: tf.Tensor, latest_only: bool, **arguments: Any
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Applies blocks with attention one after the other.
+
+    Args:
+        blocks: Layers that take `mask`, `training`, `return_attention_scores` and `latest_only`.
+        x: Their input, [B, L, D].
+        latest_only: Whether the last block computes only the latest position.
+        **arguments: `mask` and `training`.
+
+    Returns:
+        (outputs [B, L, D], scores of the last block, mean over its heads, [B, L, L]); with
+        `latest_only` [B, 1, D] and [B, 1, L].
+    """
+    *earlier, last = blocks
+    for block in earlier:
+        x = block(x, **arguments)
+    x, scores = last(x, return_attention_scores=True, latest_only=latest_only, **arguments)
+    return x, tf.reduce_mean(scores, axis=1)
+
+
 def split_heads(x: tf.Tensor, num_heads: int) -> tf.Tensor:
     """Returns [B, L, D] as [B, H, L, D / H]; one head needs no transpose."""
     if num_heads == 1:

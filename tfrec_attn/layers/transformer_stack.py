@@ -2,7 +2,12 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import layer_norm, positive_integer, without_autograph
+from tfrec_attn.layers.support import (
+    apply_blocks,
+    layer_norm,
+    positive_integer,
+    without_autograph,
+)
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 
@@ -70,15 +75,9 @@ class TransformerStack(tf.keras.layers.Layer):
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
-        x = inputs
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, mask=mask, training=training)
-        x, scores = last(
-            x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only
-        )
+        x, scores = apply_blocks(self.blocks, inputs, latest_only, mask=mask, training=training)
         outputs = tf.cast(self.norm(x), self.compute_dtype)
-        return (outputs, tf.reduce_mean(scores, axis=1)) if return_attention_scores else outputs
+        return (outputs, scores) if return_attention_scores else outputs
 
     def get_config(self):
         return {

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.post_norm_block import PostNormBlock
-from tfrec_attn.layers.support import layer_norm, positive_integer
+from tfrec_attn.layers.support import apply_blocks, layer_norm, positive_integer
 from tfrec_attn.losses.objectives import append_mask, latest_events
 from tfrec_attn.models.base import SequenceModel
 
@@ -101,16 +101,10 @@ class BERT4Rec(SequenceModel):
         real, masked = history > 0, history > self.num_items
         x = self.items(tf.where(masked, 0, history)) + self.mask(tf.cast(masked, tf.int32))
         x = self.embedding(x, mask=real, training=training)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, mask=real, training=training)
-        x, scores = last(
-            x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
-        )
+        x, scores = apply_blocks(self.blocks, x, latest_only, mask=real, training=training)
         t = self.norm(self.projection(x))
         rows = tf.cast(real[:, -1:] if latest_only else real, scores.dtype)[:, :, tf.newaxis]
-        weights = tf.reduce_mean(scores, axis=1) * rows
-        return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), weights
+        return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), scores * rows
 
     def attention(self, features):
         """Returns the weight of each event for the mask after it; see `SequenceModel`."""

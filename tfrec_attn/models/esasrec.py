@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.gated_residual_block import GatedResidualBlock
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
-from tfrec_attn.layers.support import positive_integer
+from tfrec_attn.layers.support import apply_blocks, positive_integer
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -90,10 +90,4 @@ class ESASRec(SequenceModel):
     def encode(self, features, training=False, latest_only=False):
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real, training=training)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, mask=real, training=training)
-        x, scores = last(
-            x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
-        )
-        return x, tf.reduce_mean(scores, axis=1)
+        return apply_blocks(self.blocks, x, latest_only, mask=real, training=training)

@@ -11,7 +11,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config, loss_names
 from tfrec_attn.data.batches.stream import BatchStream
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.training_events import training_events
+from tfrec_attn.data.sequences.training_pairs import training_pairs
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
@@ -139,7 +139,7 @@ def fit(
     """
     stream = training_stream(config, split)
     if model.uses_training_events:
-        model.set_training_events(*training_events(split))
+        model.set_training_events(*training_pairs(split))
     compile_model(model, config, split, stream, warm.first_step if warm else 0)
     if warm:
         warm.copy_slots_to(model)

@@ -22,7 +22,7 @@ from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.held_out_log import held_out_log, save_held_out_log
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts
-from tfrec_attn.data.sequences.training_events import training_events
+from tfrec_attn.data.sequences.training_pairs import training_pairs
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
@@ -258,9 +258,9 @@ def test_transitions_are_the_same_as_in_memory(splits, time_span, max_length):
     )
 
 
-def test_training_events_are_the_same_as_in_memory(splits):
+def test_training_pairs_are_the_same_as_in_memory(splits):
     found, expected = (
-        Counter(zip(*(part.tolist() for part in training_events(split)), strict=True))
+        Counter(zip(*(part.tolist() for part in training_pairs(split)), strict=True))
         for split in splits[::-1]
     )
     assert found == expected

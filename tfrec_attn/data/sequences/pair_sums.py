@@ -44,8 +44,10 @@ class PairSums:
 
         Either all calls have a weight or none has.
         """
-        pairs, weights = np.sort(first.astype(np.int64) * self._base + second), None
-        if weight is not None:
+        pairs, weights = first.astype(np.int64) * self._base + second, None
+        if weight is None:
+            pairs.sort()
+        else:
             pairs, counts = np.unique(pairs, return_counts=True)
             weights = float(weight) * counts
         ends = np.searchsorted(pairs, self._bounds())

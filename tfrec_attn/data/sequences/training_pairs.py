@@ -5,7 +5,7 @@ import numpy as np
 from tfrec_attn.data.sequences.splits import Split
 
 
-def training_events(split: Split) -> tuple[np.ndarray, np.ndarray]:
+def training_pairs(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Returns the user 1..M and the item 1..N of each training event, int32 [E]."""
     sequences = split.sequences
     if sequences.items is not None:
