@@ -17,10 +17,10 @@ class LightGCN(SequenceModel):
         (u, v) = mean over the layers 0..K of A^k (U, V)
         A = adjacency of users and items in the training events / sqrt(degree * degree)
 
-    U and V are trained. After each step the model stores what the graph adds to them, so that
-    scores, saved models and exports need no graph; an export has the two sums alone. Training
-    gives the model the graph by `set_training_events`; without one it is a matrix factorisation of
-    U and V. An unknown user gets the most popular items.
+    U and V are trained. After each step the model stores what the graph adds to them, so scores,
+    saved models and exports need no graph. An export contains only the sums. The training command
+    sets the graph with `set_training_events`. Without a graph, the model is a matrix factorisation
+    by U and V. An unknown user gets the most popular items.
 
     Args:
         num_users: M.
