@@ -53,7 +53,7 @@ def refused(*arguments):
         ),
         (
             ["--separator", "x"],
-            f"--separator must not be in any id, but 'x' is in the item '{'x' * 59}...; "
+            f"--separator must not be in any id, but 'x' is in the item '{'x' * 39}...{'x' * 16}'; "
             "name another character.",
         ),
         (

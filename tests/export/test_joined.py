@@ -125,14 +125,18 @@ def test_padding_changes_rows_of_ids_but_not_joined_rows(name, served):
     model, _, runner = served(name)
     items = model.item_vocabulary.ids()
     short, long = [items[0], items[3]], items[4:9]
-    alone = runner.run("embed", user_id=["u"], history=[short])["query"][0]
-    together = runner.run("embed", user_id=["u"] * 2, history=[[*short, *short[:1] * 3], long])[
-        "query"
-    ][0]
+    fed = {"user_id": ["u"] * 2}
+    alone = runner.run("score", user_id=["u"], history=[short], candidates=[items])["scores"][0]
+    together = runner.run(
+        "score", **fed, history=[[*short, *short[:1] * 3], long], candidates=[items] * 2
+    )["scores"][0]
     assert np.abs(alone - together).max() > 1e-3 or not model.uses_history
-    both = runner.run("embed_joined", user_id=["u"] * 2, history=[TAB.join(short), TAB.join(long)])[
-        "query"
-    ][0]
+    both = runner.run(
+        "score_joined",
+        **fed,
+        history=[TAB.join(short), TAB.join(long)],
+        candidates=[TAB.join(items)] * 2,
+    )["scores"][0]
     np.testing.assert_allclose(both, alone, rtol=1e-5, atol=1e-6)
 
 

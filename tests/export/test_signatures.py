@@ -38,21 +38,24 @@ def test_empty_batches_and_empty_rows(name, served, rows, columns):
 @ONE_OF_EACH
 def test_inputs_of_another_rank_are_refused(name, served):
     """A handle of a tensor passes the check of Python, as the C++ session compares no ranks."""
-    signatures, path = served(name)[2].signatures, str(served(name)[2].path)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], path)
-        for inputs, outputs in signatures.values():
-            for wrong in inputs.values():
+        loaded = tf.compat.v1.saved_model.loader.load(
+            session, [tf.saved_model.SERVING], str(served(name)[2].path)
+        )
+        for signature in loaded.signature_def.values():
+            for wrong in signature.inputs.values():
                 feed = {
-                    spec.name: np.full([1] * len(spec.shape), 1 if spec.dtype == tf.int32 else "a")
-                    for spec in inputs.values()
+                    info.name: np.full(
+                        [1] * len(info.tensor_shape.dim), 1 if info.dtype == tf.int32 else "a"
+                    )
+                    for info in signature.inputs.values()
                 }
                 value = tf.constant(feed[wrong.name][np.newaxis].tolist(), wrong.dtype)
                 feed[wrong.name] = session.run(tf.compat.v1.get_session_handle(value))
                 with pytest.raises(
                     tf.errors.InvalidArgumentError, match="is not compatible with expected shape"
                 ):
-                    session.run([spec.name for spec in outputs.values()], feed)
+                    session.run([info.name for info in signature.outputs.values()], feed)
 
 
 @ONE_OF_EACH

@@ -100,6 +100,8 @@ def _values(prior, items):
     order = tf.argsort(prior[0], axis=1)
     listed, values = (tf.gather(part, order, batch_dims=1) for part in prior)
     listed, values = tf.pad(listed, [[0, 0], [1, 0]]), tf.pad(values, [[0, 0], [1, 0]])
-    column = tf.minimum(tf.searchsorted(listed, items), tf.shape(listed)[1] - 1)
+    # tf.searchsorted takes no rows without values, so each has one more.
+    column = tf.searchsorted(listed, tf.pad(items, [[0, 0], [0, 1]]))[:, :-1]
+    column = tf.minimum(column, tf.shape(listed)[1] - 1)
     found = (tf.gather(listed, column, batch_dims=1) == items) & (items > 0)
     return tf.where(found, tf.gather(values, column, batch_dims=1), 0.0)
