@@ -132,7 +132,9 @@ def binary():
 
 def test_interval_of_a_share_is_the_normal_one(binary):
     # Standard error sqrt(0.3 * 0.7 / 2000) = 0.01025; the interval is 1.96 of it to either side.
-    low, high = held_out.bootstrap_intervals(binary, [1], resamples=1000, seed=3)["HR@1"]
+    low, high = held_out.bootstrap_intervals(
+        held_out.values_of(binary, [1]), resamples=1000, seed=3
+    )["HR@1"]
     half = 1.96 * math.sqrt(0.3 * 0.7 / 2000)
     assert low < 0.3 < high
     assert (high - low) / 2 == pytest.approx(half, rel=0.15)
@@ -141,7 +143,9 @@ def test_interval_of_a_share_is_the_normal_one(binary):
 
 def test_intervals_hold_every_metric_and_its_mean(binary):
     means = held_out.summarise(binary, [1, 5])
-    intervals = held_out.bootstrap_intervals(binary, [1, 5], resamples=120, seed=3)
+    intervals = held_out.bootstrap_intervals(
+        held_out.values_of(binary, [1, 5]), resamples=120, seed=3
+    )
     assert list(intervals) == list(means)
     for name, (low, high) in intervals.items():
         assert low <= means[name] + 1e-6 and means[name] - 1e-6 <= high
@@ -152,7 +156,7 @@ def test_intervals_hold_every_metric_and_its_mean(binary):
 
 def test_intervals_are_a_function_of_the_seed(binary):
     first, again, other = (
-        held_out.bootstrap_intervals(binary[:200], [1], resamples=60, seed=seed)
+        held_out.bootstrap_intervals(held_out.values_of(binary[:200], [1]), resamples=60, seed=seed)
         for seed in (7, 7, 8)
     )
     assert first == again
@@ -160,14 +164,18 @@ def test_intervals_are_a_function_of_the_seed(binary):
 
 
 def test_constant_ranks_have_no_width():
-    intervals = held_out.bootstrap_intervals(np.full(30, 4, np.int32), [5], resamples=70)
+    intervals = held_out.bootstrap_intervals(
+        held_out.values_of(np.full(30, 4, np.int32), [5]), resamples=70
+    )
     for name, expected in {"HR@5": 1.0, "NDCG@5": 1 / math.log2(5), "MRR": 0.25}.items():
         assert intervals[name] == pytest.approx([expected, expected], rel=1e-6)
 
 
 def test_one_resample_is_a_mean_of_drawn_events(binary):
     # A count of 50 events over 50: its ends coincide and it is a multiple of 1/50.
-    low, high = held_out.bootstrap_intervals(binary[:50], [1], resamples=1)["HR@1"]
+    low, high = held_out.bootstrap_intervals(held_out.values_of(binary[:50], [1]), resamples=1)[
+        "HR@1"
+    ]
     assert low == high
     assert low * 50 == pytest.approx(round(low * 50))
 

@@ -1,5 +1,8 @@
 """The prior of item transitions: a run with it, and all that is made of the run."""
 
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,9 +12,9 @@ from export import agreement, command
 from tests.commands import METRICS, TINY, assert_refused, metrics_of, run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
-from tfrec_attn.config import Prior
+from tfrec_attn.config import Config, Prior
 from tfrec_attn.runs import run
-from tfrec_attn.training import settings
+from tfrec_attn.training import settings, transition_prior
 from tfrec_attn.training.transition_prior import candidates
 
 
@@ -35,7 +38,7 @@ def model(trained):
 def test_the_best_candidate_is_in_the_run(trained, model):
     prior = metrics_of(trained[0])["prior"]
     found = {(one["weight"], one["epsilon"]): one["NDCG@10"] for one in prior["candidates"]}
-    assert list(found) == [(a, e) for a in (0.1, 0.2, 0.5, 1.0) for e in (1e-4, 3e-4, 1e-3)]
+    assert list(found) == [(a, e) for a in (0.1, 0.2, 0.5, 1.0, 2.0) for e in (1e-4, 3e-4, 1e-3)]
     best = (prior["weight"], prior["epsilon"])
     assert found[best] == max(found.values())
     assert metrics_of(trained[0])["valid"]["NDCG@10"] == pytest.approx(found[best], abs=1e-9)
@@ -126,6 +129,25 @@ def test_a_warm_start_from_a_run_with_a_prior(trained, tmp_path):
     assert (report["prior"]["weight"], report["prior"]["epsilon"]) == (0.3, 0.001)
     alone = metrics_of(trained[0])["prior"]["valid_alone"]
     assert report["warm_start"]["valid_before"] == pytest.approx(alone, abs=1e-9)
+
+
+@pytest.mark.parametrize(("weight", "chosen"), [("auto", 0.0), ([0.5, 1.0], 0.5)])
+def test_the_model_alone_is_a_choice_of_auto(model, monkeypatch, tmp_path, weight, chosen):
+    """All candidates have ranks 9, the model alone 1."""
+
+    def rank(ranker, config, split, part):
+        columns = 1 if part == "test" else 1 + len(candidates(config.prior))
+        return np.array([[1] + [9] * (columns - 1)] * 5)[:, : None if part == "valid" else 1]
+
+    rows = np.zeros((model.num_items + 1, 20))
+    monkeypatch.setattr(transition_prior, "rank", rank)
+    monkeypatch.setattr(transition_prior, "decayed_transitions", lambda *_, **__: (rows, rows))
+    monkeypatch.setattr(transition_prior, "Checkpoints", lambda _: MagicMock())
+    config = Config(prior=Prior(weight=weight, neighbours=20))
+    twin = SimpleNamespace(num_items=model.num_items, traced_ranks=lambda: None)
+    report, alone = transition_prior.add_transition_prior(twin, config, None, tmp_path)
+    assert report["weight"] == float(twin.transition_prior.weight) == chosen
+    assert report["valid_alone"]["HR@5"] == 1.0 and alone["valid_alone"].tolist() == [1] * 5
 
 
 @pytest.mark.parametrize(

@@ -44,35 +44,38 @@ def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:
     }
 
 
+def values_of(ranks: np.ndarray, k: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns HR@k, NDCG@k and the reciprocal rank of each held-out event, float64, by metric."""
+    return {
+        name: function(ranks).astype(np.float64) for name, function in _numpy_functions(k).items()
+    }
+
+
 def bootstrap_intervals(
-    ranks: np.ndarray, k: Sequence[int], resamples: int = 1000, seed: int = 0
+    values: dict[str, np.ndarray], resamples: int = 1000, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Returns 95 % bootstrap intervals of the means of metrics.
+    """Returns 95 % bootstrap intervals of means.
 
     Args:
-        ranks: Ranks of the held-out events, int [U].
-        k: Cut-offs.
+        values: Name -> values of the held-out events, float [U].
         resamples: Number of resamples with replacement. Default 1000.
         seed: Seed of the resampling. Default 0.
 
     Returns:
-        [2.5 % quantile, 97.5 % quantile] by metric.
+        [2.5 % quantile, 97.5 % quantile] by name.
 
     Reference:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
-    functions = _numpy_functions(k)
-    values = np.stack([function(ranks) for function in functions.values()], axis=1).astype(
-        np.float64
-    )
+    columns = np.stack(list(values.values()), axis=1)
     generator = np.random.default_rng(seed)
-    count, means = len(ranks), []
+    count, means = len(columns), []
     for begin in range(0, resamples, _RESAMPLES):
         draws = generator.integers(count, size=(min(_RESAMPLES, resamples - begin), count))
         times = np.stack([np.bincount(draw, minlength=count) for draw in draws])
-        means.append(times @ values / count)
+        means.append(times @ columns / count)
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
-    return {name: [float(low[i]), float(high[i])] for i, name in enumerate(functions)}
+    return {name: [float(low[i]), float(high[i])] for i, name in enumerate(values)}
 
 
 def _numpy_functions(k):

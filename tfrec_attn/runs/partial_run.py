@@ -28,7 +28,7 @@ NOTES = (_DATA, RESTARTED)
 KNOWN = (
     *f"""
     {CONFIG} .{CONFIG}.* {METRICS} {REJECTED} {_DATA} .{_DATA}.* {RESTARTED} *SHA256SUMS
-    history.csv .history.csv valid.parquet test.parquet tmp????????/?????.parquet
+    history.csv .history.csv valid.parquet test.parquet ranks.npz tmp????????/?????.parquet
     vocabulary/users.txt vocabulary/items.txt vocabulary/item_counts.npy vocabulary/trained_*.npy
     tensorboard/train/events.out.tfevents.* tensorboard/validation/events.out.tfevents.*
     checkpoints/best.* checkpoints/checkpoint

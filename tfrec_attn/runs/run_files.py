@@ -22,6 +22,7 @@ from tfrec_attn.replay.measured_run import REMEDY, check_files, read_report, rep
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 REJECTED = "rejected.tsv"
+RANKS = "ranks.npz"
 BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
 # Patterns of the files of a checkpoint, also while it is written.
@@ -51,7 +52,7 @@ def seal(folder: Path) -> None:
     """
     weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
     events = [kept_events_file(folder, part).name for part in ("valid", "test")]
-    names = [CONFIG, METRICS, USERS, ITEMS, ITEM_COUNTS, *TRAINED, *weights, *events]
+    names = [CONFIG, METRICS, RANKS, USERS, ITEMS, ITEM_COUNTS, *TRAINED, *weights, *events]
     checksums.seal(folder, names)
 
 
@@ -113,6 +114,33 @@ def save_replay(folder: Path, split: Split, gaps: bool = False) -> None:
 def kept_events_file(folder: Path, part: str) -> Path:
     """Returns the Parquet file with the held-out events of "valid" or "test" in raw ids."""
     return folder / f"{part}.parquet"
+
+
+def load_ranks(folder: Path) -> dict[str, np.ndarray]:
+    """Returns the ranks of the held-out events of a run, int32 [U], in the order of its split.
+
+    Args:
+        folder: The run.
+
+    Returns:
+        "valid" and "test" -> ranks; of a run with a transition prior also those of the model
+        without it, "valid_alone" and "test_alone".
+
+    Raises:
+        ConfigError: If the file is missing or damaged.
+    """
+    check_files(folder, RANKS)
+    try:
+        with np.load(folder / RANKS) as arrays:
+            return {name: arrays[name] for name in arrays}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder} has no {RANKS}, which trainings of earlier versions did not write; "
+            "train again."
+        ) from None
+    except Exception:
+        # A damaged archive raises nearly any exception.
+        raise ConfigError(f"{folder / RANKS} cannot be read; train again.") from None
 
 
 def load_item_counts(folder: Path) -> np.ndarray:

@@ -8,7 +8,12 @@ import numpy as np
 from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.evaluation.held_out import bootstrap_intervals, held_out_ranks, summarise
+from tfrec_attn.evaluation.held_out import (
+    bootstrap_intervals,
+    held_out_ranks,
+    summarise,
+    values_of,
+)
 from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
 from tfrec_attn.training.inputs import held_out
 
@@ -43,7 +48,7 @@ def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:
     metrics = {part: summarise(ranks, k)}
     if resamples:
         seed = config.train.seed
-        metrics[f"{part}_interval"] = bootstrap_intervals(ranks, k, resamples, seed)
+        metrics[f"{part}_interval"] = bootstrap_intervals(values_of(ranks, k), resamples, seed)
     return metrics
 
 

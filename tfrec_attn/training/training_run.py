@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
 from tfrec_attn.cli.terminal import format_table, write_line
@@ -226,13 +228,17 @@ def _train_into(
             fitted = count(model, config, data.split, folder)
         else:
             fitted = fit(model, config, data.split, folder, warm, stop)
-        prior = add_transition_prior(model, config, data.split, folder) if has_prior(config) else {}
-        valid_ranks = rank(model.traced_ranks(), config, data.split, "valid")
-        test_ranks = rank(model.traced_ranks(), config, data.split, "test")
+        prior, alone = {}, {}
+        if has_prior(config):
+            prior, alone = add_transition_prior(model, config, data.split, folder)
+        ranks = {
+            part: rank(model.traced_ranks(), config, data.split, part) for part in ("valid", "test")
+        }
+    np.savez(folder / run_files.RANKS, **ranks, **alone)
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
-        **report(valid_ranks, config, "valid"),
-        **report(test_ranks, config, "test"),
+        **report(ranks["valid"], config, "valid"),
+        **report(ranks["test"], config, "test"),
         "baselines": baselines,
         **({"prior": prior} if prior else {}),
         **fitted,
@@ -247,7 +253,7 @@ def _train_into(
         },
         "repeats": dataclasses.asdict(repeats),
         "protocol": protocol(config, checksum),
-        **({"warm_start": warm.report(model, test_ranks)} if warm else {}),
+        **({"warm_start": warm.report(model, ranks["test"])} if warm else {}),
     }
     run_files.write_json(folder / run_files.METRICS, result)
     run_files.seal(folder)

@@ -18,7 +18,7 @@ from tfrec_attn.models.base.scoring import add_prior
 from tfrec_attn.training.checkpoints import Checkpoints
 from tfrec_attn.training.evaluating import rank
 
-_AUTO = (0.1, 0.2, 0.5, 1.0)
+_AUTO = (0.1, 0.2, 0.5, 1.0, 2.0)
 _METRIC = 10  # cut-off of the NDCG that picks weight and epsilon
 
 
@@ -29,7 +29,9 @@ def candidates(prior: Prior) -> list[tuple[float, float]]:
     return list(itertools.product(*lists))
 
 
-def add_transition_prior(model: Any, config: Config, split: Split, folder: Path) -> dict[str, Any]:
+def add_transition_prior(
+    model: Any, config: Config, split: Split, folder: Path
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Counts transitions, chooses their weight, and writes the model with its prior.
 
     Args:
@@ -39,9 +41,10 @@ def add_transition_prior(model: Any, config: Config, split: Split, folder: Path)
         folder: The run, whose best weights are replaced.
 
     Returns:
-        `prior` of metrics.json: weight, epsilon, the validation metrics of all candidates as
-        `candidates`, and of the model alone the metrics of both parts as `valid_alone` and
-        `test_alone`.
+        - `prior` of metrics.json: weight, epsilon, the validation metrics of all candidates as
+          `candidates`, and of the model alone the metrics of both parts as `valid_alone` and
+          `test_alone`.
+        - Under the same two names, the ranks of the model alone, int32 [U].
     """
     prior, k = config.prior, config.evaluate.k
     layer = TransitionPrior(model.num_items, prior.neighbours, name="transition_prior")
@@ -55,28 +58,32 @@ def add_transition_prior(model: Any, config: Config, split: Split, folder: Path)
     )
     layer.rows.set_rows(*rows)
     pairs = candidates(prior)
-    alone = rank(model.traced_ranks(), config, split, "test")
+    test = rank(model.traced_ranks(), config, split, "test")
     found = rank(_ranker(model, layer, pairs), config, split, "valid")
     scores = [summarise(column, [_METRIC])[f"NDCG@{_METRIC}"] for column in found.T]
-    weight, epsilon = pairs[int(np.argmax(scores[1:]))]
+    best = max(scores[1:])
+    weight, epsilon = pairs[scores[1:].index(best)]
+    if prior.weight == "auto" and scores[0] > best:
+        weight, best = 0.0, scores[0]
     layer.weight.assign(weight)
     layer.epsilon.assign(epsilon)
     model.transition_prior = layer
     Checkpoints(folder).save_best(model)
     write_line(
         f"Prior of item transitions: weight {weight:g} and epsilon {epsilon:g}, "
-        f"NDCG@{_METRIC} {scores[0]:.4f} -> {max(scores[1:]):.4f} on the validation events."
+        f"NDCG@{_METRIC} {scores[0]:.4f} -> {best:.4f} on the validation events."
     )
-    return {
+    alone = {"valid_alone": found[:, 0], "test_alone": test}
+    report = {
         "weight": weight,
         "epsilon": epsilon,
         "candidates": [
             {"weight": one, "epsilon": other, f"NDCG@{_METRIC}": score}
             for (one, other), score in zip(pairs, scores[1:], strict=True)
         ],
-        "valid_alone": summarise(found[:, 0], k),
-        "test_alone": summarise(alone, k),
+        **{name: summarise(ranks, k) for name, ranks in alone.items()},
     }
+    return report, alone
 
 
 def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]):

@@ -1,0 +1,390 @@
+"""The command compare: its trainings, tables, interruptions and bad input."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.commands import assert_refused, run_command
+from tfrec_attn import compare
+from tfrec_attn.config.loading import to_dict
+from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
+from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.studies import comparison_training
+from tfrec_attn.studies.comparison_plan import plan_log
+from tfrec_attn.studies.comparison_results import compare_rows, rows_of
+from tfrec_attn.studies.comparison_table import ComparisonTable
+from tfrec_attn.studies.comparison_training import is_finished, train_cells
+
+MISS = np.iinfo(np.int32).max
+SHOP = "data: {events: 1000, seed: 3}\nevaluate: {k: [10], metric: NDCG@10}\n"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A configuration of a log of 33 users."""
+    (tmp_path / "shop.yaml").write_text(SHOP)
+    return tmp_path / "shop.yaml"
+
+
+def rows_in(folder):
+    with open(folder / "results.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def without_seconds(folder):
+    times = {"seconds_per_epoch", "examples_per_second", "train_seconds", "peak_memory_mb"}
+    return [
+        {name: value for name, value in row.items() if name not in times} for row in rows_in(folder)
+    ]
+
+
+def test_a_comparison_and_its_resumption(shop, tmp_path):
+    """What is finished is not trained again, and the table is the same."""
+    to = tmp_path / "to"
+    # An attribute of prme that this log cannot have: its training fails, and the table says why.
+    arguments = [f"--data={shop}", "--models=pop,transition,prme", f"--to={to}", "--seeds=1"]
+    overrides = ["data.columns.timestamp=null"]
+    code, out, error = run_command(compare.main, *arguments, *overrides)
+    assert (code, error) == (0, "")
+    first = without_seconds(to / "shop")
+    assert {row["model"]: bool(row["error"]) for row in first} == {
+        "pop": False,
+        "transition": False,
+        "prme": True,
+    }
+    assert re.search(r"shop pop, seed 1: NDCG@10 0\.\d{4}, \d+ s\n", out)
+    assert re.search(r"shop prme, seed 1: failed: .*\.\n", out)
+    report = json.loads((to / "shop" / "pop" / "seed-1" / METRICS).read_text())
+    (pop,) = [row for row in first if row["model"] == "pop"]
+    for name, value in report["test"].items():
+        assert float(pop[name]) == pytest.approx(value, rel=1e-6)
+    before = (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns
+    for path in sorted((to / "shop" / "transition" / "seed-1").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (to / "shop" / "transition" / "seed-1").rmdir()
+    code, _, error = run_command(compare.main, *arguments, *overrides)
+    assert (code, error) == (0, "")
+    assert without_seconds(to / "shop") == first
+    assert (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns == before
+
+
+def write_yaml(folder, **files):
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return str(folder)
+
+
+def test_plan_of_a_folder(tmp_path):
+    source = write_yaml(
+        tmp_path / "logs",
+        wide="data: {events: 900, max_length: 7}\nmodel: {name: sasrec, dim: 32}\n"
+        "evaluate: {k: [10]}\n",
+        top="data: {events: 900}\nmodel: {name: pop}\nevaluate: {k: [5, 20]}\n",
+        other="data: {events: 901}\nmodel: {name: pop}\n",
+    )
+    plan = plan_log(source, None, ["train.epochs=2"], 2, tmp_path / "to")
+    assert plan.left_out == {"other": "data.events is 901, not 900"}
+    assert [(cell.model, cell.seed) for cell in plan.cells] == [
+        ("top", 1),
+        ("wide", 1),
+        ("wide", 2),
+    ]
+    wide = plan.cells[1]
+    assert wide.folder == tmp_path / "to" / "logs" / "wide" / "seed-1"
+    assert wide.config.evaluate.k == [5, 10, 20]
+    assert (wide.config.data.max_length, wide.config.model.parameters) == (7, {"dim": 32})
+    assert (wide.config.train.seed, plan.cells[2].config.train.seed) == (1, 2)
+    assert wide.config.train.epochs == 2
+
+
+def test_plan_of_a_model_without_a_configuration(tmp_path):
+    """It takes the log and the evaluation of the others, and its recommended settings."""
+    source = write_yaml(
+        tmp_path / "logs",
+        wide="data: {events: 900, max_length: 7}\nmodel: {name: sasrec, dim: 32}\n"
+        "train: {epochs: 77}\nevaluate: {k: [10], metric: MRR}\n",
+    )
+    plan = plan_log(source, ["gru4rec", "wide"], ["train.patience=4"], 1, tmp_path / "to", True)
+    gru, wide = (cell.config for cell in plan.cells)
+    assert gru.model.name == "gru4rec" and gru.data.events == 900
+    assert gru.evaluate.metric == "MRR" and gru.train.loss == "softmax"
+    assert (gru.train.patience, wide.train.patience, wide.train.epochs) == (4, 4, 77)
+    assert gru.data.max_length == 50
+    assert gru.prior.weight == wide.prior.weight == "auto"
+
+
+def test_plan_of_one_configuration(shop, tmp_path):
+    plan = plan_log(str(shop), ["pop", "attrec"], [], 3, tmp_path)
+    assert [(cell.model, cell.seed) for cell in plan.cells] == [
+        ("pop", 1),
+        *(("attrec", seed) for seed in (1, 2, 3)),
+    ]
+    assert plan.cells[1].folder == tmp_path / "shop" / "attrec" / "seed-1"
+    everything = plan_log(str(shop), None, [], 1, tmp_path)
+    assert {"attrec", "mqsa_ted", "lightgcn"} < {cell.model for cell in everything.cells}
+
+
+RANKS_OF = {
+    # Eight events; the best model finds all within ten.
+    "pop": [11, 20, MISS, 40, 3, 12, 13, 14],
+    "transition": [11, 2, 30, 40, 3, 12, 13, 14],
+    "good": [1, 2, 3, 1, 3, 2, 10, 4],
+}
+
+
+def write_run(cell, ranks, rule="a", valid=None, **more):
+    """Writes what a comparison reads of a run."""
+    ranks = np.asarray(ranks, np.int32)
+    cell.folder.mkdir(parents=True)
+    arrays = {"valid": ranks if valid is None else np.asarray(valid, np.int32), "test": ranks}
+    np.savez(cell.folder / RANKS, **arrays, **more)
+    figures = dict.fromkeys(
+        ("seconds_per_epoch", "examples_per_second", "train_seconds", "peak_memory_mb"), 2.0
+    )
+    protocol = {
+        "log": rule,
+        "split": "leave-one-out",
+        "ranked_against": "all items",
+        "repeats": "exclude",
+        "k": [10],
+        "hash": rule,
+    }
+    metrics = {"HR@10": 0.5, "NDCG@10": 0.5, "MRR": 0.5}
+    write_json(
+        cell.folder / METRICS,
+        {
+            **figures,
+            "valid": metrics,
+            "test": metrics,
+            "best_epoch": 3,
+            "epochs": 5,
+            "parameters": 1234,
+            "protocol": protocol,
+        },
+    )
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Finished cells of three rows, the last with two seeds."""
+    source = write_yaml(
+        tmp_path / "logs",
+        pop="model: {name: pop}\nevaluate: {k: [10]}\n",
+        transition="model: {name: transition}\nevaluate: {k: [10]}\n",
+        good="model: {name: sasrec}\nevaluate: {k: [10]}\n",
+    )
+    plan = plan_log(source, ["pop", "transition", "good"], [], 2, tmp_path / "to")
+    for cell in plan.cells:
+        ranks = RANKS_OF[cell.model]
+        write_run(cell, ranks if cell.seed == 1 else [MISS, *ranks[1:]])
+    return plan.cells
+
+
+def gain(rank):
+    return 1 / np.log2(rank + 1) if rank <= 10 else 0.0
+
+
+def test_rows_against_values_by_hand(cells):
+    pop, transition, good = rows_of(cells)
+    assert (pop.counts, good.counts, pop.seeds, good.seeds) == (True, False, 1, 2)
+    assert pop.test["HR@10"] == 1 / 8 and transition.test["HR@10"] == 2 / 8
+    # The second seed misses the first event.
+    assert good.test["HR@10"] == pytest.approx((8 / 8 + 7 / 8) / 2)
+    assert good.deviations["HR@10"] == pytest.approx(np.std([1, 7 / 8], ddof=1))
+    gains = [gain(1) / 2, *map(gain, RANKS_OF["good"][1:])]
+    np.testing.assert_allclose(good.values["NDCG@10"], gains, rtol=1e-6)
+    assert good.test["NDCG@10"] == pytest.approx(np.mean(gains))
+    low, high = good.intervals["NDCG@10"]
+    assert low < good.test["NDCG@10"] < high
+    assert good.figures["epochs"] == 5
+
+
+def test_rows_are_compared_with_the_best_counting_model(cells):
+    rows = compare_rows(rows_of(cells), "NDCG@10")
+    pop, transition, good = rows
+    assert transition.difference is None and transition.verdict == ""
+    expected = np.mean(good.values["NDCG@10"]) - np.mean(transition.values["NDCG@10"])
+    assert good.difference.mean == pytest.approx(expected)
+    # Two tests by Holm: the smaller p-value counts twice.
+    assert good.p == pytest.approx(2 * good.difference.p)
+    assert pop.p >= pop.difference.p and good.p < 0.05
+    assert (pop.verdict, good.verdict) == ("", "better")
+    against_good = compare_rows(rows_of(cells), "NDCG@10", "good")
+    assert [row.verdict for row in against_good] == ["worse", "worse", ""]
+    with pytest.raises(
+        ConfigError,
+        match=r"^--against must be one of pop, transition, good, the finished rows, but is 'no'\.$",
+    ):
+        compare_rows(rows_of(cells), "NDCG@10", "no")
+
+
+def test_the_row_to_compare_with_is_chosen_on_validation(tmp_path, cells):
+    """The test metrics of pop are worse, its validation metrics better."""
+    (folder,) = {cell.folder for cell in cells if cell.model == "pop"}
+    np.savez(folder / RANKS, valid=np.ones(8, np.int32), test=np.array(RANKS_OF["pop"], np.int32))
+    rows = compare_rows(rows_of(cells), "NDCG@10")
+    assert [row.model for row in rows if row.difference is None] == ["pop"]
+
+
+def test_a_model_with_a_prior_has_two_rows(tmp_path):
+    plan = plan_log(
+        write_yaml(tmp_path / "logs", good="model: {name: sasrec}\n"), None, [], 1, tmp_path, True
+    )
+    alone = np.full(8, 20, np.int32)
+    write_run(plan.cells[0], RANKS_OF["good"], valid_alone=alone, test_alone=alone)
+    rows = rows_of(plan.cells)
+    assert [row.model for row in rows] == ["good", "good + prior"]
+    assert rows[0].test["HR@10"] == 0 and rows[1].test["HR@10"] == 1
+
+
+def test_runs_of_different_protocols_are_refused(tmp_path, cells):
+    folder = cells[-1].folder
+    report = json.loads((folder / METRICS).read_text())
+    report["protocol"] |= {"log": "b", "hash": "b"}
+    write_json(folder / METRICS, report)
+    with pytest.raises(ConfigError) as error:
+        rows_of(cells)
+    assert str(error.value) == (
+        f"{folder} was evaluated by another protocol than the runs before it: log is 'b', not "
+        "'a'; train it again with --restart."
+    )
+
+
+def test_a_table_in_all_formats(cells):
+    rows = compare_rows(rows_of(cells), "NDCG@10")
+    table = ComparisonTable("logs", rows, "NDCG@10", {"a_b": "No times."})
+    lines = list(csv.DictReader(table.csv().splitlines()))
+    assert [line["model"] for line in lines] == ["pop", "transition", "good", "a_b"]
+    tree = json.loads(table.json())
+    assert tree["against"] == "transition" and tree["failed"] == {"a_b": "No times."}
+    for line, row in zip(lines, tree["rows"], strict=False):
+        assert float(line["NDCG@10"]) == row["test"]["NDCG@10"]
+        assert [float(line["MRR_low"]), float(line["MRR_high"])] == row["intervals"]["MRR"]
+    assert float(lines[2]["p_adjusted"]) == tree["rows"][2]["difference"]["p_adjusted"]
+    assert lines[3]["error"] == "No times."
+    good = f"{tree['rows'][2]['test']['HR@10']:.4f}"
+    assert re.search(rf"^good +{good} .* better +3 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
+    assert "a_b was not trained: No times." in table.text()
+    assert re.search(rf"^\| good \| {good} \|.*\| better \|", table.markdown(), re.M)
+    assert f"good & \\textbf{{{good}}}" in table.latex()
+    assert "NDCG@10 & MRR" in table.latex()
+
+
+@pytest.fixture
+def waiting(tmp_path, monkeypatch):
+    """Three cells whose trainings are scripts: `script(model, text)` sets one."""
+    source = write_yaml(
+        tmp_path / "logs", **{one: f"model: {{name: {one}}}\n" for one in ("fmc", "pop", "hrm")}
+    )
+    plan, scripts = plan_log(source, None, [], 1, tmp_path / "to"), {}
+    start = subprocess.Popen
+
+    def popen(command, **options):
+        script = scripts[os.path.basename(os.path.dirname(command[-1]))]
+        return start([sys.executable, "-c", script], **options)
+
+    monkeypatch.setattr(comparison_training.subprocess, "Popen", popen)
+    return plan.cells, scripts
+
+
+def test_failures_are_named_and_the_rest_is_trained(waiting):
+    cells, scripts = waiting
+    scripts |= {
+        "fmc": "import sys; print('x'); print('error: It has no users.', file=sys.stderr); exit(2)",
+        "hrm": "import os; os.kill(os.getpid(), 9)",
+        "pop": "",
+    }
+    found = {}
+    with StopSignals() as stop:
+        train_cells(cells, 2, stop, lambda cell, why: found.update({cell.model: why}))
+    log = cells[1].folder.parent / "seed-1.log"
+    assert found == {
+        "fmc": "It has no users.",
+        "hrm": f"The training was killed by SIGKILL; {log} tells more.",
+        "pop": None,
+    }
+    config = (cells[0].folder.parent / "seed-1.yaml").read_text()
+    assert "name: fmc" in config and f"run_dir: {cells[0].folder}" in config
+
+
+def test_a_signal_stops_all_trainings(waiting):
+    cells, scripts = waiting
+    sleep = "import signal, time\nsignal.signal(15, lambda *_: exit(143))\nprint(1, flush=True)\n"
+    scripts |= {"fmc": sleep + "time.sleep(60)", "hrm": "", "pop": sleep + "time.sleep(60)"}
+
+    def done(cell, reason):
+        # hrm ends first, while fmc runs.
+        signal.raise_signal(signal.SIGTERM)
+
+    with StopSignals() as stop, stop.deferred(), pytest.raises(Interrupted):
+        train_cells(cells, 2, stop, done)
+    assert not (cells[2].folder.parent / "seed-1.log").exists()
+
+
+def test_files_that_cannot_be_written(waiting, tmp_path):
+    cells, _ = waiting
+    (tmp_path / "to").write_text("")
+    with StopSignals() as stop, pytest.raises(TrainingError, match=r"cannot be written: Not a dir"):
+        train_cells(cells, 1, stop, print)
+
+
+def test_finished_cells(cells):
+    """A run of the same configuration is finished; one of another configuration is refused."""
+    with pytest.raises(ConfigError, match=r"run_dir .* exists: it is no finished run, it has no"):
+        is_finished(cells[0])
+    text = yaml.safe_dump(to_dict(cells[0].config))
+    (cells[0].folder / CONFIG).write_text(text)
+    assert is_finished(cells[0])
+    (cells[0].folder / CONFIG).write_text(text.replace("epochs: ", "epochs: 1"))
+    with pytest.raises(ConfigError, match=r"it is a finished run with train\.epochs="):
+        is_finished(cells[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seeds=0"], "--seeds must be 1 or more, but is 0."),
+        (["--jobs=0"], "--jobs must be 1 or more, but is 0."),
+        (["--metric=NDCG@7"], "--metric must be one of HR@10, NDCG@10, MRR, but is 'NDCG@7'."),
+        (["--models=sassrec"], None),
+        (["train.epoch=3"], "Unknown configuration key train.epoch; did you mean train.epochs?"),
+    ],
+)
+def test_invalid_arguments(shop, tmp_path, arguments, sentence):
+    to = tmp_path / "to"
+    code, out, error = run_command(
+        compare.main, f"--data={shop}", f"--to={to}", "--models=pop", *arguments
+    )
+    assert (code, out) == (2, "") and not to.exists()
+    if sentence is None:
+        assert re.fullmatch(r"error: model\.name must be .*sasrec.*\n", error)
+    else:
+        assert error == f"error: {sentence}\n"
+
+
+def test_invalid_logs(shop, tmp_path):
+    assert_refused(
+        run_command(compare.main, "--data", str(shop), str(shop)),
+        2,
+        "--data must name each log once, but has shop twice.",
+    )
+    assert_refused(
+        run_command(compare.main, "--data", "train.epochs=3"),
+        2,
+        "--data must name a configuration or a folder of configurations.",
+    )
+    assert_refused(
+        run_command(compare.main, "--data", "beauty", "--models=gru5rec"),
+        2,
+        "'gru5rec' is neither a configuration of beauty,",
+    )

@@ -1,0 +1,126 @@
+"""Compares models on logs: `python -m tfrec_attn.compare --data CONFIG ...`."""
+
+import os
+import sys
+from pathlib import Path
+
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.studies.comparison import RESULTS, Comparison, compare
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0; 2 for configurations, models or a folder that cannot be used; 1 if no model could be
+        trained on a log; 130 after SIGINT and 143 after SIGTERM.
+    """
+    parsed = _parser().parse_intermixed_args(arguments)
+    try:
+        logs = [one for one in parsed.data if not _is_override(one)]
+        overrides = [*parsed.overrides, *(one for one in parsed.data if _is_override(one))]
+        for option in ("seeds", "jobs"):
+            value = getattr(parsed, option)
+            if value < 1:
+                raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        if not logs:
+            raise ConfigError("--data must name a configuration or a folder of configurations.")
+        folders = compare(
+            Comparison(
+                logs=logs,
+                models=None if parsed.models == "all" else parsed.models.split(","),
+                overrides=overrides,
+                to=Path(parsed.to),
+                seeds=parsed.seeds,
+                jobs=parsed.jobs,
+                metric=parsed.metric,
+                against=parsed.against,
+                with_prior=parsed.with_prior,
+            )
+        )
+    except TfrecError as error:
+        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
+        return error.exit_code
+    for folder in folders:
+        write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
+    return 0
+
+
+def _is_override(text: str) -> bool:
+    return "=" in text and "/" not in text.partition("=")[0]
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="python -m tfrec_attn.compare",
+        description="Trains models on the same logs with several seeds, and writes a table of "
+        "their test metrics with intervals and paired tests. The same command resumes it.",
+        epilog="python -m tfrec_attn.train --help lists the configurations of the package and all "
+        "keys.",
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=path,
+        required=True,
+        metavar="CONFIG",
+        help="for each log: a YAML file, a folder of them, or a name of the package, such as "
+        "beauty or beauty/sasrec; the configurations of a folder are the rows of its table",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="values for all trainings",
+    )
+    parser.add_argument(
+        "--models",
+        default="all",
+        metavar="NAMES",
+        help="names of configurations of the folder or of models, with commas; a model without a "
+        "configuration takes its recommended settings (default: all)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="trainings of each model that is trained, with seeds 1 to N (default: 3)",
+    )
+    parser.add_argument(
+        "--to",
+        type=path,
+        default="comparisons",
+        metavar="DIR",
+        help="folder to write (default: comparisons)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) // 4),
+        metavar="N",
+        help="trainings at a time, which share the cores (default: one for 4 cores)",
+    )
+    parser.add_argument(
+        "--metric",
+        default="NDCG@10",
+        help="metric of the differences and their tests (default: NDCG@10)",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="NAME",
+        help="row that all others are compared with (default: the counting model with the best "
+        "validation metric)",
+    )
+    parser.add_argument(
+        "--with-prior",
+        action="store_true",
+        help="add a row for each trained model with a prior of item transitions",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Tests of the difference between two models on the same held-out events."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrec_attn.evaluation.held_out import bootstrap_intervals
+
+_AT_ONCE = 50
+
+
+class Difference(NamedTuple):
+    """The mean difference of a metric between two models.
+
+    Attributes:
+        mean: Mean over the held-out events.
+        low: Lower end of its 95 % bootstrap interval.
+        high: Upper end.
+        p: Two-sided p-value of the permutation test.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(
+    one: np.ndarray, other: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> Difference:
+    """Returns the difference `one - other` with its interval and its p-value.
+
+        p = (1 + |{permutations with |mean| >= |observed mean|}|) / (1 + permutations)
+
+    A permutation exchanges the two values of each event with probability 1/2, as may be done if the
+    models do not differ.
+
+    Args:
+        one: Values of a metric, float [U].
+        other: Those of the other model for the same events, float [U].
+        resamples: Number of permutations, and of bootstrap resamples if there are fewer than 1,000.
+            Default 10,000.
+        seed: Seed of both. Default 0.
+
+    Reference:
+        Smucker, Allan, Carterette, "A Comparison of Statistical Significance Tests for Information
+        Retrieval Evaluation", CIKM 2007.
+    """
+    difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    mean = float(difference.mean())
+    interval = bootstrap_intervals({"": difference}, min(resamples, 1000), seed)[""]
+    # Events without a difference change no sum, and most events of a sparse log have none.
+    changed = difference[difference != 0]
+    generator, extreme = np.random.default_rng(seed), 0
+    # Sums in another order differ by rounding.
+    threshold = abs(changed.sum()) - 1e-9 * np.abs(changed).sum()
+    for begin in range(0, resamples, _AT_ONCE):
+        shape = (min(_AT_ONCE, resamples - begin), len(changed))
+        signs = 2.0 * generator.integers(2, size=shape, dtype=np.int8) - 1.0
+        extreme += int(np.count_nonzero(np.abs(signs @ changed) >= threshold))
+    return Difference(mean, *interval, (1 + extreme) / (1 + resamples))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values that are adjusted for several tests by Holm's method.
+
+    Reference:
+        Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+        Statistics 1979.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    result = np.empty(len(order))
+    result[order] = adjusted
+    return result.tolist()

@@ -1,0 +1,184 @@
+"""Which trainings a comparison consists of: each model on each log with each seed."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tfrec_attn import config as configuration
+from tfrec_attn import models
+from tfrec_attn.config import Config, Data
+from tfrec_attn.config.config_files import packaged, read_config_file
+from tfrec_attn.config.loading import SEARCH, with_values
+from tfrec_attn.errors import ConfigError, nearest, shown
+
+# Keys of `data` that a model chooses; all others decide which log it is.
+_OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last", "cache")
+
+
+class Cell(NamedTuple):
+    """One training.
+
+    Attributes:
+        model: Name of its row.
+        seed: Its seed.
+        config: Its configuration, with `run_dir`.
+    """
+
+    model: str
+    seed: int
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.config.run_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogPlan:
+    """The trainings on one log.
+
+    Attributes:
+        name: Name of the log.
+        cells: The trainings, those of a model one after the other.
+        left_out: Configuration that is of another log -> the first key that differs, in words.
+    """
+
+    name: str
+    cells: list[Cell]
+    left_out: dict[str, str]
+
+
+def plan_log(
+    source: str,
+    rows: Sequence[str] | None,
+    overrides: Sequence[str],
+    seeds: int,
+    to: Path,
+    with_prior: bool = False,
+) -> LogPlan:
+    """Returns the trainings on the log of a configuration, or of a folder of configurations.
+
+    In a folder, each configuration is a row. A model without one takes its recommended settings, as
+    all models do if `source` is a single configuration. All rows are evaluated at the same
+    cut-offs: `evaluate.k` is the union of theirs.
+
+    Args:
+        source: A YAML file or a folder of them, or the name of one that comes with the package,
+            such as `beauty/sasrec` or `beauty`.
+        rows: Names of configurations of the folder, or of models; None: all configurations of the
+            folder, or all models of the package.
+        overrides: `section.key=value` texts for all trainings.
+        seeds: Number of seeds, 1, 2, ...; a model that only counts has one.
+        to: Folder of the comparison.
+        with_prior: Whether a model without a prior gets one of item transitions too.
+
+    Raises:
+        ConfigError: If there is no such configuration or model, or a key is wrong.
+    """
+    files = _configurations_in(source)
+    name = Path(source).name if files or Path(source).exists() else source.replace("/", "-")
+    name = name.removesuffix(".yaml")
+    trees = {row: _read(path) for row, path in files.items()} if files else {}
+    configs = {row: _config(tree, overrides) for row, tree in trees.items()}
+    shared = _usual_log(configs) if files else _config(_read(source), overrides)
+    left_out = {}
+    for row, config in configs.items():
+        if difference := _difference(config.data, shared.data):
+            left_out[row] = difference
+    chosen = rows
+    if rows is None:
+        chosen = [row for row in configs if row not in left_out] if files else models.names()
+    found = {}
+    for row in dict.fromkeys(chosen):
+        if row in left_out:
+            raise ConfigError(f"{source}/{row} is of another log than the others: {left_out[row]}.")
+        found[row] = (
+            configs[row] if row in configs else _of_model(row, source, files, shared, overrides)
+        )
+    cutoffs = sorted({k for config in found.values() for k in config.evaluate.k})
+    cells = []
+    for row, config in found.items():
+        counts = models.trains_on(config.model.name) == models.COUNTS
+        for seed in range(1, 2 if counts else seeds + 1):
+            values: dict[str, Any] = {
+                "evaluate.k": cutoffs,
+                "train.seed": seed,
+                "run_dir": str(to / name / row / f"seed-{seed}"),
+            }
+            if with_prior and not counts and not configuration.has_prior(config):
+                values["prior.weight"] = "auto"
+            cells.append(Cell(row, seed, with_values(config, values)))
+    return LogPlan(name, cells, {} if rows else left_out)
+
+
+def _configurations_in(source: str) -> dict[str, str]:
+    """Returns the configurations of a folder: name -> path; nothing for a single one."""
+    files = {path.stem: str(path) for path in sorted(Path(source).glob("*.yaml"))}
+    prefix = f"{source.rstrip('/')}/"
+    return files or {
+        name.removeprefix(prefix): name for name in packaged() if name.startswith(prefix)
+    }
+
+
+def _read(path: str) -> dict[str, Any]:
+    tree = read_config_file(path)
+    tree.pop(SEARCH, None)
+    return tree
+
+
+def _config(tree: dict[str, Any], overrides: Sequence[str]) -> Config:
+    return configuration.from_dict(configuration.overlay(tree, overrides, models.recommended))
+
+
+def _of_model(
+    row: str, source: str, files: dict[str, str], shared: Config, overrides: Sequence[str]
+) -> Config:
+    """Returns the configuration of a model by its recommended settings."""
+    if files and ":" not in row and row not in models.names():
+        choices = [*files, *models.names()]
+        raise ConfigError(
+            f"{shown(row)} is neither a configuration of {source}, {', '.join(files)}, nor a "
+            f"model{nearest(row, choices)}."
+        )
+    models.parameters(row)
+    if not files and row == shared.model.name:
+        return shared
+    data = configuration.to_dict(shared)
+    for key in _OF_THE_MODEL:
+        del data["data"][key]
+    tree = {
+        "data": data["data"],
+        "evaluate": data["evaluate"],
+        "runtime": data["runtime"],
+        "prior": data["prior"],
+        "model": {"name": row},
+    }
+    return _config(tree, overrides)
+
+
+def _log_of(data: Data) -> dict[str, Any]:
+    tree = dataclasses.asdict(data)
+    return {key: value for key, value in tree.items() if key not in _OF_THE_MODEL}
+
+
+def _usual_log(configs: dict[str, Config]) -> Config:
+    """Returns a configuration with the log of most."""
+    logs = {row: repr(_log_of(config.data)) for row, config in configs.items()}
+    usual = Counter(logs.values()).most_common(1)[0][0]
+    return next(configs[row] for row, log in logs.items() if log == usual)
+
+
+def _difference(data: Data, usual: Data) -> str:
+    """Returns the first key by which a log differs, in words, or ""."""
+    here, there = _log_of(data), _log_of(usual)
+    return next(
+        (
+            f"data.{key} is {shown(here[key])}, not {shown(there[key])}"
+            for key in here
+            if here[key] != there[key]
+        ),
+        "",
+    )

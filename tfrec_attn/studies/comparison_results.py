@@ -1,0 +1,179 @@
+"""The rows of a comparison: figures of finished runs, and tests of their differences."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrec_attn import models
+from tfrec_attn.errors import ConfigError, shown
+from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
+from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
+from tfrec_attn.runs import run_files
+from tfrec_attn.studies.comparison_plan import Cell
+
+LEVEL = 0.05
+# Figures of a run that a row has the mean of.
+FIGURES = (
+    "best_epoch",
+    "epochs",
+    "seconds_per_epoch",
+    "examples_per_second",
+    "train_seconds",
+    "parameters",
+    "peak_memory_mb",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model on a log.
+
+    Attributes:
+        model: Its name.
+        seeds: Number of seeds.
+        counts: Whether it only counts.
+        valid: Mean over the seeds of the validation metrics.
+        test: Mean over the seeds of the test metrics.
+        intervals: 95 % bootstrap interval over the test events of each mean.
+        deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
+        figures: Those of `FIGURES`, means over the seeds.
+        values: Test metric -> its mean over the seeds for each event, float64 [U].
+        protocol: That of its runs.
+        difference: To the model that it is compared with; None for that model itself.
+        p: The p-value, adjusted for all rows.
+    """
+
+    model: str
+    seeds: int
+    counts: bool
+    valid: dict[str, float]
+    test: dict[str, float]
+    intervals: dict[str, list[float]]
+    deviations: dict[str, float]
+    figures: dict[str, float]
+    values: dict[str, np.ndarray] = dataclasses.field(repr=False)
+    protocol: dict[str, Any] = dataclasses.field(repr=False)
+    difference: Difference | None = None
+    p: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse", or "" where the test does not show a difference."""
+        if self.p is None or self.p >= LEVEL:
+            return ""
+        return "better" if self.difference.mean > 0 else "worse"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the row for JSON."""
+        found = {
+            name: getattr(self, name)
+            for name in ("model", "seeds", "valid", "test", "intervals", "deviations", "figures")
+        }
+        if self.difference is not None:
+            found["difference"] = {**self.difference._asdict(), "p_adjusted": self.p}
+            found["verdict"] = self.verdict or "no difference shown"
+        return found
+
+
+def rows_of(cells: Sequence[Cell]) -> list[Row]:
+    """Returns the rows of finished cells; a model with a transition prior has a second one.
+
+    Raises:
+        ConfigError: If a run is damaged, or the runs are of different protocols.
+    """
+    found: dict[str, list[Path]] = {}
+    counting = set()
+    for cell in cells:
+        found.setdefault(cell.model, []).append(cell.folder)
+        if models.trains_on(cell.config.model.name) == models.COUNTS:
+            counting.add(cell.model)
+    rows = []
+    for model, folders in found.items():
+        reports = [run_files.load_metrics(folder) for folder in folders]
+        ranks = [run_files.load_ranks(folder) for folder in folders]
+        _check_protocols(rows, folders, reports)
+        alone = all("test_alone" in one for one in ranks)
+        for name, suffix in (
+            (model, "_alone" if alone else ""),
+            *([(f"{model} + prior", "")] if alone else []),
+        ):
+            parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
+            rows.append(_row(name, reports, parts, model in counting))
+    return rows
+
+
+def compare_rows(rows: list[Row], metric: str, against: str | None = None) -> list[Row]:
+    """Returns the rows with their difference to one of them in a test metric.
+
+    Args:
+        rows: The rows.
+        metric: The metric.
+        against: Name of that row. None (default): the counting model with the best validation
+            metric, or, where there is none, the best model.
+
+    Raises:
+        ConfigError: If there is no such row.
+    """
+    names = [row.model for row in rows]
+    if against is None:
+        candidates = [row for row in rows if row.counts] or rows
+        against = max(candidates, key=lambda row: row.valid[metric]).model
+    if against not in names:
+        raise ConfigError(
+            f"--against must be one of {', '.join(names)}, the finished rows, but is "
+            f"{shown(against)}."
+        )
+    base = rows[names.index(against)]
+    differences = {
+        row.model: paired_difference(row.values[metric], base.values[metric])
+        for row in rows
+        if row is not base
+    }
+    adjusted = dict(zip(differences, holm([one.p for one in differences.values()]), strict=True))
+    return [
+        dataclasses.replace(row, difference=differences.get(row.model), p=adjusted.get(row.model))
+        for row in rows
+    ]
+
+
+def _row(name: str, reports: list[dict], ranks: list[dict], counts: bool) -> Row:
+    cutoffs = reports[0]["protocol"]["k"]
+    by_part = {}
+    for part in ("valid", "test"):
+        seeds = [values_of(one[part], cutoffs) for one in ranks]
+        by_part[part] = {metric: [one[metric] for one in seeds] for metric in seeds[0]}
+    values = {metric: np.mean(seeds, axis=0) for metric, seeds in by_part["test"].items()}
+    means = {metric: np.mean(seeds, axis=1) for metric, seeds in by_part["test"].items()}
+    return Row(
+        model=name,
+        seeds=len(ranks),
+        counts=counts,
+        valid={metric: float(np.mean(seeds)) for metric, seeds in by_part["valid"].items()},
+        test={metric: float(np.mean(one)) for metric, one in means.items()},
+        intervals=bootstrap_intervals(values),
+        deviations={
+            metric: float(np.std(one, ddof=1)) if len(one) > 1 else 0.0
+            for metric, one in means.items()
+        },
+        figures={
+            figure: float(np.mean([report[figure] for report in reports])) for figure in FIGURES
+        },
+        values=values,
+        protocol=reports[0]["protocol"],
+    )
+
+
+def _check_protocols(rows: list[Row], folders: list[Path], reports: list[dict]) -> None:
+    first = rows[0].protocol if rows else reports[0].get("protocol", {})
+    for folder, report in zip(folders, reports, strict=True):
+        here = report.get("protocol", {})
+        if here.get("hash") == first.get("hash"):
+            continue
+        key = next((one for one in first if one != "hash" and here.get(one) != first[one]), "hash")
+        raise ConfigError(
+            f"{folder} was evaluated by another protocol than the runs before it: {key} is "
+            f"{shown(here.get(key))}, not {shown(first.get(key))}; train it again with --restart."
+        )

@@ -1,0 +1,149 @@
+"""The table of a comparison as text, Markdown, LaTeX, CSV and JSON."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tfrec_attn.cli.terminal import align
+from tfrec_attn.studies.comparison_results import FIGURES, LEVEL, Row
+
+_LATEX = re.compile(r"([&%$#_{}])")
+
+
+class ComparisonTable:
+    """The rows of one log.
+
+    Args:
+        log: Name of the log.
+        rows: The rows, compared by `compare_rows`.
+        metric: The metric of the differences.
+        failed: Model -> why it could not be trained.
+    """
+
+    def __init__(self, log: str, rows: Sequence[Row], metric: str, failed: dict[str, str]):
+        self.log, self.metric, self.failed = log, metric, failed
+        self.rows = sorted(rows, key=lambda row: row.test[metric])
+        self.against = next(row.model for row in rows if row.difference is None)
+        self._metrics = list(rows[0].test)
+
+    def caption(self) -> str:
+        """Returns what the figures are, in sentences."""
+        protocol, count = self.rows[0].protocol, len(next(iter(self.rows[0].values.values())))
+        seeds = max(row.seeds for row in self.rows)
+        mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
+        return (
+            f"{self.log}: {count:,} test events, {protocol['split']} split, ranked against "
+            f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
+            f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the events. "
+            f"Difference: {self.metric} less that of {self.against}, with its interval; p of a "
+            f"paired permutation test, adjusted for all rows by Holm's method; better or worse "
+            f"where p < {LEVEL:g}."
+        )
+
+    def text(self) -> str:
+        """Returns aligned text."""
+        return "\n".join([self.caption(), "", align(self._lines()), *self._failures()])
+
+    def markdown(self) -> str:
+        """Returns a table in Markdown."""
+        header, *lines = self._lines()
+        rule = ["---", *(["---:"] * (len(header) - 1))]
+        body = ["| " + " | ".join(line) + " |" for line in (header, rule, *lines)]
+        failures = [f"- {one.strip()}" for one in self._failures()]
+        return "\n".join([self.caption(), "", *body, *(["", *failures] if failures else [])]) + "\n"
+
+    def latex(self) -> str:
+        """Returns a table in LaTeX, for the package booktabs; the best value is bold."""
+        best = {metric: max(row.test[metric] for row in self.rows) for metric in self._metrics}
+        lines = []
+        for row in self.rows:
+            cells = [_escaped(row.model)]
+            for metric in self._metrics:
+                value = f"{row.test[metric]:.4f}"
+                cells.append(f"\\textbf{{{value}}}" if row.test[metric] == best[metric] else value)
+            lines.append(" & ".join(cells) + r" \\")
+        header = " & ".join(["model", *map(_escaped, self._metrics)]) + r" \\"
+        return "\n".join(
+            [
+                f"% {self.caption()}",
+                rf"\begin{{tabular}}{{l{'r' * len(self._metrics)}}}",
+                *(r"\toprule", header, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"),
+                "",
+            ]
+        )
+
+    def csv(self) -> str:
+        """Returns all figures, a line for each model."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        ends = [f"{metric}{end}" for metric in self._metrics for end in ("", "_low", "_high")]
+        valid = [f"valid_{metric}" for metric in self._metrics]
+        compared = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
+        table.writerow(["model", "seeds", *ends, *valid, *compared, *FIGURES, "error"])
+        for row in self.rows:
+            test = [(row.test[one], *row.intervals[one]) for one in self._metrics]
+            found = ["", "", "", "", ""] if row.difference is None else [*row.difference, row.p]
+            table.writerow(
+                [
+                    *(row.model, row.seeds),
+                    *(value for values in test for value in values),
+                    *(row.valid[one] for one in self._metrics),
+                    *found,
+                    *row.figures.values(),
+                    "",
+                ]
+            )
+        width = len(ends) + len(valid) + len(compared) + len(FIGURES)
+        for model, reason in self.failed.items():
+            table.writerow([model, "", *([""] * width), reason])
+        return text.getvalue()
+
+    def json(self) -> str:
+        """Returns all figures and the protocol."""
+        tree: dict[str, Any] = {
+            "log": self.log,
+            "protocol": self.rows[0].protocol,
+            "metric": self.metric,
+            "against": self.against,
+            "rows": [row.to_dict() for row in self.rows],
+            "failed": self.failed,
+        }
+        return json.dumps(tree, indent=2) + "\n"
+
+    def _lines(self) -> list[list[str]]:
+        header = ["model", *self._metrics, "difference", "p", "", "epoch", "s/epoch", "parameters"]
+        return [[*header, "MB"], *map(self._line, self.rows)]
+
+    def _line(self, row: Row) -> list[str]:
+        figures, cells = row.figures, [row.model]
+        for metric in self._metrics:
+            low, high = row.intervals[metric]
+            interval = f" ({low:.4f}-{high:.4f})" if metric == self.metric else ""
+            cells.append(f"{row.test[metric]:.4f}{interval}")
+        if row.difference is None:
+            cells += ["", "", ""]
+        else:
+            mean, low, high, _ = row.difference
+            cells += [f"{mean:+.4f} ({low:+.4f} to {high:+.4f})", _probability(row.p), row.verdict]
+        trained = figures["epochs"] > 0
+        return [
+            *cells,
+            f"{figures['best_epoch']:.0f} of {figures['epochs']:.0f}" if trained else "",
+            f"{figures['seconds_per_epoch']:.1f}" if trained else "",
+            f"{figures['parameters']:,.0f}",
+            f"{figures['peak_memory_mb']:,.0f}",
+        ]
+
+    def _failures(self) -> list[str]:
+        return [f"\n{model} was not trained: {reason}" for model, reason in self.failed.items()]
+
+
+def _probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _escaped(text: str) -> str:
+    return _LATEX.sub(r"\\\1", text)

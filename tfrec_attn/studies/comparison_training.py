@@ -1,0 +1,113 @@
+"""Runs the trainings of a comparison, each as a process of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tfrec_attn import config as configuration
+from tfrec_attn.errors import ConfigError, TrainingError
+from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.run_dir import check_run_dir
+from tfrec_attn.runs.run_files import METRICS
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.studies.comparison_plan import Cell
+from tfrec_attn.training.training_run import resolve
+
+_WAIT = 0.1  # seconds between looks at the processes
+
+
+def is_finished(cell: Cell) -> bool:
+    """Whether the run of a cell is complete.
+
+    Raises:
+        ConfigError: If its folder holds something else.
+    """
+    with contextlib.suppress(ConfigError):
+        # What its model refuses is reported by its training.
+        check_run_dir(resolve(cell.config))
+        return (cell.folder / METRICS).is_file()
+    check_run_dir(cell.config)
+    return False
+
+
+def train_cells(
+    cells: Sequence[Cell], jobs: int, stop: StopSignals, done: Callable[[Cell, str | None], None]
+) -> None:
+    """Trains cells, several at a time; an interrupted training is resumed.
+
+    The configuration of a cell and what its training prints are beside its run directory, in
+    `seed-N.yaml` and `seed-N.log`.
+
+    Args:
+        cells: Those that are not finished.
+        jobs: Number of processes at a time.
+        stop: Checked while they run. All are stopped with it, and keep their checkpoints.
+        done: Takes each cell when it ends, and None or why it failed.
+
+    Raises:
+        Interrupted: If a signal was received.
+        TrainingError: If a file cannot be written.
+    """
+    waiting, running = list(cells), {}
+    try:
+        while waiting or running:
+            stop.check()
+            while waiting and len(running) < jobs:
+                cell = waiting.pop(0)
+                running[_start(cell, jobs)] = cell
+            for process in [one for one in running if one.poll() is not None]:
+                done(cell := running.pop(process), _failure(cell, process.returncode))
+            time.sleep(_WAIT if running else 0)
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait()
+
+
+def _start(cell: Cell, jobs: int) -> subprocess.Popen:
+    text, base = configuration.to_yaml(cell.config), cell.folder.parent
+    config = base / f"{cell.folder.name}.yaml"
+    environment = dict(os.environ)
+    if jobs > 1:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        environment |= {"TF_NUM_INTRAOP_THREADS": str(threads)}
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        replace_text(config, text)
+        with open(_log(cell), "w", encoding="utf-8") as log:
+            # A session of its own: signals of the terminal reach it through this process.
+            return subprocess.Popen(
+                [sys.executable, "-m", "tfrec_attn.train", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or base} cannot be written: {error.strerror}."
+        ) from None
+
+
+def _failure(cell: Cell, code: int) -> str | None:
+    """Returns why a training failed, or None."""
+    if code == 0:
+        return None
+    with contextlib.suppress(OSError):
+        lines = _log(cell).read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in reversed(lines):
+            if line.startswith("error: "):
+                return line.removeprefix("error: ")
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    return f"The training {how}; {_log(cell)} tells more."
+
+
+def _log(cell: Cell) -> Path:
+    return cell.folder.parent / f"{cell.folder.name}.log"
