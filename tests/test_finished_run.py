@@ -47,6 +47,7 @@ def test_files_of_a_run(trained):
         "config.yaml",
         "history.csv",
         "metrics.json",
+        "ranks.npz",
         "tensorboard",
         "test.parquet",
         "valid.parquet",

@@ -27,7 +27,7 @@ from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.replay import measured_run
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
 from tfrec_attn.training import warm_start
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))
@@ -151,12 +151,16 @@ def of_run(folder, tree):
         events = {part: measured_run.read_events(folder, part).rows() for part in ("valid", "test")}
         return events, measured_run.read_items(folder), measured_run.read_report(folder)["test"]
 
+    def ranks():
+        return {name: array.tolist() for name, array in run_files.load_ranks(folder).items()}
+
     return {
         "load_model": (recommended, (TfrecError,)),
         "evaluate": (evaluated, (TfrecError,)),
         "warm start": (warm, (TfrecError,)),
         "export": (exported, (TfrecError,)),
         "a replay reads": (kept, (ConfigError,)),
+        "a comparison reads": (ranks, (ConfigError,)),
     }
 
 
