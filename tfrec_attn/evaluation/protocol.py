@@ -8,6 +8,8 @@ import numpy as np
 
 from tfrec_attn.config import Config
 
+# Keys of `data` that a model chooses. The others decide which events train and which are ranked.
+OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last")
 # Above this share of validation targets in the history, items of the history are recommended.
 _REPEATED_SHARE = 0.05
 _FILTERS = (

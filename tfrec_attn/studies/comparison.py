@@ -1,9 +1,10 @@
 """The comparison of models on logs."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError, shown
@@ -65,76 +66,89 @@ def compare(comparison: Comparison) -> list[Path]:
         )
         for log in comparison.logs
     ]
-    _check(plans, comparison)
-    with StopSignals() as stop, _explain_rest(comparison.to):
-        return [_compare_on(plan, comparison, stop) for plan in plans]
-
-
-def _check(plans: list[LogPlan], comparison: Comparison) -> None:
     names = [plan.name for plan in plans]
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
     for plan in plans:
-        cutoffs = plan.cells[0].config.evaluate.k
-        metrics = [*(f"{name}@{k}" for k in cutoffs for name in ("HR", "NDCG")), "MRR"]
-        if comparison.metric not in metrics:
-            raise ConfigError(
-                f"--metric must be one of {', '.join(metrics)}, but is {shown(comparison.metric)}."
+        check_plan(plan, comparison.metric)
+    folders = []
+    with StopSignals() as stop, explain_rest(comparison.to):
+        for plan in plans:
+            for row, difference in plan.left_out.items():
+                write_line(f"{plan.name} {row}: left out, because {difference}.")
+            folders.append(comparison.to / plan.name)
+            train_plan(
+                *(plan, folders[-1], comparison.jobs, comparison.metric, stop),
+                against=comparison.against,
             )
-        for cell in plan.cells:
-            is_finished(cell)
+    return folders
 
 
-def _compare_on(plan: LogPlan, comparison: Comparison, stop: StopSignals) -> Path:
+def check_plan(plan: LogPlan, metric: str) -> None:
+    """Checks the metric and the folders of a plan before anything is written.
+
+    Raises:
+        ConfigError: If the runs do not have the metric, or a folder holds something else.
+    """
+    cutoffs = plan.cells[0].config.evaluate.k
+    metrics = [*(f"{name}@{k}" for k in cutoffs for name in ("HR", "NDCG")), "MRR"]
+    if metric not in metrics:
+        raise ConfigError(f"--metric must be one of {', '.join(metrics)}, but is {shown(metric)}.")
+    for cell in plan.cells:
+        is_finished(cell)
+
+
+def train_plan(
+    plan: LogPlan,
+    folder: Path,
+    jobs: int,
+    metric: str,
+    stop: StopSignals,
+    *,
+    against: str | None,
+    in_order: bool = False,
+) -> Any:
+    """Trains the cells of a plan that are not finished, and prints and writes their table.
+
+    Args:
+        plan: The plan.
+        folder: Folder of the table.
+        jobs: Trainings at a time.
+        metric: The metric of the differences.
+        stop: Checked while they run.
+        against: The row that all others are compared with, as for `compare_rows`.
+        in_order: Whether the rows have the order of the plan; else they are sorted by the metric.
+
+    Returns:
+        The `ComparisonTable`.
+    """
     failed: dict[str, str] = {}
-    for row, difference in plan.left_out.items():
-        write_line(f"{plan.name} {row}: left out, because {difference}.")
 
     def done(cell: Cell, reason: str | None) -> None:
         if reason is not None:
             failed.setdefault(cell.model, reason)
-        write_line(_describe(plan.name, cell, comparison.metric, reason))
+        write_line(_describe(plan.name, cell, metric, reason))
 
     finished = [cell for cell in plan.cells if is_finished(cell)]
     for cell in finished:
         done(cell, None)
     waiting = [cell for cell in plan.cells if cell not in finished]
     with stop.deferred():
-        train_cells(waiting, comparison.jobs, stop, done)
+        train_cells(waiting, jobs, stop, done)
     complete = [cell for cell in plan.cells if cell.model not in failed]
     if not complete:
-        raise TrainingError(
-            f"No model could be trained on {plan.name}: {next(iter(failed.values()))}"
-        )
-    folder = plan.cells[0].folder.parent.parent
-    write_line(f"\n{write_table(folder, plan.name, complete, comparison, failed)}\n")
-    return folder
-
-
-def write_table(
-    folder: Path,
-    log: str,
-    cells: Sequence[Cell],
-    comparison: Comparison,
-    failed: dict[str, str],
-) -> str:
-    """Writes the table of finished cells in all formats, and returns it as text."""
+        reason = next(iter(failed.values()))
+        raise TrainingError(f"No model could be trained on {plan.name}: {reason}")
     import_tensorflow()
     from tfrec_attn.studies.comparison_results import compare_rows, rows_of
     from tfrec_attn.studies.comparison_table import ComparisonTable
 
-    rows = compare_rows(rows_of(cells), comparison.metric, comparison.against)
-    table = ComparisonTable(log, rows, comparison.metric, failed)
-    text = table.text()
-    for suffix, content in (
-        ("txt", text + "\n"),
-        ("md", table.markdown()),
-        ("tex", table.latex()),
-        ("csv", table.csv()),
-        ("json", table.json()),
-    ):
-        replace_text(folder / f"{RESULTS}.{suffix}", content)
-    return text
+    rows = compare_rows(rows_of(complete), metric, against)
+    table = ComparisonTable(plan.name, rows, metric, failed, in_order)
+    for suffix, text in table.formats().items():
+        replace_text(folder / f"{RESULTS}.{suffix}", text)
+    write_line(f"\n{table.text()}\n")
+    return table
 
 
 def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
@@ -147,15 +161,13 @@ def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _explain_rest(to: Path):
+def explain_rest(to: Path) -> Iterator[None]:
     """Adds to errors inside how to resume."""
     try:
         yield
     except (Interrupted, OSError) as error:
         if isinstance(error, OSError):
             error = TrainingError(f"{error.filename or to} cannot be written: {error.strerror}")
-        error.args = (
-            f"{str(error).rstrip('.')}; what is finished is in {to}, and the same command resumes "
-            "the comparison.",
-        )
+        rest = f"what is finished is in {to}, and the same command resumes it"
+        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
         raise error from None

@@ -12,9 +12,9 @@ from tfrec_attn.config import Config, Data
 from tfrec_attn.config.config_files import packaged, read_config_file
 from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.errors import ConfigError, nearest, shown
+from tfrec_attn.evaluation.protocol import OF_THE_MODEL
 
-# Keys of `data` that a model chooses; all others decide which log it is.
-_OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last", "cache")
+_OTHER_KEYS = (*OF_THE_MODEL, "cache")
 
 
 class Cell(NamedTuple):
@@ -147,7 +147,7 @@ def _of_model(
     if not files and row == shared.model.name:
         return shared
     data = configuration.to_dict(shared)
-    for key in _OF_THE_MODEL:
+    for key in _OTHER_KEYS:
         del data["data"][key]
     tree = {
         "data": data["data"],
@@ -161,7 +161,7 @@ def _of_model(
 
 def _log_of(data: Data) -> dict[str, Any]:
     tree = dataclasses.asdict(data)
-    return {key: value for key, value in tree.items() if key not in _OF_THE_MODEL}
+    return {key: value for key, value in tree.items() if key not in _OTHER_KEYS}
 
 
 def _usual_log(configs: dict[str, Config]) -> Config:

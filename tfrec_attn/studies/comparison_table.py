@@ -21,11 +21,20 @@ class ComparisonTable:
         rows: The rows, compared by `compare_rows`.
         metric: The metric of the differences.
         failed: Model -> why it could not be trained.
+        in_order: Whether the rows stay in their order; else (default) the best by the metric is
+            the last.
     """
 
-    def __init__(self, log: str, rows: Sequence[Row], metric: str, failed: dict[str, str]):
+    def __init__(
+        self,
+        log: str,
+        rows: Sequence[Row],
+        metric: str,
+        failed: dict[str, str],
+        in_order: bool = False,
+    ):
         self.log, self.metric, self.failed = log, metric, failed
-        self.rows = sorted(rows, key=lambda row: row.test[metric])
+        self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
 
@@ -42,6 +51,16 @@ class ComparisonTable:
             f"paired permutation test, adjusted for all rows by Holm's method; better or worse "
             f"where p < {LEVEL:g}."
         )
+
+    def formats(self) -> dict[str, str]:
+        """Returns the table in all formats: suffix of a file -> text."""
+        return {
+            "txt": self.text() + "\n",
+            "md": self.markdown(),
+            "tex": self.latex(),
+            "csv": self.csv(),
+            "json": self.json(),
+        }
 
     def text(self) -> str:
         """Returns aligned text."""

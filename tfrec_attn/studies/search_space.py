@@ -11,12 +11,13 @@ from tfrec_attn.config import Config
 from tfrec_attn.config.coercion import coerce, describe, parse_flow
 from tfrec_attn.config.yaml_tree import is_null
 from tfrec_attn.errors import ConfigError, nearest, shorten
+from tfrec_attn.evaluation.protocol import OF_THE_MODEL
 from tfrec_attn.studies.value_ranges import Choices, Range, ValueRange
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import resolve
 
-# Other keys of data change which events are held out, so that figures could not be compared.
-_OF_DATA = ("data.max_length", "data.targets", "data.window", "data.mask_share", "data.mask_last")
+# Figures with other values of the other keys could not be compared.
+_OF_DATA = tuple(f"data.{key}" for key in OF_THE_MODEL)
 _FIXED = ("model.name", "train.warm_start", "train.new_items")
 _FORMS = "{choices: [a, b]} or {low: a, high: b}, with step or log if needed"
 

@@ -1,0 +1,187 @@
+"""The command ablation: its values, table, plot and bad input."""
+
+import csv
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from tests.commands import run_command
+from tests.studies.test_comparison import write_run
+from tfrec_attn import ablation
+from tfrec_attn.config import to_dict
+from tfrec_attn.config.yaml_tree import write_yaml
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.runs.run_files import CONFIG
+from tfrec_attn.studies.ablation_plot import draw
+from tfrec_attn.studies.variation import (
+    combinations,
+    own_row,
+    parse_variation,
+    plan_ablation,
+)
+
+SHOP = "data: {events: 900}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "shop.yaml").write_text(SHOP)
+    return str(tmp_path / "shop.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("model.user_weight=0,0.2,...,1", ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        ("model.dim=10, 20", ["10", "20"]),
+        ("data.max_length=8,6,...,2", ["8", "6", "4", "2"]),
+        ("train.loss=hinge,bpr", ["hinge", "bpr"]),
+        ("model.max_norm=null,1.0", ["null", "1.0"]),
+    ],
+)
+def test_values(text, values):
+    assert parse_variation(text) == (text.partition("=")[0], values)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("dim=1,2", "--vary must be section.key=value,value,..., but is 'dim=1,2'."),
+        ("train.seed=1,2", "--vary cannot have train.seed; give the number of seeds with --seeds."),
+        (
+            "data.path=a,b",
+            "--vary cannot have data.path, because figures could not be compared; vary a key of "
+            "model, train or prior, or data.max_length, data.targets, data.window, "
+            "data.mask_share, data.mask_last.",
+        ),
+        ("model.dim=8", "--vary model.dim must have two different values or more, but has '8'."),
+        (
+            "model.dim=8,9,8",
+            "--vary model.dim must have two different values or more, but has '8' twice.",
+        ),
+        *(
+            (
+                f"model.dim={values}",
+                "--vary model.dim must have ... between two numbers and the last of a sequence of "
+                "at most 200 with their distance, such as 0,0.2,...,1, but has "
+                f"'{values}'.",
+            )
+            for values in ("1,...,5", "0,2,...,5", "1,1,...,5", "a,b,...,c", "0,1,...,1000", "...")
+        ),
+    ],
+)
+def test_values_that_cannot_be(text, sentence):
+    with pytest.raises(ConfigError) as error:
+        parse_variation(text)
+    assert str(error.value) == sentence
+
+
+def test_combinations():
+    found = combinations({"model.l": ["1", "2"], "train.l": ["3"], "model.d": ["4"]})
+    assert found == {
+        "model.l=1 train.l=3 d=4": {"model.l": "1", "train.l": "3", "model.d": "4"},
+        "model.l=2 train.l=3 d=4": {"model.l": "2", "train.l": "3", "model.d": "4"},
+    }
+
+
+def test_plan(shop, tmp_path):
+    variations = {"model.user_weight": ["0", "0.2"], "data.max_length": ["4"]}
+    plan = plan_ablation(shop, variations, ["train.epochs=2"], 2, tmp_path / "to")
+    assert [(cell.model, cell.seed) for cell in plan.cells] == [
+        ("user_weight=0 max_length=4", 1),
+        ("user_weight=0 max_length=4", 2),
+        ("user_weight=0.2 max_length=4", 1),
+        ("user_weight=0.2 max_length=4", 2),
+    ]
+    config = plan.cells[3].config
+    assert config.model.parameters["user_weight"] == 0.2 and config.model.parameters["dim"] == 8
+    assert (config.data.max_length, config.train.epochs, config.train.seed) == (4, 2, 2)
+    assert plan.cells[3].folder == tmp_path / "to" / "user_weight=0.2,max_length=4" / "seed-2"
+
+
+def test_the_row_of_the_configuration_itself(shop):
+    assert own_row(shop, {"model.dim": ["4", "8"]}, []) == "dim=8"
+    assert own_row(shop, {"model.dim": ["4", "8"]}, ["model.dim=4"]) == "dim=4"
+    assert own_row(shop, {"model.dim": ["4", "16"]}, []) is None
+
+
+@pytest.fixture
+def finished(shop, tmp_path):
+    """The command and its folder; all its runs are finished, and the second is better."""
+    arguments = [shop, "--vary=model.dim=8,16", "--seeds=1", f"--to={tmp_path / 'to'}"]
+    plan = plan_ablation(shop, {"model.dim": ["8", "16"]}, [], 1, tmp_path / "to")
+    for cell, ranks in zip(plan.cells, ([11, 2, 30, 40] * 5, [1, 2, 3, 4] * 5), strict=True):
+        write_run(cell, ranks)
+        (cell.folder / CONFIG).write_text(write_yaml(to_dict(cell.config)))
+    return arguments, tmp_path / "to"
+
+
+def test_table_and_plot(finished):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    arguments, to = finished
+    code, out, error = run_command(ablation.main, *arguments)
+    assert (code, error) == (0, "")
+    with open(to / "results.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["model"] for row in rows] == ["dim=8", "dim=16"]
+    # The configuration has dim 8.
+    assert rows[0]["difference"] == "" and float(rows[1]["p_adjusted"]) < 0.05
+    assert re.search(r"^dim=16 .* better ", out, re.M)
+    assert (to / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert (to / "plot.pdf").read_bytes().startswith(b"%PDF")
+    assert "NDCG@10" in (to / "plot.svg").read_text() or "<svg" in (to / "plot.svg").read_text()
+
+
+def test_without_matplotlib(finished, monkeypatch):
+    arguments, to = finished
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, out, error = run_command(ablation.main, *arguments)
+    assert (code, error) == (0, "")
+    assert "There is no plot, because Matplotlib is not installed; get it with " in out
+    assert not list(to.glob("plot.*")) and (to / "results.csv").exists()
+
+
+def test_points_of_the_plot(tmp_path, monkeypatch):
+    """The values are those of the table, by line and in order; numbers are places on the axis."""
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
+    drawn = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    lines = {
+        "dim=8": [("0", 0.1, 0.05, 0.2), ("0.5", 0.2, 0.1, 0.3)],
+        "dim=16": [("0", 0.3, 0.2, 0.4)],
+    }
+    assert draw(lines, "MRR", 0.15, tmp_path / "plot") is None
+    (axes,) = drawn[0].axes
+    found = {one.get_label(): one for one in axes.containers}
+    line, _, (bars,) = found["dim=8"].lines
+    np.testing.assert_allclose(line.get_xydata(), [[0, 0.1], [0.5, 0.2]])
+    np.testing.assert_allclose(bars.get_segments()[0], [[0, 0.05], [0, 0.2]])
+    assert axes.get_ylabel() == "MRR" and set(found) == {"dim=8", "dim=16"}
+    assert [one.get_ydata()[0] for one in axes.lines if one.get_linestyle() == "--"] == [0.15]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--vary=model.dims=1,2"],
+            "Unknown configuration key model.dims; did you mean model.dim?",
+        ),
+        (
+            ["--vary=model.dim=8,16", "--vary=model.dim=1,2"],
+            "--vary must have each key once, but has model.dim twice.",
+        ),
+        (["--vary=model.dim=8,x"], "model.dim must be a whole number, but is 'x'."),
+        (["--vary=model.dim=8,16", "--seeds=0"], "--seeds must be 1 or more, but is 0."),
+        (
+            ["--vary=model.dim=8,16", "--metric=HR@3"],
+            "--metric must be one of HR@10, NDCG@10, MRR, but is 'HR@3'.",
+        ),
+    ],
+)
+def test_invalid_arguments(shop, tmp_path, arguments, sentence):
+    to = tmp_path / "to"
+    code, out, error = run_command(ablation.main, shop, *arguments, f"--to={to}")
+    assert (code, out, error) == (2, "", f"error: {sentence}\n") and not to.exists()

@@ -1,0 +1,116 @@
+"""Varies keys of a configuration: `python -m tfrec_attn.ablation CONFIG --vary KEY=A,B,...`."""
+
+import os
+import sys
+from pathlib import Path
+
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.studies.ablation import Ablation, ablate
+from tfrec_attn.studies.comparison import RESULTS
+from tfrec_attn.studies.variation import parse_variation
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0; 2 for a configuration, a key, a value or a folder that cannot be used; 1 if nothing could
+        be trained; 130 after SIGINT and 143 after SIGTERM.
+    """
+    parsed = _parser().parse_intermixed_args(arguments)
+    config, overrides = parsed.config, parsed.overrides
+    if config and "/" not in config.partition("=")[0] and "=" in config:
+        config, overrides = None, [config, *overrides]
+    try:
+        for option in ("seeds", "jobs"):
+            value = getattr(parsed, option)
+            if value < 1:
+                raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        variations: dict[str, list[str]] = {}
+        for text in parsed.vary:
+            key, values = parse_variation(text)
+            if key in variations:
+                raise ConfigError(f"--vary must have each key once, but has {key} twice.")
+            variations[key] = values
+        folder = ablate(
+            Ablation(
+                source=config,
+                variations=variations,
+                overrides=overrides,
+                to=Path(parsed.to or Path("ablations") / _name(config)),
+                seeds=parsed.seeds,
+                jobs=parsed.jobs,
+                metric=parsed.metric,
+            )
+        )
+    except TfrecError as error:
+        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
+        return error.exit_code
+    write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
+    return 0
+
+
+def _name(config: str | None) -> str:
+    if config is None:
+        return "defaults"
+    name = Path(config).name if Path(config).exists() else config.replace("/", "-")
+    return name.removesuffix(".yaml")
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="python -m tfrec_attn.ablation",
+        description="Trains a configuration with other values of some keys, and writes a table and "
+        "a plot of the test metrics. The same command resumes it.",
+        epilog="python -m tfrec_attn.train --help lists the configurations of the package and all "
+        "keys.",
+    )
+    parser.add_argument(
+        "config", nargs="?", help="YAML file, or the name of a configuration of the package"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="values for all trainings",
+    )
+    parser.add_argument(
+        "--vary",
+        action="append",
+        required=True,
+        metavar="section.key=A,B,...",
+        help="values of a key, such as model.user_weight=0,0.2,...,1; of several keys, all "
+        "combinations",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="trainings of each combination, with seeds 1 to N (default: 3)",
+    )
+    parser.add_argument(
+        "--to",
+        type=path,
+        metavar="DIR",
+        help="folder to write (default: ablations/CONFIG)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) // 4),
+        metavar="N",
+        help="trainings at a time, which share the cores (default: one for 4 cores)",
+    )
+    parser.add_argument(
+        "--metric",
+        default="NDCG@10",
+        help="metric of the plot, the differences and their tests (default: NDCG@10)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

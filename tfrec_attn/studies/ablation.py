@@ -1,0 +1,91 @@
+"""The ablation of a configuration: what other values of some keys change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.runs import run_files
+from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.studies.ablation_plot import PLOT, draw
+from tfrec_attn.studies.comparison import check_plan, explain_rest, train_plan
+from tfrec_attn.studies.comparison_plan import LogPlan
+from tfrec_attn.studies.variation import combinations, own_row, plan_ablation
+
+_BASELINE = "decayed_transitions"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An ablation.
+
+    Attributes:
+        source: A configuration, as for `plan_ablation`.
+        variations: Key -> its values.
+        overrides: `section.key=value` texts for all trainings.
+        to: The folder.
+        seeds: Number of seeds.
+        jobs: Trainings at a time.
+        metric: The metric of the plot and of the differences.
+    """
+
+    source: str | None
+    variations: dict[str, list[str]]
+    overrides: Sequence[str]
+    to: Path
+    seeds: int
+    jobs: int
+    metric: str
+
+
+def ablate(ablation: Ablation) -> Path:
+    """Trains what is not trained yet, and writes a table and a plot.
+
+    The rows are compared with the one that has the values of the configuration itself, and if there
+    is none, with the best by the validation metric. The same command resumes an interrupted
+    ablation.
+
+    Returns:
+        The folder, with `results.txt`, `.md`, `.tex`, `.csv` and `.json`, and with Matplotlib
+        `plot.png`, `plot.svg` and `plot.pdf`.
+
+    Raises:
+        ConfigError: If the configuration, a key, a value or the folder cannot be used.
+        TrainingError: If nothing could be trained, or a file cannot be written.
+        Interrupted: If a signal was received; the finished runs and the checkpoints stay.
+    """
+    chosen = (ablation.source, ablation.variations, ablation.overrides)
+    plan = plan_ablation(*chosen, ablation.seeds, ablation.to)
+    check_plan(plan, ablation.metric)
+    with StopSignals() as stop, explain_rest(ablation.to):
+        table = train_plan(
+            *(plan, ablation.to, ablation.jobs, ablation.metric, stop),
+            against=own_row(*chosen),
+            in_order=True,
+        )
+        baseline = _baseline(plan, ablation.metric, table.failed)
+        problem = draw(_lines(table, ablation), ablation.metric, baseline, ablation.to / PLOT)
+        if problem:
+            write_line(problem)
+    return ablation.to
+
+
+def _lines(table: Any, ablation: Ablation) -> dict[str, list[tuple[str, float, float, float]]]:
+    """Returns the lines of the plot: name -> (value of the first key, mean, low, high)."""
+    rows, metric = {row.model: row for row in table.rows}, ablation.metric
+    first, *others = ablation.variations
+    lines: dict[str, list[tuple[str, float, float, float]]] = {}
+    for name, values in combinations(ablation.variations).items():
+        if name in rows:
+            line = " ".join(f"{key}={values[key]}" for key in others) or first
+            point = (values[first], rows[name].test[metric], *rows[name].intervals[metric])
+            lines.setdefault(line, []).append(point)
+    return lines
+
+
+def _baseline(plan: LogPlan, metric: str, failed: dict[str, str]) -> float | None:
+    """Returns the metric of the decayed transitions, which every run is compared with."""
+    cell = next(cell for cell in plan.cells if cell.model not in failed)
+    baselines = run_files.load_metrics(cell.folder).get("baselines", {})
+    return baselines.get(_BASELINE, {}).get(metric)
