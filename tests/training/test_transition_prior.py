@@ -99,7 +99,9 @@ def test_evaluation_and_export_give_the_metrics_of_the_run(trained, tmp_path):
     report = metrics_of(trained[0])
     found = evaluate.evaluate(str(trained[0]))
     assert found["test"] == pytest.approx(report["test"], abs=1e-9)
-    for version, options in enumerate(([], ["--index", "ivf", "--cells", "8"]), start=1):
+    for version, options in enumerate(
+        ([], ["--index", "ivf", "--cells", "8", "--nprobe", "8"]), start=1
+    ):
         code, _, error = run_command(
             command.main, trained[0], "--to", tmp_path / "shop", "--version", version, *options
         )
