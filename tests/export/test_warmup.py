@@ -108,7 +108,7 @@ def test_lengths_and_k_of_a_larger_model(tmp_path, monkeypatch):
         asked.append((len(k), int(k[0]), [len(row) for row in lists(history.astype("S"))]))
 
     runner = types.SimpleNamespace(signatures={"recommend": (inputs, {})}, run=record)
-    monkeypatch.setattr("export.warmup.Runner", lambda path: contextlib.nullcontext(runner))
+    monkeypatch.setattr("export.warmup.Runner", lambda *_, **__: contextlib.nullcontext(runner))
     monkeypatch.setattr(
         "export.warmup.popular_items",
         lambda runner, count: ([f"i{item}" for item in range(count)], "\t"),
