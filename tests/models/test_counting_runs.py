@@ -21,8 +21,8 @@ def test_a_counting_model_in_all_commands(name, tmp_path):
     code, out, error = run_command(train.main, *TINY, f"model.name={name}", f"run_dir={folder}")
     assert (code, error) == (0, "")
     assert {entry.name for entry in folder.iterdir()} == {
-        "SHA256SUMS", "checkpoints", "config.yaml", "metrics.json", "test.parquet",
-        "valid.parquet", "vocabulary",
+        "SHA256SUMS", "checkpoints", "config.yaml", "metrics.json", "ranks.npz",
+        "test.parquet", "valid.parquet", "vocabulary",
     }  # fmt: skip
     report = metrics_of(folder)
     assert list(report["test"]) == METRICS
