@@ -1,6 +1,5 @@
 """Settings and fixtures of all tests: Keras, three logical CPUs, seeds, and real data."""
 
-import gc
 import os
 import random
 from pathlib import Path
@@ -13,10 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 # isort: on
-
-# What TensorFlow has made by now stays, and its traces make many objects.
-gc.freeze()
-gc.set_threshold(100_000, 20, 20)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
