@@ -173,7 +173,7 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
             ["--vary=model.dim=8,16", "--vary=model.dim=1,2"],
             "--vary must have each key once, but has model.dim twice.",
         ),
-        (["--vary=model.dim=8,x"], "model.dim must be a whole number, but is 'x'."),
+        (["--vary=model.dim=8,x"], "model.dim must be a whole number, but is text ('x')."),
         (["--vary=model.dim=8,16", "--seeds=0"], "--seeds must be 1 or more, but is 0."),
         (
             ["--vary=model.dim=8,16", "--metric=HR@3"],
