@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
@@ -9,6 +10,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison import RESULTS
+from tfrec_attn.studies.comparison_plan import log_name
 from tfrec_attn.studies.variation import parse_variation
 
 
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
                 source=config,
                 variations=variations,
                 overrides=overrides,
-                to=Path(parsed.to or Path("ablations") / _name(config)),
+                to=Path(parsed.to or Path("ablations") / _name(config, variations)),
                 seeds=parsed.seeds,
                 jobs=parsed.jobs,
                 metric=parsed.metric,
@@ -52,11 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _name(config: str | None) -> str:
-    if config is None:
-        return "defaults"
-    name = Path(config).name if Path(config).exists() else config.replace("/", "-")
-    return name.removesuffix(".yaml")
+def _name(config: str | None, keys: Iterable[str]) -> str:
+    """Returns a name such as shop-user_weight."""
+    name = "defaults" if config is None else log_name(config)
+    return "-".join([name, *(key.rpartition(".")[2] for key in keys)])
 
 
 def _parser() -> Arguments:
@@ -81,8 +82,8 @@ def _parser() -> Arguments:
         action="append",
         required=True,
         metavar="section.key=A,B,...",
-        help="values of a key, such as model.user_weight=0,0.2,...,1; of several keys, all "
-        "combinations",
+        help="values of a key of model, train or prior, without commas; 0,0.2,...,1 is 0, 0.2, 0.4 "
+        "and so on; of several keys, all combinations",
     )
     parser.add_argument(
         "--seeds",
@@ -95,7 +96,7 @@ def _parser() -> Arguments:
         "--to",
         type=path,
         metavar="DIR",
-        help="folder to write (default: ablations/CONFIG)",
+        help="folder to write (default: ablations/CONFIG-KEY)",
     )
     parser.add_argument(
         "--jobs",

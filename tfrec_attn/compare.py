@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         folders = compare(
             Comparison(
                 logs=logs,
-                models=None if parsed.models == "all" else parsed.models.split(","),
+                models=_names(parsed.models),
                 overrides=overrides,
                 to=Path(parsed.to),
                 seeds=parsed.seeds,
@@ -46,6 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in folders:
         write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
     return 0
+
+
+def _names(text: str) -> list[str] | None:
+    names = [one.strip() for one in text.split(",") if one.strip()]
+    if not names:
+        raise ConfigError("--models must name a model or more, or be all.")
+    return None if names == ["all"] else names
 
 
 def _is_override(text: str) -> bool:
@@ -80,7 +87,8 @@ def _parser() -> Arguments:
         default="all",
         metavar="NAMES",
         help="names of configurations of the folder or of models, with commas; a model without a "
-        "configuration takes its recommended settings (default: all)",
+        "configuration takes its recommended settings (default: all configurations of the folder, "
+        "or all models)",
     )
     parser.add_argument(
         "--seeds",

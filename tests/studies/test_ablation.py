@@ -12,7 +12,9 @@ from tests.studies.test_comparison import write_run
 from tfrec_attn import ablation
 from tfrec_attn.config import to_dict
 from tfrec_attn.config.yaml_tree import write_yaml
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
 from tfrec_attn.studies.ablation_plot import draw
 from tfrec_attn.studies.variation import (
@@ -22,7 +24,7 @@ from tfrec_attn.studies.variation import (
     plan_ablation,
 )
 
-SHOP = "data: {events: 900}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
+SHOP = "data: {events: 1000}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
 
 
 @pytest.fixture
@@ -112,8 +114,9 @@ def finished(shop, tmp_path):
     """The command and its folder; all its runs are finished, and the second is better."""
     arguments = [shop, "--vary=model.dim=8,16", "--seeds=1", f"--to={tmp_path / 'to'}"]
     plan = plan_ablation(shop, {"model.dim": ["8", "16"]}, [], 1, tmp_path / "to")
+    sha = split_checksum(prepare_data(plan.cells[0].config).split)
     for cell, ranks in zip(plan.cells, ([11, 2, 30, 40] * 5, [1, 2, 3, 4] * 5), strict=True):
-        write_run(cell, ranks)
+        write_run(cell, ranks, sha=sha)
         (cell.folder / CONFIG).write_text(write_yaml(to_dict(cell.config)))
     return arguments, tmp_path / "to"
 
@@ -150,16 +153,25 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
     monkeypatch.setattr(figure.Figure, "savefig", lambda self, *_, **__: drawn.append(self))
     lines = {
         "dim=8": [("0", 0.1, 0.05, 0.2), ("0.5", 0.2, 0.1, 0.3)],
-        "dim=16": [("0", 0.3, 0.2, 0.4)],
+        # An end beyond the mean by rounding.
+        "dim=$16": [("0", 0.3, 0.30000001, 0.4)],
     }
-    assert draw(lines, "MRR", 0.15, tmp_path / "plot") is None
+    assert draw(lines, "model.user_weight", "MRR", 0.15, tmp_path / "plot") is None
     (axes,) = drawn[0].axes
     found = {one.get_label(): one for one in axes.containers}
     line, _, (bars,) = found["dim=8"].lines
     np.testing.assert_allclose(line.get_xydata(), [[0, 0.1], [0.5, 0.2]])
     np.testing.assert_allclose(bars.get_segments()[0], [[0, 0.05], [0, 0.2]])
-    assert axes.get_ylabel() == "MRR" and set(found) == {"dim=8", "dim=16"}
+    assert set(found) == {"dim=8", r"dim=\$16"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("model.user_weight", "MRR")
     assert [one.get_ydata()[0] for one in axes.lines if one.get_linestyle() == "--"] == [0.15]
+    # With a value that is no number, all are places in order.
+    lines = {"a": [("8", 0.1, 0.1, 0.1), ("null", 0.2, 0.2, 0.2)], "b": [("null", 0.3, 0.3, 0.3)]}
+    assert draw(lines, "model.max_norm", "MRR", None, tmp_path / "plot") is None
+    (axes,) = drawn[-1].axes
+    found = [one.lines[0].get_xdata().tolist() for one in axes.containers]
+    assert found == [[0, 1], [1]]
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["8", "null"]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +184,14 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
         (
             ["--vary=model.dim=8,16", "--vary=model.dim=1,2"],
             "--vary must have each key once, but has model.dim twice.",
+        ),
+        (
+            ["--vary=model.dim=8,08"],
+            "--vary has the same values twice: dim=8 and dim=08.",
+        ),
+        (
+            ["--vary=model.dim=8,16", "train.seed=3"],
+            "train.seed cannot be set for all trainings; use --seeds.",
         ),
         (["--vary=model.dim=8,x"], "model.dim must be a whole number, but is text ('x')."),
         (["--vary=model.dim=8,16", "--seeds=0"], "--seeds must be 1 or more, but is 0."),

@@ -1,6 +1,7 @@
 """The command compare: its trainings, tables, interruptions and bad input."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -14,15 +15,19 @@ import yaml
 
 from tests.commands import assert_refused, run_command
 from tfrec_attn import compare
-from tfrec_attn.config.loading import to_dict
+from tfrec_attn.config import to_dict, to_yaml
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
+from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies import comparison_training
-from tfrec_attn.studies.comparison_plan import plan_log
+from tfrec_attn.studies import comparison, comparison_training
+from tfrec_attn.studies.comparison import check_plan
+from tfrec_attn.studies.comparison_plan import log_name, plan_log
 from tfrec_attn.studies.comparison_results import compare_rows, rows_of
 from tfrec_attn.studies.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison_training import is_finished, train_cells
+from tfrec_attn.training.training_run import resolve
 
 MISS = np.iinfo(np.int32).max
 SHOP = "data: {events: 1000, seed: 3}\nevaluate: {k: [10], metric: NDCG@10}\n"
@@ -116,6 +121,37 @@ def test_plan_of_a_model_without_a_configuration(tmp_path):
     assert gru.prior.weight == wide.prior.weight == "auto"
 
 
+def test_what_a_plan_sets_for_all(shop, tmp_path):
+    """The prior is that of models that are trained, and the rule for repeats is one."""
+    plan = plan_log(str(shop), ["pop", "attrec"], ["prior.weight=0.5"], 1, tmp_path)
+    assert [cell.config.prior.weight for cell in plan.cells] == [0.0, 0.5]
+    source = write_yaml(
+        tmp_path / "logs",
+        a="data: {source: file, path: ./x.csv}\nmodel: {name: pop}\n",
+        b="data: {source: file, path: x.csv}\nmodel: {name: fmc}\n",
+        c="data: {source: file, path: x.csv}\nevaluate: {repeats: include}\n",
+    )
+    (tmp_path / "logs" / "._a.yaml").write_bytes(b"\0")
+    plan = plan_log(source, None, [], 1, tmp_path)
+    assert [cell.model for cell in plan.cells] == ["a", "b"]
+    assert plan.left_out == {"c": "evaluate.repeats is 'include', not None"}
+    for key, option in (("model.name", "models"), ("train.seed", "seeds"), ("run_dir", "to")):
+        with pytest.raises(
+            ConfigError, match=f"^{key} cannot be set for all trainings; use --{option}\\.$"
+        ):
+            plan_log(source, None, [f"{key}=1"], 1, tmp_path)
+
+
+def test_names_of_logs(tmp_path, monkeypatch):
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    assert log_name(".") == "shop" and log_name("..") == tmp_path.name
+    assert log_name("beauty/sasrec") == "beauty-sasrec" and log_name("toys/") == "toys"
+    with pytest.raises(ConfigError) as error:
+        plan_log(".", None, [], 1, tmp_path)
+    assert str(error.value) == "'.' has no configurations, files that end with .yaml."
+
+
 def test_plan_of_one_configuration(shop, tmp_path):
     plan = plan_log(str(shop), ["pop", "attrec"], [], 3, tmp_path)
     assert [(cell.model, cell.seed) for cell in plan.cells] == [
@@ -135,7 +171,7 @@ RANKS_OF = {
 }
 
 
-def write_run(cell, ranks, rule="a", valid=None, **more):
+def write_run(cell, ranks, rule="a", valid=None, sha=None, **more):
     """Writes what a comparison reads of a run."""
     ranks = np.asarray(ranks, np.int32)
     cell.folder.mkdir(parents=True)
@@ -162,7 +198,7 @@ def write_run(cell, ranks, rule="a", valid=None, **more):
             "best_epoch": 3,
             "epochs": 5,
             "parameters": 1234,
-            "data": {},
+            "data": {"sha256": sha},
             "protocol": protocol,
         },
     )
@@ -250,7 +286,7 @@ def test_runs_of_different_protocols_are_refused(tmp_path, cells):
         rows_of(cells)
     assert str(error.value) == (
         f"{folder} was evaluated by another protocol than the runs before it: log is 'b', not "
-        "'a'; train it again with --restart."
+        "'a'; name another folder with --to."
     )
 
 
@@ -272,6 +308,10 @@ def test_a_table_in_all_formats(cells):
     assert re.search(rf"^\| good \| {good} \|.*\| better \|", table.markdown(), re.M)
     assert f"good & \\textbf{{{good}}}" in table.latex()
     assert "NDCG@10 & MRR" in table.latex()
+    odd = ComparisonTable(
+        "x", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
+    )
+    assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
 
 
 @pytest.fixture
@@ -334,14 +374,89 @@ def test_files_that_cannot_be_written(waiting, tmp_path):
 
 def test_finished_cells(cells):
     """A run of the same configuration is finished; one of another configuration is refused."""
-    with pytest.raises(ConfigError, match=r"run_dir .* exists: it is no finished run, it has no"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^run_dir .* it is no finished run, it has no metrics\.json and config\.yaml; name "
+        r"another folder with --to, or remove that run\.$",
+    ):
         is_finished(cells[0])
     text = yaml.safe_dump(to_dict(cells[0].config))
     (cells[0].folder / CONFIG).write_text(text)
     assert is_finished(cells[0])
     (cells[0].folder / CONFIG).write_text(text.replace("epochs: ", "epochs: 1"))
-    with pytest.raises(ConfigError, match=r"it is a finished run with train\.epochs="):
+    with pytest.raises(
+        ConfigError, match=r"it is a finished run with train\.epochs=\d+, not \d+; "
+    ):
         is_finished(cells[0])
+
+
+@pytest.fixture
+def finished(tmp_path, shop):
+    """Cells of pop and attrec with a prior, both finished on the log as it is now."""
+    plan = plan_log(str(shop), ["pop", "attrec"], [], 1, tmp_path / "to", True)
+    sha = split_checksum(prepare_data(plan.cells[0].config).split)
+    for cell in plan.cells:
+        write_run(cell, [1, 2, 30], sha=sha)
+        (cell.folder / CONFIG).write_text(to_yaml(resolve(cell.config)))
+    return plan
+
+
+def test_runs_of_another_log_are_refused(finished, tmp_path):
+    check_plan(finished, tmp_path / "to" / "shop", "MRR")
+    folder = finished.cells[1].folder
+    report = json.loads((folder / METRICS).read_text())
+    write_json(folder / METRICS, {**report, "data": {"sha256": "other"}})
+    with pytest.raises(ConfigError) as error:
+        check_plan(finished, tmp_path / "to" / "shop", "MRR")
+    assert str(error.value) == (
+        f"{folder} is a run of another log, or of what the log was then; name another folder with "
+        "--to, or remove that run."
+    )
+
+
+def test_the_row_to_compare_with_is_checked_first(finished, tmp_path):
+    folder = tmp_path / "to" / "shop"
+    check_plan(finished, folder, "MRR", "attrec + prior")
+    with pytest.raises(ConfigError) as error:
+        check_plan(finished, folder, "MRR", "pop + prior")
+    assert str(error.value) == (
+        "--against must be one of pop, attrec, attrec + prior, the rows of shop, but is "
+        "'pop + prior'."
+    )
+
+
+def test_results_of_others_stay(finished, tmp_path):
+    folder = tmp_path / "to" / "shop"
+    (folder / "results.csv").write_text("mine\n")
+    with pytest.raises(ConfigError) as error:
+        check_plan(finished, folder, "MRR")
+    assert str(error.value) == (
+        f"{folder} holds results.csv, which is of no table; name another folder with --to, or move "
+        "it away."
+    )
+    (folder / "results.json").write_text('{"protocol": {}}')
+    check_plan(finished, folder, "MRR")
+
+
+def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):
+    """The other logs get their tables."""
+    write_yaml(tmp_path / "logs", pop="model: {name: pop}\n")
+    (tmp_path / "other.yaml").write_text("model: {name: pop}\n")
+    trained = []
+
+    def train_plan(plan, *_, **__):
+        trained.append(plan.name)
+        if plan.name == "logs":
+            raise comparison.NothingTrained("No model could be trained on logs: Why.")
+
+    monkeypatch.setattr(comparison, "train_plan", train_plan)
+    code, _, error = run_command(
+        compare.main,
+        *("--data", str(tmp_path / "logs"), str(tmp_path / "other.yaml")),
+        *(f"--to={tmp_path / 'to'}", "--models=pop", "--metric=MRR"),
+    )
+    assert trained == ["logs", "other"]
+    assert (code, error) == (1, "error: No model could be trained on logs: Why.\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 
 from tfrec_attn.evaluation.held_out import bootstrap_intervals
 
-_AT_ONCE = 50
+_SIGNS = 4_000_000  # at once
+_MOST_SIGNS = 400_000_000
 
 
 class Difference(NamedTuple):
@@ -27,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def paired_difference(
-    one: np.ndarray, other: np.ndarray, resamples: int = 10_000, seed: int = 0
+    one: np.ndarray, other: np.ndarray, resamples: int | None = None, seed: int = 0
 ) -> Difference:
     """Returns the difference `one - other` with its interval and its p-value.
 
@@ -40,7 +41,8 @@ def paired_difference(
         one: Values of a metric, float [U].
         other: Those of the other model for the same events, float [U].
         resamples: Number of permutations, and of bootstrap resamples if there are fewer than 1,000.
-            Default 10,000.
+            None (default): 10,000, and fewer for more than 40,000 events that differ, but at least
+            1,000.
         seed: Seed of both. Default 0.
 
     Reference:
@@ -49,14 +51,17 @@ def paired_difference(
     """
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     mean = float(difference.mean())
-    interval = bootstrap_intervals({"": difference}, min(resamples, 1000), seed)[""]
     # Events without a difference change no sum, and most events of a sparse log have none.
     changed = difference[difference != 0]
+    if resamples is None:
+        resamples = min(10_000, max(1000, _MOST_SIGNS // max(1, len(changed))))
+    interval = bootstrap_intervals({"": difference}, min(resamples, 1000), seed)[""]
     generator, extreme = np.random.default_rng(seed), 0
     # Sums in another order differ by rounding.
     threshold = abs(changed.sum()) - 1e-9 * np.abs(changed).sum()
-    for begin in range(0, resamples, _AT_ONCE):
-        shape = (min(_AT_ONCE, resamples - begin), len(changed))
+    at_once = max(1, _SIGNS // max(1, len(changed)))
+    for begin in range(0, resamples, at_once):
+        shape = (min(at_once, resamples - begin), len(changed))
         signs = 2.0 * generator.integers(2, size=shape, dtype=np.int8) - 1.0
         extreme += int(np.count_nonzero(np.abs(signs @ changed) >= threshold))
     return Difference(mean, *interval, (1 + extreme) / (1 + resamples))

@@ -57,7 +57,7 @@ def ablate(ablation: Ablation) -> Path:
     """
     chosen = (ablation.source, ablation.variations, ablation.overrides)
     plan = plan_ablation(*chosen, ablation.seeds, ablation.to)
-    check_plan(plan, ablation.metric)
+    check_plan(plan, ablation.to, ablation.metric)
     with StopSignals() as stop, explain_rest(ablation.to):
         table = train_plan(
             *(plan, ablation.to, ablation.jobs, ablation.metric, stop),
@@ -65,7 +65,9 @@ def ablate(ablation: Ablation) -> Path:
             in_order=True,
         )
         baseline = _baseline(plan, ablation.metric, table.failed)
-        problem = draw(_lines(table, ablation), ablation.metric, baseline, ablation.to / PLOT)
+        key = next(iter(ablation.variations))
+        axes = (key, ablation.metric)
+        problem = draw(_lines(table, ablation), *axes, baseline, ablation.to / PLOT)
         if problem:
             write_line(problem)
     return ablation.to
@@ -78,7 +80,7 @@ def _lines(table: Any, ablation: Ablation) -> dict[str, list[tuple[str, float, f
     lines: dict[str, list[tuple[str, float, float, float]]] = {}
     for name, values in combinations(ablation.variations).items():
         if name in rows:
-            line = " ".join(f"{key}={values[key]}" for key in others) or first
+            line = " ".join(f"{key}={values[key]}" for key in others)
             point = (values[first], rows[name].test[metric], *rows[name].intervals[metric])
             lines.setdefault(line, []).append(point)
     return lines

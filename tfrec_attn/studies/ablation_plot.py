@@ -1,5 +1,6 @@
 """The plot of an ablation."""
 
+import math
 from pathlib import Path
 
 PLOT = "plot"
@@ -8,6 +9,7 @@ _FORMATS = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}, "pdf": {}}
 
 def draw(
     lines: dict[str, list[tuple[str, float, float, float]]],
+    key: str,
     metric: str,
     baseline: float | None,
     path: Path,
@@ -15,7 +17,9 @@ def draw(
     """Draws means with their intervals over the values of a key, as PNG, SVG and PDF.
 
     Args:
-        lines: Name of a line -> (value of the key, mean, low, high) of its points.
+        lines: Name of a line -> (value of the key, mean, low, high) of its points. The name of a
+            single line is "".
+        key: Name of the horizontal axis.
         metric: Name of the vertical axis.
         baseline: The metric of the decayed transitions, or None.
         path: The files, without suffix.
@@ -32,26 +36,36 @@ def draw(
         )
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
+    place = _places([value for points in lines.values() for value, *_ in points])
     for name, points in lines.items():
         values, means, low, high = zip(*points, strict=True)
+        # Where all resamples are equal, an end is beyond the mean by rounding.
         errors = [
-            [mean - end for mean, end in zip(means, low, strict=True)],
-            [end - mean for mean, end in zip(means, high, strict=True)],
+            [max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
+            [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)],
         ]
-        axes.errorbar(_places(values), means, errors, marker="o", capsize=3, label=name)
+        places = [place[one] for one in values]
+        label = name.replace("$", r"\$") or None
+        axes.errorbar(places, means, errors, marker="o", capsize=3, label=label)
     if baseline is not None:
         axes.axhline(baseline, color="gray", linestyle="--", label="decayed_transitions")
-    axes.set(xlabel=next(iter(lines)) if len(lines) == 1 else "", ylabel=metric)
-    axes.legend()
+    axes.set(xlabel=key, ylabel=metric)
+    if not all(isinstance(one, float) for one in place.values()):
+        axes.set_xticks(list(place.values()), [one.replace("$", r"\$") for one in place])
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
     axes.grid(alpha=0.3)
     for suffix, options in _FORMATS.items():
         figure.savefig(path.with_suffix(f".{suffix}"), **options)
     return None
 
 
-def _places(values: tuple[str, ...]) -> list[float] | list[str]:
-    """Returns values as numbers if all are, else as categories."""
+def _places(values: list[str]) -> dict[str, float] | dict[str, int]:
+    """Returns the place of each value: its number if all are finite numbers, else its order."""
     try:
-        return [float(one) for one in values]
+        numbers = {one: float(one) for one in values}
+        if all(map(math.isfinite, numbers.values())):
+            return numbers
     except ValueError:
-        return list(values)
+        pass
+    return {one: number for number, one in enumerate(dict.fromkeys(values))}

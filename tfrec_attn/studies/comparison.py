@@ -1,19 +1,21 @@
 """The comparison of models on logs."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.config import has_prior
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError, shown
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison_plan import Cell, LogPlan, plan_log
-from tfrec_attn.studies.comparison_training import is_finished, train_cells
+from tfrec_attn.studies.comparison_training import check_log, is_finished, train_cells
 
 RESULTS = "results"
 
@@ -70,32 +72,78 @@ def compare(comparison: Comparison) -> list[Path]:
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
     for plan in plans:
-        check_plan(plan, comparison.metric)
-    folders = []
+        check_plan(plan, comparison.to / plan.name, comparison.metric, comparison.against)
+    folders, problem = [], None
     with StopSignals() as stop, explain_rest(comparison.to):
         for plan in plans:
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
-            folders.append(comparison.to / plan.name)
-            train_plan(
-                *(plan, folders[-1], comparison.jobs, comparison.metric, stop),
-                against=comparison.against,
-            )
+            folder = comparison.to / plan.name
+            try:
+                train_plan(
+                    *(plan, folder, comparison.jobs, comparison.metric, stop),
+                    against=comparison.against,
+                )
+                folders.append(folder)
+            except NothingTrained as error:
+                problem = error
+                write_line(f"\n{error}\n")
+    if problem is not None:
+        raise problem
     return folders
 
 
-def check_plan(plan: LogPlan, metric: str) -> None:
-    """Checks the metric and the folders of a plan before anything is written.
+class NothingTrained(TrainingError):
+    """No row of a table could be trained."""
+
+
+def check_plan(plan: LogPlan, folder: Path, metric: str, against: str | None = None) -> None:
+    """Checks a plan before anything is written.
+
+    Args:
+        plan: The plan.
+        folder: Folder of the table.
+        metric: The metric of the differences.
+        against: The row that all others are compared with, or None.
 
     Raises:
-        ConfigError: If the runs do not have the metric, or a folder holds something else.
+        ConfigError: If the runs do not have the metric, the plan does not have the row, or a folder
+            holds something else.
+        DataError: If there are finished runs, and the log cannot be read.
     """
     cutoffs = plan.cells[0].config.evaluate.k
     metrics = [*(f"{name}@{k}" for k in cutoffs for name in ("HR", "NDCG")), "MRR"]
     if metric not in metrics:
         raise ConfigError(f"--metric must be one of {', '.join(metrics)}, but is {shown(metric)}.")
-    for cell in plan.cells:
-        is_finished(cell)
+    rows = {name: None for cell in plan.cells for name in _rows_of(cell)}
+    if against is not None and against not in rows:
+        raise ConfigError(
+            f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
+            f"{shown(against)}."
+        )
+    _check_results(folder)
+    check_log([cell for cell in plan.cells if is_finished(cell)])
+
+
+def _rows_of(cell: Cell) -> list[str]:
+    prior = [f"{cell.model} + prior"] if has_prior(cell.config) else []
+    return [cell.model, *prior]
+
+
+def _check_results(folder: Path) -> None:
+    """Refuses to replace results that are not those of a table."""
+    found = sorted(path.name for path in folder.glob(f"{RESULTS}.*"))
+    if not found:
+        return
+    try:
+        is_table = "protocol" in json.loads((folder / f"{RESULTS}.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        is_table = False
+    if not is_table:
+        raise ConfigError(
+            f"{folder} holds {found[0]}, which is of no table; name another folder with --to, or "
+            "move it away."
+        )
 
 
 def train_plan(
@@ -117,10 +165,16 @@ def train_plan(
         metric: The metric of the differences.
         stop: Checked while they run.
         against: The row that all others are compared with, as for `compare_rows`.
-        in_order: Whether the rows have the order of the plan; else they are sorted by the metric.
+        in_order: Whether the rows are those of the plan in its order. Else (default) they are
+            sorted by the metric, and a model with a prior has a row without it too.
 
     Returns:
         The `ComparisonTable`.
+
+    Raises:
+        NothingTrained: If no cell could be trained.
+        TrainingError: If a file cannot be written.
+        Interrupted: If a signal was received.
     """
     failed: dict[str, str] = {}
 
@@ -138,12 +192,15 @@ def train_plan(
     complete = [cell for cell in plan.cells if cell.model not in failed]
     if not complete:
         reason = next(iter(failed.values()))
-        raise TrainingError(f"No model could be trained on {plan.name}: {reason}")
+        raise NothingTrained(f"No model could be trained on {plan.name}: {reason}")
+    if against is not None and against.removesuffix(" + prior") in failed:
+        write_line(f"{against} was not trained; the rows are compared with the best by validation.")
+        against = None
     import_tensorflow()
     from tfrec_attn.studies.comparison_results import compare_rows, rows_of
     from tfrec_attn.studies.comparison_table import ComparisonTable
 
-    rows = compare_rows(rows_of(complete), metric, against)
+    rows = compare_rows(rows_of(complete, alone=not in_order), metric, against)
     table = ComparisonTable(plan.name, rows, metric, failed, in_order)
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)

@@ -1,6 +1,7 @@
 """Which trainings a comparison consists of: each model on each log with each seed."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.config import Config, Data
+from tfrec_attn.config import Config
 from tfrec_attn.config.config_files import packaged, read_config_file
 from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.errors import ConfigError, nearest, shown
@@ -78,15 +79,14 @@ def plan_log(
     Raises:
         ConfigError: If there is no such configuration or model, or a key is wrong.
     """
+    check_overrides(overrides, "model.name", "train.seed", "run_dir")
     files = _configurations_in(source)
-    name = Path(source).name if files or Path(source).exists() else source.replace("/", "-")
-    name = name.removesuffix(".yaml")
     trees = {row: _read(path) for row, path in files.items()} if files else {}
     configs = {row: _config(tree, overrides) for row, tree in trees.items()}
     shared = _usual_log(configs) if files else _config(_read(source), overrides)
     left_out = {}
     for row, config in configs.items():
-        if difference := _difference(config.data, shared.data):
+        if difference := _difference(config, shared):
             left_out[row] = difference
     chosen = rows
     if rows is None:
@@ -106,21 +106,42 @@ def plan_log(
             values: dict[str, Any] = {
                 "evaluate.k": cutoffs,
                 "train.seed": seed,
-                "run_dir": str(to / name / row / f"seed-{seed}"),
+                "run_dir": str(to / log_name(source) / row / f"seed-{seed}"),
             }
-            if with_prior and not counts and not configuration.has_prior(config):
+            if counts:
+                values["prior.weight"] = 0.0
+            elif with_prior and not configuration.has_prior(config):
                 values["prior.weight"] = "auto"
             cells.append(Cell(row, seed, with_values(config, values)))
-    return LogPlan(name, cells, {} if rows else left_out)
+    return LogPlan(log_name(source), cells, {} if rows else left_out)
+
+
+def log_name(source: str) -> str:
+    """Returns the name of a log, that of its file or folder or of the package's configuration."""
+    path = Path(source)
+    name = path.resolve().name if path.exists() else source.rstrip("/").replace("/", "-")
+    return name.removesuffix(".yaml")
+
+
+def check_overrides(overrides: Sequence[str], *refused: str) -> None:
+    """Raises ConfigError if an override sets a key that the command itself sets."""
+    options = {"model.name": "--models", "train.seed": "--seeds", "run_dir": "--to"}
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key in refused:
+            raise ConfigError(f"{key} cannot be set for all trainings; use {options[key]}.")
 
 
 def _configurations_in(source: str) -> dict[str, str]:
     """Returns the configurations of a folder: name -> path; nothing for a single one."""
-    files = {path.stem: str(path) for path in sorted(Path(source).glob("*.yaml"))}
+    found = [path for path in sorted(Path(source).glob("*.yaml")) if path.name[0] != "."]
     prefix = f"{source.rstrip('/')}/"
-    return files or {
+    files = {path.stem: str(path) for path in found} or {
         name.removeprefix(prefix): name for name in packaged() if name.startswith(prefix)
     }
+    if not files and Path(source).is_dir():
+        raise ConfigError(f"{shown(source)} has no configurations, files that end with .yaml.")
+    return files
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -159,24 +180,28 @@ def _of_model(
     return _config(tree, overrides)
 
 
-def _log_of(data: Data) -> dict[str, Any]:
-    tree = dataclasses.asdict(data)
-    return {key: value for key, value in tree.items() if key not in _OTHER_KEYS}
+def _log_of(config: Config) -> dict[str, Any]:
+    """Returns the keys that decide which events are ranked, and among which items."""
+    tree = dataclasses.asdict(config.data)
+    found = {f"data.{key}": value for key, value in tree.items() if key not in _OTHER_KEYS}
+    if config.data.path is not None:
+        found["data.path"] = os.path.abspath(config.data.path)
+    return {**found, "evaluate.repeats": config.evaluate.repeats}
 
 
 def _usual_log(configs: dict[str, Config]) -> Config:
     """Returns a configuration with the log of most."""
-    logs = {row: repr(_log_of(config.data)) for row, config in configs.items()}
+    logs = {row: repr(_log_of(config)) for row, config in configs.items()}
     usual = Counter(logs.values()).most_common(1)[0][0]
     return next(configs[row] for row, log in logs.items() if log == usual)
 
 
-def _difference(data: Data, usual: Data) -> str:
+def _difference(config: Config, usual: Config) -> str:
     """Returns the first key by which a log differs, in words, or ""."""
-    here, there = _log_of(data), _log_of(usual)
+    here, there = _log_of(config), _log_of(usual)
     return next(
         (
-            f"data.{key} is {shown(here[key])}, not {shown(there[key])}"
+            f"{key} is {shown(here[key])}, not {shown(there[key])}"
             for key in here
             if here[key] != there[key]
         ),

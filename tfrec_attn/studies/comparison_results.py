@@ -78,8 +78,12 @@ class Row:
         return found
 
 
-def rows_of(cells: Sequence[Cell]) -> list[Row]:
-    """Returns the rows of finished cells; a model with a transition prior has a second one.
+def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
+    """Returns the rows of finished cells.
+
+    Args:
+        cells: The cells.
+        alone: Whether a model with a transition prior has a row without it too (default).
 
     Raises:
         ConfigError: If a run is damaged, or the runs are of different protocols.
@@ -95,11 +99,10 @@ def rows_of(cells: Sequence[Cell]) -> list[Row]:
         reports = [run_files.load_metrics(folder) for folder in folders]
         ranks = [run_files.load_ranks(folder) for folder in folders]
         _check_protocols(rows, folders, reports)
-        alone = all("test_alone" in one for one in ranks)
-        for name, suffix in (
-            (model, "_alone" if alone else ""),
-            *([(f"{model} + prior", "")] if alone else []),
-        ):
+        variants = {model: ""}
+        if alone and all("test_alone" in one for one in ranks):
+            variants = {model: "_alone", f"{model} + prior": ""}
+        for name, suffix in variants.items():
             parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
             rows.append(_row(name, reports, parts, model in counting))
     return rows
@@ -175,5 +178,5 @@ def _check_protocols(rows: list[Row], folders: list[Path], reports: list[dict]) 
         key = next((one for one in first if one != "hash" and here.get(one) != first[one]), "hash")
         raise ConfigError(
             f"{folder} was evaluated by another protocol than the runs before it: {key} is "
-            f"{shown(here.get(key))}, not {shown(first.get(key))}; train it again with --restart."
+            f"{shown(here.get(key))}, not {shown(first.get(key))}; name another folder with --to."
         )

@@ -4,13 +4,21 @@ import csv
 import io
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
 from tfrec_attn.studies.comparison_results import FIGURES, LEVEL, Row
 
-_LATEX = re.compile(r"([&%$#_{}])")
+_LATEX = re.compile(r"[&%$#_{}\\~^<>]")
+_COMMANDS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
 
 
 class ComparisonTable:
@@ -64,12 +72,14 @@ class ComparisonTable:
 
     def text(self) -> str:
         """Returns aligned text."""
-        return "\n".join([self.caption(), "", align(self._lines()), *self._failures()])
+        caption = textwrap.fill(self.caption(), 100, break_on_hyphens=False)
+        return "\n".join([caption, "", align(self._lines()), *self._failures()])
 
     def markdown(self) -> str:
         """Returns a table in Markdown."""
         header, *lines = self._lines()
         rule = ["---", *(["---:"] * (len(header) - 1))]
+        lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
         body = ["| " + " | ".join(line) + " |" for line in (header, rule, *lines)]
         failures = [f"- {one.strip()}" for one in self._failures()]
         return "\n".join([self.caption(), "", *body, *(["", *failures] if failures else [])]) + "\n"
@@ -165,4 +175,4 @@ def _probability(p: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _LATEX.sub(r"\\\1", text)
+    return _LATEX.sub(lambda found: _COMMANDS.get(found[0], f"\\{found[0]}"), text)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,14 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfrec_attn import config as configuration
+from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_dir import check_run_dir
-from tfrec_attn.runs.run_files import METRICS
+from tfrec_attn.runs.run_files import METRICS, load_metrics
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison_plan import Cell
 from tfrec_attn.training.training_run import resolve
 
+# Where the remedies begin in the errors of a run directory.
+_REMEDY = re.compile("; (?:name another|give )")
 _WAIT = 0.1  # seconds between looks at the processes
 
 
@@ -25,14 +30,40 @@ def is_finished(cell: Cell) -> bool:
     """Whether the run of a cell is complete.
 
     Raises:
-        ConfigError: If its folder holds something else.
+        ConfigError: If its folder holds a run of another configuration, or something else.
     """
-    with contextlib.suppress(ConfigError):
+    try:
+        config = resolve(cell.config)
+    except ConfigError:
         # What its model refuses is reported by its training.
-        check_run_dir(resolve(cell.config))
-        return (cell.folder / METRICS).is_file()
-    check_run_dir(cell.config)
-    return False
+        config = cell.config
+    try:
+        check_run_dir(config)
+    except ConfigError as error:
+        what = _REMEDY.split(str(error))[0]
+        raise ConfigError(f"{what}; name another folder with --to, or remove that run.") from None
+    return (cell.folder / METRICS).is_file()
+
+
+def check_log(cells: Sequence[Cell]) -> None:
+    """Checks that finished runs are of the log as it is now.
+
+    Args:
+        cells: Those that are finished, all of one log.
+
+    Raises:
+        ConfigError: If one is not.
+        DataError: If the log cannot be read.
+    """
+    if not cells:
+        return
+    now = split_checksum(prepare_data(resolve(cells[0].config)).split)
+    for cell in cells:
+        if load_metrics(cell.folder)["data"].get("sha256") != now:
+            raise ConfigError(
+                f"{cell.folder} is a run of another log, or of what the log was then; name another "
+                "folder with --to, or remove that run."
+            )
 
 
 def train_cells(

@@ -12,7 +12,7 @@ from tfrec_attn.config.config_files import read_config_file
 from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.errors import ConfigError, shorten, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
-from tfrec_attn.studies.comparison_plan import Cell, LogPlan
+from tfrec_attn.studies.comparison_plan import Cell, LogPlan, check_overrides
 from tfrec_attn.training.training_run import resolve
 
 _OF_DATA = tuple(f"data.{key}" for key in OF_THE_MODEL)
@@ -22,6 +22,8 @@ _MOST = 200
 
 def parse_variation(text: str) -> tuple[str, list[str]]:
     """Returns the key and the values of a text such as `model.user_weight=0,0.2,...,1`.
+
+    A value cannot hold a comma.
 
     Raises:
         ConfigError: If it has another form, fewer than two values or one twice, or if the key
@@ -100,12 +102,16 @@ def plan_ablation(
 
     Raises:
         ConfigError: If there is no such configuration, a key is unknown, or a value is not one of
-            its key.
+            its key, or is the same as another.
     """
-    cells = []
+    check_overrides(overrides, "train.seed", "run_dir")
+    cells, rows = [], {}
     for row, point in combinations(variations).items():
         given = (f"{key}={value}" for key, value in point.items())
         config = _resolved(source, [*overrides, *given])
+        same = rows.setdefault(configuration.to_yaml(config), row)
+        if same != row:
+            raise ConfigError(f"--vary has the same values twice: {same} and {row}.")
         folder = to / row.replace("/", "-").replace(" ", ",")
         counts = models.trains_on(config.model.name) == models.COUNTS
         for seed in range(1, 2 if counts else seeds + 1):
