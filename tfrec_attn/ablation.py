@@ -1,11 +1,16 @@
 """Varies keys of a configuration: `python -m tfrec_attn.ablation CONFIG --vary KEY=A,B,...`."""
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.arguments import (
+    Arguments,
+    add_trainings,
+    check_trainings,
+    path,
+    split_config,
+)
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.ablation import Ablation, ablate
@@ -22,14 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         be trained; 130 after SIGINT and 143 after SIGTERM.
     """
     parsed = _parser().parse_intermixed_args(arguments)
-    config, overrides = parsed.config, parsed.overrides
-    if config and "/" not in config.partition("=")[0] and "=" in config:
-        config, overrides = None, [config, *overrides]
+    config, overrides = split_config(parsed.config, parsed.overrides)
     try:
-        for option in ("seeds", "jobs"):
-            value = getattr(parsed, option)
-            if value < 1:
-                raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        check_trainings(parsed)
         variations: dict[str, list[str]] = {}
         for text in parsed.vary:
             key, values = parse_variation(text)
@@ -85,25 +85,12 @@ def _parser() -> Arguments:
         help="values of a key of model, train or prior, without commas; 0,0.2,...,1 is 0, 0.2, 0.4 "
         "and so on; of several keys, all combinations",
     )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=3,
-        metavar="N",
-        help="trainings of each combination, with seeds 1 to N (default: 3)",
-    )
+    add_trainings(parser)
     parser.add_argument(
         "--to",
         type=path,
         metavar="DIR",
         help="folder to write (default: ablations/CONFIG-KEY)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=max(1, (os.cpu_count() or 1) // 4),
-        metavar="N",
-        help="trainings at a time, which share the cores (default: one for 4 cores)",
     )
     parser.add_argument(
         "--metric",

@@ -1,10 +1,15 @@
 """Compares models on logs: `python -m tfrec_attn.compare --data CONFIG ...`."""
 
-import os
 import sys
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.arguments import (
+    Arguments,
+    add_trainings,
+    check_trainings,
+    is_override,
+    path,
+)
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.comparison import RESULTS, Comparison, compare
@@ -19,12 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = _parser().parse_intermixed_args(arguments)
     try:
-        logs = [one for one in parsed.data if not _is_override(one)]
-        overrides = [*parsed.overrides, *(one for one in parsed.data if _is_override(one))]
-        for option in ("seeds", "jobs"):
-            value = getattr(parsed, option)
-            if value < 1:
-                raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        logs = [one for one in parsed.data if not is_override(one)]
+        overrides = [*parsed.overrides, *(one for one in parsed.data if is_override(one))]
+        check_trainings(parsed)
         if not logs:
             raise ConfigError("--data must name a configuration or a folder of configurations.")
         folders = compare(
@@ -53,10 +55,6 @@ def _names(text: str) -> list[str] | None:
     if not names:
         raise ConfigError("--models must name a model or more, or be all.")
     return None if names == ["all"] else names
-
-
-def _is_override(text: str) -> bool:
-    return "=" in text and "/" not in text.partition("=")[0]
 
 
 def _parser() -> Arguments:
@@ -90,26 +88,13 @@ def _parser() -> Arguments:
         "configuration takes its recommended settings (default: all configurations of the folder, "
         "or all models)",
     )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=3,
-        metavar="N",
-        help="trainings of each model that is trained, with seeds 1 to N (default: 3)",
-    )
+    add_trainings(parser)
     parser.add_argument(
         "--to",
         type=path,
         default="comparisons",
         metavar="DIR",
         help="folder to write (default: comparisons)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=max(1, (os.cpu_count() or 1) // 4),
-        metavar="N",
-        help="trainings at a time, which share the cores (default: one for 4 cores)",
     )
     parser.add_argument(
         "--metric",

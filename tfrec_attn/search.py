@@ -6,7 +6,7 @@ import sys
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.arguments import Arguments, path, split_config
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config.config_files import read_config_file
 from tfrec_attn.config.loading import SEARCH
@@ -30,9 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     parsed = parser.parse_intermixed_args(arguments)
-    config, texts = parsed.config, parsed.overrides
-    if config and "/" not in config.partition("=")[0] and "=" in config:
-        config, texts = None, [config, *texts]
+    config, texts = split_config(parsed.config, parsed.overrides)
     try:
         study, notes = _study(config, texts, parsed, arguments)
         folder = search(study, restart=parsed.restart, notes=notes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
-from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.arguments import Arguments, split_config
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
@@ -47,12 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         "complete",
     )
     parsed = parser.parse_intermixed_args(arguments)
-    overrides = parsed.overrides
-    if parsed.config and "/" not in parsed.config.partition("=")[0] and "=" in parsed.config:
-        parsed.config, overrides = None, [parsed.config, *overrides]
+    path, overrides = split_config(parsed.config, parsed.overrides)
     try:
         notes = []
-        config = configuration.load(parsed.config, overrides, models.recommended, notes.append)
+        config = configuration.load(path, overrides, models.recommended, notes.append)
         notes += settings_without_effect(config)
         folder = train(config, restart=parsed.restart, notes=notes)
     except TfrecError as error:

@@ -434,6 +434,9 @@ def test_results_of_others_stay(finished, tmp_path):
         f"{folder} holds results.csv, which is of no table; name another folder with --to, or move "
         "it away."
     )
+    (folder / "results.csv").rename(folder / "plot.png")
+    with pytest.raises(ConfigError, match=r" holds plot\.png, which is of no table; "):
+        check_plan(finished, folder, "MRR")
     (folder / "results.json").write_text('{"protocol": {}}')
     check_plan(finished, folder, "MRR")
 
@@ -497,3 +500,20 @@ def test_invalid_logs(shop, tmp_path):
         2,
         "'gru5rec' is neither a configuration of beauty,",
     )
+
+
+def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
+    """The others get a table with the best counting model, which names the reason."""
+    good = [cell for cell in cells if cell.model == "good"]
+    monkeypatch.setattr(comparison, "is_finished", lambda cell: cell not in good)
+    monkeypatch.setattr(
+        comparison, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
+    )
+    plan, folder = comparison.LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
+    with StopSignals() as stop:
+        table = comparison.train_plan(plan, folder, 1, "NDCG@10", stop, against="good")
+    assert table.against == "transition" and table.failed == {"good": "Why."}
+    out = capsys.readouterr().out
+    assert "logs good, seed 1: failed: Why.\n" in out
+    assert "good was not trained; the rows are compared with the best by validation.\n" in out
+    assert [row["model"] for row in rows_in(folder)] == ["pop", "transition", "good"]

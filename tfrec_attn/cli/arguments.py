@@ -1,6 +1,7 @@
 """Command-line arguments that are checked as strictly as a configuration."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,45 @@ class Arguments(argparse.ArgumentParser):
 def path(text: str) -> str:
     """The `type` of an argument that names a file or a folder; expands `~` at its start."""
     return _checked(usable_path, text)
+
+
+def is_override(text: str) -> bool:
+    """Whether an argument is `section.key=value`, and not a path."""
+    return "=" in text and "/" not in text.partition("=")[0]
+
+
+def split_config(config: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the configuration, or None, and the overrides, of which it may be the first."""
+    if config and is_override(config):
+        return None, [config, *overrides]
+    return config, overrides
+
+
+def add_trainings(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of commands that train with several seeds: --seeds and --jobs."""
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="trainings of each row, with seeds 1 to N; one of a model that only counts (default: "
+        "3)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=max(1, (os.cpu_count() or 1) // 4),
+        metavar="N",
+        help="trainings at a time, which share the cores (default: one for 4 cores)",
+    )
+
+
+def check_trainings(parsed: argparse.Namespace) -> None:
+    """Raises ConfigError if --seeds or --jobs is below 1."""
+    for option in ("seeds", "jobs"):
+        value = getattr(parsed, option)
+        if value < 1:
+            raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
 
 
 def _checked(function: Callable, value: str, *more: Any) -> Any:

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-PLOT = "plot"
 _FORMATS = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}, "pdf": {}}
 
 

@@ -17,7 +17,7 @@ from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison_plan import Cell, LogPlan, plan_log
 from tfrec_attn.studies.comparison_training import check_log, is_finished, train_cells
 
-RESULTS = "results"
+RESULTS, PLOT = "results", "plot"
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def _rows_of(cell: Cell) -> list[str]:
 
 
 def _check_results(folder: Path) -> None:
-    """Refuses to replace results that are not those of a table."""
-    found = sorted(path.name for path in folder.glob(f"{RESULTS}.*"))
+    """Refuses to replace files beside which there is no table."""
+    found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
     if not found:
         return
     try:
@@ -209,7 +209,8 @@ def train_plan(
 
 
 def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
-    name = f"{log} {cell.model}, seed {cell.seed}"
+    # With a prior, the metrics of the run are those of its last row.
+    name = f"{log} {_rows_of(cell)[-1]}, seed {cell.seed}"
     if reason is not None:
         return f"{name}: failed: {reason}"
     report = run_files.load_metrics(cell.folder)

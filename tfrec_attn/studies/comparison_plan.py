@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.config.config_files import packaged, read_config_file
-from tfrec_attn.config.loading import SEARCH, with_values
+from tfrec_attn.config.config_files import packaged
+from tfrec_attn.config.loading import with_values
 from tfrec_attn.errors import ConfigError, nearest, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
 
@@ -81,9 +81,12 @@ def plan_log(
     """
     check_overrides(overrides, "model.name", "train.seed", "run_dir")
     files = _configurations_in(source)
-    trees = {row: _read(path) for row, path in files.items()} if files else {}
-    configs = {row: _config(tree, overrides) for row, tree in trees.items()}
-    shared = _usual_log(configs) if files else _config(_read(source), overrides)
+    configs = {
+        row: configuration.load(path, overrides, models.recommended) for row, path in files.items()
+    }
+    shared = (
+        _usual_log(configs) if files else configuration.load(source, overrides, models.recommended)
+    )
     left_out = {}
     for row, config in configs.items():
         if difference := _difference(config, shared):
@@ -144,16 +147,6 @@ def _configurations_in(source: str) -> dict[str, str]:
     return files
 
 
-def _read(path: str) -> dict[str, Any]:
-    tree = read_config_file(path)
-    tree.pop(SEARCH, None)
-    return tree
-
-
-def _config(tree: dict[str, Any], overrides: Sequence[str]) -> Config:
-    return configuration.from_dict(configuration.overlay(tree, overrides, models.recommended))
-
-
 def _of_model(
     row: str, source: str, files: dict[str, str], shared: Config, overrides: Sequence[str]
 ) -> Config:
@@ -177,7 +170,7 @@ def _of_model(
         "prior": data["prior"],
         "model": {"name": row},
     }
-    return _config(tree, overrides)
+    return configuration.from_dict(configuration.overlay(tree, overrides, models.recommended))
 
 
 def _log_of(config: Config) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", or "" where the test does not show a difference."""
+        """Returns better, worse, or an empty text where the test shows no difference."""
         if self.p is None or self.p >= LEVEL:
             return ""
         return "better" if self.difference.mean > 0 else "worse"

@@ -8,8 +8,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.config.config_files import read_config_file
-from tfrec_attn.config.loading import SEARCH, with_values
+from tfrec_attn.config.loading import with_values
 from tfrec_attn.errors import ConfigError, shorten, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
 from tfrec_attn.studies.comparison_plan import Cell, LogPlan, check_overrides
@@ -139,7 +138,4 @@ def own_row(
 
 
 def _resolved(source: str | None, overrides: Sequence[str]) -> Config:
-    tree = read_config_file(source) if source is not None else {}
-    tree.pop(SEARCH, None)
-    tree = configuration.overlay(tree, overrides, models.recommended)
-    return resolve(configuration.from_dict(tree))
+    return resolve(configuration.load(source, overrides, models.recommended))
