@@ -5,6 +5,7 @@ the tree.
 """
 
 import ast
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -71,7 +72,6 @@ def modules_of(package):
 
 MODULES = modules_of(PACKAGE)
 SOURCES = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
-EVERY = pytest.mark.parametrize("name", MODULES, ids=lambda name: name or "__init__")
 
 EXPORT, SERVING = (
     {
@@ -86,14 +86,23 @@ SHIPPED = {
     for package, sources in (("tfrec_attn", SOURCES), ("export", EXPORT), ("serving", SERVING))
     for name, source in sources.items()
 }
-EVERY_SHIPPED = pytest.mark.parametrize("name", SHIPPED)
 
 
+parse = functools.cache(ast.parse)
+
+
+def wrong_in(sources, rule):
+    """Name of a module -> what breaks the rule in it, without those that keep it."""
+    assert sources
+    return {name: found for name, source in sources.items() if (found := rule(name, source))}
+
+
+@functools.cache
 def imports(source, top_level_only=False):
     """Dotted names that a source imports; `from a import b` counts as a.b, `from .a import b` as
     .a.b.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     nodes = list(_at_import(tree.body)) if top_level_only else list(ast.walk(tree))
     found = []
     for node in nodes:
@@ -181,9 +190,8 @@ def test_the_package_has_these_rooms_and_commands():
     assert top == {*ROOMS, *(name for name in COMMANDS if "." not in name)}
 
 
-@EVERY
-def test_imports_go_one_way(name):
-    assert upward_imports(name, SOURCES[name]) == []
+def test_imports_go_one_way():
+    assert wrong_in(SOURCES, upward_imports) == {}
 
 
 def circles(needs):
@@ -255,9 +263,8 @@ def test_the_rule_of_two_names(name, line, wrong):
     assert bool(wrongly_named(name, line)) == wrong
 
 
-@EVERY_SHIPPED
-def test_imports_work_under_every_name(name):
-    assert wrongly_named(name, SHIPPED[name]) == []
+def test_imports_work_under_every_name():
+    assert wrong_in(SHIPPED, wrongly_named) == {}
 
 
 @pytest.mark.parametrize("folder", ["export", "serving", "configs"])
@@ -316,11 +323,10 @@ def test_the_rule_of_needs():
     assert "a" in needed_in_export("a", {**sources, "c": "from .a import y"})
 
 
-@pytest.mark.parametrize("name", EXPORT, ids=lambda name: name or "__init__")
-def test_modules_of_export_do_not_need_each_other(name):
-    needed = needed_in_export(name, EXPORT)
-    assert name not in needed
-    assert "command" not in needed or name == "__main__"
+def test_modules_of_export_do_not_need_each_other():
+    needed = {name: needed_in_export(name, EXPORT) for name in EXPORT}
+    assert [name for name in needed if name in needed[name]] == []
+    assert [name for name in needed if "command" in needed[name]] == ["__main__"]
 
 
 def test_the_package_export_itself_imports_nothing():
@@ -356,9 +362,8 @@ def test_what_is_shared_needs_nothing_else():
     assert {name: found for name in shared if (found := not_shared(SOURCES[name]))} == {}
 
 
-@pytest.mark.parametrize("name", SERVING)
-def test_serving_needs_only_what_is_shared(name):
-    assert not_shared(SERVING[name]) == []
+def test_serving_needs_only_what_is_shared():
+    assert wrong_in(SERVING, lambda name, source: not_shared(source)) == {}
 
 
 @pytest.mark.parametrize("name", ["verify", "runner"])
@@ -400,21 +405,20 @@ def test_the_rule_of_lateness():
     assert {"", "config", "errors"} <= loaded_with("config")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_these_load_without_tensorflow():
+    light = [
         name
         for name in MODULES
         if f"{name}.".startswith(tuple(f"{one}." for one in WITHOUT_TENSORFLOW)) or name in COMMANDS
-    ],
-)
-def test_these_load_without_tensorflow(name):
+    ]
     heavy = {
-        one: imported
+        (name, one): imported
+        for name in light
         for one in loaded_with(name)
         for imported in imports(SOURCES[one], top_level_only=True)
         if imported.partition(".")[0] in HEAVY
     }
+    assert light
     assert heavy == {}
 
 
@@ -424,7 +428,7 @@ PRIVATE = ("tensorflow.python", "tensorflow.core", "__internal__", "tf_keras.src
 def private_names(source):
     """Dotted names in the code, not in texts or comments, that reach into private parts."""
     names = imports(source)
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.Attribute):
             names.append(ast.unparse(node))
     return [name for name in names if any(f".{private}." in f".{name}." for private in PRIVATE)]
@@ -447,9 +451,8 @@ def test_the_rule_of_privacy(line, found):
     assert bool(private_names(line)) == found
 
 
-@EVERY_SHIPPED
-def test_nothing_private_of_tensorflow(name):
-    assert private_names(SHIPPED[name]) == []
+def test_nothing_private_of_tensorflow():
+    assert wrong_in(SHIPPED, lambda name, source: private_names(source)) == {}
 
 
 UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
@@ -471,7 +474,7 @@ def unsafe(source):
     found = foreign(source, *UNSAFE_MODULES) + [
         one for one in imports(source) if one in UNSAFE_CALLS
     ]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.Call):
             found += [ast.unparse(node.func)] if ast.unparse(node.func) in UNSAFE_CALLS else []
             found += [
@@ -501,16 +504,15 @@ def test_the_rule_of_safety(line, found):
     assert bool(unsafe(line)) == found
 
 
-@EVERY_SHIPPED
-def test_nothing_unsafe_and_no_print(name):
-    assert unsafe(SHIPPED[name]) == []
+def test_nothing_unsafe_and_no_print():
+    assert wrong_in(SHIPPED, lambda name, source: unsafe(source)) == {}
 
 
 def without_docstring(source):
     """Public functions and classes of a module without a docstring, and "module" for the module
     itself.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     found = [] if ast.get_docstring(tree) else ["module"]
     for node in tree.body:
         if (
@@ -531,24 +533,20 @@ def test_the_rule_of_docstrings():
 
 
 # What users build their own models from, and all of the export.
-LIBRARY = [
-    *(
-        f"tfrec_attn.{name}"
-        for name in MODULES
-        if name.partition(".")[0] in ("layers", "losses", "evaluation", "models")
-    ),
-    *(name for name in SHIPPED if name.startswith("export")),
-]
+LIBRARY = (
+    "export",
+    *(f"tfrec_attn.{room}" for room in ("layers", "losses", "evaluation", "models")),
+)
 
 
-@pytest.mark.parametrize("name", LIBRARY)
-def test_public_names_have_docstrings(name):
-    assert without_docstring(SHIPPED[name]) == []
+def test_public_names_have_docstrings():
+    library = {name: SHIPPED[name] for name in SHIPPED if name.startswith(LIBRARY)}
+    assert wrong_in(library, lambda name, source: without_docstring(source)) == {}
 
 
-@EVERY_SHIPPED
-def test_files_are_short(name):
-    assert len(SHIPPED[name].splitlines()) < 400
+def test_files_are_short():
+    lengths = {name: len(source.splitlines()) for name, source in SHIPPED.items()}
+    assert {name: length for name, length in lengths.items() if length >= 400} == {}
 
 
 def test_the_contract_of_models_is_short():
@@ -598,18 +596,17 @@ def test_the_rule_of_names(name, expected):
     assert snake_case(name) == expected
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_a_layers_file_is_named_as_its_class():
+    layers = [
         name
         for name in MODULES
         if name.startswith("layers.") and name not in ("layers.rows", "layers.support")
-    ],
-)
-def test_a_layers_file_is_named_as_its_class(name):
-    public = [
-        node.name
-        for node in ast.parse(SOURCES[name]).body
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
-    assert [snake_case(one) for one in public] == [name.removeprefix("layers.")]
+    assert layers
+    for name in layers:
+        public = [
+            node.name
+            for node in parse(SOURCES[name]).body
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        ]
+        assert [snake_case(one) for one in public] == [name.removeprefix("layers.")]

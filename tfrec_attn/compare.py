@@ -12,7 +12,7 @@ from tfrec_attn.cli.arguments import (
 )
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
-from tfrec_attn.studies.comparison import RESULTS, Comparison, compare
+from tfrec_attn.studies.comparison.comparison import RESULTS, Comparison, compare
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from tfrec_attn.config.config_files import read_config_file
 from tfrec_attn.config.loading import SEARCH
 from tfrec_attn.config.yaml_tree import Plain, is_null
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
-from tfrec_attn.studies.search import Search, search
-from tfrec_attn.studies.study_folder import BEST
+from tfrec_attn.studies.search.search import Search, search
+from tfrec_attn.studies.search.study_folder import BEST
 from tfrec_attn.training.settings import settings_without_effect
 
 _PREFIX = f"{SEARCH}."

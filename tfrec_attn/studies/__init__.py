@@ -1,1 +1,1 @@
-"""Studies of several trainings: the search for settings."""
+"""Studies of several trainings."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
-from tfrec_attn.studies.comparison_results import FIGURES, LEVEL, Row
+from tfrec_attn.studies.comparison.comparison_results import FIGURES, LEVEL, Row
 
 _LATEX = re.compile(r"[&%$#_{}\\~^<>]")
 _COMMANDS = {

@@ -16,7 +16,7 @@ from tfrec_attn.files.work_folder import (
 )
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.partial_run import KNOWN as OF_A_RUN
-from tfrec_attn.studies.search_space import SearchSpace
+from tfrec_attn.studies.search.search_space import SearchSpace
 
 STUDY, JOURNAL, TRIALS, BEST = "study.json", "journal.log", "trials.csv", "best.yaml"
 _TRIAL = "trial"

@@ -8,8 +8,8 @@ import pytest
 from tfrec_attn import config as configuration
 from tfrec_attn.config.yaml_tree import read_yaml
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.studies.search_space import SearchSpace, value_of, with_point
-from tfrec_attn.studies.value_ranges import Choices, Range
+from tfrec_attn.studies.search.search_space import SearchSpace, value_of, with_point
+from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.training_run import resolve
 
 

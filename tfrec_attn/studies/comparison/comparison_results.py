@@ -12,7 +12,7 @@ from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
 from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
 from tfrec_attn.runs import run_files
-from tfrec_attn.studies.comparison_plan import Cell
+from tfrec_attn.studies.comparison.comparison_plan import Cell
 
 LEVEL = 0.05
 # Figures of a run that a row has the mean of.

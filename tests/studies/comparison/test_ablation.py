@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from tfrec_attn.studies.comparison.comparison.ablation_plot import draw
 
 from tests.commands import run_command
-from tests.studies.test_comparison import write_run
+from tests.studies.comparison.test_comparison import write_run
 from tfrec_attn import ablation
 from tfrec_attn.config import to_dict
 from tfrec_attn.config.yaml_tree import write_yaml
@@ -16,8 +17,7 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
-from tfrec_attn.studies.ablation_plot import draw
-from tfrec_attn.studies.variation import (
+from tfrec_attn.studies.comparison.variation import (
     combinations,
     own_row,
     parse_variation,

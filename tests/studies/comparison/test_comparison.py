@@ -21,12 +21,12 @@ from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies import comparison, comparison_training
-from tfrec_attn.studies.comparison import check_plan
-from tfrec_attn.studies.comparison_plan import log_name, plan_log
-from tfrec_attn.studies.comparison_results import compare_rows, rows_of
-from tfrec_attn.studies.comparison_table import ComparisonTable
-from tfrec_attn.studies.comparison_training import is_finished, train_cells
+from tfrec_attn.studies.comparison import comparison, comparison_training
+from tfrec_attn.studies.comparison.comparison import check_plan
+from tfrec_attn.studies.comparison.comparison_plan import log_name, plan_log
+from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
+from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
+from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
 from tfrec_attn.training.training_run import resolve
 
 MISS = np.iinfo(np.int32).max

@@ -18,7 +18,7 @@ from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_dir import check_run_dir
 from tfrec_attn.runs.run_files import METRICS, load_metrics
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison_plan import Cell
+from tfrec_attn.studies.comparison.comparison_plan import Cell
 from tfrec_attn.training.training_run import resolve
 
 # Where the remedies begin in the errors of a run directory.

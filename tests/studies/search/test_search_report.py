@@ -8,16 +8,16 @@ import pytest
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config.config_files import read_config_file
-from tfrec_attn.studies.search_report import (
+from tfrec_attn.studies.search.search_report import (
     best_of,
     best_yaml,
     describe_search,
     describe_trial,
     trials_csv,
 )
-from tfrec_attn.studies.search_space import SearchSpace, with_point
-from tfrec_attn.studies.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
-from tfrec_attn.studies.value_ranges import Choices, Range
+from tfrec_attn.studies.search.search_space import SearchSpace, with_point
+from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
+from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.training_run import resolve
 

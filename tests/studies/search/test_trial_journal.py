@@ -8,11 +8,11 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, TrainingError
-from tfrec_attn.studies.search_space import SearchSpace
-from tfrec_attn.studies.trial_journal import TrialJournal, import_optuna
-from tfrec_attn.studies.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
-from tfrec_attn.studies.trial_training import Pruned
-from tfrec_attn.studies.value_ranges import Choices, Range
+from tfrec_attn.studies.search.search_space import SearchSpace
+from tfrec_attn.studies.search.trial_journal import TrialJournal, import_optuna
+from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
+from tfrec_attn.studies.search.trial_training import Pruned
+from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.training_run import resolve
 

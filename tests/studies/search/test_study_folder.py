@@ -8,9 +8,9 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.studies.search_space import SearchSpace
-from tfrec_attn.studies.study_folder import STUDY, StudyFolder, describe_study
-from tfrec_attn.studies.value_ranges import Choices, Range
+from tfrec_attn.studies.search.search_space import SearchSpace
+from tfrec_attn.studies.search.study_folder import STUDY, StudyFolder, describe_study
+from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.training_run import resolve
 
 RANGES = {"model.dim": Choices([4, None]), "train.l2": Range(0.0, 0.5, 0.1)}

@@ -15,9 +15,9 @@ from tfrec_attn import config as configuration
 from tfrec_attn import models, search, train
 from tfrec_attn.config.config_files import packaged, read_config_file
 from tfrec_attn.data.batches.held_out import HeldOut
-from tfrec_attn.studies.search_space import SearchSpace
-from tfrec_attn.studies.trial_journal import ProposedTrial
-from tfrec_attn.studies.trial_training import Pruned, TrialTraining
+from tfrec_attn.studies.search.search_space import SearchSpace
+from tfrec_attn.studies.search.trial_journal import ProposedTrial
+from tfrec_attn.studies.search.trial_training import Pruned, TrialTraining
 from tfrec_attn.training import training_run
 
 # Functions of tf.data are traced.

@@ -12,7 +12,7 @@ from tfrec_attn.config.coercion import coerce, describe, parse_flow
 from tfrec_attn.config.yaml_tree import is_null
 from tfrec_attn.errors import ConfigError, nearest, shorten
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
-from tfrec_attn.studies.value_ranges import Choices, Range, ValueRange
+from tfrec_attn.studies.search.value_ranges import Choices, Range, ValueRange
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import resolve
 

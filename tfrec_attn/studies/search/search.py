@@ -16,18 +16,24 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run_dir import default_names
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.search_report import (
+from tfrec_attn.studies.search.search_report import (
     best_of,
     best_yaml,
     describe_search,
     describe_trial,
     trials_csv,
 )
-from tfrec_attn.studies.search_space import SearchSpace
-from tfrec_attn.studies.study_folder import BEST, JOURNAL, TRIALS, StudyFolder, describe_study
-from tfrec_attn.studies.trial_journal import TrialJournal, import_optuna
-from tfrec_attn.studies.trial_result import TrialResult
-from tfrec_attn.studies.trial_training import TrialTraining, without_test_events
+from tfrec_attn.studies.search.search_space import SearchSpace
+from tfrec_attn.studies.search.study_folder import (
+    BEST,
+    JOURNAL,
+    TRIALS,
+    StudyFolder,
+    describe_study,
+)
+from tfrec_attn.studies.search.trial_journal import TrialJournal, import_optuna
+from tfrec_attn.studies.search.trial_result import TrialResult
+from tfrec_attn.studies.search.trial_training import TrialTraining, without_test_events
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import read_data, resolve

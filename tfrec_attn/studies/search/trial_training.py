@@ -18,8 +18,8 @@ from tfrec_attn.runs import run
 from tfrec_attn.runs.partial_run import KNOWN
 from tfrec_attn.runs.run_files import CONFIG
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.search_space import with_point
-from tfrec_attn.studies.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
+from tfrec_attn.studies.search.search_space import with_point
+from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import prepare_process

@@ -11,7 +11,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.config.loading import with_values
 from tfrec_attn.errors import ConfigError, shorten, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
-from tfrec_attn.studies.comparison_plan import Cell, LogPlan, check_overrides
+from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, check_overrides
 from tfrec_attn.training.training_run import resolve
 
 _OF_DATA = tuple(f"data.{key}" for key in OF_THE_MODEL)

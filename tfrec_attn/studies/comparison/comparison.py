@@ -14,8 +14,8 @@ from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison_plan import Cell, LogPlan, plan_log
-from tfrec_attn.studies.comparison_training import check_log, is_finished, train_cells
+from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, plan_log
+from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
 
 RESULTS, PLOT = "results", "plot"
 
@@ -197,8 +197,8 @@ def train_plan(
         write_line(f"{against} was not trained; the rows are compared with the best by validation.")
         against = None
     import_tensorflow()
-    from tfrec_attn.studies.comparison_results import compare_rows, rows_of
-    from tfrec_attn.studies.comparison_table import ComparisonTable
+    from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
+    from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 
     rows = compare_rows(rows_of(complete, alone=not in_order), metric, against)
     table = ComparisonTable(plan.name, rows, metric, failed, in_order)

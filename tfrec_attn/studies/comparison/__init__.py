@@ -1,0 +1,1 @@
+"""Comparisons of models and ablations of a configuration: trainings, tests, tables and plots."""
