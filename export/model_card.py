@@ -22,7 +22,6 @@ from tfrec_attn.runs import run
 from tfrec_attn.runtime.saved_model import Tensor
 
 from .runner import Runner
-from .warmup import popular_items
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"
@@ -34,7 +33,7 @@ _NEEDED = {
     "data": {"after": dict.fromkeys(("users", "items", "events"), 0)},
     **dict.fromkeys(("parameters", "best_epoch", "epochs", "train_seconds"), 0),
 }
-_UNTIMED, _TIMED, _POPULAR = 50, 200, 20
+_UNTIMED, _TIMED = 50, 200
 # Names and kinds of columns and events, which may have a slash.
 _NO_PATHS = ("columns", "names", "event_types", "event_weights")
 
@@ -71,7 +70,8 @@ def write_card(
             for signature, (inputs, outputs) in runner.signatures.items()
         }
         latency = _latency(runner, events, serving["max_length"] + 1)
-        popular, _ = popular_items(runner, _POPULAR)
+        # Without a history the popular items answer.
+        popular = runner.run("serving_default", user_id=[""], history=[[""]])["items"][0]
     data, files = config["data"], [path for path in folder.rglob("*") if path.is_file()]
     sha256 = report["data"].get("sha256")
     counts = {key: report["data"]["after"][key] for key in ("users", "items", "events")}
@@ -115,7 +115,8 @@ def write_card(
     (folder / JSON).parent.mkdir(exist_ok=True)
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     (folder / JSON).write_text(text, encoding="utf-8")
-    (folder / MARKDOWN).write_text(markdown(card, sorted(popular, key=len)[:3]), encoding="utf-8")
+    example = sorted((item.decode() for item in popular if item), key=len)[:3]
+    (folder / MARKDOWN).write_text(markdown(card, example), encoding="utf-8")
     return card
 
 

@@ -192,7 +192,14 @@ def test_the_list_does_not_load_tensorflow(programs, folder):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_console_command_is_its_module(script, programs, folder):
     name = SCRIPTS[script].removesuffix(".__main__")
-    asked = run(programs / script, "--help", cwd=folder)
-    assert asked == run(programs / "python", "-m", name, "--help", cwd=folder)
-    assert f"usage: python -m {name} " in asked[0]
-    assert run(programs / script, "--no-such", cwd=folder, code=2)[1].startswith("usage: ")
+    out, error = run(programs / script, "--help", cwd=folder)
+    assert f"usage: python -m {name} " in out
+    assert error == ""
+
+
+def test_a_wrong_option_of_a_console_command(programs, folder):
+    asked = ("--no-such",)
+    _, error = run(programs / "tfrec-train", *asked, cwd=folder, code=2)
+    assert error.startswith("usage: python -m tfrec_attn.train ")
+    module = [programs / "python", "-m", "tfrec_attn.train"]
+    assert error == run(*module, *asked, cwd=folder, code=2)[1]

@@ -92,6 +92,7 @@ def test_recommendations_are_those_of_the_model(exported):
     assert found["source"].numpy().tolist() == [b"model"] * 3
 
 
+@pytest.mark.parametrize("trained", [AttRec], ids=["attrec"], indirect=True)
 def test_popularity_and_repeats_of_the_model(trained, tmp_path):
     trained.popularity, trained.repeats = (
         np.arange(ITEMS, dtype=np.float32) / sum(range(ITEMS)),

@@ -122,14 +122,12 @@ def test_evaluation_and_recommend_follow_the_rule(exported, capsys):
     assert set(history).isdisjoint(items) == (rule == "exclude")
 
 
+@pytest.mark.parametrize("exported", ["all-repeat"], indirect=True)
 def test_export_by_another_rule_is_reported(exported, capsys, tmp_path):
-    run, _, rule, share, _ = exported
-    if share < 1.0:
-        pytest.skip("too few repeats for another figure")
-    option = "--keep-seen" if rule == "include" else "--no-keep-seen"
+    run, _, rule, _, _ = exported
     with contextlib.redirect_stdout(io.StringIO()):
-        servable = export(run, tmp_path / "servable", keep_seen=rule == "exclude")
+        servable = export(run, tmp_path / "servable", keep_seen=False)
     code = verify.main([str(servable), "--run", str(run)])
     error = capsys.readouterr().err
     assert code == 1 and "of the served lists is" in error
-    assert f"evaluate.repeats={rule}; export it again with {option}." in error
+    assert f"evaluate.repeats={rule}; export it again with --keep-seen." in error

@@ -192,7 +192,7 @@ def test_runs(whole, tmp_path, sealed):
     expected = {name: ask() for name, (ask, _) in of_run(whole / "run", tree).items()}
     chance = random.Random(1)
     for name, harm in damages(
-        whole / "run", seed=2 + sealed, count=round((12 if sealed else 6) * FACTOR)
+        whole / "run", seed=2 + sealed, count=round((6 if sealed else 4) * FACTOR)
     ):
         folder = tmp_path / "run"
         shutil.copytree(whole / "run", folder)
@@ -245,7 +245,7 @@ def test_servables(whole, tmp_path):
     version = whole / "servable" / "1"
     expected = answers_of(version)
     _, report, _ = command(verify.main, version, "--run", whole / "run", "--json")
-    for number, (name, harm) in enumerate(damages(version, seed=5, count=round(9 * FACTOR))):
+    for number, (name, harm) in enumerate(damages(version, seed=5, count=round(6 * FACTOR))):
         folder = tmp_path / "1"
         shutil.copytree(version, folder)
         harm(folder / name)
@@ -277,7 +277,7 @@ def test_a_server_passes_over_damaged_versions(whole, tmp_path):
         expected = store.predict("shop", "", arrays)[2]["items"].tolist()
         chosen = [
             one
-            for one in damages(folder / "1", seed=6, count=round(8 * FACTOR))
+            for one in damages(folder / "1", seed=6, count=round(5 * FACTOR))
             if one[0] not in UNREAD
         ]
         for number, (name, harm) in enumerate(chosen, 2):

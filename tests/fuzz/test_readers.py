@@ -206,7 +206,7 @@ def naive(log, text):
 @pytest.mark.parametrize("kind", SEPARATOR)
 def test_texts(tmp_path, kind):
     draw, seen = random.Random(f"texts {kind}"), 0
-    for _ in range(count(60)):
+    for _ in range(count(30)):
         log = sound_log(draw, kind, times=draw.random() < 0.3)
         text = mutated(draw, log.text, log.header or b"u1::i2::5::1600000000\n", draw.randint(0, 3))
         suffix = draw.choice(list(PACK))
@@ -231,7 +231,7 @@ def test_texts(tmp_path, kind):
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_damaged_compression(tmp_path, suffix):
     draw = random.Random(f"compression {suffix}")
-    for _ in range(count(60)):
+    for _ in range(count(30)):
         log = sound_log(draw, draw.choice(list(SEPARATOR)), times=True)
         packed = PACK[suffix](log.text * draw.choice([1, 50]))
         path = tmp_path / f"log.{log.kind}{suffix}"
@@ -242,7 +242,7 @@ def test_damaged_compression(tmp_path, suffix):
 
 def test_junk(tmp_path):
     draw = random.Random("junk")
-    for _ in range(count(40)):
+    for _ in range(count(20)):
         path = tmp_path / f"log.{draw.choice([*SEPARATOR, 'csv.gz', 'tsv.zst'])}"
         alphabet = draw.choice(
             [bytes(range(256)), b'a,"\n', b"\n", b"\0", b"a\t\n", b"::\n", b" \r\n"]

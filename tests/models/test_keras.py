@@ -70,7 +70,7 @@ def test_keras_files_give_the_same_model(name, how, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
-@EACH
+@pytest.mark.parametrize("name", TYPICAL)
 def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
     model = used(name, "fitted")
     model.save(tmp_path / "saved", save_format="tf")
@@ -107,7 +107,7 @@ def test_the_summary_counts_all_parameters(name, how):
     assert any(line.startswith(f"Trainable params: {count} ") for line in lines)
 
 
-@EACH
+@pytest.mark.parametrize("name", TYPICAL)
 def test_the_callbacks_of_keras(name, tmp_path):
     # At such a rate no rank changes: no epoch is better than the first.
     model = make(name)

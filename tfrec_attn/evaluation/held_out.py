@@ -23,16 +23,17 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
     Args:
         ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
             or several ranks of each event, int [B, P]. A `tf.function` is traced once for several
-            calls.
+            calls; a function with a true attribute `eager` is not traced.
         held_out: The events.
     """
-    dataset = held_out.dataset()
-    if not getattr(ranker, "eager", False) and not isinstance(
-        ranker, tf.types.experimental.PolymorphicFunction
-    ):
-        ranker = tf.function(ranker, input_signature=[dataset.element_spec])
+    if getattr(ranker, "eager", False):
+        blocks = held_out.blocks()
+    else:
+        blocks = held_out.dataset()
+        if not isinstance(ranker, tf.types.experimental.PolymorphicFunction):
+            ranker = tf.function(ranker, input_signature=[blocks.element_spec])
     return held_out.in_split_order(
-        np.concatenate([np.asarray(ranker(block), np.int32) for block in dataset])
+        np.concatenate([np.asarray(ranker(block), np.int32) for block in blocks])
     )
 
 

@@ -1,5 +1,7 @@
 """Held-out events in blocks for ranking."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -46,7 +48,7 @@ class HeldOut:
         self._order = np.argsort(lengths, kind="stable")
         self.positions = positions[self._order]
         self._events = FlatEvents(split)
-        first = _first_occurrences(split)
+        first = split.sequences.first_occurrences
         self._first = tf.constant(first)
         self._repeated = ~first[positions]
         self._gaps = tf.constant(time_gaps(split.sequences)) if gaps else None
@@ -66,11 +68,15 @@ class HeldOut:
 
     def sample(self, count: int) -> list[dict[str, tf.Tensor]]:
         """Returns blocks with `count` events, evenly spread over all blocks."""
-        chosen = self.positions[np.linspace(0, len(self) - 1, count).astype(int)]
-        return [
-            self.batch(tf.constant(chosen[begin : begin + self.batch_size]))
-            for begin in range(0, count, self.batch_size)
-        ]
+        return list(self._at(self.positions[np.linspace(0, len(self) - 1, count).astype(int)]))
+
+    def blocks(self) -> Iterator[dict[str, tf.Tensor]]:
+        """Yields the blocks of `dataset`, made one after the other without tracing."""
+        return self._at(self.positions)
+
+    def _at(self, positions):
+        for begin in range(0, len(positions), self.batch_size):
+            yield self.batch(tf.constant(positions[begin : begin + self.batch_size]))
 
     def dataset(self) -> tf.data.Dataset:
         """Returns all blocks."""
@@ -90,12 +96,3 @@ class HeldOut:
         if self._gaps is not None:
             block["gap"] = tf.gather(self._gaps, position)
         return block
-
-
-def _first_occurrences(split: Split) -> np.ndarray:
-    """Returns which events are a user's first with their item, bool [E]."""
-    sequences = split.sequences
-    keys = sequences.users().astype(np.int64) * (sequences.num_items + 1) + sequences.items
-    first = np.zeros(len(keys), bool)
-    first[np.unique(keys, return_index=True)[1]] = True
-    return first

@@ -1,6 +1,6 @@
 """The blocks of `HeldOut`, from the shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -62,6 +62,10 @@ class StreamedHeldOut:
             if not count:
                 break
         return blocks
+
+    def blocks(self) -> Iterable[dict[str, tf.Tensor]]:
+        """Returns the blocks of `dataset`."""
+        return self.dataset()
 
     def dataset(self) -> tf.data.Dataset:
         """Returns all blocks."""

@@ -1,5 +1,6 @@
 """From a log to integer sequences: frequency filter, vocabularies, order by user and time."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -51,6 +52,14 @@ class Sequences:
     def users(self) -> np.ndarray:
         """Returns the user index 1..M of each event, int32 [E]."""
         return np.repeat(np.arange(1, self.num_users + 1, dtype=np.int32), self.lengths)
+
+    @functools.cached_property
+    def first_occurrences(self) -> np.ndarray:
+        """Which events are a user's first with their item, bool [E]."""
+        keys = self.users().astype(np.int64) * (self.num_items + 1) + self.items
+        first = np.zeros(len(keys), bool)
+        first[np.unique(keys, return_index=True)[1]] = True
+        return first
 
     def statistics(self) -> Statistics:
         """Returns the size of the log; ids of the vocabularies without an event do not count."""
