@@ -88,17 +88,22 @@ def add_transition_prior(
 
 def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]):
     """Returns a function of a block that returns the ranks int [B, 1 + P]: alone, by each pair."""
+    alone = (0.0, 1.0)
+    choices = np.array([alone, *pairs], np.float32)
 
     def ranks_by_pair(features):
         # A history without known items has no prior, and the prior has no untrained items, so
         # nothing changes where popularity or `UNTRAINED` are the scores.
         scores = model.recommendation_scores(features)
         items, shares = layer.shares(model.known(features)["history"][:, -model.max_length :])
-        found = [ranks(scores, features["target"], features["seen"])]
-        for weight, epsilon in pairs:
-            values = weight * tf.math.log1p(shares / epsilon)
+
+        def ranks_of(choice):
+            values = choice[0] * tf.math.log1p(shares / choice[1])
             both = add_prior(scores, (items, values), first=1)
-            found.append(ranks(both, features["target"], features["seen"]))
-        return tf.stack(found, axis=1)
+            return ranks(both, features["target"], features["seen"])
+
+        # One after the other: each needs scores of all items.
+        found = tf.map_fn(ranks_of, choices, fn_output_signature=tf.int32, parallel_iterations=1)
+        return tf.transpose(found)
 
     return ranks_by_pair
