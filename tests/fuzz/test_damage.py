@@ -137,8 +137,8 @@ def of_run(folder, tree):
         config = configuration.from_dict({**tree, "train": {"warm_start": str(folder)}})
         previous = warm_start.load_previous_run(config)
         data = run.prepare_data(config, known=previous.vocabularies)
-        facts = warm_start.WarmStart(previous, config, data.split).facts
-        return {**facts, "run": None}
+        summary = warm_start.WarmStart(previous, config, data.split).summary
+        return {**summary, "run": None}
 
     def exported():
         with contextlib.redirect_stderr(io.StringIO()):

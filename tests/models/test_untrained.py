@@ -30,7 +30,7 @@ from tfrec_attn.training import inputs
 EVERY_MODEL = pytest.mark.parametrize("name", [*TYPICAL, "tests.outside.bpr_mf:BPRMF"])
 FLOOR = np.finfo(np.float32).min
 ITEMS, NEW, LENGTH = [f"i{place}" for place in range(9)], ["new1", "new2", "new3"], 3
-# Of each user what he did before the validation begins, from then on, and from the test on.
+# Events of each user: before the validation begins, from then on, and from the test on.
 LOG = {
     "u0": ("i0 i1 i2 i3 i4", "new1 new2 new1 new2", "i6"),
     "u1": ("i3 i4 i5 i6 i7", "i0", "new1"),

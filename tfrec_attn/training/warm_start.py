@@ -85,7 +85,7 @@ class WarmStart:
 
     Attributes:
         first_step: Step counter of the copied optimizer, or 0.
-        facts: What is known before the first step.
+        summary: What is known before the first step.
 
     Raises:
         ConfigError: If the weights of the run are lost.
@@ -99,7 +99,7 @@ class WarmStart:
         self._old.transition_prior = None
         self._optimizer, state = self._load_optimizer()
         self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations)
-        self.facts = {
+        self.summary = {
             "run": str(previous.folder),
             "users": self._changes("users"),
             "items": self._changes("items"),
@@ -118,21 +118,21 @@ class WarmStart:
             neighbours = known_neighbours(count_transitions(self._split), self._old.num_items)
         copy_weights(self._old, model, neighbours)
         ranks = rank(model.traced_ranks(), self._config, self._split, "valid")
-        self.facts["valid_before"] = summarise(ranks, self._config.evaluate.k)
+        self.summary["valid_before"] = summarise(ranks, self._config.evaluate.k)
 
     def describe(self) -> str:
         """Returns what is known before the first step, as text."""
-        lines = [f"Warm start from {self.facts['run']}:"]
+        lines = [f"Warm start from {self.summary['run']}:"]
         for kind in ("users", "items"):
-            changes = self.facts[kind]
+            changes = self.summary[kind]
             added, vanished = (
                 f"{changes[key]} {key}{_examples(changes, key)}" for key in ("added", "vanished")
             )
             lines.append(f"{changes['known']} {kind} known, {added} and {vanished};")
-        metric, of_run = self._config.evaluate.metric, self.facts["valid_of_run"]
+        metric, of_run = self._config.evaluate.metric, self.summary["valid_of_run"]
         note = f" ({of_run[metric]:.4f} in that run, on its own log)" if metric in of_run else ""
-        value = f"{self.facts['valid_before'][metric]:.4f}"
-        lines.append(f"state of the optimizer {self.facts['optimizer']};")
+        value = f"{self.summary['valid_before'][metric]:.4f}"
+        lines.append(f"state of the optimizer {self.summary['optimizer']};")
         lines.append(f"{metric} of validation before the first step: {value}{note}.")
         return "\n".join(lines)
 
@@ -160,7 +160,7 @@ class WarmStart:
         overlaps = [len(set(a) & set(b)) / max(1, len(a), len(b)) for a, b in lists]
         k = self._config.evaluate.k
         return {
-            **self.facts,
+            **self.summary,
             "test": {
                 name: summarise(test_ranks[chosen], k)
                 for name, chosen in parts.items()
@@ -215,8 +215,8 @@ class WarmStart:
         from tfrec_attn.evaluation.held_out import block_size
 
         valid = self._split.valid
-        places = np.linspace(0, len(valid) - 1, min(len(valid), _MAX_USERS)).astype(int)
-        chosen = dataclasses.replace(self._split, valid=valid[np.unique(places)])
+        chosen_rows = np.linspace(0, len(valid) - 1, min(len(valid), _MAX_USERS)).astype(int)
+        chosen = dataclasses.replace(self._split, valid=valid[np.unique(chosen_rows)])
         events, size = held_out_log(chosen, "valid"), block_size(model.num_items)
         users, histories = events["user_id"].to_list(), events["history"].to_list()
         found = []
@@ -226,16 +226,16 @@ class WarmStart:
         return found
 
 
-def describe_report(facts: dict[str, Any]) -> str:
+def describe_report(report: dict[str, Any]) -> str:
     """Returns the report of a finished warm start as text."""
     rows = {
-        f"{name.replace('_', ' ')} ({facts['test_events'][name]})": values
-        for name, values in facts["test"].items()
+        f"{name.replace('_', ' ')} ({report['test_events'][name]})": values
+        for name, values in report["test"].items()
     }
     return (
         f"{format_table('test after the warm start', rows)}\n"
-        f"overlap@{_K} with the recommendations of the run: {facts[f'overlap@{_K}']:.2f} "
-        f"(mean of {facts['overlap_users']} users)"
+        f"overlap@{_K} with the recommendations of the run: {report[f'overlap@{_K}']:.2f} "
+        f"(mean of {report['overlap_users']} users)"
     )
 
 
