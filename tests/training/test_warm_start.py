@@ -168,9 +168,9 @@ def test_the_same_log_gives_the_same_scores(old):
     model, warm, *_ = begin(old, "first.csv")
     np.testing.assert_array_equal(model(FEATURES), run.load_model(old)(FEATURES))
     there = json.loads((old / "metrics.json").read_text())["valid"]
-    assert warm.facts["valid_before"] == warm.facts["valid_of_run"] == there
+    assert warm.summary["valid_before"] == warm.summary["valid_of_run"] == there
     assert [
-        warm.facts[kind][key]
+        warm.summary[kind][key]
         for kind in ("users", "items")
         for key in ("known", "added", "vanished")
     ] == [20, 0, 0, 24, 0, 0]
@@ -251,7 +251,7 @@ def test_slots_are_those_of_the_checkpoint(old, begun):
         assert (slot.numpy()[:known] > np.float32(0.1)).any()
     steps = int(saved.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"))
     assert int(model.optimizer.iterations) == warm.first_step == steps > 0
-    assert warm.facts["optimizer"] == f"kept, from step {steps}"
+    assert warm.summary["optimizer"] == f"kept, from step {steps}"
 
 
 def test_several_replicas_start_like_one(old, begun):
@@ -262,7 +262,7 @@ def test_several_replicas_start_like_one(old, begun):
     with strategy.scope():
         compile_model(model, config, split, training_stream(config, split), warm.first_step)
         warm.copy_slots_to(model)
-    assert warm.facts == begun[1].facts
+    assert warm.summary == begun[1].summary
     variables = [model.weights + model.optimizer.variables for model in (model, begun[0])]
     for found, expected in zip(*variables, strict=True):
         for replica in found.values:
@@ -281,7 +281,7 @@ def test_several_replicas_start_like_one(old, begun):
 )
 def test_another_optimizer_starts_without_slots(old, override, told):
     _, warm, *_ = begin(old, "first.csv", override)
-    assert (warm.facts["optimizer"], warm.first_step) == (told, 0)
+    assert (warm.summary["optimizer"], warm.first_step) == (told, 0)
 
 
 def test_an_optimizer_without_saved_slots(old, tmp_path):
@@ -290,7 +290,7 @@ def test_an_optimizer_without_saved_slots(old, tmp_path):
     run.load_model(copy).save_weights(str(copy / run_files.BEST))
     run_files.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
-    assert (warm.facts["optimizer"], warm.first_step) == (
+    assert (warm.summary["optimizer"], warm.first_step) == (
         "fresh, because the run has not saved it",
         0,
     )
@@ -316,7 +316,7 @@ def test_slots_of_other_optimizers_and_precisions(old, tmp_path, overrides):
     _, warm, split, config = begin(tmp_path / "run", "first.csv", *overrides)
     steps = training_stream(config, split).steps_per_epoch
     assert warm.first_step in (steps, 2 * steps)
-    assert warm.facts["optimizer"] == f"kept, from step {warm.first_step}"
+    assert warm.summary["optimizer"] == f"kept, from step {warm.first_step}"
 
 
 @pytest.fixture(scope="module")
@@ -338,13 +338,13 @@ def successor(old):
 
 def test_report(old, successor):
     report = json.loads((successor[0] / "metrics.json").read_text())
-    facts = report["warm_start"]
+    warm = report["warm_start"]
     news = list(dict.fromkeys(event[1] for event in GROWN if int(event[1][1:]) >= 24))
-    assert facts["users"] == {
+    assert warm["users"] == {
         "known": 20, "added": 6, "vanished": 2,
         "first_added": ["u20", "u21", "u22", "u23", "u24"], "first_vanished": ["u4", "u19"],
     }  # fmt: skip
-    assert facts["items"] == {
+    assert warm["items"] == {
         "known": 24,
         "added": 8,
         "vanished": 1,
@@ -354,17 +354,17 @@ def test_report(old, successor):
     last = {event[0]: event[1] for event in GROWN}
     fresh = sum(item in news for item in last.values())
     assert (
-        facts["test_events"] == {"all": 24, "old_items": 24 - fresh, "new_items": fresh}
+        warm["test_events"] == {"all": 24, "old_items": 24 - fresh, "new_items": fresh}
         and 0 < fresh < 24
     )
-    assert facts["test"]["all"] == report["test"]
+    assert warm["test"]["all"] == report["test"]
     for metric, value in report["test"].items():
-        parts = (24 - fresh) * facts["test"]["old_items"][metric] + fresh * facts["test"][
+        parts = (24 - fresh) * warm["test"]["old_items"][metric] + fresh * warm["test"][
             "new_items"
         ][metric]
         assert parts / 24 == pytest.approx(value, rel=1e-5)
-    assert facts["valid_of_run"] == json.loads((old / "metrics.json").read_text())["valid"]
-    assert 0 < facts["overlap@10"] <= 1 and facts["overlap_users"] == 24
+    assert warm["valid_of_run"] == json.loads((old / "metrics.json").read_text())["valid"]
+    assert 0 < warm["overlap@10"] <= 1 and warm["overlap_users"] == 24
     assert (
         "20 users known, 6 added (u20, u21, u22, u23, u24, ...) and 2 vanished (u4, u19);"
         in successor[1]
