@@ -167,10 +167,16 @@ def test_responses_are_those_of_the_run(version):
     )
 
 
+@pytest.fixture
+def no_warmup(monkeypatch):
+    """Exports without warm-up requests, which take half of their time."""
+    monkeypatch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
+
+
 # --- Versions ---
 
 
-def test_given_version_and_removal_of_old_ones(run_folder, tmp_path):
+def test_given_version_and_removal_of_old_ones(run_folder, tmp_path, no_warmup):
     folder, base = run_folder("attrec"), tmp_path / "deep" / "shop"
     (base / "3").mkdir(parents=True)
     assert quietly(folder, "--to", base, "--version", 8, "--keep-seen")[0] == 0
@@ -216,7 +222,7 @@ def test_an_index_is_compared_with_the_exact_search(exported):
     assert index["p50_ms"] > 0
 
 
-def test_an_index_scans_as_many_cells_as_it_needs(run_folder, tmp_path):
+def test_an_index_scans_as_many_cells_as_it_needs(run_folder, tmp_path, no_warmup):
     options = ("--index", "ivf", "--int8", "--max-k", 3, "--k", 3)
     assert quietly(run_folder("attrec"), "--to", tmp_path, *options)[0] == 0
     card = json.loads((tmp_path / "1" / "assets.extra" / "model_card.json").read_text())

@@ -44,7 +44,7 @@ def request(events):
 
 def run(folder, requests):
     """Responses of a SavedModel: signature -> outputs."""
-    with Runner(folder) as runner:
+    with Runner(folder, optimize=False) as runner:
         return {
             signature: runner.run(signature, **inputs) for signature, inputs in requests.items()
         }

@@ -42,7 +42,7 @@ def served(request, tmp_path_factory):
     save(
         Servable(exported, np.ones(len(ITEMS)), k=12, max_k=12, keep_seen=True, index=index), folder
     )
-    runner = Runner(folder)
+    runner = Runner(folder, optimize=False)
     yield model, runner
     runner.close()
 

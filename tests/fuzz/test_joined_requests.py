@@ -49,7 +49,7 @@ def served(request, tmp_path_factory):
     model.user_vocabulary, model.item_vocabulary = Vocabulary(["u1", "u2"]), Vocabulary(ITEMS)
     folder = tmp_path_factory.mktemp("saved")
     save(Servable(model, np.arange(len(ITEMS)), k=4, max_k=6, separator=separator), folder)
-    with Runner(folder) as session:
+    with Runner(folder, optimize=False) as session:
         yield session, separator
 
 
