@@ -12,6 +12,7 @@ TINY = [
     "train.batch_size=64",
     "train.negatives=2",
     "evaluate.bootstrap=50",
+    "runtime.steps_per_execution=1",
 ]
 METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
 

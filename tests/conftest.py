@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: Keras, three logical CPUs, seeds, and real data."""
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -25,6 +26,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration() for _ in range(3)],
 )
+
+# Two processes share the cores, and no tensor of a test is large.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+# Tracing makes many objects, and each collection would go through all modules of TensorFlow.
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,7 @@ SMALL = [
     "evaluate.bootstrap=10",
     "train.warmup_steps=1",
     "train.negatives=5",
+    "runtime.steps_per_execution=1",
 ]
 
 

@@ -124,6 +124,7 @@ def run_folder(tmp_path_factory):
                     "loss": "softmax" if causal else "hinge",
                 },
                 "evaluate": {"bootstrap": 20},
+                "runtime": {"steps_per_execution": 1},
                 "run_dir": str(folder / name),
             }
         )

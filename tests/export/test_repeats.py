@@ -14,7 +14,13 @@ from export.runner import Runner
 from tfrec_attn import evaluate, train
 from tfrec_attn.runs.run import load_model
 
-FAST = ["train.epochs=2", "model.dim=8", "evaluate.k=[1,5,10]", "evaluate.bootstrap=0"]
+FAST = [
+    "train.epochs=2",
+    "model.dim=8",
+    "evaluate.k=[1,5,10]",
+    "evaluate.bootstrap=0",
+    "runtime.steps_per_execution=1",
+]
 
 
 def replays(repeated, users=40, songs=30):

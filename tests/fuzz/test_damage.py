@@ -44,6 +44,7 @@ def whole(tmp_path_factory):
         "model": {"name": "attrec", "dim": 4},
         "train": {"epochs": 1, "batch_size": 64, "negatives": 2},
         "evaluate": {"bootstrap": 0},
+        "runtime": {"steps_per_execution": 1},
         "run_dir": str(folder / "run"),
     }
     with contextlib.redirect_stdout(io.StringIO()):

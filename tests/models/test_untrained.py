@@ -63,6 +63,7 @@ OPTIONS = [
     "evaluate.k=[1,3,12]",
     "evaluate.bootstrap=0",
     "evaluate.repeats=exclude",
+    "runtime.steps_per_execution=1",
 ]
 
 

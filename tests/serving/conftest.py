@@ -22,6 +22,7 @@ def run(tmp_path_factory):
             "model": {"name": "sasrec", "dim": 8, "dropout": 0.0},
             "train": {"epochs": 1, "batch_size": 32, "loss": "softmax"},
             "evaluate": {"bootstrap": 20},
+            "runtime": {"steps_per_execution": 1},
             "run_dir": str(folder / NAME),
         }
     )
