@@ -13,8 +13,8 @@ from tfrec_attn.cli.arguments import (
 )
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.studies.comparison.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison.comparison import RESULTS
-from tfrec_attn.studies.comparison.comparison.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison.comparison_plan import log_name
 from tfrec_attn.studies.comparison.variation import parse_variation
 

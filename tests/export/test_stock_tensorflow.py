@@ -203,7 +203,8 @@ def as_json(array):
 def asked(runners):
     """(folder -> requests for the C API, folder -> responses of the runner)."""
     requests, answers = {}, {}
-    for runner in runners.values():
+    for name in ("attrec", "decayed_transitions", "gru4rec", "ivf"):
+        runner = runners[name]
         folder = str(runner.path)
         requests[folder], answers[folder] = [], []
         for signature, values in requests_of(runner).items():

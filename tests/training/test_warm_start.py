@@ -37,6 +37,7 @@ TINY = [
     "train.batch_size=32",
     "train.negatives=2",
     "evaluate.bootstrap=0",
+    "runtime.steps_per_execution=1",
 ]
 
 

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from tfrec_attn.studies.comparison.comparison.ablation_plot import draw
 
 from tests.commands import run_command
 from tests.studies.comparison.test_comparison import write_run
@@ -17,6 +16,7 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
+from tfrec_attn.studies.comparison.ablation_plot import draw
 from tfrec_attn.studies.comparison.variation import (
     combinations,
     own_row,
