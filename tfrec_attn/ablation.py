@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
                 seeds=parsed.seeds,
                 jobs=parsed.jobs,
                 metric=parsed.metric,
+                slices=parsed.slices,
             )
         )
     except TfrecError as error:

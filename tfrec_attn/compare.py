@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
                 metric=parsed.metric,
                 against=parsed.against,
                 with_prior=parsed.with_prior,
+                slices=parsed.slices,
             )
         )
     except TfrecError as error:

@@ -51,7 +51,7 @@ def split_config(config: str | None, overrides: list[str]) -> tuple[str | None, 
 
 
 def add_trainings(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of commands that train with several seeds: --seeds and --jobs."""
+    """Adds the options of commands that make tables: --seeds, --jobs and --slices."""
     parser.add_argument(
         "--seeds",
         type=int,
@@ -66,6 +66,12 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
         default=max(1, (os.cpu_count() or 1) // 4),
         metavar="N",
         help="trainings at a time, which share the cores (default: one for 4 cores)",
+    )
+    parser.add_argument(
+        "--slices",
+        action="store_true",
+        help="also the metric by how often the target follows the latest item of the history in "
+        "the training events, by the length of the history, and by the popularity of the target",
     )
 
 

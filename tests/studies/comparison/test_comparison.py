@@ -18,6 +18,7 @@ from tfrec_attn import compare
 from tfrec_attn.config import to_dict, to_yaml
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
+from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
@@ -56,8 +57,9 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     """What is finished is not trained again, and the table is the same."""
     to = tmp_path / "to"
     arguments = [f"--data={shop}", "--models=pop,transition", f"--to={to}"]
-    code, out, error = run_command(compare.main, *arguments)
+    code, out, error = run_command(compare.main, *arguments, "--slices")
     assert (code, error) == (0, "")
+    assert "NDCG@10 by transitions to the target:" in out
     first = without_seconds(to / "shop")
     assert {row["model"] for row in first} == {"pop", "transition"}
     assert re.search(r"shop pop, seed 1: NDCG@10 0\.\d{4}, \d+ s\n", out)
@@ -314,6 +316,21 @@ def test_a_table_in_all_formats(cells):
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
 
 
+def test_a_table_with_slices(cells):
+    rows = compare_rows(rows_of(cells), "HR@10")
+    slices = Slices("length", ["1", "2 or more"], np.array([0] * 4 + [1] * 8))
+    table = ComparisonTable("logs", rows, "HR@10", {}, slices=[slices])
+    # Of the first four ranks of pop none is within ten, of the others one.
+    title = "HR@10 by length:"
+    assert re.search(rf"{title}\n\n +1 +2 or more\ntest events +4 +8\npop", table.text())
+    assert re.search(r"^pop +0\.0000 +0\.1250$", table.text(), re.M)
+    assert f"{title}\n\n|  | 1 | 2 or more |\n| --- | ---: | ---: |\n" in table.markdown()
+    assert "| pop | 0.0000 | 0.1250 |" in table.markdown()
+    (found,) = json.loads(table.json())["slices"]
+    assert (found["labels"], found["events"]) == (["1", "2 or more"], [4, 8])
+    assert found["HR@10"]["transition"] == [0.25, 0.125]
+
+
 @pytest.fixture
 def waiting(tmp_path, monkeypatch):
     """Three cells whose trainings are scripts: `script(model, text)` sets one."""
@@ -439,6 +456,14 @@ def test_results_of_others_stay(finished, tmp_path):
         check_plan(finished, folder, "MRR")
     (folder / "results.json").write_text('{"protocol": {}}')
     check_plan(finished, folder, "MRR")
+
+
+def test_slices_need_a_log(shop, tmp_path):
+    plan = plan_log(str(shop), ["pop"], [f"data.source={tmp_path}"], 1, tmp_path / "to")
+    with pytest.raises(
+        ConfigError, match=r"^--slices needs a log, but data\.source is a prepared folder\.$"
+    ):
+        check_plan(plan, tmp_path / "to" / "shop", "MRR", slices=True)
 
 
 def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ class Ablation:
         seeds: Number of seeds.
         jobs: Trainings at a time.
         metric: The metric of the plot and of the differences.
+        slices: Whether the table also has the metric of slices of the test events.
     """
 
     source: str | None
@@ -37,6 +38,7 @@ class Ablation:
     seeds: int
     jobs: int
     metric: str
+    slices: bool
 
 
 def ablate(ablation: Ablation) -> Path:
@@ -57,12 +59,13 @@ def ablate(ablation: Ablation) -> Path:
     """
     chosen = (ablation.source, ablation.variations, ablation.overrides)
     plan = plan_ablation(*chosen, ablation.seeds, ablation.to)
-    check_plan(plan, ablation.to, ablation.metric)
+    check_plan(plan, ablation.to, ablation.metric, slices=ablation.slices)
     with StopSignals() as stop, explain_rest(ablation.to):
         table = train_plan(
             *(plan, ablation.to, ablation.jobs, ablation.metric, stop),
             against=own_row(*chosen),
             in_order=True,
+            slices=ablation.slices,
         )
         baseline = _baseline(plan, ablation.metric, table.failed)
         key = next(iter(ablation.variations))

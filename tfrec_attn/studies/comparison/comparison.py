@@ -9,13 +9,16 @@ from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import has_prior
+from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError, shown
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
+from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, plan_log
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
+from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
 
@@ -34,6 +37,7 @@ class Comparison:
         metric: The metric of the differences.
         against: The row that all others are compared with, as for `compare_rows`.
         with_prior: Whether each model that is trained also has a row with a transition prior.
+        slices: Whether the tables also have the metric of slices of the test events.
     """
 
     logs: Sequence[str]
@@ -45,6 +49,7 @@ class Comparison:
     metric: str
     against: str | None
     with_prior: bool
+    slices: bool
 
 
 def compare(comparison: Comparison) -> list[Path]:
@@ -72,7 +77,10 @@ def compare(comparison: Comparison) -> list[Path]:
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
     for plan in plans:
-        check_plan(plan, comparison.to / plan.name, comparison.metric, comparison.against)
+        check_plan(
+            *(plan, comparison.to / plan.name, comparison.metric, comparison.against),
+            slices=comparison.slices,
+        )
     folders, problem = [], None
     with StopSignals() as stop, explain_rest(comparison.to):
         for plan in plans:
@@ -83,6 +91,7 @@ def compare(comparison: Comparison) -> list[Path]:
                 train_plan(
                     *(plan, folder, comparison.jobs, comparison.metric, stop),
                     against=comparison.against,
+                    slices=comparison.slices,
                 )
                 folders.append(folder)
             except NothingTrained as error:
@@ -97,7 +106,9 @@ class NothingTrained(TrainingError):
     """No row of a table could be trained."""
 
 
-def check_plan(plan: LogPlan, folder: Path, metric: str, against: str | None = None) -> None:
+def check_plan(
+    plan: LogPlan, folder: Path, metric: str, against: str | None = None, slices: bool = False
+) -> None:
     """Checks a plan before anything is written.
 
     Args:
@@ -105,10 +116,11 @@ def check_plan(plan: LogPlan, folder: Path, metric: str, against: str | None = N
         folder: Folder of the table.
         metric: The metric of the differences.
         against: The row that all others are compared with, or None.
+        slices: Whether the table has slices.
 
     Raises:
-        ConfigError: If the runs do not have the metric, the plan does not have the row, or a folder
-            holds something else.
+        ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
+            holds something else, or slices are asked for without events in memory.
         DataError: If there are finished runs, and the log cannot be read.
     """
     cutoffs = plan.cells[0].config.evaluate.k
@@ -121,6 +133,8 @@ def check_plan(plan: LogPlan, folder: Path, metric: str, against: str | None = N
             f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
             f"{shown(against)}."
         )
+    if slices and is_folder(plan.cells[0].config.data.source):
+        raise ConfigError("--slices needs a log, but data.source is a prepared folder.")
     _check_results(folder)
     check_log([cell for cell in plan.cells if is_finished(cell)])
 
@@ -155,6 +169,7 @@ def train_plan(
     *,
     against: str | None,
     in_order: bool = False,
+    slices: bool = False,
 ) -> Any:
     """Trains the cells of a plan that are not finished, and prints and writes their table.
 
@@ -167,6 +182,7 @@ def train_plan(
         against: The row that all others are compared with, as for `compare_rows`.
         in_order: Whether the rows are those of the plan in its order. Else (default) they are
             sorted by the metric, and a model with a prior has a row without it too.
+        slices: Whether the table has the metric of slices of the test events.
 
     Returns:
         The `ComparisonTable`.
@@ -201,7 +217,12 @@ def train_plan(
     from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 
     rows = compare_rows(rows_of(complete, alone=not in_order), metric, against)
-    table = ComparisonTable(plan.name, rows, metric, failed, in_order)
+    found = []
+    if slices:
+        from tfrec_attn.evaluation.slices import event_slices
+
+        found = event_slices(prepare_data(resolve(complete[0].config)).split)
+    table = ComparisonTable(plan.name, rows, metric, failed, in_order, found)
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.studies.comparison.comparison_results import FIGURES, LEVEL, Row
 
 _LATEX = re.compile(r"[&%$#_{}\\~^<>]")
@@ -31,6 +32,8 @@ class ComparisonTable:
         failed: Model -> why it could not be trained.
         in_order: Whether the rows stay in their order; else (default) the best by the metric is
             the last.
+        slices: Partitions of the test events; text, Markdown and JSON have the metric of each
+            slice.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class ComparisonTable:
         metric: str,
         failed: dict[str, str],
         in_order: bool = False,
+        slices: Sequence[Slices] = (),
     ):
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
+        self._slices = slices
 
     def caption(self) -> str:
         """Returns what the figures are, in sentences."""
@@ -73,16 +78,19 @@ class ComparisonTable:
     def text(self) -> str:
         """Returns aligned text."""
         caption = textwrap.fill(self.caption(), 100, break_on_hyphens=False)
-        return "\n".join([caption, "", align(self._lines()), *self._failures()])
+        slices = [
+            f"\n{title}\n\n{align(lines)}" for title, lines in map(self._slice_lines, self._slices)
+        ]
+        return "\n".join([caption, "", align(self._lines()), *self._failures(), *slices])
 
     def markdown(self) -> str:
         """Returns a table in Markdown."""
-        header, *lines = self._lines()
-        rule = ["---", *(["---:"] * (len(header) - 1))]
-        lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-        body = ["| " + " | ".join(line) + " |" for line in (header, rule, *lines)]
         failures = [f"- {one.strip()}" for one in self._failures()]
-        return "\n".join([self.caption(), "", *body, *(["", *failures] if failures else [])]) + "\n"
+        parts = [self.caption(), "", *_markdown_table(self._lines())]
+        parts += ["", *failures] if failures else []
+        for title, lines in map(self._slice_lines, self._slices):
+            parts += ["", title, "", *_markdown_table(lines)]
+        return "\n".join(parts) + "\n"
 
     def latex(self) -> str:
         """Returns a table in LaTeX, for the package booktabs; the best value is bold."""
@@ -140,6 +148,18 @@ class ComparisonTable:
             "rows": [row.to_dict() for row in self.rows],
             "failed": self.failed,
         }
+        if self._slices:
+            tree["slices"] = [
+                {
+                    "name": one.name,
+                    "labels": one.labels,
+                    "events": one.counts().tolist(),
+                    self.metric: {
+                        row.model: one.means(row.values[self.metric]).tolist() for row in self.rows
+                    },
+                }
+                for one in self._slices
+            ]
         return json.dumps(tree, indent=2) + "\n"
 
     def _lines(self) -> list[list[str]]:
@@ -166,8 +186,22 @@ class ComparisonTable:
             f"{figures['peak_memory_mb']:,.0f}",
         ]
 
+    def _slice_lines(self, slices: Slices) -> tuple[str, list[list[str]]]:
+        """Returns a title and the lines of a table: the metric of each row in each slice."""
+        lines = [["", *slices.labels], ["test events", *(f"{one:,}" for one in slices.counts())]]
+        for row in self.rows:
+            means = slices.means(row.values[self.metric])
+            lines.append([row.model, *(f"{mean:.4f}" for mean in means)])
+        return f"{self.metric} by {slices.name}:", lines
+
     def _failures(self) -> list[str]:
         return [f"\n{model} was not trained: {reason}" for model, reason in self.failed.items()]
+
+
+def _markdown_table(lines: list[list[str]]) -> list[str]:
+    header, *rest = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    rule = ["---", *(["---:"] * (len(header) - 1))]
+    return ["| " + " | ".join(line) + " |" for line in (header, rule, *rest)]
 
 
 def _probability(p: float) -> str:

@@ -1,0 +1,84 @@
+"""Slices of the held-out events by what the training events tell of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrec_attn.data.sequences.splits import Split, item_counts
+from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
+
+_FREQUENCIES = (0, 1, 2, 3, 6, 11)
+_LENGTHS = (0, 1, 6, 11, 21, 51)
+_COUNTS = (0, 1, 6, 21, 101)
+
+
+class Slices(NamedTuple):
+    """A partition of the held-out events.
+
+    Attributes:
+        name: What the slices differ in.
+        labels: Name of each slice that has events, such as "3-5".
+        index: Slice of each event, int64 [U].
+    """
+
+    name: str
+    labels: list[str]
+    index: np.ndarray
+
+    def counts(self) -> np.ndarray:
+        """Returns the number of events of each slice, int64."""
+        return np.bincount(self.index, minlength=len(self.labels))
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Returns the mean of values of the events, float [U], in each slice."""
+        return np.bincount(self.index, values, len(self.labels)) / self.counts()
+
+
+def event_slices(split: Split, part: str = "test") -> list[Slices]:
+    """Returns slices of the held-out events, in the order of the split.
+
+    - By how often the target follows the latest item of the history in the training events.
+    - By the number of events in the history.
+    - By the number of training events of the target.
+
+    Args:
+        split: A split with its events in memory.
+        part: "valid" or "test" (default).
+
+    Reference:
+        The first is that of Fig. 1 and 5 of Zhu et al., WSDM 2024 (arXiv 2311.01056).
+    """
+    sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
+    history = positions - sequences.offsets[split.rows(positions)]
+    target = sequences.items[positions]
+    latest = np.where(history > 0, sequences.items[np.maximum(positions - 1, 0)], 0)
+    counts = np.append(0, item_counts(split))
+    return [
+        _binned("transitions to the target", frequencies(count_transitions(split), latest, target)),
+        _binned("events of the history", history, _LENGTHS),
+        _binned("training events of the target", counts[target], _COUNTS),
+    ]
+
+
+def frequencies(transitions: Transitions, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns how often each `second` item follows the `first` one, int64 [U]; 0 is padding."""
+    base = transitions.num_items + 1
+    row = np.repeat(np.arange(base), np.diff(transitions.offsets))
+    keys = np.append(row * base + transitions.neighbours, base * base)
+    wanted = first.astype(np.int64) * base + second
+    place = np.searchsorted(keys, wanted)
+    return np.where(keys[place] == wanted, np.append(transitions.counts, 0)[place], 0)
+
+
+def _binned(name: str, values: np.ndarray, edges: tuple[int, ...] = _FREQUENCIES) -> Slices:
+    """Returns slices that begin at the edges; those without events are left out."""
+    ends = [*(edge - 1 for edge in edges[1:]), None]
+    labels = [_label(begin, end) for begin, end in zip(edges, ends, strict=True)]
+    found, index = np.unique(np.searchsorted(edges, values, side="right") - 1, return_inverse=True)
+    return Slices(name, [labels[one] for one in found], index)
+
+
+def _label(begin: int, end: int | None) -> str:
+    if end is None:
+        return f"{begin} or more"
+    return str(begin) if begin == end else f"{begin}-{end}"
