@@ -3,7 +3,12 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
-from tfrec_attn.layers.support import dropout_rate, positive_integer, without_autograph
+from tfrec_attn.layers.support import (
+    add_projection,
+    dropout_rate,
+    positive_integer,
+    without_autograph,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -44,14 +49,8 @@ class FeedForward(tf.keras.layers.Layer):
         if width is None:
             raise ValueError(f"`inputs` must have the shape [..., D] with a known D; got {shape}.")
         units = self.units or width
-        self.hidden_kernel = self.add_weight(
-            name="hidden_kernel", shape=(width, units), initializer="glorot_uniform"
-        )
-        self.hidden_bias = self.add_weight(name="hidden_bias", shape=(units,), initializer="zeros")
-        self.output_kernel = self.add_weight(
-            name="output_kernel", shape=(units, width), initializer="glorot_uniform"
-        )
-        self.output_bias = self.add_weight(name="output_bias", shape=(width,), initializer="zeros")
+        add_projection(self, "hidden", width, units)
+        add_projection(self, "output", units, width)
         super().build(input_shape)
 
     @without_autograph

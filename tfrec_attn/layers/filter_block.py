@@ -5,7 +5,13 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.fourier_filter import FourierFilter
-from tfrec_attn.layers.support import dropout_rate, layer_norm, without_autograph
+from tfrec_attn.layers.support import (
+    add_and_norm,
+    build_parts,
+    dropout_rate,
+    layer_norm,
+    without_autograph,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -47,9 +53,7 @@ class FilterBlock(tf.keras.layers.Layer):
             name="feed_forward",
             dtype=self.dtype_policy,
         )
-        for layer in (self.filter, self.filter_norm, self.feed_forward, self.norm):
-            with tf.name_scope(layer.name):
-                layer.build(input_shape)
+        build_parts([self.filter, self.filter_norm, self.feed_forward, self.norm], input_shape)
         super().build(input_shape)
 
     @without_autograph
@@ -57,11 +61,8 @@ class FilterBlock(tf.keras.layers.Layer):
         x = tf.cast(inputs, self.compute_dtype)
         filtered = self.filter(x, latest_only=latest_only)
         x = x[:, -1:] if latest_only else x
-        x = self._add(self.filter_norm, x, filtered, training)
-        return self._add(self.norm, x, self.feed_forward(x), training)
-
-    def _add(self, norm, x, change, training):
-        return tf.cast(norm(x + self._dropout_layer(change, training=training)), x.dtype)
+        x = add_and_norm(self.filter_norm, self._dropout_layer, x, filtered, training)
+        return add_and_norm(self.norm, self._dropout_layer, x, self.feed_forward(x), training)
 
     def get_config(self):
         return {

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, real_number, without_autograph
+from tfrec_attn.layers.support import input_width, positive_integer, real_number, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -35,13 +35,11 @@ class FourierFilter(tf.keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
+        width = input_width(input_shape)
         # Real and imaginary parts, one below the other for each feature.
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(2, shape[-1], self.length // 2 + 1),
+            shape=(2, width, self.length // 2 + 1),
             initializer=tf.keras.initializers.RandomNormal(stddev=self.stddev),
         )
         super().build(input_shape)

@@ -4,7 +4,13 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
-from tfrec_attn.layers.support import layer_norm, project, without_autograph
+from tfrec_attn.layers.support import (
+    add_projection,
+    build_parts,
+    layer_norm,
+    project,
+    without_autograph,
+)
 from tfrec_attn.layers.swiglu import SwiGLU
 
 
@@ -49,21 +55,12 @@ class GatedResidualBlock(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         width = input_shape[-1]
-        for layer in (
-            self.attention_norm,
-            self.attention,
-            self.feed_forward_norm,
-            self.feed_forward,
-        ):
-            with tf.name_scope(layer.name):
-                layer.build(input_shape)
+        build_parts(
+            [self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward],
+            input_shape,
+        )
         for name in ("attention_gate", "feed_forward_gate"):
-            kernel = self.add_weight(
-                name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform"
-            )
-            bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
-            setattr(self, f"{name}_kernel", kernel)
-            setattr(self, f"{name}_bias", bias)
+            add_projection(self, name, width, width)
         super().build(input_shape)
 
     @without_autograph

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, project, without_autograph
+from tfrec_attn.layers.support import input_width, positive_integer, project, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -37,10 +37,7 @@ class GRU(tf.keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         units = self.units or width
         for name, sizes, initializer in (
             ("kernel", (width, 3 * units), "glorot_uniform"),

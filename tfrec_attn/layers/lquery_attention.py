@@ -7,7 +7,11 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
+    add_projection,
+    as_mask,
+    build_parts,
     dropout_rate,
+    input_width,
     layer_norm,
     merge_heads,
     positive_integer,
@@ -70,36 +74,21 @@ class LQueryAttention(tf.keras.layers.Layer):
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         if width % self.num_heads:
             raise ValueError(
                 f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
             )
         for name in ("query", "key", "value"):
-            kernel = self.add_weight(
-                name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform"
-            )
-            bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
-            setattr(self, f"{name}_kernel", kernel)
-            setattr(self, f"{name}_bias", bias)
-        for norm in (self.query_norm, self.output_norm):
-            with tf.name_scope(norm.name):
-                norm.build(input_shape)
+            add_projection(self, name, width, width)
+        build_parts([self.query_norm, self.output_norm], input_shape)
         super().build(input_shape)
 
     @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
-        if mask is not None:
-            mask = tf.cast(mask, tf.bool)
-            if mask.shape.rank != 2:
-                raise ValueError(
-                    f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}."
-                )
+        mask = as_mask(mask)
         x = tf.cast(inputs, self.compute_dtype)
         normed = self.query_norm(
             self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only)

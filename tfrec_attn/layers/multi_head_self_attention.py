@@ -7,8 +7,11 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
+    add_projection,
+    as_mask,
     boolean,
     dropout_rate,
+    input_width,
     merge_heads,
     positive_integer,
     project,
@@ -50,21 +53,13 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         if width % self.num_heads:
             raise ValueError(
                 f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
             )
         for name in ("query", "key", "value", "output"):
-            kernel = self.add_weight(
-                name=f"{name}_kernel", shape=(width, width), initializer="glorot_uniform"
-            )
-            bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros")
-            setattr(self, f"{name}_kernel", kernel)
-            setattr(self, f"{name}_bias", bias)
+            add_projection(self, name, width, width)
         super().build(input_shape)
 
     @without_autograph
@@ -83,8 +78,7 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
                 project(x, self.value_kernel, self.value_bias),
             )
         )
-        mask = None if mask is None else tf.cast(mask, tf.bool)
-        visible = visible_keys(tf.shape(x)[1], mask, self.causal and not latest_only)
+        visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal and not latest_only)
         scores = masked_softmax(tf.matmul(query, key, transpose_b=True), visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = merge_heads(tf.matmul(weights, value))

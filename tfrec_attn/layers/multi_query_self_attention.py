@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import real_number, without_autograph
+from tfrec_attn.layers.support import build_parts, real_number, without_autograph
 from tfrec_attn.layers.transformer_stack import TransformerStack
 
 
@@ -65,9 +65,7 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         self.long = self._make_stack("long", query_window) if self.alpha < 1 else None
 
     def build(self, input_shape):
-        for _, stack in self._weighted():
-            with tf.name_scope(stack.name):
-                stack.build(input_shape)
+        build_parts([stack for _, stack in self._weighted()], input_shape)
         super().build(input_shape)
 
     @without_autograph

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
-from tfrec_attn.layers.support import layer_norm, without_autograph
+from tfrec_attn.layers.support import add_and_norm, build_parts, layer_norm, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -52,9 +52,9 @@ class PostNormBlock(tf.keras.layers.Layer):
             name="feed_forward",
             dtype=self.dtype_policy,
         )
-        for layer in (self.attention, self.attention_norm, self.feed_forward, self.norm):
-            with tf.name_scope(layer.name):
-                layer.build(input_shape)
+        build_parts(
+            [self.attention, self.attention_norm, self.feed_forward, self.norm], input_shape
+        )
         super().build(input_shape)
 
     @without_autograph
@@ -66,12 +66,9 @@ class PostNormBlock(tf.keras.layers.Layer):
             x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only
         )
         x = x[:, -1:] if latest_only else x
-        x = self._add(self.attention_norm, x, attended, training)
-        outputs = self._add(self.norm, x, self.feed_forward(x), training)
+        x = add_and_norm(self.attention_norm, self._dropout_layer, x, attended, training)
+        outputs = add_and_norm(self.norm, self._dropout_layer, x, self.feed_forward(x), training)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def _add(self, norm, x, change, training):
-        return tf.cast(norm(x + self._dropout_layer(change, training=training)), x.dtype)
 
     def get_config(self):
         return {

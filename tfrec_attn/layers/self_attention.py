@@ -5,7 +5,15 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
-from tfrec_attn.layers.support import boolean, dropout_rate, positive_integer, without_autograph
+from tfrec_attn.layers.support import (
+    as_mask,
+    boolean,
+    dropout_rate,
+    input_width,
+    positive_integer,
+    project,
+    without_autograph,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -67,10 +75,7 @@ class SelfAttention(tf.keras.layers.Layer):
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         units = self.units or width
         for name in ("query", "key", "value"):
             kernel = self.add_weight(
@@ -91,12 +96,12 @@ class SelfAttention(tf.keras.layers.Layer):
     @without_autograph
     def call(self, inputs, mask=None, training=None, return_attention_scores=False):
         x = tf.cast(inputs, self.compute_dtype)
-        query = _project(x, self.query_kernel, self.query_bias)
-        key = _project(x, self.key_kernel, self.key_bias)
-        value = _project(x, self.value_kernel, self.value_bias)
+        query = project(x, self.query_kernel, self.query_bias)
+        key = project(x, self.key_kernel, self.key_bias)
+        value = project(x, self.value_kernel, self.value_bias)
         # Scaling q, not the [L, L] logits, costs less and keeps float16 products in range.
         logits = tf.einsum("bqd,bkd->bqk", query * (1.0 / math.sqrt(query.shape[-1])), key)
-        scores = masked_softmax(logits, self._visible(tf.shape(x)[1], mask))
+        scores = masked_softmax(logits, self._visible(tf.shape(x)[1], as_mask(mask)))
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         outputs = tf.einsum("bqk,bkd->bqd", weights, value)
         return (outputs, scores) if return_attention_scores else outputs
@@ -107,11 +112,6 @@ class SelfAttention(tf.keras.layers.Layer):
         earlier = (position[:, None] >= position)[None] if self.causal else None
         if mask is None:
             return earlier
-        mask = tf.cast(mask, tf.bool)
-        if mask.shape.rank != 2:
-            raise ValueError(
-                f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}."
-            )
         return mask[:, None, :] if earlier is None else mask[:, None, :] & earlier
 
     def get_config(self):
@@ -124,11 +124,6 @@ class SelfAttention(tf.keras.layers.Layer):
             "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": tf.keras.regularizers.serialize(self.kernel_regularizer),
         }
-
-
-def _project(x, kernel, bias):
-    projected = tf.einsum("bld,du->blu", x, kernel)
-    return projected if bias is None else projected + bias
 
 
 def masked_softmax(logits: tf.Tensor, visible: tf.Tensor | None) -> tf.Tensor:

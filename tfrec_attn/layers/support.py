@@ -76,6 +76,60 @@ def layer_norm(layer: tf.keras.layers.Layer, epsilon: float, name: str) -> tf.ke
     return tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name=name)
 
 
+def input_width(shape: Any) -> int:
+    """Returns D of inputs [B, L, D]; raises ValueError if they have another rank or no known D."""
+    shape = tf.TensorShape(shape)
+    if shape.rank != 3 or shape[-1] is None:
+        raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
+    return shape[-1]
+
+
+def as_mask(mask: Any) -> tf.Tensor | None:
+    """Returns the argument `mask` as bool or None; raises ValueError if it is not of rank 2."""
+    if mask is None:
+        return None
+    mask = tf.cast(mask, tf.bool)
+    if mask.shape.rank != 2:
+        raise ValueError(
+            f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}."
+        )
+    return mask
+
+
+def build_parts(parts: list[tf.keras.layers.Layer], input_shape: Any) -> None:
+    """Builds layers for the same inputs, each in the name scope of its name."""
+    for part in parts:
+        with tf.name_scope(part.name):
+            part.build(input_shape)
+
+
+def add_projection(
+    layer: tf.keras.layers.Layer, name: str, inputs: int, units: int, use_bias: bool = True
+) -> None:
+    """Adds the weights `NAME_kernel` [inputs, units] and `NAME_bias` [units] to a layer.
+
+    The kernel is drawn by Glorot's uniform initialiser; the bias is 0.
+    """
+    kernel = layer.add_weight(
+        name=f"{name}_kernel", shape=(inputs, units), initializer="glorot_uniform"
+    )
+    setattr(layer, f"{name}_kernel", kernel)
+    if use_bias:
+        bias = layer.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+        setattr(layer, f"{name}_bias", bias)
+
+
+def add_and_norm(
+    norm: tf.keras.layers.Layer,
+    dropout: tf.keras.layers.Layer,
+    x: tf.Tensor,
+    change: tf.Tensor,
+    training: bool | None,
+) -> tf.Tensor:
+    """Returns norm(x + dropout(change)) in the dtype of x."""
+    return tf.cast(norm(x + dropout(change, training=training)), x.dtype)
+
+
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
     """Returns `x kernel + bias`, [B, L, D] -> [B, L, U]: faster than einsum for small kernels."""
     flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)

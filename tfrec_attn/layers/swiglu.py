@@ -2,7 +2,13 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, project, without_autograph
+from tfrec_attn.layers.support import (
+    add_projection,
+    input_width,
+    positive_integer,
+    project,
+    without_autograph,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -29,18 +35,12 @@ class SwiGLU(tf.keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         units = self.units or 4 * width
-        for name, sizes in (("gate", (width, units)), ("value", (width, units))):
-            setattr(self, f"{name}_kernel", self._kernel(name, sizes))
-        self.output_kernel = self._kernel("output", (units, width))
+        for name in ("gate", "value"):
+            add_projection(self, name, width, units, use_bias=False)
+        add_projection(self, "output", units, width, use_bias=False)
         super().build(input_shape)
-
-    def _kernel(self, name, shape):
-        return self.add_weight(name=f"{name}_kernel", shape=shape, initializer="glorot_uniform")
 
     @without_autograph
     def call(self, inputs):

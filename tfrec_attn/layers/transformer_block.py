@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.lquery_attention import LQueryAttention
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import build_parts, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -59,9 +59,7 @@ class TransformerBlock(tf.keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        for layer in (self.attention, self.feed_forward):
-            with tf.name_scope(layer.name):
-                layer.build(input_shape)
+        build_parts([self.attention, self.feed_forward], input_shape)
         super().build(input_shape)
 
     @without_autograph

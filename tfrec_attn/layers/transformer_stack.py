@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.support import (
     apply_blocks,
+    build_parts,
     layer_norm,
     positive_integer,
     without_autograph,
@@ -66,9 +67,7 @@ class TransformerStack(tf.keras.layers.Layer):
         self.norm = layer_norm(self, epsilon, "norm")
 
     def build(self, input_shape):
-        for layer in (*self.blocks, self.norm):
-            with tf.name_scope(layer.name):
-                layer.build(input_shape)
+        build_parts([*self.blocks, self.norm], input_shape)
         super().build(input_shape)
 
     @without_autograph

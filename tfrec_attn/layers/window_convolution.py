@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, without_autograph
+from tfrec_attn.layers.support import input_width, positive_integer, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -50,10 +50,7 @@ class WindowConvolution(tf.keras.layers.Layer):
         return self.horizontal * (self.max_height or self.length)
 
     def build(self, input_shape):
-        shape = tf.TensorShape(input_shape)
-        if shape.rank != 3 or shape[-1] is None:
-            raise ValueError(f"`inputs` must have the shape [B, L, D] with a known D; got {shape}.")
-        width = shape[-1]
+        width = input_width(input_shape)
         self.vertical_kernel = self.add_weight(
             name="vertical_kernel",
             shape=(self.length, self.vertical),
