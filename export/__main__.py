@@ -1,4 +1,4 @@
-"""Runs the command `python -m export RUN --to servables/NAME`."""
+"""Exports a finished run as a SavedModel: `python -m tfrec_attn.export RUN --to servables/NAME`."""
 
 import sys
 

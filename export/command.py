@@ -1,4 +1,4 @@
-"""Exports a finished run: `python -m export RUN --to servables/NAME`."""
+"""The command that exports a finished run: `python -m tfrec_attn.export`."""
 
 import argparse
 import dataclasses

@@ -78,6 +78,7 @@ def publish(
             this or any other exception.
     """
     base = Path(base)
+    _check_base(base)
     version = version or next_version(base)
     _check_free(base, version)
     _remove_leftovers(base)
@@ -102,6 +103,17 @@ def publish(
         work.abandon()
         work.release()
     return target
+
+
+def _check_base(base: Path) -> None:
+    if base.exists() and not base.is_dir():
+        raise ConfigError(f"{base} is a file; name a folder for the versions of the model.")
+    if (base / "saved_model.pb").exists():
+        raise ConfigError(
+            f"{base} is a version, but must be the folder of the versions; name {base.parent}."
+        )
+    if (base / "metrics.json").exists():
+        raise ConfigError(f"{base} is a run; name another folder for the versions of the model.")
 
 
 def _check_free(base: Path, version: int) -> None:

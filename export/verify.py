@@ -1,4 +1,4 @@
-"""Proves that a servable ranks as its run reports: `python -m export.verify SERVABLE --run RUN`.
+"""Checks that a servable ranks as its run: `python -m tfrec_attn.export.verify`.
 
 It needs neither the code that made the servable nor that of the models.
 """
@@ -65,6 +65,7 @@ def _table(report: dict) -> str:
     return (
         f"{align(lines)}\n\n{report['events']} events and lists of {k}; "
         f"evaluate.repeats={report['repeats']}{of_index}."
+        + ("" if report["difference"] else " The servable ranks as its run.")
     )
 
 

@@ -190,6 +190,14 @@ def test_the_package_has_these_rooms_and_commands():
     assert top == {*ROOMS, *(name for name in COMMANDS if "." not in name)}
 
 
+def test_every_command_runs_its_main():
+    block = '\nif __name__ == "__main__":\n'
+    commands = {name: source for name, source in SHIPPED.items() if block in source}
+    assert len(commands) > 10
+    for name, source in commands.items():
+        assert source.partition(block)[2] == "    sys.exit(main())\n", name
+
+
 def test_imports_go_one_way():
     assert wrong_in(SOURCES, upward_imports) == {}
 

@@ -99,8 +99,8 @@ def _parser() -> Arguments:
     )
     parser.add_argument(
         "--metric",
-        default="NDCG@10",
-        help="metric of the differences and their tests (default: NDCG@10)",
+        help="metric of the differences and their tests (default: NDCG@10, or evaluate.metric if "
+        "evaluate.k has no 10)",
     )
     parser.add_argument(
         "--against",

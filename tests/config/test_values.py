@@ -92,6 +92,8 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("train.epochs=null", "train.epochs must be a whole number, but is null."),
         ("train.epochs=.inf", "train.epochs must be a whole number, but is '.inf'."),
         ("train.learning_rate=fast", "train.learning_rate must be a number, but is 'fast'."),
+        ("prior.weight=often", "prior.weight must be auto or a number or a list, but is 'often'."),
+        ("prior.weight=0.5,often", "prior.weight[1] must be a number, but is 'often'."),
         ("train.learning_rate=.nan", "train.learning_rate must be a number, but is '.nan'."),
         ("train.shared_negatives=1", "train.shared_negatives must be true or false, but is '1'."),
         ("evaluate.k=[5, ten]", "evaluate.k[1] must be a whole number, but is 'ten'."),

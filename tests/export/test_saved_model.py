@@ -308,14 +308,35 @@ def test_a_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["file", "file/model"])
-def test_unwritable_folder(tmp_path, folder):
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("file", r"is a file; name a folder for the versions of the model\."),
+        ("file/model", r"cannot be written: .+; name a folder that can\."),
+    ],
+)
+def test_unwritable_folder(tmp_path, folder, reason):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ConfigError, match=rf"^{tmp_path}/{folder} cannot be written: .+; name a folder that can\.$"
-    ):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/{folder} {reason}$"):
         version(tmp_path / folder)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("saved_model.pb", "a version, but must be the folder of the versions; name {parent}."),
+        ("metrics.json", "a run; name another folder for the versions of the model."),
+    ],
+)
+def test_folders_of_another_kind(tmp_path, file, reason):
+    folder = tmp_path / "1"
+    folder.mkdir()
+    (folder / file).write_text("")
+    with pytest.raises(ConfigError) as error:
+        version(folder)
+    assert str(error.value) == f"{folder} is {reason.format(parent=tmp_path)}"
+    assert [path.name for path in folder.iterdir()] == [file]
 
 
 def test_loading_in_python(served):

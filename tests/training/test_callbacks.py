@@ -122,3 +122,16 @@ def test_progress_is_read_back_exactly():
         [3.4028234663852886e38, 7.0],
     )
     assert Progress.from_json(progress.to_json()) == progress
+
+
+@pytest.mark.parametrize(("epochs", "message"), [(9, True), (4, False)])
+def test_early_stopping_is_told(epochs, message, capsys):
+    """After four epochs of which the first is the best, with patience 3; not at the last epoch."""
+    history = [{"val_MRR": value} for value in (0.4, 0.3, 0.2, 0.1)]
+    progress = Progress(epoch=4, history=history)
+    stop = callbacks.EarlyStop(progress, metric="MRR", epochs=epochs, patience=3)
+    stop.model = types.SimpleNamespace(stop_training=False)
+    stop.on_epoch_end(3)
+    assert stop.model.stop_training
+    sentence = "Training stops: the last 3 epochs have no better MRR (train.patience).\n"
+    assert capsys.readouterr().out == (sentence if message else "")

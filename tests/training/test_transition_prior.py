@@ -9,10 +9,15 @@ import pytest
 import tensorflow as tf
 
 from export import agreement, command
+from export.index_building import build_index
+from export.runner import Runner
+from export.saved_model import save
+from export.servable import Servable
 from tests.commands import METRICS, TINY, assert_refused, metrics_of, run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
 from tfrec_attn.config import Config, Prior
+from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.runs import run
 from tfrec_attn.training import settings, transition_prior
 from tfrec_attn.training.transition_prior import candidates
@@ -105,6 +110,18 @@ def test_evaluation_and_export_give_the_metrics_of_the_run(trained, tmp_path):
     assert compared["difference"] is None
     for name, row in compared["metrics"].items():
         assert row["servable"] == pytest.approx(report["test"][name], abs=1e-6)
+
+
+def test_an_index_of_all_cells_gives_the_lists_of_the_model(trained, model, tmp_path):
+    events = pl.read_parquet(trained[0] / "test.parquet").head(20)
+    indexed, order, index, _ = build_index(model, events, cells=6, nprobe=6)
+    save(Servable(indexed, np.ones(len(order)), index=index), tmp_path)
+    with Runner(tmp_path, optimize=False) as runner:
+        asked = {"user_id": events["user_id"], "history": padded(events["history"].to_list(), 12)}
+        found = runner.run("serving_default", **asked)
+    items, scores = model.recommend(events["history"].to_list(), k=10)
+    assert [[one.decode() for one in row] for row in found["items"]] == items
+    np.testing.assert_allclose(found["scores"], scores, rtol=1e-4, atol=1e-5)
 
 
 def test_a_warm_start_from_a_run_with_a_prior(trained, tmp_path):

@@ -47,11 +47,18 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     if type(None) in options and is_null(value):
         return None
     for option in options:
+        if _names_one(value) and get_origin(option) is list and get_args(option)[0] in options:
+            continue
         converted = _convert(key, value, option)
         if converted is not _NO_MATCH:
             return converted
     expected = " or ".join(map(_name, options))
     raise ConfigError(f"{shorten(key)} must be {expected}, but is {describe(value)}.")
+
+
+def _names_one(value: Any) -> bool:
+    """Whether a value is a text that cannot be a list of several."""
+    return isinstance(value, str) and "," not in value and value[:1] != "["
 
 
 def _name(option: Any) -> str:

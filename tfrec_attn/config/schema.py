@@ -195,11 +195,11 @@ class Prior:
 
     weight: Literal["auto"] | float | list[float] = key(
         0.0,
-        "weight a of a ln(epsilon + share of the transitions) in the scores; 0: no prior; a list, "
+        "weight w of w ln(epsilon + share of the transitions) in the scores; 0: no prior; a list, "
         "or auto for 0, 0.1, 0.2, 0.5, 1, 2: the best by NDCG@10 of the validation events",
     )
     epsilon: float | list[float] = key(
-        [1e-4, 3e-4, 1e-3], "the same epsilon; a list: the best is chosen with the weight"
+        [1e-4, 3e-4, 1e-3], "epsilon of that formula; a list: the best is chosen with the weight"
     )
     span: int = key(50, "steps within which an item counts as following another")
     decay: float = key(0.5, "exponent of the steps: a pair d steps apart counts d^-decay")

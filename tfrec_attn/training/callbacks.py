@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config
 from tfrec_attn.errors import NotFiniteError
 from tfrec_attn.runtime.stop_signals import StopSignals
@@ -221,4 +222,10 @@ class EarlyStop(tf.keras.callbacks.Callback):
         self.limits = (epochs, metric, patience)
 
     def on_epoch_end(self, epoch, logs=None):
+        epochs, metric, patience = self.limits
         self.model.stop_training = self.progress.is_over(*self.limits)
+        if self.model.stop_training and self.progress.epoch < epochs:
+            write_line(
+                f"Training stops: the last {patience} epochs have no better {metric} "
+                "(train.patience)."
+            )

@@ -50,6 +50,8 @@ class Diagnostics:
         count = min(len(held_out), _MAX_USERS, max(1, _MAX_SCORES // model.num_items))
         self._blocks = [(block["user"], block["history"]) for block in held_out.sample(count)]
         self._users = count
+        specs = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)]
+        self._top_items = tf.function(self._top_items, input_signature=specs)
         self.common_item = 0
 
     def __call__(self) -> dict[str, float]:

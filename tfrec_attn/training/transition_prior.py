@@ -41,7 +41,7 @@ def add_transition_prior(
         folder: The run, whose best weights are replaced.
 
     Returns:
-        - `prior` of metrics.json: weight, epsilon, the validation metrics of all candidates as
+        - `prior` of metrics.json: weight, epsilon, NDCG@10 on the validation events of all pairs as
           `candidates`, and of the model alone the metrics of both parts as `valid_alone` and
           `test_alone`.
         - Under the same two names, the ranks of the model alone, int32 [U].

@@ -78,8 +78,8 @@ def test_filter_by_hand():
         "duplicates": 0,
     }
     assert str(report) == (
-        "6 events of 3 users with 3 items (density 66.6667%); users with 2 and items with 2 "
-        "events or more: "
+        "6 events of 3 users with 3 items (density 66.6667%); users with at least 2 and items with "
+        "at least 2 events: "
         "4 events of 2 users with 2 items (density 100.0000%)"
     )
 

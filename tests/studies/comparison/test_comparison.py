@@ -458,6 +458,31 @@ def test_results_of_others_stay(finished, tmp_path):
     check_plan(finished, folder, "MRR")
 
 
+def test_the_metric_of_a_table(tmp_path):
+    """NDCG@10 if the runs have it, else that which picks the epoch."""
+    for cutoffs, metric in (("[5, 10]", "NDCG@10"), ("[5]", "HR@5")):
+        (tmp_path / "log.yaml").write_text(f"evaluate: {{k: {cutoffs}, metric: HR@5}}\n")
+        plan = plan_log(str(tmp_path / "log.yaml"), ["pop"], [], 1, tmp_path / "to")
+        assert check_plan(plan, tmp_path / "to" / "log", None) == metric
+
+
+def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
+    """A table without the best baseline of the runs names it."""
+    monkeypatch.setattr(comparison, "is_finished", lambda cell: True)
+    plan, path = comparison.LogPlan("logs", cells, {}), cells[0].folder / METRICS
+    report = json.loads(path.read_text())
+    for value, told in ((0.9, True), (0.0, False)):
+        baselines = {"transition": {"HR@10": 0.1}, "other": {"HR@10": value}}
+        write_json(path, {**report, "baselines": baselines})
+        with StopSignals() as stop:
+            comparison.train_plan(plan, tmp_path / "to" / "logs", 1, "HR@10", stop, against=None)
+        sentence = (
+            "note: other, a baseline of every run that is no row of this table, has HR@10 0.9000; "
+            "add it to --models to compare with it.\n"
+        )
+        assert (sentence in capsys.readouterr().out) == told
+
+
 def test_slices_need_a_log(shop, tmp_path):
     plan = plan_log(str(shop), ["pop"], [f"data.source={tmp_path}"], 1, tmp_path / "to")
     with pytest.raises(

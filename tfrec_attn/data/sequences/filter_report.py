@@ -66,7 +66,7 @@ class FilterReport:
     def __str__(self) -> str:
         filters = "" if self.selection is None else f"{self.selection}.\n"
         size = (
-            f"{filters}{self.before}; users with {self.min_user_events} and items with "
-            f"{self.min_item_events} events or more: {self.after}"
+            f"{filters}{self.before}; users with at least {self.min_user_events} and items with at "
+            f"least {self.min_item_events} events: {self.after}"
         )
         return "\n".join([size, *(f"Note: {one}." for one in self.sentences())])

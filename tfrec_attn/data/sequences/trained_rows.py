@@ -35,8 +35,10 @@ class TrainedRows(NamedTuple):
 
 def missing_text(missing: dict[str, int]) -> str:
     """Returns a sentence that explains `TrainedRows.missing`."""
-    return (
-        f"Training learns nothing of {missing['users']:,} users and {missing['items']:,} items: "
-        "such a user counts as unknown, and such an item is passed over in histories and "
-        "recommended after all others."
-    )
+    what = {
+        "users": "such a user counts as unknown",
+        "items": "such an item is passed over in histories and recommended after all others",
+    }
+    found = [kind for kind in what if missing[kind]]
+    numbers = " and ".join(f"{missing[kind]:,} {kind}" for kind in found)
+    return f"Training learns nothing of {numbers}: {', and '.join(what[one] for one in found)}."

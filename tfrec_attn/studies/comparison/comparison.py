@@ -21,6 +21,7 @@ from tfrec_attn.studies.comparison.comparison_training import check_log, is_fini
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
+_METRIC = "NDCG@10"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Comparison:
         to: The folder.
         seeds: Number of seeds.
         jobs: Trainings at a time.
-        metric: The metric of the differences.
+        metric: The metric of the differences, or None, as for `check_plan`.
         against: The row that all others are compared with, as for `compare_rows`.
         with_prior: Whether each model that is trained also has a row with a transition prior.
         slices: Whether the tables also have the metric of slices of the test events.
@@ -46,7 +47,7 @@ class Comparison:
     to: Path
     seeds: int
     jobs: int
-    metric: str
+    metric: str | None
     against: str | None
     with_prior: bool
     slices: bool
@@ -76,20 +77,22 @@ def compare(comparison: Comparison) -> list[Path]:
     names = [plan.name for plan in plans]
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
-    for plan in plans:
+    metrics = [
         check_plan(
             *(plan, comparison.to / plan.name, comparison.metric, comparison.against),
             slices=comparison.slices,
         )
+        for plan in plans
+    ]
     folders, problem = [], None
     with StopSignals() as stop, explain_rest(comparison.to):
-        for plan in plans:
+        for plan, metric in zip(plans, metrics, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = comparison.to / plan.name
             try:
                 train_plan(
-                    *(plan, folder, comparison.jobs, comparison.metric, stop),
+                    *(plan, folder, comparison.jobs, metric, stop),
                     against=comparison.against,
                     slices=comparison.slices,
                 )
@@ -107,14 +110,19 @@ class NothingTrained(TrainingError):
 
 
 def check_plan(
-    plan: LogPlan, folder: Path, metric: str, against: str | None = None, slices: bool = False
-) -> None:
-    """Checks a plan before anything is written.
+    plan: LogPlan,
+    folder: Path,
+    metric: str | None,
+    against: str | None = None,
+    slices: bool = False,
+) -> str:
+    """Checks a plan before anything is written, and returns the metric of the differences.
 
     Args:
         plan: The plan.
         folder: Folder of the table.
-        metric: The metric of the differences.
+        metric: The metric of the differences; None: NDCG@10, or `evaluate.metric` where the runs do
+            not have it.
         against: The row that all others are compared with, or None.
         slices: Whether the table has slices.
 
@@ -123,8 +131,10 @@ def check_plan(
             holds something else, or slices are asked for without events in memory.
         DataError: If there are finished runs, and the log cannot be read.
     """
-    cutoffs = plan.cells[0].config.evaluate.k
-    metrics = [*(f"{name}@{k}" for k in cutoffs for name in ("HR", "NDCG")), "MRR"]
+    evaluate = plan.cells[0].config.evaluate
+    metrics = [*(f"{name}@{k}" for k in evaluate.k for name in ("HR", "NDCG")), "MRR"]
+    if metric is None:
+        metric = _METRIC if _METRIC in metrics else evaluate.metric
     if metric not in metrics:
         raise ConfigError(f"--metric must be one of {', '.join(metrics)}, but is {shown(metric)}.")
     rows = {name: None for cell in plan.cells for name in _rows_of(cell)}
@@ -137,6 +147,7 @@ def check_plan(
         raise ConfigError("--slices needs a log, but data.source is a prepared folder.")
     _check_results(folder)
     check_log([cell for cell in plan.cells if is_finished(cell)])
+    return metric
 
 
 def _rows_of(cell: Cell) -> list[str]:
@@ -226,7 +237,23 @@ def train_plan(
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")
+    if note := _better_baseline(complete, table):
+        write_line(f"{note}\n")
     return table
+
+
+def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
+    """Returns a note on a baseline of the runs that is better than what rows are compared with."""
+    baselines = run_files.load_metrics(cells[0].folder).get("baselines", {})
+    base = next(row.test[table.metric] for row in table.rows if row.difference is None)
+    values = {name: metrics.get(table.metric, 0.0) for name, metrics in baselines.items()}
+    best = max(values, key=values.get, default=None)
+    if best is None or values[best] <= base or best in {row.model for row in table.rows}:
+        return None
+    return (
+        f"note: {best}, a baseline of every run that is no row of this table, has {table.metric} "
+        f"{values[best]:.4f}; add it to --models to compare with it."
+    )
 
 
 def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:

@@ -115,11 +115,25 @@ def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -
 
             base, _ = with_repeats(base, split)
             training = TrialTraining(base, split, folder.trial, stop)
-            with stop.deferred(), _explain_rest(folder):
+            with stop.deferred(), _explain_rest(folder), _no_warnings_of_retracing():
                 _run(study, space, base, folder, training, stop)
         finally:
             folder.leave()
     return path
+
+
+@contextlib.contextmanager
+def _no_warnings_of_retracing() -> Iterator[None]:
+    """Hides TensorFlow's warnings that functions are traced again, which each trial does."""
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check(config: Config) -> None:
