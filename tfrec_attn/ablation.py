@@ -14,9 +14,9 @@ from tfrec_attn.cli.arguments import (
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.comparison.ablation import Ablation, ablate
+from tfrec_attn.studies.comparison.ablation_plan import parse_variation
 from tfrec_attn.studies.comparison.comparison import RESULTS
 from tfrec_attn.studies.comparison.comparison_plan import log_name
-from tfrec_attn.studies.comparison.variation import parse_variation
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,13 +16,13 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
-from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.variation import (
+from tfrec_attn.studies.comparison.ablation_plan import (
     combinations,
     own_row,
     parse_variation,
     plan_ablation,
 )
+from tfrec_attn.studies.comparison.ablation_plot import draw
 
 SHOP = "data: {events: 1000}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
 
