@@ -14,6 +14,7 @@ from tests.commands import METRICS, TINY, assert_refused, history_of, metrics_of
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.runs import run
 
 
@@ -62,6 +63,14 @@ def test_files_of_a_run(trained):
         assert events and all(event.stat().st_size > 0 for event in events)
     assert [entry.name for entry in folder.parent.iterdir()] == ["run"]
     assert out.rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {folder}")
+
+
+def test_figures_of_the_lists_are_those_of_recommendations(trained):
+    model, events = run.load_model(trained[0]), pl.read_parquet(trained[0] / "test.parquet")
+    items, _ = model.recommend(events["history"].to_list(), k=10, users=events["user_id"].to_list())
+    counts = np.load(trained[0] / "vocabulary" / "item_counts.npy")
+    rows = np.array([model.item_vocabulary.lookup(one) for one in items])
+    assert metrics_of(trained[0])["lists"] == pytest.approx(list_metrics(rows, counts))
 
 
 def test_vocabularies_hold_all_ids_of_the_log_once(trained):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,10 @@ from tfrec_attn.evaluation.held_out import (
     summarise,
     values_of,
 )
+from tfrec_attn.evaluation.list_metrics import LIST_LENGTH
 from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
+from tfrec_attn.evaluation.ranking import ranks
+from tfrec_attn.models.base.recommendation import best_unseen
 from tfrec_attn.training.inputs import held_out
 
 # Counting models that every run is compared with.
@@ -41,6 +45,26 @@ def rank(ranker: Callable, config: Config, split: Split, part: str) -> np.ndarra
         part: "valid" or "test".
     """
     return held_out_ranks(ranker, held_out(config, split, part))
+
+
+def rank_and_list(
+    model: Any, config: Config, split: Split, part: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rank of each held-out event, int32 [U], and the best items, int32 [U, k].
+
+    k is `LIST_LENGTH`, or N if that is less; 0 stands for no item.
+    """
+    k = min(LIST_LENGTH, model.num_items)
+
+    def columns(features):
+        scores = model.recommendation_scores(features)
+        found, items = best_unseen(scores, features["seen"], k)
+        items = tf.where(found > scores.dtype.min, items, 0)
+        rank_of_target = ranks(scores, features["target"], features["seen"])
+        return tf.concat([rank_of_target[:, tf.newaxis], items], axis=1)
+
+    found = rank(columns, config, split, part)
+    return found[:, 0], found[:, 1:]
 
 
 def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:

@@ -23,6 +23,7 @@ from tfrec_attn.data.sequences.splits import item_counts, split_checksum
 from tfrec_attn.data.sequences.trained_rows import missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import DataError, Interrupted, TrainingError
+from tfrec_attn.evaluation.list_metrics import LIST_LENGTH, list_metrics
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.partial_run import PartialRun
@@ -198,7 +199,13 @@ def _train_into(
 
     strategy = prepare_process(config, task)
     from tfrec_attn.training.counting import count
-    from tfrec_attn.training.evaluating import evaluate_baselines, rank, report, with_repeats
+    from tfrec_attn.training.evaluating import (
+        evaluate_baselines,
+        rank,
+        rank_and_list,
+        report,
+        with_repeats,
+    )
     from tfrec_attn.training.fitting import fit
     from tfrec_attn.training.inputs import trained_rows, window_note
     from tfrec_attn.training.transition_prior import add_transition_prior
@@ -231,14 +238,15 @@ def _train_into(
         prior, alone = {}, {}
         if has_prior(config):
             prior, alone = add_transition_prior(model, config, data.split, folder)
-        ranks = {
-            part: rank(model.traced_ranks(), config, data.split, part) for part in ("valid", "test")
-        }
+        valid = rank(model.traced_ranks(), config, data.split, "valid")
+        test, lists = rank_and_list(model, config, data.split, "test")
+        ranks = {"valid": valid, "test": test}
     np.savez(folder / run_files.RANKS, **ranks, **alone)
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
         **report(ranks["valid"], config, "valid"),
         **report(ranks["test"], config, "test"),
+        "lists": list_metrics(lists, item_counts(data.split)),
         "baselines": baselines,
         **({"prior": prior} if prior else {}),
         **fitted,
@@ -297,6 +305,12 @@ def _summary(config: Config, result: dict[str, Any]) -> str:
     parts = [format_table("test", rows, result.get("test_interval"))]
     if "warm_start" in result:
         parts.append(describe_report(result["warm_start"]))
+    coverage, novelty, popular, diversity = result["lists"].values()
+    parts.append(
+        f"Lists of {LIST_LENGTH} for the test events: {coverage:.1%} of all items, "
+        f"{popular:.1%} of the recommendations among the most popular items that have half of the "
+        f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
+    )
     epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
         f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "

@@ -316,6 +316,18 @@ def test_a_table_in_all_formats(cells):
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
 
 
+def test_a_table_with_figures_of_lists(cells):
+    pop, *others = compare_rows(rows_of(cells), "HR@10")
+    pop = dataclasses.replace(pop, lists={"coverage@10": 0.25, "novelty@10": 3.5})
+    table = ComparisonTable("logs", [pop, *others], "HR@10", {"a": "No times."})
+    assert "Lists for the test events:\n\nmodel  coverage@10  novelty@10\npop" in table.text()
+    assert re.search(r"^pop +0\.2500 +3\.5000$", table.text(), re.M)
+    assert "| pop | 0.2500 | 3.5000 |" in table.markdown()
+    lines = {line["model"]: line for line in csv.DictReader(table.csv().splitlines())}
+    assert (lines["pop"]["coverage@10"], lines["good"]["novelty@10"]) == ("0.25", "")
+    assert lines["a"]["error"] == "No times."
+
+
 def test_a_table_with_slices(cells):
     rows = compare_rows(rows_of(cells), "HR@10")
     slices = Slices("length", ["1", "2 or more"], np.array([0] * 4 + [1] * 8))

@@ -40,6 +40,8 @@ class Row:
         intervals: 95 % bootstrap interval over the test events of each mean.
         deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
         figures: Those of `FIGURES`, means over the seeds.
+        lists: Means over the seeds of the figures of `list_metrics`; empty for a model without the
+            prior that its run has.
         values: Test metric -> its mean over the seeds for each event, float64 [U].
         protocol: That of its runs.
         difference: To the model that it is compared with; None for that model itself.
@@ -56,6 +58,7 @@ class Row:
     figures: dict[str, float]
     values: dict[str, np.ndarray] = dataclasses.field(repr=False)
     protocol: dict[str, Any] = dataclasses.field(repr=False)
+    lists: dict[str, float] = dataclasses.field(default_factory=dict)
     difference: Difference | None = None
     p: float | None = None
 
@@ -70,7 +73,10 @@ class Row:
         """Returns the row for JSON."""
         found = {
             name: getattr(self, name)
-            for name in ("model", "seeds", "valid", "test", "intervals", "deviations", "figures")
+            for name in (
+                *("model", "seeds", "valid", "test", "intervals", "deviations", "figures"),
+                "lists",
+            )
         }
         if self.difference is not None:
             found["difference"] = {**self.difference._asdict(), "p_adjusted": self.p}
@@ -104,7 +110,11 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
             variants = {model: "_alone", f"{model} + prior": ""}
         for name, suffix in variants.items():
             parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
-            rows.append(_row(name, reports, parts, model in counting))
+            row = _row(name, reports, parts, model in counting)
+            if suffix:
+                # The lists of a run are those with its prior.
+                row = dataclasses.replace(row, lists={})
+            rows.append(row)
     return rows
 
 
@@ -164,9 +174,19 @@ def _row(name: str, reports: list[dict], ranks: list[dict], counts: bool) -> Row
         figures={
             figure: float(np.mean([report[figure] for report in reports])) for figure in FIGURES
         },
+        lists=_means([report.get("lists", {}) for report in reports]),
         values=values,
         protocol=reports[0]["protocol"],
     )
+
+
+def _means(reports: list[dict[str, float]]) -> dict[str, float]:
+    names = set.intersection(*map(set, reports))
+    return {
+        name: float(np.mean([report[name] for report in reports]))
+        for name in reports[0]
+        if name in names
+    }
 
 
 def _check_protocols(rows: list[Row], folders: list[Path], reports: list[dict]) -> None:

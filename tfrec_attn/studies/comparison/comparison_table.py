@@ -50,6 +50,8 @@ class ComparisonTable:
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
         self._slices = slices
+        # Runs of earlier versions have none.
+        self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
     def caption(self) -> str:
         """Returns what the figures are, in sentences."""
@@ -78,17 +80,15 @@ class ComparisonTable:
     def text(self) -> str:
         """Returns aligned text."""
         caption = textwrap.fill(self.caption(), 100, break_on_hyphens=False)
-        slices = [
-            f"\n{title}\n\n{align(lines)}" for title, lines in map(self._slice_lines, self._slices)
-        ]
-        return "\n".join([caption, "", align(self._lines()), *self._failures(), *slices])
+        more = [f"\n{title}\n\n{align(lines)}" for title, lines in self._more_tables()]
+        return "\n".join([caption, "", align(self._lines()), *self._failures(), *more])
 
     def markdown(self) -> str:
         """Returns a table in Markdown."""
         failures = [f"- {one.strip()}" for one in self._failures()]
         parts = [self.caption(), "", *_markdown_table(self._lines())]
         parts += ["", *failures] if failures else []
-        for title, lines in map(self._slice_lines, self._slices):
+        for title, lines in self._more_tables():
             parts += ["", title, "", *_markdown_table(lines)]
         return "\n".join(parts) + "\n"
 
@@ -119,7 +119,9 @@ class ComparisonTable:
         ends = [f"{metric}{end}" for metric in self._metrics for end in ("", "_low", "_high")]
         valid = [f"valid_{metric}" for metric in self._metrics]
         compared = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
-        table.writerow(["model", "seeds", *ends, *valid, *compared, *FIGURES, "error"])
+        table.writerow(
+            ["model", "seeds", *ends, *valid, *compared, *FIGURES, *self._lists, "error"]
+        )
         for row in self.rows:
             test = [(row.test[one], *row.intervals[one]) for one in self._metrics]
             found = ["", "", "", "", ""] if row.difference is None else [*row.difference, row.p]
@@ -130,10 +132,11 @@ class ComparisonTable:
                     *(row.valid[one] for one in self._metrics),
                     *found,
                     *row.figures.values(),
+                    *(row.lists.get(name, "") for name in self._lists),
                     "",
                 ]
             )
-        width = len(ends) + len(valid) + len(compared) + len(FIGURES)
+        width = len(ends) + len(valid) + len(compared) + len(FIGURES) + len(self._lists)
         for model, reason in self.failed.items():
             table.writerow([model, "", *([""] * width), reason])
         return text.getvalue()
@@ -185,6 +188,18 @@ class ComparisonTable:
             f"{figures['parameters']:,.0f}",
             f"{figures['peak_memory_mb']:,.0f}",
         ]
+
+    def _more_tables(self) -> list[tuple[str, list[list[str]]]]:
+        """Returns the tables below the first one: titles and lines."""
+        tables = [self._slice_lines(one) for one in self._slices]
+        if self._lists:
+            lines = [
+                [row.model, *(f"{row.lists[name]:.4f}" for name in self._lists)]
+                for row in self.rows
+                if row.lists
+            ]
+            tables.insert(0, ("Lists for the test events:", [["model", *self._lists], *lines]))
+        return tables
 
     def _slice_lines(self, slices: Slices) -> tuple[str, list[list[str]]]:
         """Returns a title and the lines of a table: the metric of each row in each slice."""
