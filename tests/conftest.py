@@ -6,6 +6,9 @@ import random
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Two processes share the cores, and no tensor of a test is large. Processes that tests start and
+# compare with their own must add in the same order.
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 
 # isort: off
 import tfrec_attn  # noqa: F401  before TensorFlow, because it chooses Keras
@@ -27,8 +30,6 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration() for _ in range(3)],
 )
 
-# Two processes share the cores, and no tensor of a test is large.
-tf.config.threading.set_intra_op_parallelism_threads(1)
 # Tracing makes many objects, and each collection would go through all modules of TensorFlow.
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)

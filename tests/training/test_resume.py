@@ -183,7 +183,9 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
 
 def python(*arguments):
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TF_", "PYTEST_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TF_", "PYTEST_")) or name == "TF_NUM_INTRAOP_THREADS"
     }
     command = [sys.executable, "-m", "tfrec_attn.train", *arguments]
     return subprocess.Popen(
