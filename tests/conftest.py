@@ -32,7 +32,7 @@ tf.config.set_logical_device_configuration(
 
 # Tracing makes many objects, and each collection would go through all modules of TensorFlow.
 gc.freeze()
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
