@@ -117,7 +117,8 @@ def test_an_index_of_all_cells_gives_the_lists_of_the_model(trained, model, tmp_
     indexed, order, index, _ = build_index(model, events, cells=6, nprobe=6)
     save(Servable(indexed, np.ones(len(order)), index=index), tmp_path)
     with Runner(tmp_path, optimize=False) as runner:
-        asked = {"user_id": events["user_id"], "history": padded(events["history"].to_list(), 12)}
+        histories = padded(events["history"].to_list(), 1 + events["history"].list.len().max())
+        asked = {"user_id": events["user_id"].to_list(), "history": histories}
         found = runner.run("serving_default", **asked)
     items, scores = model.recommend(events["history"].to_list(), k=10)
     assert [[one.decode() for one in row] for row in found["items"]] == items
@@ -185,7 +186,7 @@ def test_candidates(prior, expected):
             ["prior.weight=[]"],
             "prior.weight must be a number from 0 to 100, a list of them or auto, but is [].",
         ),
-        (["prior.weight=much"], "prior.weight[0] must be a number, but is 'much'."),
+        (["prior.weight=much"], "prior.weight must be auto or a number or a list, but is 'much'."),
         (
             ["prior.epsilon=[1, 0]"],
             "prior.epsilon must be a number from 1e-09 to 100 or a list of them, but is "
