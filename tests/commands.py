@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import json
+import re
+from importlib.metadata import version
 
 TINY = [
     "data.events=1500",
@@ -23,6 +25,16 @@ def run_command(main, *arguments):
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         code = main([str(argument) for argument in arguments])
     return code, out.getvalue(), error.getvalue()
+
+
+def own_messages(error):
+    """Returns stderr of a process without the messages of TensorFlow 2.16."""
+    foreign = (
+        r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
+        if version("tensorflow").startswith("2.16.")
+        else "(?!)"
+    )
+    return "".join(line for line in error.splitlines(keepends=True) if not re.match(foreign, line))
 
 
 def metrics_of(folder):

@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from tests.commands import assert_refused, run_command
 from tfrec_attn import config as configuration
 from tfrec_attn.data import validate
 from tfrec_attn.data.quality import tfdv
@@ -314,4 +316,18 @@ def test_a_foreign_folder_with_the_name_of_unfinished_work_stays(command, logs, 
     assert (
         command(logs[0], "--to", tmp_path / "link")[2]
         == f"error: --to {tmp_path / 'link'} exists; name a new folder, or remove it.\n"
+    )
+
+
+def test_a_tensorflow_metadata_that_does_not_fit(monkeypatch, tmp_path):
+    """As with protobuf 4, which TensorFlow 2.16 needs, and tensorflow-metadata 1.21."""
+    for name in [one for one in sys.modules if one.startswith("tfrec_attn.data.quality")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorflow_metadata.proto.v0.schema_pb2", None)
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,i,1\n")
+    assert_refused(
+        run_command(validate.main, tmp_path / "log.csv"),
+        2,
+        "tensorflow-metadata cannot be loaded (",
+        "); with TensorFlow 2.17 or older, install tensorflow-metadata==1.17.3.",
     )

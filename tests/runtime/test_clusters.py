@@ -9,12 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import own_messages
 from tfrec_attn import local_cluster, train
 from tfrec_attn.runs import run
 
@@ -47,19 +47,9 @@ def together(arguments, folder):
     processes = start([*arguments, f"run_dir={folder}"])
     outputs = [process.communicate(timeout=300) for process in processes]
     return [
-        (process.returncode, out, own(error))
+        (process.returncode, out, own_messages(error))
         for process, (out, error) in zip(processes, outputs, strict=True)
     ]
-
-
-def own(error):
-    """Returns stderr without the messages of TensorFlow 2.16 on its workers."""
-    foreign = (
-        r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:"
-        if version("tensorflow").startswith("2.16.")
-        else "(?!)"
-    )
-    return "".join(line for line in error.splitlines(keepends=True) if not re.match(foreign, line))
 
 
 def start(arguments):
@@ -103,7 +93,7 @@ def recipe(target):
 def test_make_starts_the_processes(tmp_path):
     command = [*recipe("train-multi-worker"), *ATTREC, f"run_dir={tmp_path / 'many'}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, own(done.stderr)) == (0, "")
+    assert (done.returncode, own_messages(done.stderr)) == (0, "")
     one = one_process(ATTREC, tmp_path / "one")
     assert_the_same(one, tmp_path / "many")
 
@@ -136,7 +126,7 @@ def test_a_worker_that_dies_ends_the_others(tmp_path):
         lines = (line for line in processes[0].stdout if line.startswith("diagnostics:"))
         assert len(list(itertools.islice(lines, 2))) == 2
         os.kill(processes[1].pid, signal.SIGKILL)
-        error = own(processes[0].communicate(timeout=90)[1])
+        error = own_messages(processes[0].communicate(timeout=90)[1])
         assert processes[0].returncode == 1
         sentence = (
             "error: Another process of the cluster has failed: worker 1 has stopped; "

@@ -15,8 +15,6 @@ from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import fail
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
-from tfrec_attn.data.quality.text_report import as_text
-from tfrec_attn.data.quality.validation import validate
 from tfrec_attn.errors import ConfigError, TfrecError, shown
 
 
@@ -30,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_intermixed_args(arguments)
     names = ("logs", "schema", "against", "serving_log", "vocabulary", "to")
     try:
+        # An unusable tensorflow-metadata is an error of the user's environment.
+        from tfrec_attn.data.quality.text_report import as_text
+        from tfrec_attn.data.quality.validation import validate
+
         data = _data_of(parsed)
         tree = validate(data, **{name: getattr(parsed, name) for name in names})
     except TfrecError as error:
