@@ -95,8 +95,8 @@ def _parser() -> Arguments:
     )
     parser.add_argument(
         "--metric",
-        default="NDCG@10",
-        help="metric of the plot, the differences and their tests (default: NDCG@10)",
+        help="metric of the plot, the differences and their tests (default: NDCG@10, or "
+        "evaluate.metric if evaluate.k has no 10)",
     )
     return parser
 

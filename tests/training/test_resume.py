@@ -389,7 +389,7 @@ def poison(saver):
     table.scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
 
 
-def test_a_loss_that_is_not_finite(tmp_path):
+def test_a_loss_that_is_not_finite(whole, tmp_path):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
     with at_batch(6, poison):
         code, _, error = run_command(train.main, *command)
@@ -404,6 +404,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
         for value in weights(newest / "weights").values()
         if value.dtype == np.float32
     )
+    assert run_command(train.main, *command)[0] == 0
+    assert_same_run(tmp_path / "run", whole(ATTREC))
 
 
 def test_another_configuration(again):

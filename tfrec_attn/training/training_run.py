@@ -23,7 +23,7 @@ from tfrec_attn.data.sequences.splits import item_counts, split_checksum
 from tfrec_attn.data.sequences.trained_rows import missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import DataError, Interrupted, TrainingError
-from tfrec_attn.evaluation.list_metrics import LIST_LENGTH, list_metrics
+from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.partial_run import PartialRun
@@ -306,8 +306,9 @@ def _summary(config: Config, result: dict[str, Any]) -> str:
     if "warm_start" in result:
         parts.append(describe_report(result["warm_start"]))
     coverage, novelty, popular, diversity = result["lists"].values()
+    length = next(iter(result["lists"])).partition("@")[2]
     parts.append(
-        f"Lists of {LIST_LENGTH} for the test events: {coverage:.1%} of all items, "
+        f"Lists of {length} for the test events: {coverage:.1%} of all items, "
         f"{popular:.1%} of the recommendations among the most popular items that have half of the "
         f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
     )

@@ -23,6 +23,7 @@ from tfrec_attn.studies.comparison.ablation_plan import (
     plan_ablation,
 )
 from tfrec_attn.studies.comparison.ablation_plot import draw
+from tfrec_attn.studies.comparison.comparison import NothingTrained
 
 SHOP = "data: {events: 1000}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
 
@@ -172,6 +173,23 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
     found = [one.lines[0].get_xdata().tolist() for one in axes.containers]
     assert found == [[0, 1], [1]]
     assert [one.get_text() for one in axes.get_xticklabels()] == ["8", "null"]
+
+
+def test_the_metric_is_that_of_the_runs(tmp_path, monkeypatch):
+    """NDCG@10 where evaluate.k has 10, else evaluate.metric."""
+    chosen = []
+
+    def train_plan(plan, folder, jobs, metric, *_, **__):
+        chosen.append(metric)
+        raise NothingTrained("Why.")
+
+    monkeypatch.setattr("tfrec_attn.studies.comparison.ablation.train_plan", train_plan)
+    for cutoffs in ("[5, 10]", "[5]"):
+        path = tmp_path / "log.yaml"
+        path.write_text(f"data: {{events: 1000}}\nevaluate: {{k: {cutoffs}, metric: HR@5}}\n")
+        arguments = (path, "--vary=model.dim=8,16", f"--to={tmp_path / 'to'}")
+        assert run_command(ablation.main, *arguments) == (1, "", "error: Why.\n")
+    assert chosen == ["NDCG@10", "HR@5"]
 
 
 @pytest.mark.parametrize(

@@ -483,11 +483,14 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(comparison, "is_finished", lambda cell: True)
     plan, path = comparison.LogPlan("logs", cells, {}), cells[0].folder / METRICS
     report = json.loads(path.read_text())
-    for value, told in ((0.9, True), (0.0, False)):
+    # The rows of an ablation are not models.
+    for value, in_order, told in ((0.9, False, True), (0.0, False, False), (0.9, True, False)):
         baselines = {"transition": {"HR@10": 0.1}, "other": {"HR@10": value}}
         write_json(path, {**report, "baselines": baselines})
         with StopSignals() as stop:
-            comparison.train_plan(plan, tmp_path / "to" / "logs", 1, "HR@10", stop, against=None)
+            folder = tmp_path / "to" / "logs"
+            options = {"against": None, "in_order": in_order}
+            comparison.train_plan(plan, folder, 1, "HR@10", stop, **options)
         sentence = (
             "note: other, a baseline of every run that is no row of this table, has HR@10 0.9000; "
             "add it to --models to compare with it.\n"
@@ -498,7 +501,7 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
 def test_slices_need_a_log(shop, tmp_path):
     plan = plan_log(str(shop), ["pop"], [f"data.source={tmp_path}"], 1, tmp_path / "to")
     with pytest.raises(
-        ConfigError, match=r"^--slices needs a log, but data\.source is a prepared folder\.$"
+        ConfigError, match=r"^--slices needs a log, but data\.source is a prepared folder; give"
     ):
         check_plan(plan, tmp_path / "to" / "shop", "MRR", slices=True)
 

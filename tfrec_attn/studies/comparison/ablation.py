@@ -27,7 +27,7 @@ class Ablation:
         to: The folder.
         seeds: Number of seeds.
         jobs: Trainings at a time.
-        metric: The metric of the plot and of the differences.
+        metric: The metric of the plot and of the differences, or None, as for `check_plan`.
         slices: Whether the table also has the metric of slices of the test events.
     """
 
@@ -37,7 +37,7 @@ class Ablation:
     to: Path
     seeds: int
     jobs: int
-    metric: str
+    metric: str | None
     slices: bool
 
 
@@ -59,29 +59,31 @@ def ablate(ablation: Ablation) -> Path:
     """
     chosen = (ablation.source, ablation.variations, ablation.overrides)
     plan = plan_ablation(*chosen, ablation.seeds, ablation.to)
-    check_plan(plan, ablation.to, ablation.metric, slices=ablation.slices)
+    metric = check_plan(plan, ablation.to, ablation.metric, slices=ablation.slices)
     with StopSignals() as stop, explain_rest(ablation.to):
         table = train_plan(
-            *(plan, ablation.to, ablation.jobs, ablation.metric, stop),
+            *(plan, ablation.to, ablation.jobs, metric, stop),
             against=own_row(*chosen),
             in_order=True,
             slices=ablation.slices,
         )
-        baseline = _baseline(plan, ablation.metric, table.failed)
+        baseline = _baseline(plan, metric, table.failed)
         key = next(iter(ablation.variations))
-        axes = (key, ablation.metric)
-        problem = draw(_lines(table, ablation), *axes, baseline, ablation.to / PLOT)
+        axes = (key, metric)
+        problem = draw(_lines(table, ablation.variations), *axes, baseline, ablation.to / PLOT)
         if problem:
             write_line(problem)
     return ablation.to
 
 
-def _lines(table: Any, ablation: Ablation) -> dict[str, list[tuple[str, float, float, float]]]:
+def _lines(
+    table: Any, variations: dict[str, list[str]]
+) -> dict[str, list[tuple[str, float, float, float]]]:
     """Returns the lines of the plot: name -> (value of the first key, mean, low, high)."""
-    rows, metric = {row.model: row for row in table.rows}, ablation.metric
-    first, *others = ablation.variations
+    rows, metric = {row.model: row for row in table.rows}, table.metric
+    first, *others = variations
     lines: dict[str, list[tuple[str, float, float, float]]] = {}
-    for name, values in combinations(ablation.variations).items():
+    for name, values in combinations(variations).items():
         if name in rows:
             line = " ".join(f"{key}={values[key]}" for key in others)
             point = (values[first], rows[name].test[metric], *rows[name].intervals[metric])

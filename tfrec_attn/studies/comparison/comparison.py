@@ -144,7 +144,9 @@ def check_plan(
             f"{shown(against)}."
         )
     if slices and is_folder(plan.cells[0].config.data.source):
-        raise ConfigError("--slices needs a log, but data.source is a prepared folder.")
+        raise ConfigError(
+            "--slices needs a log, but data.source is a prepared folder; give the log itself."
+        )
     _check_results(folder)
     check_log([cell for cell in plan.cells if is_finished(cell)])
     return metric
@@ -192,7 +194,8 @@ def train_plan(
         stop: Checked while they run.
         against: The row that all others are compared with, as for `compare_rows`.
         in_order: Whether the rows are those of the plan in its order. Else (default) they are
-            sorted by the metric, and a model with a prior has a row without it too.
+            sorted by the metric, a model with a prior has a row without it too, and a better
+            baseline that is no row is named.
         slices: Whether the table has the metric of slices of the test events.
 
     Returns:
@@ -237,7 +240,7 @@ def train_plan(
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")
-    if note := _better_baseline(complete, table):
+    if not in_order and (note := _better_baseline(complete, table)):
         write_line(f"{note}\n")
     return table
 
