@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
-from browser import Browser
 
 from serving.clients.rest_client import RestClient
+from tests.serving.server.browser import Browser
 
 PAGE = Path(__file__).resolve().parents[3] / "serving" / "server" / "page" / "index.html"
 SOURCE = PAGE.read_text(encoding="utf-8")
