@@ -70,8 +70,8 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slices",
         action="store_true",
-        help="also the metric by how often the target follows the latest item of the history in "
-        "the training events, by the length of the history, and by the popularity of the target",
+        help="also the metric in groups of test events, such as by the length of the history or by "
+        "how often the target follows the latest item of the history in the training events",
     )
 
 

@@ -3,10 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfrec_attn.config import Config
+from tfrec_attn.errors import ConfigError, shown
 
 # Keys of `data` that a model chooses. The others decide which events train and which are ranked.
 OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last")
@@ -88,3 +91,26 @@ def protocol(config: Config, log: str) -> dict[str, object]:
     }
     text = json.dumps(rules, sort_keys=True)
     return {**rules, "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def require_same_protocol(reports: Mapping[Any, Mapping[str, Any]], remedy: str) -> None:
+    """Checks that runs were evaluated by the same protocol.
+
+    Args:
+        reports: Folder of a run -> its metrics.json.
+        remedy: What to do, the end of the error.
+
+    Raises:
+        ConfigError: If one differs from the first.
+    """
+    first = None
+    for folder, report in reports.items():
+        here = report.get("protocol", {})
+        first = here if first is None else first
+        if here.get("hash") == first.get("hash"):
+            continue
+        key = next((one for one in first if one != "hash" and here.get(one) != first[one]), "hash")
+        raise ConfigError(
+            f"{folder} was evaluated by another protocol than the runs before it: {key} is "
+            f"{shown(here.get(key))}, not {shown(first.get(key))}; {remedy}."
+        )

@@ -10,6 +10,8 @@ from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
 _FREQUENCIES = (0, 1, 2, 3, 6, 11)
 _LENGTHS = (0, 1, 6, 11, 21, 51)
 _COUNTS = (0, 1, 6, 21, 101)
+_REPEATED, _TRAINED = ("no", "yes"), ("none", "some")
+_QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")
 
 
 class Slices(NamedTuple):
@@ -40,6 +42,11 @@ def event_slices(split: Split, part: str = "test") -> list[Slices]:
     - By how often the target follows the latest item of the history in the training events.
     - By the number of events in the history.
     - By the number of training events of the target.
+    - By whether the target is in the history.
+    - By the training events of the user, where some users have none.
+    - By the time of the target, in four parts of about as many events.
+
+    The last three are left out where all events are in one slice.
 
     Args:
         split: A split with its events in memory.
@@ -53,11 +60,20 @@ def event_slices(split: Split, part: str = "test") -> list[Slices]:
     target = sequences.items[positions]
     latest = np.where(history > 0, sequences.items[np.maximum(positions - 1, 0)], 0)
     counts = np.append(0, item_counts(split))
-    return [
+    rows, times = split.rows(positions), sequences.timestamps[positions]
+    trained = (split.train_end - sequences.offsets[:-1])[rows]
+    quarter = np.searchsorted(np.quantile(times, [0.25, 0.5, 0.75]), times)
+    slices = [
         _binned("transitions to the target", frequencies(count_transitions(split), latest, target)),
         _binned("events of the history", history, _LENGTHS),
         _binned("training events of the target", counts[target], _COUNTS),
     ]
+    more = [
+        _named("target in the history", ~sequences.first_occurrences[positions], _REPEATED),
+        _named("training events of the user", trained > 0, _TRAINED),
+        _named("time of the target", quarter, _QUARTERS),
+    ]
+    return slices + [one for one in more if len(one.labels) > 1]
 
 
 def frequencies(transitions: Transitions, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -75,6 +91,12 @@ def _binned(name: str, values: np.ndarray, edges: tuple[int, ...] = _FREQUENCIES
     ends = [*(edge - 1 for edge in edges[1:]), None]
     labels = [_label(begin, end) for begin, end in zip(edges, ends, strict=True)]
     found, index = np.unique(np.searchsorted(edges, values, side="right") - 1, return_inverse=True)
+    return Slices(name, [labels[one] for one in found], index)
+
+
+def _named(name: str, values: np.ndarray, labels: tuple[str, ...]) -> Slices:
+    """Returns slices by values 0, 1, ...; those without events are left out."""
+    found, index = np.unique(values.astype(np.int64), return_inverse=True)
     return Slices(name, [labels[one] for one in found], index)
 
 

@@ -82,6 +82,11 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
             return mixed
         return mixed, sum(weight * scores for weight, _, scores in results)
 
+    def attention_of_stacks(self, inputs, mask=None):
+        """Returns the attention of each stack that is built, "short" and "long", [B, L, L]."""
+        options = {"mask": mask, "return_attention_scores": True}
+        return {stack.name: stack(inputs, **options)[1] for _, stack in self._weighted()}
+
     def _make_stack(self, name, query_window):
         return TransformerStack(
             query_window=query_window, name=name, dtype=self.dtype_policy, **self.options

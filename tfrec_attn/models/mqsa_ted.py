@@ -106,6 +106,13 @@ class MQSATED(SequenceModel):
     def item_tables(self):
         return [self.items]
 
+    def attention_streams(self, features):
+        """Returns the maps that `attention_map` is the weighted sum of, by name."""
+        real = features["history"] > 0
+        x = self.embedding(self.items(features["history"]), mask=real)
+        scores = self.encoder.attention_of_stacks(x, mask=real)
+        return {f"{name} queries": tf.cast(one, tf.float32) for name, one in scores.items()}
+
     def encode(self, features, training=False, latest_only=False):
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real, training=training)

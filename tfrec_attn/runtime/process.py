@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import random
 import sys
 import tempfile
@@ -53,6 +54,19 @@ def peak_memory_mb() -> float:
 
     units_per_mb = 1024.0**2 if sys.platform == "darwin" else 1024.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_mb
+
+
+def environment() -> dict[str, Any]:
+    """Returns the versions of the software, the system and its number of cores."""
+    import tensorflow as tf
+
+    return {
+        "tfrec_attn": sys.modules["tfrec_attn"].__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+    }
 
 
 @contextlib.contextmanager

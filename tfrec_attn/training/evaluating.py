@@ -80,7 +80,13 @@ def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:
 def evaluate_baselines(
     config: Config, split: Split, part: str = "test"
 ) -> dict[str, dict[str, float]]:
-    """Returns the metrics of the counting models `BASELINES`, with the defaults of each.
+    """Returns the metrics of the counting models `BASELINES`, as ranked by `rank_baselines`."""
+    found = rank_baselines(config, split, part)
+    return {name: summarise(ranks, config.evaluate.k) for name, ranks in found.items()}
+
+
+def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str, np.ndarray]:
+    """Returns the ranks of the held-out events by each of `BASELINES`, with its defaults.
 
     They see the latest 50 events of a history, however many the model of the configuration sees.
     """
@@ -98,5 +104,4 @@ def evaluate_baselines(
     # These have few operations, which take less time than their tracing.
     ranks_of_all.eager = True
     columns = rank(ranks_of_all, config, split, part).T
-    k = config.evaluate.k
-    return {name: summarise(ranks, k) for name, ranks in zip(BASELINES, columns, strict=True)}
+    return dict(zip(BASELINES, columns, strict=True))

@@ -36,6 +36,7 @@ from tfrec_attn.runtime.distribution import (
     make_strategy,
 )
 from tfrec_attn.runtime.process import (
+    environment,
     import_tensorflow,
     make_deterministic,
     peak_memory_mb,
@@ -253,6 +254,7 @@ def _train_into(
         "train_seconds": earlier + time.perf_counter() - begin,
         "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
         "peak_memory_mb": peak_memory_mb(),
+        "environment": environment(),
         "data": {
             **data.report.to_dict(),
             "rejected": data.rejected,

@@ -11,6 +11,7 @@ from tfrec_attn import models
 from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
 from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
+from tfrec_attn.evaluation.protocol import require_same_protocol
 from tfrec_attn.runs import run_files
 from tfrec_attn.studies.comparison.comparison_plan import Cell
 
@@ -100,11 +101,12 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
         found.setdefault(cell.model, []).append(cell.folder)
         if models.trains_on(cell.config.model.name) == models.COUNTS:
             counting.add(cell.model)
-    rows = []
+    rows, all_reports = [], {}
     for model, folders in found.items():
         reports = [run_files.load_metrics(folder) for folder in folders]
+        all_reports |= dict(zip(folders, reports, strict=True))
+        require_same_protocol(all_reports, "name another folder with --to")
         ranks = [run_files.load_ranks(folder) for folder in folders]
-        _check_protocols(rows, folders, reports)
         variants = {model: ""}
         if alone and all("test_alone" in one for one in ranks):
             variants = {model: "_alone", f"{model} + prior": ""}
@@ -187,16 +189,3 @@ def _means(reports: list[dict[str, float]]) -> dict[str, float]:
         for name in reports[0]
         if name in names
     }
-
-
-def _check_protocols(rows: list[Row], folders: list[Path], reports: list[dict]) -> None:
-    first = rows[0].protocol if rows else reports[0].get("protocol", {})
-    for folder, report in zip(folders, reports, strict=True):
-        here = report.get("protocol", {})
-        if here.get("hash") == first.get("hash"):
-            continue
-        key = next((one for one in first if one != "hash" and here.get(one) != first[one]), "hash")
-        raise ConfigError(
-            f"{folder} was evaluated by another protocol than the runs before it: {key} is "
-            f"{shown(here.get(key))}, not {shown(first.get(key))}; name another folder with --to."
-        )

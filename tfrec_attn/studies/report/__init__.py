@@ -1,0 +1,1 @@
+"""A page about finished runs, for a person who decides."""

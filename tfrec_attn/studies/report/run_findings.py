@@ -1,0 +1,318 @@
+"""What a report tells of a finished run."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn import extensions, models
+from tfrec_attn.config import Config
+from tfrec_attn.data.sequences.splits import Split, item_counts, split_checksum
+from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
+from tfrec_attn.errors import ConfigError, shown
+from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
+from tfrec_attn.evaluation.paired_tests import Difference, paired_difference
+from tfrec_attn.evaluation.ranking import MISS
+from tfrec_attn.evaluation.slices import Slices, event_slices
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.runtime.process import set_precision
+from tfrec_attn.training.evaluating import rank_and_list, rank_baselines
+
+METRIC = "NDCG@10"
+_MAP = 12  # events of an attention map
+_EXAMPLES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_ITEMS, _NEIGHBOURS = 10, 5
+_GROUPS = 10
+
+
+class Measured(NamedTuple):
+    """The test metrics of a model.
+
+    Attributes:
+        values: Metric -> its value for each test event, float64 [U].
+        means: Metric -> its mean.
+        intervals: Metric -> 95 % bootstrap interval of the mean.
+    """
+
+    values: dict[str, np.ndarray]
+    means: dict[str, float]
+    intervals: dict[str, list[float]]
+
+
+class Example(NamedTuple):
+    """A test event and the list for it.
+
+    Attributes:
+        user: Id of the user.
+        history: The latest items of the history, at most 12, oldest first.
+        earlier: Number of events before them.
+        target: The item that followed.
+        rank: Its rank; None: it cannot be recommended.
+        items: The recommended items, best first.
+        attention: Name -> attention of the latest l of these events, float [l, l], for each map of
+            the model.
+    """
+
+    user: str
+    history: list[str]
+    earlier: int
+    target: str
+    rank: int | None
+    items: list[str]
+    attention: dict[str, np.ndarray]
+
+
+class Neighbours(NamedTuple):
+    """Items beside an item.
+
+    Attributes:
+        item: The item.
+        learned: Nearest items by the cosine of the rows of the embedding tables, best first.
+        counted: Items that follow it most often in the training events, with how often.
+    """
+
+    item: str
+    learned: list[str]
+    counted: list[tuple[str, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFindings:
+    """What a report tells of a run.
+
+    Attributes:
+        folder: The run.
+        config: Its configuration.
+        report: Its metrics.json.
+        metric: Metric of the differences and slices.
+        model: Name of the model.
+        rows: Name -> `Measured`, of the baselines, of the model without a prior, and last of the
+            run.
+        best_baseline: Baseline with the best `metric`.
+        difference: Of the run to it.
+        curves: Column of history.csv -> its values over the epochs.
+        slices: Partitions of the test events.
+        shares: Share of the recommended items in ten groups of items, most popular first, which
+            have about as many training events each.
+        examples: Test events.
+        neighbours: Those of the most popular items; empty for a counting model.
+    """
+
+    folder: Path
+    config: Config
+    report: dict[str, Any]
+    metric: str
+    model: str
+    rows: dict[str, Measured]
+    best_baseline: str
+    difference: Difference
+    curves: dict[str, list[float]]
+    slices: list[Slices]
+    shares: list[float]
+    examples: list[Example]
+    neighbours: list[Neighbours]
+
+    @property
+    def measured(self) -> Measured:
+        """The test metrics of the run itself."""
+        return self.rows[self.model]
+
+
+def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
+    """Returns what a report tells of a run.
+
+    Args:
+        folder: The run.
+        users: Ids of users whose test events are the examples. Default: five events from the best
+            rank to the worst.
+
+    Raises:
+        ConfigError: If the folder is no finished run or damaged, if its log has changed, or if a
+            user has no test event.
+        DataError: If the log cannot be read.
+    """
+    config, report = run_files.load_config(folder), run_files.load_metrics(folder)
+    if config.evaluate.repeats is None:
+        raise ConfigError(f"{folder} does not have its rule for repeats; train again.")
+    set_precision(config.runtime.precision)
+    split = _split_of(folder, report)
+    ranks, model = run_files.load_ranks(folder), run.load_model(folder)
+    name = extensions.short_name(config.model.name)
+    cutoffs = report["protocol"]["k"]
+    rows = {
+        f"{one} (default)" if one == name else one: _measure(values, cutoffs)
+        for one, values in rank_baselines(config, split).items()
+    }
+    baselines = list(rows)
+    if "test_alone" in ranks:
+        rows[name] = _measure(ranks["test_alone"], cutoffs)
+        name = f"{name} + prior"
+    rows[name] = _measure(ranks["test"], cutoffs)
+    metric = METRIC if METRIC in rows[name].means else config.evaluate.metric
+    best = max(baselines, key=lambda one: rows[one].means[metric])
+    lists = rank_and_list(model, config, split, "test")[1]
+    counts = item_counts(split)
+    return RunFindings(
+        folder=folder,
+        config=config,
+        report=report,
+        metric=metric,
+        model=name,
+        rows=rows,
+        best_baseline=best,
+        difference=paired_difference(rows[name].values[metric], rows[best].values[metric]),
+        curves=_curves(folder),
+        slices=event_slices(split),
+        shares=popularity_shares(lists, counts),
+        examples=_examples(model, split, ranks["test"], lists, users),
+        neighbours=(
+            []
+            if models.trains_on(config.model.name) == models.COUNTS
+            else _neighbours(model, counts, count_transitions(split))
+        ),
+    )
+
+
+def popularity_shares(lists: np.ndarray, counts: np.ndarray, groups: int = _GROUPS) -> list[float]:
+    """Returns the share of the recommended items in groups of items by popularity.
+
+    An item is in the group in which the middle of its training events falls, when all events are
+    lined up by the popularity of their items and cut into equal parts.
+
+    Args:
+        lists: Recommended items 1..N, int [U, k]; 0 stands for no item.
+        counts: Training events of each item, int [N].
+        groups: Number of groups. Default 10.
+    """
+    order = np.argsort(-counts, kind="stable")
+    middle = np.cumsum(counts[order]) - counts[order] / 2
+    group = np.empty(len(counts), np.int64)
+    group[order] = np.minimum(groups * middle / max(counts.sum(), 1), groups - 1)
+    found = np.bincount(lists.ravel(), minlength=len(counts) + 1)[1:]
+    return (np.bincount(group, found, groups) / max(found.sum(), 1)).tolist()
+
+
+def _split_of(folder: Path, report: dict[str, Any]) -> Split:
+    split = run.load_data(folder).split
+    if split.sequences.items is None:
+        raise ConfigError(
+            f"{folder} was trained on a prepared folder that is read in parts; a report needs all "
+            "events in memory: train with data.cache=memory."
+        )
+    if split_checksum(split) != report["data"].get("sha256"):
+        raise ConfigError(
+            f"The log of {folder} has changed since the training; a report needs the events of "
+            "then: bring them back, or train again."
+        )
+    return split
+
+
+def _measure(ranks: np.ndarray, cutoffs: Sequence[int]) -> Measured:
+    values = values_of(ranks, cutoffs)
+    means = {name: float(one.mean()) for name, one in values.items()}
+    return Measured(values, means, bootstrap_intervals(values))
+
+
+def _curves(folder: Path) -> dict[str, list[float]]:
+    """Returns the columns of history.csv, of which a counting model has none."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        return {}
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    except (OSError, ValueError, TypeError):
+        raise ConfigError(f"{path} is damaged; train again.") from None
+
+
+def _examples(
+    model: Any, split: Split, ranks: np.ndarray, lists: np.ndarray, users: Sequence[str]
+) -> list[Example]:
+    rows = split.rows(split.test)
+    if users:
+        chosen = [_event_of(user, split, rows) for user in users]
+    else:
+        order = np.argsort(ranks, kind="stable")
+        places = np.unique(np.round(np.asarray(_EXAMPLES) * (len(ranks) - 1)).astype(int))
+        chosen = order[places].tolist()
+    return [_example(model, split, event, rows[event], ranks, lists) for event in chosen]
+
+
+def _event_of(user: str, split: Split, rows: np.ndarray) -> int:
+    row = int(split.sequences.user_vocabulary.lookup([user])[0]) - 1
+    found = np.flatnonzero(rows == row)
+    if not len(found):
+        raise ConfigError(
+            f"--user must be a user with a test event, but {shown(user)} "
+            f"{'has none' if row >= 0 else 'is not in the log'}."
+        )
+    return int(found[-1])
+
+
+def _example(
+    model: Any, split: Split, event: int, row: int, ranks: np.ndarray, lists: np.ndarray
+) -> Example:
+    sequences, position = split.sequences, split.test[event]
+    history = sequences.items[sequences.offsets[row] : position]
+    ids = sequences.item_vocabulary.ids
+    shown_events = history[-_MAP:]
+    rank = int(ranks[event])
+    return Example(
+        user=sequences.user_vocabulary.ids([row + 1])[0],
+        history=ids(shown_events),
+        earlier=len(history) - len(shown_events),
+        target=ids([sequences.items[position]])[0],
+        rank=None if rank == MISS else rank,
+        items=[one for one in ids(lists[event]) if one],
+        attention=_attention(model, row + 1, history),
+    )
+
+
+def _attention(model: Any, user: int, history: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the attention of the latest events, as the model sees them."""
+    latest = np.zeros((1, model.max_length), np.int32)
+    part = history[-model.max_length :]
+    latest[0, model.max_length - len(part) :] = part
+    features = {"user": tf.constant([user], tf.int32), "history": tf.constant(latest)}
+    count = min(len(part), _MAP)
+    # A model without its events that training never touched has nothing to show of them.
+    if not count or (model.known(features)["history"].numpy() != latest).any():
+        return {}
+    if hasattr(model, "attention_streams"):
+        maps = model.attention_streams(features)
+    else:
+        maps = {"attention": model.attention_map(features)}
+    return {name: one.numpy()[0, -count:, -count:] for name, one in maps.items() if one is not None}
+
+
+def _neighbours(model: Any, counts: np.ndarray, transitions: Transitions) -> list[Neighbours]:
+    # Item vectors may have columns of another kind, such as squared norms.
+    tables = [table.rows(None) for table in model.item_columns()] or [model.item_vectors()]
+    vectors = np.concatenate([one.numpy() for one in tables], axis=1)[1:]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    ids, found = model.item_vocabulary.ids, []
+    for item in np.argsort(-counts, kind="stable")[: min(_ITEMS, len(counts))]:
+        cosine = np.where(counts > 0, vectors @ vectors[item], -2.0)
+        cosine[item] = -2.0
+        nearest = np.argsort(-cosine, kind="stable")[:_NEIGHBOURS]
+        begin, end = transitions.offsets[item + 1], transitions.offsets[item + 2]
+        order = np.argsort(-transitions.counts[begin:end], kind="stable")[:_NEIGHBOURS] + begin
+        found.append(
+            Neighbours(
+                ids([item + 1])[0],
+                ids(nearest[cosine[nearest] > -2.0] + 1),
+                list(
+                    zip(
+                        ids(transitions.neighbours[order]),
+                        transitions.counts[order].tolist(),
+                        strict=True,
+                    )
+                ),
+            )
+        )
+    return found
