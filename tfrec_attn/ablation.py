@@ -12,11 +12,13 @@ from tfrec_attn.cli.arguments import (
     split_config,
 )
 from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.config.config_files import packaged_studies
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.comparison.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison.ablation_plan import parse_variation
 from tfrec_attn.studies.comparison.comparison import RESULTS
 from tfrec_attn.studies.comparison.comparison_plan import log_name
+from tfrec_attn.studies.comparison.study_file import Study, read_study
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,18 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     config, overrides = split_config(parsed.config, parsed.overrides)
     try:
         check_trainings(parsed)
-        variations: dict[str, list[str]] = {}
-        for text in parsed.vary:
-            key, values = parse_variation(text)
-            if key in variations:
-                raise ConfigError(f"--vary must have each key once, but has {key} twice.")
-            variations[key] = values
+        study = read_study(config)
+        variations = _variations(config, study, parsed.vary)
+        name = _name(config, () if study else variations)
         folder = ablate(
             Ablation(
-                source=config,
+                source=study.config if study else config,
                 variations=variations,
                 overrides=overrides,
-                to=Path(parsed.to or Path("ablations") / _name(config, variations)),
+                to=Path(parsed.to or Path("ablations") / name),
                 seeds=parsed.seeds,
                 jobs=parsed.jobs,
                 metric=parsed.metric,
@@ -55,9 +54,32 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _variations(
+    config: str | None, study: Study | None, given: list[str] | None
+) -> dict[str, list[str]]:
+    """Returns the keys that vary, those of a study or of the arguments, with their values."""
+    if study and given:
+        raise ConfigError(
+            f"{config} has its own keys to vary; leave out --vary, or name {study.config}."
+        )
+    texts = study.vary if study else given
+    if not texts:
+        raise ConfigError(
+            "--vary must name a key and its values, unless a study is given, such as "
+            f"{', '.join(packaged_studies())}."
+        )
+    variations: dict[str, list[str]] = {}
+    for text in texts:
+        key, values = parse_variation(text)
+        if key in variations:
+            raise ConfigError(f"--vary must have each key once, but has {key} twice.")
+        variations[key] = values
+    return variations
+
+
 def _name(config: str | None, keys: Iterable[str]) -> str:
     """Returns a name such as shop-user_weight."""
-    name = "defaults" if config is None else log_name(config)
+    name = "defaults" if config is None else log_name(config.removeprefix("studies/"))
     return "-".join([name, *(key.rpartition(".")[2] for key in keys)])
 
 
@@ -70,7 +92,10 @@ def _parser() -> Arguments:
         "keys.",
     )
     parser.add_argument(
-        "config", nargs="?", help="YAML file, or the name of a configuration of the package"
+        "config",
+        nargs="?",
+        help="YAML file, or the name of a configuration or a study of the package, such as "
+        "beauty/sasrec or studies/attrec-dim",
     )
     parser.add_argument(
         "overrides",
@@ -81,17 +106,16 @@ def _parser() -> Arguments:
     parser.add_argument(
         "--vary",
         action="append",
-        required=True,
         metavar="section.key=A,B,...",
         help="values of a key of model, train or prior, without commas; 0,0.2,...,1 is 0, 0.2, 0.4 "
-        "and so on; of several keys, all combinations",
+        "and so on; of several keys, all combinations; a study has its own",
     )
     add_trainings(parser)
     parser.add_argument(
         "--to",
         type=path,
         metavar="DIR",
-        help="folder to write (default: ablations/CONFIG-KEY)",
+        help="folder to write (default: ablations/CONFIG-KEY, or ablations/STUDY)",
     )
     parser.add_argument(
         "--metric",

@@ -11,8 +11,9 @@ from tfrec_attn.cli.arguments import (
     path,
 )
 from tfrec_attn.cli.terminal import write_line
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.errors import ConfigError, Interrupted, TfrecError, nearest, shown
 from tfrec_attn.studies.comparison.comparison import RESULTS, Comparison, compare
+from tfrec_attn.studies.comparison.comparison_plan import SPLITS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
                 against=parsed.against,
                 with_prior=parsed.with_prior,
                 slices=parsed.slices,
+                splits=_splits(parsed.splits),
             )
         )
     except TfrecError as error:
@@ -56,6 +58,19 @@ def _names(text: str) -> list[str] | None:
     if not names:
         raise ConfigError("--models must name a model or more, or be all.")
     return None if names == ["all"] else names
+
+
+def _splits(text: str | None) -> list[str]:
+    names = [] if text is None else [one.strip() for one in text.split(",")]
+    for name in names:
+        if name not in SPLITS:
+            raise ConfigError(
+                f"--splits must be some of {', '.join(SPLITS)}, with commas, but has {shown(name)}"
+                f"{nearest(name, SPLITS)}."
+            )
+        if names.count(name) > 1:
+            raise ConfigError(f"--splits must have each split once, but has {name} twice.")
+    return names
 
 
 def _parser() -> Arguments:
@@ -101,6 +116,13 @@ def _parser() -> Arguments:
         "--metric",
         help="metric of the differences and their tests (default: NDCG@10, or evaluate.metric if "
         "evaluate.k has no 10)",
+    )
+    parser.add_argument(
+        "--splits",
+        metavar="NAMES",
+        help="make a table for each of these splits, with commas, and compare the order of the "
+        f"models: {', '.join(SPLITS)}, whose limits are data.valid_from and data.test_from, or 0.8 "
+        "and 0.9 (default: the split of the configurations)",
     )
     parser.add_argument(
         "--against",

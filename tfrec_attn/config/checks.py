@@ -19,6 +19,7 @@ _CHOICES = {
     "train.reduction": ("sum", "mean"),
     "train.new_items": ("mean", "neighbours"),
     "evaluate.repeats": ("exclude", "include", None),
+    "evaluate.targets": ("first", "last", "all", None),
     "runtime.strategy": ("default", "mirrored", "multi_worker"),
     "runtime.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
@@ -95,6 +96,11 @@ def check(config) -> None:
         maximum = _MAXIMA.get(key, _MAXIMUM)
         if type(value) is int and value > maximum:
             raise ConfigError(f"{key} must be at most {maximum}, but is {value}.")
+    if config.evaluate.targets is not None and config.data.split != "temporal":
+        raise ConfigError(
+            f"evaluate.targets={config.evaluate.targets} chooses among the events after the limits "
+            "of a temporal split; set data.split=temporal, or leave it out."
+        )
     _check_event_filters(config.data)
     _check_prior(config.prior)
     _check_runtime(config.runtime)

@@ -9,10 +9,20 @@ from tfrec_attn.config.yaml_tree import YamlError, is_null, read_yaml
 from tfrec_attn.errors import ConfigError, shorten
 
 _MAX_BYTES = 10_000_000
+_STUDIES = "studies/"
 
 
 def packaged() -> dict[str, Path]:
     """Returns the configurations of the package: name, such as ml-100k/attrec, -> file."""
+    return {name: file for name, file in _files().items() if not name.startswith(_STUDIES)}
+
+
+def packaged_studies() -> dict[str, Path]:
+    """Returns the studies of the package: name, such as studies/attrec-dim, -> file."""
+    return {name: file for name, file in _files().items() if name.startswith(_STUDIES)}
+
+
+def _files() -> dict[str, Path]:
     folder = Path(__file__).parents[1] / "configs"
     files = folder.glob("*/*.yaml")
     names = ((file.relative_to(folder).with_suffix("").as_posix(), file) for file in files)
@@ -30,7 +40,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     try:
         # A user's file precedes a configuration of the package; a user's folder does not.
         is_file = os.path.exists(path) and not os.path.isdir(path)
-        file = path if is_file else packaged().get(path.removesuffix(".yaml"), path)
+        file = path if is_file else _files().get(path.removesuffix(".yaml"), path)
         with open(file, "rb") as stream:
             tree = read_yaml(stream.read(_MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:

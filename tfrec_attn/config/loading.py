@@ -19,7 +19,7 @@ from tfrec_attn.config.yaml_tree import Plain, is_null, write_yaml
 from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 
 # Section of a file that `load` passes over: `tfrec_attn.search` reads it.
-SEARCH = "search"
+SEARCH, STUDY = "search", "study"
 # Their values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
 # Removed keys: the value of most earlier runs, which is still accepted, and why they were removed.
@@ -49,6 +49,11 @@ def load(
             is of another type.
     """
     tree = read_config_file(path) if path is not None else {}
+    if STUDY in tree:
+        raise ConfigError(
+            f"{path} describes an ablation, and is no configuration; give it to "
+            "python -m tfrec_attn.ablation."
+        )
     tree.pop(SEARCH, None)
     return from_dict(overlay(tree, overrides, recommended, print_fn, path))
 

@@ -223,7 +223,12 @@ class Evaluate:
         "include (all items compete); null: include if more than 5 % of the validation targets "
         "are in the history",
     )
-    bootstrap: int = key(1000, "resamples of the users for the 95 % interval; 0: no interval")
+    targets: str | None = key(
+        None,
+        "temporal split: which events of a user after each limit are targets: first, last or all; "
+        "null: first",
+    )
+    bootstrap: int = key(1000, "resamples of the events for the 95 % interval; 0: no interval")
 
 
 @dataclass(frozen=True)

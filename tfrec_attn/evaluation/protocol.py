@@ -89,6 +89,8 @@ def protocol(config: Config, log: str) -> dict[str, object]:
         "ties": "against the target",
         "k": config.evaluate.k,
     }
+    if config.evaluate.targets is not None:
+        rules["targets"] = config.evaluate.targets
     text = json.dumps(rules, sort_keys=True)
     return {**rules, "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
 

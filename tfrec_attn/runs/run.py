@@ -63,7 +63,7 @@ def prepare_data(
     """Reads, filters and splits the log of a configuration.
 
     Args:
-        config: Its section `data` is used.
+        config: Its section `data` is used, and `evaluate.targets`.
         rejected: File for bad lines if data.on_error is skip.
         known: Vocabularies of users and items to extend, or None.
         schema: Whether to refuse a log that breaks data.schema.
@@ -92,7 +92,11 @@ def prepare_data(
     report = dataclasses.replace(report, selection=selection)
     if data.columns.timestamp is None:
         report = dataclasses.replace(report, duplicates=None)
-    split = make_split(sequences, data.split, valid_from=data.valid_from, test_from=data.test_from)
+    split = make_split(
+        *(sequences, data.split, config.evaluate.targets),
+        valid_from=data.valid_from,
+        test_from=data.test_from,
+    )
     return _check_lengths(config, PreparedData(split, report, result.rejected))
 
 
@@ -112,6 +116,11 @@ def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) 
         raise ConfigError(
             "train.warm_start needs a log, because a prepared folder has its own vocabularies; "
             "set data.source=file."
+        )
+    if config.evaluate.targets not in (None, "first"):
+        raise ConfigError(
+            f"evaluate.targets={config.evaluate.targets} needs a log, because the targets of a "
+            "prepared folder are the first events; set data.source=file."
         )
     log = prepared_log.open_source(config.data)
     import_tensorflow()

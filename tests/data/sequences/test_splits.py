@@ -63,6 +63,22 @@ def test_temporal_by_hand():
     assert shares.test.tolist() == split.test.tolist()
 
 
+def test_last_and_all_targets_by_hand():
+    # 2 <= valid < 7 <= test: u has b, c and then d, v has b and c, w has a, e and then b, a.
+    bounds = {"valid_from": "1970-01-01T00:00:02", "test_from": "1970-01-01T00:00:07"}
+    sequences = sequences_of(LOG)
+    found = {
+        which: make_split(sequences, "temporal", which, **bounds)
+        for which in ("first", "last", "all", None)
+    }
+    assert all(one.train_end.tolist() == [1, 4, 6] for one in found.values())
+    assert found["first"].valid.tolist() == found[None].valid.tolist() == [1, 4, 6]
+    assert found["first"].test.tolist() == found[None].test.tolist() == [3, 8]
+    assert found["last"].valid.tolist() == [2, 5, 7] and found["last"].test.tolist() == [3, 9]
+    assert found["all"].valid.tolist() == [1, 2, 4, 5, 6, 7]
+    assert found["all"].test.tolist() == [3, 8, 9]
+
+
 def test_a_user_may_lack_targets():
     log = sequences_of([("u", "a", 1), ("v", "a", 5), ("w", "a", 9)])
     split = temporal(log, valid_from=0.5, test_from="1970-01-01T00:00:08")

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from tests.commands import run_command
+from tests.commands import assert_refused, run_command
 from tests.studies.comparison.test_comparison import write_run
 from tfrec_attn import ablation
-from tfrec_attn.config import to_dict
+from tfrec_attn.config import load, to_dict
+from tfrec_attn.config.config_files import packaged_studies
 from tfrec_attn.config.yaml_tree import write_yaml
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
@@ -24,6 +25,7 @@ from tfrec_attn.studies.comparison.ablation_plan import (
 )
 from tfrec_attn.studies.comparison.ablation_plot import draw
 from tfrec_attn.studies.comparison.comparison import NothingTrained
+from tfrec_attn.studies.comparison.study_file import read_study
 
 SHOP = "data: {events: 1000}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"
 
@@ -223,3 +225,45 @@ def test_invalid_arguments(shop, tmp_path, arguments, sentence):
     to = tmp_path / "to"
     code, out, error = run_command(ablation.main, shop, *arguments, f"--to={to}")
     assert (code, out, error) == (2, "", f"error: {sentence}\n") and not to.exists()
+
+
+@pytest.mark.parametrize("name", packaged_studies())
+def test_studies_of_the_package(name, tmp_path):
+    """Each can be planned, with the values of its configuration among those that vary."""
+    study = read_study(name)
+    variations = dict(map(parse_variation, study.vary))
+    path = "data.path=log.csv"
+    plan = plan_ablation(study.config, variations, [path], 1, tmp_path)
+    assert len(plan.cells) == np.prod([len(values) for values in variations.values()])
+    assert own_row(study.config, variations, [path]) in {cell.model for cell in plan.cells}
+
+
+def test_a_study_of_a_file(tmp_path):
+    file = tmp_path / "width.yaml"
+    file.write_text("study: {config: ml-100k/attrec, vary: {model.dim: '8,16'}}\n")
+    assert read_study(str(file)) == ("ml-100k/attrec", ["model.dim=8,16"])
+    assert read_study("ml-100k/attrec") is None and read_study(None) is None
+    assert_refused(
+        run_command(ablation.main, file, "--vary=model.dim=8,16"),
+        *(2, f"{file} has its own keys to vary; leave out --vary, or name ml-100k/attrec."),
+    )
+    assert_refused(
+        run_command(ablation.main, "ml-100k/attrec"),
+        *(
+            2,
+            "--vary must name a key and its values, unless a study is given",
+            "studies/attrec-dim",
+        ),
+    )
+    for text in (
+        "study: {config: ml-100k/attrec, vary: {}}",
+        "study: {config: ml-100k/attrec, vary: {model.dim: [8, 16]}}",
+        "study: {vary: {model.dim: '8,16'}}",
+        "study: 3",
+        "study: {config: ml-100k/attrec, vary: {model.dim: '8,16'}}\ntrain: {epochs: 3}",
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match="must have the section study alone, with config"):
+            read_study(str(file))
+    with pytest.raises(ConfigError, match="studies/attrec-dim describes an ablation, and is no"):
+        load("studies/attrec-dim")

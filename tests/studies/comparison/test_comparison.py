@@ -28,6 +28,7 @@ from tfrec_attn.studies.comparison.comparison_plan import log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
+from tfrec_attn.studies.comparison.split_agreement import kendall_tau
 from tfrec_attn.training.training_run import resolve
 
 MISS = np.iinfo(np.int32).max
@@ -57,12 +58,15 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     """What is finished is not trained again, and the table is the same."""
     to = tmp_path / "to"
     arguments = [f"--data={shop}", "--models=pop,transition", f"--to={to}"]
-    code, out, error = run_command(compare.main, *arguments, "--slices")
+    splits = "--splits=leave-one-out,temporal-all"
+    code, out, error = run_command(compare.main, *arguments, "--slices", splits)
     assert (code, error) == (0, "")
     assert "NDCG@10 by transitions to the target:" in out
+    check_agreement(to, out)
+    (to / "shop-leave-one-out").rename(to / "shop")
     first = without_seconds(to / "shop")
     assert {row["model"] for row in first} == {"pop", "transition"}
-    assert re.search(r"shop pop, seed 1: NDCG@10 0\.\d{4}, \d+ s\n", out)
+    assert re.search(r"shop-leave-one-out pop, seed 1: NDCG@10 0\.\d{4}, \d+ s\n", out)
     report = json.loads((to / "shop" / "pop" / "seed-1" / METRICS).read_text())
     (pop,) = [row for row in first if row["model"] == "pop"]
     for name, value in report["test"].items():
@@ -75,6 +79,48 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     assert (code, error) == (0, "")
     assert without_seconds(to / "shop") == first
     assert (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns == before
+
+
+def check_agreement(to, out):
+    """The files on several splits have the metrics of their tables."""
+    text = (to / "shop-splits.txt").read_text()
+    assert text in out
+    assert re.search(r"^leave-one-out and temporal-all: tau -?\d\.\d{3}$", text, re.MULTILINE)
+    found = json.loads((to / "shop-splits.json").read_text())
+    assert list(found["splits"]) == ["leave-one-out", "temporal-all"]
+    for split, one in found["splits"].items():
+        table = {row["model"]: row["NDCG@10"] for row in rows_in(to / f"shop-{split}")}
+        values = dict(zip(found["models"], one["values"], strict=True))
+        assert values == {model: pytest.approx(float(value)) for model, value in table.items()}
+    report = json.loads((to / "shop-temporal-all" / "pop" / "seed-1" / METRICS).read_text())
+    assert (report["protocol"]["split"], report["protocol"]["targets"]) == ("temporal", "all")
+    # Later events of a user are known to its history, and no training event is later than a test.
+    assert found["splits"]["temporal-all"]["leaks"]["tests_before_training"] == 0
+    assert found["splits"]["leave-one-out"]["leaks"]["tests_before_training"] > 0
+
+
+def test_kendall_tau():
+    # 1 2 3 4 against 1 2 4 3: five of six pairs are in the same order.
+    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+    assert kendall_tau([1, 2, 3], [3, 2, 1]) == -1
+    # Of three pairs, two differ in the second list: 2 / sqrt(3 * 2).
+    assert kendall_tau([1, 2, 3], [1, 1, 2]) == pytest.approx(2 / 6**0.5)
+    assert np.isnan(kendall_tau([1, 2], [5, 5])) and np.isnan(kendall_tau([1], [2]))
+
+
+def test_plan_of_a_split(shop, tmp_path):
+    def data_of(split, *overrides):
+        plan = plan_log(str(shop), ["pop"], overrides, 1, tmp_path, split=split)
+        (cell,) = plan.cells
+        assert plan.name == f"shop-{split}" and cell.folder.parent.parent == tmp_path / plan.name
+        data = cell.config.data
+        return data.split, data.valid_from, data.test_from, cell.config.evaluate.targets
+
+    assert data_of("leave-one-out") == ("leave-one-out", None, None, None)
+    assert data_of("temporal") == ("temporal", 0.8, 0.9, None)
+    limits = ("data.split=temporal", "data.valid_from=0.5", "data.test_from=0.7")
+    assert data_of("temporal-last", *limits) == ("temporal", 0.5, 0.7, "last")
+    assert data_of("leave-one-out", *limits) == ("leave-one-out", None, None, None)
 
 
 def write_yaml(folder, **files):
@@ -547,6 +593,26 @@ def test_invalid_arguments(shop, tmp_path, arguments, sentence):
         assert re.fullmatch(r"error: model\.name must be .*sasrec.*\n", error)
     else:
         assert error == f"error: {sentence}\n"
+
+
+def test_invalid_splits(shop, tmp_path):
+    for names, sentence in (
+        ("temporal,temporal", "--splits must have each split once, but has temporal twice."),
+        ("tempora", "but has 'tempora' (did you mean 'temporal'?)."),
+        ("", "but has ''"),
+    ):
+        arguments = [
+            f"--data={shop}",
+            "--models=pop",
+            f"--splits={names}",
+            f"--to={tmp_path / 'x'}",
+        ]
+        assert_refused(run_command(compare.main, *arguments), 2, sentence)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "manifest.json").write_text("{}")
+    source = f"data.source={tmp_path / 'log'}"
+    with pytest.raises(ConfigError, match=r"--splits needs a log, but data\.source is a"):
+        plan_log(str(shop), ["pop"], [source], 1, tmp_path, split="temporal")
 
 
 def test_invalid_logs(shop, tmp_path):

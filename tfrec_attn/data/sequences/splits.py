@@ -1,8 +1,9 @@
 """Which events train, which validate and which test."""
 
+import dataclasses
 import datetime
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,9 @@ from tfrec_attn.errors import ConfigError, DataError, shown
 _FEWEST = 3  # events of a user who tests under leave-one-out
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """The training events of each user, a prefix, and at most one validation and one test target.
+    """The training events of each user, a prefix, and validation and test targets after it.
 
     The history of a held-out event is all earlier events of its user.
 
@@ -141,18 +142,26 @@ def require_long_enough(longest: int) -> None:
         )
 
 
-def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float | str) -> Split:
-    """Trains on the events before a point in time and holds out each user's first event after it.
+def temporal(
+    sequences: Sequences,
+    *,
+    valid_from: float | str,
+    test_from: float | str,
+    targets: str = "first",
+) -> Split:
+    """Trains on the events before a point in time and holds out events of each user after it.
 
     A user may have no validation target or no test target.
 
     Args:
         sequences: The events.
         valid_from: When validation begins: a share of all events in (0, 1), or an ISO 8601 date
-            (UTC; the timestamps are then seconds). A user's first event in [valid_from, test_from)
-            is the validation target.
-        test_from: When the test begins, in the same form. A user's first event from then on is the
-            test target.
+            (UTC; the timestamps are then seconds). A user's event in [valid_from, test_from) is the
+            validation target.
+        test_from: When the test begins, in the same form. A user's event from then on is the test
+            target.
+        targets: Which of a user's events in each of the two times: "first" (default), "last" or
+            "all".
 
     Raises:
         DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on,
@@ -163,10 +172,26 @@ def temporal(sequences: Sequences, *, valid_from: float | str, test_from: float 
         valid_from, test_from, lambda share: float(np.quantile(times, share, method="lower"))
     )
     split = split_at(sequences, hold_out_between(sequences.lengths, times, start, end), "temporal")
+    if targets != "first":
+        split = dataclasses.replace(
+            split,
+            valid=_targets(sequences, start, end, targets),
+            test=_targets(sequences, end, math.inf, targets),
+        )
     span = times.min(), times.max()
     sizes = bool(start > span[0]), len(split.valid), len(split.test)
     require_parts(valid_from, test_from, sizes, span)
     return split
+
+
+def _targets(sequences: Sequences, start: float, end: float, which: str) -> np.ndarray:
+    """Returns the positions of all events in [start, end), or of each user's last one, int64."""
+    times = sequences.timestamps
+    positions = np.flatnonzero((times >= start) & (times < end))
+    if which == "all":
+        return positions
+    rows = np.searchsorted(sequences.offsets, positions, side="right")
+    return positions[np.diff(rows, append=-1) != 0]
 
 
 def period(
@@ -241,13 +266,17 @@ SPLITS: dict[str, Callable[..., Split]] = {"leave-one-out": leave_one_out, "temp
 
 
 def make_split(
-    sequences: Sequences, name: str = "leave-one-out", **bounds: float | str | None
+    sequences: Sequences,
+    name: str = "leave-one-out",
+    targets: str | None = None,
+    **bounds: float | str | None,
 ) -> Split:
     """Returns a split by its name.
 
     Args:
         sequences: The events.
         name: A name in `SPLITS`.
+        targets: Which events of `"temporal"` are targets, as for `temporal`; None: the first.
         **bounds: `valid_from` and `test_from` of `"temporal"`; None counts as not given.
 
     Raises:
@@ -255,6 +284,8 @@ def make_split(
         DataError: If the log is too small for the split.
     """
     given = require_bounds(name, **bounds)
+    if targets is not None:
+        given["targets"] = targets
     return SPLITS[name](sequences, **given)
 
 

@@ -16,7 +16,7 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, plan_log
+from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
 from tfrec_attn.training.training_run import resolve
 
@@ -39,6 +39,8 @@ class Comparison:
         against: The row that all others are compared with, as for `compare_rows`.
         with_prior: Whether each model that is trained also has a row with a transition prior.
         slices: Whether the tables also have the metric of slices of the test events.
+        splits: Names of `comparison_plan.SPLITS`, each with a table; none: that of the
+            configurations.
     """
 
     logs: Sequence[str]
@@ -51,6 +53,7 @@ class Comparison:
     against: str | None
     with_prior: bool
     slices: bool
+    splits: Sequence[str] = ()
 
 
 def compare(comparison: Comparison) -> list[Path]:
@@ -58,6 +61,9 @@ def compare(comparison: Comparison) -> list[Path]:
 
     A model that cannot be trained on a log is named below the table. The same command resumes an
     interrupted comparison.
+
+    With several splits, how far they agree is printed and written to `LOG-splits.txt` and `.json`
+    in the folder of the comparison.
 
     Returns:
         The folders of the tables; each has `results.txt`, `.md`, `.tex`, `.csv` and `.json`.
@@ -67,12 +73,14 @@ def compare(comparison: Comparison) -> list[Path]:
         TrainingError: If no model could be trained on a log, or a file cannot be written.
         Interrupted: If a signal was received; the finished runs and the checkpoints stay.
     """
+    chosen = [(log, split) for log in comparison.logs for split in (comparison.splits or [None])]
     plans = [
         plan_log(
             *(log, comparison.models, comparison.overrides, comparison.seeds, comparison.to),
             with_prior=comparison.with_prior,
+            split=split,
         )
-        for log in comparison.logs
+        for log, split in chosen
     ]
     names = [plan.name for plan in plans]
     if doubled := next((name for name in names if names.count(name) > 1), None):
@@ -85,24 +93,43 @@ def compare(comparison: Comparison) -> list[Path]:
         for plan in plans
     ]
     folders, problem = [], None
+    tables: dict[str, dict[str, Any]] = {}
     with StopSignals() as stop, explain_rest(comparison.to):
-        for plan, metric in zip(plans, metrics, strict=True):
+        for plan, metric, (log, split) in zip(plans, metrics, chosen, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = comparison.to / plan.name
             try:
-                train_plan(
+                table = train_plan(
                     *(plan, folder, comparison.jobs, metric, stop),
                     against=comparison.against,
                     slices=comparison.slices,
                 )
                 folders.append(folder)
+                if split is not None:
+                    data = prepare_data(resolve(plan.cells[0].config)).split
+                    tables.setdefault(log_name(log), {})[split] = (table, data)
             except NothingTrained as error:
                 problem = error
                 write_line(f"\n{error}\n")
+        for log, found in tables.items():
+            if len(found) > 1:
+                _write_agreement(log, found, comparison.to)
     if problem is not None:
         raise problem
     return folders
+
+
+def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
+    from tfrec_attn.studies.comparison.split_agreement import SplitAgreement
+
+    tables = {split: table for split, (table, _) in found.items()}
+    splits = {split: data for split, (_, data) in found.items()}
+    agreement = SplitAgreement(log, tables, splits)
+    path = to / f"{log}-splits"
+    replace_text(path.with_suffix(".txt"), f"{agreement.text()}\n")
+    replace_text(path.with_suffix(".json"), agreement.json())
+    write_line(f"{agreement.text()}\n\nWrote {path}.txt and .json")
 
 
 class NothingTrained(TrainingError):

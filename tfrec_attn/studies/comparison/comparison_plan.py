@@ -12,10 +12,15 @@ from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.config.loading import with_values
+from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError, nearest, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
 
 _OTHER_KEYS = (*OF_THE_MODEL, "cache")
+# Name of a split -> evaluate.targets.
+_TEMPORAL = {"temporal": None, "temporal-last": "last", "temporal-all": "all"}
+SPLITS = ("leave-one-out", *_TEMPORAL)
+_LIMITS = {"valid_from": 0.8, "test_from": 0.9}
 
 
 class Cell(NamedTuple):
@@ -59,6 +64,7 @@ def plan_log(
     seeds: int,
     to: Path,
     with_prior: bool = False,
+    split: str | None = None,
 ) -> LogPlan:
     """Returns the trainings on the log of a configuration, or of a folder of configurations.
 
@@ -75,6 +81,8 @@ def plan_log(
         seeds: Number of seeds, 1, 2, ...; a model that only counts has one.
         to: Folder of the comparison.
         with_prior: Whether a model without a prior gets one of item transitions too.
+        split: One of `SPLITS`, which is then part of the name; None (default): that of the
+            configurations. A temporal split has their limits, or 0.8 and 0.9.
 
     Raises:
         ConfigError: If there is no such configuration or model, or a key is wrong.
@@ -101,6 +109,10 @@ def plan_log(
         found[row] = (
             configs[row] if row in configs else _of_model(row, source, files, shared, overrides)
         )
+    name = log_name(source)
+    if split is not None:
+        name = f"{name}-{split}"
+        found = {row: _with_split(config, split) for row, config in found.items()}
     cutoffs = sorted({k for config in found.values() for k in config.evaluate.k})
     cells = []
     for row, config in found.items():
@@ -109,14 +121,14 @@ def plan_log(
             values: dict[str, Any] = {
                 "evaluate.k": cutoffs,
                 "train.seed": seed,
-                "run_dir": str(to / log_name(source) / row / f"seed-{seed}"),
+                "run_dir": str(to / name / row / f"seed-{seed}"),
             }
             if counts:
                 values["prior.weight"] = 0.0
             elif with_prior and not configuration.has_prior(config):
                 values["prior.weight"] = "auto"
             cells.append(Cell(row, seed, with_values(config, values)))
-    return LogPlan(log_name(source), cells, {} if rows else left_out)
+    return LogPlan(name, cells, {} if rows else left_out)
 
 
 def log_name(source: str) -> str:
@@ -124,6 +136,28 @@ def log_name(source: str) -> str:
     path = Path(source)
     name = path.resolve().name if path.exists() else source.rstrip("/").replace("/", "-")
     return name.removesuffix(".yaml")
+
+
+def _with_split(config: Config, split: str) -> Config:
+    if is_folder(config.data.source):
+        raise ConfigError(
+            "--splits needs a log, but data.source is a prepared folder, which has its split; give "
+            "the log itself."
+        )
+    targets, limits = _TEMPORAL.get(split), dict.fromkeys(_LIMITS)
+    if split in _TEMPORAL:
+        limits = {
+            key: default if getattr(config.data, key) is None else getattr(config.data, key)
+            for key, default in _LIMITS.items()
+        }
+    return with_values(
+        config,
+        {
+            "evaluate.targets": targets,
+            "data.split": "temporal" if split in _TEMPORAL else split,
+            **{f"data.{key}": value for key, value in limits.items()},
+        },
+    )
 
 
 def check_overrides(overrides: Sequence[str], *refused: str) -> None:
