@@ -18,6 +18,7 @@ _CHOICES = {
     "train.sampling": ("uniform", "popularity"),
     "train.reduction": ("sum", "mean"),
     "train.new_items": ("mean", "neighbours"),
+    "train.tracker": ("mlflow", "wandb", None),
     "evaluate.repeats": ("exclude", "include", None),
     "evaluate.targets": ("first", "last", "all", None),
     "runtime.strategy": ("default", "mirrored", "multi_worker"),

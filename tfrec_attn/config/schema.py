@@ -184,6 +184,9 @@ class Train:
     warm_start: str | None = key(
         None, "finished run of the same model whose weights are the initial ones; null: random"
     )
+    tracker: str | None = key(
+        None, "also send the metrics of each epoch to mlflow or wandb (extra trackers)"
+    )
     new_items: str = key(
         "mean", "warm start, vectors of new items: mean (of known items) or neighbours"
     )

@@ -31,6 +31,7 @@ from tfrec_attn.training.diagnostics import Diagnostics
 from tfrec_attn.training.history import HistoryWriter
 from tfrec_attn.training.inputs import held_out, training_stream
 from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.warm_start import WarmStart
 
 
@@ -113,6 +114,7 @@ def fit(
     warm: WarmStart | None = None,
     stop: StopSignals | None = None,
     after_epoch: Callable[[Progress], None] | None = None,
+    tracking: Tracking | None = None,
 ) -> dict[str, float]:
     """Compiles and trains a model, and leaves it with the weights of the best epoch.
 
@@ -127,6 +129,7 @@ def fit(
         stop: Checked after each step; None: never.
         after_epoch: Called with the progress after each epoch and its checkpoint, and before the
             first step of a resumed training; it may raise an exception to end the training.
+        tracking: Gets the metrics of each epoch; None: nothing does.
 
     Returns:
         best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds, those of
@@ -146,11 +149,13 @@ def fit(
     checkpoints = Checkpoints(folder)
     progress = _restore(model, checkpoints, stream.steps_per_epoch)
     earlier = progress.train_seconds
-    others = []
+    others = [] if tracking is None else [TrackingCallback(tracking, progress)]
     if after_epoch:
         if progress.epoch:
             after_epoch(progress)
-        others = [tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: after_epoch(progress))]
+        others.append(
+            tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: after_epoch(progress))
+        )
     _train(model, config, split, stream, progress, checkpoints, stop or StopSignals(), others)
     checkpoints.finish(model)
     seconds = progress.steady_seconds()

@@ -1,6 +1,7 @@
 """Whether the settings of a training fit together, and which of them have no effect."""
 
 import functools
+import importlib.util
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
@@ -48,6 +49,20 @@ def _check_prior(config: Config) -> None:
         raise ConfigError(
             f"prior.weight adds item transitions to the scores, but model.name={name} already has "
             "counts or a prior of its own; leave it out."
+        )
+
+
+def check_tracker(config: Config) -> None:
+    """Checks, before the log is read, that the library of `train.tracker` is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    name = config.train.tracker
+    if name is not None and importlib.util.find_spec(name) is None:
+        raise ConfigError(
+            f"train.tracker={name} needs the package {name}; install the extra trackers, or leave "
+            "it out."
         )
 
 

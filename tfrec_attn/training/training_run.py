@@ -44,7 +44,7 @@ from tfrec_attn.runtime.process import (
     set_precision,
 )
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.training.settings import check_events, check_loss
+from tfrec_attn.training.settings import check_events, check_loss, check_tracker
 from tfrec_attn.training.warm_start import (
     PreviousRun,
     WarmStart,
@@ -108,6 +108,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
     is_chief = task is None or task.is_chief
     with StopSignals() as stop, tempfile.TemporaryDirectory() as scratch:
         check_loss(config)
+        check_tracker(config)
         check_events(config, config.data.session_gap, config.data.columns.timestamp)
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
@@ -125,10 +126,10 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
             config = dataclasses.replace(config, run_dir=f"{scratch}/run")
         partial = open_run(config, data.split, restart)
         try:
-            with _explain_rest(partial, task):
+            with _explain_rest(partial, task), _tracking(config, is_chief) as tracking:
                 if rejected.exists():
                     shutil.copyfile(rejected, partial.folder / run_files.REJECTED)
-                _train_into(partial.folder, config, data, task, previous, stop)
+                _train_into(partial.folder, config, data, task, previous, stop, tracking)
                 partial.finish()
         except BaseException:
             partial.leave()
@@ -136,6 +137,13 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         names = sorted(entry.name for entry in partial.target.iterdir())
         write_line(f"\nWrote {partial.target}: {', '.join(names)}")
     return partial.target
+
+
+def _tracking(config: Config, is_chief: bool) -> Any:
+    import_tensorflow()
+    from tfrec_attn.training.trackers import Tracking
+
+    return Tracking(config, is_chief)
 
 
 def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
@@ -189,6 +197,7 @@ def _train_into(
     task: Task | None,
     previous: PreviousRun | None,
     stop: StopSignals,
+    tracking: Any,
 ) -> None:
     """Trains and evaluates, and writes the files of the run to its folder."""
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
@@ -235,7 +244,7 @@ def _train_into(
         if models.trains_on(config.model.name) == models.COUNTS:
             fitted = count(model, config, data.split, folder)
         else:
-            fitted = fit(model, config, data.split, folder, warm, stop)
+            fitted = fit(model, config, data.split, folder, warm, stop, tracking=tracking)
         prior, alone = {}, {}
         if has_prior(config):
             prior, alone = add_transition_prior(model, config, data.split, folder)
@@ -265,6 +274,7 @@ def _train_into(
         "protocol": protocol(config, checksum),
         **({"warm_start": warm.report(model, ranks["test"])} if warm else {}),
     }
+    tracking.log({f"test_{name}": value for name, value in result["test"].items()})
     run_files.write_json(folder / run_files.METRICS, result)
     run_files.seal(folder)
     write_line(f"\n{_summary(config, result)}")
