@@ -8,7 +8,7 @@ TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench \
-	requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
+	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.
@@ -33,6 +33,9 @@ lint: .venv/.package ## Checks the source and its format.
 
 docs: .venv-docs/.requirements ## Builds the documentation as a site in site/; ARGS go to mkdocs build.
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict $(ARGS)
+
+results: .venv/.package ## Writes docs/results.md: make results DATA=FOLDER; ARGS go to docs/make_results.py.
+	@.venv/bin/python docs/make_results.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done

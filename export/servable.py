@@ -153,6 +153,12 @@ class Servable(tf.Module):
                 )
             model.user_vocabulary.save(folder / "users.txt")
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
+        rows = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, model.max_length], tf.int32)
+        ids = _INPUTS["user_id"], _INPUTS["history"]
+        # One trace of each for all signatures.
+        query = tf.function(self._trace_query, input_signature=rows, autograph=False)
+        encode = tf.function(self._trace_encode, input_signature=ids, autograph=False)
+        self._shared = lambda: (query, encode)
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
         """Traces all signatures, and makes the variables that they read part of the module.
@@ -174,9 +180,8 @@ class Servable(tf.Module):
             functions[name] = _concrete(function, {one: _INPUTS[one] for one in names})
             if "history" in names:
                 functions[f"{name}_joined"] = self._joined(functions[name], names)
-        read = {
-            variable.ref() for function in functions.values() for variable in function.variables
-        }
+        traced = [*functions.values(), *(one.get_concrete_function() for one in self._shared())]
+        read = {variable.ref() for function in traced for variable in function.variables}
         self._weights = [variable for variable in self._model().weights if variable.ref() in read]
         return functions
 
@@ -295,6 +300,9 @@ class Servable(tf.Module):
 
     def _encode(self, user_id, history):
         """(`Query`, history as rows [B, W], whether the popular items answer [B])."""
+        return self._shared()[1](user_id, history)
+
+    def _trace_encode(self, user_id, history):
         rows = self._items.rows(history)
         events = histories.latest_events(self._known(rows), self.max_length)
         features = {"user": self._user_rows(user_id, events), "history": events}
@@ -302,6 +310,10 @@ class Servable(tf.Module):
         return self._query(features), rows, unknown if self._has_popular else tf.zeros_like(unknown)
 
     def _query(self, features):
+        return self._shared()[0](features["user"], features["history"])
+
+    def _trace_query(self, user, history):
+        features = {"user": user, "history": history}
         return Query(self._model().query_vectors(features), self._model().prior(features))
 
     def _user_rows(self, user_id, events):

@@ -31,7 +31,7 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
     else:
         blocks = held_out.dataset()
         if not isinstance(ranker, tf.types.experimental.PolymorphicFunction):
-            ranker = tf.function(ranker, input_signature=[blocks.element_spec])
+            ranker = tf.function(ranker, input_signature=[blocks.element_spec], autograph=False)
     return held_out.in_split_order(
         np.concatenate([np.asarray(ranker(block), np.int32) for block in blocks])
     )

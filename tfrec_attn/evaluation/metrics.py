@@ -54,6 +54,7 @@ class MeanOfRanks(tf.keras.metrics.Mean):
         cutoff = config["name"].partition("@")[2]
         return cls(ranking_functions([int(cutoff)] if cutoff else [])[config["name"]], **config)
 
+    @tf.autograph.experimental.do_not_convert
     def update_state(self, ranks, sample_weight=None):
         return super().update_state(self.function(ranks), sample_weight)
 

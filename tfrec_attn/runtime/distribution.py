@@ -187,7 +187,7 @@ def broadcast_from_chief(strategy: Any, variables: list, text: str | None) -> st
 def _broadcast(strategy: Any, value: np.ndarray) -> Any:
     import tensorflow as tf
 
-    @tf.function
+    @tf.function(autograph=False)
     def on_replica(value):
         context = tf.distribute.get_replica_context()
         first = tf.equal(context.replica_id_in_sync_group, 0)

@@ -51,7 +51,7 @@ class Diagnostics:
         self._blocks = [(block["user"], block["history"]) for block in held_out.sample(count)]
         self._users = count
         specs = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)]
-        self._top_items = tf.function(self._top_items, input_signature=specs)
+        self._top_items = tf.function(self._top_items, input_signature=specs, autograph=False)
         self.common_item = 0
 
     def __call__(self) -> dict[str, float]:
@@ -92,7 +92,7 @@ class Diagnostics:
         return tf.sqrt(tf.reduce_max(squares))
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _count_not_finite(values):
     counts = [tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.int64)) for value in values]
     return tf.stack(counts)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.autograph.experimental import do_not_convert
 
 from tfrec_attn.data.batches.stream import FlatEvents
 from tfrec_attn.data.sequences.splits import Split
@@ -81,7 +82,9 @@ class HeldOut:
     def dataset(self) -> tf.data.Dataset:
         """Returns all blocks."""
         blocks = tf.data.Dataset.from_tensor_slices(self.positions).batch(self.batch_size)
-        return blocks.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+        return blocks.map(
+            do_not_convert(self.batch), num_parallel_calls=2, deterministic=True
+        ).prefetch(2)
 
     def batch(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the block of some flat positions of held-out events, int64 [B]."""

@@ -11,6 +11,7 @@ from abc import abstractmethod
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.autograph.experimental import do_not_convert
 
 from tfrec_attn.data.batches.negative_sampler import nonnegative_draws
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, BatchStream, without_auto_shard
@@ -58,14 +59,16 @@ class ShardStream(BatchStream):
             number = pipeline.input_pipeline_id
         begin, skipped = divmod(first_step, self.steps_per_epoch)
         passes = tf.data.Dataset.counter(begin, dtype=tf.int64)
-        blocks = passes.flat_map(lambda epoch: self._pass(epoch, number, pipelines))
-        batches = blocks.map(self._parse, num_parallel_calls=2, deterministic=True).rebatch(
-            self.batch_size // parts, drop_remainder=False
-        )
+        blocks = passes.flat_map(do_not_convert(lambda epoch: self._pass(epoch, number, pipelines)))
+        batches = blocks.map(
+            do_not_convert(self._parse), num_parallel_calls=2, deterministic=True
+        ).rebatch(self.batch_size // parts, drop_remainder=False)
         batches = batches.skip(skipped * parts // pipelines)
         steps = batches.enumerate(first_step * parts // pipelines)
         dataset = steps.map(
-            lambda step, batch: self._complete(step * pipelines + number, parts, batch)
+            do_not_convert(
+                lambda step, batch: self._complete(step * pipelines + number, parts, batch)
+            )
         )
         return without_auto_shard(dataset.prefetch(4))
 
@@ -84,7 +87,11 @@ class ShardStream(BatchStream):
         records = records if enough else records.shard(pipelines, number)
         # Not shuffle: with a seed that is a tensor it fails where the global seed is 0.
         buffers = records.batch(_BUFFER).enumerate(epoch * _PASS)
-        return buffers.map(self._shuffled).rebatch(self._users).enumerate(epoch * _PASS)
+        return (
+            buffers.map(do_not_convert(self._shuffled))
+            .rebatch(self._users)
+            .enumerate(epoch * _PASS)
+        )
 
     def _shuffled(self, number, values):
         seed = tf.stack([tf.constant(self.seed, tf.int64), number])

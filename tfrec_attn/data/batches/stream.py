@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.autograph.experimental import do_not_convert
 
 from tfrec_attn.data.sequences.splits import Split
 
@@ -89,6 +90,7 @@ class ArrayStream(BatchStream):
         own = parts // pipeline.num_input_pipelines if pipeline else 1
         first = pipeline.input_pipeline_id * own if pipeline else 0
 
+        @do_not_convert
         def part_of_batch(number):
             return self.batch(number // own, first + tf.cast(number % own, tf.int32), parts)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.autograph.experimental import do_not_convert
 
 from tfrec_attn.data.batches.shard_stream import EventBlock
 from tfrec_attn.data.shards.shard_files import feature_spec
@@ -69,7 +70,7 @@ class StreamedHeldOut:
 
     def dataset(self) -> tf.data.Dataset:
         """Returns all blocks."""
-        blocks = self._dataset(self._parse).filter(lambda block: tf.size(block["user"]) > 0)
+        blocks = self._dataset(self._parse).filter(_has_users)
         blocks = blocks.apply(tf.data.experimental.assert_cardinality(self._blocks)).prefetch(2)
         options = tf.data.Options()
         policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -85,7 +86,7 @@ class StreamedHeldOut:
 
     def _dataset(self, function: Callable) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(self._paths).batch(self._users)
-        return records.map(function, num_parallel_calls=2, deterministic=True)
+        return records.map(do_not_convert(function), num_parallel_calls=2, deterministic=True)
 
     def _held(self, records):
         """Returns a block of users, and the rows [B] and positions [B] of held-out events in it."""
@@ -127,3 +128,8 @@ def _items_before(block, row, position, width):
     """Returns the first `width` items of histories, padded on the right [B, width]."""
     index = tf.zeros_like(position)[:, tf.newaxis] + tf.range(width)
     return block.items(row, index, index < position[:, tf.newaxis])
+
+
+@do_not_convert
+def _has_users(block):
+    return tf.size(block["user"]) > 0

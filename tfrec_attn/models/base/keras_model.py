@@ -61,7 +61,7 @@ class KerasModel(tfrs.Model):
     def traced_ranks(self):
         """Returns `ranks` as a `tf.function`, traced once for training and evaluation."""
         if self._traced_ranks is None:
-            self._traced_ranks = tf.function(self.ranks, reduce_retracing=True)
+            self._traced_ranks = tf.function(self.ranks, reduce_retracing=True, autograph=False)
         return self._traced_ranks
 
     def get_config(self):

@@ -73,7 +73,7 @@ def _traced(model):
         )
         history = tf.TensorSpec([None, model.max_length], tf.int32)
         model.traced_top_k = tf.function(
-            model.top_k, input_signature=[rows, history, table, scalar]
+            model.top_k, input_signature=[rows, history, table, scalar], autograph=False
         )
     return model.traced_top_k
 

@@ -13,7 +13,7 @@ def several_steps(step, count):
         count: Number of steps, at least 1; an int32 scalar that is read at each call.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def steps(iterator):
         outputs = step.get_concrete_function(iterator).structured_outputs
         start = tf.nest.map_structure(lambda one: tf.zeros(one.shape, one.dtype), outputs)
