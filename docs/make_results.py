@@ -92,8 +92,8 @@ SECTIONS = [
 _INTRODUCTION = """\
 # Results
 
-The tables of both papers, made again by the commands that stand above each table. This page is written
-by `make results`; do not edit it.
+The tables of both papers, made again by the commands that stand above each table. `make results`
+writes this page; do not edit it.
 
 The splits are leave-one-out, the ranking is over the full catalogue, and the epoch is chosen on the
 validation events. Settings are those of the configurations of the package, of which only some were
@@ -131,8 +131,9 @@ def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
     shown = [*section.arguments, "--seeds", str(seeds)]
     files = ["data.source=file", f"data.path={log}"]
     if section.log != "ml-100k":
-        files.append("data.min_user_events=1")
+        shown.append(f"data.path={section.log}.tsv.gz")
     folder = RUNS / section.name
+    # The last value of a key counts.
     command = [sys.executable, "-m", f"tfrec_attn.{section.command}", *shown, *files]
     command += ["--jobs", str(jobs), "--to", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -202,7 +203,11 @@ def _machine() -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", *arguments],  # noqa: S607 - that of the user
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.strip() or "unknown"
 
