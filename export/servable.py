@@ -158,7 +158,8 @@ class Servable(tf.Module):
         # One trace of each for all signatures.
         query = tf.function(self._trace_query, input_signature=rows, autograph=False)
         encode = tf.function(self._trace_encode, input_signature=ids, autograph=False)
-        self._shared = lambda: (query, encode)
+        split = tf.function(self._trace_split, input_signature=ids[:1], autograph=False)
+        self._shared = lambda: (query, encode, split)
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
         """Traces all signatures, and makes the variables that they read part of the module.
@@ -293,6 +294,9 @@ class Servable(tf.Module):
 
     def _split(self, texts):
         """Ids of each text, "" behind those of the shorter ones: string [B] -> string [B, W]."""
+        return self._shared()[2](texts)
+
+    def _trace_split(self, texts):
         ids = tf.strings.split(texts, self.separator)
         return tf.cond(
             ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids
