@@ -181,10 +181,14 @@ class Servable(tf.Module):
             functions[name] = _concrete(function, {one: _INPUTS[one] for one in names})
             if "history" in names:
                 functions[f"{name}_joined"] = self._joined(functions[name], names)
-        traced = [*functions.values(), *(one.get_concrete_function() for one in self._shared())]
+        traced = [*functions.values(), *self.shared()]
         read = {variable.ref() for function in traced for variable in function.variables}
         self._weights = [variable for variable in self._model().weights if variable.ref() in read]
         return functions
+
+    def shared(self) -> list[Callable]:
+        """Returns the concrete functions that several signatures call."""
+        return [one.get_concrete_function() for one in self._shared()]
 
     def serving_default(self, user_id: tf.Tensor, history: tf.Tensor) -> Outputs:
         """Recommends the k best items."""

@@ -148,6 +148,8 @@ def run_module(module, arguments, ports):
         arguments = [*arguments, *small, *([] if sized else ["data.events=2000"])]
     if module == "tfrec_attn.search":
         arguments = [*arguments, "--trials=1"]
+    if module == "tfrec_attn.data.example":
+        arguments = [*arguments, "--events=2000"]
     if module in CLIENTS:
         arguments = [*arguments, "--target", f"127.0.0.1:{ports['8500']}"]
     package = importlib.util.find_spec(module).submodule_search_locations

@@ -62,7 +62,10 @@ def test_files_of_a_run(trained):
         events = list((folder / "tensorboard" / part).glob("events.out.tfevents.*"))
         assert events and all(event.stat().st_size > 0 for event in events)
     assert [entry.name for entry in folder.parent.iterdir()] == ["run"]
-    assert out.rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {folder}")
+    assert out.endswith(
+        f"\n\nNext: python -m tfrec_attn.report {folder}\n"
+        f"      python -m tfrec_attn.export {folder} --to servables/run\n"
+    )
 
 
 def test_figures_of_the_lists_are_those_of_recommendations(trained):

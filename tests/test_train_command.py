@@ -86,7 +86,7 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
         "synthetic-attrec-2",
     ]
     assert list((tmp_path / "runs" / "synthetic-attrec").iterdir()) == []
-    assert "Next: python -m tfrec_attn.evaluate runs/synthetic-attrec-2" in out
+    assert "Next: python -m tfrec_attn.report runs/synthetic-attrec-2\n" in out
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
@@ -468,8 +468,9 @@ def test_two_replicas_with_other_settings(tmp_path):
 def test_the_command_is_quiet_on_stderr(tmp_path):
     process = python("-m", "tfrec_attn.train", *TINY, "train.epochs=1", cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout.rstrip().endswith(
-        "Next: python -m tfrec_attn.evaluate runs/synthetic-attrec"
+    assert process.stdout.endswith(
+        "Next: python -m tfrec_attn.report runs/synthetic-attrec\n"
+        "      python -m tfrec_attn.export runs/synthetic-attrec --to servables/synthetic-attrec\n"
     )
     assert (tmp_path / "runs" / "synthetic-attrec" / "metrics.json").is_file()
 

@@ -147,7 +147,7 @@ def test_the_source_tree_has_the_same_names(folder):
 def test_from_a_log_to_a_proven_servable(programs, folder):
     python = programs / "python"
     out, _ = run(python, "-m", "tfrec_attn.train", "ml-100k/attrec", *SMALL, cwd=folder)
-    assert out.rstrip().endswith("Next: python -m tfrec_attn.evaluate runs/small")
+    assert "Next: python -m tfrec_attn.report runs/small\n" in out
     assert "MRR" in run(programs / "tfrec-evaluate", "runs/small", cwd=folder)[0]
     out, _ = run(programs / "tfrec-export", "runs/small", "--to", "servables/small", cwd=folder)
     assert "Wrote servables/small/1" in out

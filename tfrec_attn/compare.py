@@ -1,5 +1,6 @@
 """Compares models on logs: `python -m tfrec_attn.compare --data CONFIG ...`."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError, nearest, shown
 from tfrec_attn.studies.comparison.comparison import RESULTS, Comparison, compare
 from tfrec_attn.studies.comparison.comparison_plan import SPLITS
+from tfrec_attn.studies.comparison.comparison_search import Budget
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
                 with_prior=parsed.with_prior,
                 slices=parsed.slices,
                 splits=_splits(parsed.splits),
+                budget=_budget(parsed),
             )
         )
     except TfrecError as error:
@@ -58,6 +61,15 @@ def _names(text: str) -> list[str] | None:
     if not names:
         raise ConfigError("--models must name a model or more, or be all.")
     return None if names == ["all"] else names
+
+
+def _budget(parsed: argparse.Namespace) -> Budget | None:
+    for option in ("trials", "seconds"):
+        value = getattr(parsed, option)
+        if value is not None and value <= 0:
+            raise ConfigError(f"--{option} must be greater than 0, but is {value:g}.")
+    budget = Budget(parsed.trials, parsed.seconds)
+    return budget if any(one is not None for one in budget) else None
 
 
 def _splits(text: str | None) -> list[str]:
@@ -123,6 +135,19 @@ def _parser() -> Arguments:
         help="make a table for each of these splits, with commas, and compare the order of the "
         f"models: {', '.join(SPLITS)}, whose limits are data.valid_from and data.test_from, or 0.8 "
         "and 0.9 (default: the split of the configurations)",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="first search the settings of each trained row with N trials, over section search of "
+        "its configuration, or else learning rate and dropout (default: the rows keep theirs)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="first search the settings of each trained row for S seconds",
     )
     parser.add_argument(
         "--against",

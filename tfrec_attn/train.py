@@ -57,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
     if folder is not None:
-        write_line(f"\nNext: python -m tfrec_attn.evaluate {folder}")
+        write_line(
+            f"\nNext: python -m tfrec_attn.report {folder}\n"
+            f"      python -m tfrec_attn.export {folder} --to servables/{folder.name}"
+        )
     return 0
 
 

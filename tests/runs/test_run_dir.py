@@ -254,7 +254,7 @@ def test_the_same_command_again_is_complete(training, tmp_path):
     code, out, error = command(f"run_dir={target}")
     assert (code, error, training.calls) == (0, "", 1)
     assert f"{target} is already complete" in out and "--restart" in out
-    assert out.endswith(f"Next: python -m tfrec_attn.evaluate {target}\n")
+    assert f"Next: python -m tfrec_attn.report {target}\n" in out
     message = sentence(command(f"run_dir={target}", "train.epochs=7"))
     assert (
         message.startswith(f"run_dir {target} exists: it is a finished run with train.epochs=")

@@ -75,7 +75,7 @@ def test_two_workers_train_as_one_process(tmp_path):
     first, second = together(MQSA, tmp_path / "many")
     assert (first[0], first[2]) == (0, ""), first[2][-2000:]
     assert second == (0, "", ""), second[2][-2000:]
-    assert first[1].rstrip().endswith(f"Next: python -m tfrec_attn.evaluate {tmp_path / 'many'}")
+    assert f"Next: python -m tfrec_attn.report {tmp_path / 'many'}\n" in first[1]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["many", "one"]
     assert_the_same(one, tmp_path / "many")
 

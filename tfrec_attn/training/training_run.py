@@ -305,6 +305,22 @@ def prepare_process(config: Config, task: Task | None) -> Any:
     return strategy
 
 
+def _better_baseline(config: Config, result: dict[str, Any]) -> str | None:
+    """Returns what to do if a baseline has a better metric than a trained model, or None."""
+    metric = config.evaluate.metric
+    values = {name: one[metric] for name, one in result["baselines"].items()}
+    best = max(values, key=values.get)
+    if values[best] <= result["test"][metric] or not result["epochs"]:
+        return None
+    prior = "" if has_prior(config) else "add the counts to its scores with prior.weight=auto, "
+    return (
+        f"{best}, which only counts, has a better {metric}: {values[best]:.4f}, not "
+        f"{result['test'][metric]:.4f}. To improve the model, {prior}search its settings with "
+        f"tfrec_attn.search, or train another one; model.name={best} exports and serves as any "
+        "model."
+    )
+
+
 def _summary(config: Config, result: dict[str, Any]) -> str:
     name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
     if name in rows:
@@ -324,6 +340,8 @@ def _summary(config: Config, result: dict[str, Any]) -> str:
         f"{popular:.1%} of the recommendations among the most popular items that have half of the "
         f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
     )
+    if note := _better_baseline(config, result):
+        parts.append(note)
     epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
         f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "

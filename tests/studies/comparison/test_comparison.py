@@ -15,17 +15,18 @@ import yaml
 
 from tests.commands import assert_refused, run_command
 from tfrec_attn import compare
-from tfrec_attn.config import to_dict, to_yaml
+from tfrec_attn.config import load, to_dict, to_yaml
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
 from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison import comparison, comparison_training
+from tfrec_attn.studies.comparison import comparison, comparison_search, comparison_training
 from tfrec_attn.studies.comparison.comparison import check_plan
 from tfrec_attn.studies.comparison.comparison_plan import log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
+from tfrec_attn.studies.comparison.comparison_search import Budget, default_ranges, search_rows
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
 from tfrec_attn.studies.comparison.split_agreement import kendall_tau
@@ -648,3 +649,56 @@ def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
     assert "logs good, seed 1: failed: Why.\n" in out
     assert "good was not trained; the rows are compared with the best by validation.\n" in out
     assert [row["model"] for row in rows_in(folder)] == ["pop", "transition", "good"]
+
+
+def test_settings_are_searched_with_the_same_budget(tmp_path):
+    """Each trained row gets the best settings of its search, and the counting model none."""
+    pytest.importorskip("optuna")
+    source = write_yaml(
+        tmp_path / "logs",
+        narrow="data: {events: 1000, seed: 3}\nmodel: {name: fmc, dim: 4}\n"
+        "train: {epochs: 2, batch_size: 256}\nevaluate: {k: [10], metric: NDCG@10}\n"
+        "search: {train.l2: {choices: [0.0, 0.5]}}\n",
+        top="data: {events: 1000, seed: 3}\nmodel: {name: pop}\nevaluate: {k: [10]}\n",
+    )
+    to = tmp_path / "to"
+    arguments = [f"--data={source}", f"--to={to}", "--seeds=1", "--trials=2"]
+    code, out, error = run_command(compare.main, *arguments)
+    assert (code, error) == (0, "") and "logs narrow: searched, 2 trials." in out
+    assert "the best by validation of a search of 2 trials" in " ".join(out.split())
+    folder = to / "logs" / "narrow"
+    with open(folder / "search" / "trials.csv", newline="") as stream:
+        trials = list(csv.DictReader(stream))
+    best = max(trials, key=lambda row: float(row["NDCG@10"]))
+    assert len(trials) == 2 and not (to / "logs" / "top" / "search").exists()
+    config = load(folder / "seed-1" / CONFIG)
+    assert config.train.l2 == float(best["train.l2"])
+    assert (config.model.parameters["dim"], config.train.epochs) == (4, 2)
+    before = (folder / "seed-1" / METRICS).stat().st_mtime_ns
+    assert run_command(compare.main, *arguments)[0] == 0
+    assert (folder / "seed-1" / METRICS).stat().st_mtime_ns == before
+
+
+def test_searches_that_fail(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison_search, "run_process", lambda process, _: "The log is empty.")
+    plan = plan_log(str(shop), ["pop", "fmc"], [], 2, tmp_path)
+    with StopSignals() as stop:
+        found = search_rows(plan, tmp_path / "shop", Budget(3, None), stop)
+    assert [cell.model for cell in found.cells] == ["pop"]
+    assert found.left_out == {"fmc": "its search failed: The log is empty"}
+    for option in ("--trials=0", "--seconds=-1"):
+        result = run_command(compare.main, f"--data={shop}", "--models=pop", option)
+        assert_refused(result, 2, f"{option.partition('=')[0]} must be greater than 0")
+
+
+def test_ranges_of_a_search(shop, tmp_path):
+    plan = plan_log("beauty", ["sasrec", "lightgcn"], ["data.path=x.csv"], 1, tmp_path)
+    assert plan.ranges["sasrec"].keys() == {"model.dropout", "train.l2", "train.learning_rate"}
+    sasrec, lightgcn = (cell.config for cell in plan.cells)
+    assert default_ranges(sasrec)["model.dropout"] == {"low": 0.1, "high": 0.7, "step": 0.1}
+    rate = lightgcn.train.learning_rate
+    assert default_ranges(lightgcn) == {
+        "train.learning_rate": {"low": rate / 5, "high": rate * 5, "log": True}
+    }
+    assert Budget(3, 60.0).arguments() == ["--trials=3", "--seconds=60"]
+    assert str(Budget(3, 60.0)) == "3 trials or 60 seconds"

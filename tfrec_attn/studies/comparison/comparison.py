@@ -17,6 +17,7 @@ from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, log_name, plan_log
+from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
 from tfrec_attn.training.training_run import resolve
 
@@ -41,6 +42,7 @@ class Comparison:
         slices: Whether the tables also have the metric of slices of the test events.
         splits: Names of `comparison_plan.SPLITS`, each with a table; none: that of the
             configurations.
+        budget: That of a search of each trained row; None: the rows have their settings.
     """
 
     logs: Sequence[str]
@@ -54,6 +56,7 @@ class Comparison:
     with_prior: bool
     slices: bool
     splits: Sequence[str] = ()
+    budget: Budget | None = None
 
 
 def compare(comparison: Comparison) -> list[Path]:
@@ -89,6 +92,7 @@ def compare(comparison: Comparison) -> list[Path]:
         check_plan(
             *(plan, comparison.to / plan.name, comparison.metric, comparison.against),
             slices=comparison.slices,
+            settings=comparison.budget is None,
         )
         for plan in plans
     ]
@@ -99,6 +103,8 @@ def compare(comparison: Comparison) -> list[Path]:
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = comparison.to / plan.name
+            if comparison.budget is not None:
+                plan = _searched(plan, folder, comparison.budget, stop)
             try:
                 table = train_plan(
                     *(plan, folder, comparison.jobs, metric, stop),
@@ -118,6 +124,15 @@ def compare(comparison: Comparison) -> list[Path]:
     if problem is not None:
         raise problem
     return folders
+
+
+def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
+    with stop.deferred():
+        found = search_rows(plan, folder, budget, stop)
+    for row in found.left_out.keys() - plan.left_out.keys():
+        write_line(f"{plan.name} {row}: left out, because {found.left_out[row]}.")
+    check_log([cell for cell in found.cells if is_finished(cell)])
+    return found
 
 
 def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
@@ -142,6 +157,7 @@ def check_plan(
     metric: str | None,
     against: str | None = None,
     slices: bool = False,
+    settings: bool = True,
 ) -> str:
     """Checks a plan before anything is written, and returns the metric of the differences.
 
@@ -152,6 +168,7 @@ def check_plan(
             not have it.
         against: The row that all others are compared with, or None.
         slices: Whether the table has slices.
+        settings: Whether the settings of the rows are known, so that finished runs can be checked.
 
     Raises:
         ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
@@ -175,7 +192,8 @@ def check_plan(
             "--slices needs a log, but data.source is a prepared folder; give the log itself."
         )
     _check_results(folder)
-    check_log([cell for cell in plan.cells if is_finished(cell)])
+    if settings:
+        check_log([cell for cell in plan.cells if is_finished(cell)])
     return metric
 
 
@@ -263,7 +281,7 @@ def train_plan(
         from tfrec_attn.evaluation.slices import event_slices
 
         found = event_slices(prepare_data(resolve(complete[0].config)).split)
-    table = ComparisonTable(plan.name, rows, metric, failed, in_order, found)
+    table = ComparisonTable(plan.name, rows, metric, failed, in_order, found, plan.note)
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.config.config_files import packaged
-from tfrec_attn.config.loading import with_values
+from tfrec_attn.config.config_files import packaged, read_config_file
+from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError, nearest, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
@@ -49,12 +49,16 @@ class LogPlan:
     Attributes:
         name: Name of the log.
         cells: The trainings, those of a model one after the other.
-        left_out: Configuration that is of another log -> the first key that differs, in words.
+        left_out: Row that is not trained -> why, such as the first key of another log.
+        ranges: Row -> section `search` of its configuration, where it has one.
+        note: A sentence for the caption of the table, or an empty text.
     """
 
     name: str
     cells: list[Cell]
     left_out: dict[str, str]
+    ranges: dict[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
 
 def plan_log(
@@ -128,7 +132,13 @@ def plan_log(
             elif with_prior and not configuration.has_prior(config):
                 values["prior.weight"] = "auto"
             cells.append(Cell(row, seed, with_values(config, values)))
-    return LogPlan(name, cells, {} if rows else left_out)
+    sources = files or ({shared.model.name: source} if Path(source).is_file() else {})
+    ranges = {
+        row: tree[SEARCH]
+        for row in found
+        if row in sources and SEARCH in (tree := read_config_file(sources[row]))
+    }
+    return LogPlan(name, cells, {} if rows else left_out, ranges)
 
 
 def log_name(source: str) -> str:

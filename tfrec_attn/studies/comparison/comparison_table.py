@@ -34,6 +34,7 @@ class ComparisonTable:
             the last.
         slices: Partitions of the test events; text, Markdown and JSON have the metric of each
             slice.
+        note: A sentence for the caption, or an empty text (default).
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class ComparisonTable:
         failed: dict[str, str],
         in_order: bool = False,
         slices: Sequence[Slices] = (),
+        note: str = "",
     ):
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
-        self._slices = slices
+        self._slices, self._note = slices, note
         # Runs of earlier versions have none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
@@ -58,6 +60,7 @@ class ComparisonTable:
         protocol, count = self.rows[0].protocol, len(next(iter(self.rows[0].values.values())))
         seeds = max(row.seeds for row in self.rows)
         mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
+        mean += f"{self._note} " if self._note else ""
         return (
             f"{self.log}: {count:,} test events, {protocol['split']} split, ranked against "
             f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
@@ -147,6 +150,7 @@ class ComparisonTable:
             "log": self.log,
             "protocol": self.rows[0].protocol,
             "metric": self.metric,
+            **({"note": self._note} if self._note else {}),
             "against": self.against,
             "rows": [row.to_dict() for row in self.rows],
             "failed": self.failed,

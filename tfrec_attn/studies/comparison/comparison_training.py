@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tfrec_attn import config as configuration
 from tfrec_attn.data.sequences.splits import split_checksum
@@ -90,9 +91,10 @@ def train_cells(
             stop.check()
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
-                running[_start(cell, jobs)] = cell
+                running[_process_of(cell).start(_threads(jobs))] = cell
             for process in [one for one in running if one.poll() is not None]:
-                done(cell := running.pop(process), _failure(cell, process.returncode))
+                cell = running.pop(process)
+                done(cell, _process_of(cell).failure(process.returncode))
             time.sleep(_WAIT if running else 0)
     finally:
         for process in running:
@@ -101,44 +103,92 @@ def train_cells(
             process.wait()
 
 
-def _start(cell: Cell, jobs: int) -> subprocess.Popen:
-    text, base = configuration.to_yaml(cell.config), cell.folder.parent
-    config = base / f"{cell.folder.name}.yaml"
-    environment = dict(os.environ)
-    if jobs > 1:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        environment |= {"TF_NUM_INTRAOP_THREADS": str(threads)}
+class Process(NamedTuple):
+    """A command of the package that runs as a process of its own.
+
+    Attributes:
+        command: The command.
+        files: Files that it reads, with their texts.
+        log: File for what it prints.
+        what: What it does, for messages.
+    """
+
+    command: list[str]
+    files: dict[Path, str]
+    log: Path
+    what: str = "training"
+
+    def start(self, environment: dict[str, str] | None = None) -> subprocess.Popen:
+        """Starts it in a session of its own, which signals reach through this process only.
+
+        Args:
+            environment: Further variables of its environment.
+
+        Raises:
+            TrainingError: If a file cannot be written.
+        """
+        try:
+            for file, text in self.files.items():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                replace_text(file, text)
+            with open(self.log, "w", encoding="utf-8") as log:
+                return subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **(environment or {})},
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename or self.log} cannot be written: {error.strerror}."
+            ) from None
+
+    def failure(self, code: int) -> str | None:
+        """Returns why it failed, or None for the exit code 0."""
+        if code == 0:
+            return None
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            for line in reversed(lines):
+                if line.startswith("error: "):
+                    return line.removeprefix("error: ")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        return f"The {self.what} {how}; {self.log} tells more."
+
+
+def run_process(process: Process, stop: StopSignals) -> str | None:
+    """Runs a process, and returns why it failed, or None.
+
+    Raises:
+        Interrupted: If a signal was received; the process is stopped with it.
+        TrainingError: If a file cannot be written.
+    """
+    running = process.start()
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        replace_text(config, text)
-        with open(_log(cell), "w", encoding="utf-8") as log:
-            # A session of its own: signals of the terminal reach it through this process.
-            return subprocess.Popen(
-                [sys.executable, "-m", "tfrec_attn.train", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise TrainingError(
-            f"{error.filename or base} cannot be written: {error.strerror}."
-        ) from None
+        while running.poll() is None:
+            stop.check()
+            time.sleep(_WAIT)
+    finally:
+        if running.poll() is None:
+            running.send_signal(signal.SIGTERM)
+            running.wait()
+    return process.failure(running.returncode)
 
 
-def _failure(cell: Cell, code: int) -> str | None:
-    """Returns why a training failed, or None."""
-    if code == 0:
-        return None
-    with contextlib.suppress(OSError):
-        lines = _log(cell).read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in reversed(lines):
-            if line.startswith("error: "):
-                return line.removeprefix("error: ")
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-    return f"The training {how}; {_log(cell)} tells more."
+def _process_of(cell: Cell) -> Process:
+    base, name = cell.folder.parent, cell.folder.name
+    config = base / f"{name}.yaml"
+    return Process(
+        [sys.executable, "-m", "tfrec_attn.train", str(config)],
+        {config: configuration.to_yaml(cell.config)},
+        base / f"{name}.log",
+    )
 
 
-def _log(cell: Cell) -> Path:
-    return cell.folder.parent / f"{cell.folder.name}.log"
+def _threads(jobs: int) -> dict[str, str]:
+    """Returns the variables by which processes share the cores."""
+    if jobs == 1:
+        return {}
+    return {"TF_NUM_INTRAOP_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
