@@ -15,7 +15,8 @@ from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.evaluation.list_metrics import list_metrics
-from tfrec_attn.runs import run
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.training import training_run
 
 
 def write_log(path, users=25, events=10, items=30, seed=4, header="user_id,item_id,timestamp"):
@@ -459,3 +460,19 @@ def test_a_run_is_read_without_the_devices_of_its_training(trained, tmp_path, go
     (tmp_path / "config.yaml").write_text(text.replace("strategy: default\n  devices: null", gone))
     (tmp_path / "metrics.json").symlink_to(trained[0] / "metrics.json")
     assert run.load_config(tmp_path) == run.load_config(trained[0])
+
+
+def test_what_the_summary_says_of_a_better_baseline(trained):
+    """It names the baseline if the model is behind it in the metric that picks the epoch."""
+    folder, out = trained
+    report, config = metrics_of(folder), run_files.load_config(folder)
+    values = {name: one["MRR"] for name, one in report["baselines"].items()}
+    best = max(values, key=values.get)
+    note = f"{best}, which only counts, has a better MRR: {values[best]:.4f}, not "
+    assert (note in out) == (values[best] > report["test"]["MRR"])
+    report["baselines"][best]["MRR"] = 0.9
+    text = training_run.better_baseline(config, report)
+    assert f"has a better MRR: 0.9000, not {report['test']['MRR']:.4f}" in text
+    assert "with prior.weight=auto" in text and f"model.name={best}" in text
+    report["test"]["MRR"] = 0.95
+    assert training_run.better_baseline(config, report) is None

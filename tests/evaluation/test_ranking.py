@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.gpu_kernels import on_the_host
 from tfrec_attn.evaluation.metrics import hit_rate
 from tfrec_attn.evaluation.ranking import MISS, ranks
 
@@ -123,3 +124,19 @@ def test_no_seen_at_all():
 
 def test_padding_never_leaves_out_the_first_item():
     assert of([[9.0, 2.0, 4.0]], [2], [[0, 0]]) == [3]
+
+
+def trace_of(function, *specs):
+    return tf.function(function, input_signature=specs).get_concrete_function().graph
+
+
+def test_a_gpu_ranks_without_the_host():
+    specs = [
+        tf.TensorSpec([None, 1000], tf.float32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None, None], tf.int32),
+    ]
+    assert [one for one in on_the_host(trace_of(ranks, *specs)) if one.startswith("Sum")] == []
+    # What was once done: the scores' comparison as int32.
+    summed = trace_of(lambda scores: tf.reduce_sum(tf.cast(scores > 0, tf.int32), 1), specs[0])
+    assert any(one.startswith("Sum") for one in on_the_host(summed))

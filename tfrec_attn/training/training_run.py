@@ -305,7 +305,7 @@ def prepare_process(config: Config, task: Task | None) -> Any:
     return strategy
 
 
-def _better_baseline(config: Config, result: dict[str, Any]) -> str | None:
+def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
     """Returns what to do if a baseline has a better metric than a trained model, or None."""
     metric = config.evaluate.metric
     values = {name: one[metric] for name, one in result["baselines"].items()}
@@ -340,7 +340,7 @@ def _summary(config: Config, result: dict[str, Any]) -> str:
         f"{popular:.1%} of the recommendations among the most popular items that have half of the "
         f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
     )
-    if note := _better_baseline(config, result):
+    if note := better_baseline(config, result):
         parts.append(note)
     epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
