@@ -1,6 +1,7 @@
 """Evaluates a finished run from its checkpoint: `python -m tfrec_attn.evaluate RUN`."""
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -186,7 +187,7 @@ def _rank_block(model: Any, config: Config, events: HeldOutEvents, part: str) ->
         return traced({**features, "user": tf.gather(users, features["user"] - 1)})
 
     # Its function is traced once for all blocks.
-    ranks.eager = True
+    ranks.eager = math.inf
     # The model cannot recommend an unknown item, so its event is a miss at every cut-off.
     result = np.full(len(events.known), MISS, np.int32)
     if events.known.any():

@@ -22,7 +22,7 @@ def split(make_leave_one_out):
 class Recorder:
     """An eager ranker that keeps its blocks and calls each target's index its rank."""
 
-    eager = True
+    eager = math.inf
 
     def __init__(self):
         self.blocks = []

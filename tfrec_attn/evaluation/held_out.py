@@ -23,10 +23,10 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
     Args:
         ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
             or several ranks of each event, int [B, P]. A `tf.function` is traced once for several
-            calls; a function with a true attribute `eager` is not traced.
+            calls; one with an attribute `eager`, a number of blocks, is not traced for fewer.
         held_out: The events.
     """
-    if getattr(ranker, "eager", False):
+    if len(held_out) < getattr(ranker, "eager", 0) * held_out.batch_size:
         blocks = held_out.blocks()
     else:
         blocks = held_out.dataset()

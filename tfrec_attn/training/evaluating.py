@@ -1,6 +1,7 @@
 """Ranks and metrics of the held-out events, for models and baselines."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,8 @@ from tfrec_attn.training.inputs import held_out
 # Counting models that every run is compared with.
 BASELINES = ("pop", "transition", "decayed_transitions")
 _MAX_LENGTH = 50
+# For so many, operations one by one take less time than their tracing.
+_FEW_BLOCKS = 8
 
 
 def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
@@ -63,6 +66,7 @@ def rank_and_list(
         rank_of_target = ranks(scores, features["target"], features["seen"])
         return tf.concat([rank_of_target[:, tf.newaxis], items], axis=1)
 
+    columns.eager = _FEW_BLOCKS
     found = rank(columns, config, split, part)
     return found[:, 0], found[:, 1:]
 
@@ -102,6 +106,6 @@ def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str
         return tf.stack([ranker(block) for ranker in rankers], axis=1)
 
     # These have few operations, which take less time than their tracing.
-    ranks_of_all.eager = True
+    ranks_of_all.eager = math.inf
     columns = rank(ranks_of_all, config, split, part).T
     return dict(zip(BASELINES, columns, strict=True))
