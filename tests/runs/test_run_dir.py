@@ -272,7 +272,7 @@ def test_default_names_of_complete_runs(training, tmp_path, monkeypatch):
         (["train.epochs=7"], "-attrec-2"),
     ):
         code, out, _ = command(*arguments)
-        assert code == 0 and out.endswith(f"evaluate runs/synthetic{name}\n")
+        assert code == 0 and f"report runs/synthetic{name}\n" in out
     assert training.calls == 2
     # Only the run of this configuration is replaced.
     assert command("train.epochs=7", "--restart")[0] == 0
@@ -302,7 +302,7 @@ def test_a_run_of_another_log_is_not_complete(training, tmp_path, monkeypatch):
     assert "run_dir run exists: it is a finished run of another log" in sentence(
         command(*arguments, "run_dir=run")
     )
-    assert command(*arguments)[1].endswith("evaluate runs/log-attrec-2\n")
+    assert "report runs/log-attrec-2\n" in command(*arguments)[1]
     assert call_of(tmp_path / "run") == 1
 
 
