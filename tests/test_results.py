@@ -1,0 +1,80 @@
+"""The page of results, which docs/make_results.py writes from the tables of its commands."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from tfrec_attn import models
+from tfrec_attn.config.config_files import packaged, packaged_studies
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """The module, with folders of its own."""
+    spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs/make_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RUNS", tmp_path / "results")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "results.md")
+    return module
+
+
+def test_a_section_with_its_claim(results):
+    (section, *_) = results.SECTIONS
+    folder = results.RUNS / section.name
+    (folder / section.log).mkdir(parents=True)
+    note = {"command": "python -m x", "date": "2026-01-02", "commit": "abc", "machine": "2 cores"}
+    (folder / "note.json").write_text(json.dumps(note))
+    (folder / section.log / "results.md").write_text("| the table |\n")
+    verdicts = {"prme": "worse", "fpmc": "no difference shown", "hrm": "better", "cml": "worse"}
+    rows = [{"model": "attrec"}, *({"model": k, "verdict": v} for k, v in verdicts.items())]
+    (folder / section.log / "results.json").write_text(json.dumps({"rows": rows}))
+    assert results.main(["--only"]) == 0
+    text = results.PAGE.read_text()
+    assert f"## {section.title}\n" in text and "| the table |" in text
+    assert "```text\npython -m x\n```\n\nMade on 2026-01-02 from commit abc, 2 cores.\n" in text
+    assert (
+        "The paper claims that attrec is ahead of prme, transrec, caser, fpmc, bpr_mf, hrm, cml. "
+        "The tests confirm it for prme, cml. They show no difference to fpmc. They refute it for "
+        "hrm. transrec, caser, bpr_mf: not run.\n"
+    ) in text
+    missing = text.partition("## Not run yet")[2]
+    assert section.title not in missing
+    assert all(f"- {one.title}\n" in missing for one in results.SECTIONS[1:])
+
+
+def test_how_a_section_is_made(results, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(
+        results.subprocess, "run", lambda command, **_: calls.append(command) or Done()
+    )
+    (section,) = [one for one in results.SECTIONS if one.name == "mqsa_ted-alpha"]
+    (results.RUNS / section.name).mkdir(parents=True)
+    results.run(section, tmp_path, seeds=2, jobs=1)
+    command = calls[0][1:]
+    assert command[:3] == ["-m", "tfrec_attn.ablation", "studies/mqsa_ted-alpha"]
+    assert f"data.path={tmp_path / 'beauty' / 'interactions.tsv.gz'}" in command
+    note = json.loads((results.RUNS / section.name / "note.json").read_text())
+    assert note["command"] == (
+        "python -m tfrec_attn.ablation studies/mqsa_ted-alpha --seeds 2 data.path=beauty.tsv.gz"
+    )
+    with pytest.raises(SystemExit, match="2"):
+        results.main([])
+
+
+class Done:
+    stdout = "abc\n"
+
+
+def test_sections_name_what_there_is(results):
+    studies = {f"studies/{one.name}" for one in results.SECTIONS if one.command == "ablation"}
+    assert studies == packaged_studies().keys()
+    for section in results.SECTIONS:
+        rows = {name.partition("/")[2] for name in packaged() if name.startswith(section.log)}
+        named = {section.winner, *section.losers} - {None}
+        assert named <= rows | set(models.names())
+    assert (ROOT / "docs" / "results.md").read_text().startswith("# Results\n")
