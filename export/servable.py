@@ -162,11 +162,7 @@ class Servable(tf.Module):
         self._shared = lambda: (query, encode, split)
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
-        """Traces all signatures, and makes the variables that they read part of the module.
-
-        Returns:
-            Name -> concrete function.
-        """
+        """Returns a concrete function for each name; the module gets the variables they read."""
         inputs = {
             self.serving_default: ("user_id", "history"),
             self.recommend: ("user_id", "history", "exclude", "allow", "k"),
