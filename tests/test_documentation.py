@@ -59,7 +59,6 @@ def folder(tmp_path_factory):
     """A folder with the logs that the pages name, in which README.md was run."""
     folder = tmp_path_factory.mktemp("pages")
     log = synthetic(2000)
-    log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
     for name in ("beauty", "events", "tuesday"):
         (folder / f"{name}.tsv.gz").write_bytes(
             gzip.compress(log.write_csv(separator="\t").encode())

@@ -70,7 +70,11 @@ def _variations(
         )
     variations: dict[str, list[str]] = {}
     for text in texts:
-        key, values = parse_variation(text)
+        try:
+            key, values = parse_variation(text)
+        except ConfigError as error:
+            where = f"vary of {config}" if study else "--vary"
+            raise ConfigError(str(error).replace("--vary", where, 1)) from None
         if key in variations:
             raise ConfigError(f"--vary must have each key once, but has {key} twice.")
         variations[key] = values

@@ -8,8 +8,7 @@ from tfrec_attn.cli.terminal import fail, write_line
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runtime.process import import_tensorflow
-
-_BEGINNING = "<!doctype html>"
+from tfrec_attn.studies.report.elements import BEGINNING
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parsed = parser.parse_args(arguments)
     try:
-        check_output(parsed.to, _BEGINNING, "--to")
+        check_output(parsed.to, BEGINNING, "--to")
         import_tensorflow()
         from tfrec_attn.studies.report.report import report
 
-        write_output(parsed.to, report(parsed.runs, parsed.user), _BEGINNING, "--to")
+        write_output(parsed.to, report(parsed.runs, parsed.user), BEGINNING, "--to")
     except TfrecError as error:
         return fail(error)
     write_line(f"Wrote {Path(parsed.to)}")

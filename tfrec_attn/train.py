@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ from tfrec_attn import extensions, models
 from tfrec_attn.cli.arguments import Arguments, split_config
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config.config_files import packaged
+from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.training.settings import settings_without_effect
 from tfrec_attn.training.training_run import train
@@ -57,9 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
     if folder is not None:
+        run, name = shlex.quote(str(folder)), shlex.quote(folder.name)
+        # A report needs the events in memory.
+        first = "evaluate" if is_folder(config.data.source) else "report"
         write_line(
-            f"\nNext: python -m tfrec_attn.report {folder}\n"
-            f"      python -m tfrec_attn.export {folder} --to servables/{folder.name}"
+            f"\nNext: python -m tfrec_attn.{first} {run}\n"
+            f"      python -m tfrec_attn.export {run} --to servables/{name}"
         )
     return 0
 

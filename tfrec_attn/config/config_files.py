@@ -44,9 +44,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         with open(file, "rb") as stream:
             tree = read_yaml(stream.read(_MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
+        known = packaged_studies() if path.startswith(_STUDIES) else packaged()
         raise ConfigError(
             f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
-            f"defaults, or one that comes with the package: {', '.join(packaged())}."
+            f"defaults, or one that comes with the package: {', '.join(known)}."
         ) from None
     except YamlError as error:
         raise ConfigError(

@@ -1,16 +1,16 @@
 """Writes a generated log to try the commands with: `python -m tfrec_attn.data.example FILE.csv`."""
 
 import sys
+from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import fail, write_line
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.errors import ConfigError, TfrecError
-from tfrec_attn.files.writing import check_output, write_output
+from tfrec_attn.files.writing import write_output
 
 _COLUMNS = {"user_id": "visitor", "item_id": "page"}
-_HEADER = "visitor,page,timestamp"
-_MOST = 100_000_000
+_LEAST, _MOST = 1000, 100_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,18 +22,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("file", type=path, help="file to write")
     parser.add_argument(
-        "--events", type=int, default=10_000, metavar="N", help="about how many (default: 10000)"
+        "--events",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="about how many, from 1000 (default: 10000)",
     )
     parser.add_argument("--seed", type=int, default=2024, metavar="N", help="(default: 2024)")
     parsed = parser.parse_args(arguments)
     try:
         if parsed.seed < 0:
             raise ConfigError(f"--seed must be 0 or more, but is {parsed.seed}.")
-        if parsed.events > _MOST:
-            raise ConfigError(f"--events must be at most {_MOST}, but is {parsed.events}.")
-        check_output(parsed.file, _HEADER, "FILE")
+        if not _LEAST <= parsed.events <= _MOST:
+            raise ConfigError(f"--events must be from {_LEAST} to {_MOST}, but is {parsed.events}.")
+        if Path(parsed.file).is_file():
+            raise ConfigError(f"{parsed.file} exists; name a new file, or remove it.")
         log = synthetic(parsed.events, parsed.seed)
-        write_output(parsed.file, log.rename(_COLUMNS).write_csv(), _HEADER, "FILE")
+        write_output(parsed.file, log.rename(_COLUMNS).write_csv(), "", "FILE")
     except TfrecError as error:
         return fail(error)
     write_line(f"Wrote {parsed.file}: {len(log)} events")

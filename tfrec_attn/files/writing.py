@@ -71,10 +71,10 @@ def write_output(path: str | Path, text: str, beginning: str, option: str) -> No
 
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file at once, so that readers see the old or the new text; writes to a device."""
-    path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
+    path = path.resolve()
     mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -255,6 +255,11 @@ def test_a_study_of_a_file(tmp_path):
             "studies/attrec-dim",
         ),
     )
+    (tmp_path / "shop.yaml").write_text(SHOP)
+    file.write_text("study: {config: shop.yaml, vary: {model.dim: '8'}}\n")
+    assert read_study(str(file)).config == str(tmp_path / "shop.yaml")
+    assert_refused(run_command(ablation.main, file), 2, f"vary of {file} model.dim must have two")
+    assert_refused(run_command(ablation.main, "studies/nope"), 2, "studies/attrec-dim")
     for text in (
         "study: {config: ml-100k/attrec, vary: {}}",
         "study: {config: ml-100k/attrec, vary: {model.dim: [8, 16]}}",

@@ -609,6 +609,10 @@ def test_invalid_splits(shop, tmp_path):
             f"--to={tmp_path / 'x'}",
         ]
         assert_refused(run_command(compare.main, *arguments), 2, sentence)
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "shop-splits.txt").write_text("mine")
+    arguments = [f"--data={shop}", "--models=pop", "--splits=temporal", f"--to={tmp_path / 'to'}"]
+    assert_refused(run_command(compare.main, *arguments), 2, "is of no comparison; name another")
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "manifest.json").write_text("{}")
     source = f"data.source={tmp_path / 'log'}"
@@ -671,12 +675,43 @@ def test_settings_are_searched_with_the_same_budget(tmp_path):
         trials = list(csv.DictReader(stream))
     best = max(trials, key=lambda row: float(row["NDCG@10"]))
     assert len(trials) == 2 and not (to / "logs" / "top" / "search").exists()
-    config = load(folder / "seed-1" / CONFIG)
+    (run,) = folder.glob("settings-*/seed-1")
+    config = load(run / CONFIG)
     assert config.train.l2 == float(best["train.l2"])
     assert (config.model.parameters["dim"], config.train.epochs) == (4, 2)
-    before = (folder / "seed-1" / METRICS).stat().st_mtime_ns
+    before = (run / METRICS).stat().st_mtime_ns
     assert run_command(compare.main, *arguments)[0] == 0
-    assert (folder / "seed-1" / METRICS).stat().st_mtime_ns == before
+    assert (run / METRICS).stat().st_mtime_ns == before
+
+
+def test_budgets_that_change(shop, tmp_path, monkeypatch):
+    """A larger one that finds other settings has runs of its own; a smaller one is refused."""
+
+    def searched(process, _):
+        folder = tmp_path / "shop" / "fmc" / "search"
+        folder.mkdir(parents=True, exist_ok=True)
+        trials = int(next(one for one in process.command if "--trials=" in one).partition("=")[2])
+        (folder / "trials.csv").write_text("trial\n" + "0\n" * trials)
+        settings = f"data: {{events: 1000}}\nmodel: {{name: fmc, dim: {4 * trials}}}\n"
+        (folder / "best.yaml").write_text(settings)
+        for file, text in process.files.items():
+            file.write_text(text)
+
+    monkeypatch.setattr(comparison_search, "run_process", searched)
+    plan = plan_log(str(shop), ["fmc"], [], 2, tmp_path)
+    with StopSignals() as stop:
+        first, again, larger = (
+            search_rows(plan, tmp_path / "shop", Budget(trials, None), stop) for trials in (2, 2, 3)
+        )
+        assert first.cells == again.cells
+        assert [cell.config.model.parameters["dim"] for cell in larger.cells] == [12, 12]
+        folders = {cell.folder for one in (first, larger) for cell in one.cells}
+        assert len(folders) == 4 and "trials: fmc 3." in larger.note
+        with pytest.raises(ConfigError, match=r"^--trials must be 3 or more, because .* but is 2;"):
+            search_rows(plan, tmp_path / "shop", Budget(2, None), stop)
+        (tmp_path / "shop" / "fmc" / "search.yaml").write_text("mine: true\n")
+        with pytest.raises(ConfigError, match="is not an earlier one of its kind"):
+            search_rows(plan, tmp_path / "shop", Budget(3, None), stop)
 
 
 def test_searches_that_fail(shop, tmp_path, monkeypatch):

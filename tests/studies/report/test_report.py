@@ -91,6 +91,9 @@ def test_figures_are_those_of_the_runs(folder, page):
         (row,) = [row for row in page.table(["run", "difference"]) if row[0] == label]
         assert row[4:] == [f"{value:.4f}" for value in test.values()]
     metrics = json.loads((folder / "mqsa" / METRICS).read_text())
+    low, high = metrics["test_interval"]["NDCG@10"]
+    assert f"({low:.4f} to {high:.4f})" in page.text
+    assert f"The dashed line is the best epoch by validation, {metrics['best_epoch']}." in page.text
     found = {row[0]: row[1:] for row in page.table(["model", "HR@5"])[1:]}
     assert list(found) == [
         *("pop", "transition", "decayed_transitions", "mqsa_ted", "mqsa_ted + prior"),
@@ -131,7 +134,8 @@ def test_names_are_texts(folder, page):
     text = make(folder, "mqsa", "--user", NASTY, "--user", "u1")
     found = Page(text)
     assert not {"script", "img", "link", "iframe"} & (page.tags | found.tags)
-    assert f"User {NASTY}:" in found.text and "User u1:" in found.text and "User u2:" not in text
+    assert f"User {NASTY}:" in found.text and "User u1:" in found.text
+    assert "<bdi>u2</bdi>" not in text and "<bdi>u1</bdi>" in text
     assert not re.search(r"(?:src|href)=(?!\"#)|url\(|@import", text)
 
 
@@ -149,9 +153,11 @@ def test_bad_input(folder, tmp_path):
     assert run_command(train.main, *log, "model.name=pop", f"run_dir={other}")[0] == 0
     refused(2, "another protocol", "k is", "give runs of the same log", runs=["pop", other])
     mine = tmp_path / "mine.html"
-    mine.write_text("my notes")
-    assert_refused(run_command(report.main, folder / "pop", "--to", mine), 2, "is not an earlier")
-    assert mine.read_text() == "my notes"
+    for text in ("my notes", "<!doctype html>\n<html></html>\n"):
+        mine.write_text(text)
+        result = run_command(report.main, folder / "pop", "--to", mine)
+        assert_refused(result, 2, "is not an earlier")
+        assert mine.read_text() == text
 
 
 def test_a_log_that_has_changed(folder, tmp_path):
@@ -185,6 +191,15 @@ def test_charts():
     assert [y for _, y in points] == [12, 190, 101] and points[2][0] > points[1][0] > points[0][0]
     cells = heat_map(np.array([[1.0, 4.0]]), ["r"], ["a", "b"], "map")
     assert [one.get("fill-opacity") for one in cells if one.tag == "rect"] == ["0.250", "1.000"]
+
+
+def test_the_best_epoch_is_marked():
+    """The line is at the first of three values, the largest one; epochs count from 1."""
+    chart = list(lines({"x": [3.0, 1.0, 2.0]}, "curve", mark=0))
+    (line,) = [one for one in chart if one.get("class") == "mark"]
+    (curve,) = [one for one in chart if one.tag == "polyline"]
+    assert line.get("d").startswith(f"M{curve.get('points').partition(',')[0]} ")
+    assert {"1", "3"} <= {one.text for one in chart if one.tag == "text"}
 
 
 def test_elements():

@@ -22,7 +22,7 @@ from tfrec_attn.studies.comparison.comparison_training import check_log, is_fini
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
-_METRIC = "NDCG@10"
+_METRIC, _SPLITS = "NDCG@10", "-splits"
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def compare(comparison: Comparison) -> list[Path]:
     ]
     folders, problem = [], None
     tables: dict[str, dict[str, Any]] = {}
+    for log in {log_name(log) for log, split in chosen if split is not None}:
+        _check_agreement(comparison.to / f"{log}{_SPLITS}")
     with StopSignals() as stop, explain_rest(comparison.to):
         for plan, metric, (log, split) in zip(plans, metrics, chosen, strict=True):
             for row, difference in plan.left_out.items():
@@ -126,6 +128,22 @@ def compare(comparison: Comparison) -> list[Path]:
     return folders
 
 
+def _check_agreement(path: Path) -> None:
+    """Refuses to replace files that `_write_agreement` has not written."""
+    text, figures = Path(f"{path}.txt"), Path(f"{path}.json")
+    if not text.exists() and not figures.exists():
+        return
+    try:
+        is_ours = "agreement" in json.loads(figures.read_bytes())
+    except (OSError, ValueError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise ConfigError(
+            f"{path}.txt or .json exists and is of no comparison; name another folder with --to, "
+            "or move it away."
+        )
+
+
 def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
     with stop.deferred():
         found = search_rows(plan, folder, budget, stop)
@@ -141,9 +159,9 @@ def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
     tables = {split: table for split, (table, _) in found.items()}
     splits = {split: data for split, (_, data) in found.items()}
     agreement = SplitAgreement(log, tables, splits)
-    path = to / f"{log}-splits"
-    replace_text(path.with_suffix(".txt"), f"{agreement.text()}\n")
-    replace_text(path.with_suffix(".json"), agreement.json())
+    path = to / f"{log}{_SPLITS}"
+    replace_text(Path(f"{path}.txt"), f"{agreement.text()}\n")
+    replace_text(Path(f"{path}.json"), agreement.json())
     write_line(f"{agreement.text()}\n\nWrote {path}.txt and .json")
 
 

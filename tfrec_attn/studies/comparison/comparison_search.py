@@ -1,6 +1,8 @@
 """Searches the settings of the rows of a comparison, each with the same budget."""
 
+import csv
 import dataclasses
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +13,15 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config, has_prior
 from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.config.yaml_tree import write_yaml
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
+from tfrec_attn.files.writing import check_output
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan
 from tfrec_attn.studies.comparison.comparison_training import Process, run_process
-from tfrec_attn.studies.search.study_folder import BEST
+from tfrec_attn.studies.search.study_folder import BEST, TRIALS
+
+_BEGINNING = "# Written by tfrec_attn.compare --trials or --seconds."
 
 
 class Budget(NamedTuple):
@@ -44,7 +50,8 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
     """Returns a plan with the settings that a search of each trained row finds.
 
     A search is a process of its own, and writes `ROW/search` in the folder of the table. The same
-    budget continues it, or finds it complete. A row whose search fails is left out.
+    budget resumes it, or finds it complete, and a larger one continues it. The runs of a row are in
+    a folder that is named by the settings. A row whose search fails is left out.
 
     Args:
         plan: The plan.
@@ -53,15 +60,22 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         stop: Checked while they run.
 
     Raises:
+        ConfigError: If a search has more trials than the budget, or a file is not of a search.
         Interrupted: If a signal was received.
         TrainingError: If a file cannot be written.
     """
     rows = {cell.model: cell.config for cell in reversed(plan.cells)}
-    found, left_out = {}, dict(plan.left_out)
+    found, trials, left_out = {}, {}, dict(plan.left_out)
     for row, config in reversed(rows.items()):
         if models.trains_on(config.model.name) == models.COUNTS:
             continue
         base = folder / row
+        check_output(base / "search.yaml", _BEGINNING, "--to")
+        if budget.trials is not None and (done := _trials(base)) > budget.trials:
+            raise ConfigError(
+                f"--trials must be {done} or more, because {base / 'search'} has so many already, "
+                f"but is {budget.trials}; name another folder with --to for fewer."
+            )
         command = [sys.executable, "-m", "tfrec_attn.search", str(base / "search.yaml")]
         reason = run_process(
             Process(
@@ -74,7 +88,8 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         )
         if reason is None:
             found[row] = configuration.load(base / "search" / BEST, (), models.recommended)
-            write_line(f"{plan.name} {row}: searched, {budget}.")
+            trials[row] = _trials(base)
+            write_line(f"{plan.name} {row}: searched, {trials[row]} trials.")
         else:
             left_out[row] = f"its search failed: {reason.rstrip('.')}"
     cells = [
@@ -84,7 +99,8 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         for cell in plan.cells
         if cell.model not in left_out
     ]
-    note = f"Settings of each trained model: the best by validation of a search of {budget}."
+    counts = ", ".join(f"{row} {count}" for row, count in trials.items())
+    note = f"Settings: the best by validation of a search of {budget} each; trials: {counts}."
     return dataclasses.replace(plan, cells=cells, left_out=left_out, note=note)
 
 
@@ -99,21 +115,34 @@ def default_ranges(config: Config) -> dict[str, Any]:
     return ranges
 
 
+def _trials(base: Path) -> int:
+    """Returns the number of trials of a search."""
+    try:
+        with open(base / "search" / TRIALS, newline="", encoding="utf-8") as stream:
+            return sum(1 for _ in csv.DictReader(stream))
+    except OSError:
+        return 0
+
+
 def _search_file(config: Config, ranges: Any) -> str:
     # A trial trains without a prior.
     values = {"prior.weight": 0.0} if has_prior(config) else {}
     tree = configuration.to_dict(with_values(config, values))
     del tree["run_dir"]
-    return write_yaml({**tree, SEARCH: ranges or default_ranges(config)})
+    return f"{_BEGINNING}\n{write_yaml({**tree, SEARCH: ranges or default_ranges(config)})}"
 
 
 def _with_settings(cell: Cell, best: Config) -> Config:
     """Returns the configuration of a cell with the model, its data and the training of another."""
     config = cell.config
     data = {key: getattr(best.data, key) for key in OF_THE_MODEL}
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, **data),
         model=best.model,
         train=dataclasses.replace(best.train, seed=cell.seed),
     )
+    tree = configuration.to_dict(config)
+    settings = repr([tree["model"], {**tree["train"], "seed": 0}, data])
+    name = f"settings-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    return dataclasses.replace(config, run_dir=str(cell.folder.parent / name / cell.folder.name))

@@ -61,8 +61,10 @@ class ComparisonTable:
         seeds = max(row.seeds for row in self.rows)
         mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
         mean += f"{self._note} " if self._note else ""
+        which = protocol.get("targets")
+        split = f"{protocol['split']} split" + (f" ({which} targets of a user)" if which else "")
         return (
-            f"{self.log}: {count:,} test events, {protocol['split']} split, ranked against "
+            f"{self.log}: {count:,} test events, {split}, ranked against "
             f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
             f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the events. "
             f"Difference: {self.metric} less that of {self.against}, with its interval; p of a "

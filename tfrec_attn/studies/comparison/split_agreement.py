@@ -69,7 +69,9 @@ class SplitAgreement:
             for place, model in enumerate(self.models)
         ]
         pairs = [
-            f"{one} and {other}: tau {tau:.3f}" for (one, other), tau in self.agreement().items()
+            f"{one} and {other}: "
+            + (f"tau {tau:.3f}" if tau == tau else "no tau, all models of a split are equal")
+            for (one, other), tau in self.agreement().items()
         ]
         leaks = [["training knows", *self._leaks]]
         for title, name in _LEAKS.items():

@@ -1,5 +1,6 @@
 """Files that describe an ablation: a configuration, and the keys that vary."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrec_attn.config.config_files import read_config_file
@@ -22,8 +23,8 @@ class Study(NamedTuple):
 def read_study(source: str | None) -> Study | None:
     """Returns the ablation that a file describes, or None for a configuration.
 
-    Such a file has the section `study` and nothing else: `config`, and `vary` with the values of
-    each key as a text, such as `model.alpha: "0,0.5,1"`.
+    Such a file has the section `study` and nothing else: `config`, a file beside it or a name, and
+    `vary` with the values of each key as a text, such as `model.alpha: "0,0.5,1"`.
 
     Args:
         source: A YAML file, or a name of the package, such as `studies/attrec-dim`; None for the
@@ -41,8 +42,10 @@ def read_study(source: str | None) -> Study | None:
             f"{source} must have the section study alone, with config: NAME and vary: a key with "
             f"its values as a text, such as model.alpha: '0,0.5,1', but has {shown(tree)}."
         )
+    beside = Path(source).parent / study["config"]
+    config = str(beside) if Path(source).is_file() and beside.is_file() else study["config"]
     vary = [f"{key}={values}" for key, values in study["vary"].items()]
-    return Study(str(study["config"]), vary)
+    return Study(str(config), vary)
 
 
 def _is_study(study: Any) -> bool:

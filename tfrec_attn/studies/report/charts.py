@@ -56,12 +56,12 @@ def bars(rows: Sequence[Bar], title: str, digits: int = 4) -> Element:
 
 
 def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = None) -> Element:
-    """Returns curves over 0, 1, ..., with the lowest and the highest value of all.
+    """Returns curves over 1, 2, ..., with the lowest and the highest value of all.
 
     Args:
         values: Name -> values of a curve.
         title: Title of the chart.
-        mark: Place of a vertical line, or None.
+        mark: Place of a vertical line, from 0, or None.
     """
     numbers = np.concatenate([np.asarray(one, float) for one in values.values()])
     numbers = numbers[np.isfinite(numbers)]
@@ -79,8 +79,8 @@ def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = 
         element("path", d=f"M{left} {top}V{bottom}H{right}", class_="axis"),
         _text(f"{high:.4g}", left - 6, top + 4, anchor="end"),
         _text(f"{low:.4g}", left - 6, bottom + 4, anchor="end"),
-        _text("0", left, bottom + 18, anchor="middle"),
-        _text(str(count - 1), right, bottom + 18, anchor="end"),
+        _text("1", left, bottom + 18, anchor="middle"),
+        _text(str(count), right, bottom + 18, anchor="end"),
     ]
     if mark is not None:
         parts.append(element("path", d=f"M{_number(across(mark))} {top}V{bottom}", class_="mark"))

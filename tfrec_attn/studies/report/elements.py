@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+# By which a page is known to be ours.
+BEGINNING = "<!doctype html>\n<!-- tfrec_attn.report -->"
+
 Element = ElementTree.Element
 Child = Element | str
 
@@ -74,4 +77,4 @@ def document(title: str, style: str, *children: Child) -> str:
         element("style", style),
     )
     root = element("html", head, element("body", *children), lang="en")
-    return f"<!doctype html>\n{ElementTree.tostring(root, encoding='unicode', method='html')}\n"
+    return f"{BEGINNING}\n{ElementTree.tostring(root, encoding='unicode', method='html')}\n"

@@ -1,7 +1,7 @@
 """The page of a report: sections of `RunFindings`, and a comparison of several runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 import numpy as np
@@ -13,7 +13,7 @@ from tfrec_attn.studies.report.charts import Bar, bars, heat_map, lines
 from tfrec_attn.studies.report.elements import Element, document, element, table
 from tfrec_attn.studies.report.run_findings import Example, Neighbours, RunFindings
 
-_LEVEL = 0.05
+_LEVEL, _LONGEST = 0.05, 60
 
 
 def page(
@@ -58,7 +58,7 @@ def page(
 
 def _log(findings: RunFindings) -> str:
     data = findings.config.data
-    return data.path.rpartition("/")[2] if data.path else data.source
+    return (data.path or data.source).rstrip("/").rpartition("/")[2]
 
 
 def _data(findings: RunFindings) -> str:
@@ -184,7 +184,7 @@ def _curves(findings: RunFindings) -> list[Element]:
         element(
             "figure",
             element("figcaption", name.replace("val_", "validation ")),
-            lines({name: curves[name]}, f"{name} of each epoch", best),
+            lines({name: curves[name]}, f"{name} of each epoch", best - 1),
         )
         for name in shown
     ]
@@ -192,7 +192,7 @@ def _curves(findings: RunFindings) -> list[Element]:
         element("h3", "Learning curves"),
         element(
             "p",
-            f"Epochs from 0; the dashed line is the best one by validation, {best}.",
+            f"The dashed line is the best epoch by validation, {best}.",
             class_="faint",
         ),
         element("div", *charts, class_="side"),
@@ -256,7 +256,7 @@ def _lists(findings: RunFindings) -> list[Element]:
 def _examples(examples: Sequence[Example]) -> list[Element]:
     parts = [element("h3", "Examples"), element("p", _ABOUT_EXAMPLES, class_="faint")]
     for place, one in enumerate(examples):
-        rank = "cannot be recommended" if one.rank is None else f"rank {one.rank:,}"
+        rank = "it cannot be recommended" if one.rank is None else f"rank {one.rank:,}"
         earlier = f", after {one.earlier:,} earlier ones" if one.earlier else ""
         body = [
             element("p", f"History{earlier}, oldest first:"),
@@ -277,9 +277,9 @@ def _examples(examples: Sequence[Example]) -> list[Element]:
                 element("p", "Attention of each event (row) to each other (column):"),
                 element("div", *maps, class_="side"),
             ]
-        title = f"User {one.user}: {one.target} followed, {rank}"
+        title = ["User ", _id(one.user), ": ", _id(one.target), f" followed, {rank}"]
         is_open = None if place else "open"
-        parts.append(element("details", element("summary", title), *body, open=is_open))
+        parts.append(element("details", element("summary", *title), *body, open=is_open))
     return parts
 
 
@@ -289,8 +289,21 @@ _ABOUT_EXAMPLES = (
 
 
 def _list(items: Sequence[str], target: str | None = None) -> Element:
-    entries = [element("li", one, class_="target" if one == target else None) for one in items]
+    entries = [element("li", _id(one), class_="target" if one == target else None) for one in items]
     return element("ol", *(entries or [element("li", "nothing")]), class_="list")
+
+
+def _id(text: str) -> Element:
+    """Returns an id of the log, of any length and direction."""
+    if len(text) <= _LONGEST:
+        return element("bdi", text)
+    return element("bdi", f"{text[: _LONGEST - 1]}…", title=text)
+
+
+def _joined(parts: Iterable[Sequence[Element | str]]) -> list[Element | str]:
+    """Returns parts with commas between them, or "none"."""
+    found = [one for part in parts for one in (", ", *part)]
+    return found[1:] or ["none"]
 
 
 def _neighbours(neighbours: Sequence[Neighbours]) -> list[Element]:
@@ -298,9 +311,9 @@ def _neighbours(neighbours: Sequence[Neighbours]) -> list[Element]:
         return []
     rows = [
         [
-            one.item,
-            ", ".join(one.learned),
-            ", ".join(f"{item} ({count:,})" for item, count in one.counted) or "none",
+            _id(one.item),
+            element("span", *_joined([_id(item)] for item in one.learned)),
+            element("span", *_joined([_id(item), f" ({count:,})"] for item, count in one.counted)),
         ]
         for one in neighbours
     ]

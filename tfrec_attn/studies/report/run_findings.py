@@ -27,6 +27,7 @@ _MAP = 12  # events of an attention map
 _EXAMPLES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ITEMS, _NEIGHBOURS = 10, 5
 _GROUPS = 10
+_RESAMPLES = 1000  # where the run has no interval
 
 
 class Measured(NamedTuple):
@@ -142,16 +143,15 @@ def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
     split = _split_of(folder, report)
     ranks, model = run_files.load_ranks(folder), run.load_model(folder)
     name = extensions.short_name(config.model.name)
-    cutoffs = report["protocol"]["k"]
     rows = {
-        f"{one} (default)" if one == name else one: _measure(values, cutoffs)
+        f"{one} (default)" if one == name else one: _measure(values, config)
         for one, values in rank_baselines(config, split).items()
     }
     baselines = list(rows)
     if "test_alone" in ranks:
-        rows[name] = _measure(ranks["test_alone"], cutoffs)
+        rows[name] = _measure(ranks["test_alone"], config)
         name = f"{name} + prior"
-    rows[name] = _measure(ranks["test"], cutoffs)
+    rows[name] = _measure(ranks["test"], config)
     metric = METRIC if METRIC in rows[name].means else config.evaluate.metric
     best = max(baselines, key=lambda one: rows[one].means[metric])
     lists = rank_and_list(model, config, split, "test")[1]
@@ -211,10 +211,11 @@ def _split_of(folder: Path, report: dict[str, Any]) -> Split:
     return split
 
 
-def _measure(ranks: np.ndarray, cutoffs: Sequence[int]) -> Measured:
-    values = values_of(ranks, cutoffs)
+def _measure(ranks: np.ndarray, config: Config) -> Measured:
+    values = values_of(ranks, config.evaluate.k)
     means = {name: float(one.mean()) for name, one in values.items()}
-    return Measured(values, means, bootstrap_intervals(values))
+    resamples = config.evaluate.bootstrap or _RESAMPLES
+    return Measured(values, means, bootstrap_intervals(values, resamples, config.train.seed))
 
 
 def _curves(folder: Path) -> dict[str, list[float]]:
