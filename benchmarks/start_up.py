@@ -1,0 +1,62 @@
+"""Seconds from the start of the training command to its end, on a small log.
+
+    python benchmarks/start_up.py [--json FILE]
+
+Each process is started anew. The reference is the import of TensorFlow alone, in the same run.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _machine import write_json
+
+_SMALL = ["data.events=4000", "train.epochs=1", "model.dim=16", "evaluate.bootstrap=100"]
+_IMPORT = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow as tf; tf.keras"
+MODELS = ("pop", "attrec", "sasrec", "mqsa_ted")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the seconds, and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--repeats", type=int, default=3)
+    parsed = parser.parse_args(arguments)
+    figures = {"import of TensorFlow": best(["-c", _IMPORT], parsed.repeats)}
+    for name in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = [*_SMALL[:1]] if name == "pop" else _SMALL
+            command = ["-m", "tfrec_attn.train", f"model.name={name}", *settings, "--restart"]
+            figures[name] = best([*command, f"run_dir={folder}/run"], parsed.repeats)
+    for name, one in figures.items():
+        print(f"{name:<22} {one['wall']:5.1f} s, {one['cpu']:5.1f} s of processor time")
+    if parsed.json:
+        write_json(parsed.json, figures)
+    return 0
+
+
+def best(arguments: list[str], repeats: int) -> dict[str, float]:
+    """Returns the wall and processor seconds of the fastest of several processes."""
+    found = []
+    for _ in range(repeats):
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(
+            [sys.executable, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+        )
+        after, end = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found.append({"wall": end - begin, "cpu": cpu})
+    return min(found, key=lambda one: one["cpu"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
