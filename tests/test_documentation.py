@@ -59,6 +59,7 @@ def folder(tmp_path_factory):
     """A folder with the logs that the pages name, in which README.md was run."""
     folder = tmp_path_factory.mktemp("pages")
     log = synthetic(2000)
+    log.rename({"user_id": "visitor", "item_id": "page"}).write_csv(folder / "clicks.csv")
     for name in ("beauty", "events", "tuesday"):
         (folder / f"{name}.tsv.gz").write_bytes(
             gzip.compress(log.write_csv(separator="\t").encode())
@@ -148,6 +149,8 @@ def run_module(module, arguments, ports):
     if module == "tfrec_attn.search":
         arguments = [*arguments, "--trials=1"]
     if module == "tfrec_attn.data.example":
+        # It replaces no file.
+        Path(arguments[0]).unlink(missing_ok=True)
         arguments = [*arguments, "--events=2000"]
     if module in CLIENTS:
         arguments = [*arguments, "--target", f"127.0.0.1:{ports['8500']}"]
