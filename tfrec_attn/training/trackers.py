@@ -18,7 +18,7 @@ _NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
 
 
 class Tracker:
-    """Sends a training to a tracker; a library that is not imported, and does nothing.
+    """The interface of the trackers, and one that does nothing.
 
     A resumed training is a new run of the tracker, with all epochs. The library reads its own
     environment variables.

@@ -105,9 +105,9 @@ def compare(comparison: Comparison) -> list[Path]:
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = comparison.to / plan.name
-            if comparison.budget is not None:
-                plan = _searched(plan, folder, comparison.budget, stop)
             try:
+                if comparison.budget is not None:
+                    plan = _searched(plan, folder, comparison.budget, stop)
                 table = train_plan(
                     *(plan, folder, comparison.jobs, metric, stop),
                     against=comparison.against,
@@ -147,8 +147,12 @@ def _check_agreement(path: Path) -> None:
 def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
     with stop.deferred():
         found = search_rows(plan, folder, budget, stop)
-    for row in found.left_out.keys() - plan.left_out.keys():
-        write_line(f"{plan.name} {row}: left out, because {found.left_out[row]}.")
+    reasons = {row: why for row, why in found.left_out.items() if row not in plan.left_out}
+    for row, why in reasons.items():
+        write_line(f"{plan.name} {row}: left out, because {why}.")
+    if not found.cells:
+        row, why = next(iter(reasons.items()))
+        raise NothingTrained(f"No model could be trained on {plan.name}: {row}: {why}.")
     check_log([cell for cell in found.cells if is_finished(cell)])
     return found
 
