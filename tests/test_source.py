@@ -512,6 +512,41 @@ def test_the_rule_of_safety(line, found):
     assert bool(unsafe(line)) == found
 
 
+def rewritten(source):
+    """Uses of tf.function whose source AutoGraph rewrites, a third of the time to a first step."""
+    nodes = list(ast.walk(parse(source)))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    plain = [
+        one for node in nodes for one in getattr(node, "decorator_list", ()) if one not in calls
+    ]
+    found = [
+        node
+        for node in calls
+        if ast.unparse(node.func) == "tf.function"
+        and not any(ast.unparse(one) == "autograph=False" for one in node.keywords)
+    ]
+    return found + [one for one in plain if ast.unparse(one) == "tf.function"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("tf.function(f)", True),
+        ("tf.function(f, autograph=True)", True),
+        ("@tf.function\ndef f(x): return x", True),
+        ("@tf.function(jit_compile=True)\ndef f(x): return x", True),
+        ("@tf.function(autograph=False)\ndef f(x): return x", False),
+        ("tf.function(f, autograph=False)", False),
+    ],
+)
+def test_the_rule_of_traces(line, found):
+    assert bool(rewritten(line)) == found
+
+
+def test_no_trace_is_rewritten():
+    assert wrong_in(SHIPPED, lambda name, source: rewritten(source)) == {}
+
+
 def test_nothing_unsafe_and_no_print():
     assert wrong_in(SHIPPED, lambda name, source: unsafe(source)) == {}
 
