@@ -6,6 +6,9 @@ UV = uv==0.13.8
 GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
 TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.16)
 
+# Two files at a time, in the order of their names: by default those of few tests come last, which are the longest.
+IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench \
 	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
@@ -25,7 +28,7 @@ train-multi-worker: .venv/.package ## The same with two processes of this machin
 	@.venv/bin/python -m tfrec_attn.local_cluster $(ARGS)
 
 test: .venv/.package ## Runs the tests, two files at a time; ARGS go to pytest.
-	@.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 lint: .venv/.package ## Checks the source and its format.
 	@.venv/bin/ruff check .
@@ -41,14 +44,14 @@ bench: .venv/.package ## Runs every benchmark; ARGS go to each.
 	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
 
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
-	@.venv-2.16/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@.venv-2.16/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it.
 	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
 		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
 
 test-validation: .venv-validation/.package ## Runs the tests in .venv-validation; ARGS go to pytest.
-	@.venv-validation/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@.venv-validation/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSORFLOW=.libtensorflow-2.20 make test runs exports with.
 	@:

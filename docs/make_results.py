@@ -3,8 +3,8 @@
     python docs/make_results.py --data FOLDER [--only NAME ...] [--seeds N]
 
 The folder has `ml-100k`, `beauty` and `toys`, each with `interactions.tsv.gz`. Runs are kept in
-`results/`; the same command resumes them. Sections that are not asked for keep the tables that they
-have. All sections together take days on two cores.
+`results/`; the same command resumes them. Sections without runs there keep the text that the page
+has, perhaps from another machine. All sections together take days on two cores.
 """
 
 import argparse
@@ -147,16 +147,27 @@ def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
 
 
 def page() -> str:
-    """Returns the page, with the tables that have been made."""
-    parts = [_INTRODUCTION]
-    missing = [one.title for one in SECTIONS if not (RUNS / one.name / "note.json").is_file()]
+    """Returns the page: sections made from their runs, kept from the page, or missing."""
+    kept = _kept_sections()
+    parts, missing = [_INTRODUCTION], []
     for section in SECTIONS:
-        if section.title not in missing:
-            parts += [f"## {section.title}\n", *_section(section)]
+        heading = f"## {section.title}\n"
+        if (RUNS / section.name / "note.json").is_file():
+            parts += [heading, *_section(section)]
+        elif section.title in kept:
+            parts += [heading, kept[section.title]]
+        else:
+            missing.append(f"- {section.title}\n")
     if missing:
-        parts.append("## Not run yet\n")
-        parts.append("".join(f"- {title}\n" for title in missing))
+        parts += ["## Not run yet\n", "".join(missing)]
     return "\n".join(parts)
+
+
+def _kept_sections() -> dict[str, str]:
+    """Returns the text of each section of the page, by title."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    sections = (one.partition("\n\n") for one in text.split("\n## ")[1:])
+    return {title: body.rstrip("\n") + "\n" for title, _, body in sections}
 
 
 def _section(section: Section) -> list[str]:

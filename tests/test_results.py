@@ -45,6 +45,9 @@ def test_a_section_with_its_claim(results):
     missing = text.partition("## Not run yet")[2]
     assert section.title not in missing
     assert all(f"- {one.title}\n" in missing for one in results.SECTIONS[1:])
+    (folder / "note.json").unlink()
+    assert results.main(["--only"]) == 0
+    assert results.PAGE.read_text() == text
 
 
 def test_how_a_section_is_made(results, monkeypatch, tmp_path):
