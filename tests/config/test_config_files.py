@@ -1,5 +1,6 @@
 """Configuration files of users and of the package."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,17 @@ def test_invalid_files(file, text, pieces):
 
 
 def test_a_missing_file(tmp_path):
-    expected = (
-        f"Configuration file {tmp_path}/no.yaml does not exist; give the path of a YAML file, "
-        f"none for the "
-        "defaults, or one that comes with the package: beauty/"
-    )
-    with pytest.raises(ConfigError) as raised:
-        load(tmp_path / "no.yaml")
-    assert str(raised.value).startswith(expected) and str(raised.value).endswith("toys/sasrec.")
+    for path, choices in (
+        (tmp_path / "no.yaml", "beauty/..., ml-100k/..., toys/..."),
+        ("toys/sasrek", "toys/bert4rec, .*, toys/transition (did you mean 'toys/sasrec'?)"),
+    ):
+        expected = (
+            f"Configuration file {path} does not exist; give the path of a YAML file, none for the "
+            f"defaults, or one that comes with the package: {choices}."
+        )
+        with pytest.raises(ConfigError) as raised:
+            load(path)
+        assert re.fullmatch(re.escape(expected).replace(r"\.\*", ".*"), str(raised.value))
 
 
 @pytest.mark.parametrize("name", ["ml-100k/sasrec", "ml-100k/sasrec.yaml"])
@@ -95,7 +99,7 @@ def test_a_configuration_of_the_package(name, tmp_path, monkeypatch):
 )
 def test_unknown_names_of_configurations(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"does not exist; .*ml-100k/sasrec"):
+    with pytest.raises(ConfigError, match=r"does not exist; .*: (beauty|ml-100k)/"):
         load(name)
 
 

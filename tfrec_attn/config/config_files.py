@@ -6,7 +6,7 @@ from typing import Any
 
 from tfrec_attn.config.coercion import describe, usable_path
 from tfrec_attn.config.yaml_tree import YamlError, is_null, read_yaml
-from tfrec_attn.errors import ConfigError, shorten
+from tfrec_attn.errors import ConfigError, nearest, shorten
 
 _MAX_BYTES = 10_000_000
 _STUDIES = "studies/"
@@ -44,10 +44,9 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         with open(file, "rb") as stream:
             tree = read_yaml(stream.read(_MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
-        known = packaged_studies() if path.startswith(_STUDIES) else packaged()
         raise ConfigError(
             f"Configuration file {name} does not exist; give the path of a YAML file, none for the "
-            f"defaults, or one that comes with the package: {', '.join(known)}."
+            f"defaults, or one that comes with the package: {_choices(path)}."
         ) from None
     except YamlError as error:
         raise ConfigError(
@@ -66,3 +65,12 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
             f"Configuration file {name} must hold sections of keys, but holds {describe(tree)}."
         )
     return tree
+
+
+def _choices(path: str) -> str:
+    """Returns the configurations of the package in the folder of a path, or else the folders."""
+    known = packaged_studies() if path.startswith(_STUDIES) else packaged()
+    folder = f"{path.partition('/')[0]}/"
+    listed = [name for name in known if name.startswith(folder)]
+    listed = listed or sorted({f"{name.partition('/')[0]}/..." for name in known})
+    return f"{', '.join(listed)}{nearest(path, known)}"
