@@ -55,3 +55,11 @@ def assert_refused(result, code, *pieces):
     assert "Traceback" not in result[1] + result[2]
     for piece in pieces:
         assert piece in result[2]
+
+
+def assert_sentence(error, *pieces):
+    """An error is one sentence with these pieces."""
+    text = str(error)
+    assert text.endswith(".") and "\n" not in text, text
+    for piece in pieces:
+        assert piece in text, text

@@ -31,6 +31,7 @@ ROOMS = [
     "evaluation",
     "models",
     "runs",
+    "lists",
     "training",
     "studies",
 ]
@@ -57,6 +58,7 @@ SHARED = (
     "cli",
     "runtime.process",
     "runtime.saved_model",
+    "runtime.runner",
     "replay",
 )
 

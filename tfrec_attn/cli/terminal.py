@@ -59,9 +59,9 @@ class ProgressLine:
     def __init__(self):
         self._shown = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Shows that `done` of `total` parts of a stage are done."""
-        text = f"{stage} {100 * done // max(1, total)} %"
+    def __call__(self, stage: str, done: int = 0, total: int | None = None) -> None:
+        """Shows that `done` of `total` parts of a stage are done; without a total, the stage."""
+        text = stage if total is None else f"{stage} {100 * done // max(1, total)} %"
         if text != self._shown:
             self._write(f"\r{text:<40}")
         self._shown = text

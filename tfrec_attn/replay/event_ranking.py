@@ -85,8 +85,9 @@ def rank_events(
     Raises:
         ConfigError: If the function does not know the items, or the events have others.
     """
-    ids, vectors = np.array(["", *items], object), _item_vectors(predict, items, rows)
-    popularity = _popularity(predict, items)
+    ids = np.array(["", *items], object)
+    vectors = tf.constant(item_vectors(predict, items, rows)[0])
+    popularity = popularity_of(predict, items)
     gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
     untrained = popularity < 0
     norm, found, columns = tf.reduce_max(tf.norm(vectors, axis=1)), [], 0
@@ -170,8 +171,19 @@ def _with_prior(
     return scores
 
 
-def _popularity(predict: Predict, items: list[str]) -> np.ndarray:
-    """Scores of all items where nothing is known, float32 [N]; negative for untrained items."""
+def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
+    """Returns the scores of all items where nothing is known, negative for untrained items.
+
+    Args:
+        predict: As in `rank_events`.
+        items: Ids of all items.
+
+    Returns:
+        float32 [N].
+
+    Raises:
+        ConfigError: If the function does not know an item.
+    """
     request, parts = padded([[]], 1), []
     for start in range(0, len(items), _CANDIDATES):
         some = np.array([items[start : start + _CANDIDATES]], object)
@@ -186,14 +198,25 @@ def _popularity(predict: Predict, items: list[str]) -> np.ndarray:
     return scores
 
 
-def _item_vectors(predict: Predict, items: list[str], rows: int) -> tf.Tensor:
-    """Vectors of all items, float32 [N, D']."""
+def item_vectors(
+    predict: Predict, items: list[str], rows: int = _ROWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the vectors of all items, and which of them training touched.
+
+    Args:
+        predict: As in `rank_events`.
+        items: Ids of all items.
+        rows: Most items of a request.
+
+    Returns:
+        (float32 [N, D'], bool [N]).
+    """
     starts = range(0, len(items), rows)
     parts = [
-        predict("embed_items", item=np.array(items[start : start + rows], object))["vector"]
+        predict("embed_items", item=np.array(items[start : start + rows], object))
         for start in starts
     ]
-    return tf.constant(np.concatenate(parts))
+    return tuple(np.concatenate([part[name] for part in parts]) for name in ("vector", "known"))
 
 
 def _ranks(

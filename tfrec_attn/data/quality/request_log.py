@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,26 +98,36 @@ def _part(count: int, of: int) -> dict[str, float]:
     return {"count": int(count), "share": float(count / max(1, of))}
 
 
+def requests_of(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """Yields user ("" for none) and history of each JSON line; empty lines are left out.
+
+    Raises:
+        DataError: If a line is no request; the message names the path.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            tree = json.loads(line.decode("utf-8"))
+            user, history = tree.get("user_id", ""), tree["history"]
+            if (
+                not isinstance(user, str)
+                or not isinstance(history, list)
+                or not all(isinstance(one, str) for one in history)
+            ):
+                raise TypeError
+            "".join([user, *history]).encode()  # a lone surrogate is no text
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
+            got = repr(line[:60].decode(errors="replace"))
+            raise DataError(f"{path}, line {number}: expected {expected}, got {got}.") from None
+        yield user, history
+
+
 def _read_lines(path: Path) -> pl.DataFrame:
     users, histories = [], []
     with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                tree = json.loads(line.decode("utf-8"))
-                user, history = tree.get("user_id", ""), tree["history"]
-                if (
-                    not isinstance(user, str)
-                    or not isinstance(history, list)
-                    or not all(isinstance(one, str) for one in history)
-                ):
-                    raise TypeError
-                "".join([user, *history]).encode()  # a lone surrogate is no text
-            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-                expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
-                got = repr(line[:60].decode(errors="replace"))
-                raise DataError(f"{path}, line {number}: expected {expected}, got {got}.") from None
+        for user, history in requests_of(path, lines):
             users.append(user)
             histories.append(history)
     return pl.DataFrame({"user_id": users, "history": histories}, schema=_SCHEMA)

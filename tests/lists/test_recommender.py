@@ -1,0 +1,109 @@
+"""Lists of a model whose scores are known, by hand."""
+
+import numpy as np
+import pytest
+
+from tests.commands import assert_sentence
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.recommender import Recommender
+from tfrec_attn.lists.source import Queries, Source
+from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.models.base.untrained import UNTRAINED
+
+
+class Latest(Source):
+    """Items 1..6 on a line; the query of a history is its latest item, the score item * query.
+
+    Training never touched the items 3 and 6. The item 2 is the most popular.
+    """
+
+    items = ("i1", "i2", "i3", "i4", "i5", "i6")
+    trained = np.array([True, True, False, True, True, False])
+    vectors = np.array([[1.0], [2.0], [0.0], [4.0], [5.0], [0.0]], np.float32)
+    popularity = np.array([0.1, 0.4, -1.0, 0.3, 0.2, -1.0], np.float32)
+
+    def __init__(self, keep_seen=False):
+        self.keep_seen = keep_seen
+
+    def queries(self, users, histories):
+        latest = histories.latest(1)
+        assert not np.isin(latest, [3, 6]).any()
+        sign = np.array([[-1.0] if user == "grumpy" else [1.0] for user in users])
+        return Queries((sign * latest).astype(np.float32), None, histories.lengths == 0)
+
+
+BATCH = UserBatch.of(
+    ["a", "grumpy", "stranger", "c", "d"],
+    [["i1", "i5"], ["i4"], ["?", "!"], ["i2", "i6"], ["i3"]],
+)
+
+
+def lists_of(recommender, batch=BATCH):
+    lists = recommender.recommend(batch)
+    ids = [[f"i{row}" for row in rows if row] for rows in lists.rows.tolist()]
+    return ids, lists
+
+
+def test_lists_are_ranked_without_the_history():
+    ids, lists = lists_of(Recommender(Latest(), 4))
+    assert ids == [
+        ["i4", "i2", "i3", "i6"],
+        ["i1", "i2", "i5", "i3"],
+        ["i2", "i4", "i5", "i1"],
+        ["i5", "i4", "i1", "i3"],
+        ["i2", "i4", "i5", "i1"],
+    ]
+    assert lists.popular.tolist() == [False, False, True, False, True]
+    assert lists.unknown_events == 2
+    low = float(UNTRAINED)
+    np.testing.assert_allclose(lists.scores[0], [20, 10, low, low])
+    np.testing.assert_allclose(lists.scores[2], [0.4, 0.3, 0.2, 0.1])
+
+
+def test_lists_end_where_nothing_is_left():
+    ids, lists = lists_of(Recommender(Latest(), 6))
+    assert ids[3] == ["i5", "i4", "i1", "i3"]
+    assert lists.scores[3, 4:].tolist() == [np.finfo(np.float32).min] * 2
+
+
+def test_items_of_the_history_may_be_kept():
+    ids, _ = lists_of(Recommender(Latest(keep_seen=True), 2))
+    assert ids == [["i5", "i4"], ["i1", "i2"], ["i2", "i4"], ["i5", "i4"], ["i2", "i4"]]
+
+
+def test_allowed_and_excluded_items():
+    recommender = Recommender(Latest(), allow=["i6", "i1", "i4", "i5", "?"], exclude=["i5", "!"])
+    assert recommender.k == 3
+    ids, _ = lists_of(recommender)
+    assert ids == [["i4", "i6"], ["i1", "i6"], ["i4", "i1", "i6"], ["i4", "i1"], ["i4", "i1", "i6"]]
+
+
+def test_only_untrained_items_are_left():
+    ids, _ = lists_of(Recommender(Latest(), allow=["i6", "i3"]))
+    assert ids == [["i3", "i6"], ["i3", "i6"], ["i3", "i6"], ["i3"], ["i6"]]
+
+
+def test_the_lists_do_not_depend_on_the_batch():
+    recommender = Recommender(Latest(), 4)
+    whole = recommender.recommend(BATCH)
+    for row in range(5):
+        one = recommender.recommend(BATCH.slice(row, row + 1))
+        assert one.rows[0].tolist() == whole.rows[row].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pieces"),
+    [
+        ({"k": 0}, ["--k", "1..6", "is 0"]),
+        ({"k": 7}, ["--k", "1..6", "is 7"]),
+        ({"k": 3, "allow": ["i1", "i2"]}, ["--k", "1..2", "is 3"]),
+        ({"allow": ["x", "y"]}, ["--allow", "none of the 2 ids"]),
+        ({"exclude": ["x"]}, ["--exclude", "none of the 1 ids"]),
+        ({"allow": ["i1"], "exclude": ["i1", "i2"]}, ["--exclude", "--allow", "leaves none"]),
+        ({"exclude": list(Latest.items)}, ["--exclude", "leaves none of the 6"]),
+    ],
+)
+def test_wrong_arguments(arguments, pieces):
+    with pytest.raises(ConfigError) as caught:
+        Recommender(Latest(), **arguments)
+    assert_sentence(caught.value, *pieces)

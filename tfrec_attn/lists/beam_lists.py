@@ -1,0 +1,76 @@
+"""Lists of items in an Apache Beam pipeline; this module needs the extra `beam`."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.recommender import Recommender
+from tfrec_attn.lists.user_histories import UserBatch
+
+_BATCH = 1 << 12
+
+
+class RecommendToUsers(beam.PTransform):
+    """Recommends to users: (user_id, history) -> the list of the user.
+
+    >>> histories | RecommendToUsers("servables/sasrec/1", k=50)
+
+    A list is `{"user_id", "items", "scores", "source"}`, as a line of `tfrec_attn.recommend`. A
+    process of a worker loads the model once.
+
+    Args:
+        model: A servable or a run, at a path that the workers can read.
+        k: Items of a list. None: 50, or all if there are fewer.
+        allow: Ids of the only items to recommend; None: all.
+        exclude: Ids of items that are never recommended.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        k: int | None = None,
+        allow: Iterable[str] | None = None,
+        exclude: Iterable[str] | None = None,
+    ):
+        super().__init__()
+        lists = (None if ids is None else list(ids) for ids in (allow, exclude))
+        self._arguments = str(model), k, *lists
+
+    def expand(self, histories: beam.PCollection) -> beam.PCollection:
+        """Adds the steps to a pipeline."""
+        batches = histories | beam.BatchElements(min_batch_size=256, max_batch_size=_BATCH)
+        return batches | beam.ParDo(_RecommendToBatch(*self._arguments))
+
+
+class _RecommendToBatch(beam.DoFn):
+    """Lists for a batch of pairs of user and history."""
+
+    def __init__(self, model: str, k: int | None, allow: list | None, exclude: list | None):
+        self._arguments = model, k, allow, exclude
+        self._shared, self._recommender = Shared(), None
+
+    def setup(self) -> None:
+        """Loads the model, or takes that of another thread of the process."""
+        self._recommender = self._shared.acquire(self._load)
+
+    def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[dict[str, object]]:
+        """Yields the lists."""
+        users, histories = zip(*batch, strict=True)
+        users, source = list(users), self._recommender.source
+        lists = self._recommender.recommend(UserBatch.of(users, [list(one) for one in histories]))
+        for user, rows, scores, popular in zip(
+            users, lists.rows, lists.scores, lists.popular.tolist(), strict=True
+        ):
+            yield {
+                "user_id": user,
+                "items": [source.items[row - 1] for row in rows.tolist() if row],
+                "scores": scores[rows > 0].tolist(),
+                "source": "popular" if popular else "model",
+            }
+
+    def _load(self) -> Recommender:
+        model, *options = self._arguments
+        return Recommender(open_source(model), *options)

@@ -1,0 +1,121 @@
+"""Histories in a file: JSON lines, Parquet, or a log of events."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from tfrec_attn.config import Data
+from tfrec_attn.data.quality.request_log import requests_of
+from tfrec_attn.data.reading.catalog import load_configured
+from tfrec_attn.data.reading.parquet_check import require_sound
+from tfrec_attn.data.reading.text_formats import DAMAGES, open_bytes
+from tfrec_attn.data.sequences.encoding import checksum, encode_log
+from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.errors import DataError, first_line
+from tfrec_attn.files.checksums import file_sha256
+from tfrec_attn.lists.run_histories import SequenceHistories, UserHistories
+from tfrec_attn.lists.user_histories import UserBatch
+
+_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
+
+
+def file_histories(path: str | Path, data: Data) -> UserHistories:
+    """Returns the users of a file.
+
+    Args:
+        path: `.jsonl`, also compressed, with `{"user_id": "u1", "history": ["i3", "i17"]}` on each
+            line; `.parquet` with such columns; or a log of events.
+        data: How to read a log of events, and which of them count.
+
+    Raises:
+        DataError: If there is no such file, or it is none of these.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"--histories {path} does not exist; give a file of histories or a log.")
+    if path.name.endswith(_LINES):
+        return LineHistories(path)
+    if path.suffix == ".parquet" and path.is_file():
+        require_sound([path])
+        with _reading(path):
+            if "history" in pl.scan_parquet(path, glob=False).collect_schema():
+                return TableHistories(path)
+    log = replace(data, source="file", path=str(path))
+    frame = load_configured(log).frame
+    if has_event_filters(log):
+        frame, _ = filter_events(frame, log)
+    sequences, _ = encode_log(frame, sessions=log.session_gap is not None)
+    histories = SequenceHistories(sequences)
+    histories.checksum = checksum(sequences)
+    return histories
+
+
+class LineHistories(UserHistories):
+    """Requests as JSON lines, of which one batch is in memory."""
+
+    def __init__(self, path: Path):
+        self._path, self.checksum = path, file_sha256(path)
+
+    def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
+        """Yields the lines in their order."""
+        with _reading(self._path), open_bytes(self._path) as lines:
+            requests = islice(enumerate(requests_of(self._path, lines), 1), begin, None)
+            while some := list(islice(requests, size)):
+                nobody = next((number for number, (user, _) in some if not user), None)
+                if nobody is not None:
+                    raise _nobody(self._path, nobody)
+                users, histories = zip(*(request for _, request in some), strict=True)
+                yield UserBatch.of(list(users), list(histories))
+
+
+class TableHistories(UserHistories):
+    """A Parquet file with a row for each user, of which one batch is in memory.
+
+    Raises:
+        DataError: If its columns are others than `user_id` and `history`.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self.checksum = path, file_sha256(path)
+        with _reading(path):
+            table = pl.scan_parquet(path, glob=False)
+            schema = table.collect_schema()
+            try:
+                self._table = table.select(
+                    pl.col(name).cast(dtype, strict=True) for name, dtype in _SCHEMA.items()
+                )
+                self._table.collect_schema()
+            except pl.exceptions.PolarsError:
+                raise DataError(
+                    f"{path} must have the columns user_id of texts and history of lists of texts, "
+                    f"but has {dict(schema)}."
+                ) from None
+            self.total = table.select(pl.len()).collect().item()
+
+    def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
+        """Yields the rows in their order."""
+        for start in range(begin, self.total, size):
+            with _reading(self._path):
+                frame = self._table.slice(start, size).collect()
+            missing = (frame["user_id"].fill_null("") == "").arg_true()
+            if len(missing):
+                raise _nobody(self._path, start + missing[0] + 1)
+            history = pl.col("history").fill_null([]).list.drop_nulls()
+            yield UserBatch.from_frame(frame.with_columns(history))
+
+
+def _nobody(path: Path, number: int) -> DataError:
+    return DataError(f"{path}, request {number}: expected a user_id to give the list to, got none.")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, *DAMAGES, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(f"{path} cannot be read ({first_line(error)}).") from None

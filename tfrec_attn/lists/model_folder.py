@@ -1,0 +1,37 @@
+"""The folder of a model: a run or a servable."""
+
+import hashlib
+from pathlib import Path
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import SERVABLE_SUMS, SUMS, file_sha256
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run, and not a servable.
+
+    Raises:
+        ConfigError: If there is no such folder, or it is neither.
+    """
+    if any((path / name).is_file() for name in ("metrics.json", SUMS)):
+        return True
+    numbered = path.is_dir() and any(one.name.isdecimal() for one in path.iterdir())
+    if numbered or (path / "saved_model.pb").is_file():
+        return False
+    raise ConfigError(
+        f"{path} is neither a finished run nor a servable; give a folder that tfrec_attn.train or "
+        "tfrec_attn.export has written."
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """Returns a SHA-256 that changes with the weights of a run or of a version of a servable."""
+    for name in (SUMS, SERVABLE_SUMS):
+        if (folder / name).is_file():
+            return file_sha256(folder / name)
+    # A version that was made in Python, or a run of an earlier version of this program.
+    result = hashlib.sha256()
+    for path in sorted(folder.glob("**/*")):
+        if path.is_file() and path.parent.name != "tensorboard":
+            result.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return result.hexdigest()

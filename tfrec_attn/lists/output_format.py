@@ -1,0 +1,125 @@
+"""The formats of lists: how a part is written, and how parts become one file."""
+
+import gzip
+import io
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from numpy.lib.format import write_array_header_1_0
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.writing import append_array
+
+
+class OutputFormat(NamedTuple):
+    """A format of a table.
+
+    Attributes:
+        nested: Whether a user is one row with lists, and not a row for each item.
+        write: Function of a table, a file and whether it is the first part.
+        join: Function of the parts in order, and the file to make of them.
+        suffixes: Of the files that `join` makes: "" for the named one, and those beside it.
+    """
+
+    nested: bool
+    write: Callable[[pl.DataFrame, Path, bool], None]
+    join: Callable[[Sequence[Path], Path], None]
+    suffixes: tuple[str, ...] = ("",)
+
+
+def list_format(path: str | Path) -> OutputFormat:
+    """Returns the format of a file of lists by the end of its name.
+
+    Raises:
+        ConfigError: If it is none of `LIST_FORMATS`.
+    """
+    return _format_of(path, LIST_FORMATS, "--to")
+
+
+def vector_format(path: str | Path, option: str) -> OutputFormat:
+    """Returns the format of a file of vectors by the end of its name.
+
+    Args:
+        path: The file.
+        option: The option that names it, for messages.
+
+    Raises:
+        ConfigError: If it is none of `VECTOR_FORMATS`.
+    """
+    return _format_of(path, VECTOR_FORMATS, option)
+
+
+def _format_of(path, formats: dict[str, OutputFormat], option: str) -> OutputFormat:
+    for suffix, found in formats.items():
+        if str(path).endswith(suffix) and Path(path).name != suffix:
+            return found
+    choices = ", ".join(formats)
+    raise ConfigError(f"{option} must end with one of {choices}, but is {path}.")
+
+
+def _write_parquet(frame: pl.DataFrame, path: Path, _: bool) -> None:
+    frame.write_parquet(path)
+
+
+def _join_parquet(parts: Sequence[Path], target: Path) -> None:
+    pl.scan_parquet(list(parts), glob=False).sink_parquet(target)
+
+
+def _csv(frame: pl.DataFrame, first: bool) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_csv(buffer, include_header=first)
+    return buffer.getvalue()
+
+
+def _json_lines(frame: pl.DataFrame, _: bool) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ndjson(buffer)
+    return buffer.getvalue()
+
+
+def _text(encode: Callable, compressed: bool, nested: bool) -> OutputFormat:
+    def write(frame, path, first):
+        data = encode(frame, first)
+        # Without a time and a name, equal parts are equal files.
+        path.write_bytes(gzip.compress(data, 6, mtime=0) if compressed else data)
+
+    return OutputFormat(nested, write, _join_bytes)
+
+
+def _join_bytes(parts: Sequence[Path], target: Path) -> None:
+    """Also of gzip files, whose members may stand one after the other."""
+    with open(target, "wb") as out:
+        for part in parts:
+            with open(part, "rb") as stream:
+                shutil.copyfileobj(stream, out, 1 << 22)
+
+
+def _join_npy(parts: Sequence[Path], target: Path) -> None:
+    """Writes the second column as an array, and the first as lines beside it."""
+    tables = [pl.scan_parquet(part, glob=False) for part in parts]
+    rows = sum(table.select(pl.len()).collect().item() for table in tables)
+    dtype = {"descr": "<f4", "fortran_order": False}
+    with open(target, "wb") as array, open(f"{target}.txt", "wb") as lines:
+        for number, table in enumerate(tables):
+            frame = table.collect()
+            vectors = frame.to_series(1).to_numpy()
+            if not number:
+                write_array_header_1_0(array, {**dtype, "shape": (rows, vectors.shape[1])})
+            append_array(array, vectors.astype("<f4", copy=False))
+            lines.write("".join(f"{one}\n" for one in frame.to_series(0)).encode())
+
+
+LIST_FORMATS = {
+    ".parquet": OutputFormat(False, _write_parquet, _join_parquet),
+    ".csv": _text(_csv, False, False),
+    ".csv.gz": _text(_csv, True, False),
+    ".jsonl": _text(_json_lines, False, True),
+    ".jsonl.gz": _text(_json_lines, True, True),
+}
+VECTOR_FORMATS = {
+    ".parquet": OutputFormat(False, _write_parquet, _join_parquet),
+    ".npy": OutputFormat(False, _write_parquet, _join_npy, ("", ".txt")),
+}

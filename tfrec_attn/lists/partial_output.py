@@ -1,0 +1,169 @@
+"""A large file in parts: resumed after a kill, and complete or absent under its name."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import flush_to_disk
+from tfrec_attn.files.work_folder import BusyFolder, ForeignFolder, WorkFolder
+from tfrec_attn.files.writing import replace_text
+from tfrec_attn.lists.output_format import OutputFormat
+
+_KIND, _REQUEST, _PROGRESS, _JOINED = "lists", "request.json", "progress.json", "joined"
+_KNOWN = (_REQUEST, f".{_REQUEST}.*", _PROGRESS, f".{_PROGRESS}.*", f"{_JOINED}*", "part-*")
+_OTHER = "name another file, or remove the folder"
+
+
+class PartialOutput:
+    """`<file>.partial`, where one process writes the parts of a file.
+
+    Args:
+        target: The file.
+        output_format: Its format.
+
+    Attributes:
+        folder: `<file>.partial`.
+        parts: Number of complete parts.
+        totals: Sums of the counts that were given with them.
+
+    Raises:
+        ConfigError: If the file exists, or the folder cannot be written, is somebody else's, or is
+            in use.
+    """
+
+    def __init__(self, target: Path, output_format: OutputFormat):
+        self.target, self._format = target, output_format
+        self.folder = target.with_name(f"{target.name}.partial")
+        self.parts, self.totals = 0, {}
+        self._removable = False
+        check_free(target, output_format)
+        try:
+            self._work = WorkFolder(self.folder, _KIND, _KNOWN)
+        except ForeignFolder as error:
+            raise ConfigError(f"{error}; move it away, or name another file.") from None
+        except BusyFolder:
+            raise ConfigError(
+                f"{self.folder} is being written by another process; wait until it ends, or name "
+                "another file."
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{target} cannot be written: {error.strerror}.") from None
+        self._removable = self._work.is_new
+
+    def begin(self, request: dict[str, object]) -> None:
+        """Starts the work, or resumes work that was started with the same request.
+
+        Args:
+            request: What the content of the file depends on, by a name for messages, as JSON.
+
+        Raises:
+            ConfigError: If unfinished work has another request.
+        """
+        found = self._read(_REQUEST)
+        if found is None:
+            self._work.clear()
+            self._removable = True
+            replace_text(self.folder / _REQUEST, json.dumps(request))
+            return
+        other = [name for name in {**found, **request} if found.get(name) != request.get(name)]
+        if other:
+            raise ConfigError(
+                f"{self.folder} holds the unfinished work of another command, which has another "
+                f"{other[0]}; give that command again, {_OTHER}."
+            )
+        progress = self._read(_PROGRESS) or {}
+        self.parts, self.totals = progress.get("parts", 0), progress.get("totals", {})
+        self._removable = True
+
+    def restart(self) -> None:
+        """Forgets the parts, so that they are written again."""
+        self.parts, self.totals = 0, {}
+
+    def add(self, frame: pl.DataFrame, **counts: int) -> None:
+        """Writes the next part; `counts` are added to the totals."""
+        names = {**self.totals, **counts}
+        totals = {one: self.totals.get(one, 0) + counts.get(one, 0) for one in names}
+        with self._writing():
+            self._format.write(frame, self._part(self.parts), self.parts == 0)
+            flush_to_disk(self._part(self.parts))
+            progress = {"parts": self.parts + 1, "totals": totals}
+            replace_text(self.folder / _PROGRESS, json.dumps(progress))
+        self.parts, self.totals = self.parts + 1, totals
+
+    def finish(self) -> None:
+        """Makes the file of the parts, and removes them.
+
+        Raises:
+            ConfigError: If the file exists meanwhile.
+        """
+        joined = [self.folder / f"{_JOINED}{suffix}" for suffix in self._format.suffixes]
+        with self._writing():
+            self._format.join([self._part(number) for number in range(self.parts)], joined[0])
+            for file, target in zip(joined, files_of(self.target, self._format), strict=True):
+                flush_to_disk(file)
+                _publish(file, target)
+            flush_to_disk(self.target.parent)
+        self._work.abandon()
+        self._removable = False
+
+    def leave(self, keep: bool = True) -> None:
+        """Unlocks the folder, and removes it if it is of this work and has no parts to keep."""
+        if self._removable and not (keep and self.parts):
+            self._work.abandon()
+        self._work.release()
+
+    def _part(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}"
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"{self.target} cannot be written: {error.strerror}; make room and give the same "
+                "command again, which resumes."
+            ) from None
+
+    def _read(self, name: str) -> dict | None:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError):
+            raise ConfigError(
+                f"{self.folder / name} cannot be read, so that the lists cannot be resumed; "
+                f"{_OTHER}."
+            ) from None
+
+
+def files_of(target: Path, output_format: OutputFormat) -> list[Path]:
+    """Returns the files of a format: the target, and those beside it."""
+    others = [target.with_suffix(suffix) for suffix in output_format.suffixes[1:]]
+    return [target, *others]
+
+
+def check_free(target: Path, output_format: OutputFormat) -> None:
+    """Checks that there are no such files.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    for file in files_of(target, output_format):
+        if os.path.lexists(file):
+            raise ConfigError(f"{file} exists; name a new file, or remove it.")
+
+
+def _publish(file: Path, target: Path) -> None:
+    try:
+        # A link, unlike a new name, replaces no file that somebody writes at this moment.
+        os.link(file, target)
+    except FileExistsError:
+        raise ConfigError(f"{target} exists; remove it and give the same command again.") from None
+    except OSError:
+        file.rename(target)

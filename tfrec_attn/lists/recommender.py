@@ -1,0 +1,148 @@
+"""Lists of the best items for batches of users."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.batch_queries import BatchQueries
+from tfrec_attn.lists.best_items import BestItems
+from tfrec_attn.lists.source import Queries, Source
+from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.models.base.untrained import UNTRAINED
+
+DEFAULT_K = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """Lists of B users.
+
+    Attributes:
+        rows: Items 1..N, best first, int32 [B, k]; 0 where fewer items are left.
+        scores: float32 [B, k].
+        popular: Whether the popular items answer because nothing is known, bool [B].
+        unknown_events: Events of the histories with an item that the model does not know.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    popular: np.ndarray
+    unknown_events: int
+
+
+class Recommender:
+    """Recommends the best items to batches of users.
+
+    Args:
+        source: The model.
+        k: Items of a list. None: 50, or all if there are fewer.
+        allow: Ids of the only items to recommend; None: all.
+        exclude: Ids of items that are never recommended.
+
+    Attributes:
+        k: Items of a list.
+
+    Raises:
+        ConfigError: If no item is left, or k is below 1 or above the number of items that are left.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        k: int | None = None,
+        allow: list[str] | None = None,
+        exclude: list[str] | None = None,
+    ):
+        self.source = source
+        self._batches = BatchQueries(source)
+        rows = self._candidates(allow, exclude)
+        self.k = _checked_k(k, len(rows))
+        trained = source.trained[rows - 1]
+        # Untrained items come after all others, in the order of their rows.
+        self._trained, self._last = rows[trained], rows[~trained]
+        self._column = np.zeros(len(source.items) + 1, np.int32)
+        self._column[self._trained] = np.arange(1, len(self._trained) + 1)
+        self._rows = np.append(0, self._trained).astype(np.int32)
+        index = self._trained - 1
+        self._best = BestItems(
+            source.vectors[index], source.popularity[index], min(self.k, len(self._trained))
+        )
+
+    def recommend(self, batch: UserBatch) -> Lists:
+        """Returns the lists of some users, in their order."""
+        histories, count = self._batches.known(batch), len(batch.lengths)
+        rows = np.zeros((count, self.k), np.int32)
+        scores = np.zeros((count, self.k), np.float32)
+        popular = np.zeros(count, bool)
+        for index, queries in self._batches.blocks(batch.users, histories):
+            hidden = np.zeros((len(index), 0), np.int32)
+            if not self.source.keep_seen:
+                hidden = histories.rows(index).latest()
+            rows[index], scores[index] = self._ranked(queries, hidden)
+            popular[index] = queries.nothing_known
+        return Lists(rows, scores, popular, len(batch.items) - len(histories.items))
+
+    def _candidates(self, allow: list[str] | None, exclude: list[str] | None) -> np.ndarray:
+        count = len(self.source.items)
+        rows = np.arange(1, count + 1)
+        if allow is not None:
+            rows = np.unique(self._known_rows(allow, "--allow"))
+        if exclude is not None:
+            rows = np.setdiff1d(rows, self._known_rows(exclude, "--exclude"))
+        if not len(rows):
+            of = f"{count} items of the model" if allow is None else "items of --allow"
+            raise ConfigError(f"--exclude leaves none of the {of}; leave some out of it.")
+        return rows
+
+    def _known_rows(self, ids: list[str], option: str) -> np.ndarray:
+        rows = self._batches.numbers(pl.Series(ids, dtype=pl.String))
+        if not rows.any():
+            raise ConfigError(
+                f"{option} must name items of the model, but it knows none of the {len(ids)} ids; "
+                "give ids as they are in the log."
+            )
+        return rows[rows > 0]
+
+    def _ranked(self, queries: Queries, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items [B, k] and scores [B, k] of a block; hidden are items [B, X]."""
+        shape = len(hidden), self.k
+        rows, scores = np.zeros(shape, np.int32), np.full(shape, np.finfo(np.float32).min)
+        columns, width = self._column[hidden], min(self.k, len(self._trained))
+        prior = queries.prior and (self._column[queries.prior[0]], queries.prior[1])
+        popular = queries.nothing_known
+        for chosen, best in (
+            (np.flatnonzero(~popular), lambda some: self._by_query(queries, prior, columns, some)),
+            (np.flatnonzero(popular), lambda some: self._best.popular(columns[some])),
+        ):
+            if len(chosen) and width:
+                found, scores[chosen, :width] = best(chosen)
+                rows[chosen, :width] = self._rows[found]
+        self._fill(rows, scores, hidden)
+        return rows, scores
+
+    def _by_query(self, queries, prior, columns, some):
+        prior = prior and tuple(part[some] for part in prior)
+        return self._best.of(queries.vectors[some], columns[some], prior)
+
+    def _fill(self, rows: np.ndarray, scores: np.ndarray, hidden: np.ndarray) -> None:
+        """Puts untrained items at the end of the lists that are too short."""
+        if not len(self._last):
+            return
+        for row in np.flatnonzero((rows == 0).any(axis=1)):
+            free = self._last[~np.isin(self._last, hidden[row])]
+            count = np.count_nonzero(rows[row])
+            more = free[: self.k - count]
+            rows[row, count : count + len(more)] = more
+            scores[row, count : count + len(more)] = UNTRAINED
+
+
+def _checked_k(k: int | None, most: int) -> int:
+    if k is None:
+        return min(DEFAULT_K, most)
+    if not 1 <= k <= most:
+        raise ConfigError(
+            f"--k must be in 1..{most}, the number of items that can be recommended, but is {k}."
+        )
+    return k

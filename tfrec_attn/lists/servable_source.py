@@ -1,0 +1,91 @@
+"""An exported SavedModel as the model of the lists, without the code that made it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfrec_attn.lists.source import Queries, Source
+from tfrec_attn.lists.user_histories import Histories
+from tfrec_attn.replay.event_ranking import item_vectors, popularity_of
+from tfrec_attn.replay.measured_run import read_lines
+from tfrec_attn.runtime.runner import Runner
+
+_CARD = "assets.extra/model_card.json"
+_ROWS = 4096
+
+
+class ServableSource(Source):
+    """The signatures of a SavedModel.
+
+    Args:
+        folder: A version folder, or the model folder above it, whose newest version is loaded.
+
+    Raises:
+        ConfigError: If the folder holds no SavedModel of this program, or a damaged one.
+    """
+
+    def __init__(self, folder: str | Path):
+        self._runner = Runner(folder)
+        self.path = self._runner.path
+        self.items = read_lines(self.path / "assets" / "items.txt")
+        self.vectors, self.trained = item_vectors(self._runner.run, self.items, _ROWS)
+        self.popularity = popularity_of(self._runner.run, self.items)
+        self._ids = np.array(["", *self.items], object)
+        self._rows = {item.encode(): row for row, item in enumerate(self.items, 1)}
+        self._max_length = _max_length(self.path)
+        known = self.items[int(self.trained.argmax())]
+        of_one, source = self._asked([""], np.array([[known]], object), known)
+        self.keep_seen = of_one[0, 0] != b""
+        # Whether a history alone is known, such as for a model of users only it is not.
+        self._history_counts = source[0] != b"popular"
+
+    def queries(self, users: list[str], histories: Histories) -> Queries:
+        """Returns the queries of users."""
+        longest = int(histories.lengths.max(initial=0))
+        columns = max(1, min(longest, self._max_length or longest))
+        request = {
+            "user_id": np.array(users, object),
+            "history": self._ids[histories.latest(columns)],
+        }
+        embedded = self._runner.run("embed", **request)
+        prior = None
+        if "prior_items" in embedded:
+            prior = self._numbers(embedded["prior_items"]), embedded["prior_scores"]
+        return Queries(embedded["query"], prior, self._nothing_known(request, histories.lengths))
+
+    def _nothing_known(self, request: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
+        """Asks the servable where the history does not tell."""
+        nothing = (lengths == 0) | (not self._history_counts)
+        if nothing.any():
+            rows = np.flatnonzero(nothing)
+            some = {name: value[rows] for name, value in request.items()}
+            _, source = self._asked(some["user_id"], some["history"], self.items[0])
+            nothing[rows] = source == b"popular"
+        return nothing
+
+    def _asked(self, users, history: np.ndarray, item: str) -> tuple[np.ndarray, np.ndarray]:
+        """Items and source of lists among one item, which cost no ranking of all items."""
+        count = len(users)
+        response = self._runner.run(
+            "recommend",
+            user_id=users,
+            history=history,
+            exclude=np.full((count, 1), "", object),
+            allow=np.full((count, 1), item, object),
+            k=np.ones(count, np.int32),
+        )
+        return response["items"], response["source"]
+
+    def _numbers(self, ids: np.ndarray) -> np.ndarray:
+        flat = (self._rows.get(one, 0) for one in ids.ravel())
+        return np.fromiter(flat, np.int32, ids.size).reshape(ids.shape)
+
+
+def _max_length(folder: Path) -> int | None:
+    """The latest events that the model uses, or None if the servable has no readable model card."""
+    try:
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        return int(card["serving"]["max_length"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

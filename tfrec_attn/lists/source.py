@@ -1,0 +1,54 @@
+"""What ranks items for a user, whether it comes from a run or from a servable."""
+
+import abc
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrec_attn.lists.user_histories import Histories
+
+
+class Queries(NamedTuple):
+    """The queries of B users.
+
+    Attributes:
+        vectors: float32 [B, D'].
+        prior: (items int32 [B, P], values float32 [B, P]) that are added to the scores, or None. 0
+            is padding.
+        nothing_known: Whether the popular items answer, bool [B].
+    """
+
+    vectors: np.ndarray
+    prior: tuple[np.ndarray, np.ndarray] | None
+    nothing_known: np.ndarray
+
+
+class Source(abc.ABC):
+    """A model that scores item j by `query . vector of j`, plus a prior if it has one.
+
+    Attributes:
+        path: The folder of the run, or of the version of a servable.
+        items: Ids of the items 1..N.
+        vectors: float32 [N, D'].
+        trained: Whether training touched each item, bool [N]. The others are ignored in histories,
+            and recommended after all others.
+        popularity: Score of each item where nothing is known, float32 [N].
+        keep_seen: Whether items of the history are recommended.
+    """
+
+    path: Path
+    items: list[str]
+    vectors: np.ndarray
+    trained: np.ndarray
+    popularity: np.ndarray
+    keep_seen: bool
+
+    @abc.abstractmethod
+    def queries(self, users: list[str], histories: Histories) -> Queries:
+        """Returns the queries of users.
+
+        Args:
+            users: Ids, [B]; "" and ids that the model does not know are unknown users.
+            histories: Items that training touched, of B users.
+        """

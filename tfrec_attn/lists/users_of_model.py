@@ -1,0 +1,47 @@
+"""Which users get lists: those of a run's log, some of them, or those of a file."""
+
+from pathlib import Path
+
+from tfrec_attn import config as configuration
+from tfrec_attn.config import Data
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.file_histories import file_histories
+from tfrec_attn.lists.id_file import read_ids
+from tfrec_attn.lists.model_folder import is_run
+from tfrec_attn.lists.run_histories import UserHistories, run_histories
+from tfrec_attn.runs.run_files import CONFIG, load_config
+from tfrec_attn.runtime.runner import version_folder
+
+
+def users_of_model(
+    model: str | Path, users: str | Path | None = None, histories: str | Path | None = None
+) -> UserHistories:
+    """Returns users with their histories.
+
+    Args:
+        model: A run, or a servable.
+        users: File with the ids of the only users of the run's log, or None for all.
+        histories: File of histories, as for `file_histories`, instead of the run's log.
+
+    Raises:
+        ConfigError: If a servable has no histories, or both files are given.
+        DataError: If a file or the log cannot be used.
+    """
+    path = Path(model)
+    of_run = is_run(path)
+    if users is not None and histories is not None:
+        raise ConfigError("--users and --histories exclude each other; leave one of them out.")
+    if histories is not None:
+        return file_histories(histories, load_config(path).data if of_run else _data_of(path))
+    if not of_run:
+        raise ConfigError(
+            f"{model} is a servable, which has no histories of users; give --histories FILE, or "
+            "the run that it was exported from."
+        )
+    return run_histories(path, None if users is None else read_ids(users, "--users"))
+
+
+def _data_of(servable: Path) -> Data:
+    """How the log of the run was read that a servable was exported from."""
+    path = version_folder(servable) / "assets.extra" / CONFIG
+    return configuration.load(path).data if path.is_file() else Data()

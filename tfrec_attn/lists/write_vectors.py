@@ -1,0 +1,140 @@
+"""Writes the vectors of items, and the queries of users, with their ids."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.lists.batch_queries import BatchQueries
+from tfrec_attn.lists.model_folder import fingerprint
+from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.output_format import vector_format
+from tfrec_attn.lists.partial_output import PartialOutput, check_free
+from tfrec_attn.lists.run_histories import UserHistories
+from tfrec_attn.lists.source import Source
+from tfrec_attn.lists.users_of_model import users_of_model
+
+_ROWS = 1 << 14  # of a part
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorReport:
+    """What was written.
+
+    Attributes:
+        dim: D', numbers of a vector.
+        items: Items with a vector, or None if they were not asked for.
+        untrained: Items without one, because training never touched them.
+        users: Users with a vector, or None.
+        unknown: Users without one, because nothing is known of them.
+        has_prior: Whether scores are more than the product of the vectors.
+        notes: Sentences that the user should read.
+    """
+
+    dim: int
+    items: int | None = None
+    untrained: int = 0
+    users: int | None = None
+    unknown: int = 0
+    has_prior: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def write_vectors(
+    model: str | Path,
+    *,
+    items_to: str | Path | None = None,
+    users_to: str | Path | None = None,
+    users: str | Path | None = None,
+    histories: str | Path | None = None,
+) -> VectorReport:
+    """Writes vectors whose inner product is the score of an item for a user.
+
+    Args:
+        model: A run, or a servable.
+        items_to: New file for the vectors of the items, `.parquet` or `.npy`.
+        users_to: New file for the queries of the users.
+        users: File with the ids of the only users of the run's log.
+        histories: File of histories, instead of the run's log.
+
+    Raises:
+        ConfigError, DataError: If an argument or a file cannot be used.
+    """
+    wanted = {"--items-to": items_to, "--users-to": users_to}
+    wanted = {option: Path(file) for option, file in wanted.items() if file is not None}
+    if not wanted:
+        raise ConfigError("Give a file to write: --items-to, --users-to or both.")
+    for option, file in wanted.items():
+        check_free(file, vector_format(file, option))
+    if users_to is None and (users or histories):
+        raise ConfigError("--users and --histories need --users-to, the file to write.")
+    everybody = None if users_to is None else users_of_model(model, users, histories)
+    return _write(open_source(model), wanted, everybody)
+
+
+def _write(
+    source: Source, wanted: dict[str, Path], everybody: UserHistories | None
+) -> VectorReport:
+    model = fingerprint(source.path)
+    report = VectorReport(source.vectors.shape[1])
+    if "--items-to" in wanted:
+        totals = _parts(wanted["--items-to"], "--items-to", {"model": model}, _items(source))
+        report = dataclasses.replace(report, **totals)
+    if everybody is not None:
+        request = {"model": model, "set of users and histories": everybody.checksum}
+        totals = _parts(wanted["--users-to"], "--users-to", request, _users(source, everybody))
+        has_prior = bool(totals.pop("with_prior"))
+        report = dataclasses.replace(report, **totals, has_prior=has_prior, notes=everybody.notes)
+    return report
+
+
+def _parts(
+    target: Path, option: str, request: dict[str, str], parts: Iterator[tuple[pl.DataFrame, dict]]
+) -> dict[str, int]:
+    """Writes all parts anew, because they take little time, and returns the sums of the counts."""
+    output = PartialOutput(target, vector_format(target, option))
+    try:
+        output.begin(request)
+        output.restart()
+        for frame, counts in parts:
+            output.add(frame, **counts)
+        if not output.parts:
+            raise DataError("There are no users to make vectors of; the file is empty.")
+        output.finish()
+    except BaseException:
+        output.leave(keep=False)
+        raise
+    output.leave()
+    return output.totals
+
+
+def _items(source: Source) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
+    for begin in range(0, len(source.items), _ROWS):
+        trained = source.trained[begin : begin + _ROWS]
+        ids = pl.Series(source.items[begin : begin + _ROWS], dtype=pl.String)
+        vectors = source.vectors[begin : begin + _ROWS][trained]
+        counts = {"items": len(vectors), "untrained": len(trained) - len(vectors)}
+        yield _table("item_id", ids.filter(pl.Series(trained)), vectors), counts
+
+
+def _users(
+    source: Source, everybody: UserHistories
+) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
+    queries = BatchQueries(source)
+    for batch in everybody.batches(0, _ROWS):
+        vectors = np.zeros((len(batch.lengths), source.vectors.shape[1]), np.float32)
+        known, with_prior = np.zeros(len(vectors), bool), 0
+        for index, found in queries.blocks(batch.users, queries.known(batch)):
+            vectors[index], known[index] = found.vectors, ~found.nothing_known
+            with_prior += found.prior is not None
+        counts = {"users": int(known.sum()), "unknown": int((~known).sum())}
+        users = batch.users.filter(pl.Series(known))
+        yield _table("user_id", users, vectors[known]), {**counts, "with_prior": with_prior}
+
+
+def _table(name: str, ids: pl.Series, vectors: np.ndarray) -> pl.DataFrame:
+    dtype = pl.Array(pl.Float32, vectors.shape[1])
+    return pl.DataFrame({name: ids, "vector": pl.Series(vectors, dtype=dtype)})

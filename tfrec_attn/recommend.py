@@ -1,0 +1,93 @@
+"""Writes lists of items for many users: `python -m tfrec_attn.recommend MODEL --to FILE`."""
+
+import sys
+
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import ProgressLine, fail, write_line
+from tfrec_attn.errors import TfrecError
+from tfrec_attn.runtime.process import import_tensorflow
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0, 2 for a model, arguments or files that cannot be used, 130 when interrupted.
+    """
+    parsed = vars(_parser().parse_args(arguments))
+    line, to = ProgressLine(), parsed["to"]
+
+    def progress(done, total, rate):
+        line(f"{done:,} users, {rate:,.0f} a second", done, total)
+
+    import_tensorflow()
+    from tfrec_attn.lists.write_lists import write_lists
+
+    try:
+        report = write_lists(parsed.pop("model"), parsed.pop("to"), **parsed, progress=progress)
+    except TfrecError as error:
+        line.clear()
+        return fail(error)
+    except KeyboardInterrupt:
+        line.clear()
+        sys.stderr.write(f"interrupted: the same command resumes from {to}.partial\n")
+        return 130
+    line.clear()
+    for note in report.notes:
+        sys.stderr.write(f"note: {note}\n")
+    write_line(_summary(report, to))
+    return 0
+
+
+def _parser() -> Arguments:
+    parser = Arguments(
+        prog="python -m tfrec_attn.recommend",
+        description="Writes lists of recommended items for many users. An interrupted run is "
+        "resumed.",
+    )
+    parser.add_argument("model", type=path, metavar="MODEL", help="a run, or a servable")
+    parser.add_argument(
+        "--to",
+        type=path,
+        required=True,
+        metavar="FILE",
+        help="new file: .parquet, .csv, .csv.gz, .jsonl or .jsonl.gz",
+    )
+    for option, text in (
+        ("--users", "ids of the only users, one a line (default: all users of the run's log)"),
+        (
+            "--histories",
+            "users and histories: .jsonl or .parquet with user_id and history, or a log of events "
+            "in the format of the run's; the model need not know the users",
+        ),
+        ("--exclude", "ids of items that are never recommended, one a line"),
+        ("--allow", "ids of the only items to recommend, one a line"),
+    ):
+        parser.add_argument(option, type=path, metavar="FILE", help=text)
+    parser.add_argument(
+        "--k", type=int, help="items of a list (default: 50, or all if there are fewer)"
+    )
+    return parser
+
+
+def _summary(report, to: str) -> str:
+    new = report.users - report.resumed
+    rate = new / max(report.seconds, 1e-9)
+    lines = [
+        f"Wrote {to}: lists of {report.k} items for {report.users:,} users; "
+        f"{new:,} in {report.seconds:,.1f} s, {rate:,.0f} a second."
+    ]
+    if report.popular:
+        lines.append(f"{report.popular:,} users of whom nothing is known get the popular items.")
+    if report.short:
+        lines.append(f"{report.short:,} lists are shorter, because no more items are left.")
+    if report.unknown_events:
+        lines.append(
+            f"{report.unknown_events:,} events of the histories have an item that the model does "
+            "not know, and do not count."
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
