@@ -1,0 +1,109 @@
+"""Users a second of the lists for many users, beside the evaluation and the rate of the machine.
+
+    python benchmarks/lists.py [--users 16384] [--items 100000] [--k 50] [--json FILE]
+
+The model is an untrained SASRec (D = 64, L = 50), exported as a servable. `lists` is the time of
+`tfrec_attn.lists.write_lists` from a file of JSON lines, with histories of 1 to 60 items, to a
+Parquet file. `evaluation` is the ranking of one target for each user, in the blocks of
+`tfrec_attn.evaluate`. `products` is the time that the products of all queries with all item vectors
+take at the best rate of a matrix product in this run.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _machine import gemm_gflops, seconds_of, write_json
+
+DIM, LENGTH = 64, 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--users", type=int, default=16_384)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--k", type=int, default=50)
+    parser.add_argument("--json", help="write the figures to this file too")
+    parsed = parser.parse_args()
+    figures = measure(parsed.users, parsed.items, parsed.k)
+    for name in ("lists", "evaluation", "products"):
+        print(f"{name:<11} {parsed.users / figures[name]:>9,.0f} users a second")
+    print(f"a matrix product reaches {figures['gflops']:.0f} GFLOP/s")
+    print(f"memory of the lists {figures['memory_mb']:,.0f} MB")
+    print(f"1,000,000 users take {1e6 / parsed.users * figures['lists'] / 60:.1f} minutes")
+    if parsed.json:
+        write_json(parsed.json, figures)
+
+
+def measure(users: int, items: int, k: int) -> dict:
+    """Returns seconds for all users, the rate of the machine and the peak memory."""
+    import numpy as np
+
+    from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
+
+    tf = import_tensorflow()
+    from export.from_python import export_model
+    from tfrec_attn.lists.write_lists import write_lists
+    from tfrec_attn.models import SASRec
+
+    seed_everything(1)
+    model = SASRec(1, items, LENGTH, dim=DIM)
+    model.set_vocabularies([f"item-{one}" for one in range(items)], ["nobody"])
+    model.popularity = np.full(items, 1 / items, np.float32)
+    random = np.random.default_rng(1)
+    histories = [random.integers(1, items + 1, length) for length in random.integers(1, 61, users)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        servable = export_model(model, folder / "sasrec")
+        with open(folder / "histories.jsonl", "w", encoding="utf-8") as lines:
+            for user, history in enumerate(histories):
+                ids = [f"item-{one - 1}" for one in history]
+                lines.write(json.dumps({"user_id": f"user-{user}", "history": ids}) + "\n")
+        options = {"k": k, "histories": folder / "histories.jsonl"}
+        # Loading and tracing do not depend on the number of users.
+        seconds = write_lists(servable, folder / "lists.parquet", **options).seconds
+        memory = peak_memory_mb()
+    gflops = gemm_gflops(tf)
+    return {
+        "users": users,
+        "items": items,
+        "k": k,
+        "lists": seconds,
+        "evaluation": evaluation(tf, model, histories),
+        "products": users * items * DIM * 2 / gflops / 1e9,
+        "gflops": gflops,
+        "memory_mb": memory,
+    }
+
+
+def evaluation(tf, model, histories: list) -> float:
+    """Returns the seconds that ranking one target of each user takes."""
+    import numpy as np
+
+    from tfrec_attn.evaluation.held_out import block_size
+
+    size, ranks = block_size(model.num_items), model.traced_ranks()
+
+    def features(block):
+        history = np.zeros((len(block), LENGTH), np.int32)
+        seen = np.zeros((len(block), 60), np.int32)
+        for row, one in enumerate(block):
+            history[row, LENGTH - len(one[-LENGTH:]) :] = one[-LENGTH:]
+            seen[row, : len(one)] = one
+        user, target = np.zeros(len(block), np.int32), np.ones(len(block), np.int32)
+        arrays = {"user": user, "history": history, "seen": seen, "target": target}
+        return {key: tf.constant(value) for key, value in arrays.items()}
+
+    blocks = [features(histories[i : i + size]) for i in range(0, len(histories), size)]
+    ranks(blocks[0])
+    return seconds_of(lambda: [ranks(block).numpy() for block in blocks])
+
+
+if __name__ == "__main__":
+    main()
