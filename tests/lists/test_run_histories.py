@@ -15,16 +15,16 @@ from tfrec_attn.lists.run_histories import SequenceHistories, ShardHistories
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    """Seven users with 3 to 9 events each, in memory and in three shards."""
+    """Seven users with 5 to 11 events each, in memory and in three shards."""
     folder = tmp_path_factory.mktemp("log")
-    rows = [(f"u{u}", f"i{t * (u + 2) % 11}", t) for t in range(9) for u in range(7) if t < u + 3]
+    rows = [(f"u{u}", f"i{t * (u + 2) % 13}", t) for t in range(11) for u in range(7) if t < u + 5]
     frame = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
     frame.write_csv(folder / "log.csv")
     prepare_log([str(folder / "log.csv")], folder / "prepared", Data(), shards=3)
     return SimpleNamespace(
         sequences=encode_log(frame)[0],
         split=ShardedSplit.open(PreparedLog(folder / "prepared")),
-        expected={f"u{u}": [f"i{t * (u + 2) % 11}" for t in range(u + 3)] for u in range(7)},
+        expected={f"u{u}": [f"i{t * (u + 2) % 13}" for t in range(u + 5)] for u in range(7)},
     )
 
 

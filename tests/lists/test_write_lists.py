@@ -221,7 +221,7 @@ def test_a_changed_log_is_noted(run_folder, log, tmp_path, monkeypatch):
     folder = run_folder("sasrec")
     path, text = folder.parent / "log.csv", (folder.parent / "log.csv").read_bytes()
     try:
-        path.write_bytes(text + b"late,i7,99999\n")
+        path.write_bytes(text + b"late,i7,99999\n" * 5)
         code, _, error = run_command(recommend.main, folder, "--to", tmp_path / "l.jsonl")
         path.unlink()
         gone = run_command(recommend.main, folder, "--to", tmp_path / "m.jsonl")

@@ -11,27 +11,26 @@ from tfrec_attn import vectors
 from tfrec_attn.runs import run
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".npy"])
-def test_products_are_scores(suffix, exported, tmp_path):
+@pytest.mark.parametrize(("number", "suffix"), [(0, ".parquet"), (1, ".npy")])
+def test_products_are_scores(number, suffix, exported, tmp_path):
     folder, version, _ = exported("sasrec")
     histories = {"u": ["i7", "i8"], "nobody": ["?"], "v": ["i9", "?", "日本語"]}
     lines = (json.dumps({"user_id": one, "history": two}) for one, two in histories.items())
     (tmp_path / "h.jsonl").write_text("\n".join(lines))
     model = run.load_model(folder)
     items, scores = model.recommend([histories["u"], histories["v"]], 24, exclude_seen=False)
-    for number, source in enumerate((folder, version)):
-        files = [tmp_path / f"{kind}{number}{suffix}" for kind in ("items", "users")]
-        code, out, error = run_command(
-            *(vectors.main, source, "--items-to", files[0], "--users-to", files[1]),
-            *("--histories", tmp_path / "h.jsonl"),
-        )
-        assert (code, error) == (0, "")
-        assert "vectors of 24 items with" in out and "1 users of whom nothing is known" in out
-        (item_ids, item), (user_ids, user) = map(read, files)
-        assert user_ids == ["u", "v"] and sorted(item_ids) == sorted(items[0])
-        for row in range(2):
-            order = [item_ids.index(one) for one in items[row]]
-            np.testing.assert_allclose(user[row] @ item[order].T, scores[row], rtol=1e-4)
+    files = [tmp_path / f"{kind}{suffix}" for kind in ("items", "users")]
+    code, out, error = run_command(
+        *(vectors.main, (folder, version)[number], "--items-to", files[0], "--users-to", files[1]),
+        *("--histories", tmp_path / "h.jsonl"),
+    )
+    assert (code, error) == (0, "")
+    assert "vectors of 24 items with" in out and "1 users of whom nothing is known" in out
+    (item_ids, item), (user_ids, user) = map(read, files)
+    assert user_ids == ["u", "v"] and sorted(item_ids) == sorted(items[0])
+    for row in range(2):
+        order = [item_ids.index(one) for one in items[row]]
+        np.testing.assert_allclose(user[row] @ item[order].T, scores[row], rtol=1e-4)
 
 
 def read(path):

@@ -19,15 +19,14 @@ class ServableSource(Source):
     """The signatures of a SavedModel.
 
     Args:
-        folder: A version folder, or the model folder above it, whose newest version is loaded.
+        runner: The loaded SavedModel.
 
     Raises:
-        ConfigError: If the folder holds no SavedModel of this program, or a damaged one.
+        ConfigError: If it is none of this program, or damaged.
     """
 
-    def __init__(self, folder: str | Path):
-        self._runner = Runner(folder)
-        self.path = self._runner.path
+    def __init__(self, runner: Runner):
+        self._runner, self.path = runner, runner.path
         self.items = read_lines(self.path / "assets" / "items.txt")
         self.vectors, self.trained = item_vectors(self._runner.run, self.items, _ROWS)
         self.popularity = popularity_of(self._runner.run, self.items)
