@@ -15,8 +15,8 @@ class BestItems(tf.Module):
 
         score of column c = query . row c of the matrix + the value of c in the prior
 
-    The best k columns lie in the k groups of neighbouring columns with the best maxima, so most
-    scores are read only once.
+    The best k columns lie in the k groups of neighbouring columns with the best maxima: each of
+    these k maxima is no worse than the columns of other groups. So most scores are read only once.
 
     Args:
         vectors: float32 [C, D'].
@@ -84,25 +84,46 @@ class BestItems(tf.Module):
         return self._select(tf.broadcast_to(self._popularity, shape), hidden)
 
     def _select(self, scores, hidden):
-        scores = self._hide(scores, hidden)
-        k = self._k
-        if k >= self._groups // 2:
-            best, columns = tf.math.top_k(scores, k)
-            return columns, best
-        grouped = tf.reshape(scores, [-1, self._groups, _GROUP])
-        _, groups = tf.math.top_k(tf.reduce_max(grouped, axis=2), k)
-        groups = tf.sort(groups, axis=1)
-        few = tf.reshape(tf.gather(grouped, groups, batch_dims=1), [-1, k * _GROUP])
-        best, place = tf.math.top_k(few, k)
-        group = tf.gather(groups, place // _GROUP, batch_dims=1)
-        return group * _GROUP + place % _GROUP, best
-
-    def _hide(self, scores, hidden):
-        """Sets the scores of hidden and of padding columns to the lowest float."""
         padding = np.r_[0, self._count + 1 : self._groups * _GROUP].astype(np.int32)
-        batch = tf.shape(scores)[0]
-        padding = tf.broadcast_to(padding, tf.stack([batch, len(padding)]))
+        padding = tf.broadcast_to(padding, tf.stack([tf.shape(scores)[0], len(padding)]))
+        # Hidden columns, and the padding of two groups, may lead their groups.
+        needed = self._k + tf.shape(hidden)[1] + 2
         hidden = tf.concat([hidden, padding], axis=1)
-        rows = tf.range(batch)[:, tf.newaxis] + tf.zeros_like(hidden)
-        index = tf.stack([rows, hidden], axis=-1)
-        return tf.tensor_scatter_nd_update(scores, index, tf.fill(tf.shape(hidden), _FLOOR))
+        return tf.cond(
+            needed < self._groups // 2,
+            lambda: self._select_in_groups(scores, hidden, needed),
+            lambda: tuple(tf.math.top_k(_hide(scores, hidden), self._k))[::-1],
+        )
+
+    def _select_in_groups(self, scores, hidden, count):
+        """Selects among the columns of the `count` groups with the best maxima."""
+        grouped = tf.reshape(scores, [-1, self._groups, _GROUP])
+        groups = tf.math.top_k(tf.reduce_max(grouped, axis=2), count).indices
+        groups = tf.sort(groups, axis=1)
+        # One more column takes what is hidden in other groups.
+        few = tf.gather(grouped, groups, batch_dims=1)
+        few = tf.pad(tf.reshape(few, [-1, count * _GROUP]), [[0, 0], [0, 1]])
+        place = tf.scatter_nd(
+            _with_rows(groups),
+            tf.broadcast_to(tf.range(1, count + 1), tf.shape(groups)),
+            tf.stack([tf.shape(groups)[0], self._groups]),
+        )
+        place = tf.gather(place, hidden // _GROUP, batch_dims=1)
+        elsewhere = tf.fill(tf.shape(hidden), count * _GROUP)
+        place = tf.where(place > 0, (place - 1) * _GROUP + hidden % _GROUP, elsewhere)
+        best, column = tf.math.top_k(_hide(few, place)[:, :-1], self._k)
+        group = tf.gather(groups, column // _GROUP, batch_dims=1)
+        return group * _GROUP + column % _GROUP, best
+
+
+def _hide(scores, columns):
+    """Sets the scores of some columns [B, X] to the lowest float."""
+    return tf.tensor_scatter_nd_update(
+        scores, _with_rows(columns), tf.fill(tf.shape(columns), _FLOOR)
+    )
+
+
+def _with_rows(columns):
+    """Indices [B, X, 2] of columns [B, X]."""
+    rows = tf.range(tf.shape(columns)[0])[:, tf.newaxis]
+    return tf.stack([rows + tf.zeros_like(columns), columns], axis=-1)
