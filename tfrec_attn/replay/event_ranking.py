@@ -85,8 +85,7 @@ def rank_events(
     Raises:
         ConfigError: If the function does not know the items, or the events have others.
     """
-    ids = np.array(["", *items], object)
-    vectors = tf.constant(item_vectors(predict, items, rows)[0])
+    ids, vectors = np.array(["", *items], object), _item_vectors(predict, items, rows)
     popularity = popularity_of(predict, items)
     gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
     untrained = popularity < 0
@@ -198,25 +197,14 @@ def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
     return scores
 
 
-def item_vectors(
-    predict: Predict, items: list[str], rows: int = _ROWS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the vectors of all items, and which of them training touched.
-
-    Args:
-        predict: As in `rank_events`.
-        items: Ids of all items.
-        rows: Most items of a request.
-
-    Returns:
-        (float32 [N, D'], bool [N]).
-    """
+def _item_vectors(predict: Predict, items: list[str], rows: int) -> tf.Tensor:
+    """Vectors of all items, float32 [N, D']."""
     starts = range(0, len(items), rows)
     parts = [
-        predict("embed_items", item=np.array(items[start : start + rows], object))
+        predict("embed_items", item=np.array(items[start : start + rows], object))["vector"]
         for start in starts
     ]
-    return tuple(np.concatenate([part[name] for part in parts]) for name in ("vector", "known"))
+    return tf.constant(np.concatenate(parts))
 
 
 def _ranks(
