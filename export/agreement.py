@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
-from tfrec_attn.replay.event_ranking import Ranking, cutoff, mean, rank_events
+from tfrec_attn.replay.event_ranking import Predict, Ranking, cutoff, mean, rank_events
 from tfrec_attn.replay.measured_run import (
     metrics_of,
     read_events,
@@ -57,8 +57,9 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
             "keep_seen": bool(serving.get("keep_seen", False)),
         }
         k = max(map(cutoff, expected)) or 10
+        predict = _without(runner.run, serving.get("added_items", []))
         try:
-            ranking = rank_events(runner.run, events, items, k, **rules, with_recall=has_index)
+            ranking = rank_events(predict, events, items, k, **rules, with_recall=has_index)
         except tf.errors.OpError as error:
             raise ConfigError(
                 f"{runner.path} fails to answer ({error.message.splitlines()[0]}); export it again."
@@ -99,7 +100,8 @@ def _card(folder: Path) -> dict:
         # All that is read of it later.
         card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
         _precision(card).strip()
-    except AttributeError:
+        "".join(card.get("serving", {}).get("added_items", []))
+    except (AttributeError, TypeError):
         raise ConfigError(f"{path} is no model card; export again.") from None
     return card
 
@@ -111,8 +113,8 @@ def _precision(card: dict) -> str:
 def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> list[str]:
     """Ids of the items in the run's order, after checking that run and servable have one log."""
     sums = [about.get("data", {}).get("sha256") for about in (card, report)]
-    items = read_items(run)
-    same = sorted(items) == sorted(read_lines(servable / "assets" / "items.txt"))
+    items, added = read_items(run), card.get("serving", {}).get("added_items", [])
+    same = sorted([*items, *added]) == sorted(read_lines(servable / "assets" / "items.txt"))
     users = servable / "assets" / "users.txt"
     if users.is_file():
         same &= read_lines(run_file(run, "vocabulary/users.txt")) == read_lines(users)
@@ -122,6 +124,17 @@ def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> li
             "give the run that it comes from."
         )
     return items
+
+
+def _without(predict: Predict, added: list[str]) -> Predict:
+    """The function with lists that leave out items which the run does not have."""
+
+    def excluding(signature, **inputs):
+        if added and "exclude" in inputs:
+            inputs["exclude"] = np.array([added] * len(inputs["exclude"]), object)
+        return predict(signature, **inputs)
+
+    return excluding
 
 
 def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None]:

@@ -30,11 +30,13 @@ class Options:
     Args:
         version: Number of the version. None takes the next one.
         keep: How many versions stay. None keeps all.
+        protect: Versions that stay besides, such as those in service.
         k: Items that `serving_default` returns.
         max_k: Most items that `recommend` returns.
         keep_seen: Whether items of the history may be recommended. None follows the run's
             `evaluate.repeats`.
         separator: Character that joins the ids of a row in the joined signatures.
+        add_items: File of new items, as for `new_items.read_new_items`. None adds none.
         index: "exact" ranks all items, "ivf" those of some cells.
         cells: Cells of the index. None takes 4 sqrt(N).
         nprobe: Cells that a request scans. None takes the fewest that find 0.96 of the best ten
@@ -47,10 +49,12 @@ class Options:
 
     version: int | None = None
     keep: int | None = None
+    protect: tuple[int, ...] = ()
     k: int = 10
     max_k: int = 100
     keep_seen: bool | None = None
     separator: str = "\t"
+    add_items: str | None = None
     index: str = "exact"
     cells: int | None = None
     nprobe: int | None = None
@@ -137,6 +141,14 @@ def _parser() -> Arguments:
         type=int,
         metavar="N",
     )
+    parser.add_argument(
+        "--protect",
+        action="append",
+        type=int,
+        default=[],
+        metavar="VERSION",
+        help="a version that --keep does not remove, such as one in service; repeatable",
+    )
     add("k", "items of serving_default (default: %(default)s)", type=int)
     add("max-k", "most items of recommend (default: %(default)s)", type=int)
     add(
@@ -148,6 +160,13 @@ def _parser() -> Arguments:
         "separator",
         "joins the ids of a row of text; in no id (default: the tab)",
         metavar="CHARACTER",
+    )
+    add(
+        "add-items",
+        "also serve new items: a log of their first events, or a table of item, neighbour[, "
+        "weight]",
+        type=path,
+        metavar="FILE",
     )
     add("index", "rank all items, or those of some cells", choices=_INDEXES)
     add(
@@ -201,6 +220,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options),
         options.keep,
         write_line,
+        options.protect,
     )
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     write_line(f"\nWrote {folder}: {size / 1e6:,.1f} MB.")
@@ -212,6 +232,7 @@ def _write(
 ) -> None:
     """Fills the folder of a version."""
     from .index_building import build_index
+    from .item_addition import add_items, check_added_items
     from .model_card import without_paths, write_card
     from .saved_model import save
     from .servable import Servable
@@ -219,6 +240,10 @@ def _write(
 
     set_precision("float32")
     model, index = run.load_model(run_folder), None
+    new = _new_items(run_folder, options)
+    if new is not None:
+        known, counts = model, np.append(counts, np.zeros(len(new.ids), int))
+        model = add_items(known, new)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     exact = Servable(model, counts, **lists)
     if options.index == "exact":
@@ -242,10 +267,25 @@ def _write(
     if any(missing.values()):
         write_line(missing_text(missing))
     serving = {"max_length": model.max_length, **lists, "index": index}
+    if new is not None:
+        serving["added_items"] = new.ids
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
     for signature, tensors in card["signatures"].items():
         inputs, outputs = _described(tensors["inputs"]), _described(tensors["outputs"])
         write_line(f"{signature}: {inputs}\n    -> {outputs}")
+    if new is not None:
+        check_added_items(folder, known, read_events(run_folder), new.ids, serving)
+
+
+def _new_items(run_folder: Path, options: Options):
+    """The items of `--add-items`, which are printed too, or None."""
+    if options.add_items is None:
+        return None
+    from .new_items import read_new_items
+
+    new = read_new_items(options.add_items, run_folder)
+    write_line(str(new))
+    return new
 
 
 def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
         copy = model.twin()
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
-    copy.set_weights([variable.numpy() for variable in _weights(model)])
+    copy.set_weights([variable.numpy() for variable in weights_of(model)])
     vectors = copy.item_vectors().numpy()
     vectors[0] = 0.0
     matrix = tf.Variable(vectors, trainable=False, name="item_vectors")
@@ -57,7 +57,7 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
     rows = np.concatenate([[0], order + 1])
     tables = {table.ref() for table in model.tables("items")}
     result = model.twin()
-    for new, old in zip(_weights(result), _weights(model), strict=True):
+    for new, old in zip(weights_of(result), weights_of(model), strict=True):
         new.assign(tf.gather(old, rows) if old.ref() in tables else old)
     for layer in result.submodules:
         if isinstance(layer, ItemNeighbours):
@@ -71,7 +71,7 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
     return result
 
 
-def _weights(model):
-    """Weights without the states of metrics, which a compiled Keras model counts among them."""
+def weights_of(model: SequenceModel) -> list[tf.Variable]:
+    """Returns the weights without the states of metrics, which are among those of Keras."""
     of_metrics = {state.ref() for metric in model.metrics for state in metric.weights}
     return [variable for variable in model.weights if variable.ref() not in of_metrics]

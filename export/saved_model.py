@@ -5,7 +5,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import tensorflow as tf
@@ -54,6 +54,7 @@ def publish(
     write: Callable[[Path], None],
     keep: int | None,
     report: Callable[[str], None] = lambda line: None,
+    protect: Collection[int] = (),
 ) -> Path:
     """Writes a version that appears under its number only when it is complete.
 
@@ -69,6 +70,7 @@ def publish(
             keeps all. A version that this program did not write, by its `assets.extra/SHA256SUMS`,
             stays too.
         report: Function that gets a line for each version that stays for this reason.
+        protect: Versions that stay whatever `keep` says; they count among those that stay.
 
     Returns:
         The folder of the version.
@@ -98,7 +100,7 @@ def publish(
             raise _unwritable(base, reason) from None
         raise
     try:
-        _prune(base, version, keep, work.folder, report)
+        _prune(base, version, keep, work.folder, report, protect)
     finally:
         work.abandon()
         work.release()
@@ -163,12 +165,18 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _prune(
-    base: Path, version: int, keep: int | None, aside: Path, report: Callable[[str], None]
+    base: Path,
+    version: int,
+    keep: int | None,
+    aside: Path,
+    report: Callable[[str], None],
+    protect: Collection[int],
 ) -> None:
     """Removes the lowest versions."""
     others = [one for one in versions(base) if one != version]
     surplus = len(others) + 1 - keep if keep is not None else 0
-    for old in [one for one in others if one < version][: max(0, surplus)]:
+    lower = [one for one in others if one < version and one not in protect]
+    for old in lower[: max(0, surplus)]:
         folder = base / str(old)
         if other := _foreign(folder):
             report(f"Version {old} stays: {other} was not written by this program.")

@@ -17,6 +17,8 @@ from tfrec_attn.cli.arguments import Arguments
 from tfrec_attn.cli.terminal import align, fail
 from tfrec_attn.errors import TfrecError, shown
 
+from .cli import side_by_side
+from .cli.model_reference import ModelReference, parse_reference
 from .cli.packages import importing
 from .clients.base_client import BaseClient
 from .clients.responses import Explanation, Recommendations
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _client(parsed) as client:
             response = _ask(client, parsed)
+        if getattr(parsed, "against", None) is not None:
+            with _client(parsed, parsed.against) as client:
+                return _compare(response, _ask(client, parsed), parsed)
     except (TfrecError, ValueError) as error:
         code = fail(error)
         return code if getattr(error, "status", "UNAVAILABLE") in _UNREACHABLE else 2
@@ -107,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument(
         "--allow", type=_ids, default=[], metavar="ID,ID", help="items that alone are wanted"
     )
+    recommend.add_argument(
+        "--against",
+        type=parse_reference,
+        metavar="MODEL[:VERSION or LABEL]",
+        help="ask this model of the server too, and print both lists beside each other",
+    )
     score = commands.add_parser("score", parents=[shared], help="scores of items")
     score.add_argument(
         "--candidates", type=_ids, required=True, metavar="ID,ID", help="items to score"
@@ -135,20 +146,19 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _client(parsed: argparse.Namespace) -> BaseClient:
-    options = {
-        name: getattr(parsed, name)
-        for name in ("version", "label", "timeout", "retries", "metadata")
-    }
+def _client(parsed: argparse.Namespace, asked: ModelReference | None = None) -> BaseClient:
+    asked = asked or ModelReference(parsed.model, parsed.version, parsed.label)
+    options = {name: getattr(parsed, name) for name in ("timeout", "retries", "metadata")}
+    options |= {"version": asked.version, "label": asked.label}
     if parsed.url is not None:
         with importing():
             from .clients.rest_client import RestClient
         return RestClient(
-            parsed.url, parsed.model, tls=None if parsed.tls is True else parsed.tls, **options
+            parsed.url, asked.model, tls=None if parsed.tls is True else parsed.tls, **options
         )
     with importing():
         from .clients.grpc_client import GrpcClient
-    return GrpcClient(parsed.target or _TARGET, parsed.model, tls=parsed.tls, **options)
+    return GrpcClient(parsed.target or _TARGET, asked.model, tls=parsed.tls, **options)
 
 
 def _ask(client: BaseClient, parsed: argparse.Namespace):
@@ -159,6 +169,18 @@ def _ask(client: BaseClient, parsed: argparse.Namespace):
     if parsed.signature == "explain":
         return client.explain(parsed.history, parsed.item, parsed.user)
     return client.embed(parsed.history, parsed.user)
+
+
+def _compare(response: Recommendations, other: Recommendations, parsed) -> int:
+    """Writes the lists of two models."""
+    names = str(ModelReference(parsed.model, parsed.version, parsed.label)), str(parsed.against)
+    if parsed.json:
+        compared = side_by_side.as_dict(response, other, names)
+        text = json.dumps(compared, ensure_ascii=False)
+    else:
+        text = side_by_side.as_text(response, other, names)
+    sys.stdout.write(f"{text}\n")
+    return 0
 
 
 def _plain(response, parsed: argparse.Namespace) -> dict:
@@ -173,10 +195,8 @@ def _plain(response, parsed: argparse.Namespace) -> dict:
 def _table(response, parsed: argparse.Namespace) -> str:
     if isinstance(response, Recommendations):
         pairs = enumerate(zip(response.items, response.scores, strict=True), 1)
-        # An untrained item has half the lowest float.
         rows = [
-            [str(place), item, f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"]
-            for place, (item, score) in pairs
+            [str(place), item, side_by_side.score_text(score)] for place, (item, score) in pairs
         ]
         note = {
             "popular": "\n\nNothing of the history is known: these are the most popular items.",

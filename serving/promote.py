@@ -4,16 +4,18 @@ python -m serving.promote --target HOST:PORT --model NAME --run RUN --config FIL
 """
 
 import argparse
+import contextlib
 import json
-import math
 import sys
 from collections.abc import Sequence
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
+from tfrec_attn.cli.terminal import fail
 from tfrec_attn.errors import TfrecError
 
 from .cli.packages import importing
+
+_SECONDS = 5.0  # timeout of a request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,11 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _promote(parsed) -> int:
     from tfrec_attn.replay.measured_run import read_events
 
-    from .checks.canary import judge, read_limits, replay
+    from .checks.canary import read_limits
     from .checks.labels import LabelledModel
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
+    if parsed.version is not None:
+        labelled.version(parsed.stable)
+        labelled.move({parsed.canary: parsed.version}, seconds=parsed.load_seconds, unload=True)
     versions = {label: labelled.version(label) for label in (parsed.stable, parsed.canary)}
     if len(set(versions.values())) < 2:
         sys.stdout.write(
@@ -48,8 +53,7 @@ def _promote(parsed) -> int:
         )
         return 0
     chosen = events.gather_every(-(-len(events) // limits.requests))
-    stable, canary = replay(parsed.target, parsed.model, tuple(versions), chosen, limits.k)
-    rows = judge(stable, canary, limits)
+    rows = _judged(parsed, versions, chosen.select("user_id", "history").rows(), limits)
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
     failed = [row for row in rows if not row.kept]
     if failed:
@@ -60,7 +64,7 @@ def _promote(parsed) -> int:
             f"{versions[parsed.stable]}.\n"
         )
         return 1
-    labelled.move(parsed.stable, versions[parsed.canary])
+    labelled.move(_moves(parsed, labelled.file.labels, versions))
     if not parsed.json:
         sys.stdout.write(
             f"{parsed.stable} moved from version {versions[parsed.stable]} to "
@@ -69,34 +73,46 @@ def _promote(parsed) -> int:
     return 0
 
 
-def _finite(value):
-    return value if value is not None and math.isfinite(value) else None
+def _judged(parsed, labels, requests, limits) -> list:
+    """The measures of both labels, after the same requests to both."""
+    from .checks.canary import judge
+    from .checks.paired_replay import replay
+    from .clients.grpc_client import GrpcClient
+
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                GrpcClient(parsed.target, parsed.model, label=label, timeout=_SECONDS, retries=0)
+            )
+            for label in labels
+        ]
+        return judge(*replay(clients, requests, limits.k), limits)
+
+
+def _moves(parsed, labels, versions) -> dict[str, int]:
+    """The labels that a promotion moves, and where to."""
+    from .checks.labels import PREVIOUS
+
+    moves = {parsed.stable: versions[parsed.canary]}
+    # Who has this label in the file wants to know what to go back to.
+    if parsed.stable == "stable" and PREVIOUS in labels:
+        moves[PREVIOUS] = versions[parsed.stable]
+    return moves
 
 
 def _report(parsed, versions, requests, rows) -> str:
-    if parsed.json:
-        measures = {
-            row.name: {
-                "stable": _finite(row.stable),
-                "canary": _finite(row.canary),
-                "limit": row.limit,
-                "kept": row.kept,
-            }
-            for row in rows
-        }
-        report = {
-            "versions": versions,
-            "requests": requests,
-            "measures": measures,
-            "within_limits": all(row.kept for row in rows),
-        }
-        return json.dumps(report, indent=2) + "\n"
-    head = [f"{label} {version}" for label, version in versions.items()]
-    lines = [[f"{requests} requests", *head, "limit", ""]]
-    for row in rows:
-        numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
-        lines.append([row.name, *numbers, row.limit, "ok" if row.kept else "NOT KEPT"])
-    return align(lines, left=(0, 3, 4)) + "\n"
+    from .checks.canary import as_dict, table
+
+    if not parsed.json:
+        head = [f"{label} {version}" for label, version in versions.items()]
+        return f"{table(rows, [f'{requests} requests', *head])}\n"
+    report = {
+        "versions": versions,
+        "requests": requests,
+        "measures": as_dict(rows, "stable", "canary"),
+        "within_limits": all(row.kept for row in rows),
+    }
+    return json.dumps(report, indent=2) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,6 +152,19 @@ def _parser() -> argparse.ArgumentParser:
         default="canary",
         metavar="LABEL",
         help="label of the new version (default: canary)",
+    )
+    parser.add_argument(
+        "--version",
+        type=int,
+        metavar="N",
+        help="serve this version as canary first (default: the version that canary has)",
+    )
+    parser.add_argument(
+        "--load-seconds",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="time for the server to load that version (default: 120)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser

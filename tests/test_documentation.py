@@ -36,7 +36,7 @@ TARGETS = re.findall(
     r"^([a-z][\w.-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
 )
 SERVER = "tfrec_attn.serving.local_server"
-CLIENTS = ("tfrec_attn.serving.client", "tfrec_attn.serving.load_test")
+CLIENTS = ("tfrec_attn.serving.client", "tfrec_attn.serving.load_test", "tfrec_attn.serving.shadow")
 # Its examples run on clusters.
 NOT_RUN = ("tfrec_attn.data.pipeline",)
 PRINTED = {

@@ -3,18 +3,22 @@
 import contextlib
 import dataclasses
 import difflib
-import time
+import math
 from pathlib import Path
 
-import polars as pl
 import yaml
 
+from tfrec_attn.cli.terminal import align
 from tfrec_attn.errors import ConfigError, first_line
 
-from ..clients.grpc_client import GrpcClient
-from ..clients.responses import ClientError
-
-_SECONDS = 5.0  # timeout of a request
+from .paired_replay import (
+    Replayed,
+    empty_share,
+    error_share,
+    mean_overlap,
+    popular_share,
+    quantile,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,61 +106,6 @@ def _number(path, name, value, kind):
 
 
 @dataclasses.dataclass(frozen=True)
-class Replayed:
-    """The responses of one version.
-
-    Attributes:
-        items: Items of each request, None if it was not answered.
-        popular: Whether each response has popular items.
-        seconds: Latency of each response.
-    """
-
-    items: list[list[str] | None]
-    popular: list[bool]
-    seconds: list[float]
-
-
-def replay(
-    target: str, model: str, labels: tuple[str, str], events: pl.DataFrame, k: int
-) -> list[Replayed]:
-    """Sends the same requests to two versions in turn, so that other load slows both.
-
-    Args:
-        target: HOST:PORT.
-        model: Name of the model.
-        labels: Labels of the versions.
-        events: Held-out events.
-        k: Number of items of a request.
-
-    Raises:
-        ClientError: If the server cannot be reached.
-    """
-    clients = [
-        GrpcClient(target, model, label=label, timeout=_SECONDS, retries=0) for label in labels
-    ]
-    replayed = [Replayed([], [], []) for _ in labels]
-    try:
-        for client in clients:
-            # The first request also connects.
-            client.recommend([], k=1)
-        for number, (user, history, _) in enumerate(events.rows()):
-            for which in (0, 1) if number % 2 else (1, 0):
-                begin = time.perf_counter()
-                try:
-                    answer = clients[which].recommend(history, user, k=k)
-                except ClientError:
-                    replayed[which].items.append(None)
-                    continue
-                replayed[which].seconds.append(time.perf_counter() - begin)
-                replayed[which].items.append(answer.items)
-                replayed[which].popular.append(answer.source == "popular")
-    finally:
-        for client in clients:
-            client.close()
-    return replayed
-
-
-@dataclasses.dataclass(frozen=True)
 class Row:
     """A measure of both versions with its limit, and whether canary keeps it.
 
@@ -172,46 +121,54 @@ class Row:
 
 def judge(stable: Replayed, canary: Replayed, limits: CanaryLimits) -> list[Row]:
     """Computes all measures of `CanaryLimits`. A limit is not kept if its measure is missing."""
-    overlap = _mean(
-        [
-            len({*old} & {*new}) / max(len(old), len(new)) if old or new else 1.0
-            for old, new in zip(stable.items, canary.items, strict=True)
-            if old is not None and new is not None
-        ]
-    )
-    rows = [_row(f"overlap@{limits.k}", None, overlap, least=limits.min_overlap)]
+    rows = [_row(f"overlap@{limits.k}", None, mean_overlap(stable, canary), limits.min_overlap)]
     for name, measure, most in (
-        ("popular share", lambda one: _mean(one.popular), limits.max_popular_share),
-        (
-            "empty share",
-            lambda one: _mean([not items for items in one.items if items is not None]),
-            limits.max_empty_share,
-        ),
-        (
-            "error share",
-            lambda one: _mean([items is None for items in one.items]),
-            limits.max_error_share,
-        ),
-        ("p50 ms", lambda one: 1000 * _quantile(one.seconds, 0.5), limits.max_p50_ms),
-        ("p99 ms", lambda one: 1000 * _quantile(one.seconds, 0.99), limits.max_p99_ms),
+        ("popular share", popular_share, limits.max_popular_share),
+        ("empty share", empty_share, limits.max_empty_share),
+        ("error share", error_share, limits.max_error_share),
+        ("p50 ms", lambda one: 1000 * quantile(one.seconds, 0.5), limits.max_p50_ms),
+        ("p99 ms", lambda one: 1000 * quantile(one.seconds, 0.99), limits.max_p99_ms),
     ):
         rows.append(_row(name, measure(stable), measure(canary), most=most))
     slower = rows[-1].canary / rows[-1].stable if rows[-1].stable else float("nan")
     return [*rows, _row("p99 ratio", None, slower, most=limits.max_p99_ratio)]
 
 
-def _row(name, stable, canary, *, least=None, most=None):
+def _row(name, stable, canary, least=None, *, most=None):
     # NaN keeps no limit.
     kept = canary >= least if most is None else canary <= most
     limit = f"at least {least:g}" if most is None else f"at most {most:g}"
     return Row(name, stable, canary, limit, bool(kept))
 
 
-def _mean(values):
-    return sum(values) / len(values) if values else float("nan")
+def table(rows: list[Row], head: list[str]) -> str:
+    """Formats rows as text, below the head of three columns: what, the old and the new version."""
+    lines = [[*head, "limit", ""]]
+    for row in rows:
+        numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
+        lines.append([row.name, *numbers, row.limit, "ok" if row.kept else "NOT KEPT"])
+    return align(lines, left=(0, 3, 4))
 
 
-def _quantile(values, share):
-    """The smallest value that at least this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")
+def as_dict(rows: list[Row], first: str, second: str) -> dict[str, dict]:
+    """Returns rows for JSON.
+
+    Args:
+        rows: As from `judge`.
+        first: Key of the old version's measures.
+        second: Key of the new version's measures.
+    """
+    return {
+        row.name: {
+            first: finite(row.stable),
+            second: finite(row.canary),
+            "limit": row.limit,
+            "kept": row.kept,
+        }
+        for row in rows
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """Returns a number for JSON, None instead of NaN and infinity."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,28 +1,31 @@
 """The labels of a served model, on its server and in the configuration file of the server."""
 
 import contextlib
-import os
-import re
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import grpc
-from google.protobuf import text_format
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
+    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
-from tensorflow_serving.config import model_server_config_pb2
 
-from tfrec_attn.errors import ConfigError, first_line
-from tfrec_attn.files.writing import replace_text
+from tfrec_attn.errors import ConfigError
 
 from ..clients.grpc_client import open_channel
 from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
+from .model_config_file import ModelConfigFile
 
+# Label of the version that was stable before.
+PREVIOUS = "previous"
 _TIMEOUT = 30.0
+_PAUSE = 0.2
+_AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
 class LabelledModel:
@@ -31,9 +34,10 @@ class LabelledModel:
     Args:
         target: HOST:PORT.
         model: Name of the model.
-        path: The ModelServerConfig of the server, as text. When a label moves, its number in the
-            text is replaced. If that is not possible, the file is written anew, and only the
-            comments at its top are kept.
+        path: The ModelServerConfig of the server, as text.
+
+    Attributes:
+        file: The `ModelConfigFile`.
 
     Raises:
         ConfigError: If the file cannot be read or written, or does not have the model once.
@@ -41,21 +45,10 @@ class LabelledModel:
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
-        self._target, self._model, self._path = target, model, Path(path)
-        self._config, self._text = _read(self._path)
-        named = [one for one in self._config.model_config_list.config if one.name == model]
-        if len(named) != 1:
-            known = ", ".join(one.name for one in self._config.model_config_list.config) or "none"
-            raise ConfigError(
-                f"{path} must have the model {model} once, but has {known}; "
-                "give the file that the server was started with."
-            )
-        if not (os.access(self._path, os.W_OK) and os.access(self._path.resolve().parent, os.W_OK)):
-            raise ConfigError(
-                f"{path} cannot be written, "
-                "so that a server would forget a moved label when it starts again."
-            )
-        self._labels = named[0].version_labels
+        self._target, self._model = target, model
+        self.file = ModelConfigFile(path, model)
+        with self.file.held():
+            pass
 
     def version(self, label: str) -> int:
         """Returns the version of a label, on which server and file must agree.
@@ -63,6 +56,62 @@ class LabelledModel:
         Raises:
             ConfigError: If they do not.
         """
+        served, written = self._served(label), self.file.labels.get(label)
+        if served != written:
+            raise ConfigError(
+                f"{label} is version {served} on {self._target}, "
+                f"but {written or 'no version'} in {self.file.path}; make them agree first."
+            )
+        return served
+
+    def move(
+        self, labels: Mapping[str, int], *, seconds: float = _TIMEOUT, unload: bool = False
+    ) -> None:
+        """Moves labels to other versions, on the server and in the file, or changes neither.
+
+        Where the file names the versions that are served, a version of a label is added to them.
+
+        Args:
+            labels: Label -> version.
+            seconds: Time for the server to load the versions.
+            unload: Whether versions without a label are not served any more, where the file names
+                the versions.
+
+        Raises:
+            ConfigError: If the file is changed by somebody else, or cannot be written.
+        """
+        after = set({**self.file.labels, **labels}.values())
+        named = set(self.file.specific)
+        with self.file.held(), self._undone():
+            if named and not after <= named:
+                self._apply(self.file.changed({}, named | after))
+            self._wait(set(labels.values()), seconds)
+            versions = (after if unload else named | after) if named else None
+            self._apply(self.file.changed(labels, versions))
+            for label, version in labels.items():
+                if self._served(label) != version:
+                    raise ClientError(
+                        "INTERNAL",
+                        f"{self._target} agreed to move {label} to version {version}, but did not.",
+                    )
+
+    @contextlib.contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Brings server and file back to what they were if the block fails."""
+        before = self.file.state
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(ClientError, ConfigError):
+                self._reload(self.file.restore(before))
+            raise
+
+    def _apply(self, config):
+        # A server that polls its file would otherwise undo a change before the file has it.
+        self._reload(config)
+        self.file.write(config)
+
+    def _served(self, label):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label
         response = self._ask(
@@ -71,46 +120,46 @@ class LabelledModel:
             ),
             request,
         )
-        served, written = response.model_spec.version.value, self._labels.get(label)
-        if served != written:
-            raise ConfigError(
-                f"{label} is version {served} on {self._target}, "
-                f"but {written or 'no version'} in {self._path}; make them agree first."
-            )
-        return served
+        return response.model_spec.version.value
 
-    def move(self, label: str, version: int) -> None:
-        """Moves a label to another version, on the server and then in the file."""
-        self._labels[label] = version
-        request = model_management_pb2.ReloadConfigRequest(config=self._config)
+    def _reload(self, config):
         response = self._ask(
             lambda channel: (
                 model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
             ),
-            request,
+            model_management_pb2.ReloadConfigRequest(config=config),
         )
         if response.status.error_code:
-            raise client_error(
-                from_number(response.status.error_code).name,
-                response.status.error_message,
-                self._target,
-                _TIMEOUT,
+            status = from_number(response.status.error_code).name
+            raise client_error(status, response.status.error_message, self._target, _TIMEOUT)
+
+    def _wait(self, versions, seconds):
+        """Waits until the server has loaded versions."""
+        deadline = time.monotonic() + seconds
+        while True:
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = self._model
+            response = self._ask(
+                lambda channel: model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus,
+                request,
             )
-        anew = _comments(self._text) + text_format.MessageToString(self._config, as_utf8=True)
-        try:
-            # A server that watches the file never sees a part.
-            replace_text(self._path, _moved(self._text, self._config, self._model, label) or anew)
-        except OSError as error:
-            raise ConfigError(
-                f"{self._path} cannot be written "
-                f"({error.strerror}), but {self._target} has moved {label} to version {version}; "
-                "write it there."
-            ) from None
-        if self.version(label) != version:
-            raise ClientError(
-                "INTERNAL",
-                f"{self._target} agreed to move {label} to version {version}, but did not.",
-            )
+            found = {one.version: one for one in response.model_version_status}
+            missing = [
+                one for one in versions if one not in found or found[one].state != _AVAILABLE
+            ]
+            if not missing:
+                return
+            failed = [one for one in missing if one in found and found[one].status.error_code]
+            if failed or time.monotonic() > deadline:
+                number = (failed or missing)[0]
+                reason = found[number].status.error_message if failed else "it is not there in time"
+                raise ClientError(
+                    "FAILED_PRECONDITION",
+                    f"{self._target} does not serve version {number} of {self._model} "
+                    f"({reason.rstrip('. ')}); look at the folder of the version and at the "
+                    "policy of the server.",
+                )
+            time.sleep(_PAUSE)
 
     def _ask(self, method, request):
         with open_channel(self._target) as channel:
@@ -120,44 +169,3 @@ class LabelledModel:
                 raise client_error(
                     error.code().name, error.details() or "", self._target, _TIMEOUT
                 ) from None
-
-
-def _read(path):
-    """(configuration, its text)."""
-    config = model_server_config_pb2.ModelServerConfig()
-    try:
-        text = path.read_text(encoding="utf-8")
-        text_format.Parse(text, config)
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as a ModelServerConfig "
-            f"({first_line(error)}); give the server's."
-        ) from None
-    return config, text
-
-
-def _comments(text):
-    """The comment lines at the top."""
-    lines = text.splitlines(keepends=True)
-    count = next(
-        (place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")),
-        len(lines),
-    )
-    return "".join(lines[:count])
-
-
-def _moved(text, config, model, label):
-    """The text of a configuration with only the version of a label changed, or None."""
-    version = next(
-        one for one in config.model_config_list.config if one.name == model
-    ).version_labels[label]
-    for found in re.finditer(r'\b(key\s*:\s*["\']([^"\'\n]*)["\']\s*,?\s*value\s*:\s*)(\d+)', text):
-        if found[2] == label:
-            changed = f"{text[: found.start(3)]}{version}{text[found.end(3) :]}"
-            with contextlib.suppress(text_format.ParseError):
-                if (
-                    text_format.Parse(changed, model_server_config_pb2.ModelServerConfig())
-                    == config
-                ):
-                    return changed
-    return None

@@ -1,6 +1,7 @@
 """The models of a server, whose folders are watched for new versions."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -269,7 +270,9 @@ class ModelStore:
                     f"Model {model.name} is not one that this server was started with; "
                     f"name one of {known}."
                 )
-            if model.folder is not None and str(model.folder) != str(self._folders[model.name]):
+            known = self._folders[model.name]
+            # As texts, because the file system must not see a path of a request.
+            if model.folder is not None and os.path.abspath(model.folder) != os.path.abspath(known):
                 raise invalid(
                     f"The base_path of model {model.name} cannot be changed while the server runs; "
                     "leave it empty."

@@ -203,6 +203,13 @@ def test_lowest_versions_are_removed(tmp_path, present, number, keep, left):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, left))
 
 
+def test_protected_versions_stay(tmp_path):
+    for one in (1, 2, 3):
+        version(tmp_path, one)
+    publish(tmp_path, 4, lambda folder: (folder / "file").touch(), 2, protect=[1, 9])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "4"]
+
+
 @pytest.mark.parametrize("kind", ["copied", "added", "changed", "empty folder", "link"])
 def test_version_of_another_program_stays(tmp_path, kind):
     base, elsewhere, lines = tmp_path / "m", tmp_path / "elsewhere", []

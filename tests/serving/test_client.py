@@ -4,7 +4,9 @@ import socket
 import pytest
 
 from serving import client
+from serving.cli import side_by_side
 from serving.clients.grpc_client import GrpcClient
+from serving.clients.responses import Recommendations
 
 HISTORY = "i3,i7,i1"
 
@@ -92,6 +94,42 @@ def test_tables(capsys, target, asked):
     assert lines("embed") == [[f"{one:.4f}" for one in asked["embed"]]]
 
 
+def test_two_models_side_by_side(capsys, target, asked):
+    options = ["--history", HISTORY, "--user", "u1", "--k", "3", "--against", "sasrec:stable"]
+    options += ["--exclude", "i5", "--allow", "i2,i5,i8,i9"]
+    code, out, err = run(capsys, "recommend", *options, *target)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    items, scores = asked["recommend"].items, [f"{one:.4f}" for one in asked["recommend"].scores]
+    assert lines[0].split() == ["sasrec", "score", "sasrec:stable", "score", "change"]
+    assert [line.split() for line in lines[1:4]] == [
+        [str(rank + 1), items[rank], scores[rank], items[rank], scores[rank], "="]
+        for rank in range(3)
+    ]
+    assert lines[4:] == ["", "3 items in common, overlap@3 1, rank correlation 1"]
+    compared = json.loads(run(capsys, "recommend", "--json", *options, *target)[1])
+    assert compared["models"] == ["sasrec", "sasrec:stable"]
+    assert compared["lists"][0]["items"] == compared["lists"][1]["items"] == items
+    assert compared["ranks"] == {item: [rank, rank] for rank, item in enumerate(items, 1)}
+
+
+def test_lists_that_differ_by_hand():
+    first = Recommendations(["a", "b", "c"], [3.0, 2.0, 1.0], "model", 3)
+    second = Recommendations(["c", "d"], [0.5, -4e38], "popular", 3)
+    lines = side_by_side.as_text(first, second, ("old", "new")).splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["old", "score", "new", "score", "change"],
+        ["1", "a", "3.0000", "c", "0.5000", "+2"],
+        ["2", "b", "2.0000", "d", "-4e+38", "new"],
+        ["3", "c", "1.0000"],
+    ]
+    assert lines[4:] == [
+        "",
+        "1 items in common, overlap@3 0.3333",
+        "new knows nothing of the history: its items are the most popular.",
+    ]
+
+
 def test_over_rest(capsys, server, asked):
     url = [
         "--url",
@@ -173,6 +211,7 @@ def test_ids_with_commas_are_quoted(capsys, target):
         ),
         (["recommend", "--retries", "9"], "error: retries must be 0 to 4, but is 9.\n"),
         (["recommend", "--label", "none"], "error: 127.0.0.1:"),
+        (["recommend", "--against", "sasrec:none"], "error: 127.0.0.1:"),
     ],
 )
 def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):

@@ -123,7 +123,7 @@ def test_the_descriptors_refuse_what_tf_serving_refuses():
 
 def test_models(model):
     assert model.base_path == f"/models/{model.name}" and model.model_platform == "tensorflow"
-    assert set(model.version_labels) == {"stable", "canary"}
+    assert set(model.version_labels) == {"stable", "canary", "previous"}
     # A label can only name a served version.
     assert set(model.version_labels.values()) <= set(model.model_version_policy.specific.versions)
 

@@ -28,6 +28,7 @@ sys.exit(importlib.import_module(sys.argv[1]).main(sys.argv[3:]))
         ("local_server", "grpc_health", ["--model", "m=."]),
         ("local_server", "uvicorn", ["--model", "m=."]),
         ("promote", "grpc", [*TARGET, "--run", ".", "--config", "c", "--limits", "l"]),
+        ("rollback", "grpc", [*TARGET, "--config", "c"]),
         ("verify", "grpc", [*TARGET, "--run", "."]),
     ],
 )

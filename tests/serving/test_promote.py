@@ -9,7 +9,8 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import promote
 from serving.checks import canary
-from serving.checks.canary import CanaryLimits, Replayed, read_limits
+from serving.checks.canary import CanaryLimits, read_limits
+from serving.checks.paired_replay import Replayed, quantile
 from serving.local_server import LocalServer
 from serving.server.model_config import ModelConfig, VersionPolicy
 from serving.server.model_store import ModelStore
@@ -50,10 +51,10 @@ def test_measures():
 def test_quantiles():
     # The 99 smallest of 100 are those up to the 99th; half of 5 is 2.5, so that the third is the
     # first not to be exceeded by half of them.
-    assert canary._quantile(range(1, 101), 0.99) == 99
-    assert canary._quantile([5, 1, 4, 2, 3], 0.5) == 3
-    assert canary._quantile([7], 0.99) == 7
-    assert math.isnan(canary._quantile([], 0.5))
+    assert quantile(range(1, 101), 0.99) == 99
+    assert quantile([5, 1, 4, 2, 3], 0.5) == 3
+    assert quantile([7], 0.99) == 7
+    assert math.isnan(quantile([], 0.5))
 
 
 def test_requests_that_are_not_answered():
@@ -145,6 +146,18 @@ model_config_list {{
 """
 
 
+# With named versions, and the label of the version before.
+NAMED = """model_config_list {{ config {{
+  name: "sasrec" base_path: "{folder}" model_platform: "tensorflow"
+  model_version_policy {{ specific {{ versions: {versions} }} }}
+  version_labels {{ key: "stable" value: {stable} }}
+  version_labels {{ key: "canary" value: {canary} }}
+  version_labels {{ key: "previous" value: {previous} }}
+}} }}
+"""
+ONE = {"stable": 1, "canary": 1, "previous": 1}
+
+
 def set_labels(server, **labels):
     server.store.reload([ModelConfig("sasrec", None, VersionPolicy(every=True), labels)])
 
@@ -159,8 +172,8 @@ def files(versions, run, tmp_path):
     set_labels(server, stable=1, canary=2)
     config, limits = tmp_path / "models.config", tmp_path / "limits.yaml"
 
-    def command(*more, stable=1, **changes):
-        config.write_text(CONFIG.format(folder=folder, stable=stable))
+    def command(*more, stable=1, text=None, **changes):
+        config.write_text(text or CONFIG.format(folder=folder, stable=stable))
         limits.write_text(
             "\n".join(
                 f"{name}: {value}"
@@ -232,6 +245,30 @@ def test_json(files, capsys):
         "limit": "at least 0.5",
         "kept": True,
     }
+
+
+def test_a_version_is_served_as_canary_first(versions, files, capsys):
+    server, folder = versions
+    # Version 2 stays loaded, because loading it again takes seconds.
+    server.store.reload([ModelConfig("sasrec", None, VersionPolicy(specific=(1, 2)), ONE)])
+    code, stable, text = files(
+        "--version", "2", text=NAMED.format(folder=folder, versions=1, **ONE)
+    )
+    assert (code, stable) == (0, 2)
+    assert "stable moved from version 1 to 2." in capsys.readouterr().out
+    labels = {"stable": 2, "canary": 2, "previous": 1}
+    assert server.store.labels("sasrec") == labels
+    assert text == NAMED.format(folder=folder, versions="1 versions: 2", **labels)
+
+
+def test_a_version_that_cannot_be_served(versions, files, capsys):
+    server, folder = versions
+    server.store.reload([ModelConfig("sasrec", None, VersionPolicy(specific=(1, 2)), ONE)])
+    before = NAMED.format(folder=folder, versions="1 versions: 2", **ONE)
+    assert files("--version", "7", "--load-seconds", "0", text=before) == (1, 1, before)
+    error = capsys.readouterr().err
+    assert "does not serve version 7 of sasrec (it is not there in time); look at" in error
+    assert server.store.labels("sasrec") == ONE
 
 
 def test_nothing_to_move(files, versions, capsys):

@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.quality.request_log import requests_of
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.reading.text_formats import DAMAGES, open_bytes
@@ -19,6 +18,7 @@ from tfrec_attn.errors import DataError, first_line
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.lists.run_histories import SequenceHistories, UserHistories
 from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.replay.request_log import requests_of
 
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}

@@ -1,0 +1,143 @@
+"""Adds items to a trained model: their rows are means of the rows of known items."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn import models
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.layers.item_neighbours import ItemNeighbours
+from tfrec_attn.models.base import SequenceModel
+from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.training.transfer import extend_table
+
+from .model_copy import weights_of
+from .new_items import NewItems, listed
+from .runner import Runner
+
+_AT_ONCE = 100
+_EVENTS, _K = 200, 10
+_ELEMENTS = 1 << 24
+
+
+def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
+    """Copies a model with more items.
+
+    The row of a new item is the weighted mean of those of its neighbours, in each table of items:
+    also where a model has one table for the items of histories and another one for those that it
+    scores. All other weights stay, and so do all scores of known items.
+
+    Args:
+        model: A `SequenceModel` with vocabularies; it does not change.
+        new: The new items.
+
+    Returns:
+        A model of the same class, not compiled.
+
+    Raises:
+        ConfigError: If the model has weights for items that are no rows of a table.
+    """
+    if model.trains_on == models.COUNTS:
+        raise ConfigError(
+            f"--add-items needs a model whose items are rows of tables, but "
+            f"{type(model).__name__} counts the events; train it again, which takes seconds."
+        )
+    source, count = model.for_serving(), model.num_items + len(new.ids)
+    result = type(source).from_config({**source.get_config(), "num_items": count})
+    if model.transition_prior is not None:
+        prior = source.transition_prior = model.transition_prior
+        longer = {**prior.get_config(), "num_items": count}
+        result.transition_prior = type(prior).from_config(longer)
+    tables = {table.ref() for table in result.tables("items")}
+    counted = _counted_rows(result)
+    for old, target in zip(weights_of(source), weights_of(result), strict=True):
+        value = old.numpy()
+        if target.ref() in tables:
+            value = extend_table(value, count + 1, new.neighbours)
+        elif target.ref() in counted:
+            longer = np.zeros(target.shape, value.dtype)
+            longer[: value.shape[0], : value.shape[1]] = value
+            value = longer
+        elif value.shape != target.shape:
+            raise ConfigError(
+                f"--add-items needs a model whose items are rows of tables, but the weight "
+                f"{old.name} of {type(model).__name__} is none; train it again with "
+                "train.warm_start."
+            )
+        target.assign(value)
+    _set_ids(model, result, new)
+    return result
+
+
+def _counted_rows(model: SequenceModel) -> set:
+    """The variables of counted neighbours; a new item has none."""
+    layers = [layer for layer in model.submodules if isinstance(layer, ItemNeighbours)]
+    return {variable.ref() for layer in layers for variable in (layer.items, layer.values)}
+
+
+def _set_ids(model: SequenceModel, result: SequenceModel, new: NewItems) -> None:
+    result.set_vocabularies([*model.item_vocabulary.ids(), *new.ids], model.user_vocabulary)
+    result.repeats, result.trained_users = model.repeats, model.trained_users
+    if model.trained_items is not None:
+        result.trained_items = np.append(model.trained_items, np.ones(len(new.ids), bool))
+    if model.popularity is not None:
+        # They come after the most popular items where nothing is known.
+        zeros = np.zeros(len(new.ids), np.float32)
+        result.popularity = np.append(model.popularity, zeros)
+
+
+def check_added_items(
+    folder: Path, model: SequenceModel, events: pl.DataFrame, ids: list[str], serving: dict
+) -> None:
+    """Checks a version with new items: it serves them, and all other lists are as before.
+
+    Args:
+        folder: The version.
+        model: The model without the new items.
+        events: Held-out events as from `read_events`.
+        ids: The new items.
+        serving: How it was exported: "max_k", "keep_seen" and "index".
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    with Runner(folder, optimize=False) as runner:
+        for some in events.head(_EVENTS).iter_slices(max(1, _ELEMENTS // model.num_items)):
+            if not _agrees(runner, model, some, ids, serving):
+                raise ConfigError(
+                    "With the new items the lists of the others changed; train again."
+                )
+        for begin in range(0, len(ids), _AT_ONCE):
+            if not _serves(runner, ids[begin : begin + _AT_ONCE], model.uses_history):
+                raise ConfigError(f"The new items {listed(ids)} are not served; train again.")
+
+
+def _agrees(runner, model, events, ids, serving) -> bool:
+    """Whether the best items have the scores of the model, without the new items."""
+    users, histories = events["user_id"].to_list(), events["history"].to_list()
+    k = min(_K, serving["max_k"], model.num_items)
+    items, expected = model.recommend(histories, k, users, not serving["keep_seen"])
+    request = {"user_id": users, "history": padded(histories, max(map(len, histories)) + 1)}
+    if serving["index"] is None:
+        options = {"exclude": [ids] * len(users), "allow": [[""]] * len(users)}
+        found = runner.run("recommend", **request, **options, k=[k] * len(users))["scores"]
+    else:
+        # An index may miss some of them, but scores them.
+        candidates = [[*one, *[""] * (k - len(one))] for one in items]
+        found = runner.run("score", **request, candidates=candidates)["scores"]
+    return all(
+        np.allclose(scores[: len(own)], own, rtol=1e-4, atol=1e-5)
+        for scores, own in zip(found, expected, strict=True)
+    )
+
+
+def _serves(runner, ids, uses_history) -> bool:
+    """Whether items are scored, recommended, and known in histories."""
+    nothing = {"user_id": [""], "history": [[""]]}
+    known = runner.run("score", **nothing, candidates=[ids])["known"].all()
+    options = {"exclude": [[""]], "allow": [ids], "k": [1]}
+    best = runner.run("recommend", **nothing, **options)["items"][0, 0].decode()
+    histories = {"user_id": [""] * len(ids), "history": [[item] for item in ids]}
+    source = runner.run("serving_default", **histories)["source"]
+    return known and best in ids and (not uses_history or (source == b"model").all())

@@ -1,0 +1,210 @@
+"""The configuration file of a server, in which the versions and labels of one model change."""
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.files.writing import replace_text
+
+_LABEL = re.compile(r'\b(key\s*:\s*["\']([^"\'\n]*)["\']\s*,?\s*value\s*:\s*)(\d+)')
+_SPECIFIC = re.compile(r"(\bspecific\s*:?\s*\{)([^{}]*)(\})")
+
+
+class ModelConfigFile:
+    """A ModelServerConfig as text, and one of its models.
+
+    Args:
+        path: The file.
+        model: Name of the model.
+
+    Attributes:
+        path: The file.
+        config: Its content.
+
+    Raises:
+        ConfigError: If the file cannot be read, or does not have the model once.
+    """
+
+    def __init__(self, path: str | Path, model: str):
+        self.path, self._model = Path(path), model
+        self.config, self._text = _read(self.path)
+        known = [one.name for one in self.config.model_config_list.config]
+        if known.count(model) != 1:
+            raise ConfigError(
+                f"{path} must have the model {model} once, but has {', '.join(known) or 'none'}; "
+                "give the file that the server was started with."
+            )
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """The labels of the model."""
+        return dict(self._entry(self.config).version_labels)
+
+    @property
+    def specific(self) -> list[int]:
+        """The versions that the file names, none if it has another policy."""
+        return sorted(self._entry(self.config).model_version_policy.specific.versions)
+
+    @property
+    def base_path(self) -> str:
+        """The folder of the versions, as the server knows it."""
+        return self._entry(self.config).base_path
+
+    def changed(self, labels: Mapping[str, int], versions: Collection[int] | None = None):
+        """Returns the configuration with other labels and, if given, named versions."""
+        config = model_server_config_pb2.ModelServerConfig()
+        config.CopyFrom(self.config)
+        entry = self._entry(config)
+        for label, version in labels.items():
+            entry.version_labels[label] = version
+        if versions is not None:
+            entry.model_version_policy.specific.versions[:] = sorted(versions)
+        return config
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other commands from changing the file meanwhile.
+
+        Raises:
+            ConfigError: If the file has changed since it was read, another command holds it, or it
+                cannot be written.
+        """
+        if not (os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)):
+            raise ConfigError(
+                f"{self.path} cannot be written, "
+                "so that a server would forget a moved label when it starts again."
+            )
+        # The file itself is replaced, and the lock of the old one would not count for the new one.
+        folder = os.open(self.path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_unchanged()
+            yield
+        except BlockingIOError:
+            raise ConfigError(
+                f"{self.path} is being changed by another command; "
+                "run this one again when that has ended."
+            ) from None
+        finally:
+            os.close(folder)
+
+    def write(self, config) -> None:
+        """Replaces the file, of which only labels and versions of the model change.
+
+        If that is not possible, the file is written anew, and only the comments at its top are
+        kept.
+
+        Raises:
+            ConfigError: If the file has changed since it was read, or cannot be written.
+        """
+        text = self._edited(config)
+        if text is None:
+            anew = text_format.MessageToString(config, as_utf8=True)
+            text = _comments(self._text) + anew
+        self._check_unchanged()
+        self._replace(config, text)
+
+    @property
+    def state(self) -> tuple:
+        """The content and the text of the file, for `restore`."""
+        return self.config, self._text
+
+    def restore(self, state: tuple):
+        """Writes an earlier `state`, unless somebody else has changed the file.
+
+        Returns:
+            The configuration that the file has now.
+        """
+        config, text = _read(self.path)
+        if text != self._text:
+            return config
+        if state != self.state:
+            self._replace(*state)
+        return self.config
+
+    def _replace(self, config, text) -> None:
+        try:
+            # A server that watches the file never sees a part.
+            replace_text(self.path, text)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be written: {error.strerror}.") from None
+        self.config, self._text = config, text
+
+    def _entry(self, config):
+        return next(one for one in config.model_config_list.config if one.name == self._model)
+
+    def _check_unchanged(self) -> None:
+        if _read(self.path)[1] != self._text:
+            raise ConfigError(
+                f"{self.path} has changed since it was read; look at it, and run the command again."
+            )
+
+    def _edited(self, config) -> str | None:
+        """The text with only some numbers changed, or None."""
+        text, step, new = self._text, self.changed({}), self._entry(config)
+        entry = self._entry(step)
+        for label, version in new.version_labels.items():
+            if text is not None and entry.version_labels.get(label) != version:
+                entry.version_labels[label] = version
+                text = _replaced(text, _labelled(text, label, version), step)
+        if text is not None and entry.model_version_policy != new.model_version_policy:
+            entry.model_version_policy.CopyFrom(new.model_version_policy)
+            versions = new.model_version_policy.specific.versions
+            text = _replaced(text, _with_versions(text, versions), step)
+        return text if step == config else None
+
+
+def _read(path):
+    """(configuration, its text)."""
+    config = model_server_config_pb2.ModelServerConfig()
+    try:
+        text = path.read_text(encoding="utf-8")
+        text_format.Parse(text, config)
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as a ModelServerConfig "
+            f"({first_line(error)}); give the server's."
+        ) from None
+    return config, text
+
+
+def _comments(text):
+    """The comment lines at the top."""
+    lines = text.splitlines(keepends=True)
+    count = next(
+        (place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")),
+        len(lines),
+    )
+    return "".join(lines[:count])
+
+
+def _labelled(text, label, version):
+    """Yields the text with the version of one label with this name changed."""
+    for found in _LABEL.finditer(text):
+        if found[2] == label:
+            yield f"{text[: found.start(3)]}{version}{text[found.end(3) :]}"
+
+
+def _with_versions(text, versions):
+    """Yields the text with the numbers of one `specific` policy changed."""
+    for found in _SPECIFIC.finditer(text):
+        lead = re.match(r"\s*", found[2])[0] or " "
+        tail = re.search(r"\s*$", found[2])[0] or " "
+        inner = lead + lead.join(f"versions: {version}" for version in versions) + tail
+        yield f"{text[: found.start(2)]}{inner}{text[found.end(2) :]}"
+
+
+def _replaced(text, candidates, config):
+    """The first of several texts that is this configuration, or None."""
+    for candidate in candidates:
+        with contextlib.suppress(text_format.ParseError):
+            if text_format.Parse(candidate, type(config)()) == config:
+                return candidate
+    return None

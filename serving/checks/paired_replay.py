@@ -1,0 +1,108 @@
+"""The same requests to two served models, and what is measured of their responses."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+
+from ..clients.base_client import BaseClient
+from ..clients.responses import ClientError
+from .list_comparison import overlap, rank_correlation
+
+
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """The responses of one version.
+
+    Attributes:
+        items: Items of each request, None if it was not answered.
+        popular: Whether each response has popular items.
+        seconds: Latency of each response.
+        errors: Status of each request that was not answered.
+    """
+
+    items: list[list[str] | None]
+    popular: list[bool]
+    seconds: list[float]
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+
+def replay(
+    clients: Sequence[BaseClient], requests: Iterable[tuple[str, Sequence[str]]], k: int
+) -> list[Replayed]:
+    """Sends the same requests to two clients in turn, so that other load slows both.
+
+    Args:
+        clients: The two clients.
+        requests: (user id, history) pairs.
+        k: Number of items of a request.
+
+    Raises:
+        ClientError: If a server cannot be reached.
+        ValueError: If k is no number of items.
+    """
+    replayed = [Replayed([], [], []) for _ in clients]
+    for client in clients:
+        # The first request also connects.
+        client.recommend([], k=k)
+    for number, (user, history) in enumerate(requests):
+        for which in (0, 1) if number % 2 else (1, 0):
+            _ask(clients[which], user, history, k, replayed[which])
+    return replayed
+
+
+def _ask(client, user, history, k, replayed):
+    begin = time.perf_counter()
+    try:
+        answer = client.recommend(history, user, k=k)
+    except (ClientError, ValueError) as error:
+        # An id of the log may have the separator of the model.
+        replayed.errors.append(getattr(error, "status", "INVALID_ARGUMENT"))
+        replayed.items.append(None)
+        return
+    replayed.seconds.append(time.perf_counter() - begin)
+    replayed.items.append(answer.items)
+    replayed.popular.append(answer.source == "popular")
+
+
+def mean_overlap(first: Replayed, second: Replayed) -> float:
+    """Returns the mean overlap of the lists of requests that both have answered."""
+    return mean([overlap(one, other) for one, other in answered_by_both(first, second)])
+
+
+def mean_correlation(first: Replayed, second: Replayed) -> float:
+    """Returns the mean rank correlation of the lists that have two items in common, or more."""
+    pairs = answered_by_both(first, second)
+    found = [rank_correlation(one, other) for one, other in pairs]
+    return mean([one for one in found if one is not None])
+
+
+def answered_by_both(first: Replayed, second: Replayed) -> list[tuple[list[str], list[str]]]:
+    """Returns the two lists of each request that both have answered."""
+    pairs = zip(first.items, second.items, strict=True)
+    return [(one, other) for one, other in pairs if one is not None and other is not None]
+
+
+def popular_share(replayed: Replayed) -> float:
+    """Returns the share of responses with popular items."""
+    return mean(replayed.popular)
+
+
+def empty_share(replayed: Replayed) -> float:
+    """Returns the share of responses without items."""
+    return mean([not items for items in replayed.items if items is not None])
+
+
+def error_share(replayed: Replayed) -> float:
+    """Returns the share of requests that were not answered."""
+    return mean([items is None for items in replayed.items])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Returns the mean, NaN of nothing."""
+    return sum(values) / len(values) if values else float("nan")
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """Returns the smallest value that at least this share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")

@@ -1,0 +1,74 @@
+"""Two recommended lists beside each other."""
+
+import dataclasses
+
+from tfrec_attn.cli.terminal import align
+
+from ..checks.list_comparison import overlap, rank_changes, rank_correlation
+from ..clients.responses import Recommendations
+
+
+def as_dict(first: Recommendations, second: Recommendations, names: tuple[str, str]) -> dict:
+    """Returns both lists, and what they have in common, for JSON.
+
+    Args:
+        first: A response.
+        second: The response of another model to the same request.
+        names: What the two are called.
+    """
+    changes = rank_changes(first.items, second.items)
+    return {
+        "models": list(names),
+        "lists": [dataclasses.asdict(one) for one in (first, second)],
+        "overlap": overlap(first.items, second.items),
+        "rank_correlation": rank_correlation(first.items, second.items),
+        "ranks": {item: list(ranks) for item, ranks in changes.items()},
+    }
+
+
+def as_text(first: Recommendations, second: Recommendations, names: tuple[str, str]) -> str:
+    """Returns both lists as a table; the arguments are those of `as_dict`.
+
+    The last column says by how many ranks an item of the second list is higher than in the first.
+    """
+    places = {item: rank for rank, item in enumerate(first.items, 1)}
+    lines = [["", names[0], "score", names[1], "score", "change"]]
+    for rank in range(max(len(first.items), len(second.items))):
+        own, other = (_cells(response, rank) for response in (first, second))
+        lines.append([str(rank + 1), *own, *other, _change(places.get(other[0]), rank + 1, other)])
+    common = len({*first.items} & {*second.items})
+    correlation = rank_correlation(first.items, second.items)
+    text = (
+        f"{common} items in common, overlap@{len(lines) - 1} "
+        f"{overlap(first.items, second.items):.4g}"
+    )
+    if correlation is not None:
+        text += f", rank correlation {correlation:.4g}"
+    popular = [
+        name
+        for name, response in zip(names, (first, second), strict=True)
+        if response.source == "popular"
+    ]
+    notes = [
+        f"{name} knows nothing of the history: its items are the most popular." for name in popular
+    ]
+    return "\n".join([align(lines, left=(1, 3)), "", text, *notes])
+
+
+def _cells(response: Recommendations, place: int) -> list[str]:
+    if place >= len(response.items):
+        return ["", ""]
+    return [response.items[place], score_text(response.scores[place])]
+
+
+def score_text(score: float) -> str:
+    """Returns a score as tables show it; that of an untrained item is half the lowest float."""
+    return f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"
+
+
+def _change(before: int | None, now: int, cells: list[str]) -> str:
+    if not cells[0]:
+        return ""
+    if before is None:
+        return "new"
+    return "=" if before == now else f"{before - now:+d}"

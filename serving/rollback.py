@@ -1,0 +1,172 @@
+"""Moves the label stable back to the version before.
+
+python -m serving.rollback --target HOST:PORT --model NAME --config FILE [--to VERSION]
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.terminal import align, fail
+from tfrec_attn.errors import ConfigError, TfrecError
+
+from .cli.packages import importing
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0 if the label is on the version, 1 if the server prevents it, 2 if there is no such
+        version, it is damaged, or a file or an option is invalid. Nothing has moved then.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        with importing():
+            from .checks import labels  # noqa: F401
+        return _list(parsed) if parsed.list else _roll_back(parsed)
+    except (TfrecError, ValueError) as error:
+        return fail(error)
+
+
+def _roll_back(parsed) -> int:
+    from .checks.labels import LabelledModel
+
+    if parsed.target is None:
+        raise ConfigError("--target must be the HOST:PORT of the server; give it, or --list.")
+    labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
+    now = labelled.version(parsed.label)
+    folders = _folders(parsed, labelled.file)
+    version = _choose(parsed, labelled.file, now, folders)
+    if version != now:
+        labelled.move({parsed.label: version}, seconds=parsed.load_seconds)
+    moved = {"model": parsed.model, "label": parsed.label, "from": now, "to": version}
+    if parsed.json:
+        sys.stdout.write(f"{json.dumps(moved)}\n")
+    elif version == now:
+        sys.stdout.write(f"{parsed.label} is version {now} already: nothing to move.\n")
+    else:
+        sys.stdout.write(
+            f"{parsed.label} moved from version {now} to {version} on {parsed.target} and in "
+            f"{parsed.config}.\n"
+        )
+    return 0
+
+
+def _choose(parsed, file, now, folders) -> int:
+    """The version to go back to, which is complete.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    from .checks.labels import PREVIOUS
+    from .checks.version_folders import damage_of
+
+    older = [version for version in folders if version < now]
+    if parsed.to is not None:
+        version = parsed.to
+    elif parsed.label == "stable" and PREVIOUS in file.labels:
+        version = file.labels[PREVIOUS]
+        if version == now:
+            raise ConfigError(
+                f"{PREVIOUS} is version {now} too, so that there is nothing to go back to; "
+                f"name a version with --to ({_listed(folders, now)})."
+            )
+    elif older:
+        version = max(older)
+    else:
+        raise ConfigError(
+            f"{parsed.label} is version {now}, and there is no older one "
+            f"({_listed(folders, now)}); name a version with --to."
+        )
+    if version not in folders:
+        raise ConfigError(
+            f"version {version} of {parsed.model} has no folder; "
+            f"name another with --to ({_listed(folders, now)})."
+        )
+    if version != now and (damage := damage_of(folders[version])):
+        raise ConfigError(f"version {version} is damaged, {damage}; name another with --to.")
+    return version
+
+
+def _listed(folders, now) -> str:
+    others = ", ".join(str(version) for version in folders if version != now)
+    return f"there are {others}" if others else "there is no other"
+
+
+def _folders(parsed, file) -> dict:
+    from .checks.version_folders import read_versions
+
+    if parsed.folder is not None:
+        return read_versions(parsed.folder, "--folder")
+    return read_versions(file.base_path, f"base_path of {parsed.config},")
+
+
+def _list(parsed) -> int:
+    from .checks.model_config_file import ModelConfigFile
+    from .checks.version_folders import damage_of
+
+    file = ModelConfigFile(parsed.config, parsed.model)
+    rows = []
+    for version, folder in _folders(parsed, file).items():
+        labels = sorted(label for label, number in file.labels.items() if number == version)
+        rows.append({"version": version, "labels": labels, "damage": damage_of(folder)})
+    if parsed.json:
+        sys.stdout.write(f"{json.dumps(rows)}\n")
+        return 0
+    lines = [["version", "labels", ""]]
+    for row in rows:
+        labels = ",".join(row["labels"]) or "-"
+        lines.append([str(row["version"]), labels, row["damage"] or "complete"])
+    sys.stdout.write(f"{align(lines, left=(1, 2))}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Arguments(
+        prog=f"python -m {__package__}.rollback",
+        description="Moves a label back to the version before, on the server and in its "
+        "configuration file.",
+    )
+    parser.add_argument("--target", metavar="HOST:PORT", help="gRPC server")
+    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
+    parser.add_argument(
+        "--config",
+        type=path,
+        required=True,
+        metavar="FILE",
+        help="models.config of the server; the moved label is written into it",
+    )
+    parser.add_argument(
+        "--folder",
+        type=path,
+        help="folder of the versions on this machine (default: base_path of the file)",
+    )
+    parser.add_argument(
+        "--label", default="stable", help="label that is moved (default: %(default)s)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--to",
+        type=int,
+        metavar="VERSION",
+        help="version to go back to (default: that of the label previous, else the next lower)",
+    )
+    which.add_argument(
+        "--list", action="store_true", help="print the versions and their labels, move nothing"
+    )
+    parser.add_argument(
+        "--load-seconds",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="time for the server to load the version (default: 120)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
