@@ -28,7 +28,7 @@ JOINED = [
     f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")
 ]
 SIGNATURES = sorted(
-    ["embed", "embed_items", "explain", "recommend", "score", "serving_default", *JOINED]
+    ["embed", "embed_items", "explain", "recommend", "score", "serving_default", "similar", *JOINED]
 )
 
 

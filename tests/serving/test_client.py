@@ -49,6 +49,7 @@ def test_json(capsys, target, asked):
         "scores": pytest.approx(asked["recommend"].scores),
         "source": "model",
         "k": 3,
+        "unknown_categories": [],
     }
     assert sorted(recommended["items"]) == ["i2", "i8", "i9"]
     scored = answer("score", "--candidates", "i2,nothing")
@@ -90,6 +91,42 @@ def test_tables(capsys, target, asked):
         ),
     ]
     assert lines("embed") == [[f"{one:.4f}" for one in asked["embed"]]]
+
+
+def test_items_beside_an_item(capsys, server, target):
+    with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as one:
+        expected = one.similar("i2", 3)
+    code, out, err = run(capsys, "similar", "--item", "i2", "--k", "3", *target)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["item", "cosine"],
+        *(
+            [str(place), item, f"{score:.4f}"]
+            for place, (item, score) in enumerate(
+                zip(expected.items, expected.scores, strict=True), 1
+            )
+        ),
+    ]
+    code, out, err = run(capsys, "similar", "--item", "nothing", *target)
+    assert code == 0 and err == "note: the model knows no item 'nothing'; give another --item.\n"
+
+
+def test_titles_and_categories(capsys, target):
+    options = "--allow-category", "C,none", "--per-category", "2", "--k", "9"
+    code, out, err = run(capsys, "recommend", "--history", HISTORY, *options, *target)
+    assert code == 0 and len(out.splitlines()) == 3
+    assert err == "note: no item has the category 'none'; give others to --allow-category.\n"
+    code, out, err = run(capsys, "score", "--candidates", "i2,i50", *target)
+    head, without, titled = (line.split() for line in out.splitlines())
+    assert head == ["item", "title", "score"] and titled[:2] == ["i50", "Fifty"]
+    assert len(without) == 2
+    code, out, err = run(capsys, "describe", "--items", "i50,nothing", *target)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["item", "title", "category"],
+        ["i50", "Fifty", "C"],
+        ["nothing"],
+    ]
 
 
 def test_over_rest(capsys, server, asked):

@@ -9,6 +9,7 @@ from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
+from tfrec_attn.models.base.similarity import similar
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 
 
@@ -242,6 +243,23 @@ class SequenceModel(KerasModel):
         """
         exclude_seen = self.repeats == "exclude" if exclude_seen is None else exclude_seen
         return recommend(self, histories, k, users, exclude_seen)
+
+    def similar(self, items, k=10, by="cosine"):
+        """Returns the k nearest trained items of each item, by the item vectors.
+
+        Args:
+            items: Ids as in `recommend`. Unknown and untrained ones have no neighbours.
+            k: Number of items, default 10.
+            by: "cosine" (default), without biases and squared norms, or "score": that of the model
+                for a query at the item. See `similarity.ItemSpace`.
+
+        Returns:
+            (items, scores): lists of up to k ids and similarities for each item, nearest first.
+
+        Raises:
+            ValueError: If an argument is not as above, or if the model counts and has no vectors.
+        """
+        return similar(self, items, k, by)
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
