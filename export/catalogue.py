@@ -31,7 +31,8 @@ class Catalogue(tf.Module):
         names = list(dict.fromkeys(one for one in categories if one))
         check_separator(separator, names, "category")
         path = folder / "descriptions.jsonl"
-        _write(path, descriptions)
+        # A table of TensorFlow reads no empty lines.
+        _write(path, [one or "{}" for one in descriptions])
         self._descriptions = LineTable(path, len(descriptions))
         self._numbers, self.size = None, len(names)
         if names:
@@ -46,7 +47,7 @@ class Catalogue(tf.Module):
         )
 
     def describe(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the JSON of items: int32 [...] -> string [...]."""
+        """Returns the JSON of items: int32 [...] -> string [...], "" where 0."""
         return self._descriptions.lines(rows)
 
     def numbers(self, categories: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,12 @@ class Allowed(NamedTuple):
     categories: tf.Tensor
     has_categories: tf.Tensor
 
+    @classmethod
+    def of(cls, items: tuple[tf.Tensor, tf.Tensor], categories: tuple[tf.Tensor, tf.Tensor]):
+        """Returns what requests allow, of pairs (ids string [B, A], their rows int32 [B, A])."""
+        has_some = (tf.reduce_any(ids != "", axis=1) for ids, _ in (items, categories))
+        return cls(items[1], next(has_some), categories[1], next(has_some))
+
 
 class DiverseLists:
     """Finds the best items, and re-ranks them.
@@ -67,10 +73,11 @@ class DiverseLists:
         k: tf.Tensor,
     ) -> Found:
         """Finds the list of each request, as `ItemRanking.best` with the scores of its items."""
+        is_filtered = allowed.has_items | allowed.has_categories
         scores, rows = tf.cond(
-            tf.reduce_any(allowed.has_items | allowed.has_categories),
+            tf.reduce_any(is_filtered),
             lambda: self._ranking.best_allowed(
-                query, fallback, hidden, self._is_allowed(allowed), self._size
+                query, fallback, hidden, self._is_allowed(allowed), is_filtered, self._size
             ),
             lambda: self._ranking.best(query, fallback, hidden, self._size),
         )

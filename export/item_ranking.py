@@ -54,18 +54,18 @@ class ItemRanking:
         fallback: tf.Tensor,
         hidden: tf.Tensor,
         allowed: tf.Tensor,
+        is_filtered: tf.Tensor,
         k: tf.Tensor,
     ) -> Found:
         """Finds the k best of the allowed items, bool [B, N + 1], also where an index misses some.
 
-        Rows that allow all get what `best` finds.
+        Rows that are not filtered, bool [B], must allow all; they get what `best` finds.
         """
         scores = tf.where(allowed, self._all_scores(query, fallback), FLOOR)
         found = retrieval.search_all(scores, hidden, k)
         if self._index is None:
             return found
-        is_free = tf.reduce_all(allowed[:, 1:], axis=1)
-        return _choose(is_free, self.best(query, fallback, hidden, k), found)
+        return _choose(is_filtered, found, self.best(query, fallback, hidden, k))
 
     def best_among(
         self,

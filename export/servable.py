@@ -66,7 +66,7 @@ class Servable(tf.Module):
       items of a category, 0 for any), popularity_penalty [B] and diversity [B] -> the outputs of
       recommend and known_category bool [B, C]. The best 200 items, or 4 max_k if these are more,
       are re-ranked; see `reranking`. It exists with `diverse`.
-    - describe: candidates [B, C] -> description [B, C], the JSON of items or "", and known [B, C].
+    - describe: candidates [B, C] -> description [B, C], the JSON of items, and known [B, C].
       It exists with `items`.
     - explain: user_id, history, item [B] -> contribution [B, W], by how much the score of the item
       falls when the event is left out. Models with attention also give attention [B, W] and, where
@@ -267,10 +267,7 @@ class Servable(tf.Module):
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
         k, columns = self._applied(k)
         categories = self._lists.category_numbers(allow_category)
-        has_items, has_categories = (
-            tf.reduce_any(one != "", axis=1) for one in (allow, allow_category)
-        )
-        allowed = Allowed(self._items.rows(allow), has_items, categories, has_categories)
+        allowed = Allowed.of((allow, self._items.rows(allow)), (allow_category, categories))
         wish = wishes(popularity_penalty, per_category, diversity)
         scores, items = self._lists.best(query, fallback, hidden, allowed, wish, columns)
         response = self._response(_first(scores, k), items, fallback)

@@ -71,10 +71,14 @@ def _concrete(function: Callable[..., Outputs], specs: Mapping[str, tf.TensorSpe
         # notice a batch of users of another size.
         inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
         batch = tf.shape(inputs[names[0]])[:1]
-        rest = {
-            name: tf.reshape(inputs[name], tf.concat([batch, tf.shape(inputs[name])[1:]], axis=0))
-            for name in names[1:]
-        }
+        rest = {name: _with_rows(inputs[name], batch) for name in names[1:]}
         return function(**{**inputs, **rest})
 
     return tf.function(checked, autograph=False).get_concrete_function(**specs)
+
+
+def _with_rows(value, batch):
+    """A value that must have so many rows, int [1]."""
+    # TensorFlow removes a reshape that seems to change no shape, but not one to another rank.
+    shape = tf.concat([batch, tf.shape(value)[1:], [1]], axis=0)
+    return tf.squeeze(tf.reshape(value, shape), axis=-1)

@@ -149,9 +149,7 @@ def test_descriptions(diverse):
     ids = model.item_vocabulary.ids()
     found = runner.run("describe", candidates=[[ids[0], "?", ""], [ids[6], ids[7], ids[7]]])
     assert found["description"].dtype == object
-    told = [
-        [json.loads(one)["title"] if one else None for one in row] for row in found["description"]
-    ]
+    told = [[json.loads(one or "{}").get("title") for one in row] for row in found["description"]]
     assert told == [["Title 0, é", None, None], [None, "Title 7, é", "Title 7, é"]]
     assert found["known"].tolist() == [[True, False, False], [True, True, True]]
     joined = runner.run("describe_joined", candidates=[f"{ids[7]}\t?"])

@@ -87,12 +87,9 @@ def test_lists_are_those_of_plain_python(pool, penalty, cap, diversity):
 
 def test_no_other_request_of_a_batch_changes_a_list(pool):
     parts, table = pool
-    wish = [
-        np.array([0.5, 0, 1, 1], "f4"),
-        np.array([1, 2, 0, 1]),
-        np.array([0, 0.7, 0, 0.5], "f4"),
-    ]
-    _, together = traced(tuple(parts), *(one.astype(one.dtype) for one in wish), table)
+    kinds = ([0.5, 0, 1, 1], "f4"), ([1, 2, 0, 1], "i4"), ([0, 0.7, 0, 0.5], "f4")
+    wish = [np.array(*one) for one in kinds]
+    _, together = traced(tuple(parts), *wish, table)
     for row in range(ROWS):
         part = slice(row, row + 1)
         _, alone = traced(tuple(one[part] for one in parts), *(one[part] for one in wish), table)

@@ -31,6 +31,7 @@ def as_vocabulary(name, ids, count):
 
 def recommend(model, histories, k, users, exclude_seen):
     """Returns the k best items for each history; see `SequenceModel.recommend`."""
+    exclude_seen = model.repeats == "exclude" if exclude_seen is None else exclude_seen
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
     histories = list(histories)

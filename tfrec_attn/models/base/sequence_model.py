@@ -57,9 +57,7 @@ class SequenceModel(KerasModel):
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
-        self.num_users = num_users
-        self.num_items = num_items
-        self.max_length = max_length
+        self.num_users, self.num_items, self.max_length = num_users, num_items, max_length
         self.user_vocabulary = self.item_vocabulary = None
         self.popularity = self.trained_users = self.trained_items = self.transition_prior = None
         self.repeats = "exclude"
@@ -241,25 +239,9 @@ class SequenceModel(KerasModel):
         Raises:
             ValueError: If an argument is not as above.
         """
-        exclude_seen = self.repeats == "exclude" if exclude_seen is None else exclude_seen
         return recommend(self, histories, k, users, exclude_seen)
 
-    def similar(self, items, k=10, by="cosine"):
-        """Returns the k nearest trained items of each item, by the item vectors.
-
-        Args:
-            items: Ids as in `recommend`. Unknown and untrained ones have no neighbours.
-            k: Number of items, default 10.
-            by: "cosine" (default), without biases and squared norms, or "score": that of the model
-                for a query at the item. See `similarity.ItemSpace`.
-
-        Returns:
-            (items, scores): lists of up to k ids and similarities for each item, nearest first.
-
-        Raises:
-            ValueError: If an argument is not as above, or if the model counts and has no vectors.
-        """
-        return similar(self, items, k, by)
+    similar = similar
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""

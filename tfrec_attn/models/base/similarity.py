@@ -59,8 +59,24 @@ def item_space(model, width: int) -> ItemSpace:
     return ItemSpace(points, scale, offset.astype(np.float32))
 
 
-def similar(model, items, k: int, by: str) -> tuple[list[list], list[list[float]]]:
-    """Returns the k nearest items of each; see `SequenceModel.similar`."""
+def similar(model, items, k=10, by="cosine"):
+    """Returns the k nearest trained items of each item, by the item vectors.
+
+    It is a method of `SequenceModel`.
+
+    Args:
+        model: The model.
+        items: Ids as in `recommend`. Unknown and untrained ones have no neighbours.
+        k: Number of items, default 10.
+        by: "cosine" (default), without biases and squared norms, or "score": that of the model for
+            a query at the item. See `ItemSpace`.
+
+    Returns:
+        (items, scores): lists of up to k ids and similarities for each item, nearest first.
+
+    Raises:
+        ValueError: If an argument is not as above, or if the model counts and has no vectors.
+    """
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
     if by not in SIMILARITIES:
