@@ -239,7 +239,7 @@ def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
         (["recommend", "--url", "x"], "argument --url: not allowed with argument --target"),
         (["explain"], "the following arguments are required: --item"),
         (["score"], "the following arguments are required: --candidates"),
-        (["guess"], "argument recommend | score | explain | embed: invalid choice: 'guess'"),
+        (["guess"], "explain | embed | describe: invalid choice: 'guess'"),
     ],
 )
 def test_options_that_make_no_sense(capsys, options, message):
