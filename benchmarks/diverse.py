@@ -1,6 +1,6 @@
 """Measures similar items and re-ranked lists: latency, and what the lists gain and lose.
 
-    python benchmarks/diverse.py [--items 12000] [--requests 200] [--run RUN] [--json FILE]
+    python benchmarks/diverse.py [--items 12000] [--requests 200] [--run RUN] [--catalogue FILE]
 
 Latency: one request at a time for a history of 50 events, joined, through TensorFlow's C++ loader,
 after warm-up; the kinds of request take turns. The model and its items are those of
@@ -9,9 +9,10 @@ items. From 100,000 items on, `ivf` is the same with an index of 4 sqrt(N) cells
 `similar` is that of the index, relative to all items. `save` is the time to build and save a
 servable, without and with `recommend_diverse` and a catalogue.
 
-With --run, a run that was trained with an items file with categories, the histories of its test
-events ask for lists of 10 items: HR and NDCG of the lists, coverage and novelty as in its report,
-`cosine` as the mean over the pairs of a list, and the number of categories of a list.
+With --run, the histories of the test events of a run ask for lists of 10 items. The categories are
+those of its items file, or of --catalogue. The figures are HR and NDCG of the lists, coverage and
+novelty as in the report of a run, the mean cosine over the pairs of a list, and the number of its
+categories. --json FILE keeps the figures.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from export.index_building import build_index  # noqa: E402
 from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
+from tfrec_attn.config import Data  # noqa: E402
 from tfrec_attn.evaluation.list_metrics import list_metrics  # noqa: E402
 from tfrec_attn.models.base.similarity import item_space  # noqa: E402
 from tfrec_attn.replay.measured_run import read_events  # noqa: E402
@@ -138,16 +140,19 @@ def recalls(runners: dict[str, Runner], histories: list[list[str]]) -> dict[str,
     return result
 
 
-def list_figures(folder: Path) -> dict[str, dict[str, float]]:
+def list_figures(folder: Path, path: Path | None) -> dict[str, dict[str, float]]:
     """Returns wishes -> figures of the lists for the test events of a run."""
     model, frame = runs.load_model(folder), run_items.load_items(folder)
+    if path is not None:
+        table = run_items.load_item_table(Data(items=str(path)), model.item_vocabulary)
+        frame = table.frame
     counts, about = runs.load_item_counts(folder), run_items.described(frame)
     events, vocabulary = read_events(folder, "test"), model.item_vocabulary
     targets = vocabulary.lookup(events["target"].to_list())
     names = [name for name in WISHES if "categor" not in name and name != "all four"]
     wishes = {name: WISHES[name] for name in names}
     wishes |= {f"{cap} of a category": {"per_category": cap} for cap in (1, 2, 3)}
-    wishes |= {f"penalty {one}": {"popularity_penalty": one} for one in (0.1, 0.2, 0.5, 1.0)}
+    wishes |= {f"penalty {one}": {"popularity_penalty": one} for one in (0.02, 0.05, 0.1, 0.2)}
     wishes |= {f"diversity {one}": {"diversity": one} for one in (0.1, 0.2, 0.3, 0.5, 0.7)}
     keep = model.repeats == "include"
     result = {}
@@ -201,7 +206,8 @@ def main() -> None:
     )
     parser.add_argument("--items", type=int, nargs="*", default=[12_000])
     parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--run", type=Path, help="finished run with an items file")
+    parser.add_argument("--run", type=Path, help="finished run")
+    parser.add_argument("--catalogue", type=Path, help="its items file, if it has none")
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args()
     seed_everything(1)
@@ -211,7 +217,7 @@ def main() -> None:
             for name, value in figures.items():
                 print(f"{items:9,d} {kind:14s} {name:20s} {value:9.3f}")
     if parsed.run is not None:
-        result["lists"] = list_figures(parsed.run)
+        result["lists"] = list_figures(parsed.run, parsed.catalogue)
         for name, figures in result["lists"].items():
             print(f"{name:18s}", *(f"{key} {value:.4f}" for key, value in figures.items()))
     if parsed.json:
