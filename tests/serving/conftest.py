@@ -16,11 +16,11 @@ NAME = "sasrec"
 def run(tmp_path_factory):
     """The directory of a SASRec run on a generated log: about 80 items, max_length 10.
 
-    Item i has the category of i % 3, and only i50 has a title.
+    Item i has the category of i % 3, and no title.
     """
     folder = tmp_path_factory.mktemp("runs")
-    about = [f"i{item},{'Fifty' if item == 50 else ''},{'ABC'[item % 3]}" for item in range(1, 200)]
-    (folder / "items.csv").write_text("\n".join(["id,title,category", *about]) + "\n")
+    about = [f"i{item},{'red' if item == 50 else ''},{'ABC'[item % 3]}" for item in range(1, 200)]
+    (folder / "items.csv").write_text("\n".join(["id,colour,category", *about]) + "\n")
     config = configuration.from_dict(
         {
             "data": {

@@ -111,22 +111,24 @@ def test_items_beside_an_item(capsys, server, target):
     assert code == 0 and err == "note: the model knows no item 'nothing'; give another --item.\n"
 
 
-def test_titles_and_categories(capsys, target):
+def test_titles_and_categories(capsys, target, monkeypatch):
     options = "--allow-category", "C,none", "--per-category", "2", "--k", "9"
     code, out, err = run(capsys, "recommend", "--history", HISTORY, *options, *target)
     assert code == 0 and len(out.splitlines()) == 3
     assert err == "note: no item has the category 'none'; give others to --allow-category.\n"
-    code, out, err = run(capsys, "score", "--candidates", "i2,i50", *target)
-    head, without, titled = (line.split() for line in out.splitlines())
-    assert head == ["item", "title", "score"] and titled[:2] == ["i50", "Fifty"]
-    assert len(without) == 2
     code, out, err = run(capsys, "describe", "--items", "i50,nothing", *target)
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
-        ["item", "title", "category"],
-        ["i50", "Fifty", "C"],
+        ["item", "colour", "category"],
+        ["i50", "red", "C"],
         ["nothing"],
     ]
+    about = {"i50": {"title": "Fifty\n"}}
+    monkeypatch.setattr(GrpcClient, "describe", lambda _, items: [about.get(i, {}) for i in items])
+    code, out, err = run(capsys, "score", "--candidates", "i2,i50", *target)
+    head, without, titled = (line.split() for line in out.splitlines())
+    assert head == ["item", "title", "score"] and titled[:2] == ["i50", r"Fifty\n"]
+    assert len(without) == 2
 
 
 def test_over_rest(capsys, server, asked):

@@ -111,7 +111,7 @@ def test_what_a_served_model_knows_of_its_items(client, expected):
     assert len(found.items) == 3 and all(int(one[1:]) % 3 == 0 for one in found.items)
     assert found.unknown_categories == ["no such category"]
     described = client.describe(["i50", "no such item", "i3"])
-    assert described == [{"title": "Fifty", "category": "C"}, {}, {"category": "A"}]
+    assert described == [{"colour": "red", "category": "C"}, {}, {"category": "A"}]
 
 
 def test_a_served_model_answers_the_asynchronous_client(server, expected):
@@ -128,7 +128,7 @@ def test_a_served_model_answers_the_asynchronous_client(server, expected):
 
     recommended, query, similar, described = asyncio.run(ask())
     assert similar.items == [one.decode() for one in expected["similar"]["items"][0]]
-    assert described == [{"title": "Fifty", "category": "C"}]
+    assert described == [{"colour": "red", "category": "C"}]
     assert recommended.items == [one.decode() for one in expected["recommend"]["items"][0]]
     np.testing.assert_allclose(query, expected["embed"]["query"][0], rtol=1e-5, atol=1e-6)
 
