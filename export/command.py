@@ -17,6 +17,7 @@ from tfrec_attn.data.sequences.trained_rows import missing_text
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
+from tfrec_attn.runs.items import described, load_items
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
 _INDEXES = ("exact", "ivf")
@@ -42,6 +43,8 @@ class Options:
         nprobe: Cells that a request scans. None takes the fewest that find 0.96 of the best ten
             items of the validation events.
         int8: Whether the index finds its candidates with int8 vectors.
+        diverse: Whether there is a signature `recommend_diverse`. None: if the run has an items
+            file.
 
     Raises:
         ConfigError: If a value is out of its range, or values exclude each other.
@@ -59,6 +62,7 @@ class Options:
     cells: int | None = None
     nprobe: int | None = None
     int8: bool = False
+    diverse: bool | None = None
 
     def __post_init__(self):
         for name in ("version", "keep", "k"):
@@ -179,6 +183,11 @@ def _parser() -> Arguments:
         "cells that a request scans (default: the fewest that find 0.96 of the best ten)",
         type=int,
     )
+    add(
+        "diverse",
+        "add recommend_diverse, for categories and diversity (default: with an items file)",
+        action=argparse.BooleanOptionalAction,
+    )
     add("int8", "find the candidates of the index with vectors of int8", action="store_true")
     return parser
 
@@ -245,7 +254,9 @@ def _write(
         known, counts = model, np.append(counts, np.zeros(len(new.ids), int))
         model = add_items(known, new)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
-    exact = Servable(model, counts, **lists)
+    frame = load_items(run_folder)
+    about = {"items": None if frame is None else described(frame), "diverse": options.diverse}
+    exact = Servable(model, counts, **lists, **about)
     if options.index == "exact":
         save(exact, folder)
     else:
@@ -255,7 +266,9 @@ def _write(
         indexed, order, inverted_file, index = build_index(
             model, events, cells=cells, nprobe=options.nprobe, int8=options.int8
         )
-        save(Servable(indexed, counts[order], **lists, index=inverted_file), folder)
+        if about["items"]:
+            about["items"] = [about["items"][place] for place in order]
+        save(Servable(indexed, counts[order], **lists, **about, index=inverted_file), folder)
         index |= _measured(folder, exact, run_folder, options.max_k)
     (folder / "assets.extra").mkdir()
     config = without_paths(configuration.to_dict(run.load_config(run_folder)))

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from tfrec_attn.config import Data
 from tfrec_attn.models.base import SequenceModel
+from tfrec_attn.runs.items import described, load_item_table
 
 from .saved_model import publish, save
 from .servable import Servable
@@ -20,6 +22,8 @@ def export_model(
     max_k: int = 100,
     keep_seen: bool | None = None,
     separator: str = SEPARATOR,
+    items: str | Path | None = None,
+    diverse: bool | None = None,
 ) -> Path:
     """Writes a version of a servable, which appears under its number when it is complete.
 
@@ -38,6 +42,8 @@ def export_model(
         max_k: Most items that `recommend` returns.
         keep_seen: Whether items of the history may be recommended. None follows `model.repeats`.
         separator: Character that joins ids in the joined signatures. No id may contain it.
+        items: Items file, as `data.items`, whose rows the signature `describe` returns.
+        diverse: Whether there is a signature `recommend_diverse`. None: if there are `items`.
 
     Returns:
         The folder of the version.
@@ -48,6 +54,7 @@ def export_model(
             range.
         ConfigError: If the version exists, the folder cannot be written, or the separator is not
             one. Nothing is left then.
+        DataError: If the items file cannot be used.
     """
     if not isinstance(model, SequenceModel):
         raise TypeError(
@@ -73,8 +80,16 @@ def export_model(
             raise ValueError(f"{name} must be at least 1, but is {value}.")
     to = Path(to)
     keep_seen = model.repeats == "include" if keep_seen is None else keep_seen
+    table = items and load_item_table(Data(items=str(items)), model.item_vocabulary)
     servable = Servable(
-        model, model.popularity, k=k, max_k=max_k, keep_seen=keep_seen, separator=separator
+        model,
+        model.popularity,
+        k=k,
+        max_k=max_k,
+        keep_seen=keep_seen,
+        separator=separator,
+        items=described(table.frame) if table else None,
+        diverse=diverse,
     )
 
     def write(folder: Path) -> None:

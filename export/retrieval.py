@@ -65,17 +65,17 @@ class InvertedFile(tf.Module):
             (scores float32 [B, k], rows int32 [B, k]), with FLOOR and row 0 where the cells hold
             fewer items.
         """
-        rows = self._rows(queries)
+        rows = self.rows_near(queries)
         if self.codes is not None:
             codes = tf.cast(tf.gather(tf.convert_to_tensor(self.codes), rows), tf.float32)
-            scores = _products(queries, codes) * tf.gather(tf.convert_to_tensor(self.scales), rows)
+            scores = products(queries, codes) * tf.gather(tf.convert_to_tensor(self.scales), rows)
             _, rows = top_k(_hide_padding(scores, rows), rows, tf.maximum(4 * k, 64))
             rows = tf.sort(rows, axis=1)
-        scores = _products(queries, tf.gather(item_vectors, rows))
+        scores = products(queries, tf.gather(item_vectors, rows))
         return top_k(_hide_padding(scores, rows), rows, k)
 
-    def _rows(self, queries):
-        """Rows of the items in each query's cells, ascending, then 0: int32 [B, W]."""
+    def rows_near(self, queries: tf.Tensor) -> tf.Tensor:
+        """Returns the items in the cells of queries, ascending, then 0: [B, D'] -> int32 [B, W]."""
         products = tf.matmul(queries, self.centroids, transpose_b=True)
         cells = tf.sort(tf.math.top_k(products, self.nprobe, sorted=False).indices, axis=1)
         offsets = tf.convert_to_tensor(self.offsets)
@@ -185,8 +185,8 @@ def deduplicate(rows: tf.Tensor) -> tf.Tensor:
     return tf.where(rows == tf.pad(rows, [[0, 0], [1, 0]])[:, :-1], 0, rows)
 
 
-def _products(queries, vectors):
-    """Products of queries [B, D'] with vectors of their own [B, W, D'] -> [B, W]."""
+def products(queries: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+    """Returns products of queries [B, D'] with vectors of their own [B, W, D'] -> [B, W]."""
     width = tf.shape(vectors)[1]
 
     def of_one():  # One product of matrices is faster than a batch of such products.

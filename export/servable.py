@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +11,22 @@ import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models.base import SequenceModel
-from tfrec_attn.models.base.scoring import Query, score_all, score_listed
+from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
 
 from . import history as histories
-from . import retrieval
+from .catalogue import Catalogue
+from .diverse_lists import Allowed, DiverseLists
+from .item_ranking import ItemRanking
 from .model_copy import with_item_matrix
+from .related import COSINE, COUNTS, SCORE, RelatedItems
+from .reranking import LEAST_POOL, wishes
 from .retrieval import FLOOR, InvertedFile
+from .signatures import INPUTS, LISTS, Outputs, concrete, joined, split_ids
 from .vocabulary import SEPARATOR, VocabularyTable, check_separator
 
-_INPUTS = {
-    "user_id": tf.TensorSpec([None], tf.string),
-    "history": tf.TensorSpec([None, None], tf.string),
-    "exclude": tf.TensorSpec([None, None], tf.string),
-    "allow": tf.TensorSpec([None, None], tf.string),
-    "candidates": tf.TensorSpec([None, None], tf.string),
-    "item": tf.TensorSpec([None], tf.string),
-    "k": tf.TensorSpec([None], tf.int32),
-}
-# Lists of ids, which the joined signatures take as one text a row.
-_LISTS = ("history", "exclude", "allow", "candidates")
-# Otherwise one long text would make all rows of its batch as long.
-MOST_IDS = 1 << 14
 # Most events of an attention map, which is a square: 256 KB for one history.
 MOST_MAPPED = 256
-
-Outputs = dict[str, tf.Tensor]
 
 
 class Servable(tf.Module):
@@ -67,13 +57,24 @@ class Servable(tf.Module):
       score that the model gives it. A model with a `prior` also returns prior_items [B, P] and
       prior_scores [B, P], which add to the scores of these items; "" is padding.
     - embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
+    - similar: item [B], by [B], k [B] -> items [B, k], scores [B, k], the nearest trained items,
+      and known [B], k [B] and by [B], as they were applied. The cosine decides or, where by is
+      "score", the score; see `ItemSpace`. A model that counted items, also in its prior, returns
+      counted_items and counted_scores [B, k] too, the items that were counted most with the item.
+      A counting model returns only these, with "counts" as by, and `pop` has no such signature.
+    - recommend_diverse: also allow_category [B, C] (a row of "" allows all), per_category [B] (most
+      items of a category, 0 for any), popularity_penalty [B] and diversity [B] -> the outputs of
+      recommend and known_category bool [B, C]. The best 200 items, or 4 max_k if these are more,
+      are re-ranked; see `reranking`. It exists with `diverse`.
+    - describe: candidates [B, C] -> description [B, C], the JSON of items, and known [B, C].
+      It exists with `items`.
     - explain: user_id, history, item [B] -> contribution [B, W], by how much the score of the item
       falls when the event is left out. Models with attention also give attention [B, W] and, where
       L is at most 256, attention_map [B, L, L]: how much each of the latest L known events (rows)
       attends to each (columns), the latest last. All are 0 for padding and events that do not
       count.
-    - serving_default_joined, recommend_joined, score_joined, embed_joined, explain_joined: the
-      same, with history, exclude, allow and candidates as one text [B] of ids joined by the
+    - serving_default_joined, recommend_joined and so on: the same with history, exclude, allow,
+      candidates and allow_category as one text [B] of ids joined by the
       separator, "" for an empty list. Rows need no padding, so that no batch changes an answer. W
       and C are those of the longest row of the batch; the column of an id is its position in the
       text. Of a longer text only the last 16,384 ids are read. They also return separator [B].
@@ -88,6 +89,8 @@ class Servable(tf.Module):
         index: An `InvertedFile` over the model's item vectors, which proposes the items to rank.
             None: all items are ranked.
         separator: Character that joins ids in the joined signatures. No id may contain it.
+        items: (JSON, category) of each item in order, "" for what is not known; or None.
+        diverse: Whether there is a `recommend_diverse`. None: if there are `items`.
 
     Raises:
         ValueError: If the numbers of items differ, k is below 1, or max_k is below k.
@@ -105,6 +108,8 @@ class Servable(tf.Module):
         keep_seen: bool = False,
         index: InvertedFile | None = None,
         separator: str = SEPARATOR,
+        items: Sequence[tuple[str, str]] | None = None,
+        diverse: bool | None = None,
     ):
         super().__init__(name="servable")
         self._has_popular = item_counts is not None
@@ -133,6 +138,7 @@ class Servable(tf.Module):
         copy, self.item_vectors = with_item_matrix(model)
         # Attributes are saved, and with them all functions of a Keras model; a closure is not.
         self._model = lambda: copy
+        self._related = RelatedItems(copy, self.item_vectors, model.trained_items)
         shares = counts / max(counts.sum(), 1.0)
         # A negative popularity marks an item that training never touched.
         self._has_untrained = model.trained_items is not None
@@ -145,6 +151,13 @@ class Servable(tf.Module):
         self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         model.item_vocabulary.save(folder / "items.txt")
         self._items = VocabularyTable(folder / "items.txt", model.num_items)
+        self._catalogue = Catalogue(items, separator, folder) if items else None
+        self._diverse = bool(items) if diverse is None else diverse
+        self._ranking = ItemRanking(self.item_vectors, self.popularity, self._has_untrained, index)
+        size = min(self.num_items, max(LEAST_POOL, 4 * max_k))
+        self._lists = DiverseLists(
+            self._ranking, self._related, self.popularity, self._catalogue, size
+        )
         self._users = self._trained_users = None
         if model.uses_user:
             if model.trained_users is not None:
@@ -154,11 +167,13 @@ class Servable(tf.Module):
             model.user_vocabulary.save(folder / "users.txt")
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
         rows = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, model.max_length], tf.int32)
-        ids = _INPUTS["user_id"], _INPUTS["history"]
+        ids = INPUTS["user_id"], INPUTS["history"]
         # One trace of each for all signatures.
         query = tf.function(self._trace_query, input_signature=rows, autograph=False)
         encode = tf.function(self._trace_encode, input_signature=ids, autograph=False)
-        split = tf.function(self._trace_split, input_signature=ids[:1], autograph=False)
+        split = tf.function(
+            lambda texts: split_ids(texts, separator), input_signature=ids[:1], autograph=False
+        )
         self._shared = lambda: (query, encode, split)
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
@@ -171,12 +186,21 @@ class Servable(tf.Module):
             self.embed_items: ("item",),
             self.explain: ("user_id", "history", "item"),
         }
+        if self._related.has_points or self._related.has_counts:
+            inputs[self.similar] = ("item", "by", "k")
+        if self._diverse:
+            more = ("allow_category", "per_category", "popularity_penalty", "diversity")
+            inputs[self.recommend_diverse] = (*inputs[self.recommend], *more)
+        if self._catalogue is not None:
+            inputs[self.describe] = ("candidates",)
         functions = {}
         for function, names in inputs.items():
             name = function.__name__
-            functions[name] = _concrete(function, {one: _INPUTS[one] for one in names})
-            if "history" in names:
-                functions[f"{name}_joined"] = self._joined(functions[name], names)
+            functions[name] = concrete(function, names)
+            if LISTS.intersection(names):
+                functions[f"{name}_joined"] = joined(
+                    functions[name], names, self._shared()[2], self.separator
+                )
         traced = [*functions.values(), *self.shared()]
         read = {variable.ref() for function in traced for variable in function.variables}
         self._weights = [variable for variable in self._model().weights if variable.ref() in read]
@@ -190,7 +214,7 @@ class Servable(tf.Module):
         """Recommends the k best items."""
         query, rows, fallback = self._encode(user_id, history)
         k = min(self.k, self.num_items)
-        return self._response(*self._best(query, fallback, self._seen(rows), k), fallback)
+        return self._response(*self._ranking.best(query, fallback, self._seen(rows), k), fallback)
 
     def recommend(
         self,
@@ -203,8 +227,7 @@ class Servable(tf.Module):
         """Recommends each row's own k items, without some, or among some."""
         query, rows, fallback = self._encode(user_id, history)
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
-        k = tf.clip_by_value(k, 0, min(self.max_k, self.num_items))
-        columns = tf.maximum(tf.reduce_max(k), 0)
+        k, columns = self._applied(k)
         has_list = tf.reduce_any(allow != "", axis=1)
 
         def of(rows):
@@ -212,9 +235,9 @@ class Servable(tf.Module):
 
         def among_some():
             free, listed = tf.where(~has_list)[:, 0], tf.where(has_list)[:, 0]
-            of_all = self._best(*of(free), columns)
+            of_all = self._ranking.best(*of(free), columns)
             allowed = self._items.rows(tf.gather(allow, listed))
-            of_list = self._best_among(allowed, *of(listed), columns)
+            of_list = self._ranking.best_among(allowed, *of(listed), columns)
             order = [tf.cast(free, tf.int32), tf.cast(listed, tf.int32)]
             return tuple(
                 tf.dynamic_stitch(order, list(parts)) for parts in zip(of_all, of_list, strict=True)
@@ -223,20 +246,44 @@ class Servable(tf.Module):
         scores, items = tf.cond(
             tf.reduce_any(has_list),
             among_some,
-            lambda: self._best(query, fallback, hidden, columns),
+            lambda: self._ranking.best(query, fallback, hidden, columns),
         )
-        wanted = tf.range(columns) < tf.reshape(k, tf.stack([tf.shape(rows)[0], 1]))
-        return {
-            **self._response(tf.where(wanted, scores, FLOOR), items, fallback),
-            "k": tf.reshape(k, tf.shape(rows)[:1]),
-        }
+        return {**self._response(_first(scores, k), items, fallback), "k": k}
+
+    def recommend_diverse(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        allow: tf.Tensor,
+        k: tf.Tensor,
+        allow_category: tf.Tensor,
+        per_category: tf.Tensor,
+        popularity_penalty: tf.Tensor,
+        diversity: tf.Tensor,
+    ) -> Outputs:
+        """Recommends items of some categories, with a cap, a penalty and diversity."""
+        query, rows, fallback = self._encode(user_id, history)
+        hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
+        k, columns = self._applied(k)
+        categories = self._lists.category_numbers(allow_category)
+        allowed = Allowed.of((allow, self._items.rows(allow)), (allow_category, categories))
+        wish = wishes(popularity_penalty, per_category, diversity)
+        scores, items = self._lists.best(query, fallback, hidden, allowed, wish, columns)
+        response = self._response(_first(scores, k), items, fallback)
+        return {**response, "k": k, "known_category": categories > 0}
+
+    def describe(self, candidates: tf.Tensor) -> Outputs:
+        """Returns what the catalogue tells of items."""
+        rows = self._items.rows(candidates)
+        return {"description": self._catalogue.describe(rows), "known": self._known(rows) > 0}
 
     def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> Outputs:
         """Scores candidates as `recommend` does."""
         query, _, fallback = self._encode(user_id, history)
         rows = self._items.rows(candidates)
         return {
-            "scores": tf.where(rows > 0, self._scores(query, fallback, rows), FLOOR),
+            "scores": tf.where(rows > 0, self._ranking.scores(query, fallback, rows), FLOOR),
             "known": self._known(rows) > 0,
         }
 
@@ -256,6 +303,22 @@ class Servable(tf.Module):
             "vector": tf.gather(tf.convert_to_tensor(self.item_vectors), rows),
             "known": rows > 0,
         }
+
+    def similar(self, item: tf.Tensor, by: tf.Tensor, k: tf.Tensor) -> Outputs:
+        """Finds the items that are nearest to an item."""
+        rows, (k, columns) = self._known(self._items.rows(item)), self._applied(k)
+        result, related = {"known": rows > 0, "k": k}, self._related
+        if related.has_counts:
+            scores, items = self._named(*related.counted(rows, columns), k)
+            result |= {"counted_scores": scores, "counted_items": items}
+        if related.has_points:
+            by_score = by == SCORE
+            found = related.nearest(rows, by_score, columns, self.index)
+            scores, items = self._named(*found, k)
+            by = tf.where(by_score, SCORE, COSINE)
+        else:
+            by = tf.fill(tf.shape(by), COUNTS)
+        return {**result, "scores": scores, "items": items, "by": by}
 
     def explain(self, user_id: tf.Tensor, history: tf.Tensor, item: tf.Tensor) -> Outputs:
         """Computes what each event contributes to the score of an item, and the attention."""
@@ -278,29 +341,6 @@ class Servable(tf.Module):
             if attention_map is not None:
                 result["attention_map"] = attention_map
         return result
-
-    def _joined(self, function, names):
-        """The same concrete function with each list of ids as one text a row."""
-
-        def joined(**inputs):
-            ids = {name: self._split(inputs[name]) for name in names if name in _LISTS}
-            separator = tf.fill(tf.shape(inputs["history"]), self.separator)
-            return {**function(**{**inputs, **ids}), "separator": separator}
-
-        text = tf.TensorSpec([None], tf.string)
-        return _concrete(
-            joined, {name: text if name in _LISTS else _INPUTS[name] for name in names}
-        )
-
-    def _split(self, texts):
-        """Ids of each text, "" behind those of the shorter ones: string [B] -> string [B, W]."""
-        return self._shared()[2](texts)
-
-    def _trace_split(self, texts):
-        ids = tf.strings.split(texts, self.separator)
-        return tf.cond(
-            ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids
-        ).to_tensor("")
 
     def _encode(self, user_id, history):
         """(`Query`, history as rows [B, W], whether the popular items answer [B])."""
@@ -337,62 +377,21 @@ class Servable(tf.Module):
     def _seen(self, rows):
         return rows[:, :0] if self.keep_seen else rows
 
-    def _best(self, query, fallback, hidden, k):
-        """(scores, rows) [B, k] of the best items, without those hidden [B, X]."""
-        vectors, popular = tf.convert_to_tensor(self.item_vectors), fallback[:, tf.newaxis]
-        if self.index is None:
-            scores = score_all(query, vectors)
-            scores = tf.cond(
-                tf.reduce_any(fallback),
-                lambda: tf.where(popular, self.popularity, scores),
-                lambda: scores,
-            )
-            if self._has_untrained:
-                scores = tf.where(self.popularity < 0, self.popularity, scores)
-            return retrieval.search_all(scores, hidden, k)
-        found = retrieval.search_index(self.index, query, vectors, hidden, k)
+    def _applied(self, k):
+        """(k [B] within what a response can hold, the greatest of them)."""
+        k = tf.clip_by_value(k, 0, min(self.max_k, self.num_items))
+        return k, tf.maximum(tf.reduce_max(k), 0)
 
-        def with_popular():
-            scores = tf.broadcast_to(self.popularity, [tf.shape(hidden)[0], self.num_items + 1])
-            return tuple(
-                tf.where(popular, one, other)
-                for one, other in zip(retrieval.search_all(scores, hidden, k), found, strict=True)
-            )
-
-        return tf.cond(tf.reduce_any(fallback), with_popular, lambda: found)
-
-    def _best_among(self, allowed, query, fallback, hidden, k):
-        """(scores, rows) [B, k] of the best among listed items [B, A]."""
-        rows = retrieval.deduplicate(allowed)
-        scores = self._scores(query, fallback, rows)
-        return retrieval.top_k(retrieval.hide_listed(scores, rows, hidden), rows, k)
-
-    def _scores(self, query, fallback, rows):
-        """Scores of listed items [B, C] -> [B, C]."""
-        scores = score_listed(query, tf.convert_to_tensor(self.item_vectors), rows)
-        popularity = tf.gather(tf.convert_to_tensor(self.popularity), rows)
-        by_popularity = fallback[:, tf.newaxis]
-        if self._has_untrained:
-            by_popularity |= popularity < 0
-        return tf.where(by_popularity, popularity, scores)
+    def _named(self, scores, rows, k):
+        """(scores, ids) [B, K] of the first k [B] rows of each list."""
+        scores = _first(scores, k)
+        return scores, self._items.ids(tf.where(scores > FLOOR, rows, 0))
 
     def _response(self, scores, rows, fallback):
         items = self._items.ids(tf.where(scores > FLOOR, rows, 0))
         return {"items": items, "scores": scores, "source": tf.where(fallback, "popular", "model")}
 
 
-def _concrete(function, specs):
-    names = list(specs)
-
-    def checked(**inputs):
-        # TensorFlow's C++ session compares no ranks, and a model that does not use users would not
-        # notice a batch of users of another size.
-        inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
-        batch = tf.shape(inputs[names[0]])[:1]
-        rest = {
-            name: tf.reshape(inputs[name], tf.concat([batch, tf.shape(inputs[name])[1:]], axis=0))
-            for name in names[1:]
-        }
-        return function(**{**inputs, **rest})
-
-    return tf.function(checked, autograph=False).get_concrete_function(**specs)
+def _first(scores, k):
+    """Scores [B, K] with FLOOR behind the first k [B] of each row."""
+    return tf.where(tf.range(tf.shape(scores)[1]) < k[:, tf.newaxis], scores, FLOOR)

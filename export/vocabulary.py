@@ -10,6 +10,23 @@ from tfrec_attn.errors import ConfigError, shown
 SEPARATOR = "\t"
 
 
+class LineTable(tf.Module):
+    """The lines of a text by their numbers 1..N, "" for 0.
+
+    Args:
+        path: UTF-8 text. It becomes an asset of the SavedModel.
+        size: N, the number of lines.
+    """
+
+    def __init__(self, path: str | Path, size: int):
+        super().__init__()
+        self._lines = _lines_of(_AssetPath(path), size)
+
+    def lines(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the lines of rows: int32 [...] -> string [...]."""
+        return self._lines.lookup(tf.cast(rows, tf.int64) - 1)
+
+
 class VocabularyTable(tf.Module):
     """A two-way table between ids and rows 1..N. Row 0 stands for "" and every unknown id.
 
@@ -28,10 +45,7 @@ class VocabularyTable(tf.Module):
         )
         self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
         if both_ways:
-            to_line = tf.lookup.TextFileInitializer(
-                path, tf.int64, number, tf.string, line, vocab_size=size
-            )
-            self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
+            self._lines = _lines_of(path, size)
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the rows of ids: string [...] -> int32 [...], 0 where unknown."""
@@ -40,6 +54,14 @@ class VocabularyTable(tf.Module):
     def ids(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the ids of rows: int32 [...] -> string [...], "" where 0."""
         return self._lines.lookup(tf.cast(rows, tf.int64) - 1)
+
+
+def _lines_of(path, size):
+    line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    to_line = tf.lookup.TextFileInitializer(
+        path, tf.int64, number, tf.string, line, vocab_size=size
+    )
+    return tf.lookup.StaticHashTable(to_line, default_value="")
 
 
 class _AssetPath(str):
@@ -51,12 +73,13 @@ class _AssetPath(str):
         return "/".join(self.split("/")[-2:])
 
 
-def check_separator(separator: str, ids: Iterable[str]) -> None:
+def check_separator(separator: str, ids: Iterable[str], what: str = "item") -> None:
     """Checks that a joined text of ids can be split again.
 
     Args:
         separator: One character.
         ids: The ids that are joined.
+        what: What has these ids.
 
     Raises:
         ConfigError: If it is not one character of Unicode text, or an id contains it.
@@ -66,6 +89,6 @@ def check_separator(separator: str, ids: Iterable[str]) -> None:
     broken = next((one for one in ids if separator in one), None)
     if broken is not None:
         raise ConfigError(
-            f"--separator must not be in any id, but {separator!r} is in the item {shown(broken)}; "
-            "name another character."
+            f"--separator must not be in any id, but {separator!r} is in the {what} "
+            f"{shown(broken)}; name another character."
         )

@@ -32,7 +32,7 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
         max_k: Most items that a response has.
 
     Returns:
-        Number of requests, at most 120.
+        Number of requests, at most 150.
 
     Raises:
         ConfigError: If the folder cannot be used.
@@ -104,6 +104,11 @@ def _request(histories: list[list[str]], items: list[str], max_length: int, k: i
         "exclude": [[item] for item in _repeated(items, rows)],
         "allow": [[""]] * rows,
         "k": [k] * rows,
+        "by": [""] * rows,
+        "allow_category": [[""]] * rows,
+        "per_category": [1] * rows,
+        "popularity_penalty": [0.1] * rows,
+        "diversity": [0.5] * rows,
     }
 
 

@@ -13,6 +13,7 @@ from .responses import (
     Explanation,
     Recommendations,
     SeparatorChanged,
+    SimilarItems,
     client_error,
     unreadable,
 )
@@ -82,8 +83,14 @@ class BaseClient(abc.ABC):
         k: int = 10,
         exclude: Iterable[str] = (),
         allow: Iterable[str] = (),
+        allow_category: Iterable[str] = (),
+        per_category: int = 0,
+        popularity_penalty: float = 0.0,
+        diversity: float = 0.0,
     ) -> Recommendations:
         """Returns the k best items.
+
+        The last four arguments need a model with the signature `recommend_diverse`.
 
         Args:
             history: Ids, oldest first. Unknown ids are ignored.
@@ -92,17 +99,40 @@ class BaseClient(abc.ABC):
                 many.
             exclude: Ids of items that are not recommended.
             allow: Ids of the only items that are recommended; all items if it is empty.
+            allow_category: Categories of the only items that are recommended; all if it is empty.
+            per_category: Most items of a category, 0 for any number.
+            popularity_penalty: How much the score of popular items falls, 0 or greater: this times
+                ln(1 + the events of the item, relative to those of an average item).
+            diversity: From 0 for the best items to 1 for items that are as different as possible.
 
         Returns:
             The items; fewer than k if there are no more.
         """
-        return self._ask(requests.recommend(history, user_id, k, exclude, allow, self.max_history))
+        wishes = allow_category, per_category, popularity_penalty, diversity
+        return self._ask(
+            requests.recommend(history, user_id, k, exclude, allow, self.max_history, *wishes)
+        )
 
     def score(
         self, history: Iterable[str], candidates: Iterable[str], user_id: str = ""
     ) -> list[float | None]:
         """Returns the score of each candidate, None for an unknown one."""
         return self._ask(requests.score(history, candidates, user_id, self.max_history))
+
+    def similar(self, item: str, k: int = 10, by: str = "cosine") -> SimilarItems:
+        """Returns the k items that are nearest to an item.
+
+        Args:
+            item: Item id.
+            k: Number of items, at least 1. The model limits it.
+            by: "cosine" of the item vectors, without their biases, or "score" of the model for a
+                query at the item.
+        """
+        return self._ask(requests.similar(item, k, by))
+
+    def describe(self, items: Iterable[str]) -> list[dict[str, str]]:
+        """Returns what the items file of the model tells of each item, by column."""
+        return self._ask(requests.describe(items))
 
     def explain(self, history: Iterable[str], item: str, user_id: str = "") -> Explanation:
         """Returns the contribution of each of the latest events to the score of an item."""

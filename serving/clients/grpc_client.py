@@ -180,8 +180,9 @@ def predict_request(
     if label is not None:
         message.model_spec.version_label = label
     for name, value in request.row(separator).items():
-        if isinstance(value, int):
-            fill(message.inputs[name], np.array([value], np.int32))
+        if isinstance(value, (int, float)):
+            dtype = np.int32 if isinstance(value, int) else np.float32
+            fill(message.inputs[name], np.array([value], dtype))
         else:
             fill(message.inputs[name], np.array([value.encode()], object))
     return message

@@ -1,14 +1,16 @@
-"""Requests to the joined signatures of a servable: one row of inputs, and its response."""
+"""Requests to the signatures of a servable: one row of inputs, and its response."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Mapping
 
 from tfrec_attn.errors import shown
 
-from .responses import Explanation, Recommendations, SeparatorChanged
+from .responses import Explanation, Recommendations, SeparatorChanged, SimilarItems
 
 # What joins the ids of a list if the model does not say otherwise.
 SEPARATOR = "\t"
+SIMILARITIES = ("cosine", "score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +25,11 @@ class Request:
     """
 
     signature: str
-    inputs: Mapping[str, str | int | list[str]]
+    inputs: Mapping[str, str | int | float | list[str]]
     outputs: tuple[str, ...]
     read: Callable[[Mapping[str, object]], object]
 
-    def row(self, separator: str = SEPARATOR) -> dict[str, str | int]:
+    def row(self, separator: str = SEPARATOR) -> dict[str, str | int | float]:
         """Returns the inputs, with each list of ids joined to one text.
 
         Raises:
@@ -46,10 +48,12 @@ class Request:
             KeyError: If an output is missing. IndexError, ValueError and TypeError are raised for
                 other outputs that do not answer this request.
         """
-        missing = [name for name in (*self.outputs, "separator") if name not in outputs]
+        is_joined = self.signature.endswith("_joined")
+        needed = (*self.outputs, "separator") if is_joined else self.outputs
+        missing = [name for name in needed if name not in outputs]
         if missing:
             raise KeyError(missing[0])
-        expected = outputs["separator"]
+        expected = outputs["separator"] if is_joined else separator
         if expected != separator:
             # TypeError if it is no text.
             raise SeparatorChanged(expected) if len(expected) == 1 else ValueError(expected)
@@ -63,8 +67,14 @@ def recommend(
     exclude: Iterable[str],
     allow: Iterable[str],
     max_history: int,
+    allow_category: Iterable[str] = (),
+    per_category: int = 0,
+    popularity_penalty: float = 0.0,
+    diversity: float = 0.0,
 ) -> Request:
     """Makes a request for the k best items.
+
+    The last four arguments ask for `recommend_diverse`, unless all have their defaults.
 
     Args:
         history: Ids, oldest first.
@@ -73,19 +83,38 @@ def recommend(
         exclude: Ids of items that are not recommended.
         allow: Ids of the only items that are recommended; all items if it is empty.
         max_history: Number of events that are sent, the latest ones.
+        allow_category: Categories of the only items that are recommended; all if it is empty.
+        per_category: Most items of a category, 0 for any number.
+        popularity_penalty: How much popular items lose; 0 or greater.
+        diversity: From 0 for the best items to 1 for the most different ones.
 
     Raises:
         ValueError: If an argument is invalid, also in the other functions of this module.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
-        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {shown(k)}.")
     inputs = {
         **_features(history, user_id, max_history),
         "exclude": _ids("exclude", exclude),
         "allow": _ids("allow", allow),
-        "k": k,
+        "k": _count(k),
     }
-    return Request("recommend_joined", inputs, ("items", "scores", "source", "k"), _recommendations)
+    outputs = ("items", "scores", "source", "k")
+    wishes = {
+        "allow_category": _ids("allow_category", allow_category),
+        "per_category": _per_category(per_category),
+        "popularity_penalty": _number("popularity_penalty", popularity_penalty, 1e30),
+        "diversity": _number("diversity", diversity, 1.0),
+    }
+    if not any(wishes.values()):
+        return Request("recommend_joined", inputs, outputs, _recommendations)
+
+    def read(outputs):
+        known = _own(outputs["known_category"], wishes["allow_category"])
+        pairs = zip(wishes["allow_category"], known, strict=True)
+        unknown = [one for one, is_known in pairs if one and not is_known]
+        return dataclasses.replace(_recommendations(outputs), unknown_categories=unknown)
+
+    outputs = (*outputs, "known_category")
+    return Request("recommend_diverse_joined", {**inputs, **wishes}, outputs, read)
 
 
 def score(
@@ -100,6 +129,23 @@ def score(
         return [one if is_known else None for one, is_known in zip(scores, known, strict=True)]
 
     return Request("score_joined", inputs, ("scores", "known"), read)
+
+
+def similar(item: str, k: int, by: str) -> Request:
+    """Makes a request for the k items that are nearest to an item."""
+    if by not in SIMILARITIES:
+        raise ValueError(f"by must be one of {', '.join(SIMILARITIES)}, but is {shown(by)}.")
+
+    def read(outputs):
+        items, scores = _listed(outputs["items"], outputs["scores"])
+        counted = (None, None)
+        if "counted_items" in outputs:
+            counted = _listed(outputs["counted_items"], outputs["counted_scores"])
+        by, known = outputs["by"], outputs["known"]
+        return SimilarItems(item, items, scores, by, known, *counted, outputs["k"])
+
+    inputs = {"item": _id("item", item), "by": by, "k": _count(k)}
+    return Request("similar", inputs, ("items", "scores", "by", "known", "k"), read)
 
 
 def explain(history: Iterable[str], item: str, user_id: str, max_history: int) -> Request:
@@ -120,6 +166,16 @@ def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:
     """Makes a request for the query vector."""
     features = _features(history, user_id, max_history)
     return Request("embed_joined", features, ("query",), lambda outputs: list(outputs["query"]))
+
+
+def describe(items: Iterable[str]) -> Request:
+    """Makes a request for what the model knows of items, a dict of each."""
+    items = _ids("items", items)
+
+    def read(outputs):
+        return [json.loads(one) if one else {} for one in _own(outputs["description"], items)]
+
+    return Request("describe_joined", {"candidates": items}, ("description",), read)
 
 
 def _joined(name, ids, separator):
@@ -162,10 +218,33 @@ def _id(name, value):
     return value
 
 
+def _count(k):
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
+        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {shown(k)}.")
+    return k
+
+
+def _per_category(value):
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise ValueError(
+            f"per_category must be a number of items, or 0 for any, but is {shown(value)}."
+        )
+    return value
+
+
+def _number(name, value, most):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= most:
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, but is {shown(value)}.")
+    return float(value)
+
+
 def _recommendations(outputs):
-    items = outputs["items"]
-    # "" follows the last item.
+    listed = _listed(outputs["items"], outputs["scores"])
+    return Recommendations(*listed, outputs["source"], outputs["k"])
+
+
+def _listed(items, scores):
+    """The items of a row, behind the last of which are "", and their scores."""
     count = items.index("") if "" in items else len(items)
-    return Recommendations(
-        items[:count], list(outputs["scores"][:count]), outputs["source"], outputs["k"]
-    )
+    return items[:count], list(scores[:count])

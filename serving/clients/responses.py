@@ -14,11 +14,40 @@ class Recommendations:
         scores: One score for each item.
         source: "model", or "popular" if the model knows nothing of the history.
         k: Number of items that the model was asked for, limited to the most that it returns.
+        unknown_categories: Those of `allow_category` that no item has.
     """
 
     items: list[str]
     scores: list[float]
     source: str
+    k: int | None = None
+    unknown_categories: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarItems:
+    """The items that are nearest to an item, nearest first.
+
+    Attributes:
+        item: Item id.
+        items: Ids, at most k.
+        scores: One similarity for each item.
+        by: What decides: "cosine" of the item vectors, "score" of the model, or "counts" for a
+            model without item vectors.
+        known: Whether the training touched the item.
+        counted_items: Ids of the items that were counted most with the item, most first; None if
+            the model counted none.
+        counted_scores: Their counts, as the model weighs them.
+        k: Number of items that the model was asked for, limited to the most that it returns.
+    """
+
+    item: str
+    items: list[str]
+    scores: list[float]
+    by: str
+    known: bool
+    counted_items: list[str] | None = None
+    counted_scores: list[float] | None = None
     k: int | None = None
 
 

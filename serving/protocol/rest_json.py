@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -72,7 +73,11 @@ def parse(body: bytes) -> PredictBody:
     return PredictBody(signature, rows, value)
 
 
-def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
+def to_arrays(
+    body: PredictBody,
+    dtypes: Mapping[str, np.dtype],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
     """Returns the arrays of all inputs of a signature. Texts are bytes in arrays of objects.
 
     Unlike TF Serving, it refuses columns that the signature does not have.
@@ -80,11 +85,15 @@ def to_arrays(body: PredictBody, dtypes: Mapping[str, np.dtype]) -> dict[str, np
     Args:
         body: Result of `parse`.
         dtypes: Name of an input -> NumPy type, object for texts.
+        defaults: Name of an input that can be left out -> its value in each row.
 
     Raises:
         StatusError: INVALID_ARGUMENT that names the input.
     """
-    return _of_rows(body.value, dtypes) if body.rows else _of_columns(body.value, dtypes)
+    if body.rows:
+        rows = [{**defaults, **one} if _named(one) else one for one in body.value]
+        return _of_rows(rows, dtypes)
+    return _of_columns(_with_columns(body.value, defaults), dtypes)
 
 
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
@@ -226,6 +235,14 @@ def _column(values, name, dtype):
                 "pad shorter ones."
             ) from None
     raise invalid(f"Failed to process key: {name} of 'instances' list: {whole}.")
+
+
+def _with_columns(value, defaults):
+    """The columns with those that are left out, as long as the first that is there."""
+    first = next(iter(value.values()), None) if _named(value) else None
+    if not isinstance(first, list):
+        return value
+    return {**{name: [one] * len(first) for name, one in defaults.items()}, **value}
 
 
 def _of_columns(value, dtypes):

@@ -21,6 +21,13 @@ _WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
+# Inputs that TF Serving demands, and this server fills where they are left out.
+_OPTIONAL = {
+    **dict.fromkeys(("user_id", "exclude", "allow", "allow_category", "by"), ""),
+    **dict.fromkeys(("per_category", "popularity_penalty", "diversity"), 0),
+    "k": 10,
+}
+_HISTORY, _SIMILAR = "history", "similar"
 _MAX_VERSION = str(2**63 - 1)
 # The page may run its own script and send requests to its own server only.
 _PAGE_POLICY = (
@@ -41,8 +48,8 @@ class RestService:
     It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
     the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
     Beside the API of TF Serving it serves / (the page), /page/models, and /openapi.json, which
-    describes all paths. As in TF Serving, a wrong method below /v1/ is a 400, and an unknown path a
-    404.
+    describes all paths. Inputs of a request that have a default can be left out. As in TF Serving,
+    a wrong method below /v1/ is a 400, and an unknown path a 404.
 
     Args:
         store: A `ModelStore`.
@@ -98,15 +105,16 @@ class RestService:
 
     def _predict(self, name, version, label, body):
         request = rest_json.parse(body)
-        dtypes = self._dtypes(name, version, label, request.signature or DEFAULT_SIGNATURE)
-        inputs = rest_json.to_arrays(request, dtypes)
+        signature = request.signature or DEFAULT_SIGNATURE
+        dtypes, defaults = self._inputs(name, version, label, signature)
+        inputs = rest_json.to_arrays(request, dtypes, defaults)
         _, _, outputs = self._store.predict(
             name, request.signature, inputs, version=version, label=label
         )
         return rest_json.from_arrays(outputs, request.rows)
 
-    def _dtypes(self, name, version, label, signature):
-        """The types of the inputs, which are needed to read JSON."""
+    def _inputs(self, name, version, label, signature):
+        """The types of the inputs, which are needed to read JSON, and those with a default."""
         _, definitions = self._store.metadata(name, version, label)
         if signature not in definitions.signature_def:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
@@ -114,7 +122,8 @@ class RestService:
         dtypes = {key: dtype_of(info.dtype) for key, info in inputs}
         if None in dtypes.values():
             raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
-        return dtypes
+        ranks = {key: len(info.tensor_shape.dim) for key, info in inputs}
+        return dtypes, _defaults(ranks) if _HISTORY in ranks or signature == _SIMILAR else {}
 
     def _metadata(self, name, version, label):
         version, definitions = self._store.metadata(name, version, label)
@@ -148,6 +157,12 @@ def _spec(match):
         int(digits) if digits else None,
         None if match[3] is None else unquote(match[3]),
     )
+
+
+def _defaults(ranks):
+    """Inputs that can be left out -> their value in a row, a list where it has columns."""
+    optional = {name: value for name, value in _OPTIONAL.items() if name in ranks}
+    return {name: [value] if ranks[name] == 2 else value for name, value in optional.items()}
 
 
 def _in_full(message):

@@ -294,7 +294,7 @@ def test_an_override_below_a_value(file):
 
 
 @pytest.mark.parametrize(
-    "key", ["run_dir", "data.source", "data.path", "data.schema", "train.warm_start"]
+    "key", ["run_dir", "data.source", "data.path", "data.items", "data.schema", "train.warm_start"]
 )
 def test_a_path_may_begin_with_the_home_folder(monkeypatch, key):
     monkeypatch.setenv("HOME", "/home/one")

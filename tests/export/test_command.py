@@ -28,7 +28,7 @@ JOINED = [
     f"{name}_joined" for name in ("embed", "explain", "recommend", "score", "serving_default")
 ]
 SIGNATURES = sorted(
-    ["embed", "embed_items", "explain", "recommend", "score", "serving_default", *JOINED]
+    ["embed", "embed_items", "explain", "recommend", "score", "serving_default", "similar", *JOINED]
 )
 
 
@@ -199,7 +199,7 @@ def test_given_version_and_removal_of_old_ones(run_folder, tmp_path, no_warmup):
 
 
 def test_an_index_is_compared_with_the_exact_search(exported):
-    options = ("--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8")
+    options = ("--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8", "--diverse")
     folder, version, out = exported("sasrec", *options)
     card = json.loads((version / "assets.extra" / "model_card.json").read_text())
     events, index = read_events(folder), card["serving"]["index"]

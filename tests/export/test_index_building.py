@@ -78,7 +78,9 @@ def test_an_index_that_scans_all_cells_is_exact(name, int8, make_model, events, 
     cells = description["cells"]
     assert description == {"kind": "ivf", "cells": cells, "nprobe": cells, "int8": int8}
     assert sorted(order) == list(range(ITEMS))
-    save(Servable(indexed, counts[order], max_k=20, index=index), tmp_path)
+    about = [("", "ABCD"[item % 4]) for item in range(ITEMS)] if name == "sasrec" else []
+    ordered = [about[place] for place in order] if about else []
+    save(Servable(indexed, counts[order], max_k=20, index=index, items=ordered), tmp_path)
     rows, items = len(events), model.item_vocabulary.ids()
     asked = request(events)
     lists = {
@@ -93,9 +95,21 @@ def test_an_index_that_scans_all_cells_is_exact(name, int8, make_model, events, 
         "embed": asked,
         "embed_items": {"item": [items[4], "?"]},
         "explain": {**asked, "item": events["target"].to_list()},
+        "similar": {"item": [items[4], items[9]], "by": ["cosine", "score"], "k": [5, 20]},
     }
+    if about:
+        requests["recommend_diverse"] = {
+            **asked,
+            **lists,
+            "allow_category": [["A"]] + [[""]] * (rows - 1),
+            "per_category": [3] * rows,
+            "popularity_penalty": [0.1] * rows,
+            "diversity": [0.3] * rows,
+        }
     found = run(tmp_path, requests)
-    for signature, outputs in run_in_python(Servable(model, counts, max_k=20), requests).items():
+    for signature, outputs in run_in_python(
+        Servable(model, counts, max_k=20, items=about), requests
+    ).items():
         for output, expected in outputs.items():
             if output == "prior_items":
                 for one, other in zip(listed(found[signature]), listed(outputs), strict=True):

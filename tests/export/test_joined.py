@@ -5,7 +5,8 @@ import pytest
 
 from export.runner import Runner
 from export.saved_model import save
-from export.servable import MOST_IDS, Servable
+from export.servable import Servable
+from export.signatures import MOST_IDS
 from tests.models.contract import EXPORTED
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError

@@ -72,8 +72,10 @@ def test_only_what_is_read_is_stored(name, saved):
         for key, shape in tf.train.list_variables(str(folder / "variables" / "variables"))
         if "VARIABLE_VALUE" in key
     ]
-    assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == 1
-    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 2 + of_histories
+    # Popularity and, for vectors that can be compared, their inverse norms.
+    vectors = 1 + any(table.shape[1] > 1 for table in model.tables("items"))
+    assert [shape for shape in shapes if shape[:1] == [ITEMS + 1]].count([ITEMS + 1]) == vectors
+    assert sum(shape[0] == ITEMS + 1 for shape in shapes if shape) == 1 + vectors + of_histories
     assert sum(shape[0] == USERS + 1 for shape in shapes if shape) == model.uses_user
     small = sum(
         np.prod(weights.shape)

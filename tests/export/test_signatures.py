@@ -83,6 +83,7 @@ def test_signatures_have_the_batch_first(name, served):
     assert set(runner.signatures) == {
         *with_a_history,
         "embed_items",
+        "similar",
         *(f"{one}_joined" for one in with_a_history),
     }
     for inputs, outputs in runner.signatures.values():

@@ -97,7 +97,9 @@ def process(*arguments, **options):
 @pytest.fixture(scope="module")
 def runners(served, exported):
     """Name of a model -> runner of an untrained one, and "ivf" -> runner of one with an index."""
-    _, folder, _ = exported("sasrec", "--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8")
+    _, folder, _ = exported(
+        "sasrec", "--index", "ivf", "--cells", "6", "--nprobe", "2", "--int8", "--diverse"
+    )
     with Runner(folder) as runner:
         names = [*EXPORTED, *WITH_OWN_OPERATIONS]
         yield {**{name: served(name)[2] for name in names}, "ivf": runner}
@@ -175,10 +177,15 @@ def requests_of(runner):
         "candidates": [[items[7], "unknown"], [items[0], ""], [items[8], items[8]]],
         "item": [items[9], "unknown", items[8]],
         "k": [3, 5, 4],
+        "by": ["cosine", "score", ""],
+        "allow_category": [[""], [""], ["none"]],
+        "per_category": [0, 1, 2],
+        "popularity_penalty": [0.1, 0.0, 0.0],
+        "diversity": [0.5, 0.0, 0.1],
     }
 
     def value(name, tensor):
-        is_list = name in ("history", "exclude", "allow", "candidates")
+        is_list = name in ("history", "exclude", "allow", "candidates", "allow_category")
         return (
             ["\t".join(row) for row in values[name]]
             if is_list and len(tensor.shape) == 1

@@ -14,11 +14,22 @@ NAME = "sasrec"
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """The directory of a SASRec run on a generated log: about 80 items, max_length 10."""
+    """The directory of a SASRec run on a generated log: about 80 items, max_length 10.
+
+    Item i has the category of i % 3, and no title.
+    """
     folder = tmp_path_factory.mktemp("runs")
+    about = [f"i{item},{'red' if item == 50 else ''},{'ABC'[item % 3]}" for item in range(1, 200)]
+    (folder / "items.csv").write_text("\n".join(["id,colour,category", *about]) + "\n")
     config = configuration.from_dict(
         {
-            "data": {"source": "synthetic", "events": 1500, "max_length": 10, "targets": 2},
+            "data": {
+                "source": "synthetic",
+                "events": 1500,
+                "max_length": 10,
+                "targets": 2,
+                "items": str(folder / "items.csv"),
+            },
             "model": {"name": "sasrec", "dim": 8, "dropout": 0.0},
             "train": {"epochs": 1, "batch_size": 32, "loss": "softmax"},
             "evaluate": {"bootstrap": 20},

@@ -51,6 +51,7 @@ def test_json(capsys, target, asked):
         "scores": pytest.approx(asked["recommend"].scores),
         "source": "model",
         "k": 3,
+        "unknown_categories": [],
     }
     assert sorted(recommended["items"]) == ["i2", "i8", "i9"]
     scored = answer("score", "--candidates", "i2,nothing")
@@ -128,6 +129,44 @@ def test_lists_that_differ_by_hand():
         "1 items in common, overlap@3 0.3333",
         "new knows nothing of the history: its items are the most popular.",
     ]
+
+
+def test_items_beside_an_item(capsys, server, target):
+    with GrpcClient(f"127.0.0.1:{server.grpc_port}", "sasrec", timeout=20) as one:
+        expected = one.similar("i2", 3)
+    code, out, err = run(capsys, "similar", "--item", "i2", "--k", "3", *target)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["item", "cosine"],
+        *(
+            [str(place), item, f"{score:.4f}"]
+            for place, (item, score) in enumerate(
+                zip(expected.items, expected.scores, strict=True), 1
+            )
+        ),
+    ]
+    code, out, err = run(capsys, "similar", "--item", "nothing", *target)
+    assert code == 0 and err == "note: the model knows no item 'nothing'; give another --item.\n"
+
+
+def test_titles_and_categories(capsys, target, monkeypatch):
+    options = "--allow-category", "C,none", "--per-category", "2", "--k", "9"
+    code, out, err = run(capsys, "recommend", "--history", HISTORY, *options, *target)
+    assert code == 0 and len(out.splitlines()) == 3
+    assert err == "note: no item has the category 'none'; give others to --allow-category.\n"
+    code, out, err = run(capsys, "describe", "--items", "i50,nothing", *target)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["item", "colour", "category"],
+        ["i50", "red", "C"],
+        ["nothing"],
+    ]
+    about = {"i50": {"title": "Fifty\n"}}
+    monkeypatch.setattr(GrpcClient, "describe", lambda _, items: [about.get(i, {}) for i in items])
+    code, out, err = run(capsys, "score", "--candidates", "i2,i50", *target)
+    head, without, titled = (line.split() for line in out.splitlines())
+    assert head == ["item", "title", "score"] and titled[:2] == ["i50", r"Fifty\n"]
+    assert len(without) == 2
 
 
 def test_over_rest(capsys, server, asked):
@@ -241,7 +280,7 @@ def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
         (["recommend", "--url", "x"], "argument --url: not allowed with argument --target"),
         (["explain"], "the following arguments are required: --item"),
         (["score"], "the following arguments are required: --candidates"),
-        (["guess"], "argument recommend | score | explain | embed: invalid choice: 'guess'"),
+        (["guess"], "explain | embed | describe: invalid choice: 'guess'"),
     ],
 )
 def test_options_that_make_no_sense(capsys, options, message):

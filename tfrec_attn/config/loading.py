@@ -21,7 +21,7 @@ from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 # Section of a file that `load` passes over: `tfrec_attn.search` reads it.
 SEARCH, STUDY = "search", "study"
 # Their values may begin with `~`, the user's folder.
-_PATHS = ("run_dir", "data.source", "data.path", "data.schema", "train.warm_start")
+_PATHS = ("run_dir", "data.source", "data.path", "data.items", "data.schema", "train.warm_start")
 # Removed keys: the value of most earlier runs, which is still accepted, and why they were removed.
 _REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
 

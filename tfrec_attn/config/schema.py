@@ -56,6 +56,11 @@ class Data:
         "or the character",
     )
     columns: Columns = field(default_factory=Columns)
+    items: str | None = key(
+        None,
+        "table of the items, .csv .tsv or .parquet: their ids, called id or as data.columns.item, "
+        "and title, category and any others",
+    )
     on_error: str = key(
         "raise", "a bad line: raise (stop and name it) or skip (count it, write it to rejected.tsv)"
     )

@@ -18,7 +18,14 @@ from tfrec_attn.files.work_folder import (
     unfinished_patterns,
 )
 from tfrec_attn.files.writing import replace_text
-from tfrec_attn.runs.run_files import CONFIG, METRICS, REJECTED, STATE_FILES, STATES
+from tfrec_attn.runs.run_files import (
+    CONFIG,
+    ITEM_TABLE,
+    METRICS,
+    REJECTED,
+    STATE_FILES,
+    STATES,
+)
 
 KIND = "run"
 _DATA, RESTARTED = "data.sha256", "restarted"
@@ -30,6 +37,7 @@ KNOWN = (
     {CONFIG} .{CONFIG}.* {METRICS} {REJECTED} {_DATA} .{_DATA}.* {RESTARTED} *SHA256SUMS
     history.csv .history.csv valid.parquet test.parquet ranks.npz tmp????????/?????.parquet
     vocabulary/users.txt vocabulary/items.txt vocabulary/item_counts.npy vocabulary/trained_*.npy
+    {ITEM_TABLE}
     tensorboard/train/events.out.tfevents.* tensorboard/validation/events.out.tfevents.*
     checkpoints/best.* checkpoints/checkpoint
     """.split(),

@@ -29,6 +29,7 @@ STATES = "checkpoints/last-"
 STATE_FILES = ("weights.*", "weights_temp/*", "best.*", "progress.json", "SHA256SUMS", "checkpoint")
 USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
+ITEM_TABLE = "items.parquet"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
 # The devices of the training may not exist here, and are not needed to read the run.
 _ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
@@ -53,6 +54,7 @@ def seal(folder: Path) -> None:
     weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
     events = [kept_events_file(folder, part).name for part in ("valid", "test")]
     names = [CONFIG, METRICS, RANKS, USERS, ITEMS, ITEM_COUNTS, *TRAINED, *weights, *events]
+    names += [ITEM_TABLE] if (folder / ITEM_TABLE).exists() else []
     checksums.seal(folder, names)
 
 

@@ -26,6 +26,7 @@ from tfrec_attn.errors import DataError, Interrupted, TrainingError
 from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs.items import load_item_table, save_items
 from tfrec_attn.runs.partial_run import PartialRun
 from tfrec_attn.runs.run_dir import check_run_dir, complete_run, open_run
 from tfrec_attn.runtime.cluster import Task, this_task
@@ -97,8 +98,9 @@ def resolve(config: Config) -> Config:
         paths["source"] = str(Path(data.source).resolve())
     if data.path is not None and not is_function(data.source):
         paths["path"] = str(Path(os.path.expanduser(data.path)).resolve())
-    if data.schema is not None:
-        paths["schema"] = str(Path(data.schema).resolve())
+    for key in ("items", "schema"):
+        if getattr(data, key) is not None:
+            paths[key] = str(Path(getattr(data, key)).resolve())
     if train.warm_start is not None:
         train = dataclasses.replace(train, warm_start=str(Path(train.warm_start).resolve()))
     return dataclasses.replace(config, data=dataclasses.replace(data, **paths), train=train)
@@ -115,6 +117,9 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
             check_run_dir(config, restart)
         with _explain_rest(None, task):
             data = read_data(config, previous, rejected)
+            items = config.data.items and load_item_table(
+                config.data, data.sequences.item_vocabulary
+            )
         complete = None if restart else complete_run(config, data.split)
         if complete is not None:
             write_line(
@@ -129,6 +134,9 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
             with _explain_rest(partial, task), _tracking(config, is_chief) as tracking:
                 if rejected.exists():
                     shutil.copyfile(rejected, partial.folder / run_files.REJECTED)
+                if items:
+                    save_items(partial.folder, items.frame)
+                    write_line(str(items))
                 _train_into(partial.folder, config, data, task, previous, stop, tracking)
                 partial.finish()
         except BaseException:

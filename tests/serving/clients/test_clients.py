@@ -39,6 +39,19 @@ def expected(servable):
             ),
             "embed": session.run("embed", user_id=[""], history=history),
             "explain": session.run("explain", user_id=[""], history=history, item=["i2"]),
+            "similar": session.run("similar", item=["i2"], by=["score"], k=[6]),
+            "diverse": session.run(
+                "recommend_diverse",
+                user_id=[""],
+                history=history,
+                exclude=none,
+                allow=none,
+                k=[4],
+                allow_category=[["A", "no such category"]],
+                per_category=[3],
+                popularity_penalty=[0.5],
+                diversity=[0.25],
+            ),
         }
 
 
@@ -84,16 +97,38 @@ def test_a_served_model_answers_as_it_does_alone(client, expected):
     )
 
 
+def test_what_a_served_model_knows_of_its_items(client, expected):
+    found = client.similar("i2", 6, by="score")
+    assert found.items == [one.decode() for one in expected["similar"]["items"][0]]
+    np.testing.assert_allclose(found.scores, expected["similar"]["scores"][0], rtol=1e-5)
+    assert (found.item, found.by, found.known, found.k) == ("i2", "score", True, 6)
+    assert found.counted_items is None
+    unknown = client.similar("no such item")
+    assert (unknown.items, unknown.scores, unknown.known) == ([], [], False)
+    wishes = {"per_category": 3, "popularity_penalty": 0.5, "diversity": 0.25}
+    found = client.recommend(HISTORY, k=4, allow_category=["A", "no such category"], **wishes)
+    assert found.items == [one.decode() for one in expected["diverse"]["items"][0] if one]
+    assert len(found.items) == 3 and all(int(one[1:]) % 3 == 0 for one in found.items)
+    assert found.unknown_categories == ["no such category"]
+    described = client.describe(["i50", "no such item", "i3"])
+    assert described == [{"colour": "red", "category": "C"}, {}, {"category": "A"}]
+
+
 def test_a_served_model_answers_the_asynchronous_client(server, expected):
     async def ask():
         async with AsyncGrpcClient(
             f"127.0.0.1:{server.grpc_port}", "sasrec", label="stable", timeout=20
         ) as client:
             return await asyncio.gather(
-                client.recommend(HISTORY, k=4, exclude=["i5"]), client.embed(HISTORY)
+                client.recommend(HISTORY, k=4, exclude=["i5"]),
+                client.embed(HISTORY),
+                client.similar("i2", 6, by="score"),
+                client.describe(["i50"]),
             )
 
-    recommended, query = asyncio.run(ask())
+    recommended, query, similar, described = asyncio.run(ask())
+    assert similar.items == [one.decode() for one in expected["similar"]["items"][0]]
+    assert described == [{"colour": "red", "category": "C"}]
     assert recommended.items == [one.decode() for one in expected["recommend"]["items"][0]]
     np.testing.assert_allclose(query, expected["embed"]["query"][0], rtol=1e-5, atol=1e-6)
 

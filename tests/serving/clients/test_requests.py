@@ -49,6 +49,50 @@ def test_an_id_with_the_separator_is_not_sent(asked, separator, message):
     assert asked.row("/")
 
 
+def test_wishes_ask_for_another_signature():
+    plain = requests.recommend(["a"], "", 4, [], [], 5, [], 0, 0.0, 0)
+    assert plain.signature == "recommend_joined" and "diversity" not in plain.row()
+    request = requests.recommend(["a"], "", 4, [], [], 5, ["x", "y"], 2, 1, 0.5)
+    assert request.signature == "recommend_diverse_joined"
+    assert request.row() == {
+        **plain.row(),
+        "allow_category": "x\ty",
+        "per_category": 2,
+        "popularity_penalty": 1.0,
+        "diversity": 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: requests.similar("a", 0, "cosine"), "k must be a number of items from 1 to "),
+        (lambda: requests.similar("a", 1, "x"), "by must be one of cosine, score, but is 'x'."),
+        (lambda: requests.similar(3, 1, "score"), "item must be a text, but is 3."),
+        (
+            lambda: requests.recommend([], "", 1, [], [], 5, "x"),
+            "allow_category must be a list of ids, but is 'x'.",
+        ),
+        (
+            lambda: requests.recommend([], "", 1, [], [], 5, [], -1),
+            "per_category must be a number of items, or 0 for any, but is -1.",
+        ),
+        (
+            lambda: requests.recommend([], "", 1, [], [], 5, [], 0, float("nan")),
+            "popularity_penalty must be a number from 0 to 1e+30, but is nan.",
+        ),
+        (
+            lambda: requests.recommend([], "", 1, [], [], 5, [], 0, 0, 1.5),
+            "diversity must be a number from 0 to 1, but is 1.5.",
+        ),
+    ],
+)
+def test_wrong_wishes(ask, message):
+    with pytest.raises(ValueError) as caught:
+        ask()
+    assert str(caught.value).startswith(message)
+
+
 def test_only_the_latest_events_are_sent():
     history = ["a", "b", "c", "d"]
     for request in (

@@ -634,6 +634,32 @@ def test_a_served_model(served, servable, run):
     assert set(answer["predictions"][0]["items"]) <= set(items) - {items[0]}
 
 
+def test_inputs_that_can_be_left_out(served):
+    """As rows and as columns, joined and as lists of ids."""
+    path, texts, ids = "/v1/models/sasrec:predict", "i3\ti7", ["", "i3", "i7"]
+    whole = {"user_id": "", "history": texts, "exclude": "", "allow": "", "k": 10}
+    _, expected = predict(
+        served, path, {"signature_name": "recommend_joined", "instances": [whole]}
+    )
+    expected = expected["predictions"][0]["items"]
+    assert len(expected) == 10
+    for name, history in (("recommend_joined", texts), ("recommend", ids)):
+        rows = {"signature_name": name, "instances": [{"history": history}]}
+        status, answer = predict(served, path, rows)
+        assert (status, answer["predictions"][0]["items"]) == (200, expected)
+        columns = {"signature_name": name, "inputs": {"history": [history]}}
+        status, answer = predict(served, path, columns)
+        assert (status, answer["outputs"]["items"]) == (200, [expected])
+    status, answer = predict(
+        served, path, {"signature_name": "similar", "instances": [{"item": "i3"}]}
+    )
+    assert status == 200 and answer["predictions"][0]["by"] == "cosine"
+    status, answer = predict(
+        served, path, {"signature_name": "score", "instances": [{"history": ids}]}
+    )
+    assert status == 400 and "lacks the input 'candidates'" in answer["error"]
+
+
 @pytest.mark.parametrize(
     ("history", "statuses"),
     [

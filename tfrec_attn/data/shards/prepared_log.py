@@ -29,7 +29,7 @@ OPTIONS = (
     *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
     "min_item_events", "split", "valid_from", "test_from",
 )  # fmt: skip
-_OF_TRAINING = ("source", "cache", "max_length", "targets", "events", "seed")
+_OF_TRAINING = ("source", "cache", "items", "max_length", "targets", "events", "seed")
 _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
 
 

@@ -31,6 +31,7 @@ def as_vocabulary(name, ids, count):
 
 def recommend(model, histories, k, users, exclude_seen):
     """Returns the k best items for each history; see `SequenceModel.recommend`."""
+    exclude_seen = model.repeats == "exclude" if exclude_seen is None else exclude_seen
     if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
     histories = list(histories)
@@ -40,12 +41,12 @@ def recommend(model, histories, k, users, exclude_seen):
                 f"histories must be a list of lists of ids, but has {one!r}; write [[{one!r}]]."
             )
     encoded = [
-        _indices("histories", one, model.item_vocabulary, model.num_items) for one in histories
+        rows_of("histories", one, model.item_vocabulary, model.num_items) for one in histories
     ]
     encoded = [known[known > 0] for known in encoded]
     user = np.zeros(len(encoded), np.int32)
     if users is not None:
-        user = _indices("users", users, model.user_vocabulary, model.num_users)
+        user = rows_of("users", users, model.user_vocabulary, model.num_users)
     if len(user) != len(encoded):
         raise ValueError(
             f"users must name one user for each history, but has {len(user)} for {len(encoded)} "
@@ -60,7 +61,7 @@ def recommend(model, histories, k, users, exclude_seen):
         values, indices = _traced(model)(*inputs, k)
         for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
             real = row_values > np.finfo(np.float32).min
-            items.append(_ids(row_indices[real], model.item_vocabulary))
+            items.append(ids_of(row_indices[real], model.item_vocabulary))
             scores.append(row_values[real].tolist())
     return items, scores
 
@@ -97,7 +98,7 @@ def best_unseen(scores, seen, k):
     return tf.math.top_k(scores, k)
 
 
-def _indices(name, ids, vocabulary, count):
+def rows_of(name, ids, vocabulary, count):
     """Returns the rows of ids, int32, 0 for unknown ids."""
     if vocabulary is not None:
         return vocabulary.lookup([str(one) for one in ids])
@@ -110,7 +111,8 @@ def _indices(name, ids, vocabulary, count):
     return np.where((values > 0) & (values <= count), values, 0).astype(np.int32)
 
 
-def _ids(indices, vocabulary):
+def ids_of(indices, vocabulary):
+    """Returns the ids of rows 1..N, the rows themselves without a vocabulary."""
     return indices.tolist() if vocabulary is None else vocabulary.ids(indices)
 
 

@@ -9,6 +9,7 @@ from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
+from tfrec_attn.models.base.similarity import similar
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 
 
@@ -56,9 +57,7 @@ class SequenceModel(KerasModel):
 
     def __init__(self, num_users, num_items, max_length, **kwargs):
         super().__init__(**kwargs)
-        self.num_users = num_users
-        self.num_items = num_items
-        self.max_length = max_length
+        self.num_users, self.num_items, self.max_length = num_users, num_items, max_length
         self.user_vocabulary = self.item_vocabulary = None
         self.popularity = self.trained_users = self.trained_items = self.transition_prior = None
         self.repeats = "exclude"
@@ -240,8 +239,9 @@ class SequenceModel(KerasModel):
         Raises:
             ValueError: If an argument is not as above.
         """
-        exclude_seen = self.repeats == "exclude" if exclude_seen is None else exclude_seen
         return recommend(self, histories, k, users, exclude_seen)
+
+    similar = similar
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""

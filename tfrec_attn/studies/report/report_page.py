@@ -126,8 +126,8 @@ def _run(findings: RunFindings, name: str) -> list[Element]:
         *_curves(findings),
         *_slices(findings),
         *_lists(findings),
-        *_examples(findings.examples),
-        *_neighbours(findings.neighbours),
+        *_examples(findings.examples, findings.titles),
+        *_neighbours(findings.neighbours, findings.titles),
         *_settings(findings),
     ]
 
@@ -253,22 +253,23 @@ def _lists(findings: RunFindings) -> list[Element]:
     ]
 
 
-def _examples(examples: Sequence[Example]) -> list[Element]:
+def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[Element]:
     parts = [element("h3", "Examples"), element("p", _ABOUT_EXAMPLES, class_="faint")]
     for place, one in enumerate(examples):
         rank = "it cannot be recommended" if one.rank is None else f"rank {one.rank:,}"
         earlier = f", after {one.earlier:,} earlier ones" if one.earlier else ""
         body = [
             element("p", f"History{earlier}, oldest first:"),
-            _list(one.history),
+            _list(one.history, titles),
             element("p", "Recommended, best first:"),
-            _list(one.items, one.target),
+            _list(one.items, titles, one.target),
         ]
+        labels = [titles.get(item, item) for item in one.history]
         maps = [
             element(
                 "figure",
                 element("figcaption", name),
-                heat_map(values, *[one.history[-len(values) :]] * 2, f"{name} of {one.user}"),
+                heat_map(values, *[labels[-len(values) :]] * 2, f"{name} of {one.user}"),
             )
             for name, values in one.attention.items()
         ]
@@ -277,7 +278,7 @@ def _examples(examples: Sequence[Example]) -> list[Element]:
                 element("p", "Attention of each event (row) to each other (column):"),
                 element("div", *maps, class_="side"),
             ]
-        title = ["User ", _id(one.user), ": ", _id(one.target), f" followed, {rank}"]
+        title = ["User ", _id(one.user), ": ", _item(one.target, titles), f" followed, {rank}"]
         is_open = None if place else "open"
         parts.append(element("details", element("summary", *title), *body, open=is_open))
     return parts
@@ -288,9 +289,21 @@ _ABOUT_EXAMPLES = (
 )
 
 
-def _list(items: Sequence[str], target: str | None = None) -> Element:
-    entries = [element("li", _id(one), class_="target" if one == target else None) for one in items]
+def _list(items: Sequence[str], titles: Mapping[str, str], target: str | None = None) -> Element:
+    entries = [
+        element("li", _item(one, titles), class_="target" if one == target else None)
+        for one in items
+    ]
     return element("ol", *(entries or [element("li", "nothing")]), class_="list")
+
+
+def _item(item: str, titles: Mapping[str, str]) -> Element:
+    """Returns the title of an item, or its id where it has none."""
+    if item not in titles:
+        return _id(item)
+    named = _id(titles[item])
+    named.set("title", item)
+    return named
 
 
 def _id(text: str) -> Element:
@@ -306,14 +319,17 @@ def _joined(parts: Iterable[Sequence[Element | str]]) -> list[Element | str]:
     return found[1:] or ["none"]
 
 
-def _neighbours(neighbours: Sequence[Neighbours]) -> list[Element]:
+def _neighbours(neighbours: Sequence[Neighbours], titles: Mapping[str, str]) -> list[Element]:
     if not neighbours:
         return []
     rows = [
         [
-            _id(one.item),
-            element("span", *_joined([_id(item)] for item in one.learned)),
-            element("span", *_joined([_id(item), f" ({count:,})"] for item, count in one.counted)),
+            _item(one.item, titles),
+            element("span", *_joined([_item(item, titles)] for item in one.learned)),
+            element(
+                "span",
+                *_joined([_item(item, titles), f" ({count:,})"] for item, count in one.counted),
+            ),
         ]
         for one in neighbours
     ]
@@ -322,7 +338,7 @@ def _neighbours(neighbours: Sequence[Neighbours]) -> list[Element]:
         table(
             ["item", "nearest by the learned vectors", "following it most often, with counts"],
             rows,
-            "Nearest by the cosine of the embedding vectors",
+            "Nearest by the cosine of the item vectors, without biases",
             texts=True,
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn import extensions, models
+from tfrec_attn import extensions
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, item_counts, split_checksum
 from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
@@ -18,7 +18,9 @@ from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
 from tfrec_attn.evaluation.paired_tests import Difference, paired_difference
 from tfrec_attn.evaluation.ranking import MISS
 from tfrec_attn.evaluation.slices import Slices, event_slices
+from tfrec_attn.models.base.similarity import item_space
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs.items import load_items, titles_of
 from tfrec_attn.runtime.process import set_precision
 from tfrec_attn.training.evaluating import rank_and_list, rank_baselines
 
@@ -72,7 +74,7 @@ class Neighbours(NamedTuple):
 
     Attributes:
         item: The item.
-        learned: Nearest items by the cosine of the rows of the embedding tables, best first.
+        learned: Nearest items by the cosine of the item vectors without biases, best first.
         counted: Items that follow it most often in the training events, with how often.
     """
 
@@ -100,7 +102,8 @@ class RunFindings:
         shares: Share of the recommended items in ten groups of items, most popular first, which
             have about as many training events each.
         examples: Test events.
-        neighbours: Those of the most popular items; empty for a counting model.
+        neighbours: Those of the most popular items; empty for a model that only counts.
+        titles: Item -> its title, of those that have one in the items file of the run.
     """
 
     folder: Path
@@ -116,6 +119,7 @@ class RunFindings:
     shares: list[float]
     examples: list[Example]
     neighbours: list[Neighbours]
+    titles: dict[str, str]
 
     @property
     def measured(self) -> Measured:
@@ -171,9 +175,10 @@ def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
         examples=_examples(model, split, ranks["test"], lists, users),
         neighbours=(
             []
-            if models.trains_on(config.model.name) == models.COUNTS
+            if not item_space(model, model.item_vectors().shape[1]).points.any()
             else _neighbours(model, counts, count_transitions(split))
         ),
+        titles=titles_of(load_items(folder)),
     )
 
 
@@ -292,21 +297,16 @@ def _attention(model: Any, user: int, history: np.ndarray) -> dict[str, np.ndarr
 
 
 def _neighbours(model: Any, counts: np.ndarray, transitions: Transitions) -> list[Neighbours]:
-    # Item vectors may have columns of another kind, such as squared norms.
-    tables = [table.rows(None) for table in model.item_columns()] or [model.item_vectors()]
-    vectors = np.concatenate([one.numpy() for one in tables], axis=1)[1:]
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     ids, found = model.item_vocabulary.ids, []
-    for item in np.argsort(-counts, kind="stable")[: min(_ITEMS, len(counts))]:
-        cosine = np.where(counts > 0, vectors @ vectors[item], -2.0)
-        cosine[item] = -2.0
-        nearest = np.argsort(-cosine, kind="stable")[:_NEIGHBOURS]
+    popular = np.argsort(-counts, kind="stable")[:_ITEMS]
+    learned, _ = model.similar(ids(popular + 1), _NEIGHBOURS)
+    for item, nearest in zip(popular, learned, strict=True):
         begin, end = transitions.offsets[item + 1], transitions.offsets[item + 2]
         order = np.argsort(-transitions.counts[begin:end], kind="stable")[:_NEIGHBOURS] + begin
         found.append(
             Neighbours(
                 ids([item + 1])[0],
-                ids(nearest[cosine[nearest] > -2.0] + 1),
+                nearest,
                 list(
                     zip(
                         ids(transitions.neighbours[order]),

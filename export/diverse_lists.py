@@ -1,0 +1,118 @@
+"""Lists of allowed items and categories, re-ranked for less popular and more different items."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrec_attn.models.base.scoring import Query
+
+from .catalogue import Catalogue
+from .item_ranking import Found, ItemRanking
+from .related import RelatedItems
+from .reranking import Pool, Wishes, rerank
+
+
+class Allowed(NamedTuple):
+    """Which items requests allow; those of a list and of a category if there are both.
+
+    Attributes:
+        items: Rows of a list of items, int32 [B, A]; 0 for unknown ones.
+        has_items: Whether there is such a list, bool [B].
+        categories: Numbers of categories, int32 [B, C]; 0 for unknown ones.
+        has_categories: Whether there is such a list, bool [B].
+    """
+
+    items: tf.Tensor
+    has_items: tf.Tensor
+    categories: tf.Tensor
+    has_categories: tf.Tensor
+
+    @classmethod
+    def of(cls, items: tuple[tf.Tensor, tf.Tensor], categories: tuple[tf.Tensor, tf.Tensor]):
+        """Returns what requests allow, of pairs (ids string [B, A], their rows int32 [B, A])."""
+        has_some = (tf.reduce_any(ids != "", axis=1) for ids, _ in (items, categories))
+        return cls(items[1], next(has_some), categories[1], next(has_some))
+
+
+class DiverseLists:
+    """Finds the best items, and re-ranks them.
+
+    Args:
+        ranking: The order of the items.
+        related: Their similarity.
+        popularity: Share of the training events, [N + 1], a variable.
+        catalogue: Their categories, or None for none.
+        size: M, how many of the best items are re-ranked.
+    """
+
+    def __init__(
+        self,
+        ranking: ItemRanking,
+        related: RelatedItems,
+        popularity: tf.Variable,
+        catalogue: Catalogue | None,
+        size: int,
+    ):
+        self._ranking, self._popularity, self._size = ranking, popularity, size
+        self._catalogue = catalogue
+        self._units = related.units if related.has_points else None
+
+    def category_numbers(self, categories: tf.Tensor) -> tf.Tensor:
+        """Returns the numbers of categories: string [...] -> int32 [...], 0 where unknown."""
+        if self._catalogue is None:
+            return tf.zeros_like(categories, tf.int32)
+        return self._catalogue.numbers(categories)
+
+    def best(
+        self,
+        query: Query,
+        fallback: tf.Tensor,
+        hidden: tf.Tensor,
+        allowed: Allowed,
+        wish: Wishes,
+        k: tf.Tensor,
+    ) -> Found:
+        """Finds the list of each request, as `ItemRanking.best` with the scores of its items."""
+        is_filtered = allowed.has_items | allowed.has_categories
+        scores, rows = tf.cond(
+            tf.reduce_any(is_filtered),
+            lambda: self._ranking.best_allowed(
+                query, fallback, hidden, self._is_allowed(allowed), is_filtered, self._size
+            ),
+            lambda: self._ranking.best(query, fallback, hidden, self._size),
+        )
+        pool = Pool(scores, rows, self._log_popularity(rows, fallback), self._categories(rows))
+        return rerank(pool, wish, k, self._units)
+
+    def _is_allowed(self, allowed):
+        """Whether each item is, bool [B, N + 1]."""
+        number = self._popularity.shape[0]
+        of_list = _marked(allowed.items, number) | ~allowed.has_items[:, tf.newaxis]
+        if self._catalogue is None:
+            return of_list & ~allowed.has_categories[:, tf.newaxis]
+        of_categories = tf.gather(
+            _marked(allowed.categories, self._catalogue.size + 1),
+            tf.convert_to_tensor(self._catalogue.of_items),
+            axis=1,
+        )
+        return of_list & (of_categories | ~allowed.has_categories[:, tf.newaxis])
+
+    def _log_popularity(self, rows, fallback):
+        """ln(1 + N share) of items; 0 in rows whose scores are shares themselves."""
+        shares = tf.gather(tf.convert_to_tensor(self._popularity), rows)
+        relative = (self._popularity.shape[0] - 1) * tf.maximum(shares, 0.0)
+        return tf.where(fallback[:, tf.newaxis], 0.0, tf.math.log1p(relative))
+
+    def _categories(self, rows):
+        if self._catalogue is None:
+            return tf.zeros_like(rows)
+        return tf.gather(tf.convert_to_tensor(self._catalogue.of_items), rows)
+
+
+def _marked(numbers, size):
+    """Whether each of 1..size - 1 is among numbers, int32 [B, X] -> bool [B, size]."""
+    batch = tf.shape(numbers)[0]
+    rows = tf.range(batch)[:, tf.newaxis] + tf.zeros_like(numbers)
+    index = tf.stack([rows, numbers], axis=-1)
+    found = tf.scatter_nd(index, tf.ones_like(numbers), tf.stack([batch, size]))
+    return (found > 0) & (tf.range(size) > 0)

@@ -1,0 +1,109 @@
+"""Scores items for the queries of requests, and finds the best, all as the model ranks them."""
+
+import tensorflow as tf
+
+from tfrec_attn.models.base.scoring import Query, score_all, score_listed
+
+from . import retrieval
+from .retrieval import FLOOR, InvertedFile
+
+Found = tuple[tf.Tensor, tf.Tensor]
+
+
+class ItemRanking:
+    """The order of the items.
+
+    In the methods `fallback`, bool [B], tells which rows the popular items answer, and `hidden`,
+    int32 [B, X], are rows to leave out. Found are (scores float32 [B, k], rows int32 [B, k]), best
+    first, with FLOOR where fewer items are left.
+
+    Args:
+        vectors: Item matrix [N + 1, D'], a variable.
+        popularity: Share of the training events, [N + 1], a variable; negative for untrained items.
+        has_untrained: Whether there are such items. They come last.
+        index: Proposes the items to rank; None: all.
+    """
+
+    def __init__(
+        self,
+        vectors: tf.Variable,
+        popularity: tf.Variable,
+        has_untrained: bool,
+        index: InvertedFile | None,
+    ):
+        self._vectors, self._popularity = vectors, popularity
+        self._has_untrained, self._index = has_untrained, index
+
+    def best(self, query: Query, fallback: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor) -> Found:
+        """Finds the k best items."""
+        if self._index is None:
+            return retrieval.search_all(self._all_scores(query, fallback), hidden, k)
+        vectors = tf.convert_to_tensor(self._vectors)
+        found = retrieval.search_index(self._index, query, vectors, hidden, k)
+
+        def with_popular():
+            shape = tf.stack([tf.shape(hidden)[0], tf.shape(vectors)[0]])
+            popular = tf.broadcast_to(self._popularity, shape)
+            return _choose(fallback, retrieval.search_all(popular, hidden, k), found)
+
+        return tf.cond(tf.reduce_any(fallback), with_popular, lambda: found)
+
+    def best_allowed(
+        self,
+        query: Query,
+        fallback: tf.Tensor,
+        hidden: tf.Tensor,
+        allowed: tf.Tensor,
+        is_filtered: tf.Tensor,
+        k: tf.Tensor,
+    ) -> Found:
+        """Finds the k best of the allowed items, bool [B, N + 1], also where an index misses some.
+
+        Rows that are not filtered, bool [B], must allow all; they get what `best` finds.
+        """
+        scores = tf.where(allowed, self._all_scores(query, fallback), FLOOR)
+        found = retrieval.search_all(scores, hidden, k)
+        if self._index is None:
+            return found
+        return _choose(is_filtered, found, self.best(query, fallback, hidden, k))
+
+    def best_among(
+        self,
+        listed: tf.Tensor,
+        query: Query,
+        fallback: tf.Tensor,
+        hidden: tf.Tensor,
+        k: tf.Tensor,
+    ) -> Found:
+        """Finds the k best of listed items, int32 [B, A]."""
+        rows = retrieval.deduplicate(listed)
+        scores = self.scores(query, fallback, rows)
+        return retrieval.top_k(retrieval.hide_listed(scores, rows, hidden), rows, k)
+
+    def scores(self, query: Query, fallback: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the scores of listed items: int32 [B, C] -> float32 [B, C]."""
+        scores = score_listed(query, tf.convert_to_tensor(self._vectors), rows)
+        popularity = tf.gather(tf.convert_to_tensor(self._popularity), rows)
+        by_popularity = fallback[:, tf.newaxis]
+        if self._has_untrained:
+            by_popularity |= popularity < 0
+        return tf.where(by_popularity, popularity, scores)
+
+    def _all_scores(self, query, fallback):
+        """Scores of all items and of row 0, [B, N + 1]."""
+        scores = score_all(query, tf.convert_to_tensor(self._vectors))
+        popular = fallback[:, tf.newaxis]
+        scores = tf.cond(
+            tf.reduce_any(fallback),
+            lambda: tf.where(popular, self._popularity, scores),
+            lambda: scores,
+        )
+        if self._has_untrained:
+            scores = tf.where(self._popularity < 0, self._popularity, scores)
+        return scores
+
+
+def _choose(condition, found, other):
+    """The rows of `found` where the condition [B] holds, else those of `other`."""
+    rows = condition[:, tf.newaxis]
+    return tuple(tf.where(rows, one, two) for one, two in zip(found, other, strict=True))

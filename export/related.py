@@ -1,0 +1,99 @@
+"""Items beside an item, in the graph: the nearest by their vectors, and those that were counted."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.layers.item_neighbours import ItemNeighbours
+from tfrec_attn.models.base import SequenceModel
+from tfrec_attn.models.base.similarity import item_space
+
+from . import retrieval
+from .retrieval import FLOOR, InvertedFile
+
+COSINE, SCORE, COUNTS = "cosine", "score", "counts"
+
+Found = tuple[tf.Tensor, tf.Tensor]
+
+
+class RelatedItems(tf.Module):
+    """Finds the trained items that are near to others.
+
+    Args:
+        model: The model as `with_item_matrix` copies it.
+        vectors: Its item matrix [N + 1, D'], a variable.
+        trained: Which items training touched, bool [N], or None for all.
+
+    Attributes:
+        has_points: Whether the item vectors place the items; those of counting models do not.
+        has_counts: Whether the model counted which items belong together.
+    """
+
+    def __init__(self, model: SequenceModel, vectors: tf.Variable, trained: np.ndarray | None):
+        super().__init__(name="related_items")
+        space = item_space(model, vectors.shape[1])
+        # Attributes are saved; closures are not.
+        self._space = lambda: space
+        self._vectors = lambda: tf.convert_to_tensor(vectors)
+        layers = [one for one in model.submodules if isinstance(one, ItemNeighbours)]
+        self._neighbours = lambda: layers[0]
+        self.has_points, self.has_counts = bool(space.points.any()), bool(layers)
+        norms = np.linalg.norm(np.where(space.points, vectors.numpy(), 0.0), axis=1)
+        inverse = np.where(norms > 0, 1 / np.maximum(norms, 1e-12), 0.0)
+        if trained is not None:
+            inverse[1:] *= trained
+        inverse[0] = 0.0
+        # 0 marks an item that is near to none.
+        self.inverse_norms = None
+        if self.has_points:
+            self.inverse_norms = tf.Variable(
+                inverse, trainable=False, dtype=tf.float32, name="inverse_norms"
+            )
+
+    def units(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the points of items with the length 1: int32 [...] -> float32 [..., D']."""
+        inverse = tf.gather(tf.convert_to_tensor(self.inverse_norms), rows)
+        points = tf.gather(self._vectors(), rows) * self._space().points.astype(np.float32)
+        return points * inverse[..., tf.newaxis]
+
+    def nearest(
+        self, rows: tf.Tensor, by_score: tf.Tensor, k: tf.Tensor, index: InvertedFile | None
+    ) -> Found:
+        """Finds the k nearest items of each item.
+
+        Args:
+            rows: The items, int32 [B]; 0 has no neighbours.
+            by_score: Whether the score of the model decides instead of the cosine, bool [B].
+            k: Scalar.
+            index: Proposes the items to compare; None: all.
+
+        Returns:
+            (similarities float32 [B, k], rows int32 [B, k]), nearest first; FLOOR where none is
+            left.
+        """
+        vectors, inverse = self._vectors(), tf.convert_to_tensor(self.inverse_norms)
+        own, by_score = tf.gather(vectors, rows), by_score[:, tf.newaxis]
+        at_item = self._space().queries(own)
+        queries = tf.where(by_score, at_item, self.units(rows))
+        if index is None:
+            scores = tf.matmul(queries, vectors, transpose_b=True)
+            scores = _listed(tf.where(by_score, scores, scores * inverse), rows, inverse)
+            return retrieval.search_all(scores, rows[:, tf.newaxis], k)
+        # The cells of its query are those around an item.
+        near = index.rows_near(at_item)
+        inverse = tf.gather(inverse, near)
+        scores = retrieval.products(queries, tf.gather(vectors, near))
+        scores = _listed(tf.where(by_score, scores, scores * inverse), rows, inverse)
+        hidden = retrieval.hide_listed(scores, near, rows[:, tf.newaxis])
+        return retrieval.top_k(hidden, near, k)
+
+    def counted(self, rows: tf.Tensor, k: tf.Tensor) -> Found:
+        """Finds the k items that were counted most with each item; as `nearest`."""
+        layer = self._neighbours()
+        items, values = tf.gather(layer.items, rows), tf.gather(layer.values, rows)
+        values = retrieval.hide_listed(values, items, rows[:, tf.newaxis])
+        return retrieval.top_k(values, items, k)
+
+
+def _listed(scores, rows, inverse):
+    """Scores with FLOOR for items that are near to none, and for all where the row is 0."""
+    return tf.where((inverse > 0) & (rows > 0)[:, tf.newaxis], scores, FLOOR)

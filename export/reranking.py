@@ -1,0 +1,150 @@
+"""Re-ranks the best items of a request, in the graph: popularity, a cap, and diversity.
+
+The best items by score, the pool, come with FLOOR behind the last. From it a list is made:
+
+1. An item loses `penalty` ln(1 + N share), where N share are its training events relative to those
+   of an average item.
+2. Items are taken one after the other, the best first. A category that has `cap` items in the list
+   is full.
+3. With a `diversity` d above 0 the best is the one of maximal marginal relevance,
+
+       (1 - d) relevance - d (greatest cosine with an item of the list),
+
+   where the relevance is the score of 1., from 0 for the lowest of the pool to 1 for the highest.
+
+Items without training events come last, in the order of the pool.
+
+Reference: Carbonell, Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents
+and Producing Summaries", SIGIR 1998.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrec_attn.models.base.untrained import UNTRAINED
+
+from .retrieval import FLOOR
+
+# At least so many of the best items are re-ranked.
+LEAST_POOL = 200
+# Values below those of all relevances.
+_LAST = -2.0
+
+
+class Pool(NamedTuple):
+    """The best items of each request.
+
+    Attributes:
+        scores: Float32 [B, M], best first; FLOOR where there is no item.
+        rows: Int32 [B, M].
+        popularity: ln(1 + N share) of each, float32 [B, M].
+        categories: Category of each, int32 [B, M]; 0 for none, which is never full.
+    """
+
+    scores: tf.Tensor
+    rows: tf.Tensor
+    popularity: tf.Tensor
+    categories: tf.Tensor
+
+    def ordered(self, order: tf.Tensor) -> "Pool":
+        """Returns the pool in the order of its columns int [B, M]."""
+        return Pool(*(tf.gather(one, order, batch_dims=1) for one in self))
+
+
+class Wishes(NamedTuple):
+    """What each request asks for, [B]: `penalty` float32, `cap` int32 (0: none), `diversity`."""
+
+    penalty: tf.Tensor
+    cap: tf.Tensor
+    diversity: tf.Tensor
+
+
+def wishes(penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> Wishes:
+    """Returns wishes of values that a request may have: 0 for negative ones and no numbers."""
+    penalty, diversity = (
+        tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0) for one in (penalty, diversity)
+    )
+    return Wishes(penalty, tf.maximum(cap, 0), tf.minimum(diversity, 1.0))
+
+
+def rerank(
+    pool: Pool, wish: Wishes, k: tf.Tensor, units: Callable[[tf.Tensor], tf.Tensor] | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes a list of each pool.
+
+    Args:
+        pool: The pool.
+        wish: What is asked for.
+        k: Scalar, at most M.
+        units: From rows of items to their points with the length 1, int32 [B, M] -> [B, M, D'].
+            None for a model without points, whose lists do not depend on `diversity`.
+
+    Returns:
+        (scores float32 [B, k], rows int32 [B, k]) in the order of the list. The scores are those of
+        the pool; FLOOR and row 0 where the pool has no item that may follow.
+    """
+    is_trained = pool.scores > UNTRAINED
+    penalised = pool.scores - wish.penalty[:, tf.newaxis] * pool.popularity
+    values = tf.where(is_trained, penalised, pool.scores)
+    size = tf.shape(values)[1]
+    values, order = tf.math.top_k(values, size)
+    pool = pool.ordered(order)
+    if units is None:
+        places = _best_within_cap(pool, wish.cap, k)
+    else:
+        places = tf.cond(
+            tf.reduce_any(wish.diversity > 0),
+            lambda: _most_relevant(pool, values, wish, k, units(pool.rows)),
+            lambda: _best_within_cap(pool, wish.cap, k),
+        )
+    ends = [[0, 0], [0, 1]]
+    return (
+        tf.gather(tf.pad(pool.scores, ends, constant_values=FLOOR), places, batch_dims=1),
+        tf.gather(tf.pad(pool.rows, ends), places, batch_dims=1),
+    )
+
+
+def _best_within_cap(pool, cap, k):
+    """Columns of the first k items whose category is not full, [B, k]; M where none is left."""
+    size = tf.shape(pool.scores)[1]
+    order = tf.argsort(pool.categories, axis=1, stable=True)
+    ordered = tf.gather(pool.categories, order, batch_dims=1)
+    # Number of better items of the same category.
+    earlier = tf.range(size) - tf.searchsorted(ordered, ordered)
+    earlier = tf.gather(earlier, tf.argsort(order, axis=1), batch_dims=1)
+    fits = (pool.categories == 0) | (cap == 0)[:, tf.newaxis] | (earlier < cap[:, tf.newaxis])
+    fits &= pool.scores > FLOOR
+    return tf.sort(tf.where(fits, tf.range(size), size), axis=1)[:, :k]
+
+
+def _most_relevant(pool, values, wish, k, units):
+    """Columns of the k items of maximal marginal relevance, as `_best_within_cap`."""
+    columns, (cap, weight) = tf.range(tf.shape(values)[1]), (wish.cap, wish.diversity)
+    cap, weight = cap[:, tf.newaxis], weight[:, tf.newaxis]
+    relevance = (1.0 - weight) * _relevance(pool.scores, values)
+
+    def take(place, taken, is_open, nearest, same):
+        value = tf.where(pool.scores > UNTRAINED, relevance - weight * nearest, _LAST)
+        value = tf.where(is_open, value, FLOOR)
+        best = tf.argmax(value, axis=1, output_type=tf.int32)
+        found = (tf.reduce_max(value, axis=1) > FLOOR)[:, tf.newaxis]
+        taken = tf.where(found & (tf.range(k) == place), best[:, tf.newaxis], taken)
+        cosine = tf.linalg.matvec(units, tf.gather(units, best, batch_dims=1))
+        category = tf.gather(pool.categories, best, batch_dims=1)[:, tf.newaxis]
+        same += tf.cast((pool.categories == category) & (category > 0), tf.int32)
+        is_open &= (columns != best[:, tf.newaxis]) & ((cap == 0) | (same < cap))
+        return place + 1, taken, is_open, tf.maximum(nearest, cosine), same
+
+    none = tf.fill(tf.stack([tf.shape(values)[0], k]), tf.size(columns))
+    begin = (0, none, pool.scores > FLOOR, -tf.ones_like(values), tf.zeros_like(pool.rows))
+    return tf.while_loop(lambda place, *_: place < k, take, begin, parallel_iterations=1)[1]
+
+
+def _relevance(scores, values):
+    """Values from 0 for the lowest of each row to 1 for the highest, of trained items."""
+    is_trained = scores > UNTRAINED
+    lowest = tf.reduce_min(tf.where(is_trained, values, -FLOOR), axis=1, keepdims=True)
+    highest = tf.reduce_max(tf.where(is_trained, values, FLOOR), axis=1, keepdims=True)
+    return tf.where(is_trained, tf.math.divide_no_nan(values - lowest, highest - lowest), 0.0)

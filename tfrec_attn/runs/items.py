@@ -1,0 +1,86 @@
+"""What is known of the items of a run: a row for each item of its vocabulary."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from tfrec_attn.config import Data
+from tfrec_attn.data.reading.items_file import CATEGORY, ID, TITLE, describe, read_items
+from tfrec_attn.data.sequences.ids import unified
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.replay.measured_run import check_files
+from tfrec_attn.runs.run_files import ITEM_TABLE
+
+
+class ItemTable(NamedTuple):
+    """The rows of an items file that are of items in the log.
+
+    Attributes:
+        frame: A row for each item 1..N in order: `id` and the other columns of the file, null where
+            the file has no row.
+        missing: Number of items without a row.
+        ignored: Number of rows of other items.
+    """
+
+    frame: pl.DataFrame
+    missing: int
+    ignored: int
+
+    def __str__(self) -> str:
+        told = f"Items file: {self.frame.height - self.missing:,} of {self.frame.height:,} items"
+        told += f" have a row, {self.missing:,} have none" if self.missing else " have a row"
+        return f"{told}; {self.ignored:,} rows of other items are ignored."
+
+
+def load_item_table(data: Data, items: Vocabulary) -> ItemTable:
+    """Reads the items file of a configuration.
+
+    Args:
+        data: Its section `data`, with `items` set.
+        items: Vocabulary of the items.
+
+    Raises:
+        DataError: If the file cannot be used.
+    """
+    found = read_items(data.items, data.columns.item)
+    if data.ids == "unify":
+        found = found.with_columns(unified(found[ID])).unique(ID, keep="first", maintain_order=True)
+    ids = pl.DataFrame({ID: items.ids()}, schema={ID: pl.String})
+    known = found.filter(pl.col(ID).is_in(ids[ID]))
+    frame = ids.join(known, on=ID, how="left", maintain_order="left")
+    return ItemTable(frame, len(items) - known.height, found.height - known.height)
+
+
+def save_items(folder: Path, frame: pl.DataFrame) -> None:
+    """Writes the table to a run."""
+    frame.write_parquet(folder / ITEM_TABLE)
+
+
+def load_items(folder: Path) -> pl.DataFrame | None:
+    """Returns the table of a finished run, or None if it was trained without an items file.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    path = folder / ITEM_TABLE
+    if not path.exists():
+        return None
+    check_files(folder, ITEM_TABLE)
+    try:
+        return pl.read_parquet(path, glob=False)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise ConfigError(f"{path} cannot be read; train again.") from None
+
+
+def titles_of(frame: pl.DataFrame | None) -> dict[str, str]:
+    """Returns the title of each item that has one."""
+    if frame is None or TITLE not in frame.columns:
+        return {}
+    return {one: title for one, title in frame.select(ID, TITLE).rows() if title}
+
+
+def described(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Returns (JSON of the row, category) of each item, "" for what is not known."""
+    return [(describe(row), row.get(CATEGORY) or "") for row in frame.iter_rows(named=True)]
