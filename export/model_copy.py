@@ -55,10 +55,10 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
             f"but is {np.array2string(order, threshold=6)}."
         )
     rows = np.concatenate([[0], order + 1])
-    tables = {table.ref() for table in model.tables("items")}
+    tables = {id(table) for table in model.tables("items")}
     result = model.twin()
     for new, old in zip(weights_of(result), weights_of(model), strict=True):
-        new.assign(tf.gather(old, rows) if old.ref() in tables else old)
+        new.assign(tf.gather(old, rows) if id(old) in tables else old)
     for layer in result.submodules:
         if isinstance(layer, ItemNeighbours):
             layer.permute(order)
@@ -73,5 +73,5 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
 
 def weights_of(model: SequenceModel) -> list[tf.Variable]:
     """Returns the weights without the states of metrics, which are among those of Keras."""
-    of_metrics = {state.ref() for metric in model.metrics for state in metric.weights}
-    return [variable for variable in model.weights if variable.ref() not in of_metrics]
+    of_metrics = {id(state) for metric in model.metrics for state in metric.variables}
+    return [variable for variable in model.weights if id(variable) not in of_metrics]

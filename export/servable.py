@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -203,7 +204,8 @@ class Servable(tf.Module):
                 )
         traced = [*functions.values(), *self.shared()]
         read = {variable.ref() for function in traced for variable in function.variables}
-        self._weights = [variable for variable in self._model().weights if variable.ref() in read]
+        weights = map(variable_of, self._model().weights)
+        self._weights = [variable for variable in weights if variable.ref() in read]
         return functions
 
     def shared(self) -> list[Callable]:

@@ -20,6 +20,7 @@ ROOMS = [
     "errors",
     "extensions",
     "files",
+    "keras_versions",
     "layers",
     "losses",
     "config",

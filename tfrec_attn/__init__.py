@@ -5,15 +5,16 @@ import sys
 
 __version__ = "0.1.0"
 
-# tensorflow-recommenders needs Keras 2 (tf_keras). A "0" that the user has set is kept, because
-# tfrec_attn.layers, losses and metrics work under Keras 3 too.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# A process that has chosen a Keras, by the variable or by importing Keras 3, keeps it.
+_keras_3 = getattr(sys.modules.get("keras"), "__version__", "").startswith("3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "0" if _keras_3 else "1")
 
-if os.environ["TF_USE_LEGACY_KERAS"] in ("1", "true", "True") and "tensorflow" in sys.modules:
-    _keras_version = getattr(sys.modules["tensorflow"].keras, "__version__", "2")
-    if _keras_version.startswith("3"):
+if "tensorflow" in sys.modules:
+    _wanted = "2" if os.environ["TF_USE_LEGACY_KERAS"] in ("1", "true", "True") else "3"
+    _found = getattr(sys.modules["tensorflow"].keras, "__version__", "2")
+    if not _found.startswith(_wanted):
         raise ImportError(
-            "tfrec_attn needs Keras 2 (tf_keras) but TensorFlow was imported before it and chose "
-            f"Keras {_keras_version}: import tfrec_attn first, or set TF_USE_LEGACY_KERAS=1 before "
-            "importing TensorFlow."
+            f"TF_USE_LEGACY_KERAS={os.environ['TF_USE_LEGACY_KERAS']} chooses Keras {_wanted}, but "
+            f"TensorFlow was imported before with Keras {_found}: import tfrec_attn first, or set "
+            "the variable before TensorFlow is imported."
         )

@@ -21,6 +21,7 @@ from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs import weights as weights_file
 from tfrec_attn.training import callbacks, inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -332,25 +333,21 @@ def test_a_checkpoint_of_another_model(again, interrupted):
     )
 
 
-def fill_the_disk(saver):
+def write_to_a_full_disk(path, model, write=weights_file.write):
     """Limits files of weights to 1,000 bytes."""
-    write = saver.model.save_weights
-
-    def save_weights(path):
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        try:
-            write(path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-    saver.model.save_weights = save_weights
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        write(path, model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk(whole, tmp_path):
+def test_a_full_disk(whole, tmp_path, monkeypatch):
     command = [*ATTREC, OFTEN, f"run_dir={tmp_path / 'run'}"]
-    with at_batch(6, fill_the_disk):
+    with at_batch(6, lambda _: monkeypatch.setattr(weights_file, "write", write_to_a_full_disk)):
         code, _, error = run_command(train.main, *command)
+    monkeypatch.undo()
     assert code == 1
     partial = tmp_path / "run.partial"
     assert (

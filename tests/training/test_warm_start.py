@@ -22,7 +22,7 @@ from tfrec_attn.data.sequences.splits import leave_one_out
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.optimizers import make_optimizer
-from tfrec_attn.runs import run, run_files
+from tfrec_attn.runs import run, run_files, weights
 from tfrec_attn.runtime.distribution import make_strategy
 from tfrec_attn.training import callbacks, training_run
 from tfrec_attn.training.fitting import compile_model
@@ -288,7 +288,7 @@ def test_another_optimizer_starts_without_slots(old, override, told):
 def test_an_optimizer_without_saved_slots(old, tmp_path):
     copy = shutil.copytree(old, tmp_path / "first" / "run")
     shutil.copy(old.parent / "first.csv", copy.parent)
-    run.load_model(copy).save_weights(str(copy / run_files.BEST))
+    weights.write(copy / run_files.BEST, run.load_model(copy))
     run_files.seal(copy)
     model, warm, *_ = begin(copy, "first.csv")
     assert (warm.summary["optimizer"], warm.first_step) == (

@@ -1,17 +1,14 @@
 """The embedding of users or items."""
 
-import inspect
 import numbers
 
 import tensorflow as tf
 
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import without_autograph
-
-# The argument has one name in Keras 3 and another in Keras 2.
-_ARGUMENTS = inspect.signature(tf.keras.layers.Layer.add_weight).parameters
-_WITHOUT_AUTOCAST = {"autocast" if "autocast" in _ARGUMENTS else "experimental_autocast": False}
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -57,7 +54,7 @@ class EmbeddingTable(tf.keras.layers.Layer):
             shape=(self.count + 1, self.dim),
             initializer=tf.keras.initializers.RandomNormal(stddev=stddev),
             trainable=True,
-            **_WITHOUT_AUTOCAST,
+            **keras.WITHOUT_AUTOCAST,
         )
         self.built = True
 
@@ -88,13 +85,13 @@ class EmbeddingTable(tf.keras.layers.Layer):
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
         unique, index = tf.unique(flat)
-        return tf.gather(self.embeddings, unique), tf.reshape(index, tf.shape(ids))
+        return tf.gather(variable_of(self.embeddings), unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
         if ids is None:
             return tf.convert_to_tensor(self.embeddings)
-        return tf.gather(self.embeddings, ids)
+        return tf.gather(variable_of(self.embeddings), ids)
 
     def share(self, vectors: tf.Variable, column: int) -> None:
         """Reads the rows from columns of a matrix from now on, so that an export has them once.

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.support import positive_number
 
 
@@ -46,7 +47,7 @@ class MaxNorm(tf.keras.constraints.Constraint):
                 `tf.distribute.Strategy` gives its own, and scales those of all replicas.
             of_all_replicas: Whether `rows` already are those of all replicas. Default False.
         """
-        table = variable if isinstance(variable, tf.Variable) else variable.value
+        table = variable_of(variable)
         rows = tf.convert_to_tensor(rows, dtype_hint=tf.int64)
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1 and not of_all_replicas:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from tfrec_attn.keras_versions import keras
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.models.base import SequenceModel
@@ -76,7 +77,7 @@ class TransRec(SequenceModel):
             name="translation",
             shape=[dim],
             initializer=tf.keras.initializers.RandomNormal(stddev=stddev),
-            experimental_autocast=False,
+            **keras.WITHOUT_AUTOCAST,
         )
 
     def query_vectors(self, features, training=False):

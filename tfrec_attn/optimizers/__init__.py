@@ -1,8 +1,9 @@
 """Optimizers with fast sparse updates, learning-rate schedules, and gradients."""
 
+from tfrec_attn.keras_versions.variables import sum_repeated_rows
 from tfrec_attn.optimizers.adagrad import Adagrad
 from tfrec_attn.optimizers.from_config import make_optimizer
-from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm, sum_repeated_rows
+from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm
 from tfrec_attn.optimizers.lazy_adam import LazyAdam
 from tfrec_attn.optimizers.schedules import SCHEDULES, WarmUp
 

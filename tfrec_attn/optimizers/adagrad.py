@@ -2,15 +2,16 @@
 
 import tensorflow as tf
 
-from tfrec_attn.optimizers.gradients import sum_repeated_rows
-from tfrec_attn.optimizers.sparse_updates import SparseUpdates, read_rows, write_rows
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import sum_repeated_rows
+from tfrec_attn.optimizers.sparse_updates import read_rows, write_rows
 
 # The dense kernel is this many times faster for each row.
 _DENSE_SPEEDUP = 2
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class Adagrad(SparseUpdates, tf.keras.optimizers.Adagrad):
+class Adagrad(keras.RowUpdates, tf.keras.optimizers.Adagrad):
     """Adagrad that updates only the rows of a sparse gradient.
 
         accumulator += g^2;   w -= learning_rate * g / (sqrt(accumulator) + epsilon)
@@ -32,13 +33,12 @@ class Adagrad(SparseUpdates, tf.keras.optimizers.Adagrad):
 
     # A dense gradient can replace a sparse one.
     keeps_rows_of_gradient_0 = True
+    sums_rows = True
 
-    def _deduplicate_sparse_grad(self, grads):
-        return grads
-
-    def update_step(self, grad, variable):
-        accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
-        rate = tf.cast(self.learning_rate, variable.dtype)
+    def update(self, grad, variable, rate):
+        """Updates a variable and its accumulator."""
+        accumulator = self.slot(self._accumulators, variable)
+        rate = tf.cast(rate, variable.dtype)
         slots = {
             "var": variable.handle,
             "accum": accumulator.handle,

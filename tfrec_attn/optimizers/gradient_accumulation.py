@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.optimizers.gradients import add_gradients
 
 
@@ -21,6 +23,7 @@ def accumulated_gradients(model, objective, features, micro_batches):
         ValueError: If the batch cannot be split into equal micro-batches.
     """
     gradients, totals, counts = [], [], []
+    variables = [variable_of(one) for one in model.trainable_variables]
     for part in _split(features, micro_batches, objective.shared):
         # Each micro-batch waits for the gradients of the one before, so that memory holds the
         # activations of one at a time.
@@ -29,18 +32,12 @@ def accumulated_gradients(model, objective, features, micro_batches):
         ):
             with tf.GradientTape() as tape:
                 loss, total, count = objective(model, part, True, micro_batches)
-                if scales_loss(model.optimizer):
-                    loss = model.optimizer.get_scaled_loss(loss)
-            found = tape.gradient(loss, model.trainable_variables)
+                loss = keras.scaled_loss(model.optimizer, loss)
+            found = tape.gradient(loss, variables)
             gradients = add_gradients(gradients, found) if gradients else found
         totals.append(total)
         counts.append(count)
     return gradients, tf.add_n(totals), tf.add_n(counts)
-
-
-def scales_loss(optimizer: tf.keras.optimizers.Optimizer) -> bool:
-    """Tells whether an optimizer takes the gradients of a scaled loss."""
-    return isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
 
 def _split(features, count, shared):

@@ -2,18 +2,11 @@
 
 import tensorflow as tf
 
+from tfrec_attn.keras_versions.variables import scale_gradient
+
 # A table with at most this many rows for each lookup is summed as a whole, which is faster
 # (benchmarks/step.py).
 _ROWS_PER_LOOKUP = 2
-
-
-def sum_repeated_rows(gradient):
-    """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows, index = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, index, tf.shape(rows)[0])
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def all_reduce(gradients, lookups):
@@ -88,7 +81,9 @@ def clip_by_global_norm(gradients, norm):
         if gradient is not None
     ]
     scale = norm / tf.maximum(tf.sqrt(tf.add_n(squares)), norm)
-    return [_scaled(gradient, scale) for gradient in gradients]
+    return [
+        None if one is None else scale_gradient(one, tf.cast(scale, one.dtype)) for one in gradients
+    ]
 
 
 def _add(a, b):
@@ -103,12 +98,3 @@ def _add(a, b):
 
 def _values(gradient):
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _scaled(gradient, scale):
-    if gradient is None:
-        return None
-    values = _values(gradient) * tf.cast(scale, gradient.dtype)
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return values

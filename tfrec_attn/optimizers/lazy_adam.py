@@ -2,11 +2,12 @@
 
 import tensorflow as tf
 
-from tfrec_attn.optimizers.sparse_updates import SparseUpdates, read_rows, write_rows
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.optimizers.sparse_updates import read_rows, write_rows
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class LazyAdam(SparseUpdates, tf.keras.optimizers.Adam):
+class LazyAdam(keras.RowUpdates, tf.keras.optimizers.Adam):
     """Adam that updates only the rows of a sparse gradient, and their moments.
 
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
@@ -52,19 +53,20 @@ class LazyAdam(SparseUpdates, tf.keras.optimizers.Adam):
                     f"but is {value}; use adam."
                 )
 
-    def update_step(self, gradient, variable):
+    def update(self, gradient, variable, rate):
+        """Updates a variable and its moments."""
         if not isinstance(gradient, tf.IndexedSlices):
-            super().update_step(gradient, variable)
+            self.update_as_keras(gradient, variable, rate)
             return
-        slot = self._index_dict[self._var_key(variable)]
         rows, values, dtype = gradient.indices, gradient.values, variable.dtype
-        m = self._moving_mean(self._momentums[slot], rows, values, self.beta_1)
-        v = self._moving_mean(self._velocities[slot], rows, tf.square(values), self.beta_2)
+        first, second = (self.slot(one, variable) for one in (self._momentums, self._velocities))
+        m = self._moving_mean(first, rows, values, self.beta_1)
+        v = self._moving_mean(second, rows, tf.square(values), self.beta_2)
         step = tf.cast(self.iterations + 1, dtype)
         correction = tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, dtype), step)) / (
             1 - tf.pow(tf.cast(self.beta_1, dtype), step)
         )
-        update = tf.cast(self.learning_rate, dtype) * correction * m / (tf.sqrt(v) + self.epsilon)
+        update = tf.cast(rate, dtype) * correction * m / (tf.sqrt(v) + self.epsilon)
         write_rows(variable, rows, read_rows(variable, rows) - update)
 
     @staticmethod

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from tfrec_attn.optimizers.gradients import all_reduce, clip_by_global_norm, sum_repeated_rows
-from tfrec_attn.optimizers.sparse_updates import SparseUpdates
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import sum_repeated_rows, variable_of
+from tfrec_attn.optimizers.gradients import all_reduce, clip_by_global_norm
 
 
 class RegularisedStep:
@@ -35,7 +36,7 @@ class RegularisedStep:
 
         Args:
             gradients: Unscaled gradients of this replica: dense, sparse or None.
-            variables: Variables in the same order.
+            variables: `tf.Variable`s in the same order.
             lookups: Reference of each table -> number of lookups in the batch of all replicas, an
                 upper bound of the rows in its gradient.
         """
@@ -47,16 +48,12 @@ class RegularisedStep:
         gradients = [
             self._add_l2(*each) for each in zip(gradients, variables, updated, strict=True)
         ]
-        options = {}
         if self.clip_norm is not None:
             gradients = clip_by_global_norm(
                 [sum_repeated_rows(gradient) for gradient in gradients], self.clip_norm
             )
-            if isinstance(self.optimizer, SparseUpdates):
-                options["unique_rows"] = True
-        self.optimizer.apply_gradients(
-            zip(gradients, variables, strict=True), skip_gradients_aggregation=True, **options
-        )
+        pairs = list(zip(gradients, variables, strict=True))
+        keras.apply_summed(self.optimizer, pairs, unique_rows=self.clip_norm is not None)
         for variable, rows in zip(variables, updated, strict=True):
             constraint = self.constraints.get(variable.ref())
             if constraint is not None:
@@ -105,7 +102,7 @@ def count_lookups(features: dict, tables: dict[str, list[tf.Variable]]) -> dict:
         if value.dtype.is_integer
     }
     counts = {"users": sizes.pop("user"), "items": sum(sizes.values())}
-    return {table.ref(): count for of, count in counts.items() for table in tables[of]}
+    return {variable_of(table).ref(): count for of, count in counts.items() for table in tables[of]}
 
 
 def _rows(gradient):

@@ -30,9 +30,6 @@ from tfrec_attn.runs.run_files import (
 )
 from tfrec_attn.runtime.process import import_tensorflow
 
-# Variables of a checkpoint that are not weights of the model.
-_OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
-
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
@@ -208,7 +205,7 @@ def _check_contract(model: Any, name: str) -> None:
     """Checks that a model of another package follows the contract of `SequenceModel`."""
     import tensorflow as tf
 
-    before = {one.ref() for one in model.weights}
+    before = {id(one) for one in model.weights}
     layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer)]
     layers = [one for one in layers if not one.built]
     history = np.zeros((1, model.max_length), np.int32)
@@ -222,7 +219,7 @@ def _check_contract(model: Any, name: str) -> None:
         items = model.item_vectors()
     except Exception as error:
         raise MODELS.failure(name, "fails for a history of one item", error) from None
-    if {one.ref() for one in model.weights} - before:
+    if {id(one) for one in model.weights} - before:
         late = ", ".join(one.name for one in layers if one.weights)
         raise MODELS.refusal(
             name,
@@ -306,7 +303,9 @@ def load_model(folder: str | Path) -> Any:
         )
     try:
         # The checkpoint may hold more, such as the state of the optimizer, but not less.
-        model.load_weights(str(folder / BEST)).expect_partial().assert_existing_objects_matched()
+        from tfrec_attn.runs import weights
+
+        weights.read(folder / BEST, model)
         if models.is_foreign(name):
             _check_number_of_weights(model, folder / BEST)
     except (AssertionError, ValueError):
@@ -336,11 +335,7 @@ def _check_version(folder: Path, config: Config) -> None:
 
 def _check_number_of_weights(model: Any, path: Path) -> None:
     """Raises ValueError if a checkpoint has weights that the model does not have."""
-    import tensorflow as tf
+    from tfrec_attn.runs import weights
 
-    names = [name for name, _ in tf.train.list_variables(str(path))]
-    saved = [one for one in names if one.endswith("VARIABLE_VALUE")]
-    saved = [one for one in saved if not one.startswith(_OF_TRAINING)]
-    parts = (model, *model.submodules)
-    if len(saved) > len({variable.ref() for part in parts for variable in part.variables}):
+    if len(weights.saved_weights(path)) > len(weights.named_weights(model)):
         raise ValueError("there are weights that the model does not have")

@@ -155,12 +155,12 @@ def training_input(stream: Any, strategy: Any, first_step: int = 0) -> Any:
     """
     import tensorflow as tf
 
+    from tfrec_attn.keras_versions import keras
+
     with strategy.scope():
         if not tf.distribute.has_strategy():
             return stream.dataset(first_step)
-    return tf.keras.utils.experimental.DatasetCreator(
-        lambda pipeline: stream.dataset(first_step, pipeline)
-    )
+    return keras.distributed_input(strategy, lambda pipeline: stream.dataset(first_step, pipeline))
 
 
 def broadcast_from_chief(strategy: Any, variables: list, text: str | None) -> str | None:

@@ -36,7 +36,7 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
         super().__init__(
             callbacks, add_history=True, model=model, verbose=verbose, epochs=epochs, steps=steps
         )
-        self.first_step = 0
+        self.first_step, self.steps = 0, steps
 
     def __enter__(self):
         super().on_train_begin()
@@ -59,7 +59,8 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
         super().on_train_batch_begin(self.first_step + batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(self.first_step + batch, logs)
+        # Keras 3 gives the last of several steps in one call also where fewer are left.
+        super().on_train_batch_end(min(self.first_step + batch, self.steps - 1), logs)
 
 
 class FiniteLoss(tf.keras.callbacks.Callback):
@@ -150,7 +151,8 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._loss:  # Keras has just reset it.
-            self.model.metrics[0].set_weights(self._loss)
+            for variable, value in zip(self.model.metrics[0].variables, self._loss, strict=True):
+                variable.assign(value)
             self._loss = []
 
     def on_train_batch_end(self, batch, logs=None):
@@ -158,7 +160,7 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
         late = self.seconds and time.monotonic() - self._saved >= self.seconds
         # The state after the last step of an epoch is saved after the validation.
         if progress.step < self.steps and (late or self.stop.received is not None):
-            progress.loss = [float(value) for value in self.model.metrics[0].get_weights()]
+            progress.loss = [float(one.numpy()) for one in self.model.metrics[0].variables]
             self._save(is_best=False)
 
     def on_epoch_end(self, epoch, logs=None):

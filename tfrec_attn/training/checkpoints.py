@@ -12,6 +12,8 @@ import tensorflow as tf
 from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, flush_to_disk, read_sums, seal
 from tfrec_attn.files.work_folder import remove
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.runs import weights
 from tfrec_attn.runs.run_files import BEST, STATE_FILES, STATES
 from tfrec_attn.training.progress import Progress
 
@@ -37,7 +39,7 @@ class Checkpoints:
         """Writes a checkpoint, unless it exists.
 
         Args:
-            model: A compiled model; `save_weights` writes its optimizer too.
+            model: A compiled model, whose optimizer is saved too.
             progress: The progress of the training.
             steps: Number of steps of the training.
             is_best: Whether these weights are the best, and not those of the last checkpoint.
@@ -53,9 +55,7 @@ class Checkpoints:
             try:
                 _remove(draft)
                 draft.mkdir(parents=True, exist_ok=True)
-                model.save_weights(str(draft / _WEIGHTS))
-                # Keras' record of the path of the weights is wrong after the renaming.
-                (draft / "checkpoint").unlink(missing_ok=True)
+                weights.write(draft / _WEIGHTS, model)
                 if is_best:
                     _link_as_best(draft, _WEIGHTS, draft)
                 elif before:
@@ -89,9 +89,9 @@ class Checkpoints:
             problem = _problem(state)
             if problem is None:
                 # Slots are restored only if they exist.
-                model.optimizer.build(model.trainable_variables)
+                keras.build(model.optimizer, model.trainable_variables)
                 try:
-                    model.load_weights(str(state / _WEIGHTS)).assert_existing_objects_matched()
+                    weights.read(state / _WEIGHTS, model, model.optimizer)
                 except (AssertionError, ValueError, tf.errors.OpError):
                     raise TrainingError(
                         f"{state} is of another model or optimizer; give --restart to start again."
@@ -107,7 +107,7 @@ class Checkpoints:
         best = self.folder / BEST
         with writing(best):
             _link_as_best(self._newest_first()[0], _BEST, best.parent)
-        model.load_weights(str(best)).expect_partial()
+        weights.read(best, model)
 
     def save_best(self, model: Any) -> None:
         """Writes the weights of a model, with its optimizer if it has one, as the best ones."""
@@ -116,9 +116,7 @@ class Checkpoints:
             best.parent.mkdir(exist_ok=True)
             for path in best.parent.glob(f"{best.name}.*"):
                 path.unlink()
-            model.save_weights(str(best))
-            # Keras' record of the path of the weights is wrong after the run is renamed.
-            (best.parent / "checkpoint").unlink(missing_ok=True)
+            weights.write(best, model)
 
     def _newest_first(self) -> list[Path]:
         pattern = self.folder / STATES

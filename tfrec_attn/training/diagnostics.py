@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches.held_out import HeldOut
+from tfrec_attn.keras_versions.variables import variable_of
 
 _MAX_USERS = 1000
 _MAX_SCORES = 1 << 28
@@ -14,7 +15,7 @@ _K = 10
 
 def count_not_finite(variables: list[tf.Variable]) -> dict[str, int]:
     """Returns the number of values that are not finite, of the variables that have some."""
-    floating = [one for one in variables if one.dtype.is_floating]
+    floating = [one for one in map(variable_of, variables) if one.dtype.is_floating]
     counts = _count_not_finite([tf.convert_to_tensor(one) for one in floating]) if floating else []
     found = zip(floating, map(int, counts), strict=True)
     return {variable.name: count for variable, count in found if count}

@@ -14,6 +14,7 @@ from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.training_pairs import training_pairs
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.keras_versions import keras
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.runtime.distribution import broadcast_from_chief, training_input
@@ -181,7 +182,7 @@ def _restore(model: Any, checkpoints: Checkpoints, steps: int) -> Progress:
         write_line("No checkpoint is intact: training starts again.")
     strategy = model.distribute_strategy
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        model.optimizer.build(model.trainable_variables)
+        keras.build(model.optimizer, model.trainable_variables)
         variables = [*model.trainable_variables, *model.optimizer.variables]
         text = broadcast_from_chief(strategy, variables, progress and progress.to_json())
         progress = Progress.from_json(text) if text else None
@@ -212,7 +213,7 @@ def _train(
         [
             FiniteLoss(advice),
             TrainingClock(progress),
-            tf.keras.callbacks.ProgbarLogger("steps"),
+            keras.progress_bar(),
             HistoryWriter(checkpoints.folder, progress, diagnostics, write_line),
             saver,
             EarlyStop(progress, **limits),

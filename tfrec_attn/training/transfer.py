@@ -1,5 +1,6 @@
 """Transfer of weights and optimizer slots to a model with more users and items."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from tfrec_attn.data.sequences.transitions import Transitions
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.runs import weights
 
 
 class Neighbours(NamedTuple):
@@ -75,22 +78,22 @@ def copy_weights(old: Any, new: Any, neighbours: Neighbours | None = None) -> No
             with those of `old`.
         neighbours: Neighbours of the new items.
     """
-    of_items = {table.ref() for table in new.tables("items")}
-    tables = of_items | {table.ref() for table in new.tables("users")}
+    of_items = {id(table) for table in new.tables("items")}
+    tables = of_items | {id(table) for table in new.tables("users")}
     for source, target in zip(old.weights, new.weights, strict=True):
         value = source.numpy()
-        if target.ref() in tables:
-            beside = neighbours if target.ref() in of_items else None
+        if id(target) in tables:
+            beside = neighbours if id(target) in of_items else None
             value = extend_table(value, target.shape[0], beside)
         target.assign(value)
 
 
-def load_slots(optimizer: Any, variables: list[tf.Variable], checkpoint: str) -> bool:
+def load_slots(optimizer: Any, model: Any, checkpoint: Path) -> bool:
     """Reads the state of an optimizer from the checkpoint of a compiled model.
 
     Args:
         optimizer: A Keras optimizer.
-        variables: The variables that it trains.
+        model: The model that it trains.
         checkpoint: Prefix of the checkpoint.
 
     Returns:
@@ -99,10 +102,9 @@ def load_slots(optimizer: Any, variables: list[tf.Variable], checkpoint: str) ->
     Raises:
         ConfigError: If the checkpoint is damaged.
     """
-    optimizer.build(variables)
+    keras.build(optimizer, model.trainable_variables)
     try:
-        status = tf.train.Checkpoint(optimizer=optimizer).read(checkpoint).expect_partial()
-        status.assert_existing_objects_matched()
+        weights.read_optimizer(checkpoint, model, optimizer)
     except (AssertionError, ValueError):
         return False
     except tf.errors.OpError as error:

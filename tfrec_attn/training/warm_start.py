@@ -98,7 +98,7 @@ class WarmStart:
         # The transitions are counted again.
         self._old.transition_prior = None
         self._optimizer, state = self._load_optimizer()
-        self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations)
+        self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations.numpy())
         self.summary = {
             "run": str(previous.folder),
             "users": self._changes("users"),
@@ -138,10 +138,11 @@ class WarmStart:
 
     def copy_slots_to(self, model: Any) -> None:
         """Copies the state of the optimizer to that of the compiled model."""
+        from tfrec_attn.keras_versions import keras
         from tfrec_attn.training.transfer import copy_slots
 
         if self._optimizer is not None:
-            model.optimizer.build(model.trainable_variables)
+            keras.build(model.optimizer, model.trainable_variables)
             copy_slots(self._optimizer, model.optimizer)
         self._old = self._optimizer = None
 
@@ -205,8 +206,7 @@ class WarmStart:
         optimizer = make_optimizer(config, steps_per_epoch=max(1, config.train.warmup_steps))
         if config.runtime.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        checkpoint = str(self._previous.folder / run_files.BEST)
-        if load_slots(optimizer, self._old.trainable_variables, checkpoint):
+        if load_slots(optimizer, self._old, self._previous.folder / run_files.BEST):
             return optimizer, f"kept, from step {int(optimizer.iterations.numpy())}"
         return None, "fresh, because the run has not saved it"
 

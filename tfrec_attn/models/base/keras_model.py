@@ -3,15 +3,16 @@
 import inspect
 
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from tfrec_attn.evaluation.metrics import ranking_metrics
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.model import Model
+from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
-from tfrec_attn.models.base.several_steps import several_steps
-from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, scales_loss
+from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
 
@@ -32,8 +33,10 @@ class TracedConstant:
         model.forget_traces()
 
 
-class KerasModel(tfrs.Model):
+class KerasModel(Model):
     """A model whose constructor builds all variables and keeps its arguments as attributes.
+
+    It is a `tfrs.Model` under Keras 2 and a `keras.Model` under Keras 3.
 
     It can be saved in all Keras formats for subclassed models, also before it was called or
     trained. A loaded model is not compiled. A subclass has `num_items`, `max_length`, `trains_on`,
@@ -95,14 +98,6 @@ class KerasModel(tfrs.Model):
         first = [one.name for one in _arguments(cls) if one.kind == one.POSITIONAL_ONLY]
         named = {name: value for name, value in config.items() if name not in first}
         return cls(*(config[name] for name in first), **named)
-
-    def save(self, *args, **kwargs):
-        """Saves the model as Keras does, also before it was called."""
-        if self.save_spec() is None:
-            # Keras saves a SavedModel with the inputs of a call, and training does not call it.
-            history = tf.zeros([1, self.max_length], tf.int32)
-            self({"user": tf.zeros([1], tf.int32), "history": history})
-        super().save(*args, **kwargs)
 
     def get_compile_config(self):
         """Returns None, so that a loaded model is not compiled."""
@@ -177,6 +172,7 @@ class KerasModel(tfrs.Model):
             )
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction must be one of sum, mean, but is {reduction!r}.")
+        check_same_keras("optimizer", optimizer)
         chosen = self._check_loss(loss)
         super().compile(optimizer=optimizer, **kwargs)
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
@@ -241,44 +237,24 @@ class KerasModel(tfrs.Model):
             )
         # Keras traces a step twice if the optimizer creates variables in it.
         with self.distribute_strategy.scope():
-            self.optimizer.build(self.trainable_variables)
-        if self.train_function is None or force:
-            self.train_function = self._several(super().make_train_function)
-        return self.train_function
-
-    def make_test_function(self, force=False):
-        if self.test_function is None or force:
-            self.test_function = self._several(super().make_test_function)
-        return self.test_function
-
-    def _several(self, make_function):
-        """Returns what Keras makes, a step or with `steps_per_execution` several steps."""
-        steps = self._steps_per_execution
-        count = 1 if steps is None else int(steps.numpy())
-        if count == 1 or self.run_eagerly or self.autotune_steps_per_execution:
-            return make_function(force=True)
-        # Keras reads the variable, which must not be set as an attribute: it would be a weight.
-        steps.assign(1)
-        try:
-            return several_steps(make_function(force=True), steps)
-        finally:
-            steps.assign(count)
+            keras.build(self.optimizer, self.trainable_variables)
+        return super().make_train_function(force)
 
     def train_step(self, features):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
         self._objective.check(self, features)
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
-        if scales_loss(self.optimizer):
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        gradients = keras.unscaled_gradients(self.optimizer, gradients)
         constraints = {
-            table.embeddings.ref(): table.constraint for table in self._embeddings("users", "items")
+            variable_of(table.embeddings).ref(): table.constraint
+            for table in self._embeddings("users", "items")
         }
         step = RegularisedStep(
             self.optimizer, constraints, self._l2, self._kernel_l2, self._clip_norm
         )
         lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
-        step(gradients, self.trainable_variables, lookups)
+        step(gradients, [variable_of(one) for one in self.trainable_variables], lookups)
         self.after_step()
         self._loss_metric.update_state(total / count, sample_weight=count)
         return {"loss": self._loss_metric.result()}

@@ -1,0 +1,105 @@
+"""The base class of all models under Keras 3."""
+
+import tensorflow as tf
+
+from tfrec_attn.keras_versions.several_steps import several_steps
+
+
+class Model(tf.keras.Model):
+    """A `keras.Model` whose steps are traced once, and end with the epoch.
+
+    Keras 3 itself runs `steps_per_execution` steps at the end of an epoch too, however few are
+    left; and it averages outputs of the replicas, which are the same.
+    """
+
+    # Steps of an epoch, of which `_steps_done` are done; None: not known.
+    _epoch_steps = None
+    _steps_done = 0
+
+    @property
+    def submodules(self):
+        """All layers inside, as of a `tf.Module`."""
+        return tuple(self._flatten_layers(include_self=False))
+
+    def compile(self, *args, jit_compile=False, **kwargs):
+        """Configures training; XLA has no kernels that write single rows, so it is off."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+
+    def fit(self, x=None, *args, steps_per_epoch=None, **kwargs):
+        """Trains the model as Keras does."""
+        self._epoch_steps, self._steps_done = steps_per_epoch or _cardinality(x), 0
+        return super().fit(x, *args, steps_per_epoch=steps_per_epoch, **kwargs)
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self.train_function = self._train_function()
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._test_function()
+        return self.test_function
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """The constructor has built all."""
+
+    def _step_function(self, step):
+        """Returns a function of an iterator that runs a step on all replicas."""
+        strategy = self.distribute_strategy
+
+        def run(iterator):
+            outputs = strategy.run(step, args=(iterator.get_next(),))
+            return tf.nest.map_structure(
+                lambda one: strategy.experimental_local_results(one)[0], outputs
+            )
+
+        if self.run_eagerly:
+            return run
+        return tf.function(
+            run, reduce_retracing=True, jit_compile=self.jit_compile or None, autograph=False
+        )
+
+    def _train_function(self):
+        step, most = self._step_function(self.train_step), self.steps_per_execution
+        if most == 1:
+            return step
+        # Not an attribute: it would be saved with the weights.
+        count = tf.Variable(most, trainable=False)
+        several = _one_by_one(step, count) if self.run_eagerly else several_steps(step, count)
+
+        def run(iterator):
+            number = most
+            if self._epoch_steps:
+                number = min(most, self._epoch_steps - self._steps_done)
+                self._steps_done = (self._steps_done + number) % self._epoch_steps
+            count.assign(number)
+            return several(iterator)
+
+        return run
+
+    def _test_function(self):
+        step, most = self._step_function(self.test_step), self.steps_per_execution
+
+        def run(iterator):
+            outputs = step(iterator)
+            for _ in range(most - 1):
+                try:
+                    outputs = step(iterator)
+                except (tf.errors.OutOfRangeError, StopIteration):
+                    break
+            return outputs
+
+        return run
+
+
+def _one_by_one(step, count):
+    def run(iterator):
+        return [step(iterator) for _ in range(int(count))][-1]
+
+    return run
+
+
+def _cardinality(dataset):
+    """Returns the number of batches of a dataset, or None where that is not known."""
+    count = int(dataset.cardinality()) if isinstance(dataset, tf.data.Dataset) else -1
+    return count if count > 0 else None

@@ -1,0 +1,40 @@
+"""Weights and gradients in TensorFlow's own types, and objects of the other Keras."""
+
+import tensorflow as tf
+
+
+def variable_of(weight):
+    """Returns the `tf.Variable` of a weight: itself, or that in a variable of Keras 3."""
+    return weight if isinstance(weight, tf.Variable) else weight.value
+
+
+def sum_repeated_rows(gradient):
+    """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, index = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, index, tf.shape(rows)[0])
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def scale_gradient(gradient, factor):
+    """Returns a dense or sparse gradient times a number; None does not change."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return None if gradient is None else gradient * factor
+
+
+def check_same_keras(name, value):
+    """Checks that an argument is not an object of the Keras that this process does not run.
+
+    Raises:
+        ValueError: If it is.
+    """
+    own = tf.keras.layers.Layer.__module__.partition(".")[0]
+    other = {"keras": "tf_keras", "tf_keras": "keras"}[own]
+    if any(one.__module__.partition(".")[0] == other for one in type(value).__mro__):
+        raise ValueError(
+            f"{name} must be an object of {own}, the Keras of this process, but is "
+            f"{type(value).__name__} of {other}: take it from tf.keras, or choose the other Keras "
+            "by TF_USE_LEGACY_KERAS before TensorFlow is imported."
+        )

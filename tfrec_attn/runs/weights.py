@@ -1,0 +1,145 @@
+"""Weights of a model and state of its optimizer in a checkpoint of TensorFlow, by name.
+
+The name of a weight is the path of attributes to it, such as `blocks/0/norm/gamma`, and that of a
+slot has the name of its weight. So a checkpoint does not depend on the Keras that wrote it.
+Checkpoints of earlier versions, Keras' object graphs, have the same paths of weights, and slots by
+position.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import variable_of
+
+# What a checkpoint has beside the weights.
+_OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
+# Attributes of an optimizer that are no state of its own, or follow from it.
+_NO_STATE = ("_variables", "_trainable_variables", "_current_learning_rate")
+
+
+def named_weights(model: Any) -> dict[str, tf.Variable]:
+    """Returns all weights of a model by name, without those of its metrics."""
+    bare = (tf.keras.Model(name="model"), tf.keras.layers.Layer(name="layer"))
+    of_keras = {attribute for one in bare for attribute in vars(one)}
+    return dict(_weights(model, "", of_keras, set()))
+
+
+def write(path: Path, model: Any) -> None:
+    """Writes the weights of a model, and the state of its optimizer if it is compiled."""
+    tree, optimizer = _tree(named_weights(model)), getattr(model, "optimizer", None)
+    if optimizer is not None:
+        tree.optimizer = _state(model, optimizer, by_position=False)
+    tree.write(str(path))
+
+
+def read(path: Path, model: Any, optimizer: Any = None) -> None:
+    """Reads the weights of a model, and the state of an optimizer that is built for it.
+
+    Raises:
+        AssertionError: If the checkpoint does not have all of them.
+        ValueError: If one has another shape.
+        Exception: Those of TensorFlow for a damaged file.
+    """
+    tree = _tree(named_weights(model))
+    if optimizer is not None:
+        tree.optimizer = _state(model, optimizer, _has_positions(path))
+    _read(tree, path)
+
+
+def read_optimizer(path: Path, model: Any, optimizer: Any) -> None:
+    """Reads the state of an optimizer that is built for a model, with the errors of `read`."""
+    tree = tf.train.Checkpoint()
+    tree.optimizer = _state(model, optimizer, _has_positions(path))
+    _read(tree, path)
+
+
+def saved_weights(path: Path) -> list[str]:
+    """Returns the keys of the weights in a checkpoint."""
+    names = [name for name, _ in tf.train.list_variables(str(path))]
+    weights = [one for one in names if one.endswith("VARIABLE_VALUE")]
+    return [one for one in weights if not one.startswith(_OF_TRAINING)]
+
+
+def _weights(part: Any, path: str, of_keras: set, seen: set) -> Iterator[tuple[str, tf.Variable]]:
+    """Yields the weights in a part of a model that is not in `seen`, with their names."""
+    if id(part) in seen or isinstance(part, tf.keras.metrics.Metric):
+        return
+    seen.add(id(part))
+    if isinstance(part, keras.VARIABLES):
+        yield path, variable_of(part)
+    for name, child in _children(part, of_keras):
+        yield from _weights(child, f"{path}/{name}" if path else name, of_keras, seen)
+
+
+def _children(part: Any, of_keras: set) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, (list, tuple)):
+        yield from ((str(number), child) for number, child in enumerate(part))
+    elif isinstance(part, dict):
+        yield from ((str(key), child) for key, child in part.items())
+    elif isinstance(part, (tf.keras.layers.Layer, tf.Module)) and not _is_made_by_keras(part):
+        for attribute, child in list(vars(part).items()):
+            if attribute not in of_keras:
+                yield _public(part, attribute), child
+    if isinstance(part, tf.keras.Model):
+        yield from ((f"layer-{number}", child) for number, child in enumerate(part.layers))
+
+
+def _is_made_by_keras(part: Any) -> bool:
+    """Whether a layer is a sequential or functional model, whose attributes are those of Keras."""
+    return isinstance(part, tf.keras.Model) and "keras" in type(part).__module__.split(".")[0]
+
+
+def _public(part: Any, attribute: str) -> str:
+    """Returns `kernel` for an attribute `_kernel` that a property of that name returns."""
+    name = attribute.removeprefix("_")
+    return name if isinstance(getattr(type(part), name, None), property) else attribute
+
+
+def _state(model: Any, optimizer: Any, by_position: bool) -> tf.train.Checkpoint:
+    """Returns the state of an optimizer by name, or as checkpoints of earlier versions have it."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    names = {id(variable): name for name, variable in named_weights(model).items()}
+    trained = [names[id(variable_of(one))] for one in model.trainable_variables]
+    found = {}
+    for attribute, value in vars(inner).items():
+        name = attribute if by_position else attribute.lstrip("_")
+        if attribute in _NO_STATE:
+            continue
+        if isinstance(value, keras.VARIABLES):
+            found[name] = variable_of(value)
+        elif isinstance(value, (list, tuple)) and len(value) == len(trained):
+            for number, slot in enumerate(value):
+                if isinstance(slot, keras.VARIABLES):
+                    key = number if by_position else trained[number]
+                    found[f"{name}/{key}"] = variable_of(slot)
+    tree, scale = _tree(found), keras.loss_scale_state(optimizer)
+    if scale is not None:
+        tree.loss_scale = scale
+    return tree
+
+
+def _tree(named: dict[str, tf.Variable]) -> tf.train.Checkpoint:
+    """Returns variables as a checkpoint with a node for each part of their names."""
+    tree, inside = tf.train.Checkpoint(), {}
+    for name, variable in named.items():
+        first, _, rest = name.partition("/")
+        if rest:
+            inside.setdefault(first, {})[rest] = variable
+        else:
+            setattr(tree, first, variable)
+    for first, rest in inside.items():
+        setattr(tree, first, _tree(rest))
+    return tree
+
+
+def _has_positions(path: Path) -> bool:
+    """Whether a checkpoint is of an earlier version, with slots by position."""
+    return any(name.startswith("optimizer/_") for name, _ in tf.train.list_variables(str(path)))
+
+
+def _read(tree: tf.train.Checkpoint, path: Path) -> None:
+    tree.read(str(path)).expect_partial().assert_existing_objects_matched()
