@@ -204,8 +204,7 @@ class Servable(tf.Module):
                 )
         traced = [*functions.values(), *self.shared()]
         read = {variable.ref() for function in traced for variable in function.variables}
-        weights = map(variable_of, self._model().weights)
-        self._weights = [variable for variable in weights if variable.ref() in read]
+        self._weights = [one for one in map(variable_of, self._model().weights) if one.ref() in read]
         return functions
 
     def shared(self) -> list[Callable]:

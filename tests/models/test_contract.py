@@ -20,8 +20,11 @@ from tests.models.contract import (
 )
 from tfrec_attn import config as configuration
 from tfrec_attn import models
+from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
 from tfrec_attn.optimizers import Adagrad, gradients
+from tfrec_attn.runs import weights
 from tfrec_attn.training import inputs
 
 EVERY_MODEL = pytest.mark.parametrize("name", EVERY)
@@ -55,7 +58,7 @@ def test_the_padding_row_changes_nothing(name):
     loss = float(model_loss(model, batch))
     for table in model.trainable_variables:
         if table.shape[0] in (USERS + 1, ITEMS + 1):
-            table.scatter_update(tf.IndexedSlices(tf.fill([1, *table.shape[1:]], 5.0), [0]))
+            variable_of(table).scatter_update(tf.IndexedSlices(tf.fill([1, *table.shape[1:]], 5.0), [0]))
     np.testing.assert_array_equal(model(batch), before)
     assert float(model_loss(model, batch)) == loss
 
@@ -415,9 +418,9 @@ def test_config_round_trip(name):
 @EVERY_MODEL
 def test_saved_weights_give_the_same_model(name, tmp_path):
     model, batch = make(name), features()
-    model.save_weights(tmp_path / "weights")
+    weights.write(tmp_path / "weights", model)
     loaded = type(model).from_config(model.get_config())
-    loaded.load_weights(tmp_path / "weights").assert_consumed()
+    weights.read(tmp_path / "weights", loaded)
     np.testing.assert_array_equal(loaded(batch), model(batch))
 
 
@@ -433,7 +436,7 @@ def test_saved_model_gives_the_same_scores(name, tmp_path):
 
     # Of a model itself, Keras also saves the calls of every layer.
     module = tf.Module()
-    module.kept, module.scores = model.variables, scores
+    module.kept, module.scores = [variable_of(one) for one in model.variables], scores
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(tmp_path / "saved"), options=options)
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
@@ -536,8 +539,8 @@ def in_parts(batches, replicas, whole):
         return values.reshape([len(batches) * replicas, -1, *values.shape[2:]])
 
     elements = {key: parts(key) for key in batches[0]}
-    return tf.keras.utils.experimental.DatasetCreator(
-        lambda pipeline: tf.data.Dataset.from_tensor_slices(elements)
+    return keras.distributed_input(
+        strategy(replicas), lambda pipeline: tf.data.Dataset.from_tensor_slices(elements)
     )
 
 

@@ -20,6 +20,7 @@ from tests.models.contract import (
     training_features,
 )
 from tfrec_attn import models
+from tfrec_attn.keras_versions import IS_KERAS_3
 from tfrec_attn.layers import EmbeddingTable
 from tfrec_attn.models import SequenceModel
 
@@ -70,6 +71,7 @@ def test_keras_files_give_the_same_model(name, how, tmp_path):
     np.testing.assert_array_equal(loaded(features()), model(features()))
 
 
+@pytest.mark.skipif(IS_KERAS_3, reason="Keras 3 loads no SavedModel")
 @pytest.mark.parametrize("name", TYPICAL)
 def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
     model = used(name, "fitted")
@@ -79,7 +81,7 @@ def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
 
 
 @EACH
-@pytest.mark.parametrize("file", ["model.weights.h5", "weights"])
+@pytest.mark.parametrize("file", ["model.weights.h5", *([] if IS_KERAS_3 else ["weights"])])
 def test_weights_of_a_fitted_model_go_into_a_new_one(name, file, tmp_path):
     model = used(name, "fitted")
     model.save_weights(tmp_path / file)
@@ -104,7 +106,7 @@ def test_the_summary_counts_all_parameters(name, how):
     model, lines = used(name, how), []
     model.summary(print_fn=lambda line, **_: lines.append(line))
     count = sum(variable.shape.num_elements() for variable in model.trainable_variables)
-    assert any(line.startswith(f"Trainable params: {count} ") for line in lines)
+    assert any(f"Trainable params: {count} " in line.replace(",", "") for line in lines)
 
 
 @pytest.mark.parametrize("name", TYPICAL)
@@ -128,7 +130,8 @@ def test_the_callbacks_of_keras(name, tmp_path):
         training_set(name), validation_data=held_out(), epochs=9, callbacks=callbacks, verbose=0
     ).history
     assert np.ptp(history["val_NDCG@10"]) == 0
-    np.testing.assert_allclose(history["lr"], [1e-12, 1e-12, 5e-13])
+    rates = history["learning_rate" if IS_KERAS_3 else "lr"]
+    np.testing.assert_allclose(rates, [1e-12, 1e-12, 5e-13])
     assert sorted(path.name for path in tmp_path.glob("*.h5")) == [
         f"{epoch}.weights.h5" for epoch in (1, 2, 3)
     ]

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfrec_attn import optimizers
 from tfrec_attn.config import load
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.keras_versions import IS_KERAS_3
 
 
 def make(*overrides, steps_per_epoch=10):
@@ -82,8 +83,10 @@ def rates(optimizer, steps):
     """The learning rate of each of some steps that move nothing."""
     variable, found = tf.Variable(0.0), []
     for _ in range(steps):
+        before = float(optimizer.learning_rate)
         optimizer.apply_gradients([(tf.constant(0.0), variable)])
-        found.append(float(optimizer.learning_rate))
+        # Keras 2 keeps the rate of the last step, and Keras 3 computes that of the next.
+        found.append(before if IS_KERAS_3 else float(optimizer.learning_rate))
     return found
 
 

@@ -5,9 +5,12 @@
 
 import tensorflow as tf
 
-if tf.keras.__version__.startswith("3"):
+# The module of Keras 2 has no version.
+IS_KERAS_3 = getattr(tf.keras, "__version__", "2").startswith("3")
+
+if IS_KERAS_3:
     from tfrec_attn.keras_versions import keras3 as keras
 else:
     from tfrec_attn.keras_versions import keras2 as keras
 
-__all__ = ["keras"]
+__all__ = ["IS_KERAS_3", "keras"]

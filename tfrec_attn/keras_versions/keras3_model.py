@@ -9,7 +9,7 @@ class Model(tf.keras.Model):
     """A `keras.Model` whose steps are traced once, and end with the epoch.
 
     Keras 3 itself runs `steps_per_execution` steps at the end of an epoch too, however few are
-    left; and it averages outputs of the replicas, which are the same.
+    left. Steps return the results of metrics, which a replica of Keras 3 computes for itself.
     """
 
     # Steps of an epoch, of which `_steps_done` are done; None: not known.
@@ -28,6 +28,9 @@ class Model(tf.keras.Model):
     def fit(self, x=None, *args, steps_per_epoch=None, **kwargs):
         """Trains the model as Keras does."""
         self._epoch_steps, self._steps_done = steps_per_epoch or _cardinality(x), 0
+        if isinstance(x, tf.data.Dataset):
+            # Keras 3 warns that it cannot shuffle one.
+            kwargs["shuffle"] = False
         return super().fit(x, *args, steps_per_epoch=steps_per_epoch, **kwargs)
 
     def make_train_function(self, force=False):
@@ -49,9 +52,9 @@ class Model(tf.keras.Model):
 
         def run(iterator):
             outputs = strategy.run(step, args=(iterator.get_next(),))
-            return tf.nest.map_structure(
-                lambda one: strategy.experimental_local_results(one)[0], outputs
-            )
+            if strategy.num_replicas_in_sync == 1:
+                return outputs
+            return {one.name: one.result() for one in self.metrics if one.name in outputs}
 
         if self.run_eagerly:
             return run

@@ -1,8 +1,8 @@
 """The base class of all models: `tfrs.Model` under Keras 2, `keras.Model` under Keras 3."""
 
-import tensorflow as tf
+from tfrec_attn.keras_versions import IS_KERAS_3
 
-if tf.keras.__version__.startswith("3"):
+if IS_KERAS_3:
     from tfrec_attn.keras_versions.keras3_model import Model
 else:
     from tfrec_attn.keras_versions.keras2_model import Model

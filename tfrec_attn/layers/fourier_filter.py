@@ -29,6 +29,7 @@ class FourierFilter(tf.keras.layers.Layer):
 
     def __init__(self, length, stddev=0.02, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.length = positive_integer("length", length)
         self.stddev = real_number(
             "stddev", stddev, "a finite number of at least 0", lambda x: 0 <= x < float("inf")

@@ -82,7 +82,7 @@ def _children(part: Any, of_keras: set) -> Iterator[tuple[str, Any]]:
         yield from ((str(key), child) for key, child in part.items())
     elif isinstance(part, (tf.keras.layers.Layer, tf.Module)) and not _is_made_by_keras(part):
         for attribute, child in list(vars(part).items()):
-            if attribute not in of_keras:
+            if attribute not in of_keras and not attribute.startswith("_self_"):
                 yield _public(part, attribute), child
     if isinstance(part, tf.keras.Model):
         yield from ((f"layer-{number}", child) for number, child in enumerate(part.layers))

@@ -63,7 +63,7 @@ def environment() -> dict[str, Any]:
     return {
         "tfrec_attn": sys.modules["tfrec_attn"].__version__,
         "tensorflow": tf.__version__,
-        "keras": tf.keras.__version__,
+        "keras": getattr(tf.keras, "__version__", "2"),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
