@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 
@@ -31,6 +32,12 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
     for table, column in copy.item_columns().items():
         table.share(matrix, column)
     return copy, matrix
+
+
+def weights_read(model: SequenceModel, functions: list) -> list[tf.Variable]:
+    """Returns the weights of a model that concrete functions read."""
+    read = {variable.ref() for function in functions for variable in function.variables}
+    return [one for one in map(variable_of, model.weights) if one.ref() in read]
 
 
 def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -19,7 +18,7 @@ from . import history as histories
 from .catalogue import Catalogue
 from .diverse_lists import Allowed, DiverseLists
 from .item_ranking import ItemRanking
-from .model_copy import with_item_matrix
+from .model_copy import weights_read, with_item_matrix
 from .related import COSINE, COUNTS, SCORE, RelatedItems
 from .reranking import LEAST_POOL, wishes
 from .retrieval import FLOOR, InvertedFile
@@ -203,8 +202,7 @@ class Servable(tf.Module):
                     functions[name], names, self._shared()[2], self.separator
                 )
         traced = [*functions.values(), *self.shared()]
-        read = {variable.ref() for function in traced for variable in function.variables}
-        self._weights = [one for one in map(variable_of, self._model().weights) if one.ref() in read]
+        self._weights = weights_read(self._model(), traced)
         return functions
 
     def shared(self) -> list[Callable]:

@@ -58,7 +58,9 @@ def test_the_padding_row_changes_nothing(name):
     loss = float(model_loss(model, batch))
     for table in model.trainable_variables:
         if table.shape[0] in (USERS + 1, ITEMS + 1):
-            variable_of(table).scatter_update(tf.IndexedSlices(tf.fill([1, *table.shape[1:]], 5.0), [0]))
+            variable_of(table).scatter_update(
+                tf.IndexedSlices(tf.fill([1, *table.shape[1:]], 5.0), [0])
+            )
     np.testing.assert_array_equal(model(batch), before)
     assert float(model_loss(model, batch)) == loss
 

@@ -6,6 +6,7 @@ import pytest
 
 from tfrec_attn import models
 from tfrec_attn.errors import TrainingError
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.training import callbacks
 from tfrec_attn.training.progress import Progress
 
@@ -25,7 +26,7 @@ def test_a_loss_that_is_not_finite_stops_training(loss, spoilt, model):
     table = model.tables("items")[0]
     culprit = "all weights are finite, so the loss itself overflowed"
     if spoilt:
-        table.scatter_nd_update([[2, 1]], [loss])
+        variable_of(table).scatter_nd_update([[2, 1]], [loss])
         culprit = f"{table.name} has 1 values that are not finite"
     callback = callbacks.FiniteLoss("lower it")
     callback.set_model(model)
@@ -130,7 +131,7 @@ def test_early_stopping_is_told(epochs, message, capsys):
     history = [{"val_MRR": value} for value in (0.4, 0.3, 0.2, 0.1)]
     progress = Progress(epoch=4, history=history)
     stop = callbacks.EarlyStop(progress, metric="MRR", epochs=epochs, patience=3)
-    stop.model = types.SimpleNamespace(stop_training=False)
+    stop.set_model(types.SimpleNamespace(stop_training=False))
     stop.on_epoch_end(3)
     assert stop.model.stop_training
     sentence = "Training stops: the last 3 epochs have no better MRR (train.patience).\n"

@@ -20,6 +20,7 @@ import tensorflow as tf
 from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import train
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs import weights as weights_file
 from tfrec_attn.training import callbacks, inputs
@@ -383,7 +384,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
 
 def poison(saver):
     table = saver.model.tables("items")[1]
-    table.scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
+    variable_of(table).scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
 
 
 def test_a_loss_that_is_not_finite(whole, tmp_path):

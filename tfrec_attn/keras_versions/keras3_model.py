@@ -28,8 +28,8 @@ class Model(tf.keras.Model):
     def fit(self, x=None, *args, steps_per_epoch=None, **kwargs):
         """Trains the model as Keras does."""
         self._epoch_steps, self._steps_done = steps_per_epoch or _cardinality(x), 0
-        if isinstance(x, tf.data.Dataset):
-            # Keras 3 warns that it cannot shuffle one.
+        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+            # Keras 3 warns that it cannot shuffle it.
             kwargs["shuffle"] = False
         return super().fit(x, *args, steps_per_epoch=steps_per_epoch, **kwargs)
 

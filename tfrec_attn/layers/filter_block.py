@@ -40,6 +40,7 @@ class FilterBlock(tf.keras.layers.Layer):
 
     def __init__(self, length, dropout=0.0, units=None, epsilon=1e-12, stddev=0.02, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.dropout, self.units, self.epsilon = dropout_rate(dropout), units, epsilon
         self.filter = FourierFilter(length, stddev, name="filter", dtype=self.dtype_policy)
         self.filter_norm = layer_norm(self, epsilon, "filter_norm")
