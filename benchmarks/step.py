@@ -1,14 +1,18 @@
-"""Measures a training step on several devices, next to one device with the same global batch.
+"""Measures a training step on several devices or with Keras 3, next to a plain one.
 
-    python benchmarks/step.py [--variants replicas] [--items 10000] [--rounds 60] [--json FILE]
+    python benchmarks/step.py [--variants replicas keras3] [--items 10000] [--rounds 60]
+                              [--json FILE]
 
-`replicas` is two logical CPUs. All models of a case are in one process and step in turn, so that
-other load on the machine affects all of them. A step is what `fit` runs. `CPU ms` are those of all
-threads of the process. Figures are medians.
+`replicas` is two logical CPUs, with the same global batch. `keras3` is a process of its own with
+Keras 3. All models of a case step in turn, so that other load on the machine affects all of them. A
+step is what `fit` runs. `CPU ms` are those of all threads of the process. Figures are medians.
 """
 
 import argparse
+import contextlib
+import os
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _machine import write_json
 
 USERS, DIM = 5_000, 64
-VARIANTS = ("replicas",)
+VARIANTS = ("replicas", "keras3")
 CASES = {
     "attrec hinge": {"model": "attrec", "loss": "hinge", "rows": 1024, "length": 5},
     "sasrec sampled": {"model": "sasrec", "loss": "sampled_softmax", "rows": 128, "length": 50},
@@ -38,6 +42,7 @@ def main() -> None:
         "--rounds", type=int, default=60, help="timed steps, after three that are not timed"
     )
     parser.add_argument("--json", help="write the figures to this file too")
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     from tfrec_attn.config import Runtime
     from tfrec_attn.runtime.distribution import configure_devices, make_strategy
@@ -46,30 +51,61 @@ def main() -> None:
     tf = import_tensorflow()
     mirrored = Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"])
     configure_devices(mirrored.devices)
-    known = {"plain": make_strategy(Runtime()), "replicas": make_strategy(mirrored)}
+    known = {"plain": make_strategy(Runtime()), "replicas": make_strategy(mirrored), "keras3": None}
+    if parsed.answer:
+        answer(_step(tf, CASES[parsed.cases[0]], parsed.items, known["plain"]))
+        return
     variants = {name: known[name] for name in ("plain", *parsed.variants)}
     print(f"{'':<25} {'ms/step':>15} {'ratio':>6}  {'CPU ms':>15} {'ratio':>6}")
-    results = [
-        result
-        for name in parsed.cases
-        for result in measure(tf, name, parsed.items, variants, parsed.rounds)
-    ]
+    results = []
+    for name in parsed.cases:
+        with contextlib.ExitStack() as processes:
+            steps = [
+                _step(tf, CASES[name], parsed.items, strategy)
+                if strategy
+                else processes.enter_context(_in_keras_3(name, parsed.items))
+                for strategy in variants.values()
+            ]
+            results += measure(name, parsed.items, dict(zip(variants, steps, strict=True)), parsed)
     if parsed.json:
         write_json(parsed.json, results)
 
 
-def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict]:
-    """Measures and prints one case in each variant, relative to the first."""
-    steps, seconds = (
-        [_step(tf, CASES[name], items, variant) for variant in variants.values()],
-        [[] for _ in variants],
+def answer(step) -> None:
+    """Runs a step for each line of the input, and prints its seconds."""
+    for _ in sys.stdin:
+        print(*step(), flush=True)
+
+
+@contextlib.contextmanager
+def _in_keras_3(name: str, items: int):
+    """Gives a function that runs one step in a process with Keras 3."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--answer", "--cases", name, "--items", str(items)],
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "0"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    for number in range(rounds + 3):
-        for step, taken in zip(steps, seconds, strict=True):
-            begin, cpu = time.perf_counter(), time.process_time()
-            step()
+
+    def step():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return tuple(map(float, process.stdout.readline().split()))
+
+    with process:
+        yield step
+        process.stdin.close()
+
+
+def measure(name: str, items: int, variants: dict, parsed: argparse.Namespace) -> list[dict]:
+    """Measures and prints one case in each variant, relative to the first."""
+    seconds = [[] for _ in variants]
+    for number in range(parsed.rounds + 3):
+        for step, taken in zip(variants.values(), seconds, strict=True):
+            figures = step()
             if number >= 3:
-                taken.append((time.perf_counter() - begin, time.process_time() - cpu))
+                taken.append(figures)
     ms, cpu = (
         [1e3 * statistics.median(one[part] for one in taken) for taken in seconds]
         for part in (0, 1)
@@ -89,7 +125,7 @@ def measure(tf, name: str, items: int, variants: dict, rounds: int) -> list[dict
 
 
 def _step(tf, case: dict, items: int, strategy):
-    """Returns a function that runs one step."""
+    """Returns a function that runs one step, and returns its seconds and those of all threads."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():
@@ -107,7 +143,13 @@ def _step(tf, case: dict, items: int, strategy):
 
     batches = iter(dataset() if parts == 1 else strategy.distribute_datasets_from_function(dataset))
     train = model.make_train_function()
-    return lambda: train(batches)["loss"].numpy()
+
+    def step():
+        begin, cpu = time.perf_counter(), time.process_time()
+        train(batches)["loss"].numpy()
+        return time.perf_counter() - begin, time.process_time() - cpu
+
+    return step
 
 
 def _features(case: dict, items: int) -> dict:
