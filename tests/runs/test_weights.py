@@ -12,7 +12,7 @@ from tfrec_attn.models import SequenceModel
 from tfrec_attn.optimizers import LazyAdam
 from tfrec_attn.runs import weights
 
-OPTIMIZERS = ["sgd", "adam", "rmsprop", "nadam", "adamax", "adadelta", "ftrl", "lazy_adam"]
+OPTIMIZERS = ["adam", "rmsprop", "nadam", "lazy_adam"]
 
 
 def ids(variables):
@@ -92,7 +92,7 @@ def test_the_state_of_the_optimizer_comes_back(optimizer, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(tf.keras.Model, "save_spec"), reason="Keras 3 writes no such file")
-@pytest.mark.parametrize("name", ["attrec", "sasrec", "caser"])
+@pytest.mark.parametrize("name", ["attrec", "caser"])
 def test_a_checkpoint_of_an_earlier_version(name, tmp_path):
     model = trained(name)
     model.save_weights(str(tmp_path / "weights"))

@@ -27,7 +27,7 @@ def test_a_loss_that_is_not_finite_stops_training(loss, spoilt, model):
     culprit = "all weights are finite, so the loss itself overflowed"
     if spoilt:
         variable_of(table).scatter_nd_update([[2, 1]], [loss])
-        culprit = f"{table.name} has 1 values that are not finite"
+        culprit = f"{variable_of(table).name} has 1 values that are not finite"
     callback = callbacks.FiniteLoss("lower it")
     callback.set_model(model)
     callback.on_epoch_begin(0)

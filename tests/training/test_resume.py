@@ -187,7 +187,8 @@ def python(*arguments):
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TF_", "PYTEST_")) or name == "TF_NUM_INTRAOP_THREADS"
+        if not name.startswith(("TF_", "PYTEST_"))
+        or name in ("TF_NUM_INTRAOP_THREADS", "TF_USE_LEGACY_KERAS")
     }
     command = [sys.executable, "-m", "tfrec_attn.train", *arguments]
     return subprocess.Popen(

@@ -21,6 +21,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import leave_one_out
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.runs import run, run_files, weights
 from tfrec_attn.runtime.distribution import make_strategy
@@ -235,23 +236,24 @@ def test_rows_of_new_users_and_items_are_means(old):
 def test_slots_are_those_of_the_checkpoint(old, begun):
     model, warm = begun
     saved = tf.train.load_checkpoint(str(old / run_files.BEST))
-    shapes = sorted(
-        shape
-        for name, shape in tf.train.list_variables(str(old / run_files.BEST))
-        if name.startswith("optimizer/_variables/")
-    )
-    assert shapes == [[4, 4], [21, 4], [25, 4], [25, 4]]
-    for number, (slot, known) in enumerate(
-        zip(model.optimizer.variables[1:], (4, 25, 25, 21), strict=True), start=1
+    slots = {
+        name.partition("/accumulators/")[2]: saved.get_tensor(name)
+        for name, _ in tf.train.list_variables(str(old / run_files.BEST))
+        if name.startswith("optimizer/accumulators/")
+    }
+    assert sorted(slot.shape for slot in slots.values()) == [(4, 4), (21, 4), (25, 4), (25, 4)]
+    names = {id(variable): name for name, variable in weights.named_weights(model).items()}
+    for slot, variable in zip(
+        model.optimizer.variables[-4:], model.trainable_variables, strict=True
     ):
-        np.testing.assert_array_equal(
-            slot[:known],
-            saved.get_tensor(f"optimizer/_variables/{number}/.ATTRIBUTES/VARIABLE_VALUE"),
-        )
+        name = names[id(variable_of(variable))]
+        expected = slots[f"{name}/.ATTRIBUTES/VARIABLE_VALUE"]
+        known = len(expected)
+        np.testing.assert_array_equal(slot[:known], expected)
         assert (slot.numpy()[known:] == np.float32(0.1)).all()
         assert (slot.numpy()[:known] > np.float32(0.1)).any()
-    steps = int(saved.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"))
-    assert int(model.optimizer.iterations) == warm.first_step == steps > 0
+    steps = int(saved.get_tensor("optimizer/iterations/.ATTRIBUTES/VARIABLE_VALUE"))
+    assert int(model.optimizer.iterations.numpy()) == warm.first_step == steps > 0
     assert warm.summary["optimizer"] == f"kept, from step {steps}"
 
 
