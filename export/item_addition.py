@@ -49,13 +49,13 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
         prior = source.transition_prior = model.transition_prior
         longer = {**prior.get_config(), "num_items": count}
         result.transition_prior = type(prior).from_config(longer)
-    tables = {table.ref() for table in result.tables("items")}
+    tables = {id(table) for table in result.tables("items")}
     counted = _counted_rows(result)
     for old, target in zip(weights_of(source), weights_of(result), strict=True):
         value = old.numpy()
-        if target.ref() in tables:
+        if id(target) in tables:
             value = extend_table(value, count + 1, new.neighbours)
-        elif target.ref() in counted:
+        elif id(target) in counted:
             longer = np.zeros(target.shape, value.dtype)
             longer[: value.shape[0], : value.shape[1]] = value
             value = longer
@@ -73,7 +73,7 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
 def _counted_rows(model: SequenceModel) -> set:
     """The variables of counted neighbours; a new item has none."""
     layers = [layer for layer in model.submodules if isinstance(layer, ItemNeighbours)]
-    return {variable.ref() for layer in layers for variable in (layer.items, layer.values)}
+    return {id(variable) for layer in layers for variable in (layer.items, layer.values)}
 
 
 def _set_ids(model: SequenceModel, result: SequenceModel, new: NewItems) -> None:
