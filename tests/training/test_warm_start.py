@@ -268,7 +268,7 @@ def test_several_replicas_start_like_one(old, begun):
     assert warm.summary == begun[1].summary
     variables = [model.weights + model.optimizer.variables for model in (model, begun[0])]
     for found, expected in zip(*variables, strict=True):
-        for replica in found.values:
+        for replica in variable_of(found).values:
             np.testing.assert_array_equal(replica, expected)
 
 
