@@ -74,8 +74,12 @@ def apply_summed(optimizer, pairs, unique_rows):
     if not (unique_rows or isinstance(inner, RowUpdates)):
         # Keras 3 takes the repeated rows of a sparse gradient one by one.
         pairs = [(sum_repeated_rows(gradient), variable) for gradient, variable in pairs]
+    number = inner.iterations + 1
     with _without_sum(inner):
         optimizer.apply_gradients(pairs, **options)
+    if _is_dynamic(optimizer):
+        # A step that overflows counts too, as under Keras 2.
+        inner.iterations.assign(number)
 
 
 def scaled_loss(optimizer, loss):
