@@ -5,7 +5,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
-from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
+from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events, with_wide_ids
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
@@ -23,8 +23,9 @@ class SequenceModel(KerasModel):
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
     `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
-    Features are a dict: "user" int32 [B], 0 is unknown; "history" int32 [B, L], items 1..N, latest
-    last, 0 is padding on the left.
+    Features are a dict: "user" int [B], 0 is unknown; "history" int [B, L], items 1..N, latest
+    last, 0 is padding on the left. Both are int64 in training, since a GPU computes with int64 and
+    its host with int32.
 
     Args:
         num_users: M.
@@ -222,6 +223,7 @@ class SequenceModel(KerasModel):
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
+        features = with_wide_ids(features)
         return ranks(self.recommendation_scores(features), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
