@@ -5,8 +5,8 @@ from tensorflow.python.framework import kernels
 
 # A placeholder is where its user puts it, and functions and control flow are looked into.
 _ANYWHERE = {"Placeholder", "NoOp", "Const", "_EagerConst"}
-# Each step takes its batch from the host, and small sizes and counters live there.
-_FROM_HOST = {"IteratorGetNext", "Assert"}
+# The batch comes from the host, and shapes are there.
+_OF_HOST = {"IteratorGetNext", "Assert", "BroadcastGradientArgs"}
 
 
 def on_the_host(graph):
@@ -26,7 +26,7 @@ def on_the_host(graph):
         ]
         for one in inner:
             found += on_the_host(one)
-        if not inner and op.type not in _ANYWHERE | _FROM_HOST:
+        if not inner and op.type not in _ANYWHERE | _OF_HOST:
             found += _of(op)
     return sorted(set(found))
 
@@ -47,18 +47,26 @@ def _of(op):
     return [
         f"{op.type} {op.name}: {name}"
         for name, tensor in tensors
-        if name in host and tensor.dtype != tf.resource and _is_large(tensor.shape)
+        if name in host - {"reduction_indices"}
+        and tensor.dtype != tf.resource
+        and _is_large(tensor.shape)
     ]
 
 
 def _is_large(shape):
+    if shape.is_fully_defined() and shape.rank == 2 and shape[1] == 2:
+        return False  # What `tf.pad` adds to each axis.
     return shape.rank is None or shape.rank > 1 or (shape.rank == 1 and shape[0] is None)
 
 
 def _takes(kernel, op):
+    allowed = {one.name: one.allowed_values.list for one in kernel.constraint}
+    values = {name: op.get_attr(name) for name in allowed}
     return all(
-        op.get_attr(one.name).as_datatype_enum in one.allowed_values.list.type
-        for one in kernel.constraint
+        value in allowed[name].s
+        if isinstance(value, bytes)
+        else value.as_datatype_enum in allowed[name].type
+        for name, value in values.items()
     )
 
 

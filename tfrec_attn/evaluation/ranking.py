@@ -29,9 +29,8 @@ def ranks(scores, target, seen):
     left_out = tf.gather(scores, tf.maximum(seen - 1, 0), batch_dims=1)
     counted = (seen > 0) & ~(left_out < threshold)
     rank = tf.shape(scores, tf.int64)[1] - behind - _count(counted)
-    return tf.cast(
-        tf.where(tf.reduce_any(seen == target[:, tf.newaxis], axis=1), MISS, rank), tf.int32
-    )
+    found = ~tf.reduce_any(seen == target[:, tf.newaxis], axis=1)
+    return tf.cast(tf.where(found, rank, MISS), tf.int32)
 
 
 def _count(values):

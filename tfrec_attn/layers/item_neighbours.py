@@ -94,11 +94,13 @@ def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     """
     order = tf.argsort(items, axis=1)
     items, values = (tf.gather(one, order, batch_dims=1) for one in (items, values))
-    is_first = (items != tf.pad(items, [[0, 0], [1, 0]])[:, :-1]) & (items > 0)
+    # tf.pad has no GPU kernel for int64.
+    before = tf.concat([tf.zeros_like(items[:, :1]), items[:, :-1]], axis=1)
+    is_first = (items != before) & (items > 0)
     # Place of each item among the distinct ones of its row, from 1; padding falls on place 0.
     place = tf.cumsum(tf.cast(is_first, tf.int64), axis=1)
     batch = tf.shape(items, tf.int64)[0]
-    width = tf.reduce_max(tf.pad(place, [[1, 0], [1, 0]])) + 1
+    width = tf.maximum(tf.reduce_max(place), 0) + 1
     index = tf.stack([tf.range(batch)[:, tf.newaxis] + tf.zeros_like(place), place], axis=-1)
     summed, listed = (
         tf.scatter_nd(index, one, tf.stack([batch, width]))[:, 1:]

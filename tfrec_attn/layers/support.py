@@ -185,6 +185,6 @@ def visible_keys(length: tf.Tensor, mask: tf.Tensor | None, causal: bool) -> tf.
         mask: Bool [B, L], True for a real event; None: all are.
         causal: Whether position t attends only to positions up to t.
     """
-    position = tf.range(length)
+    position = tf.range(tf.cast(length, tf.int64))
     earlier = position[:, tf.newaxis] >= position if causal else position >= 0
     return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier

@@ -52,12 +52,15 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
 
 def append_mask(inputs: dict, mask: int) -> dict:
     """Appends the item `mask` to each history; other features of the new event are 0."""
-    longer = {
-        name: tf.pad(value, [[0, 0], [0, 1]]) if len(value.shape) > 1 else value
+
+    def longer(value, last):
+        # tf.pad has no GPU kernel for int64.
+        return tf.concat([value, tf.fill([tf.shape(value)[0], 1], tf.cast(last, value.dtype))], 1)
+
+    return {
+        name: longer(value, mask * (name == "history")) if len(value.shape) > 1 else value
         for name, value in inputs.items()
     }
-    longer["history"] = tf.pad(inputs["history"], [[0, 0], [0, 1]], constant_values=mask)
-    return longer
 
 
 class Distillation:
@@ -316,8 +319,8 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
             queries, without_padding(model.item_vectors()), targets - 1, weights=weights, **keywords
         )
     unique, index = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0), tf.int64)
-    target, negative = tf.split(index, [tf.size(targets), -1])
-    negative = tf.reshape(negative, tf.shape(negatives))
+    count = tf.size(targets)
+    target, negative = index[:count], tf.reshape(index[count:], tf.shape(negatives))
     rows = model.item_vectors(unique)
     if loss.of == "scores":
         scores = gather_dot(queries, rows, tf.concat([target[:, tf.newaxis], negative], axis=1))

@@ -86,8 +86,11 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
     rows = -(-positions // tiles)
 
     def split(x):
-        padded = tf.pad(x, [[0, tiles * rows - positions]] + [[0, 0]] * (len(x.shape) - 1))
-        return tf.reshape(padded, tf.concat([[tiles, rows], tf.shape(x)[1:]], axis=0))
+        sizes = tf.shape(x)[1:]
+        # tf.pad has no GPU kernel for int64.
+        padding = tf.zeros(tf.concat([[tiles * rows - positions], sizes], axis=0), x.dtype)
+        padded = tf.concat([x, padding], axis=0)
+        return tf.reshape(padded, tf.concat([[tiles, rows], sizes], axis=0))
 
     def join(parts):
         stacked = parts.stack()

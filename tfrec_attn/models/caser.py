@@ -92,7 +92,10 @@ class Caser(SequenceModel):
 
     def query_vectors(self, features, training=False):
         history = features["history"]
-        history = tf.pad(history, [[0, 0], [self.max_length - tf.shape(history)[1], 0]])
+        rows, columns = tf.unstack(tf.shape(history))
+        # tf.pad has no GPU kernel for int64.
+        padding = tf.zeros([rows, self.max_length - columns], history.dtype)
+        history = tf.concat([padding, history], axis=1)
         window = self.items(tf.ensure_shape(history, [None, self.max_length]))
         z = self.hidden(self.drop(self.convolution(window), training=training))
         z, user = tf.cast(z, tf.float32), self.users(features["user"])
