@@ -54,7 +54,7 @@ def _of(op):
 
 
 def _is_large(shape):
-    if shape.is_fully_defined() and shape.rank == 2 and shape[1] == 2:
+    if shape.is_fully_defined() and shape.rank == 2 and shape[0] <= 4 and shape[1] <= 2:
         return False  # What `tf.pad` adds to each axis.
     return shape.rank is None or shape.rank > 1 or (shape.rank == 1 and shape[0] is None)
 
