@@ -184,12 +184,12 @@ class Training:
     def run(self, batches: Any, steps: int) -> float:
         """Trains for at least so many steps; returns the seconds of one."""
         counter = self.model.optimizer.iterations
-        first, begin = int(counter), time.perf_counter()
+        first, begin = int(counter.numpy()), time.perf_counter()
         per_call = int(self.model._steps_per_execution.numpy())
         for _ in range(-(-steps // per_call)):
             logs = self._train(batches)
         logs["loss"].numpy()
-        return (time.perf_counter() - begin) / (int(counter) - first)
+        return (time.perf_counter() - begin) / (int(counter.numpy()) - first)
 
     def rate(self, steps: int) -> float:
         """Returns the examples a second, after a tenth of the steps that are not timed."""

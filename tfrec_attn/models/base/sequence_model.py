@@ -24,8 +24,7 @@ class SequenceModel(KerasModel):
     `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
     Features are a dict: "user" int [B], 0 is unknown; "history" int [B, L], items 1..N, latest
-    last, 0 is padding on the left. Both are int64 in training, since a GPU computes with int64 and
-    its host with int32.
+    last, 0 is padding on the left. They are int64 in training and ranking, int32 in an export.
 
     Args:
         num_users: M.
