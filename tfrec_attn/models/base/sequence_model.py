@@ -23,8 +23,8 @@ class SequenceModel(KerasModel):
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
     `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
-    Features are a dict: "user" int [B], 0 is unknown; "history" int [B, L], items 1..N, latest
-    last, 0 is padding on the left. They are int64 in training and ranking, int32 in an export.
+    Features are a dict, int64 in training and ranking and int32 in an export: "user" [B], 0 is
+    unknown; "history" [B, L], items 1..N, latest last, 0 is padding on the left.
 
     Args:
         num_users: M.
