@@ -246,5 +246,4 @@ class SequenceModel(KerasModel):
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
-        scores = self.recommendation_scores({"user": user, "history": history})
-        return best_unseen(scores, seen, k)
+        return best_unseen(self.recommendation_scores({"user": user, "history": history}), seen, k)
