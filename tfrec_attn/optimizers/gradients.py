@@ -11,7 +11,7 @@ def sum_repeated_rows(gradient):
     """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, index = tf.unique(gradient.indices)
+    rows, index = tf.unique(gradient.indices, tf.int64)
     values = tf.math.unsorted_segment_sum(gradient.values, index, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
@@ -40,13 +40,13 @@ def _all_reduce(replica, gradient, lookups):
     if not isinstance(gradient, tf.IndexedSlices):
         return _sum(replica, gradient), None
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
-        return replica.all_reduce("SUM", gradient), None
+        return replica.all_reduce("SUM", sum_repeated_rows(gradient)), None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(
         tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]]
     )
     times = tf.math.unsorted_segment_sum(
-        tf.ones_like(gradient.indices, tf.int32), gradient.indices, rows
+        tf.ones_like(gradient.indices, tf.float32), gradient.indices, rows
     )
     # One by one: together they are copied into one tensor and back.
     return _sum(replica, total), _sum(replica, tf.ensure_shape(times, [rows])) > 0

@@ -9,7 +9,7 @@ from tfrec_attn.evaluation.metrics import ranking_metrics
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
-from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.losses.objectives import OBJECTIVES, Distillation, with_wide_ids
 from tfrec_attn.models.base.several_steps import several_steps
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients, scales_loss
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
@@ -225,7 +225,7 @@ class KerasModel(tfrs.Model):
 
     def compute_loss(self, features, training=False):
         """Returns the loss of a batch, a scalar; for the features see `Windows` and `NextItems`."""
-        return self._objective(self, features, training)[0]
+        return self._objective(self, with_wide_ids(features), training)[0]
 
     def count(self, split):
         """Counts the training events of a `Split`, if the model trains on "counts".
@@ -267,6 +267,7 @@ class KerasModel(tfrs.Model):
     def train_step(self, features):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
         self._objective.check(self, features)
+        features = with_wide_ids(features)
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         if scales_loss(self.optimizer):
