@@ -10,7 +10,7 @@ TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.
 IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train train-multi-worker test lint docs bench \
+.PHONY: help venv train train-multi-worker test lint docs bench bench-gpu \
 	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
@@ -40,8 +40,11 @@ docs: .venv-docs/.requirements ## Builds the documentation as a site in site/; A
 results: .venv/.package ## Writes docs/results.md: make results DATA=FOLDER; ARGS go to docs/make_results.py.
 	@.venv/bin/python docs/make_results.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
-bench: .venv/.package ## Runs every benchmark; ARGS go to each.
-	@for file in benchmarks/[a-z]*.py; do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+bench: .venv/.package ## Runs every benchmark but that of GPUs; ARGS go to each.
+	@for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+
+bench-gpu: .venv/.package ## Runs the benchmark of GPUs: make bench-gpu ARGS="--models sasrec".
+	@.venv/bin/python -m benchmarks.gpu $(ARGS)
 
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
 	@.venv-2.16/bin/python -m pytest $(IN_PARALLEL) $(ARGS)

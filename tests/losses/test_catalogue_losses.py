@@ -154,6 +154,38 @@ def test_logits_ten_thousand_apart_stay_finite(target):
     np.testing.assert_allclose(to_items, expected)
 
 
+def in_float64(queries, items, targets, weights):
+    """The weighted softmax loss and its gradients to queries and items, from float64 logits."""
+    queries, items = queries.astype(np.float64), items.astype(np.float64)
+    logits, rows = queries @ items.T, np.arange(len(queries))
+    others = np.where(np.arange(len(items)) == targets[:, np.newaxis], -np.inf, logits)
+    log_sum = np.logaddexp.reduce(others, axis=1)
+    gap = log_sum - logits[rows, targets]
+    slopes = np.exp(others - np.logaddexp(log_sum, logits[rows, targets])[:, np.newaxis])
+    slopes[rows, targets] = -np.exp(-np.logaddexp(0.0, -gap))
+    slopes *= weights[:, np.newaxis]
+    return np.sum(weights * np.logaddexp(0.0, gap)), slopes @ items, slopes.T @ queries
+
+
+@pytest.mark.parametrize("gap", [0, 4, 8, 16, 24, 32, 60])
+def test_small_softmax_losses_are_right(gap):
+    # A target that is far ahead: a probability of 1 - 1e-10 is 1 in float32.
+    others = np.random.default_rng(3).normal(size=(50, 1)).astype(np.float32)
+    data = np.float32([[1.0]]), np.concatenate([others, [[np.float32(gap)]]]), np.array([50])
+    found = losses.softmax(*data, gradients=False)
+    np.testing.assert_allclose(found, in_float64(*data, np.ones(1))[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 5.0, 10.0, 100.0])
+@pytest.mark.parametrize("tile", [None, 60])
+def test_softmax_against_float64_at_any_spread(scale, tile):
+    # Logits of scale 10 are hundreds apart, where probabilities are 0 in float32.
+    data = problem(40, 30, scale=scale)
+    found = with_gradients(lambda *x: losses.softmax(*x, tile=tile), *data)
+    for one, value in zip(found, in_float64(*data), strict=True):
+        np.testing.assert_allclose(one, value, rtol=1e-4, atol=2e-6 * np.abs(value).max())
+
+
 def test_gradient_to_the_weights_is_the_loss_of_each_position():
     queries, items, targets, weights = problem(5, 9)
     weights = tf.constant(weights)

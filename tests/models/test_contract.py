@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpu_kernels import on_the_host
 from tests.models.contract import (
     EVERY,
     ITEMS,
@@ -23,7 +24,8 @@ from tfrec_attn import models
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers import EmbeddingTable, LearnedPositions, TransitionDistillation
-from tfrec_attn.optimizers import Adagrad, gradients
+from tfrec_attn.losses import LOSSES
+from tfrec_attn.optimizers import Adagrad, LazyAdam, gradients
 from tfrec_attn.runs import weights
 from tfrec_attn.training import inputs
 
@@ -160,13 +162,60 @@ def test_overfits_six_sequences_and_is_traced_once(name, monkeypatch):
     model = make(name)
     model.compile(Adagrad(0.1), "softmax")
     traced, step = [], model.train_step
-    monkeypatch.setattr(model, "train_step", lambda batch: traced.append(True) or step(batch))
+
+    def observed(batch):
+        traced.append(tf.compat.v1.get_default_graph())
+        return step(batch)
+
+    monkeypatch.setattr(model, "train_step", observed)
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(200), verbose=0)
     assert len(traced) == 1
-    ranks = model.ranks(
-        {**inputs, "target": tf.constant(last, tf.int32), "seen": tf.zeros([USERS, 1], tf.int32)}
+    held_out = {"target": tf.constant(last, tf.int32), "seen": tf.zeros([USERS, 1], tf.int32)}
+    ranks, held_out = model.traced_ranks(), {**inputs, **held_out}
+    assert ranks(held_out).numpy().tolist() == [1] * USERS
+    # Traced already, and a GPU would do all of it.
+    for graph in (*traced, ranks.get_concrete_function(held_out).graph):
+        assert on_the_host(graph) == []
+
+
+# Each loss once, and the recommended loss of each model; the test above has the softmax loss.
+MODEL_OF_LOSS = {
+    loss: name
+    for name in reversed(TYPICAL)
+    for loss in LOSSES
+    if models.get(name).trains_on in LOSSES[loss].batches
+}
+STEPS_OF_LOSSES = {(name, loss) for loss, name in MODEL_OF_LOSS.items()}
+STEPS_OF_LOSSES |= {("sasrec", "bce"), *((name, loss_of(name)) for name in TRAINED)}
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), sorted(one for one in STEPS_OF_LOSSES if one[1] != "softmax")
+)
+def test_a_gpu_has_a_kernel_for_each_operation_of_a_step(name, loss):
+    model, batch = make(name), training_features(name, loss=loss)
+    optimizer, options = Adagrad(0.1), {}
+    if loss in ("bce", "bpr"):
+        optimizer = LazyAdam(0.1)
+    if loss in ("hinge", "sampled_softmax"):
+        transitions = (np.array([0, 0, 2, *[2] * (ITEMS - 1)]), np.array([3, 5]), np.array([4, 1]))
+        options = {"distillation": TransitionDistillation(transitions), "distillation_weight": 1.0}
+    model.compile(optimizer, loss, l2=0.1, kernel_l2=0.1, clip_norm=1.0, **options)
+    optimizer.build(model.trainable_variables)
+    step = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
+    assert on_the_host(step.graph) == []
+
+
+@pytest.mark.parametrize("name", sorted({*EVERY} - {*TRAINED}))
+def test_a_gpu_has_a_kernel_for_each_operation_of_counted_ranks(name):
+    features_of_ranks = {
+        **features(),
+        "target": tf.ones([8], tf.int32),
+        "seen": tf.zeros([8, 2], tf.int32),
+    }
+    assert (
+        on_the_host(make(name).traced_ranks().get_concrete_function(features_of_ranks).graph) == []
     )
-    assert ranks.numpy().tolist() == [1] * USERS
 
 
 @TRAINED_MODEL

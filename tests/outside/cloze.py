@@ -36,7 +36,8 @@ class Cloze(SequenceModel):
     def sequence_vectors(self, features, training=False):
         history = features["history"]
         masked = history > self.num_items
-        x = self.items(tf.where(masked, 0, history)) + self.mask(tf.cast(masked, tf.int32))
+        items = tf.where(masked, tf.zeros_like(history), history)
+        x = self.items(items) + self.mask(tf.cast(masked, history.dtype))
         x = self.embedding(x, mask=history > 0, training=training)
         return tf.cast(self.encoder(x, mask=history > 0, training=training), tf.float32)
 

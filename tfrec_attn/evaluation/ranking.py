@@ -22,17 +22,20 @@ def ranks(scores, target, seen):
     Returns:
         int32 [B], 1 is best.
     """
+    # Integers of 32 bits would be compared on the host.
+    target, seen = tf.cast(target, tf.int64), tf.cast(seen, tf.int64)
     threshold = tf.gather(scores, target[:, tf.newaxis] - 1, batch_dims=1)
     behind = _count(scores < threshold)
     left_out = tf.gather(scores, tf.maximum(seen - 1, 0), batch_dims=1)
     counted = (seen > 0) & ~(left_out < threshold)
-    rank = tf.shape(scores)[1] - behind - _count(counted)
-    return tf.where(tf.reduce_any(seen == target[:, tf.newaxis], axis=1), MISS, rank)
+    rank = tf.shape(scores, tf.int64)[1] - behind - _count(counted)
+    found = ~tf.reduce_any(seen == target[:, tf.newaxis], axis=1)
+    return tf.cast(tf.where(found, rank, MISS), tf.int32)
 
 
 def _count(values):
-    """Returns the number of true values in each row: bool [B, N] -> int32 [B]."""
+    """Returns the number of true values in each row: bool [B, N] -> int64 [B]."""
     # The sum of int32 has no GPU kernel. Sums of float32 are exact up to 2^24.
     columns = values.shape[1]
     exact = tf.float32 if columns is not None and columns < 1 << 24 else tf.int64
-    return tf.cast(tf.reduce_sum(tf.cast(values, exact), axis=1), tf.int32)
+    return tf.cast(tf.reduce_sum(tf.cast(values, exact), axis=1), tf.int64)

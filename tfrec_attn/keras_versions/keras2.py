@@ -58,15 +58,14 @@ def build(optimizer, variables):
     optimizer.build(variables)
 
 
-def apply_summed(optimizer, pairs, unique_rows):
+def apply_summed(optimizer, pairs):
     """Applies gradients that are already summed over all replicas.
 
     Args:
         optimizer: Keras optimizer.
-        pairs: Gradients, dense or sparse, and their variables.
-        unique_rows: Whether the rows of each sparse gradient are unique.
+        pairs: Gradients, dense or sparse with unique rows, and their variables.
     """
-    options = {"unique_rows": True} if unique_rows and isinstance(optimizer, RowUpdates) else {}
+    options = {"unique_rows": True} if isinstance(optimizer, RowUpdates) else {}
     optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, **options)
 
 

@@ -58,22 +58,18 @@ def build(optimizer, variables):
         optimizer.build(variables)
 
 
-def apply_summed(optimizer, pairs, unique_rows):
+def apply_summed(optimizer, pairs):
     """Applies gradients that are already summed over all replicas.
 
     Args:
         optimizer: Keras optimizer.
-        pairs: Gradients, dense or sparse, and their variables.
-        unique_rows: Whether the rows of each sparse gradient are unique.
+        pairs: Gradients, dense or sparse with unique rows, and their variables.
     """
-    options = {"unique_rows": True} if unique_rows and isinstance(optimizer, RowUpdates) else {}
+    options = {"unique_rows": True} if isinstance(optimizer, RowUpdates) else {}
     scale, inner = _scale(optimizer), getattr(optimizer, "inner_optimizer", optimizer)
     if scale is not None:
         # Keras divides them again. A dynamic scale is a power of 2, so that no bit changes.
         pairs = [(scale_gradient(gradient, scale), variable) for gradient, variable in pairs]
-    if not (unique_rows or isinstance(inner, RowUpdates)):
-        # Keras 3 takes the repeated rows of a sparse gradient one by one.
-        pairs = [(sum_repeated_rows(gradient), variable) for gradient, variable in pairs]
     number = inner.iterations + 1
     with _without_sum(inner):
         optimizer.apply_gradients(pairs, **options)

@@ -12,7 +12,7 @@ def sum_repeated_rows(gradient):
     """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, index = tf.unique(gradient.indices)
+    rows, index = tf.unique(gradient.indices, tf.int64)
     values = tf.math.unsorted_segment_sum(gradient.values, index, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 

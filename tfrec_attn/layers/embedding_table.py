@@ -81,10 +81,10 @@ class EmbeddingTable(tf.keras.layers.Layer):
             # The tensor first: a gather from a variable that is also read whole makes TensorFlow
             # copy it on every read.
             rows = tf.gather(tf.convert_to_tensor(vectors), flat)[:, column : column + self.dim]
-            return rows, tf.reshape(tf.range(tf.size(ids)), tf.shape(ids))
+            return rows, tf.reshape(tf.range(tf.size(ids, tf.int64)), tf.shape(ids))
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
-        unique, index = tf.unique(flat)
+        unique, index = tf.unique(flat, tf.int64)
         return tf.gather(variable_of(self.embeddings), unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:

@@ -23,8 +23,8 @@ class ItemNeighbours(tf.keras.layers.Layer):
         width: Columns of the rows, the less of K and N.
 
     Shapes:
-        history int [B, L], 0 is padding on the left -> (items int32 [B, P], T float32 [B, P]). The
-        items of a row are unique, and 0 is padding.
+        history int [B, L], 0 is padding on the left -> (items [B, P] of the same dtype, T float32
+        [B, P]). The items of a row are unique, and 0 is padding.
 
     Raises:
         ValueError: If an argument is not in its range.
@@ -64,7 +64,9 @@ class ItemNeighbours(tf.keras.layers.Layer):
 
     @without_autograph
     def call(self, history):
-        items, values = (tf.gather(one, history) for one in (self.items, self.values))
+        # The tensor first: a GPU cannot gather from a variable of int32.
+        items = tf.cast(tf.gather(tf.convert_to_tensor(self.items), history), history.dtype)
+        values = tf.gather(self.values, history)
         position = tf.cast(tf.range(tf.shape(history)[1], 0, -1), tf.float32)
         values *= (position**-self.recency)[:, tf.newaxis]
         shape = tf.stack([tf.shape(history)[0], tf.size(position) * items.shape[2]])
@@ -83,25 +85,25 @@ def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     """Adds the values of equal items of a row.
 
     Args:
-        items: Int32 [B, P]; 0 is padding.
+        items: Int [B, P]; 0 is padding.
         values: Float32 [B, P].
 
     Returns:
-        (items int32 [B, P'], values float32 [B, P']): the distinct items of each row, ascending,
+        (items int [B, P'], values float32 [B, P']): the distinct items of each row, ascending,
         with 0 as padding, and their sums, 0 at padding.
     """
     order = tf.argsort(items, axis=1)
     items, values = (tf.gather(one, order, batch_dims=1) for one in (items, values))
-    is_first = (items != tf.pad(items, [[0, 0], [1, 0]])[:, :-1]) & (items > 0)
+    # tf.pad has no GPU kernel for int64.
+    before = tf.concat([tf.zeros_like(items[:, :1]), items[:, :-1]], axis=1)
+    is_first = (items != before) & (items > 0)
     # Place of each item among the distinct ones of its row, from 1; padding falls on place 0.
-    place = tf.cumsum(tf.cast(is_first, tf.int32), axis=1)
-    batch, width = tf.shape(items)[0], tf.reduce_max(tf.pad(place, [[1, 0], [1, 0]])) + 1
-    segment = tf.reshape(place + width * tf.range(batch)[:, tf.newaxis], [-1])
+    place = tf.cumsum(tf.cast(is_first, tf.int64), axis=1)
+    batch = tf.shape(items, tf.int64)[0]
+    width = tf.maximum(tf.reduce_max(place), 0) + 1
+    index = tf.stack([tf.range(batch)[:, tf.newaxis] + tf.zeros_like(place), place], axis=-1)
     summed, listed = (
-        tf.reshape(
-            tf.math.unsorted_segment_sum(tf.reshape(one, [-1]), segment, batch * width),
-            tf.stack([batch, width]),
-        )[:, 1:]
+        tf.scatter_nd(index, one, tf.stack([batch, width]))[:, 1:]
         for one in (values, tf.where(is_first, items, 0))
     )
     return listed, summed

@@ -50,8 +50,9 @@ def gather_dot(queries, rows, indices):
 
     def gradient(upstream):
         flat = tf.reshape(upstream, [-1])
-        entry = tf.cast(tf.where(tf.not_equal(flat, 0.0))[:, 0], tf.int32)
-        query, row = entry // tf.shape(indices)[1], tf.gather(tf.reshape(indices, [-1]), entry)
+        entry = tf.where(tf.not_equal(flat, 0.0))[:, 0]
+        query = entry // tf.shape(indices, tf.int64)[1]
+        row = tf.gather(tf.reshape(tf.cast(indices, tf.int64), [-1]), entry)
         by_row = tf.argsort(row)
         weight = tf.gather(flat, entry)
         to_queries = _weighted_sums(rows, row, weight, query, queries)
@@ -72,7 +73,7 @@ def _weighted_sums(values, index, weight, segment, like):
 
     Segments must ascend.
     """
-    last = tf.shape(like)[:1] - 1
+    last = tf.shape(like, tf.int64)[:1] - 1
     # segment_sum returns rows up to the last segment; an entry of weight 0 adds the last row.
     index, segment = tf.concat([index, [0]], axis=0), tf.concat([segment, last], axis=0)
     weight = tf.concat([weight, tf.zeros([1], weight.dtype)], axis=0)

@@ -108,7 +108,7 @@ class SelfAttention(tf.keras.layers.Layer):
 
     def _visible(self, length, mask):
         """Returns which keys a query attends to, broadcastable to [B, L, L]; None: all keys."""
-        position = tf.range(length)
+        position = tf.range(tf.cast(length, tf.int64))
         earlier = (position[:, None] >= position)[None] if self.causal else None
         if mask is None:
             return earlier

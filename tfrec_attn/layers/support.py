@@ -177,6 +177,14 @@ def merge_heads(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, tf.concat([tf.shape(x)[:2], [width]], axis=0))
 
 
+def pad_left(ids: tf.Tensor, length: int) -> tf.Tensor:
+    """Returns ids [B, L], L at most `length`, as [B, length] with 0 on the left."""
+    rows, columns = tf.unstack(tf.shape(ids))
+    # tf.pad has no GPU kernel for int64.
+    padded = tf.concat([tf.zeros([rows, length - columns], ids.dtype), ids], axis=1)
+    return tf.ensure_shape(padded, [None, length])
+
+
 def visible_keys(length: tf.Tensor, mask: tf.Tensor | None, causal: bool) -> tf.Tensor:
     """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L].
 
@@ -185,6 +193,6 @@ def visible_keys(length: tf.Tensor, mask: tf.Tensor | None, causal: bool) -> tf.
         mask: Bool [B, L], True for a real event; None: all are.
         causal: Whether position t attends only to positions up to t.
     """
-    position = tf.range(length)
+    position = tf.range(tf.cast(length, tf.int64))
     earlier = position[:, tf.newaxis] >= position if causal else position >= 0
     return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier

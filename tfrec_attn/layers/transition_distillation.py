@@ -93,16 +93,16 @@ class TransitionDistillation(tf.keras.layers.Layer):
             training: Whether to apply dropout.
 
         Returns:
-            (queries [R, D], targets int32 [R] in 0..N-1, weights [R], remainder []), float32.
+            (queries [R, D], targets int64 [R] in 0..N-1, weights [R], remainder []), float32.
         """
         vectors = self._check_vectors(item_vectors)
-        items = tf.cast(tf.reshape(items, [-1]), tf.int32)
+        items = tf.cast(tf.reshape(items, [-1]), tf.int64)
         if weights is None:
             weights = tf.fill(
                 [tf.size(items)], 1.0 / tf.cast(tf.maximum(tf.size(items), 1), tf.float32)
             )
         weights = tf.cast(weights, tf.float32)
-        unique, index = tf.unique(items)
+        unique, index = tf.unique(items, tf.int64)
         teacher = self._teacher_means(unique, vectors)
         if self.dropout == 0.0 or training in (None, False):
             weights = tf.math.unsorted_segment_sum(weights, index, tf.size(unique))
@@ -118,12 +118,10 @@ class TransitionDistillation(tf.keras.layers.Layer):
     def _teacher_means(self, items, vectors):
         """Returns T of items without repetitions, [R, D]."""
         begins = tf.gather(self._offsets, items)
-        entries = tf.ragged.range(begins, tf.gather(self._offsets, items + 1))
-        index = tf.stack(
-            [entries.value_rowids(), tf.gather(self._neighbours, entries.values)], axis=1
-        )
+        row, entry = _entries(begins, tf.gather(self._offsets, items + 1) - begins)
+        index = tf.stack([row, tf.gather(self._neighbours, entry)], axis=1)
         shape = tf.stack([tf.size(begins, tf.int64), self.num_items + 1])
-        excess = tf.SparseTensor(index, tf.gather(self._excess, entries.values), shape)
+        excess = tf.SparseTensor(index, tf.gather(self._excess, entry), shape)
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
         return tf.gather(self._background, items)[
@@ -150,6 +148,26 @@ class TransitionDistillation(tf.keras.layers.Layer):
             "temperature": self.temperature,
             "dropout": self.dropout,
         }
+
+
+def _entries(begins, sizes):
+    """Returns the entries `begin` to `begin + size` of rows, as `tf.ragged.range`.
+
+    That has no GPU kernel.
+
+    Args:
+        begins: First entry of each row, int64 [R].
+        sizes: Number of its entries, int64 [R].
+
+    Returns:
+        (row of each entry, entry), int64 [sum of the sizes], in the order of the rows.
+    """
+    ends = tf.cumsum(sizes)
+    firsts, total = ends - sizes, tf.reduce_sum(sizes)
+    # Places of empty rows may be at the end, which is cut off.
+    marks = tf.scatter_nd(firsts[:, tf.newaxis], tf.ones_like(firsts), total[tf.newaxis] + 1)
+    row = tf.cumsum(marks)[:total] - 1
+    return row, tf.gather(begins - firsts, row) + tf.range(total)
 
 
 def _arrays(transitions):

@@ -34,6 +34,14 @@ def inputs_of(features: dict) -> dict:
     return {name: value for name, value in features.items() if name not in _LABELS}
 
 
+def with_wide_ids(features: dict) -> dict:
+    """Returns features with ids as int64, which a GPU computes with; int32 stays on its host."""
+    return {
+        name: tf.cast(value, tf.int64) if value.dtype == tf.int32 else value
+        for name, value in features.items()
+    }
+
+
 def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
     """Returns features with the latest `length` events of each sequence."""
     return {
@@ -44,12 +52,15 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
 
 def append_mask(inputs: dict, mask: int) -> dict:
     """Appends the item `mask` to each history; other features of the new event are 0."""
-    longer = {
-        name: tf.pad(value, [[0, 0], [0, 1]]) if len(value.shape) > 1 else value
+
+    def longer(value, last):
+        # tf.pad has no GPU kernel for int64.
+        return tf.concat([value, tf.fill([tf.shape(value)[0], 1], tf.cast(last, value.dtype))], 1)
+
+    return {
+        name: longer(value, mask * (name == "history")) if len(value.shape) > 1 else value
         for name, value in inputs.items()
     }
-    longer["history"] = tf.pad(inputs["history"], [[0, 0], [0, 1]], constant_values=mask)
-    return longer
 
 
 class Distillation:
@@ -156,7 +167,7 @@ class WindowObjective(_Objective):
         candidates = tf.concat(
             [targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1
         )
-        unique, index = tf.unique(tf.reshape(candidates, [-1]))
+        unique, index = tf.unique(tf.reshape(candidates, [-1]), tf.int64)
         scores = gather_dot(
             queries, model.item_vectors(unique), tf.reshape(index, tf.shape(candidates))
         )
@@ -170,7 +181,7 @@ class WindowObjective(_Objective):
         """Returns the summed loss of a function of positions, one for each real target."""
         targets = features["targets"]
         real = tf.where(targets > 0)
-        window = tf.cast(real[:, 0], tf.int32)
+        window = real[:, 0]
         if sample_weight is None:
             weights = tf.ones_like(window, tf.float32)
         else:
@@ -184,13 +195,13 @@ class WindowObjective(_Objective):
         return _position_loss(self.loss, self.keywords, model, queries, targets, negatives, weights)
 
     def _distillation_loss(self, model, history, weight, training):
-        real = history > 0
+        real = tf.cast(history > 0, tf.float32)
         weights = tf.broadcast_to(
-            weight / tf.reduce_sum(tf.cast(real, tf.float32), axis=1, keepdims=True),
-            tf.shape(history),
+            weight / tf.reduce_sum(real, axis=1, keepdims=True), tf.shape(history)
         )
+        event = tf.where(history > 0)
         terms, remainder = self.distillation.terms(
-            model, tf.boolean_mask(history, real), tf.boolean_mask(weights, real), training
+            model, tf.gather_nd(history, event), tf.gather_nd(weights, event), training
         )
         return _catalogue_loss(model, [terms]) + remainder
 
@@ -245,18 +256,22 @@ class PositionObjective(_Objective):
         sequence, so that it computes little padding.
         """
         inputs, targets = inputs_of(features), features["targets"]
-        lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int32), axis=1)
-        order = tf.argsort(lengths)
+        lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int64), axis=1)
+        order = tf.cast(tf.argsort(lengths), tf.int64)
         labels = [targets, self._weights(features)]
         if self.loss.negatives == "per_target":
             labels.append(features["negatives"])
         rows = targets.shape[0]
         shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
         cuts = [int(rows * share) for share in shares]
+        parts = [
+            order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])
+        ]
+        # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
+        widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
+        widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
         groups = []
-        for begin, end in itertools.pairwise([0, *filter(None, cuts), None]):
-            chosen = order[begin:end]
-            longest = tf.maximum(tf.reduce_max(tf.gather(lengths, chosen)), 1)
+        for chosen, longest in zip(parts, widths, strict=True):
             group = latest_events(
                 {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
             )
@@ -266,8 +281,10 @@ class PositionObjective(_Objective):
                 group["history"],
                 *(tf.gather(label, chosen)[:, -longest:] for label in labels),
             ]
-            groups.append([tf.boolean_mask(value, values[2] > 0) for value in values])
-        return [tf.concat(values, axis=0) for values in zip(*groups, strict=True)]
+            groups.append([_flat(value) for value in values])
+        values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+        real = tf.where(values[2] > 0)[:, 0]
+        return [tf.gather(value, real) for value in values]
 
     def _weights(self, features):
         """Returns the weight of each position in the loss, [B, L]."""
@@ -301,9 +318,9 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
         return loss.function(
             queries, without_padding(model.item_vectors()), targets - 1, weights=weights, **keywords
         )
-    unique, index = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0))
-    target, negative = tf.split(index, [tf.size(targets), -1])
-    negative = tf.reshape(negative, tf.shape(negatives))
+    unique, index = tf.unique(tf.concat([targets, tf.reshape(negatives, [-1])], axis=0), tf.int64)
+    count = tf.size(targets)
+    target, negative = index[:count], tf.reshape(index[count:], tf.shape(negatives))
     rows = model.item_vectors(unique)
     if loss.of == "scores":
         scores = gather_dot(queries, rows, tf.concat([target[:, tf.newaxis], negative], axis=1))
@@ -319,6 +336,11 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
             log_q = tf.gather(log_q, unique - 1)
         keywords = {**keywords, "log_q": log_q}
     return loss.function(queries, rows, target, negative, weights=weights, **keywords)
+
+
+def _flat(value):
+    """Returns [B, L, ...] as [B * L, ...]."""
+    return tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
 
 
 def _catalogue_loss(model, terms):

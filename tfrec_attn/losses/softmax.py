@@ -8,6 +8,9 @@ from tfrec_attn.losses.arguments import checked
 # (benchmarks/softmax.py).
 TILE = 2**22
 
+# Between these the logarithm of a probability is exact to 1e-4.
+_LEAST, _MOST = 1e-30, 0.999
+
 
 def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
     """Returns the exact cross entropy over the whole catalogue.
@@ -77,61 +80,74 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
     # Tiles of equal size, with less than one row of padding for each; padding has weight 0.
     tiles = tf.maximum(-(-positions // rows), 1)
     rows = -(-positions // tiles)
-
-    def split(x):
-        padded = tf.pad(x, [[0, tiles * rows - positions]] + [[0, 0]] * (len(x.shape) - 1))
-        return tf.reshape(padded, tf.concat([[tiles, rows], tf.shape(x)[1:]], axis=0))
-
-    def join(parts):
-        stacked = parts.stack()
-        return tf.reshape(stacked, tf.concat([[tiles * rows], tf.shape(stacked)[2:]], axis=0))[
-            :positions
-        ]
-
+    targets = tf.cast(targets, tf.int64)
     weighted = weights[:, tf.newaxis] * queries
-    parts = [split(x) for x in (queries, targets, weighted)]
+    parts = [_split(x, tiles, rows) for x in (queries, targets, weighted)]
 
-    def body(i, losses, means, to_items):
+    def body(i, found, means, to_items):
         query, target, weighted = (part[i] for part in parts)
         probability = tf.nn.softmax(tf.matmul(query, items, transpose_b=True))
-        losses = losses.write(
-            i, _negative_log(tf.gather(probability, target, batch_dims=1), query, items, target)
-        )
+        found = found.write(i, tf.gather(probability, target, batch_dims=1))
         if gradients:
             means = means.write(i, tf.matmul(probability, items))
             to_items += tf.matmul(weighted, probability, transpose_a=True)
-        return i + 1, losses, means, to_items
+        return i + 1, found, means, to_items
 
-    losses, means = (
-        tf.TensorArray(tf.float32, tiles),
-        tf.TensorArray(tf.float32, tiles if gradients else 0),
-    )
+    found, means = (tf.TensorArray(tf.float32, size) for size in (tiles, tiles if gradients else 0))
     # The product is faster as [D, N].
     to_items = tf.zeros([tf.shape(items)[1], count]) if gradients else 0.0
     # One tile at a time to limit the memory; each product uses all cores.
-    _, losses, means, to_items = tf.while_loop(
-        lambda i, *_: i < tiles, body, (0, losses, means, to_items), parallel_iterations=1
+    _, found, means, to_items = tf.while_loop(
+        lambda i, *_: i < tiles, body, (0, found, means, to_items), parallel_iterations=1
     )
+    losses = _negative_log(_join(found.stack(), positions), parts[:2], items)
     if not gradients:
-        return join(losses), None, None
+        return losses, None, None
     to_items = tf.tensor_scatter_nd_sub(tf.transpose(to_items), targets[:, tf.newaxis], weighted)
-    return (
-        join(losses),
-        weights[:, tf.newaxis] * (join(means) - tf.gather(items, targets)),
-        to_items,
-    )
+    means = _join(means.stack(), positions)
+    return losses, weights[:, tf.newaxis] * (means - tf.gather(items, targets)), to_items
 
 
-def _negative_log(probability, query, items, target):
-    """Returns -ln of the targets' probabilities [R].
+def _split(x, tiles, rows):
+    """Returns a tensor [P, ...] as tiles [tiles, rows, ...], filled with zeros."""
+    sizes = tf.shape(x)[1:]
+    # tf.pad has no GPU kernel for int64.
+    padding = tf.zeros(tf.concat([[tiles * rows - tf.shape(x)[0]], sizes], axis=0), x.dtype)
+    return tf.reshape(tf.concat([x, padding], axis=0), tf.concat([[tiles, rows], sizes], axis=0))
 
-    If one is too small for float32, all are computed from the logits, by one more product.
+
+def _join(parts, positions):
+    """Returns tiles [tiles, rows, ...] as [P, ...]."""
+    return tf.reshape(parts, tf.concat([[-1], tf.shape(parts)[2:]], axis=0))[:positions]
+
+
+def _negative_log(probability, parts, items):
+    """Returns -ln of the targets' probabilities [P].
+
+    If one is too small for float32, or all are so close to 1 that their losses are lost, all losses
+    are computed from the logits, by one more product:
+
+        loss = softplus(ln sum over the other items exp(l_j) - l_target)
+
+    Args:
+        probability: [P].
+        parts: Tiles of the queries and of the targets.
+        items: [N, D].
     """
 
-    def from_logits():
+    def of_tile(part):
+        query, target = part
         logits = tf.matmul(query, items, transpose_b=True)
-        return tf.reduce_logsumexp(logits, axis=1) - tf.gather(logits, target, batch_dims=1)
+        column = tf.stack([tf.range(tf.shape(target, tf.int64)[0]), target], axis=1)
+        lowest = tf.fill(tf.shape(target), tf.float32.min)
+        others = tf.reduce_logsumexp(tf.tensor_scatter_nd_update(logits, column, lowest), axis=1)
+        return tf.math.softplus(others - tf.gather_nd(logits, column))
 
-    return tf.cond(
-        tf.reduce_all(probability > 1e-30), lambda: -tf.math.log(probability), from_logits
-    )
+    def from_logits():
+        spec = tf.TensorSpec([None], tf.float32)
+        # One tile at a time to limit the memory.
+        found = tf.map_fn(of_tile, tuple(parts), parallel_iterations=1, fn_output_signature=spec)
+        return _join(found, tf.shape(probability)[0])
+
+    lost = tf.reduce_any(probability < _LEAST) | tf.reduce_all(probability > _MOST)
+    return tf.cond(lost, from_logits, lambda: -tf.math.log(probability))

@@ -99,7 +99,8 @@ class BERT4Rec(SequenceModel):
     def encode(self, features, training=False, latest_only=False):
         history = features["history"]
         real, masked = history > 0, history > self.num_items
-        x = self.items(tf.where(masked, 0, history)) + self.mask(tf.cast(masked, tf.int32))
+        items = tf.where(masked, tf.zeros_like(history), history)
+        x = self.items(items) + self.mask(tf.cast(masked, history.dtype))
         x = self.embedding(x, mask=real, training=training)
         x, scores = apply_blocks(self.blocks, x, latest_only, mask=real, training=training)
         t = self.norm(self.projection(x))

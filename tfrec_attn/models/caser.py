@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.embedding_table import EmbeddingTable
-from tfrec_attn.layers.support import dropout_rate
+from tfrec_attn.layers.support import dropout_rate, pad_left
 from tfrec_attn.layers.window_convolution import WindowConvolution
 from tfrec_attn.models.base import SequenceModel
 
@@ -91,9 +91,7 @@ class Caser(SequenceModel):
         self.hidden.build((None, vertical * dim + self.convolution.units))
 
     def query_vectors(self, features, training=False):
-        history = features["history"]
-        history = tf.pad(history, [[0, 0], [self.max_length - tf.shape(history)[1], 0]])
-        window = self.items(tf.ensure_shape(history, [None, self.max_length]))
+        window = self.items(pad_left(features["history"], self.max_length))
         z = self.hidden(self.drop(self.convolution(window), training=training))
         z, user = tf.cast(z, tf.float32), self.users(features["user"])
         return tf.concat([z, user, tf.ones_like(z[:, :1])], axis=1)

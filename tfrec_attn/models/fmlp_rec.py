@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.filter_block import FilterBlock
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
-from tfrec_attn.layers.support import positive_integer
+from tfrec_attn.layers.support import pad_left, positive_integer
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -88,9 +88,7 @@ class FMLPRec(SequenceModel):
         return [self.items]
 
     def query_vectors(self, features, training=False):
-        history = features["history"]
-        history = tf.pad(history, [[0, 0], [self.max_length - tf.shape(history)[1], 0]])
-        history = tf.ensure_shape(history, [None, self.max_length])
+        history = pad_left(features["history"], self.max_length)
         x = self.embedding(self.items(history), mask=history > 0, training=training)
         *blocks, last = self.blocks
         for block in blocks:

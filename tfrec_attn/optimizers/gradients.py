@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.keras_versions.variables import scale_gradient
+from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
 
 # A table with at most this many rows for each lookup is summed as a whole, which is faster
 # (benchmarks/step.py).
@@ -33,13 +33,13 @@ def _all_reduce(replica, gradient, lookups):
     if not isinstance(gradient, tf.IndexedSlices):
         return _sum(replica, gradient), None
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
-        return replica.all_reduce("SUM", gradient), None
+        return replica.all_reduce("SUM", sum_repeated_rows(gradient)), None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(
         tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]]
     )
     times = tf.math.unsorted_segment_sum(
-        tf.ones_like(gradient.indices, tf.int32), gradient.indices, rows
+        tf.ones_like(gradient.indices, tf.float32), gradient.indices, rows
     )
     # One by one: together they are copied into one tensor and back.
     return _sum(replica, total), _sum(replica, tf.ensure_shape(times, [rows])) > 0

@@ -14,7 +14,8 @@ class RegularisedStep:
         w <- constraint(optimizer(w, clip(g)))
 
     L2 and constraint apply to the updated rows of a table: those of a sparse gradient, each once,
-    or all rows of a dense one. All replicas update their copies in the same way.
+    or all rows of a dense one. Each replica sums its repeated rows before they are exchanged, and
+    updates its copy of a table in the same way as the others.
 
     Args:
         optimizer: Keras optimizer, also one that scales the loss.
@@ -49,18 +50,15 @@ class RegularisedStep:
             self._add_l2(*each) for each in zip(gradients, variables, updated, strict=True)
         ]
         if self.clip_norm is not None:
-            gradients = clip_by_global_norm(
-                [sum_repeated_rows(gradient) for gradient in gradients], self.clip_norm
-            )
-        pairs = list(zip(gradients, variables, strict=True))
-        keras.apply_summed(self.optimizer, pairs, unique_rows=self.clip_norm is not None)
+            gradients = clip_by_global_norm(gradients, self.clip_norm)
+        keras.apply_summed(self.optimizer, list(zip(gradients, variables, strict=True)))
         for variable, rows in zip(variables, updated, strict=True):
             constraint = self.constraints.get(variable.ref())
             if constraint is not None:
                 constraint.project_rows(variable, _indices(variable, rows), of_all_replicas=True)
 
     def _sums(self, gradients, lookups):
-        """Returns gradients of all replicas, and the updated rows of each.
+        """Returns gradients of all replicas with unique rows, and the updated rows of each.
 
         Updated rows are indices, a mask bool [N], or None for all rows.
         """
@@ -70,6 +68,7 @@ class RegularisedStep:
             if not getattr(optimizer, "keeps_rows_of_gradient_0", False):
                 lookups = [0] * len(lookups)
             gradients, masks = all_reduce(gradients, lookups)
+        gradients = [sum_repeated_rows(gradient) for gradient in gradients]
         return gradients, [
             _rows(gradient) if mask is None else mask
             for gradient, mask in zip(gradients, masks, strict=True)
@@ -80,9 +79,8 @@ class RegularisedStep:
         if not weight:
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
-            indices = tf.concat([gradient.indices, updated], axis=0)
-            values = tf.concat([gradient.values, weight * tf.gather(variable, updated)], axis=0)
-            return tf.IndexedSlices(values, indices, gradient.dense_shape)
+            values = gradient.values + weight * tf.gather(variable, gradient.indices)
+            return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
         if updated is not None:
             weight *= tf.cast(updated, gradient.dtype)[:, tf.newaxis]
         return gradient + weight * variable
@@ -106,8 +104,8 @@ def count_lookups(features: dict, tables: dict[str, list[tf.Variable]]) -> dict:
 
 
 def _rows(gradient):
-    """Returns the unique rows of a sparse gradient, or None for a dense one."""
-    return tf.unique(gradient.indices)[0] if isinstance(gradient, tf.IndexedSlices) else None
+    """Returns the rows of a sparse gradient, or None for a dense one."""
+    return gradient.indices if isinstance(gradient, tf.IndexedSlices) else None
 
 
 def _indices(variable, updated):

@@ -11,7 +11,7 @@ from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
-from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.losses.objectives import OBJECTIVES, Distillation, with_wide_ids
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
@@ -221,7 +221,7 @@ class KerasModel(Model):
 
     def compute_loss(self, features, training=False):
         """Returns the loss of a batch, a scalar; for the features see `Windows` and `NextItems`."""
-        return self._objective(self, features, training)[0]
+        return self._objective(self, with_wide_ids(features), training)[0]
 
     def count(self, split):
         """Counts the training events of a `Split`, if the model trains on "counts".
@@ -243,6 +243,7 @@ class KerasModel(Model):
     def train_step(self, features):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
         self._objective.check(self, features)
+        features = with_wide_ids(features)
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         gradients = keras.unscaled_gradients(self.optimizer, gradients)

@@ -52,7 +52,7 @@ def add_prior(scores, prior, first=0):
         float32 [B, R].
     """
     items, values = prior
-    rows = tf.broadcast_to(tf.range(tf.shape(items)[0])[:, tf.newaxis], tf.shape(items))
+    rows = tf.range(tf.shape(items, items.dtype)[0])[:, tf.newaxis] + tf.zeros_like(items)
     index = tf.stack([rows, tf.maximum(items - first, 0)], axis=-1)
     return tf.tensor_scatter_nd_add(scores, index, tf.where(items > 0, values, 0.0))
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
-from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events
+from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events, with_wide_ids
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all
@@ -24,8 +24,8 @@ class SequenceModel(KerasModel):
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
     `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
-    Features are a dict: "user" int32 [B], 0 is unknown; "history" int32 [B, L], items 1..N, latest
-    last, 0 is padding on the left.
+    Features are a dict, int64 in training and ranking and int32 in an export: "user" [B], 0 is
+    unknown; "history" [B, L], items 1..N, latest last, 0 is padding on the left.
 
     Args:
         num_users: M.
@@ -221,6 +221,7 @@ class SequenceModel(KerasModel):
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
+        features = with_wide_ids(features)
         return ranks(self.recommendation_scores(features), features["target"], features["seen"])
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
@@ -245,5 +246,4 @@ class SequenceModel(KerasModel):
 
     def top_k(self, user, history, seen, k):
         """Returns scores and items of the k best items not in `seen`, as `best_unseen`."""
-        scores = self.recommendation_scores({"user": user, "history": history})
-        return best_unseen(scores, seen, k)
+        return best_unseen(self.recommendation_scores({"user": user, "history": history}), seen, k)

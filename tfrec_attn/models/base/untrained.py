@@ -25,12 +25,12 @@ def drop_events(inputs: dict, keep: tf.Tensor) -> dict:
         inputs: Features; the events of all those with a value for each event, [B, L], are removed.
         keep: Which events remain, bool [B, L].
     """
-    kept = tf.cast(keep, tf.int32)
+    kept = tf.cast(keep, tf.int64)
     # New column of each event, from 1; removed events fall on column 0, which is cut off.
-    column = kept * (tf.shape(kept)[1] + 1 - tf.cumsum(kept, axis=1, reverse=True))
-    row = tf.range(tf.shape(kept)[0])[:, tf.newaxis] + tf.zeros_like(column)
-    index = tf.stack([row, column], axis=-1)
-    shape = tf.stack([tf.shape(kept)[0], tf.shape(kept)[1] + 1])
+    rows, columns = tf.unstack(tf.shape(kept, tf.int64))
+    column = kept * (columns + 1 - tf.cumsum(kept, axis=1, reverse=True))
+    index = tf.stack([tf.range(rows)[:, tf.newaxis] + tf.zeros_like(column), column], axis=-1)
+    shape = tf.stack([rows, columns + 1])
 
     def moved(value):
         return tf.scatter_nd(index, tf.where(keep, value, tf.zeros_like(value)), shape)[:, 1:]
