@@ -45,6 +45,7 @@ SAMPLED = [
     *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24",
     "train.batch_size=6", "train.optimizer=lazy_adam", "train.warmup_steps=4",
     "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
+    "train.ema=0.7",
 ]  # fmt: skip
 TIMES = ("train_seconds", "seconds_per_epoch", "examples_per_second", "peak_memory_mb")
 

@@ -47,7 +47,11 @@ _RANGES = (
             "runtime": "checkpoint_seconds",
         },
     ),
-    ("greater than 0 and less than 1", lambda value: 0 < value < 1, {"data": "mask_share"}),
+    (
+        "greater than 0 and less than 1",
+        lambda value: 0 < value < 1,
+        {"data": "mask_share", "train": "ema"},
+    ),
     (
         "from 0 to 1",
         lambda value: 0 <= value <= 1,
@@ -102,6 +106,8 @@ def check(config) -> None:
             f"evaluate.targets={config.evaluate.targets} chooses among the events after the limits "
             "of a temporal split; set data.split=temporal, or leave it out."
         )
+    if "use_ema" in config.train.optimizer_options:
+        raise ConfigError("train.optimizer_options must not have use_ema; set train.ema.")
     _check_event_filters(config.data)
     _check_prior(config.prior)
     _check_runtime(config.runtime)

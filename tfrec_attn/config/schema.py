@@ -162,6 +162,11 @@ class Train:
     final_learning_rate: float = key(0.0, "learning rate at the last step of linear and cosine")
     clip_norm: float | None = key(None, "clip the global norm of the gradients; null: never")
     optimizer_options: dict[str, Any] = key({}, "further keywords of the optimizer")
+    ema: float | None = key(
+        None,
+        "decay at each step of a moving average of the weights, which is validated and kept "
+        "instead of them, such as 0.995; null: none",
+    )
     loss: str = key(
         "hinge",
         "hinge, bpr, warp, bce, gbce or softmax; sampled_softmax, bpr_max or top1_max, but not for "

@@ -8,6 +8,15 @@ def variable_of(weight):
     return weight if isinstance(weight, tf.Variable) else weight.value
 
 
+def averages_of(optimizer):
+    """Returns the moving averages of the weights that an optimizer keeps, in their order.
+
+    It keeps none, and the result is empty, unless it was made with `use_ema`.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return [variable_of(one) for one in getattr(inner, "_model_variables_moving_average", [])]
+
+
 def sum_repeated_rows(gradient):
     """Returns a sparse gradient with unique rows; a dense one, or None, does not change."""
     if not isinstance(gradient, tf.IndexedSlices):

@@ -43,8 +43,9 @@ def make_optimizer(
         "learning_rate": _learning_rate(config, steps_per_epoch, first_step),
         **train.optimizer_options,
     }
+    average = {} if train.ema is None else {"use_ema": True, "ema_momentum": train.ema}
     try:
-        return known[name](**options)
+        optimizer = known[name](**options, **average)
     except (ValueError, TypeError) as error:
         shown = {
             **options,
@@ -54,6 +55,9 @@ def make_optimizer(
             f"train.optimizer={train.optimizer} with options {shown} cannot be made: "
             f"{str(error).splitlines()[0]}"
         ) from None
+    # At the end of `fit` Keras would replace the weights by their averages.
+    optimizer.finalize_variable_values = lambda variables: None
+    return optimizer
 
 
 def _learning_rate(config: Config, steps_per_epoch: int, first_step: int) -> float | WarmUp:

@@ -13,8 +13,10 @@ from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, flush_to_disk, read_sums, seal
 from tfrec_attn.files.work_folder import remove
 from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import averages_of
 from tfrec_attn.runs import weights
 from tfrec_attn.runs.run_files import BEST, STATE_FILES, STATES
+from tfrec_attn.training.averaged_weights import averaged
 from tfrec_attn.training.progress import Progress
 
 _WEIGHTS, _BEST, _PROGRESS = "weights", "best", "progress.json"
@@ -24,9 +26,10 @@ _KEPT = 2
 class Checkpoints:
     """The last two checkpoints of a training, `checkpoints/last-<steps>`, and its best weights.
 
-    A checkpoint holds the weights with the optimizer, the best weights so far, the progress, and
-    the checksums of these files. It is written under another name, flushed to the disk and renamed,
-    so that a process that is killed leaves the earlier checkpoints intact.
+    A checkpoint holds the weights with the optimizer, the best weights so far (their averages with
+    `train.ema`), the progress, and the checksums of these files. It is written under another name,
+    flushed to the disk and renamed, so that a process that is killed leaves the earlier checkpoints
+    intact.
 
     Args:
         folder: The run.
@@ -56,7 +59,10 @@ class Checkpoints:
                 _remove(draft)
                 draft.mkdir(parents=True, exist_ok=True)
                 weights.write(draft / _WEIGHTS, model)
-                if is_best:
+                if is_best and averages_of(model.optimizer):
+                    with averaged(model):
+                        weights.write(draft / _BEST, model)
+                elif is_best:
                     _link_as_best(draft, _WEIGHTS, draft)
                 elif before:
                     _link_as_best(before[0], _BEST, draft)

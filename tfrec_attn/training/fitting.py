@@ -19,6 +19,7 @@ from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.runtime.distribution import broadcast_from_chief, training_input
 from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training.averaged_weights import AveragedWeights
 from tfrec_attn.training.callbacks import (
     CheckpointSaver,
     EarlyStop,
@@ -213,6 +214,7 @@ def _train(
         [
             FiniteLoss(advice),
             TrainingClock(progress),
+            AveragedWeights(),
             keras.progress_bar(),
             HistoryWriter(checkpoints.folder, progress, diagnostics, write_line),
             saver,

@@ -198,7 +198,7 @@ class WarmStart:
         from tfrec_attn.training.transfer import load_slots
 
         config = self._previous.config
-        for key in ("optimizer", "optimizer_options"):
+        for key in ("optimizer", "optimizer_options", "ema"):
             there, here = getattr(config.train, key), getattr(self._config.train, key)
             if there != here:
                 return None, f"fresh, because train.{key} was {there} and is {here}"

@@ -247,10 +247,7 @@ class KerasModel(Model):
         with masks_of_step(self._seed, self.optimizer.iterations):
             gradients, total, count = self._gradients(features)
         gradients = keras.unscaled_gradients(self.optimizer, gradients)
-        constraints = {
-            variable_of(table.embeddings).ref(): table.constraint
-            for table in self._embeddings("users", "items")
-        }
+        constraints = {table.ref(): one for table, one in self.constrained_tables()}
         step = RegularisedStep(
             self.optimizer, constraints, self._l2, self._kernel_l2, self._clip_norm
         )
@@ -277,6 +274,11 @@ class KerasModel(Model):
     def tables(self, of):
         """Returns the variables of the `EmbeddingTable`s of "users" or "items"."""
         return [layer.embeddings for layer in self._embeddings(of)]
+
+    def constrained_tables(self):
+        """Returns the variables of all tables, each with its `MaxNorm` or None."""
+        layers = self._embeddings("users", "items")
+        return [(variable_of(layer.embeddings), layer.constraint) for layer in layers]
 
     def _embeddings(self, *of):
         return [
