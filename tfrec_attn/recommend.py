@@ -67,6 +67,15 @@ def _parser() -> Arguments:
     parser.add_argument(
         "--k", type=int, help="items of a list (default: 50, or all if there are fewer)"
     )
+    parser.add_argument(
+        "--per-category", type=int, metavar="N", help="most items of a category in a list"
+    )
+    parser.add_argument(
+        "--allow-category",
+        action="append",
+        metavar="CATEGORY",
+        help="recommend only items of this category; repeatable",
+    )
     return parser
 
 

@@ -1,10 +1,14 @@
 """Lists of a model whose scores are known, by hand."""
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.commands import assert_sentence
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.category_cap import CategoryCap
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import UserBatch
@@ -21,6 +25,8 @@ class Latest(Source):
     trained = np.array([True, True, False, True, True, False])
     vectors = np.array([[1.0], [2.0], [0.0], [4.0], [5.0], [0.0]], np.float32)
     popularity = np.array([0.1, 0.4, -1.0, 0.3, 0.2, -1.0], np.float32)
+    categories = ("a", "b", "a", "b", "b", "")
+    path = Path("runs/line")
 
     def __init__(self, keep_seen=False):
         self.keep_seen = keep_seen
@@ -78,6 +84,47 @@ def test_allowed_and_excluded_items():
     assert ids == [["i4", "i6"], ["i1", "i6"], ["i4", "i1", "i6"], ["i4", "i1"], ["i4", "i1", "i6"]]
 
 
+def test_a_cap_for_each_category():
+    # i4 and i2 are of one category; i6 has none, and i3 comes after i1 of its category.
+    ids, lists = lists_of(Recommender(Latest(), 3, per_category=1))
+    assert ids == [
+        ["i4", "i3", "i6"],
+        ["i1", "i2", "i6"],
+        ["i2", "i1", "i6"],
+        ["i5", "i1"],
+        ["i2", "i1", "i6"],
+    ]
+    np.testing.assert_allclose(lists.scores[3, :2], [10, 2])
+    ids, _ = lists_of(Recommender(Latest(keep_seen=True), 3, per_category=2))
+    assert ids[0] == ["i5", "i4", "i1"]
+
+
+def test_a_cap_by_numpy():
+    random = np.random.default_rng(1)
+    categories = [("", "x", "y", "z")[one] for one in random.integers(0, 4, 30)]
+    rows = np.stack([random.permutation(30)[:20] + 1 for _ in range(50)]).astype(np.int32)
+    rows[:, 15:] = 0
+    scores = -np.sort(random.normal(size=rows.shape).astype(np.float32))
+    found, values = CategoryCap(categories, 2).first(rows, scores, 6)
+    for row, own, items, kept in zip(rows, scores, found, values, strict=True):
+        expected, taken = [], Counter()
+        for item, score in zip(row, own, strict=True):
+            name = categories[item - 1]
+            if item and (name == "" or taken[name] < 2):
+                expected.append((item, score))
+            taken[name] += 1
+        expected += [(0, np.finfo(np.float32).min)] * 6
+        assert list(zip(items, kept, strict=True)) == expected[:6]
+
+
+def test_allowed_categories():
+    assert lists_of(Recommender(Latest(), allow_category=["a", "c"]))[0][1:3] == [
+        ["i1", "i3"],
+        ["i1", "i3"],
+    ]
+    assert lists_of(Recommender(Latest(), allow=["i1", "i2"], allow_category=["b"]))[0][0] == ["i2"]
+
+
 def test_only_untrained_items_are_left():
     ids, _ = lists_of(Recommender(Latest(), allow=["i6", "i3"]))
     assert ids == [["i3", "i6"], ["i3", "i6"], ["i3", "i6"], ["i3"], ["i6"]]
@@ -101,9 +148,20 @@ def test_the_lists_do_not_depend_on_the_batch():
         ({"exclude": ["x"]}, ["--exclude", "none of the 1 ids"]),
         ({"allow": ["i1"], "exclude": ["i1", "i2"]}, ["--exclude", "--allow", "leaves none"]),
         ({"exclude": list(Latest.items)}, ["--exclude", "leaves none of the 6"]),
+        ({"per_category": 0}, ["--per-category", "1 or greater", "is 0"]),
+        ({"allow_category": ["q"]}, ["--allow-category", "no item has 'q'"]),
+        ({"allow_category": ["a"], "allow": ["i2"]}, ["together leave no item"]),
     ],
 )
 def test_wrong_arguments(arguments, pieces):
     with pytest.raises(ConfigError) as caught:
         Recommender(Latest(), **arguments)
     assert_sentence(caught.value, *pieces)
+
+
+def test_categories_need_an_items_file(monkeypatch):
+    monkeypatch.setattr(Latest, "categories", None)
+    for option in ({"per_category": 1}, {"allow_category": ["a"]}):
+        with pytest.raises(ConfigError) as caught:
+            Recommender(Latest(), **option)
+        assert_sentence(caught.value, "needs categories", "runs/line", "data.items=FILE")

@@ -10,6 +10,7 @@ from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import Histories
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.runs import run
+from tfrec_attn.runs.items import described, load_items
 from tfrec_attn.runtime.process import set_precision
 
 
@@ -55,7 +56,10 @@ class ModelSource(Source):
             ConfigError: If the folder is not a finished run, or damaged.
         """
         set_precision("float32")
-        return cls(run.load_model(folder), folder)
+        source, table = cls(run.load_model(folder), folder), load_items(folder)
+        if table is not None:
+            source.categories = [category for _, category in described(table)]
+        return source
 
     def queries(self, users: list[str], histories: Histories) -> Queries:
         """Returns the queries of users."""

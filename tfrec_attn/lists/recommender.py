@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.lists.batch_queries import BatchQueries
 from tfrec_attn.lists.best_items import BestItems
+from tfrec_attn.lists.category_cap import CategoryCap
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import UserBatch
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -40,12 +41,15 @@ class Recommender:
         k: Items of a list. None: 50, or all if there are fewer.
         allow: Ids of the only items to recommend; None: all.
         exclude: Ids of items that are never recommended.
+        per_category: Most items of a category in a list. None: no limit.
+        allow_category: Categories whose items alone are recommended; None: all.
 
     Attributes:
         k: Items of a list.
 
     Raises:
-        ConfigError: If no item is left, or k is below 1 or above the number of items that are left.
+        ConfigError: If no item is left, k is below 1 or above the number of items that are left, or
+            the model knows no such categories.
     """
 
     def __init__(
@@ -54,10 +58,12 @@ class Recommender:
         k: int | None = None,
         allow: list[str] | None = None,
         exclude: list[str] | None = None,
+        per_category: int | None = None,
+        allow_category: list[str] | None = None,
     ):
         self.source = source
         self._batches = BatchQueries(source)
-        rows = self._candidates(allow, exclude)
+        rows = self._candidates(allow, exclude, allow_category)
         self.k = _checked_k(k, len(rows))
         trained = source.trained[rows - 1]
         # Untrained items come after all others, in the order of their rows.
@@ -66,9 +72,14 @@ class Recommender:
         self._column[self._trained] = np.arange(1, len(self._trained) + 1)
         self._rows = np.append(0, self._trained).astype(np.int32)
         index = self._trained - 1
-        self._best = BestItems(
-            source.vectors[index], source.popularity[index], min(self.k, len(self._trained))
-        )
+        self._cap, self._pool = None, self.k
+        if per_category is not None:
+            if per_category < 1:
+                raise ConfigError(f"--per-category must be 1 or greater, but is {per_category}.")
+            self._cap = CategoryCap(self._categories("--per-category"), per_category)
+            self._pool = min(self._cap.pool(self.k), len(rows))
+        self._width = min(self._pool, len(self._trained))
+        self._best = BestItems(source.vectors[index], source.popularity[index], self._width)
 
     def recommend(self, batch: UserBatch) -> Lists:
         """Returns the lists of some users, in their order."""
@@ -84,17 +95,41 @@ class Recommender:
             popular[index] = queries.nothing_known
         return Lists(rows, scores, popular, len(batch.items) - len(histories.items))
 
-    def _candidates(self, allow: list[str] | None, exclude: list[str] | None) -> np.ndarray:
+    def _candidates(
+        self,
+        allow: list[str] | None,
+        exclude: list[str] | None,
+        allow_category: list[str] | None,
+    ) -> np.ndarray:
         count = len(self.source.items)
         rows = np.arange(1, count + 1)
+        if allow_category is not None:
+            rows = rows[np.isin(self._categories("--allow-category"), allow_category)]
+            if not len(rows):
+                raise ConfigError(
+                    "--allow-category must name categories of the items file, but no item has "
+                    f"{' or '.join(map(shown, allow_category))}."
+                )
         if allow is not None:
-            rows = np.unique(self._known_rows(allow, "--allow"))
+            rows = np.intersect1d(rows, self._known_rows(allow, "--allow"))
         if exclude is not None:
             rows = np.setdiff1d(rows, self._known_rows(exclude, "--exclude"))
+        if not len(rows) and allow_category is not None:
+            raise ConfigError(
+                "--allow, --exclude and --allow-category together leave no item; leave one out."
+            )
         if not len(rows):
             of = f"{count} items of the model" if allow is None else "items of --allow"
             raise ConfigError(f"--exclude leaves none of the {of}; leave some out of it.")
         return rows
+
+    def _categories(self, option: str) -> list[str]:
+        if self.source.categories is None or not any(self.source.categories):
+            raise ConfigError(
+                f"{option} needs categories, which {self.source.path} does not have; train with "
+                "data.items=FILE, a table with a column category."
+            )
+        return self.source.categories
 
     def _known_rows(self, ids: list[str], option: str) -> np.ndarray:
         rows = self._batches.numbers(pl.Series(ids, dtype=pl.String))
@@ -107,9 +142,9 @@ class Recommender:
 
     def _ranked(self, queries: Queries, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items [B, k] and scores [B, k] of a block; hidden are items [B, X]."""
-        shape = len(hidden), self.k
+        shape = len(hidden), self._pool
         rows, scores = np.zeros(shape, np.int32), np.full(shape, np.finfo(np.float32).min)
-        columns, width = self._column[hidden], min(self.k, len(self._trained))
+        columns, width = self._column[hidden], self._width
         prior = queries.prior and (self._column[queries.prior[0]], queries.prior[1])
         popular = queries.nothing_known
         for chosen, best in (
@@ -120,7 +155,7 @@ class Recommender:
                 found, scores[chosen, :width] = best(chosen)
                 rows[chosen, :width] = self._rows[found]
         self._fill(rows, scores, hidden)
-        return rows, scores
+        return (rows, scores) if self._cap is None else self._cap.first(rows, scores, self.k)
 
     def _by_query(self, queries, prior, columns, some):
         prior = prior and tuple(part[some] for part in prior)
@@ -133,7 +168,7 @@ class Recommender:
         for row in np.flatnonzero((rows == 0).any(axis=1)):
             free = self._last[~np.isin(self._last, hidden[row])]
             count = np.count_nonzero(rows[row])
-            more = free[: self.k - count]
+            more = free[: self._pool - count]
             rows[row, count : count + len(more)] = more
             scores[row, count : count + len(more)] = UNTRAINED
 

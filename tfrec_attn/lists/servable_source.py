@@ -30,6 +30,7 @@ class ServableSource(Source):
         self.items = read_lines(self.path / "assets" / "items.txt")
         self.vectors, self.trained = self._embedded_items()
         self.popularity = popularity_of(self._runner.run, self.items)
+        self.categories = _categories(self.path)
         self._ids = np.array(["", *self.items], object)
         self._rows = {item.encode(): row for row, item in enumerate(self.items, 1)}
         self._max_length = _max_length(self.path)
@@ -88,6 +89,14 @@ class ServableSource(Source):
     def _numbers(self, ids: np.ndarray) -> np.ndarray:
         flat = (self._rows.get(one, 0) for one in ids.ravel())
         return np.fromiter(flat, np.int32, ids.size).reshape(ids.shape)
+
+
+def _categories(folder: Path) -> list[str] | None:
+    """The category of each item, or None if the servable was made without an items file."""
+    path = folder / "assets" / "descriptions.jsonl"
+    if not path.is_file():
+        return None
+    return [json.loads(line).get("category", "") for line in read_lines(path)]
 
 
 def _max_length(folder: Path) -> int | None:

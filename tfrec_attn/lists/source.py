@@ -35,6 +35,7 @@ class Source(abc.ABC):
             and recommended after all others.
         popularity: Score of each item where nothing is known, float32 [N].
         keep_seen: Whether items of the history are recommended.
+        categories: Category of each item, "" for none; None without an items file.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Source(abc.ABC):
     trained: np.ndarray
     popularity: np.ndarray
     keep_seen: bool
+    categories: list[str] | None = None
 
     @abc.abstractmethod
     def queries(self, users: list[str], histories: Histories) -> Queries:

@@ -58,6 +58,8 @@ def write_lists(
     histories: str | Path | None = None,
     exclude: str | Path | None = None,
     allow: str | Path | None = None,
+    per_category: int | None = None,
+    allow_category: list[str] | None = None,
     progress: Progress | None = None,
 ) -> ListReport:
     """Writes the best items of each user to a file.
@@ -70,6 +72,8 @@ def write_lists(
         histories: File of histories, instead of the run's log.
         exclude: File with ids of items that are never recommended.
         allow: File with ids of the only items to recommend.
+        per_category: Most items of a category in a list. None: no limit.
+        allow_category: Categories whose items alone are recommended.
         progress: Function that is called after each part.
 
     Raises:
@@ -82,12 +86,14 @@ def write_lists(
     excluded = None if exclude is None else read_ids(exclude, "--exclude")
     everybody = users_of_model(model, users, histories)
     source = open_source(model)
-    recommender = Recommender(source, k, allowed, excluded)
+    recommender = Recommender(source, k, allowed, excluded, per_category, allow_category)
     request = {
         "model": fingerprint(source.path),
         "--k": recommender.k,
         "--allow": checksum_of_ids(allowed),
         "--exclude": checksum_of_ids(excluded),
+        "--per-category": per_category,
+        "--allow-category": allow_category,
         "set of users and histories": everybody.checksum,
     }
     output = PartialOutput(target, form)
