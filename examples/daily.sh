@@ -77,7 +77,9 @@ for argument in "$@"; do
     if [[ $argument == data.* ]]; then data+=("$argument"); fi
 done
 folder=$SERVABLES/$NAME
-mkdir -p "$WORK/$NAME" "$folder"
+if ! mkdir -p "$WORK/$NAME" "$folder" || [[ ! -w $WORK/$NAME || ! -w $folder ]]; then
+    stop 2 "the settings: $WORK/$NAME and $folder must be folders that can be written"
+fi
 
 exec 9>"$WORK/$NAME/lock"
 if ! flock --nonblock 9; then
@@ -164,6 +166,7 @@ fi
 
 if ! module export.verify "$folder/$version" --run "$cycle/run"; then
     # No server shall find it.
+    rm -rf "$cycle/refused-$version"
     mv "$folder/$version" "$cycle/refused-$version"
     stop 40 "verify: version $version is now $cycle/refused-$version"
 fi

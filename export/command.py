@@ -295,8 +295,10 @@ def _new_items(run_folder: Path, options: Options):
     if options.add_items is None:
         return None
     from .new_items import read_new_items
+    from .vocabulary import check_separator
 
     new = read_new_items(options.add_items, run_folder)
+    check_separator(options.separator, new.ids)
     write_line(str(new))
     return new
 

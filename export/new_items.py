@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from tfrec_attn.training.transfer import Neighbours, known_neighbours
 
 _EXAMPLES = 5
 _HEAD = 1 << 16
+# What no id of a log has.
+_BROKEN = re.compile("[\n\r\t\ufeff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _from_table(
             raise DataError(f"{where}: expected {', '.join(head)}, got {shown(row)}.")
         cells = dict(zip(head, row, strict=True))
         item, neighbour = cells["item"], cells["neighbour"]
-        if not item or "\n" in item or item in items:
+        if _BROKEN.search(item) or not item.strip() or item in items:
             problem = "is known already" if item in items else "is none"
             raise DataError(f"{where}: item must be a new id, but {shown(item)} {problem}.")
         known = int(items.lookup([neighbour])[0])

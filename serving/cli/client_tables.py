@@ -4,10 +4,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.errors import shorten
 
 from ..clients.responses import Explanation, Recommendations, SimilarItems
 from .side_by_side import score_text
 
+_MOST = 1000  # characters of a cell
 _LEFT = ("item", "event", "title")
 _POPULAR = "\n\nNothing of the history is known: these are the most popular items."
 
@@ -75,10 +77,11 @@ def _explanation(response: Explanation, titles: Titles) -> str:
 def _descriptions(response: Sequence[Mapping[str, str]], items: Sequence[str]) -> str:
     names = list(dict.fromkeys(name for one in response for name in one))
     rows = [
-        [item, *(str(one.get(name, "")) for name in names)]
+        [item, *(shorten(str(one.get(name, "")), _MOST) for name in names)]
         for item, one in zip(items, response, strict=True)
     ]
-    return align([["item", *names], *rows], range(1 + len(names)))
+    head = ["item", *map(shorten, names)]
+    return align([head, *rows], range(len(head)))
 
 
 def _ranked(items: Sequence[str], scores: Sequence[float], titles: Titles) -> list[list[str]]:

@@ -142,6 +142,15 @@ def test_each_gate_keeps_the_version_in_service(daily, in_service, gate):
     assert ("export" in again.modules()) == (gate != "serving.promote")
 
 
+def test_a_version_may_be_refused_again(daily, in_service):
+    for _ in range(3):
+        ended, lines = daily(Scripted(in_service, "export.verify"), "day-1.csv")
+        assert (ended, lines[-1]) == (40, "daily: version 1 of shop still serves.")
+    assert not (in_service / "servables" / "shop" / "3").exists()
+    (refused,) = in_service.glob("daily/shop/monday-*/refused-3")
+    assert list(refused.iterdir()) == []
+
+
 def test_arguments_of_the_commands(daily, in_service):
     for name in ("schema.pbtxt", "requests.jsonl"):
         (in_service / name).touch()
@@ -186,6 +195,12 @@ def test_what_cannot_be_begun(daily, in_service):
     assert daily(commands)[1] == [
         "daily: the first argument must be the log, a file or a folder, but is ''."
     ]
+    ended, lines = daily(commands, "day-1.csv", WORK="day-1.csv")
+    assert (ended, lines[-1]) == (
+        2,
+        "daily: stopped at the settings: day-1.csv/shop and servables/shop must be folders that "
+        "can be written.",
+    )
     (in_service / "limits.yaml").unlink()
     ended, lines = daily(commands, "day-1.csv")
     assert ended == 2

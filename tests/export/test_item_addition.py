@@ -142,6 +142,8 @@ def test_a_log(read):
     [
         ("item\tneighbour\ni3\ti4\n", "line 2: item must be a new id, but 'i3' is known already."),
         ("item\tneighbour\n\ti4\n", "line 2: item must be a new id, but '' is none."),
+        ('item\tneighbour\n"a\tb"\ti4\n', "item must be a new id, but 'a\\tb' is none."),
+        ("item\tneighbour\n \ti4\n", "line 2: item must be a new id, but ' ' is none."),
         ("item\tneighbour\nx\ty\n", "line 2: neighbour must be an item that the run has trained,"),
         ("item\tneighbour\nx\n", "line 2: expected item, neighbour, got ['x']."),
         ("item\tneighbour\tweight\nx\ti3\t0\n", "weight must be a number above 0, but is '0'."),
@@ -204,6 +206,14 @@ def test_a_version_with_new_items(exported, tmp_path, capsys, monkeypatch):
     from export.agreement import compare
 
     assert compare(version, folder)["difference"] is None
+
+
+def test_a_new_item_with_the_separator(run_folder, tmp_path, capsys):
+    (tmp_path / "new.tsv").write_text("item\tneighbour\nn;w\ti3\n")
+    arguments = [str(run_folder("sasrec")), "--to", str(tmp_path / "shop"), "--separator", ";"]
+    assert command.main([*arguments, "--add-items", str(tmp_path / "new.tsv")]) == 2
+    assert "';' is in the item 'n;w'" in capsys.readouterr().err
+    assert not (tmp_path / "shop").exists()
 
 
 def test_versions_that_do_not_pass(exported):

@@ -48,6 +48,7 @@ def read(path):
         (["--items-to", "items.csv"], ["--items-to must end with one of .parquet, .npy"]),
         (["--items-to", "there.npy"], ["there.txt exists"]),
         (["--items-to", "i.npy", "--users", "u.txt"], ["need --users-to"]),
+        (["--items-to", "i.npy", "--users-to", "./i.npy"], ["two files, but both are i.npy"]),
     ],
 )
 def test_bad_input(options, pieces, run_folder, tmp_path, monkeypatch):
@@ -56,3 +57,15 @@ def test_bad_input(options, pieces, run_folder, tmp_path, monkeypatch):
     assert_refused(run_command(vectors.main, run_folder("sasrec"), *options), 2, *pieces)
     assert [path.name for path in tmp_path.iterdir()] == ["there.txt"]
     assert (tmp_path / "there.txt").read_text() == "mine"
+
+
+def test_what_is_wrong_with_a_file_of_histories_leaves_nothing(run_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "h.jsonl").write_text('{"user_id": "a\\nb", "history": ["i7"]}\n')
+    (tmp_path / "empty.jsonl").touch()
+    command = (vectors.main, run_folder("sasrec"), "--items-to", "i.npy", "--users-to")
+    refused = run_command(*command, "u.npy", "--histories", "h.jsonl")
+    assert_refused(refused, 2, "user_id 'a\\nb' has a line break; name a .parquet")
+    refused = run_command(*command, "u.parquet", "--histories", "empty.jsonl")
+    assert_refused(refused, 2, "There are no users")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty.jsonl", "h.jsonl"]

@@ -167,6 +167,8 @@ def test_titles_and_categories(capsys, target, monkeypatch):
     head, without, titled = (line.split() for line in out.splitlines())
     assert head == ["item", "title", "score"] and titled[:2] == ["i50", r"Fifty\n"]
     assert len(without) == 2
+    # No text breaks the table.
+    assert run(capsys, "describe", "--items", "i50", *target)[1] == "item  title\ni50   Fifty\\n\n"
 
 
 def test_over_rest(capsys, server, asked):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 from numpy.lib.format import write_array_header_1_0
 
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, DataError, shown
 from tfrec_attn.files.writing import append_array
 
 
@@ -62,6 +62,22 @@ def _format_of(path, formats: dict[str, OutputFormat], option: str) -> OutputFor
 
 def _write_parquet(frame: pl.DataFrame, path: Path, _: bool) -> None:
     frame.write_parquet(path)
+
+
+def _write_lines(frame: pl.DataFrame, path: Path, first: bool) -> None:
+    """Writes a part whose ids become lines.
+
+    Raises:
+        DataError: If an id cannot be one line.
+    """
+    ids = frame.to_series(0)
+    broken = ids.filter(ids.str.contains("[\r\n]"))
+    if len(broken):
+        raise DataError(
+            f"The ids beside an .npy are lines, but {frame.columns[0]} {shown(broken[0])} has a "
+            "line break; name a .parquet."
+        )
+    _write_parquet(frame, path, first)
 
 
 def _join_parquet(parts: Sequence[Path], target: Path) -> None:
@@ -121,5 +137,5 @@ LIST_FORMATS = {
 }
 VECTOR_FORMATS = {
     ".parquet": OutputFormat(False, _write_parquet, _join_parquet),
-    ".npy": OutputFormat(False, _write_parquet, _join_npy, ("", ".txt")),
+    ".npy": OutputFormat(False, _write_lines, _join_npy, ("", ".txt")),
 }

@@ -69,6 +69,8 @@ def write_vectors(
         raise ConfigError("Give a file to write: --items-to, --users-to or both.")
     for option, file in wanted.items():
         check_free(file, vector_format(file, option))
+    if len({file.resolve() for file in wanted.values()}) < len(wanted):
+        raise ConfigError(f"--items-to and --users-to must be two files, but both are {items_to}.")
     if users_to is None and (users or histories):
         raise ConfigError("--users and --histories need --users-to, the file to write.")
     everybody = None if users_to is None else users_of_model(model, users, histories)
@@ -80,14 +82,15 @@ def _write(
 ) -> VectorReport:
     model = fingerprint(source.path)
     report = VectorReport(source.vectors.shape[1])
-    if "--items-to" in wanted:
-        totals = _parts(wanted["--items-to"], "--items-to", {"model": model}, _items(source))
-        report = dataclasses.replace(report, **totals)
+    # The users come first: their file of histories may turn out to be wrong.
     if everybody is not None:
         request = {"model": model, "set of users and histories": everybody.checksum}
         totals = _parts(wanted["--users-to"], "--users-to", request, _users(source, everybody))
         has_prior = bool(totals.pop("with_prior"))
         report = dataclasses.replace(report, **totals, has_prior=has_prior, notes=everybody.notes)
+    if "--items-to" in wanted:
+        totals = _parts(wanted["--items-to"], "--items-to", {"model": model}, _items(source))
+        report = dataclasses.replace(report, **totals)
     return report
 
 

@@ -62,6 +62,11 @@ def test_descriptions():
             "{path} has no column 'id', its columns are name, title: "
             "call the column of the ids id.",
         ),
+        (
+            "a.csv",
+            'id,category\n1,a\n2,"b\nc"\n',
+            "{path}, line 3: expected a category without line breaks, got 'b\\nc': correct it.",
+        ),
         ("a.csv", "id,a,a\n1,2,3\n", "{path} has two columns 'a': rename one."),
         (
             "a.json",

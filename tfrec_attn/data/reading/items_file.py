@@ -31,7 +31,7 @@ def read_items(path: str | Path, item_column: str = "item_id") -> pl.DataFrame:
 
     Raises:
         DataError: If the file cannot be read, has no ids, or has an id that is missing or there
-            twice; the message names the line.
+            twice, or a category with a line break; the message names the line.
     """
     path = Path(os.path.expanduser(path))
     kind = suffix(path)
@@ -48,7 +48,10 @@ def read_items(path: str | Path, item_column: str = "item_id") -> pl.DataFrame:
     name = item_column if item_column in frame.columns else ID
     require_column(path, name, "item", frame.columns, f"call the column of the ids {ID}")
     frame = frame.select(pl.col(name).alias(ID), pl.exclude(name, ID))
-    _check_ids(path, frame[ID], lines, "row" if kind == "parquet" else "line")
+    unit = "row" if kind == "parquet" else "line"
+    _check_ids(path, frame[ID], lines, unit)
+    if CATEGORY in frame.columns:
+        _check_categories(path, frame[CATEGORY], lines, unit)
     return frame
 
 
@@ -74,6 +77,16 @@ def _check_ids(path: Path, ids: pl.Series, lines: list[int], unit: str) -> None:
         )
     if not len(ids):
         raise DataError(f"{path} holds no items: it needs a {unit} for each.")
+
+
+def _check_categories(path: Path, categories: pl.Series, lines: list[int], unit: str) -> None:
+    # A servable holds them as lines.
+    broken = categories.str.contains("[\r\n]").fill_null(False).arg_true()
+    if len(broken):
+        raise DataError(
+            f"{path}, {unit} {lines[broken[0]]}: expected a category without line breaks, got "
+            f"{shown(categories[broken[0]])}: correct it."
+        )
 
 
 def _text(path: Path, kind: str) -> tuple[pl.DataFrame, list[int]]:
