@@ -254,8 +254,7 @@ def _write(
         known, counts = model, np.append(counts, np.zeros(len(new.ids), int))
         model = add_items(known, new)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
-    frame = load_items(run_folder)
-    about = {"items": None if frame is None else described(frame), "diverse": options.diverse}
+    about = {"items": _about(run_folder, new), "diverse": options.diverse}
     exact = Servable(model, counts, **lists, **about)
     if options.index == "exact":
         save(exact, folder)
@@ -288,6 +287,14 @@ def _write(
         write_line(f"{signature}: {inputs}\n    -> {outputs}")
     if new is not None:
         check_added_items(folder, known, read_events(run_folder), new.ids, serving)
+
+
+def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
+    """What the items file of a run tells of its items; nothing of new ones. None without a file."""
+    frame = load_items(run_folder)
+    if frame is None:
+        return None
+    return described(frame) + [("", "")] * (0 if new is None else len(new.ids))
 
 
 def _new_items(run_folder: Path, options: Options):

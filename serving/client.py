@@ -92,6 +92,8 @@ def _ask(client: BaseClient, parsed: argparse.Namespace):
 
 def _compare(response: Recommendations, other: Recommendations, parsed) -> int:
     """Writes the lists of two models."""
+    for note in dict.fromkeys([*_notes(response, parsed), *_notes(other, parsed)]):
+        sys.stderr.write(f"note: {note}\n")
     names = str(ModelReference(parsed.model, parsed.version, parsed.label)), str(parsed.against)
     if parsed.json:
         compared = side_by_side.as_dict(response, other, names)

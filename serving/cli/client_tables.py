@@ -9,7 +9,7 @@ from tfrec_attn.errors import shorten
 from ..clients.responses import Explanation, Recommendations, SimilarItems
 from .side_by_side import score_text
 
-_MOST = 1000  # characters of a cell
+_MOST = 200  # characters of a cell
 _LEFT = ("item", "event", "title")
 _POPULAR = "\n\nNothing of the history is known: these are the most popular items."
 

@@ -1,8 +1,12 @@
 """What the clients return and raise."""
 
 import dataclasses
+import re
 
 from tfrec_attn.errors import TfrecError
+
+# As TF Serving says it over gRPC and over REST.
+_NO_SIGNATURE = re.compile("[Ss]ignature (key|name).* not found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +123,11 @@ def client_error(status: str, details: str, where: str, timeout: float) -> Clien
         message = (
             f"{where} did not answer within {timeout:g} s ({details}); "
             "give it more time, or ask for less."
+        )
+    elif _NO_SIGNATURE.search(details):
+        message = (
+            f"The model at {where} does not have what was asked for ({details}); export it again: "
+            "describe needs data.items, and recommend_diverse data.items or --diverse."
         )
     else:
         message = f"{where} answered {status}: {details}."

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from tfrec_attn.layers.transition_prior import TransitionPrior
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
+from tfrec_attn.runs.items import save_items
 from tfrec_attn.training.transfer import Neighbours
 
 # y is like item 3; x is like items 1 and 4, and three times as much like 4.
@@ -206,6 +208,13 @@ def test_a_version_with_new_items(exported, tmp_path, capsys, monkeypatch):
     from export.agreement import compare
 
     assert compare(version, folder)["difference"] is None
+
+
+def test_the_items_file_of_the_run_does_not_have_new_items(tmp_path):
+    assert command._about(tmp_path, NEW) is None
+    save_items(tmp_path, pl.DataFrame({"id": ["a", "b"], "title": ["A", None]}))
+    assert command._about(tmp_path, None) == [('{"title": "A"}', ""), ("", "")]
+    assert command._about(tmp_path, NEW)[2:] == [("", "")] * len(NEW.ids)
 
 
 def test_a_new_item_with_the_separator(run_folder, tmp_path, capsys):

@@ -112,6 +112,9 @@ def test_two_models_side_by_side(capsys, target, asked):
     assert compared["models"] == ["sasrec", "sasrec:stable"]
     assert compared["lists"][0]["items"] == compared["lists"][1]["items"] == items
     assert compared["ranks"] == {item: [rank, rank] for rank, item in enumerate(items, 1)}
+    code, out, err = run(capsys, "recommend", *options, "--allow-category", "none", *target)
+    assert code == 0 and "0 items in common" in out
+    assert err == "note: no item has the category 'none'; give others to --allow-category.\n"
 
 
 def test_lists_that_differ_by_hand():

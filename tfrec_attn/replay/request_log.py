@@ -1,5 +1,6 @@
 """Reads a log of requests to a recommender."""
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def requests_of(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, list[
         DataError: If a line is no request; the message names the path.
     """
     for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if line.strip():
             yield _request_of(line, f"{path}, line {number}")
 

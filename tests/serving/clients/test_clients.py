@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.clients.grpc_client import AsyncGrpcClient, GrpcClient
-from serving.clients.responses import ClientError
+from serving.clients.responses import ClientError, client_error
 from serving.clients.rest_client import RestClient
 
 HISTORY = ["i3", "", "no such item", "i7", "i1"]
@@ -148,3 +148,16 @@ def test_histories_longer_than_the_model_takes(client):
     history = [f"i{place % 30}" for place in range(1000)]
     assert client.embed(history) == pytest.approx(client.embed(history[-10:]), abs=1e-6)
     assert len(client.explain(history, "i2").contribution) == 200
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        'Serving signature key "similar" not found.',
+        'Serving signature name: "similar" not found in signature def',
+    ],
+)
+def test_a_model_without_the_signature(details):
+    error = client_error("FAILED_PRECONDITION", details, "here:1", 5)
+    assert str(error).startswith("The model at here:1 does not have what was asked for (Serving")
+    assert str(error).endswith("recommend_diverse data.items or --diverse.")
