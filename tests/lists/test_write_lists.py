@@ -179,6 +179,7 @@ def test_a_killed_command_resumes(run_folder, expected, small_parts, monkeypatch
         (["--to", "l.csv", "--users", "wrong.txt"], ["--users", "none of the 2 ids"]),
         (["--to", "l.csv", "--users", "wrong.txt", "--histories", "h.jsonl"], ["exclude each"]),
         (["--to", "l.csv", "--histories", "no.jsonl"], ["no.jsonl does not exist"]),
+        (["--to", "l.csv", "--histories", "folder.jsonl"], ["folder.jsonl cannot be read (", "Is"]),
         (["--to", "l.csv", "--histories", "wrong.jsonl"], ["wrong.jsonl, line 2", "got"]),
         (["--to", "l.csv", "--histories", "nobody.jsonl"], ["request 2", "user_id"]),
         (["--to", "l.csv", "--histories", "empty.jsonl"], ["no users"]),
@@ -188,6 +189,7 @@ def test_a_killed_command_resumes(run_folder, expected, small_parts, monkeypatch
 def test_bad_input_leaves_nothing(options, pieces, run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "bytes.txt").write_bytes(b"\xffid\n")
     (tmp_path / "wrong.txt").write_text("i1\ni2\n")
     good = '{"user_id": "u", "history": ["i1"]}\n'

@@ -59,7 +59,8 @@ class LineHistories(UserHistories):
     """Requests as JSON lines, of which one batch is in memory."""
 
     def __init__(self, path: Path):
-        self._path, self.checksum = path, file_sha256(path)
+        with _reading(path):
+            self._path, self.checksum = path, file_sha256(path)
 
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
         """Yields the lines in their order."""
@@ -81,8 +82,8 @@ class TableHistories(UserHistories):
     """
 
     def __init__(self, path: Path):
-        self._path, self.checksum = path, file_sha256(path)
         with _reading(path):
+            self._path, self.checksum = path, file_sha256(path)
             table = pl.scan_parquet(path, glob=False)
             schema = table.collect_schema()
             try:
