@@ -46,6 +46,7 @@ class LabelledModel:
 
     def __init__(self, target: str, model: str, path: str | Path):
         self._target, self._model = target, model
+        self._reload_seconds = _TIMEOUT
         self.file = ModelConfigFile(path, model)
         with self.file.held():
             pass
@@ -82,6 +83,8 @@ class LabelledModel:
         """
         after = set({**self.file.labels, **labels}.values())
         named = set(self.file.specific)
+        # A server may load the versions before it answers.
+        self._reload_seconds = max(_TIMEOUT, seconds)
         with self.file.held(), self._undone():
             if named and not after <= named:
                 self._apply(self.file.changed({}, named | after))
@@ -128,6 +131,7 @@ class LabelledModel:
                 model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
             ),
             model_management_pb2.ReloadConfigRequest(config=config),
+            self._reload_seconds,
         )
         if response.status.error_code:
             status = from_number(response.status.error_code).name
@@ -161,11 +165,11 @@ class LabelledModel:
                 )
             time.sleep(_PAUSE)
 
-    def _ask(self, method, request):
+    def _ask(self, method, request, seconds=_TIMEOUT):
         with open_channel(self._target) as channel:
             try:
-                return method(channel)(request, timeout=_TIMEOUT)
+                return method(channel)(request, timeout=seconds)
             except grpc.RpcError as error:
                 raise client_error(
-                    error.code().name, error.details() or "", self._target, _TIMEOUT
+                    error.code().name, error.details() or "", self._target, seconds
                 ) from None

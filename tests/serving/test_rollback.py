@@ -9,6 +9,7 @@ import pytest
 
 from serving import rollback
 from serving.checks import labels, model_config_file
+from serving.clients.responses import ClientError
 from serving.local_server import LocalServer
 from serving.server.model_config import ModelConfig, VersionPolicy
 from serving.server.model_store import ModelStore
@@ -232,3 +233,19 @@ def test_a_configuration_without_the_label_is_written_anew(tmp_path):
     path.write_text("# Models.\n" + path.read_text())
     again.restore(("ignored", "because the file is another now"))
     assert path.read_text().startswith("# Models.\n# Models.\n")
+
+
+def test_a_server_may_take_its_time_to_load(tmp_path, monkeypatch):
+    path = tmp_path / "models.config"
+    path.write_text(config_of(tmp_path, 3))
+    waited = []
+
+    def ask(self, method, request, seconds=None):
+        waited.append(seconds)
+        raise ClientError("UNAVAILABLE", "none")
+
+    monkeypatch.setattr(labels.LabelledModel, "_ask", ask)
+    with pytest.raises(ClientError):
+        labels.LabelledModel("here:1", "toy", path).move({"stable": 1}, seconds=99.0)
+    assert set(waited) == {99.0}
+    assert path.read_text() == config_of(tmp_path, 3)
