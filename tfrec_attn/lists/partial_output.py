@@ -77,7 +77,9 @@ class PartialOutput:
                 f"{other[0]}; give that command again, {_OTHER}."
             )
         progress = self._read(_PROGRESS) or {}
-        self.parts, self.totals = progress.get("parts", 0), progress.get("totals", {})
+        parts = progress.get("parts", 0)
+        if all(self._part(number).is_file() for number in range(parts)):
+            self.parts, self.totals = parts, progress.get("totals", {})
         self._removable = True
 
     def restart(self) -> None:
@@ -132,7 +134,10 @@ class PartialOutput:
 
     def _read(self, name: str) -> dict | None:
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            found = json.loads((self.folder / name).read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError
+            return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError):
