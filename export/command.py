@@ -240,35 +240,19 @@ def _write(
     folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
 ) -> None:
     """Fills the folder of a version."""
-    from .index_building import build_index
     from .item_addition import add_items, check_added_items
     from .model_card import without_paths, write_card
-    from .saved_model import save
-    from .servable import Servable
     from .warmup import write_warmup
 
     set_precision("float32")
-    model, index = run.load_model(run_folder), None
+    model = run.load_model(run_folder)
     new = _new_items(run_folder, options)
     if new is not None:
         known, counts = model, np.append(counts, np.zeros(len(new.ids), int))
         model = add_items(known, new)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     about = {"items": _about(run_folder, new), "diverse": options.diverse}
-    exact = Servable(model, counts, **lists, **about)
-    if options.index == "exact":
-        save(exact, folder)
-    else:
-        cells = options.cells_of(len(counts))
-        write_line(f"Putting {len(counts):,} items in {cells:,} cells ...")
-        events = read_events(run_folder, "valid").head(_MEASURED)
-        indexed, order, inverted_file, index = build_index(
-            model, events, cells=cells, nprobe=options.nprobe, int8=options.int8
-        )
-        if about["items"]:
-            about["items"] = [about["items"][place] for place in order]
-        save(Servable(indexed, counts[order], **lists, **about, index=inverted_file), folder)
-        index |= _measured(folder, exact, run_folder, options.max_k)
+    index = _save(folder, run_folder, model, counts, {**lists, **about}, options)
     (folder / "assets.extra").mkdir()
     config = without_paths(configuration.to_dict(run.load_config(run_folder)))
     (folder / "assets.extra" / run.CONFIG).write_text(
@@ -295,6 +279,30 @@ def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
     if frame is None:
         return None
     return described(frame) + [("", "")] * (0 if new is None else len(new.ids))
+
+
+def _save(
+    folder: Path, run_folder: Path, model, counts: np.ndarray, how: dict, options: Options
+) -> dict | None:
+    """Writes the SavedModel, and returns what the model card tells of its index, if it has one."""
+    from .index_building import build_index
+    from .saved_model import save
+    from .servable import Servable
+
+    exact = Servable(model, counts, **how)
+    if options.index == "exact":
+        save(exact, folder)
+        return None
+    cells = options.cells_of(len(counts))
+    write_line(f"Putting {len(counts):,} items in {cells:,} cells ...")
+    events = read_events(run_folder, "valid").head(_MEASURED)
+    indexed, order, inverted_file, index = build_index(
+        model, events, cells=cells, nprobe=options.nprobe, int8=options.int8
+    )
+    if how["items"]:
+        how = {**how, "items": [how["items"][place] for place in order]}
+    save(Servable(indexed, counts[order], **how, index=inverted_file), folder)
+    return index | _measured(folder, exact, run_folder, options.max_k)
 
 
 def _new_items(run_folder: Path, options: Options):

@@ -4,9 +4,7 @@ from pathlib import Path
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
-from tfrec_attn.runtime.saved_model import versions_in
-
-_FILES = ("saved_model.pb", "variables/*", "assets/*")
+from tfrec_attn.runtime.saved_model import LOADED, versions_in
 
 
 def read_versions(base: str | Path, option: str) -> dict[int, Path]:
@@ -32,4 +30,4 @@ def damage_of(folder: Path) -> str | None:
     """Returns what is wrong with the folder of a version, or None."""
     if not (folder / "saved_model.pb").is_file():
         return f"{folder} has no saved_model.pb"
-    return first_damage(folder, _FILES, SERVABLE_SUMS)
+    return first_damage(folder, LOADED, SERVABLE_SUMS)

@@ -144,6 +144,24 @@ def test_models_that_break_the_contract(query, sentence, folder):
     assert refused("model.name=shop:Mean") == f"model.name=shop:Mean {sentence.format(file=file)}"
 
 
+def test_ids_are_wide_in_training(folder):
+    narrow = QUERY.replace("]", "] + tf.zeros([], tf.int32)")
+    (folder / "shop.py").write_text(without(MODEL, QUERY, narrow))
+    assert refused("model.name=shop:Mean").startswith(
+        "model.name=shop:Mean fails for ids of int64, as in training: InvalidArgumentError: "
+    )
+
+
+def test_weights_that_a_checkpoint_would_lack(folder):
+    lost = "self.dim = dim\n        self.add_weight(name='lost', shape=[2])"
+    (folder / "shop.py").write_text(without(MODEL, "self.dim = dim", lost))
+    found = refused("model.name=shop:Mean")
+    assert found.startswith(
+        "model.name=shop:Mean must keep its layers and weights as attributes, also in lists or "
+        "dictionaries, but lost"
+    ) and found.endswith(" is in none.")
+
+
 @pytest.mark.parametrize(
     ("prior", "sentence"),
     [

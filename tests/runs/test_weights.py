@@ -58,12 +58,15 @@ class Parts(SequenceModel):
         super().__init__(num_users, num_items, max_length, **kwargs)
         dense = tf.keras.layers.Dense
         self.items = EmbeddingTable(num_items, 3, name="items")
+        # Keras has attributes of these names too.
+        self.inputs, self.outputs = dense(3, use_bias=False), [dense(2, use_bias=False)]
         self.hidden = [dense(4), dense(3)]
         self.gates = {"in": dense(3, use_bias=False)}
         self.tower = tf.keras.Sequential([dense(5), dense(3)])
         self.cell = tf.keras.layers.GRU(3)
-        for layer, width in ((self.hidden[0], 3), (self.hidden[1], 4), (self.gates["in"], 3)):
-            layer.build((None, width))
+        for layer in (self.hidden[0], self.gates["in"], self.inputs, self.outputs[0]):
+            layer.build((None, 3))
+        self.hidden[1].build((None, 4))
         self.tower.build((None, 3))
         self.cell.build((None, None, 3))
 
@@ -73,7 +76,7 @@ class Parts(SequenceModel):
 
 def test_names_by_hand():
     assert sorted(weights.named_weights(Parts(USERS, ITEMS, LENGTH))) == sorted(
-        ["items/embeddings", "gates/in/kernel"]
+        ["items/embeddings", "gates/in/kernel", "inputs/kernel", "outputs/0/kernel"]
         + [f"{layer}/{one}" for layer in ("hidden/0", "hidden/1") for one in ("bias", "kernel")]
         + [f"tower/layer-{layer}/{one}" for layer in (0, 1) for one in ("bias", "kernel")]
         + [f"cell/cell/{one}" for one in ("bias", "kernel", "recurrent_kernel")]

@@ -4,7 +4,12 @@ import contextlib
 
 import tensorflow as tf
 
-from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
+from tfrec_attn.keras_versions.variables import (
+    averages_of,
+    scale_gradient,
+    sum_repeated_rows,
+    variable_of,
+)
 
 if tf.keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -54,8 +59,13 @@ class RowUpdates:
 
 def build(optimizer, variables):
     """Creates the slots of an optimizer, unless they exist."""
-    if not optimizer.built:
-        optimizer.build(variables)
+    if optimizer.built:
+        return
+    optimizer.build(variables)
+    # Averages start at the weights, as under Keras 2. Keras 3 starts them at 0 and replaces them in
+    # the first step only, which an overflow skips and a warm start does not have.
+    for average, variable in zip(averages_of(optimizer), variables, strict=False):
+        average.assign(variable_of(variable))
 
 
 def apply_summed(optimizer, pairs):

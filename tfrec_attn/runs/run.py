@@ -17,7 +17,7 @@ from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards import prepared_log
-from tfrec_attn.errors import ConfigError, shown
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.extensions import MODELS
 from tfrec_attn.runs.run_files import (
     BEST,
@@ -190,7 +190,9 @@ def build_model(
             raise
         raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
     if models.is_foreign(config.model.name):
-        _check_contract(model, config.model.name)
+        from tfrec_attn.runs.contract import check_contract
+
+        check_contract(model, config.model.name)
     model.set_vocabularies(items, users)
     model.repeats = config.evaluate.repeats or model.repeats
     if counts is not None:
@@ -199,82 +201,6 @@ def build_model(
         rows = (None if one.all() else one for one in trained)
         model.trained_users, model.trained_items = rows
     return model
-
-
-def _check_contract(model: Any, name: str) -> None:
-    """Checks that a model of another package follows the contract of `SequenceModel`."""
-    import tensorflow as tf
-
-    before = {id(one) for one in model.weights}
-    layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer)]
-    layers = [one for one in layers if not one.built]
-    history = np.zeros((1, model.max_length), np.int32)
-    history[0, -1] = model.num_items
-    user = tf.ones([1], tf.int32)
-    try:
-        query, padded = (
-            model.queries({"user": user, "history": tf.constant(one)})
-            for one in (history[:, -1:], history)
-        )
-        items = model.item_vectors()
-    except Exception as error:
-        raise MODELS.failure(name, "fails for a history of one item", error) from None
-    if {id(one) for one in model.weights} - before:
-        late = ", ".join(one.name for one in layers if one.weights)
-        raise MODELS.refusal(
-            name,
-            f"must build its layers in its constructor: call build(input_shape) of {late} there",
-        )
-    rows, dim = model.num_items + 1, items.shape[1]
-    if items.shape[0] != rows:
-        raise MODELS.refusal(
-            name,
-            f"must have item_vectors of {rows} rows, padding and items, but has {items.shape[0]}",
-        )
-    if query.shape.as_list() != [1, dim]:
-        raise MODELS.refusal(
-            name,
-            f"must have query_vectors [B, {dim}], as wide as item_vectors, "
-            f"but for one history they are {query.shape.as_list()}",
-        )
-    if not np.allclose(query, padded, rtol=1e-4, atol=1e-6):
-        raise MODELS.refusal(
-            name, "must have query_vectors that ignore padding: leave out positions with history 0"
-        )
-    _check_prior(model, name)
-
-
-def _check_prior(model: Any, name: str) -> None:
-    """Checks the prior of a model for a history of one item, several times."""
-    import tensorflow as tf
-
-    history = np.full((1, model.max_length), model.num_items, np.int32)
-    features = {"user": tf.ones([1], tf.int32), "history": tf.constant(history)}
-    try:
-        prior = model.query(features).prior
-        if prior is None:
-            return
-        items, values = (tf.convert_to_tensor(part) for part in prior)
-    except Exception as error:
-        raise MODELS.failure(name, "fails for the prior of a history", error) from None
-    for what, part, dtype in (("items", items, tf.int32), ("values", values, tf.float32)):
-        if part.dtype != dtype or part.shape != items.shape or items.shape[:-1] != [1]:
-            raise MODELS.refusal(
-                name,
-                f"must have a prior of {what} {dtype.name} [B, P], but for one history they are "
-                f"{part.dtype.name} {part.shape.as_list()}",
-            )
-    listed = items.numpy()[items.numpy() != 0]
-    if (
-        len(np.unique(listed)) < len(listed)
-        or (listed < 0).any()
-        or (listed > model.num_items).any()
-    ):
-        raise MODELS.refusal(
-            name,
-            "must have a prior of items 1..N, each once in a row, but for a history of one item "
-            f"several times it lists {shown(items.numpy()[0].tolist())}",
-        )
 
 
 def load_model(folder: str | Path) -> Any:

@@ -28,6 +28,16 @@ def named_weights(model: Any) -> dict[str, tf.Variable]:
     return dict(_weights(model, "", of_keras, set()))
 
 
+def unnamed_weights(model: Any) -> list[str]:
+    """Returns Keras' names of the weights that have no name here, and that a checkpoint lacks.
+
+    Args:
+        model: A model, not compiled.
+    """
+    named = {variable.ref() for variable in named_weights(model).values()}
+    return [one.name for one in model.weights if variable_of(one).ref() not in named]
+
+
 def write(path: Path, model: Any) -> None:
     """Writes the weights of a model, and the state of its optimizer if it is compiled."""
     tree, optimizer = _tree(named_weights(model)), getattr(model, "optimizer", None)
@@ -82,7 +92,9 @@ def _children(part: Any, of_keras: set) -> Iterator[tuple[str, Any]]:
         yield from ((str(key), child) for key, child in part.items())
     elif isinstance(part, (tf.keras.layers.Layer, tf.Module)) and not _is_made_by_keras(part):
         for attribute, child in list(vars(part).items()):
-            if attribute not in of_keras and not attribute.startswith("_self_"):
+            is_of_keras = attribute in of_keras or attribute.startswith("_self_")
+            # A public attribute of Keras, such as `inputs`, can be a layer of the model.
+            if not (is_of_keras and attribute.startswith("_")):
                 yield _public(part, attribute), child
     if isinstance(part, tf.keras.Model):
         yield from ((f"layer-{number}", child) for number, child in enumerate(part.layers))

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
-_LOADED = ("saved_model.pb", "variables/*", "assets/*")
+# What TF Serving reads of a version.
+LOADED = ("saved_model.pb", "variables/*", "assets/*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def load(folder: Path, session: tf.compat.v1.Session) -> dict[str, Any]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        if what := first_damage(folder, _LOADED, SERVABLE_SUMS):
+        if what := first_damage(folder, LOADED, SERVABLE_SUMS):
             raise ValueError(what)
         meta = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(folder))
     except Exception:

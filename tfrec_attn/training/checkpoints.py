@@ -108,12 +108,12 @@ class Checkpoints:
         return None
 
     def finish(self, model: Any) -> None:
-        """Keeps the newest checkpoint, and restores the best weights to the model."""
+        """Keeps the newest checkpoint, and restores the best weights with their optimizer."""
         self._keep(1)
         best = self.folder / BEST
         with writing(best):
             _link_as_best(self._newest_first()[0], _BEST, best.parent)
-        weights.read(best, model)
+        weights.read(best, model, model.optimizer)
 
     def save_best(self, model: Any) -> None:
         """Writes the weights of a model, with its optimizer if it has one, as the best ones."""

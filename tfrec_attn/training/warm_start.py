@@ -76,7 +76,8 @@ class WarmStart:
     Users and items of the run keep their rows, also those that the log no longer has. All other
     weights are copied too. New rows of users are the mean of the known ones, new rows of items are
     as `train.new_items` says. Slots and step counter of the optimizer are copied if
-    `train.optimizer` and its options are the same. The schedule of the learning rate starts again.
+    `train.optimizer`, its options and `train.ema` are the same. The schedule of the learning rate
+    starts again.
 
     Args:
         previous: The finished run.
