@@ -33,7 +33,6 @@ from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 tf = import_tensorflow()
 
 from export.index_building import build_index  # noqa: E402
-from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from tfrec_attn.config import Data  # noqa: E402
@@ -42,6 +41,7 @@ from tfrec_attn.models.base.similarity import item_space  # noqa: E402
 from tfrec_attn.replay.measured_run import read_events  # noqa: E402
 from tfrec_attn.runs import items as run_items  # noqa: E402
 from tfrec_attn.runs import run as runs  # noqa: E402
+from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
 # The package of the same name hides it.
 _SPEC = importlib.util.spec_from_file_location("_export", Path(__file__).with_name("export.py"))

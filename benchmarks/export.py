@@ -36,11 +36,11 @@ tf = import_tensorflow()
 
 from export.index_building import build_index, quantize  # noqa: E402
 from export.retrieval import InvertedFile  # noqa: E402
-from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
+from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
 DIM, LENGTH, CENTRES, NICHE = 64, 50, 1000, 12
 INDEXED_FROM, TUNED_ON, TURN = 100_000, 200, 20

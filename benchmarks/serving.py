@@ -48,7 +48,6 @@ tf = import_tensorflow()
 
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
-from export.runner import Runner  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from export.warmup import write_warmup  # noqa: E402
@@ -63,6 +62,7 @@ from serving.clients import requests  # noqa: E402
 from serving.clients.grpc_client import predict_request, read_response  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
+from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME, ITEMS, DIM, LENGTH, SWAP_SECONDS, TIMEOUT = "beauty", 12_101, 64, 50, 2.0, 5.0

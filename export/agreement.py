@@ -19,8 +19,7 @@ from tfrec_attn.replay.measured_run import (
     repeats_of,
     run_file,
 )
-
-from .runner import Runner
+from tfrec_attn.runtime.runner import Runner
 
 TOLERANCE = 1e-6
 _CARD = "assets.extra/model_card.json"

@@ -13,10 +13,10 @@ from tfrec_attn.models.base.scoring import score_all
 from tfrec_attn.models.base.untrained import UNTRAINED
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.event_ranking import recommend
+from tfrec_attn.runtime.runner import Runner
 
 from .model_copy import permute_items
 from .retrieval import InvertedFile, search_all, search_index
-from .runner import Runner
 
 K = 10
 RECALL = 0.96

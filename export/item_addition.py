@@ -10,11 +10,11 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training.transfer import extend_table
 
 from .model_copy import weights_of
 from .new_items import NewItems, listed
-from .runner import Runner
 
 _AT_ONCE = 100
 _EVENTS, _K = 200, 10

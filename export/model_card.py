@@ -19,9 +19,8 @@ from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events, read_report
 from tfrec_attn.runs import run
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.runtime.saved_model import Tensor
-
-from .runner import Runner
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"

@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.runtime.saved_model import Tensor
-
-from .runner import Runner
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 LENGTHS = (1, 5, 20, 50)

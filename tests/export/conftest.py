@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 from export import command
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.models.contract import count_randomly
 from tfrec_attn import config as configuration
 from tfrec_attn import models, train
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.runtime.runner import Runner
 
 # What an id may look like: other scripts, quotes, blanks that matter, 1,000 characters.
 AWKWARD = [

@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 from export import command
-from export.runner import Runner
 from tests.commands import own_messages
 from tests.models.contract import EXPORTED
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.runtime.runner import Runner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JOINED = [

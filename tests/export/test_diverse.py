@@ -8,11 +8,11 @@ import pytest
 from export.model_copy import permute_items
 from export.related import SCORE
 from export.retrieval import InvertedFile
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.models.contract import EXPORTED
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.runner import Runner
 
 ITEMS = 12
 # Item i has the category of i % 3; item 5 has none, and nothing is known of item 6.

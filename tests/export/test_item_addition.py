@@ -10,7 +10,6 @@ import tensorflow as tf
 from export import command
 from export.item_addition import add_items, check_added_items
 from export.new_items import NewItems, read_new_items
-from export.runner import Runner
 from tfrec_attn import models
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.layers.transition_prior import TransitionPrior
@@ -18,6 +17,7 @@ from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
 from tfrec_attn.runs.items import save_items
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training.transfer import Neighbours
 
 # y is like item 3; x is like items 1 and 4, and three times as much like 4.

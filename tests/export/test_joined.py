@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from export.signatures import MOST_IDS
 from tests.models.contract import EXPORTED
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.runner import Runner
 
 LENGTH, TAB = 4, "\t"
 LISTS = ("history", "exclude", "allow", "candidates")

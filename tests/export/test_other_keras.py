@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.runner import Runner
 from tests.export.other_keras import scores
 from tfrec_attn.keras_versions import IS_KERAS_3
 from tfrec_attn.runs import run, weights
+from tfrec_attn.runtime.runner import Runner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REQUEST = {"user_id": ["person-1", ""], "history": [["", "i3"], ["a b", "i7"]]}

@@ -10,9 +10,9 @@ import pytest
 
 from export import verify
 from export.command import export
-from export.runner import Runner
 from tfrec_attn import evaluate, train
 from tfrec_attn.runs.run import load_model
+from tfrec_attn.runtime.runner import Runner
 
 FAST = [
     "train.epochs=2",

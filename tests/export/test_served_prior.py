@@ -8,11 +8,11 @@ import tensorflow as tf
 from export.index_building import quantize
 from export.model_copy import permute_items
 from export.retrieval import InvertedFile
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.outside.again import Again
 from tfrec_attn.replay.event_ranking import rank_events
+from tfrec_attn.runtime.runner import Runner
 
 ITEMS = [f"i{one}" for one in range(1, 13)]
 HISTORIES = [["i1", "i2", "i3", "i4"], ["", "", "i7", "i12"]]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.runner import Runner
 from tests.models.contract import EXPORTED
+from tfrec_attn.runtime.runner import Runner
 
 # Models whose graphs have operations that others do not have.
 WITH_OWN_OPERATIONS = ["bert4rec", "caser", "fmlp_rec", "gru4rec"]

@@ -18,7 +18,6 @@ import pytest
 
 from export import command as export
 from export import verify
-from export.runner import Runner
 from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import ModelConfig
@@ -28,6 +27,7 @@ from tfrec_attn import evaluate, train
 from tfrec_attn.errors import ConfigError, TfrecError
 from tfrec_attn.replay import measured_run
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training import warm_start
 
 FACTOR = float(os.environ.get("TFREC_FUZZ", "1"))

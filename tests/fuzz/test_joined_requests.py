@@ -8,12 +8,12 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.models.contract import TYPICAL
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.runtime.runner import Runner
 
 FUZZ = float(os.environ.get("TFREC_FUZZ") or 1)
 LENGTH, ITEMS = 3, ["a", "b", "日本語", " ", "x y", "é", "0", "-1", "aa", "b\\t"]

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from export.command import main as export
-from export.runner import Runner
 from tfrec_attn.data.prepare import main as prepare
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.train import main as train
 
 MOMENTS = max(1, round(3 * float(os.environ.get("TFREC_FUZZ", "1"))))

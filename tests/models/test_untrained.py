@@ -13,7 +13,6 @@ import tensorflow as tf
 from export import verify
 from export.command import export
 from export.index_building import build_index
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.models.contract import TYPICAL
@@ -27,6 +26,7 @@ from tfrec_attn.replay.event_ranking import rank_events
 from tfrec_attn.replay.measured_run import COLUMNS
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.run_files import read_trained
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training import inputs
 
 # Those that need the user and the history, the history alone, and the user alone.

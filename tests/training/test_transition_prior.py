@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from export import agreement, command
 from export.index_building import build_index
-from export.runner import Runner
 from export.saved_model import save
 from export.servable import Servable
 from tests.commands import METRICS, TINY, assert_refused, metrics_of, run_command
@@ -19,6 +18,7 @@ from tfrec_attn import evaluate, train
 from tfrec_attn.config import Config, Prior
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.runs import run
+from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training import settings, transition_prior
 from tfrec_attn.training.transition_prior import candidates
 

@@ -15,7 +15,7 @@ HISTORY = ["i3", "", "no such item", "i7", "i1"]
 @pytest.fixture(scope="module")
 def expected(servable):
     """The outputs of the model itself, with the history in six columns."""
-    from export.runner import Runner
+    from tfrec_attn.runtime.runner import Runner
 
     with Runner(servable) as session:
         history, none = [["", *HISTORY]], [[""]]

@@ -61,7 +61,7 @@ def observed(servable):
 
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
 def test_every_answer_under_load_is_that_of_the_request_alone(observed, servable, run, signature):
-    from export.runner import Runner
+    from tfrec_attn.runtime.runner import Runner
 
     target, batches = observed
     asked = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.runner import Runner, version_folder
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.runtime.runner import Runner, version_folder
 
 IDS = ["i1", "日本語", "a b"]
 WEIGHTS = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
