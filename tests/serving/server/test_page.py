@@ -380,6 +380,36 @@ def test_ids_are_text_and_nothing_else(browse):
     assert seen == {"rows": awkward, "bold": 0}
 
 
+@needs_chromium
+def test_titles_stand_for_ids(browse, client, run):
+    # The items of the served model have no titles, so these come from a stand-in of the server.
+    items = (run / "vocabulary" / "items.txt").read_text().split("\n")[:2]
+    seen = browse(
+        """
+        await until(() => document.querySelector("#popular button"));
+        const real = fetch;
+        fetch = async (path, options) => {
+          const asked = JSON.parse(options.body);
+          if (asked.signature_name !== "describe_joined") return real(path, options);
+          const ids = asked.instances[0].candidates.split("\\t");
+          const description = ids.map((id) => JSON.stringify({ title: "<b>" + id + "</b>" }));
+          return new Response(JSON.stringify({ predictions: [{ description, separator: "\\t" }] }));
+        };
+        state.titles.clear();
+        await settled(() => document.getElementById("request").requestSubmit());
+        const buttons = [...document.querySelectorAll("#answer [aria-pressed]")];
+        return {history: rows("history").map((row) => row[0]),
+          answer: rows("answer").map((row) => row[1]), ids: buttons.map((one) => one.title)};
+        """,
+        history=items,
+        k=3,
+    )
+    expected = client.recommend(items, k=3).items
+    assert seen["ids"] == expected
+    assert seen["answer"] == [f"<b>{item}</b>" for item in expected]
+    assert seen["history"] == [f"<b>{item}</b>" for item in items]
+
+
 FOCUS = (
     "((one) => [one.id || one.dataset.key || one.textContent, "
     "getComputedStyle(one).outlineStyle])(document.activeElement)"
