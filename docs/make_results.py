@@ -77,9 +77,12 @@ SECTIONS = [
             "compare",
             ["--data", log, "--with-prior", "--slices", "--against", "mqsa_ted"],
             "mqsa_ted",
-            ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec"),
+            ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", *more),
         )
-        for log, title in (("beauty", "Amazon Beauty"), ("toys", "Amazon Toys"))
+        for log, title, more in (
+            ("beauty", "Amazon Beauty", ("fpmc", "lightgcn")),
+            ("toys", "Amazon Toys", ()),
+        )
     ),
     _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
     _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),

@@ -72,7 +72,7 @@ def read_new_items(path: str | Path, run_folder: str | Path) -> NewItems:
     neighbours = Neighbours(*(part[kept] for part in neighbours))
     has = np.bincount(neighbours.added, minlength=len(ids)) > 0
     if not has.any():
-        new = f"{listed(ids)} there" if ids else "all its items are known"
+        new = f"{listed(ids)} there" if ids else "it names no new item"
         raise DataError(
             f"--add-items {path} has no new item next to an item that the run has trained ({new}); "
             "give events before and after new items, or a table of item and neighbour."
