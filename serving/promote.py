@@ -13,6 +13,7 @@ from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import fail
 from tfrec_attn.errors import TfrecError
 
+from .cli.label_options import add_label_options
 from .cli.packages import importing
 
 _SECONDS = 5.0  # timeout of a request
@@ -122,20 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         "the old one if the new one keeps all limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
-    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
+    add_label_options(parser)
     parser.add_argument(
         "--run",
         type=path,
         required=True,
         metavar="RUN",
         help="run of tfrec_attn.train, whose test events are replayed",
-    )
-    parser.add_argument(
-        "--config",
-        type=path,
-        required=True,
-        metavar="FILE",
-        help="models.config of the server; the moved label is written into it",
     )
     parser.add_argument(
         "--limits",
@@ -158,13 +152,6 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="serve this version as canary first (default: the version that canary has)",
-    )
-    parser.add_argument(
-        "--load-seconds",
-        type=float,
-        default=120.0,
-        metavar="SECONDS",
-        help="time for the server to load that version (default: 120)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser

@@ -12,6 +12,7 @@ from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import align, fail
 from tfrec_attn.errors import ConfigError, TfrecError
 
+from .cli.label_options import add_label_options
 from .cli.packages import importing
 
 
@@ -131,14 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "configuration file.",
     )
     parser.add_argument("--target", metavar="HOST:PORT", help="gRPC server")
-    parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
-    parser.add_argument(
-        "--config",
-        type=path,
-        required=True,
-        metavar="FILE",
-        help="models.config of the server; the moved label is written into it",
-    )
+    add_label_options(parser)
     parser.add_argument(
         "--folder",
         type=path,
@@ -156,13 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument(
         "--list", action="store_true", help="print the versions and their labels, move nothing"
-    )
-    parser.add_argument(
-        "--load-seconds",
-        type=float,
-        default=120.0,
-        metavar="SECONDS",
-        help="time for the server to load the version (default: 120)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
