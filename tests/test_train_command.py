@@ -404,6 +404,10 @@ def test_help_lists_every_key_with_its_default(capsys):
             ["model.name=gru4rec", "train.loss=bpr_max", "train.sampling_power=0.5"],
             ["train.sampling_power"],
         ),
+        (
+            ["train.distillation={loss: squared_distance, temperature: 1, latest: true}"],
+            ["train.distillation.temperature"],
+        ),
         ([], []),
     ],
 )

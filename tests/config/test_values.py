@@ -190,6 +190,14 @@ def test_values_get_the_type_of_their_key(override, expected):
         ),
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'."),
         (
+            "train.distillation.loss=ted",
+            "train.distillation.loss must be one of cross_entropy, squared_distance, but is 'ted'.",
+        ),
+        (
+            "train.distillation.weight=-1",
+            "train.distillation.weight must be 0 or greater, but is -1.0.",
+        ),
+        (
             "runtime.strategy=tpu",
             "runtime.strategy must be one of default, mirrored, multi_worker, but is 'tpu'.",
         ),

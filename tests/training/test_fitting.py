@@ -6,6 +6,7 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.layers import GraphRegularization
 from tfrec_attn.training import fitting, inputs
 
 
@@ -33,6 +34,14 @@ def test_distillation_of_the_latest_events(make_leave_one_out):
         ]
         assert [offsets, neighbours] == expected
     assert not configuration.load(None, arguments).train.distillation.latest
+
+
+def test_a_graph_regularizer_instead(make_leave_one_out):
+    split = make_leave_one_out([[1, 2, 3, 1, 2]], num_items=3)
+    arguments = ["train.distillation.weight=0.1", "train.distillation.loss=squared_distance"]
+    layer = fitting.make_distillation(configuration.load(None, arguments), split)
+    assert isinstance(layer, GraphRegularization)
+    assert layer.get_config()["transitions"][:2] == [[0, 0, 1, 2, 2], [2, 3]]
 
 
 def test_no_distillation_without_a_weight(make_leave_one_out):

@@ -1,5 +1,6 @@
 """Checks of the values of a configuration, beyond their types."""
 
+import operator
 import re
 
 from tfrec_attn.config import loss_names
@@ -17,6 +18,7 @@ _CHOICES = {
     "train.schedule": ("constant", "linear", "cosine", "inverse_sqrt"),
     "train.sampling": ("uniform", "popularity"),
     "train.reduction": ("sum", "mean"),
+    "train.distillation.loss": ("cross_entropy", "squared_distance"),
     "train.new_items": ("mean", "neighbours"),
     "train.tracker": ("mlflow", "wandb", None),
     "evaluate.repeats": ("exclude", "include", None),
@@ -43,6 +45,7 @@ _RANGES = (
         {
             "data": "seed min_user_events min_item_events",
             "train": "margin l2 kernel_l2 seed warmup_steps final_learning_rate score_penalty",
+            "train.distillation": "weight",
             "evaluate": "bootstrap",
             "runtime": "checkpoint_seconds",
         },
@@ -81,8 +84,8 @@ def check(config) -> None:
         )
     values = {
         f"{section}.{key}": value
-        for section in ("data", "train", "prior", "evaluate", "runtime")
-        for key, value in vars(getattr(config, section)).items()
+        for section in ("data", "train", "train.distillation", "prior", "evaluate", "runtime")
+        for key, value in vars(operator.attrgetter(section)(config)).items()
     }
     for key, choices in _CHOICES.items():
         if values[key] not in choices:

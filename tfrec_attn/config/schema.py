@@ -135,10 +135,15 @@ class Distillation:
     """Section `train.distillation`, of item transitions into item vectors."""
 
     weight: float = key(0.0, "lambda, weight of the distillation loss; 0: no distillation")
-    temperature: float = key(0.1, "tau, of teacher and student")
+    loss: str = key(
+        "cross_entropy",
+        "cross_entropy (TED), or squared_distance between an item and those that follow it, a "
+        "graph regularizer that TED is compared with",
+    )
+    temperature: float = key(0.1, "tau, of teacher and student of cross_entropy")
     time_span: int = key(1, "steps within which an item counts as following another")
     latest: bool = key(False, "count only each user's latest data.max_length events")
-    dropout: float = key(0.0, "dropout on the student's item vectors")
+    dropout: float = key(0.0, "dropout on the student's item vectors of cross_entropy")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from tfrec_attn.layers.filter_block import FilterBlock
 from tfrec_attn.layers.fourier_filter import FourierFilter
 from tfrec_attn.layers.gated_residual_block import GatedResidualBlock
 from tfrec_attn.layers.graph_propagation import GraphPropagation
+from tfrec_attn.layers.graph_regularization import GraphRegularization
 from tfrec_attn.layers.gru import GRU
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
@@ -36,6 +37,7 @@ __all__ = [
     "FourierFilter",
     "GatedResidualBlock",
     "GraphPropagation",
+    "GraphRegularization",
     "HistoryEmbedding",
     "ItemNeighbours",
     "LQueryAttention",

@@ -8,6 +8,12 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import dropout_rate, positive_number, without_autograph
+from tfrec_attn.layers.transition_rows import (
+    TransitionRows,
+    item_matrix,
+    position_weights,
+    transition_arrays,
+)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -56,17 +62,12 @@ class TransitionDistillation(tf.keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.temperature = positive_number("temperature", temperature)
         self.dropout = dropout_rate(dropout)
-        self._transitions = _arrays(transitions)
-        background, excess = _teacher(*self._transitions, self.temperature)
-        self.num_items = len(background) - 1
+        self._transitions = offsets, neighbours, counts = transition_arrays(transitions)
+        background, excess = _teacher(offsets, counts, self.temperature)
+        self._excess = TransitionRows(offsets, neighbours, excess)
+        self.num_items = self._excess.num_items
         with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
-            self._offsets, self._neighbours = (
-                tf.constant(array, tf.int64) for array in self._transitions[:2]
-            )
-            self._background, self._excess = (
-                tf.constant(background, tf.float32),
-                tf.constant(excess, tf.float32),
-            )
+            self._background = tf.constant(background, tf.float32)
             self._real = tf.constant(np.arange(len(background)) > 0, tf.float32)
         self._dropout_layer = Dropout(self.dropout, dtype="float32")
 
@@ -95,13 +96,9 @@ class TransitionDistillation(tf.keras.layers.Layer):
         Returns:
             (queries [R, D], targets int64 [R] in 0..N-1, weights [R], remainder []), float32.
         """
-        vectors = self._check_vectors(item_vectors)
+        vectors = item_matrix(item_vectors, self.num_items)
         items = tf.cast(tf.reshape(items, [-1]), tf.int64)
-        if weights is None:
-            weights = tf.fill(
-                [tf.size(items)], 1.0 / tf.cast(tf.maximum(tf.size(items), 1), tf.float32)
-            )
-        weights = tf.cast(weights, tf.float32)
+        weights = position_weights(items, weights)
         unique, index = tf.unique(items, tf.int64)
         teacher = self._teacher_means(unique, vectors)
         if self.dropout == 0.0 or training in (None, False):
@@ -117,29 +114,14 @@ class TransitionDistillation(tf.keras.layers.Layer):
 
     def _teacher_means(self, items, vectors):
         """Returns T of items without repetitions, [R, D]."""
-        begins = tf.gather(self._offsets, items)
-        row, entry = _entries(begins, tf.gather(self._offsets, items + 1) - begins)
-        index = tf.stack([row, tf.gather(self._neighbours, entry)], axis=1)
-        shape = tf.stack([tf.size(begins, tf.int64), self.num_items + 1])
-        excess = tf.SparseTensor(index, tf.gather(self._excess, entry), shape)
+        row, neighbours, excess = self._excess.of(items)
+        shape = tf.stack([tf.size(items, tf.int64), self.num_items + 1])
+        matrix = tf.SparseTensor(tf.stack([row, neighbours], axis=1), excess, shape)
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
         return tf.gather(self._background, items)[
             :, tf.newaxis
-        ] * everything + tf.sparse.sparse_dense_matmul(excess, vectors)
-
-    def _check_vectors(self, item_vectors):
-        vectors = tf.cast(item_vectors, tf.float32)
-        if (
-            vectors.shape.rank != 2
-            or vectors.shape[0] not in (None, self.num_items + 1)
-            or vectors.shape[1] is None
-        ):
-            raise ValueError(
-                f"`item_vectors` must have the shape [{self.num_items + 1}, D] with a known D; "
-                f"got {vectors.shape}."
-            )
-        return vectors
+        ] * everything + tf.sparse.sparse_dense_matmul(matrix, vectors)
 
     def get_config(self):
         return {
@@ -150,53 +132,7 @@ class TransitionDistillation(tf.keras.layers.Layer):
         }
 
 
-def _entries(begins, sizes):
-    """Returns the entries `begin` to `begin + size` of rows, as `tf.ragged.range`.
-
-    That has no GPU kernel.
-
-    Args:
-        begins: First entry of each row, int64 [R].
-        sizes: Number of its entries, int64 [R].
-
-    Returns:
-        (row of each entry, entry), int64 [sum of the sizes], in the order of the rows.
-    """
-    ends = tf.cumsum(sizes)
-    firsts, total = ends - sizes, tf.reduce_sum(sizes)
-    # Places of empty rows may be at the end, which is cut off.
-    marks = tf.scatter_nd(firsts[:, tf.newaxis], tf.ones_like(firsts), total[tf.newaxis] + 1)
-    row = tf.cumsum(marks)[:total] - 1
-    return row, tf.gather(begins - firsts, row) + tf.range(total)
-
-
-def _arrays(transitions):
-    """Returns the three arrays of transitions, checked, as int64."""
-    if hasattr(transitions, "offsets"):
-        transitions = (transitions.offsets, transitions.neighbours, transitions.counts)
-    offsets, neighbours, counts = (np.asarray(array, np.int64) for array in transitions)
-    fits = (
-        offsets.ndim == 1
-        and len(offsets) > 2
-        and offsets[0] == offsets[1] == 0
-        and (np.diff(offsets) >= 0).all()
-    )
-    if not fits or not offsets[-1] == len(neighbours) == len(counts):
-        raise ValueError(
-            "`transitions` must have offsets [N + 2] that ascend from 0, 0 to the number of "
-            "neighbours and of counts."
-        )
-    if len(neighbours) and (
-        neighbours.min() < 1 or neighbours.max() > len(offsets) - 2 or counts.min() < 1
-    ):
-        raise ValueError(
-            f"`transitions` must have neighbours in 1..N = {len(offsets) - 2} and counts of at "
-            "least 1."
-        )
-    return offsets, neighbours, counts
-
-
-def _teacher(offsets, neighbours, counts, temperature):
+def _teacher(offsets, counts, temperature):
     """Returns p0 of each item [N + 1], and `p_ij - p0_i` of each neighbour [nnz]."""
     sizes, num_items = np.diff(offsets), len(offsets) - 2
     row = np.repeat(np.arange(num_items + 1), sizes)

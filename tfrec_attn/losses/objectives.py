@@ -67,7 +67,8 @@ class Distillation:
     """Distillation of item transitions as an addition to an objective.
 
     Args:
-        layer: A `TransitionDistillation`.
+        layer: A `TransitionDistillation`, or a layer that returns the loss of the same call, such
+            as `GraphRegularization`.
         weight: Weight of its loss.
     """
 
@@ -76,18 +77,24 @@ class Distillation:
         self.weight = weight
 
     def terms(self, model, items, weights, training):
-        """Returns ((queries, targets, weights), remainder) as `softmax_terms`.
+        """Returns the loss as softmax losses over the catalogue and a remainder.
 
         Args:
             model: A `SequenceModel`.
             items: Input items, int [P].
             weights: Weights of their positions in the loss, [P].
             training: Whether to apply dropout.
+
+        Returns:
+            (list of (queries, targets from 0, weights), remainder).
         """
+        vectors = model.item_vectors()
+        if not hasattr(self.layer, "softmax_terms"):
+            return [], self.weight * self.layer(items, vectors, weights)
         queries, targets, weights, remainder = self.layer.softmax_terms(
-            items, model.item_vectors(), weights, training
+            items, vectors, weights, training
         )
-        return (queries, targets, self.weight * weights), self.weight * remainder
+        return [(queries, targets, self.weight * weights)], self.weight * remainder
 
 
 class _Objective:
@@ -203,7 +210,7 @@ class WindowObjective(_Objective):
         terms, remainder = self.distillation.terms(
             model, tf.gather_nd(history, event), tf.gather_nd(weights, event), training
         )
-        return _catalogue_loss(model, [terms]) + remainder
+        return _catalogue_loss(model, terms) + remainder
 
 
 class PositionObjective(_Objective):
@@ -236,8 +243,7 @@ class PositionObjective(_Objective):
         items = tf.where(items > model.num_items, targets, items)
         terms, rest = [], 0.0
         if self.distillation is not None:
-            distilled, rest = self.distillation.terms(model, items, weights, training)
-            terms.append(distilled)
+            terms, rest = self.distillation.terms(model, items, weights, training)
         if self.loss.function is losses.softmax:
             terms.append((queries, targets - 1, weights))
         else:
@@ -246,7 +252,7 @@ class PositionObjective(_Objective):
             rest += _position_loss(
                 self.loss, self.keywords, model, queries, targets, *(negatives or [None]), weights
             )
-        loss = _catalogue_loss(model, terms) + rest if terms else rest
+        loss = _catalogue_loss(model, terms) + rest
         return loss, loss, tf.reduce_sum(weights)
 
     def _positions(self, model, features, training):
@@ -345,5 +351,7 @@ def _flat(value):
 
 def _catalogue_loss(model, terms):
     """Returns the softmax loss of several (queries, targets from 0, weights) in one pass."""
+    if not terms:
+        return 0.0
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))
     return losses.softmax(queries, without_padding(model.item_vectors()), targets, weights)

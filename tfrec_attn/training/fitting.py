@@ -15,6 +15,7 @@ from tfrec_attn.data.sequences.training_pairs import training_pairs
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.keras_versions import keras
+from tfrec_attn.layers.graph_regularization import GraphRegularization
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.runtime.distribution import broadcast_from_chief, training_input
@@ -37,7 +38,9 @@ from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.warm_start import WarmStart
 
 
-def make_distillation(config: Config, split: Split) -> TransitionDistillation | None:
+def make_distillation(
+    config: Config, split: Split
+) -> TransitionDistillation | GraphRegularization | None:
     """Returns the layer of `train.distillation`, or None if its weight is 0.
 
     Raises:
@@ -55,6 +58,8 @@ def make_distillation(config: Config, split: Split) -> TransitionDistillation | 
                 "train.distillation needs a user with two training events in a row, "
                 "but there is none; set its weight to 0."
             )
+        if options.loss == "squared_distance":
+            return GraphRegularization(transitions)
         return TransitionDistillation(transitions, options.temperature, options.dropout)
     except ValueError as error:
         raise ConfigError(f"train.distillation cannot be made: {error}") from None

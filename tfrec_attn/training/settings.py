@@ -114,6 +114,11 @@ def settings_without_effect(config: Config) -> list[str]:
         }
     if config.train.sampling == "uniform":
         unused["train.sampling_power"] = "train.sampling is uniform"
+    if config.train.distillation.loss == "squared_distance":
+        reason = "train.distillation.loss is squared_distance"
+        unused |= dict.fromkeys(
+            ("train.distillation.temperature", "train.distillation.dropout"), reason
+        )
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
     keys = {key: default for key, default, _ in configuration.documented()}
