@@ -123,13 +123,18 @@ def test_no_tensorflow_is_imported():
 
 def test_the_line_on_recommended_settings(file):
     lines = []
-    recommended = {"train.loss": "softmax", "train.epochs": 100, "train.patience": 10}
-    path = file("train: {epochs: 3}")
+    recommended = {
+        "train.loss": "softmax",
+        "train.epochs": 100,
+        "train.patience": 10,
+        "train.l2": 1e-4,
+    }
+    path = file("train: {epochs: 3, l2: 0.0001}")
     config = load(path, ["train.loss=bce"], lambda name: recommended, lines.append)
     assert (config.train.loss, config.train.epochs, config.train.patience) == ("bce", 3, 10)
     assert lines == [
-        "Recommended for attrec: train.patience=10; not used: train.loss=softmax "
-        f"(set by an argument), train.epochs=100 (set in {path})."
+        "Recommended for attrec: train.patience=10; replaced: train.loss=softmax by bce of an "
+        f"argument, train.epochs=100 by 3 of {path}."
     ]
     load(None, [], lambda name: {}, lines.append)
     assert len(lines) == 1

@@ -92,17 +92,14 @@ def overlay(
         section = tree.get("model")
         name = section.get("name", Model.name) if isinstance(section, dict) else Model.name
         settings = recommended(coerce("model.name", name, str))
-        taken = [key for key, value in settings.items() if _set_default(tree, key, value)]
+        given = {
+            key: found
+            for key, value in settings.items()
+            if (found := _set_default(tree, key, value)) is not value
+        }
         if settings and print_fn:
             arguments = {text.partition("=")[0] for text in overrides}
-            used = " ".join(f"{key}={settings[key]}" for key in taken)
-            others = [
-                f"{key}={value} ({'set by an argument' if key in arguments else f'set in {path}'})"
-                for key, value in settings.items()
-                if key not in taken
-            ]
-            note = f"; not used: {', '.join(others)}" if others else ""
-            print_fn(f"Recommended for {name}: {used or 'nothing else'}{note}.")
+            print_fn(_line_on_recommended(name, settings, given, arguments, path))
     return tree
 
 
@@ -173,19 +170,36 @@ def _hint_of(default: Any) -> Any:
     return (type(default)[Any] if isinstance(default, (list, dict)) else type(default)) | None
 
 
-def _set_default(tree: dict[str, Any], key: str, value: Any) -> bool:
-    """Sets a key that is not set yet, and returns whether it did."""
+def _line_on_recommended(name, settings, given, arguments, path):
+    """Returns a line on which recommended settings are used and which are replaced.
+
+    Args:
+        name: Name of the model.
+        settings: Its recommended settings.
+        given: Those of them that are set, with their values.
+        arguments: Keys that arguments set.
+        path: File that sets the others.
+    """
+    used = " ".join(f"{key}={value}" for key, value in settings.items() if key not in given)
+    replaced = [
+        f"{key}={value} by {given[key]} of {'an argument' if key in arguments else path}"
+        for key, value in settings.items()
+        if key in given and coerce(key, given[key], _hint_of(value)) != value
+    ]
+    note = f"; replaced: {', '.join(replaced)}" if replaced else ""
+    return f"Recommended for {name}: {used or 'nothing else'}{note}."
+
+
+def _set_default(tree: dict[str, Any], key: str, value: Any) -> Any:
+    """Sets a key that is not set yet, and returns its value."""
     *sections, last = key.split(".")
     for section in sections:
         if is_null(tree.get(section)):
             tree[section] = {}
         tree = tree[section]
         if not isinstance(tree, dict):
-            return False
-    if last in tree:
-        return False
-    tree[last] = value
-    return True
+            return tree
+    return tree.setdefault(last, value)
 
 
 def _set(tree: dict[str, Any], name: str, value: Any) -> None:
