@@ -4,9 +4,10 @@
 
 Requests are `serving_default` for one user with 50 events, after warm-up, through TensorFlow's C++
 loader. The kinds of servable take turns, twenty requests each. `joined` is `serving_default_joined`
-of the servable `exact`, with the 50 ids in one text. `product` is only the matrix product of a
-query with all items and the ten best. From 100,000 items on there is an index of 4 sqrt(N) cells;
-the export chooses the probes with other queries. Its recall@10 is relative to the exact lists.
+of the servable `exact`, with the 50 ids in one text, and `python` is `recommend` of the model in
+Python. `product` is only the matrix product of a query with all items and the ten best. From
+100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes with other
+queries. Its recall@10 is relative to the exact lists.
 
 The model (SASRec, D 64, L 50, one block) is not trained. Its item vectors have the structure of
 learned tables: 1,000 Gaussian centres, niches of 12 items around them, and items around those, with
@@ -44,7 +45,22 @@ from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
 DIM, LENGTH, CENTRES, NICHE = 64, 50, 1000, 12
 INDEXED_FROM, TUNED_ON, TURN = 100_000, 200, 20
-JOINED = "joined"
+JOINED, PYTHON = "joined", "python"
+
+
+class InPython:
+    """`recommend` of a model in the place of a servable."""
+
+    def __init__(self, model: SASRec):
+        self._model = model
+
+    def run(self, signature: str, user_id: np.ndarray, history: np.ndarray) -> dict:
+        """Returns the lists for histories of unknown users."""
+        items, _ = self._model.recommend([list(one) for one in history], k=10)
+        return {"items": [[one.encode() for one in row] for row in items]}
+
+    def close(self) -> None:
+        """Frees nothing."""
 
 
 def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -169,9 +185,9 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
     tables = model.items.embeddings.shape[0] * DIM * 4
     with tempfile.TemporaryDirectory() as folder:
         kinds = save_all(model, histories(starts, TUNED_ON, random), nprobe, Path(folder))
-        del model
         runners = load(Path(folder), kinds, tables)
         kinds[JOINED], runners[JOINED] = dict(kinds["exact"]), runners["exact"]
+        kinds[PYTHON], runners[PYTHON] = dict(kinds["exact"]), InPython(model)
         times, lists = measure(runners, histories(starts, requests, random))
         for runner in runners.values():
             runner.close()
