@@ -37,7 +37,7 @@ def check_plot(path: str | Path) -> None:
     path = Path(path)
     if path.is_file() and path.stat().st_size and b"atplotlib" not in path.read_bytes()[: 1 << 12]:
         raise SystemExit(
-            f"error: --plot {path} exists and is no plot; name a new file, or remove it."
+            f"error: --plot {path} exists and is not a plot; name a new file, or remove it."
         )
 
 

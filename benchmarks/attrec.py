@@ -110,16 +110,16 @@ def main() -> None:
     }
     compared = {
         "plain": PlainAttRec(users, items),
-        "tfrec_attn, no L2, no ball": AttRec(users, items, LENGTH, dim=DIM, max_norm=None),
-        "tfrec_attn, L2 and ball": AttRec(users, items, LENGTH, dim=DIM),
+        "tfrec_attn, no L2, no max-norm": AttRec(users, items, LENGTH, dim=DIM, max_norm=None),
+        "tfrec_attn, L2 and max-norm": AttRec(users, items, LENGTH, dim=DIM),
     }
     compared["plain"].compile(tf.keras.optimizers.Adagrad(**OPTIMIZER), steps_per_execution=16)
-    compared["tfrec_attn, no L2, no ball"].compile(Adagrad(**OPTIMIZER), steps_per_execution=16)
-    compared["tfrec_attn, L2 and ball"].compile(
+    compared["tfrec_attn, no L2, no max-norm"].compile(Adagrad(**OPTIMIZER), steps_per_execution=16)
+    compared["tfrec_attn, L2 and max-norm"].compile(
         Adagrad(**OPTIMIZER), l2=1e-3, kernel_l2=1e-2, steps_per_execution=16
     )
     rates = epoch_rates(compared, windows, parsed.epochs)
-    model, blocks = compared["tfrec_attn, L2 and ball"], held_out(config, split, "test")
+    model, blocks = compared["tfrec_attn, L2 and max-norm"], held_out(config, split, "test")
     ranker = tf.function(model.ranks, input_signature=[blocks.dataset().element_spec])
     figures["evaluation_seconds"] = min(
         seconds_of(lambda: [ranker(block) for block in blocks.dataset()]) for _ in range(4)

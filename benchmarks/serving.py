@@ -373,7 +373,7 @@ def print_table(result: dict) -> None:
         errors = ", ".join(f"{count} {status}" for status, count in row["errors"].items()) or "none"
         print(f"{name:36s} {' '.join(cells)}  {errors}")
         if row.get("versions"):
-            print(f"{'':36s} answers of {len(row['versions'])} versions")
+            print(f"{'':36s} responses of {len(row['versions'])} versions")
         if row.get("growth_mb_a_minute") is not None:
             print(
                 f"{'':36s} memory grew by {row['growth_mb_a_minute']:.2f} MB a minute in the "

@@ -2,7 +2,7 @@
 
     python benchmarks/start_up.py [--json FILE]
 
-Each process is started anew. The reference is the import of TensorFlow alone, in the same run.
+Each measurement is a new process. The reference is the import of TensorFlow alone, in the same run.
 """
 
 import argparse

@@ -61,7 +61,8 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
             ranking = rank_events(predict, events, items, k, **rules, with_recall=has_index)
         except tf.errors.OpError as error:
             raise ConfigError(
-                f"{runner.path} fails to answer ({error.message.splitlines()[0]}); export it again."
+                f"{runner.path} fails to respond ({error.message.splitlines()[0]}); export it "
+                "again."
             ) from None
         path = runner.path
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
@@ -101,7 +102,7 @@ def _card(folder: Path) -> dict:
         _precision(card).strip()
         "".join(card.get("serving", {}).get("added_items", []))
     except (AttributeError, TypeError):
-        raise ConfigError(f"{path} is no model card; export again.") from None
+        raise ConfigError(f"{path} is not a model card; export again.") from None
     return card
 
 

@@ -62,7 +62,7 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
         elif value.shape != target.shape:
             raise ConfigError(
                 f"--add-items needs a model whose items are rows of tables, but the weight "
-                f"{old.name} of {type(model).__name__} is none; train it again with "
+                f"{old.name} of {type(model).__name__} is not a table; train it again with "
                 "train.warm_start."
             )
         target.assign(value)

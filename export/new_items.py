@@ -117,7 +117,7 @@ def _from_table(
         cells = dict(zip(head, row, strict=True))
         item, neighbour = cells["item"], cells["neighbour"]
         if _BROKEN.search(item) or not item.strip() or item in items:
-            problem = "is known already" if item in items else "is none"
+            problem = "is known already" if item in items else "is not an id"
             raise DataError(f"{where}: item must be a new id, but {shown(item)} {problem}.")
         known = int(items.lookup([neighbour])[0])
         if not known or not trained[known - 1]:

@@ -97,7 +97,8 @@ class Extension:
         path = self._spec(name, target).origin
         if path is None or not path.endswith(".py"):
             raise self.refusal(
-                name, f"must name a module of Python source, but {shorten(target.module)} is none"
+                name,
+                f"must name a module of Python source, but {shorten(target.module)} is not one",
             )
         try:
             return path, ast.parse(Path(path).read_bytes(), path)

@@ -45,7 +45,7 @@ def _parser() -> Arguments:
     parser = Arguments(
         prog="python -m tfrec_attn.search",
         description="Trains a model with many settings, and writes those with the best validation "
-        "metric as a configuration. The test events are not looked at.",
+        "metric as a configuration. The test events are not used.",
         epilog="python -m tfrec_attn.train --help lists the configurations of the package and all "
         "keys.",
     )

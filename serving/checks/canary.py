@@ -69,7 +69,7 @@ def read_limits(path: str | Path) -> CanaryLimits:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, 1)
             raise ConfigError(
-                f"{path} has {name}, which is no limit; "
+                f"{path} has {name}, which is not a limit; "
                 f"{f'did you mean {near[0]}?' if near else 'leave it out.'}"
             )
     missing = [name for name in names if name not in found]

@@ -98,7 +98,7 @@ class ModelConfigFile:
     def write(self, config) -> None:
         """Replaces the file, of which only labels and versions of the model change.
 
-        If that is not possible, the file is written anew, and only the comments at its top are
+        If that is not possible, the whole file is written, and only the comments at its top are
         kept.
 
         Raises:

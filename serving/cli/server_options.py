@@ -126,7 +126,7 @@ def read_models(parsed: argparse.Namespace) -> list:
         for name in names:
             if name not in folders:
                 raise ValueError(
-                    f"{option} names the model {name}, which no --model gives; "
+                    f"{option} names the model {name}, which is not among those of --model; "
                     f"name one of {', '.join(folders)}."
                 )
     for name, folder in folders.items():

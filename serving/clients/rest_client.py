@@ -194,7 +194,7 @@ def _status_of(error: urllib3.exceptions.HTTPError) -> tuple[str, str]:
     if isinstance(error, urllib3.exceptions.TimeoutError) and not new:
         return "DEADLINE_EXCEEDED", "time is up"
     if isinstance(cause, http.client.IncompleteRead):
-        return "UNAVAILABLE", "the answer was cut off"
+        return "UNAVAILABLE", "the response was cut off"
     if isinstance(cause, http.client.HTTPException) and not isinstance(cause, OSError):
         return "INTERNAL", f"no HTTP, {type(cause).__name__}"
     return "UNAVAILABLE", getattr(cause, "strerror", None) or str(cause)

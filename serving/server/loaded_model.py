@@ -132,7 +132,7 @@ class LoadedModel:
         try:
             log = prediction_log_pb2.PredictionLog.FromString(record)
             if log.WhichOneof("log_type") != "predict_log":
-                raise invalid("it is none for Predict")
+                raise invalid("it is not a Predict request")
             request = log.predict_log.request
             inputs = {name: to_array(proto, name) for name, proto in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs, tuple(request.output_filter))

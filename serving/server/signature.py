@@ -137,7 +137,7 @@ def check_size(outputs: Mapping[str, np.ndarray]) -> None:
     size = sum(array.size for array in outputs.values())
     if size > MAX_OUTPUT_VALUES:
         raise invalid(
-            f"The answer would have {size} values, but may have at most {MAX_OUTPUT_VALUES}; "
+            f"The response would have {size} values, but may have at most {MAX_OUTPUT_VALUES}; "
             "ask for fewer rows, or name fewer outputs."
         )
 

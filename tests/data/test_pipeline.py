@@ -165,7 +165,7 @@ def test_a_foreign_folder_stays(beam, tmp_path, logs):
     for restart in (False, True):
         with pytest.raises(
             ConfigError,
-            match=r"out\.partial is no unfinished prepared log of this program; move it away",
+            match=r"out\.partial is not an unfinished prepared log of this program; move it away",
         ):
             prepare_with_beam(
                 logs[1:2], tmp_path / "out", Data(), beam_options=RUNNER, restart=restart

@@ -186,7 +186,7 @@ ROWS = "".join(f"u\ti{n}\t{1_600_000_000 + n}\n" for n in range(5))
         ),
         (
             HEADER + "u\ti\t0\n",
-            "b.tsv, line 2: expected seconds as in most of the log, got '0', which is no time",
+            "b.tsv, line 2: expected seconds as in most of the log, got '0', which is not a time",
         ),
         (HEADER + "u\ti\tnan\n", "b.tsv, line 2: expected the timestamp"),
         (HEADER + "u\t\ufeffi\t7\n", "b.tsv, line 2: expected an item_id without"),

@@ -64,10 +64,10 @@ def test_other_work_is_neither_resumed_nor_removed(tmp_path, log, monkeypatch, c
         prepare_log([str(log)], tmp_path / "out", data, shards)
     what = {
         "options": "with data.min_user_events=5, not 12",
-        "log": "of other logs, or of what they were then",
+        "log": "of other logs, or the logs have changed",
         "shards": "with --shards None, not 2",
     }[change]
-    remedies = "give --restart to begin anew, or name another --to."
+    remedies = "give --restart to start again, or name another --to."
     assert str(caught.value) == f"{tmp_path}/out.partial holds unfinished work {what}; {remedies}"
     assert tree(tmp_path / "out.partial") == before
     prepare_log([str(log)], tmp_path / "out", data, shards, restart=True)
@@ -124,7 +124,7 @@ def test_a_file_put_into_unfinished_work_stays(tmp_path, log, monkeypatch):
         prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
     notes = tmp_path / "out.partial" / "work" / "notes.txt"
     assert str(caught.value).startswith(
-        f"{notes} was not written by this program, so that --restart removes nothing; "
+        f"{notes} was not written by this program, so --restart removes nothing; "
     )
     assert tree(tmp_path) == before
     prepare_log([str(log)], tmp_path / "out", Data())
@@ -174,7 +174,7 @@ def test_a_folder_that_is_no_prepared_log_is_not_replaced(tmp_path, log):
     (tmp_path / "out" / "manifest.json").write_text("{}")
     with pytest.raises(
         ConfigError,
-        match="out exists and is no prepared log, so that --restart does not replace it",
+        match="out exists and is not a prepared log, so --restart does not replace it",
     ):
         prepare_log([str(log)], tmp_path / "out", Data(), restart=True)
     assert tree(tmp_path) == {"out/manifest.json": b"{}"}
@@ -187,7 +187,7 @@ def test_a_full_disk(tmp_path, log, monkeypatch):
     assert isinstance(error, DataError)
     assert (
         str(error)
-        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and give the "
+        == f"{tmp_path}/out.partial cannot be written, no space is left: free some, and run the "
         "same command again."
     )
     prepare_log([str(log)], tmp_path / "out", Data())

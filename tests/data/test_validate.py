@@ -266,7 +266,7 @@ def test_rejected_lines_are_counted(command, tmp_path):
         ),
         (
             ["{folder}/none.csv", "--schema", "{folder}/none.pbtxt"],
-            "{folder}/none.pbtxt is no file: expected a schema that tfrec_attn.data.validate "
+            "{folder}/none.pbtxt is not a file: expected a schema that tfrec_attn.data.validate "
             "wrote.",
         ),
         (

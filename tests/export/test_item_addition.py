@@ -97,7 +97,7 @@ def test_models_with_other_weights_of_items_are_refused(make_model):
     odd = Odd(6, 12, 4)
     odd.item_vocabulary = model.item_vocabulary
     with pytest.raises(
-        ConfigError, match=r"but the weight odd(:0)? of Odd is none; train it again"
+        ConfigError, match=r"but the weight odd(:0)? of Odd is not a table; train it again"
     ):
         add_items(odd, NEW)
 
@@ -143,9 +143,9 @@ def test_a_log(read):
     ("text", "words"),
     [
         ("item\tneighbour\ni3\ti4\n", "line 2: item must be a new id, but 'i3' is known already."),
-        ("item\tneighbour\n\ti4\n", "line 2: item must be a new id, but '' is none."),
-        ('item\tneighbour\n"a\tb"\ti4\n', "item must be a new id, but 'a\\tb' is none."),
-        ("item\tneighbour\n \ti4\n", "line 2: item must be a new id, but ' ' is none."),
+        ("item\tneighbour\n\ti4\n", "line 2: item must be a new id, but '' is not an id."),
+        ('item\tneighbour\n"a\tb"\ti4\n', "item must be a new id, but 'a\\tb' is not an id."),
+        ("item\tneighbour\n \ti4\n", "line 2: item must be a new id, but ' ' is not an id."),
         ("item\tneighbour\nx\ty\n", "line 2: neighbour must be an item that the run has trained,"),
         ("item\tneighbour\nx\n", "line 2: expected item, neighbour, got ['x']."),
         ("item\tneighbour\tweight\nx\ti3\t0\n", "weight must be a number above 0, but is '0'."),

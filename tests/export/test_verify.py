@@ -138,7 +138,7 @@ def test_missing_files(exported, tmp_path):
     folder, version, _ = exported("attrec", *OPTIONS)
     base = version.parent
     assert_refused(quietly(base, "--run", tmp_path), f"{tmp_path} is not a finished run")
-    assert_refused(quietly(tmp_path, "--run", folder), f"{tmp_path} is no SavedModel")
+    assert_refused(quietly(tmp_path, "--run", folder), f"{tmp_path} is not a SavedModel")
     assert_refused(quietly(tmp_path / "no", "--run", folder), "there is no such folder")
     shutil.copy(folder / "metrics.json", tmp_path)
     assert_refused(quietly(base, "--run", tmp_path), "has no test.parquet", "train again")

@@ -141,5 +141,5 @@ def test_a_request_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
 
 def test_folder_without_a_servable(tmp_path):
-    with pytest.raises(ConfigError, match="is no SavedModel"):
+    with pytest.raises(ConfigError, match="is not a SavedModel"):
         write_warmup(tmp_path, name="shop", max_length=LENGTH, max_k=MAX_K)

@@ -28,7 +28,7 @@ CONSTRUCTOR = "must have a constructor of num_users, num_items and max_length, b
     [
         ("no.such:Mean", "names no module: there is no no.such in {folder} or installed."),
         ("shop.x:Mean", "names no module: there is no shop.x in {folder} or installed."),
-        ("math:Mean", "must name a module of Python source, but math is none."),
+        ("math:Mean", "must name a module of Python source, but math is not one."),
         (
             "shop:Man",
             "must name a class of {folder}/shop.py, which defines Mean (did you mean 'Mean'?).",

@@ -82,8 +82,8 @@ def test_invalid_rows_of_a_source(folder):
         (
             "{'user_id': [1, 2], 'item_id': [1]}",
             {},
-            "SOURCE gives columns that are no table: height of column 'item_id' (1) does not match "
-            "height of column 'user_id' (2).",
+            "SOURCE gives columns that do not form a table: height of column 'item_id' (1) does "
+            "not match height of column 'user_id' (2).",
         ),
         (
             "{'user_id': [1], 'item': [1], 'timestamp': [1]}",

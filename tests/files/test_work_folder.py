@@ -82,7 +82,7 @@ def test_a_work_folder_is_made_resumed_and_finished(tmp_path):
         WorkFolder(work.folder, "run", KNOWN)
     make(work.folder, "a.txt")
     work.release()
-    with pytest.raises(ForeignFolder, match="is no unfinished export of this program"):
+    with pytest.raises(ForeignFolder, match="is not an unfinished export of this program"):
         WorkFolder(work.folder, "export", KNOWN)
     again = WorkFolder(work.folder, "run", KNOWN)
     assert not again.is_new

@@ -156,7 +156,7 @@ def test_a_killed_command_resumes(run_folder, expected, small_parts, monkeypatch
     assert (code, error) == (130, f"interrupted: the same command resumes from {to}.partial\n")
     assert not to.exists()
     refused = run_command(*arguments[:-1], 5)
-    assert_refused(refused, 2, f"{to}.partial", "another --k", "give that command again")
+    assert_refused(refused, 2, f"{to}.partial", "another --k", "run that command again")
     code, out, _ = run_command(*arguments)
     assert (code, asked) == (0, [7, 7, 7, 7, 7, 2])
     assert "for 30 users; 16 in" in out

@@ -392,5 +392,5 @@ def test_a_lost_file_is_told(trained, tmp_path):
 
     folder = shutil.copytree(trained("attrec")[0], tmp_path / "run")
     (folder / run_files.TRAINED.items).unlink()
-    with pytest.raises(ConfigError, match=r"trained_items\.npy .*bring the run back"):
+    with pytest.raises(ConfigError, match=r"trained_items\.npy .*restore the run"):
         run.load_model(folder)

@@ -88,5 +88,5 @@ def test_the_rule_for_items_of_the_history():
 
 
 def test_runs_without_their_items(tmp_path):
-    with pytest.raises(ConfigError, match=r"vocabulary/items\.txt is missing or no text; "):
+    with pytest.raises(ConfigError, match=r"vocabulary/items\.txt is missing or not text; "):
         measured_run.read_items(tmp_path)

@@ -70,7 +70,9 @@ def test_a_report_shows_titles(trained, tmp_path):
 def test_a_damaged_table_is_refused(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     (folder / "items.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ConfigError, match=r"items\.parquet is not what was written: bring the run"):
+    with pytest.raises(
+        ConfigError, match=r"items\.parquet is not what was written: restore the run"
+    ):
         load_items(folder)
 
 

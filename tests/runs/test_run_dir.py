@@ -188,7 +188,7 @@ def test_a_file_put_into_an_unfinished_run_stays(training, unfinished):
     notes.write_text("mine")
     before = tree(unfinished)
     assert sentence(command(f"run_dir={target}", "--restart")) == (
-        f"{notes} was not written by this program, so that --restart removes nothing; "
+        f"{notes} was not written by this program, so --restart removes nothing; "
         f"move it away, or name another run_dir."
     )
     assert tree(unfinished) == before

@@ -50,7 +50,7 @@ def test_damage_is_one_sentence(sealed, change, sentence):
     change(sealed)
     with pytest.raises(ConfigError) as caught:
         check_files(sealed, "one.txt", "deep/*")
-    remedy = "bring the run back as the training wrote it, or train again."
+    remedy = "restore the run as the training wrote it, or train again."
     assert str(caught.value) == sentence.replace("FOLDER", str(sealed)) + remedy
 
 

@@ -142,18 +142,18 @@ def test_folders_without_a_saved_model(saved, tmp_path):
         Runner(tmp_path / "missing")
     assert_one_sentence(
         error,
-        f"{tmp_path / 'missing'} is no SavedModel",
+        f"{tmp_path / 'missing'} is not a SavedModel",
         "no such folder",
         "python -m tfrec_attn.export",
     )
     with pytest.raises(ConfigError) as error:
         Runner(tmp_path)
     assert_one_sentence(
-        error, f"{tmp_path} is no SavedModel", "neither saved_model.pb nor a version"
+        error, f"{tmp_path} is not a SavedModel", "neither saved_model.pb nor a version"
     )
     with pytest.raises(ConfigError) as error:
         Runner(saved / "saved_model.pb")
-    assert_one_sentence(error, "saved_model.pb is no SavedModel")
+    assert_one_sentence(error, "saved_model.pb is not a SavedModel")
 
 
 def truncate(folder):

@@ -175,11 +175,11 @@ WRONG = [
     ),
     (
         ["--labels", "x:stable=1"],
-        "--labels names the model x, which no --model gives; name one of toy.",
+        "--labels names the model x, which is not among those of --model; name one of toy.",
     ),
     (
         ["--versions", "x=all"],
-        "--versions names the model x, which no --model gives; name one of toy.",
+        "--versions names the model x, which is not among those of --model; name one of toy.",
     ),
     (
         ["--versions", "toy=new"],

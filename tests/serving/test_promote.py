@@ -88,7 +88,7 @@ def test_each_limit_counts(name, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("max_p99: 3", "max_p99, which is no limit; did you mean max_p99_ms?"),
+        ("max_p99: 3", "max_p99, which is not a limit; did you mean max_p99_ms?"),
         ("zzz: 3", "leave it out."),
         ("-k", "lacks k;"),
         ("k: 1.5", "k in .* must be a whole number from 1, but is 1.5"),

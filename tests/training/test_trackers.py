@@ -101,7 +101,9 @@ def test_trackers_that_fail(mlflow, tmp_path, monkeypatch):
 
     mlflow.log_metrics = refuse
     config = load(overrides=["train.tracker=mlflow", f"run_dir={tmp_path / 'run'}"])
-    sentence = r"^train\.tracker=mlflow failed \(no such server\); mend its settings, or leave it"
+    sentence = (
+        r"^train\.tracker=mlflow failed \(no such server\); correct its settings, or leave it"
+    )
     with pytest.raises(TrainingError, match=sentence), Tracking(config) as tracking:
         tracking.log({"loss": 1.0}, 0)
     assert mlflow.calls[-1] == ("end_run", "FAILED", {})

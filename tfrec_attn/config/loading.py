@@ -18,7 +18,7 @@ from tfrec_attn.config.schema import Config, Model
 from tfrec_attn.config.yaml_tree import Plain, is_null, write_yaml
 from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 
-# Section of a file that `load` passes over: `tfrec_attn.search` reads it.
+# Section of a file that only `tfrec_attn.search` reads.
 SEARCH, STUDY = "search", "study"
 # Their values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.items", "data.schema", "train.warm_start")
@@ -34,7 +34,7 @@ def load(
 ) -> Config:
     """Reads a configuration from a model's recommended settings, a file and arguments.
 
-    Section `search` of the file is passed over.
+    Section `search` of the file is ignored.
 
     Args:
         path: YAML file, or the name of a configuration of the package; None for the defaults.
@@ -51,7 +51,7 @@ def load(
     tree = read_config_file(path) if path is not None else {}
     if STUDY in tree:
         raise ConfigError(
-            f"{path} describes an ablation, and is no configuration; give it to "
+            f"{path} describes an ablation, not a configuration; give it to "
             "python -m tfrec_attn.ablation."
         )
     tree.pop(SEARCH, None)

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="begin anew: remove unfinished work, and replace a complete folder",
+        help="start again: remove unfinished work, and replace a complete folder",
     )
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]

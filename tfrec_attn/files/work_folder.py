@@ -53,7 +53,7 @@ class WorkFolder:
         self._existed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         if _has_content(folder) and not is_marked(folder, kind):
-            raise ForeignFolder(f"{folder} is no unfinished {kind} of this program")
+            raise ForeignFolder(f"{folder} is not an unfinished {kind} of this program")
         self._lock = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self._acquire()

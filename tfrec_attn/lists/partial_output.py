@@ -74,7 +74,7 @@ class PartialOutput:
         if other:
             raise ConfigError(
                 f"{self.folder} holds the unfinished work of another command, which has another "
-                f"{other[0]}; give that command again, {_OTHER}."
+                f"{other[0]}; run that command again, {_OTHER}."
             )
         progress = self._read(_PROGRESS) or {}
         parts = progress.get("parts", 0)
@@ -128,8 +128,8 @@ class PartialOutput:
             yield
         except OSError as error:
             raise ConfigError(
-                f"{self.target} cannot be written: {error.strerror}; make room and give the same "
-                "command again, which resumes."
+                f"{self.target} cannot be written: {error.strerror}; free some space and run the "
+                "same command again, which resumes."
             ) from None
 
     def _read(self, name: str) -> dict | None:
@@ -169,6 +169,6 @@ def _publish(file: Path, target: Path) -> None:
         # A link, unlike a new name, replaces no file that somebody writes at this moment.
         os.link(file, target)
     except FileExistsError:
-        raise ConfigError(f"{target} exists; remove it and give the same command again.") from None
+        raise ConfigError(f"{target} exists; remove it and run the same command again.") from None
     except OSError:
         file.rename(target)

@@ -127,7 +127,7 @@ def run_histories(folder: Path, users: list[str] | None = None) -> UserHistories
         split = run.load_data(folder).split
     except DataError as error:
         raise DataError(
-            f"{str(error).rstrip('.')}; bring back the log of {folder}, or give --histories."
+            f"{str(error).rstrip('.')}; restore the log of {folder}, or give --histories."
         ) from None
     sequences, checksum, notes = split.sequences, split_checksum(split), []
     if checksum != run_files.load_metrics(folder)["data"].get("sha256"):

@@ -97,7 +97,7 @@ def _write(
 def _parts(
     target: Path, option: str, request: dict[str, str], parts: Iterator[tuple[pl.DataFrame, dict]]
 ) -> dict[str, int]:
-    """Writes all parts anew, because they take little time, and returns the sums of the counts."""
+    """Writes all parts, even those that are there already, and returns the sums of the counts."""
     output = PartialOutput(target, vector_format(target, option))
     try:
         output.begin(request)

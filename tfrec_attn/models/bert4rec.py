@@ -39,7 +39,7 @@ class BERT4Rec(SequenceModel):
         positions; items [N + 1, D + 1].
 
     Deviations:
-        The authors prepare copies of each sequence with other masks; here each epoch masks anew.
+        The authors mask copies of each sequence in advance; here each epoch draws new masks.
         They mask 0.6 of the items of Beauty and 0.2 of MovieLens, train 400,000 steps, with the
         validation items too, and drop attention weights with a probability of their own.
 

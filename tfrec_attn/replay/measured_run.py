@@ -13,7 +13,7 @@ COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.Str
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
-REMEDY = "bring the run back as the training wrote it, or train again."
+REMEDY = "restore the run as the training wrote it, or train again."
 
 
 def check_files(folder: Path, *names: str) -> None:
@@ -148,4 +148,4 @@ def read_lines(path: Path) -> list[str]:
     try:
         return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, ValueError):
-        raise ConfigError(f"{path} is missing or no text; export or train again.") from None
+        raise ConfigError(f"{path} is missing or not text; export or train again.") from None

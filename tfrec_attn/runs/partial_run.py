@@ -155,7 +155,7 @@ def check_removable(folder: Path, known: Sequence[str]) -> None:
         refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
         raise ConfigError(
-            f"{error}, so that --restart removes nothing; move it away, or {OTHER_NAME}."
+            f"{error}, so --restart removes nothing; move it away, or {OTHER_NAME}."
         ) from None
 
 

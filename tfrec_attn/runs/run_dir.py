@@ -77,8 +77,8 @@ def complete_run(config: Config, split: Split) -> Path | None:
                 return target
             if config.run_dir is not None:
                 raise ConfigError(
-                    f"run_dir {target} exists: it is a finished run of another log or of what the "
-                    f"log was then; {_REPLACE}."
+                    f"run_dir {target} exists: it is a finished run of another log, or the log "
+                    f"has changed; {_REPLACE}."
                 )
     return None
 
@@ -136,7 +136,7 @@ def _finished_config(target: Path) -> Config:
         raise OtherRun(f"run_dir {target} exists: it is a symbolic link; {remedy}")
     if not (target / METRICS).is_file() or not (target / CONFIG).is_file():
         raise OtherRun(
-            f"run_dir {target} exists: it is no finished run, it has no {METRICS} and {CONFIG}; "
+            f"run_dir {target} exists: it is not a finished run, it has no {METRICS} and {CONFIG}; "
             f"{remedy}"
         )
     try:

@@ -114,7 +114,7 @@ def version_folder(path: str | Path) -> Path:
             else "there is no such folder"
         )
         raise ConfigError(
-            f"{path} is no SavedModel: {why}; "
+            f"{path} is not a SavedModel: {why}; "
             "give a folder that python -m tfrec_attn.export has written."
         )
     return found[max(loadable)]

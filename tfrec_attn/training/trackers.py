@@ -124,8 +124,8 @@ class Tracking:
         except Exception as error:
             # Each library raises errors of its own, and those of its network.
             raise TrainingError(
-                f"train.tracker={self._name} failed ({first_line(error)}); mend its settings, or "
-                "leave it out."
+                f"train.tracker={self._name} failed ({first_line(error)}); correct its settings, "
+                "or leave it out."
             ) from None
 
 

@@ -90,5 +90,5 @@ def test_the_schema_is_read_before_the_log(keys, tmp_path):
     bad = configuration.load(None, [*keys, "data.path=none.tsv", f"data.schema={tmp_path}/none"])
     with pytest.raises(DataError, match=r"none.tsv does not exist"):
         run.prepare_data(config, schema=True)
-    with pytest.raises(DataError, match=r"none is no file: expected a schema"):
+    with pytest.raises(DataError, match=r"none is not a file: expected a schema"):
         run.prepare_data(bad, schema=True)

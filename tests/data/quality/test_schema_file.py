@@ -123,7 +123,7 @@ def test_what_is_no_schema(written, text, said):
 def test_files_that_cannot_be_read(tmp_path, written, monkeypatch):
     for path in (tmp_path, tmp_path / "none"):
         assert refusal(path) == (
-            f"{path} is no file: expected a schema that tfrec_attn.data.validate wrote."
+            f"{path} is not a file: expected a schema that tfrec_attn.data.validate wrote."
         )
     monkeypatch.setattr(message_file, "_MAX_BYTES", 1_000)
     path = written(" " * 1_001)

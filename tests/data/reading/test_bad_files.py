@@ -63,7 +63,7 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.tsv")
     assert (
         refusal(tmp_path / "pipe.tsv")
-        == f"{tmp_path}/pipe.tsv is no regular file: write the log to one."
+        == f"{tmp_path}/pipe.tsv is not a regular file: write the log to one."
     )
     path = write(tmp_path, "a.log", TSV)
     choices = "csv, tsv, inter, dat, data, parquet"

@@ -99,7 +99,7 @@ def test_a_file_of_bad_lines_is_refused_early(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + b"u,i,1\n" * 3 + b"x\n" * 50)
     expected = (
-        f"{path}: 11 of the first 15 lines are no interactions, line 15: "
+        f"{path}: 11 of the first 15 lines are not interactions, line 15: "
         "expected 3 fields separated by commas, got 1."
     )
     assert refusal(path, on_error="skip") == expected
@@ -121,7 +121,7 @@ def test_a_parquet_file_that_crashes_its_reader(parquet, monkeypatch, child):
     assert (
         refusal(parquet)
         == f"{parquet} cannot be read as Parquet (the process that reads it breaks off): write it "
-        "anew."
+        "again."
     )
     with pytest.raises(DataError, match="breaks off"):
         read_requests(parquet, Data())

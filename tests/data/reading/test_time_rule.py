@@ -80,7 +80,7 @@ def test_options_that_do_not_fit(most, misfits):
                                              "as in most of the log, "
          "got '12' (small as a counter by its size)"),
         (["1700000000", "1700000000", "0"], "expected seconds as in most of the log, got '0', "
-                                            "which is no time"),
+                                            "which is not a time"),
         (["1", "2", "-1"], "expected a timestamp that is not negative, got '-1'"),
         (["2024-01-01", "2024-01-01", "7"], "expected the timestamp as a date, as in most of the "
                                             "file, got the number '7'"),

@@ -104,7 +104,7 @@ def test_no_manifest(folder, tmp_path):
     assert "manifest.json is not JSON" in refusal(folder)
     (folder / "manifest.json").unlink()
     assert (
-        "is no prepared log, it has no manifest.json: write one with tfrec_attn.data.prepare."
+        "is not a prepared log, it has no manifest.json: write one with tfrec_attn.data.prepare."
         in refusal(folder)
     )
     folder.rename(tmp_path / "other.partial")

@@ -286,7 +286,7 @@ def test_an_answer_that_breaks_off(fake, url):
     fake.reset(RECOMMENDED, closes=True, promised=7)
     with (
         RestClient(url, "m", timeout=20, retries=0) as client,
-        pytest.raises(ClientError, match=r"\(the answer was cut off\)") as caught,
+        pytest.raises(ClientError, match=r"\(the response was cut off\)") as caught,
     ):
         client.recommend(["a"])
     assert caught.value.status == "UNAVAILABLE"

@@ -297,7 +297,7 @@ GOOD = request_log(text=[[b"a"]])
         ),
         (
             [prediction_log_pb2.PredictionLog(classify_log={}).SerializeToString()],
-            "request 1 of {} fails (it is none for Predict)",
+            "request 1 of {} fails (it is not a Predict request)",
         ),
         ([GOOD[:-3]], "request 1 of {} cannot be read ("),
         ([GOOD] * 1001, "{} has more than 1000 requests; leave some out."),

@@ -270,5 +270,5 @@ def test_a_study_of_a_file(tmp_path):
         file.write_text(text)
         with pytest.raises(ConfigError, match="must have the section study alone, with config"):
             read_study(str(file))
-    with pytest.raises(ConfigError, match="studies/attrec-dim describes an ablation, and is no"):
+    with pytest.raises(ConfigError, match="studies/attrec-dim describes an ablation, not a"):
         load("studies/attrec-dim")

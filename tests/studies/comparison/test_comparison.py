@@ -452,8 +452,8 @@ def test_finished_cells(cells):
     """A run of the same configuration is finished; one of another configuration is refused."""
     with pytest.raises(
         ConfigError,
-        match=r"^run_dir .* it is no finished run, it has no metrics\.json and config\.yaml; name "
-        r"another folder with --to, or remove that run\.$",
+        match=r"^run_dir .* it is not a finished run, it has no metrics\.json and config\.yaml; "
+        r"name another folder with --to, or remove that run\.$",
     ):
         is_finished(cells[0])
     text = yaml.safe_dump(to_dict(cells[0].config))
@@ -485,7 +485,7 @@ def test_runs_of_another_log_are_refused(finished, tmp_path):
     with pytest.raises(ConfigError) as error:
         check_plan(finished, tmp_path / "to" / "shop", "MRR")
     assert str(error.value) == (
-        f"{folder} is a run of another log, or of what the log was then; name another folder with "
+        f"{folder} is a run of another log, or the log has changed; name another folder with "
         "--to, or remove that run."
     )
 
@@ -507,11 +507,11 @@ def test_results_of_others_stay(finished, tmp_path):
     with pytest.raises(ConfigError) as error:
         check_plan(finished, folder, "MRR")
     assert str(error.value) == (
-        f"{folder} holds results.csv, which is of no table; name another folder with --to, or move "
-        "it away."
+        f"{folder} holds results.csv, which does not belong to a table; name another folder with "
+        "--to, or move it away."
     )
     (folder / "results.csv").rename(folder / "plot.png")
-    with pytest.raises(ConfigError, match=r" holds plot\.png, which is of no table; "):
+    with pytest.raises(ConfigError, match=r" holds plot\.png, which does not belong to a table; "):
         check_plan(finished, folder, "MRR")
     (folder / "results.json").write_text('{"protocol": {}}')
     check_plan(finished, folder, "MRR")
@@ -539,8 +539,8 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
             options = {"against": None, "in_order": in_order}
             comparison.train_plan(plan, folder, 1, "HR@10", stop, **options)
         sentence = (
-            "note: other, a baseline of every run that is no row of this table, has HR@10 0.9000; "
-            "add it to --models to compare with it.\n"
+            "note: other, a baseline of every run that is not a row of this table, has HR@10 "
+            "0.9000; add it to --models to compare with it.\n"
         )
         assert (sentence in capsys.readouterr().out) == told
 
@@ -612,7 +612,8 @@ def test_invalid_splits(shop, tmp_path):
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "shop-splits.txt").write_text("mine")
     arguments = [f"--data={shop}", "--models=pop", "--splits=temporal", f"--to={tmp_path / 'to'}"]
-    assert_refused(run_command(compare.main, *arguments), 2, "is of no comparison; name another")
+    refused = run_command(compare.main, *arguments)
+    assert_refused(refused, 2, "does not belong to a comparison; name another")
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "manifest.json").write_text("{}")
     source = f"data.source={tmp_path / 'log'}"

@@ -168,7 +168,7 @@ def test_a_log_that_has_changed(folder, tmp_path):
     with open(tmp_path / "log.csv", "a") as stream:
         stream.write("u1,i29,99999\n")
     result = run_command(report.main, run, "--to", tmp_path / "x.html")
-    assert_refused(result, 2, f"The log of {run} has changed", "bring them back")
+    assert_refused(result, 2, f"The log of {run} has changed", "restore them")
 
 
 def test_shares_by_popularity():

@@ -50,7 +50,7 @@ def test_a_study_is_found_again(tmp_path):
         (study("model.max_norm=null"), "with model.max_norm=1.0, not None;"),
         (study(seed=2), "with --seed=1, not 2;"),
         (study(prune_after=None), "with --prune-after=5, not None;"),
-        (study(log="bb"), "a study of another log, or of what the log was then;"),
+        (study(log="bb"), "a study of another log, or the log has changed;"),
         (
             study(ranges={**RANGES, "model.dim": Choices([4, 8])}),
             "with search.model.dim={'choices': [4, None]}, not {'choices': [4, 8]};",
@@ -92,7 +92,9 @@ def test_a_study_without_trials_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_folder_of_somebody_else(tmp_path, restart):
     (tmp_path / "precious.txt").write_text("mine")
-    message = f"{tmp_path} is no unfinished search of this program; name another folder with --to"
+    message = (
+        f"{tmp_path} is not an unfinished search of this program; name another folder with --to"
+    )
     with pytest.raises(ConfigError, match=re.escape(message)):
         StudyFolder(tmp_path, study(), restart)
     assert os.listdir(tmp_path) == ["precious.txt"]

@@ -178,7 +178,7 @@ def test_a_damaged_journal(line, open_journal, base, tmp_path):
     journal, path = open_journal(), tmp_path / "journal.log"
     finish(journal, journal.propose(base))
     path.write_bytes(line + path.read_bytes())
-    message = f"{path} is damaged; bring it back, or give --restart to start the search again."
+    message = f"{path} is damaged; restore it, or give --restart to start the search again."
     with pytest.raises(ConfigError, match=re.escape(message)):
         open_journal()
 

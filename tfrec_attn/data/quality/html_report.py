@@ -30,7 +30,7 @@ def as_html(tree: dict, earlier: dict | None = None) -> str:
     warnings = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(tree))
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<ul>{warnings}</ul>" if warnings else "<p>Nothing asks for attention.</p>",
+        f"<ul>{warnings}</ul>" if warnings else "<p>No warnings.</p>",
     ]
     for heading, rows in sections(tree):
         lines = "".join(

@@ -26,7 +26,9 @@ def read_message(path: str | Path, message: _Message, what: str, *, text: bool) 
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path} is no file: expected {what} that tfrec_attn.data.validate wrote.")
+        raise DataError(
+            f"{path} is not a file: expected {what} that tfrec_attn.data.validate wrote."
+        )
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(

@@ -70,9 +70,7 @@ def _warnings_of_times(tree: dict) -> list[str]:
 
 def as_text(tree: dict) -> str:
     """Returns the whole report."""
-    blocks = [
-        "\n".join(f"! {sentence}" for sentence in findings(tree)) or "Nothing asks for attention."
-    ]
+    blocks = ["\n".join(f"! {sentence}" for sentence in findings(tree)) or "No warnings."]
     for title, rows in sections(tree):
         width = max(len(label) for label, _ in rows)
         blocks.append(

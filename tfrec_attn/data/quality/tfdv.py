@@ -33,7 +33,7 @@ _BITS_OF_RATINGS = 0.05
 
 
 def is_installed() -> bool:
-    """Tells whether TensorFlow Data Validation can be imported."""
+    """Returns whether TensorFlow Data Validation can be imported."""
     return importlib.util.find_spec(_NAME) is not None
 
 

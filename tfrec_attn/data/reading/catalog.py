@@ -104,7 +104,7 @@ def load(
 
 
 def is_function(source: str) -> bool:
-    """Tells whether a source is a function of another package.
+    """Returns whether a source is a function of another package.
 
     It is named by its entry point or as `package.module:function`.
     """

@@ -57,7 +57,7 @@ def check(
 
 
 def is_bad_id(ids: pl.Series) -> pl.Series:
-    """Tells which ids are missing, blank, or hold a line break, a tab or a byte-order mark."""
+    """Returns which ids are missing, blank, or hold a line break, a tab or a byte-order mark."""
     return ids.is_null() | ids.str.contains(f"{_BLANK_ID}|{_BROKEN_ID}").fill_null(True)
 
 

@@ -106,7 +106,7 @@ def _as_frame(source: str, table: Any) -> pl.DataFrame:
             text = text.removeprefix("could not create a new DataFrame: ") or repr(error)
             reason = text.splitlines()[0].rstrip(".")
             raise DataError(
-                f"data.source={source} gives columns that are no table: {reason}."
+                f"data.source={source} gives columns that do not form a table: {reason}."
             ) from None
     if not isinstance(table, pl.DataFrame):
         raise DataError(

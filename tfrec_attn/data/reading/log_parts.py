@@ -66,7 +66,7 @@ def suffix(path: Path) -> str:
 
 def _file(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"{path} is no regular file: write the log to one.")
+        raise DataError(f"{path} is not a regular file: write the log to one.")
     return path
 
 

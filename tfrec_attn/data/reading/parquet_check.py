@@ -74,4 +74,4 @@ def require_sound(
     found = [json.loads(line) for line in output.splitlines()]
     for path, problem in zip(paths, [*found, "the process that reads it breaks off"], strict=False):
         if problem is not None:
-            raise DataError(f"{path} cannot be read as Parquet ({problem}): write it anew.")
+            raise DataError(f"{path} cannot be read as Parquet ({problem}): write it again.")

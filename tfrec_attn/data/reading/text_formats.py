@@ -121,7 +121,7 @@ def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> It
 
 
 def has_sound_quotes(text: bytes, separator: str) -> bool:
-    """Tells whether the quotes of a CSV text are where they should be.
+    """Returns whether the quotes of a CSV text are where they should be.
 
     An opening quote starts a field. A closing quote ends it, or is half of a doubled quote.
     """

@@ -68,7 +68,7 @@ def _other_separator(separator: str, header: str, names: set[str]) -> str:
 
 
 def _is_header(fields: Sequence[str], names: Sequence[str], positions: Mapping[str, int]) -> bool:
-    """Tells whether the first record of a log with given names looks like a header."""
+    """Returns whether the first record of a log with given names looks like a header."""
     if len(fields) != len(names):
         return False
     words = {_bare_word(name) for name in (*names, *NAMES, *NAMES.values(), *_HEADER_WORDS)}

@@ -173,13 +173,13 @@ def _well_cut(
             return
         if len(bad) > max(_MOST_BAD, good):
             raise DataError(
-                f"{source.path}: {len(bad)} of the first {row.line} lines are no interactions, "
+                f"{source.path}: {len(bad)} of the first {row.line} lines are not interactions, "
                 f"line {row.line}: {problem}."
             )
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Tells whether a record repeats the header, in any case, as in concatenated files.
+    """Returns whether a record repeats the header, in any case, as in concatenated files.
 
     The record has the right number of fields.
     """

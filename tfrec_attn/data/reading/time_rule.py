@@ -162,7 +162,7 @@ class TimeRule:
             return f"expected a timestamp that is not negative, {got}"
         expected = f"expected {_NAMES[self.unit]} as in most of the log"
         if number == 0:
-            return f"{expected}, {got}, which is no time"
+            return f"{expected}, {got}, which is not a time"
         size = np.searchsorted(_LEAST, _LEAST[0] if number is None else number, side="right")
         looks = ""
         if number is not None and size < len(_NAMES):

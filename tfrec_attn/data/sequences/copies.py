@@ -11,7 +11,7 @@ def without_copies(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def is_copy(*columns: np.ndarray) -> np.ndarray:
-    """Tells which events are copies of an earlier one.
+    """Returns which events are copies of an earlier one.
 
     Args:
         *columns: The columns that are equal in copies, each [E].

@@ -69,7 +69,7 @@ def _dropped(counts: dict[str, int], reason: str) -> str:
 
 
 def has_event_filters(data: Data) -> bool:
-    """Tells whether a configuration has any event filter."""
+    """Returns whether a configuration has any event filter."""
     keys = ("min_rating", "event_types", "event_weights", "session_gap")
     kept = ("ids", "missing_ids", "duplicates", "repeats")
     return any(getattr(data, key) is not None for key in keys) or any(

@@ -35,7 +35,7 @@ def unified(ids: pl.Series) -> pl.Series:
 
 
 def is_missing(ids: pl.Series) -> pl.Series:
-    """Tells which ids are a word for "missing"."""
+    """Returns which ids are a word for "missing"."""
     return ids.str.strip_chars().is_in(MISSING)
 
 

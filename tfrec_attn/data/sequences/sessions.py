@@ -71,7 +71,7 @@ def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
-    """Tells which values differ from the one before; the first always does."""
+    """Returns which values differ from the one before; the first always does."""
     result = np.ones(len(values), bool)
     result[1:] = values[1:] != values[:-1]
     return result

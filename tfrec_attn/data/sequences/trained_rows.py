@@ -37,7 +37,7 @@ def missing_text(missing: dict[str, int]) -> str:
     """Returns a sentence that explains `TrainedRows.missing`."""
     what = {
         "users": "such a user counts as unknown",
-        "items": "such an item is passed over in histories and recommended after all others",
+        "items": "such an item is ignored in histories and recommended after all others",
     }
     found = [kind for kind in what if missing[kind]]
     numbers = " and ".join(f"{missing[kind]:,} {kind}" for kind in found)

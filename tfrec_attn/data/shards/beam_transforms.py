@@ -110,7 +110,7 @@ def several_spellings(group: tuple[tuple[str, str], Iterable[str]]) -> list[tupl
 
 
 def is_missing_word(one: tuple[str, str]) -> bool:
-    """Tells whether an id is a word for "missing"."""
+    """Returns whether an id is a word for "missing"."""
     return one[1].strip() in MISSING
 
 

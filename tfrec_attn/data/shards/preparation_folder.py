@@ -77,7 +77,7 @@ def check_target(target: Path, restart: bool) -> None:
         Manifest.read(target)
     except DataError:
         raise ConfigError(
-            f"--to {target} exists and is no prepared log, so that --restart does not replace it; "
+            f"--to {target} exists and is not a prepared log, so --restart does not replace it; "
             "name a new one."
         ) from None
     _refuse_strangers(target, unfinished_patterns((*_FINISHED, _REQUEST)))
@@ -88,7 +88,7 @@ def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
         refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
         raise ConfigError(
-            f"{error}, so that --restart removes nothing; move it away, or name another --to."
+            f"{error}, so --restart removes nothing; move it away, or name another --to."
         ) from None
 
 
@@ -135,7 +135,7 @@ def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
         work.clear()
     elif note.exists() and (other := _difference(note, wanted)):
         raise ConfigError(
-            f"{work.folder} holds unfinished work {other}; give --restart to begin anew, "
+            f"{work.folder} holds unfinished work {other}; give --restart to start again, "
             "or name another --to."
         )
     if (work.folder / "work" / STATE).exists():
@@ -154,7 +154,7 @@ def _difference(note: Path, wanted: dict[str, object]) -> str | None:
                 return f"with data.{name}={found['options'].get(name)}, not {value}"
         if found["shards"] != wanted["shards"]:
             return f"with --shards {found['shards']}, not {wanted['shards']}"
-        return None if found == wanted else "of other logs, or of what they were then"
+        return None if found == wanted else "of other logs, or the logs have changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "that cannot be read"
 

@@ -99,7 +99,7 @@ def prepare_log(
     except OSError as error:
         full = error.errno == errno.ENOSPC or "No space left" in str(error)
         reason = (
-            "no space is left: free some, and give the same command again"
+            "no space is left: free some, and run the same command again"
             if full
             else error.strerror or error
         )

@@ -106,7 +106,7 @@ def report_of(manifest: Manifest) -> FilterReport:
 
 
 def is_folder(source: str) -> bool:
-    """Tells whether `data.source` is the folder of a prepared log, and not a source by name."""
+    """Returns whether `data.source` is the folder of a prepared log, and not a source by name."""
     return "/" in source or Path(source).is_dir()
 
 
@@ -125,7 +125,9 @@ def open_source(data: Data) -> PreparedLog:
             if begun
             else "write one with tfrec_attn.data.prepare"
         )
-        raise DataError(f"data.source={folder} is no prepared log, it has no {MANIFEST}: {remedy}.")
+        raise DataError(
+            f"data.source={folder} is not a prepared log, it has no {MANIFEST}: {remedy}."
+        )
     log, defaults = PreparedLog(folder), Data()
     for field in fields(Data):
         key, wanted, default = field.name, option(data, field.name), option(defaults, field.name)
@@ -139,7 +141,7 @@ def open_source(data: Data) -> PreparedLog:
 
 
 def fits(data: Data, log: PreparedLog) -> bool:
-    """Tells whether to hold all events of a prepared log in memory."""
+    """Returns whether to hold all events of a prepared log in memory."""
     small = log.manifest.after["events"] <= _IN_MEMORY
     return data.cache == "memory" or (data.cache == "auto" and small)
 

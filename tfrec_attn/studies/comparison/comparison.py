@@ -139,8 +139,8 @@ def _check_agreement(path: Path) -> None:
         is_ours = False
     if not is_ours:
         raise ConfigError(
-            f"{path}.txt or .json exists and is of no comparison; name another folder with --to, "
-            "or move it away."
+            f"{path}.txt or .json exists and does not belong to a comparison; name another folder "
+            "with --to, or move it away."
         )
 
 
@@ -235,8 +235,8 @@ def _check_results(folder: Path) -> None:
         is_table = False
     if not is_table:
         raise ConfigError(
-            f"{folder} holds {found[0]}, which is of no table; name another folder with --to, or "
-            "move it away."
+            f"{folder} holds {found[0]}, which does not belong to a table; name another folder "
+            "with --to, or move it away."
         )
 
 
@@ -321,8 +321,8 @@ def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
     if best is None or values[best] <= base or best in {row.model for row in table.rows}:
         return None
     return (
-        f"note: {best}, a baseline of every run that is no row of this table, has {table.metric} "
-        f"{values[best]:.4f}; add it to --models to compare with it."
+        f"note: {best}, a baseline of every run that is not a row of this table, has "
+        f"{table.metric} {values[best]:.4f}; add it to --models to compare with it."
     )
 
 

@@ -73,8 +73,8 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         check_output(base / "search.yaml", _BEGINNING, "--to")
         if budget.trials is not None and (done := _trials(base)) > budget.trials:
             raise ConfigError(
-                f"--trials must be {done} or more, because {base / 'search'} has so many already, "
-                f"but is {budget.trials}; name another folder with --to for fewer."
+                f"--trials must be {done} or more, because {base / 'search'} already has that "
+                f"many, but is {budget.trials}; name another folder with --to for fewer."
             )
         command = [sys.executable, "-m", "tfrec_attn.search", str(base / "search.yaml")]
         reason = run_process(

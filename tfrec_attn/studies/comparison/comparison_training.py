@@ -62,7 +62,7 @@ def check_log(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if load_metrics(cell.folder)["data"].get("sha256") != now:
             raise ConfigError(
-                f"{cell.folder} is a run of another log, or of what the log was then; name another "
+                f"{cell.folder} is a run of another log, or the log has changed; name another "
                 "folder with --to, or remove that run."
             )
 

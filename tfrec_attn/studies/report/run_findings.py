@@ -142,7 +142,7 @@ def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
     """
     config, report = run_files.load_config(folder), run_files.load_metrics(folder)
     if config.evaluate.repeats is None:
-        raise ConfigError(f"{folder} does not have its rule for repeats; train again.")
+        raise ConfigError(f"{folder} has no rule for repeats; train again.")
     set_precision(config.runtime.precision)
     split = _split_of(folder, report)
     ranks, model = run_files.load_ranks(folder), run.load_model(folder)
@@ -210,8 +210,8 @@ def _split_of(folder: Path, report: dict[str, Any]) -> Split:
         )
     if split_checksum(split) != report["data"].get("sha256"):
         raise ConfigError(
-            f"The log of {folder} has changed since the training; a report needs the events of "
-            "then: bring them back, or train again."
+            f"The log of {folder} has changed since the training; a report needs the events "
+            "of the training: restore them, or train again."
         )
     return split
 

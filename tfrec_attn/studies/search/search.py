@@ -78,7 +78,7 @@ def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -
     """Searches until the budget is used, and returns the folder.
 
     It holds the best configuration, a table of the trials and the journal. A search of the same
-    configuration, space and data is resumed. The test events are not looked at.
+    configuration, space and data is resumed. The test events are not used.
 
     Args:
         study: The search.

@@ -98,7 +98,7 @@ class StudyFolder:
                 refuse_foreign_paths(self.path, unfinished_patterns(_KNOWN))
             except ForeignFolder as error:
                 raise ConfigError(
-                    f"{error}, so that --restart removes nothing; move it away, or {_OTHER_NAME}."
+                    f"{error}, so --restart removes nothing; move it away, or {_OTHER_NAME}."
                 ) from None
             self._removable = True
             self._work.clear()
@@ -127,7 +127,7 @@ class StudyFolder:
                 continue
             if key == "log":
                 raise ConfigError(
-                    f"{self.path} holds a study of another log, or of what the log was then; "
+                    f"{self.path} holds a study of another log, or the log has changed; "
                     f"give {remedy}."
                 )
             there, here = ("nothing" if one is missing else shown(one) for one in (there, here))

@@ -75,7 +75,7 @@ class TrialJournal:
                 self.results = self._read()
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
             raise ConfigError(
-                f"{path} is damaged; bring it back, or give --restart to start the search again."
+                f"{path} is damaged; restore it, or give --restart to start the search again."
             ) from None
 
     def _read(self) -> list[TrialResult]:
