@@ -6,7 +6,7 @@ The program writes a TSV of `--rows` rows to a temporary folder (300,000 users a
 10 million rows, both with a long tail), and times each stage in a new process. Then it writes
 `--prepared-rows` rows in four TSVs (50 million: 1,000,000 users, 200,000 items), and prepares them
 with `tfrec_attn.data.prepare`. Training steps of AttRec take batches from memory and from the
-shards in turn. At last, all sequences are read from the shards for one epoch. Peak memory is the
+shards in turn. Finally, all sequences are read from the shards for one epoch. Peak memory is the
 resident set of the process, in MB. Processor seconds are those of all cores.
 """
 
@@ -103,7 +103,7 @@ def run(rows: int) -> dict[str, object]:
 
 
 def run_prepared(rows: int, folder: Path) -> dict[str, object]:
-    """Prepares a log of so many rows, trains from it and from memory, and reads an epoch of it."""
+    """Prepares a log with that many rows, trains from it and from memory, and reads an epoch."""
     for part in range(4):
         _child("write", folder / f"log-{part}.tsv", rows // 4, rows // 50, rows // 250, part, 4)
     preparation = json.loads(_child("prepare", folder))

@@ -182,7 +182,7 @@ class Training:
         return iter(self.strategy.distribute_datasets_from_function(dataset))
 
     def run(self, batches: Any, steps: int) -> float:
-        """Trains for at least so many steps; returns the seconds of one."""
+        """Trains for at least this number of steps; returns the seconds of one."""
         counter = self.model.optimizer.iterations
         first, begin = int(counter.numpy()), time.perf_counter()
         per_call = int(self.model._steps_per_execution.numpy())

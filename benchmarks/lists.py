@@ -1,4 +1,4 @@
-"""Users a second of the lists for many users, beside the evaluation and the rate of the machine.
+"""Measures lists for many users, in users a second, next to the evaluation and the machine.
 
     python benchmarks/lists.py [--users 16384] [--items 100000] [--k 50] [--json FILE]
 

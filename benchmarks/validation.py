@@ -2,11 +2,11 @@
 
     python benchmarks/validation.py [--events 10000000] [--json FILE]
 
-The program writes a TSV of so many events to a temporary folder (300,000 users and 50,000 items at
-10 million, both with a long tail). Then it times the stages of `python -m tfrec_attn.data.validate`
-in a new process: reading, the quality report and, where TensorFlow Data Validation is installed,
-its import, statistics, schema and anomalies. Peak memory is the resident set of that process at the
-end of a stage, in MB.
+The program writes a TSV with that many events to a temporary folder (300,000 users and 50,000 items
+at 10 million, both with a long tail). Then it times the stages of `python -m
+tfrec_attn.data.validate` in a new process: reading, the quality report and, where TensorFlow Data
+Validation is installed, its import, statistics, schema and anomalies. Peak memory is the resident
+set of that process at the end of a stage, in MB.
 """
 
 import argparse

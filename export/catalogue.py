@@ -1,4 +1,4 @@
-"""What an items file tells of the items, in the graph: their descriptions and categories."""
+"""The items file in the graph: descriptions and categories of the items."""
 
 from collections.abc import Sequence
 from pathlib import Path

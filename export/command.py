@@ -86,10 +86,10 @@ class Options:
     def cells_of(self, num_items: int) -> int:
         """Returns the number of cells of an index, by default 4 sqrt(N).
 
-        With so many, comparing a query with the cells costs less than scanning some of them.
+        With this number, comparing a query with the cells costs less than scanning some of them.
 
         Raises:
-            ConfigError: If the index cannot have so many cells, or a request cannot scan so many.
+            ConfigError: If the number of cells, or of those that a request scans, is out of range.
         """
         cells = min(num_items, round(4 * num_items**0.5)) if self.cells is None else self.cells
         for name, value, most, what in (
@@ -274,7 +274,7 @@ def _write(
 
 
 def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
-    """What the items file of a run tells of its items; nothing of new ones. None without a file."""
+    """The rows of the items file of a run, empty for new items. None without a file."""
     frame = load_items(run_folder)
     if frame is None:
         return None
@@ -284,7 +284,7 @@ def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
 def _save(
     folder: Path, run_folder: Path, model, counts: np.ndarray, how: dict, options: Options
 ) -> dict | None:
-    """Writes the SavedModel, and returns what the model card tells of its index, if it has one."""
+    """Writes the SavedModel, and returns the description of its index, if it has one."""
     from .index_building import build_index
     from .saved_model import save
     from .servable import Servable

@@ -32,8 +32,8 @@ def export_model(
 
     Args:
         model: A model with an `item_vocabulary` and, if it `uses_user`, a `user_vocabulary`: the
-            `Vocabulary` of its items and that of its users. If `popularity`, float [N], is set, the
-            popular items answer requests of which nothing is known; otherwise the model does. The
+            `Vocabulary` of its items and that of its users. If `popularity`, float [N], is set, it
+            ranks the items for requests in which nothing is known; otherwise the model does. The
             model is copied and does not change.
         to: Folder of the versions; its name is that of the model in TF Serving.
         version: A positive number that does not exist yet. None takes the next one.

@@ -34,7 +34,7 @@ def build_index(
     nprobe: int | None = None,
     int8: bool = False,
 ) -> tuple[SequenceModel, np.ndarray, InvertedFile, dict]:
-    """Clusters the items of a model into cells; items that training never touched are in none.
+    """Clusters the trained items of a model into cells.
 
     Args:
         model: A `SequenceModel` with vocabularies.

@@ -69,7 +69,7 @@ def write_card(
             for signature, (inputs, outputs) in runner.signatures.items()
         }
         latency = _latency(runner, events, serving["max_length"] + 1)
-        # Without a history the popular items answer.
+        # Without a history the response is the popular items.
         popular = runner.run("serving_default", user_id=[""], history=[[""]])["items"][0]
     data, files = config["data"], [path for path in folder.rglob("*") if path.is_file()]
     sha256 = report["data"].get("sha256")

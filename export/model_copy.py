@@ -1,4 +1,4 @@
-"""Copies of a model: in float32 with one item matrix, as it is served, and with permuted items."""
+"""Copies a model: in float32 with one item matrix for serving, or with permuted items."""
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +41,7 @@ def weights_read(model: SequenceModel, functions: list) -> list[tf.Variable]:
 
 
 def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
-    """Copies a model with its items in another order; the answers by raw id do not change.
+    """Copies a model with its items in another order; the responses by raw id do not change.
 
     Args:
         model: A `SequenceModel`; it does not change.

@@ -1,4 +1,4 @@
-"""Items beside an item, in the graph: the nearest by their vectors, and those that were counted."""
+"""Items similar to an item, in the graph: by their vectors, and by counts."""
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,7 @@ class RelatedItems(tf.Module):
     Args:
         model: The model as `with_item_matrix` copies it.
         vectors: Its item matrix [N + 1, D'], a variable.
-        trained: Which items training touched, bool [N], or None for all.
+        trained: Which items have training events, bool [N], or None for all.
 
     Attributes:
         has_points: Whether the item vectors place the items; those of counting models do not.

@@ -27,7 +27,7 @@ from tfrec_attn.models.base.untrained import UNTRAINED
 
 from .retrieval import FLOOR
 
-# At least so many of the best items are re-ranked.
+# Smallest number of items that are re-ranked.
 LEAST_POOL = 200
 # Values below those of all relevances.
 _LAST = -2.0
@@ -62,7 +62,7 @@ class Wishes(NamedTuple):
 
 
 def wishes(penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> Wishes:
-    """Returns wishes of values that a request may have: 0 for negative ones and no numbers."""
+    """Returns wishes of values that a request may have: 0 for negative values and NaN."""
     penalty, diversity = (
         tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0) for one in (penalty, diversity)
     )

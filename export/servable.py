@@ -37,10 +37,9 @@ class Servable(tf.Module):
     most popular items are recommended: their score is their share of the training events, and
     `source` is "popular" instead of "model". Missing items are "", with the lowest float as score.
 
-    Users and items that training never touched (`trained_users` and `trained_items` of the model)
-    are not known: such a user counts as unknown, and such items are ignored in a history. They are
-    recommended after all others, in the order of their rows, with the score `UNTRAINED`; an index
-    never finds them.
+    A user without training events (`trained_users` of the model) is an unknown user. Items without
+    training events (`trained_items`) are ignored in a history. They are recommended after all
+    others, in the order of their rows, with the score `UNTRAINED`; an index never finds them.
 
     Signatures, where B is the batch, W the columns of a history (oldest event first) and N the
     number of items:
@@ -52,7 +51,7 @@ class Servable(tf.Module):
       "" and the lowest float. And k [B], the k that was applied: 0 for a negative one, max_k or N
       for a greater one.
     - score: user_id, history, candidates [B, C] -> scores [B, C], and known bool [B, C]: whether
-      training touched the candidate.
+      the candidate has training events.
     - embed: user_id, history -> query [B, D'], whose product with the vector of an item is the
       score that the model gives it. A model with a `prior` also returns prior_items [B, P] and
       prior_scores [B, P], which add to the scores of these items; "" is padding.
@@ -74,15 +73,15 @@ class Servable(tf.Module):
       attends to each (columns), the latest last. All are 0 for padding and events that do not
       count.
     - serving_default_joined, recommend_joined and so on: the same with history, exclude, allow,
-      candidates and allow_category as one text [B] of ids joined by the
-      separator, "" for an empty list. Rows need no padding, so that no batch changes an answer. W
-      and C are those of the longest row of the batch; the column of an id is its position in the
-      text. Of a longer text only the last 16,384 ids are read. They also return separator [B].
+      candidates and allow_category as one text [B] of ids joined by the separator, "" for an empty
+      list. Rows need no padding, so that no batch changes a response. W and C are those of the
+      longest row of the batch; the column of an id is its position in the text. Of a longer text
+      only the last 16,384 ids are read. They also return separator [B].
 
     Args:
         model: A `SequenceModel` with vocabularies; it is copied.
-        item_counts: Training events of each item, [N], or its share of them. None: the model
-            answers where nothing is known too.
+        item_counts: Training events of each item, [N], or its share of them. None: the model ranks
+            the items where nothing is known, too.
         k: Items that `serving_default` returns.
         max_k: Most items that `recommend` returns.
         keep_seen: Whether items of the history may be recommended.
@@ -140,7 +139,7 @@ class Servable(tf.Module):
         self._model = lambda: copy
         self._related = RelatedItems(copy, self.item_vectors, model.trained_items)
         shares = counts / max(counts.sum(), 1.0)
-        # A negative popularity marks an item that training never touched.
+        # A negative popularity marks an item without training events.
         self._has_untrained = model.trained_items is not None
         if self._has_untrained:
             shares = np.where(model.trained_items, shares, UNTRAINED)
@@ -273,7 +272,7 @@ class Servable(tf.Module):
         return {**response, "k": k, "known_category": categories > 0}
 
     def describe(self, candidates: tf.Tensor) -> Outputs:
-        """Returns what the catalogue tells of items."""
+        """Returns the descriptions of items."""
         rows = self._items.rows(candidates)
         return {"description": self._catalogue.describe(rows), "known": self._known(rows) > 0}
 
@@ -342,7 +341,7 @@ class Servable(tf.Module):
         return result
 
     def _encode(self, user_id, history):
-        """(`Query`, history as rows [B, W], whether the popular items answer [B])."""
+        """(`Query`, history as rows [B, W], whether the popular items are recommended [B])."""
         return self._shared()[1](user_id, history)
 
     def _trace_encode(self, user_id, history):
@@ -368,7 +367,7 @@ class Servable(tf.Module):
         return tf.where(tf.gather(tf.convert_to_tensor(self._trained_users), rows), rows, 0)
 
     def _known(self, rows):
-        """Rows of items, 0 for those that training never touched: int32 [...] -> int32 [...]."""
+        """Rows of items, 0 for those without training events: int32 [...] -> int32 [...]."""
         if not self._has_untrained:
             return rows
         return tf.where(tf.gather(tf.convert_to_tensor(self.popularity), rows) < 0, 0, rows)

@@ -78,7 +78,7 @@ def _concrete(function: Callable[..., Outputs], specs: Mapping[str, tf.TensorSpe
 
 
 def _with_rows(value, batch):
-    """A value that must have so many rows, int [1]."""
+    """A value that must have `batch` rows, int [1]."""
     # TensorFlow removes a reshape that seems to change no shape, but not one to another rank.
     shape = tf.concat([batch, tf.shape(value)[1:], [1]], axis=0)
     return tf.squeeze(tf.reshape(value, shape), axis=-1)

@@ -1,4 +1,4 @@
-"""Ids in the graph of a SavedModel: their table rows, and the character that joins them."""
+"""Lookup tables between ids and rows in the graph of a SavedModel."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -35,7 +35,7 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
 
     Raises:
         ConfigError: If the folder cannot be used.
-        tf.errors.OpError: If the model fails to answer.
+        tf.errors.OpError: If the model fails.
     """
     records = []
     with Runner(folder, optimize=False) as runner:

@@ -119,7 +119,7 @@ def _titles(client: BaseClient, items: Sequence[str]) -> dict[str, str]:
 def _notes(response, parsed: argparse.Namespace) -> list[str]:
     notes = []
     if getattr(response, "k", None) is not None and response.k < parsed.k:
-        notes.append(f"the model answers for at most {response.k} items, but --k is {parsed.k}.")
+        notes.append(f"the model returns at most {response.k} items, but --k is {parsed.k}.")
     if isinstance(response, SimilarItems) and not response.known:
         notes.append(f"the model knows no item {shown(response.item)}; give another --item.")
     for one in getattr(response, "unknown_categories", ()):

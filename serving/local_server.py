@@ -39,7 +39,7 @@ class LocalServer:
         port: Port of gRPC; 0 takes a free one.
         rest_port: Port of HTTP; 0 takes a free one, None disables HTTP.
         workers: Most gRPC calls at a time. More calls are refused with RESOURCE_EXHAUSTED.
-        allowed_hosts: Host names of HTTP requests, beside those of loopback and `host`.
+        allowed_hosts: Host names of HTTP requests, besides those of loopback and `host`.
 
     Attributes:
         grpc_port, rest_port: The ports, once the server has started.

@@ -95,7 +95,7 @@ def _moves(parsed, labels, versions) -> dict[str, int]:
     from .checks.labels import PREVIOUS
 
     moves = {parsed.stable: versions[parsed.canary]}
-    # Who has this label in the file wants to know what to go back to.
+    # A file with this label records the version to roll back to.
     if parsed.stable == "stable" and PREVIOUS in labels:
         moves[PREVIOUS] = versions[parsed.stable]
     return moves

@@ -186,12 +186,11 @@ def _rank_block(model: Any, config: Config, events: HeldOutEvents, part: str) ->
     def ranks(features):
         return traced({**features, "user": tf.gather(users, features["user"] - 1)})
 
-    # Its function is traced once for all blocks.
-    ranks.eager = math.inf
     # The model cannot recommend an unknown item, so its event is a miss at every cut-off.
     result = np.full(len(events.known), MISS, np.int32)
     if events.known.any():
-        result[events.known] = rank(ranks, config, events.split, part)
+        # `traced` is traced once for all blocks of events.
+        result[events.known] = rank(ranks, config, events.split, part, eager=math.inf)
     return result
 
 

@@ -79,7 +79,7 @@ class LabelledModel:
                 the versions.
 
         Raises:
-            ConfigError: If the file is changed by somebody else, or cannot be written.
+            ConfigError: If the file is changed by another program, or cannot be written.
         """
         after = set({**self.file.labels, **labels}.values())
         named = set(self.file.specific)

@@ -117,7 +117,7 @@ class ModelConfigFile:
         return self.config, self._text
 
     def restore(self, state: tuple):
-        """Writes an earlier `state`, unless somebody else has changed the file.
+        """Writes an earlier `state`, unless another program has changed the file.
 
         Returns:
             The configuration that the file has now.

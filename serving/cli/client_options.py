@@ -27,7 +27,7 @@ def client_parser(prog: str) -> argparse.ArgumentParser:
         "--exclude", type=_ids, default=[], metavar="ID,ID", help="items that are not wanted"
     )
     recommend.add_argument(
-        "--allow", type=_ids, default=[], metavar="ID,ID", help="items that alone are wanted"
+        "--allow", type=_ids, default=[], metavar="ID,ID", help="the only items that are wanted"
     )
     recommend.add_argument(
         "--against",
@@ -36,8 +36,8 @@ def client_parser(prog: str) -> argparse.ArgumentParser:
         help="ask this model of the server too, and print both lists beside each other",
     )
     _add_wishes(recommend)
-    similar = commands.add_parser("similar", parents=parents[:1], help="items beside an item")
-    similar.add_argument("--item", required=True, metavar="ID", help="item that has neighbours")
+    similar = commands.add_parser("similar", parents=parents[:1], help="items similar to an item")
+    similar.add_argument("--item", required=True, metavar="ID", help="id of the item")
     similar.add_argument(
         "--by",
         default=SIMILARITIES[0],
@@ -123,7 +123,7 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
         type=_ids,
         default=[],
         metavar="CATEGORY,CATEGORY",
-        help="categories whose items alone are wanted",
+        help="recommend only items of these categories",
     )
     wishes.add_argument(
         "--per-category", type=int, default=0, metavar="N", help="most items of a category"

@@ -70,7 +70,7 @@ def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--allowed-host",
         metavar="NAME",
-        help="a further host name of HTTP requests, beside localhost and --host; repeatable",
+        help="another host name of HTTP requests, besides localhost and --host; repeatable",
         **many,
     )
     parser.add_argument(

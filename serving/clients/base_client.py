@@ -44,7 +44,7 @@ class BaseClient(abc.ABC):
         ClientError: In the methods, if a call is not answered. Its `status` names the reason.
     """
 
-    # What reading a response can raise beside errors of Python.
+    # What reading a response can raise besides errors of Python.
     _unreadable: tuple[type[Exception], ...] = ()
 
     def __init__(
@@ -131,7 +131,7 @@ class BaseClient(abc.ABC):
         return self._ask(requests.similar(item, k, by))
 
     def describe(self, items: Iterable[str]) -> list[dict[str, str]]:
-        """Returns what the items file of the model tells of each item, by column."""
+        """Returns the row of each item in the items file of the model, by column."""
         return self._ask(requests.describe(items))
 
     def explain(self, history: Iterable[str], item: str, user_id: str = "") -> Explanation:

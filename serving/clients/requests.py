@@ -169,7 +169,7 @@ def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:
 
 
 def describe(items: Iterable[str]) -> Request:
-    """Makes a request for what the model knows of items, a dict of each."""
+    """Makes a request for the rows of items in the items file, a dict for each."""
     items = _ids("items", items)
 
     def read(outputs):

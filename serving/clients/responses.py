@@ -38,7 +38,7 @@ class SimilarItems:
         scores: One similarity for each item.
         by: What decides: "cosine" of the item vectors, "score" of the model, or "counts" for a
             model without item vectors.
-        known: Whether the training touched the item.
+        known: Whether the item has training events.
         counted_items: Ids of the items that were counted most with the item, most first; None if
             the model counted none.
         counted_scores: Their counts, as the model weighs them.

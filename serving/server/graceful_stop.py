@@ -1,4 +1,4 @@
-"""What lets a server stop without a lost request."""
+"""Stops a server without losing requests."""
 
 import contextlib
 import os

@@ -51,8 +51,8 @@ def check_headers(
     """Refuses a request that the server cannot read, or that another site may have sent.
 
     A page of another site can make its own host name point to this machine. The browser then sends
-    requests of this page here, with that name. So the server only answers for known host names, and
-    to pages of known names.
+    requests of this page here, with that name. So the server only accepts known host names, and
+    pages of known names.
 
     Args:
         headers: (name in lower case, value) pairs.

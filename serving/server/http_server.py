@@ -46,7 +46,7 @@ class HttpServer:
         respond: (method, path without query, body) -> `Response`. It is called in many threads.
             An exception becomes a 500.
         limits: Limits on clients.
-        allowed_hosts: Host names that are answered beside those of loopback and `host`.
+        allowed_hosts: Host names that are answered, besides those of loopback and `host`.
 
     Attributes:
         port: The port.

@@ -163,7 +163,7 @@ class ModelStore:
             )
 
     def metadata(self, name: str, version: int | None = None, label: str | None = None):
-        """Returns the version that would answer, and its signatures as a SignatureDefMap.
+        """Returns the version that would respond, and its signatures as a SignatureDefMap.
 
         Raises:
             StatusError: As in `predict`.

@@ -249,7 +249,7 @@ def no_servable(name: str, version: int | None) -> StatusError:
 
 
 def _stamp(folder: Path) -> tuple:
-    """Sizes and times of the files, which change when somebody repairs a version."""
+    """Sizes and times of the files, which change when a version is repaired."""
     files = sorted(folder.rglob("*"))
     try:
         return tuple(

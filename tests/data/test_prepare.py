@@ -133,7 +133,7 @@ def test_the_command(tmp_path, log, capsys):
     manifest = Manifest.read(tmp_path / "out")
     assert manifest.shards == ["shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"]
     assert manifest.options["min_user_events"] == 9 and manifest.logs == ["log.tsv"]
-    assert f"{manifest.train} events train" in out and f"data.source={tmp_path}/out" in out
+    assert f"{manifest.train} training, " in out and f"data.source={tmp_path}/out" in out
 
 
 @pytest.mark.parametrize(

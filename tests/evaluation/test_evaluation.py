@@ -20,9 +20,7 @@ def split(make_leave_one_out):
 
 
 class Recorder:
-    """An eager ranker that keeps its blocks and calls each target's index its rank."""
-
-    eager = math.inf
+    """A ranker that keeps its blocks and calls each target's index its rank."""
 
     def __init__(self):
         self.blocks = []
@@ -36,7 +34,8 @@ class Recorder:
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_ranks_come_in_the_order_of_the_events(split, part, batch_size):
     ranker = Recorder()
-    result = held_out.held_out_ranks(ranker, HeldOut(split, part, batch_size=batch_size))
+    events = HeldOut(split, part, batch_size=batch_size)
+    result = held_out.held_out_ranks(ranker, events, eager=math.inf)
     assert result.dtype == np.int32
     assert result.tolist() == TARGETS[part]
     assert [len(block["target"]) for block in ranker.blocks] == [
@@ -46,7 +45,8 @@ def test_ranks_come_in_the_order_of_the_events(split, part, batch_size):
 
 def test_a_ranker_sees_the_whole_past_and_nothing_later(split):
     ranker = Recorder()
-    held_out.held_out_ranks(ranker, HeldOut(split, "test", max_length=3, batch_size=1))
+    events = HeldOut(split, "test", max_length=3, batch_size=1)
+    held_out.held_out_ranks(ranker, events, eager=math.inf)
     # The shortest history first, and no wider than it is.
     assert [block["history"].tolist() for block in ranker.blocks] == [
         [[4, 4]],

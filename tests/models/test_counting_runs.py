@@ -55,10 +55,6 @@ def test_each_beats_the_popular_items():
         sequences = split.sequences
         model = models.get(name)(sequences.num_users, sequences.num_items, 50)
         model.count(split)
-
-        def ranks(features, model=model):
-            return model.ranks(features)
-
-        ranks.eager = math.inf
-        found[name] = summarise(rank(ranks, config, split, "test"), [10])["HR@10"]
+        ranks = rank(model.ranks, config, split, "test", eager=math.inf)
+        found[name] = summarise(ranks, [10])["HR@10"]
     assert all(found[name] > 1.3 * found["pop"] for name in COUNTING if name != "pop"), found

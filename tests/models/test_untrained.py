@@ -165,7 +165,7 @@ def test_the_run_tells_which_rows_are_trained(name, trained):
     assert {item for item, known in zip(items.ids(), rows.items, strict=True) if not known} == set(
         NEW
     )
-    assert "Training learns nothing of 4 users and 3 items: such a user counts as unknown" in out
+    assert "Training learns nothing about 4 users and 3 items: such a user counts as unknown" in out
 
 
 @EVERY_MODEL

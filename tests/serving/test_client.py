@@ -219,7 +219,7 @@ def test_more_items_than_the_model_gives_are_said(capsys, target, k):
     answer = json.loads(out)
     assert len(answer["items"]) == answer["k"] == 20
     assert err == (
-        "" if k == 20 else f"note: the model answers for at most 20 items, but --k is {k}.\n"
+        "" if k == 20 else f"note: the model returns at most 20 items, but --k is {k}.\n"
     )
 
 

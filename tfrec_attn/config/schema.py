@@ -122,7 +122,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """Section `model`; the parameters of the model stand beside its name in a file."""
+    """Section `model`; in a file, the parameters of the model are further keys."""
 
     name: str = key(
         "attrec", "file name in tfrec_attn/models, or module:Class (docs/adding-a-model.md)"
@@ -181,7 +181,7 @@ class Train:
     reduction: str = key("sum", "sum (the loss of a step is the sum over its windows) or mean")
     negatives: int = key(
         5,
-        "negatives per positive, of items that the user has not touched in training; "
+        "negatives per positive, of items without a training event of the user; "
         "sampled_softmax, bpr_max and top1_max: negatives per step",
     )
     sampling: str = key("uniform", "distribution of negatives per step: uniform or popularity")
@@ -191,7 +191,7 @@ class Train:
     calibration: float = key(0.75, "t of gbce in 0..1; 0 is bce")
     score_penalty: float = key(1.0, "weight of the negatives' squared scores in bpr_max")
     shared_negatives: bool = key(False, "compare all positives of a window with the same negatives")
-    l2: float = key(0.0, "l2 * |row|^2 / 2 on the table rows that a step touches")
+    l2: float = key(0.0, "l2 * |row|^2 / 2 on the table rows that a step updates")
     kernel_l2: float = key(0.0, "the same on all other weights")
     distillation: Distillation = field(default_factory=Distillation)
     patience: int = key(5, "epochs without a better validation metric before training stops")

@@ -120,7 +120,7 @@ def summary(manifest: Manifest, folder: str) -> str:
     size = f"{len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB"
     return (
         f"{filters}{report.before}{rejected}; after the filter {report.after}.\n{notes}"
-        f"{manifest.train} events train, {manifest.valid} validate and {manifest.test} test.\n"
+        f"{manifest.train} training, {manifest.valid} validation and {manifest.test} test events.\n"
         f"Wrote {folder}: {size}.\n\n"
         f"Next: python -m tfrec_attn.train data.source={folder}"
     )

@@ -1,4 +1,4 @@
-"""Reports what is wrong with a log: `python -m tfrec_attn.data.validate [LOG ...]`.
+"""Reports the problems of a log: `python -m tfrec_attn.data.validate [LOG ...]`.
 
 A schema is checked if there is one. Statistics, and a schema inferred from them, are added if
 TensorFlow Data Validation is installed.
@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog="python -m tfrec_attn.data.validate",
-        description="Tells what is wrong with a log. Exit code 1: it breaks its schema, drift and "
+        description="Reports the problems of a log. Exit code 1: it breaks its schema, drift and "
         "skew included; 2: it cannot be read.",
-        epilog="Arguments data.key=value, such as data.columns.user=visitor, stand beside the "
+        epilog="Arguments data.key=value, such as data.columns.user=visitor, can be mixed with the "
         "logs; tfrec_attn.train --help lists them.",
     )
     parser.add_argument(

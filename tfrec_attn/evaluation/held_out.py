@@ -17,16 +17,16 @@ def block_size(num_items: int, limit: int = 256) -> int:
     return max(1, min(limit, _BLOCK_ELEMENTS // max(num_items, 1)))
 
 
-def held_out_ranks(ranker: Callable, held_out: HeldOut) -> np.ndarray:
+def held_out_ranks(ranker: Callable, held_out: HeldOut, eager: float = 0) -> np.ndarray:
     """Returns the rank of each held-out event, int32 [U] or [U, P], in the order of the split.
 
     Args:
         ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
-            or several ranks of each event, int [B, P]. A `tf.function` is traced once for several
-            calls; one with an attribute `eager`, a number of blocks, is not traced for fewer.
+            or several ranks of each event, int [B, P]. It is traced as a `tf.function`.
         held_out: The events.
+        eager: With fewer blocks than this, the function is not traced. Default 0.
     """
-    if len(held_out) < getattr(ranker, "eager", 0) * held_out.batch_size:
+    if len(held_out) < eager * held_out.batch_size:
         blocks = held_out.blocks()
     else:
         blocks = held_out.dataset()

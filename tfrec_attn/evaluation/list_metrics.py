@@ -1,8 +1,8 @@
-"""What lists of recommendations tell beside their accuracy."""
+"""Coverage, novelty, popularity share and diversity of recommended lists."""
 
 import numpy as np
 
-# Items of the lists that a run is measured by.
+# Length of the lists that these metrics of a run are computed from.
 LIST_LENGTH = 10
 
 
@@ -15,7 +15,7 @@ def list_metrics(lists: np.ndarray, counts: np.ndarray) -> dict[str, float]:
                   half of the training events
         diversity = mean of 1 - |A and B| / k over all pairs of lists A, B
 
-    An item without training events counts as if it had one.
+    An item without training events has the novelty of an item with one.
 
     Args:
         lists: The k best items of each user, 1..N, int [U, k]; 0 stands for no item.

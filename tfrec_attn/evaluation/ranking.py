@@ -11,8 +11,8 @@ def ranks(scores, target, seen):
 
         rank = 1 + |{j not in seen, j != target: not score_j < score_target}|
 
-    Ties, and scores that are no numbers, count against the target. The rank of a target in `seen`
-    is `MISS`.
+    Ties, and scores that are NaN, count against the target. The rank of a target in `seen` is
+    `MISS`.
 
     Args:
         scores: Float [B, N], column j - 1 for item j.

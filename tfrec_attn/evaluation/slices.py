@@ -1,4 +1,4 @@
-"""Slices of the held-out events by what the training events tell of them."""
+"""Groups of held-out events, such as by the length of the history."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Slices(NamedTuple):
     """A partition of the held-out events.
 
     Attributes:
-        name: What the slices differ in.
+        name: What the events are grouped by.
         labels: Name of each slice that has events, such as "3-5".
         index: Slice of each event, int64 [U].
     """

@@ -29,7 +29,7 @@ class WorkFolder:
     """A folder of unfinished work, locked by this process.
 
     A file `lock` in it names the kind of work. A folder without that file, or with a symbolic link
-    in it, belongs to somebody else and is not touched.
+    in it, is not this program's, and is left as it is.
 
     Args:
         folder: The folder; missing parents are made.
@@ -95,7 +95,7 @@ class WorkFolder:
         if not self._has_lock():
             return
         self.clear()
-        # The mark is removed last: without it the other files would be somebody else's.
+        # The mark is removed last: without it the other files would count as foreign.
         (self.folder / MARK).unlink()
         if not (self.is_new and self._existed):
             for folder in (self.folder, *self._made):

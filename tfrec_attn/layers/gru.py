@@ -51,12 +51,12 @@ class GRU(tf.keras.layers.Layer):
     @without_autograph
     def call(self, inputs, mask=None):
         x = tf.cast(inputs, self.compute_dtype)
-        # The products of all events at once; those of the states one event after the other.
+        # The input products of all events at once; only the recurrence goes event by event.
         projected = project(x, self.kernel, self.bias)
         units = projected.shape[-1] // 3
         update, others = projected[:, :, :units], projected[:, :, units:]
         if mask is not None:
-            # The gate is shut exactly.
+            # An update gate of exactly 0 keeps h at padding.
             update = tf.where(tf.cast(mask, tf.bool)[:, :, tf.newaxis], update, x.dtype.min / 2)
         events = tf.transpose(tf.concat([update, others], axis=2), [1, 0, 2])
         of_gates = tf.convert_to_tensor(self.gates_recurrent_kernel)

@@ -1,4 +1,4 @@
-"""What the layers share: calls without AutoGraph, checks of arguments, and parts of attention."""
+"""Helpers of the layers: calls without AutoGraph, checks of arguments, parts of attention."""
 
 import inspect
 import math
@@ -26,7 +26,7 @@ def positive_integer(name: str, value: Any, alternative: str = "") -> int:
     Args:
         name: Name of the argument.
         value: Its value.
-        alternative: End of the error's sentence about a value that the caller accepts beside.
+        alternative: End of the error message about another value that the caller accepts.
 
     Raises:
         ValueError: If it is no integer of at least 1.

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-# The best items among which a list is found: at least so many, and so many for each item of a list.
-# They are those of the signature `recommend_diverse` of an export with the default --max-k.
+# Size of the pool of best items that a list is selected from: at least the first number, and the
+# second for each item of a list. They are those of the signature `recommend_diverse` of an export
+# with the default --max-k.
 _POOL, _POOL_FACTOR = 400, 4
 
 

@@ -32,8 +32,8 @@ class PartialOutput:
         totals: Sums of the counts that were given with them.
 
     Raises:
-        ConfigError: If the file exists, or the folder cannot be written, is somebody else's, or is
-            in use.
+        ConfigError: If the file exists, or the folder cannot be written, is not this program's, or
+            is in use.
     """
 
     def __init__(self, target: Path, output_format: OutputFormat):
@@ -166,7 +166,7 @@ def check_free(target: Path, output_format: OutputFormat) -> None:
 
 def _publish(file: Path, target: Path) -> None:
     try:
-        # A link, unlike a new name, replaces no file that somebody writes at this moment.
+        # A link, unlike a rename, never replaces a file that another process has just written.
         os.link(file, target)
     except FileExistsError:
         raise ConfigError(f"{target} exists; remove it and run the same command again.") from None

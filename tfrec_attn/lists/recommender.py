@@ -23,7 +23,7 @@ class Lists:
     Attributes:
         rows: Items 1..N, best first, int32 [B, k]; 0 where fewer items are left.
         scores: float32 [B, k].
-        popular: Whether the popular items answer because nothing is known, bool [B].
+        popular: Whether the list is the popular items, because nothing is known, bool [B].
         unknown_events: Events of the histories with an item that the model does not know.
     """
 
@@ -42,7 +42,7 @@ class Recommender:
         allow: Ids of the only items to recommend; None: all.
         exclude: Ids of items that are never recommended.
         per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories whose items alone are recommended; None: all.
+        allow_category: Categories of the only items to recommend; None: all.
 
     Attributes:
         k: Items of a list.

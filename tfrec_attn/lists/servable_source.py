@@ -55,7 +55,7 @@ class ServableSource(Source):
         return Queries(embedded["query"], prior, self._nothing_known(request, histories.lengths))
 
     def _embedded_items(self) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors of all items [N, D'], and which of them training touched [N]."""
+        """The vectors of all items [N, D'], and which items are trained [N]."""
         items = np.array(self.items, object)
         parts = [
             self._runner.run("embed_items", item=items[begin : begin + _ROWS])

@@ -16,7 +16,7 @@ class Queries(NamedTuple):
         vectors: float32 [B, D'].
         prior: (items int32 [B, P], values float32 [B, P]) that are added to the scores, or None. 0
             is padding.
-        nothing_known: Whether the popular items answer, bool [B].
+        nothing_known: Whether the list is the popular items, bool [B].
     """
 
     vectors: np.ndarray
@@ -31,8 +31,8 @@ class Source(abc.ABC):
         path: The folder of the run, or of the version of a servable.
         items: Ids of the items 1..N.
         vectors: float32 [N, D'].
-        trained: Whether training touched each item, bool [N]. The others are ignored in histories,
-            and recommended after all others.
+        trained: Whether each item has training events, bool [N]. The others are ignored in
+            histories, and recommended last.
         popularity: Score of each item where nothing is known, float32 [N].
         keep_seen: Whether items of the history are recommended.
         categories: Category of each item, "" for none; None without an items file.
@@ -52,5 +52,5 @@ class Source(abc.ABC):
 
         Args:
             users: Ids, [B]; "" and ids that the model does not know are unknown users.
-            histories: Items that training touched, of B users.
+            histories: The trained items of B users.
         """

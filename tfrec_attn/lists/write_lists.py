@@ -73,7 +73,7 @@ def write_lists(
         exclude: File with ids of items that are never recommended.
         allow: File with ids of the only items to recommend.
         per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories whose items alone are recommended.
+        allow_category: Categories of the only items to recommend.
         progress: Function that is called after each part.
 
     Raises:

@@ -27,7 +27,7 @@ class VectorReport:
     Attributes:
         dim: D', numbers of a vector.
         items: Items with a vector, or None if they were not asked for.
-        untrained: Items without one, because training never touched them.
+        untrained: Items without one, because they have no training events.
         users: Users with a vector, or None.
         unknown: Users without one, because nothing is known of them.
         has_prior: Whether scores are more than the product of the vectors.

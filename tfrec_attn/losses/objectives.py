@@ -25,7 +25,7 @@ _ROWS_TO_SPLIT = 100
 # The batches that a model trains on, by `trains_on`.
 _STREAMS = {"windows": "Windows", "next_items": "NextItems", "masked_items": "MaskedItems"}
 
-# Features that are no input of a query.
+# Features that are not inputs of a query.
 _LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
 
 
@@ -214,7 +214,7 @@ class WindowObjective(_Objective):
 
 
 class PositionObjective(_Objective):
-    """The loss of sequences at all positions with a target; a target 0 is none.
+    """The loss of sequences at all positions with a target; 0 is no target.
 
     Features: "user" [B], "history" [B, L], "targets" [B, L], "normalizer" [B]; "negatives"
     [B, L, K] for each target, or [B, K] for the whole batch; optionally "sample_weight" [B, L].

@@ -20,13 +20,13 @@ _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
 # A model does not choose the log.
 _SETTING = re.compile(r"(data\.(?!source$|path$)|train\.|evaluate\.)[a-z0-9_.]+")
-# What a model trains on that has no loss.
+# What a model without a loss trains on.
 COUNTS = "counts"
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 
 
 class _Source(NamedTuple):
-    """Where a model's class stands."""
+    """Where the class of a model is defined."""
 
     target: Target
     definition: ast.ClassDef
@@ -59,8 +59,7 @@ def parameters(name: str) -> dict[str, Any]:
 
 
 def hints(name: str) -> dict[str, Any]:
-    """Types of the same keywords: as annotated, else that of the default, and any where the default
-    is None.
+    """Types of these keywords: the annotation, else the type of the default, any if it is None.
 
     Raises:
         ConfigError: If there is no such model.
@@ -73,8 +72,7 @@ def hints(name: str) -> dict[str, Any]:
 
 
 def recommended(name: str) -> dict[str, Any]:
-    """The settings that do a model justice: key of the configuration, such as `train.loss`, ->
-    value.
+    """Recommended settings of a model: key of the configuration, such as `train.loss`, -> value.
 
     Raises:
         ConfigError: If there is no such model.

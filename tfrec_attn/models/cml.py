@@ -15,15 +15,15 @@ class CML(SequenceModel):
 
         score(j) = -|U_u - V_j|^2 + a term that is equal for all j
 
-    A training step moves the rows that it touches back into a ball. An unknown user gets the most
-    popular items.
+    A training step applies the max-norm constraint to the rows that it updates. An unknown user
+    gets the most popular items.
 
     Args:
         num_users: M.
         num_items: N.
         max_length: L; the scores do not depend on the history. Default 1.
         dim: D, width of the tables U [M, D] and V [N, D]. Default 100.
-        max_norm: Radius of the ball. Default 1; None: no limit.
+        max_norm: Largest norm of a row. Default 1; None: no limit.
         stddev: Of the initial values. Default 0.1.
 
     Shapes:

@@ -30,8 +30,8 @@ class FPMC(SequenceModel):
 
     Deviations:
         From the paper: a basket is the latest L items; the term of user and previous item, which is
-        equal for all j, is left out; negatives are items that the user has not touched, and not
-        only items outside the basket; batches with Adagrad instead of single samples with SGD.
+        equal for all j, is left out; negatives are items without a training event of the user, and
+        not only items outside the basket; batches with Adagrad instead of single samples with SGD.
 
     Reference:
         Rendle, Freudenthaler, Schmidt-Thieme, "Factorizing Personalized Markov Chains for

@@ -105,7 +105,7 @@ def rank_events(
         scores = tf.where(is_popular, popularity, scores)
         slack = tf.where(is_popular, gap / 2, slack)
         if untrained.any():
-            # Items that training never touched come after all others, whatever their vectors.
+            # Items without training events come last, whatever their vectors.
             lowest = tf.reduce_min(tf.where(untrained, np.inf, scores), axis=1, keepdims=True)
             scores = tf.where(untrained, lowest - 4 * slack - 1, scores)
         seen = block.seen

@@ -1,4 +1,4 @@
-"""What a replay reads of a run: its held-out events, its items and its metrics."""
+"""Reads what a replay needs from a run: its held-out events, its items and its metrics."""
 
 import json
 import re

@@ -21,7 +21,7 @@ def read_request_log(path: Path) -> pl.DataFrame | None:
 
     Returns:
         Columns `user_id` String and `history` List(String), a row for each request. The user "" is
-        none, and "" is left out of the histories. None: the file is of neither kind.
+        unknown, and "" is left out of the histories. None: the file is of neither kind.
 
     Raises:
         DataError: If the file cannot be read, or holds no requests.
@@ -34,7 +34,7 @@ def read_request_log(path: Path) -> pl.DataFrame | None:
 
 
 def requests_of(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Yields user ("" for none) and history of each JSON line; empty lines are left out.
+    """Yields user ("" if unknown) and history of each JSON line; empty lines are left out.
 
     Raises:
         DataError: If a line is no request; the message names the path.

@@ -36,7 +36,7 @@ class PreparedData:
     """A log that is filtered, encoded and split.
 
     Attributes:
-        split: The sequences, with what trains, validates and tests.
+        split: The sequences, split into training, validation and test events.
         report: What the filters did.
         rejected: Number of lines that could not be read.
     """
@@ -168,7 +168,7 @@ def build_model(
         items: Vocabulary of the items.
         counts: Training events of each item, [N]; without them the model itself scores an empty
             history.
-        trained: Rows that training touches; None: all.
+        trained: Rows with training events; None: all.
 
     Raises:
         ConfigError: If the model refuses its parameters or does not fit into the memory.

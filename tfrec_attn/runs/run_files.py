@@ -172,13 +172,13 @@ def load_item_counts(folder: Path) -> np.ndarray:
 
 
 def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
-    """Writes which users and items the training of a run touches."""
+    """Writes which users and items the training of a run updates."""
     for name, values in zip(TRAINED, rows, strict=True):
         save_array(folder / name, values)
 
 
 def load_trained_rows(folder: Path) -> TrainedRows:
-    """Returns which users and items the training of a run touched; all, for an earlier version.
+    """Returns which users and items the training of a run updated; all, for an earlier version.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -189,7 +189,7 @@ def load_trained_rows(folder: Path) -> TrainedRows:
 
 
 def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
-    """Returns which rows of a table the training of a run touched, bool [R].
+    """Returns which rows of a table the training of a run updated, bool [R].
 
     Args:
         folder: The run.

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.variables import variable_of
 
-# What a checkpoint has beside the weights.
+# What a checkpoint has besides the weights.
 _OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
 # Attributes of an optimizer that are no state of its own, or follow from it.
 _NO_STATE = ("_variables", "_trainable_variables", "_current_learning_rate")

@@ -26,7 +26,7 @@ from tfrec_attn.training.inputs import held_out
 # Counting models that every run is compared with.
 BASELINES = ("pop", "transition", "decayed_transitions")
 _MAX_LENGTH = 50
-# For so many, operations one by one take less time than their tracing.
+# Below this number of blocks, eager execution takes less time than tracing.
 _FEW_BLOCKS = 8
 
 
@@ -38,7 +38,7 @@ def with_repeats(config: Config, split: Split) -> tuple[Config, Repeats]:
     return dataclasses.replace(config, evaluate=evaluate), repeats
 
 
-def rank(ranker: Callable, config: Config, split: Split, part: str) -> np.ndarray:
+def rank(ranker: Callable, config: Config, split: Split, part: str, eager: float = 0) -> np.ndarray:
     """Returns the rank of each held-out event of "valid" or "test".
 
     Args:
@@ -46,8 +46,9 @@ def rank(ranker: Callable, config: Config, split: Split, part: str) -> np.ndarra
         config: The configuration.
         split: The data.
         part: "valid" or "test".
+        eager: As for `held_out_ranks`.
     """
-    return held_out_ranks(ranker, held_out(config, split, part))
+    return held_out_ranks(ranker, held_out(config, split, part), eager)
 
 
 def rank_and_list(
@@ -66,8 +67,7 @@ def rank_and_list(
         rank_of_target = ranks(scores, features["target"], features["seen"])
         return tf.concat([rank_of_target[:, tf.newaxis], items], axis=1)
 
-    columns.eager = _FEW_BLOCKS
-    found = rank(columns, config, split, part)
+    found = rank(columns, config, split, part, eager=_FEW_BLOCKS)
     return found[:, 0], found[:, 1:]
 
 
@@ -106,6 +106,5 @@ def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str
         return tf.stack([ranker(block) for ranker in rankers], axis=1)
 
     # These have few operations, which take less time than their tracing.
-    ranks_of_all.eager = math.inf
-    columns = rank(ranks_of_all, config, split, part).T
+    columns = rank(ranks_of_all, config, split, part, eager=math.inf).T
     return dict(zip(BASELINES, columns, strict=True))

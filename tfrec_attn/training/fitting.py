@@ -130,7 +130,7 @@ def fit(
     Args:
         model: A `SequenceModel` for the users and items of the split.
         config: The configuration.
-        split: What to train and validate on.
+        split: The data.
         folder: Folder for `checkpoints/`, `history.csv` and `tensorboard/`.
         warm: The warm start whose weights the model has and whose slots its optimizer gets.
         stop: Checked after each step; None: never.

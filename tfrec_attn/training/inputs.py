@@ -69,8 +69,8 @@ def training_stream(config: Config, split: Split) -> BatchStream:
 def held_out(config: Config, split: Split, part: str) -> HeldOut:
     """Returns the held-out events of "valid" or "test" in blocks that fit into memory.
 
-    A model passes over items that training does not touch. Histories are therefore long enough to
-    have the latest `data.max_length` events of other items.
+    A model ignores items without training events. Histories are therefore long enough to have the
+    latest `data.max_length` events of trained items.
     """
     untouched = 0
     if not (item_counts(split) > 0).all():

@@ -58,7 +58,7 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
     assert refusal(tmp_path / "*.tsv") == f"{tmp_path}/*.tsv does not exist: {expected}."
     assert (
         refusal(tmp_path)
-        == f"{tmp_path} holds no log files: those whose names begin with '.' or '_' do not count."
+        == f"{tmp_path} holds no log files: those whose names begin with '.' or '_' are ignored."
     )
     os.mkfifo(tmp_path / "pipe.tsv")
     assert (

@@ -123,7 +123,7 @@ def test_folders_that_are_no_log(tmp_path, parts):
     )
     assert (
         refusal(folder / "_*")
-        == f"{folder}/_* holds no log files: those whose names begin with '.' or '_' do not count."
+        == f"{folder}/_* holds no log files: those whose names begin with '.' or '_' are ignored."
     )
     (folder / "README.txt").write_text("about")
     assert refusal(folder).startswith(

@@ -268,7 +268,7 @@ def test_a_study_of_a_file(tmp_path):
         "study: {config: ml-100k/attrec, vary: {model.dim: '8,16'}}\ntrain: {epochs: 3}",
     ):
         file.write_text(text)
-        with pytest.raises(ConfigError, match="must have the section study alone, with config"):
+        with pytest.raises(ConfigError, match="must have only the section study, with config"):
             read_study(str(file))
     with pytest.raises(ConfigError, match="studies/attrec-dim describes an ablation, not a"):
         load("studies/attrec-dim")

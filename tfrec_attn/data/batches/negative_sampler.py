@@ -1,4 +1,4 @@
-"""Sampled items that a user has not touched in training."""
+"""Sampled items without a training event of the user."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,16 +7,16 @@ from tfrec_attn.data.sequences.splits import Split
 
 
 class NegativeSampler:
-    """Draws items that a user has not touched in training, uniformly and without rejection.
+    """Draws items without a training event of the user, uniformly and without rejection.
 
-    With the user's c touched items sorted, s_0 < s_1 < ..., exactly s_j - 1 - j untouched items
-    are smaller than s_j. So the r-th untouched item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|,
-    and that count is one binary search in one array for all users. For a user who has touched every
-    item, any item is drawn.
+    With the user's c training items sorted, s_0 < s_1 < ..., exactly s_j - 1 - j other items are
+    smaller than s_j. So the r-th other item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|, and that
+    count is one binary search in one array for all users. For a user with all items, any item is
+    drawn.
 
     Args:
-        split: The split. Its training events count as touched; its held-out events do not, because
-            a sampler that avoids them reveals the targets.
+        split: The split. Items of held-out events can be drawn: a sampler that avoids them reveals
+            the targets.
     """
 
     def __init__(self, split: Split):

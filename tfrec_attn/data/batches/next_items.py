@@ -27,8 +27,8 @@ class SequenceStream(ArrayStream):
         split: Events and their training prefix.
         max_length: L. Of longer sequences, the latest part is used.
         negatives: Number K of sampled items; 0 for none.
-        shared: False samples K negatives for each position, which its user has not touched in
-            training. True samples at least K negatives for the whole batch, of all items.
+        shared: False samples K negatives for each position, of items without a training event of
+            its user. True samples at least K negatives for the whole batch, of all items.
         popularity: Shared negatives are drawn in proportion to this power of their training events;
             0 (default): uniformly.
         batch_size: B, users.

@@ -143,7 +143,7 @@ class EventBlock:
         return self.items(row, index, index >= 0)
 
     def untouched(self, row, shape, num_items, seed):
-        """Draws items [R, *shape] that the users have not touched in training.
+        """Draws items [R, *shape] without a training event of the users.
 
         The method is that of `NegativeSampler`, with the sorted items of the block.
         """

@@ -1,4 +1,4 @@
-"""What is wrong with a log."""
+"""Reports on the quality of a log: problems, drift and anomalies."""
 
 from tfrec_attn.errors import ConfigError, first_line
 

@@ -54,7 +54,7 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
     An event is in a burst if it is one of BURSTS[name][0] or more events of a user within
     BURSTS[name][1] seconds. An event is out of order if a later event of its user is before it in
     the log. It is tied if its user's previous event has the same time. A repeat is an event with an
-    item that its user has touched before.
+    item of an earlier event of its user.
 
     Args:
         log: The log.

@@ -27,7 +27,7 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
 
     Returns:
         Columns `user_id` String and `history` List(String), a row for each request. The user "" is
-        none, and "" is left out of the histories.
+        unknown, and "" is left out of the histories.
 
     Raises:
         DataError: If there is no such file, or if it is no request log.

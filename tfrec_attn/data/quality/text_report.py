@@ -100,8 +100,8 @@ def _log(tree: dict) -> list:
 def _events(tree: dict) -> list:
     rows = [
         *([("exact copies", _part(tree["duplicates"]))] if "duplicates" in tree else []),
-        ("same user and item again", _part(tree["repeats"])),
-        ("the same item at once again", f"{tree['repeats']['immediate']:,}"),
+        ("repeated items of a user", _part(tree["repeats"])),
+        ("the same item twice in a row", f"{tree['repeats']['immediate']:,}"),
     ]
     for name, one in tree.get("bursts", {}).items():
         who = ", ".join(f"{user} ({count:,})" for user, count in one["worst"].items())
@@ -151,12 +151,12 @@ def _leaks(tree: dict) -> list:
     if isinstance(leaks, str):
         return [("not split", leaks)]
     return [
-        ("tests with training events after them", f"{leaks['tests_before_training']:.1%}"),
+        ("test events before some training event", f"{leaks['tests_before_training']:.1%}"),
         (
-            "training events later than the median test",
+            "training events after the median test event",
             f"{leaks['training_after_median_test']:.1%}",
         ),
-        ("tests whose item is trained on only later", f"{leaks['targets_only_seen_later']:.1%}"),
+        ("test items that were trained on only later", f"{leaks['targets_only_seen_later']:.1%}"),
         ("events tied with the one before", f"{leaks['ties']:.1%}"),
     ]
 

@@ -171,7 +171,7 @@ def _check_schema(
 
 
 def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
-    """Adds what event filters and split make of the log, or why there is no split."""
+    """Adds the results of the event filters and of the split, or why there is no split."""
     tree["split"] = data.split
     least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
     bounds = {"valid_from": data.valid_from, "test_from": data.test_from}

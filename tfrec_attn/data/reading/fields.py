@@ -14,7 +14,7 @@ _SHOWN = 60
 def check(
     raw: pl.DataFrame, lines: pl.Series, rule: TimeRule | None = None
 ) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
-    """Converts the columns of a log and removes the rows that are no interaction.
+    """Converts the columns of a log and removes the invalid rows.
 
     Args:
         raw: Columns `user_id` and `item_id`, `timestamp` unless the log has no times, and `rating`

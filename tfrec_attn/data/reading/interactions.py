@@ -30,7 +30,7 @@ class ReadResult:
         frame: One row per event in file order. Columns are `user_id` and `item_id` (String) and
             `timestamp` (Int64, or Float64 if there are fractions; seconds for dates, otherwise the
             unit of the file); if they were asked for, also `rating` (Float64) and `event` (String).
-        rejected: Number of lines that are no interaction, 0 unless `on_error="skip"`.
+        rejected: Number of invalid lines, 0 unless `on_error="skip"`.
         times: Kinds of times of all lines, also of rejected ones.
     """
 
@@ -57,7 +57,7 @@ def read_interactions(
     Ids become strings exactly as written. Timestamps are integers, decimals or ISO 8601 dates (UTC
     unless they have an offset), one kind in a file and one unit in a log (see
     `tfrec_attn.data.reading.time_rule`). Blank lines are ignored. A quote is an ordinary character
-    except in CSV. A header line that is repeated, as in concatenated files, is no interaction.
+    except in CSV. A header line that is repeated, as in concatenated files, is invalid.
 
     Args:
         path: The file, a folder of parts or a pattern such as `parts/*.csv`. Parts are read as one
@@ -72,8 +72,8 @@ def read_interactions(
             item_id, rating, timestamp`.
         separator: Separator of the fields of a text format, a name in `SEPARATORS` or the
             character; None means that of the format.
-        on_error: `"raise"`, or `"skip"` to leave out and count lines that are no interaction. A
-            file that has some is read line by line, several times slower.
+        on_error: `"raise"`, or `"skip"` to leave out and count invalid lines. A file that has some
+            is read line by line, several times slower.
         rejected: With `"skip"`, a TSV to write with a line for each of these: `file, line, reason,
             text`. It replaces an earlier one.
         rule: Which numbers or dates are times, if the file is a part of a log; None takes the rule
@@ -82,8 +82,8 @@ def read_interactions(
     Raises:
         ConfigError: If an option is not one of its choices, or if `rejected` is a file of another
             kind.
-        DataError: If the file is missing or damaged, has no such column or no interaction, or has a
-            line that is none.
+        DataError: If the file is missing or damaged, has no such column or no interaction, or has
+            an invalid line.
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error must be 'raise' or 'skip', got {on_error!r}.")
@@ -153,7 +153,7 @@ def count_times(paths: Sequence[str | Path], **options: object) -> LogTimes:
 
     Raises:
         ConfigError: As `read_slices` does.
-        DataError: As `read_slices` does, except that lines may be no interaction.
+        DataError: As `read_slices` does, except for invalid lines.
     """
     log = LogTimes()
     for path in paths:

@@ -15,7 +15,7 @@ def parts_of(path: str | Path) -> list[Path]:
 
     Args:
         path: A file, a folder, or a pattern of `*`, `?`, `[...]` and `**`; `~` is the home folder.
-            Files whose names begin with `.` or `_`, such as `_SUCCESS`, are no parts.
+            Files whose names begin with `.` or `_`, such as `_SUCCESS`, are ignored.
 
     Raises:
         DataError: If there is no such file, or if the files of a folder or a pattern have several
@@ -74,7 +74,7 @@ def _parts(path: Path, found: list[Path]) -> list[Path]:
     parts = [part for part in found if not part.name.startswith((".", "_"))]
     if not parts:
         raise DataError(
-            f"{path} holds no log files: those whose names begin with '.' or '_' do not count."
+            f"{path} holds no log files: those whose names begin with '.' or '_' are ignored."
         )
     for part in parts:
         if part.is_dir():

@@ -1,4 +1,4 @@
-"""Lines of a log that are no interaction, and the TSV that lists them."""
+"""Invalid lines of a log, and the TSV that lists them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ _HEADER = "file\tline\treason\ttext\n"
 
 
 class Rejection(NamedTuple):
-    """A line that is no interaction.
+    """A line that is not a valid interaction.
 
     Attributes:
         line: Its number, from 1.
-        reason: Why it is none.
+        reason: Why it is rejected.
         text: Its text.
     """
 

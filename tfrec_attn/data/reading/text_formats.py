@@ -19,7 +19,7 @@ from backports import zstd
 
 from tfrec_attn.errors import ConfigError, DataError
 
-LONGEST_RECORD = 1 << 20  # bytes; a far longer one is no log, and must not fill the memory
+LONGEST_RECORD = 1 << 20  # bytes; limits the memory for a file that is not a log
 # What the error handler "surrogateescape" makes of a byte that is not UTF-8.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

@@ -18,7 +18,7 @@ _ISO_LAYOUTS = (
 
 
 class Parsed(NamedTuple):
-    """The cells of a column as times, null where a cell is none.
+    """The cells of a column as times, null where a cell is not one.
 
     Attributes:
         numbers: Int64, or Float64 if some have fractions.

@@ -5,7 +5,7 @@ unit. Numbers from 100,000,000 count from 1970, and their size tells whether in 
 milliseconds, microseconds or nanoseconds. Smaller numbers are a counter, such as 0, 1, 2, ... Two
 neighbouring units count as one if there is no gap of a factor of ten between their numbers, as in a
 long counter, or in times of the early seventies. The unit of most numbers is that of the log.
-Everything else is no time: numbers of another unit, 0 among times that count from 1970, and
+Everything else is not a time: numbers of another unit, 0 among times that count from 1970, and
 negative numbers. Dates are seconds since 1970, and can be earlier.
 """
 
@@ -97,7 +97,7 @@ class FileTimes:
         return LogTimes({"": self}).rule("")
 
     def misfits(self, rule: "TimeRule") -> int:
-        """Returns how many numbers and dates are no times by a rule."""
+        """Returns how many numbers and dates are not times by a rule."""
         if rule.dates:
             return self.numbers + (0 if rule.fits_seconds else self.dates)
         fit = sum(self.counts[rule.first : rule.last + 1]) + (self.zeros if not rule.first else 0)
@@ -128,7 +128,7 @@ class TimeRule:
         return self.first <= _SECONDS <= self.last
 
     def times(self, parsed: Parsed) -> pl.Series:
-        """Returns the times of a column, null where a cell is none."""
+        """Returns the times of a column, null where a cell is not one."""
         if self.dates:
             if parsed.dates is not None and self.fits_seconds:
                 return parsed.dates
@@ -142,7 +142,7 @@ class TimeRule:
         return pl.select(pl.when(inside).then(numbers)).to_series()
 
     def reasons(self, raw: pl.Series) -> list[str]:
-        """Returns why each of some cells is no time."""
+        """Returns why each of some cells is not a time."""
         parsed = parse(raw)
         dates = [None] * len(raw) if parsed.dates is None else parsed.dates
         return [self._reason(*cell) for cell in zip(raw, parsed.numbers, dates, strict=True)]
@@ -208,7 +208,7 @@ class LogTimes:
         """Checks that all numbers and dates are times by the rule that follows from them.
 
         Raises:
-            MixedTimes: If one is none.
+            MixedTimes: If one is not.
         """
         if any(found.misfits(self.rule(file)) for file, found in self._files.items()):
             raise MixedTimes

@@ -9,7 +9,7 @@ from tfrec_attn.data.sequences.splits import Split
 
 @dataclass(frozen=True)
 class LeakReport:
-    """How far training looks past the test events; all are shares in 0..1.
+    """How much training knows of the time after the test events; all are shares in 0..1.
 
     Attributes:
         tests_before_training: Test events with a later training event of any user.

@@ -39,16 +39,16 @@ def decayed_transitions(
     backward: float = 0.0,
     popularity_power: float = 0.25,
 ) -> NeighbourRows:
-    """Counts how often item j follows item i in a history, the less the more steps are between.
+    """Counts how often item j follows item i in a history; more distant pairs count less.
 
         R[i, j] = (sum of d^-decay over pairs with j d steps after i, d <= span,
                    + backward * the same with j d steps before i) / popularity_j^popularity_power
 
-    Only training events count. Without a decay, with a span of 1 and both other parameters 0 these
-    are the counts of transitions.
+    Only training events count. With a span of 1 and all other parameters 0, these are the counts of
+    transitions.
 
     Args:
-        split: The events, and which of them train.
+        split: The events.
         neighbours: K, the most neighbours of a row; the others are left out.
         span: Most steps d between the two events.
         decay: Exponent of the steps.
@@ -94,7 +94,7 @@ def co_occurrences(split: Split, neighbours: int, *, shrink: float = 0.0) -> Nei
         W[i, j] = |users of i and j| / (sqrt(|users of i| |users of j|) + shrink),   i != j
 
     Args:
-        split: The events, and which of them train.
+        split: The events.
         neighbours: K, the most neighbours of a row; the others are left out.
         shrink: Added to the denominator, so that rare pairs count less.
     """

@@ -47,7 +47,7 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
 
 
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Keeps the first of a user's events in a row with the same item.
+    """Keeps the first of consecutive events of a user with the same item.
 
     It gets the largest weight of these events.
 

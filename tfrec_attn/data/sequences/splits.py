@@ -1,4 +1,4 @@
-"""Which events train, which validate and which test."""
+"""Splits the events into training, validation and test events."""
 
 import dataclasses
 import datetime
@@ -11,7 +11,7 @@ import numpy as np
 from tfrec_attn.data.sequences.encoding import Sequences, checksum
 from tfrec_attn.errors import ConfigError, DataError, shown
 
-_FEWEST = 3  # events of a user who tests under leave-one-out
+_FEWEST = 3  # events of a user with a test event under leave-one-out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Split:
     prepared: Any = None
 
     def train_mask(self) -> np.ndarray:
-        """Returns which events train, bool [E]."""
+        """Returns which events are training events, bool [E]."""
         ends = np.repeat(self.train_end, self.sequences.lengths)
         return np.arange(len(self.sequences.items)) < ends
 
@@ -77,7 +77,7 @@ class SplitPositions(NamedTuple):
 def hold_out_last(lengths: np.ndarray) -> SplitPositions:
     """Holds out the last two events of each user, for validation and test.
 
-    All events of a user with fewer than 3 events train.
+    All events of a user with fewer than 3 events are training events.
 
     Args:
         lengths: Events of each user, int64 [M].
@@ -95,7 +95,7 @@ def hold_out_between(
 ) -> SplitPositions:
     """Holds out each user's first event in [start, end) and first event from `end` on.
 
-    The events before `start` train.
+    The events before `start` are training events.
 
     Args:
         lengths: Events of each user, int64 [M].
@@ -124,7 +124,7 @@ def split_at(sequences: Sequences, positions: SplitPositions, name: str) -> Spli
 def leave_one_out(sequences: Sequences) -> Split:
     """Holds out the last event of each user for the test and the one before for validation.
 
-    All events of a user with fewer than 3 events train.
+    All events of a user with fewer than 3 events are training events.
 
     Raises:
         DataError: If no user has 3 events.

@@ -1,4 +1,4 @@
-"""Which users and items a training run learns from."""
+"""Which users and items have training examples."""
 
 from typing import NamedTuple
 
@@ -41,4 +41,4 @@ def missing_text(missing: dict[str, int]) -> str:
     }
     found = [kind for kind in what if missing[kind]]
     numbers = " and ".join(f"{missing[kind]:,} {kind}" for kind in found)
-    return f"Training learns nothing of {numbers}: {', and '.join(what[one] for one in found)}."
+    return f"Training learns nothing about {numbers}: {', and '.join(what[one] for one in found)}."

@@ -56,7 +56,7 @@ def count_transitions(
     events make none.
 
     Args:
-        split: The events, and which of them train.
+        split: The events.
         time_span: Steps to look ahead, at least 1.
         max_length: Count only within the latest `max_length` training events of each user; None
             counts within all.

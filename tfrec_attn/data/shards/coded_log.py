@@ -1,4 +1,4 @@
-"""A log too large for memory, as integer codes on disk, which passes over its parts process."""
+"""A log too large for memory: integer codes on disk, which are processed part by part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ class Manifest:
         train: Number of training events.
         valid: Number of validation events.
         test: Number of test events.
-        leaks: What training knows of the time after the tests, as `LeakReport`.
+        leaks: What training knows of the time after the test events, as `LeakReport`.
         shards: Names of the shards in their order.
         sizes: Bytes of every file except the manifest, by name.
         sha256: SHA-256 of each of these files.

@@ -122,7 +122,7 @@ def _request(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, o
 
 
 def _read_beginnings(logs: Sequence[str], data: Data) -> None:
-    """Reads the beginning of each log, so that nothing is removed for a file that is no log."""
+    """Reads the beginning of each log, so that nothing is removed for a file that is not a log."""
     options = {key: option(data, key) for key in READING}
     for path in all_parts(logs):
         with (

@@ -57,7 +57,7 @@ class PreparedLog:
         return Vocabulary.load(self.folder / USERS), Vocabulary.load(self.folder / ITEMS)
 
     def leaks(self) -> LeakReport:
-        """Returns what training knows of the time after the tests."""
+        """Returns what training knows of the time after the test events."""
         return LeakReport(**self.manifest.leaks)
 
     def item_counts(self) -> np.ndarray:

@@ -52,7 +52,7 @@ class Shard:
     test: np.ndarray
 
     def train_mask(self) -> np.ndarray:
-        """Returns which events train, bool [E]."""
+        """Returns which events are training events, bool [E]."""
         begin = np.cumsum(self.lengths) - self.lengths
         return np.arange(len(self.items)) < np.repeat(begin + self.train, self.lengths)
 

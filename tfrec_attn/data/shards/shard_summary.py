@@ -25,10 +25,10 @@ class ShardSummary:
 
     Attributes:
         lengths: Events of each user, int64 [M].
-        positions: Which events of each user train, validate and test.
+        positions: The split of the events of each user.
         item_counts: Training events of each item, int64 [N].
         transitions: How often an item follows another in the training events.
-        leaks: What training knows of the time after the tests.
+        leaks: What training knows of the time after the test events.
         span: First and last time.
         duplicates: Events that are exact copies of another.
     """

@@ -19,7 +19,7 @@ class ShardedSplit(Split):
     """A split without the events: `sequences.items` and `sequences.timestamps` are None.
 
     Attributes:
-        positions: Which events of each user train, validate and test.
+        positions: The split of the events of each user.
     """
 
     positions: SplitPositions | None = None

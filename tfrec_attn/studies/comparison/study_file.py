@@ -31,7 +31,7 @@ def read_study(source: str | None) -> Study | None:
             defaults.
 
     Raises:
-        ConfigError: If there is no such file, or if it has anything else beside the section.
+        ConfigError: If there is no such file, or if it has anything besides the section.
     """
     tree = {} if source is None else read_config_file(source)
     if STUDY not in tree:
@@ -39,7 +39,7 @@ def read_study(source: str | None) -> Study | None:
     study = tree[STUDY]
     if len(tree) > 1 or not _is_study(study):
         raise ConfigError(
-            f"{source} must have the section study alone, with config: NAME and vary: a key with "
+            f"{source} must have only the section study, with config: NAME and vary: a key with "
             f"its values as a text, such as model.alpha: '0,0.5,1', but has {shown(tree)}."
         )
     beside = Path(source).parent / study["config"]

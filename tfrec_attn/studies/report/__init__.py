@@ -1,1 +1,1 @@
-"""A page about finished runs, for a person who decides."""
+"""The HTML report of finished runs."""

@@ -70,7 +70,7 @@ class Example(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Items beside an item.
+    """Items related to an item.
 
     Attributes:
         item: The item.
@@ -286,7 +286,7 @@ def _attention(model: Any, user: int, history: np.ndarray) -> dict[str, np.ndarr
     latest[0, model.max_length - len(part) :] = part
     features = {"user": tf.constant([user], tf.int32), "history": tf.constant(latest)}
     count = min(len(part), _MAP)
-    # A model without its events that training never touched has nothing to show of them.
+    # The model ignores untrained items, so it has no attention for them.
     if not count or (model.known(features)["history"].numpy() != latest).any():
         return {}
     if hasattr(model, "attention_streams"):

@@ -30,7 +30,7 @@ class Pruned(Exception):
 
 
 def without_test_events(split: Split) -> Split:
-    """Returns a split that tests nothing; what trains and validates is the same."""
+    """Returns a split without its test events; the others are the same."""
     changes: dict[str, Any] = {"test": split.test[:0]}
     positions = getattr(split, "positions", None)
     if positions is not None:
