@@ -150,7 +150,7 @@ class Training:
     """A compiled model on some devices, and its stream of batches."""
 
     def __init__(self, name: str, split: Any, devices: list[str], keys: list[str]):
-        from tfrec_attn.data.sequences.training_pairs import training_pairs
+        from tfrec_attn.data.sequences.transitions import training_pairs
         from tfrec_attn.runs import run
         from tfrec_attn.runtime.distribution import make_strategy
         from tfrec_attn.training.fitting import compile_model

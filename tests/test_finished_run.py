@@ -16,7 +16,7 @@ from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.runs import run, run_files
-from tfrec_attn.training import training_run
+from tfrec_attn.training import result_text
 
 
 def write_log(path, users=25, events=10, items=30, seed=4, header="user_id,item_id,timestamp"):
@@ -471,8 +471,8 @@ def test_what_the_summary_says_of_a_better_baseline(trained):
     note = f"{best}, which only counts, has a better MRR: {values[best]:.4f}, not "
     assert (note in out) == (values[best] > report["test"]["MRR"])
     report["baselines"][best]["MRR"] = 0.9
-    text = training_run.better_baseline(config, report)
+    text = result_text.better_baseline(config, report)
     assert f"has a better MRR: 0.9000, not {report['test']['MRR']:.4f}" in text
     assert "with prior.weight=auto" in text and f"model.name={best}" in text
     report["test"]["MRR"] = 0.95
-    assert training_run.better_baseline(config, report) is None
+    assert result_text.better_baseline(config, report) is None

@@ -8,7 +8,7 @@ from export.model_copy import with_item_matrix
 from tests.commands import assert_refused, run_command
 from tests.models.contract import strategy
 from tfrec_attn import models, train
-from tfrec_attn.data.sequences.training_pairs import training_pairs
+from tfrec_attn.data.sequences.transitions import training_pairs
 from tfrec_attn.models import LightGCN
 from tfrec_attn.runs.run import load_model
 

@@ -14,7 +14,6 @@ from tfrec_attn import evaluate, train
 from tfrec_attn.data import prepare
 from tfrec_attn.data.batches import HeldOut, Windows
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.sequences.time_gaps import time_gaps
 from tfrec_attn.training import inputs
 from tfrec_attn.training.training_run import resolve
 
@@ -33,7 +32,7 @@ def split(make_leave_one_out):
 
 def test_gaps_by_hand(split):
     inf = np.inf
-    np.testing.assert_array_equal(time_gaps(split.sequences), [inf, 5, 2, 23, 60, inf, 1, 10, 5])
+    np.testing.assert_array_equal(split.sequences.time_gaps(), [inf, 5, 2, 23, 60, inf, 1, 10, 5])
 
 
 def test_windows_and_held_out_events_have_them(split):

@@ -356,7 +356,7 @@ def test_users_in_examples_are_trained(model, window, users):
 def test_a_warm_start_knows_what_the_run_before_knew():
     earlier = TrainedRows(np.array([True, False]), np.array([True, True, False]))
     now = TrainedRows(np.array([False, False, True]), np.array([False, True, False, False]))
-    rows = now.or_by(earlier)
+    rows = now.union(earlier)
     assert (rows.users.tolist(), rows.items.tolist()) == (
         [True, False, True],
         [True, True, False, False],

@@ -1,6 +1,7 @@
 """The keys of a configuration, their defaults and checks; without TensorFlow."""
 
 from tfrec_attn.config.loading import (
+    flatten,
     from_dict,
     load,
     overlay,
@@ -32,6 +33,7 @@ __all__ = [
     "Runtime",
     "Train",
     "documented",
+    "flatten",
     "from_dict",
     "has_prior",
     "load",

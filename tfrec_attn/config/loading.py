@@ -121,6 +121,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     return tree
 
 
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested dictionaries as one, with keys such as `train.epochs`."""
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
 def with_values(config: Config, values: dict[str, Any]) -> Config:
     """Returns the configuration with other values.
 

@@ -67,9 +67,9 @@ class LineHistories(UserHistories):
         with _reading(self._path), open_bytes(self._path) as lines:
             requests = islice(enumerate(requests_of(self._path, lines), 1), begin, None)
             while some := list(islice(requests, size)):
-                nobody = next((number for number, (user, _) in some if not user), None)
-                if nobody is not None:
-                    raise _nobody(self._path, nobody)
+                missing = next((number for number, (user, _) in some if not user), None)
+                if missing is not None:
+                    raise _missing_user(self._path, missing)
                 users, histories = zip(*(request for _, request in some), strict=True)
                 yield UserBatch.of(list(users), list(histories))
 
@@ -105,12 +105,12 @@ class TableHistories(UserHistories):
                 frame = self._table.slice(start, size).collect()
             missing = (frame["user_id"].fill_null("") == "").arg_true()
             if len(missing):
-                raise _nobody(self._path, start + missing[0] + 1)
+                raise _missing_user(self._path, start + missing[0] + 1)
             history = pl.col("history").fill_null([]).list.drop_nulls()
             yield UserBatch.from_frame(frame.with_columns(history))
 
 
-def _nobody(path: Path, number: int) -> DataError:
+def _missing_user(path: Path, number: int) -> DataError:
     return DataError(f"{path}, request {number}: expected a user_id to give the list to, got none.")
 
 

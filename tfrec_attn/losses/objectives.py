@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfrec_attn import losses
 from tfrec_attn.layers.rows import gather_dot, without_padding
+from tfrec_attn.losses.features import inputs_of, latest_events
 
 # Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
 # the sequences are short and few are long.
@@ -24,43 +25,6 @@ _ROWS_TO_SPLIT = 100
 
 # The batches that a model trains on, by `trains_on`.
 _STREAMS = {"windows": "Windows", "next_items": "NextItems", "masked_items": "MaskedItems"}
-
-# Features that are not inputs of a query.
-_LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
-
-
-def inputs_of(features: dict) -> dict:
-    """Returns the features that a query is made of, without targets, negatives and weights."""
-    return {name: value for name, value in features.items() if name not in _LABELS}
-
-
-def with_wide_ids(features: dict) -> dict:
-    """Returns features with ids as int64, which a GPU computes with; int32 stays on its host."""
-    return {
-        name: tf.cast(value, tf.int64) if value.dtype == tf.int32 else value
-        for name, value in features.items()
-    }
-
-
-def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
-    """Returns features with the latest `length` events of each sequence."""
-    return {
-        name: value[:, -length:] if len(value.shape) > 1 else value
-        for name, value in inputs.items()
-    }
-
-
-def append_mask(inputs: dict, mask: int) -> dict:
-    """Appends the item `mask` to each history; other features of the new event are 0."""
-
-    def longer(value, last):
-        # tf.pad has no GPU kernel for int64.
-        return tf.concat([value, tf.fill([tf.shape(value)[0], 1], tf.cast(last, value.dtype))], 1)
-
-    return {
-        name: longer(value, mask * (name == "history")) if len(value.shape) > 1 else value
-        for name, value in inputs.items()
-    }
 
 
 class Distillation:

@@ -8,7 +8,7 @@ from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.post_norm_block import PostNormBlock
 from tfrec_attn.layers.support import apply_blocks, layer_norm, positive_integer
-from tfrec_attn.losses.objectives import append_mask, latest_events
+from tfrec_attn.losses.features import append_mask, latest_events
 from tfrec_attn.models.base import SequenceModel
 
 

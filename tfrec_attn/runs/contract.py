@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrec_attn.errors import shown
 from tfrec_attn.extensions import MODELS
-from tfrec_attn.losses.objectives import with_wide_ids
+from tfrec_attn.losses.features import with_wide_ids
 from tfrec_attn.runs import weights
 
 

@@ -11,8 +11,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config, loss_names
 from tfrec_attn.data.batches.stream import BatchStream
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.training_pairs import training_pairs
-from tfrec_attn.data.sequences.transitions import count_transitions
+from tfrec_attn.data.sequences.transitions import count_transitions, training_pairs
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.layers.graph_regularization import GraphRegularization

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrec_attn.config import Config, to_dict
+from tfrec_attn.config import Config, flatten, to_dict
 from tfrec_attn.errors import TrainingError, first_line
 from tfrec_attn.training.progress import Progress
 
@@ -104,7 +104,7 @@ class Tracking:
         if self._name is not None and self._is_chief:
             with self._explained():
                 self._tracker = TRACKERS[self._name]()
-                self._tracker.start(Path(self._config.run_dir).name, _flat(to_dict(self._config)))
+                self._tracker.start(Path(self._config.run_dir).name, flatten(to_dict(self._config)))
         return self
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -147,14 +147,3 @@ class TrackingCallback(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._tracking.log(self._progress.history[epoch], epoch)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested dictionary as one of keys with dots."""
-    found = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from tfrec_attn import config as configuration
-from tfrec_attn import extensions, models
-from tfrec_attn.cli.terminal import format_table, write_line
+from tfrec_attn import models
+from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config, has_prior
 from tfrec_attn.data.reading.catalog import is_function
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, split_checksum
-from tfrec_attn.data.sequences.trained_rows import missing_text
+from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import DataError, Interrupted, TrainingError
 from tfrec_attn.evaluation.list_metrics import list_metrics
@@ -45,11 +45,11 @@ from tfrec_attn.runtime.process import (
     set_precision,
 )
 from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training.result_text import describe_result
 from tfrec_attn.training.settings import check_events, check_loss, check_tracker
 from tfrec_attn.training.warm_start import (
     PreviousRun,
     WarmStart,
-    describe_report,
     load_previous_run,
 )
 
@@ -210,11 +210,7 @@ def _train_into(
     """Trains and evaluates, and writes the files of the run to its folder."""
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     _print_data(data, leaks)
-    # Also when a run is resumed, because its files may have been changed.
-    run_files.save_vocabularies(folder, data.sequences)
-    gaps = models.gap_key(config.model.name, config.model.parameters) is not None
-    run_files.save_replay(folder, data.split, gaps)
-
+    _save_data(folder, config, data)
     strategy = prepare_process(config, task)
     from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import (
@@ -225,7 +221,7 @@ def _train_into(
         with_repeats,
     )
     from tfrec_attn.training.fitting import fit
-    from tfrec_attn.training.inputs import trained_rows, window_note
+    from tfrec_attn.training.inputs import window_note
     from tfrec_attn.training.transition_prior import add_transition_prior
 
     config, repeats = with_repeats(config, data.split)
@@ -237,12 +233,7 @@ def _train_into(
     seed_everything(config.train.seed)
     begin = time.perf_counter()
     warm = WarmStart(previous, config, data.split) if previous else None
-    trained = trained_rows(config, data.split)
-    if previous:
-        trained = trained.or_by(run_files.load_trained_rows(previous.folder))
-    run_files.save_trained_rows(folder, trained)
-    if any(trained.missing().values()):
-        write_line(missing_text(trained.missing()))
+    trained = _save_trained_rows(folder, config, data, previous)
     users, items = data.sequences.user_vocabulary, data.sequences.item_vocabulary
     with cluster_errors(task), strategy.scope():
         model = run.build_model(config, users, items, item_counts(data.split), trained)
@@ -258,12 +249,11 @@ def _train_into(
             prior, alone = add_transition_prior(model, config, data.split, folder)
         valid = rank(model.traced_ranks(), config, data.split, "valid")
         test, lists = rank_and_list(model, config, data.split, "test")
-        ranks = {"valid": valid, "test": test}
-    np.savez(folder / run_files.RANKS, **ranks, **alone)
+    np.savez(folder / run_files.RANKS, valid=valid, test=test, **alone)
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
-        **report(ranks["valid"], config, "valid"),
-        **report(ranks["test"], config, "test"),
+        **report(valid, config, "valid"),
+        **report(test, config, "test"),
         "lists": list_metrics(lists, item_counts(data.split)),
         "baselines": baselines,
         **({"prior": prior} if prior else {}),
@@ -272,20 +262,15 @@ def _train_into(
         "parameters": sum(weights.shape.num_elements() for weights in model.trainable_variables),
         "peak_memory_mb": peak_memory_mb(),
         "environment": environment(),
-        "data": {
-            **data.report.to_dict(),
-            "rejected": data.rejected,
-            "sha256": checksum,
-            **({"leaks": leaks.to_dict()} if leaks else {}),
-        },
+        "data": _describe_data(data, leaks, checksum),
         "repeats": dataclasses.asdict(repeats),
         "protocol": protocol(config, checksum),
-        **({"warm_start": warm.report(model, ranks["test"])} if warm else {}),
+        **({"warm_start": warm.report(model, test)} if warm else {}),
     }
     tracking.log({f"test_{name}": value for name, value in result["test"].items()})
     run_files.write_json(folder / run_files.METRICS, result)
     run_files.seal(folder)
-    write_line(f"\n{_summary(config, result)}")
+    write_line(f"\n{describe_result(config, result)}")
 
 
 def _print_data(data: run.PreparedData, leaks: Any) -> None:
@@ -297,6 +282,38 @@ def _print_data(data: run.PreparedData, leaks: Any) -> None:
         )
     if leaks:
         write_line(str(leaks))
+
+
+def _save_data(folder: Path, config: Config, data: run.PreparedData) -> None:
+    """Writes vocabularies and held-out events, again if a run is resumed: they may have changed."""
+    run_files.save_vocabularies(folder, data.sequences)
+    gaps = models.gap_key(config.model.name, config.model.parameters) is not None
+    run_files.save_replay(folder, data.split, gaps)
+
+
+def _save_trained_rows(
+    folder: Path, config: Config, data: run.PreparedData, previous: PreviousRun | None
+) -> TrainedRows:
+    """Writes which users and items are trained, and prints how many are not."""
+    from tfrec_attn.training.inputs import trained_rows
+
+    trained = trained_rows(config, data.split)
+    if previous:
+        trained = trained.union(run_files.load_trained_rows(previous.folder))
+    run_files.save_trained_rows(folder, trained)
+    if any(trained.missing().values()):
+        write_line(missing_text(trained.missing()))
+    return trained
+
+
+def _describe_data(data: run.PreparedData, leaks: Any, checksum: str) -> dict[str, Any]:
+    """Returns `data` of metrics.json."""
+    return {
+        **data.report.to_dict(),
+        "rejected": data.rejected,
+        "sha256": checksum,
+        **({"leaks": leaks.to_dict()} if leaks else {}),
+    }
 
 
 def prepare_process(config: Config, task: Task | None) -> Any:
@@ -311,49 +328,3 @@ def prepare_process(config: Config, task: Task | None) -> Any:
     if config.runtime.deterministic:
         make_deterministic()
     return strategy
-
-
-def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
-    """Returns what to do if a baseline has a better metric than a trained model, or None."""
-    metric = config.evaluate.metric
-    values = {name: one[metric] for name, one in result["baselines"].items()}
-    best = max(values, key=values.get)
-    if values[best] <= result["test"][metric] or not result["epochs"]:
-        return None
-    prior = "" if has_prior(config) else "add the counts to its scores with prior.weight=auto, "
-    return (
-        f"{best}, which only counts, has a better {metric}: {values[best]:.4f}, not "
-        f"{result['test'][metric]:.4f}. To improve the model, {prior}search its settings with "
-        f"tfrec_attn.search, or train another one; model.name={best} exports and serves as any "
-        "model."
-    )
-
-
-def _summary(config: Config, result: dict[str, Any]) -> str:
-    name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
-    if name in rows:
-        # Its parameters are those of the class, not of the run.
-        rows[f"{name} (default)"] = rows.pop(name)
-    if "prior" in result:
-        rows[name] = result["prior"]["test_alone"]
-        name = f"{name} + prior"
-    rows[name] = result["test"]
-    parts = [format_table("test", rows, result.get("test_interval"))]
-    if "warm_start" in result:
-        parts.append(describe_report(result["warm_start"]))
-    coverage, novelty, popular, diversity = result["lists"].values()
-    length = next(iter(result["lists"])).partition("@")[2]
-    parts.append(
-        f"Lists of {length} for the test events: {coverage:.1%} of all items, "
-        f"{popular:.1%} of the recommendations among the most popular items that have half of the "
-        f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
-    )
-    if note := better_baseline(config, result):
-        parts.append(note)
-    epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
-    parts.append(
-        f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "
-        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, "
-        f"{result['peak_memory_mb']:,.0f} MB."
-    )
-    return "\n\n".join(parts)

@@ -22,8 +22,7 @@ from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.sequences.held_out_log import held_out_log, save_held_out_log
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts
-from tfrec_attn.data.sequences.training_pairs import training_pairs
-from tfrec_attn.data.sequences.transitions import count_transitions
+from tfrec_attn.data.sequences.transitions import count_transitions, training_pairs
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.sharded_split import ShardedSplit

@@ -8,7 +8,6 @@ from tensorflow.autograph.experimental import do_not_convert
 
 from tfrec_attn.data.batches.stream import FlatEvents
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.time_gaps import time_gaps
 
 
 class HeldOut:
@@ -52,7 +51,7 @@ class HeldOut:
         first = split.sequences.first_occurrences
         self._first = tf.constant(first)
         self._repeated = ~first[positions]
-        self._gaps = tf.constant(time_gaps(split.sequences)) if gaps else None
+        self._gaps = tf.constant(split.sequences.time_gaps()) if gaps else None
 
     def __len__(self):
         return len(self.positions)

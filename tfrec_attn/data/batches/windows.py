@@ -6,7 +6,6 @@ import tensorflow as tf
 from tfrec_attn.data.batches.negative_sampler import NegativeSampler
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.time_gaps import time_gaps
 from tfrec_attn.errors import DataError
 
 
@@ -105,7 +104,7 @@ class Windows(ArrayStream):
         self.negatives = (1 if shared else targets, negatives)
         self._end = tf.constant(split.train_end, tf.int64)
         self._sample = NegativeSampler(split)
-        self._gaps = tf.constant(time_gaps(split.sequences)) if gaps else None
+        self._gaps = tf.constant(split.sequences.time_gaps()) if gaps else None
 
     def _gather(self, position, step, part, parts, whole):
         user, history = self._events.before(position, self.max_length)

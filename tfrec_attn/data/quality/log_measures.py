@@ -72,22 +72,25 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
         "events": events,
         "users": len(log.user_ids),
         "items": len(log.item_ids),
-        **({"duplicates": _part(_copies(log, order), events)} if log.has_times else {}),
+        **({"duplicates": count_and_share(_copies(log, order), events)} if log.has_times else {}),
         "ids": log.ids().to_dict(),
-        "repeats": {**_part(events - pairs, events), "immediate": int(np.count_nonzero(same_item))},
+        "repeats": {
+            **count_and_share(events - pairs, events),
+            "immediate": int(np.count_nonzero(same_item)),
+        },
         "once": {
-            "users": _part(np.count_nonzero(log.user_counts == 1), len(log.user_ids)),
-            "items": _part(np.count_nonzero(log.item_counts == 1), len(log.item_ids)),
+            "users": count_and_share(np.count_nonzero(log.user_counts == 1), len(log.user_ids)),
+            "items": count_and_share(np.count_nonzero(log.item_counts == 1), len(log.item_ids)),
         },
         "history_length": _quantiles(log.user_counts),
         "item_events": _quantiles(log.item_counts),
     }
     if log.has_times:
         tree["time"] = _time(log, now)
-        tree["ties"] = _part(np.count_nonzero(same_time), events - len(log.user_ids))
+        tree["ties"] = count_and_share(np.count_nonzero(same_time), events - len(log.user_ids))
         back = int(np.count_nonzero(np.diff(times) < 0))
         tree["order"] = {
-            "out_of_order": _part(_out_of_order(log) if back else 0, events),
+            "out_of_order": count_and_share(_out_of_order(log) if back else 0, events),
             "lines_back_in_time": back,
         }
         tree["bursts"] = {
@@ -98,7 +101,8 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
     return tree
 
 
-def _part(count: int, of: int) -> dict[str, float]:
+def count_and_share(count: int, of: int) -> dict[str, float]:
+    """Returns a count, and its share of a whole, for JSON."""
     return {"count": int(count), "share": float(count / max(1, of))}
 
 
@@ -156,7 +160,7 @@ def _burst(
     return {
         "events_at_least": least,
         "within_seconds": seconds,
-        **_part(np.count_nonzero(inside), len(log)),
+        **count_and_share(np.count_nonzero(inside), len(log)),
         "users": int(np.count_nonzero(counts)),
         "worst": {log.user_ids[user]: int(counts[user]) for user in worst},
     }

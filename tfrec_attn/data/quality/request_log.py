@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.config import Data
+from tfrec_attn.data.quality.log_measures import count_and_share
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -78,15 +79,11 @@ def count_unknown(
     tree = {
         "requests": requests.height,
         "items": events.height,
-        "unknown_items": _part(unknown.sum(), events.height),
-        "nothing_known": _part(requests.height - known, requests.height),
+        "unknown_items": count_and_share(unknown.sum(), events.height),
+        "nothing_known": count_and_share(requests.height - known, requests.height),
         "most_asked": dict(counts.iter_rows()),
     }
     if users is not None:
         named = requests["user_id"].filter(requests["user_id"] != "")
-        tree["unknown_users"] = _part((~named.is_in(users.ids())).sum(), len(named))
+        tree["unknown_users"] = count_and_share((~named.is_in(users.ids())).sum(), len(named))
     return tree
-
-
-def _part(count: int, of: int) -> dict[str, float]:
-    return {"count": int(count), "share": float(count / max(1, of))}

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tfrec_attn.data.reading.rejections import Rejection
-from tfrec_attn.data.reading.time_parsing import parse
+from tfrec_attn.data.reading.time_parsing import finite, parse
 from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 
 _BLANK_ID = r"^\s*$"
@@ -37,7 +37,7 @@ def check(
         typed = typed.with_columns(timestamp=rule.times(parsed))
         wrong["timestamp"] = typed["timestamp"].is_null()
     if "rating" in raw.columns:
-        typed = typed.with_columns(rating=_finite(raw["rating"].cast(pl.Float64, strict=False)))
+        typed = typed.with_columns(rating=finite(raw["rating"].cast(pl.Float64, strict=False)))
         wrong["rating"] = typed["rating"].is_null()
     bad = pl.select(pl.any_horizontal(*wrong.values())).to_series()
     if not bad.any():
@@ -59,10 +59,6 @@ def check(
 def is_bad_id(ids: pl.Series) -> pl.Series:
     """Returns which ids are missing, blank, or hold a line break, a tab or a byte-order mark."""
     return ids.is_null() | ids.str.contains(f"{_BLANK_ID}|{_BROKEN_ID}").fill_null(True)
-
-
-def _finite(numbers: pl.Series) -> pl.Series:
-    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
 
 
 def _reason(name: str, value: object) -> str:

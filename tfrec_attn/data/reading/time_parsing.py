@@ -45,14 +45,14 @@ def parse(raw: pl.Series) -> Parsed:
     if raw.dtype.is_integer():
         return Parsed(raw.cast(pl.Int64, strict=False))
     if raw.dtype.is_numeric():
-        return Parsed(_finite(raw.cast(pl.Float64)))
+        return Parsed(finite(raw.cast(pl.Float64)))
     if raw.dtype.is_temporal():
         dates = raw.cast(pl.Datetime("us")).dt.epoch("us")
         return _together(pl.repeat(None, len(raw), dtype=pl.Int64, eager=True), None, dates)
     integers = raw.cast(pl.Int64, strict=False)
     if not integers.null_count():
         return Parsed(integers)
-    numbers = _finite(raw.cast(pl.Float64, strict=False))
+    numbers = finite(raw.cast(pl.Float64, strict=False))
     has_fractions = numbers.null_count() < integers.null_count()
     micros = _from_iso(raw) if numbers.null_count() else None
     return _together(integers, numbers if has_fractions else None, micros)
@@ -75,8 +75,9 @@ def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series 
     return Parsed(integers, dates) if numbers is None else Parsed(numbers, dates, whole)
 
 
-def _finite(numbers: pl.Series) -> pl.Series:
-    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
+def finite(numbers: pl.Series) -> pl.Series:
+    """Returns numbers with null for those that are not finite."""
+    return pl.select(pl.when(numbers.isfinite()).then(numbers)).to_series()
 
 
 def _from_iso(raw: pl.Series) -> pl.Series:

@@ -61,6 +61,14 @@ class Sequences:
         first[np.unique(keys, return_index=True)[1]] = True
         return first
 
+    def time_gaps(self) -> np.ndarray:
+        """Returns the time since the user's previous event, float32 [E]; infinite for the first."""
+        times, starts = self.timestamps, self.offsets[:-1]
+        gaps = np.full(len(times), np.inf, np.float32)
+        gaps[1:] = times[1:] - times[:-1]
+        gaps[starts[starts < len(times)]] = np.inf
+        return gaps
+
     def statistics(self) -> Statistics:
         """Returns the size of the log; ids of the vocabularies without an event do not count."""
         users = int(np.count_nonzero(self.lengths))

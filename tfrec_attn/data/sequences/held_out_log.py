@@ -11,7 +11,6 @@ import polars as pl
 
 from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.time_gaps import time_gaps
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import DataError
 
@@ -45,7 +44,7 @@ def held_out_log(split: Split, part: str, gaps: bool = False) -> pl.DataFrame:
             "target": item_ids.gather(sequences.items[positions]),
         }
     )
-    return frame.with_columns(gap=time_gaps(sequences)[positions]) if gaps else frame
+    return frame.with_columns(gap=sequences.time_gaps()[positions]) if gaps else frame
 
 
 def save_held_out_log(split: Split, part: str, path: Path, gaps: bool = False) -> None:

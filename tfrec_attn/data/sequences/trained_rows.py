@@ -17,7 +17,7 @@ class TrainedRows(NamedTuple):
     users: np.ndarray
     items: np.ndarray
 
-    def or_by(self, earlier: "TrainedRows") -> "TrainedRows":
+    def union(self, earlier: "TrainedRows") -> "TrainedRows":
         """Returns the rows that this run trains, or an earlier run that it starts from.
 
         Args:

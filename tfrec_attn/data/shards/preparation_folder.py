@@ -80,10 +80,10 @@ def check_target(target: Path, restart: bool) -> None:
             f"--to {target} exists and is not a prepared log, so --restart does not replace it; "
             "name a new one."
         ) from None
-    _refuse_strangers(target, unfinished_patterns((*_FINISHED, _REQUEST)))
+    _refuse_foreign_files(target, unfinished_patterns((*_FINISHED, _REQUEST)))
 
 
-def _refuse_strangers(folder: Path, known: Sequence[str]) -> None:
+def _refuse_foreign_files(folder: Path, known: Sequence[str]) -> None:
     try:
         refuse_foreign_paths(folder, known)
     except ForeignFolder as error:
@@ -131,7 +131,7 @@ def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
     """Clears the folder unless its work can be resumed; returns whether the work is new."""
     note, wanted = work.folder / _REQUEST, json.loads(json.dumps(request))
     if restart:
-        _refuse_strangers(work.folder, unfinished_patterns(KNOWN))
+        _refuse_foreign_files(work.folder, unfinished_patterns(KNOWN))
         work.clear()
     elif note.exists() and (other := _difference(note, wanted)):
         raise ConfigError(
@@ -172,7 +172,7 @@ def complete(work: WorkFolder, target: Path, partitioned: PartitionedLog) -> Man
     remove(folder, _WORK)
     manifest.write(folder)
     if os.path.lexists(target):
-        _refuse_strangers(target, _FINISHED)
+        _refuse_foreign_files(target, _FINISHED)
     work.finish(target, notes=(_REQUEST,))
     return manifest
 

@@ -11,7 +11,8 @@ from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.losses import as_loss
-from tfrec_attn.losses.objectives import OBJECTIVES, Distillation, with_wide_ids
+from tfrec_attn.losses.features import with_wide_ids
+from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 

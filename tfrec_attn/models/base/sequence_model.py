@@ -5,7 +5,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
-from tfrec_attn.losses.objectives import append_mask, inputs_of, latest_events, with_wide_ids
+from tfrec_attn.losses.features import append_mask, inputs_of, latest_events, with_wide_ids
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
 from tfrec_attn.models.base.scoring import Query, score_all

@@ -41,17 +41,9 @@ def describe_study(
         prune_after: Epochs before a trial may be pruned; None: never.
         log: Checksum of the events.
     """
-    keys = _flat({**configuration.to_dict(config), "run_dir": None})
+    keys = configuration.flatten({**configuration.to_dict(config), "run_dir": None})
     ranges = {f"search.{key}": one.to_dict() for key, one in space.ranges.items()}
     return {**keys, **ranges, "--seed": seed, "--prune-after": prune_after, "log": log}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found
 
 
 class StudyFolder:

@@ -1,0 +1,40 @@
+"""Features of a batch, a dict of tensors: selecting, casting, cropping and extending them."""
+
+import tensorflow as tf
+
+# Features that are not inputs of a query.
+_LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
+
+
+def inputs_of(features: dict) -> dict:
+    """Returns the features that a query is made of, without targets, negatives and weights."""
+    return {name: value for name, value in features.items() if name not in _LABELS}
+
+
+def with_wide_ids(features: dict) -> dict:
+    """Returns features with ids as int64, which a GPU computes with; int32 stays on its host."""
+    return {
+        name: tf.cast(value, tf.int64) if value.dtype == tf.int32 else value
+        for name, value in features.items()
+    }
+
+
+def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
+    """Returns features with the latest `length` events of each sequence."""
+    return {
+        name: value[:, -length:] if len(value.shape) > 1 else value
+        for name, value in inputs.items()
+    }
+
+
+def append_mask(inputs: dict, mask: int) -> dict:
+    """Appends the item `mask` to each history; other features of the new event are 0."""
+
+    def longer(value, last):
+        # tf.pad has no GPU kernel for int64.
+        return tf.concat([value, tf.fill([tf.shape(value)[0], 1], tf.cast(last, value.dtype))], 1)
+
+    return {
+        name: longer(value, mask * (name == "history")) if len(value.shape) > 1 else value
+        for name, value in inputs.items()
+    }

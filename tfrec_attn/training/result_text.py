@@ -1,0 +1,55 @@
+"""The result of a training as text: metrics, baselines and cost."""
+
+from typing import Any
+
+from tfrec_attn import extensions
+from tfrec_attn.cli.terminal import format_table
+from tfrec_attn.config import Config, has_prior
+from tfrec_attn.training.warm_start import describe_report
+
+
+def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
+    """Returns what to do if a baseline has a better metric than a trained model, or None."""
+    metric = config.evaluate.metric
+    values = {name: one[metric] for name, one in result["baselines"].items()}
+    best = max(values, key=values.get)
+    if values[best] <= result["test"][metric] or not result["epochs"]:
+        return None
+    prior = "" if has_prior(config) else "add the counts to its scores with prior.weight=auto, "
+    return (
+        f"{best}, which only counts, has a better {metric}: {values[best]:.4f}, not "
+        f"{result['test'][metric]:.4f}. To improve the model, {prior}search its settings with "
+        f"tfrec_attn.search, or train another one; model.name={best} exports and serves as any "
+        "model."
+    )
+
+
+def describe_result(config: Config, result: dict[str, Any]) -> str:
+    """Returns the metrics of a finished training beside its baselines, and its cost, as text."""
+    name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
+    if name in rows:
+        # Its parameters are those of the class, not of the run.
+        rows[f"{name} (default)"] = rows.pop(name)
+    if "prior" in result:
+        rows[name] = result["prior"]["test_alone"]
+        name = f"{name} + prior"
+    rows[name] = result["test"]
+    parts = [format_table("test", rows, result.get("test_interval"))]
+    if "warm_start" in result:
+        parts.append(describe_report(result["warm_start"]))
+    coverage, novelty, popular, diversity = result["lists"].values()
+    length = next(iter(result["lists"])).partition("@")[2]
+    parts.append(
+        f"Lists of {length} for the test events: {coverage:.1%} of all items, "
+        f"{popular:.1%} of the recommendations among the most popular items that have half of the "
+        f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
+    )
+    if note := better_baseline(config, result):
+        parts.append(note)
+    epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
+    parts.append(
+        f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "
+        f"{result['examples_per_second']:,.0f} examples/s, {result['parameters']:,} parameters, "
+        f"{result['peak_memory_mb']:,.0f} MB."
+    )
+    return "\n\n".join(parts)
