@@ -96,8 +96,8 @@ SECTIONS = [
 _INTRODUCTION = """\
 # Results
 
-The tables of both papers, made again by the commands that stand above each table. `make results`
-writes this page; do not edit it.
+The tables of both papers, reproduced by the command above each table. `make results` writes this
+page; do not edit it.
 
 The splits are leave-one-out, the ranking is over the full catalogue, and the epoch is chosen on the
 validation events. Settings are those of the configurations of the package, of which only some were
