@@ -6,7 +6,7 @@ UV = uv==0.13.8
 GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
 TFDV := $(shell printf '%s\n' 2.39 '$(GLIBC)' | sort -VC && echo 1.21 || echo 1.16)
 
-# Two files at a time, in the order of their names: by default those of few tests come last, which are the longest.
+# Two files at a time, in the order of their names: pytest-xdist starts files with few tests last, which are the longest.
 IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -75,8 +75,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist site *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-# An environment is made anew when its pinned set changes; the package in it is installed again when its metadata change. uv does in a
-# minute what takes pip ten for TensorFlow Data Validation.
+# An environment is set up again when its pinned set changes, and the package is installed in it again when its metadata change. uv
+# installs TensorFlow Data Validation in one minute, pip in ten.
 .venv/.requirements: requirements/tensorflow-2.21.txt
 .venv/.requirements: pythons = 3.10 3.11 3.12 3.13
 .venv-2.16/.requirements: requirements/tensorflow-2.16.txt

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A day of a recommender: from a new log to a new version in service, or the old one as before.
+# The daily cycle of a recommender: from a new log to a new version in service. If a gate fails, the
+# old version stays in service.
 #
 #   examples/daily.sh LOG [CONFIG] [section.key=value ...]
 #
@@ -10,7 +11,7 @@
 #   training   starts from the run of the version in service
 #   export     writes the next version of the servable
 #   verify     the version ranks as its run
-#   promotion  the version is served as canary, and keeps $LIMITS; then stable moves to it
+#   promotion  the version is served as canary, and meets $LIMITS; then stable moves to it
 #
 # Exit codes:
 #
@@ -34,10 +35,10 @@ SERVABLES=${SERVABLES:-servables}                 # folder with the folder of th
 WORK=${WORK:-daily}                               # folder of the cycles: reports and runs
 CONFIG_FILE=${CONFIG_FILE:-models.config}         # configuration of the server
 TARGET=${TARGET:-127.0.0.1:8500}                  # its gRPC address
-LIMITS=${LIMITS:-serving/deploy/limits.yaml}      # what a canary must keep
-SCHEMA=${SCHEMA:-schema.pbtxt}                    # what a log must keep to
+LIMITS=${LIMITS:-serving/deploy/limits.yaml}      # limits that a canary must meet
+SCHEMA=${SCHEMA:-schema.pbtxt}                    # schema of a valid log
 REQUESTS=${REQUESTS:-requests.jsonl}              # requests of yesterday: how many ids are unknown
-KEEP=${KEEP:-3}                                   # versions that stay, beside those with a label
+KEEP=${KEEP:-3}                                   # versions that stay, besides those with a label
 EXPORT=${EXPORT:-}                                # further options of the export, such as --k 20
 DAY=${DAY:-$(date +%F)}                           # name of the cycle
 PYTHON=${PYTHON:-python}

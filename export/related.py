@@ -24,7 +24,7 @@ class RelatedItems(tf.Module):
         trained: Which items have training events, bool [N], or None for all.
 
     Attributes:
-        has_points: Whether the item vectors place the items; those of counting models do not.
+        has_points: Whether item vectors can be compared; those of counting models cannot.
         has_counts: Whether the model counted which items belong together.
     """
 

@@ -1,4 +1,4 @@
-"""Moves the label stable to the version of canary if canary keeps all limits.
+"""Moves the label stable to the version of canary if canary meets all limits.
 
 python -m serving.promote --target HOST:PORT --model NAME --run RUN --config FILE --limits FILE
 """
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Arguments(
         prog=f"python -m {__package__}.promote",
         description="Replays held-out requests on two labelled versions, and moves the label of "
-        "the old one if the new one keeps all limits.",
+        "the old one if the new one meets all limits.",
     )
     parser.add_argument("--target", required=True, metavar="HOST:PORT", help="gRPC server")
     add_label_options(parser)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 1 if a limit of --limits is not kept or a server does not answer, 2 for an invalid file
+        0, 1 if a limit of --limits is not met or a server does not answer, 2 for an invalid file
         or invalid options.
     """
     parsed = _parser().parse_args(arguments)

@@ -1,4 +1,4 @@
-"""A new version, its canary label, and the limits that it must keep to replace the old one."""
+"""The limits that a new version, the canary, must meet to replace the old one."""
 
 import contextlib
 import dataclasses
@@ -107,7 +107,7 @@ def _number(path, name, value, kind):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A measure of both versions with its limit, and whether canary keeps it.
+    """A measure of both versions with its limit, and whether the canary meets it.
 
     `stable` is None for a measure of the two versions together.
     """
@@ -120,7 +120,7 @@ class Row:
 
 
 def judge(stable: Replayed, canary: Replayed, limits: CanaryLimits) -> list[Row]:
-    """Computes all measures of `CanaryLimits`. A limit is not kept if its measure is missing."""
+    """Computes all measures of `CanaryLimits`. A limit is not met if its measure is missing."""
     rows = [_row(f"overlap@{limits.k}", None, mean_overlap(stable, canary), limits.min_overlap)]
     for name, measure, most in (
         ("popular share", popular_share, limits.max_popular_share),
@@ -135,7 +135,7 @@ def judge(stable: Replayed, canary: Replayed, limits: CanaryLimits) -> list[Row]
 
 
 def _row(name, stable, canary, least=None, *, most=None):
-    # NaN keeps no limit.
+    # NaN meets no limit.
     kept = canary >= least if most is None else canary <= most
     limit = f"at least {least:g}" if most is None else f"at most {most:g}"
     return Row(name, stable, canary, limit, bool(kept))

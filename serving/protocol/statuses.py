@@ -29,7 +29,7 @@ _MAX_MESSAGE, _LAST = 800, 300
 
 
 class StatusError(Exception):
-    """A request that cannot be answered.
+    """A request that fails.
 
     Args:
         code: The `grpc.StatusCode`.

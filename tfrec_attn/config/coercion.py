@@ -32,7 +32,7 @@ _NAMES[Any] = "null, true, false, a number, text, or a list or section of them"
 
 
 def coerce(key: str, value: Any, hint: Any) -> Any:
-    """Converts a value to a type; a text is read by the type, not by the rules of YAML.
+    """Converts a value to a type; the type, not YAML, decides how a text is read.
 
     Args:
         key: As messages name it.

@@ -85,13 +85,13 @@ def options_of(overrides: Sequence[str]) -> Data:
     """Reads `data.key=value` texts.
 
     Raises:
-        ConfigError: If one is no such key, or does not shape a prepared log.
+        ConfigError: If one is unknown, or does not affect a prepared log.
     """
     data, default = configuration.load(None, overrides).data, Data()
     for field in fields(Data):
         if field.name not in OPTIONS and option(data, field.name) != option(default, field.name):
             raise ConfigError(
-                f"data.{field.name} does not shape a prepared log: the keys that do are {_KEYS}."
+                f"data.{field.name} does not affect a prepared log: the keys that do are {_KEYS}."
             )
     return data
 

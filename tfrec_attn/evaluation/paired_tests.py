@@ -34,8 +34,8 @@ def paired_difference(
 
         p = (1 + |{permutations with |mean| >= |observed mean|}|) / (1 + permutations)
 
-    A permutation exchanges the two values of each event with probability 1/2, as may be done if the
-    models do not differ.
+    A permutation exchanges the two values of each event with probability 1/2, which changes nothing
+    if the models do not differ.
 
     Args:
         one: Values of a metric, float [U].

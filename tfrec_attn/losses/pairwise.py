@@ -45,7 +45,7 @@ def bpr(positive, negative, mask=None):
 def warp(positive, negative, mask=None, *, num_items, margin=0.5):
     """Returns the weighted approximate-rank pairwise loss of each example, CML's loss.
 
-    Of K negatives the best scored one counts, the more the more of them violate the margin.
+    Only the negative with the highest score counts, by an estimate of the target's rank.
 
         loss = sum over t of ln(1 + rank_t) relu(margin - positive_t + max_k negative_tk)
         rank_t = num_items * share of the K negatives with margin - positive_t + negative_tk > 0

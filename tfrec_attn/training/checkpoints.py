@@ -136,7 +136,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns errors of the disk inside into a TrainingError that names the path."""
+    """Turns errors of the disk, raised inside, into a TrainingError that names the path."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):

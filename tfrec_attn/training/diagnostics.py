@@ -1,4 +1,4 @@
-"""Training diagnostics: figures that tell a model that learns from one that has collapsed."""
+"""Training diagnostics: figures that show whether a model has collapsed."""
 
 from typing import Any
 

@@ -105,6 +105,6 @@ def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str
     def ranks_of_all(block):
         return tf.stack([ranker(block) for ranker in rankers], axis=1)
 
-    # These have few operations, which take less time than their tracing.
+    # With few operations, eager execution takes less time than tracing.
     columns = rank(ranks_of_all, config, split, part, eager=math.inf).T
     return dict(zip(BASELINES, columns, strict=True))

@@ -181,7 +181,7 @@ def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> r
 
 @contextlib.contextmanager
 def _explain_rest(partial: PartialRun | None, task: Task | None) -> Iterator[None]:
-    """Adds to errors inside what was written, and how to resume."""
+    """Adds what was written, and how to resume, to the errors raised inside."""
     try:
         yield
     except (TrainingError, Interrupted, KeyboardInterrupt, OSError) as error:

@@ -105,7 +105,7 @@ def test_the_best_configuration_is_one_for_training(given, tmp_path):
         "# 4 trials (2 completed, 1 pruned, 1 failed), 26 s. Trial 4, epoch 2 of 7, seed 1, 9 s. "
         "Validation:",
         "#   HR@5 0.2000   MRR 0.5000",
-        "# The best of many trials is lucky on these events. Searched:",
+        "# The best of many trials overfits these events. Searched:",
         "#   model.max_norm: null of null, 1.0",
         "#   train.distillation.weight: 0.3 of 0 to 0.4 in steps of 0.1",
         "#   train.loss: hinge of bpr, hinge",

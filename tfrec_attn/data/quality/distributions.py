@@ -1,9 +1,9 @@
 """Distributions of the columns of a log, and the distances that a schema bounds.
 
-The distances are those of TensorFlow Data Validation, because the thresholds of a schema are meant
-for them: texts are compared by their shares, numbers by ten bins of equal width between the
-smallest and the largest value of each log. TensorFlow Data Validation counts texts and numbers by
-sketches, here they are exact.
+The distances are those of TensorFlow Data Validation, for which the thresholds of a schema are
+chosen: texts are compared by their shares, numbers by ten bins of equal width between the smallest
+and the largest value of each log. TensorFlow Data Validation estimates counts with sketches; here
+they are exact.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ class PartitionedLog:
 
     Attributes:
         logs: Names of its files.
-        options: Keys of the section `data` that shape the result, with their values.
+        options: Keys of the section `data` that affect the result, with their values.
         before: Events, users and items before the frequency filter.
         after: Events, users and items after it.
         rejected: Number of lines that could not be read.

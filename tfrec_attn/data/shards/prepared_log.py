@@ -24,7 +24,7 @@ USERS, ITEMS = "users.txt", "items.txt"
 INDEX, ITEM_COUNTS, TRANSITIONS = "index.npz", "item_counts.npy", "transitions.npz"
 REJECTED = "rejected.tsv"
 READING = ("format", "names", "separator", "columns", "on_error")
-# The keys of the section `data` that shape a prepared log.
+# The keys of the section `data` that affect a prepared log.
 OPTIONS = (
     *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
     "min_item_events", "split", "valid_from", "test_from",

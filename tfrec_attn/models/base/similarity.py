@@ -11,18 +11,18 @@ SIMILARITIES = ("cosine", "score")
 
 
 class ItemSpace(NamedTuple):
-    """What the columns of item vectors are.
+    """Two similarities of items by their vectors.
 
         cosine(i, j) = cosine of v_i and v_j over the columns of points
         score(i, j) = (scale v_i + offset) . v_j
 
-    Columns of points place an item: the rows of its embedding tables, or all columns of a model
-    that names no tables. The others are biases and squared norms, which say nothing about what an
-    item is like. `score` is what the model gives item j for a query at the point of item i: their
-    inner product and the bias of j or, for a model of distances, |v_i|^2 - |v_i - v_j|^2.
+    The columns of points are the embedding rows of the items, or all columns of a model that names
+    no tables. The others are biases and squared norms. `score` is what the model gives item j for
+    a query at the point of item i: their inner product and the bias of j or, for a model of
+    distances, |v_i|^2 - |v_i - v_j|^2.
 
     Attributes:
-        points: Which columns place an item, bool [D'].
+        points: Which columns are embeddings, bool [D'].
         scale: Float32 [D'].
         offset: Float32 [D'].
     """
@@ -42,7 +42,7 @@ class ItemSpace(NamedTuple):
 
 
 def item_space(model, width: int) -> ItemSpace:
-    """Returns what the columns of the item vectors of a `SequenceModel` are.
+    """Returns the similarities of the items of a `SequenceModel`.
 
     Args:
         model: The model. No column is a point if all of its tables have one column.

@@ -338,7 +338,7 @@ def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
 
 @contextlib.contextmanager
 def explain_rest(to: Path) -> Iterator[None]:
-    """Adds to errors inside how to resume."""
+    """Adds how to resume to the errors raised inside."""
     try:
         yield
     except (Interrupted, OSError) as error:

@@ -201,7 +201,7 @@ def _write(
 
 @contextlib.contextmanager
 def _explain_rest(folder: StudyFolder) -> Iterator[None]:
-    """Adds to errors inside what was written, and how to resume."""
+    """Adds what was written, and how to resume, to the errors raised inside."""
     try:
         yield
     except (TrainingError, Interrupted, OSError) as error:

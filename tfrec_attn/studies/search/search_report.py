@@ -100,7 +100,7 @@ def best_yaml(
             f"seed {base.train.seed}, {best.seconds:.0f} s. Validation:"
         ),
         *("  " + "   ".join(figures[begin : begin + 4]) for begin in range(0, len(figures), 4)),
-        "The best of many trials is lucky on these events. Searched:",
+        "The best of many trials overfits these events. Searched:",
         *(f"  {key}: {_shown(best.values[key])} of {one}" for key, one in space.ranges.items()),
     ]
     # Without line breaks, which would end the comment.

@@ -130,7 +130,7 @@ class TrialJournal:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Turns errors of the disk inside into a TrainingError."""
+        """Turns each OSError raised inside into a TrainingError."""
         try:
             yield
         except OSError as error:
