@@ -77,7 +77,7 @@ def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series 
 
 def finite(numbers: pl.Series) -> pl.Series:
     """Returns numbers with null for those that are not finite."""
-    return pl.select(pl.when(numbers.isfinite()).then(numbers)).to_series()
+    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
 
 
 def _from_iso(raw: pl.Series) -> pl.Series:
