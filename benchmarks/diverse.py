@@ -50,7 +50,7 @@ _SPEC.loader.exec_module(_export)
 
 K, CATEGORIES, TURN = 10, 20, 20
 NOTHING = {"allow_category": "", "per_category": 0, "popularity_penalty": 0.0, "diversity": 0.0}
-WISHES = {
+OPTIONS = {
     "recommend_diverse": {},
     "a category": {"allow_category": "c1"},
     "2 of a category": {"per_category": 2},
@@ -71,8 +71,8 @@ def requests_of(history: list[str]) -> dict[str, tuple[str, dict]]:
         "similar by score": ("similar", {"item": history[0], "by": "score", "k": K}),
         "recommend": ("recommend_joined", lists),
     }
-    for name, wish in WISHES.items():
-        found[name] = ("recommend_diverse_joined", {**lists, **NOTHING, **wish})
+    for name, options in OPTIONS.items():
+        found[name] = ("recommend_diverse_joined", {**lists, **NOTHING, **options})
     return found
 
 
@@ -141,7 +141,7 @@ def recalls(runners: dict[str, Runner], histories: list[list[str]]) -> dict[str,
 
 
 def list_figures(folder: Path, path: Path | None) -> dict[str, dict[str, float]]:
-    """Returns wishes -> figures of the lists for the test events of a run."""
+    """Returns options -> figures of the lists for the test events of a run."""
     model, frame = runs.load_model(folder), run_items.load_items(folder)
     if path is not None:
         table = run_items.load_item_table(Data(items=str(path)), model.item_vocabulary)
@@ -149,23 +149,23 @@ def list_figures(folder: Path, path: Path | None) -> dict[str, dict[str, float]]
     counts, about = runs.load_item_counts(folder), run_items.described(frame)
     events, vocabulary = read_events(folder, "test"), model.item_vocabulary
     targets = vocabulary.lookup(events["target"].to_list())
-    names = [name for name in WISHES if "categor" not in name and name != "all four"]
-    wishes = {name: WISHES[name] for name in names}
-    wishes |= {f"{cap} of a category": {"per_category": cap} for cap in (1, 2, 3)}
-    wishes |= {f"penalty {one}": {"popularity_penalty": one} for one in (0.02, 0.05, 0.1, 0.2)}
-    wishes |= {f"diversity {one}": {"diversity": one} for one in (0.1, 0.2, 0.3, 0.5, 0.7)}
+    names = [name for name in OPTIONS if "categor" not in name and name != "all four"]
+    cases = {name: OPTIONS[name] for name in names}
+    cases |= {f"{cap} of a category": {"per_category": cap} for cap in (1, 2, 3)}
+    cases |= {f"penalty {one}": {"popularity_penalty": one} for one in (0.02, 0.05, 0.1, 0.2)}
+    cases |= {f"diversity {one}": {"diversity": one} for one in (0.1, 0.2, 0.3, 0.5, 0.7)}
     keep = model.repeats == "include"
     result = {}
     with tempfile.TemporaryDirectory() as saved:
         save(Servable(model, counts, items=about, keep_seen=keep), Path(saved))
         with Runner(saved) as runner:
-            for name, wish in wishes.items():
-                lists = served_lists(runner, events, vocabulary, {**NOTHING, **wish})
+            for name, options in cases.items():
+                lists = served_lists(runner, events, vocabulary, {**NOTHING, **options})
                 result[name] = figures_of(lists, targets, counts, about, model)
     return result
 
 
-def served_lists(runner: Runner, events: pl.DataFrame, vocabulary, wish: dict) -> np.ndarray:
+def served_lists(runner: Runner, events: pl.DataFrame, vocabulary, options: dict) -> np.ndarray:
     """Returns the items 1..N of each list, int [U, K]."""
     rows, lists = 64, []
     for begin in range(0, len(events), rows):
@@ -175,7 +175,7 @@ def served_lists(runner: Runner, events: pl.DataFrame, vocabulary, wish: dict) -
             "history": ["\t".join(one) for one in part["history"].to_list()],
             **{name: [""] * len(part) for name in ("exclude", "allow")},
             "k": [K] * len(part),
-            **{name: [value] * len(part) for name, value in wish.items()},
+            **{name: [value] * len(part) for name, value in options.items()},
         }
         found = runner.run("recommend_diverse_joined", **inputs)["items"]
         lists += [vocabulary.lookup([one.decode() for one in row]) for row in found]

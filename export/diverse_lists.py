@@ -9,7 +9,7 @@ from tfrec_attn.models.base.scoring import Query
 from .catalogue import Catalogue
 from .item_ranking import Found, ItemRanking
 from .related import RelatedItems
-from .reranking import Pool, Wishes, rerank
+from .reranking import Pool, RerankOptions, rerank
 
 
 class Allowed(NamedTuple):
@@ -69,7 +69,7 @@ class DiverseLists:
         fallback: tf.Tensor,
         hidden: tf.Tensor,
         allowed: Allowed,
-        wish: Wishes,
+        options: RerankOptions,
         k: tf.Tensor,
     ) -> Found:
         """Finds the list of each request, as `ItemRanking.best` with the scores of its items."""
@@ -82,7 +82,7 @@ class DiverseLists:
             lambda: self._ranking.best(query, fallback, hidden, self._size),
         )
         pool = Pool(scores, rows, self._log_popularity(rows, fallback), self._categories(rows))
-        return rerank(pool, wish, k, self._units)
+        return rerank(pool, options, k, self._units)
 
     def _is_allowed(self, allowed):
         """Whether each item is, bool [B, N + 1]."""

@@ -53,30 +53,37 @@ class Pool(NamedTuple):
         return Pool(*(tf.gather(one, order, batch_dims=1) for one in self))
 
 
-class Wishes(NamedTuple):
-    """What each request asks for, [B]: `penalty` float32, `cap` int32 (0: none), `diversity`."""
+class RerankOptions(NamedTuple):
+    """How the list of each request is re-ranked.
+
+    Attributes:
+        penalty: Penalty of popularity, float32 [B].
+        cap: Most items of a category, int32 [B]; 0 for any number.
+        diversity: From 0 to 1, float32 [B].
+    """
 
     penalty: tf.Tensor
     cap: tf.Tensor
     diversity: tf.Tensor
 
-
-def wishes(penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> Wishes:
-    """Returns wishes of values that a request may have: 0 for negative values and NaN."""
-    penalty, diversity = (
-        tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0) for one in (penalty, diversity)
-    )
-    return Wishes(penalty, tf.maximum(cap, 0), tf.minimum(diversity, 1.0))
+    @classmethod
+    def of(cls, penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> "RerankOptions":
+        """Returns the options of values in a request: 0 for negative values and NaN."""
+        penalty, diversity = (
+            tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0)
+            for one in (penalty, diversity)
+        )
+        return cls(penalty, tf.maximum(cap, 0), tf.minimum(diversity, 1.0))
 
 
 def rerank(
-    pool: Pool, wish: Wishes, k: tf.Tensor, units: Callable[[tf.Tensor], tf.Tensor] | None
+    pool: Pool, options: RerankOptions, k: tf.Tensor, units: Callable[[tf.Tensor], tf.Tensor] | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes a list of each pool.
 
     Args:
         pool: The pool.
-        wish: What is asked for.
+        options: How it is re-ranked.
         k: Scalar, at most M.
         units: From rows of items to their points with the length 1, int32 [B, M] -> [B, M, D'].
             None for a model without points, whose lists do not depend on `diversity`.
@@ -86,18 +93,18 @@ def rerank(
         the pool; FLOOR and row 0 where the pool has no item that may follow.
     """
     is_trained = pool.scores > UNTRAINED
-    penalised = pool.scores - wish.penalty[:, tf.newaxis] * pool.popularity
+    penalised = pool.scores - options.penalty[:, tf.newaxis] * pool.popularity
     values = tf.where(is_trained, penalised, pool.scores)
     size = tf.shape(values)[1]
     values, order = tf.math.top_k(values, size)
     pool = pool.ordered(order)
     if units is None:
-        places = _best_within_cap(pool, wish.cap, k)
+        places = _best_within_cap(pool, options.cap, k)
     else:
         places = tf.cond(
-            tf.reduce_any(wish.diversity > 0),
-            lambda: _most_relevant(pool, values, wish, k, units(pool.rows)),
-            lambda: _best_within_cap(pool, wish.cap, k),
+            tf.reduce_any(options.diversity > 0),
+            lambda: _most_relevant(pool, values, options, k, units(pool.rows)),
+            lambda: _best_within_cap(pool, options.cap, k),
         )
     ends = [[0, 0], [0, 1]]
     return (
@@ -119,9 +126,9 @@ def _best_within_cap(pool, cap, k):
     return tf.sort(tf.where(fits, tf.range(size), size), axis=1)[:, :k]
 
 
-def _most_relevant(pool, values, wish, k, units):
+def _most_relevant(pool, values, options, k, units):
     """Columns of the k items of maximal marginal relevance, as `_best_within_cap`."""
-    columns, (cap, weight) = tf.range(tf.shape(values)[1]), (wish.cap, wish.diversity)
+    columns, (cap, weight) = tf.range(tf.shape(values)[1]), (options.cap, options.diversity)
     cap, weight = cap[:, tf.newaxis], weight[:, tf.newaxis]
     relevance = (1.0 - weight) * _relevance(pool.scores, values)
 

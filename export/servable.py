@@ -20,7 +20,7 @@ from .diverse_lists import Allowed, DiverseLists
 from .item_ranking import ItemRanking
 from .model_copy import weights_read, with_item_matrix
 from .related import COSINE, COUNTS, SCORE, RelatedItems
-from .reranking import LEAST_POOL, wishes
+from .reranking import LEAST_POOL, RerankOptions
 from .retrieval import FLOOR, InvertedFile
 from .signatures import INPUTS, LISTS, Outputs, concrete, joined, split_ids
 from .vocabulary import SEPARATOR, VocabularyTable, check_separator
@@ -266,8 +266,8 @@ class Servable(tf.Module):
         k, columns = self._applied(k)
         categories = self._lists.category_numbers(allow_category)
         allowed = Allowed.of((allow, self._items.rows(allow)), (allow_category, categories))
-        wish = wishes(popularity_penalty, per_category, diversity)
-        scores, items = self._lists.best(query, fallback, hidden, allowed, wish, columns)
+        options = RerankOptions.of(popularity_penalty, per_category, diversity)
+        scores, items = self._lists.best(query, fallback, hidden, allowed, options, columns)
         response = self._response(_first(scores, k), items, fallback)
         return {**response, "k": k, "known_category": categories > 0}
 

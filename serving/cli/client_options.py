@@ -35,7 +35,7 @@ def client_parser(prog: str) -> argparse.ArgumentParser:
         metavar="MODEL[:VERSION or LABEL]",
         help="ask this model of the server too, and print both lists beside each other",
     )
-    _add_wishes(recommend)
+    _add_reranking(recommend)
     similar = commands.add_parser("similar", parents=parents[:1], help="items similar to an item")
     similar.add_argument("--item", required=True, metavar="ID", help="id of the item")
     similar.add_argument(
@@ -116,26 +116,26 @@ def _of_user() -> argparse.ArgumentParser:
     return options
 
 
-def _add_wishes(parser: argparse.ArgumentParser) -> None:
-    wishes = parser.add_argument_group("of models with recommend_diverse")
-    wishes.add_argument(
+def _add_reranking(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("of models with recommend_diverse")
+    group.add_argument(
         "--allow-category",
         type=_ids,
         default=[],
         metavar="CATEGORY,CATEGORY",
         help="recommend only items of these categories",
     )
-    wishes.add_argument(
+    group.add_argument(
         "--per-category", type=int, default=0, metavar="N", help="most items of a category"
     )
-    wishes.add_argument(
+    group.add_argument(
         "--popularity-penalty",
         type=float,
         default=0.0,
         metavar="P",
         help="subtract P ln(1 + relative popularity) from the scores",
     )
-    wishes.add_argument(
+    group.add_argument(
         "--diversity",
         type=float,
         default=0.0,

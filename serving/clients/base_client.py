@@ -108,9 +108,9 @@ class BaseClient(abc.ABC):
         Returns:
             The items; fewer than k if there are no more.
         """
-        wishes = allow_category, per_category, popularity_penalty, diversity
+        reranking = allow_category, per_category, popularity_penalty, diversity
         return self._ask(
-            requests.recommend(history, user_id, k, exclude, allow, self.max_history, *wishes)
+            requests.recommend(history, user_id, k, exclude, allow, self.max_history, *reranking)
         )
 
     def score(

@@ -98,23 +98,23 @@ def recommend(
         "k": _count(k),
     }
     outputs = ("items", "scores", "source", "k")
-    wishes = {
+    reranking = {
         "allow_category": _ids("allow_category", allow_category),
         "per_category": _per_category(per_category),
         "popularity_penalty": _number("popularity_penalty", popularity_penalty, 1e30),
         "diversity": _number("diversity", diversity, 1.0),
     }
-    if not any(wishes.values()):
+    if not any(reranking.values()):
         return Request("recommend_joined", inputs, outputs, _recommendations)
 
     def read(outputs):
-        known = _own(outputs["known_category"], wishes["allow_category"])
-        pairs = zip(wishes["allow_category"], known, strict=True)
+        known = _own(outputs["known_category"], reranking["allow_category"])
+        pairs = zip(reranking["allow_category"], known, strict=True)
         unknown = [one for one, is_known in pairs if one and not is_known]
         return dataclasses.replace(_recommendations(outputs), unknown_categories=unknown)
 
     outputs = (*outputs, "known_category")
-    return Request("recommend_diverse_joined", {**inputs, **wishes}, outputs, read)
+    return Request("recommend_diverse_joined", {**inputs, **reranking}, outputs, read)
 
 
 def score(

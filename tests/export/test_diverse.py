@@ -66,7 +66,7 @@ def ask(runner, histories, k=8, **values):
     )
 
 
-def test_without_wishes_the_list_is_that_of_recommend(diverse):
+def test_without_options_the_list_is_that_of_recommend(diverse):
     model, runner = diverse
     ids = model.item_vocabulary.ids()
     histories = [[ids[3], ids[4]], [], [ids[11]]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.reranking import Pool, rerank, wishes
+from export.reranking import Pool, RerankOptions, rerank
 from tfrec_attn.models.base.untrained import UNTRAINED
 
 FLOOR = np.finfo(np.float32).min
@@ -60,8 +60,8 @@ def pool():
 
 @tf.function(reduce_retracing=True, autograph=False)
 def traced(pool, penalty, cap, diversity, table):
-    wish = wishes(penalty, cap, diversity)
-    return rerank(Pool(*pool), wish, tf.constant(K), lambda rows: tf.gather(table, rows))
+    options = RerankOptions.of(penalty, cap, diversity)
+    return rerank(Pool(*pool), options, tf.constant(K), lambda rows: tf.gather(table, rows))
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,10 @@ def traced(pool, penalty, cap, diversity, table):
 )
 def test_lists_are_those_of_plain_python(pool, penalty, cap, diversity):
     parts, table = pool
-    wish = [np.array(one, kind) for one, kind in ((penalty, "f4"), (cap, "i4"), (diversity, "f4"))]
-    scores, rows = traced(tuple(parts), *wish, table)
+    options = [
+        np.array(one, kind) for one, kind in ((penalty, "f4"), (cap, "i4"), (diversity, "f4"))
+    ]
+    scores, rows = traced(tuple(parts), *options, table)
     for row in range(ROWS):
         own = [part[row] for part in parts]
         expected = plain(*own, table[own[1]], penalty[row], cap[row], diversity[row], K)
@@ -88,27 +90,27 @@ def test_lists_are_those_of_plain_python(pool, penalty, cap, diversity):
 def test_no_other_request_of_a_batch_changes_a_list(pool):
     parts, table = pool
     kinds = ([0.5, 0, 1, 1], "f4"), ([1, 2, 0, 1], "i4"), ([0, 0.7, 0, 0.5], "f4")
-    wish = [np.array(*one) for one in kinds]
-    _, together = traced(tuple(parts), *wish, table)
+    options = [np.array(*one) for one in kinds]
+    _, together = traced(tuple(parts), *options, table)
     for row in range(ROWS):
         part = slice(row, row + 1)
-        _, alone = traced(tuple(one[part] for one in parts), *(one[part] for one in wish), table)
+        _, alone = traced(tuple(one[part] for one in parts), *(one[part] for one in options), table)
         assert alone[0].numpy().tolist() == together[row].numpy().tolist()
 
 
 def test_values_that_no_request_may_have_count_as_none():
-    wish = wishes(
+    options = RerankOptions.of(
         tf.constant([-1.0, np.nan, np.inf, 2.0]),
         tf.constant([-3, 0, 2, 1]),
         tf.constant([-0.1, 7.0, np.nan, 0.5]),
     )
-    assert wish.penalty.numpy().tolist() == [0, 0, 0, 2]
-    assert wish.cap.numpy().tolist() == [0, 0, 2, 1]
-    assert wish.diversity.numpy().tolist() == [0, 1, 0, 0.5]
+    assert options.penalty.numpy().tolist() == [0, 0, 0, 2]
+    assert options.cap.numpy().tolist() == [0, 0, 2, 1]
+    assert options.diversity.numpy().tolist() == [0, 1, 0, 0.5]
 
 
 def test_a_model_without_points_has_no_diversity(pool):
     parts, _ = pool
-    wish = wishes(tf.zeros(ROWS), tf.zeros(ROWS, tf.int32), tf.ones(ROWS))
-    _, rows = rerank(parts, wish, tf.constant(3), None)
+    options = RerankOptions.of(tf.zeros(ROWS), tf.zeros(ROWS, tf.int32), tf.ones(ROWS))
+    _, rows = rerank(parts, options, tf.constant(3), None)
     assert rows.numpy().tolist() == parts.rows[:, :3].tolist()

@@ -105,8 +105,8 @@ def test_what_a_served_model_knows_of_its_items(client, expected):
     assert found.counted_items is None
     unknown = client.similar("no such item")
     assert (unknown.items, unknown.scores, unknown.known) == ([], [], False)
-    wishes = {"per_category": 3, "popularity_penalty": 0.5, "diversity": 0.25}
-    found = client.recommend(HISTORY, k=4, allow_category=["A", "no such category"], **wishes)
+    reranking = {"per_category": 3, "popularity_penalty": 0.5, "diversity": 0.25}
+    found = client.recommend(HISTORY, k=4, allow_category=["A", "no such category"], **reranking)
     assert found.items == [one.decode() for one in expected["diverse"]["items"][0] if one]
     assert len(found.items) == 3 and all(int(one[1:]) % 3 == 0 for one in found.items)
     assert found.unknown_categories == ["no such category"]

@@ -49,7 +49,7 @@ def test_an_id_with_the_separator_is_not_sent(asked, separator, message):
     assert asked.row("/")
 
 
-def test_wishes_ask_for_another_signature():
+def test_reranking_asks_for_another_signature():
     plain = requests.recommend(["a"], "", 4, [], [], 5, [], 0, 0.0, 0)
     assert plain.signature == "recommend_joined" and "diversity" not in plain.row()
     request = requests.recommend(["a"], "", 4, [], [], 5, ["x", "y"], 2, 1, 0.5)
@@ -87,7 +87,7 @@ def test_wishes_ask_for_another_signature():
         ),
     ],
 )
-def test_wrong_wishes(ask, message):
+def test_wrong_reranking(ask, message):
     with pytest.raises(ValueError) as caught:
         ask()
     assert str(caught.value).startswith(message)

@@ -104,7 +104,7 @@ def test_a_foreign_file_is_not_removed(tmp_path):
     leave(StudyFolder(tmp_path / "study", study()))
     (tmp_path / "study" / "notes.txt").write_text("mine")
     before = sorted(os.listdir(tmp_path / "study"))
-    with pytest.raises(ConfigError, match="was not written by this program, so that"):
+    with pytest.raises(ConfigError, match="was not written by this program, so"):
         StudyFolder(tmp_path / "study", study(), restart=True)
     assert sorted(os.listdir(tmp_path / "study")) == before
 
