@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 import tfrec_attn
-from export.model_card import markdown, without_paths, write_card
+from export.model_card import without_paths, write_card
+from export.model_card_text import markdown
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError
 
