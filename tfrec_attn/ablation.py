@@ -16,8 +16,8 @@ from tfrec_attn.config.config_files import packaged_studies
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
 from tfrec_attn.studies.comparison.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison.ablation_plan import parse_variation
-from tfrec_attn.studies.comparison.comparison import RESULTS
 from tfrec_attn.studies.comparison.comparison_plan import log_name
+from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.study_file import Study, read_study
 
 

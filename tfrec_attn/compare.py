@@ -13,8 +13,9 @@ from tfrec_attn.cli.arguments import (
 )
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError, Interrupted, TfrecError, nearest, shown
-from tfrec_attn.studies.comparison.comparison import RESULTS, Comparison, compare
+from tfrec_attn.studies.comparison.comparison import Comparison, compare
 from tfrec_attn.studies.comparison.comparison_plan import SPLITS
+from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.comparison_search import Budget
 
 

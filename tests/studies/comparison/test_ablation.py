@@ -24,7 +24,7 @@ from tfrec_attn.studies.comparison.ablation_plan import (
     plan_ablation,
 )
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison import NothingTrained
+from tfrec_attn.studies.comparison.comparison_run import NothingTrained
 from tfrec_attn.studies.comparison.study_file import read_study
 
 SHOP = "data: {events: 1000}\nmodel: {name: attrec, dim: 8}\nevaluate: {k: [10]}\n"

@@ -22,10 +22,15 @@ from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison import comparison, comparison_search, comparison_training
-from tfrec_attn.studies.comparison.comparison import check_plan
-from tfrec_attn.studies.comparison.comparison_plan import log_name, plan_log
+from tfrec_attn.studies.comparison import (
+    comparison,
+    comparison_run,
+    comparison_search,
+    comparison_training,
+)
+from tfrec_attn.studies.comparison.comparison_plan import LogPlan, log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
+from tfrec_attn.studies.comparison.comparison_run import NothingTrained, check_plan
 from tfrec_attn.studies.comparison.comparison_search import Budget, default_ranges, search_rows
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
@@ -527,8 +532,8 @@ def test_the_metric_of_a_table(tmp_path):
 
 def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
     """A table without the best baseline of the runs names it."""
-    monkeypatch.setattr(comparison, "is_finished", lambda cell: True)
-    plan, path = comparison.LogPlan("logs", cells, {}), cells[0].folder / METRICS
+    monkeypatch.setattr(comparison_run, "is_finished", lambda cell: True)
+    plan, path = LogPlan("logs", cells, {}), cells[0].folder / METRICS
     report = json.loads(path.read_text())
     # The rows of an ablation are not models.
     for value, in_order, told in ((0.9, False, True), (0.0, False, False), (0.9, True, False)):
@@ -537,7 +542,7 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
         with StopSignals() as stop:
             folder = tmp_path / "to" / "logs"
             options = {"against": None, "in_order": in_order}
-            comparison.train_plan(plan, folder, 1, "HR@10", stop, **options)
+            comparison_run.train_plan(plan, folder, 1, "HR@10", stop, **options)
         sentence = (
             "note: other, a baseline of every run that is not a row of this table, has HR@10 "
             "0.9000; add it to --models to compare with it.\n"
@@ -562,7 +567,7 @@ def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):
     def train_plan(plan, *_, **__):
         trained.append(plan.name)
         if plan.name == "logs":
-            raise comparison.NothingTrained("No model could be trained on logs: Why.")
+            raise NothingTrained("No model could be trained on logs: Why.")
 
     monkeypatch.setattr(comparison, "train_plan", train_plan)
     code, _, error = run_command(
@@ -642,13 +647,13 @@ def test_invalid_logs(shop, tmp_path):
 def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
     """The others get a table with the best counting model, which names the reason."""
     good = [cell for cell in cells if cell.model == "good"]
-    monkeypatch.setattr(comparison, "is_finished", lambda cell: cell not in good)
+    monkeypatch.setattr(comparison_run, "is_finished", lambda cell: cell not in good)
     monkeypatch.setattr(
-        comparison, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
+        comparison_run, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
     )
-    plan, folder = comparison.LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
+    plan, folder = LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
     with StopSignals() as stop:
-        table = comparison.train_plan(plan, folder, 1, "NDCG@10", stop, against="good")
+        table = comparison_run.train_plan(plan, folder, 1, "NDCG@10", stop, against="good")
     assert table.against == "transition" and table.failed == {"good": "Why."}
     out = capsys.readouterr().out
     assert "logs good, seed 1: failed: Why.\n" in out

@@ -10,8 +10,13 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison import PLOT, check_plan, explain_rest, train_plan
 from tfrec_attn.studies.comparison.comparison_plan import LogPlan
+from tfrec_attn.studies.comparison.comparison_run import (
+    PLOT,
+    check_plan,
+    explain_rest,
+    train_plan,
+)
 
 _BASELINE = "decayed_transitions"
 

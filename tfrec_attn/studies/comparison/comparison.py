@@ -1,28 +1,28 @@
 """The comparison of models on logs."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
-from tfrec_attn.config import has_prior
-from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import ConfigError, Interrupted, TrainingError, shown
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.writing import replace_text
-from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run import prepare_data
-from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, log_name, plan_log
+from tfrec_attn.studies.comparison.comparison_plan import LogPlan, log_name, plan_log
+from tfrec_attn.studies.comparison.comparison_run import (
+    NothingTrained,
+    check_plan,
+    explain_rest,
+    train_plan,
+)
 from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
-from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
+from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished
 from tfrec_attn.training.training_run import resolve
 
-RESULTS, PLOT = "results", "plot"
-_METRIC, _SPLITS = "NDCG@10", "-splits"
+_SPLITS = "-splits"
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,7 @@ def compare(comparison: Comparison) -> list[Path]:
         Interrupted: If a signal was received; the finished runs and the checkpoints stay.
     """
     chosen = [(log, split) for log in comparison.logs for split in (comparison.splits or [None])]
-    plans = [
-        plan_log(
-            *(log, comparison.models, comparison.overrides, comparison.seeds, comparison.to),
-            with_prior=comparison.with_prior,
-            split=split,
-        )
-        for log, split in chosen
-    ]
-    names = [plan.name for plan in plans]
-    if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
+    plans = _plans(comparison, chosen)
     metrics = [
         check_plan(
             *(plan, comparison.to / plan.name, comparison.metric, comparison.against),
@@ -126,6 +116,22 @@ def compare(comparison: Comparison) -> list[Path]:
     if problem is not None:
         raise problem
     return folders
+
+
+def _plans(comparison: Comparison, chosen: list[tuple[str, str | None]]) -> list[LogPlan]:
+    """Returns the trainings on each pair of a log and a split."""
+    plans = [
+        plan_log(
+            *(log, comparison.models, comparison.overrides, comparison.seeds, comparison.to),
+            with_prior=comparison.with_prior,
+            split=split,
+        )
+        for log, split in chosen
+    ]
+    names = [plan.name for plan in plans]
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
+    return plans
 
 
 def _check_agreement(path: Path) -> None:
@@ -167,183 +173,3 @@ def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
     replace_text(Path(f"{path}.txt"), f"{agreement.text()}\n")
     replace_text(Path(f"{path}.json"), agreement.json())
     write_line(f"{agreement.text()}\n\nWrote {path}.txt and .json")
-
-
-class NothingTrained(TrainingError):
-    """No row of a table could be trained."""
-
-
-def check_plan(
-    plan: LogPlan,
-    folder: Path,
-    metric: str | None,
-    against: str | None = None,
-    slices: bool = False,
-    settings: bool = True,
-) -> str:
-    """Checks a plan before anything is written, and returns the metric of the differences.
-
-    Args:
-        plan: The plan.
-        folder: Folder of the table.
-        metric: The metric of the differences; None: NDCG@10, or `evaluate.metric` where the runs do
-            not have it.
-        against: The row that all others are compared with, or None.
-        slices: Whether the table has slices.
-        settings: Whether the settings of the rows are known, so that finished runs can be checked.
-
-    Raises:
-        ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
-            holds something else, or slices are asked for without events in memory.
-        DataError: If there are finished runs, and the log cannot be read.
-    """
-    evaluate = plan.cells[0].config.evaluate
-    metrics = [*(f"{name}@{k}" for k in evaluate.k for name in ("HR", "NDCG")), "MRR"]
-    if metric is None:
-        metric = _METRIC if _METRIC in metrics else evaluate.metric
-    if metric not in metrics:
-        raise ConfigError(f"--metric must be one of {', '.join(metrics)}, but is {shown(metric)}.")
-    rows = {name: None for cell in plan.cells for name in _rows_of(cell)}
-    if against is not None and against not in rows:
-        raise ConfigError(
-            f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
-            f"{shown(against)}."
-        )
-    if slices and is_folder(plan.cells[0].config.data.source):
-        raise ConfigError(
-            "--slices needs a log, but data.source is a prepared folder; give the log itself."
-        )
-    _check_results(folder)
-    if settings:
-        check_log([cell for cell in plan.cells if is_finished(cell)])
-    return metric
-
-
-def _rows_of(cell: Cell) -> list[str]:
-    prior = [f"{cell.model} + prior"] if has_prior(cell.config) else []
-    return [cell.model, *prior]
-
-
-def _check_results(folder: Path) -> None:
-    """Refuses to replace files beside which there is no table."""
-    found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
-    if not found:
-        return
-    try:
-        is_table = "protocol" in json.loads((folder / f"{RESULTS}.json").read_bytes())
-    except (OSError, ValueError, TypeError):
-        is_table = False
-    if not is_table:
-        raise ConfigError(
-            f"{folder} holds {found[0]}, which does not belong to a table; name another folder "
-            "with --to, or move it away."
-        )
-
-
-def train_plan(
-    plan: LogPlan,
-    folder: Path,
-    jobs: int,
-    metric: str,
-    stop: StopSignals,
-    *,
-    against: str | None,
-    in_order: bool = False,
-    slices: bool = False,
-) -> Any:
-    """Trains the cells of a plan that are not finished, and prints and writes their table.
-
-    Args:
-        plan: The plan.
-        folder: Folder of the table.
-        jobs: Trainings at a time.
-        metric: The metric of the differences.
-        stop: Checked while they run.
-        against: The row that all others are compared with, as for `compare_rows`.
-        in_order: Whether the rows are those of the plan in its order. Else (default) they are
-            sorted by the metric, a model with a prior has a row without it too, and a better
-            baseline that is no row is named.
-        slices: Whether the table has the metric of slices of the test events.
-
-    Returns:
-        The `ComparisonTable`.
-
-    Raises:
-        NothingTrained: If no cell could be trained.
-        TrainingError: If a file cannot be written.
-        Interrupted: If a signal was received.
-    """
-    failed: dict[str, str] = {}
-
-    def done(cell: Cell, reason: str | None) -> None:
-        if reason is not None:
-            failed.setdefault(cell.model, reason)
-        write_line(_describe(plan.name, cell, metric, reason))
-
-    finished = [cell for cell in plan.cells if is_finished(cell)]
-    for cell in finished:
-        done(cell, None)
-    waiting = [cell for cell in plan.cells if cell not in finished]
-    with stop.deferred():
-        train_cells(waiting, jobs, stop, done)
-    complete = [cell for cell in plan.cells if cell.model not in failed]
-    if not complete:
-        reason = next(iter(failed.values()))
-        raise NothingTrained(f"No model could be trained on {plan.name}: {reason}")
-    if against is not None and against.removesuffix(" + prior") in failed:
-        write_line(f"{against} was not trained; the rows are compared with the best by validation.")
-        against = None
-    import_tensorflow()
-    from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
-    from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
-
-    rows = compare_rows(rows_of(complete, alone=not in_order), metric, against)
-    found = []
-    if slices:
-        from tfrec_attn.evaluation.slices import event_slices
-
-        found = event_slices(prepare_data(resolve(complete[0].config)).split)
-    table = ComparisonTable(plan.name, rows, metric, failed, in_order, found, plan.note)
-    for suffix, text in table.formats().items():
-        replace_text(folder / f"{RESULTS}.{suffix}", text)
-    write_line(f"\n{table.text()}\n")
-    if not in_order and (note := _better_baseline(complete, table)):
-        write_line(f"{note}\n")
-    return table
-
-
-def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
-    """Returns a note on a baseline of the runs that is better than what rows are compared with."""
-    baselines = run_files.load_metrics(cells[0].folder).get("baselines", {})
-    base = next(row.test[table.metric] for row in table.rows if row.difference is None)
-    values = {name: metrics.get(table.metric, 0.0) for name, metrics in baselines.items()}
-    best = max(values, key=values.get, default=None)
-    if best is None or values[best] <= base or best in {row.model for row in table.rows}:
-        return None
-    return (
-        f"note: {best}, a baseline of every run that is not a row of this table, has "
-        f"{table.metric} {values[best]:.4f}; add it to --models to compare with it."
-    )
-
-
-def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
-    # With a prior, the metrics of the run are those of its last row.
-    name = f"{log} {_rows_of(cell)[-1]}, seed {cell.seed}"
-    if reason is not None:
-        return f"{name}: failed: {reason}"
-    report = run_files.load_metrics(cell.folder)
-    epochs = f", epoch {report['best_epoch']} of {report['epochs']}" if report["epochs"] else ""
-    return f"{name}: {metric} {report['test'][metric]:.4f}{epochs}, {report['train_seconds']:.0f} s"
-
-
-@contextlib.contextmanager
-def explain_rest(to: Path) -> Iterator[None]:
-    """Adds how to resume to the errors raised inside."""
-    try:
-        yield
-    except (Interrupted, OSError) as error:
-        if isinstance(error, OSError):
-            error = TrainingError(f"{error.filename or to} cannot be written: {error.strerror}")
-        rest = f"what is finished is in {to}, and the same command resumes it"
-        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
-        raise error from None
