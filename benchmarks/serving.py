@@ -23,29 +23,27 @@ and the table shows how fast the resident memory of the server grew in the secon
 """
 
 import argparse
-import contextlib
 import gc
-import math
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from _machine import write_json
+from _server_process import process, processor_seconds, resident_mb
 
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
 tf = import_tensorflow()
 
+from _expected_responses import ExpectedResponses  # noqa: E402
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
 from export.saved_model import save  # noqa: E402
@@ -59,12 +57,10 @@ from serving.checks.load_measurement import (  # noqa: E402
 )
 from serving.checks.load_target import LoadTarget, requests_of  # noqa: E402
 from serving.clients import requests  # noqa: E402
-from serving.clients.grpc_client import predict_request, read_response  # noqa: E402
+from serving.clients.grpc_client import predict_request  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
-from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME, ITEMS, DIM, LENGTH, SWAP_SECONDS, TIMEOUT = "beauty", 12_101, 64, 50, 2.0, 5.0
 CLIENTS, CONNECTIONS, RATE = 16, 4, 100.0
 
@@ -124,36 +120,6 @@ def mixed_request(
     return kinds[number % len(kinds)]()
 
 
-@contextlib.contextmanager
-def process(*command: str) -> Iterator[tuple[int, str]]:
-    """Runs a server, and yields (process id, HOST:PORT of gRPC)."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
-    ) as server:
-        try:
-            where = next(
-                (line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None
-            )
-            if where is None:
-                raise SystemExit(f"{' '.join(command)} ended before it listened.")
-            yield server.pid, where
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
-
-
 def load(
     server: tuple[int, str],
     requests: list,
@@ -185,60 +151,6 @@ def load(
         for name, seconds in zip(("server", "client"), spent, strict=True)
     }
     return {**summary(samples), **each, "load_average": os.getloadavg()[0]}
-
-
-class ExpectedResponses:
-    """The responses of two models, computed in a TensorFlow session."""
-
-    def __init__(self, folders: list[Path], asked: list[requests.Request]):
-        self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
-        for folder in folders:
-            with Runner(folder) as session:
-                self._expected.append([self._response(session, request) for request in asked])
-
-    def check(self, number: int, data: bytes) -> str:
-        """Returns the status of a response. Odd versions are the first model."""
-        message, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
-        version, request = message.model_spec.version.value, self._asked[place]
-        self.versions.add(version)
-        response = read_response(request, message)
-        expected = self._expected[1 - version % 2][place]
-        if _same(_parts(response), _parts(expected)):
-            return "OK"
-        self.examples.append((version, request.signature, response, expected))
-        return "WRONG"
-
-    @staticmethod
-    def _response(session, request):
-        inputs = {name: [value] for name, value in request.row().items()}
-        outputs = session.run(request.signature, **inputs)
-        return request.response(
-            {name: _decoded(array.tolist()[0]) for name, array in outputs.items()}
-        )
-
-
-def _decoded(value):
-    if isinstance(value, list):
-        return [_decoded(one) for one in value]
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _parts(response) -> list:
-    """Texts and numbers of a response, one after the other."""
-    if hasattr(response, "__dict__"):
-        response = list(vars(response).values())
-    if isinstance(response, list):
-        return [part for one in response for part in _parts(one)]
-    return [response]
-
-
-def _same(one: list, other: list) -> bool:
-    return len(one) == len(other) and all(
-        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-5)
-        if isinstance(a, float) and isinstance(b, float)
-        else a == b
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
