@@ -102,18 +102,10 @@ def try_out(name: str) -> None:
     import tensorflow as tf
 
     loss = get(name)
-    values = {"margin": 0.5, "calibration": 0.75, "log_q": tf.zeros([4]), "num_items": 4}
-    values["score_penalty"] = 1.0
-    keywords = {keyword: values[value] for keyword, value in loss.keywords.items()}
-    scores = tf.reshape(tf.linspace(0.1, 0.9, 6), [3, 2])
+    learned, constant, keywords = _example_inputs(loss)
     if loss.of == "scores":
-        learned, constant = [scores, tf.stack([scores] * 4, axis=2)], [tf.ones([3, 2], tf.bool)]
         result, expected = "the loss of each example", [3]
     else:
-        learned, constant = [scores, tf.ones([4, 2])], [tf.constant([0, 2, 3])]
-        shape = {"per_target": [[3, 2]], "shared": [[2]], "none": []}[loss.negatives]
-        constant += [tf.ones(one, tf.int32) for one in shape]
-        keywords["weights"] = tf.ones([3])
         result, expected = "the sum over the positions", []
 
     def value_and_gradients(*inputs):
@@ -141,3 +133,18 @@ def try_out(name: str) -> None:
         )
     if not gradients:
         raise LOSSES.refusal(name, "must depend on scores or vectors, but has no gradient")
+
+
+def _example_inputs(loss: Any) -> tuple[list, list, dict[str, Any]]:
+    """Returns small inputs of a loss: those with a gradient, the others, and keywords."""
+    import tensorflow as tf
+
+    values = {"margin": 0.5, "calibration": 0.75, "log_q": tf.zeros([4]), "num_items": 4}
+    values["score_penalty"] = 1.0
+    keywords = {keyword: values[value] for keyword, value in loss.keywords.items()}
+    scores = tf.reshape(tf.linspace(0.1, 0.9, 6), [3, 2])
+    if loss.of == "scores":
+        return [scores, tf.stack([scores] * 4, axis=2)], [tf.ones([3, 2], tf.bool)], keywords
+    negatives = {"per_target": [[3, 2]], "shared": [[2]], "none": []}[loss.negatives]
+    constant = [tf.constant([0, 2, 3]), *(tf.ones(shape, tf.int32) for shape in negatives)]
+    return [scores, tf.ones([4, 2])], constant, {**keywords, "weights": tf.ones([3])}

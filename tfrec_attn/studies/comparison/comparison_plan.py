@@ -120,18 +120,8 @@ def plan_log(
     cutoffs = sorted({k for config in found.values() for k in config.evaluate.k})
     cells = []
     for row, config in found.items():
-        counts = models.trains_on(config.model.name) == models.COUNTS
-        for seed in range(1, 2 if counts else seeds + 1):
-            values: dict[str, Any] = {
-                "evaluate.k": cutoffs,
-                "train.seed": seed,
-                "run_dir": str(to / name / row / f"seed-{seed}"),
-            }
-            if counts:
-                values["prior.weight"] = 0.0
-            elif with_prior and not configuration.has_prior(config):
-                values["prior.weight"] = "auto"
-            cells.append(Cell(row, seed, with_values(config, values)))
+        config = with_values(config, {"evaluate.k": cutoffs})
+        cells += _cells_of(row, config, seeds, to / name / row, with_prior)
     sources = files or ({shared.model.name: source} if Path(source).is_file() else {})
     ranges = {
         row: tree[SEARCH]
@@ -139,6 +129,21 @@ def plan_log(
         if row in sources and SEARCH in (tree := read_config_file(sources[row]))
     }
     return LogPlan(name, cells, {} if rows else left_out, ranges)
+
+
+def _cells_of(row: str, config: Config, seeds: int, folder: Path, with_prior: bool) -> list[Cell]:
+    """Returns the trainings of a row, one for each seed."""
+    values: dict[str, Any] = {}
+    counts = models.trains_on(config.model.name) == models.COUNTS
+    if counts:
+        values["prior.weight"] = 0.0
+    elif with_prior and not configuration.has_prior(config):
+        values["prior.weight"] = "auto"
+    cells = []
+    for seed in range(1, 2 if counts else seeds + 1):
+        own = {**values, "train.seed": seed, "run_dir": str(folder / f"seed-{seed}")}
+        cells.append(Cell(row, seed, with_values(config, own)))
+    return cells
 
 
 def log_name(source: str) -> str:
