@@ -42,41 +42,26 @@ class Servable(tf.Module):
     others, in the order of their rows, with the score `UNTRAINED`; an index never finds them.
 
     Signatures, where B is the batch, W the columns of a history (oldest event first) and N the
-    number of items:
+    number of items; docs/export.md describes them in full:
 
-    - serving_default: user_id [B], history [B, W] -> items [B, k], scores [B, k], source [B]. There
-      are N columns where k is greater.
-    - recommend: also exclude [B, E], allow [B, A] (a row of "" allows all) and k [B] -> the same,
-      with as many columns as the greatest k of the batch, at most max_k; past its own k a row has
-      "" and the lowest float. And k [B], the k that was applied: 0 for a negative one, max_k or N
-      for a greater one.
-    - score: user_id, history, candidates [B, C] -> scores [B, C], and known bool [B, C]: whether
-      the candidate has training events.
-    - embed: user_id, history -> query [B, D'], whose product with the vector of an item is the
-      score that the model gives it. A model with a `prior` also returns prior_items [B, P] and
-      prior_scores [B, P], which add to the scores of these items; "" is padding.
-    - embed_items: item [B] -> vector [B, D'], known bool [B]; zeros where unknown.
-    - similar: item [B], by [B], k [B] -> items [B, k], scores [B, k], the nearest trained items,
-      and known [B], k [B] and by [B], as they were applied. The cosine decides or, where by is
-      "score", the score; see `ItemSpace`. A model that counted items, also in its prior, returns
-      counted_items and counted_scores [B, k] too, the items that were counted most with the item.
-      A counting model returns only these, with "counts" as by, and `pop` has no such signature.
-    - recommend_diverse: also allow_category [B, C] (a row of "" allows all), per_category [B] (most
-      items of a category, 0 for any), popularity_penalty [B] and diversity [B] -> the outputs of
-      recommend and known_category bool [B, C]. The best 200 items, or 4 max_k if these are more,
-      are re-ranked; see `reranking`. It exists with `diverse`.
-    - describe: candidates [B, C] -> description [B, C], the JSON of items, and known [B, C].
-      It exists with `items`.
-    - explain: user_id, history, item [B] -> contribution [B, W], by how much the score of the item
-      falls when the event is left out. Models with attention also give attention [B, W] and, where
-      L is at most 256, attention_map [B, L, L]: how much each of the latest L known events (rows)
-      attends to each (columns), the latest last. All are 0 for padding and events that do not
-      count.
-    - serving_default_joined, recommend_joined and so on: the same with history, exclude, allow,
-      candidates and allow_category as one text [B] of ids joined by the separator, "" for an empty
-      list. Rows need no padding, so that no batch changes a response. W and C are those of the
-      longest row of the batch; the column of an id is its position in the text. Of a longer text
-      only the last 16,384 ids are read. They also return separator [B].
+    - serving_default: user_id [B], history [B, W] -> items, scores [B, k] and source [B]; N columns
+      where k is greater.
+    - recommend: also exclude [B, E], allow [B, A] and k [B] -> the same, with as many columns as
+      the greatest k of the batch, and the applied k [B].
+    - score: user_id, history, candidates [B, C] -> scores and known [B, C].
+    - embed: user_id, history -> query [B, D']; with a `prior` also prior_items and prior_scores [B,
+      P].
+    - embed_items: item [B] -> vector [B, D'] and known [B]; zeros where unknown.
+    - similar: item, by and k [B] -> items and scores [B, k], known [B], the applied by and k [B];
+      with counts also counted_items and counted_scores [B, k]. See `ItemSpace`.
+    - recommend_diverse, with `diverse`: also allow_category [B, C], per_category,
+      popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
+      See `reranking`.
+    - describe, with `items`: candidates [B, C] -> description and known [B, C].
+    - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention [B,
+      W] and, where L is at most 256, attention_map [B, L, L].
+    - serving_default_joined, recommend_joined and so on: the same with each list of ids as one text
+      [B], joined by the separator, and with the output separator [B].
 
     Args:
         model: A `SequenceModel` with vocabularies; it is copied.
