@@ -13,9 +13,9 @@ Found = tuple[tf.Tensor, tf.Tensor]
 class ItemRanking:
     """The order of the items.
 
-    In the methods `fallback`, bool [B], tells which rows get the popular items, and `hidden`, int32
-    [B, X], are rows to leave out. Found are (scores float32 [B, k], rows int32 [B, k]), best first,
-    with FLOOR where fewer items are left.
+    In the methods `fallback`, bool [B], tells which rows get the popular items, and `hidden`,
+    int32 [B, X], are rows to leave out. Found are (scores float32 [B, k], rows int32 [B, k]),
+    best first, with FLOOR where fewer items are left.
 
     Args:
         vectors: Item matrix [N + 1, D'], a variable.

@@ -49,8 +49,8 @@ class Servable(tf.Module):
     - recommend: also exclude [B, E], allow [B, A] and k [B] -> the same, with as many columns as
       the greatest k of the batch, and the applied k [B].
     - score: user_id, history, candidates [B, C] -> scores and known [B, C].
-    - embed: user_id, history -> query [B, D']; with a `prior` also prior_items and prior_scores [B,
-      P].
+    - embed: user_id, history -> query [B, D']; with a `prior` also prior_items and prior_scores
+      [B, P].
     - embed_items: item [B] -> vector [B, D'] and known [B]; zeros where unknown.
     - similar: item, by and k [B] -> items and scores [B, k], known [B], the applied by and k [B];
       with counts also counted_items and counted_scores [B, k]. See `ItemSpace`.
@@ -58,8 +58,8 @@ class Servable(tf.Module):
       popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
       See `reranking`.
     - describe, with `items`: candidates [B, C] -> description and known [B, C].
-    - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention [B,
-      W] and, where L is at most 256, attention_map [B, L, L].
+    - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention
+      [B, W] and, where L is at most 256, attention_map [B, L, L].
     - serving_default_joined, recommend_joined and so on: the same with each list of ids as one text
       [B], joined by the separator, and with the output separator [B].
 
