@@ -160,5 +160,5 @@ def _ids(text: str) -> list[str]:
 def _pair(text: str) -> tuple[str, str]:
     key, found, value = text.partition("=")
     if not (key and found):
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but {shown(text)} came.")
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, but got {shown(text)}.")
     return key, value

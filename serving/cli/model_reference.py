@@ -30,12 +30,12 @@ def parse_reference(text: str) -> ModelReference:
     model, found, which = text.partition(":")
     if not model or (found and not which):
         raise argparse.ArgumentTypeError(
-            f"expected MODEL, MODEL:VERSION or MODEL:LABEL, but {shown(text)} came."
+            f"expected MODEL, MODEL:VERSION or MODEL:LABEL, but got {shown(text)}."
         )
     if not (which.isascii() and which.isdecimal()):
         return ModelReference(model, label=which or None)
     if len(which) > 18:
         raise argparse.ArgumentTypeError(
-            f"a version must have at most 18 digits, but {shown(text)} came."
+            f"a version must have at most 18 digits, but is {shown(text)}."
         )
     return ModelReference(model, int(which))

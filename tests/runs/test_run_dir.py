@@ -96,7 +96,7 @@ def test_a_foreign_folder_of_the_same_name_stays(training, tmp_path, restart, li
     if link:
         (tmp_path / "run.partial").symlink_to(other)
     before = tree(other)
-    what = "a symbolic link" if link else "no unfinished run of this program"
+    what = "a symbolic link" if link else "not an unfinished run of this program"
     run_dir = f"run_dir={tmp_path / 'run'}"
     assert (
         sentence(command(run_dir, *restart))

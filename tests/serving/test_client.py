@@ -276,7 +276,7 @@ def test_what_cannot_be_asked_ends_with_2(capsys, target, options, message):
         ),
         (
             ["recommend", "--metadata", "x"],
-            "argument --metadata: expected KEY=VALUE, but 'x' came.",
+            "argument --metadata: expected KEY=VALUE, but got 'x'.",
         ),
         (
             ["recommend", "--version", "1", "--label", "x"],

@@ -1,8 +1,8 @@
 """Configurations from YAML files, arguments and dictionaries, and back.
 
 Defaults are overlaid by a YAML file, and the file by `section.key=value` arguments. An unknown key
-or a value of the wrong type is a `ConfigError` that names the key, what was expected and what came.
-A value is read by the type of its key, in a file as in an argument: for a key that holds text,
+or a value of the wrong type is a `ConfigError` that names the key, the expected value and the given
+one. A value is read by the type of its key, in a file as in an argument: for a key that holds text,
 `010`, `yes` and `a #1: b` are text.
 """
 

@@ -37,7 +37,7 @@ class ServableSource(Source):
         known = self.items[int(self.trained.argmax())]
         of_one, source = self._asked([""], np.array([[known]], object), known)
         self.keep_seen = of_one[0, 0] != b""
-        # Whether a history alone is known, such as for a model of users only it is not.
+        # False for a model that scores by the user alone.
         self._history_counts = source[0] != b"popular"
 
     def queries(self, users: list[str], histories: Histories) -> Queries:
@@ -64,7 +64,7 @@ class ServableSource(Source):
         return tuple(np.concatenate([part[name] for part in parts]) for name in ("vector", "known"))
 
     def _nothing_known(self, request: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-        """Asks the servable where the history does not tell."""
+        """Returns which requests get the popular items; the servable decides for those that may."""
         nothing = (lengths == 0) | (not self._history_counts)
         if nothing.any():
             rows = np.flatnonzero(nothing)
@@ -74,7 +74,7 @@ class ServableSource(Source):
         return nothing
 
     def _asked(self, users, history: np.ndarray, item: str) -> tuple[np.ndarray, np.ndarray]:
-        """Items and source of lists among one item, which cost no ranking of all items."""
+        """Items and source of lists of one allowed item, for which not all items are ranked."""
         count = len(users)
         response = self._runner.run(
             "recommend",

@@ -31,7 +31,7 @@ class Anomaly:
     Attributes:
         feature: Name of the column.
         kind: Its type in TensorFlow Data Validation, such as `UNEXPECTED_DATA_TYPE`.
-        text: What came and what was expected, without the name.
+        text: What was found and what was expected, without the name.
     """
 
     feature: str

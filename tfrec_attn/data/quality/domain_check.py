@@ -9,7 +9,7 @@ from tfrec_attn.errors import shown
 
 _SHOWN = 10
 
-# The kind of each anomaly, as in TensorFlow Data Validation, and what came and was expected.
+# The kind of each anomaly, as in TensorFlow Data Validation, and what was found and expected.
 Findings = Iterator[tuple[str, str]]
 
 

@@ -129,7 +129,7 @@ def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr
 
 def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
     bad: list[Rejection] = []
-    rows = _well_cut(source, skip, bad, _records(source, parts))
+    rows = _events_of(source, skip, bad, _records(source, parts))
     schema = {"line": pl.Int64, **dict.fromkeys(source.positions, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
@@ -147,7 +147,7 @@ def _records(source: TextSource, parts: Parts) -> Iterator[Record]:
                 yield record
 
 
-def _well_cut(
+def _events_of(
     source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]
 ) -> Iterator[tuple]:
     """Yields the line and the fields to read of each event, and appends other records to `bad`.

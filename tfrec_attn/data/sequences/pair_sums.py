@@ -18,7 +18,7 @@ class PairBlock(NamedTuple):
     Attributes:
         first: Items 1..N, int64 [P].
         second: Items 1..N, int32 [P].
-        sums: Sum of the weights of each pair, float64, or how often it came, int64, [P].
+        sums: Sum of the weights of each pair, float64, or how often it occurs, int64, [P].
     """
 
     first: np.ndarray
