@@ -7,12 +7,19 @@ import yaml
 
 from tfrec_attn.data.sequences.trained_rows import missing_text
 
-_SPLITS = {
-    "leave-one-out": "The last event of each user is the test event, the one before it the "
-    "validation event, and all earlier ones are training events.",
-    "temporal": "Events before {valid_from} (a date, or a share of all events) are training "
-    "events. The first event of a user from then on is their validation event, and their first "
-    "event from {test_from} on is their test event.",
+_LEAVE_ONE_OUT = (
+    "The last event of each user is the test event, the one before it the validation event, and "
+    "all earlier ones are training events."
+)
+_TEMPORAL = "Events before {valid_from} (a date, or a share of all events) are training events. "
+# The other events of a temporal split, by `evaluate.targets`.
+_TARGETS = {
+    "first": "The first event of a user from then to {test_from} is their validation event, and "
+    "their first event from {test_from} on is their test event.",
+    "last": "The last event of a user from then to {test_from} is their validation event, and "
+    "their last event from {test_from} on is their test event.",
+    "all": "All events from then to {test_from} are validation events, and all events from "
+    "{test_from} on are test events.",
 }
 
 
@@ -99,12 +106,18 @@ def _data(card: dict) -> str:
         f"{filters['min_user_events']} and items with fewer than {filters['min_item_events']} "
         f"events. SHA-256 of the prepared events: `{data['sha256']}`."
         f"{f' {missing_text(untrained)}' if any(untrained.values()) else ''}\n\n"
-        f"{_SPLITS[rules['split']].format(**rules)} "
+        f"{_split(rules)} "
         f"Each test item is ranked against {rules['ranked_against']}{repeats} "
         f"Ties count {rules['ties']}; metrics are means over test events"
         f"{', with bootstrap intervals' if 'test_interval' in card['metrics'] else ''}. "
         f"Protocol `{rules['hash']}`."
     )
+
+
+def _split(rules: dict) -> str:
+    if rules["split"] == "leave-one-out":
+        return _LEAVE_ONE_OUT
+    return f"{_TEMPORAL}{_TARGETS[rules.get('targets', 'first')]}".format(**rules)
 
 
 def _calling(card: dict, history: list[str]) -> str:

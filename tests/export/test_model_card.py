@@ -211,6 +211,8 @@ def test_a_temporal_split_without_intervals(written):
     text = markdown({**card, "protocol": protocol, "metrics": metrics}, ["i"])
     assert "Events before 0.8 (a date, or a share" in text and "from 2020-01-01 on is their" in text
     assert "interval" not in text
+    text = markdown({**card, "protocol": {**protocol, "targets": "all"}}, ["i"])
+    assert "All events from then to 2020-01-01 are validation events" in text
 
 
 def test_folder_without_a_run(served, tmp_path):
