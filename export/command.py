@@ -31,7 +31,7 @@ class Options:
     Args:
         version: Number of the version. None takes the next one.
         keep: How many versions stay. None keeps all.
-        protect: Versions that stay besides, such as those in service.
+        protect: Further versions that stay, such as those in service.
         k: Items that `serving_default` returns.
         max_k: Most items that `recommend` returns.
         keep_seen: Whether items of the history may be recommended. None follows the run's

@@ -24,9 +24,8 @@ _ELEMENTS = 1 << 24
 def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
     """Copies a model with more items.
 
-    The row of a new item is the weighted mean of those of its neighbours, in each table of items:
-    also where a model has one table for the items of histories and another one for those that it
-    scores. All other weights stay, and so do all scores of known items.
+    The row of a new item is the weighted mean of the rows of its neighbours, in each table of
+    items. All other weights stay, and so do the scores of known items.
 
     Args:
         model: A `SequenceModel` with vocabularies; it does not change.

@@ -13,7 +13,7 @@ Found = tuple[tf.Tensor, tf.Tensor]
 class ItemRanking:
     """The order of the items.
 
-    In the methods `fallback`, bool [B], tells which rows get the popular items, and `hidden`,
+    In the methods `fallback`, bool [B], are the rows that get the popular items, and `hidden`,
     int32 [B, X], are rows to leave out. Found are (scores float32 [B, k], rows int32 [B, k]),
     best first, with FLOOR where fewer items are left.
 

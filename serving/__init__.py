@@ -1,4 +1,4 @@
 """Clients of exported models, a local server with the protocol of TF Serving, and checks.
 
-This is also the package `tfrec_attn.serving`; `export/__init__.py` tells how and why.
+This is also the package `tfrec_attn.serving`; see `export/__init__.py`.
 """

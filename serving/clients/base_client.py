@@ -95,8 +95,8 @@ class BaseClient(abc.ABC):
         Args:
             history: Ids, oldest first. Unknown ids are ignored.
             user_id: User id, "" if unknown.
-            k: Number of items, at least 1. The model limits it, and `k` of the result says to how
-                many.
+            k: Number of items, at least 1. The model limits it; `k` of the result is the
+                applied number.
             exclude: Ids of items that are not recommended.
             allow: Ids of the only items that are recommended; all items if it is empty.
             allow_category: Categories of the only items that are recommended; all if it is empty.

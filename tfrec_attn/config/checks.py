@@ -165,7 +165,7 @@ def _check_event_filters(data) -> None:
         )
     if data.duplicates == "drop" and data.columns.timestamp is None:
         raise ConfigError(
-            "data.duplicates=drop needs times, which tell a copy from a repeat, "
+            "data.duplicates=drop needs times, to distinguish copies from repeats, "
             "but data.columns.timestamp is null."
         )
     if data.session_gap is not None and data.columns.timestamp is None:

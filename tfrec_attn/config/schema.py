@@ -47,7 +47,7 @@ class Data:
         "RecBole .inter, MovieLens .dat",
     )
     format: str | None = key(
-        None, "format of data.path if its name does not tell: csv, tsv, inter, dat, data, parquet"
+        None, "format of data.path if its extension is another: csv, tsv, inter, dat, data, parquet"
     )
     names: list[str] | None = key(None, "names of the columns of a file without a header line")
     separator: str | None = key(

@@ -113,7 +113,7 @@ def summary(manifest: Manifest, folder: str) -> str:
     filters = "" if report.selection is None else f"{report.selection}.\n"
     if manifest.rejected:
         rejected = (
-            f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} tells which "
+            f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} lists which "
             "and why"
         )
     notes = "".join(f"Note: {one}.\n" for one in report.sentences())

@@ -10,7 +10,7 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class FMC(SequenceModel):
-    """Scores items by how likely they follow the latest items, whoever the user is.
+    """Scores items by how likely they follow the latest items, for all users alike.
 
         score(j) = mean of P_i . F_j over the latest L items i, + b_j with `bias`
 

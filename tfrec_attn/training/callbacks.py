@@ -59,7 +59,7 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
         super().on_train_batch_begin(self.first_step + batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        # Keras 3 gives the last of several steps in one call also where fewer are left.
+        # Keras 3 always passes the number of the last of several steps, even if fewer are left.
         super().on_train_batch_end(min(self.first_step + batch, self.steps - 1), logs)
 
 

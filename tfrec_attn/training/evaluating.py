@@ -92,7 +92,7 @@ def evaluate_baselines(
 def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str, np.ndarray]:
     """Returns the ranks of the held-out events by each of `BASELINES`, with its defaults.
 
-    They see the latest 50 events of a history, however many the model of the configuration sees.
+    They use the latest 50 events of a history, independently of `data.max_length`.
     """
     data = dataclasses.replace(config.data, max_length=_MAX_LENGTH)
     config = dataclasses.replace(config, data=data)

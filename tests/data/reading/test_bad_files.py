@@ -69,7 +69,7 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
     choices = "csv, tsv, inter, dat, data, parquet"
     assert (
         refusal(path)
-        == f"{path} has no extension that tells its format: give data.format, one of {choices}."
+        == f"{path} has no extension of a known format: give data.format, one of {choices}."
     )
 
 

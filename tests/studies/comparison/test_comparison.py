@@ -425,7 +425,7 @@ def test_failures_are_named_and_the_rest_is_trained(waiting):
     log = cells[1].folder.parent / "seed-1.log"
     assert found == {
         "fmc": "It has no users.",
-        "hrm": f"The training was killed by SIGKILL; {log} tells more.",
+        "hrm": f"The training was killed by SIGKILL; see {log}.",
         "pop": None,
     }
     config = (cells[0].folder.parent / "seed-1.yaml").read_text()

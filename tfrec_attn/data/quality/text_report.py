@@ -138,7 +138,7 @@ def _time(tree: dict) -> list:
     return [
         ("from", moment(time["first"], time["unit"])),
         ("to", moment(time["last"], time["unit"])),
-        ("unit", time["unit"] or "not told by the size of the times; taken for seconds"),
+        ("unit", time["unit"] or "not clear from the size of the times; taken as seconds"),
         ("in the future", f"{time['future']:,}"),
         ("tied with the event before", _part(tree["ties"])),
         ("after a later event of the user", _part(order["out_of_order"])),

@@ -62,7 +62,7 @@ def read_interactions(
     Args:
         path: The file, a folder of parts or a pattern such as `parts/*.csv`. Parts are read as one
             log, in order of their names.
-        format: One of `FORMATS`. By default the extension tells it, where `.txt` is `tsv`, and
+        format: One of `FORMATS`. By default the extension decides, where `.txt` is `tsv`, and
             `.gz` and `.zst` are ignored.
         columns: Column name for each of the roles `user`, `item` and `timestamp`, by default
             `user_id`, `item_id` and `timestamp`. With `{"timestamp": None}` the file has no times,
@@ -266,6 +266,6 @@ def _format_of(path: Path, format: str | None) -> str:
     kind = format or ("tsv" if extension == "txt" else extension)
     if kind not in FORMATS:
         raise DataError(
-            f"{path} has no extension that tells its format: give data.format, one of {choices}."
+            f"{path} has no extension of a known format: give data.format, one of {choices}."
         )
     return kind

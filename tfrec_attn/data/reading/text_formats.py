@@ -144,7 +144,7 @@ def clean(text: str) -> str:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a plain, gzip or Zstandard file, told by its first bytes, and decompresses it.
+    """Opens a file, and decompresses it if its first bytes are those of gzip or Zstandard.
 
     A damaged file raises one of `DAMAGES` when it is read.
     """

@@ -1,4 +1,4 @@
-"""The rule that tells which numbers or dates of a log are times, for every reader.
+"""The rule that decides which numbers or dates of a log are times, for every reader.
 
 The times of a file are its numbers or its ISO 8601 dates, whichever are more, and a log has one
 unit. Numbers from 100,000,000 count from 1970, and their size tells whether in seconds,

@@ -18,7 +18,7 @@ class Transitions:
     """Counts C of ordered pairs of items, as the compressed rows of a sparse matrix.
 
     The items that follow item i are `neighbours[offsets[i]:offsets[i + 1]]`, ascending, and
-    `counts[offsets[i]:offsets[i + 1]]` tells how often each does. Row 0, for padding, is empty.
+    `counts[offsets[i]:offsets[i + 1]]` is how often each does. Row 0, for padding, is empty.
 
     Attributes:
         num_items: N.

@@ -53,7 +53,7 @@ class Manifest:
     The attributes that are not listed are those of `PartitionedLog`.
 
     Attributes:
-        selection: None also where an earlier version wrote the manifest.
+        selection: None, too, where an earlier version wrote the manifest.
         duplicates: None where the log has no times, or where an earlier version wrote the manifest.
         ids: None where an earlier version wrote the manifest.
         train: Number of training events.

@@ -79,7 +79,7 @@ def _rows_of(cell: Cell) -> list[str]:
 
 
 def _check_results(folder: Path) -> None:
-    """Refuses to replace files beside which there is no table."""
+    """Refuses to replace files that do not belong to a table."""
     found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
     if not found:
         return

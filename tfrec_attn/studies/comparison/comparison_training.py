@@ -155,7 +155,7 @@ class Process(NamedTuple):
                 if line.startswith("error: "):
                     return line.removeprefix("error: ")
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return f"The {self.what} {how}; {self.log} tells more."
+        return f"The {self.what} {how}; see {self.log}."
 
 
 def run_process(process: Process, stop: StopSignals) -> str | None:

@@ -19,7 +19,7 @@ def page(
     """Returns the page.
 
     Args:
-        runs: What it tells, of the same protocol.
+        runs: Findings about runs of the same protocol.
         names: Name of each run, all different.
         differences: Of each run but the first to the first, in the metric of the first, with
             adjusted p-values.

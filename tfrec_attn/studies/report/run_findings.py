@@ -1,4 +1,4 @@
-"""What a report tells of a finished run."""
+"""The findings about a finished run that a report shows."""
 
 import csv
 import dataclasses
@@ -85,7 +85,7 @@ class Neighbours(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RunFindings:
-    """What a report tells of a run.
+    """The findings about a run.
 
     Attributes:
         folder: The run.
@@ -128,7 +128,7 @@ class RunFindings:
 
 
 def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
-    """Returns what a report tells of a run.
+    """Returns the findings about a run.
 
     Args:
         folder: The run.

@@ -73,7 +73,7 @@ class Range:
         return abs(steps - round(steps)) < 1e-8
 
     def value(self, drawn: float) -> float:
-        """Returns a drawn number, with six significant digits if these tell the numbers apart."""
+        """Returns a drawn number, with six significant digits if these distinguish the numbers."""
         is_narrow = self.high - self.low < 1e-3 * max(abs(self.low), abs(self.high))
         if isinstance(self.low, int) or is_narrow:
             return drawn
