@@ -112,15 +112,15 @@ def evaluate(
         with tempfile.TemporaryDirectory() as scratch:
             events = run_files.kept_events_file(Path(scratch), part)
             differences = _save_current_events(path, part, events)
-            ranks, unknown = _rank(model, config, events, part, ranks_file)
+            ranks, users, unknown = _rank(model, config, events, part, ranks_file)
         differences["unknown_targets"] = unknown
-        return {**report(ranks, config, part), "current_log": differences}
-    ranks, unknown = _rank(model, config, _events_of_run(path, part), part, ranks_file)
+        return {**report(ranks, config, part, users), "current_log": differences}
+    ranks, users, unknown = _rank(model, config, _events_of_run(path, part), part, ranks_file)
     if unknown:
         raise DataError(
             f"{folder} has held-out events of items that are not in its vocabulary; train again."
         )
-    return report(ranks, config, part)
+    return report(ranks, config, part, users)
 
 
 def _events_of_run(folder: Path, part: str) -> Path:
@@ -160,8 +160,11 @@ def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any
 
 def _rank(
     model: Any, config: Config, path: Path, part: str, ranks_file: str | None
-) -> tuple[np.ndarray, int]:
-    """Returns the ranks of the events of a file, by user, and the number of unknown targets."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns the ranks of the events of a file, their users, and the number of unknown targets.
+
+    The events are in the order of the users.
+    """
     blocks = []
     for events in read_held_out_log(path, part, (model.user_vocabulary, model.item_vocabulary)):
         ranks = _rank_block(model, config, events, part)
@@ -172,7 +175,7 @@ def _rank(
     order = np.argsort(users, kind="stable")
     if ranks_file is not None:
         _write_ranks(ranks_file, zip(ids[order], targets[order], ranks[order], strict=True))
-    return ranks[order], int(np.count_nonzero(~known))
+    return ranks[order], ids[order], int(np.count_nonzero(~known))
 
 
 def _rank_block(model: Any, config: Config, events: HeldOutEvents, part: str) -> np.ndarray:

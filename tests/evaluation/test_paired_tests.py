@@ -57,6 +57,28 @@ def test_a_difference_is_found():
     assert found.p == pytest.approx(1 / 1001) and found.low > 0
 
 
+def test_the_events_of_a_user_count_as_one():
+    """Each value of 60 users four times is no more evidence than once."""
+    generator = np.random.default_rng(4)
+    other = generator.random(60)
+    one = other + generator.normal(0.02, 0.1, 60)
+    once = paired_difference(one, other, resamples=1000)
+    four = np.repeat(one, 4), np.repeat(other, 4)
+    found = paired_difference(*four, resamples=1000, users=np.repeat(np.arange(60), 4))
+    assert found == pytest.approx(once)
+    assert paired_difference(*four, resamples=1000).p < found.p / 2
+
+
+def test_users_with_several_events_by_hand():
+    """Of the signs of users with the sums 3, 1 and -1, six of eight are as far from 0 as 3."""
+    difference, users = np.array([1.0, 2.0, 1.0, -0.5, -0.5]), np.array([7, 7, 3, 9, 9])
+    found = paired_difference(difference, np.zeros(5), resamples=20_000, users=users)
+    assert found.mean == pytest.approx(0.6)
+    assert found.p == pytest.approx(6 / 8, abs=0.01)
+    # Each drawn user brings all its events: from user 9 three times to user 7 three times.
+    assert found[1:3] == pytest.approx((-0.5, 1.5))
+
+
 def test_holm_by_hand():
     """0.01 x 4, 0.02 x 3, 0.04 x 2 and 0.3 x 1, and none below one before it."""
     assert holm([0.02, 0.3, 0.01, 0.04]) == pytest.approx([0.06, 0.3, 0.04, 0.08])

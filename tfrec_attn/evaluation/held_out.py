@@ -53,14 +53,19 @@ def values_of(ranks: np.ndarray, k: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def bootstrap_intervals(
-    values: dict[str, np.ndarray], resamples: int = 1000, seed: int = 0
+    values: dict[str, np.ndarray],
+    resamples: int = 1000,
+    seed: int = 0,
+    users: np.ndarray | None = None,
 ) -> dict[str, list[float]]:
-    """Returns 95 % bootstrap intervals of means.
+    """Returns 95 % bootstrap intervals of means over the held-out events, resampling users.
 
     Args:
         values: Name -> values of the held-out events, float [U].
         resamples: Number of resamples with replacement. Default 1000.
         seed: Seed of the resampling. Default 0.
+        users: User of each event, [U]: the events of a user are drawn together. None (default): one
+            event for each user.
 
     Returns:
         [2.5 % quantile, 97.5 % quantile] by name.
@@ -68,15 +73,34 @@ def bootstrap_intervals(
     Reference:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
-    columns = np.stack(list(values.values()), axis=1)
+    sums, sizes = totals_by_user(np.stack(list(values.values()), axis=1), users)
     generator = np.random.default_rng(seed)
-    count, means = len(columns), []
+    count, means = len(sums), []
     for begin in range(0, resamples, _RESAMPLES):
         draws = generator.integers(count, size=(min(_RESAMPLES, resamples - begin), count))
         times = np.stack([np.bincount(draw, minlength=count) for draw in draws])
-        means.append(times @ columns / count)
+        means.append(times @ sums / (times @ sizes)[:, np.newaxis])
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
     return {name: [float(low[i]), float(high[i])] for i, name in enumerate(values)}
+
+
+def totals_by_user(columns: np.ndarray, users: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sums of the events of each user, and the number of events of each.
+
+    Args:
+        columns: Values of the events, float [U, C].
+        users: User of each event, [U]; None: one event for each user.
+
+    Returns:
+        (float [G, C], int [G]); with one event for each user in the order of the events.
+    """
+    if users is not None:
+        _, group, sizes = np.unique(users, return_inverse=True, return_counts=True)
+        if len(sizes) < len(columns):
+            sums = np.zeros((len(sizes), columns.shape[1]))
+            np.add.at(sums, group, columns)
+            return sums, sizes
+    return columns, np.ones(len(columns), np.int64)
 
 
 def _numpy_functions(k):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrec_attn.evaluation.held_out import bootstrap_intervals
+from tfrec_attn.evaluation.held_out import bootstrap_intervals, totals_by_user
 
 _SIGNS = 4_000_000  # at once
 _MOST_SIGNS = 400_000_000
@@ -28,22 +28,28 @@ class Difference(NamedTuple):
 
 
 def paired_difference(
-    one: np.ndarray, other: np.ndarray, resamples: int | None = None, seed: int = 0
+    one: np.ndarray,
+    other: np.ndarray,
+    resamples: int | None = None,
+    seed: int = 0,
+    users: np.ndarray | None = None,
 ) -> Difference:
     """Returns the difference `one - other` with its interval and its p-value.
 
         p = (1 + |{permutations with |mean| >= |observed mean|}|) / (1 + permutations)
 
-    A permutation exchanges the two values of each event with probability 1/2, which changes nothing
-    if the models do not differ.
+    A permutation exchanges the two models for each user with probability 1/2, which changes nothing
+    if they do not differ.
 
     Args:
         one: Values of a metric, float [U].
         other: Those of the other model for the same events, float [U].
         resamples: Number of permutations, and of bootstrap resamples if there are fewer than 1,000.
-            None (default): 10,000, and fewer for more than 40,000 events that differ, but at least
+            None (default): 10,000, and fewer for more than 40,000 users that differ, but at least
             1,000.
         seed: Seed of both. Default 0.
+        users: User of each event, [U], whose events are exchanged and resampled together. None
+            (default): one event for each user.
 
     Reference:
         Smucker, Allan, Carterette, "A Comparison of Statistical Significance Tests for Information
@@ -51,11 +57,12 @@ def paired_difference(
     """
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     mean = float(difference.mean())
-    # Events without a difference change no sum, and most events of a sparse log have none.
-    changed = difference[difference != 0]
+    sums = totals_by_user(difference[:, np.newaxis], users)[0][:, 0]
+    # Users without a difference change no sum, and most users of a sparse log have none.
+    changed = sums[sums != 0]
     if resamples is None:
         resamples = min(10_000, max(1000, _MOST_SIGNS // max(1, len(changed))))
-    interval = bootstrap_intervals({"": difference}, min(resamples, 1000), seed)[""]
+    interval = bootstrap_intervals({"": difference}, min(resamples, 1000), seed, users)[""]
     generator, extreme = np.random.default_rng(seed), 0
     # Sums in another order differ by rounding.
     threshold = abs(changed.sum()) - 1e-9 * np.abs(changed).sum()

@@ -118,6 +118,11 @@ def kept_events_file(folder: Path, part: str) -> Path:
     return folder / f"{part}.parquet"
 
 
+def save_ranks(folder: Path, ranks: dict[str, np.ndarray], test_users: np.ndarray) -> None:
+    """Writes what `load_ranks` returns, with the user row of each test event."""
+    np.savez(folder / RANKS, **ranks, test_users=test_users.astype(np.int32))
+
+
 def load_ranks(folder: Path) -> dict[str, np.ndarray]:
     """Returns the ranks of the held-out events of a run, int32 [U], in the order of its split.
 
@@ -126,7 +131,8 @@ def load_ranks(folder: Path) -> dict[str, np.ndarray]:
 
     Returns:
         "valid" and "test" -> ranks; of a run with a transition prior also those of the model
-        without it, "valid_alone" and "test_alone".
+        without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event,
+        which runs of earlier versions do not have.
 
     Raises:
         ConfigError: If the file is missing or damaged.

@@ -71,13 +71,21 @@ def rank_and_list(
     return found[:, 0], found[:, 1:]
 
 
-def report(ranks: np.ndarray, config: Config, part: str) -> dict[str, dict]:
-    """Returns the metrics of one part, and their intervals unless `evaluate.bootstrap` is 0."""
+def report(ranks: np.ndarray, config: Config, part: str, users: np.ndarray) -> dict[str, dict]:
+    """Returns the metrics of one part, and their intervals unless `evaluate.bootstrap` is 0.
+
+    Args:
+        ranks: Ranks of the held-out events, int [U].
+        config: The configuration.
+        part: "valid" or "test".
+        users: User of each event, [U].
+    """
     k, resamples = config.evaluate.k, config.evaluate.bootstrap
     metrics = {part: summarise(ranks, k)}
     if resamples:
-        seed = config.train.seed
-        metrics[f"{part}_interval"] = bootstrap_intervals(values_of(ranks, k), resamples, seed)
+        metrics[f"{part}_interval"] = bootstrap_intervals(
+            values_of(ranks, k), resamples, config.train.seed, users
+        )
     return metrics
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.terminal import write_line
@@ -249,11 +247,12 @@ def _train_into(
             prior, alone = add_transition_prior(model, config, data.split, folder)
         valid = rank(model.traced_ranks(), config, data.split, "valid")
         test, lists = rank_and_list(model, config, data.split, "test")
-    np.savez(folder / run_files.RANKS, valid=valid, test=test, **alone)
+    owners = {part: data.split.rows(getattr(data.split, part)) for part in ("valid", "test")}
+    run_files.save_ranks(folder, {"valid": valid, "test": test, **alone}, owners["test"])
     earlier, checksum = fitted.pop("earlier_seconds"), split_checksum(data.split)
     result = {
-        **report(valid, config, "valid"),
-        **report(test, config, "test"),
+        **report(valid, config, "valid", owners["valid"]),
+        **report(test, config, "test", owners["test"]),
         "lists": list_metrics(lists, item_counts(data.split)),
         "baselines": baselines,
         **({"prior": prior} if prior else {}),

@@ -38,12 +38,13 @@ class Row:
         counts: Whether it only counts.
         valid: Mean over the seeds of the validation metrics.
         test: Mean over the seeds of the test metrics.
-        intervals: 95 % bootstrap interval over the test events of each mean.
+        intervals: 95 % bootstrap interval of each mean, over the users.
         deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
         figures: Those of `FIGURES`, means over the seeds.
         lists: Means over the seeds of the figures of `list_metrics`; empty for a model without the
             prior that its run has.
         values: Test metric -> its mean over the seeds for each event, float64 [U].
+        users: User of each test event, int [U]; None: one event for each user.
         protocol: That of its runs.
         difference: To the model that it is compared with; None for that model itself.
         p: The p-value, adjusted for all rows.
@@ -58,6 +59,7 @@ class Row:
     deviations: dict[str, float]
     figures: dict[str, float]
     values: dict[str, np.ndarray] = dataclasses.field(repr=False)
+    users: np.ndarray | None = dataclasses.field(repr=False)
     protocol: dict[str, Any] = dataclasses.field(repr=False)
     lists: dict[str, float] = dataclasses.field(default_factory=dict)
     difference: Difference | None = None
@@ -112,7 +114,7 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
             variants = {model: "_alone", f"{model} + prior": ""}
         for name, suffix in variants.items():
             parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
-            row = _row(name, reports, parts, model in counting)
+            row = _row(name, reports, parts, ranks[0].get("test_users"), model in counting)
             if suffix:
                 # The lists of a run are those with its prior.
                 row = dataclasses.replace(row, lists={})
@@ -143,7 +145,7 @@ def compare_rows(rows: list[Row], metric: str, against: str | None = None) -> li
         )
     base = rows[names.index(against)]
     differences = {
-        row.model: paired_difference(row.values[metric], base.values[metric])
+        row.model: paired_difference(row.values[metric], base.values[metric], users=base.users)
         for row in rows
         if row is not base
     }
@@ -154,7 +156,9 @@ def compare_rows(rows: list[Row], metric: str, against: str | None = None) -> li
     ]
 
 
-def _row(name: str, reports: list[dict], ranks: list[dict], counts: bool) -> Row:
+def _row(
+    name: str, reports: list[dict], ranks: list[dict], users: np.ndarray | None, counts: bool
+) -> Row:
     cutoffs = reports[0]["protocol"]["k"]
     by_part = {}
     for part in ("valid", "test"):
@@ -168,7 +172,7 @@ def _row(name: str, reports: list[dict], ranks: list[dict], counts: bool) -> Row
         counts=counts,
         valid={metric: float(np.mean(seeds)) for metric, seeds in by_part["valid"].items()},
         test={metric: float(np.mean(one)) for metric, one in means.items()},
-        intervals=bootstrap_intervals(values),
+        intervals=bootstrap_intervals(values, users=users),
         deviations={
             metric: float(np.std(one, ddof=1)) if len(one) > 1 else 0.0
             for metric, one in means.items()
@@ -178,6 +182,7 @@ def _row(name: str, reports: list[dict], ranks: list[dict], counts: bool) -> Row
         },
         lists=_means([report.get("lists", {}) for report in reports]),
         values=values,
+        users=users,
         protocol=reports[0]["protocol"],
     )
 

@@ -66,7 +66,7 @@ class ComparisonTable:
         return (
             f"{self.log}: {count:,} test events, {split}, ranked against "
             f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
-            f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the events. "
+            f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the users. "
             f"Difference: {self.metric} less that of {self.against}, with its interval; p of a "
             f"paired permutation test, adjusted for all rows by Holm's method; better or worse "
             f"where p < {LEVEL:g}."

@@ -55,6 +55,7 @@ def _names(runs: Sequence[RunFindings]) -> list[str]:
 def _differences(runs: Sequence[RunFindings]) -> list[Difference]:
     metric, first = runs[0].metric, runs[0].measured
     found = [
-        paired_difference(one.measured.values[metric], first.values[metric]) for one in runs[1:]
+        paired_difference(one.measured.values[metric], first.values[metric], users=one.users)
+        for one in runs[1:]
     ]
     return [one._replace(p=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]

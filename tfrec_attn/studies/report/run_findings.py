@@ -97,6 +97,7 @@ class RunFindings:
             run.
         best_baseline: Baseline with the best `metric`.
         difference: Of the run to it.
+        users: User of each test event, int [U].
         curves: Column of history.csv -> its values over the epochs.
         slices: Partitions of the test events.
         shares: Share of the recommended items in ten groups of items, most popular first, which
@@ -114,6 +115,7 @@ class RunFindings:
     rows: dict[str, Measured]
     best_baseline: str
     difference: Difference
+    users: np.ndarray
     curves: dict[str, list[float]]
     slices: list[Slices]
     shares: list[float]
@@ -147,15 +149,16 @@ def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
     split = _split_of(folder, report)
     ranks, model = run_files.load_ranks(folder), run.load_model(folder)
     name = extensions.short_name(config.model.name)
+    users_of_events = split.rows(split.test)
     rows = {
-        f"{one} (default)" if one == name else one: _measure(values, config)
+        f"{one} (default)" if one == name else one: _measure(values, config, users_of_events)
         for one, values in rank_baselines(config, split).items()
     }
     baselines = list(rows)
     if "test_alone" in ranks:
-        rows[name] = _measure(ranks["test_alone"], config)
+        rows[name] = _measure(ranks["test_alone"], config, users_of_events)
         name = f"{name} + prior"
-    rows[name] = _measure(ranks["test"], config)
+    rows[name] = _measure(ranks["test"], config, users_of_events)
     metric = METRIC if METRIC in rows[name].means else config.evaluate.metric
     best = max(baselines, key=lambda one: rows[one].means[metric])
     lists = rank_and_list(model, config, split, "test")[1]
@@ -168,7 +171,10 @@ def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
         model=name,
         rows=rows,
         best_baseline=best,
-        difference=paired_difference(rows[name].values[metric], rows[best].values[metric]),
+        difference=paired_difference(
+            rows[name].values[metric], rows[best].values[metric], users=users_of_events
+        ),
+        users=users_of_events,
         curves=_curves(folder),
         slices=event_slices(split),
         shares=popularity_shares(lists, counts),
@@ -216,11 +222,12 @@ def _split_of(folder: Path, report: dict[str, Any]) -> Split:
     return split
 
 
-def _measure(ranks: np.ndarray, config: Config) -> Measured:
+def _measure(ranks: np.ndarray, config: Config, users: np.ndarray) -> Measured:
     values = values_of(ranks, config.evaluate.k)
     means = {name: float(one.mean()) for name, one in values.items()}
     resamples = config.evaluate.bootstrap or _RESAMPLES
-    return Measured(values, means, bootstrap_intervals(values, resamples, config.train.seed))
+    intervals = bootstrap_intervals(values, resamples, config.train.seed, users)
+    return Measured(values, means, intervals)
 
 
 def _curves(folder: Path) -> dict[str, list[float]]:
