@@ -88,7 +88,7 @@ SECTIONS = [
     _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),
     _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation", "beauty"),
     _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
-    _study("mqsa_ted-graph_regularization", "MQSA with distillation or a graph regularizer", "beauty"),
+    _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
     _study("sasrec-distillation", "SASRec with and without distillation", "beauty"),
     _study("fmlp_rec-distillation", "FMLP-Rec with and without distillation", "beauty"),
     _study("gru4rec-distillation", "GRU4Rec with and without distillation", "beauty"),
