@@ -1,0 +1,116 @@
+"""Averages the scores of finished runs: `python -m tfrec_attn.average RUN RUN ... --to RUN`."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from tfrec_attn import config as configuration
+from tfrec_attn import models
+from tfrec_attn.cli.arguments import Arguments, is_override, path
+from tfrec_attn.config import Config
+from tfrec_attn.config.schema import Model
+from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.runs.run_files import load_config
+from tfrec_attn.training.training_run import train
+
+_MODEL = "tfrec_attn.studies.average:Average"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0; 2 for runs that cannot be averaged; 1 if the run cannot be written; 130 after SIGINT and
+        143 after SIGTERM.
+    """
+    parser = Arguments(
+        prog="python -m tfrec_attn.average",
+        description="Makes a run whose model adds up the scores of others, and evaluates it. It "
+        "exports and serves as one model. Data, evaluation and prior are those of the first run.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="finished runs, and values of the new one such as prior.weight=auto",
+    )
+    parser.add_argument("--weights", help="weight of each run, with commas (default: 1 / runs)")
+    parser.add_argument("--to", required=True, type=path, metavar="RUN", help="the new run")
+    parsed = parser.parse_args(arguments)
+    try:
+        runs = [Path(one).expanduser() for one in parsed.runs if not is_override(one)]
+        tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
+        overrides = filter(is_override, parsed.runs)
+        train(configuration.from_dict(configuration.overlay(tree, overrides)))
+    except TfrecError as error:
+        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
+    """Returns the configuration of an average.
+
+    Args:
+        runs: The runs.
+        weights: Their weights, with commas; None: equal ones that add up to 1.
+        folder: Folder of the average.
+
+    Raises:
+        ConfigError: If there are fewer than two runs, if one cannot be averaged, or if the weights
+            are not a number above 0 for each.
+    """
+    if len(runs) < 2:
+        raise ConfigError(f"An average needs two runs or more, but has {len(runs)}.")
+    factors, configs = _factors(weights, len(runs)), [load_config(run) for run in runs]
+    members = [
+        _member(run, config, factor)
+        for run, config, factor in zip(runs, configs, factors, strict=True)
+    ]
+    longest = max(member["max_length"] for member in members)
+    return dataclasses.replace(
+        configs[0],
+        data=dataclasses.replace(configs[0].data, max_length=longest),
+        model=Model(_MODEL, {"members": members}),
+        run_dir=folder,
+    )
+
+
+def _factors(weights: str | None, count: int) -> list[float]:
+    if weights is None:
+        return [1.0 / count] * count
+    try:
+        found = [float(one) for one in weights.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count or not all(0 < one < float("inf") for one in found):
+        raise ConfigError(
+            f"--weights must be a number above 0 for each of the {count} runs, with commas, but is "
+            f"{weights}."
+        )
+    return found
+
+
+def _member(run: Path, config: Config, weight: float) -> dict:
+    name, parameters = config.model.name, config.model.parameters
+    if models.trains_on(name) == models.COUNTS:
+        raise ConfigError(
+            f"{run} cannot be averaged, because {name} only counts; add the counts of transitions "
+            "with prior.weight=auto instead."
+        )
+    if key := models.gap_key(name, parameters):
+        raise ConfigError(
+            f"{run} cannot be averaged, because its model needs times between events; train it "
+            f"with {key}=null."
+        )
+    return {
+        "run": str(run.resolve()),
+        "name": name,
+        "max_length": config.data.max_length,
+        "weight": weight,
+        "parameters": parameters,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
