@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from concurrent import futures
-from pathlib import Path
 
 from tfrec_attn.cli.terminal import fail
 from tfrec_attn.errors import ConfigError, TfrecError
@@ -40,6 +39,7 @@ class LocalServer:
         rest_port: Port of HTTP; 0 takes a free one, None disables HTTP.
         workers: Most gRPC calls at a time. More calls are refused with RESOURCE_EXHAUSTED.
         allowed_hosts: Host names of HTTP requests, besides those of loopback and `host`.
+        users: A `UserLog` whose histories the page can show, or None.
 
     Attributes:
         grpc_port, rest_port: The ports, once the server has started.
@@ -54,9 +54,10 @@ class LocalServer:
         rest_port: int | None = 8501,
         workers: int = 384,
         allowed_hosts: Collection[str] = (),
+        users=None,
     ):
         self.store, self._host, self._workers = store, host, workers
-        self._allowed_hosts = allowed_hosts
+        self._allowed_hosts, self._users = allowed_hosts, users
         self.grpc_port, self.rest_port = port, rest_port
         self._grpc = self._rest = self._health = None
         self._in_flight = None
@@ -146,10 +147,11 @@ class LocalServer:
         if self.rest_port is None:
             return
         from .server.http_server import HttpServer
+        from .server.page_service import PageService, page_files
         from .server.rest_service import RestService
 
-        page = Path(__file__).parent / "server" / "page" / "index.html"
-        service = RestService(self.store, page.read_bytes(), self.store.metrics.render)
+        page = PageService(self.store, page_files(), self._users)
+        service = RestService(self.store, page, self.store.metrics.render)
         self._rest = HttpServer(
             self._host, self.rest_port, service.respond, allowed_hosts=self._allowed_hosts
         )
@@ -212,16 +214,24 @@ def _server(parsed: argparse.Namespace) -> LocalServer:
     batching = None
     if parsed.batch_size:
         batching = BatchOptions(parsed.batch_size, parsed.batch_timeout, parsed.queue, parsed.pad)
+    models = read_models(parsed)
     return LocalServer(
-        ModelStore(
-            read_models(parsed), batching=batching, poll=parsed.poll, threads=parsed.threads
-        ),
+        ModelStore(models, batching=batching, poll=parsed.poll, threads=parsed.threads),
         host=parsed.host,
         port=parsed.port,
         rest_port=parsed.rest_port,
         workers=parsed.batch_size * (parsed.queue + 1) + _STATUS_WORKERS,
         allowed_hosts=parsed.allowed_host,
+        users=_users(parsed.histories, models[0].folder),
     )
+
+
+def _users(path: str | None, servable: str):
+    if path is None:
+        return None
+    from .server.user_log import read_user_log
+
+    return read_user_log(path, servable)
 
 
 def _problem(store) -> str | None:

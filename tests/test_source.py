@@ -60,6 +60,16 @@ SHARED = (
     "runtime.process",
     "runtime.saved_model",
     "runtime.runner",
+    "data.reading",
+    "data.sequences.copies",
+    "data.sequences.encoding",
+    "data.sequences.event_filters",
+    "data.sequences.filter_report",
+    "data.sequences.ids",
+    "data.sequences.sessions",
+    "data.sequences.vocabulary",
+    "lists.file_histories",
+    "lists.user_histories",
     "replay",
 )
 

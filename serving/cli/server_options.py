@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.errors import shown
 
 # Option, type, default, bounds, name of the value, and what it is.
@@ -61,6 +61,13 @@ def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
         metavar="NAME:LABEL=VERSION",
         help="a label of a version, such as sasrec:stable=1; repeatable",
         **many,
+    )
+    parser.add_argument(
+        "--histories",
+        type=path,
+        metavar="FILE",
+        help="users whose histories the page can show: a log in the format of the first model's, "
+        "or .jsonl or .parquet with user_id and history",
     )
     parser.add_argument(
         "--host",

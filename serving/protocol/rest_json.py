@@ -50,25 +50,25 @@ def parse(body: bytes) -> PredictBody:
     Raises:
         StatusError: INVALID_ARGUMENT if it is no JSON or no predict request.
     """
-    document = _document(body)
-    if not isinstance(document, dict):
+    request = document(body)
+    if not isinstance(request, dict):
         raise invalid(
-            f"A request must be a JSON object, but {_shown(document)} came; "
+            f"A request must be a JSON object, but {with_type(request)} came; "
             'send {"instances": [...]} or {"inputs": ...}.'
         )
-    signature = document.get("signature_name", "")
+    signature = request.get("signature_name", "")
     if not isinstance(signature, str):
-        raise invalid(f"'signature_name' must be a JSON string, but {_shown(signature)} came.")
-    if ("instances" in document) == ("inputs" in document):
+        raise invalid(f"'signature_name' must be a JSON string, but {with_type(signature)} came.")
+    if ("instances" in request) == ("inputs" in request):
         raise invalid(
             "A request must have one of the keys 'instances' and 'inputs', but it has "
-            + ("both." if "inputs" in document else "none.")
+            + ("both." if "inputs" in request else "none.")
         )
-    rows = "instances" in document
-    value = document["instances" if rows else "inputs"]
+    rows = "instances" in request
+    value = request["instances" if rows else "inputs"]
     if rows and not (isinstance(value, list) and value):
         raise invalid(
-            f"'instances' must be a list with at least one element, but {_shown(value)} came."
+            f"'instances' must be a list with at least one element, but {with_type(value)} came."
         )
     return PredictBody(signature, rows, value)
 
@@ -132,11 +132,12 @@ def error_body(message: str) -> bytes:
     return _dumped({"error": message})
 
 
-class _ValueProblem(Exception):
-    """The value of an input that cannot be read."""
+def document(body: bytes) -> object:
+    """Reads JSON.
 
-
-def _document(body):
+    Raises:
+        StatusError: INVALID_ARGUMENT if it is none, or has too many values or a key twice.
+    """
     if not body:
         raise invalid("JSON Parse error: the document is empty.")
     brackets = body.count(b"[") + body.count(b"{")
@@ -159,12 +160,16 @@ def _document(body):
         raise invalid("JSON Parse error: a number has too many digits.") from None
 
 
+class _ValueProblem(Exception):
+    """The value of an input that cannot be read."""
+
+
 def _object(pairs):
     """An object without duplicate keys. Readers differ in which of two values they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = collections.Counter(key for key, _ in pairs).most_common(1)[0]
-        raise invalid(f"An object has the key {_shown(twice)} twice; name it once.")
+        raise invalid(f"An object has the key {with_type(twice)} twice; name it once.")
     return found
 
 
@@ -189,7 +194,7 @@ def _wrapped(index, value, dtypes):
     if _named(value):
         raise invalid(
             f"Element {index} of 'instances' must be a value or a list as the first element is, "
-            f"but {_shown(value)} came."
+            f"but {with_type(value)} came."
         )
     return dict.fromkeys(dtypes, value)
 
@@ -198,11 +203,11 @@ def _check_keys(index, element, dtypes):
     if not _named(element):
         raise invalid(
             f"Element {index} of 'instances' must be an object as the first element is, "
-            f"but {_shown(element)} came."
+            f"but {with_type(element)} came."
         )
     for name in element.keys() - dtypes.keys():
         raise invalid(
-            f"Element {index} of 'instances' has the input {_shown(name)}, "
+            f"Element {index} of 'instances' has the input {with_type(name)}, "
             f"but the signature has {', '.join(dtypes)}."
         )
     for name in dtypes:
@@ -256,7 +261,7 @@ def _of_columns(value, dtypes):
         value = dict.fromkeys(dtypes, value)
     for name in value.keys() - dtypes.keys():
         raise invalid(
-            f"'inputs' has the input {_shown(name)}, but the signature has {', '.join(dtypes)}."
+            f"'inputs' has the input {with_type(name)}, but the signature has {', '.join(dtypes)}."
         )
     arrays = {}
     for name, dtype in dtypes.items():
@@ -284,7 +289,7 @@ def _array(value, dtype):
         for element in level:
             if not isinstance(element, list):
                 raise _ValueProblem(
-                    f"a list is expected at level {len(shape)}, but {_shown(element)} came"
+                    f"a list is expected at level {len(shape)}, but {with_type(element)} came"
                 )
             if len(element) != size:
                 raise _ValueProblem(
@@ -302,7 +307,7 @@ def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
     kinds = {"f": (int, float), "i": (int,), "u": (int,), "b": (bool,)}[dtype.kind]
     for value in values:
         if type(value) not in kinds or not _fits(value, dtype):
-            raise _ValueProblem(f"{dtype} is expected, but {_shown(value)} came")
+            raise _ValueProblem(f"{dtype} is expected, but {with_type(value)} came")
     return values
 
 
@@ -327,8 +332,8 @@ def _text(value):
     except UnicodeEncodeError:
         raise _ValueProblem("a text has half of a surrogate pair") from None
     except (binascii.Error, ValueError):
-        raise _ValueProblem(f"{_shown(value)} is not base64") from None
-    raise _ValueProblem(f"string is expected, but {_shown(value)} came")
+        raise _ValueProblem(f"{with_type(value)} is not base64") from None
+    raise _ValueProblem(f"string is expected, but {with_type(value)} came")
 
 
 def _named(value):
@@ -382,8 +387,8 @@ def _bracketed(shape):
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _shown(value):
-    """A JSON value with its type, shortened."""
+def with_type(value: object) -> str:
+    """Returns a JSON value with its type, shortened, for messages."""
     short = value[: _SHOWN + 1] if isinstance(value, str) else value
     text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

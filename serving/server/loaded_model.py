@@ -1,5 +1,6 @@
 """A version of a model in memory, loaded and run by TensorFlow's session loader."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from tfrec_attn.runtime import saved_model
 from ..protocol.statuses import StatusError, failed_precondition, invalid
 from ..protocol.tensors import to_array
 from .batching import Batcher
+from .catalogue import Catalogue, read_catalogue
 from .signature import Signature
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -41,6 +43,7 @@ class LoadedModel:
 
     def __init__(self, folder: str | Path, threads: int = 1):
         self.folder = Path(folder)
+        self._catalogue, self._reading = None, threading.Lock()
         # With a negative number the calling thread runs the operations itself.
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads
@@ -122,6 +125,14 @@ class LoadedModel:
                 raise invalid(f"{path} has more than {_MAX_WARMUPS} requests; leave some out.")
             self._replay(record, f"request {count} of {path}")
         return count
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items of the version, read when they are first needed."""
+        with self._reading:
+            if self._catalogue is None:
+                self._catalogue = read_catalogue(self.folder)
+            return self._catalogue
 
     def close(self) -> None:
         """Closes the TensorFlow session. No request may run any more."""

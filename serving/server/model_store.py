@@ -11,6 +11,7 @@ import numpy as np
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
 from .batching import BatchOptions
+from .catalogue import Catalogue
 from .model_config import ModelConfig, VersionStatus
 from .served_model import ServedModel, Version, no_servable
 from .server_metrics import ServerMetrics
@@ -171,6 +172,20 @@ class ModelStore:
         model, found = self._acquire(name, version, label)
         try:
             return found.number, found.model.definitions
+        finally:
+            model.release(found)
+
+    def catalogue(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> Catalogue:
+        """Returns the items of the version that would answer.
+
+        Raises:
+            StatusError: As in `predict`, or FAILED_PRECONDITION if it has no file of its items.
+        """
+        model, found = self._acquire(name, version, label)
+        try:
+            return found.model.catalogue
         finally:
             model.release(found)
 

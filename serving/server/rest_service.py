@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf import json_format
@@ -15,11 +14,11 @@ from ..protocol.statuses import StatusError, invalid
 from ..protocol.tensors import dtype_of
 from .http_server import Response
 from .loaded_model import DEFAULT_SIGNATURE
+from .model_path import MODEL_PATH, spec_of
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
-_WHICH = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
-_METHOD = re.compile(_WHICH + ":(predict|classify|regress)", re.IGNORECASE)
-_ABOUT = re.compile(_WHICH + "(/metadata)?", re.IGNORECASE)
+_METHOD = re.compile("/v1" + MODEL_PATH + ":(predict|classify|regress)", re.IGNORECASE)
+_ABOUT = re.compile("/v1" + MODEL_PATH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
 # Inputs that TF Serving demands, and this server fills where they are left out.
 _OPTIONAL = {
@@ -28,18 +27,6 @@ _OPTIONAL = {
     "k": 10,
 }
 _HISTORY, _SIMILAR = "history", "similar"
-_MAX_VERSION = str(2**63 - 1)
-# The page may run its own script and send requests to its own server only.
-_PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_PAGE_HEADERS = (
-    ("Content-Security-Policy", _PAGE_POLICY),
-    ("Cache-Control", "no-cache"),
-    ("Referrer-Policy", "no-referrer"),
-)
 
 
 class RestService:
@@ -47,23 +34,19 @@ class RestService:
 
     It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
     the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
-    Besides the API of TF Serving, it serves / (the page), /page/models, and /openapi.json, which
-    describes all paths. Inputs of a request that have a default can be left out. As in TF Serving,
+    Besides the API of TF Serving, it serves the page, and /openapi.json, which describes all paths.
+    Inputs of a request that have a default can be left out. As in TF Serving,
     a wrong method below /v1/ is a 400, and an unknown path a 404.
 
     Args:
         store: A `ModelStore`.
-        page: HTML of /.
+        page: A `PageService`.
         metrics: Returns the metrics in the text format of Prometheus.
     """
 
-    def __init__(self, store, page: bytes, metrics: Callable[[], bytes]):
-        self._store = store
+    def __init__(self, store, page, metrics: Callable[[], bytes]):
+        self._store, self._page = store, page
         self._own = {
-            "/": lambda: Response(200, page, "text/html; charset=utf-8", _PAGE_HEADERS),
-            "/page/models": lambda: Response(
-                200, json.dumps({"models": sorted(store.names())}).encode()
-            ),
             "/openapi.json": lambda: Response(200, _OPENAPI.read_bytes()),
             METRICS_PATH: lambda: Response(
                 200, metrics(), "text/plain; version=0.0.4; charset=utf-8"
@@ -76,7 +59,7 @@ class RestService:
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)
             if path not in self._own:
-                return _failure(
+                return self._page.respond(method, path, body) or _failure(
                     404, "There is nothing under this path; models are under /v1/models/NAME."
                 )
             if method not in ("GET", "HEAD"):
@@ -91,10 +74,10 @@ class RestService:
                 raise StatusError(
                     grpc.StatusCode.UNIMPLEMENTED, "Only predict is served; ask for :predict."
                 )
-            return Response(200, self._predict(*_spec(match), body))
+            return Response(200, self._predict(*spec_of(match), body))
         if method == "GET" and (match := _ABOUT.fullmatch(path)):
             return Response(
-                200, self._metadata(*_spec(match)) if match[4] else self._status(*_spec(match))
+                200, self._metadata(*spec_of(match)) if match[4] else self._status(*spec_of(match))
             )
         if method == "GET" and path.lower() in ("/v1/models", "/v1/models/"):
             raise invalid("Missing model name in request; ask for /v1/models/NAME.")
@@ -140,23 +123,6 @@ class RestService:
             for one in self._store.status(name, version, label)
         ]
         return _dumped({"model_version_status": statuses})
-
-
-def _spec(match):
-    """(name, version or None, label or None) of a path."""
-    digits = match[2]
-    if digits and (
-        len(digits) > len(_MAX_VERSION) or digits.zfill(len(_MAX_VERSION)) > _MAX_VERSION
-    ):
-        raise invalid(
-            f"Failed to convert version: {digits[:40]} to numeric; "
-            f"it must be at most {_MAX_VERSION}."
-        )
-    return (
-        unquote(match[1]),
-        int(digits) if digits else None,
-        None if match[3] is None else unquote(match[3]),
-    )
 
 
 def _defaults(ranks):

@@ -10,7 +10,8 @@ from tfrec_attn.data.sequences.encoding import encode_log
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
-from tfrec_attn.lists.run_histories import SequenceHistories, ShardHistories
+from tfrec_attn.lists.run_histories import ShardHistories
+from tfrec_attn.lists.user_histories import SequenceHistories
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tfrec_attn import config as configuration
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.parquet_check import require_sound
@@ -16,11 +17,12 @@ from tfrec_attn.data.sequences.encoding import checksum, encode_log
 from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
 from tfrec_attn.errors import DataError, first_line
 from tfrec_attn.files.checksums import file_sha256
-from tfrec_attn.lists.run_histories import SequenceHistories, UserHistories
-from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.lists.user_histories import SequenceHistories, UserBatch, UserHistories
 from tfrec_attn.replay.request_log import requests_of
+from tfrec_attn.runtime.runner import version_folder
 
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_CONFIG = "assets.extra/config.yaml"
 _SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
 
 
@@ -53,6 +55,16 @@ def file_histories(path: str | Path, data: Data) -> UserHistories:
     histories = SequenceHistories(sequences)
     histories.checksum = checksum(sequences)
     return histories
+
+
+def data_of_servable(servable: str | Path) -> Data:
+    """Returns how the log of the run was read that a servable was exported from.
+
+    Raises:
+        ConfigError: If the folder is no servable, or its configuration cannot be read.
+    """
+    path = version_folder(servable) / _CONFIG
+    return configuration.load(path).data if path.is_file() else Data()
 
 
 class LineHistories(UserHistories):

@@ -1,69 +1,24 @@
 """The users of a log with all of their events."""
 
-import abc
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
 from tfrec_attn.errors import DataError
 from tfrec_attn.lists.id_file import checksum_of_ids
-from tfrec_attn.lists.user_histories import Histories, UserBatch
+from tfrec_attn.lists.user_histories import (
+    Histories,
+    SequenceHistories,
+    UserBatch,
+    UserHistories,
+)
 from tfrec_attn.runs import run, run_files
-
-
-class UserHistories(abc.ABC):
-    """Users with their histories, in an order that never changes.
-
-    Attributes:
-        total: Number of users; None if it is known only at the end.
-        checksum: SHA-256 of users and histories.
-        notes: Sentences that the user should read.
-    """
-
-    total: int | None = None
-    checksum: str = ""
-    notes: tuple[str, ...] = ()
-
-    @abc.abstractmethod
-    def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields batches of at most `size` users, from the user number `begin` on."""
-
-
-class SequenceHistories(UserHistories):
-    """The users of a log in memory.
-
-    Args:
-        sequences: The events. Users without any are left out.
-        users: Ids of the only users, in the order of the lists, or None. A user that the log does
-            not have gets a list without a history.
-    """
-
-    def __init__(self, sequences: Sequences, users: list[str] | None = None):
-        self._ids = pl.Series(sequences.item_vocabulary.ids(), dtype=pl.String)
-        # One more user without events, for ids that the log does not have.
-        self._histories = Histories(sequences.items, np.append(sequences.lengths, 0))
-        if users is None:
-            self._rows = np.flatnonzero(sequences.lengths)
-            self._users = pl.Series(sequences.user_vocabulary.ids(self._rows + 1))
-        else:
-            self._rows = sequences.user_vocabulary.lookup(users) - 1
-            self._users = pl.Series(users, dtype=pl.String)
-        self.total = len(self._rows)
-
-    def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields the users in the order of the log, or in that of `users`."""
-        for start in range(begin, self.total, size):
-            some = self._histories.rows(self._rows[start : start + size])
-            yield UserBatch(
-                self._users[start : start + size], self._ids.gather(some.items - 1), some.lengths
-            )
 
 
 class ShardHistories(UserHistories):

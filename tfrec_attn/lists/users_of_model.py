@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from tfrec_attn import config as configuration
-from tfrec_attn.config import Data
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.lists.file_histories import file_histories
+from tfrec_attn.lists.file_histories import data_of_servable, file_histories
 from tfrec_attn.lists.id_file import read_ids
 from tfrec_attn.lists.model_folder import is_run
-from tfrec_attn.lists.run_histories import UserHistories, run_histories
-from tfrec_attn.runs.run_files import CONFIG, load_config
-from tfrec_attn.runtime.runner import version_folder
+from tfrec_attn.lists.run_histories import run_histories
+from tfrec_attn.lists.user_histories import UserHistories
+from tfrec_attn.runs.run_files import load_config
 
 
 def users_of_model(
@@ -32,16 +30,11 @@ def users_of_model(
     if users is not None and histories is not None:
         raise ConfigError("--users and --histories exclude each other; leave one of them out.")
     if histories is not None:
-        return file_histories(histories, load_config(path).data if of_run else _data_of(path))
+        data = load_config(path).data if of_run else data_of_servable(path)
+        return file_histories(histories, data)
     if not of_run:
         raise ConfigError(
             f"{model} is a servable, which has no histories of users; give --histories FILE, or "
             "the run that it was exported from."
         )
     return run_histories(path, None if users is None else read_ids(users, "--users"))
-
-
-def _data_of(servable: Path) -> Data:
-    """How the log of the run was read that a servable was exported from."""
-    path = version_folder(servable) / "assets.extra" / CONFIG
-    return configuration.load(path).data if path.is_file() else Data()

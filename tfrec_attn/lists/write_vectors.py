@@ -13,8 +13,8 @@ from tfrec_attn.lists.model_folder import fingerprint
 from tfrec_attn.lists.open_source import open_source
 from tfrec_attn.lists.output_format import vector_format
 from tfrec_attn.lists.partial_output import PartialOutput, check_free
-from tfrec_attn.lists.run_histories import UserHistories
 from tfrec_attn.lists.source import Source
+from tfrec_attn.lists.user_histories import UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
 
 _ROWS = 1 << 14  # of a part

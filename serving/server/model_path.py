@@ -1,0 +1,30 @@
+"""The part of a path that names a model, and a version of it by number or label."""
+
+import re
+from urllib.parse import unquote
+
+from ..protocol.statuses import invalid
+
+MODEL_PATH = r"/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+_MAX_VERSION = str(2**63 - 1)
+
+
+def spec_of(match: re.Match) -> tuple[str, int | None, str | None]:
+    """Returns the name, the version and the label of a path whose first groups are `MODEL_PATH`'s.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT if the version is too large.
+    """
+    digits = match[2]
+    if digits and (
+        len(digits) > len(_MAX_VERSION) or digits.zfill(len(_MAX_VERSION)) > _MAX_VERSION
+    ):
+        raise invalid(
+            f"Failed to convert version: {digits[:40]} to numeric; "
+            f"it must be at most {_MAX_VERSION}."
+        )
+    return (
+        unquote(match[1]),
+        int(digits) if digits else None,
+        None if match[3] is None else unquote(match[3]),
+    )

@@ -1,0 +1,129 @@
+"""The web page: its files, and what it asks beside the API of TF Serving."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfrec_attn.errors import shown
+
+from ..protocol import rest_json
+from ..protocol.statuses import invalid, not_found
+from .http_server import Response
+from .model_path import MODEL_PATH, spec_of
+
+# The page may load the files of its own server only, and send requests only there.
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("Content-Security-Policy", _POLICY),
+    ("Cache-Control", "no-cache"),
+    ("Referrer-Policy", "no-referrer"),
+)
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_SEARCH = re.compile("/page" + MODEL_PATH + ":search")
+_MODELS, _HISTORY = "/page/models", "/page/history"
+_MAX_BODY = 1 << 12
+
+
+class PageService:
+    """Answers requests for / and below /page/, from memory only.
+
+    - GET / and /page/NAME: the page and its files
+    - GET /page/models: the models with their versions and labels, and the number of users
+    - POST /page/models/NAME[/versions/V | /labels/L]:search {"text"}: items of the catalogue
+    - POST /page/history {"user"}: the history of a user of the log; without a user, of a random one
+
+    Args:
+        store: A `ModelStore`.
+        files: Path -> response.
+        users: A `UserLog`, or None.
+    """
+
+    def __init__(self, store, files: Mapping[str, Response], users=None):
+        self._store, self._files, self._users = store, files, users
+        self._count = None if users is None else len(users)
+
+    def respond(self, method: str, path: str, body: bytes) -> Response | None:
+        """Answers a request; None for an unknown path.
+
+        Raises:
+            StatusError: If the request cannot be answered.
+        """
+        if path in self._files or path == _MODELS:
+            if method not in ("GET", "HEAD"):
+                return _only(path, "GET", "GET, HEAD")
+            return self._files.get(path) or self._models()
+        search = _SEARCH.fullmatch(path)
+        if not search and path != _HISTORY:
+            return None
+        if method != "POST":
+            return _only(path, "POST", "POST")
+        if len(body) > _MAX_BODY:
+            message = f"A body of {path[:80]} may have at most {_MAX_BODY} bytes; send fewer."
+            return Response(413, rest_json.error_body(message))
+        return self._search(search, body) if search else self._history(body)
+
+    def _models(self) -> Response:
+        models = {
+            name: {"versions": self._store.available(name), "labels": self._store.labels(name)}
+            for name in sorted(self._store.names())
+        }
+        return _json({"models": models, "users": self._count})
+
+    def _search(self, match: re.Match, body: bytes) -> Response:
+        text = _text(body, "text")
+        if text is None:
+            raise invalid('A search must have a text; send {"text": "..."}.')
+        catalogue = self._store.catalogue(*spec_of(match))
+        found = catalogue.search(text)
+        items = [{"id": one, "title": title} for one, title in found.items]
+        return _json({"items": items, "total": found.total, "catalogue": len(catalogue)})
+
+    def _history(self, body: bytes) -> Response:
+        if self._users is None:
+            raise not_found("This server has no histories; start it with --histories FILE.")
+        user = _text(body, "user")
+        found = self._users.any() if user is None else self._users.find(user)
+        if found is None:
+            raise not_found(f"The log has no user {shown(user)}; give an id as it is in the log.")
+        return _json({"user": found.user, "history": found.items, "events": found.events})
+
+
+def page_files() -> dict[str, Response]:
+    """Returns the responses with the files of the page."""
+    files = {}
+    for path in sorted((Path(__file__).parent / "page").iterdir()):
+        if path.suffix in _KINDS:
+            where = "/" if path.name == "index.html" else f"/page/{path.name}"
+            kind = f"{_KINDS[path.suffix]}; charset=utf-8"
+            files[where] = Response(200, path.read_bytes(), kind, _HEADERS)
+    return files
+
+
+def _text(body: bytes, name: str) -> str | None:
+    """Returns the only text of a JSON object, None if it is null or left out."""
+    request = rest_json.document(body)
+    if not isinstance(request, dict):
+        raise invalid(f"A request must be a JSON object, but {rest_json.with_type(request)} came.")
+    for key in request:
+        if key != name:
+            raise invalid(f"A request may have the key '{name}', but has {shown(key)}.")
+    text = request.get(name)
+    if text is not None and not isinstance(text, str):
+        raise invalid(f"'{name}' must be a JSON string, but {rest_json.with_type(text)} came.")
+    if text is not None and any("\ud800" <= one <= "\udfff" for one in text):
+        raise invalid(f"'{name}' must be Unicode text, but has half of a character.")
+    return text
+
+
+def _json(value: object) -> Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Response(200, text.encode("utf-8"), headers=(("Cache-Control", "no-store"),))
+
+
+def _only(path: str, method: str, allowed: str) -> Response:
+    message = f"{path[:80]} takes {method} only."
+    return Response(405, rest_json.error_body(message), headers=(("Allow", allowed),))

@@ -1,0 +1,99 @@
+"""The users of a log with their histories, in memory."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.reading.log_parts import parts_of
+from tfrec_attn.errors import DataError, shown
+from tfrec_attn.lists.file_histories import data_of_servable, file_histories
+from tfrec_attn.lists.user_histories import UserBatch
+
+# Of a history, the page gets the latest events.
+MOST_EVENTS = 2000
+_MAX_BYTES, _MAX_EVENTS = 1 << 30, 20_000_000
+_BATCH = 1 << 14
+
+
+class UserHistory(NamedTuple):
+    """A user with the latest events.
+
+    Attributes:
+        user: Id.
+        items: The latest `MOST_EVENTS` items, oldest first.
+        events: Number of all events.
+    """
+
+    user: str
+    items: list[str]
+    events: int
+
+
+class UserLog:
+    """Users and their histories.
+
+    Args:
+        batches: The users. Of a user who is there twice, the last history counts.
+
+    Raises:
+        DataError: If there are too many events, or no users.
+    """
+
+    def __init__(self, batches: Iterable[UserBatch]):
+        users, items, lengths, count = [], [], [np.zeros(1, np.int64)], 0
+        for batch in batches:
+            count += len(batch.items)
+            if count > _MAX_EVENTS:
+                raise DataError(
+                    f"--histories must have at most {_MAX_EVENTS:,} events, but has more; give the "
+                    "histories of fewer users."
+                )
+            users.append(batch.users)
+            items.append(batch.items)
+            lengths.append(batch.lengths)
+        if not users:
+            raise DataError("--histories has no users; give a log, or histories of users.")
+        self._users, self._items = pl.concat(users), pl.concat(items)
+        self._ends = np.cumsum(np.concatenate(lengths))
+        self._random = np.random.default_rng()
+
+    def __len__(self) -> int:
+        return self._users.n_unique()
+
+    def find(self, user: str) -> UserHistory | None:
+        """Returns the history of a user, or None for an unknown one."""
+        rows = (self._users == user).arg_true()
+        if not len(rows):
+            return None
+        begin, end = self._ends[rows[-1] : rows[-1] + 2].tolist()
+        return UserHistory(
+            user, self._items[max(begin, end - MOST_EVENTS) : end].to_list(), end - begin
+        )
+
+    def any(self) -> UserHistory:
+        """Returns the history of a random user."""
+        return self.find(self._users[int(self._random.integers(len(self._users)))])
+
+
+def read_user_log(path: str | Path, servable: str | Path) -> UserLog:
+    """Reads the histories that the page can show.
+
+    Args:
+        path: A file as for `--histories` of `python -m tfrec_attn.recommend`.
+        servable: A servable of a run whose log has the columns and the format of this log.
+
+    Raises:
+        ConfigError: If the servable cannot be read.
+        DataError: If the file cannot be used, or is too large.
+    """
+    path = Path(path)
+    size = sum(part.stat().st_size for part in parts_of(path)) if path.exists() else 0
+    if size > _MAX_BYTES:
+        raise DataError(
+            f"--histories {shown(str(path))} must have at most {_MAX_BYTES:,} bytes, but has "
+            f"{size:,}; give the histories of fewer users."
+        )
+    return UserLog(file_histories(path, data_of_servable(servable)).batches(0, _BATCH))
