@@ -126,6 +126,7 @@ def test_files_of_the_wheel(wheel):
         "configs/ml-100k/attrec.yaml",
         "export/verify.py",
         "serving/server/page/index.html",
+        "serving/server/page/page.js",
         "serving/server/openapi.json",
     ]
     assert {f"tfrec_attn/{name}" for name in expected} <= set(held)

@@ -1,4 +1,4 @@
-"""The web page: its files, and what it asks beside the API of TF Serving."""
+"""The web page: its files, and what it asks besides the API of TF Serving."""
 
 import json
 import re

@@ -189,6 +189,10 @@ WRONG = [
     (["--batch-timeout", "-1"], "--batch-timeout must be 0 or greater, but is -1.0."),
     (["--rest-port", "65536"], "--rest-port must be at most 65535, but is 65536."),
     (["--queue", "0"], "--queue must be 1 or greater, but is 0."),
+    (
+        ["--histories", "/nowhere.csv"],
+        "--histories /nowhere.csv does not exist; give a file of histories or a log.",
+    ),
     (["--poll", "0"], "--poll must be 0.01 or greater, but is 0.0."),
 ]
 
@@ -204,6 +208,13 @@ def test_rows_are_padded_only_where_it_is_wanted(toy):
     for options, expected in (([], False), (["--pad"], True)):
         parsed = option_parser("", "").parse_args(["--model", f"toy={toy}", *options])
         assert local_server._server(parsed).store._batching.pad_variable_length_inputs == expected
+
+
+def test_the_histories_of_the_page(servable, tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu1,i3,1\nu1,i4,2\n")
+    options = ["--model", f"sasrec={servable}", "--histories", str(tmp_path / "log.csv")]
+    server = local_server._server(option_parser("", "").parse_args(options))
+    assert server._users.find("u1").items == ["i3", "i4"]
 
 
 @pytest.fixture

@@ -1,11 +1,19 @@
 """A headless Chromium, used by keyboard, over the pipe of its debugging protocol."""
 
+import base64
 import json
 import os
 import select
 import subprocess
 
-KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
+KEYS = {
+    "Tab": (9, ""),
+    "Enter": (13, "\r"),
+    "Escape": (27, ""),
+    " ": (32, " "),
+    "ArrowUp": (38, ""),
+    "ArrowDown": (40, ""),
+}
 
 
 class Browser:
@@ -14,6 +22,9 @@ class Browser:
     Args:
         command: Command of Chromium with its options.
         environment: Environment of the process.
+
+    Attributes:
+        problems: What the browser or the page has reported in the console.
     """
 
     def __init__(self, command, environment):
@@ -29,11 +40,13 @@ class Browser:
         self._process = subprocess.Popen(shell, pass_fds=(their_in, their_out), **quiet)
         os.close(their_in)
         os.close(their_out)
-        self._buffer, self._number, self._session = b"", 0, None
+        self._buffer, self._number, self._session, self.problems = b"", 0, None, []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
+        for domain in ("Runtime", "Log"):
+            self._call(f"{domain}.enable")
 
     def close(self):
         self._process.terminate()
@@ -43,6 +56,18 @@ class Browser:
 
     def open(self, url):
         self._call("Page.navigate", url=url)
+
+    def resize(self, width, height, scheme="light"):
+        """Sets the size of the window, and light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def picture(self):
+        """Returns the whole page as PNG."""
+        options = {"format": "png", "captureBeyondViewport": True}
+        return base64.b64decode(self._call("Page.captureScreenshot", **options)["data"])
 
     def press(self, *keys):
         for key in keys:
@@ -82,9 +107,19 @@ class Browser:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             answer = json.loads(self._read())
+            self._note(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]
+
+    def _note(self, message):
+        kind, found = message.get("method"), message.get("params", {})
+        if kind == "Log.entryAdded":
+            self.problems.append(found["entry"]["text"])
+        elif kind == "Runtime.exceptionThrown":
+            self.problems.append(str(found["exceptionDetails"]))
+        elif kind == "Runtime.consoleAPICalled":
+            self.problems.append(str(found["args"]))
 
     def _read(self):
         while b"\0" not in self._buffer:

@@ -1,22 +1,24 @@
 """The web page: its source, and its behaviour in headless Chromium."""
 
-import functools
 import json
 import os
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import pytest
 
 from serving.clients.rest_client import RestClient
 from tests.serving.server.browser import Browser
 
-PAGE = Path(__file__).resolve().parents[3] / "serving" / "server" / "page" / "index.html"
-SOURCE = PAGE.read_text(encoding="utf-8")
+PAGE = Path(__file__).resolve().parents[3] / "serving" / "server" / "page"
+FILES = {path.name: path.read_text(encoding="utf-8") for path in sorted(PAGE.iterdir())}
+SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js")}
+HTML, SCRIPT = FILES["index.html"], "\n".join(SCRIPTS.values())
+SOURCE = "\n".join(FILES.values())
 CHROMIUM = next(
     (
         found
@@ -53,18 +55,21 @@ class Tree(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
-TREE = Tree(SOURCE)
+TREE = Tree(HTML)
 
 
 def test_nothing_comes_from_elsewhere():
+    own = {f"/page/{name}" for name in FILES}
     assert not re.search(r"(https?:)?//[a-z0-9]", SOURCE, re.IGNORECASE)
     assert not re.search(
-        r"@import|url\(|\bimport\b|eval\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage|cookie",
+        r"@import|url\(|\bimport\(|eval\(|innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage|cookie",
         SOURCE,
     )
-    assert not TREE.named("img", "iframe", "object", "embed", "base")
-    assert all("src" not in attributes for attributes in TREE.named("script"))
-    assert [attributes["href"] for attributes in TREE.named("link")] == ["data:,"]
+    assert not TREE.named("img", "iframe", "object", "embed", "base", "style")
+    assert {attributes["src"] for attributes in TREE.named("script")} <= own
+    assert {attributes["href"] for attributes in TREE.named("link")} <= {"data:,", *own}
+    assert {f"/page/{name}" for name in re.findall(r'from "\./([^"]+)"', SCRIPT)} <= own
+    assert len(re.findall(r"^import ", SCRIPT, re.M)) == len(re.findall(r'from "\./', SCRIPT))
 
 
 def test_every_field_has_a_label_and_every_label_a_field():
@@ -81,10 +86,11 @@ def test_ids_are_distinct_and_referred_to():
     referred = [
         attributes[key]
         for _, attributes in TREE.tags
-        for key in ("aria-labelledby", "aria-describedby")
+        for key in ("aria-labelledby", "aria-describedby", "aria-controls")
         if key in attributes
     ]
-    assert set(referred) | set(re.findall(r'at\("([^"]+)"\)', SOURCE)) <= set(ids)
+    asked = set(re.findall(r'at\("([^"]+)"\)', SCRIPT))
+    assert len(asked) > 10 and set(referred) | asked <= set(ids)
 
 
 def test_it_can_be_used_without_a_mouse():
@@ -98,10 +104,8 @@ def test_it_can_be_used_without_a_mouse():
     )
     assert {"alert", "status"} <= {attributes.get("role") for _, attributes in TREE.tags}
     # Elements that are made later and can be clicked are buttons or boxes.
-    assert set(re.findall(r'element\("(\w+)", \{[^}]*\bon(?:click|change):', SOURCE)) == {
-        "button",
-        "input",
-    }
+    made = re.findall(r'element\("(\w+)", \{[^}]*\bon(?:click|change)\b', SCRIPT)
+    assert set(made) == {"button", "input"}
 
 
 def luminance(colour):
@@ -136,16 +140,11 @@ def test_contrast_in_light_and_in_dark():
             assert contrast(colours[name], colours["back"]) >= least, name
 
 
-def test_the_script_parses(tmp_path):
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("there is no node")
-    (script,) = re.findall(r"<script>(.*?)</script>", SOURCE, re.DOTALL)
-    (tmp_path / "page.js").write_text(script)
-    result = subprocess.run(
-        [node, "--check", str(tmp_path / "page.js")], capture_output=True, timeout=60, check=False
-    )
-    assert result.returncode == 0, result.stderr.decode()
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_short_and_says_what_it_is(name):
+    lines = SCRIPTS[name].splitlines()
+    assert lines[0].startswith("// ") and len(lines) < 200
+    assert max(map(len, lines)) <= 100
 
 
 # What tests do in the page: wait for responses, act as a user, and look.
@@ -169,6 +168,7 @@ const shown = (id) => document.getElementById(id).innerText;
 const keyed = (key) =>
   [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
 const click = (key) => settled(() => keyed(key).click());
+const why = (item) => click("why answer" + item);
 """
 
 
@@ -192,8 +192,7 @@ def browser(tmp_path_factory):
     browser.close()
 
 
-@pytest.fixture
-def browse(browser, server):
+def opener(browser, server):
     """A function that opens the page with a query and runs a script after the first response."""
 
     def open_page(script, **query):
@@ -205,17 +204,29 @@ def browse(browser, server):
     return open_page
 
 
+@pytest.fixture
+def browse(browser, server):
+    """Opens the page of a server of one version, whose items have no titles."""
+    browser.problems.clear()
+    yield opener(browser, server)
+    # A refused request is a message on the page, and in the console.
+    assert [
+        one for one in browser.problems if "the server responded with a status" not in one
+    ] == []
+
+
+@pytest.fixture
+def browse_shop(browser, shop):
+    """Opens the page of a server of two versions, with titles and histories."""
+    browser.problems.clear()
+    yield opener(browser, shop)
+    assert browser.problems == []
+
+
 @pytest.fixture(scope="module")
 def client(server):
     with RestClient(f"http://127.0.0.1:{server.rest_port}", "sasrec", timeout=20) as client:
         yield client
-
-
-@functools.cache
-def four_digits(value):
-    """Formats a number as toPrecision(4) of JavaScript."""
-    text = f"{value:.4g}"
-    return "0" if value == 0 else f"{value:#.4g}" if "e" not in text else text
 
 
 @needs_chromium
@@ -267,7 +278,7 @@ def test_why_an_item_is_there(browse, client, run):
     expected = client.explain(items, first)
     seen = browse(
         f"""
-        await click({json.dumps("why " + first)});
+        await why({json.dumps(first)});
         const spans = [...document.querySelectorAll(".bar.both span")];
         return {{rows: rows("history"),
           caption: document.querySelector("#history caption").innerText,
@@ -279,11 +290,11 @@ def test_why_an_item_is_there(browse, client, run):
         k=5,
     )
     assert seen["pressed"] == first and first in seen["caption"]
-    assert [float(row[2]) for row in seen["rows"]] == pytest.approx(
+    assert [float(row[1]) for row in seen["rows"]] == pytest.approx(
         expected.contribution, rel=1e-3, abs=1e-6
     )
     assert expected.attention is not None and [
-        float(row[4]) for row in seen["rows"]
+        float(row[2]) for row in seen["rows"]
     ] == pytest.approx(expected.attention, rel=1e-3, abs=1e-6)
     most = max(map(abs, expected.contribution))
     for (left, width), value in zip(seen["bars"], expected.contribution, strict=True):
@@ -300,7 +311,8 @@ def test_what_changes_when_an_item_is_left_out(browse, client, run):
     seen = browse(
         """
         await click("use 3");
-        const out = {rows: rows("answer"), gone: shown("gone"), history: rows("history").length,
+        const gone = document.querySelector(".gone").innerText;
+        const out = {gone, rows: rows("answer"), history: rows("history").length,
           focus: document.activeElement.dataset.key};
         await click("use 3");
         const back = rows("answer").map((row) => row[1]);
@@ -358,15 +370,17 @@ def test_that_there_are_no_more_is_told(browse):
 def test_errors_are_shown_and_the_next_request_is_answered(browse):
     seen = browse(
         """
-        const problem = shown("problem");
-        document.getElementById("version").value = "stable";
+        const problem = shown("problem"), model = document.getElementById("model");
+        model.value = "sasrec:stable";
         await settled(() => document.getElementById("request").requestSubmit());
-        return {problem, after: shown("problem"), rows: rows("answer").length};
+        return {problem, after: shown("problem"), rows: rows("answer").length,
+          models: [...model.options].map((one) => one.textContent)};
         """,
-        version="nothing",
+        model="sasrec:nothing",
         k=4,
     )
     assert "nothing" in seen["problem"] and seen["after"] == "" and seen["rows"] == 4
+    assert seen["models"] == ["sasrec", "sasrec:stable (version 1)", "sasrec:nothing"]
 
 
 @needs_chromium
@@ -380,34 +394,198 @@ def test_ids_are_text_and_nothing_else(browse):
     assert seen == {"rows": awkward, "bold": 0}
 
 
+TITLES = (
+    "[...document.querySelectorAll('#found li')]"
+    ".map((one) => [one.dataset.item, one.firstChild.textContent])"
+)
+
+
 @needs_chromium
-def test_titles_stand_for_ids(browse, client, run):
-    # The items of the served model have no titles, so these come from a stand-in of the server.
-    items = (run / "vocabulary" / "items.txt").read_text().split("\n")[:2]
-    seen = browse(
+def test_titles_stand_for_ids(browse_shop, shop, items):
+    seen = browse_shop(
         """
-        await until(() => document.querySelector("#popular button"));
-        const real = fetch;
-        fetch = async (path, options) => {
-          const asked = JSON.parse(options.body);
-          if (asked.signature_name !== "describe_joined") return real(path, options);
-          const ids = asked.instances[0].candidates.split("\\t");
-          const description = ids.map((id) => JSON.stringify({ title: "<b>" + id + "</b>" }));
-          return new Response(JSON.stringify({ predictions: [{ description, separator: "\\t" }] }));
-        };
-        state.titles.clear();
-        await settled(() => document.getElementById("request").requestSubmit());
         const buttons = [...document.querySelectorAll("#answer [aria-pressed]")];
-        return {history: rows("history").map((row) => row[0]),
-          answer: rows("answer").map((row) => row[1]), ids: buttons.map((one) => one.title)};
+        return {history: rows("history").map((row) => row[0]), ids: buttons.map((one) => one.title),
+          answer: rows("answer").map((row) => row[1]), bold: document.querySelectorAll("b").length};
         """,
-        history=items,
+        history=items[:2],
         k=3,
     )
-    expected = client.recommend(items, k=3).items
-    assert seen["ids"] == expected
-    assert seen["answer"] == [f"<b>{item}</b>" for item in expected]
-    assert seen["history"] == [f"<b>{item}</b>" for item in items]
+    expected = shop.recommend("sasrec", items[:2], k=3)
+    assert seen["ids"] == expected and seen["bold"] == 0
+    assert seen["answer"] == [shop.titles[item] for item in expected]
+    assert seen["history"] == [shop.titles[item] for item in items[:2]]
+
+
+@needs_chromium
+def test_a_search_by_keyboard(browser, browse_shop, shop):
+    browse_shop(
+        "await until(() => !document.getElementById('catalogue').hidden);",
+        model="sasrec:1",
+    )
+    browser.ask("document.getElementById('search').focus()")
+    browser.type("cafe")
+    open_list = "await until(() => document.querySelector('#found li'));"
+    found = browser.ask(within(f"{open_list} return {TITLES};"))
+    expected = [(item, title) for item, title in shop.titles.items() if "Café" in title]
+    assert found == [list(one) for one in expected[:20]]
+    state = """(() => { const box = document.getElementById("search");
+      return [box.getAttribute("aria-expanded"), document.querySelector("[aria-selected=true]")
+        .dataset.item, document.getElementById(box.getAttribute("aria-activedescendant"))
+        .dataset.item, document.getElementById("search-status").textContent]; })()"""
+    first = browser.ask(state)
+    assert first[:3] == ["true", found[0][0], found[0][0]]
+    assert first[3] == f"The first 20 of {len(expected)} items."
+    browser.press("ArrowDown", "ArrowDown", "ArrowUp")
+    assert browser.ask(state)[1] == found[1][0]
+    browser.press("ArrowUp", "ArrowUp")
+    assert browser.ask(state)[1] == found[19][0]
+    browser.press("Enter")
+    chosen = browser.ask(
+        within(
+            "await until(() => turn() >= 2); return [rows('history'), document.activeElement.id];"
+        )
+    )
+    assert chosen[0][0][0] == found[19][1] and chosen[1] == "search"
+    # Enter waits for the search.
+    browser.type(found[2][0])
+    browser.press("Enter")
+    history = browser.ask(within("await until(() => turn() >= 3); return rows('history');"))
+    assert [row[0] for row in history] == [found[19][1], found[2][1]]
+    browser.type("no such film")
+    told = "document.getElementById('search-status').textContent"
+    nothing = browser.ask(within(f"await until(() => {told}); return {told};"))
+    assert nothing == "No item has this in its id or title."
+    browser.press("Escape")
+    assert browser.ask("document.getElementById('search').value") == ""
+
+
+@needs_chromium
+def test_the_history_of_a_user_of_the_log(browse_shop, shop, items):
+    seen = browse_shop(
+        """
+        document.getElementById("user").value = "u2";
+        await settled(() => document.getElementById("load").click());
+        const first = {rows: rows("history"), told: shown("logged"), older: shown("older"),
+          answer: [...document.querySelectorAll("#answer [aria-pressed]")].map((one) => one.title)};
+        document.getElementById("older").click();
+        const all = rows("history").length, search = location.search;
+        await settled(() => document.getElementById("random").click());
+        return {...first, all, search, user: document.getElementById("user").value};
+        """,
+        k=5,
+    )
+    history = shop.histories["u2"]
+    assert [row[0] for row in seen["rows"]] == [shop.titles[item] for item in history[-20:]]
+    assert seen["told"] == "History of the user u2 in the log: 25 events."
+    assert seen["older"] == "Show 5 older events" and seen["all"] == 25
+    assert seen["answer"] == shop.recommend("sasrec", history, k=5)
+    assert "log=u2" in seen["search"] and "history=" not in seen["search"]
+    assert seen["user"] in shop.histories
+    again = browse_shop("return {told: shown('logged'), rows: rows('history').length};", log="u1")
+    assert again == {"told": "History of the user u1 in the log: 3 events.", "rows": 3}
+
+
+@needs_chromium
+def test_a_user_that_the_log_does_not_have(browser, browse_shop):
+    problem = browse_shop(
+        """
+        document.getElementById("user").value = "nobody";
+        document.getElementById("load").click();
+        await until(() => shown("problem"));
+        return shown("problem");
+        """
+    )
+    assert problem == "The log has no user 'nobody'; give an id as it is in the log."
+    assert len(browser.problems) == 1 and "404" in browser.problems.pop()
+
+
+@needs_chromium
+def test_two_models_side_by_side(browse_shop, shop, items):
+    one, other = (shop.recommend(name, items[:3], k=20) for name in ("sasrec:1", "sasrec:2"))
+    common = [item for item in one if item in other]
+    assert 0 < len(common) < 20
+    seen = browse_shop(
+        f"""
+        const titles = (id) =>
+          [...document.querySelectorAll("#" + id + " [aria-pressed]")].map((one) => one.title);
+        const marked = (id) => [...document.querySelectorAll("#" + id + " tr.both")].length;
+        const first = {{one: titles("answer"), other: titles("answer-against"),
+          ranks: [rows("answer"), rows("answer-against")].map((some) => some.map((row) => row[3])),
+          told: shown("overlap"), marked: [marked("answer"), marked("answer-against")]}};
+        await why({json.dumps(common[0])});
+        const heads = [...document.querySelectorAll("#history th")].map((head) => head.innerText);
+        return {{...first, heads, rows: rows("history"), note: shown("note"),
+          reasons: document.querySelectorAll(".reasons").length}};
+        """,
+        model="sasrec:1",
+        against="sasrec:2",
+        history=items[:3],
+        k=20,
+    )
+    assert seen["one"] == one and seen["other"] == other
+    for ranks, own, there in zip(seen["ranks"], (one, other), (other, one), strict=True):
+        expected = [f"● {there.index(item) + 1}" if item in there else "none" for item in own]
+        assert ranks == expected
+    assert seen["marked"] == [len(common)] * 2
+    assert seen["told"].startswith(f"{len(common)} of 20 items are in both lists")
+    assert seen["heads"][1:3] == ["Contribution in sasrec:1", "Contribution in sasrec:2"]
+    for name, column in (("sasrec:1", 1), ("sasrec:2", 2)):
+        expected = shop.explain(name, items[:3], common[0])
+        found = [float(row[column]) for row in seen["rows"]]
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert seen["reasons"] == 2
+    assert "sasrec:2: Ranked by the model." in seen["note"]
+
+
+@needs_chromium
+def test_the_reasons_below_the_chosen_item(browse_shop, shop, items):
+    history = items[3:9]
+    first = shop.recommend("sasrec", history, k=4)[0]
+    contribution = shop.explain("sasrec", history, first)
+    raising = [place for place in np.argsort(contribution)[::-1] if contribution[place] > 0][:5]
+    seen = browse_shop(
+        f"""
+        await why({json.dumps(first)});
+        const row = document.querySelector("#answer tr.reasons");
+        return {{after: row.previousElementSibling.querySelector("button").title,
+          text: row.innerText, items: [...row.querySelectorAll("li")].map((one) =>
+            [one.firstChild.title, one.querySelector(".bar span").style.width,
+             one.lastChild.textContent])}};
+        """,
+        history=history,
+        k=4,
+    )
+    assert raising and seen["after"] == first and seen["text"].startswith("Because of")
+    assert [one[0] for one in seen["items"]] == [history[place] for place in raising]
+    assert [float(one[2]) for one in seen["items"]] == pytest.approx(
+        [contribution[place] for place in raising], rel=1e-3
+    )
+    widths = [float(one[1].removesuffix("%")) for one in seen["items"]]
+    most = max(map(abs, contribution))
+    assert widths == pytest.approx(
+        [100 * contribution[place] / most for place in raising], abs=0.01
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_window(browser, browse_shop, shop, items, width):
+    browser.resize(width, 800)
+    common = {"history": items[:3], "k": 5, "why": shop.recommend("sasrec:1", items[:3], k=5)[0]}
+    seen = browse_shop(
+        """
+        const wide = [...document.querySelectorAll("section")]
+          .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText);
+        return {page: document.documentElement.scrollWidth, wide,
+          small: [...document.querySelectorAll("button, select, input")].filter((one) =>
+            one.getClientRects().length && one.getBoundingClientRect().height < 18).length};
+        """,
+        model="sasrec:1",
+        against="sasrec:2",
+        **common,
+    )
+    assert seen["page"] <= width and seen["wide"] == [] and seen["small"] == 0
 
 
 FOCUS = (
@@ -430,7 +608,7 @@ def test_the_keyboard_alone(browser, browse, run):
         pytest.fail(f"the tabulator does not reach {name}")
 
     browse("await until(() => document.querySelector('#popular button'));", k=3)
-    for name in ("model", "version", "user", "k", "Recommend", "items"):
+    for name in ("model", "user", "k", "Recommend", "search", "items"):
         tab_to(name)
     browser.type(",".join(items))
     tab_to("Add")
@@ -441,7 +619,7 @@ def test_the_keyboard_alone(browser, browse, run):
     browser.press("Enter")
     browser.ask(within("await until(() => turn() >= 3);"))
     assert browser.ask(FOCUS)[0].startswith("why ")
-    assert browser.ask("document.querySelectorAll('.bar').length") == 4
+    assert browser.ask("document.querySelectorAll('#history .bar').length") == 4
     browser.ask("document.getElementById('clear').focus()")
     tab_to("use 1")
     browser.press(" ")

@@ -1,0 +1,39 @@
+// Titles of items. Only a model with an items file can tell them.
+
+import { describe } from "./server.js";
+
+const titles = new Map(),
+  untitled = new Set();
+let learnt = "";
+
+export async function learnTitles(references, items) {
+  if (learnt !== references.join(" ")) forget(references);
+  for (const reference of references) {
+    const asked = [...new Set(items)].filter((item) => !titles.get(item));
+    if (asked.length && !untitled.has(reference)) await learnFrom(reference, asked);
+  }
+}
+
+export function knowTitle(item, title) {
+  titles.set(item, title);
+}
+
+export function titleOf(item) {
+  return titles.get(item) || item;
+}
+
+function forget(references) {
+  titles.clear();
+  untitled.clear();
+  learnt = references.join(" ");
+}
+
+async function learnFrom(reference, items) {
+  try {
+    (await describe(reference, items)).forEach(({ title }, place) =>
+      titles.set(items[place], title || items[place]),
+    );
+  } catch (error) {
+    untitled.add(reference);
+  }
+}
