@@ -10,6 +10,7 @@ const box = at("search"),
 let turn = 0,
   active = -1,
   timer = null,
+  pending = false,
   wanted = false;
 
 // model: a function that names the model; choose: is called with the id of an item.
@@ -17,6 +18,8 @@ export function startSearch(model, choose) {
   box.addEventListener("input", () => {
     clearTimeout(timer);
     turn += 1;
+    pending = true;
+    wanted = false;
     timer = setTimeout(() => find(model(), choose), PAUSE);
   });
   box.addEventListener("keydown", (event) => onKey(event, choose));
@@ -41,7 +44,6 @@ export async function showSearch(model) {
 async function find(model, choose) {
   const mine = ++turn,
     text = box.value;
-  timer = null;
   let found = { items: [], total: 0 },
     problem = "";
   try {
@@ -50,6 +52,7 @@ async function find(model, choose) {
     problem = error.message;
   }
   if (mine !== turn) return;
+  pending = false;
   show(found, problem || (text.trim() ? told(found) : ""));
   if (wanted) take(list.children[active], choose);
   wanted = false;
@@ -99,7 +102,7 @@ function onKey(event, choose) {
   const count = list.children.length;
   if (event.key === "Enter") {
     event.preventDefault();
-    if (timer !== null || (box.value && !count)) wanted = true;
+    if (pending) wanted = true;
     else take(list.children[active], choose);
   } else if (event.key === "Escape") {
     box.value = "";
@@ -120,8 +123,7 @@ function take(option, choose) {
 
 function close() {
   clearTimeout(timer);
-  timer = null;
   turn += 1;
-  wanted = false;
+  pending = wanted = false;
   show({ items: [] }, "");
 }

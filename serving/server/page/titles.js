@@ -12,6 +12,8 @@ export async function learnTitles(references, items) {
     const asked = [...new Set(items)].filter((item) => !titles.get(item));
     if (asked.length && !untitled.has(reference)) await learnFrom(reference, asked);
   }
+  // An item without a title is not asked for again.
+  for (const item of items) knowTitle(item, titleOf(item));
 }
 
 export function knowTitle(item, title) {
@@ -30,9 +32,9 @@ function forget(references) {
 
 async function learnFrom(reference, items) {
   try {
-    (await describe(reference, items)).forEach(({ title }, place) =>
-      titles.set(items[place], title || items[place]),
-    );
+    (await describe(reference, items)).forEach(({ title }, place) => {
+      if (title) knowTitle(items[place], title);
+    });
   } catch (error) {
     untitled.add(reference);
   }
