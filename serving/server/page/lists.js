@@ -11,7 +11,7 @@ export function showLists(change) {
   const { sides } = state,
     two = sides.length > 1;
   at("lists").classList.toggle("two", two);
-  at("lists").classList.toggle("many-columns", two || state.out.size > 0);
+  at("lists").classList.toggle("changed", state.out.size > 0);
   TABLES.forEach((id, place) =>
     showList(at(id), sides[place], two ? sides[1 - place] : null, change),
   );

@@ -572,7 +572,8 @@ def test_the_reasons_below_the_chosen_item(browse_shop, shop, items):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_window(browser, browse_shop, shop, items, width):
     browser.resize(width, 800)
-    common = {"history": items[:3], "k": 5, "why": shop.recommend("sasrec:1", items[:3], k=5)[0]}
+    chosen = shop.recommend("sasrec:1", items[:3], k=5)[0]
+    common = {"history": items[:3], "without": items[3], "k": 5, "why": chosen}
     seen = browse_shop(
         """
         const wide = [...document.querySelectorAll("section")]
