@@ -12,7 +12,7 @@ export function showHistory(change) {
   at("history").caption.textContent = caption(sides, attention);
   heads(at("history"), [
     ["Item"],
-    ...sides.map((side) => ["Contribution" + inModel(side, sides)]),
+    ...sides.map((side) => [sides.length > 1 ? side.reference : "Contribution"]),
     ...(attention ? [["Attention"]] : []),
     ["Remove", "quiet"],
   ]);
@@ -48,10 +48,6 @@ function caption(sides, attention) {
     );
   const more = attention ? ", and the attention to it." : ".";
   return `By how much the score of ${titleOf(state.chosen)} falls when an item is left out` + more;
-}
-
-function inModel(side, sides) {
-  return sides.length > 1 ? " in " + side.reference : "";
 }
 
 function showLogged() {

@@ -152,7 +152,9 @@ TOOLS = """
 const until = async (ready) => {
   const end = performance.now() + 20000;
   while (!(document.body && ready())) {
-    if (performance.now() > end) throw new Error("the page has no answer");
+    if (performance.now() > end) {
+      throw new Error("the page has no answer: " + document.body.innerText.slice(0, 500));
+    }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 };
@@ -529,7 +531,7 @@ def test_two_models_side_by_side(browse_shop, shop, items):
         assert ranks == expected
     assert seen["marked"] == [len(common)] * 2
     assert seen["told"].startswith(f"{len(common)} of 20 items are in both lists")
-    assert seen["heads"][1:3] == ["Contribution in sasrec:1", "Contribution in sasrec:2"]
+    assert seen["heads"][1:3] == ["sasrec:1", "sasrec:2"]
     for name, column in (("sasrec:1", 1), ("sasrec:2", 2)):
         expected = shop.explain(name, items[:3], common[0])
         found = [float(row[column]) for row in seen["rows"]]
