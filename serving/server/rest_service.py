@@ -35,8 +35,8 @@ class RestService:
     It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
     the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
     Besides the API of TF Serving, it serves the page, and /openapi.json, which describes all paths.
-    Inputs of a request that have a default can be left out. As in TF Serving,
-    a wrong method below /v1/ is a 400, and an unknown path a 404.
+    Inputs of a request that have a default can be left out. As in TF Serving, a wrong method below
+    /v1/ is a 400, and an unknown path a 404.
 
     Args:
         store: A `ModelStore`.
