@@ -20,6 +20,7 @@ CORE = [
     "tests/keras_versions",
     "tests/runs/test_weights.py::test_each_weight_has_one_name",
     "tests/runs/test_weights.py::test_names_by_hand",
+    "tests/runs/test_weights.py::test_names_of_the_state_by_hand",
     "tests/runs/test_weights.py::test_the_state_of_the_optimizer_comes_back[adam]",
     "tests/models/test_several_steps.py",
     "tests/models/test_keras.py::test_the_callbacks_of_keras[sasrec]",
@@ -28,6 +29,7 @@ CORE = [
     f"{CONTRACT}test_evaluation_is_the_same_on_two_replicas_of_which_one_has_no_last_batch[attrec]",
     "tests/training/test_averaged_weights.py::test_the_average_of_the_steps[lazy_adam]",
     "tests/training/test_averaged_weights.py::test_averages_start_at_the_weights",
+    "tests/training/test_transfer.py::test_slots_by_hand",
     "tests/runtime/test_precision.py::test_loss_scaling_is_the_same_on_one_and_two_replicas",
 ]
 ALL = [

@@ -94,6 +94,26 @@ def test_the_state_of_the_optimizer_comes_back(optimizer, tmp_path):
     assert_same(model, other)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "slots", "others"),
+    [
+        ("adagrad", ["accumulators"], []),
+        ("lazy_adam", ["momentums", "velocities"], []),
+        ("nadam", ["momentums", "velocities"], ["u_product"]),
+        ("rmsprop", ["velocities"], []),
+        ("sgd", [], []),
+    ],
+)
+def test_names_of_the_state_by_hand(optimizer, slots, others):
+    model = twin("attrec", optimizer)
+    tables = ["intent/query_kernel", "long_items", "long_users", "short_items"]
+    names = [one if "/" in one else f"{one}/embeddings" for one in tables]
+    assert sorted(weights.named_state(model, model.optimizer)) == sorted(
+        ["iterations", "learning_rate", *others]
+        + [f"{slot}/{name}" for slot in slots for name in names]
+    )
+
+
 @pytest.mark.skipif(not hasattr(tf.keras.Model, "save_spec"), reason="Keras 3 writes no such file")
 @pytest.mark.parametrize("name", ["attrec", "caser"])
 def test_a_checkpoint_of_an_earlier_version(name, tmp_path):

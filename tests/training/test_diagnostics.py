@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.data.batches import HeldOut
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.training.diagnostics import Diagnostics, count_not_finite, first_not_finite
 
 USERS, ITEMS = 30, 40
@@ -97,13 +98,13 @@ def test_values_that_are_not_finite_are_counted(model, split):
     model.compile()
     model.optimizer.build(model.trainable_variables)
     assert first_not_finite(model) is None
-    accumulator = model.optimizer.variables[-1]
+    accumulator = variable_of(model.optimizer.variables[-1])
     accumulator.assign(tf.fill(accumulator.shape, float("inf")))
     assert (
         first_not_finite(model)
         == f"{accumulator.name} has {accumulator.shape.num_elements()} values that are not finite"
     )
-    short, long = model.tables("items")
+    short, long = map(variable_of, model.tables("items"))
     short.scatter_nd_update([[3, 0], [4, 1]], [float("nan"), float("inf")])
     long.scatter_nd_update([[1, 1]], [float("-inf")])
     assert count_not_finite([short, long, tf.Variable([1, 2])]) == {short.name: 2, long.name: 1}

@@ -1,6 +1,5 @@
 """An interrupted training that is resumed gives the same run as an uninterrupted one."""
 
-import contextlib
 import csv
 import errno
 import fcntl
@@ -18,56 +17,26 @@ import pytest
 import tensorflow as tf
 
 from tests.commands import run_command
+from tests.training.interrupted import OFTEN, SAMPLED, TINY, at_batch, last, weights
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs import weights as weights_file
-from tfrec_attn.training import callbacks, inputs
+from tfrec_attn.training import inputs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# 66 users with 160 items; five or more steps an epoch, and a checkpoint after each second one.
-TINY = [
-    "data.events=2000",
-    "train.epochs=3",
-    "model.dim=8",
-    "evaluate.bootstrap=7",
-    "runtime.steps_per_execution=2",
-]
-OFTEN = "runtime.checkpoint_seconds=1e-9"
 SASREC = [
     *TINY, "model.name=sasrec", "model.dropout=0.4", "train.loss=softmax", "train.batch_size=12",
     "train.optimizer=adam", "train.learning_rate=0.01", "train.distillation.weight=0.1",
     "train.distillation.dropout=0.3",
 ]  # fmt: skip
 ATTREC = [*TINY, "train.batch_size=256"]
-SAMPLED = [
-    *TINY, "model.name=sasrec", "train.loss=sampled_softmax", "train.negatives=24",
-    "train.batch_size=6", "train.optimizer=lazy_adam", "train.warmup_steps=4",
-    "train.schedule=cosine", "train.clip_norm=1", "train.l2=1e-3", "train.accumulate=2",
-    "train.ema=0.7",
-]  # fmt: skip
 TIMES = ("train_seconds", "seconds_per_epoch", "examples_per_second", "peak_memory_mb")
 
 
 class Killed(BaseException):
     """Stands for SIGKILL in this process."""
-
-
-@contextlib.contextmanager
-def at_batch(steps, action):
-    """Calls an action once, before the CheckpointSaver, after a number of steps in all."""
-    original, done = callbacks.CheckpointSaver.on_train_batch_end, []
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.progress.epoch * self.steps + batch + 1 >= steps and not done:
-            done.append(True)
-            action(self)
-        original(self, batch, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.CheckpointSaver, "on_train_batch_end", on_train_batch_end)
-        yield
 
 
 def killed(_):
@@ -77,21 +46,6 @@ def killed(_):
 def kill(arguments, steps):
     with at_batch(steps, killed), pytest.raises(Killed):
         run_command(train.main, *arguments)
-
-
-def weights(prefix):
-    """Returns name -> value of a checkpoint, without Keras' object graph and save counter."""
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name[0] != "_" and name != "save_counter"
-    }
-
-
-def last(folder):
-    (state,) = (folder / "checkpoints").glob("last-*")
-    return state / "weights"
 
 
 def scalars(folder):

@@ -5,11 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tests.models.contract import TRAINED_NAMES
-from tfrec_attn import config as configuration
 from tfrec_attn import models
+from tfrec_attn.config import Config, Train
 from tfrec_attn.data.sequences.transitions import Transitions
+from tfrec_attn.keras_versions import keras
 from tfrec_attn.models import AttRec
 from tfrec_attn.optimizers import make_optimizer
+from tfrec_attn.runs import weights
 from tfrec_attn.training import transfer
 
 
@@ -58,29 +60,36 @@ def test_every_model_scores_known_items_as_before(name):
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize(
-    ("name", "kinds", "initial"),
-    [("adagrad", 1, 0.1), ("adam", 2, 0), ("lazy_adam", 2, 0), ("sgd", 1, 0)],
+    ("name", "options", "kinds", "initial"),
+    [
+        ("adagrad", {}, 1, 0.1),
+        ("adam", {}, 2, 0),
+        ("lazy_adam", {}, 2, 0),
+        ("sgd", {"momentum": 0.9}, 1, 0),
+    ],
 )
-def test_slots_by_hand(name, kinds, initial, wrapped):
+def test_slots_by_hand(name, options, kinds, initial, wrapped):
     old, new = AttRec(2, 3, 4, dim=2), AttRec(3, 5, 4, dim=2)
-    optimizers = [
-        make_optimizer(configuration.load(None, [f"train.optimizer={name}"]), 1) for _ in range(2)
-    ]
-    for optimizer, model in zip(optimizers, (old, new), strict=True):
-        optimizer.build(model.trainable_variables)
-    for number, slot in enumerate(optimizers[0].variables):
+    optimizers = []
+    for model, rate in ((old, 0.5), (new, 0.25)):
+        train = Train(optimizer=name, optimizer_options=options, learning_rate=rate)
+        optimizer = make_optimizer(Config(train=train), 1)
+        if wrapped:
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        keras.build(optimizer, model.trainable_variables)
+        optimizers.append(optimizer)
+    before = weights.named_state(old, optimizers[0])
+    for number, slot in enumerate(before.values()):
         slot.assign(tf.cast(tf.fill(slot.shape, 10 + number), slot.dtype))
-    transfer.copy_slots(
-        *(
-            tf.keras.mixed_precision.LossScaleOptimizer(one) if wrapped else one
-            for one in optimizers
-        )
-    )
-    assert int(optimizers[1].iterations) == 10
-    # The projection [D, D] comes first, then two tables of items and one of users.
-    slots = [slot.numpy() for slot in optimizers[1].variables[1:]]
-    rows = [2] * kinds + [6] * 2 * kinds + [4] * kinds
-    known = [2] * kinds + [4] * 2 * kinds + [3] * kinds
-    for number, (slot, size, kept) in enumerate(zip(slots, rows, known, strict=True)):
-        np.testing.assert_array_equal(slot[:kept], np.full((kept, 2), 11 + number))
-        np.testing.assert_array_equal(slot[kept:], np.full((size - kept, 2), np.float32(initial)))
+    transfer.copy_slots(optimizers[0], old, optimizers[1], new)
+    after = weights.named_state(new, optimizers[1])
+    assert after.keys() == before.keys()
+    assert after.pop("learning_rate") == 0.25
+    np.testing.assert_array_equal(after.pop("iterations"), before["iterations"])
+    # A projection [D, D], two tables of items and one of users.
+    assert sorted(slot.shape[0] for slot in after.values()) == sorted([2, 6, 6, 4] * kinds)
+    for key, slot in after.items():
+        kept = before[key].shape[0]
+        assert kept == {2: 2, 6: 4, 4: 3}[slot.shape[0]]
+        np.testing.assert_array_equal(slot[:kept], before[key])
+        np.testing.assert_array_equal(slot[kept:], np.full_like(slot[kept:], initial))

@@ -38,6 +38,34 @@ def unnamed_weights(model: Any) -> list[str]:
     return [one.name for one in model.weights if variable_of(one).ref() not in named]
 
 
+def named_state(model: Any, optimizer: Any, by_position: bool = False) -> dict[str, tf.Variable]:
+    """Returns the state of an optimizer by name, without that of the loss scaling.
+
+    Args:
+        model: The model that it is built for.
+        optimizer: A Keras optimizer.
+        by_position: Whether the names are those of earlier versions. Default False.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    names = {id(variable): name for name, variable in named_weights(model).items()}
+    trained = [names[id(variable_of(one))] for one in model.trainable_variables]
+    # SGD without momentum has slots under Keras 2, which nothing reads, and none under Keras 3.
+    skipped = (*_NO_STATE, *(["momentums"] if getattr(inner, "momentum", None) == 0 else []))
+    found = {}
+    for attribute, value in vars(inner).items():
+        name = attribute if by_position else attribute.lstrip("_")
+        if attribute in skipped:
+            continue
+        if isinstance(value, keras.VARIABLES):
+            found[name] = variable_of(value)
+        elif isinstance(value, (list, tuple)) and len(value) == len(trained):
+            for number, slot in enumerate(value):
+                if isinstance(slot, keras.VARIABLES):
+                    key = number if by_position else trained[number]
+                    found[f"{name}/{key}"] = variable_of(slot)
+    return found
+
+
 def write(path: Path, model: Any) -> None:
     """Writes the weights of a model, and the state of its optimizer if it is compiled."""
     tree, optimizer = _tree(named_weights(model)), getattr(model, "optimizer", None)
@@ -113,22 +141,8 @@ def _public(part: Any, attribute: str) -> str:
 
 def _state(model: Any, optimizer: Any, by_position: bool) -> tf.train.Checkpoint:
     """Returns the state of an optimizer by name, or as checkpoints of earlier versions have it."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    names = {id(variable): name for name, variable in named_weights(model).items()}
-    trained = [names[id(variable_of(one))] for one in model.trainable_variables]
-    found = {}
-    for attribute, value in vars(inner).items():
-        name = attribute if by_position else attribute.lstrip("_")
-        if attribute in _NO_STATE:
-            continue
-        if isinstance(value, keras.VARIABLES):
-            found[name] = variable_of(value)
-        elif isinstance(value, (list, tuple)) and len(value) == len(trained):
-            for number, slot in enumerate(value):
-                if isinstance(slot, keras.VARIABLES):
-                    key = number if by_position else trained[number]
-                    found[f"{name}/{key}"] = variable_of(slot)
-    tree, scale = _tree(found), keras.loss_scale_state(optimizer)
+    tree = _tree(named_state(model, optimizer, by_position))
+    scale = keras.loss_scale_state(optimizer)
     if scale is not None:
         tree.loss_scale = scale
     return tree

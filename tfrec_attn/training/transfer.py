@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfrec_attn.data.sequences.transitions import Transitions
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.keras_versions import keras
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.runs import weights
 
 
@@ -78,12 +79,12 @@ def copy_weights(old: Any, new: Any, neighbours: Neighbours | None = None) -> No
             with those of `old`.
         neighbours: Neighbours of the new items.
     """
-    of_items = {id(table) for table in new.tables("items")}
-    tables = of_items | {id(table) for table in new.tables("users")}
-    for source, target in zip(old.weights, new.weights, strict=True):
-        value = source.numpy()
-        if id(target) in tables:
-            beside = neighbours if id(target) in of_items else None
+    items, users = ({variable_of(one).ref() for one in new.tables(of)} for of in ("items", "users"))
+    known = weights.named_weights(old)
+    for name, target in weights.named_weights(new).items():
+        value = known[name].numpy()
+        if target.ref() in items | users:
+            beside = neighbours if target.ref() in items else None
             value = extend_table(value, target.shape[0], beside)
         target.assign(value)
 
@@ -115,17 +116,20 @@ def load_slots(optimizer: Any, model: Any, checkpoint: Path) -> bool:
     return True
 
 
-def copy_slots(old: Any, new: Any) -> None:
+def copy_slots(old: Any, old_model: Any, new: Any, new_model: Any) -> None:
     """Copies slots and step counter of an optimizer; slots of added rows stay as they are.
 
     Args:
         old: A built Keras optimizer.
-        new: One of the same class and options, built for the same variables in the same order, of
-            which some have more rows.
+        old_model: The model that it is built for.
+        new: One of the same class and options, whose learning rate can be another.
+        new_model: The model that it is built for, with more rows in some tables.
     """
-    old, new = (getattr(optimizer, "inner_optimizer", optimizer) for optimizer in (old, new))
-    for source, target in zip(old.variables, new.variables, strict=True):
-        value = source.numpy()
-        if source.shape != target.shape:
+    known = weights.named_state(old_model, old)
+    for name, target in weights.named_state(new_model, new).items():
+        if name == "learning_rate":
+            continue
+        value = known[name].numpy()
+        if value.shape != target.shape:
             value = np.concatenate([value, target.numpy()[len(value) :]])
         target.assign(value)

@@ -144,7 +144,7 @@ class WarmStart:
 
         if self._optimizer is not None:
             keras.build(model.optimizer, model.trainable_variables)
-            copy_slots(self._optimizer, model.optimizer)
+            copy_slots(self._optimizer, self._old, model.optimizer, model)
         self._old = self._optimizer = None
 
     def report(self, model: Any, test_ranks: np.ndarray) -> dict[str, Any]:
