@@ -288,6 +288,30 @@ def test_imports_work_under_every_name():
     assert wrong_in(SHIPPED, wrongly_named) == {}
 
 
+def keras_by_version(name, source):
+    """What asks a module which Keras the process runs, outside the folder for that."""
+    if name == "tfrec_attn" or name.startswith("tfrec_attn.keras_versions"):
+        return []
+    return re.findall(r"IS_KERAS_3|\btf_keras\b|TF_USE_LEGACY_KERAS", source)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "wrong"),
+    [
+        ("tfrec_attn.runs.weights", "from tfrec_attn.keras_versions import IS_KERAS_3", True),
+        ("export.saved_model", "import tf_keras", True),
+        ("export.saved_model", "import tf.keras", False),
+        ("tfrec_attn.keras_versions.model", "if IS_KERAS_3: pass", False),
+    ],
+)
+def test_the_rule_of_versions(name, line, wrong):
+    assert bool(keras_by_version(name, line)) == wrong
+
+
+def test_one_folder_knows_the_version_of_keras():
+    assert wrong_in(SHIPPED, keras_by_version) == {}
+
+
 @pytest.mark.parametrize("folder", ["export", "serving", "configs"])
 def test_the_package_has_links_to_what_travels_with_it(folder):
     assert (PACKAGE / folder).readlink() == Path("..", folder)

@@ -79,3 +79,17 @@ def test_another_backend(monkeypatch):
         "tfrec_attn needs the TensorFlow backend of Keras 3, but this process has jax: set "
         "KERAS_BACKEND=tensorflow before Keras is imported."
     )
+
+
+@pytest.mark.skipif(not IS_KERAS_3, reason="Keras 2 has this strategy")
+def test_a_strategy_that_keras_3_cannot_do(monkeypatch):
+    model = make("attrec")
+    strategy = object.__new__(tf.distribute.ParameterServerStrategy)
+    monkeypatch.setattr(type(model), "distribute_strategy", strategy)
+    with pytest.raises(ValueError) as caught:
+        model.compile("adam")
+    assert str(caught.value) == (
+        "The strategy must be MirroredStrategy, MultiWorkerMirroredStrategy or one device, because "
+        "Keras 3 cannot train with ParameterServerStrategy: make the model in the scope of one of "
+        "these."
+    )

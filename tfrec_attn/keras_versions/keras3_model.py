@@ -22,7 +22,17 @@ class Model(tf.keras.Model):
         return tuple(self._flatten_layers(include_self=False))
 
     def compile(self, *args, jit_compile=False, **kwargs):
-        """Configures training; XLA has no kernels that write single rows, so it is off."""
+        """Configures training; XLA has no kernels that write single rows, so it is off.
+
+        Raises:
+            ValueError: If the model was made in the scope of a strategy that Keras 3 cannot do.
+        """
+        if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
+            raise ValueError(
+                "The strategy must be MirroredStrategy, MultiWorkerMirroredStrategy or one device, "
+                "because Keras 3 cannot train with ParameterServerStrategy: make the model in the "
+                "scope of one of these."
+            )
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, *args, steps_per_epoch=None, **kwargs):
