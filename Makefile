@@ -11,7 +11,7 @@ IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench bench-gpu \
-	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 clean
+	results requirements test-2.16 test-keras3 test-validation validate-env libtensorflow-2.20 clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.
@@ -49,6 +49,9 @@ bench-gpu: .venv/.package ## Runs the benchmark of GPUs: make bench-gpu ARGS="--
 test-2.16: .venv-2.16/.package ## Runs the tests with the oldest TensorFlow, in .venv-2.16; ARGS go to pytest.
 	@.venv-2.16/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
+test-keras3: .venv-keras3/.package ## Runs the tests under Keras 3, in .venv-keras3 with KerasHub and Keras Recommenders; ARGS go to pytest.
+	@TF_USE_LEGACY_KERAS=0 .venv-keras3/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
+
 validate-env: .venv-validation/.package ## Sets up .venv-validation with TensorFlow Data Validation, and imports it.
 	@TF_CPP_MIN_LOG_LEVEL=3 .venv-validation/bin/python -W ignore -c \
 		'import tfrec_attn, tensorflow_data_validation as tfdv; print("tensorflow-data-validation", tfdv.__version__)'
@@ -65,6 +68,8 @@ COMPILE = $(PIN) --extra test --extra serving --extra search --extra plot --extr
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done
+	@$(COMPILE) --python-version 3.11 --python-platform x86_64-manylinux_2_28 -c requirements/tensorflow-2.21.txt $(ARGS) \
+		setup.cfg requirements/keras3.in -o requirements/keras3.txt >/dev/null
 	@$(COMPILE) --extra validation --universal --python-version 3.10 $(ARGS) setup.cfg requirements/validation-1.21.in \
 		-o requirements/validation-1.21.txt >/dev/null
 	@$(COMPILE) --extra validation --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
@@ -81,6 +86,8 @@ clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
 .venv/.requirements: pythons = 3.10 3.11 3.12 3.13
 .venv-2.16/.requirements: requirements/tensorflow-2.16.txt
 .venv-2.16/.requirements: pythons = 3.10 3.11 3.12
+.venv-keras3/.requirements: requirements/keras3.txt
+.venv-keras3/.requirements: pythons = 3.11
 .venv-validation/.requirements: requirements/validation-$(TFDV).txt
 .venv-validation/.requirements: pythons = $(if $(filter 1.16,$(TFDV)),3.11,3.10 3.11 3.12 3.13)
 .venv-docs/.requirements: requirements/docs.txt

@@ -13,6 +13,7 @@ import tfrec_attn
 from tests.models.contract import make
 from tfrec_attn.keras_versions import IS_KERAS_3, keras
 from tfrec_attn.keras_versions.model import Model
+from tfrec_attn.layers.transition_prior import TransitionPrior
 
 OTHER = "tf_keras" if IS_KERAS_3 else "keras"
 
@@ -56,6 +57,19 @@ def test_a_model_is_one_of_the_keras_of_the_process():
     bases = {f"{one.__module__.partition('.')[0]}.{one.__name__}" for one in Model.__mro__}
     own = {"keras.Model"} if IS_KERAS_3 else {"tf_keras.Model", "tensorflow_recommenders.Model"}
     assert own <= bases and f"{OTHER}.Model" not in bases
+
+
+def test_a_layer_that_is_replaced_is_no_part_of_a_model():
+    model = make("sasrec")
+    weights = len(model.weights)
+    model.transition_prior = TransitionPrior(model.num_items, 2)
+    both = len(model.weights)
+    model.transition_prior = TransitionPrior(model.num_items, 2)
+    assert len(model.weights) == both > weights
+    model.transition_prior = None
+    assert len(model.weights) == weights
+    model.items = model.items
+    assert len(model.weights) == weights
 
 
 def test_an_optimizer_of_the_other_keras():

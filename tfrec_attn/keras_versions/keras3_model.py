@@ -16,6 +16,15 @@ class Model(tf.keras.Model):
     _epoch_steps = None
     _steps_done = 0
 
+    def __setattr__(self, name, value):
+        """Sets an attribute; a layer that no attribute has any more is no part of the model."""
+        before = vars(self).get(name)
+        super().__setattr__(name, value)
+        if isinstance(before, tf.keras.layers.Layer) and all(
+            one is not before for one in vars(self).values()
+        ):
+            self._tracker.untrack(before)
+
     @property
     def submodules(self):
         """All layers inside, as of a `tf.Module`."""
