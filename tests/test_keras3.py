@@ -43,6 +43,12 @@ ALL = [
     "tests/runs",
     "tests/training",
     "tests/export",
+    "tests/lists",
+    "tests/extensions",
+    "tests/replay",
+    "tests/test_train_command.py",
+    "tests/test_finished_run.py",
+    "tests/test_adding_a_model.py",
 ]
 
 

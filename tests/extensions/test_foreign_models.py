@@ -205,7 +205,8 @@ class Last(SequenceModel):
 
     def count(self, split):
         items = split.sequences.items[split.train_mask()]
-        self.last.embeddings.scatter_nd_update(items[:, np.newaxis], np.ones([len(items), 1]))
+        known = np.isin(np.arange(self.num_items + 1), items)
+        self.last.embeddings.assign(1.0 * known[:, np.newaxis])
 
     def query_vectors(self, features, training=False):
         return tf.ones([tf.shape(features["history"])[0], 1])
