@@ -46,6 +46,7 @@ ALL = [
     "tests/lists",
     "tests/extensions",
     "tests/replay",
+    "tests/studies",
     "tests/test_train_command.py",
     "tests/test_finished_run.py",
     "tests/test_adding_a_model.py",
