@@ -47,6 +47,7 @@ ALL = [
     "tests/extensions",
     "tests/replay",
     "tests/studies",
+    "tests/test_average.py",
     "tests/test_train_command.py",
     "tests/test_finished_run.py",
     "tests/test_adding_a_model.py",

@@ -56,12 +56,15 @@ def public_names():
 
 
 def _own(part):
-    def is_ours(value):
-        return getattr(value, "__module__", getattr(value, "__name__", "")).startswith("tfrec_attn")
-
     if isinstance(part, type):
-        return {name for one in part.__mro__ if is_ours(one) for name in vars(one)}
-    return {name for name, value in vars(part).items() if is_ours(value)}
+        ours = [one for one in part.__mro__ if _home(one).startswith("tfrec_attn")]
+        return {name for one in ours for name in vars(one)}
+    functions = [name for name, value in vars(part).items() if _home(value) == part.__name__]
+    return getattr(part, "__all__", functions)
+
+
+def _home(value):
+    return getattr(value, "__module__", "")
 
 
 def _public(names):
