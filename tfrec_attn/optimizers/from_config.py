@@ -1,5 +1,7 @@
 """The optimizer that a configuration names."""
 
+import inspect
+
 import tensorflow as tf
 
 from tfrec_attn.config import Config
@@ -29,10 +31,11 @@ def make_optimizer(
     known = {
         key.lower(): cls
         for key, cls in vars(tf.keras.optimizers).items()
-        if isinstance(cls, type) and issubclass(cls, base)
+        if isinstance(cls, type) and issubclass(cls, base) and cls is not base
+        # Those of Keras 3 that wrap others have none.
+        if "learning_rate" in inspect.signature(cls).parameters
     }
     known = {**known, "adagrad": Adagrad, "lazy_adam": LazyAdam}
-    del known["optimizer"]
     name = train.optimizer.lower()
     if name not in known:
         raise ConfigError(
