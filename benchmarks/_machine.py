@@ -1,6 +1,8 @@
 """Helpers of the benchmarks: timing, the rate of the machine, and files of figures."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,30 @@ def seconds_of(function: Callable[[], object]) -> float:
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
+
+
+class Command:
+    """A command that runs.
+
+    Args:
+        command: The program and its arguments.
+        **options: Those of `subprocess.Popen`.
+    """
+
+    def __init__(self, command: list[str], **options):
+        self._begin = time.perf_counter()
+        self.process = subprocess.Popen(command, **options)
+
+    def wait(self) -> tuple[int, dict[str, float]]:
+        """Waits for its end: (exit code, seconds, processor seconds and peak memory in MB)."""
+        _, status, usage = os.wait4(self.process.pid, 0)
+        seconds = time.perf_counter() - self._begin
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode, {
+            "seconds": round(seconds, 2),
+            "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_mb": usage.ru_maxrss // 1024,
+        }
 
 
 def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
