@@ -3,7 +3,7 @@
     python benchmarks/daily_cycle.py [--events 2000000] [--epochs 3] [--json FILE] [KEY=VALUE ...]
 
 The log is that of `python -m tfrec_attn.data.example`. The first cycle trains on it without its
-last day and exports version 1, which the local server then serves. The second cycle has the whole
+latest 2 % and exports version 1, which the local server then serves. The second cycle has the whole
 log: it compares the two, trains with a warm start, exports, verifies, and replays 1000 requests on
 both versions before version 2 is in service. Both cycles train for --epochs; further arguments are
 those of the training. The limits of the promotion are those of `serving/deploy`, with times that a
@@ -15,20 +15,17 @@ what is left for the checksums of the log.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from _machine import Command, write_json
+from _machine import Command, local_server, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-NAME, DAY = "shop", 86_400
+NAME = "shop"
 # In the place of python: adds the figures of the command to a file.
 PROGRAM = """#!{python}
 import json, sys
@@ -70,17 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
 def two_days(folder: Path, events: int, settings: list[str]) -> dict:
     """Returns the figures of the first and the second cycle."""
     sys.path.insert(0, str(ROOT))
-    import polars as pl
-
     from tfrec_attn.data.reading.synthetic import synthetic
 
     log = synthetic(events)
-    log.filter(pl.col("timestamp") < log["timestamp"].max() - DAY).write_csv(folder / "1.csv")
+    log.head(len(log) * 98 // 100).write_csv(folder / "1.csv")
     log.write_csv(folder / "2.csv")
     limits = (ROOT / "serving" / "deploy" / "limits.yaml").read_text(encoding="utf-8")
     (folder / "limits.yaml").write_text(re.sub(r"(_ms|_ratio): ", r"\1: 100", limits))
     first = cycle(folder, 1, settings)
-    with server(folder) as (port, end):
+    labels = [f"--labels={NAME}:{label}=1" for label in ("stable", "canary", "previous")]
+    which = [f"--model={NAME}=servables/{NAME}", f"--versions={NAME}=1", *labels]
+    with local_server(sys.executable, which, cwd=folder, env=environment()) as (port, end):
         second = cycle(folder, 2, settings, TARGET=f"127.0.0.1:{port}")
         return {"first": first, "second": {**second, "server": end()}}
 
@@ -106,32 +103,6 @@ def cycle(folder: Path, day: int, settings: list[str], **more: str) -> dict:
         for name in ("seconds", "processor_seconds")
     }
     return {**gates, "script": {**script, "peak_mb": 0.0}, "all": total}
-
-
-@contextlib.contextmanager
-def server(folder: Path) -> Iterator[tuple[int, Callable[[], dict]]]:
-    """Serves version 1; yields the port, and a function that ends the server for its figures."""
-    command = ["-m", "tfrec_attn.serving.local_server", "--port", "0", "--rest-port", "0"]
-    command += ["--model", f"{NAME}=servables/{NAME}", "--versions", f"{NAME}=1"]
-    for label in ("stable", "canary", "previous"):
-        command += ["--labels", f"{NAME}:{label}=1"]
-    command = Command(
-        [sys.executable, *command], cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
-    )
-
-    def end():
-        command.process.terminate()
-        return command.wait()[1]
-
-    try:
-        for line in command.process.stdout:
-            if found := re.search(r"gRPC on .*:(\d+)", line):
-                break
-        else:
-            raise SystemExit("error: the server has not started.")
-        yield int(found[1]), end
-    finally:
-        command.process.kill()
 
 
 def environment(**settings: str) -> dict[str, str]:

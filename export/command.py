@@ -272,7 +272,7 @@ def _write(
         yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
-    serving = {"max_length": model.max_length, **lists, "index": index}
+    serving = {"max_length": model.max_length, **lists, "index": index, "points": _points(model)}
     if new is not None:
         serving["added_items"] = new.ids
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
@@ -281,6 +281,14 @@ def _write(
         write_line(f"{signature}: {inputs}\n    -> {outputs}")
     if new is not None:
         check_added_items(folder, known, read_events(run_folder), new.ids, serving)
+
+
+def _points(model) -> list[int]:
+    """The columns of the item vectors that place an item, which lists for many users need."""
+    from tfrec_attn.models.base.similarity import item_space
+
+    model = model.for_serving()
+    return np.flatnonzero(item_space(model, model.item_vectors().shape[1]).points).tolist()
 
 
 def _write_portable(
