@@ -102,9 +102,9 @@ def _quietly(function):
 
 
 def _refusal(name: str, form: str, operations: list[str], reason: str = "") -> ConfigError:
-    what = f"the operations {', '.join(operations)}" if operations else f"it ({reason})"
+    what = ", ".join(operations) or f"it ({reason})"
     other = "litert" if form == "onnx" else "onnx"
     return ConfigError(
         f"{name} cannot be exported with --format {form}: the converter does not take {what}; "
-        f"try --format {other}, or export a SavedModel."
+        f"export a SavedModel, or try --format {other}."
     )
