@@ -6,8 +6,8 @@ They are those of the README: pip installs this package with the extra `serving`
 environment; then it trains on a CSV file, exports, serves, and asks for recommendations. The log is
 that of `python -m tfrec_attn.data.example`. Further arguments are those of the training, by default
 `model.name=sasrec`, which takes up to 100 epochs. The time to download depends on the network
-and on the cache of pip; processor seconds do not count waiting. The first import after an installation
-compiles what pip has not.
+and on the cache of pip; processor seconds do not count waiting. The first import after an
+installation compiles what pip has not.
 """
 
 import argparse

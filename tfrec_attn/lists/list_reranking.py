@@ -45,7 +45,7 @@ class ListReranking:
             )
         if not 0 <= diversity <= 1:
             raise ConfigError(f"--diversity must be from 0 to 1, but is {diversity}.")
-        self._k, self._wish = k, (popularity_penalty, per_category, diversity)
+        self._k, self._wish = k, (float(popularity_penalty), per_category, float(diversity))
         relative = len(source.items) * np.maximum(source.popularity, 0)
         self._popularity = np.append(0, np.log1p(relative)).astype(np.float32)
         categories = source.categories or [""] * len(source.items)
