@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.lists.reranking import Pool, rerank, wishes
+from tfrec_attn.lists.reranking import Pool, RerankOptions, rerank
 from tfrec_attn.lists.source import Source
 
 # The best items among which a list is found: at least so many, and so many for each item of a list.
@@ -45,7 +45,7 @@ class ListReranking:
             )
         if not 0 <= diversity <= 1:
             raise ConfigError(f"--diversity must be from 0 to 1, but is {diversity}.")
-        self._k, self._wish = k, (float(popularity_penalty), per_category, float(diversity))
+        self._k, self._options = k, (float(popularity_penalty), per_category, float(diversity))
         relative = len(source.items) * np.maximum(source.popularity, 0)
         self._popularity = np.append(0, np.log1p(relative)).astype(np.float32)
         categories = source.categories or [""] * len(source.items)
@@ -93,10 +93,10 @@ class ListReranking:
 
     def _trace(self, rows, scores, popular):
         popularity = tf.where(popular[:, tf.newaxis], 0.0, tf.gather(self._popularity, rows))
-        wish = (tf.fill(tf.shape(popular), one) for one in self._wish)
+        options = (tf.fill(tf.shape(popular), one) for one in self._options)
         units = None if self._units is None else lambda rows: tf.gather(self._units, rows)
         pool = Pool(scores, rows, popularity, tf.gather(self._categories, rows))
-        return rerank(pool, wishes(*wish), self._k, units)
+        return rerank(pool, RerankOptions.of(*options), self._k, units)
 
 
 def _units(source: Source) -> np.ndarray | None:
