@@ -64,7 +64,7 @@ libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSO
 
 PIN = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--custom-compile-command "make requirements"
-COMPILE = $(PIN) --extra test --extra serving --extra search --extra plot --extra beam
+COMPILE = $(PIN) --extra test --extra serving --extra search --extra plot --extra beam --extra onnx --extra litert
 requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of setup.cfg; ARGS=--upgrade for the newest versions.
 	@for set in tensorflow-2.21 tensorflow-2.16; do \
 		$(COMPILE) --universal --python-version 3.10 $(ARGS) setup.cfg requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; done

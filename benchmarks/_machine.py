@@ -1,8 +1,12 @@
 """Helpers of the benchmarks: timing, the rate of the machine, and files of figures."""
 
+import contextlib
 import json
+import os
+import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -11,6 +15,62 @@ def seconds_of(function: Callable[[], object]) -> float:
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
+
+
+class Command:
+    """A command that runs.
+
+    Args:
+        command: The program and its arguments.
+        **options: Those of `subprocess.Popen`.
+    """
+
+    def __init__(self, command: list[str], **options):
+        self._begin = time.perf_counter()
+        self.process = subprocess.Popen(command, **options)
+
+    def wait(self) -> tuple[int, dict[str, float]]:
+        """Waits for its end: (exit code, seconds, processor seconds and peak memory in MB)."""
+        _, status, usage = os.wait4(self.process.pid, 0)
+        seconds = time.perf_counter() - self._begin
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode, {
+            "seconds": round(seconds, 2),
+            "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_mb": usage.ru_maxrss // 1024,
+        }
+
+
+@contextlib.contextmanager
+def local_server(
+    python: str, arguments: list[str], **options
+) -> Iterator[tuple[int, Callable[[], dict[str, float]]]]:
+    """Runs the local server on free ports.
+
+    Yields:
+        Its gRPC port, and a function that ends it and returns the figures of `Command.wait`.
+    """
+    ports = ["--port", "0", "--rest-port", "0"]
+    command = Command(
+        [python, "-m", "tfrec_attn.serving.local_server", *ports, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+    def end():
+        command.process.terminate()
+        return command.wait()[1]
+
+    try:
+        for line in command.process.stdout:
+            if found := re.search(r"gRPC on .*:(\d+)", line):
+                break
+        else:
+            raise SystemExit("error: the server has not started.")
+        yield int(found[1]), end
+    finally:
+        command.process.kill()
 
 
 def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:

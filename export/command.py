@@ -20,6 +20,8 @@ from tfrec_attn.runs import run
 from tfrec_attn.runs.items import described, load_items
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
 
+from .portable.formats import FILES, SAVED_MODEL, check_packages, check_versions
+
 _INDEXES = ("exact", "ivf")
 _MEASURED = 1000
 
@@ -29,6 +31,7 @@ class Options:
     """Options of an export.
 
     Args:
+        format: "savedmodel", "onnx" or "litert".
         version: Number of the version. None takes the next one.
         keep: How many versions stay. None keeps all.
         protect: Further versions that stay, such as those in service.
@@ -50,6 +53,7 @@ class Options:
         ConfigError: If a value is out of its range, or values exclude each other.
     """
 
+    format: str = SAVED_MODEL
     version: int | None = None
     keep: int | None = None
     protect: tuple[int, ...] = ()
@@ -81,6 +85,12 @@ class Options:
                 raise ConfigError(
                     f"--{name} belongs to --index ivf, but the index is {self.index}; "
                     "leave one of them out."
+                )
+        for name in ("k", "max_k", "separator", "index", "diverse"):
+            if self.format != SAVED_MODEL and getattr(self, name) != getattr(Options, name):
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} belongs to --format {SAVED_MODEL}, but the format "
+                    f"is {self.format}; leave one of them out."
                 )
 
     def cells_of(self, num_items: int) -> int:
@@ -137,6 +147,11 @@ def _parser() -> Arguments:
         required=True,
         metavar="FOLDER",
         help="folder of the versions, named as the model is served",
+    )
+    add(
+        "format",
+        "savedmodel for TF Serving, or onnx or litert for programs without TensorFlow",
+        choices=tuple(FILES),
     )
     add("version", "number of the version (default: the next)", type=int)
     add(
@@ -217,16 +232,19 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
         options = dataclasses.replace(options, keep_seen=config.evaluate.repeats == "include")
     counts = run.load_item_counts(run_folder)
     options.cells_of(len(counts))
+    check_packages(options.format)
+    check_versions(to, options.format)
     import_tensorflow()
     from .saved_model import next_version, publish
     from .vocabulary import check_separator
 
     check_separator(options.separator, run.load_vocabularies(run_folder)[1].ids())
     version = options.version or next_version(to)
+    write = _write if options.format == SAVED_MODEL else _write_portable
     folder = publish(
         to,
         version,
-        lambda partial: _write(partial, run_folder, to.resolve().name, version, counts, options),
+        lambda partial: write(partial, run_folder, to.resolve().name, version, counts, options),
         options.keep,
         write_line,
         options.protect,
@@ -240,16 +258,11 @@ def _write(
     folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
 ) -> None:
     """Fills the folder of a version."""
-    from .item_addition import add_items, check_added_items
+    from .item_addition import check_added_items
     from .model_card import without_paths, write_card
     from .warmup import write_warmup
 
-    set_precision("float32")
-    model = run.load_model(run_folder)
-    new = _new_items(run_folder, options)
-    if new is not None:
-        known, counts = model, np.append(counts, np.zeros(len(new.ids), int))
-        model = add_items(known, new)
+    known, model, counts, new = _load(run_folder, counts, options)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     about = {"items": _about(run_folder, new), "diverse": options.diverse}
     index = _save(folder, run_folder, model, counts, {**lists, **about}, options)
@@ -259,10 +272,7 @@ def _write(
         yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
-    missing = run.load_trained_rows(run_folder).missing()
-    if any(missing.values()):
-        write_line(missing_text(missing))
-    serving = {"max_length": model.max_length, **lists, "index": index}
+    serving = {"max_length": model.max_length, **lists, "index": index, "points": _points(model)}
     if new is not None:
         serving["added_items"] = new.ids
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
@@ -271,6 +281,49 @@ def _write(
         write_line(f"{signature}: {inputs}\n    -> {outputs}")
     if new is not None:
         check_added_items(folder, known, read_events(run_folder), new.ids, serving)
+
+
+def _points(model) -> list[int]:
+    """The columns of the item vectors that place an item, which lists for many users need."""
+    from tfrec_attn.models.base.similarity import item_space
+
+    model = model.for_serving()
+    return np.flatnonzero(item_space(model, model.item_vectors().shape[1]).points).tolist()
+
+
+def _write_portable(
+    folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
+) -> None:
+    """Fills the folder of a version in ONNX or LiteRT."""
+    from .portable.portable_folder import write_portable
+
+    _, model, counts, _ = _load(run_folder, counts, options)
+    events = read_events(run_folder, "valid").head(_MEASURED)
+    about = {
+        "format": options.format,
+        "name": name,
+        "version": version,
+        "model": run.load_config(run_folder).model.name,
+        "keep_seen": options.keep_seen,
+    }
+    histories = list(zip(events["user_id"], events["history"].to_list(), strict=True))
+    write_line(write_portable(folder, model, counts, histories, about))
+
+
+def _load(run_folder: Path, counts: np.ndarray, options: Options) -> tuple:
+    """The model of a run, the same with new items, their counts, and the new items or None."""
+    from .item_addition import add_items
+
+    set_precision("float32")
+    known = model = run.load_model(run_folder)
+    new = _new_items(run_folder, options)
+    if new is not None:
+        counts = np.append(counts, np.zeros(len(new.ids), int))
+        model = add_items(known, new)
+    missing = run.load_trained_rows(run_folder).missing()
+    if any(missing.values()):
+        write_line(missing_text(missing))
+    return known, model, counts, new
 
 
 def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:

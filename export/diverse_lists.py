@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrec_attn.lists.reranking import Pool, RerankOptions, rerank
 from tfrec_attn.models.base.scoring import Query
 
 from .catalogue import Catalogue
 from .item_ranking import Found, ItemRanking
 from .related import RelatedItems
-from .reranking import Pool, RerankOptions, rerank
 
 
 class Allowed(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.reranking import LEAST_POOL, RerankOptions
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -20,7 +21,6 @@ from .diverse_lists import Allowed, DiverseLists
 from .item_ranking import ItemRanking
 from .model_copy import weights_read, with_item_matrix
 from .related import COSINE, COUNTS, SCORE, RelatedItems
-from .reranking import LEAST_POOL, RerankOptions
 from .retrieval import FLOOR, InvertedFile
 from .signatures import INPUTS, LISTS, Outputs, concrete, joined, split_ids
 from .vocabulary import SEPARATOR, VocabularyTable, check_separator
@@ -56,7 +56,7 @@ class Servable(tf.Module):
       with counts also counted_items and counted_scores [B, k]. See `ItemSpace`.
     - recommend_diverse, with `diverse`: also allow_category [B, C], per_category,
       popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
-      See `reranking`.
+      See `tfrec_attn.lists.reranking`.
     - describe, with `items`: candidates [B, C] -> description and known [B, C].
     - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention
       [B, W] and, where L is at most 256, attention_map [B, L, L].

@@ -341,15 +341,21 @@ def test_the_three_stages_meet_in_files(folder, forbidden):
     } == {}
 
 
+def absolute(module, imported):
+    """The name in the package of what a module imports as .a or ..a."""
+    name = imported.lstrip(".")
+    parents = module.split(".")[: -(len(imported) - len(name))]
+    return ".".join([*parents, name])
+
+
 def needed_in_export(name, sources):
     """Modules of the package export that one needs, now or later; itself only where it needs itself
     again.
     """
     found, waiting = set(), [name]
     while waiting:
-        names = [
-            one.removeprefix(".") for one in imports(sources[waiting.pop()]) if one.startswith(".")
-        ]
+        module = waiting.pop()
+        names = [absolute(module, one) for one in imports(sources[module]) if one.startswith(".")]
         modules = {one if one in sources else one.rpartition(".")[0] for one in names} - found
         found |= modules
         waiting += modules
@@ -366,6 +372,8 @@ def test_the_rule_of_needs():
     assert needed_in_export("a", sources) == {"b", "c"}
     assert needed_in_export("d", sources) == {"a", "b", "c"}
     assert "a" in needed_in_export("a", {**sources, "c": "from .a import y"})
+    nested = {"f.a": "from ..b import x\nfrom .c import y", "f.c": "from . import c", "b": ""}
+    assert needed_in_export("f.a", nested) == {"b", "f.c"}
 
 
 def test_modules_of_export_do_not_need_each_other():

@@ -131,6 +131,9 @@ def test_only_the_user_vocabulary_has_users(version):
 def test_model_card(version):
     card = json.loads((version[1] / "assets.extra" / "model_card.json").read_text())
     assert (card["name"], card["version"]) == ("shop", 1)
+    # All columns but the squared norms of AttRec; counts are no points.
+    points = {"attrec": [*range(8), *range(9, 17)], "sasrec": list(range(8))}
+    assert card["serving"].pop("points") == points.get(card["model"]["name"], [])
     assert card["serving"] == {
         "max_length": 4,
         "k": 7,

@@ -44,6 +44,11 @@ def refused(*arguments):
             ["--nprobe", 2],
             "--nprobe belongs to --index ivf, but the index is exact; leave one of them out.",
         ),
+        (
+            ["--format", "onnx", "--max-k", 20],
+            "--max-k belongs to --format savedmodel, but the format is onnx; "
+            "leave one of them out.",
+        ),
         (["--separator", ""], "--separator must be one character, but is ''."),
         (["--separator", "||"], "--separator must be one character, but is '||'."),
         (

@@ -49,6 +49,11 @@ def test_sums_against_a_loop(recency):
     np.testing.assert_allclose(found, expected_sums(items, values, HISTORY, recency), rtol=1e-6)
     padded = dense(*layer(tf.constant(np.pad(HISTORY, [[0, 0], [2, 0]]))))
     np.testing.assert_array_equal(padded, found)
+    # So many columns are summed in a table of all items.
+    wide = tf.constant(np.pad(HISTORY, [[0, 0], [5, 0]]))
+    assert layer(wide)[0].shape == (len(HISTORY), ITEMS)
+    np.testing.assert_allclose(dense(*layer(wide)), found, rtol=1e-6)
+    np.testing.assert_allclose(dense(*layer(tf.cast(wide, tf.int32))), found, rtol=1e-6)
 
 
 def test_a_graph_of_any_shape():

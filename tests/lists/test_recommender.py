@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import assert_sentence
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.lists.category_cap import CategoryCap
+from tfrec_attn.lists.list_reranking import ListReranking
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import UserBatch
@@ -38,6 +38,7 @@ class Latest(Source):
         return Queries((sign * latest).astype(np.float32), None, histories.lengths == 0)
 
 
+SIGNS = np.array([[-1], [1], [1], [1], [1], [1]], np.float32)
 BATCH = UserBatch.of(
     ["a", "grumpy", "stranger", "c", "d"],
     [["i1", "i5"], ["i4"], ["?", "!"], ["i2", "i6"], ["i3"]],
@@ -102,10 +103,13 @@ def test_a_cap_for_each_category():
 def test_a_cap_by_numpy():
     random = np.random.default_rng(1)
     categories = [("", "x", "y", "z")[one] for one in random.integers(0, 4, 30)]
-    rows = np.stack([random.permutation(30)[:20] + 1 for _ in range(50)]).astype(np.int32)
+    rows = np.stack([random.permutation(30)[:20] + 1 for _ in range(150)]).astype(np.int32)
     rows[:, 15:] = 0
     scores = -np.sort(random.normal(size=rows.shape).astype(np.float32))
-    found, values = CategoryCap(categories, 2).first(rows, scores, 6)
+    scores[:, 15:] = np.finfo(np.float32).min
+    source = Latest()
+    source.items, source.categories, source.popularity = range(30), categories, np.zeros(30)
+    found, values = ListReranking(source, 6, 2).first(rows, scores, np.zeros(150, bool))
     for row, own, items, kept in zip(rows, scores, found, values, strict=True):
         expected, taken = [], Counter()
         for item, score in zip(row, own, strict=True):
@@ -115,6 +119,24 @@ def test_a_cap_by_numpy():
             taken[name] += 1
         expected += [(0, np.finfo(np.float32).min)] * 6
         assert list(zip(items, kept, strict=True)) == expected[:6]
+
+
+def test_a_penalty_and_diversity_by_hand():
+    # The scores of user a are 20 for i4, 10 for i2 and 5 for i1. There are six items, so that their
+    # popularities are ln 2.8, ln 3.4 and ln 1.6; 100 of them cost i4 103, i2 122 and i1 47.
+    source = Latest(keep_seen=True)
+    ids, lists = lists_of(Recommender(source, 3, exclude=["i5"], popularity_penalty=100))
+    assert ids[0] == ["i1", "i4", "i2"]
+    np.testing.assert_allclose(lists.scores[0], [5, 20, 10])
+    # Where nothing is known the popularities are the scores.
+    assert ids[2] == ["i2", "i4", "i1"]
+    # The scores are 20, 10 and -5, and the relevances 1, 0.6 and 0. The list has i4, which has the
+    # direction of i2: 0.5 (0.6 - 1) is less than 0.5 (0 + 1) for i1 on the other side.
+    source.vectors, source.points = source.vectors * SIGNS, np.array([True])
+    assert lists_of(Recommender(source, 2, exclude=["i5"]))[0][0] == ["i4", "i2"]
+    ids, lists = lists_of(Recommender(source, 2, exclude=["i5"], diversity=0.5))
+    assert ids[0] == ["i4", "i1"]
+    np.testing.assert_allclose(lists.scores[0], [20, -5])
 
 
 def test_allowed_categories():
@@ -149,6 +171,9 @@ def test_the_lists_do_not_depend_on_the_batch():
         ({"allow": ["i1"], "exclude": ["i1", "i2"]}, ["--exclude", "--allow", "leaves none"]),
         ({"exclude": list(Latest.items)}, ["--exclude", "leaves none of the 6"]),
         ({"per_category": 0}, ["--per-category", "1 or greater", "is 0"]),
+        ({"popularity_penalty": -1.0}, ["--popularity-penalty", "0 or greater", "is -1.0"]),
+        ({"diversity": 1.5}, ["--diversity", "from 0 to 1", "is 1.5"]),
+        ({"diversity": 0.5}, ["--diversity needs", "runs/line does not say", "give the run"]),
         ({"allow_category": ["q"]}, ["--allow-category", "no item has 'q'"]),
         ({"allow_category": ["a"], "allow": ["i2"]}, ["together leave no item"]),
     ],

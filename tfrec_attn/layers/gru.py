@@ -56,8 +56,8 @@ class GRU(tf.keras.layers.Layer):
         units = projected.shape[-1] // 3
         update, others = projected[:, :, :units], projected[:, :, units:]
         if mask is not None:
-            # An update gate of exactly 0 keeps h at padding.
-            update = tf.where(tf.cast(mask, tf.bool)[:, :, tf.newaxis], update, x.dtype.min / 2)
+            # An update gate of exactly 0 keeps h at padding; LiteRT has NaN for much lower numbers.
+            update = tf.where(tf.cast(mask, tf.bool)[:, :, tf.newaxis], update, -1e4)
         events = tf.transpose(tf.concat([update, others], axis=2), [1, 0, 2])
         of_gates = tf.convert_to_tensor(self.gates_recurrent_kernel)
         of_candidate = tf.convert_to_tensor(self.recurrent_kernel)

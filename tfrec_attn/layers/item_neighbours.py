@@ -70,7 +70,11 @@ class ItemNeighbours(tf.keras.layers.Layer):
         position = tf.cast(tf.range(tf.shape(history)[1], 0, -1), tf.float32)
         values *= (position**-self.recency)[:, tf.newaxis]
         shape = tf.stack([tf.shape(history)[0], tf.size(position) * items.shape[2]])
-        return sum_by_item(tf.reshape(items, shape), tf.reshape(values, shape))
+        items, values = tf.reshape(items, shape), tf.reshape(values, shape)
+        # A sum over all items takes a third of the time of sorting so many.
+        if 2 * self.num_items <= (history.shape[1] or 0) * self.width:
+            return sum_of_all(items, values, self.num_items)
+        return sum_by_item(items, values)
 
     def get_config(self):
         return {
@@ -79,6 +83,25 @@ class ItemNeighbours(tf.keras.layers.Layer):
             "neighbours": self.neighbours,
             "recency": self.recency,
         }
+
+
+def sum_of_all(items: tf.Tensor, values: tf.Tensor, num_items: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Adds the values of equal items of a row, in a table of all items.
+
+    Args:
+        items: Int [B, P]; 0 is padding.
+        values: Float32 [B, P].
+        num_items: N.
+
+    Returns:
+        (items int [B, N], values float32 [B, N]): item j in column j - 1, or 0 where its sum is 0.
+    """
+    batch, width = tf.shape(items, items.dtype)[0], num_items + 1
+    index = tf.range(batch)[:, tf.newaxis] * width + items
+    sums = tf.scatter_nd(tf.reshape(index, [-1, 1]), tf.reshape(values, [-1]), [batch * width])
+    sums = tf.reshape(sums, tf.stack([batch, width]))[:, 1:]
+    numbers = tf.range(1, width, dtype=items.dtype)
+    return tf.where(sums != 0.0, numbers, tf.zeros_like(numbers)), sums
 
 
 def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -9,6 +9,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import Histories
 from tfrec_attn.models.base import SequenceModel
+from tfrec_attn.models.base.similarity import item_space
 from tfrec_attn.runs import run
 from tfrec_attn.runs.items import described, load_items
 from tfrec_attn.runtime.process import set_precision
@@ -36,6 +37,7 @@ class ModelSource(Source):
         self._model, self.path = model, path
         self.items = model.item_vocabulary.ids()
         self.vectors = model.item_vectors().numpy()[1:]
+        self.points = item_space(model, self.vectors.shape[1]).points
         trained = model.trained_items
         self.trained = np.ones(model.num_items, bool) if trained is None else trained
         self.popularity, self.keep_seen = model.popularity, model.repeats == "include"

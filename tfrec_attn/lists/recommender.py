@@ -8,7 +8,7 @@ import polars as pl
 from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.lists.batch_queries import BatchQueries
 from tfrec_attn.lists.best_items import BestItems
-from tfrec_attn.lists.category_cap import CategoryCap
+from tfrec_attn.lists.list_reranking import ListReranking
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import UserBatch
 from tfrec_attn.models.base.untrained import UNTRAINED
@@ -43,13 +43,15 @@ class Recommender:
         exclude: Ids of items that are never recommended.
         per_category: Most items of a category in a list. None: no limit.
         allow_category: Categories of the only items to recommend; None: all.
+        popularity_penalty: As that of `ListReranking`.
+        diversity: As that of `ListReranking`.
 
     Attributes:
         k: Items of a list.
 
     Raises:
-        ConfigError: If no item is left, k is below 1 or above the number of items that are left, or
-            the model knows no such categories.
+        ConfigError: If no item is left, a number is out of its range, or the model knows no such
+            categories.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Recommender:
         exclude: list[str] | None = None,
         per_category: int | None = None,
         allow_category: list[str] | None = None,
+        popularity_penalty: float = 0.0,
+        diversity: float = 0.0,
     ):
         self.source = source
         self._batches = BatchQueries(source)
@@ -72,12 +76,15 @@ class Recommender:
         self._column[self._trained] = np.arange(1, len(self._trained) + 1)
         self._rows = np.append(0, self._trained).astype(np.int32)
         index = self._trained - 1
-        self._cap, self._pool = None, self.k
+        self._reranking, self._pool = None, self.k
         if per_category is not None:
+            self._categories("--per-category")
             if per_category < 1:
                 raise ConfigError(f"--per-category must be 1 or greater, but is {per_category}.")
-            self._cap = CategoryCap(self._categories("--per-category"), per_category)
-            self._pool = min(self._cap.pool(self.k), len(rows))
+        if per_category or popularity_penalty or diversity:
+            options = per_category or 0, popularity_penalty, diversity
+            self._reranking = ListReranking(source, self.k, *options)
+            self._pool = min(self._reranking.pool(self.k), len(rows))
         self._width = min(self._pool, len(self._trained))
         self._best = BestItems(source.vectors[index], source.popularity[index], self._width)
 
@@ -155,7 +162,9 @@ class Recommender:
                 found, scores[chosen, :width] = best(chosen)
                 rows[chosen, :width] = self._rows[found]
         self._fill(rows, scores, hidden)
-        return (rows, scores) if self._cap is None else self._cap.first(rows, scores, self.k)
+        if self._reranking is None:
+            return rows, scores
+        return self._reranking.first(rows, scores, popular)
 
     def _by_query(self, queries, prior, columns, some):
         prior = prior and tuple(part[some] for part in prior)

@@ -33,7 +33,10 @@ class ServableSource(Source):
         self.categories = _categories(self.path)
         self._ids = np.array(["", *self.items], object)
         self._rows = {item.encode(): row for row, item in enumerate(self.items, 1)}
-        self._max_length = _max_length(self.path)
+        serving = _serving(self.path)
+        self._max_length = serving.get("max_length")
+        if "points" in serving:
+            self.points = np.isin(np.arange(self.vectors.shape[1]), serving["points"])
         known = self.items[int(self.trained.argmax())]
         of_one, source = self._asked([""], np.array([[known]], object), known)
         self.keep_seen = of_one[0, 0] != b""
@@ -99,10 +102,13 @@ def _categories(folder: Path) -> list[str] | None:
     return [json.loads(line).get("category", "") for line in read_lines(path)]
 
 
-def _max_length(folder: Path) -> int | None:
-    """The latest events that the model uses, or None if the servable has no readable model card."""
+def _serving(folder: Path) -> dict:
+    """What the model card says of the model, or {} if the servable has no readable one."""
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        return int(card["serving"]["max_length"])
+        serving = {"max_length": int(card["serving"]["max_length"])}
+        if "points" in card["serving"]:
+            serving["points"] = [int(one) for one in card["serving"]["points"]]
+        return serving
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return {}

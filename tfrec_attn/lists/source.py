@@ -36,6 +36,7 @@ class Source(abc.ABC):
         popularity: Score of each item where nothing is known, float32 [N].
         keep_seen: Whether items of the history are recommended.
         categories: Category of each item, "" for none; None without an items file.
+        points: Which columns of the vectors place an item, as in `ItemSpace`; None if unknown.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Source(abc.ABC):
     popularity: np.ndarray
     keep_seen: bool
     categories: list[str] | None = None
+    points: np.ndarray | None = None
 
     @abc.abstractmethod
     def queries(self, users: list[str], histories: Histories) -> Queries:

@@ -60,6 +60,8 @@ def write_lists(
     allow: str | Path | None = None,
     per_category: int | None = None,
     allow_category: list[str] | None = None,
+    popularity_penalty: float = 0.0,
+    diversity: float = 0.0,
     progress: Progress | None = None,
 ) -> ListReport:
     """Writes the best items of each user to a file.
@@ -74,6 +76,8 @@ def write_lists(
         allow: File with ids of the only items to recommend.
         per_category: Most items of a category in a list. None: no limit.
         allow_category: Categories of the only items to recommend.
+        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
+        diversity: Weight from 0 to 1 of the cosine with the items of the list.
         progress: Function that is called after each part.
 
     Raises:
@@ -86,7 +90,8 @@ def write_lists(
     excluded = None if exclude is None else read_ids(exclude, "--exclude")
     everybody = users_of_model(model, users, histories)
     source = open_source(model)
-    recommender = Recommender(source, k, allowed, excluded, per_category, allow_category)
+    others = per_category, allow_category, popularity_penalty, diversity
+    recommender = Recommender(source, k, allowed, excluded, *others)
     request = {
         "model": fingerprint(source.path),
         "--k": recommender.k,
@@ -94,6 +99,8 @@ def write_lists(
         "--exclude": checksum_of_ids(excluded),
         "--per-category": per_category,
         "--allow-category": allow_category,
+        "--popularity-penalty": popularity_penalty,
+        "--diversity": diversity,
         "set of users and histories": everybody.checksum,
     }
     output = PartialOutput(target, form)

@@ -1,4 +1,4 @@
-"""Re-ranks the best items of a request, in the graph: popularity, a cap, and diversity.
+"""Re-ranks the best items of a request: popularity, a cap, and diversity.
 
 The best items by score, the pool, come with FLOOR behind the last. From it a list is made:
 
@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from tfrec_attn.models.base.untrained import UNTRAINED
 
-from .retrieval import FLOOR
+FLOOR = tf.float32.min
 
 # Smallest number of items that are re-ranked.
 LEAST_POOL = 200

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.reranking import Pool, RerankOptions, rerank
+from tfrec_attn.lists.reranking import Pool, RerankOptions, rerank
 from tfrec_attn.models.base.untrained import UNTRAINED
 
 FLOOR = np.finfo(np.float32).min

@@ -1,0 +1,113 @@
+"""Lists of many users, re-ranked for less popular and more different items."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.lists.reranking import Pool, RerankOptions, rerank
+from tfrec_attn.lists.source import Source
+
+# The best items among which a list is found: at least so many, and so many for each item of a list.
+# They are those of the signature `recommend_diverse` of an export with the default --max-k.
+_POOL, _POOL_FACTOR = 400, 4
+# Users whose items are compared at once: some MB of vectors.
+_ROWS = 128
+
+
+class ListReranking:
+    """Makes lists of ranked items as the signature `recommend_diverse` does.
+
+    Args:
+        source: The model.
+        k: Items of a list.
+        per_category: Most items of a category; 0: any number.
+        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
+        diversity: Weight of the cosine with the items of the list, from 0 to 1.
+
+    Raises:
+        ConfigError: If a number is out of its range, or the model does not say which columns of its
+            vectors place an item.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        k: int,
+        per_category: int = 0,
+        popularity_penalty: float = 0.0,
+        diversity: float = 0.0,
+    ):
+        if not 0 <= popularity_penalty < math.inf:
+            raise ConfigError(
+                f"--popularity-penalty must be 0 or greater, but is {popularity_penalty}."
+            )
+        if not 0 <= diversity <= 1:
+            raise ConfigError(f"--diversity must be from 0 to 1, but is {diversity}.")
+        self._k, self._options = k, (float(popularity_penalty), per_category, float(diversity))
+        relative = len(source.items) * np.maximum(source.popularity, 0)
+        self._popularity = np.append(0, np.log1p(relative)).astype(np.float32)
+        categories = source.categories or [""] * len(source.items)
+        names = {"": 0} | {name: 1 + place for place, name in enumerate(sorted({*categories}))}
+        self._categories = np.array(
+            [0, *(names[one] if one else 0 for one in categories)], np.int32
+        )
+        self._units = _units(source) if diversity else None
+        self._traced = tf.function(
+            self._trace,
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, None], tf.float32),
+                tf.TensorSpec([None], tf.bool),
+            ],
+            autograph=False,
+        )
+
+    @staticmethod
+    def pool(k: int) -> int:
+        """Returns how many of the best items a list of k items is found in."""
+        return max(_POOL, _POOL_FACTOR * k)
+
+    def first(
+        self, rows: np.ndarray, scores: np.ndarray, popular: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the k items of each list.
+
+        Args:
+            rows: Items, best first, int32 [B, M]; 0 is no item.
+            scores: float32 [B, M], the lowest float where there is no item.
+            popular: Whether the scores are popularities, bool [B].
+
+        Returns:
+            (items int32 [B, k], scores [B, k]); 0 and the lowest float where fewer are left.
+        """
+        parts = [
+            self._traced(*(one[begin : begin + _ROWS] for one in (rows, scores, popular)))
+            for begin in range(0, len(rows), _ROWS)
+        ]
+        scores, rows = (
+            np.concatenate([one.numpy() for one in part]) for part in zip(*parts, strict=True)
+        )
+        return rows, scores
+
+    def _trace(self, rows, scores, popular):
+        popularity = tf.where(popular[:, tf.newaxis], 0.0, tf.gather(self._popularity, rows))
+        options = (tf.fill(tf.shape(popular), one) for one in self._options)
+        units = None if self._units is None else lambda rows: tf.gather(self._units, rows)
+        pool = Pool(scores, rows, popularity, tf.gather(self._categories, rows))
+        return rerank(pool, RerankOptions.of(*options), self._k, units)
+
+
+def _units(source: Source) -> np.ndarray | None:
+    """The points of the items 0..N with the length 1, or None if their vectors are no points."""
+    if source.points is None:
+        raise ConfigError(
+            f"--diversity needs to know which columns of the vectors place an item, which "
+            f"{source.path} does not say; export it again, or give the run."
+        )
+    if not source.points.any():
+        return None
+    points = np.where(source.points & source.trained[:, np.newaxis], source.vectors, 0.0)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    return np.pad(points, [(1, 0), (0, 0)]).astype(np.float32)
