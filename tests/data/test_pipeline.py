@@ -13,10 +13,10 @@ import pytest
 from tfrec_attn.config import Columns, Data
 from tfrec_attn.data import pipeline
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.shards.beam_transforms import Event
 from tfrec_attn.data.shards.prepare_locally import prepare_log
-from tfrec_attn.data.shards.prepare_with_beam import HOW_TO_GET_IT, prepare_with_beam
+from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.runtime.beam_runner import HOW_TO_GET_IT
 
 RUNNER = ["--runner=DirectRunner"]
 PROCESSES = [*RUNNER, "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -93,6 +93,37 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
     assert ('"variants": 7' in manifest) == (not options)
 
 
+TYPED = {
+    "columns": Columns(event="kind", rating="stars"),
+    "min_rating": 2.0,
+    "event_types": ["buy", "view"],
+}
+CUT = {"session_gap": 50.0, "repeats": "collapse", "duplicates": "drop", "ids": "unify"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [TYPED, {"columns": Columns(timestamp=None)}, CUT],
+    ids=["ratings and types", "no times", "sessions"],
+)
+def test_each_filter_as_in_the_local_command(beam, tmp_path, options):
+    header, files = "user_id\titem_id\ttimestamp\tstars\tkind\n", []
+    for number in range(2):
+        lines = []
+        for row in range(80):
+            user, item = f"u{row * row % 5}{'.0' * (row % 3 == 0)}", f"i{row // 3 % 7}"
+            kind = ("view", "view", "buy", "swipe")[row % 4]
+            time = 1_600_000_000 + 40 * (row // 2) + number * 2000
+            lines.append(f"{user}\t{item}\t{time}\t{1 + row % 5}\t{kind}\n")
+        files.append(str(tmp_path / f"{number}.tsv"))
+        Path(files[-1]).write_text(header + "".join(lines), encoding="utf-8")
+    least = {"min_user_events": 3, "min_item_events": 2}
+    manifest = json.loads(assert_same_bytes(tmp_path, files, {**least, **options}))
+    assert manifest["before"]["events"] <= 160
+    assert manifest["after"]["events"] > 20
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_of_parts_in_worker_processes(beam, tmp_path):
     folder = tmp_path / "parts"
@@ -123,17 +154,17 @@ def test_a_log_whose_lines_are_all_rejected(beam, tmp_path):
         )
 
 
-@pytest.mark.parametrize("text", ["", '["events", 5]\n', None], ids=["empty", "cut", "missing"])
-def test_results_that_the_workers_wrote_elsewhere(beam, tmp_path, text):
+@pytest.mark.parametrize("found", [0, 2])
+def test_results_that_the_workers_wrote_elsewhere(beam, tmp_path, found):
     from tfrec_attn.data.shards.beam_pipelines import BeamPipelines
 
-    if text is not None:
-        (tmp_path / "size-0-00000-of-00001").write_text(text, encoding="utf-8")
-    found = len(text.splitlines()) if text else 0
+    (tmp_path / "sizes").mkdir()
+    for number in range(found):
+        (tmp_path / "sizes" / f"{number}.json").write_text("5", encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        BeamPipelines(Data(), str(tmp_path), RUNNER).size(0)
+        BeamPipelines(Data(), str(tmp_path), RUNNER)._results("sizes", 3)
     assert str(caught.value) == (
-        f"{tmp_path} must hold 3 results of the workers (size-0) but holds {found}: "
+        f"{tmp_path} must hold 3 results of the workers (sizes) but holds {found}: "
         "give --work a folder that the workers and this process share."
     )
 
@@ -194,31 +225,3 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
     assert pipeline.main(["--input", "a.tsv", "--to", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"error: {HOW_TO_GET_IT}.\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_a_log_without_times(tmp_path):
-    with pytest.raises(ConfigError, match="needs the lines in their order"):
-        prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(timestamp=None)))
-
-
-def test_event_types_are_refused_with_beam(tmp_path):
-    with pytest.raises(ConfigError, match=r"^data.columns.event does not go through Beam: .*\.$"):
-        prepare_with_beam(["a.tsv"], tmp_path / "out", Data(columns=Columns(event="kind")))
-    assert not list(tmp_path.iterdir())
-
-
-def test_event_filters_are_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"^data.min_rating and data.event_types do not go through Beam: .*\.$"
-    ):
-        prepare_with_beam(
-            ["a.tsv"], tmp_path / "out", Data(columns=Columns(rating="stars"), min_rating=3.0)
-        )
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("time", [5, -5, 10**18, 0.1, 1.6e9 + 1 / 3, 1e22])
-def test_events_as_lines_of_text(time):
-    event = Event("a user", 'an item, "quoted"', time, 1 << 45)
-    parsed = Event.parse(event.line())
-    assert parsed == event and type(parsed.time) is type(time)

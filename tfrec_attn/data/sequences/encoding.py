@@ -10,6 +10,7 @@ import polars as pl
 from tfrec_attn.data.sequences.copies import count_copies
 from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.sessions import owners_of
 from tfrec_attn.data.sequences.vocabulary import Vocabulary, encode_ids
 from tfrec_attn.errors import DataError
 
@@ -154,7 +155,7 @@ def encode_log(
     user_ids, users = encode_ids(frame["user_id"])
     item_ids, items = encode_ids(frame["item_id"])
     before = Statistics(frame.height, len(user_ids), len(item_ids))
-    owners = user_ids.str.replace(r"#\d+$", "") if sessions else user_ids
+    owners = owners_of(user_ids) if sessions else user_ids
     ids = IdReport(
         IdProblems.of(owners, lambda: np.bincount(users)),
         IdProblems.of(item_ids, lambda: np.bincount(items)),

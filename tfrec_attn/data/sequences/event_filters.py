@@ -1,6 +1,7 @@
 """Event filters of a configuration: which events of a log count, and what is one sequence."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import polars as pl
@@ -114,6 +115,25 @@ class EventFilter:
             frame = self._of_types(frame)
         self._stayed += frame.height
         return frame
+
+    def counts(self) -> dict[str, object]:
+        """Returns what was counted so far, for `add` of another filter."""
+        return {
+            "events": self.events,
+            "stayed": self._stayed,
+            "low_ratings": self._low_ratings,
+            "types": dict(self._types),
+            "unified": self._ids.unified,
+            "missing": self._ids.missing,
+        }
+
+    def add(self, counts: Mapping[str, object]) -> None:
+        """Adds what a filter of the same configuration counted in other parts of the log."""
+        self.events += counts["events"]
+        self._stayed += counts["stayed"]
+        self._low_ratings += counts["low_ratings"]
+        self._types.update(counts["types"])
+        self._ids.add(counts["unified"], counts["missing"])
 
     def report(self) -> EventFilterReport:
         """Returns what was done to all parts.

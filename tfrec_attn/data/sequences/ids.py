@@ -1,6 +1,7 @@
 """Ids that differ only in their spelling, and words for a missing id."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
@@ -70,21 +71,26 @@ class IdProblems:
             .group_by("common")
             .agg(pl.col("id").sort())
             .filter(pl.col("id").list.len() > 1)
+            .sort("common")["id"]
         )
         words = is_missing(ids)
         if words.any():
             events = pl.DataFrame({"word": ids.filter(words), "events": counts()[words.to_numpy()]})
-            missing = dict(events.group_by("word").agg(pl.col("events").sum()).iter_rows())
-        return cls.from_spellings(spellings.iter_rows(), missing)
+            missing = dict(
+                events.group_by("word").agg(pl.col("events").sum()).sort("word").iter_rows()
+            )
+        example = spellings[0].to_list()[:2] if len(spellings) else []
+        return cls(len(spellings), example, missing)
 
     @classmethod
-    def from_spellings(
-        cls, spellings: Iterable[tuple[str, list[str]]], missing: dict[str, int]
-    ) -> "IdProblems":
-        """Makes the report from pairs of a common spelling and its several spellings."""
-        spellings = sorted(spellings)
-        example = sorted(spellings[0][1])[:2] if spellings else []
-        return cls(len(spellings), example, dict(sorted(missing.items())))
+    def merged(cls, parts: Iterable["IdProblems"]) -> "IdProblems":
+        """Merges the problems of parts of the ids; all spellings of an id are in one part."""
+        parts, missing = list(parts), Counter()
+        for part in parts:
+            missing.update(part.missing)
+        examples = [part.example for part in parts if part.example]
+        example = min(examples, key=lambda one: unified(pl.Series(one))[0], default=[])
+        return cls(sum(part.variants for part in parts), example, dict(sorted(missing.items())))
 
     def sentences(self, kind: str) -> list[str]:
         """Returns notes about the problems, with the keys that remove them."""
@@ -155,6 +161,13 @@ class IdFilter:
                     self.missing[word] = self.missing.get(word, 0) + count
                 frame = frame.filter(~words)
         return frame
+
+    def add(self, unified: int | None, missing: dict[str, int] | None) -> None:
+        """Adds what a filter with the same arguments counted in other parts of the log."""
+        if self.unified is not None:
+            self.unified += unified
+        for word, count in (missing or {}).items():
+            self.missing[word] = self.missing.get(word, 0) + count
 
 
 def _shown(one: str) -> str:

@@ -46,6 +46,11 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
     return frame.with_columns(user_id=pl.format("{}#{}", frame["user_id"], pl.Series(number)))
 
 
+def owners_of(sessions: pl.Series) -> pl.Series:
+    """Returns the users of sessions that `split_sessions` named."""
+    return sessions.str.replace(r"#\d+$", "")
+
+
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
     """Keeps the first of consecutive events of a user with the same item.
 

@@ -1,13 +1,16 @@
 """Files of the file systems of Apache Beam, local or remote."""
 
 import glob
+import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import polars as pl
 
 from tfrec_attn.data.reading.log_parts import parts_of
 from tfrec_attn.errors import ConfigError, DataError
@@ -30,18 +33,54 @@ def read_lines(pattern: str) -> Iterator[str]:
 
 
 def read_json(pattern: str) -> list:
-    """Returns the values of the JSON lines in all files of a pattern."""
-    return [json.loads(line) for line in read_lines(pattern)]
+    """Returns the values of all JSON files of a pattern, in order of their names."""
+    return [json.loads("".join(read_lines(path))) for path in files(pattern)]
 
 
-def write_lines(lines: Iterable[str], path: str) -> str:
-    """Writes a text file and returns its path."""
+def read_frame(path: str, columns: list[str] | None = None) -> pl.DataFrame:
+    """Reads a file that `write_frame` wrote."""
+    from apache_beam.io.filesystems import CompressionTypes, FileSystems
+
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        return pl.read_ipc(io.BytesIO(stream.read()), columns=columns)
+
+
+def write_frame(frame: pl.DataFrame, path: str) -> str:
+    """Writes a frame as an Arrow file, and returns the path."""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return write_bytes(out.getbuffer(), path)
+
+
+def write_bytes(content: bytes | memoryview, path: str) -> str:
+    """Writes a file, which gets its name when it is complete, and returns its path.
+
+    A worker that repeats the work of another one finds the same file and leaves it.
+    """
+    from apache_beam.io.filesystems import CompressionTypes, FileSystems
+
+    plain, part = CompressionTypes.UNCOMPRESSED, f"{path}.{secrets.token_hex(4)}.part"
+    try:
+        with FileSystems.create(part, compression_type=plain) as out:
+            out.write(content)
+        if not FileSystems.exists(path):
+            FileSystems.rename([part], [path])
+    finally:
+        if FileSystems.exists(part):
+            FileSystems.delete([part])
+    return path
+
+
+def write_json(value: object, path: str) -> str:
+    """Writes a value as JSON, as `write_bytes` does."""
+    return write_bytes(json.dumps(value).encode(), path)
+
+
+def size(path: str) -> int:
+    """Returns the bytes of a file, 0 if this machine cannot see it."""
     from apache_beam.io.filesystems import FileSystems
 
-    with FileSystems.create(path) as out:
-        for line in lines:
-            out.write(f"{line}\n".encode())
-    return path
+    return sum(found.size_in_bytes for found in FileSystems.match([path])[0].metadata_list)
 
 
 def copy(source: str | Path, target: str | Path) -> None:

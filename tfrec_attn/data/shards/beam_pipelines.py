@@ -1,38 +1,44 @@
 """The Apache Beam pipelines that prepare a log; this module needs Apache Beam."""
 
-import json
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import count
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from tfrec_attn import __version__
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes, TimeRule
 from tfrec_attn.data.sequences.encoding import nothing_left
-from tfrec_attn.data.sequences.event_filters import EventFilterReport, has_event_filters
+from tfrec_attn.data.sequences.event_filters import (
+    EventFilter,
+    EventFilterReport,
+    has_event_filters,
+)
 from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
 from tfrec_attn.data.sequences.splits import period
 from tfrec_attn.data.shards import beam_files
 from tfrec_attn.data.shards import beam_transforms as transforms
-from tfrec_attn.data.shards.beam_transforms import KINDS, Event
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.data.shards.prepare_locally import no_interactions
-from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, USERS, option
+from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, USERS, option
 from tfrec_attn.data.shards.shard_files import number_of_shards
 from tfrec_attn.errors import DataError
+from tfrec_attn.runtime.beam_runner import pipeline
 
-_ROUNDS = 3  # of the frequency filter in one pipeline
+_PARTITION = 1 << 24  # bytes of the log
+_MOST_PARTITIONS = 1 << 12
+_ROUNDS = 4  # of the frequency filter in one pipeline
 
 
 class BeamPipelines:
     """Runs the pipelines one after the other; each reads the files of the one before.
 
-    The events that pipeline n leaves are in the files events-n of the shared folder.
+    Each writes partitions into a folder of its own in the shared folder, and what this process must
+    know of them into JSON files there.
 
     Args:
         data: How to read, filter and split the log.
@@ -53,24 +59,26 @@ class BeamPipelines:
         Returns:
             What is known of the log.
         """
-        data, (number, files) = self._data, self._read(logs)
+        data, paths = self._data, [path for parts in logs.values() for path in parts]
+        size = sum(beam_files.size(path) for path in paths)
+        self._parts = min(_MOST_PARTITIONS, 1 + size // _PARTITION)
+        source, files = self._read(logs, paths)
         whole = all(file["whole_times"] for file in files)
-        filtered = self._filtered(files)
-        if data.duplicates == "drop":
-            earlier, number = self.size(number), self._drop_copies(number, whole)
-            filtered = replace(filtered, duplicates=earlier.events - self.size(number).events)
-        before = self.size(number)
-        if not before.events:
-            raise DataError(
-                f"data.missing_ids=drop leaves nothing of {filtered.events} events: set it to keep."
-            )
-        ids = self._id_problems(number)
-        number, after = self._filter(number, before)
+        events = EventFilter(data)
+        begins = []
+        for file in files:
+            begins.append(events.events)
+            events.add(file["filtered"])
+        partitions, before, filtered, ids = self._filter_users(
+            source, whole, begins, events.report()
+        )
+        kept, after = self._filter_items(partitions, before)
+        copies = self._number(partitions, kept)
         bounds = None
         if data.split == "temporal":
-            bounds = period(data.valid_from, data.test_from, self._times(number, whole).quantile)
+            bounds = period(data.valid_from, data.test_from, self._times(partitions).quantile)
         partitioned = PartitionedLog(
-            logs=[path.rpartition("/")[2] for parts in logs.values() for path in parts],
+            logs=[path.rpartition("/")[2] for path in paths],
             options={key: option(data, key) for key in OPTIONS},
             before=asdict(before),
             after=asdict(after),
@@ -79,18 +87,15 @@ class BeamPipelines:
             shards=number_of_shards(wanted, after.events, after.users),
             period=bounds,
             selection=filtered.to_dict() if has_event_filters(data) else None,
+            duplicates=copies if data.columns.event is not None else None,
             ids=ids.to_dict(),
         )
-        self._write(number, partitioned)
+        self._write(partitions, partitioned)
         return partitioned
 
-    def _pipeline(self) -> beam.Pipeline:
-        return beam.Pipeline(options=PipelineOptions(self._options))
-
-    def _read(self, logs: dict[str, list[str]]) -> tuple[int, list[dict]]:
-        """Reads the logs; returns the pipeline with the events, and what is known of each file."""
-        paths = [path for parts in logs.values() for path in parts]
-        number, files = 0, self._read_once(0, paths, None)
+    def _read(self, logs: dict[str, list[str]], paths: list[str]) -> tuple[str, list[dict]]:
+        """Reads the logs; returns the folder of the partitions, and what is known of each file."""
+        name, files = "events-0", self._read_once("events-0", paths, None)
         times = LogTimes(
             {file["file"]: FileTimes(**file["times"]) for file in files if file["times"]}
         )
@@ -98,193 +103,176 @@ class BeamPipelines:
             times.require_one_kind()
         except MixedTimes:
             rules = {path: times.rule(path) for path in paths}
-            number, files = 1, self._read_once(1, paths, rules)
-        for name, parts in logs.items():
+            name, files = "events-1", self._read_once("events-1", paths, rules)
+        for log, parts in logs.items():
             own = [file for file in files if file["file"] in parts]
-            if not any(file["events"] for file in own):
-                raise DataError(no_interactions(name, sum(file["rejected"] for file in own)))
-        return number, files
+            if not any(file["filtered"]["events"] for file in own):
+                raise DataError(no_interactions(log, sum(file["rejected"] for file in own)))
+        return name, files
 
     def _read_once(
-        self, number: int, paths: list[str], rules: dict[str, TimeRule] | None
+        self, name: str, paths: list[str], rules: dict[str, TimeRule] | None
     ) -> list[dict]:
-        options = {key: option(self._data, key) for key in READING}
-        ids = self._data.ids == "unify", self._data.missing_ids == "drop"
-        with self._pipeline() as p:
+        known = f"{self._folder(name)}-files"
+        arguments = self._data, known, self._shared, self._parts, rules, __version__
+        with pipeline(self._options) as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
-            found = numbered | beam.FlatMap(transforms.read_log, options, ids, self._shared, rules)
-            files = found | "Files" >> beam.Filter(lambda one: isinstance(one, dict))
-            events = found | "Events" >> beam.Filter(lambda one: not isinstance(one, dict))
-            self._save_json([files], f"files-{number}")
-            self._save(events, number, check_ids=self._data.duplicates != "drop")
-        files = self._results(f"files-{number}", len(paths))
+            grouped = numbered | beam.FlatMap(transforms.read_log, *arguments) | beam.GroupByKey()
+            _ = grouped | beam.Map(transforms.write_partition, self._folder(name))
+        files = self._results(f"{name}-files", len(paths))
         files.sort(key=lambda file: paths.index(file["file"]))
         for file in files:
             if "error" in file:
                 raise DataError(file["error"])
         return files
 
-    def _filtered(self, files: list[dict]) -> EventFilterReport:
-        """Returns what the filter of ids did to all files."""
-        missing = Counter()
-        for file in files:
-            missing.update(file["missing"] or {})
-        return EventFilterReport(
-            sum(file["events"] for file in files),
-            unified=sum(file["unified"] for file in files) if self._data.ids == "unify" else None,
-            missing_ids=dict(sorted(missing.items())) if self._data.missing_ids == "drop" else None,
+    def _filter_users(
+        self, name: str, whole: bool, begins: list[int], filtered: EventFilterReport
+    ) -> tuple[list[int], Statistics, EventFilterReport, IdReport]:
+        """Drops copies, splits sessions and collapses repeats of all partitions.
+
+        Returns:
+            The partitions, their size, what all event filters did, and problems with the ids.
+        """
+        numbers, data = self._results(name), self._data
+        each = transforms.FilterUsers(
+            data, self._folder(name), self._folder("filtered"), whole, begins
         )
+        with pipeline(self._options) as p:
+            items = self._each_partition(p, numbers, lambda *one: each(*one), self._parts)
+            grouped = items | "By item" >> beam.GroupByKey()
+            _ = grouped | beam.Map(transforms.write_item_sizes, self._folder("filtered-items"))
+        users = self._results("filtered", len(numbers))
+        items = self._results("filtered-items")
 
-    def _drop_copies(self, number: int, whole: bool) -> int:
-        """Keeps the first of exact copies; returns the number of this pipeline."""
-        with self._pipeline() as p:
-            keyed = self._load(p, number) | "Key" >> beam.Map(transforms.key_of_copies, whole)
-            grouped = keyed | "Group" >> beam.GroupByKey()
-            first = grouped | "First" >> beam.Map(transforms.first_of)
-            self._save(first, number + 1, check_ids=True)
-        return number + 1
+        def total(key: str, parts: list[dict]) -> int:
+            return sum(part[key] for part in parts)
 
-    def _id_problems(self, number: int) -> IdReport:
-        """Returns the problems with the ids that pipeline `number` found."""
-        spellings, words = ({kind: new() for kind in KINDS} for new in (list, dict))
-        for (kind, one), found in beam_files.read_json(f"{self._shared}/ids-{number}-*"):
-            if isinstance(found, list):
-                spellings[kind].append((one, found))
-            else:
-                words[kind][one] = found
-        return IdReport(
-            *(IdProblems.from_spellings(spellings[kind], words[kind]) for kind in KINDS)
-        )
+        size = Statistics(total("events", users), total("users", users), total("items", items))
+        if data.duplicates == "drop":
+            filtered = replace(filtered, duplicates=-total("duplicates", users))
+        if data.session_gap is not None:
+            filtered = replace(filtered, sessions=size.users)
+        if data.repeats == "collapse":
+            filtered = replace(filtered, repeats=-total("repeats", users))
+        ids = [
+            IdProblems.merged(IdProblems(**one["ids"]) for one in part) for part in (users, items)
+        ]
+        return numbers, size, filtered, IdReport(*ids)
 
-    def _filter(self, number: int, before: Statistics) -> tuple[int, Statistics]:
+    def _filter_items(
+        self, partitions: list[int], before: Statistics
+    ) -> tuple[list[str] | None, Statistics]:
         """Filters until every user and item has enough events.
 
         Returns:
-            The number of the last pipeline, and the size of what it leaves.
+            The files of the items that stay, or None for all of them, and the size of what stays.
         """
         least = self._data.min_user_events, self._data.min_item_events
         if max(least) <= 1:
-            return number, before
-        size = before
-        for number in count(number + 1):  # noqa: B020
-            with self._pipeline() as p:
-                events = self._load(p, number - 1)
-                for turn in range(_ROUNDS):
-                    for field, fewest in enumerate(least):
-                        keyed = events | f"Key {turn} {field}" >> beam.Map(
-                            lambda event, field=field: (event[field], event)
-                        )
-                        grouped = keyed | f"Group {turn} {field}" >> beam.GroupByKey()
-                        events = grouped | f"Enough {turn} {field}" >> beam.FlatMap(
-                            transforms.enough, fewest
-                        )
-                self._save(events, number)
-            earlier, size = size, self.size(number)
-            if not size.events:
-                raise DataError(nothing_left(*least, before))
-            if size.events == earlier.events:
-                return number, size
-        raise AssertionError("the pipelines do not end")
+            return None, before
+        kept, items = None, before.items
+        for first in count(0, _ROUNDS):
+            turns = range(first, first + _ROUNDS)
+            with pipeline(self._options) as p:
+                files = kept
+                for turn in turns:
+                    files = self._round(p, partitions, files, turn, least)
+            for turn in turns:
+                left = self._results(f"round-{turn}", len(partitions))
+                events, users = (sum(one[key] for one in left) for key in ("events", "users"))
+                if not events:
+                    raise DataError(nothing_left(*least, before))
+                found = self._results(f"kept-{turn}")
+                earlier, items = items, sum(one["items"] for one in found)
+                kept = [one["file"] for one in found]
+                if items == earlier:
+                    return kept, Statistics(events, users, items)
+        raise AssertionError("the rounds do not end")
 
-    def _write(self, number: int, log: PartitionedLog) -> None:
-        """Numbers users and items by first appearance, and writes vocabularies and shards."""
-        with self._pipeline() as p:
-            events = self._load(p, number)
-            user_rows = self._numbered(events, 0, USERS)
-            item_rows = self._numbered(events, 1, ITEMS)
-            by_user = events | "By user" >> beam.Map(
-                lambda event: (event.user, (event.item, event.time, event.place))
-            )
-            by_item = (
-                {"rows": user_rows, "events": by_user}
-                | "Join users" >> beam.CoGroupByKey()
-                | beam.FlatMap(transforms.with_user_rows)
-            )
-            _ = (
-                {"rows": item_rows, "events": by_item}
-                | "Join items" >> beam.CoGroupByKey()
-                | beam.FlatMap(transforms.with_item_indices, log.shards)
-                | "By shard" >> beam.GroupByKey()
-                | beam.Map(transforms.write_one_shard, asdict(log), self._shared)
-            )
-
-    def _numbered(self, events: beam.PCollection, field: int, name: str) -> beam.PCollection:
-        """Returns pairs of an id and its row, from 0, by first appearance.
-
-        All ids pass through one worker, which writes the vocabulary.
-        """
-        ids = (
-            events
-            | f"Place {name}" >> beam.Map(lambda event: (event[field], event.place))
-            | f"First {name}" >> beam.CombinePerKey(min)
-            | f"List {name}" >> beam.combiners.ToList()
-            | f"Sort {name}" >> beam.Map(transforms.by_place)
+    def _round(
+        self,
+        p: beam.Pipeline,
+        partitions: list[int],
+        kept: list[str] | beam.PCollection | None,
+        turn: int,
+        least: tuple[int, int],
+    ) -> beam.PCollection:
+        """Adds a round of the frequency filter; returns the files of the items that stay."""
+        if isinstance(kept, beam.PCollection):
+            kept = beam.pvalue.AsList(kept)
+        folders = self._folder("filtered"), self._folder(f"round-{turn}")
+        arguments = kept, *folders, least[0], self._parts
+        counts = self._each_partition(
+            p, partitions, transforms.count_items, *arguments, name=f"Count {turn}"
         )
-        _ = ids | f"Write {name}" >> beam.Map(beam_files.write_lines, f"{self._shared}/{name}")
-        return ids | f"Number {name}" >> beam.FlatMap(
-            lambda ids: [(one, row) for row, one in enumerate(ids)]
+        grouped = counts | f"By item {turn}" >> beam.GroupByKey()
+        return grouped | f"Keep {turn}" >> beam.Map(
+            transforms.write_kept, self._folder(f"kept-{turn}"), least[1]
         )
 
-    def _load(self, p: beam.Pipeline, number: int) -> beam.PCollection:
-        files = f"{self._shared}/events-{number}-*"
-        return p | beam.io.ReadFromText(files) | beam.Map(Event.parse)
-
-    def _save(self, events: beam.PCollection, number: int, *, check_ids: bool = False) -> None:
-        """Writes events, the numbers of events, users and items, and problems with their ids."""
-        path = f"{self._shared}/events-{number}"
-        _ = events | beam.Map(Event.line) | "Write events" >> beam.io.WriteToText(path)
-        ids = events | "Ids" >> beam.FlatMap(lambda event: zip(KINDS, event[:2], strict=True))
-        distinct = ids | "Distinct ids" >> beam.Distinct()
-        counted = [
-            events.pipeline | "Zeros" >> beam.Create([(kind, 0) for kind in ("events", *KINDS)]),
-            events | "One event" >> beam.Map(lambda event: ("events", 1)),
-            distinct | "One id" >> beam.Map(lambda one: (one[0], 1)),
-        ]
-        sizes = counted | "Counted" >> beam.Flatten() | "Sizes" >> beam.CombinePerKey(sum)
-        self._save_json([sizes], f"size-{number}")
-        if check_ids:
-            words = (
-                ids
-                | "Missing words" >> beam.Filter(transforms.is_missing_word)
-                | "Count words" >> beam.combiners.Count.PerElement()
+    def _number(self, partitions: list[int], kept: list[str] | None) -> int:
+        """Writes the events that stay and the vocabularies; returns the number of copies."""
+        source, target = self._folder("filtered"), self._folder("kept")
+        arguments = kept, source, target, self._data.min_user_events, self._parts
+        with pipeline(self._options) as p:
+            found = self._each_partition(
+                p, partitions, transforms.write_kept_events, *arguments, tags=("users",)
             )
-            spellings = (
-                distinct
-                | "Common spellings" >> beam.FlatMap(transforms.common_spelling)
-                | "Group spellings" >> beam.GroupByKey()
-                | "Several spellings" >> beam.FlatMap(transforms.several_spellings)
+            users = found["users"] | "All users" >> beam.GroupByKey()
+            _ = users | beam.Map(
+                transforms.write_users, f"{self._shared}/{USERS}", self._folder("rows")
             )
-            self._save_json([words, spellings], f"ids-{number}")
+            items = found["main"] | "By item" >> beam.GroupByKey()
+            first = items | beam.Map(transforms.first_places) | "All items" >> beam.GroupByKey()
+            _ = first | beam.Map(
+                transforms.write_items, f"{self._shared}/{ITEMS}", self._folder("items")
+            )
+        return sum(one["copies"] for one in self._results("kept", len(partitions)))
 
-    def _save_json(self, collections: list[beam.PCollection], name: str) -> None:
-        """Writes the elements of all collections as lines of JSON."""
-        _ = (
-            collections
-            | f"Flatten {name}" >> beam.Flatten()
-            | f"Lines {name}" >> beam.Map(json.dumps)
-            | f"Save {name}" >> beam.io.WriteToText(f"{self._shared}/{name}")
-        )
+    def _write(self, partitions: list[int], log: PartitionedLog) -> None:
+        """Writes the shards."""
+        folders = self._folder("kept"), self._folder("rows"), self._folder("items")
+        with pipeline(self._options) as p:
+            numbers = p | beam.Create(partitions) | beam.Reshuffle()
+            split = numbers | beam.FlatMap(transforms.split_by_shard, *folders, log.shards)
+            grouped = split | beam.GroupByKey()
+            _ = grouped | beam.Map(transforms.write_one_shard, asdict(log), self._shared)
 
-    def size(self, number: int) -> Statistics:
-        """Returns the numbers of events, users and items that pipeline `number` wrote."""
-        return Statistics(**dict(self._results(f"size-{number}", 1 + len(KINDS))))
+    def _each_partition(
+        self,
+        p: beam.Pipeline,
+        partitions: list[int],
+        function: Callable,
+        *arguments: object,
+        name: str = "Each partition",
+        tags: tuple[str, ...] = (),
+    ) -> beam.PCollection | beam.pvalue.DoOutputsTuple:
+        """Applies a function to the numbers of all partitions."""
+        numbers = p | f"{name}: numbers" >> beam.Create(partitions)
+        spread = numbers | f"{name}: spread" >> beam.Reshuffle()
+        each = beam.FlatMap(function, *arguments)
+        return spread | name >> (each.with_outputs(*tags, main="main") if tags else each)
 
-    def _results(self, name: str, expected: int) -> list:
-        """Reads lines of JSON, of which there must be an expected number."""
-        results = beam_files.read_json(f"{self._shared}/{name}-*")
-        if len(results) != expected:
+    def _folder(self, name: str) -> str:
+        return f"{self._shared}/{name}"
+
+    def _results(self, name: str, expected: int | None = None) -> list:
+        """Reads the JSON files of a folder, of which there must be an expected number, or any."""
+        results = beam_files.read_json(f"{self._shared}/{name}/*.json")
+        if not results if expected is None else len(results) != expected:
+            wanted = "the" if expected is None else expected
             raise DataError(
-                f"{self._shared} must hold {expected} results of the workers ({name}) but holds "
+                f"{self._shared} must hold {wanted} results of the workers ({name}) but holds "
                 f"{len(results)}: give --work a folder that the workers and this process share."
             )
         return results
 
-    def _times(self, number: int, whole: bool) -> ChunkedArray:
-        """Returns the times of all events."""
+    def _times(self, partitions: list[int]) -> ChunkedArray:
+        """Returns the times of all events that stay."""
 
-        def read(path: str) -> np.ndarray:
-            times = [Event.parse(line).time for line in beam_files.read_lines(path)]
-            return np.array(times, np.int64 if whole else np.float64)
+        def read(number: int) -> np.ndarray:
+            path = f"{self._folder('kept')}/{number}"
+            return beam_files.read_frame(path, ["timestamp"])["timestamp"].to_numpy()
 
-        paths = beam_files.files(f"{self._shared}/events-{number}-*")
-        return ChunkedArray([lambda path=path: read(path) for path in paths])
+        return ChunkedArray([lambda number=number: read(number) for number in partitions])

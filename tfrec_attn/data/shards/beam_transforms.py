@@ -1,70 +1,108 @@
-"""The functions that the workers of the Beam pipelines apply to elements."""
+"""The functions that the workers of the Beam pipelines apply to files and to partitions of a log.
 
+A partition holds all events of some users. It travels as an Arrow table, and rests in a file of the
+shared folder, so that a worker holds one partition at a time.
+"""
+
+import io
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tfrec_attn import __version__
+from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.rejections import write_rejected
 from tfrec_attn.data.reading.time_rule import LogTimes, MixedTimes, TimeRule
-from tfrec_attn.data.sequences.ids import MISSING, IdFilter, unified
-from tfrec_attn.data.shards.beam_files import copy, local_copy
+from tfrec_attn.data.sequences.copies import count_copies, without_copies
+from tfrec_attn.data.sequences.event_filters import EventFilter
+from tfrec_attn.data.sequences.ids import IdProblems, unified
+from tfrec_attn.data.sequences.sessions import collapse_repeats, owners_of, split_sessions
+from tfrec_attn.data.sequences.vocabulary import encode_ids
+from tfrec_attn.data.shards.beam_files import (
+    copy,
+    local_copy,
+    read_frame,
+    write_bytes,
+    write_frame,
+    write_json,
+)
 from tfrec_attn.data.shards.manifest import PartitionedLog
-from tfrec_attn.data.shards.prepared_log import REJECTED
+from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 
-KINDS = ("users", "items")
 _FILE = 1 << 44  # rows
 
 
-class Event(NamedTuple):
-    """An event, and its place in the log: the number of its file times 2^44 plus its row."""
+def pack(frame: pl.DataFrame) -> bytes:
+    """Returns a frame as bytes."""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return out.getvalue()
 
-    user: str
-    item: str
-    time: int | float
-    place: int
 
-    def line(self) -> str:
-        """Returns the event as a line of text; ids hold neither tabs nor line breaks."""
-        return f"{self.user}\t{self.item}\t{self.time!r}\t{self.place}"
+def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
+    """Returns the rows of packed frames, in any order."""
+    return pl.concat([pl.read_ipc(io.BytesIO(one)) for one in chunks], how="vertical_relaxed")
 
-    @classmethod
-    def parse(cls, line: str) -> "Event":
-        """Returns the event of a line."""
-        user, item, time, place = line.split("\t")
-        return cls(user, item, float(time) if "." in time or "e" in time else int(time), int(place))
+
+def split_by(frame: pl.DataFrame, ids: str, count: int) -> Iterator[tuple[int, bytes]]:
+    """Yields the rows of each part of a frame: all spellings of an id are in the same part.
+
+    Args:
+        frame: The frame.
+        ids: Its column of ids.
+        count: Number of parts.
+    """
+    distinct, codes = encode_ids(frame[ids])
+    sums = (zlib.crc32(one.encode("utf-8", "surrogatepass")) for one in unified(distinct))
+    part = (np.fromiter(sums, np.int64, len(distinct)) % count)[codes]
+    for (number,), rows in frame.with_columns(part=part).partition_by("part", as_dict=True).items():
+        yield number, pack(rows.drop("part"))
 
 
 def read_log(
     numbered: tuple[int, str],
-    options: Mapping[str, object],
-    ids: tuple[bool, bool],
+    data: Data,
+    known: str,
     work: str,
+    partitions: int,
     rules: Mapping[str, TimeRule] | None,
-) -> Iterator[Event | dict[str, object]]:
-    """Yields the events of a file, and then what is known of the file.
+    version: str,
+) -> Iterator[Any]:
+    """Yields the events of a file as (partition, packed frame), and writes what is known of it.
 
-    The latter is {"file", "error"}, or {"file", "events", "times", "rejected", "whole_times",
-    "unified", "missing"}. If the times are not of one kind, some events are missing.
+    The latter is {"file", "error"}, or {"file", "times", "rejected", "whole_times", "filtered"}. If
+    the times are not of one kind, some events are missing.
 
     Args:
         numbered: The number of the file and its path, local or remote.
-        options: Keywords of `read_slices`.
-        ids: Arguments of `IdFilter`.
+        data: How to read and filter.
+        known: Folder of what is known of the files.
         work: Folder of the rejected lines.
+        partitions: Number of partitions.
         rules: The time rule of each file, or None in the first pass, before it is known.
+        version: Version of the package in the process that started the pipeline.
     """
     number, path = numbered
-    events, kept, rejected, whole = 0, 0, 0, True
-    seen, id_filter = LogTimes(), IdFilter(*ids)
+    if version != __version__:
+        problem = (
+            f"the workers have tfrec-attn {__version__}, but this process has {version}: install "
+            "the same version in both."
+        )
+        write_json({"file": path, "error": problem}, f"{known}/{number}.json")
+        return
+    options = {key: option(data, key) for key in READING}
+    event_filter, rejected, whole, seen = EventFilter(data), 0, True, LogTimes()
     with tempfile.TemporaryDirectory() as folder:
+        local = Path(path)
         try:
             local = local_copy(path, Path(folder))
             rule = {"seen": seen} if rules is None else {"rule": rules[path]}
@@ -72,101 +110,223 @@ def read_log(
                 if bad:
                     write_rejected(Path(folder) / REJECTED, path, bad)
                 rejected += len(bad)
-                events += frame.height
-                whole &= frame["timestamp"].dtype.is_integer() or not frame.height
-                frame = id_filter(frame)
-                columns = (frame[name].to_list() for name in ("user_id", "item_id", "timestamp"))
-                rows = enumerate(zip(*columns, strict=True), kept)
-                yield from (Event(*row, number * _FILE + place) for place, row in rows)
-                kept += frame.height
+                if frame.height:
+                    whole &= "timestamp" not in frame or frame["timestamp"].dtype.is_integer()
+                    place = pl.int_range(pl.len(), dtype=pl.Int64) + event_filter.events
+                    frame = event_filter(frame.with_columns(place=place + number * _FILE))
+                    yield from split_by(frame.drop("rating", strict=False), "user_id", partitions)
         except MixedTimes:
             seen = count_times([local], **options)
         except TfrecError as error:
-            yield {"file": path, "error": str(error).replace(str(local), path)}
+            problem = str(error).replace(str(local), path)
+            write_json({"file": path, "error": problem}, f"{known}/{number}.json")
             return
         if rejected:
             copy(Path(folder) / REJECTED, f"{work}/rejected-{number:05d}.tsv")
-    yield {
-        "file": path,
-        "events": events,
-        "times": seen.to_dict(str(local)),
-        "rejected": rejected,
-        "whole_times": whole,
-        "unified": id_filter.unified,
-        "missing": id_filter.missing,
-    }
+    found = {"file": path, "times": seen.to_dict(str(local)), "rejected": rejected}
+    found |= {"whole_times": whole, "filtered": event_filter.counts()}
+    write_json(found, f"{known}/{number}.json")
 
 
-def common_spelling(one: tuple[str, str]) -> list[tuple[tuple[str, str], str]]:
-    """Returns an id with its kind and its common spelling as the key."""
-    kind, spelling = one
-    return [((kind, common), spelling) for common in unified(pl.Series([spelling]))]
+def write_partition(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
+    """Writes the events of a partition in the order of the log."""
+    number, chunks = grouped
+    write_frame(unpack(chunks).sort("place"), f"{folder}/{number}")
+    write_json(number, f"{folder}/{number}.json")
 
 
-def several_spellings(group: tuple[tuple[str, str], Iterable[str]]) -> list[tuple]:
-    """Returns a common spelling with its spellings, if there are several."""
-    spellings = sorted(set(group[1]))
-    return [(group[0], spellings)] if len(spellings) > 1 else []
+class FilterUsers:
+    """Drops copies, splits sessions and collapses repeats of a partition, and measures the rest.
+
+    Args:
+        data: The keys `duplicates`, `session_gap` and `repeats`.
+        source: Folder of the partitions.
+        target: Folder of the partitions that stay.
+        whole: Whether all times of the log are whole.
+        begins: The number of events before each file, where a log without times needs it.
+    """
+
+    def __init__(self, data: Data, source: str, target: str, whole: bool, begins: Sequence[int]):
+        self._data, self._source, self._target = data, source, target
+        self._whole, self._begins = whole, np.array(begins, np.int64)
+
+    def __call__(self, number: int, items: int) -> Iterator[Any]:
+        """Yields (part, ids of items and their events), and writes what is known of a partition.
+
+        Args:
+            number: Number of the partition.
+            items: Number of parts of the items.
+        """
+        data, frame = self._data, read_frame(f"{self._source}/{number}")
+        frame, known = self._with_times(frame), {"partition": number}
+        if data.duplicates == "drop":
+            known["duplicates"] = -frame.height
+            frame = without_copies(frame)
+            known["duplicates"] += frame.height
+        if data.session_gap is not None:
+            frame = split_sessions(frame, data.session_gap)
+        if data.repeats == "collapse":
+            known["repeats"] = -frame.height
+            frame = collapse_repeats(frame)
+            known["repeats"] += frame.height
+        write_frame(frame, f"{self._target}/{number}")
+        users, codes = encode_ids(frame["user_id"])
+        owners = owners_of(users) if data.session_gap is not None else users
+        problems = IdProblems.of(owners, lambda: np.bincount(codes))
+        known |= {"events": frame.height, "users": len(users), "ids": asdict(problems)}
+        write_json(known, f"{self._target}/{number}.json")
+        yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
+
+    def _with_times(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if "timestamp" not in frame.columns:
+            place = frame["place"].to_numpy()
+            times = self._begins[place // _FILE] + place % _FILE
+            return frame.with_columns(timestamp=pl.Series(times))
+        kind = pl.Int64 if self._whole else pl.Float64
+        return frame.with_columns(pl.col("timestamp").cast(kind))
 
 
-def is_missing_word(one: tuple[str, str]) -> bool:
-    """Returns whether an id is a word for "missing"."""
-    return one[1].strip() in MISSING
+def write_item_sizes(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
+    """Writes what is known of a part of the items, given their events in each partition."""
+    number, chunks = grouped
+    counts = unpack(chunks).group_by("item_id").agg(pl.col("events").sum())
+    problems = IdProblems.of(counts["item_id"], lambda: counts["events"].to_numpy())
+    write_json({"items": counts.height, "ids": asdict(problems)}, f"{folder}/{number}.json")
 
 
-def key_of_copies(event: Event, whole: bool) -> tuple[str, Event]:
-    """Returns an event with a key that its copies share."""
-    return f"{event.user}\t{event.item}\t{event.time if whole else float(event.time)!r}", event
+def kept_events(path: str, kept: Sequence[str] | None, least: int) -> pl.DataFrame:
+    """Returns the events of a partition with frequent items, of users who have enough of them.
+
+    Args:
+        path: File of the partition.
+        kept: Files of the items that stay; None means all items.
+        least: Fewest events of a user.
+    """
+    frame = read_frame(path)
+    if kept is not None:
+        items = pl.concat(
+            [pl.DataFrame({"item_id": []}, {"item_id": pl.String}), *map(read_frame, kept)]
+        )
+        frame = frame.join(items, on="item_id", how="semi", maintain_order="left")
+    return frame.filter(pl.len().over("user_id") >= least) if least > 1 else frame
 
 
-def first_of(group: tuple[str, Iterable[Event]]) -> Event:
-    """Returns the first of several copies of an event."""
-    return min(group[1], key=lambda event: event.place)
+def count_items(
+    number: int, kept: Sequence[str] | None, folder: str, known: str, least: int, items: int
+) -> Iterator[Any]:
+    """Yields (part, items and their events) of what a round of the frequency filter leaves.
+
+    Args:
+        number: Number of the partition.
+        kept: Files of the items that stayed in the round before; None in the first.
+        folder: Folder of the partitions.
+        known: Folder of the sizes of what is left.
+        least: Fewest events of a user.
+        items: Number of parts of the items.
+    """
+    frame = kept_events(f"{folder}/{number}", kept, least)
+    size = {"events": frame.height, "users": frame["user_id"].n_unique()}
+    write_json(size, f"{known}/{number}.json")
+    yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
 
 
-def enough(group: tuple[str, Iterable[Event]], least: int) -> Iterable[Event]:
-    """Returns the events of a user or item if there are at least `least`, else none."""
-    return group[1] if sum(1 for _ in islice(group[1], least)) == least else ()
+def write_kept(grouped: tuple[int, Iterable[bytes]], folder: str, least: int) -> str:
+    """Writes the frequent items of a part, and returns the file."""
+    number, chunks = grouped
+    counts = unpack(chunks).group_by("item_id").agg(pl.col("events").sum())
+    items = counts.filter(pl.col("events") >= least).select("item_id")
+    path = write_frame(items, f"{folder}/{number}")
+    write_json({"file": path, "items": items.height}, f"{path}.json")
+    return path
 
 
-def by_place(first: list[tuple[str, int]]) -> list[str]:
-    """Returns the ids in the order of their first places."""
-    return [one for one, _ in sorted(first, key=lambda pair: pair[1])]
+def write_kept_events(
+    number: int, kept: Sequence[str] | None, source: str, target: str, least: int, items: int
+) -> Iterator[Any]:
+    """Writes the events of a partition that stay, and yields the first place of its ids.
+
+    Users are in the output "users" as one packed frame, items as (part, packed frame).
+    """
+    from apache_beam.pvalue import TaggedOutput
+
+    frame = kept_events(f"{source}/{number}", kept, least)
+    write_frame(frame, f"{target}/{number}")
+    write_json({"copies": copies(frame)}, f"{target}/{number}.json")
+    users = frame.group_by("user_id").agg(pl.col("place").min())
+    yield TaggedOutput("users", (0, pack(users.with_columns(partition=pl.lit(number)))))
+    yield from split_by(frame.group_by("item_id").agg(pl.col("place").min()), "item_id", items)
 
 
-def with_user_rows(joined: tuple[str, Mapping[str, Iterable]]) -> Iterator[tuple[str, tuple]]:
-    """Yields (item, (place, user row, time)) for the events of a user."""
-    (row,) = joined[1]["rows"]
-    return ((item, (place, row, time)) for item, time, place in joined[1]["events"])
+def copies(frame: pl.DataFrame) -> int:
+    """Counts the events that are exact copies of another."""
+    names = [name for name in ("item_id", "event") if name in frame.columns]
+    times = frame["timestamp"].to_numpy()
+    users, *others = (encode_ids(frame[name])[1] for name in ("user_id", *names))
+    order = np.lexsort((times, users))
+    return count_copies(users[order], times[order], *(one[order] for one in others))
 
 
-def with_item_indices(
-    joined: tuple[str, Mapping[str, Iterable]], shards: int
-) -> Iterator[tuple[int, tuple]]:
-    """Yields (shard, (place, user row, item index, time)) for the events of an item."""
-    (item,) = joined[1]["rows"]
-    return (
-        (row % shards, (place, row, item + 1, time)) for place, row, time in joined[1]["events"]
-    )
+def first_places(grouped: tuple[int, Iterable[bytes]]) -> tuple[int, bytes]:
+    """Returns the first place of each item of a part, with one key for all parts."""
+    return 0, pack(unpack(grouped[1]).group_by("item_id").agg(pl.col("place").min()))
+
+
+def write_items(grouped: tuple[int, Iterable[bytes]], vocabulary: str, table: str) -> str:
+    """Writes the vocabulary of the items by first appearance, and the table of their indices."""
+    frame = unpack(grouped[1]).sort("place")
+    write_vocabulary(frame["item_id"], vocabulary)
+    index = pl.int_range(1, pl.len() + 1, dtype=pl.Int32)
+    return write_frame(frame.select("item_id", index=index), table)
+
+
+def write_users(grouped: tuple[int, Iterable[bytes]], vocabulary: str, folder: str) -> str:
+    """Writes the vocabulary of the users by first appearance, and the rows of each partition."""
+    frame = unpack(grouped[1]).sort("place")
+    write_vocabulary(frame["user_id"], vocabulary)
+    frame = frame.select("user_id", "partition", row=pl.int_range(pl.len(), dtype=pl.Int64))
+    for (number,), rows in frame.partition_by("partition", as_dict=True).items():
+        write_frame(rows.drop("partition"), f"{folder}/{number}")
+    return folder
+
+
+def write_vocabulary(ids: pl.Series, path: str) -> None:
+    """Writes ids, one a line."""
+    write_bytes("".join(f"{one}\n" for one in ids).encode("utf-8"), path)
+
+
+def split_by_shard(
+    number: int, events: str, users: str, table: str, shards: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (shard, packed events) of a partition, with rows and indices for the ids."""
+    frame = read_frame(f"{events}/{number}")
+    if not frame.height:
+        return
+    rows = frame.select("user_id").join(
+        read_frame(f"{users}/{number}"), on="user_id", how="left", maintain_order="left"
+    )["row"]
+    items = frame.select("item_id").join(
+        read_frame(table), on="item_id", how="left", maintain_order="left"
+    )["index"]
+    frame = frame.select("place", "timestamp", row=rows, item=items, shard=rows % shards)
+    for (shard,), part in frame.partition_by("shard", as_dict=True).items():
+        yield shard, pack(part.drop("shard"))
 
 
 def write_one_shard(
-    grouped: tuple[int, Iterable[tuple]], partitioned: Mapping[str, object], work: str
+    grouped: tuple[int, Iterable[bytes]], partitioned: Mapping[str, object], work: str
 ) -> str:
     """Writes the events of a shard and returns its name.
 
     Args:
-        grouped: The number of the shard, and tuples (place, user row, item index, time) in any
-            order.
+        grouped: The number of the shard, and its packed events in any order.
         partitioned: Keywords of `PartitionedLog`.
         work: Folder of the shards.
     """
-    (number, events), log = grouped, PartitionedLog(**partitioned)
-    _, rows, items, times = (np.array(column) for column in zip(*sorted(events), strict=True))
-    times = times.astype(np.int64 if log.whole_times else np.float64)
-    shard = make_shard(number, log, rows.astype(np.int64), items.astype(np.int32), times)
+    number, log = grouped[0], PartitionedLog(**partitioned)
+    events = unpack(grouped[1]).sort("place")
+    columns = (events[name].to_numpy() for name in ("row", "item", "timestamp"))
     name = shard_name(number, log.shards)
     with tempfile.TemporaryDirectory() as folder:
-        write_shard(Path(folder) / name, shard)
+        write_shard(Path(folder) / name, make_shard(number, log, *columns))
         copy(Path(folder) / name, f"{work}/{name}")
     return name

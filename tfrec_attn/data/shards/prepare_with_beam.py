@@ -1,20 +1,16 @@
 """Prepares logs with Apache Beam."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.sequences.event_filters import has_event_filters
 from tfrec_attn.data.sequences.splits import require_bounds
 from tfrec_attn.data.shards import beam_files
 from tfrec_attn.data.shards.manifest import VERSION, Manifest, PartitionedLog
 from tfrec_attn.data.shards.preparation_folder import check_target, claimed, complete
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, REJECTED, USERS, option
 from tfrec_attn.data.shards.shard_files import shard_name
-from tfrec_attn.errors import ConfigError
-
-HOW_TO_GET_IT = "Apache Beam is not installed: install the extra beam, or run make venv"
+from tfrec_attn.runtime.beam_runner import require_beam
 
 
 def prepare_with_beam(
@@ -32,8 +28,7 @@ def prepare_with_beam(
     Args:
         logs: Files, folders of parts or patterns, in order, local or of one of Beam's file systems.
         to: The folder, which must not exist.
-        data: The section `data` of a configuration, of which the keys in `OPTIONS` are used. The
-            log must have times; filters on ratings and types are refused.
+        data: The section `data` of a configuration, of which the keys in `OPTIONS` are used.
         shards: As for `prepare_log`.
         work: Folder that the workers share; a folder of its own is made in it, and removed at the
             end. None means `to`.partial/beam, for workers on this machine.
@@ -41,11 +36,11 @@ def prepare_with_beam(
         restart: As for `prepare_log`.
 
     Raises:
-        ConfigError: If Beam is not installed, if `to` exists, if there are such filters, or if the
-            log has no times.
-        DataError: As for `prepare_log`.
+        ConfigError: If Beam is not installed, if `to` exists, or if the engine does not answer.
+        DataError: As for `prepare_log`, or if a pipeline fails.
     """
-    _check(data)
+    require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
+    require_beam()
     from tfrec_attn.data.shards.beam_pipelines import BeamPipelines
 
     found = beam_files.parts_of_logs(logs)
@@ -63,23 +58,6 @@ def prepare_with_beam(
             # Work with Beam cannot be resumed.
             claim.abandon()
             raise
-
-
-def _check(data: Data) -> None:
-    require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
-    remedy = "prepare the log with tfrec_attn.data.prepare"
-    if data.columns.timestamp is None:
-        raise ConfigError(f"data.columns.timestamp=null needs the lines in their order: {remedy}.")
-    if has_event_filters(replace(data, ids="keep", missing_ids="keep", duplicates="keep")):
-        raise ConfigError(f"data.min_rating and data.event_types do not go through Beam: {remedy}.")
-    if data.columns.event is not None:
-        raise ConfigError(
-            f"data.columns.event does not go through Beam: leave it out, or {remedy}."
-        )
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError:
-        raise ConfigError(f"{HOW_TO_GET_IT}.") from None
 
 
 def _fetch(shared: str, partial: Path, log: PartitionedLog) -> None:

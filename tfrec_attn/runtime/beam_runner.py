@@ -1,0 +1,151 @@
+"""Runs Apache Beam pipelines; what goes wrong with an engine is one sentence."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tfrec_attn.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+HOW_TO_GET_IT = "Apache Beam is not installed: install the extra beam, or run make venv"
+_WAIT = 5  # seconds
+_JAVA_RUNNERS = ("FlinkRunner", "SparkRunner")
+# Options with the address of an engine, and those values that start one.
+_ADDRESSES = {"job_endpoint": ("embed",), "flink_master": ("[auto]", "[local]")}
+_PACKAGE = (
+    "the workers have no {module}: give them an environment with this package and its extra beam "
+    "(--environment_config, --sdk_container_image), or --environment_type LOOPBACK on this machine"
+)
+_VERSIONS = (
+    "the workers have another version of a package ({cause}): install the versions of this process "
+    "there, and check with pip freeze"
+)
+
+
+def require_beam() -> None:
+    """Checks that Apache Beam is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError:
+        raise ConfigError(f"{HOW_TO_GET_IT}.") from None
+
+
+def check_engine(options: Sequence[str]) -> None:
+    """Checks that the engine of some options of Beam can be there.
+
+    Raises:
+        ConfigError: If Beam does not know the runner, if an address does not answer, or if the
+            engine needs Java or Prism, and it is not there.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners.runner import create_runner
+
+    parsed = PipelineOptions(list(options))
+    runner, values = parsed.view_as(StandardOptions).runner, parsed.get_all_options()
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"--runner {runner} is no runner of this Beam ({_first_line(error)}): give "
+            "DirectRunner, FlinkRunner, SparkRunner, PrismRunner, PortableRunner or DataflowRunner."
+        ) from None
+    name = (runner or "DirectRunner").rpartition(".")[2]
+    for option, own in _ADDRESSES.items():
+        address = values.get(option)
+        if address and address not in own:
+            _require_answer(option, address)
+    started = not values.get("job_endpoint")
+    if name in _JAVA_RUNNERS and started and not shutil.which(_java()):
+        raise ConfigError(
+            f"--runner {name} starts a job server and needs Java, but there is no {_java()}: "
+            "install a Java runtime (17), or give --job_endpoint of a job server that runs."
+        )
+    for option in ("flink_job_server_jar", "spark_job_server_jar", "prism_location"):
+        path = values.get(option)
+        if path and "://" not in path and not os.path.isfile(path):
+            raise ConfigError(f"--{option} {path} does not exist: run make engines, or correct it.")
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    return os.path.join(home, "bin", "java") if home else "java"
+
+
+def _require_answer(option: str, address: str) -> None:
+    host, _, port = re.sub(r"^[a-z]+://", "", address).rstrip("/").rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--{option} must be HOST:PORT, got {address}.")
+    try:
+        socket.create_connection((host, int(port)), _WAIT).close()
+    except OSError as error:
+        raise ConfigError(
+            f"--{option} {address} does not answer ({error.strerror or error}): start the engine "
+            "there, or correct the address."
+        ) from None
+
+
+@contextmanager
+def pipeline(options: Sequence[str]) -> Iterator["beam.Pipeline"]:
+    """Makes a pipeline, and runs it at the end of the context.
+
+    Args:
+        options: Options of Beam.
+
+    Raises:
+        ConfigError: As `check_engine` does, or if the workers cannot run the pipeline.
+        DataError: If the pipeline fails.
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    check_engine(options)
+    made = beam.Pipeline(options=PipelineOptions(list(options)))
+    yield made
+    try:
+        state = made.run().wait_until_finish()
+    except Exception as error:
+        raise _failure(str(error) or type(error).__name__) from error
+    if state not in (None, "DONE"):
+        raise DataError(f"the pipeline ended in state {state}: the log of the engine says why.")
+
+
+def _failure(text: str) -> ConfigError | DataError:
+    """Returns the error for what an engine or a worker reported."""
+    module = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", text)
+    if module:
+        return ConfigError(f"{_PACKAGE.format(module=module[1])}.")
+    other = re.search(
+        r"AttributeError: Can't get (?:local )?attribute .*|unexpected keyword argument .*", text
+    )
+    if other:
+        return ConfigError(f"{_VERSIONS.format(cause=other[0].strip())}.")
+    if "No space left on device" in text:
+        return DataError(
+            "a worker has no space left on its disk, so that nothing was written: free some, or "
+            "give --work another folder."
+        )
+    return DataError(
+        f"the pipeline failed, and nothing was written: {_cause(text)}; the log of the engine has "
+        "the rest."
+    )
+
+
+def _cause(text: str) -> str:
+    """Returns the last error of a worker, or the first line of what the engine said."""
+    found = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit): .+", text, re.MULTILINE)
+    python = [one for one in found if not one.startswith(("java.", "org."))]
+    return (python or found or [text])[-1].strip().splitlines()[0][:300].rstrip(".")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
