@@ -11,7 +11,7 @@ IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench bench-gpu \
-	results requirements test-2.16 test-keras3 test-validation validate-env libtensorflow-2.20 clean
+	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 engines clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.
@@ -62,6 +62,9 @@ test-validation: .venv-validation/.package ## Runs the tests in .venv-validation
 libtensorflow-2.20: .libtensorflow-2.20/.complete ## Fetches what TFREC_LIBTENSORFLOW=.libtensorflow-2.20 make test runs exports with.
 	@:
 
+engines: ## Fetches Flink, Spark and Prism for Apache Beam into .engines; says which cannot be had.
+	@$(PYTHON) requirements/engines/fetch.py .engines
+
 PIN = .venv-tools/bin/uv pip compile --quiet --generate-hashes --no-strip-extras --no-emit-index-url \
 	--custom-compile-command "make requirements"
 COMPILE = $(PIN) --extra test --extra serving --extra search --extra plot --extra beam --extra onnx --extra litert
@@ -77,7 +80,7 @@ requirements: .venv-tools/bin/uv ## Pins requirements/ again after a change of s
 	@$(PIN) --universal --python-version 3.10 $(ARGS) requirements/docs.in -o requirements/docs.txt >/dev/null
 
 clean: ## Removes environments, caches and builds; keeps runs/ and servables/.
-	@rm -rf .venv .venv-* .libtensorflow-* .pytest_cache .ruff_cache .hypothesis .coverage build dist site *.egg-info
+	@rm -rf .venv .venv-* .libtensorflow-* .engines .pytest_cache .ruff_cache .hypothesis .coverage build dist site *.egg-info
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment is set up again when its pinned set changes, and the package is installed in it again when its metadata change. uv
