@@ -162,7 +162,7 @@ def test_results_that_the_workers_wrote_elsewhere(beam, tmp_path, found):
     for number in range(found):
         (tmp_path / "sizes" / f"{number}.json").write_text("5", encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        BeamPipelines(Data(), str(tmp_path), RUNNER)._results("sizes", 3)
+        BeamPipelines(Data(), str(tmp_path), None)._results("sizes", 3)
     assert str(caught.value) == (
         f"{tmp_path} must hold 3 results of the workers (sizes) but holds {found}: "
         "give --work a folder that the workers and this process share."

@@ -94,29 +94,64 @@ def _require_answer(option: str, address: str) -> None:
         ) from None
 
 
-@contextmanager
-def pipeline(options: Sequence[str]) -> Iterator["beam.Pipeline"]:
-    """Makes a pipeline, and runs it at the end of the context.
+class Engine:
+    """An engine of Apache Beam: what runs pipelines.
+
+    A job server that Beam starts for it serves all pipelines, and stops at the end of the context.
+
+    >>> with Engine(["--runner=FlinkRunner"]) as engine, engine.pipeline() as p:
+    ...     p | beam.Create([1, 2]) | beam.Map(print)
 
     Args:
         options: Options of Beam.
 
     Raises:
-        ConfigError: As `check_engine` does, or if the workers cannot run the pipeline.
-        DataError: If the pipeline fails.
+        ConfigError: As `check_engine` does.
     """
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
-    check_engine(options)
-    made = beam.Pipeline(options=PipelineOptions(list(options)))
-    yield made
-    try:
-        state = made.run().wait_until_finish()
-    except Exception as error:
-        raise _failure(str(error) or type(error).__name__) from error
-    if state not in (None, "DONE"):
-        raise DataError(f"the pipeline ended in state {state}: the log of the engine says why.")
+    def __init__(self, options: Sequence[str]):
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+        from apache_beam.runners.runner import create_runner
+
+        check_engine(options)
+        self._options, self._server = list(options), None
+        runner = PipelineOptions(self._options).view_as(StandardOptions).runner
+        self._runner = create_runner(runner or "DirectRunner")
+        if hasattr(self._runner, "default_job_server"):
+            self._start = self._runner.default_job_server
+            self._runner.default_job_server = self._job_server
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+    @contextmanager
+    def pipeline(self) -> Iterator["beam.Pipeline"]:
+        """Makes a pipeline, and runs it at the end of the context.
+
+        Raises:
+            ConfigError: If the workers cannot run the pipeline.
+            DataError: If the pipeline fails.
+        """
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        made = beam.Pipeline(runner=self._runner, options=PipelineOptions(self._options))
+        yield made
+        try:
+            state = made.run().wait_until_finish()
+        except Exception as error:
+            raise _failure(str(error) or type(error).__name__) from error
+        if state not in (None, "DONE"):
+            raise DataError(f"the pipeline ended in state {state}: the log of the engine says why.")
+
+    def _job_server(self, options: object) -> object:
+        if self._server is None:
+            self._server = self._start(options)
+        return self._server
 
 
 def _failure(text: str) -> ConfigError | DataError:

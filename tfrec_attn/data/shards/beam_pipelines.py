@@ -27,7 +27,7 @@ from tfrec_attn.data.shards.prepare_locally import no_interactions
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, USERS, option
 from tfrec_attn.data.shards.shard_files import number_of_shards
 from tfrec_attn.errors import DataError
-from tfrec_attn.runtime.beam_runner import pipeline
+from tfrec_attn.runtime.beam_runner import Engine
 
 _PARTITION = 1 << 24  # bytes of the log
 _MOST_PARTITIONS = 1 << 12
@@ -43,11 +43,11 @@ class BeamPipelines:
     Args:
         data: How to read, filter and split the log.
         shared: A folder that this process and the workers share.
-        options: Options of Beam.
+        engine: What runs them.
     """
 
-    def __init__(self, data: Data, shared: str, options: list[str]):
-        self._data, self._shared, self._options = data, shared, options
+    def __init__(self, data: Data, shared: str, engine: Engine):
+        self._data, self._shared, self._engine = data, shared, engine
 
     def run(self, logs: dict[str, list[str]], wanted: int | None) -> PartitionedLog:
         """Writes shards and vocabularies into the shared folder.
@@ -115,7 +115,7 @@ class BeamPipelines:
     ) -> list[dict]:
         known = f"{self._folder(name)}-files"
         arguments = self._data, known, self._shared, self._parts, rules, __version__
-        with pipeline(self._options) as p:
+        with self._engine.pipeline() as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             grouped = numbered | beam.FlatMap(transforms.read_log, *arguments) | beam.GroupByKey()
             _ = grouped | beam.Map(transforms.write_partition, self._folder(name))
@@ -138,7 +138,7 @@ class BeamPipelines:
         each = transforms.FilterUsers(
             data, self._folder(name), self._folder("filtered"), whole, begins
         )
-        with pipeline(self._options) as p:
+        with self._engine.pipeline() as p:
             items = self._each_partition(p, numbers, lambda *one: each(*one), self._parts)
             grouped = items | "By item" >> beam.GroupByKey()
             _ = grouped | beam.Map(transforms.write_item_sizes, self._folder("filtered-items"))
@@ -174,7 +174,7 @@ class BeamPipelines:
         kept, items = None, before.items
         for first in count(0, _ROUNDS):
             turns = range(first, first + _ROUNDS)
-            with pipeline(self._options) as p:
+            with self._engine.pipeline() as p:
                 files = kept
                 for turn in turns:
                     files = self._round(p, partitions, files, turn, least)
@@ -215,7 +215,7 @@ class BeamPipelines:
         """Writes the events that stay and the vocabularies; returns the number of copies."""
         source, target = self._folder("filtered"), self._folder("kept")
         arguments = kept, source, target, self._data.min_user_events, self._parts
-        with pipeline(self._options) as p:
+        with self._engine.pipeline() as p:
             found = self._each_partition(
                 p, partitions, transforms.write_kept_events, *arguments, tags=("users",)
             )
@@ -233,7 +233,7 @@ class BeamPipelines:
     def _write(self, partitions: list[int], log: PartitionedLog) -> None:
         """Writes the shards."""
         folders = self._folder("kept"), self._folder("rows"), self._folder("items")
-        with pipeline(self._options) as p:
+        with self._engine.pipeline() as p:
             numbers = p | beam.Create(partitions) | beam.Reshuffle()
             split = numbers | beam.FlatMap(transforms.split_by_shard, *folders, log.shards)
             grouped = split | beam.GroupByKey()

@@ -37,6 +37,7 @@ from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
+from tfrec_attn.runtime.process import import_tensorflow
 
 _FILE = 1 << 44  # rows
 
@@ -326,6 +327,7 @@ def write_one_shard(
     events = unpack(grouped[1]).sort("place")
     columns = (events[name].to_numpy() for name in ("row", "item", "timestamp"))
     name = shard_name(number, log.shards)
+    import_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / name, make_shard(number, log, *columns))
         copy(Path(folder) / name, f"{work}/{name}")

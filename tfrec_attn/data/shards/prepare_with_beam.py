@@ -10,7 +10,7 @@ from tfrec_attn.data.shards.manifest import VERSION, Manifest, PartitionedLog
 from tfrec_attn.data.shards.preparation_folder import check_target, claimed, complete
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, REJECTED, USERS, option
 from tfrec_attn.data.shards.shard_files import shard_name
-from tfrec_attn.runtime.beam_runner import require_beam
+from tfrec_attn.runtime.beam_runner import Engine, require_beam
 
 
 def prepare_with_beam(
@@ -50,8 +50,11 @@ def prepare_with_beam(
     request = {"version": VERSION, "logs": list(logs), "options": options, "shards": shards}
     with claimed(target, {**request, "runner": "beam"}, restart) as claim:
         try:
-            with beam_files.working_folder(work or str(claim.folder / "beam")) as shared:
-                partitioned = BeamPipelines(data, shared, list(beam_options)).run(found, shards)
+            with (
+                Engine(beam_options) as engine,
+                beam_files.working_folder(work or str(claim.folder / "beam")) as shared,
+            ):
+                partitioned = BeamPipelines(data, shared, engine).run(found, shards)
                 _fetch(shared, claim.folder, partitioned)
             return complete(claim, target, partitioned)
         except BaseException:
