@@ -6,16 +6,20 @@ import platform
 import random
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+# File descriptor 2 belongs to the process: one thread at a time captures it.
+_IMPORT = threading.Lock()
+
 
 def import_tensorflow() -> Any:
     """Imports TensorFlow without its log messages on stderr, unless the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with capture_stderr():
+    with _IMPORT, capture_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()

@@ -1,6 +1,5 @@
 """The Apache Beam pipelines that prepare a log; this module needs Apache Beam."""
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import count
 
@@ -48,6 +47,8 @@ class BeamPipelines:
 
     def __init__(self, data: Data, shared: str, engine: Engine):
         self._data, self._shared, self._engine = data, shared, engine
+        self._least = data.min_user_events, data.min_item_events
+        self._parts = 1
 
     def run(self, logs: dict[str, list[str]], wanted: int | None) -> PartitionedLog:
         """Writes shards and vocabularies into the shared folder.
@@ -63,20 +64,15 @@ class BeamPipelines:
         size = sum(beam_files.size(path) for path in paths)
         self._parts = min(_MOST_PARTITIONS, 1 + size // _PARTITION)
         source, files = self._read(logs, paths)
-        whole = all(file["whole_times"] for file in files)
-        events = EventFilter(data)
-        begins = []
+        events, begins = EventFilter(data), []
         for file in files:
             begins.append(events.events)
             events.add(file["filtered"])
-        partitions, before, filtered, ids = self._filter_users(
-            source, whole, begins, events.report()
-        )
-        kept, after = self._filter_items(partitions, before)
-        copies = self._number(partitions, kept)
-        bounds = None
-        if data.split == "temporal":
-            bounds = period(data.valid_from, data.test_from, self._times(partitions).quantile)
+        whole, filtered = all(file["whole_times"] for file in files), events.report()
+        partitions, kept, after = self._filter(source, whole, begins)
+        before, filtered, ids = self._measured(partitions, filtered)
+        if kept is None:
+            after = before
         partitioned = PartitionedLog(
             logs=[path.rpartition("/")[2] for path in paths],
             options={key: option(data, key) for key in OPTIONS},
@@ -85,13 +81,11 @@ class BeamPipelines:
             rejected=sum(file["rejected"] for file in files),
             whole_times=whole,
             shards=number_of_shards(wanted, after.events, after.users),
-            period=bounds,
+            period=None,
             selection=filtered.to_dict() if has_event_filters(data) else None,
-            duplicates=copies if data.columns.event is not None else None,
             ids=ids.to_dict(),
         )
-        self._write(partitions, partitioned)
-        return partitioned
+        return self._write(partitions, kept, partitioned)
 
     def _read(self, logs: dict[str, list[str]], paths: list[str]) -> tuple[str, list[dict]]:
         """Reads the logs; returns the folder of the partitions, and what is known of each file."""
@@ -126,133 +120,169 @@ class BeamPipelines:
                 raise DataError(file["error"])
         return files
 
-    def _filter_users(
-        self, name: str, whole: bool, begins: list[int], filtered: EventFilterReport
-    ) -> tuple[list[int], Statistics, EventFilterReport, IdReport]:
-        """Drops copies, splits sessions and collapses repeats of all partitions.
+    def _filter(
+        self, name: str, whole: bool, begins: list[int]
+    ) -> tuple[list[int], list[str] | None, Statistics | None]:
+        """Filters users and then, until every user and item has enough events, both.
+
+        Args:
+            name: Folder of the partitions.
+            whole: Whether all times are whole.
+            begins: The number of events before each file.
 
         Returns:
-            The partitions, their size, what all event filters did, and problems with the ids.
+            The partitions, the files of the items that stay, and the size of what stays. The last
+            two are None if everything does.
         """
-        numbers, data = self._results(name), self._data
-        each = transforms.FilterUsers(
-            data, self._folder(name), self._folder("filtered"), whole, begins
-        )
-        with self._engine.pipeline() as p:
-            items = self._each_partition(p, numbers, lambda *one: each(*one), self._parts)
-            grouped = items | "By item" >> beam.GroupByKey()
-            _ = grouped | beam.Map(transforms.write_item_sizes, self._folder("filtered-items"))
-        users = self._results("filtered", len(numbers))
-        items = self._results("filtered-items")
-
-        def total(key: str, parts: list[dict]) -> int:
-            return sum(part[key] for part in parts)
-
-        size = Statistics(total("events", users), total("users", users), total("items", items))
-        if data.duplicates == "drop":
-            filtered = replace(filtered, duplicates=-total("duplicates", users))
-        if data.session_gap is not None:
-            filtered = replace(filtered, sessions=size.users)
-        if data.repeats == "collapse":
-            filtered = replace(filtered, repeats=-total("repeats", users))
-        ids = [
-            IdProblems.merged(IdProblems(**one["ids"]) for one in part) for part in (users, items)
-        ]
-        return numbers, size, filtered, IdReport(*ids)
-
-    def _filter_items(
-        self, partitions: list[int], before: Statistics
-    ) -> tuple[list[str] | None, Statistics]:
-        """Filters until every user and item has enough events.
-
-        Returns:
-            The files of the items that stay, or None for all of them, and the size of what stays.
-        """
-        least = self._data.min_user_events, self._data.min_item_events
-        if max(least) <= 1:
-            return None, before
-        kept, items = None, before.items
+        partitions, kept = self._results(name), None
+        rounds = 0 if max(self._least) <= 1 else _ROUNDS
         for first in count(0, _ROUNDS):
-            turns = range(first, first + _ROUNDS)
+            turns = range(first, first + rounds)
             with self._engine.pipeline() as p:
+                numbers = p | beam.Create(partitions) | beam.Reshuffle()
+                if first == 0:
+                    numbers = self._filter_users(numbers, name, whole, begins)
                 files = kept
                 for turn in turns:
-                    files = self._round(p, partitions, files, turn, least)
+                    files = self._round(numbers, files, turn)
             for turn in turns:
-                left = self._results(f"round-{turn}", len(partitions))
-                events, users = (sum(one[key] for one in left) for key in ("events", "users"))
-                if not events:
-                    raise DataError(nothing_left(*least, before))
-                found = self._results(f"kept-{turn}")
-                earlier, items = items, sum(one["items"] for one in found)
-                kept = [one["file"] for one in found]
-                if items == earlier:
-                    return kept, Statistics(events, users, items)
+                kept, left, is_last = self._round_result(turn, len(partitions))
+                if is_last:
+                    return partitions, kept, left
+            if not rounds:
+                return partitions, None, None
         raise AssertionError("the rounds do not end")
 
+    def _filter_users(
+        self, numbers: beam.PCollection, name: str, whole: bool, begins: list[int]
+    ) -> beam.PCollection:
+        """Adds the filters of users; returns the numbers of the partitions that are filtered."""
+        each = transforms.FilterUsers(
+            self._data, self._folder(name), self._folder("filtered"), whole, begins
+        )
+        done = "filtered"
+        found = numbers | beam.FlatMap(lambda *one: each(*one), self._parts, done).with_outputs(
+            done, main="items"
+        )
+        items = found["items"] | "By item" >> beam.GroupByKey()
+        _ = items | beam.Map(transforms.write_item_sizes, self._folder("sizes"))
+        return found[done] | "Filtered" >> beam.Reshuffle()
+
     def _round(
-        self,
-        p: beam.Pipeline,
-        partitions: list[int],
-        kept: list[str] | beam.PCollection | None,
-        turn: int,
-        least: tuple[int, int],
+        self, numbers: beam.PCollection, kept: list[str] | beam.PCollection | None, turn: int
     ) -> beam.PCollection:
         """Adds a round of the frequency filter; returns the files of the items that stay."""
         if isinstance(kept, beam.PCollection):
             kept = beam.pvalue.AsList(kept)
-        folders = self._folder("filtered"), self._folder(f"round-{turn}")
-        arguments = kept, *folders, least[0], self._parts
-        counts = self._each_partition(
-            p, partitions, transforms.count_items, *arguments, name=f"Count {turn}"
+        users, items = self._least
+        arguments = kept, self._folder("filtered"), self._folder(f"round-{turn}"), users
+        counts = numbers | f"Count {turn}" >> beam.FlatMap(
+            transforms.count_items, *arguments, self._parts
         )
         grouped = counts | f"By item {turn}" >> beam.GroupByKey()
         return grouped | f"Keep {turn}" >> beam.Map(
-            transforms.write_kept, self._folder(f"kept-{turn}"), least[1]
+            transforms.write_kept, self._folder(f"kept-{turn}"), items
         )
 
-    def _number(self, partitions: list[int], kept: list[str] | None) -> int:
-        """Writes the events that stay and the vocabularies; returns the number of copies."""
-        source, target = self._folder("filtered"), self._folder("kept")
-        arguments = kept, source, target, self._data.min_user_events, self._parts
-        with self._engine.pipeline() as p:
-            found = self._each_partition(
-                p, partitions, transforms.write_kept_events, *arguments, tags=("users",)
-            )
-            users = found["users"] | "All users" >> beam.GroupByKey()
-            _ = users | beam.Map(
-                transforms.write_users, f"{self._shared}/{USERS}", self._folder("rows")
-            )
-            items = found["main"] | "By item" >> beam.GroupByKey()
-            first = items | beam.Map(transforms.first_places) | "All items" >> beam.GroupByKey()
-            _ = first | beam.Map(
-                transforms.write_items, f"{self._shared}/{ITEMS}", self._folder("items")
-            )
-        return sum(one["copies"] for one in self._results("kept", len(partitions)))
+    def _round_result(
+        self, turn: int, partitions: int
+    ) -> tuple[list[str], Statistics | None, bool]:
+        """Returns the files of the items that stay, what is left, and whether nothing changed."""
+        left = self._results(f"round-{turn}", partitions)
+        events, users = (sum(one[key] for one in left) for key in ("events", "users"))
+        if not events:
+            raise DataError(nothing_left(*self._least, self._before(partitions)))
+        kept = self._results(f"kept-{turn}")
+        earlier = self._results(f"kept-{turn - 1}" if turn else "sizes")
+        items, before = (sum(one["items"] for one in found) for found in (kept, earlier))
+        files = [one["file"] for one in kept]
+        return files, Statistics(events, users, items), items == before
 
-    def _write(self, partitions: list[int], log: PartitionedLog) -> None:
-        """Writes the shards."""
-        folders = self._folder("kept"), self._folder("rows"), self._folder("items")
-        with self._engine.pipeline() as p:
-            numbers = p | beam.Create(partitions) | beam.Reshuffle()
-            split = numbers | beam.FlatMap(transforms.split_by_shard, *folders, log.shards)
-            grouped = split | beam.GroupByKey()
-            _ = grouped | beam.Map(transforms.write_one_shard, asdict(log), self._shared)
+    def _before(self, partitions: int) -> Statistics:
+        """Returns the size of the log before the frequency filter."""
+        users, items = self._results("filtered", partitions), self._results("sizes")
+        events, owners = (sum(one[key] for one in users) for key in ("events", "users"))
+        return Statistics(events, owners, sum(one["items"] for one in items))
 
-    def _each_partition(
+    def _measured(
+        self, partitions: list[int], filtered: EventFilterReport
+    ) -> tuple[Statistics, EventFilterReport, IdReport]:
+        """Returns the size before the frequency filter, what was filtered, and problems of ids."""
+        data, before = self._data, self._before(len(partitions))
+        users, items = self._results("filtered"), self._results("sizes")
+        if data.duplicates == "drop":
+            filtered = replace(filtered, duplicates=sum(one["copies"] for one in users))
+        if data.session_gap is not None:
+            filtered = replace(filtered, sessions=before.users)
+        if data.repeats == "collapse":
+            filtered = replace(filtered, repeats=sum(one["repeats"] for one in users))
+        ids = (
+            IdProblems.merged(IdProblems(**one["ids"]) for one in part) for part in (users, items)
+        )
+        return before, filtered, IdReport(*ids)
+
+    def _write(
+        self, partitions: list[int], kept: list[str] | None, log: PartitionedLog
+    ) -> PartitionedLog:
+        """Writes the vocabularies and the shards; returns what is known of the log now.
+
+        The points in time of a temporal split need the times of all events that stay. Then, the
+        shards are written by a pipeline of their own.
+        """
+        data = self._data
+        with self._engine.pipeline() as p:
+            numbers, *tables = self._number(p, partitions, kept)
+            if data.split != "temporal":
+                self._write_shards(numbers, log, *map(beam.pvalue.AsSingleton, tables))
+        if data.split == "temporal":
+            bounds = period(data.valid_from, data.test_from, self._times(partitions).quantile)
+            log = replace(log, period=bounds)
+            with self._engine.pipeline() as p:
+                numbers = p | beam.Create(partitions) | beam.Reshuffle()
+                self._write_shards(numbers, log, self._folder("rows"), self._folder("items"))
+        if data.columns.event is not None:
+            found = self._results("kept", len(partitions))
+            log = replace(log, duplicates=sum(one["copies"] for one in found))
+        return log
+
+    def _number(
+        self, p: beam.Pipeline, partitions: list[int], kept: list[str] | None
+    ) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
+        """Adds the writing of the events that stay and of the vocabularies.
+
+        Returns:
+            The numbers of the partitions, the folder of the rows of the users, and the file of the
+            indices of the items.
+        """
+        arguments = kept, self._folder("filtered"), self._folder("kept"), self._least[0]
+        spread = p | beam.Create(partitions) | beam.Reshuffle()
+        found = spread | beam.FlatMap(
+            transforms.write_kept_events, *arguments, self._parts
+        ).with_outputs("users", "kept", main="items")
+        users = found["users"] | "All users" >> beam.GroupByKey()
+        rows = users | beam.Map(
+            transforms.write_users, f"{self._shared}/{USERS}", self._folder("rows")
+        )
+        items = found["items"] | "By item" >> beam.GroupByKey()
+        first = items | beam.Map(transforms.first_places) | "All items" >> beam.GroupByKey()
+        table = first | beam.Map(
+            transforms.write_items, f"{self._shared}/{ITEMS}", self._folder("items")
+        )
+        return found["kept"] | "Kept" >> beam.Reshuffle(), rows, table
+
+    def _write_shards(
         self,
-        p: beam.Pipeline,
-        partitions: list[int],
-        function: Callable,
-        *arguments: object,
-        name: str = "Each partition",
-        tags: tuple[str, ...] = (),
-    ) -> beam.PCollection | beam.pvalue.DoOutputsTuple:
-        """Applies a function to the numbers of all partitions."""
-        numbers = p | f"{name}: numbers" >> beam.Create(partitions)
-        spread = numbers | f"{name}: spread" >> beam.Reshuffle()
-        each = beam.FlatMap(function, *arguments)
-        return spread | name >> (each.with_outputs(*tags, main="main") if tags else each)
+        numbers: beam.PCollection,
+        log: PartitionedLog,
+        rows: str | beam.pvalue.AsSingleton,
+        items: str | beam.pvalue.AsSingleton,
+    ) -> None:
+        """Adds the writing of the shards, given the folder of the rows and the file of indices."""
+        split = numbers | "Split" >> beam.FlatMap(
+            transforms.split_by_shard, self._folder("kept"), rows, items, log.shards
+        )
+        grouped = split | "By shard" >> beam.GroupByKey()
+        _ = grouped | beam.Map(transforms.write_one_shard, asdict(log), self._shared)
 
     def _folder(self, name: str) -> str:
         return f"{self._shared}/{name}"

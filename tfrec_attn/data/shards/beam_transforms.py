@@ -151,31 +151,33 @@ class FilterUsers:
         self._data, self._source, self._target = data, source, target
         self._whole, self._begins = whole, np.array(begins, np.int64)
 
-    def __call__(self, number: int, items: int) -> Iterator[Any]:
+    def __call__(self, number: int, items: int, done: str) -> Iterator[Any]:
         """Yields (part, ids of items and their events), and writes what is known of a partition.
 
         Args:
             number: Number of the partition.
             items: Number of parts of the items.
+            done: The output for the number of the partition, when it is filtered.
         """
+        from apache_beam.pvalue import TaggedOutput
+
         data, frame = self._data, read_frame(f"{self._source}/{number}")
-        frame, known = self._with_times(frame), {"partition": number}
+        frame, known = self._with_times(frame), {"copies": 0, "repeats": 0}
         if data.duplicates == "drop":
-            known["duplicates"] = -frame.height
-            frame = without_copies(frame)
-            known["duplicates"] += frame.height
+            earlier, frame = frame, without_copies(frame)
+            known["copies"] = earlier.height - frame.height
         if data.session_gap is not None:
             frame = split_sessions(frame, data.session_gap)
         if data.repeats == "collapse":
-            known["repeats"] = -frame.height
-            frame = collapse_repeats(frame)
-            known["repeats"] += frame.height
+            earlier, frame = frame, collapse_repeats(frame)
+            known["repeats"] = earlier.height - frame.height
         write_frame(frame, f"{self._target}/{number}")
         users, codes = encode_ids(frame["user_id"])
         owners = owners_of(users) if data.session_gap is not None else users
         problems = IdProblems.of(owners, lambda: np.bincount(codes))
         known |= {"events": frame.height, "users": len(users), "ids": asdict(problems)}
         write_json(known, f"{self._target}/{number}.json")
+        yield TaggedOutput(done, number)
         yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
 
     def _with_times(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -246,13 +248,16 @@ def write_kept_events(
 ) -> Iterator[Any]:
     """Writes the events of a partition that stay, and yields the first place of its ids.
 
-    Users are in the output "users" as one packed frame, items as (part, packed frame).
+    Users are in the output "users" as one packed frame, items as (part, packed frame), and the
+    number of the partition is in the output "kept".
     """
     from apache_beam.pvalue import TaggedOutput
 
     frame = kept_events(f"{source}/{number}", kept, least)
     write_frame(frame, f"{target}/{number}")
-    write_json({"copies": copies(frame)}, f"{target}/{number}.json")
+    found = copies(frame) if "event" in frame.columns else 0
+    write_json({"copies": found}, f"{target}/{number}.json")
+    yield TaggedOutput("kept", number)
     users = frame.group_by("user_id").agg(pl.col("place").min())
     yield TaggedOutput("users", (0, pack(users.with_columns(partition=pl.lit(number)))))
     yield from split_by(frame.group_by("item_id").agg(pl.col("place").min()), "item_id", items)
@@ -298,7 +303,15 @@ def write_vocabulary(ids: pl.Series, path: str) -> None:
 def split_by_shard(
     number: int, events: str, users: str, table: str, shards: int
 ) -> Iterator[tuple[int, bytes]]:
-    """Yields (shard, packed events) of a partition, with rows and indices for the ids."""
+    """Yields (shard, packed events) of a partition, with rows and indices for the ids.
+
+    Args:
+        number: Number of the partition.
+        events: Folder of the partitions.
+        users: Folder of the rows of their users.
+        table: File of the indices of the items.
+        shards: Number of shards.
+    """
     frame = read_frame(f"{events}/{number}")
     if not frame.height:
         return
