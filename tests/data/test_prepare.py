@@ -139,8 +139,7 @@ def test_the_command(tmp_path, log, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data.max_length=7"], "data.max_length does not affect a prepared log"),
-        (["data.session_gap=7"], "data.session_gap does not affect a prepared log"),
+        (["data.max_length=7"], "data.max_length does not shape a prepared log"),
         (
             ["data.event_weights.buy=7", "data.columns.event=kind"],
             "data.event_weights does not affect a prepared log",

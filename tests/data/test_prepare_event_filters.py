@@ -11,7 +11,7 @@ from tests.data.preparing import contents, refused, synthetic_log
 from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.sequences.encoding import checksum
-from tfrec_attn.data.shards import prepare_locally
+from tfrec_attn.data.shards import coded_sessions, prepare_locally
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError
@@ -48,9 +48,14 @@ def rated(frame):
         ({"min_rating": 3.0}, "timestamp"),
         ({"event_types": ["cart", "buy"]}, "timestamp"),
         ({"min_rating": 2.0, "event_types": ["buy"]}, None),
+        ({"session_gap": 30_000.0, "duplicates": "drop", "repeats": "collapse"}, "timestamp"),
+        ({"repeats": "collapse"}, None),
     ],
 )
 def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times):
+    if "repeats" in filters:
+        again = rated.with_columns(timestamp=pl.col("timestamp") + 0.25)
+        rated = pl.concat([rated, rated[:9], again]).sort("timestamp", maintain_order=True)
     size = -(-rated.height // 3)
     for piece in range(3):
         rated[piece * size : (piece + 1) * size].write_csv(tmp_path / f"{piece}.csv")
@@ -73,7 +78,10 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
     assert found.sequences.timestamps.dtype == expected.sequences.timestamps.dtype
     assert prepared.report() == expected.report
     assert prepared.report().selection.events == rated.height
-    assert prepared.report().before.events < rated.height
+    dropped = rated.height - prepared.report().before.events
+    assert dropped > 0
+    if "session_gap" in filters:
+        assert prepared.report().before.users > rated["user_id"].n_unique()
 
     reader = prepare_locally.read_slices
     monkeypatch.setattr(
@@ -81,6 +89,7 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=333),
     )
+    monkeypatch.setattr(coded_sessions, "BUCKET", 3_000)
     prepare_log(logs, tmp_path / "again", data, shards=3)
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
 

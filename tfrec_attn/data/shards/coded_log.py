@@ -11,7 +11,7 @@ from tfrec_attn.data.sequences.copies import count_copies, is_copy
 from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.files.writing import append_array, save_array
 
-_BUCKET = 1 << 21  # events in memory while copies are searched
+BUCKET = 1 << 21  # events in memory while those of some users are looked at
 
 
 class IdEncoder:
@@ -87,7 +87,7 @@ class CodedLog:
             types: Type code of each event, int32; None if no part has types.
         """
         self.typed = types is not None
-        self._save(self.parts, user=users, item=items, time=times, type=types)
+        self.replace(self.parts, users, items, times, types)
         self.parts += 1
         self.events += len(users)
         self.whole_times &= times.dtype.kind == "i"
@@ -99,7 +99,7 @@ class CodedLog:
 
     def times(self, part: int) -> np.ndarray:
         """Returns the times of a part, in the integer or float type of the whole log."""
-        return self._load("time", part).astype(self._time_type(), copy=False)
+        return self._load("time", part).astype(self.time_type, copy=False)
 
     def types(self, part: int) -> np.ndarray | None:
         """Returns the types of a part, or None if events have no types."""
@@ -125,25 +125,31 @@ class CodedLog:
             stays = np.ones(len(users), bool)
             stays[dropped[here] - begins[part]] = False
             types = self.types(part)
-            self._save(
-                part,
-                user=users[stays],
-                item=items[stays],
-                time=self.times(part)[stays],
-                type=None if types is None else types[stays],
-            )
+            types = None if types is None else types[stays]
+            self.replace(part, users[stays], items[stays], self.times(part)[stays], types)
         self.events -= len(dropped)
         return len(dropped)
 
+    def replace(
+        self,
+        part: int,
+        users: np.ndarray,
+        items: np.ndarray,
+        times: np.ndarray,
+        types: np.ndarray | None,
+    ) -> None:
+        """Writes other events in the place of a part; the arguments are those of `append`."""
+        self._save(part, user=users, item=items, time=times, type=types)
+
     def _rows_of_copies(self, begins: np.ndarray) -> np.ndarray:
         """Returns the rows of copies, ascending, given the first row of each part."""
-        types = {"user": np.int32, "item": np.int32, "time": self._time_type()}
+        types = {"user": np.int32, "item": np.int32, "time": self.time_type}
         types |= {"type": np.int32} if self.typed else {}
-        buckets = 1 + self.events // _BUCKET
+        buckets = 1 + self.events // BUCKET
         for part in range(self.parts):
             columns = {name: self._load(name, part).astype(types[name]) for name in types}
             columns["row"] = np.arange(begins[part], begins[part + 1])
-            _append_by_key(self.folder, columns["user"] % buckets, buckets, columns)
+            append_by_key(self.folder, columns["user"] % buckets, buckets, columns)
         copies = []
         for bucket in range(buckets):
             paths = {name: self.folder / f"{name}-{bucket}.bin" for name in (*types, "row")}
@@ -158,7 +164,9 @@ class CodedLog:
             if values is not None:
                 save_array(self.folder / f"{name}-{part}.npy", values)
 
-    def _time_type(self) -> type:
+    @property
+    def time_type(self) -> type:
+        """Type of the times of the whole log."""
         return np.int64 if self.whole_times else np.float64
 
     def _load(self, name: str, part: int) -> np.ndarray:
@@ -240,16 +248,23 @@ def partition(log: CodedLog, core: KCore, folder: Path, shards: int) -> ChunkedA
         }
         if log.typed:
             columns["types"] = log.types(part)[stays]
-        _append_by_key(folder, columns["rows"] % shards, shards, columns)
+        append_by_key(folder, columns["rows"] % shards, shards, columns)
     return ChunkedArray(
         [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
     )
 
 
-def _append_by_key(
+def append_by_key(
     folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]
 ) -> None:
-    """Appends the values of each column to the files NAME-K.bin of their keys K, in order."""
+    """Appends the values of each column to the files NAME-K.bin of their keys K, in order.
+
+    Args:
+        folder: The folder of the files.
+        key: Key of each value, from 0, less than 65,536.
+        count: Number of keys.
+        columns: Columns by name.
+    """
     order = np.argsort(key.astype(np.uint16), kind="stable")
     ends = np.cumsum(np.bincount(key, minlength=count))
     for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):

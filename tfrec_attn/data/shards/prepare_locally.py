@@ -26,6 +26,7 @@ from tfrec_attn.data.sequences.event_filters import (
 )
 from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.sessions import owners_of
 from tfrec_attn.data.sequences.splits import period, require_bounds, require_long_enough
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.coded_log import (
@@ -37,6 +38,7 @@ from tfrec_attn.data.shards.coded_log import (
     partition,
     read_partition,
 )
+from tfrec_attn.data.shards.coded_sessions import cut_users
 from tfrec_attn.data.shards.manifest import VERSION, Manifest, PartitionedLog
 from tfrec_attn.data.shards.preparation_folder import (
     STATE,
@@ -154,17 +156,19 @@ def _partition(
     log, users, items, rejected, filtered = _read(logs, partial, data, progress)
     if data.duplicates == "drop":
         filtered = replace(filtered, duplicates=log.drop_copies())
+    user_ids, filtered = _cut_users(log, users.ids, data, filtered)
     before = Statistics(log.events, log.users, log.items)
+    owners = user_ids if data.session_gap is None else owners_of(user_ids)
     ids = IdReport(
-        IdProblems.of(users.ids, lambda: log.counts("users")),
+        IdProblems.of(owners, lambda: log.counts("users")),
         IdProblems.of(items.ids, lambda: log.counts("items")),
     )
     progress("filtering", 0, 1)
     core = k_core_on_disk(log, data.min_user_events, data.min_item_events)
     after = _size(core, before, data)
-    Vocabulary(users.ids.gather(core.user_codes)).save(partial / USERS)
+    Vocabulary(user_ids.gather(core.user_codes)).save(partial / USERS)
     Vocabulary(items.ids.gather(core.item_codes)).save(partial / ITEMS)
-    del users, items
+    del users, user_ids, owners, items
     shards = number_of_shards(request["shards"], after.events, after.users)
     times = partition(log, core, work / "partitions", shards)
     bounds, duplicates = None, None
@@ -190,6 +194,18 @@ def _partition(
     state.write_text(json.dumps(asdict(partitioned)), encoding="utf-8")
     state.rename(work / STATE)
     return partitioned
+
+
+def _cut_users(
+    log: CodedLog, ids: pl.Series, data: Data, filtered: EventFilterReport
+) -> tuple[pl.Series, EventFilterReport]:
+    """Splits sessions and collapses repeats; returns the ids of the users, and what was done."""
+    if data.session_gap is None and data.repeats == "keep":
+        return ids, filtered
+    ids, repeats = cut_users(log, ids, data.session_gap, data.repeats == "collapse")
+    sessions = None if data.session_gap is None else log.users
+    repeats = None if data.repeats == "keep" else repeats
+    return ids, replace(filtered, sessions=sessions, repeats=repeats)
 
 
 class _Read(NamedTuple):

@@ -26,8 +26,8 @@ REJECTED = "rejected.tsv"
 READING = ("format", "names", "separator", "columns", "on_error")
 # The keys of the section `data` that affect a prepared log.
 OPTIONS = (
-    *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "min_user_events",
-    "min_item_events", "split", "valid_from", "test_from",
+    *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "session_gap",
+    "repeats", "min_user_events", "min_item_events", "split", "valid_from", "test_from",
 )  # fmt: skip
 _OF_TRAINING = ("source", "cache", "items", "max_length", "targets", "events", "seed")
 _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
