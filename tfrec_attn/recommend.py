@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0, 2 for a model, arguments or files that cannot be used, 130 when interrupted.
     """
-    parsed = vars(_parser().parse_args(arguments))
+    parsed, beam_options = _parse(arguments)
     line, to = ProgressLine(), parsed["to"]
 
     def progress(done, total, rate):
@@ -24,7 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     from tfrec_attn.lists.write_lists import write_lists
 
     try:
-        report = write_lists(parsed.pop("model"), parsed.pop("to"), **parsed, progress=progress)
+        report = write_lists(
+            parsed.pop("model"),
+            parsed.pop("to"),
+            **parsed,
+            beam_options=beam_options,
+            progress=progress,
+        )
     except TfrecError as error:
         line.clear()
         return fail(error)
@@ -37,6 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"note: {note}\n")
     write_line(_summary(report, to))
     return 0
+
+
+def _parse(arguments: list[str] | None) -> tuple[dict[str, object], list[str] | None]:
+    """Returns the arguments of `write_lists`, and the options of Beam if a runner is given."""
+    parser = _parser()
+    parsed, others = parser.parse_known_args(arguments)
+    found = vars(parsed)
+    runner = found.pop("runner")
+    if runner is None:
+        parser.parse_args(arguments)
+        return found, None
+    return found, [f"--runner={runner}", *others]
 
 
 def _parser() -> Arguments:
@@ -76,11 +94,15 @@ def _parser() -> Arguments:
         metavar="CATEGORY",
         help="recommend only items of this category; repeatable",
     )
-    for option, name, text in (
-        ("--popularity-penalty", "P", "subtract P ln(1 + popularity) from the scores"),
-        ("--diversity", "D", "from 0 to 1: how much the items of a list shall differ"),
-    ):
-        parser.add_argument(option, type=float, default=0.0, metavar=name, help=text)
+    parser.add_argument(
+        "--runner",
+        metavar="NAME",
+        help="make the lists on the workers of Apache Beam, such as FlinkRunner; further options "
+        "go to Beam",
+    )
+    parser.add_argument(
+        "--work", type=path, metavar="DIR", help="folder that the workers of Beam share"
+    )
     return parser
 
 

@@ -15,7 +15,11 @@ from tfrec_attn.files.writing import replace_text
 from tfrec_attn.lists.output_format import OutputFormat
 
 _KIND, _REQUEST, _PROGRESS, _JOINED = "lists", "request.json", "progress.json", "joined"
-_KNOWN = (_REQUEST, f".{_REQUEST}.*", _PROGRESS, f".{_PROGRESS}.*", f"{_JOINED}*", "part-*")
+BEAM = "beam"  # what workers on this machine share
+_KNOWN = (
+    _REQUEST, f".{_REQUEST}.*", _PROGRESS, f".{_PROGRESS}.*", f"{_JOINED}*", "part-*",
+    f"{BEAM}/tfrec-attn-*/**",
+)  # fmt: skip
 _OTHER = "name another file, or remove the folder"
 
 

@@ -2,20 +2,21 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.lists.id_file import checksum_of_ids, read_ids
+from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.lists_on_workers import tables_of_workers
 from tfrec_attn.lists.model_folder import fingerprint
 from tfrec_attn.lists.open_source import open_source
 from tfrec_attn.lists.output_format import list_format
-from tfrec_attn.lists.partial_output import PartialOutput, check_free
-from tfrec_attn.lists.recommender import Lists, Recommender
-from tfrec_attn.lists.user_histories import UserHistories
+from tfrec_attn.lists.partial_output import BEAM, PartialOutput, check_free
+from tfrec_attn.lists.recommender import Recommender
+from tfrec_attn.lists.run_histories import UserHistories
+from tfrec_attn.lists.user_histories import UserBatch
 from tfrec_attn.lists.users_of_model import users_of_model
 
 _USERS, _ENTRIES = 1 << 14, 1 << 22  # most of a part
@@ -60,8 +61,8 @@ def write_lists(
     allow: str | Path | None = None,
     per_category: int | None = None,
     allow_category: list[str] | None = None,
-    popularity_penalty: float = 0.0,
-    diversity: float = 0.0,
+    work: str | None = None,
+    beam_options: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ListReport:
     """Writes the best items of each user to a file.
@@ -75,23 +76,26 @@ def write_lists(
         exclude: File with ids of items that are never recommended.
         allow: File with ids of the only items to recommend.
         per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories of the only items to recommend.
-        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
-        diversity: Weight from 0 to 1 of the cosine with the items of the list.
+        allow_category: Categories whose items alone are recommended.
+        work: Folder that the workers share. None means `to`.partial/beam, for workers on this
+            machine.
+        beam_options: Options of Apache Beam, whose workers then make the lists. None: this process.
         progress: Function that is called after each part.
 
     Raises:
         ConfigError, DataError: If an argument or a file cannot be used. Nothing is left then,
             except lists that the same call resumes from.
     """
+    if work is not None and beam_options is None:
+        raise ConfigError("--work needs --runner: give both, or leave it out.")
     target, form = Path(to), list_format(to)
     check_free(target, form)
     allowed = None if allow is None else read_ids(allow, "--allow")
     excluded = None if exclude is None else read_ids(exclude, "--exclude")
     everybody = users_of_model(model, users, histories)
     source = open_source(model)
-    others = per_category, allow_category, popularity_penalty, diversity
-    recommender = Recommender(source, k, allowed, excluded, *others)
+    options = k, allowed, excluded, per_category, allow_category
+    recommender = Recommender(source, *options)
     request = {
         "model": fingerprint(source.path),
         "--k": recommender.k,
@@ -106,7 +110,15 @@ def write_lists(
     output = PartialOutput(target, form)
     try:
         output.begin(request)
-        report = _write(recommender, everybody, output, form.nested, progress)
+        batches = partial(everybody.batches, output.totals.get("users", 0))
+        size = max(1, min(_USERS, _ENTRIES // recommender.k))
+        if beam_options is None:
+            tables = _tables(recommender, batches(size), form.nested)
+        else:
+            shared = work or str(output.folder / BEAM)
+            arguments = str(source.path), *options
+            tables = tables_of_workers(batches(size), arguments, form.nested, shared, beam_options)
+        report = _write(tables, recommender.k, everybody, output, progress)
         output.finish()
     except BaseException as error:
         # A file of histories that is wrong will be another one.
@@ -116,26 +128,24 @@ def write_lists(
     return report
 
 
+def _tables(
+    recommender: Recommender, batches: Iterable[UserBatch], nested: bool
+) -> Iterator[ListTable]:
+    for batch in batches:
+        lists = recommender.recommend(batch)
+        yield ListTable.of(batch, recommender.source.items, lists, nested)
+
+
 def _write(
-    recommender: Recommender,
+    tables: Iterable[ListTable],
+    k: int,
     everybody: UserHistories,
     output: PartialOutput,
-    nested: bool,
     progress: Progress | None,
 ) -> ListReport:
     resumed, begin = output.totals.get("users", 0), time.perf_counter()
-    size = max(1, min(_USERS, _ENTRIES // recommender.k))
-    table = _user_rows if nested else _item_rows
-    items = pl.Series([None, *recommender.source.items], dtype=pl.String)
-    for batch in everybody.batches(resumed, size):
-        lists = recommender.recommend(batch)
-        output.add(
-            table(batch.users, items, lists),
-            users=len(lists.rows),
-            popular=int(np.count_nonzero(lists.popular)),
-            short=int(np.count_nonzero((lists.rows == 0).any(axis=1))),
-            unknown_events=lists.unknown_events,
-        )
+    for table in tables:
+        output.add(table.frame, **table.counts)
         if progress is not None:
             done = output.totals["users"]
             progress(done, everybody.total, (done - resumed) / (time.perf_counter() - begin))
@@ -143,43 +153,8 @@ def _write(
         raise DataError("There are no users to recommend to; the file of histories is empty.")
     return ListReport(
         **output.totals,
-        k=recommender.k,
+        k=k,
         resumed=resumed,
         seconds=time.perf_counter() - begin,
         notes=everybody.notes,
     )
-
-
-def _item_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
-    """A row for each item of each list."""
-    user, column = np.nonzero(lists.rows)
-    return pl.DataFrame(
-        {
-            "user_id": users.gather(user),
-            "rank": pl.Series(column + 1, dtype=pl.Int32),
-            "item_id": items.gather(lists.rows[user, column]),
-            "score": lists.scores[user, column],
-            "source": _sources(lists).gather(user),
-        }
-    )
-
-
-def _user_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
-    """A row for each user."""
-    shape = lists.rows.shape
-    scores = pl.Series(lists.scores.ravel()).set(pl.Series(lists.rows.ravel() == 0), None)
-    columns = {"items": items.gather(lists.rows.ravel()), "scores": scores}
-    return pl.DataFrame(
-        {
-            "user_id": users,
-            **{
-                name: column.reshape(shape).arr.to_list().list.drop_nulls()
-                for name, column in columns.items()
-            },
-            "source": _sources(lists),
-        }
-    )
-
-
-def _sources(lists: Lists) -> pl.Series:
-    return pl.Series(["model", "popular"]).gather(lists.popular.astype(np.int64))

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn import __version__
+from tfrec_attn.errors import ConfigError, DataError, TfrecError
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -38,6 +39,19 @@ def require_beam() -> None:
         import apache_beam  # noqa: F401
     except ImportError:
         raise ConfigError(f"{HOW_TO_GET_IT}.") from None
+
+
+def require_version(version: str) -> None:
+    """Checks, in a worker, that it has the version of the process that started the pipeline.
+
+    Raises:
+        ConfigError: If it has another.
+    """
+    if version != __version__:
+        raise ConfigError(
+            f"the workers have tfrec-attn {__version__}, but this process has {version}: install "
+            "the same version in both."
+        )
 
 
 def check_engine(options: Sequence[str]) -> None:
@@ -143,6 +157,8 @@ class Engine:
         yield made
         try:
             state = made.run().wait_until_finish()
+        except TfrecError as error:
+            raise type(error)(re.sub(r" \[while running .*", "", str(error))) from error
         except Exception as error:
             raise _failure(str(error) or type(error).__name__) from error
         if state not in (None, "DONE"):
@@ -156,6 +172,10 @@ class Engine:
 
 def _failure(text: str) -> ConfigError | DataError:
     """Returns the error for what an engine or a worker reported."""
+    own = re.search(r"tfrec_attn\.errors\.(\w+): (.*)", text)
+    if own:
+        kind = ConfigError if own[1] == "ConfigError" else DataError
+        return kind(re.sub(r" \[while running .*", "", own[2]).rstrip("\\n"))
     module = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", text)
     if module:
         return ConfigError(f"{_PACKAGE.format(module=module[1])}.")

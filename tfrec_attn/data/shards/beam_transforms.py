@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrec_attn import __version__
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.rejections import write_rejected
@@ -37,6 +36,7 @@ from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
+from tfrec_attn.runtime.beam_runner import require_version
 from tfrec_attn.runtime.process import import_tensorflow
 
 _FILE = 1 << 44  # rows
@@ -93,13 +93,7 @@ def read_log(
         version: Version of the package in the process that started the pipeline.
     """
     number, path = numbered
-    if version != __version__:
-        problem = (
-            f"the workers have tfrec-attn {__version__}, but this process has {version}: install "
-            "the same version in both."
-        )
-        write_json({"file": path, "error": problem}, f"{known}/{number}.json")
-        return
+    require_version(version)
     options = {key: option(data, key) for key in READING}
     event_filter, rejected, whole, seen = EventFilter(data), 0, True, LogTimes()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,76 @@
+"""Lists of some users as a table for a file."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.lists.recommender import Lists
+from tfrec_attn.lists.user_histories import UserBatch
+
+
+class ListTable(NamedTuple):
+    """Lists of some users.
+
+    Attributes:
+        frame: The table.
+        counts: `users`, `popular`, `short` and `unknown_events`, as in a `ListReport`.
+    """
+
+    frame: pl.DataFrame
+    counts: dict[str, int]
+
+    @classmethod
+    def of(cls, batch: UserBatch, items: Sequence[str], lists: Lists, nested: bool) -> "ListTable":
+        """Returns the table of the lists of a batch.
+
+        Args:
+            batch: The users.
+            items: Id of each item of the model.
+            lists: Their lists.
+            nested: Whether a user is one row with lists, and not a row for each item.
+        """
+        ids = pl.Series([None, *items], dtype=pl.String)
+        counts = {
+            "users": len(lists.rows),
+            "popular": int(np.count_nonzero(lists.popular)),
+            "short": int(np.count_nonzero((lists.rows == 0).any(axis=1))),
+            "unknown_events": int(lists.unknown_events),
+        }
+        return cls((_user_rows if nested else _item_rows)(batch.users, ids, lists), counts)
+
+
+def _item_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
+    """A row for each item of each list."""
+    user, column = np.nonzero(lists.rows)
+    return pl.DataFrame(
+        {
+            "user_id": users.gather(user),
+            "rank": pl.Series(column + 1, dtype=pl.Int32),
+            "item_id": items.gather(lists.rows[user, column]),
+            "score": lists.scores[user, column],
+            "source": _sources(lists).gather(user),
+        }
+    )
+
+
+def _user_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
+    """A row for each user."""
+    shape = lists.rows.shape
+    scores = pl.Series(lists.scores.ravel()).set(pl.Series(lists.rows.ravel() == 0), None)
+    columns = {"items": items.gather(lists.rows.ravel()), "scores": scores}
+    return pl.DataFrame(
+        {
+            "user_id": users,
+            **{
+                name: column.reshape(shape).arr.to_list().list.drop_nulls()
+                for name, column in columns.items()
+            },
+            "source": _sources(lists),
+        }
+    )
+
+
+def _sources(lists: Lists) -> pl.Series:
+    return pl.Series(["model", "popular"]).gather(lists.popular.astype(np.int64))

@@ -1,0 +1,91 @@
+"""Lists that the workers of Apache Beam make, batch by batch, the same as on one machine."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import polars as pl
+
+from tfrec_attn import __version__
+from tfrec_attn.data.shards.beam_files import (
+    read_frame,
+    read_json,
+    working_folder,
+    write_frame,
+    write_json,
+)
+from tfrec_attn.errors import DataError
+from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.recommender import Recommender
+from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.runtime.beam_runner import Engine, require_version
+
+
+def tables_of_workers(
+    batches: Iterable[UserBatch],
+    recommender: Sequence[object],
+    nested: bool,
+    work: str,
+    options: Sequence[str],
+) -> Iterator[ListTable]:
+    """Yields the lists of each batch of users, in order.
+
+    Args:
+        batches: The users.
+        recommender: The path of the model, and the other arguments of `Recommender`.
+        nested: As for `ListTable.of`.
+        work: Folder that the workers share; a folder of its own is made in it, and removed at the
+            end.
+        options: Options of Beam.
+
+    Raises:
+        ConfigError: If the engine does not answer, or if the workers cannot make lists.
+        DataError: If the pipeline fails.
+    """
+    with Engine(options) as engine, working_folder(work) as shared:
+        count = 0
+        for number, batch in enumerate(batches):
+            users = pl.DataFrame({"user_id": batch.users, "length": batch.lengths})
+            write_frame(users, f"{shared}/users/{number}")
+            write_frame(pl.DataFrame({"item_id": batch.items}), f"{shared}/items/{number}")
+            count = number + 1
+        _run(engine, count, recommender, nested, shared)
+        for number in range(count):
+            found = read_json(f"{shared}/lists/{number}.json")
+            if not found:
+                raise DataError(
+                    f"{shared} must hold the lists of the workers, but lacks some: give --work a "
+                    "folder that the workers and this process share."
+                )
+            yield ListTable(read_frame(f"{shared}/lists/{number}"), found[0])
+
+
+def _run(
+    engine: Engine, count: int, recommender: Sequence[object], nested: bool, shared: str
+) -> None:
+    import apache_beam as beam
+    from apache_beam.utils.shared import Shared
+
+    each = partial(
+        _write_lists,
+        model=Shared(),
+        recommender=tuple(recommender),
+        nested=nested,
+        shared=shared,
+        version=__version__,
+    )
+    with engine.pipeline() as p:
+        numbers = p | beam.Create(list(range(count))) | beam.Reshuffle()
+        _ = numbers | "Lists" >> beam.Map(lambda number: each(number))
+
+
+def _write_lists(number: int, model, recommender, nested, shared, version) -> None:
+    """Writes the lists of a batch; a process of a worker loads the model once."""
+    require_version(version)
+    path, *options = recommender
+    made = model.acquire(lambda: Recommender(open_source(path), *options))
+    users, items = read_frame(f"{shared}/users/{number}"), read_frame(f"{shared}/items/{number}")
+    batch = UserBatch(users["user_id"], items["item_id"], users["length"].to_numpy())
+    table = ListTable.of(batch, made.source.items, made.recommend(batch), nested)
+    write_frame(table.frame, f"{shared}/lists/{number}")
+    write_json(table.counts, f"{shared}/lists/{number}.json")
