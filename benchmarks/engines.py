@@ -12,67 +12,23 @@ the largest resident set of a worker, in MB, looked at five times a second.
 import argparse
 import json
 import os
-import re
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _machine import write_json
+from _workers import ENGINES, ROOT, RUNNERS, memory_of_children, worker_pool
+from data import write_log
 
-from benchmarks.data import write_log
+from tfrec_attn.files.checksums import file_sha256
 
-ENGINES = ROOT / ".engines"
-RUNNERS = {
-    "flink": ["--runner=FlinkRunner", f"--flink_job_server_jar={ENGINES}/flink-job-server.jar"],
-    "spark": ["--runner=SparkRunner", f"--spark_job_server_jar={ENGINES}/spark-job-server.jar"],
-    "prism": ["--runner=PrismRunner", f"--prism_location={ENGINES}/prism"],
-}
 _FILES = 8
-
-
-@contextmanager
-def worker_pool() -> Iterator[tuple[int, int]]:
-    """Starts a pool that starts worker processes; yields its process and its port."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    # The pool starts the program `python`.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    module = "apache_beam.runners.worker.worker_pool_main"
-    pool = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", module, f"--service_port={port}"],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield pool.pid, port
-    finally:
-        pool.terminate()
-        pool.wait()
-
-
-def memory_of_children(parent: int) -> dict[int, float]:
-    """Returns the peak resident MB so far of each worker of a pool."""
-    found = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if f"\nPPid:\t{parent}\n" in text and (peak := re.search(r"VmHWM:\s+(\d+)", text)):
-            found[int(status.parent.name)] = int(peak[1]) / 1024
-    return found
 
 
 def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]:
@@ -113,7 +69,10 @@ def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]
         )  # fmt: skip
         running.set()
         thread.join()
-    same = subprocess.run(["diff", "-rq", str(folder / "local"), str(folder / "beam")]).returncode
+    contents = [
+        {one.name: file_sha256(one) for one in (folder / name).iterdir()}
+        for name in ("local", "beam")
+    ]
     return {
         "rows": rows,
         "engine": engine,
@@ -123,7 +82,7 @@ def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]
         "ratio": round(beam["seconds"] / local["seconds"], 2),
         "worker_peak_mb": round(max(peaks.values())),
         "load": os.getloadavg()[0],
-        "same_bytes": not same,
+        "same_bytes": contents[0] == contents[1],
     }
 
 

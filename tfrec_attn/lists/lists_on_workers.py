@@ -42,7 +42,7 @@ def tables_of_workers(
         ConfigError: If the engine does not answer, or if the workers cannot make lists.
         DataError: If the pipeline fails.
     """
-    with Engine(options) as engine, working_folder(work) as shared:
+    with working_folder(work) as shared, Engine(options) as engine:
         count = 0
         for number, batch in enumerate(batches):
             users = pl.DataFrame({"user_id": batch.users, "length": batch.lengths})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfrec_attn import __version__
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
+from tfrec_attn.runtime.beam_failures import failure, without_step
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -19,14 +20,6 @@ _WAIT = 5  # seconds
 _JAVA_RUNNERS = ("FlinkRunner", "SparkRunner")
 # Options with the address of an engine, and those values that start one.
 _ADDRESSES = {"job_endpoint": ("embed",), "flink_master": ("[auto]", "[local]")}
-_PACKAGE = (
-    "the workers have no {module}: give them an environment with this package and its extra beam "
-    "(--environment_config, --sdk_container_image), or --environment_type LOOPBACK on this machine"
-)
-_VERSIONS = (
-    "the workers have another version of a package ({cause}): install the versions of this process "
-    "there, and check with pip freeze"
-)
 
 
 def require_beam() -> None:
@@ -68,10 +61,11 @@ def check_engine(options: Sequence[str]) -> None:
     runner, values = parsed.view_as(StandardOptions).runner, parsed.get_all_options()
     try:
         create_runner(runner)
-    except (ValueError, ImportError, AttributeError) as error:
+    except (ValueError, ImportError, AttributeError):
         raise ConfigError(
-            f"--runner {runner} is no runner of this Beam ({_first_line(error)}): give "
-            "DirectRunner, FlinkRunner, SparkRunner, PrismRunner, PortableRunner or DataflowRunner."
+            f"--runner {runner} is no runner of this Beam, or needs a package that is not here: "
+            "give DirectRunner, FlinkRunner, SparkRunner, PrismRunner, PortableRunner or "
+            "DataflowRunner."
         ) from None
     name = (runner or "DirectRunner").rpartition(".")[2]
     for option, own in _ADDRESSES.items():
@@ -79,6 +73,8 @@ def check_engine(options: Sequence[str]) -> None:
         if address and address not in own:
             _require_answer(option, address)
     started = not values.get("job_endpoint")
+    if name == "PortableRunner" and started:
+        raise ConfigError("--runner PortableRunner needs --job_endpoint HOST:PORT of a job server.")
     if name in _JAVA_RUNNERS and started and not shutil.which(_java()):
         raise ConfigError(
             f"--runner {name} starts a job server and needs Java, but there is no {_java()}: "
@@ -158,9 +154,9 @@ class Engine:
         try:
             state = made.run().wait_until_finish()
         except TfrecError as error:
-            raise type(error)(re.sub(r" \[while running .*", "", str(error))) from error
+            raise type(error)(without_step(str(error))) from error
         except Exception as error:
-            raise _failure(str(error) or type(error).__name__) from error
+            raise failure(str(error) or type(error).__name__) from error
         if state not in (None, "DONE"):
             raise DataError(f"the pipeline ended in state {state}: the log of the engine says why.")
 
@@ -168,39 +164,3 @@ class Engine:
         if self._server is None:
             self._server = self._start(options)
         return self._server
-
-
-def _failure(text: str) -> ConfigError | DataError:
-    """Returns the error for what an engine or a worker reported."""
-    own = re.search(r"tfrec_attn\.errors\.(\w+): (.*)", text)
-    if own:
-        kind = ConfigError if own[1] == "ConfigError" else DataError
-        return kind(re.sub(r" \[while running .*", "", own[2]).rstrip("\\n"))
-    module = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", text)
-    if module:
-        return ConfigError(f"{_PACKAGE.format(module=module[1])}.")
-    other = re.search(
-        r"AttributeError: Can't get (?:local )?attribute .*|unexpected keyword argument .*", text
-    )
-    if other:
-        return ConfigError(f"{_VERSIONS.format(cause=other[0].strip())}.")
-    if "No space left on device" in text:
-        return DataError(
-            "a worker has no space left on its disk, so that nothing was written: free some, or "
-            "give --work another folder."
-        )
-    return DataError(
-        f"the pipeline failed, and nothing was written: {_cause(text)}; the log of the engine has "
-        "the rest."
-    )
-
-
-def _cause(text: str) -> str:
-    """Returns the last error of a worker, or the first line of what the engine said."""
-    found = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit): .+", text, re.MULTILINE)
-    python = [one for one in found if not one.startswith(("java.", "org."))]
-    return (python or found or [text])[-1].strip().splitlines()[0][:300].rstrip(".")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -51,8 +51,8 @@ def prepare_with_beam(
     with claimed(target, {**request, "runner": "beam"}, restart) as claim:
         try:
             with (
-                Engine(beam_options) as engine,
                 beam_files.working_folder(work or str(claim.folder / "beam")) as shared,
+                Engine(beam_options) as engine,
             ):
                 partitioned = BeamPipelines(data, shared, engine).run(found, shards)
                 _fetch(shared, claim.folder, partitioned)

@@ -1,0 +1,57 @@
+"""Engines of Apache Beam that `make engines` fetched, and a pool of worker processes for them."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ROOT / ".engines"
+RUNNERS = {
+    "flink": ["--runner=FlinkRunner", f"--flink_job_server_jar={ENGINES}/flink-job-server.jar"],
+    "spark": ["--runner=SparkRunner", f"--spark_job_server_jar={ENGINES}/spark-job-server.jar"],
+    "prism": ["--runner=PrismRunner", f"--prism_location={ENGINES}/prism"],
+}
+
+
+@contextmanager
+def worker_pool(*folders: Path) -> Iterator[tuple[int, int]]:
+    """Starts a pool that starts worker processes; yields its process and its port.
+
+    Args:
+        *folders: What the workers import from before anything else.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    # The pool starts the program `python`.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": ":".join(map(str, [*folders, ROOT]))}
+    module = "apache_beam.runners.worker.worker_pool_main"
+    pool = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", module, f"--service_port={port}"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield pool.pid, port
+    finally:
+        pool.terminate()
+        pool.wait()
+
+
+def memory_of_children(parent: int) -> dict[int, float]:
+    """Returns the peak resident MB so far of each worker of a pool."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if f"\nPPid:\t{parent}\n" in text and (peak := re.search(r"VmHWM:\s+(\d+)", text)):
+            found[int(status.parent.name)] = int(peak[1]) / 1024
+    return found
