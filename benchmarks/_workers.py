@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ def worker_pool(*folders: Path) -> Iterator[tuple[int, int]]:
         stderr=subprocess.DEVNULL,
     )
     try:
+        while pool.poll() is None and not _answers(port):
+            pass
         yield pool.pid, port
     finally:
         pool.terminate()
@@ -55,3 +58,12 @@ def memory_of_children(parent: int) -> dict[int, float]:
         if f"\nPPid:\t{parent}\n" in text and (peak := re.search(r"VmHWM:\s+(\d+)", text)):
             found[int(status.parent.name)] = int(peak[1]) / 1024
     return found
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("localhost", port), 1).close()
+    except OSError:
+        time.sleep(0.05)
+        return False
+    return True

@@ -103,6 +103,14 @@ def free_port():
             "--flink_master http://localhost:PORT does not answer",
         ),
         (
+            [
+                "--runner=PortableRunner",
+                "--environment_type=EXTERNAL",
+                "--environment_config=localhost:PORT",
+            ],
+            "--environment_config localhost:PORT does not answer",
+        ),
+        (
             ["--runner=FlinkRunner", "--flink_master=flink"],
             "--flink_master must be HOST:PORT, got flink.",
         ),

@@ -5,7 +5,6 @@ from functools import partial
 
 import polars as pl
 
-from tfrec_attn import __version__
 from tfrec_attn.data.shards.beam_files import (
     read_frame,
     read_json,
@@ -18,7 +17,7 @@ from tfrec_attn.lists.list_table import ListTable
 from tfrec_attn.lists.open_source import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
-from tfrec_attn.runtime.beam_runner import Engine, require_version
+from tfrec_attn.runtime.beam_runner import Engine, package_version, require_version
 
 
 def tables_of_workers(
@@ -72,7 +71,7 @@ def _run(
         recommender=tuple(recommender),
         nested=nested,
         shared=shared,
-        version=__version__,
+        version=package_version(),
     )
     with engine.pipeline() as p:
         numbers = p | beam.Create(list(range(count))) | beam.Reshuffle()

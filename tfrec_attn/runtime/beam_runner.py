@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tfrec_attn import __version__
 from tfrec_attn.errors import ConfigError, DataError, TfrecError
 from tfrec_attn.runtime.beam_failures import failure, without_step
 
@@ -34,15 +34,21 @@ def require_beam() -> None:
         raise ConfigError(f"{HOW_TO_GET_IT}.") from None
 
 
+def package_version() -> str:
+    """Returns the version of this package."""
+    return sys.modules["tfrec_attn"].__version__
+
+
 def require_version(version: str) -> None:
     """Checks, in a worker, that it has the version of the process that started the pipeline.
 
     Raises:
         ConfigError: If it has another.
     """
-    if version != __version__:
+    own = package_version()
+    if version != own:
         raise ConfigError(
-            f"the workers have tfrec-attn {__version__}, but this process has {version}: install "
+            f"the workers have tfrec-attn {own}, but this process has {version}: install "
             "the same version in both."
         )
 
@@ -67,6 +73,8 @@ def check_engine(options: Sequence[str]) -> None:
             "give DirectRunner, FlinkRunner, SparkRunner, PrismRunner, PortableRunner or "
             "DataflowRunner."
         ) from None
+    if values.get("environment_type") == "EXTERNAL":
+        _require_answer("environment_config", str(values.get("environment_config")))
     name = (runner or "DirectRunner").rpartition(".")[2]
     for option, own in _ADDRESSES.items():
         address = values.get(option)
@@ -100,7 +108,7 @@ def _require_answer(option: str, address: str) -> None:
     except OSError as error:
         raise ConfigError(
             f"--{option} {address} does not answer ({error.strerror or error}): start the engine "
-            "there, or correct the address."
+            "or the workers there, or correct the address."
         ) from None
 
 

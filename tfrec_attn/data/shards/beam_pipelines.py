@@ -6,7 +6,6 @@ from itertools import count
 import apache_beam as beam
 import numpy as np
 
-from tfrec_attn import __version__
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes, TimeRule
 from tfrec_attn.data.sequences.encoding import nothing_left
@@ -26,7 +25,7 @@ from tfrec_attn.data.shards.prepare_locally import no_interactions
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, USERS, option
 from tfrec_attn.data.shards.shard_files import number_of_shards
 from tfrec_attn.errors import DataError
-from tfrec_attn.runtime.beam_runner import Engine
+from tfrec_attn.runtime.beam_runner import Engine, package_version
 
 _PARTITION = 1 << 24  # bytes of the log
 _MOST_PARTITIONS = 1 << 12
@@ -108,7 +107,7 @@ class BeamPipelines:
         self, name: str, paths: list[str], rules: dict[str, TimeRule] | None
     ) -> list[dict]:
         known = f"{self._folder(name)}-files"
-        arguments = self._data, known, self._shared, self._parts, rules, __version__
+        arguments = self._data, known, self._shared, self._parts, rules, package_version()
         with self._engine.pipeline() as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
             grouped = numbered | beam.FlatMap(transforms.read_log, *arguments) | beam.GroupByKey()
