@@ -96,7 +96,8 @@ def test_times_ids_and_copies_as_in_the_local_command(beam, tmp_path, options, s
 TYPED = {
     "columns": Columns(event="kind", rating="stars"),
     "min_rating": 2.0,
-    "event_types": ["buy", "view"],
+    "event_weights": {"buy": 2.0, "view": 0.5, "swipe": 0.0},
+    "repeats": "collapse",
 }
 CUT = {"session_gap": 50.0, "repeats": "collapse", "duplicates": "drop", "ids": "unify"}
 
@@ -105,7 +106,7 @@ CUT = {"session_gap": 50.0, "repeats": "collapse", "duplicates": "drop", "ids": 
 @pytest.mark.parametrize(
     "options",
     [TYPED, {"columns": Columns(timestamp=None)}, CUT],
-    ids=["ratings and types", "no times", "sessions"],
+    ids=["ratings and weights", "no times", "sessions"],
 )
 def test_each_filter_as_in_the_local_command(beam, tmp_path, options):
     header, files = "user_id\titem_id\ttimestamp\tstars\tkind\n", []

@@ -140,10 +140,6 @@ def test_the_command(tmp_path, log, capsys):
     ("arguments", "message"),
     [
         (["data.max_length=7"], "data.max_length does not shape a prepared log"),
-        (
-            ["data.event_weights.buy=7", "data.columns.event=kind"],
-            "data.event_weights does not affect a prepared log",
-        ),
         (["data.sourse=7"], "Unknown configuration key data.sourse"),
         (["--shards", "0"], "--shards must be 1 to 1000, got 0."),
         (["data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from"),

@@ -49,7 +49,7 @@ def rated(frame):
         ({"event_types": ["cart", "buy"]}, "timestamp"),
         ({"min_rating": 2.0, "event_types": ["buy"]}, None),
         ({"session_gap": 30_000.0, "duplicates": "drop", "repeats": "collapse"}, "timestamp"),
-        ({"repeats": "collapse"}, None),
+        ({"repeats": "collapse", "event_weights": {"buy": 2.0, "view": 0.5, "cart": 0.0}}, None),
     ],
 )
 def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times):
@@ -75,6 +75,7 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
     found = prepared.load()
     assert checksum(found.sequences) == checksum(expected.sequences)
     assert found.sequences.timestamps.tolist() == expected.sequences.timestamps.tolist()
+    assert (found.sequences.weights is None) == ("event_weights" not in filters)
     assert found.sequences.timestamps.dtype == expected.sequences.timestamps.dtype
     assert prepared.report() == expected.report
     assert prepared.report().selection.events == rated.height
@@ -83,11 +84,11 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
     if "session_gap" in filters:
         assert prepared.report().before.users > rated["user_id"].n_unique()
 
-    reader = prepare_locally.read_slices
+    reader, size = prepare_locally.read_slices, 3_333 if "repeats" in filters else 333
     monkeypatch.setattr(
         prepare_locally,
         "read_slices",
-        lambda *args, **options: reader(*args, **options, slice_bytes=333),
+        lambda *args, **options: reader(*args, **options, slice_bytes=size),
     )
     monkeypatch.setattr(coded_sessions, "BUCKET", 3_000)
     prepare_log(logs, tmp_path / "again", data, shards=3)

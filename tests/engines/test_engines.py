@@ -57,7 +57,7 @@ def logs(tmp_path_factory):
 
 OPTIONS = Data(
     columns=Columns(event="kind"),
-    event_types=["view", "buy"],
+    event_weights={"view": 1.0, "buy": 2.0, "swipe": 0.0},
     duplicates="drop",
     session_gap=900.0,
     repeats="collapse",

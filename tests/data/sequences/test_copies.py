@@ -46,15 +46,15 @@ def test_the_plain_twin(tmp_path_factory, events, typed, cuts):
             user.astype(np.int32),
             item.astype(np.int32),
             time,
-            *(one.astype(np.int32) for one in kind),
+            **{"type": one.astype(np.int32) for one in kind},
         )
-    bucket, coded_log._BUCKET = coded_log._BUCKET, 5
+    bucket, coded_log.BUCKET = coded_log.BUCKET, 5
     try:
         assert log.drop_copies() == len(events) - len(first)
     finally:
-        coded_log._BUCKET = bucket
+        coded_log.BUCKET = bucket
     parts = [
-        np.stack([*codes, log.times(part), *([log.types(part)] if typed else [])])
+        np.stack([*codes, log.times(part), *log.other(part).values()])
         for part, codes in enumerate(log.codes())
     ]
     assert [

@@ -48,7 +48,7 @@ def test_filter_and_order_are_the_same_as_in_memory(tmp_path, cuts, least):
     times = partition(log, kept, tmp_path, 3)
     assert times.span() == (sequences.timestamps.min(), sequences.timestamps.max())
     for shard in range(3):
-        rows, places, moments = read_partition(tmp_path, shard, whole_times=True)
+        rows, places, moments, _ = read_partition(tmp_path, shard, whole_times=True)
         order = np.lexsort((moments, rows))
         mine = np.isin(sequences.users() - 1, np.arange(shard, sequences.num_users, 3))
         assert places[order].tolist() == sequences.items[mine].tolist()

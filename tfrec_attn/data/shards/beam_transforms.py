@@ -315,7 +315,8 @@ def split_by_shard(
     items = frame.select("item_id").join(
         read_frame(table), on="item_id", how="left", maintain_order="left"
     )["index"]
-    frame = frame.select("place", "timestamp", row=rows, item=items, shard=rows % shards)
+    names = [name for name in ("place", "timestamp", "weight") if name in frame.columns]
+    frame = frame.select(names).with_columns(row=rows, item=items, shard=rows % shards)
     for (shard,), part in frame.partition_by("shard", as_dict=True).items():
         yield shard, pack(part.drop("shard"))
 
@@ -332,7 +333,8 @@ def write_one_shard(
     """
     number, log = grouped[0], PartitionedLog(**partitioned)
     events = unpack(grouped[1]).sort("place")
-    columns = (events[name].to_numpy() for name in ("row", "item", "timestamp"))
+    names = ("row", "item", "timestamp", "weight")
+    columns = (events[name].to_numpy() for name in names if name in events.columns)
     name = shard_name(number, log.shards)
     import_tensorflow()
     with tempfile.TemporaryDirectory() as folder:

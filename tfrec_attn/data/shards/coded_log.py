@@ -60,7 +60,8 @@ class CodedLog:
         items: Number of items.
         events: Number of events.
         whole_times: Whether no time has a fraction.
-        typed: Whether events have types.
+        others: Further columns of the events: "type", the codes of their types, int32, and
+            "weight", float32.
     """
 
     folder: Path
@@ -69,14 +70,14 @@ class CodedLog:
     items: int = 0
     events: int = 0
     whole_times: bool = True
-    typed: bool = False
+    others: tuple[str, ...] = ()
 
     def append(
         self,
         users: np.ndarray,
         items: np.ndarray,
         times: np.ndarray,
-        types: np.ndarray | None = None,
+        **others: np.ndarray,
     ) -> None:
         """Adds a part.
 
@@ -84,10 +85,10 @@ class CodedLog:
             users: User code of each event, from 0, int32.
             items: Item code of each event, from 0, int32.
             times: Time of each event, int64 or float64.
-            types: Type code of each event, int32; None if no part has types.
+            **others: The columns `others`, the same for all parts.
         """
-        self.typed = types is not None
-        self.replace(self.parts, users, items, times, types)
+        self.others = tuple(others)
+        self.replace(self.parts, users, items, times, **others)
         self.parts += 1
         self.events += len(users)
         self.whole_times &= times.dtype.kind == "i"
@@ -101,9 +102,9 @@ class CodedLog:
         """Returns the times of a part, in the integer or float type of the whole log."""
         return self._load("time", part).astype(self.time_type, copy=False)
 
-    def types(self, part: int) -> np.ndarray | None:
-        """Returns the types of a part, or None if events have no types."""
-        return self._load("type", part) if self.typed else None
+    def other(self, part: int) -> dict[str, np.ndarray]:
+        """Returns the columns `others` of a part."""
+        return {name: self._load(name, part) for name in self.others}
 
     def counts(self, name: str) -> np.ndarray:
         """Returns the number of events of each of the "users" or "items", int64."""
@@ -124,9 +125,8 @@ class CodedLog:
             here = slice(*np.searchsorted(dropped, begins[part : part + 2]))
             stays = np.ones(len(users), bool)
             stays[dropped[here] - begins[part]] = False
-            types = self.types(part)
-            types = None if types is None else types[stays]
-            self.replace(part, users[stays], items[stays], self.times(part)[stays], types)
+            others = {name: values[stays] for name, values in self.other(part).items()}
+            self.replace(part, users[stays], items[stays], self.times(part)[stays], **others)
         self.events -= len(dropped)
         return len(dropped)
 
@@ -136,15 +136,16 @@ class CodedLog:
         users: np.ndarray,
         items: np.ndarray,
         times: np.ndarray,
-        types: np.ndarray | None,
+        **others: np.ndarray,
     ) -> None:
         """Writes other events in the place of a part; the arguments are those of `append`."""
-        self._save(part, user=users, item=items, time=times, type=types)
+        for name, values in {"user": users, "item": items, "time": times, **others}.items():
+            save_array(self.folder / f"{name}-{part}.npy", values)
 
     def _rows_of_copies(self, begins: np.ndarray) -> np.ndarray:
         """Returns the rows of copies, ascending, given the first row of each part."""
         types = {"user": np.int32, "item": np.int32, "time": self.time_type}
-        types |= {"type": np.int32} if self.typed else {}
+        types |= {"type": np.int32} if "type" in self.others else {}
         buckets = 1 + self.events // BUCKET
         for part in range(self.parts):
             columns = {name: self._load(name, part).astype(types[name]) for name in types}
@@ -158,11 +159,6 @@ class CodedLog:
             for path in paths.values():
                 path.unlink()
         return np.sort(np.concatenate(copies))
-
-    def _save(self, part: int, **columns: np.ndarray | None) -> None:
-        for name, values in columns.items():
-            if values is not None:
-                save_array(self.folder / f"{name}-{part}.npy", values)
 
     @property
     def time_type(self) -> type:
@@ -246,8 +242,7 @@ def partition(log: CodedLog, core: KCore, folder: Path, shards: int) -> ChunkedA
             "items": item_rows[stays] + np.int32(1),
             "times": log.times(part)[stays],
         }
-        if log.typed:
-            columns["types"] = log.types(part)[stays]
+        columns |= {f"{name}s": values[stays] for name, values in log.other(part).items()}
         append_by_key(folder, columns["rows"] % shards, shards, columns)
     return ChunkedArray(
         [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
@@ -275,19 +270,21 @@ def append_by_key(
 
 def read_partition(
     folder: Path, number: int, whole_times: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the user rows, items and times of a shard's events, in file order."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns user rows, items, times and, if any, weights of a shard's events, in file order."""
     rows, items = (
         np.fromfile(folder / f"{name}-{number}.bin", np.int32) for name in ("rows", "items")
     )
-    return rows, items, _times(folder, number, whole_times)
+    weights = folder / f"weights-{number}.bin"
+    weights = np.fromfile(weights, np.float32) if weights.exists() else None
+    return rows, items, _times(folder, number, whole_times), weights
 
 
 def count_partition_copies(folder: Path, shards: int, whole_times: bool) -> int:
     """Counts the events of all shards that are copies of an earlier one of the same type."""
     copies = 0
     for number in range(shards):
-        rows, items, times = read_partition(folder, number, whole_times)
+        rows, items, times, _ = read_partition(folder, number, whole_times)
         types = np.fromfile(folder / f"types-{number}.bin", np.int32)
         order = np.lexsort((times, rows))
         copies += count_copies(rows[order], times[order], items[order], types[order])

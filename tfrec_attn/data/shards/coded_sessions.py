@@ -8,7 +8,7 @@ import polars as pl
 from tfrec_attn.data.sequences.sessions import collapse_repeats, split_sessions
 from tfrec_attn.data.shards.coded_log import BUCKET, CodedLog, append_by_key
 
-_TYPES = {"row": np.int64, "number": np.int64}
+_TYPES = {"row": np.int64, "number": np.int64, "weight": np.float32}
 
 
 def cut_users(
@@ -30,12 +30,15 @@ def cut_users(
     first = np.cumsum(sessions) - sessions
     earlier, log.events = log.events, 0
     for part, (users, items) in enumerate(log.codes()):
-        rows, number = _take(log.folder, part, "row", "number")
+        names = ("row", "number", *({"weight"} & {*log.others}))
+        rows, number, *weight = _take(log.folder, part, *names)
         order = np.argsort(rows)
         rows, number = rows[order] - begins[part], number[order]
-        users, types = (first[users[rows]] + number).astype(np.int32), log.types(part)
-        types = None if types is None else types[rows]
-        log.replace(part, users, items[rows], log.times(part)[rows], types)
+        users = (first[users[rows]] + number).astype(np.int32)
+        others = {name: values[rows] for name, values in log.other(part).items()}
+        if weight:
+            others["weight"] = weight[0][order]
+        log.replace(part, users, items[rows], log.times(part)[rows], **others)
         log.events += len(rows)
     log.users = int(sessions.sum())
     if gap is None:
@@ -59,37 +62,41 @@ def _cut_buckets(
     for part, (users, items) in enumerate(log.codes()):
         columns = {"user": users, "item": items, "time": log.times(part)}
         columns["row"] = np.arange(begins[part], begins[part + 1])
+        if "weight" in log.others:
+            columns["weight"] = log.other(part)["weight"]
         append_by_key(log.folder, users % buckets, buckets, columns)
     for bucket in range(buckets):
-        columns = dict(zip(("user", "item", "time", "row"), _bucket(log, bucket), strict=True))
-        users = columns["user"]
-        frame = pl.DataFrame(
-            {
-                "user_id": pl.Series(users).cast(pl.String),
-                "item_id": pl.Series(columns["item"]).cast(pl.String),
-                "timestamp": columns["time"],
-                "row": np.arange(len(users)),
-            }
-        )
-        number = np.zeros(len(users), np.int64)
-        if gap is not None:
-            frame = split_sessions(frame, gap)
-            number = frame["user_id"].str.extract(r"#(\d+)$").cast(pl.Int64).to_numpy() - 1
-            np.maximum.at(sessions, users, number + 1)
-        if collapse:
-            stays = collapse_repeats(frame)["row"].to_numpy()
-            columns["row"], number = columns["row"][stays], number[stays]
-        part = np.searchsorted(begins, columns["row"], side="right") - 1
-        kept = {"row": columns["row"], "number": number}
+        columns = _bucket(log, bucket)
+        frame = _cut(columns, gap, collapse)
+        kept = {name: frame[name].to_numpy() for name in _TYPES if name in frame.columns}
+        np.maximum.at(sessions, frame["user"].to_numpy(), kept["number"] + 1)
+        part = np.searchsorted(begins, kept["row"], side="right") - 1
         kept = {f"part-{name}": values for name, values in kept.items()}
         append_by_key(log.folder, part, log.parts, kept)
     return sessions
 
 
-def _bucket(log: CodedLog, bucket: int) -> list[np.ndarray]:
-    """Returns users, items, times and rows of a bucket, in file order, and removes its files."""
+def _cut(columns: dict[str, np.ndarray], gap: float | None, collapse: bool) -> pl.DataFrame:
+    """Returns the events of a bucket that stay, with the number of their session from 0."""
+    frame = pl.DataFrame(columns).rename({"time": "timestamp"})
+    frame = frame.with_columns(
+        user_id=pl.col("user").cast(pl.String),
+        item_id=pl.col("item").cast(pl.String),
+        number=pl.lit(0, pl.Int64),
+    )
+    if gap is not None:
+        frame = split_sessions(frame, gap)
+        number = pl.col("user_id").str.extract(r"#(\d+)$").cast(pl.Int64) - 1
+        frame = frame.with_columns(number=number)
+    return collapse_repeats(frame) if collapse else frame
+
+
+def _bucket(log: CodedLog, bucket: int) -> dict[str, np.ndarray]:
+    """Returns the columns of a bucket, in file order, and removes its files."""
     types = {"user": np.int32, "item": np.int32, "time": log.time_type, "row": np.int64}
-    return _read(log.folder, {f"{name}-{bucket}.bin": dtype for name, dtype in types.items()})
+    types |= {"weight": np.float32} if "weight" in log.others else {}
+    files = {f"{name}-{bucket}.bin": dtype for name, dtype in types.items()}
+    return dict(zip(types, _read(log.folder, files), strict=True))
 
 
 def _take(folder: Path, part: int, *names: str) -> list[np.ndarray]:

@@ -174,7 +174,7 @@ def _partition(
     bounds, duplicates = None, None
     if data.split == "temporal":
         bounds = period(data.valid_from, data.test_from, times.quantile)
-    if log.typed:
+    if "type" in log.others:
         duplicates = count_partition_copies(work / "partitions", shards, log.whole_times)
     partitioned = PartitionedLog(
         logs=[path.name for path in all_parts(logs)],
@@ -255,12 +255,13 @@ def _read_once(
                         row = pl.int_range(pl.len(), dtype=pl.Int64) + event_filter.events
                         frame = frame.with_columns(timestamp=row)
                     frame = event_filter(frame)
-                    log.append(
-                        users.encode(frame["user_id"]),
-                        items.encode(frame["item_id"]),
-                        frame["timestamp"].to_numpy(),
-                        types.encode(frame["event"]) if "event" in frame.columns else None,
-                    )
+                    others = {}
+                    if "event" in frame.columns:
+                        others["type"] = types.encode(frame["event"])
+                    if "weight" in frame.columns:
+                        others["weight"] = frame["weight"].to_numpy()
+                    codes = users.encode(frame["user_id"]), items.encode(frame["item_id"])
+                    log.append(*codes, frame["timestamp"].to_numpy(), **others)
                 progress("reading", done, total)
             done += os.stat(path).st_size
         if event_filter.events == events:

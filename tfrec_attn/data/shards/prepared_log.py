@@ -26,8 +26,9 @@ REJECTED = "rejected.tsv"
 READING = ("format", "names", "separator", "columns", "on_error")
 # The keys of the section `data` that affect a prepared log.
 OPTIONS = (
-    *READING, "min_rating", "event_types", "ids", "missing_ids", "duplicates", "session_gap",
-    "repeats", "min_user_events", "min_item_events", "split", "valid_from", "test_from",
+    *READING, "min_rating", "event_types", "event_weights", "ids", "missing_ids", "duplicates",
+    "session_gap", "repeats", "min_user_events", "min_item_events", "split", "valid_from",
+    "test_from",
 )  # fmt: skip
 _OF_TRAINING = ("source", "cache", "items", "max_length", "targets", "events", "seed")
 _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
@@ -47,6 +48,11 @@ class PreparedLog:
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder)
         self.manifest.check(self.folder)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether events have weights."""
+        return self.manifest.options.get("event_weights") is not None
 
     def report(self) -> FilterReport:
         """Returns what the event filters and the frequency filter left."""
@@ -85,13 +91,16 @@ class PreparedLog:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         items = np.zeros(offsets[-1], np.int32)
         times = np.zeros(offsets[-1], np.int64 if self.manifest.whole_times else np.float64)
+        weights = np.zeros(offsets[-1], np.float32) if self.weighted else None
         for name in self.manifest.shards:
-            shard = read_shard(self.folder / name, self.manifest.whole_times)
+            shard = read_shard(self.folder / name, self.manifest.whole_times, self.weighted)
             begin = np.cumsum(shard.lengths) - shard.lengths
             shift = np.repeat(offsets[shard.users - 1] - begin, shard.lengths)
             target = shift + np.arange(len(shard.items))
             items[target], times[target] = shard.items, shard.times
-        sequences = Sequences(items, offsets, times, *self.vocabularies())
+            if weights is not None:
+                weights[target] = shard.weights
+        sequences = Sequences(items, offsets, times, *self.vocabularies(), weights)
         split = split_at(sequences, positions, str(self.manifest.options["split"]))
         return replace(split, prepared=self)
 

@@ -5,6 +5,7 @@
 | `user` | index of the user, 1..M |
 | `item` | index 1..N of the item of each event, in order of time |
 | `time` | time of each event: int64, or bytes of little-endian float64 if times have fractions |
+| `weight` | bytes of the little-endian float32 weight of each event, where events have weights |
 | `train` | number of training events, the first ones |
 | `valid`, `test` | position of the validation and the test target among the events, -1 for none |
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last
-from tfrec_attn.data.shards.example_codec import bytes_feature, examples, int64_feature
+from tfrec_attn.data.shards.example_codec import Rows, bytes_feature, examples, int64_feature
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.errors import DataError
 
@@ -41,6 +42,7 @@ class Shard:
         train: Number of training events of each user, int64 [U].
         valid: Position of the validation target among the user's events, -1 for none, int64 [U].
         test: Position of the test target, in the same way.
+        weights: Weight of each event as a training target, float32 [E], or None.
     """
 
     users: np.ndarray
@@ -50,6 +52,7 @@ class Shard:
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
+    weights: np.ndarray | None = None
 
     def train_mask(self) -> np.ndarray:
         """Returns which events are training events, bool [E]."""
@@ -74,7 +77,12 @@ def shard_name(number: int, count: int) -> str:
 
 
 def make_shard(
-    number: int, log: PartitionedLog, rows: np.ndarray, items: np.ndarray, times: np.ndarray
+    number: int,
+    log: PartitionedLog,
+    rows: np.ndarray,
+    items: np.ndarray,
+    times: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> Shard:
     """Makes a shard of its events in file order.
 
@@ -84,6 +92,7 @@ def make_shard(
         rows: User row of each event, which is `number` modulo the number of shards.
         items: Item index 1..N of each event, int32.
         times: Time of each event.
+        weights: Weight of each event, or None.
     """
     users = np.arange(number, log.after["users"], log.shards)
     local = rows // log.shards
@@ -93,7 +102,8 @@ def make_shard(
         positions = hold_out_last(lengths)
     else:
         positions = hold_out_between(lengths, times, *log.period)
-    return Shard(users + 1, lengths, items[order], times, *positions)
+    weights = None if weights is None else weights[order]
+    return Shard(users + 1, lengths, items[order], times, *positions, weights)
 
 
 def write_shard(path: Path, shard: Shard) -> None:
@@ -108,8 +118,7 @@ def write_shard(path: Path, shard: Shard) -> None:
     if shard.times.dtype.kind == "i":
         time = int64_feature("time", shard.times, shard.lengths)
     else:
-        data = shard.times.astype("<f8").view(np.uint8)
-        time = bytes_feature("time", data, 8 * shard.lengths)
+        time = _floats("time", shard.times, shard.lengths)
     records = examples(
         int64_feature("user", shard.users, ones),
         int64_feature("item", shard.items, shard.lengths),
@@ -117,6 +126,7 @@ def write_shard(path: Path, shard: Shard) -> None:
         int64_feature("train", shard.train, ones),
         int64_feature("valid", shard.valid, ones),
         int64_feature("test", shard.test, ones),
+        *([] if shard.weights is None else [_floats("weight", shard.weights, shard.lengths)]),
     )
     data, ends = records.data.tobytes(), np.cumsum(records.sizes).tolist()
     part = path.with_name(f"{path.name}.part")
@@ -133,12 +143,19 @@ def write_shard(path: Path, shard: Shard) -> None:
     part.rename(path)
 
 
-def read_shard(path: str | Path, whole_times: bool) -> Shard:
+def _floats(name: str, values: np.ndarray, lengths: np.ndarray) -> list[Rows]:
+    """Encodes a feature with the bytes of float64 or float32 for each user."""
+    data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8)
+    return bytes_feature(name, data, values.itemsize * lengths)
+
+
+def read_shard(path: str | Path, whole_times: bool, weighted: bool = False) -> Shard:
     """Reads a file that `write_shard` wrote.
 
     Args:
         path: The file.
         whole_times: Whether its times are integers.
+        weighted: Whether to read the weights of the events.
 
     Raises:
         DataError: If it is damaged or something else.
@@ -146,6 +163,8 @@ def read_shard(path: str | Path, whole_times: bool) -> Shard:
     import tensorflow as tf
 
     spec, batches = feature_spec(times="int64" if whole_times else "float64"), []
+    if weighted:
+        spec["weight"] = tf.io.FixedLenFeature([], tf.string)
     try:
         for records in tf.data.TFRecordDataset(str(path)).batch(_BATCH).prefetch(2):
             batches.append(_columns(tf.io.parse_example(records, spec), whole_times))
@@ -154,7 +173,7 @@ def read_shard(path: str | Path, whole_times: bool) -> Shard:
         raise DataError(
             f"{path} is not a shard of a prepared log ({cause}): prepare the log again."
         ) from error
-    columns = [np.zeros(0, np.int64)] * 7
+    columns = [np.zeros(0, np.int64)] * (8 if weighted else 7)
     if batches:
         columns = [np.concatenate(column) for column in zip(*batches, strict=True)]
     users, lengths, items, *rest = columns
@@ -188,4 +207,5 @@ def _columns(parsed: dict, whole_times: bool) -> tuple[np.ndarray, ...]:
         items.flat_values.numpy(),
         times.flat_values.numpy() if whole_times else np.frombuffer(b"".join(times.numpy()), "<f8"),
         *(parsed[name].numpy() for name in ("train", "valid", "test")),
+        *([np.frombuffer(b"".join(parsed["weight"].numpy()), "<f4")] if "weight" in parsed else []),
     )

@@ -12,6 +12,7 @@ from tfrec_attn.data.sequences.splits import Split, SplitPositions, split_at
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.data.shards.shard_files import Shard, read_shard
+from tfrec_attn.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,16 @@ class ShardedSplit(Split):
 
     @classmethod
     def open(cls, log: PreparedLog) -> "ShardedSplit":
-        """Returns the split of a prepared log."""
+        """Returns the split of a prepared log.
+
+        Raises:
+            ConfigError: If events have weights.
+        """
+        if log.weighted:
+            raise ConfigError(
+                f"{log.folder} has event weights, which training reads from memory only: set "
+                "data.cache=memory."
+            )
         lengths, positions = log.index()
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         sequences = Sequences(None, offsets, None, *log.vocabularies())
