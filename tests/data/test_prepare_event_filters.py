@@ -93,6 +93,10 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
     monkeypatch.setattr(coded_sessions, "BUCKET", 3_000)
     prepare_log(logs, tmp_path / "again", data, shards=3)
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
+    if "event_weights" in filters:
+        streamed = from_dict({"data": {"source": str(tmp_path / "out"), "cache": "stream"}})
+        with pytest.raises(ConfigError, match=r"has event weights, .*: set data.cache=memory\.$"):
+            run.prepare_data(streamed)
 
 
 def test_event_filters_by_the_command(tmp_path, rated, capsys):
