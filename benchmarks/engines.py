@@ -1,7 +1,7 @@
 """Measures the preparation of a log on an engine of Apache Beam against the local command.
 
     make engines
-    python benchmarks/engines.py [--rows 1000000] [--engine flink] [--workers 2] [--json FILE]
+    python benchmarks/engines.py [--rows 1000000] [--engine flink] [--workers 2] [--shards N]
 
 The log has eight TSVs, written as by `benchmarks/data.py`. It is prepared by
 `tfrec_attn.data.prepare`, and then by `tfrec_attn.data.pipeline` on the embedded cluster of the
@@ -31,11 +31,14 @@ from tfrec_attn.files.checksums import file_sha256
 _FILES = 8
 
 
-def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]:
+def run(
+    rows: int, engine: str, workers: int, shards: int | None, folder: Path
+) -> dict[str, object]:
     """Writes a log, prepares it twice, and returns the figures."""
     for part in range(_FILES):
         users, items = rows * 3 // 100, max(2_000, rows // 200)
         write_log(folder / f"log-{part}.tsv", rows // _FILES, users, items, 2024, part, _FILES)
+    wanted = [] if shards is None else ["--shards", str(shards)]
     logs = [str(path) for path in sorted(folder.glob("log-*.tsv"))]
     command = [sys.executable, "-W", "ignore", "-m"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -51,7 +54,7 @@ def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]
         processor = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
         return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1)}
 
-    local = timed("tfrec_attn.data.prepare", *logs, "--to", str(folder / "local"))
+    local = timed("tfrec_attn.data.prepare", *logs, "--to", str(folder / "local"), *wanted)
     peaks, running = {}, threading.Event()
     with worker_pool() as (pool, port):
 
@@ -63,7 +66,7 @@ def run(rows: int, engine: str, workers: int, folder: Path) -> dict[str, object]
         thread = threading.Thread(target=watch)
         thread.start()
         beam = timed(
-            "tfrec_attn.data.pipeline", "--input", *logs, "--to", str(folder / "beam"),
+            "tfrec_attn.data.pipeline", "--input", *logs, "--to", str(folder / "beam"), *wanted,
             *RUNNERS[engine], f"--parallelism={workers}", f"--sdk_worker_parallelism={workers}",
             "--environment_type=EXTERNAL", f"--environment_config=localhost:{port}",
         )  # fmt: skip
@@ -91,12 +94,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--engine", choices=RUNNERS, default="flink")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--shards", type=int, help="default: one for each million events")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     if not ENGINES.is_dir():
         raise SystemExit(f"{ENGINES} does not exist: run make engines.")
     with tempfile.TemporaryDirectory() as folder:
-        result = run(args.rows, args.engine, args.workers, Path(folder))
+        result = run(args.rows, args.engine, args.workers, args.shards, Path(folder))
     print(json.dumps(result, indent=2))
     if args.json:
         write_json(args.json, result)
