@@ -40,8 +40,8 @@ docs: .venv-docs/.requirements ## Builds the documentation as a site in site/; A
 results: .venv/.package ## Writes docs/results.md: make results DATA=FOLDER; ARGS go to docs/make_results.py.
 	@.venv/bin/python docs/make_results.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
-bench: .venv/.package ## Runs every benchmark but that of GPUs; ARGS go to each.
-	@for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
+bench: .venv/.package ## Runs every benchmark but those of GPUs and engines; ARGS go to each.
+	@for file in $(filter-out benchmarks/gpu.py benchmarks/engines.py,$(wildcard benchmarks/[a-z]*.py)); do echo "$$file"; .venv/bin/python "$$file" $(ARGS) || exit 1; done
 
 bench-gpu: .venv/.package ## Runs the benchmark of GPUs: make bench-gpu ARGS="--models sasrec".
 	@.venv/bin/python -m benchmarks.gpu $(ARGS)

@@ -216,6 +216,13 @@ def test_different_units_and_nothing_left(beam, tmp_path):
             Data(),
             beam_options=RUNNER,
         )
+    with pytest.raises(DataError, match=r"gone.tsv cannot be read: No such file or directory\.$"):
+        prepare_with_beam(
+            [str(tmp_path / name) for name in ("a.tsv", "gone.tsv")],
+            tmp_path / "out",
+            Data(),
+            beam_options=RUNNER,
+        )
     with pytest.raises(DataError, match="leave nothing of 1 events"):
         prepare_with_beam([str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]

@@ -27,7 +27,8 @@ from tfrec_attn.data.shards.shard_files import number_of_shards
 from tfrec_attn.errors import DataError
 from tfrec_attn.runtime.beam_runner import Engine, package_version
 
-_PARTITION = 1 << 24  # bytes of the log
+_PARTITION = 1 << 24  # bytes of text
+_TEXT_PER_BYTE = 6  # of a compressed file
 _MOST_PARTITIONS = 1 << 12
 _ROUNDS = 4  # of the frequency filter in one pipeline
 
@@ -60,7 +61,7 @@ class BeamPipelines:
             What is known of the log.
         """
         data, paths = self._data, [path for parts in logs.values() for path in parts]
-        size = sum(beam_files.size(path) for path in paths)
+        size = sum(_bytes_of_text(path) for path in paths)
         self._parts = min(_MOST_PARTITIONS, 1 + size // _PARTITION)
         source, files = self._read(logs, paths)
         events, begins = EventFilter(data), []
@@ -305,3 +306,9 @@ class BeamPipelines:
             return beam_files.read_frame(path, ["timestamp"])["timestamp"].to_numpy()
 
         return ChunkedArray([lambda number=number: read(number) for number in partitions])
+
+
+def _bytes_of_text(path: str) -> int:
+    """Returns about how many bytes a file has as text."""
+    compressed = path.endswith((".gz", ".zst", ".parquet"))
+    return beam_files.size(path) * (_TEXT_PER_BYTE if compressed else 1)
