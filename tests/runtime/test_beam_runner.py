@@ -131,3 +131,9 @@ def test_engines_that_cannot_be_used(beam, monkeypatch, options, sentence):
     with pytest.raises(ConfigError) as caught:
         check_engine([one.replace(":PORT", f":{port}") for one in options if one])
     assert str(caught.value).startswith(sentence.replace("localhost:PORT", f"localhost:{port}"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", [[], ["--runner=DirectRunner"]])
+def test_the_default_runner(beam, options):
+    check_engine(options)

@@ -64,7 +64,8 @@ def check_engine(options: Sequence[str]) -> None:
     from apache_beam.runners.runner import create_runner
 
     parsed = PipelineOptions(list(options))
-    runner, values = parsed.view_as(StandardOptions).runner, parsed.get_all_options()
+    runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
+    values = parsed.get_all_options()
     try:
         create_runner(runner)
     except (ValueError, ImportError, AttributeError):
@@ -75,7 +76,7 @@ def check_engine(options: Sequence[str]) -> None:
         ) from None
     if values.get("environment_type") == "EXTERNAL":
         _require_answer("environment_config", str(values.get("environment_config")))
-    name = (runner or "DirectRunner").rpartition(".")[2]
+    name = runner.rpartition(".")[2]
     for option, own in _ADDRESSES.items():
         address = values.get(option)
         if address and address not in own:
