@@ -94,6 +94,11 @@ def _parser() -> Arguments:
         metavar="CATEGORY",
         help="recommend only items of this category; repeatable",
     )
+    for option, name, text in (
+        ("--popularity-penalty", "P", "subtract P ln(1 + popularity) from the scores"),
+        ("--diversity", "D", "from 0 to 1: how much the items of a list shall differ"),
+    ):
+        parser.add_argument(option, type=float, default=0.0, metavar=name, help=text)
     parser.add_argument(
         "--runner",
         metavar="NAME",

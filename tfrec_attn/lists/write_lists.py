@@ -61,6 +61,8 @@ def write_lists(
     allow: str | Path | None = None,
     per_category: int | None = None,
     allow_category: list[str] | None = None,
+    popularity_penalty: float = 0.0,
+    diversity: float = 0.0,
     work: str | None = None,
     beam_options: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -76,7 +78,9 @@ def write_lists(
         exclude: File with ids of items that are never recommended.
         allow: File with ids of the only items to recommend.
         per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories whose items alone are recommended.
+        allow_category: Categories of the only items to recommend.
+        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
+        diversity: Weight from 0 to 1 of the cosine with the items of the list.
         work: Folder that the workers share. None means `to`.partial/beam, for workers on this
             machine.
         beam_options: Options of Apache Beam, whose workers then make the lists. None: this process.
@@ -94,7 +98,8 @@ def write_lists(
     excluded = None if exclude is None else read_ids(exclude, "--exclude")
     everybody = users_of_model(model, users, histories)
     source = open_source(model)
-    options = k, allowed, excluded, per_category, allow_category
+    others = per_category, allow_category, popularity_penalty, diversity
+    options = k, allowed, excluded, *others
     recommender = Recommender(source, *options)
     request = {
         "model": fingerprint(source.path),
