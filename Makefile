@@ -11,7 +11,7 @@ IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv train train-multi-worker test lint docs bench bench-gpu \
-	results requirements test-2.16 test-validation validate-env libtensorflow-2.20 engines clean
+	results requirements test-2.16 test-keras3 test-validation validate-env libtensorflow-2.20 engines clean
 .DELETE_ON_ERROR:
 
 help: ## Lists the targets.

@@ -15,8 +15,7 @@ from tfrec_attn.lists.open_source import open_source
 from tfrec_attn.lists.output_format import list_format
 from tfrec_attn.lists.partial_output import BEAM, PartialOutput, check_free
 from tfrec_attn.lists.recommender import Recommender
-from tfrec_attn.lists.run_histories import UserHistories
-from tfrec_attn.lists.user_histories import UserBatch
+from tfrec_attn.lists.user_histories import UserBatch, UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
 
 _USERS, _ENTRIES = 1 << 14, 1 << 22  # most of a part
