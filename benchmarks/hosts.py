@@ -6,9 +6,9 @@ Hosts are network namespaces of this machine, so it needs root on Linux. A host 
 more hosts than cores they share them. The step is that of SASRec with sampled softmax, with one
 global batch of random ids, whatever the number of hosts.
 
-`share` is a step with the batch of one host and without an exchange, while the other hosts do the
-same. `bound` is the throughput, relative to one host, if a step took that time, plus the round trips
-of the exchange one after the other; `kept` is what is reached of it. Delays are in each direction.
+`share` is a step with the batch of one host and without an exchange, while the other hosts do
+the same. `bound` is the throughput, relative to one host, if a step took that time, plus the round
+trips of the exchange one after the other; `kept` is what is reached of it. Delays are in each direction.
 Bytes are those of a host's packets, next to
 
     2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 8 bytes),
@@ -78,7 +78,10 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
         _ask(workers, "together", 3)
         turns = []
         for _ in range(parsed.rounds):
-            one, share = _ask(workers[:1], "one", parsed.steps), _ask(workers, "share", parsed.steps)
+            one, share = (
+                _ask(workers[:1], "one", parsed.steps),
+                _ask(workers, "share", parsed.steps),
+            )
             for delay in parsed.delays:
                 network.set_link(delay / 1e3, parsed.loss)
                 found = _ask(workers, "together", parsed.steps)
@@ -150,12 +153,11 @@ def answer(items: int) -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[index % len(cores)]})
     from tfrec_attn.config import Runtime
-    from tfrec_attn.runtime.cluster import this_task
     from tfrec_attn.runtime.distribution import make_strategy
     from tfrec_attn.runtime.process import import_tensorflow
 
     tf = import_tensorflow()
-    strategy = make_strategy(Runtime(strategy="multi_worker"), this_task("multi_worker"))
+    strategy = make_strategy(Runtime(strategy="multi_worker"))
     hosts = strategy.num_replicas_in_sync
     steps = {
         "together": _Step(tf, items, strategy, slice(index, None, hosts)),
