@@ -7,11 +7,11 @@ more hosts than cores they share them. The step is that of SASRec with sampled s
 global batch of random ids, whatever the number of hosts.
 
 `share` is a step with the batch of one host and without an exchange, while the other hosts do
-the same. `bound` is the throughput, relative to one host, if a step took that time, plus the round
-trips of the exchange one after the other; `kept` is what is reached of it. Delays are in each direction.
-Bytes are those of a host's packets, next to
+the same. `bound` is the throughput, relative to one host, if a step took that time plus the round
+trips of the exchange, one after the other; `kept` is what is reached of it. Delays are in each
+direction. Bytes are those of a host's packets, next to
 
-    2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 8 bytes),
+    2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes),
 
 a ring that adds up dense gradients, and one that gathers the distinct rows of each host. All steps
 take turns, so that other load on the machine affects all of them. Figures are medians.
@@ -104,9 +104,7 @@ def _report(hosts: int, delay: float, turns: list, equal: bool, parsed) -> dict:
     one, share = (statistics.median(turn[part] for turn in turns) for part in (2, 3))
     sent = statistics.median(each["sent"] for _, found, _, _ in turns for each in found)
     figures = turns[0][1][0]
-    expected = (hosts - 1) * (
-        2 / hosts * 4 * figures["dense"] + figures["rows"] * (4 * DIM + figures["index_bytes"])
-    )
+    expected = (hosts - 1) * (2 / hosts * 4 * figures["dense"] + figures["rows"] * 4 * (DIM + 1))
     bound = one / (share + ROUND_TRIPS * (hosts - 1) * 2 * delay)
     row = {
         "hosts": hosts, "delay_ms": delay, "loss": parsed.loss, "ms": ms, "one_ms": one,
@@ -222,7 +220,6 @@ class _Step:
             "sent": sent / count,
             "rows": self._rows,
             "dense": sum(each.shape.num_elements() for each in dense),
-            "index_bytes": 4,
         }
 
     def checksum(self) -> str:
