@@ -132,10 +132,10 @@ def _reason(error: Exception, task: Task) -> str:
     """Names the task that the error reports or that is unreachable, or quotes the error."""
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
     if lost:
-        return f"{lost[1]} {lost[2]} has stopped."
+        return f"{lost[1]} {lost[2]} does not answer any more."
     for name, address in task.others().items():
         if not cluster.is_reachable(address):
-            return f"{name} has stopped."
+            return f"{name} does not answer any more."
     return f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
 
 
