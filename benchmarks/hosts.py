@@ -14,7 +14,7 @@ direction. Bytes are those of a host's packets, next to
     2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes),
 
 a ring that adds up dense gradients, and one that gathers the distinct rows of each host. All steps
-take turns, so that other load on the machine affects all of them. Figures are medians.
+take turns, and times are those of the fastest, because other load on the machine delays the others.
 """
 
 import argparse
@@ -100,8 +100,8 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
 
 def _report(hosts: int, delay: float, turns: list, equal: bool, parsed) -> dict:
     """Prints and returns the figures of one delay."""
-    ms = statistics.median(found[0]["ms"] for _, found, _, _ in turns)
-    one, share = (statistics.median(turn[part] for turn in turns) for part in (2, 3))
+    ms = min(found[0]["ms"] for _, found, _, _ in turns)
+    one, share = (min(turn[part] for turn in turns) for part in (2, 3))
     sent = statistics.median(each["sent"] for _, found, _, _ in turns for each in found)
     figures = turns[0][1][0]
     expected = (hosts - 1) * (2 / hosts * 4 * figures["dense"] + figures["rows"] * 4 * (DIM + 1))
@@ -216,7 +216,7 @@ class _Step:
         table = {weights.ref() for weights in self.model.tables("items")}
         dense = [each for each in self.model.trainable_variables if each.ref() not in table]
         return {
-            "ms": 1e3 * statistics.median(seconds),
+            "ms": 1e3 * min(seconds),
             "sent": sent / count,
             "rows": self._rows,
             "dense": sum(each.shape.num_elements() for each in dense),

@@ -120,7 +120,10 @@ def test_a_failure_of_another_process_is_one_sentence():
     )
     with pytest.raises(TrainingError) as caught, distribution.cluster_errors(task):
         raise tf.errors.UnavailableError(None, None, message)
-    assert str(caught.value) == "Another process of the cluster has failed: worker 1 does not answer any more."
+    assert (
+        str(caught.value)
+        == "Another process of the cluster has failed: worker 1 does not answer any more."
+    )
     with pytest.raises(tf.errors.UnavailableError), distribution.cluster_errors(None):
         raise tf.errors.UnavailableError(None, None, "alone")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from tfrec_attn.errors import ConfigError, TrainingError
-from tfrec_attn.runtime.cluster import Task
+from tfrec_attn.runtime.cluster import Task, is_reachable
 
 _MAX_BYTES = 1 << 16
 _MESSAGE_TIMEOUT = 5.0
@@ -120,10 +120,12 @@ def _receive(connection: socket.socket, deadline: float) -> dict | None:
 def _listen(address: str) -> socket.socket:
     """Listens at an address, or on all interfaces if its host is none of this machine."""
     host, port = _host_and_port(address)
+    # Connections of an earlier cluster, which a lost host has not closed, occupy the port.
+    shared = not is_reachable(f"127.0.0.1:{port}") and not is_reachable(address)
     for name in (host, ""):
         try:
             family = socket.AF_INET6 if ":" in name else socket.AF_INET
-            return socket.create_server((name, port), family=family)
+            return socket.create_server((name, port), family=family, reuse_port=shared)
         except OSError as error:
             reason = error.strerror or error
     raise ConfigError(
