@@ -31,7 +31,7 @@ from data import write_log
 from epoch import measure as measure_epoch
 from lists import evaluation
 
-LENGTH, USERS = 50, 1000
+LENGTH, USERS = 50, 1024  # whole blocks of 256 users in the ranking
 TERMS = {
     "step": lambda B, D, K, **_: [1, B * LENGTH * D, B * LENGTH * D**2, B * LENGTH * K * D],
     "ranking": lambda N, D, **_: [1, D**2, N * D, N],
