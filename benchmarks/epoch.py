@@ -95,7 +95,7 @@ def measure(log: str, overrides: tuple[str, ...] = ()) -> dict:
     import_tensorflow()
     from tfrec_attn.training.evaluating import rank
     from tfrec_attn.training.fitting import compile_model
-    from tfrec_attn.training.inputs import training_stream
+    from tfrec_attn.training.inputs import held_out, training_stream
 
     seed_everything(config.train.seed)
     model = run.build_model(config, data.sequences.user_vocabulary, data.sequences.item_vocabulary)
@@ -107,8 +107,10 @@ def measure(log: str, overrides: tuple[str, ...] = ()) -> dict:
     start, cpu = time.perf_counter(), time.process_time()
     model.fit(stream.dataset(), epochs=1, steps_per_epoch=stream.steps_per_epoch, verbose=0)
     training, training_cpu = time.perf_counter() - start, time.process_time() - cpu
+    ranker = model.traced_ranks()
+    ranker(next(iter(held_out(config, data.split, "valid").dataset())))
     start, cpu = time.perf_counter(), time.process_time()
-    ranks = rank(model.ranks, config, data.split, "valid")
+    ranks = rank(ranker, config, data.split, "valid")
     ranking, ranking_cpu = time.perf_counter() - start, time.process_time() - cpu
     events = int(data.split.train_mask().sum())
     return {
