@@ -14,7 +14,9 @@ direction. Bytes are those of a host's packets, next to
     2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes),
 
 a ring that adds up dense gradients, and one that gathers the distinct rows of each host. All steps
-take turns, and times are those of the fastest, because other load on the machine delays the others.
+take turns, so that other load on the machine affects all of them. Figures are medians. On a
+machine that does other work too, `of first` is the surest: the step at the first delay, plus the
+round trips that another delay adds, relative to the step.
 """
 
 import argparse
@@ -61,7 +63,8 @@ def main() -> None:
     results = []
     print(
         f"{'hosts':>5} {'delay':>8} {'loss':>5}  {'ms/step':>7} {'one':>7} {'share':>7}  "
-        f"{'speed':>5} {'bound':>5} {'kept':>5}  {'MB/step':>7} {'expected':>8}  weights"
+        f"{'speed':>5} {'bound':>5} {'kept':>5} {'of first':>8}  "
+        f"{'MB/step':>7} {'expected':>8}  weights"
     )
     for hosts in parsed.hosts:
         with _network.Network(hosts) as network:
@@ -92,28 +95,32 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
         for worker in workers:
             worker.process.kill()
             worker.process.wait()
-    return [
-        _report(len(workers), delay, [one for one in turns if one[0] == delay], equal, parsed)
-        for delay in parsed.delays
-    ]
+    rows = []
+    for delay in parsed.delays:
+        taken = [one for one in turns if one[0] == delay]
+        rows.append(_report(len(workers), delay, taken, equal, parsed, rows[0] if rows else None))
+    return rows
 
 
-def _report(hosts: int, delay: float, turns: list, equal: bool, parsed) -> dict:
-    """Prints and returns the figures of one delay."""
-    ms = min(found[0]["ms"] for _, found, _, _ in turns)
-    one, share = (min(turn[part] for turn in turns) for part in (2, 3))
+def _report(hosts: int, delay: float, turns: list, equal: bool, parsed, first: dict | None) -> dict:
+    """Prints and returns the figures of one delay, given those of the first one."""
+    ms = statistics.median(found[0]["ms"] for _, found, _, _ in turns)
+    one, share = (statistics.median(turn[part] for turn in turns) for part in (2, 3))
     sent = statistics.median(each["sent"] for _, found, _, _ in turns for each in found)
     figures = turns[0][1][0]
     expected = (hosts - 1) * (2 / hosts * 4 * figures["dense"] + figures["rows"] * 4 * (DIM + 1))
-    bound = one / (share + ROUND_TRIPS * (hosts - 1) * 2 * delay)
+    trips = ROUND_TRIPS * (hosts - 1) * 2 * delay
+    bound = one / (share + trips)
+    of_first = (first["ms"] + trips - first["trips_ms"]) / ms if first else 1.0
     row = {
         "hosts": hosts, "delay_ms": delay, "loss": parsed.loss, "ms": ms, "one_ms": one,
         "share_ms": share, "speed": one / ms, "bound": bound, "kept": one / ms / bound,
+        "of_first": of_first, "trips_ms": trips,
         "mb": sent / 1e6, "expected_mb": expected / 1e6, "equal_weights": equal,
     }  # fmt: skip
     print(
         f"{hosts:>5} {delay:>5g} ms {parsed.loss:>5g}  {ms:>7.1f} {one:>7.1f} {share:>7.1f}  "
-        f"{one / ms:>5.2f} {bound:>5.2f} {row['kept']:>5.2f}  {sent / 1e6:>7.2f} "
+        f"{one / ms:>5.2f} {bound:>5.2f} {row['kept']:>5.2f} {of_first:>8.2f}  {sent / 1e6:>7.2f} "
         f"{expected / 1e6:>8.2f}  {'equal' if equal else 'DIFFERENT'}",
         flush=True,
     )
@@ -216,7 +223,7 @@ class _Step:
         table = {weights.ref() for weights in self.model.tables("items")}
         dense = [each for each in self.model.trainable_variables if each.ref() not in table]
         return {
-            "ms": 1e3 * min(seconds),
+            "ms": 1e3 * statistics.median(seconds),
             "sent": sent / count,
             "rows": self._rows,
             "dense": sum(each.shape.num_elements() for each in dense),
