@@ -196,7 +196,7 @@ def check(tf, coefficients: dict, repeats: int) -> dict[str, tuple[float, float]
         log = str(Path(folder) / "log.tsv")
         write_log(Path(log), CHECK["E"], CHECK["U"], CHECK["N"])
         overrides = (f"model.dim={D}", f"train.batch_size={B}", f"train.negatives={K}")
-        found = measure_epoch(log, overrides)
+        found = measure_epoch(log, overrides, rankings=2)
     N = found["items"]
     exported, asked = exporting(tf, N, D, repeats)
     predicted = {
