@@ -72,18 +72,27 @@ def main() -> None:
         write_json(parsed.json, figures)
 
 
-def measure(log: str) -> dict:
-    """Trains and ranks on a log."""
+def measure(log: str, overrides: tuple[str, ...] = (), rankings: int = 1) -> dict:
+    """Trains and ranks on a log.
+
+    Args:
+        log: The file.
+        overrides: More settings.
+        rankings: How often to rank; the last is timed, the first includes the tracing.
+
+    Returns:
+        Sizes, seconds, seconds of processor time (`_cpu`), rates, and the peak memory.
+    """
     from tfrec_attn import config as configuration
     from tfrec_attn import models
     from tfrec_attn.runs import run
     from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
-    config = configuration.load(None, [f"data.path={log}", *SETTINGS])
+    config = configuration.load(None, [f"data.path={log}", *SETTINGS, *overrides])
     config = configuration.with_model_parameters(config, models.parameters(config.model.name))
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     data = run.prepare_data(config)
-    reading = time.perf_counter() - start
+    reading, reading_cpu = time.perf_counter() - start, time.process_time() - cpu
     import_tensorflow()
     from tfrec_attn.training.evaluating import rank
     from tfrec_attn.training.fitting import compile_model
@@ -96,23 +105,28 @@ def measure(log: str) -> dict:
     model.fit(
         stream.dataset(), epochs=1, steps_per_epoch=config.runtime.steps_per_execution, verbose=0
     )
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     model.fit(stream.dataset(), epochs=1, steps_per_epoch=stream.steps_per_epoch, verbose=0)
-    training = time.perf_counter() - start
-    start = time.perf_counter()
-    ranks = rank(model.ranks, config, data.split, "valid")
-    ranking = time.perf_counter() - start
+    training, training_cpu = time.perf_counter() - start, time.process_time() - cpu
+    for _ in range(rankings):
+        start, cpu = time.perf_counter(), time.process_time()
+        ranks = rank(model.traced_ranks(), config, data.split, "valid")
+    ranking, ranking_cpu = time.perf_counter() - start, time.process_time() - cpu
     events = int(data.split.train_mask().sum())
     return {
         "events": len(data.sequences.items),
         "users": data.sequences.num_users,
         "items": data.sequences.num_items,
         "reading_seconds": reading,
+        "reading_cpu": reading_cpu,
         "training_events": events,
+        "steps": stream.steps_per_epoch,
         "epoch_seconds": training,
+        "epoch_cpu": training_cpu,
         "training_events_per_second": events / training,
         "ranked_users": len(ranks),
         "ranking_seconds": ranking,
+        "ranking_cpu": ranking_cpu,
         "ranked_users_per_second": len(ranks) / ranking,
         "peak_memory_mb": peak_memory_mb(),
     }

@@ -134,3 +134,16 @@ def test_another_model_or_optimizer(tmp_path):
         weights.read(tmp_path / "weights", make("attrec", dim=4))
     with pytest.raises(AssertionError):
         weights.read(tmp_path / "weights", make("sasrec"))
+
+
+def test_neither_names_nor_files_make_variables(tmp_path):
+    # In a cluster, a variable is made by all workers together, but the first one reads alone.
+    model, other = trained("sasrec"), twin("sasrec")
+
+    def refuse(_, **options):
+        raise AssertionError(options.get("name"))
+
+    with tf.variable_creator_scope(refuse):
+        weights.write(tmp_path / "weights", model)
+        weights.read(tmp_path / "weights", other, other.optimizer)
+    assert_same(model, other)

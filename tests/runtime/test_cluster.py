@@ -1,11 +1,10 @@
 """The tasks of TF_CONFIG, and waiting for them."""
 
 import json
-import socket
 
 import pytest
 
-from tfrec_attn.errors import ConfigError, TrainingError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime import cluster
 
 WORKERS = {"worker": ["a:1", "b:2"]}
@@ -128,28 +127,3 @@ def test_a_malformed_tf_config_is_one_sentence(task, tree, sentence):
     with pytest.raises(ConfigError) as caught:
         task("multi_worker", tree)
     assert str(caught.value) == sentence
-
-
-@pytest.fixture
-def listening():
-    """An open port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.fixture
-def unreachable():
-    """A port of this machine that refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-def test_waiting_ends(listening, unreachable):
-    cluster.wait_for("worker 0", listening, seconds=0.0)
-    with pytest.raises(TrainingError) as caught:
-        cluster.wait_for("worker 1", unreachable, seconds=0.0)
-    assert str(caught.value) == (
-        f"worker 1 of the cluster does not answer at {unreachable} within 0 s; "
-        "start it, or check the address in TF_CONFIG."
-    )

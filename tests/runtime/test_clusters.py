@@ -129,7 +129,7 @@ def test_a_worker_that_dies_ends_the_others(tmp_path):
         error = own_messages(processes[0].communicate(timeout=90)[1])
         assert processes[0].returncode == 1
         sentence = (
-            "error: Another process of the cluster has failed: worker 1 has stopped; "
+            "error: Another process of the cluster has failed: worker 1 does not answer any more; "
             "the last checkpoint is in "
         )
         assert error.startswith(sentence) and error.count("\n") == 1, error[-2000:]

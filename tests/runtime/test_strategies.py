@@ -120,7 +120,10 @@ def test_a_failure_of_another_process_is_one_sentence():
     )
     with pytest.raises(TrainingError) as caught, distribution.cluster_errors(task):
         raise tf.errors.UnavailableError(None, None, message)
-    assert str(caught.value) == "Another process of the cluster has failed: worker 1 has stopped."
+    assert (
+        str(caught.value)
+        == "Another process of the cluster has failed: worker 1 does not answer any more."
+    )
     with pytest.raises(tf.errors.UnavailableError), distribution.cluster_errors(None):
         raise tf.errors.UnavailableError(None, None, "alone")
 
@@ -138,7 +141,7 @@ def test_an_unreachable_process_is_named_if_the_failure_names_none():
         task = distribution.Task("worker", 0, {"worker": ["127.0.0.1:1", *addresses]})
         for name in (
             "Collective ops is aborted by: Connection reset by peer",
-            "worker 2 has stopped",
+            "worker 2 does not answer any more",
         ):
             with pytest.raises(TrainingError) as caught, distribution.cluster_errors(task):
                 raise tf.errors.AbortedError(None, None, message)

@@ -25,15 +25,23 @@ def all_reduce(gradients, lookups):
         other masks are None.
     """
     replica = tf.distribute.get_replica_context()
-    found = [_all_reduce(replica, *one) for one in zip(gradients, lookups, strict=True)]
-    return [total for total, _ in found], [mask for _, mask in found]
+    parts = [_part(*one) for one in zip(gradients, lookups, strict=True)]
+    tables = [(_sum(replica, part) if times is not None else None) for part, times in parts]
+    others = [part if times is None else times for part, times in parts]
+    # Together, because each exchange between hosts waits for several round trips.
+    others = _sum(replica, others)
+    return [
+        other if total is None else total for total, other in zip(tables, others, strict=True)
+    ], [None if total is None else other > 0 for total, other in zip(tables, others, strict=True)]
 
 
-def _all_reduce(replica, gradient, lookups):
+def _part(gradient, lookups):
+    """Returns the gradient of this replica to be summed, and the uses of each row if it became
+    dense."""
     if not isinstance(gradient, tf.IndexedSlices):
-        return _sum(replica, gradient), None
+        return gradient, None
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
-        return replica.all_reduce("SUM", sum_repeated_rows(gradient)), None
+        return sum_repeated_rows(gradient), None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(
         tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]]
@@ -41,15 +49,14 @@ def _all_reduce(replica, gradient, lookups):
     times = tf.math.unsorted_segment_sum(
         tf.ones_like(gradient.indices, tf.float32), gradient.indices, rows
     )
-    # One by one: together they are copied into one tensor and back.
-    return _sum(replica, total), _sum(replica, tf.ensure_shape(times, [rows])) > 0
+    return total, tf.ensure_shape(times, [rows])
 
 
-def _sum(replica, tensor):
+def _sum(replica, tensors):
     # `all_reduce` has a gradient of its own. To find the variables that it depends on, TensorFlow
     # walks back through the graphs of the other replicas, which takes minutes for a deep model. The
     # walk ends at `stop_gradient`.
-    return replica.all_reduce("SUM", tf.stop_gradient(tensor))
+    return replica.all_reduce("SUM", tf.nest.map_structure(tf.stop_gradient, tensors))
 
 
 def add_gradients(first, second):

@@ -6,6 +6,7 @@ Checkpoints of earlier versions, Keras' object graphs, have the same paths of we
 position.
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,7 @@ _NO_STATE = ("_variables", "_trainable_variables", "_current_learning_rate")
 
 def named_weights(model: Any) -> dict[str, tf.Variable]:
     """Returns all weights of a model by name, without those of its metrics."""
-    bare = (tf.keras.Model(name="model"), tf.keras.layers.Layer(name="layer"))
-    of_keras = {attribute for one in bare for attribute in vars(one)}
-    return dict(_weights(model, "", of_keras, set()))
+    return dict(_weights(model, "", _attributes_of_keras(), set()))
 
 
 def unnamed_weights(model: Any) -> list[str]:
@@ -100,6 +99,14 @@ def saved_weights(path: Path) -> list[str]:
     names = [name for name, _ in tf.train.list_variables(str(path))]
     weights = [one for one in names if one.endswith("VARIABLE_VALUE")]
     return [one for one in weights if not one.startswith(_OF_TRAINING)]
+
+
+@functools.cache
+def _attributes_of_keras() -> set[str]:
+    # Without the variables of Keras' counters, which all workers of a cluster create together.
+    with tf.variable_creator_scope(lambda _, **__: 0):
+        bare = (tf.keras.Model(name="model"), tf.keras.layers.Layer(name="layer"))
+    return {attribute for one in bare for attribute in vars(one)}
 
 
 def _weights(part: Any, path: str, of_keras: set, seen: set) -> Iterator[tuple[str, tf.Variable]]:

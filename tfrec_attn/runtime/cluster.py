@@ -3,11 +3,10 @@
 import json
 import os
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfrec_attn.errors import ConfigError, TrainingError
+from tfrec_attn.errors import ConfigError
 
 _STRATEGY = "runtime.strategy=multi_worker"
 _JOBS = ("chief", "worker")
@@ -133,19 +132,3 @@ def is_reachable(address: str, seconds: float = 2.0) -> bool:
     except OSError:
         return False
     return True
-
-
-def wait_for(name: str, address: str, seconds: float) -> None:
-    """Waits until a task listens at its address.
-
-    Raises:
-        TrainingError: If it does not listen within the time.
-    """
-    end = time.monotonic() + seconds
-    while not is_reachable(address):
-        if time.monotonic() > end:
-            raise TrainingError(
-                f"{name} of the cluster does not answer at {address} within {seconds:.0f} s; "
-                "start it, or check the address in TF_CONFIG."
-            )
-        time.sleep(0.2)

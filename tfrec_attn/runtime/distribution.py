@@ -13,8 +13,6 @@ from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.runtime import cluster
 from tfrec_attn.runtime.cluster import Task
 
-# Seconds to wait for the chief, which may need longer to read the log.
-_CHIEF_TIMEOUT = 600.0
 _MAX_LOGICAL_CPUS = 64
 
 
@@ -32,18 +30,17 @@ def configure_devices(devices: list[str] | None) -> None:
             )
 
 
-def make_strategy(runtime: Runtime, task: Task | None = None) -> Any:
+def make_strategy(runtime: Runtime) -> Any:
     """Returns the `tf.distribute` strategy of a configuration.
 
     Args:
         runtime: Its strategy "default" uses one device; "mirrored" uses `devices`, by default all
             GPUs or else the logical CPUs; "multi_worker" uses all GPUs, or else the CPU, of each
-            process of a cluster.
-        task: Task of this process, for "multi_worker".
+            process of a cluster, in which the others must start at the same time
+            (`rendezvous.meet`).
 
     Raises:
         ConfigError: If a device is missing.
-        TrainingError: If the chief cannot be reached.
     """
     import tensorflow as tf
 
@@ -51,8 +48,6 @@ def make_strategy(runtime: Runtime, task: Task | None = None) -> Any:
         return tf.distribute.get_strategy()
     if runtime.strategy == "mirrored":
         return _mirrored(_devices(runtime.devices))
-    if not task.is_chief:
-        cluster.wait_for("the first task", task.chief_address, _CHIEF_TIMEOUT)
     return _multi_worker()
 
 
@@ -137,10 +132,10 @@ def _reason(error: Exception, task: Task) -> str:
     """Names the task that the error reports or that is unreachable, or quotes the error."""
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
     if lost:
-        return f"{lost[1]} {lost[2]} has stopped."
+        return f"{lost[1]} {lost[2]} does not answer any more."
     for name, address in task.others().items():
         if not cluster.is_reachable(address):
-            return f"{name} has stopped."
+            return f"{name} does not answer any more."
     return f"{re.sub(r'{{.*?}} ?', '', str(error).splitlines()[0]).rstrip('.')}."
 
 

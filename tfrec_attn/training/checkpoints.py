@@ -139,7 +139,12 @@ def writing(path: Path) -> Iterator[None]:
     """Turns errors of the disk, raised inside, into a TrainingError that names the path."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    ):
         raise  # Of another process, which saves too.
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None)

@@ -43,6 +43,7 @@ from tfrec_attn.runtime.process import (
     set_precision,
 )
 from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.training.cluster_start import wait_for_others
 from tfrec_attn.training.result_text import describe_result
 from tfrec_attn.training.settings import check_events, check_loss, check_tracker
 from tfrec_attn.training.warm_start import (
@@ -209,7 +210,10 @@ def _train_into(
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
     _print_data(data, leaks)
     _save_data(folder, config, data)
-    strategy = prepare_process(config, task)
+    import_tensorflow()
+    if task is not None:
+        wait_for_others(task, config, data.split)
+    strategy = prepare_process(config)
     from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import (
         evaluate_baselines,
@@ -315,11 +319,11 @@ def _describe_data(data: run.PreparedData, leaks: Any, checksum: str) -> dict[st
     }
 
 
-def prepare_process(config: Config, task: Task | None) -> Any:
+def prepare_process(config: Config) -> Any:
     """Applies section `runtime` and the seed, and returns the strategy."""
     import_tensorflow()
     configure_devices(config.runtime.devices)
-    strategy = make_strategy(config.runtime, task)
+    strategy = make_strategy(config.runtime)
     check_batch(config.train.batch_size, strategy.num_replicas_in_sync)
     # After the strategy, which draws random numbers too.
     seed_everything(config.train.seed)

@@ -77,7 +77,7 @@ class TrialTraining:
             config = with_point(self._base, values)
             check_loss(config)
             self._open(config)
-            strategy = prepare_process(config, None)
+            strategy = prepare_process(config)
             from tfrec_attn.training.fitting import fit
 
             with strategy.scope():

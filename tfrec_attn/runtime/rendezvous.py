@@ -1,0 +1,167 @@
+"""The processes of a cluster meet before TensorFlow connects them, which waits without a word."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator, Mapping
+
+from tfrec_attn.errors import ConfigError, TrainingError
+from tfrec_attn.runtime.cluster import Task, is_reachable
+
+_MAX_BYTES = 1 << 16
+_MESSAGE_TIMEOUT = 5.0
+_CLOCK_TOLERANCE = 60.0
+
+
+def meet(task: Task, facts: Mapping[str, str], seconds: float) -> list[str]:
+    """Waits for all processes of a cluster, and checks that they agree.
+
+    The first task listens at its address, each other task sends it its facts, and gets the answer
+    when all have come.
+
+    Args:
+        task: Task of this process.
+        facts: Name -> value of what must be the same in all processes.
+        seconds: How long to wait.
+
+    Returns:
+        Notes on what differs and does no harm, for the first task only.
+
+    Raises:
+        ConfigError: If two processes have different facts, or the port is taken.
+        TrainingError: If a process does not come in time.
+    """
+    deadline = time.monotonic() + seconds
+    if not task.is_chief:
+        _report(task, facts, deadline, seconds)
+        return []
+    with contextlib.ExitStack() as stack:
+        came = {}
+        for name, message, connection in _arrivals(stack, task, deadline, seconds):
+            came[name] = message, connection
+            if len(came) == len(task.others()):
+                break
+        differences = (_difference(task, facts, one, came[one][0]) for one in sorted(came))
+        error = next(filter(None, differences), None)
+        for _, connection in came.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{json.dumps({'error': error})}\n".encode())
+    if error:
+        raise ConfigError(error)
+    return [note for one in sorted(came) if (note := _clock(one, came[one][0]["clock"]))]
+
+
+def _arrivals(
+    stack: contextlib.ExitStack, task: Task, deadline: float, seconds: float
+) -> Iterator[tuple[str, dict, socket.socket]]:
+    """Yields the name, the message and the connection of each task that comes."""
+    missing = task.others()
+    if not missing:
+        return
+    server = stack.enter_context(_listen(task.chief_address))
+    while True:
+        server.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            connection = stack.enter_context(server.accept()[0])
+        except TimeoutError:
+            raise TrainingError(
+                f"{_several(missing)} of the cluster did not come within {seconds:.0f} s; start "
+                "the process there, or check the addresses in TF_CONFIG."
+            ) from None
+        message = _receive(connection, min(deadline, time.monotonic() + _MESSAGE_TIMEOUT))
+        name = message.get("task") if message else None
+        if name in [*task.others()] and isinstance(message.get("clock"), float):
+            missing.pop(name, None)
+            yield name, {**message, "clock": message["clock"] - time.time()}, connection
+        else:  # Such as a probe of the port.
+            connection.close()
+
+
+def _report(task: Task, facts: Mapping[str, str], deadline: float, seconds: float) -> None:
+    """Tells the first task the facts, and waits for its answer."""
+    name = f"{task.job} {task.index}"
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(_host_and_port(task.chief_address), timeout=2.0) as connection,
+        ):
+            message = {"task": name, "facts": dict(facts), "clock": time.time()}
+            connection.sendall(f"{json.dumps(message)}\n".encode())
+            answer = _receive(connection, deadline)
+            if answer is not None and "error" in answer:
+                if answer["error"]:
+                    raise ConfigError(str(answer["error"]))
+                return
+        if time.monotonic() > deadline:
+            raise TrainingError(
+                f"the first task of the cluster does not answer at {task.chief_address} within "
+                f"{seconds:.0f} s; start all processes again, or check the address in TF_CONFIG."
+            )
+        time.sleep(0.2)
+
+
+def _receive(connection: socket.socket, deadline: float) -> dict | None:
+    """Returns the object of JSON in the next line, or None if there is none."""
+    line = b""
+    try:
+        while not line.endswith(b"\n") and len(line) < _MAX_BYTES:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            part = connection.recv(_MAX_BYTES)
+            if not part:
+                return None
+            line += part
+        found = json.loads(line)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _listen(address: str) -> socket.socket:
+    """Listens at an address, or on all interfaces if its host is none of this machine."""
+    host, port = _host_and_port(address)
+    # Connections of an earlier cluster, which a lost host has not closed, occupy the port.
+    shared = not is_reachable(f"127.0.0.1:{port}") and not is_reachable(address)
+    for name in (host, ""):
+        try:
+            family = socket.AF_INET6 if ":" in name else socket.AF_INET
+            return socket.create_server((name, port), family=family, reuse_port=shared)
+        except OSError as error:
+            reason = error.strerror or error
+    raise ConfigError(
+        f"the first task cannot listen at its address {address} of TF_CONFIG: {reason}; "
+        "choose a free port."
+    )
+
+
+def _difference(task: Task, facts: Mapping[str, str], name: str, message: dict) -> str | None:
+    """Returns a sentence on the first fact in which a task differs, or None."""
+    own, others = f"{task.job} {task.index}", message.get("facts")
+    others = others if isinstance(others, dict) else {}
+    for key in dict.fromkeys((*facts, *others)):
+        here, there = facts.get(key), others.get(key)
+        if here != there:
+            return (
+                f"all processes of the cluster need the same {key}, but {own} has {here} and "
+                f"{name} has {there}; install the same packages, and give the same arguments and "
+                "log to all."
+            )
+    return None
+
+
+def _clock(name: str, offset: float) -> str | None:
+    if abs(offset) < _CLOCK_TOLERANCE:
+        return None
+    return (
+        f"The clock of {name} is {abs(offset):,.0f} s {'ahead' if offset > 0 else 'behind'}: "
+        "training does not depend on it, but set it, for what is logged there."
+    )
+
+
+def _several(tasks: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({address})" for name, address in tasks.items())
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
