@@ -139,7 +139,7 @@ def test_the_command(tmp_path, log, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data.max_length=7"], "data.max_length does not shape a prepared log"),
+        (["data.max_length=7"], "data.max_length does not affect a prepared log"),
         (["data.sourse=7"], "Unknown configuration key data.sourse"),
         (["--shards", "0"], "--shards must be 1 to 1000, got 0."),
         (["data.split=temporal"], "data.split=temporal needs data.test_from and data.valid_from"),
