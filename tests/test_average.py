@@ -27,7 +27,8 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def averaged(runs):
     arguments = [str(runs / name) for name in ("sasrec", "attrec")]
-    assert average.main([*arguments, "--weights", "0.5,2", "--to", str(runs / "both")]) == 0
+    options = ["--weights", "0.5,2", "--to", str(runs / "both"), "train.seed=7"]
+    assert average.main([*arguments, *options]) == 0
     return run.load_model(runs / "both")
 
 
@@ -46,6 +47,7 @@ def test_the_run_is_one_of_its_log(runs, averaged):
     assert made["protocol"]["hash"] == first["protocol"]["hash"]
     assert made["baselines"] == first["baselines"]
     assert averaged.uses_user
+    assert run_files.load_config(runs / "both").train.seed == 7
 
 
 def test_the_export_has_the_same_lists(runs, averaged, tmp_path):

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", help="weight of each run, with commas (default: 1 / runs)")
     parser.add_argument("--to", required=True, type=path, metavar="RUN", help="the new run")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     try:
         runs = [Path(one).expanduser() for one in parsed.runs if not is_override(one)]
         tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
