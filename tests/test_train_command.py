@@ -86,6 +86,10 @@ def test_the_second_run_gets_a_number(tmp_path, monkeypatch):
         "synthetic-attrec-2",
     ]
     assert list((tmp_path / "runs" / "synthetic-attrec").iterdir()) == []
+    assert (
+        "runs/synthetic-attrec is a run of other settings or another log, or no run; this run is "
+        "written to runs/synthetic-attrec-2.\n"
+    ) in out
     assert "Next: python -m tfrec_attn.report runs/synthetic-attrec-2\n" in out
 
 

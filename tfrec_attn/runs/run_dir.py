@@ -129,6 +129,17 @@ def default_names(config: Config) -> Iterator[Path]:
         yield base.with_name(f"{base.name}-{number}")
 
 
+def taken_name_note(config: Config, target: Path) -> str | None:
+    """Returns why a run without `run_dir` has a number in its name, or None."""
+    first = next(default_names(config))
+    if config.run_dir is not None or target == first:
+        return None
+    return (
+        f"{first} is a run of other settings or another log, or no run; this run is written to "
+        f"{target}."
+    )
+
+
 def _finished_config(target: Path) -> Config:
     """Returns the configuration of a finished run, or raises OtherRun."""
     remedy = f"{OTHER_NAME}, or move it away."

@@ -24,6 +24,16 @@ def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
     )
 
 
+def last_was_best(config: Config, result: dict[str, Any]) -> str | None:
+    """Returns what to do if the training ended while its metric still rose, or None."""
+    if not result["epochs"] or result["best_epoch"] != config.train.epochs:
+        return None
+    return (
+        f"The last epoch is the best one: more than train.epochs={config.train.epochs} may "
+        "improve the model."
+    )
+
+
 def describe_result(config: Config, result: dict[str, Any]) -> str:
     """Returns the metrics of a finished training beside its baselines, and its cost, as text."""
     name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
@@ -44,8 +54,7 @@ def describe_result(config: Config, result: dict[str, Any]) -> str:
         f"{popular:.1%} of the recommendations among the most popular items that have half of the "
         f"training events, novelty {novelty:.2f} bits, diversity {diversity:.3f}."
     )
-    if note := better_baseline(config, result):
-        parts.append(note)
+    parts += filter(None, (last_was_best(config, result), better_baseline(config, result)))
     epoch = f"Epoch {result['best_epoch']} of {result['epochs']} by {config.evaluate.metric}; "
     parts.append(
         f"{epoch if result['epochs'] else ''}{result['train_seconds']:.0f} s, "

@@ -26,7 +26,7 @@ from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_item_table, save_items
 from tfrec_attn.runs.partial_run import PartialRun
-from tfrec_attn.runs.run_dir import check_run_dir, complete_run, open_run
+from tfrec_attn.runs.run_dir import check_run_dir, complete_run, open_run, taken_name_note
 from tfrec_attn.runtime.cluster import Task, this_task
 from tfrec_attn.runtime.distribution import (
     check_batch,
@@ -129,6 +129,8 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         if not is_chief:
             config = dataclasses.replace(config, run_dir=f"{scratch}/run")
         partial = open_run(config, data.split, restart)
+        if note := taken_name_note(config, partial.target):
+            write_line(note)
         try:
             with _explain_rest(partial, task), _tracking(config, is_chief) as tracking:
                 if rejected.exists():

@@ -100,11 +100,12 @@ function chooseItem(item) {
 }
 
 // The history of a user of the log, or of a random one.
-async function load(user) {
+async function load(user, chosen = null) {
   try {
     const found = await userHistory(user);
     at("user").value = found.user;
     setItems(found.history, { user: found.user, items: [...found.history], events: found.events });
+    state.chosen = chosen;
   } catch (error) {
     at("problem").textContent = error.message;
     return;
@@ -154,7 +155,7 @@ async function start() {
   at("log").hidden = served.users === null;
   const user = recall();
   await Promise.all([
-    user === null ? update() : load(user),
+    user === null ? update() : load(user, state.chosen),
     showPopular(),
     showSearch(at("model").value),
   ]);

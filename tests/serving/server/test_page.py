@@ -486,6 +486,14 @@ def test_the_history_of_a_user_of_the_log(browse_shop, shop, items):
     assert seen["user"] in shop.histories
     again = browse_shop("return {told: shown('logged'), rows: rows('history').length};", log="u1")
     assert again == {"told": "History of the user u1 in the log: 3 events.", "rows": 3}
+    item = shop.recommend("sasrec", history, k=5)[1]
+    why = browse_shop(
+        "return [...document.querySelectorAll('[aria-pressed=true]')].map((one) => one.title);",
+        log="u2",
+        why=item,
+        k=5,
+    )
+    assert why == [item]
 
 
 @needs_chromium
