@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def averaged(runs):
     arguments = [str(runs / name) for name in ("sasrec", "attrec")]
-    options = ["--weights", "0.5,2", "--to", str(runs / "both"), "train.seed=7"]
+    options = ["--weights", "0.5,2", "--to", str(runs / "both"), "prior.weight=0.5"]
     assert average.main([*arguments, *options]) == 0
     return run.load_model(runs / "both")
 
@@ -39,6 +39,19 @@ def test_scores_are_the_weighted_sum(runs, averaged):
     }
     scores = [run.load_model(runs / name).scores(features) for name in ("sasrec", "attrec")]
     expected = 0.5 * scores[0].numpy() + 2.0 * scores[1].numpy()
+    vectors = averaged.item_vectors().numpy()[1:]
+    alone = averaged.queries(features).numpy() @ vectors.T
+    np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prior_is_added_to_the_sum(averaged, runs):
+    features = {"user": np.array([1], "int32"), "history": np.array([[0, 5, 2, 7]])}
+    items, values = (one.numpy()[0] for one in averaged.prior(features))
+    expected = averaged.queries(features).numpy() @ averaged.item_vectors().numpy()[1:].T
+    for item, value in zip(items, values, strict=True):
+        if item > 0:
+            expected[0, item - 1] += value
+    assert np.count_nonzero(values) > 0
     np.testing.assert_allclose(averaged.scores(features), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -47,7 +60,7 @@ def test_the_run_is_one_of_its_log(runs, averaged):
     assert made["protocol"]["hash"] == first["protocol"]["hash"]
     assert made["baselines"] == first["baselines"]
     assert averaged.uses_user
-    assert run_files.load_config(runs / "both").train.seed == 7
+    assert made["prior"]["weight"] == 0.5
 
 
 def test_the_export_has_the_same_lists(runs, averaged, tmp_path):

@@ -43,9 +43,8 @@ def _check_prior(config: Config) -> None:
     name = config.model.name
     if not has_prior(config):
         return
-    if models.trains_on(name) == models.COUNTS or (
-        models.is_foreign(name) and models.has_own_prior(name)
-    ):
+    foreign = models.is_foreign(name)
+    if models.has_own_prior(name) if foreign else models.trains_on(name) == models.COUNTS:
         raise ConfigError(
             f"prior.weight adds item transitions to the scores, but model.name={name} already has "
             "counts or a prior of its own; leave it out."
