@@ -23,7 +23,8 @@ export function showLists(change) {
       common +
       " of " +
       Math.max(one.length, other.length) +
-      " items are in both lists; they are marked with ●.";
+      " items are in both lists" +
+      (common ? "; they are marked with ●." : ".");
   }
 }
 
