@@ -482,9 +482,7 @@ def test_what_the_summary_says_of_a_training_that_was_too_short(trained):
     folder, out = trained
     report, config = metrics_of(folder), run_files.load_config(folder)
     last = config.train.epochs
-    note = (
-        f"The last epoch is the best one: more than train.epochs={last} may improve the model."
-    )
+    note = f"The last epoch is the best one: more than train.epochs={last} may improve the model."
     assert (note in out) == (report["best_epoch"] == last)
     report.update(best_epoch=last, epochs=last)
     assert result_text.last_was_best(config, report) == note
