@@ -222,3 +222,31 @@ def test_weights_that_no_file_holds(make_model, monkeypatch):
     with pytest.raises(ConfigError) as error:
         conversion.convert(with_item_matrix(make_model("bpr_mf"))[0], "onnx")
     assert_sentence(error.value, "must have less than", "export a SavedModel")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_prior_is_part_of_the_encoder(form, make_model, tmp_path):
+    needs(form)
+    from export.model_copy import with_item_matrix
+    from export.portable import recommender
+    from export.portable.conversion import convert
+    from tfrec_attn.layers.transition_prior import TransitionPrior
+
+    model = make_model("sasrec")
+    prior = model.transition_prior = TransitionPrior(model.num_items, 1, name="transition_prior")
+    rows, values = np.zeros([2, model.num_items + 1, 1])
+    # Item 3 follows item 1, and item 4 follows item 2.
+    rows[1], values[1], rows[2], values[2] = 3, 3, 4, 2
+    prior.rows.set_rows(rows, values)
+    prior.weight.assign(2.0)
+    prior.epsilon.assign(0.25)
+    (tmp_path / formats.FILES[form]).write_bytes(convert(with_item_matrix(model)[0], form))
+    encode = {"onnx": recommender._onnx, "litert": recommender._litert}[form](tmp_path)
+    history = np.zeros([1, model.max_length], np.int32)
+    history[0, -2:] = 1, 2
+    found = encode(history=history)
+    items, scores = found["prior_items"][0], found["prior_scores"][0]
+    added = {int(item): score for item, score in zip(items, scores, strict=True) if score}
+    # 1 is the second latest of the history: T of 3 is 3 / 2, that of 4 is 2.
+    expected = {3: 2 * np.log(1 + 1.5 / 3.5 / 0.25), 4: 2 * np.log(1 + 2 / 3.5 / 0.25)}
+    assert added == pytest.approx(expected, rel=1e-5)
