@@ -76,6 +76,16 @@ def _register_operations() -> None:
             one = ctx.make_const(f"{node.name}_one", np.float32(1))
             ctx.replace_inputs(node, [one.output[0], erf.output[0]])
 
+    @tf_op("Log1p", onnx_op="Log")
+    class _Log1p:
+        """log(1 + x), for the prior of item transitions."""
+
+        @classmethod
+        def version_9(cls, ctx, node, **kwargs):
+            one = ctx.make_const(f"{node.name}_one", np.float32(1))
+            total = ctx.make_node("Add", [node.input[0], one.output[0]])
+            ctx.replace_inputs(node, [total.output[0]])
+
 
 def _to_litert(encoder: Encoder, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:

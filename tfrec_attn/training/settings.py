@@ -18,7 +18,7 @@ def check_loss(config: Config) -> None:
     """
     model, loss = config.model.name, config.train.loss
     counts = models.trains_on(model) == models.COUNTS
-    if counts and config.train.warm_start is not None:
+    if counts and config.train.warm_start is not None and not models.joins_runs(model):
         raise ConfigError(
             f"train.warm_start continues a training, but model.name={model} only counts the events "
             "of the log; leave it out."
@@ -43,9 +43,8 @@ def _check_prior(config: Config) -> None:
     name = config.model.name
     if not has_prior(config):
         return
-    if models.trains_on(name) == models.COUNTS or (
-        models.is_foreign(name) and models.has_own_prior(name)
-    ):
+    counts = models.trains_on(name) == models.COUNTS and not models.joins_runs(name)
+    if counts or (models.is_foreign(name) and models.has_own_prior(name)):
         raise ConfigError(
             f"prior.weight adds item transitions to the scores, but model.name={name} already has "
             "counts or a prior of its own; leave it out."

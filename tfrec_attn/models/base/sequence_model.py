@@ -132,6 +132,13 @@ class SequenceModel(KerasModel):
         tables = self.item_tables()
         return {table: sum(one.dim for one in tables[:place]) for place, table in enumerate(tables)}
 
+    def summands(self):
+        """Returns (weight, model) of the models whose scores add up to these; default: itself.
+
+        Their item vectors, side by side, are those of this model.
+        """
+        return [(1.0, self)]
+
     def prior(self, features):
         """Returns what the history adds to the scores of some items, as `Query.prior`, or None.
 
