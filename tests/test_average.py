@@ -132,6 +132,14 @@ def test_similar_items_are_those_of_the_sum():
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_average_is_made_again(runs, monkeypatch):
+    given = []
+    monkeypatch.setattr(average, "train", lambda config, restart: given.append(restart))
+    arguments = [str(runs / "sasrec"), str(runs / "attrec"), "--to", str(runs / "both")]
+    assert average.main(arguments) == average.main([*arguments, "--restart"]) == 0
+    assert given == [False, True]
+
+
 def test_weights_are_equal_by_default(runs):
     made = average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
     assert [one["weight"] for one in made.model.parameters["members"]] == [0.5, 0.5]

@@ -46,6 +46,8 @@ class SequenceModel(KerasModel):
 
     # What the model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
     trains_on = "windows"
+    # Whether `count` copies the weights of finished runs instead of counting events.
+    joins_runs = False
     # Training settings by key, below the YAML file and the arguments.
     recommended: ClassVar[dict[str, object]] = {}
     # Whether queries depend on the user, and on the history.
