@@ -46,8 +46,6 @@ class SequenceModel(KerasModel):
 
     # What the model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
     trains_on = "windows"
-    # Whether `count` copies the weights of finished runs instead of counting events.
-    joins_runs = False
     # Training settings by key, below the YAML file and the arguments.
     recommended: ClassVar[dict[str, object]] = {}
     # Whether queries depend on the user, and on the history.
@@ -133,13 +131,6 @@ class SequenceModel(KerasModel):
         """
         tables = self.item_tables()
         return {table: sum(one.dim for one in tables[:place]) for place, table in enumerate(tables)}
-
-    def summands(self):
-        """Returns (weight, model) of the models whose scores add up to these; default: itself.
-
-        Their item vectors, side by side, are those of this model.
-        """
-        return [(1.0, self)]
 
     def prior(self, features):
         """Returns what the history adds to the scores of some items, as `Query.prior`, or None.
