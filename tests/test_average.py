@@ -132,6 +132,19 @@ def test_similar_items_are_those_of_the_sum():
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_average_takes_new_items():
+    from export.item_addition import add_items
+    from export.new_items import NewItems
+    from tfrec_attn.training.transfer import Neighbours
+
+    model = Average(3, 6, 4, members=members("sasrec", "lightgcn"))
+    model.set_vocabularies(list("abcdef"), ["u", "v", "w"])
+    neighbours = Neighbours(np.array([0, 0]), np.array([1, 4]), np.array([1.0, 3.0]))
+    vectors = add_items(model, NewItems(["x"], neighbours, [])).item_vectors().numpy()
+    np.testing.assert_allclose(vectors[1:7], model.item_vectors()[1:], rtol=1e-5)
+    np.testing.assert_allclose(vectors[7], 0.25 * vectors[1] + 0.75 * vectors[4], rtol=1e-5)
+
+
 def test_an_average_is_made_again(runs, monkeypatch):
     given = []
     monkeypatch.setattr(average, "train", lambda config, restart: given.append(restart))
