@@ -37,7 +37,7 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
     Raises:
         ConfigError: If the model has weights for items that are no rows of a table.
     """
-    if model.trains_on == models.COUNTS:
+    if model.trains_on == models.COUNTS and not model.joins_runs:
         raise ConfigError(
             f"--add-items needs a model whose items are rows of tables, but "
             f"{type(model).__name__} counts the events; train it again, which takes seconds."

@@ -18,7 +18,9 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
     Returns:
         (copy, item_vectors). The latter is a variable [N + 1, D'] with zeros in row 0.
     """
-    model = model.for_serving()
+    prior, model = model.transition_prior, model.for_serving()
+    if model.transition_prior is not prior:
+        model.transition_prior = prior
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("float32")
     try:

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrec_attn import average, config
+from tfrec_attn import average, config, models
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run, run_files
+from tfrec_attn.studies.average import Average
 from tfrec_attn.training.training_run import train
 
 SMALL = ("data.events=1000", "data.max_length=4", "model.dim=4", "train.epochs=1")
 FAST = ("evaluate.bootstrap=0", "evaluate.k=[2, 5]", "evaluate.metric=NDCG@5")
 SASREC = ("model.name=sasrec", "train.loss=softmax", "train.optimizer=adam")
+AVERAGE = "tfrec_attn.studies.average:Average"
 ATTREC = ("model.name=attrec", "data.max_length=3")
 
 
@@ -78,6 +80,94 @@ def test_the_export_has_the_same_lists(runs, averaged, tmp_path):
     assert [one.decode() for one in response["items"][0]] == expected[0]
 
 
+def members(*names, max_length=4, **parameters):
+    rest = {"weight": 0.5, "max_length": max_length, "run": "somewhere"}
+    return [
+        {**rest, "name": name, "parameters": {"dim": 4, "stddev": 0.5, **parameters}}
+        for name in names
+    ]
+
+
+def test_a_prior_and_the_vocabularies_of_another_run(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    options = ["prior.weight=0.5", "train.warm_start=sasrec", "--to", "prior"]
+    assert average.main(["sasrec", "sasrec", *options]) == 0
+    found = run.load_model(runs / "prior")
+    assert found.transition_prior.weight.numpy() == 0.5
+    features = {"user": np.array([0], "int32"), "history": np.array([[0, 5, 2, 7]])}
+    items, values = (part.numpy()[0] for part in found.prior(features))
+    scores = run.load_model(runs / "sasrec").scores(features).numpy()[0]
+    np.add.at(scores, items[items > 0] - 1, values[items > 0])
+    np.testing.assert_allclose(found.scores(features)[0], scores, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_continues_another_has_its_vocabularies(monkeypatch, tmp_path):
+    continued = config.with_values(config.load(), {"train.warm_start": "yesterday"})
+    configs = {"first": config.load(), "second": continued}
+    monkeypatch.setattr(average, "load_config", lambda folder: configs[folder.name])
+    made = average.config_of([tmp_path / "first", tmp_path / "second"], None, "both")
+    assert made.train.warm_start == str(tmp_path / "first")
+    made = average.config_of([tmp_path / "first", tmp_path / "first"], None, "both")
+    assert made.train.warm_start is None
+
+
+def test_users_alone_are_an_average_of_users_alone():
+    model = Average(3, 5, 4, members=members("bpr_mf", "bpr_mf"))
+    features = {"user": np.array([0, 2]), "history": np.array([[0, 0, 1, 2], [0, 0, 0, 0]])}
+    assert model.knows_nothing(features).numpy().tolist() == [True, False]
+
+
+def test_a_user_whom_a_run_does_not_know_is_unknown(monkeypatch):
+    model = Average(3, 5, 4, members=members("bpr_mf", "bpr_mf"))
+    runs = [models.get("bpr_mf")(3, 5, 4, dim=4) for _ in range(2)]
+    runs[1].trained_users = np.array([True, False, True])
+    monkeypatch.setattr(run, "load_model", lambda folder, found=iter(runs): next(found))
+    monkeypatch.setattr(run_files, "load_metrics", lambda folder: {"data": {"sha256": "1"}})
+    monkeypatch.setattr("tfrec_attn.studies.average.split_checksum", lambda split: "1")
+    model.count(None)
+    assert model.trained_users.tolist() == [True, False, True]
+
+
+def test_similar_items_are_those_of_the_sum():
+    # LightGCN propagates its vectors along a graph, and AttRec scores by distances.
+    names = ("attrec", "lightgcn")
+    model = Average(3, 6, 4, members=members(*names))
+    for number, table in enumerate(model.tables("items")):
+        table.assign(np.random.default_rng(number).normal(size=table.shape))
+    served = model.for_serving()
+    features = {"user": np.array([1]), "history": np.array([[0, 0, 1, 2]])}
+    np.testing.assert_allclose(served.scores(features), model.scores(features), rtol=1e-5)
+    assert len(served.item_columns()) > len(model.item_columns())
+    items = list(range(1, 7))
+    parts = [one.similar(items, k=5, by="score") for one in served.models]
+    found_items, found_scores = served.similar(items, k=5, by="score")
+    for row, (found, scores) in enumerate(zip(found_items, found_scores, strict=True)):
+        both = [dict(zip(ids[row], values[row], strict=True)) for ids, values in parts]
+        expected = [0.5 * both[0][item] + 0.5 * both[1][item] for item in found]
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_average_takes_new_items():
+    from export.item_addition import add_items
+    from export.new_items import NewItems
+    from tfrec_attn.training.transfer import Neighbours
+
+    model = Average(3, 6, 4, members=members("sasrec", "lightgcn"))
+    model.set_vocabularies(list("abcdef"), ["u", "v", "w"])
+    neighbours = Neighbours(np.array([0, 0]), np.array([1, 4]), np.array([1.0, 3.0]))
+    vectors = add_items(model, NewItems(["x"], neighbours, [])).item_vectors().numpy()
+    np.testing.assert_allclose(vectors[1:7], model.item_vectors()[1:], rtol=1e-5)
+    np.testing.assert_allclose(vectors[7], 0.25 * vectors[1] + 0.75 * vectors[4], rtol=1e-5)
+
+
+def test_an_average_is_made_again(runs, monkeypatch):
+    given = []
+    monkeypatch.setattr(average, "train", lambda config, restart: given.append(restart))
+    arguments = [str(runs / "sasrec"), str(runs / "attrec"), "--to", str(runs / "both")]
+    assert average.main(arguments) == average.main([*arguments, "--restart"]) == 0
+    assert given == [False, True]
+
+
 def test_weights_are_equal_by_default(runs):
     made = average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
     assert [one["weight"] for one in made.model.parameters["members"]] == [0.5, 0.5]
@@ -108,6 +198,7 @@ def test_runs_that_cannot_be_averaged(runs, arguments, expected, capsys, monkeyp
     ("settings", "expected"),
     [
         ({"model.name": "pop"}, "one cannot be averaged, because pop only counts"),
+        ({"model.name": AVERAGE}, "one cannot be averaged, because it is an average itself"),
         (
             {"model.name": "prme", "model.max_gap": 3.0},
             "its model needs times between events; train it with model.max_gap=null",

@@ -36,12 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", help="weight of each run, with commas (default: 1 / runs)")
     parser.add_argument("--to", required=True, type=path, metavar="RUN", help="the new run")
+    parser.add_argument("--restart", action="store_true", help="replace a finished or partial run")
     parsed = parser.parse_intermixed_args(arguments)
     try:
         runs = [Path(one).expanduser() for one in parsed.runs if not is_override(one)]
         tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
         overrides = filter(is_override, parsed.runs)
-        train(configuration.from_dict(configuration.overlay(tree, overrides)))
+        config = configuration.from_dict(configuration.overlay(tree, overrides))
+        train(config, restart=parsed.restart)
     except TfrecError as error:
         sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
         return error.exit_code
@@ -68,10 +70,14 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         for run, config, factor in zip(runs, configs, factors, strict=True)
     ]
     longest = max(member["max_length"] for member in members)
+    # The users and items of a run that continues another one begin with those of the other.
+    continues = any(config.train.warm_start is not None for config in configs)
+    known = str(runs[0].resolve()) if continues else None
     return dataclasses.replace(
         configs[0],
         data=dataclasses.replace(configs[0].data, max_length=longest),
         model=Model(_MODEL, {"members": members}),
+        train=dataclasses.replace(configs[0].train, warm_start=known),
         run_dir=folder,
     )
 
@@ -93,6 +99,11 @@ def _factors(weights: str | None, count: int) -> list[float]:
 
 def _member(run: Path, config: Config, weight: float) -> dict:
     name, parameters = config.model.name, config.model.parameters
+    if models.joins_runs(name):
+        raise ConfigError(
+            f"{run} cannot be averaged, because it is an average itself; name its runs, with the "
+            "products of their weights."
+        )
     if models.trains_on(name) == models.COUNTS:
         raise ConfigError(
             f"{run} cannot be averaged, because {name} only counts; add the counts of transitions "

@@ -70,7 +70,8 @@ def write_portable(
     np.save(folder / "popularity.npy", servable.popularity.numpy()[1:])
     _write_ids(folder, model)
     about = {**about, **_described(copy)}
-    (folder / "model.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    (folder / "model.json").write_text(f"{text}\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(about), encoding="utf-8")
     shutil.copyfile(recommender.__file__, folder / "recommender.py")
     return check_lists(folder, servable, histories)

@@ -84,17 +84,18 @@ class Recommender:
             vectors = np.load(folder / "item_vectors.npy", mmap_mode="r")
             popularity = np.load(folder / "popularity.npy")
             users = _lines(folder / "users.txt") if about["uses_user"] else ()
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            result = cls(encode, items, vectors, popularity, about, users)
+            result._check()
+        except ImportError:
+            raise
+        # The packages of the formats have exceptions of their own.
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
             raise ValueError(
                 f"{folder} must be a version that the export wrote with --format onnx or litert, "
-                f"but cannot be read ({error}); export it again."
+                f"but cannot be read ({reason}); export it again."
             ) from None
-        if not len(items) == len(vectors) == len(popularity):
-            raise ValueError(
-                f"{folder} must have as many vectors and popularities as items, but has "
-                f"{len(vectors)} and {len(popularity)} for {len(items)}; export it again."
-            )
-        return cls(encode, items, vectors, popularity, about, users)
+        return result
 
     def recommend(
         self, history: Iterable[str], k: int = 10, user: str = "", exclude: Iterable[str] = ()
@@ -158,6 +159,18 @@ class Recommender:
         none = np.zeros((1, 0))
         items = outputs.get("prior_items", none.astype(np.int32))
         return outputs["query"][0], items[0], outputs.get("prior_scores", none)[0]
+
+    def _check(self) -> None:
+        """Raises an exception if the parts do not belong together."""
+        count, query = len(self.items), self.query(np.zeros(0, np.int64))[0]
+        expected = {"vectors": (count, *query.shape), "popularities": (count,)}
+        shapes = {"vectors": self.vectors.shape, "popularities": self.popularity.shape}
+        for name, shape in shapes.items():
+            if shape != expected[name]:
+                raise ValueError(f"the {name} have the shape {shape}, not {expected[name]}")
+        for key in ("keep_seen", "uses_history"):
+            if not isinstance(self._about[key], bool):
+                raise ValueError(f"{key} is {self._about[key]!r}, not true or false")
 
     def _rows_of(self, name: str, ids: Iterable[str]) -> np.ndarray:
         if isinstance(ids, (str, bytes)):

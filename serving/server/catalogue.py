@@ -108,7 +108,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         ids = (folder / _ITEMS).read_bytes().decode("utf-8").removesuffix("\n").split("\n")
         titles = list(_titles(folder / _DESCRIPTIONS)) if named else [""] * len(ids)
         return Catalogue(ids, titles)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise _unreadable(error) from None
 
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tfrec_attn.evaluation.held_out import bootstrap_intervals
 from tfrec_attn.evaluation.paired_tests import holm, paired_difference
 
 
@@ -77,6 +78,14 @@ def test_users_with_several_events_by_hand():
     assert found.p == pytest.approx(6 / 8, abs=0.01)
     # Each drawn user brings all its events: from user 9 three times to user 7 three times.
     assert found[1:3] == pytest.approx((-0.5, 1.5))
+
+
+def test_ids_of_users_give_the_intervals_of_their_numbers():
+    """The ids sort as u1, u10, u2: a training has the numbers, an evaluation the ids."""
+    values, numbers = {"MRR": np.arange(24.0) ** 2}, np.repeat(np.arange(1, 13), 2)
+    ids = np.array([f"u{number}" for number in numbers], object)
+    by_number = bootstrap_intervals(values, 100, users=numbers)
+    assert bootstrap_intervals(values, 100, users=ids) == by_number
 
 
 def test_holm_by_hand():

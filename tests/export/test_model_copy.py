@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.model_copy import permute_items
+from export.model_copy import permute_items, with_item_matrix
 from tests.models.contract import TYPICAL, count_randomly
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.layers.transition_prior import TransitionPrior
 
 USERS, ITEMS, LENGTH = 4, 12, 4
 ORDER = np.random.default_rng(2).permutation(ITEMS)
@@ -77,3 +78,15 @@ def test_a_model_without_vocabularies():
 def test_order_that_is_no_permutation(order):
     with pytest.raises(ValueError, match=r"order must hold each of 0\.\.11 once, but is"):
         permute_items(make("sasrec"), list(order))
+
+
+def test_a_served_lightgcn_keeps_its_prior():
+    model = make("lightgcn")
+    layer = model.transition_prior = TransitionPrior(ITEMS, 2, name="transition_prior")
+    layer.rows.set_rows(np.tile([5, 2], (ITEMS + 1, 1)), np.tile([3.0, 1.0], (ITEMS + 1, 1)))
+    layer.weight.assign(2.0)
+    features = {"user": tf.constant([0, 1]), "history": tf.constant([[0, 0, 1, 2], [0, 0, 0, 3]])}
+    copy, _ = with_item_matrix(model)
+    np.testing.assert_allclose(copy.scores(features), model.scores(features), rtol=1e-5, atol=1e-6)
+    # 2 ln((1 + 3/4) / 1), where the query of an unknown user is 0.
+    np.testing.assert_allclose(copy.scores(features)[0, 4], 2 * np.log(1.75), rtol=1e-5)

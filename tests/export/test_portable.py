@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -197,6 +198,54 @@ def test_operations_that_a_converter_does_not_take(form, make_model):
     with pytest.raises(ConfigError) as error:
         convert(model, form)
     assert_sentence(error.value, f"FMLPRec cannot be exported with --format {form}", "IRFFT")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_prior_of_transitions_is_converted(form, make_model, tmp_path):
+    needs(form)
+    from export.model_copy import with_item_matrix
+    from export.portable.conversion import convert
+    from export.portable.recommender import _ENCODERS
+    from tfrec_attn.layers.transition_prior import TransitionPrior
+
+    model = make_model("sasrec")
+    layer = model.transition_prior = TransitionPrior(12, 2, name="transition_prior")
+    layer.rows.set_rows(np.tile([5, 2], (13, 1)), np.tile([3.0, 1.0], (13, 1)))
+    layer.weight.assign(2.0)
+    (tmp_path / formats.FILES[form]).write_bytes(convert(with_item_matrix(model)[0], form))
+    outputs = _ENCODERS[form](tmp_path)(history=np.array([[0, 0, 0, 7]], np.int32))
+    found = dict(zip(outputs["prior_items"][0], outputs["prior_scores"][0], strict=True))
+    # 2 ln(1 + 3/4) and 2 ln(1 + 1/4)
+    assert found[5] == pytest.approx(1.119232, rel=1e-5)
+    assert found[2] == pytest.approx(0.446287, rel=1e-5)
+
+
+def _changed(**values):
+    def change(path):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.onnx", lambda path: path.unlink()),
+        ("model.onnx", lambda path: path.write_bytes(path.read_bytes()[:-300])),
+        ("item_vectors.npy", lambda path: path.write_bytes(b"")),
+        ("item_vectors.npy", lambda path: np.save(path, np.load(path)[:, 1:])),
+        ("popularity.npy", lambda path: np.save(path, np.float32(3))),
+        ("items.txt", lambda path: path.write_text("a\n")),
+        ("model.json", _changed(max_length=3)),
+        ("model.json", _changed(keep_seen=None)),
+        ("model.json", lambda path: path.write_text("[" * 100_000)),
+    ],
+)
+def test_damaged_folders(file, damage, portable, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(portable("attrec", "onnx")[1], folder)
+    damage(folder / file)
+    assert_refused(run_command(main, folder), 2, "cannot be read (", "; export it again")
 
 
 def test_other_lists_leave_nothing(portable, run_folder, tmp_path, monkeypatch):

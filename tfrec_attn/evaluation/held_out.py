@@ -92,14 +92,16 @@ def totals_by_user(columns: np.ndarray, users: np.ndarray | None) -> tuple[np.nd
         users: User of each event, [U]; None: one event for each user.
 
     Returns:
-        (float [G, C], int [G]); with one event for each user in the order of the events.
+        (float [G, C], int [G]), users in the order of their first events, so that their numbers and
+        their ids give the same result.
     """
     if users is not None:
-        _, group, sizes = np.unique(users, return_inverse=True, return_counts=True)
+        _, first, group, sizes = np.unique(users, True, True, True)
         if len(sizes) < len(columns):
+            order = np.argsort(first)
             sums = np.zeros((len(sizes), columns.shape[1]))
-            np.add.at(sums, group, columns)
-            return sums, sizes
+            np.add.at(sums, np.argsort(order)[group], columns)
+            return sums, sizes[order]
     return columns, np.ones(len(columns), np.int64)
 
 

@@ -103,6 +103,15 @@ def trains_on(name: str) -> str:
     return found
 
 
+def joins_runs(name: str) -> bool:
+    """Whether a model is made of finished runs, which it joins instead of counting events.
+
+    Raises:
+        ConfigError: If there is no such model.
+    """
+    return bool(_attribute(name, "joins_runs", False))
+
+
 def has_own_prior(name: str) -> bool:
     """Whether a model defines `prior`.
 

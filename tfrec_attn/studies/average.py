@@ -37,6 +37,7 @@ class Average(SequenceModel):
     """
 
     trains_on = "counts"
+    joins_runs = True
 
     def __init__(self, num_users, num_items, max_length=50, *, members=None, **kwargs):
         super().__init__(num_users, num_items, max_length, **kwargs)
@@ -52,6 +53,7 @@ class Average(SequenceModel):
             for one in members
         ]
         self.uses_user = any(one.uses_user for one in self.models)
+        self.uses_history = any(one.uses_history for one in self.models)
 
     @property
     def members(self):
@@ -75,8 +77,25 @@ class Average(SequenceModel):
             first += member.item_vectors(tf.zeros([1], tf.int32)).shape[1]
         return columns
 
+    def summands(self):
+        factors = [one["weight"] for one in self.members]
+        return list(zip(factors, self.models, strict=True))
+
+    def for_serving(self):
+        served = [model.for_serving() for model in self.models]
+        if all(one is model for one, model in zip(served, self.models, strict=True)):
+            return self
+        members = [
+            {**one, "parameters": _parameters(model)}
+            for one, model in zip(self.members, served, strict=True)
+        ]
+        result = type(self).from_config({**self.get_config(), "members": members})
+        for target, source in zip(result.models, served, strict=True):
+            _copy_weights(source, target)
+        return result
+
     def count(self, split):
-        """Copies the weights of the runs.
+        """Copies the weights of the runs. A user whom one of them does not know is unknown.
 
         Raises:
             ConfigError: If a run is damaged, or was trained on other events.
@@ -88,6 +107,22 @@ class Average(SequenceModel):
                     f"{folder} was trained on other events than the log has now; "
                     "average runs of the same log."
                 )
-            trained = weights.named_weights(run.load_model(folder))
-            for name, variable in weights.named_weights(member).items():
-                variable.assign(trained[name])
+            trained = run.load_model(folder)
+            _copy_weights(trained, member)
+            if trained.uses_user and trained.trained_users is not None:
+                known = self.trained_users
+                both = trained.trained_users if known is None else known & trained.trained_users
+                self.trained_users = both
+
+
+def _parameters(model):
+    """Returns the arguments of a model without those that the data decides."""
+    decided = ("num_users", "num_items", "max_length")
+    return {key: value for key, value in model.get_config().items() if key not in decided}
+
+
+def _copy_weights(source, target):
+    """Copies the weights of a model without those of its prior."""
+    values = weights.named_weights(source)
+    for name, variable in weights.named_weights(target).items():
+        variable.assign(values[name])

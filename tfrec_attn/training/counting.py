@@ -8,6 +8,7 @@ from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, item_counts
 from tfrec_attn.extensions import MODELS
+from tfrec_attn.runs.run_files import load_trained_rows, save_trained_rows
 from tfrec_attn.training.checkpoints import Checkpoints
 
 
@@ -34,6 +35,10 @@ def count(model: Any, config: Config, split: Split, folder: Path) -> dict[str, f
         if not models.is_foreign(config.model.name):
             raise
         raise MODELS.failure(config.model.name, "cannot count the events", error) from None
+    if models.joins_runs(config.model.name) and model.trained_users is not None:
+        # The runs that a model joins may not know each user.
+        trained = load_trained_rows(folder)
+        save_trained_rows(folder, trained._replace(users=trained.users & model.trained_users))
     seconds = time.perf_counter() - begin
     Checkpoints(folder).save_best(model)
     return {

@@ -18,7 +18,7 @@ def check_loss(config: Config) -> None:
     """
     model, loss = config.model.name, config.train.loss
     counts = models.trains_on(model) == models.COUNTS
-    if counts and config.train.warm_start is not None:
+    if counts and config.train.warm_start is not None and not models.joins_runs(model):
         raise ConfigError(
             f"train.warm_start continues a training, but model.name={model} only counts the events "
             "of the log; leave it out."

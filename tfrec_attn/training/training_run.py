@@ -236,7 +236,8 @@ def _train_into(
     # Baselines are models, which draw random numbers.
     seed_everything(config.train.seed)
     begin = time.perf_counter()
-    warm = WarmStart(previous, config, data.split) if previous else None
+    has_weights = previous and not models.joins_runs(config.model.name)
+    warm = WarmStart(previous, config, data.split) if has_weights else None
     trained = _save_trained_rows(folder, config, data, previous)
     users, items = data.sequences.user_vocabulary, data.sequences.item_vocabulary
     with cluster_errors(task), strategy.scope():

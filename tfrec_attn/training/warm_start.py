@@ -51,9 +51,11 @@ def load_previous_run(config: Config) -> PreviousRun | None:
         old = run_files.load_config(folder)
     except ConfigError as error:
         raise ConfigError(f"train.warm_start: {error}") from None
+    # It only has the users and items of that run.
+    joins = models.joins_runs(config.model.name)
     if old.model.name == config.model.name:
         old = configuration.with_model_parameters(old, models.parameters(old.model.name))
-    for key, there, here in _model_keys(old, config):
+    for key, there, here in () if joins else _model_keys(old, config):
         if there != here:
             raise ConfigError(
                 f"train.warm_start={folder} is of another model: {key} is {there} there but {here} "

@@ -76,8 +76,14 @@ def test_the_assets_of_a_version(tmp_path):
 
 @pytest.mark.parametrize(
     ("items", "descriptions"),
-    [(b"\xff\n", None), (b"a\nb\n", b"{}\n"), (b"a\n", b"[]\n"), (b"a\n", b"{\n")],
-    ids=["encoding", "fewer", "list", "json"],
+    [
+        (b"\xff\n", None),
+        (b"a\nb\n", b"{}\n"),
+        (b"a\n", b"[]\n"),
+        (b"a\n", b"{\n"),
+        (b"a\n", b"[" * 100_000),
+    ],
+    ids=["encoding", "fewer", "list", "json", "deep"],
 )
 def test_damaged_assets(tmp_path, items, descriptions):
     with pytest.raises(StatusError, match=r"cannot be read \(.*\); export it again\.$"):

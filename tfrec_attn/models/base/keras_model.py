@@ -49,6 +49,8 @@ class KerasModel(Model):
     gap_parameter = None
     # Whether training calls `set_training_events`.
     uses_training_events = False
+    # Whether `count` copies the weights of finished runs instead of counting events.
+    joins_runs = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -113,6 +115,13 @@ class KerasModel(Model):
     def for_serving(self):
         """Returns a model with the same scores that is not trained any more; default: itself."""
         return self
+
+    def summands(self):
+        """Returns (weight, model) of the models whose scores add up to these; default: itself.
+
+        Their item vectors, side by side, are those of this model.
+        """
+        return [(1.0, self)]
 
     def compile(
         self,

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.models.base.recommendation import ids_of, rows_of
@@ -48,6 +49,9 @@ def item_space(model, width: int) -> ItemSpace:
         model: The model. No column is a point if all of its tables have one column.
         width: D', columns of its item vectors.
     """
+    summands = model.summands()
+    if len(summands) > 1:
+        return _side_by_side(summands)
     columns = model.item_columns()
     points, biases = np.full(width, not columns), np.zeros(width, bool)
     for table, first in columns.items():
@@ -57,6 +61,16 @@ def item_space(model, width: int) -> ItemSpace:
     scale = np.where(points, 2.0 if by_distance else 1.0, 0.0).astype(np.float32)
     offset = np.where(biases, 1.0, np.where(points, 0.0, -1.0 if by_distance else 0.0))
     return ItemSpace(points, scale, offset.astype(np.float32))
+
+
+def _side_by_side(summands):
+    """The similarities of models whose scores are added up."""
+    spaces = []
+    for weight, model in summands:
+        width = model.item_vectors(tf.zeros([1], tf.int32)).shape[1]
+        points, scale, offset = item_space(model, width)
+        spaces.append((points, np.float32(weight) * scale, np.float32(weight) * offset))
+    return ItemSpace(*(np.concatenate(parts) for parts in zip(*spaces, strict=True)))
 
 
 def similar(model, items, k=10, by="cosine"):
