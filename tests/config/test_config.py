@@ -133,8 +133,8 @@ def test_the_line_on_recommended_settings(file):
     config = load(path, ["train.loss=bce"], lambda name: recommended, lines.append)
     assert (config.train.loss, config.train.epochs, config.train.patience) == ("bce", 3, 10)
     assert lines == [
-        "Recommended for attrec: train.patience=10; replaced: train.loss=softmax by bce of an "
-        f"argument, train.epochs=100 by 3 of {path}."
+        "Recommended for attrec: train.patience=10; changed: train.loss=bce instead of softmax "
+        f"(argument), train.epochs=3 instead of 100 ({path})."
     ]
     load(None, [], lambda name: {}, lines.append)
     assert len(lines) == 1

@@ -191,11 +191,11 @@ def _line_on_recommended(name, settings, given, arguments, path):
     """
     used = " ".join(f"{key}={value}" for key, value in settings.items() if key not in given)
     replaced = [
-        f"{key}={value} by {given[key]} of {'an argument' if key in arguments else path}"
+        f"{key}={given[key]} instead of {value} ({'argument' if key in arguments else path})"
         for key, value in settings.items()
         if key in given and coerce(key, given[key], _hint_of(value)) != value
     ]
-    note = f"; replaced: {', '.join(replaced)}" if replaced else ""
+    note = f"; changed: {', '.join(replaced)}" if replaced else ""
     return f"Recommended for {name}: {used or 'nothing else'}{note}."
 
 

@@ -1,7 +1,5 @@
 """Lists of many users, re-ranked for less popular and more different items."""
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
@@ -39,9 +37,10 @@ class ListReranking:
         popularity_penalty: float = 0.0,
         diversity: float = 0.0,
     ):
-        if not 0 <= popularity_penalty < math.inf:
+        # A larger one times the logarithm would not be a finite float32.
+        if not 0 <= popularity_penalty <= 1e6:
             raise ConfigError(
-                f"--popularity-penalty must be 0 or greater, but is {popularity_penalty}."
+                f"--popularity-penalty must be from 0 to 1000000, but is {popularity_penalty}."
             )
         if not 0 <= diversity <= 1:
             raise ConfigError(f"--diversity must be from 0 to 1, but is {diversity}.")

@@ -20,7 +20,7 @@ class Average(SequenceModel):
         score(j) = sum over the models m of w_m (q_m . v_mj)
 
     The vectors of the models stand side by side, so the sum is again an inner product, which
-    exports and serves as any model. "Training" copies the weights of the runs.
+    is exported and served as that of any model. `count` copies the weights of the runs.
 
     Args:
         num_users: M.
@@ -46,7 +46,7 @@ class Average(SequenceModel):
                 "model.members must be the averaged models; write them with "
                 "python -m tfrec_attn.average."
             )
-        # Keras wraps lists and dictionaries, which it cannot write to a file then.
+        # Keras wraps lists and dictionaries in types that it cannot write to a file.
         self._members = json.dumps(members)
         self.models = [
             models.get(one["name"])(num_users, num_items, one["max_length"], **one["parameters"])
