@@ -11,10 +11,10 @@ import yaml
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail, write_line
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.data.sequences.trained_rows import missing_text
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
 from tfrec_attn.runs.items import described, load_items
@@ -69,10 +69,7 @@ class Options:
     diverse: bool | None = None
 
     def __post_init__(self):
-        for name in ("version", "keep", "k"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} must be 1 or greater, but is {value}.")
+        require_at_least(1, self, "version", "keep", "k")
         if self.max_k < self.k:
             raise ConfigError(f"--max-k must be at least --k, {self.k}, but is {self.max_k}.")
         if self.index not in _INDEXES:
@@ -113,6 +110,7 @@ class Options:
         return cells
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -125,8 +123,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130
-    except TfrecError as error:
-        return fail(error)
     return 0
 
 

@@ -7,11 +7,11 @@ import json
 import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.terminal import align, reporting
 from tfrec_attn.runtime.process import import_tensorflow
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -44,10 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     import_tensorflow()
     from .agreement import compare
 
-    try:
-        report = compare(parsed.servable, parsed.run, parsed.split)
-    except TfrecError as error:
-        return fail(error)
+    report = compare(parsed.servable, parsed.run, parsed.split)
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.cli.terminal import align, reporting
+from tfrec_attn.errors import ConfigError
 
-from .cli.label_options import add_label_options
 from .cli.packages import importing
+from .cli.shared_options import add_label_options
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -24,12 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version, it is damaged, or a file or an option is invalid. Nothing has moved then.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        with importing():
-            from .checks import labels  # noqa: F401
-        return _list(parsed) if parsed.list else _roll_back(parsed)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    with importing():
+        from .checks import labels  # noqa: F401
+    return _list(parsed) if parsed.list else _roll_back(parsed)
 
 
 def _roll_back(parsed) -> int:

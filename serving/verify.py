@@ -8,13 +8,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.terminal import align, reporting
 
 from .cli.packages import importing
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -23,17 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invalid run or options.
     """
     parsed = _parser().parse_args(arguments)
-    for name in ("limit", "rows"):
-        if (value := getattr(parsed, name)) is not None and value < 1:
-            sys.stderr.write(f"error: --{name} must be 1 or greater, but is {value}.\n")
-            return 2
-    try:
-        with importing():
-            from .checks.agreement import compare
-        options = {name: value for name, value in vars(parsed).items() if name != "json"}
-        report = compare(**options)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    require_at_least(1, parsed, "limit", "rows")
+    with importing():
+        from .checks.agreement import compare
+    options = {name: value for name, value in vars(parsed).items() if name != "json"}
+    report = compare(**options)
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")

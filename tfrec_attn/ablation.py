@@ -7,13 +7,13 @@ from pathlib import Path
 from tfrec_attn.cli.arguments import (
     Arguments,
     add_trainings,
-    check_trainings,
     path,
+    require_at_least,
     split_config,
 )
-from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged_studies
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.studies.comparison.ablation import Ablation, ablate
 from tfrec_attn.studies.comparison.ablation_plan import parse_variation
 from tfrec_attn.studies.comparison.comparison_plan import log_name
@@ -21,6 +21,7 @@ from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.study_file import Study, read_study
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -30,26 +31,22 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = _parser().parse_intermixed_args(arguments)
     config, overrides = split_config(parsed.config, parsed.overrides)
-    try:
-        check_trainings(parsed)
-        study = read_study(config)
-        variations = _variations(config, study, parsed.vary)
-        name = _name(config, () if study else variations)
-        folder = ablate(
-            Ablation(
-                source=study.config if study else config,
-                variations=variations,
-                overrides=overrides,
-                to=Path(parsed.to or Path("ablations") / name),
-                seeds=parsed.seeds,
-                jobs=parsed.jobs,
-                metric=parsed.metric,
-                slices=parsed.slices,
-            )
+    require_at_least(1, parsed, "seeds", "jobs")
+    study = read_study(config)
+    variations = _variations(config, study, parsed.vary)
+    name = _name(config, () if study else variations)
+    folder = ablate(
+        Ablation(
+            source=study.config if study else config,
+            variations=variations,
+            overrides=overrides,
+            to=Path(parsed.to or Path("ablations") / name),
+            seeds=parsed.seeds,
+            jobs=parsed.jobs,
+            metric=parsed.metric,
+            slices=parsed.slices,
         )
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    )
     write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
     return 0
 

@@ -75,12 +75,13 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_trainings(parsed: argparse.Namespace) -> None:
-    """Raises ConfigError if --seeds or --jobs is below 1."""
-    for option in ("seeds", "jobs"):
+def require_at_least(least: int, parsed: Any, *options: str) -> None:
+    """Raises ConfigError if one of the given options, as attributes, is less."""
+    for option in options:
         value = getattr(parsed, option)
-        if value < 1:
-            raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        if value is not None and value < least:
+            name = option.replace("_", "-")
+            raise ConfigError(f"--{name} must be {least} or greater, but is {value}.")
 
 
 def _checked(function: Callable, value: str, *more: Any) -> Any:
