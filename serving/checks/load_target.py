@@ -1,5 +1,6 @@
 """What a load test sends: histories, requests, and the connections to a server."""
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +9,8 @@ import grpc
 
 from tfrec_attn.errors import first_line
 
-from ..clients.grpc_client import open_channel, predict_request
+from ..clients.grpc_client import open_channel, predict_request, rpc_error
 from ..clients.requests import SEPARATOR, recommend
-from ..clients.responses import client_error
 from .load_measurement import OK
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -99,7 +99,7 @@ def requests_of(
     ]
 
 
-class LoadTarget:
+class LoadTarget(contextlib.AbstractContextManager):
     """A server under load.
 
     The requests are serialized beforehand and the responses are not parsed, so that the load test
@@ -137,9 +137,7 @@ class LoadTarget:
             try:
                 call(self._requests[0], timeout=max(self._timeout, 5.0))
             except grpc.RpcError as error:
-                raise client_error(
-                    error.code().name, error.details() or "", self._where, self._timeout
-                ) from None
+                raise rpc_error(error, self._where, self._timeout) from None
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
         """Sends a request, and calls `done` with its status, usually in another thread."""
@@ -153,9 +151,6 @@ class LoadTarget:
         """Closes the connections."""
         for channel in self._channels:
             channel.close()
-
-    def __enter__(self) -> "LoadTarget":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tfrec_attn.replay.event_ranking import Predict
 
 from ..protocol.tensors import fill, to_array
-from .grpc_client import open_channel
+from .grpc_client import open_channel, rpc_error
 from .responses import client_error
 
 TIMEOUT = 60.0
@@ -35,7 +35,7 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
         try:
             response = stub.Predict(request, timeout=TIMEOUT)
         except grpc.RpcError as error:
-            raise client_error(error.code().name, error.details() or "", target, TIMEOUT) from None
+            raise rpc_error(error, target, TIMEOUT) from None
         return {name: to_array(proto, name) for name, proto in response.outputs.items()}
 
     try:
