@@ -14,7 +14,7 @@ from tfrec_attn.cli.arguments import (
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged_studies
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.studies.comparison.ablation import Ablation, ablate
+from tfrec_attn.studies.comparison.ablation import ablate
 from tfrec_attn.studies.comparison.ablation_plan import parse_variation
 from tfrec_attn.studies.comparison.comparison_plan import log_name
 from tfrec_attn.studies.comparison.comparison_run import RESULTS
@@ -36,16 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     variations = _variations(config, study, parsed.vary)
     name = _name(config, () if study else variations)
     folder = ablate(
-        Ablation(
-            source=study.config if study else config,
-            variations=variations,
-            overrides=overrides,
-            to=Path(parsed.to or Path("ablations") / name),
-            seeds=parsed.seeds,
-            jobs=parsed.jobs,
-            metric=parsed.metric,
-            slices=parsed.slices,
-        )
+        study.config if study else config,
+        variations,
+        overrides,
+        Path(parsed.to or Path("ablations") / name),
+        seeds=parsed.seeds,
+        jobs=parsed.jobs,
+        metric=parsed.metric,
+        slices=parsed.slices,
     )
     write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
     return 0

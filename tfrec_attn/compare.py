@@ -13,7 +13,7 @@ from tfrec_attn.cli.arguments import (
 )
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.errors import ConfigError, nearest, shown
-from tfrec_attn.studies.comparison.comparison import Comparison, compare
+from tfrec_attn.studies.comparison.comparison import compare
 from tfrec_attn.studies.comparison.comparison_plan import SPLITS
 from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.comparison_search import Budget
@@ -33,21 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     require_at_least(1, parsed, "seeds", "jobs")
     if not logs:
         raise ConfigError("--data must name a configuration or a folder of configurations.")
+    options = ("seeds", "jobs", "metric", "against", "with_prior", "slices")
     folders = compare(
-        Comparison(
-            logs=logs,
-            models=_names(parsed.models),
-            overrides=overrides,
-            to=Path(parsed.to),
-            seeds=parsed.seeds,
-            jobs=parsed.jobs,
-            metric=parsed.metric,
-            against=parsed.against,
-            with_prior=parsed.with_prior,
-            slices=parsed.slices,
-            splits=_splits(parsed.splits),
-            budget=_budget(parsed),
-        )
+        logs,
+        _names(parsed.models),
+        overrides,
+        Path(parsed.to),
+        **{name: getattr(parsed, name) for name in options},
+        splits=_splits(parsed.splits),
+        budget=_budget(parsed),
     )
     for folder in folders:
         write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")

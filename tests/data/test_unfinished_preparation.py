@@ -195,7 +195,7 @@ def test_a_full_disk(tmp_path, log, monkeypatch):
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
     with prepare_locally.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
-        with pytest.raises(ConfigError, match="another process prepares it"):
+        with pytest.raises(ConfigError, match="is in use by another process; wait until it ends"):
             prepare_log([str(log)], tmp_path / "out", Data())
         work.abandon()
     prepare_log([str(log)], tmp_path / "out", Data())
