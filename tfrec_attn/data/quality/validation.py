@@ -134,8 +134,10 @@ def _read(data: Data, logs: list[str] | None) -> ReadResult:
 
 def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
     is_statistics = against is not None and Path(against).suffix in _STATISTICS_SUFFIXES
-    if is_statistics and schema is None:
-        tfdv.require("--against with statistics and without --schema")
+    if is_statistics and schema is None and not tfdv.is_installed():
+        raise ConfigError(
+            f"--against with statistics and without --schema cannot be used: {tfdv.HOW_TO_GET_IT}."
+        )
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
 
@@ -225,7 +227,8 @@ def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schem
         before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
         (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
         if statistics is not None:
-            tfdv.save_statistics(statistics, partial / _STATISTICS)
+            content = statistics.SerializeToString(deterministic=True)
+            (partial / _STATISTICS).write_bytes(content)
         if schema is not None:
             tfdv.save_schema(schema, partial / _SCHEMA)
         partial.rename(target)
