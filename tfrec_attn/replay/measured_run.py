@@ -13,6 +13,13 @@ COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.Str
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
+def not_written(run: str | Path, name: str) -> ConfigError:
+    """Returns the error for a file that a run of an earlier version does not have."""
+    return ConfigError(
+        f"{run} has no {name}, which trainings of earlier versions did not write; train again."
+    )
+
+
 REMEDY = "restore the run as the training wrote it, or train again."
 
 
@@ -112,10 +119,7 @@ def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
     """
     path = run_file(run, f"{split}.parquet")
     if not path.is_file():
-        raise ConfigError(
-            f"{run} has no {path.name}, which trainings of earlier versions did not write; "
-            "train again."
-        )
+        raise not_written(run, path.name)
     try:
         events = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

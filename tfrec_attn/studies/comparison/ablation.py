@@ -6,14 +6,14 @@ from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.runs import run_files
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
 from tfrec_attn.studies.comparison.comparison_plan import LogPlan
 from tfrec_attn.studies.comparison.comparison_run import (
     PLOT,
     check_plan,
-    explain_rest,
+    rest_of,
     train_plan,
 )
 
@@ -58,7 +58,7 @@ def ablate(
     """
     plan = plan_ablation(source, variations, overrides, seeds, to)
     metric = check_plan(plan, to, metric, slices=slices)
-    with StopSignals() as stop, explain_rest(to):
+    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
         table = train_plan(
             *(plan, to, jobs, metric, stop),
             against=own_row(source, variations, overrides),

@@ -9,12 +9,12 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.run import prepare_data
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.comparison_plan import LogPlan, log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_run import (
     NothingTrained,
     check_plan,
-    explain_rest,
+    rest_of,
     train_plan,
 )
 from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
@@ -84,7 +84,7 @@ def compare(
     tables: dict[str, dict[str, Any]] = {}
     for log in {log_name(log) for log, split in chosen if split is not None}:
         _check_agreement(to / f"{log}{_SPLITS}")
-    with StopSignals() as stop, explain_rest(to):
+    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
         for plan, of_plan, (log, split) in zip(plans, metrics, chosen, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
