@@ -35,12 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _table(report: dict) -> str:
-    columns = [
-        "run",
-        "vectors",
-        *(["vectors, same events"] if _partial(report) else []),
-        *report["ways"],
-    ]
+    ways = report["ways"].values()
+    same = ["vectors, same events"] * any(one["events"] < report["events"] for one in ways)
+    columns = ["run", "vectors", *same, *report["ways"]]
     lines = [["", *columns]]
     for name, row in report["metrics"].items():
         lines.append(
@@ -53,10 +50,6 @@ def _table(report: dict) -> str:
         f"{align(lines)}\n\n{report['events']} events by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
     )
-
-
-def _partial(report):
-    return any(one["events"] < report["events"] for one in report["ways"].values())
 
 
 def _parser() -> argparse.ArgumentParser:

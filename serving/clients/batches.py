@@ -69,7 +69,11 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
             raise client_error("UNAVAILABLE", str(error), url, TIMEOUT) from None
         if response.status != 200:
             raise client_error(f"HTTP {response.status}", str(found.get("error", "")), url, TIMEOUT)
-        return {name: _as_array(values) for name, values in found["outputs"].items()}
+        arrays = {name: np.array(values) for name, values in found["outputs"].items()}
+        return {
+            name: one.astype(object) if one.dtype.kind == "U" else one
+            for name, one in arrays.items()
+        }
 
     with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
         yield predict
@@ -80,8 +84,3 @@ def _encoded(array):
         return array
     texts = [text.encode() for text in array.ravel()]
     return np.array([*texts, None], object)[:-1].reshape(array.shape)
-
-
-def _as_array(values):
-    array = np.array(values)
-    return np.array(values, object) if array.dtype.kind == "U" else array

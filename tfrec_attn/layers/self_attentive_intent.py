@@ -164,18 +164,14 @@ class SelfAttentiveIntent(Layer):
         products = gram(query) if key is None else tf.matmul(query, key, transpose_b=True)
         logits = tf.cast(products, tf.float32) / tf.sqrt(tf.cast(tf.shape(query)[-1], tf.float32))
         real = tf.cast(mask, tf.float32)
-        diagonal = self._masked_diagonal(real)
+        # Only in windows with more than one item.
+        others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
+        diagonal = tf.eye(tf.shape(real)[1]) * others[:, tf.newaxis, tf.newaxis]
         logits += (1.0 - real[:, tf.newaxis]) * _MASKED
         if self.diagonal == "before":
             logits += diagonal * _MASKED
         scores = tf.nn.softmax(logits) * real[:, tf.newaxis] * real[:, :, tf.newaxis]
         return scores if self.diagonal == "keep" else scores * (1.0 - diagonal)
-
-    @staticmethod
-    def _masked_diagonal(real):
-        """Returns the diagonals of windows with more than one item, [B, L, L]."""
-        others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
-        return tf.eye(tf.shape(real)[1], dtype=real.dtype) * others[:, tf.newaxis, tf.newaxis]
 
     def _aggregate(self, scores, inputs, mask):
         if self.aggregation in ("mean", "sum"):

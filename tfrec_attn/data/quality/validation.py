@@ -164,7 +164,10 @@ def _check_schema(
     required = inferred if schema is None else schema
     if required is not None:
         previous = earlier.values() if earlier is not None else None
-        serving = _items_of(requests) if requests is not None else None
+        serving = None
+        if requests is not None:
+            events = requests.explode("history").drop_nulls()
+            serving = events.select("user_id", item_id="history")
         anomalies: dict[str, list[str]] = {}
         for one in find_anomalies(frame, required, previous=previous, serving=serving):
             anomalies.setdefault(one.feature, []).append(one.text)
@@ -200,10 +203,6 @@ def _vocabularies(
     if split is not None:
         return split.sequences.user_vocabulary, split.sequences.item_vocabulary
     return Vocabulary(log.user_ids), Vocabulary(log.item_ids)
-
-
-def _items_of(requests: pl.DataFrame) -> pl.DataFrame:
-    return requests.explode("history").drop_nulls().select("user_id", item_id="history")
 
 
 def _profile_in(path: Path) -> log_profile.Profile:

@@ -9,7 +9,6 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison_plan import LogPlan
 from tfrec_attn.studies.comparison.comparison_run import (
     PLOT,
     check_plan,
@@ -65,7 +64,10 @@ def ablate(
             in_order=True,
             slices=slices,
         )
-        baseline = _baseline(plan, metric, table.failed)
+        # Every run is compared with the decayed transitions.
+        cell = next(cell for cell in plan.cells if cell.model not in table.failed)
+        baselines = run_files.load_metrics(cell.folder).get("baselines", {})
+        baseline = baselines.get(_BASELINE, {}).get(metric)
         key = next(iter(variations))
         problem = draw(_lines(table, variations), key, metric, baseline, to / PLOT)
         if problem:
@@ -86,10 +88,3 @@ def _lines(
             point = (values[first], rows[name].test[metric], *rows[name].intervals[metric])
             lines.setdefault(line, []).append(point)
     return lines
-
-
-def _baseline(plan: LogPlan, metric: str, failed: dict[str, str]) -> float | None:
-    """Returns the metric of the decayed transitions, which every run is compared with."""
-    cell = next(cell for cell in plan.cells if cell.model not in failed)
-    baselines = run_files.load_metrics(cell.folder).get("baselines", {})
-    return baselines.get(_BASELINE, {}).get(metric)
