@@ -7,8 +7,6 @@ from pathlib import Path
 
 import grpc
 
-from tfrec_attn.errors import first_line
-
 from ..clients.grpc_client import open_channel, predict_request, rpc_error
 from ..clients.requests import SEPARATOR, recommend
 from .load_measurement import OK
@@ -33,12 +31,10 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     """
     import polars as pl
 
-    try:
+    from tfrec_attn.files.readable import readable_parquet
+
+    with readable_parquet(f"--histories {path}", ValueError):
         table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ValueError(
-            f"--histories {path} cannot be read as Parquet ({first_line(error)})."
-        ) from None
     if (
         table.schema.get("history") != pl.List(pl.String)
         or table.schema.get("user_id", pl.String) != pl.String

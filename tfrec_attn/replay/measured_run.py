@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import first_damage
+from tfrec_attn.files.readable import readable_parquet
 
 COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
@@ -120,12 +121,8 @@ def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
     path = run_file(run, f"{split}.parquet")
     if not path.is_file():
         raise not_written(run, path.name)
-    try:
+    with readable_parquet(path, ConfigError, "; train again"):
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ConfigError(
-            f"{path} cannot be read as Parquet ({first_line(error)}); train again."
-        ) from None
     if dict(events.schema) != COLUMNS or not len(events):
         raise ConfigError(
             f"{path} must have rows with the columns {', '.join(COLUMNS)} of texts, "

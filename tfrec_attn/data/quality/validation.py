@@ -28,6 +28,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.readable import readable
 from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
@@ -207,9 +208,8 @@ def _vocabularies(
 
 def _profile_in(path: Path) -> log_profile.Profile:
     try:
-        return log_profile.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        with readable(path):
+            return log_profile.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}).") from None
 
