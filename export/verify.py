@@ -6,7 +6,7 @@ It needs neither the code that made the servable nor that of the models.
 import json
 import sys
 
-from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.arguments import Arguments, add_split, path
 from tfrec_attn.cli.terminal import align, reporting
 from tfrec_attn.runtime.process import import_tensorflow
 
@@ -33,13 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--run", type=path, required=True, help="folder that tfrec_attn.train has written"
     )
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_split(parser)
     parsed = parser.parse_args(arguments)
     import_tensorflow()
     from .agreement import compare

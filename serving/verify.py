@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.arguments import Arguments, add_split, path, require_at_least
 from tfrec_attn.cli.terminal import align, reporting
 
 from .cli.packages import importing
@@ -72,12 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="folder that tfrec_attn.train has written",
     )
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
+    add_split(parser)
     parser.add_argument(
         "--limit",
         type=int,
@@ -96,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show, but do not compare, lists of a model exported with --index ivf",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 

@@ -97,12 +97,6 @@ def _parser() -> Arguments:
         "beauty/sasrec or studies/attrec-dim",
     )
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="values for all trainings",
-    )
-    parser.add_argument(
         "--vary",
         action="append",
         metavar="section.key=A,B,...",
@@ -115,11 +109,6 @@ def _parser() -> Arguments:
         type=path,
         metavar="DIR",
         help="folder to write (default: ablations/CONFIG-KEY, or ablations/STUDY)",
-    )
-    parser.add_argument(
-        "--metric",
-        help="metric of the plot, the differences and their tests (default: NDCG@10, or "
-        "evaluate.metric if evaluate.k has no 10)",
     )
     return parser
 

@@ -95,12 +95,6 @@ def _parser() -> Arguments:
         "beauty or beauty/sasrec; the configurations of a folder are the rows of its table",
     )
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="values for all trainings",
-    )
-    parser.add_argument(
         "--models",
         default="all",
         metavar="NAMES",
@@ -115,11 +109,6 @@ def _parser() -> Arguments:
         default="comparisons",
         metavar="DIR",
         help="folder to write (default: comparisons)",
-    )
-    parser.add_argument(
-        "--metric",
-        help="metric of the differences and their tests (default: NDCG@10, or evaluate.metric if "
-        "evaluate.k has no 10)",
     )
     parser.add_argument(
         "--splits",

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path
+from tfrec_attn.cli.arguments import Arguments, add_split, path
 from tfrec_attn.cli.terminal import format_table, reporting
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.held_out_log import (
@@ -38,12 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Evaluates a finished run from its checkpoint.",
     )
     parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
+    add_split(parser)
     parser.add_argument(
         "--on",
         choices=(RUN, CURRENT_LOG),
@@ -51,7 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="run (default): the held-out events of the run, which give the values in its "
         "metrics.json; current-log: those of its log as it is now",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--ranks",
         type=path,
