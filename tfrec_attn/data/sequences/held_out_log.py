@@ -10,7 +10,7 @@ import polars as pl
 
 from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary, numbers_of
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.readable import readable_parquet
 
@@ -137,11 +137,12 @@ def read_held_out_log(
 
 
 def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) -> HeldOutEvents:
-    targets = _indices(frame["target"], items)
+    item_ids = pl.Enum(items.ids())
+    targets = numbers_of(frame["target"], item_ids)
     known = targets > 0
     lengths = frame["history"].list.len().to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(frame)), lengths)
-    codes = _indices(frame["history"].filter(lengths > 0).explode(), items)
+    codes = numbers_of(frame["history"].filter(lengths > 0).explode(), item_ids)
     chosen = known[row] & (codes > 0)
     lengths = np.bincount(row[chosen], minlength=len(frame))[known]
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
@@ -160,13 +161,7 @@ def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabular
     return HeldOutEvents(
         frame["user_id"].to_list(),
         frame["target"].to_list(),
-        _indices(frame["user_id"], users),
+        numbers_of(frame["user_id"], pl.Enum(users.ids())),
         known,
         Split(sequences, offsets[:-1], name="held-out", **held_out),
     )
-
-
-def _indices(ids: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
-    """Returns the index of each id, int32, 0 where it is unknown."""
-    codes = ids.cast(pl.Enum(vocabulary.ids()), strict=False).to_physical()
-    return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
