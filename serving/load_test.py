@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--histories",
         type=path,
         metavar="FILE",
-        help="Parquet with a column history, such as test.parquet of a run",
+        help=".jsonl with a request a line, or .parquet, such as test.parquet of a run",
     )
     source.add_argument(
         "--items",

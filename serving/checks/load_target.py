@@ -16,10 +16,10 @@ _MAX_HISTORY = 200
 
 
 def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
-    """Reads random histories from a Parquet file, such as test.parquet of a run.
+    """Reads random histories from a request log, such as test.parquet of a run.
 
     Args:
-        path: File with a column history and, optionally, user_id.
+        path: As for `read_request_log`.
         count: Number of histories.
         seed: Seed of the random choice.
 
@@ -27,26 +27,18 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
         (user id, history) pairs.
 
     Raises:
-        ValueError: If the file cannot be read or has other columns.
+        ValueError, DataError: If the file cannot be read, or is something else.
     """
-    import polars as pl
+    from tfrec_attn.replay.request_log import read_request_log
 
-    from tfrec_attn.files.readable import readable_parquet
-
-    with readable_parquet(f"--histories {path}", ValueError):
-        table = pl.read_parquet(path)
-    if (
-        table.schema.get("history") != pl.List(pl.String)
-        or table.schema.get("user_id", pl.String) != pl.String
-        or table.is_empty()
-    ):
+    table = read_request_log(Path(path))
+    if table is None:
         raise ValueError(
-            f"--histories {path} must have rows with lists of texts in a column history; "
-            "name test.parquet of a run."
+            f"--histories {path} must be .jsonl with one request a line, or .parquet with a column "
+            "history; name test.parquet of a run."
         )
-    table = table.sample(min(count, len(table)), shuffle=True, seed=seed)
-    users = table["user_id"].to_list() if "user_id" in table.columns else [""] * len(table)
-    return list(zip(users, table["history"].to_list(), strict=True))
+    table = table.select("user_id", "history")
+    return table.sample(min(count, len(table)), shuffle=True, seed=seed).rows()
 
 
 def make_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
