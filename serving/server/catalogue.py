@@ -90,9 +90,6 @@ class Catalogue:
 def read_catalogue(folder: Path) -> Catalogue:
     """Reads the items of a version from its assets.
 
-    Args:
-        folder: Folder of the version.
-
     Raises:
         StatusError: FAILED_PRECONDITION if it has no file of items, or a damaged one.
     """

@@ -12,11 +12,7 @@ from tfrec_attn.lists.user_histories import Histories, UserBatch
 
 
 class BatchQueries:
-    """Makes queries of users and histories in raw ids.
-
-    Args:
-        source: The model.
-    """
+    """Makes queries of users and histories in raw ids."""
 
     def __init__(self, source: Source):
         self._source = source

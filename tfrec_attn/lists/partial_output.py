@@ -26,10 +26,6 @@ _OTHER = "name another file, or remove the folder"
 class PartialOutput:
     """`<file>.partial`, where one process writes the parts of a file.
 
-    Args:
-        target: The file.
-        output_format: Its format.
-
     Attributes:
         folder: `<file>.partial`.
         parts: Number of complete parts.

@@ -132,9 +132,6 @@ def save_ranks(folder: Path, ranks: dict[str, np.ndarray], test_users: np.ndarra
 def load_ranks(folder: Path) -> dict[str, np.ndarray]:
     """Returns the ranks of the held-out events of a run, int32 [U], in the order of its split.
 
-    Args:
-        folder: The run.
-
     Returns:
         "valid" and "test" -> ranks; of a run with a transition prior also those of the model
         without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event,

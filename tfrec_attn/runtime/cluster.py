@@ -51,9 +51,6 @@ class Task:
 def this_task(strategy: str) -> Task | None:
     """Returns the task of this process in TF_CONFIG, or None for a strategy of one process.
 
-    Args:
-        strategy: `runtime.strategy`.
-
     Raises:
         ConfigError: If TF_CONFIG is missing, malformed, or describes an unsupported cluster.
     """
