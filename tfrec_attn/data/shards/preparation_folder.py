@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from tfrec_attn.data.sequences.splits import require_long_enough, require_parts
 from tfrec_attn.data.sequences.transitions import save_transitions
-from tfrec_attn.data.shards.manifest import MANIFEST, Manifest, PartitionedLog
+from tfrec_attn.data.shards.manifest import MANIFEST, FilteredLog, Manifest, PartitionedLog
 from tfrec_attn.data.shards.prepared_log import (
     INDEX,
     ITEM_COUNTS,
@@ -190,19 +191,12 @@ def _write_counts(folder: Path, temporary: Path, partitioned: PartitionedLog) ->
         duplicates = summary.duplicates
     rejected = [REJECTED] if (folder / REJECTED).exists() else []
     files = [*names, USERS, ITEMS, INDEX, ITEM_COUNTS, TRANSITIONS, *rejected]
+    known = {field.name: getattr(partitioned, field.name) for field in fields(FilteredLog)}
     return Manifest(
-        logs=partitioned.logs,
-        options=partitioned.options,
-        before=partitioned.before,
-        after=after,
-        rejected=partitioned.rejected,
-        selection=partitioned.selection,
-        duplicates=duplicates,
-        ids=partitioned.ids,
+        **{**known, "duplicates": duplicates},
         train=summary.train_events,
         valid=valid,
         test=test,
-        whole_times=partitioned.whole_times,
         leaks=summary.leaks.to_dict(),
         shards=names,
         sizes={name: (folder / name).stat().st_size for name in files},
