@@ -28,7 +28,7 @@ _INDEXES = ("exact", "ivf")
 _MEASURED = 1000
 
 
-def _option(default: Any, text: str, **how: Any) -> Any:
+def _option(default: Any, text: str, /, **how: Any) -> Any:
     """A field whose option has this help; `how` are further arguments of `add_argument`."""
     return dataclasses.field(default=default, metadata={"help": text, **how})
 
