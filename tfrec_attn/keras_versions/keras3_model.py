@@ -100,13 +100,15 @@ class Model(tf.keras.Model):
             return step
         # Not an attribute: it would be saved with the weights.
         count = tf.Variable(most, trainable=False)
-        several = _one_by_one(step, count) if self.run_eagerly else several_steps(step, count)
+        several = several_steps(step, count)
 
         def run(iterator):
             number = most
             if self._epoch_steps:
                 number = min(most, self._epoch_steps - self._steps_done)
                 self._steps_done = (self._steps_done + number) % self._epoch_steps
+            if self.run_eagerly:
+                return [step(iterator) for _ in range(number)][-1]
             count.assign(number)
             return several(iterator)
 
@@ -125,13 +127,6 @@ class Model(tf.keras.Model):
             return outputs
 
         return run
-
-
-def _one_by_one(step, count):
-    def run(iterator):
-        return [step(iterator) for _ in range(int(count))][-1]
-
-    return run
 
 
 def _cardinality(dataset):
