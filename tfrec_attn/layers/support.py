@@ -108,10 +108,21 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def layer_norm(layer: tf.keras.layers.Layer, epsilon: float, name: str) -> tf.keras.layers.Layer:
-    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer."""
+def layer_norm(
+    layer: tf.keras.layers.Layer, epsilon: float, name: str, affine: bool = True
+) -> tf.keras.layers.Layer:
+    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer.
+
+    Args:
+        layer: The layer.
+        epsilon: Added to the variance.
+        name: Name of the normalisation.
+        affine: Whether it has a gain and a bias.
+    """
     wide = "float64" if layer.compute_dtype == "float64" else "float32"
-    return tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name=name)
+    return tf.keras.layers.LayerNormalization(
+        epsilon=epsilon, center=affine, scale=affine, dtype=wide, name=name
+    )
 
 
 def input_width(shape: Any) -> int:
