@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     as_mask,
     build_parts,
@@ -15,12 +16,11 @@ from tfrec_attn.layers.support import (
     project,
     split_heads,
     visible_keys,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SequentialTransductionUnit(tf.keras.layers.Layer):
+class SequentialTransductionUnit(Layer):
     """Causal attention by the SiLU of the scores, whose result is gated and added.
 
         U, V, Q, K = split(silu(LayerNorm(x) W))               H heads of width D / H
@@ -74,7 +74,6 @@ class SequentialTransductionUnit(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -108,12 +107,3 @@ class SequentialTransductionUnit(tf.keras.layers.Layer):
         scores = tf.nn.silu(tf.matmul(query, key, transpose_b=True) + tf.cast(bias, query.dtype))
         visible = visible_keys(length, mask, causal=False) & (distance >= 0)
         return tf.where(visible, scores / self.max_length, tf.zeros_like(scores))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "max_length": self.max_length,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "epsilon": self.epsilon,
-        }
