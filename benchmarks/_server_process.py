@@ -11,19 +11,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextlib.contextmanager
-def process(*command: str) -> Iterator[tuple[int, str]]:
-    """Runs a server, and yields (process id, HOST:PORT of gRPC)."""
+def process(*command: str, says: str = "gRPC on ") -> Iterator[tuple[int, str]]:
+    """Runs a server, and yields (process id, HOST:PORT), which it says at the end of a line."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
         try:
             where = next(
-                (line.split()[-1] for line in server.stdout if line.startswith("gRPC on ")), None
+                (line.split()[-1] for line in server.stdout if line.startswith(says)), None
             )
             if where is None:
                 raise SystemExit(f"{' '.join(command)} ended before it listened.")
-            yield server.pid, where
+            yield server.pid, where.removeprefix("http://").rstrip("/")
         finally:
             server.terminate()
             server.wait(30)

@@ -13,6 +13,9 @@ returns the requests: the cost of gRPC in Python without a model.
 one width (51 columns), and on a server that pads the rows of a batch as TF Serving does with
 `pad_variable_length_inputs: true`.
 
+`REST` are requests to `serving_default` in the JSON of TF Serving, to the local server and, where
+FastAPI is installed, to the same SavedModel behind FastAPI and uvicorn (`benchmarks/_fastapi.py`).
+
 Mixed requests are recommend, score, explain and embed, while a new version of two models in turn
 comes every two seconds. Each response is compared with that of its version in a TensorFlow session
 without a server. A difference counts as WRONG.
@@ -24,6 +27,8 @@ and the table shows how fast the resident memory of the server grew in the secon
 
 import argparse
 import gc
+import importlib.util
+import json
 import os
 import random
 import shutil
@@ -44,6 +49,7 @@ from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 tf = import_tensorflow()
 
 from _expected_responses import ExpectedResponses  # noqa: E402
+from _rest_target import RestTarget  # noqa: E402
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 
 from export.saved_model import save  # noqa: E402
@@ -134,18 +140,31 @@ def load(
     A hundred requests before it do not count.
     """
     pid, where = server
-    with LoadTarget(
-        where, requests, TIMEOUT, 1 if rate else min(clients, CONNECTIONS), check
-    ) as target:
-        target.connect()
-        closed_loop(target.send, clients, Limits(limits.seconds, 100))
-        before = processor_seconds(pid), time.process_time()
-        samples = (
-            open_loop(target.send, rate, limits)
-            if rate
-            else closed_loop(target.send, clients, limits)
-        )
-        spent = processor_seconds(pid) - before[0], time.process_time() - before[1]
+    connections = 1 if rate else min(clients, CONNECTIONS)
+    with LoadTarget(where, requests, TIMEOUT, connections, check) as target:
+        return measured(pid, target, limits, clients, rate)
+
+
+def load_rest(
+    server: tuple[int, str], bodies: list[bytes], limits: Limits, rate: float | None = None
+) -> dict:
+    """Measures one load of a REST server, of as many connections as clients."""
+    pid, where = server
+    with RestTarget(where, f"/v1/models/{NAME}:predict", bodies, CLIENTS) as target:
+        return measured(pid, target, limits, CLIENTS, rate)
+
+
+def measured(
+    pid: int, target: LoadTarget | RestTarget, limits: Limits, clients: int, rate: float | None
+) -> dict:
+    """Returns the figures of a load."""
+    target.connect()
+    closed_loop(target.send, clients, Limits(limits.seconds, 100))
+    before = processor_seconds(pid), time.process_time()
+    samples = (
+        open_loop(target.send, rate, limits) if rate else closed_loop(target.send, clients, limits)
+    )
+    spent = processor_seconds(pid) - before[0], time.process_time() - before[1]
     each = {
         f"{name}_us": 1e6 * seconds / len(samples)
         for name, seconds in zip(("server", "client"), spent, strict=True)
@@ -237,6 +256,7 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
         "--rest-port=0",
         "--poll=0.2",
     )
+    rows |= compare_rest(command, versions / "1", histories, limits)
     with process(*command, "--pad") as server:
         rows[f"rows of ids, padded, {CLIENTS} clients"] = load(
             server, rows_of_ids(histories), limits, clients=CLIENTS
@@ -260,6 +280,25 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
             rows["mixed, with swaps"] = under_swaps(server, versions, staged, parsed.mixed)
         result["mb_at_end"] = resident_mb(pid)
     return {**result, "rows": rows}
+
+
+def compare_rest(
+    command: tuple[str, ...], folder: Path, histories: list[tuple[str, list[str]]], limits: Limits
+) -> dict[str, dict]:
+    """Measures `serving_default` over REST: the local server, and FastAPI where it is installed."""
+    bodies = [
+        json.dumps({"instances": [{"user_id": user, "history": history}]}).encode()
+        for user, history in histories
+    ]
+    servers = {"REST": (*command,), "REST, FastAPI": ("benchmarks/_fastapi.py", str(folder))}
+    if importlib.util.find_spec("fastapi") is None:
+        del servers["REST, FastAPI"]
+    rows = {}
+    for name, one in servers.items():
+        with process(*one, says="REST on " if "FastAPI" in name else "HTTP on ") as server:
+            rows[f"{name}, {RATE:g} a second"] = load_rest(server, bodies, limits, RATE)
+            rows[f"{name}, {CLIENTS} clients"] = load_rest(server, bodies, limits)
+    return rows
 
 
 def print_table(result: dict) -> None:

@@ -20,10 +20,11 @@ def recency(rows: tf.Tensor) -> tf.Tensor:
 
 def latest_events(rows: tf.Tensor, length: int) -> tf.Tensor:
     """Returns the latest known events, padded on the left: int32 [B, W] -> int32 [B, length]."""
-    column = _column(recency(rows), length)
-    batch = tf.shape(rows)[0]
-    index = tf.stack([tf.range(batch)[:, tf.newaxis] + tf.zeros_like(column), column], axis=-1)
-    return tf.scatter_nd(index, rows, tf.stack([batch, length + 2]))[:, 1:-1]
+    rows = tf.pad(rows, [[0, 0], [length, 0]])
+    known = tf.cast(rows > 0, tf.int32)
+    # Each event has its number, from 1, and all others 0.
+    latest_first = tf.math.top_k(known * tf.cumsum(known, axis=1), length).indices
+    return tf.gather(rows, tf.reverse(latest_first, [1]), batch_dims=1)
 
 
 def at_events(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -136,10 +136,10 @@ def hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
         Float32 [B, N + 1].
     """
     hidden = tf.pad(hidden, [[0, 0], [1, 0]])
-    index = tf.stack(
-        [tf.range(tf.shape(hidden)[0])[:, tf.newaxis] + tf.zeros_like(hidden), hidden], axis=-1
-    )
-    return tf.tensor_scatter_nd_update(scores, index, tf.fill(tf.shape(hidden), FLOOR))
+    shape = tf.shape(hidden)
+    batch = tf.broadcast_to(tf.range(shape[0])[:, tf.newaxis], shape)
+    index = tf.stack([batch, hidden], axis=-1)
+    return tf.tensor_scatter_nd_update(scores, index, tf.fill(shape, FLOOR))
 
 
 def hide_listed(scores: tf.Tensor, rows: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:

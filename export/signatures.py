@@ -70,15 +70,16 @@ def _concrete(function: Callable[..., Outputs], specs: Mapping[str, tf.TensorSpe
         # TensorFlow's C++ session compares no ranks, and a model that does not use users would not
         # notice a batch of users of another size.
         inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
-        batch = tf.shape(inputs[names[0]])[:1]
-        rest = {name: _with_rows(inputs[name], batch) for name in names[1:]}
+        rest = {name: _with_rows_of(inputs[names[0]], inputs[name]) for name in names[1:]}
         return function(**{**inputs, **rest})
 
     return tf.function(checked, autograph=False).get_concrete_function(**specs)
 
 
-def _with_rows(value, batch):
-    """A value that must have `batch` rows, int [1]."""
+def _with_rows_of(first, value):
+    """A value that must have as many rows as the first input, [B]."""
+    if value.dtype == first.dtype and value.shape.rank == 2:
+        return tf.concat([first[:, tf.newaxis], value], axis=1)[:, 1:]
     # TensorFlow removes a reshape that seems to change no shape, but not one to another rank.
-    shape = tf.concat([batch, tf.shape(value)[1:], [1]], axis=0)
+    shape = tf.concat([tf.shape(first), tf.shape(value)[1:], [1]], axis=0)
     return tf.squeeze(tf.reshape(value, shape), axis=-1)

@@ -71,7 +71,7 @@ def _client(parsed: argparse.Namespace, asked: ModelReference | None = None) -> 
         return RestClient(
             parsed.url, asked.model, tls=None if parsed.tls is True else parsed.tls, **options
         )
-    with importing():
+    with importing(stubs_alone=True):
         from .clients.grpc_client import GrpcClient
     return GrpcClient(parsed.target, asked.model, tls=parsed.tls, **options)
 

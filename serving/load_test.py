@@ -147,7 +147,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
-    with importing():
+    with importing(stubs_alone=True):
         from .checks import load_target
         from .clients.grpc_client import GrpcClient
     if parsed.histories:

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invalid files or options.
     """
     parsed = _parser().parse_args(arguments)
-    with importing():
+    with importing(stubs_alone=True):
         from .checks import labels  # noqa: F401
     return _promote(parsed)
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version, it is damaged, or a file or an option is invalid. Nothing has moved then.
     """
     parsed = _parser().parse_args(arguments)
-    with importing():
+    with importing(stubs_alone=True):
         from .checks import labels  # noqa: F401
     return _list(parsed) if parsed.list else _roll_back(parsed)
 

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     require_at_least(1, parsed, "k", "most")
-    with importing():
+    with importing(stubs_alone=True):
         from .checks import paired_replay  # noqa: F401
         from .clients import grpc_client  # noqa: F401
     return _shadow(parsed)

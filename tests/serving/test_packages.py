@@ -66,3 +66,21 @@ def test_imports_that_succeed_are_quiet(capfd):
     with importing():
         os.write(2, b"a note of C++")
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_stubs_alone_load_no_tensorflow():
+    """The client is complete, and TensorFlow can be imported after it."""
+    code = """
+import sys
+from serving.cli.packages import importing
+with importing(stubs_alone=True):
+    from serving.clients.grpc_client import predict_request
+    from serving.checks import labels
+    from serving.clients.requests import recommend
+assert "tensorflow" not in sys.modules and "tensorflow.python" not in sys.modules
+print(len(predict_request(recommend(["a"], "u", 3, (), (), 200), "m").inputs))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("5\n", "")

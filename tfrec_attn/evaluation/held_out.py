@@ -24,7 +24,8 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut, eager: float = 0) -> np.
         ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
             or several ranks of each event, int [B, P]. It is traced as a `tf.function`.
         held_out: The events.
-        eager: With fewer blocks than this, the function is not traced. Default 0.
+        eager: With fewer blocks than this, neither the function nor the making of the blocks is
+            traced. Default 0.
     """
     if len(held_out) < eager * held_out.batch_size:
         blocks = held_out.blocks()

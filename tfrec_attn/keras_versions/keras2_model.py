@@ -22,23 +22,39 @@ class Model(tfrs.Model):
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
-            self.train_function = self._several(super().make_train_function)
+            step = self._step_function(self.train_step, self._train_counter)
+            self.train_function = step or super().make_train_function(force=True)
         return self.train_function
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
-            self.test_function = self._several(super().make_test_function)
+            step = self._step_function(self.test_step, self._test_counter)
+            self.test_function = step or super().make_test_function(force=True)
         return self.test_function
 
-    def _several(self, make_function):
-        """Returns what Keras makes, a step or with `steps_per_execution` several steps."""
+    def _step_function(self, step, counter):
+        """Returns a function of an iterator that runs a step, or `steps_per_execution` steps.
+
+        Keras lets AutoGraph rewrite its own. None: Keras must make it.
+        """
+        if self.run_eagerly or self.jit_compile or self.autotune_steps_per_execution:
+            return None
+        strategy = self.distribute_strategy
+        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+            return None
+
+        def on_replica(data):
+            outputs = step(data)
+            counter.assign_add(1)
+            return outputs
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def one(iterator):
+            outputs = strategy.run(on_replica, args=(iterator.get_next(),))
+            return {
+                name: strategy.experimental_local_results(value)[0]
+                for name, value in outputs.items()
+            }
+
         steps = self._steps_per_execution
-        count = 1 if steps is None else int(steps.numpy())
-        if count == 1 or self.run_eagerly or self.autotune_steps_per_execution:
-            return make_function(force=True)
-        # Keras reads the variable, which must not be set as an attribute: it would be a weight.
-        steps.assign(1)
-        try:
-            return several_steps(make_function(force=True), steps)
-        finally:
-            steps.assign(count)
+        return one if steps is None or steps.numpy() == 1 else several_steps(one, steps)

@@ -59,6 +59,9 @@ class EmbeddingTable(Layer):
         self.built = True
 
     def call(self, ids):
+        if self._shared is not None:
+            # Row 0 of the matrix is 0.
+            return self._shared_rows(ids)
         rows, index = self.unique_rows(ids)
         return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
 
@@ -76,10 +79,7 @@ class EmbeddingTable(Layer):
         """
         flat = tf.reshape(ids, [-1])
         if self._shared is not None:
-            vectors, column = self._shared
-            # The tensor first: a gather from a variable that is also read whole makes TensorFlow
-            # copy it on every read.
-            rows = tf.gather(tf.convert_to_tensor(vectors), flat)[:, column : column + self.dim]
+            rows = self._shared_rows(flat)
             return rows, tf.reshape(tf.range(tf.size(ids, tf.int64)), tf.shape(ids))
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
@@ -96,7 +96,16 @@ class EmbeddingTable(Layer):
         """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:
-            vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D.
+            vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D, and
+                zeros in row 0.
             column: First of these columns.
         """
         self._shared = (vectors, column)
+
+    def _shared_rows(self, ids):
+        vectors, column = self._shared
+        # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy
+        # it on every read.
+        rows = tf.gather(tf.convert_to_tensor(vectors), ids)
+        whole = self.dim == vectors.shape[1]
+        return rows if whole else rows[..., column : column + self.dim]

@@ -1,6 +1,7 @@
 """Loads SavedModels as TF Serving does: with TensorFlow's C++ loader, without their Python code."""
 
 import dataclasses
+import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -54,12 +55,21 @@ def load(folder: Path, session: tf.compat.v1.Session) -> dict[str, Any]:
 
 
 def function_of(session: tf.compat.v1.Session, signature: Any) -> Callable:
-    """Returns a function of the inputs of a SignatureDef to its outputs, both sorted by name."""
+    """Returns a function of the inputs of a SignatureDef to its outputs, both sorted by name.
+
+    The inputs must be arrays of their types. The calling thread runs the operations, because
+    handing the small ones to other threads takes longer than they do.
+    """
     inputs, outputs = (
         [info.name for _, info in sorted(infos.items())]
         for infos in (signature.inputs, signature.outputs)
     )
-    return session.make_callable(outputs, feed_list=inputs)
+    # `make_callable` looks up and checks each input again in every call, a fifth of the time of a
+    # small model.
+    of_session = importlib.import_module(tf.compat.v1.ConfigProto.__module__)
+    options = of_session.CallableOptions(feed=inputs, fetch=outputs)
+    options.run_options.inter_op_thread_pool = -1
+    return session._make_callable_from_options(options)
 
 
 def tensors_of(infos: Any) -> dict[str, Tensor]:

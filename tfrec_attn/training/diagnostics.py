@@ -16,9 +16,13 @@ _K = 10
 def count_not_finite(variables: list[tf.Variable]) -> dict[str, int]:
     """Returns the number of values that are not finite, of the variables that have some."""
     floating = [one for one in map(variable_of, variables) if one.dtype.is_floating]
-    counts = _count_not_finite([tf.convert_to_tensor(one) for one in floating]) if floating else []
-    found = zip(floating, map(int, counts), strict=True)
-    return {variable.name: count for variable, count in found if count}
+    # A graph of so few operations takes longer to trace than it saves in a hundred epochs.
+    found = ((one.name, tf.math.is_finite(tf.convert_to_tensor(one))) for one in floating)
+    return {
+        name: int(tf.math.count_nonzero(~finite))
+        for name, finite in found
+        if not tf.reduce_all(finite)
+    }
 
 
 def first_not_finite(model: Any) -> str | None:
@@ -52,12 +56,13 @@ class Diagnostics:
         self._blocks = [(block["user"], block["history"]) for block in held_out.sample(count)]
         self._users = count
         specs = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.int32)]
-        self._top_items = tf.function(self._top_items, input_signature=specs, autograph=False)
+        self._traced = tf.function(self._top_items, input_signature=specs, autograph=False)
         self.common_item = 0
 
     def __call__(self) -> dict[str, float]:
         """Returns the figures, and sets `common_item` to the most common best item."""
-        top = np.concatenate([self._top_items(*block).numpy() for block in self._blocks])
+        top_items = self._top_items if self.model.run_eagerly else self._traced
+        top = np.concatenate([top_items(*block).numpy() for block in self._blocks])
         items, counts = np.unique(top[:, 0], return_counts=True)
         self.common_item = int(items[np.argmax(counts)])
         tables = [tf.cast(table, tf.float32) for table in self.model.tables("items")]
@@ -88,9 +93,3 @@ class Diagnostics:
     def _top_items(self, user, history):
         scores = self.model.untrained_last(self.model.scores({"user": user, "history": history}))
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _count_not_finite(values):
-    counts = [tf.reduce_sum(tf.cast(~tf.math.is_finite(value), tf.int64)) for value in values]
-    return tf.stack(counts)

@@ -51,6 +51,14 @@ def rank(ranker: Callable, config: Config, split: Split, part: str, eager: float
     return held_out_ranks(ranker, held_out(config, split, part), eager)
 
 
+def rank_by_model(model: Any, config: Config, split: Split, part: str) -> np.ndarray:
+    """Returns the rank of each held-out event by a trained model, as `rank`."""
+    traced = model.traced_ranks()
+    # The validation has traced it, unless the model counts or was trained eagerly.
+    ranker = traced if traced.experimental_get_tracing_count() else model.ranks
+    return rank(ranker, config, split, part, eager=_FEW_BLOCKS)
+
+
 def rank_and_list(
     model: Any, config: Config, split: Split, part: str
 ) -> tuple[np.ndarray, np.ndarray]:

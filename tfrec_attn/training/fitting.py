@@ -41,6 +41,8 @@ _OF_TRAIN = (
     *("margin", "reduction", "l2", "kernel_l2", "seed"),
     *("calibration", "score_penalty", "clip_norm", "accumulate"),
 )
+# Up to this many steps, eager execution takes less time than tracing a step.
+_FEW_STEPS = 32
 
 
 def make_distillation(
@@ -87,6 +89,7 @@ def compile_model(
         DataError: If there is nothing to distill.
     """
     train, steps = config.train, config.runtime.steps_per_execution
+    all_steps = train.epochs * stream.steps_per_epoch
     loss_names.try_out(train.loss)
     if model.distribute_strategy.num_replicas_in_sync > 1:
         # Iterations of one loop overlap and share the keys of their collectives, so replicas would
@@ -103,6 +106,7 @@ def compile_model(
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
             log_q=getattr(stream, "log_q", None),
+            run_eagerly=all_steps <= _FEW_STEPS and not tf.distribute.has_strategy(),
             steps_per_execution=min(steps, stream.steps_per_epoch),
         )
     except ValueError as error:

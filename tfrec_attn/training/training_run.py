@@ -211,8 +211,8 @@ def _train_into(
     from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import (
         evaluate_baselines,
-        rank,
         rank_and_list,
+        rank_by_model,
         report,
         with_repeats,
     )
@@ -244,7 +244,7 @@ def _train_into(
         prior, alone = {}, {}
         if has_prior(config):
             prior, alone = add_transition_prior(model, config, data.split, folder)
-        valid = rank(model.traced_ranks(), config, data.split, "valid")
+        valid = rank_by_model(model, config, data.split, "valid")
         test, lists = rank_and_list(model, config, data.split, "test")
     owners = {part: data.split.rows(getattr(data.split, part)) for part in ("valid", "test")}
     run_files.save_ranks(folder, {"valid": valid, "test": test, **alone}, owners["test"])

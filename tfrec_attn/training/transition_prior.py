@@ -16,7 +16,7 @@ from tfrec_attn.evaluation.ranking import ranks
 from tfrec_attn.layers.transition_prior import TransitionPrior
 from tfrec_attn.models.base.scoring import add_prior
 from tfrec_attn.training.checkpoints import Checkpoints
-from tfrec_attn.training.evaluating import rank
+from tfrec_attn.training.evaluating import rank, rank_by_model
 
 _AUTO = (0.1, 0.2, 0.5, 1.0, 2.0)
 _METRIC = 10  # cut-off of the NDCG that picks weight and epsilon
@@ -58,7 +58,7 @@ def add_transition_prior(
     )
     layer.rows.set_rows(*rows)
     pairs = candidates(prior)
-    test = rank(model.traced_ranks(), config, split, "test")
+    test = rank_by_model(model, config, split, "test")
     found = rank(_ranker(model, layer, pairs), config, split, "valid")
     scores = [summarise(column, [_METRIC])[f"NDCG@{_METRIC}"] for column in found.T]
     best = max(scores[1:])

@@ -94,7 +94,8 @@ class ArrayStream(BatchStream):
         def part_of_batch(number):
             return self.batch(number // own, first + tf.cast(number % own, tf.int32), parts)
 
-        dataset = tf.data.Dataset.counter(first_step * own, dtype=tf.int64)
+        # Unlike a counter, a range traces no function; repeated, it has no number of batches.
+        dataset = tf.data.Dataset.range(first_step * own, tf.int64.max).repeat()
         dataset = dataset.map(part_of_batch, num_parallel_calls=2, deterministic=True)
         return without_auto_shard(dataset.prefetch(4))
 

@@ -196,12 +196,11 @@ class SequenceModel(KerasModel):
     def knows_nothing(self, features):
         """Returns which rows have no known input that the query depends on, bool [B]."""
         features = self.known(features)
-        nothing = tf.ones_like(features["user"], tf.bool)
-        if self.uses_user:
-            nothing &= features["user"] == 0
+        nothing = features["user"] == 0 if self.uses_user else None
         if self.uses_history or self.transition_prior is not None:
-            nothing &= tf.reduce_all(features["history"] == 0, axis=1)
-        return nothing
+            empty = tf.reduce_all(features["history"] == 0, axis=1)
+            nothing = empty if nothing is None else nothing & empty
+        return tf.ones_like(features["user"], tf.bool) if nothing is None else nothing
 
     def untrained_last(self, scores):
         """Replaces the scores of items without training events by `UNTRAINED`: float32 [B, N]."""
