@@ -25,11 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
         0; 2 for configuration or data that cannot be used; 1 for a training that failed; 130 after
         SIGINT and 143 after SIGTERM.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    asked = any(one == "-h" or one.startswith("--h") for one in given)
     parser = Arguments(
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of interactions, and evaluates it. "
         "Without arguments: AttRec on generated data.",
-        epilog=_help_of_keys(sys.argv[1:] if arguments is None else arguments),
+        # It reads the sources of all models.
+        epilog=_help_of_keys(given) if asked else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

@@ -42,7 +42,7 @@ _OF_TRAIN = (
     *("calibration", "score_penalty", "clip_norm", "accumulate"),
 )
 # Up to this many steps, eager execution takes less time than tracing a step.
-_FEW_STEPS = 32
+_FEW_STEPS = 12
 
 
 def make_distillation(
