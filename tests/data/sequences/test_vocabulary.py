@@ -18,6 +18,7 @@ def test_indices_count_from_one_in_the_given_order(ids):
     assert found.dtype == np.int32
     assert found.tolist() == [3, 1, 0, 0, 2]
     assert vocabulary.ids([0, 3, 1, 1]) == ["", "é ", "b", "b"]
+    assert vocabulary.ids([0, 3, 1, 1] * 9) == ["", "é ", "b", "b"] * 9
     assert vocabulary.ids() == ["b", "a", "é "]
     assert "a" in vocabulary
     assert "" not in vocabulary

@@ -9,6 +9,9 @@ import polars as pl
 
 from tfrec_attn.errors import DataError
 
+# As many ids are read faster one by one than by a query of polars.
+_FEW = 20
+
 
 class Vocabulary:
     """Immutable ids with indices 1..N in the given order; index 0 is padding and unknown ids.
@@ -74,6 +77,8 @@ class Vocabulary:
         if indices.size and (indices.min() < 0 or indices.max() > len(self)):
             got = f"{indices.min()}..{indices.max()}"
             raise DataError(f"an index must be in 0..{len(self)}, got {got}.")
+        if indices.size <= _FEW:
+            return [self._ids[index - 1] if index else "" for index in indices.tolist()]
         return self._with_padding.gather(indices).to_list()
 
     def __len__(self) -> int:
