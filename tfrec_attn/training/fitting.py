@@ -102,11 +102,11 @@ def compile_model(
             optimizer,
             loss_names.get(train.loss),
             **{name: getattr(train, name) for name in _OF_TRAIN},
+            run_eagerly=all_steps <= _FEW_STEPS and not tf.distribute.has_strategy(),
             distillation=distillation,
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
             log_q=getattr(stream, "log_q", None),
-            run_eagerly=all_steps <= _FEW_STEPS and not tf.distribute.has_strategy(),
             steps_per_execution=min(steps, stream.steps_per_epoch),
         )
     except ValueError as error:
