@@ -622,7 +622,6 @@ OTHERWISE = [
         },
     ),
     ("sasrec", 2, "softmax", {"reduction": "mean", "distilled": True, "run_eagerly": True}),
-    ("sasrec", 2, "softmax", {"reduction": "mean", "smoothed": True}),
     ("sasrec", 2, "sampled_softmax", {"reduction": "sum", "clip_norm": 5.0, "rows_alone": True}),
     (
         "sasrec",
@@ -630,6 +629,7 @@ OTHERWISE = [
         "bce",
         {"reduction": "mean", "distilled": True, "weighted": True, "run_eagerly": True},
     ),
+    ("sasrec", 2, "softmax", {"reduction": "mean", "smoothed": True}),
 ]
 OTHERWISE += [
     (name, 2, loss_of(name), {"reduction": "mean", "run_eagerly": True})
