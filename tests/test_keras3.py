@@ -27,8 +27,8 @@ CORE = [
     f"{CONTRACT}test_every_variable_gets_a_gradient",
     f"{CONTRACT}test_several_replicas_train_as_one[sasrec-2-sampled_softmax-options4]",
     f"{CONTRACT}test_evaluation_is_the_same_on_two_replicas_of_which_one_has_no_last_batch[attrec]",
-    "tests/training/test_averaged_weights.py::test_the_average_of_the_steps[lazy_adam]",
-    "tests/training/test_averaged_weights.py::test_averages_start_at_the_weights",
+    "tests/training/test_validated_weights.py::test_the_average_of_the_steps[lazy_adam]",
+    "tests/training/test_validated_weights.py::test_averages_start_at_the_weights",
     "tests/training/test_transfer.py::test_slots_by_hand",
     "tests/runtime/test_precision.py::test_loss_scaling_is_the_same_on_one_and_two_replicas",
 ]

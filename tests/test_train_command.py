@@ -159,13 +159,27 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         ),
         *(
             (2, [f"model.name={name}", "model.num_blocks=0"], ["`num_blocks` must be an integer"])
-            for name in ("bert4rec", "esasrec", "fmlp_rec")
+            for name in ("bert4rec", "esasrec", "fmlp_rec", "hstu")
         ),
         (2, ["model.name=gru4rec", "model.dropout=1"], ["`dropout` must be a number in [0, 1)"]),
         (
             2,
             ["model.name=gru4rec", "train.loss=bpr_max", "train.score_penalty=-1"],
             ["train.score_penalty must be 0 or greater, but is -1"],
+        ),
+        (
+            2,
+            [
+                "train.distillation.weight=1",
+                "train.distillation.loss=smoothing",
+                "model.max_norm=1.0",
+            ],
+            ["model.name=attrec: AttRec keeps its item vectors within max_norm"],
+        ),
+        (
+            2,
+            ["train.distillation.weight=1", "train.distillation.layers=0"],
+            ["train.distillation.layers must be greater than 0, but is 0"],
         ),
         (2, ["train.sampling_power=2"], ["train.sampling_power must be from 0 to 1, but is 2"]),
         (

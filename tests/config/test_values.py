@@ -191,7 +191,8 @@ def test_values_get_the_type_of_their_key(override, expected):
         ("train.reduction=average", "train.reduction must be one of sum, mean, but is 'average'."),
         (
             "train.distillation.loss=ted",
-            "train.distillation.loss must be one of cross_entropy, squared_distance, but is 'ted'.",
+            "train.distillation.loss must be one of cross_entropy, squared_distance, smoothing, "
+            "but is 'ted'.",
         ),
         (
             "train.distillation.weight=-1",

@@ -6,7 +6,7 @@ import pytest
 
 from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, DataError
-from tfrec_attn.layers import GraphRegularization
+from tfrec_attn.layers import EmbeddingSmoothing, GraphRegularization
 from tfrec_attn.training import fitting, inputs
 
 
@@ -42,6 +42,15 @@ def test_a_graph_regularizer_instead(make_leave_one_out):
     layer = fitting.make_distillation(configuration.load(None, arguments), split)
     assert isinstance(layer, GraphRegularization)
     assert layer.get_config()["transitions"][:2] == [[0, 0, 1, 2, 2], [2, 3]]
+
+
+def test_smoothing_instead(make_leave_one_out):
+    split = make_leave_one_out([[1, 2, 3, 1, 2]], num_items=3)
+    arguments = ["train.distillation.weight=0.5", "train.distillation.loss=smoothing"]
+    config = configuration.load(None, [*arguments, "train.distillation.layers=2"])
+    layer = fitting.make_distillation(config, split)
+    assert isinstance(layer, EmbeddingSmoothing)
+    assert (layer.weight, layer.num_layers) == (0.5, 2)
 
 
 def test_no_distillation_without_a_weight(make_leave_one_out):

@@ -18,7 +18,7 @@ _CHOICES = {
     "train.schedule": ("constant", "linear", "cosine", "inverse_sqrt"),
     "train.sampling": ("uniform", "popularity"),
     "train.reduction": ("sum", "mean"),
-    "train.distillation.loss": ("cross_entropy", "squared_distance"),
+    "train.distillation.loss": ("cross_entropy", "squared_distance", "smoothing"),
     "train.new_items": ("mean", "neighbours"),
     "train.tracker": ("mlflow", "wandb", None),
     "evaluate.repeats": ("exclude", "include", None),
@@ -34,6 +34,7 @@ _RANGES = (
         {
             "data": "events max_length targets session_gap",
             "train": "epochs batch_size accumulate learning_rate negatives patience clip_norm",
+            "train.distillation": "layers",
             "prior": "span neighbours",
             "evaluate": "batch_size",
             "runtime": "steps_per_execution",

@@ -135,12 +135,17 @@ class Model:
 class Distillation:
     """Section `train.distillation`, of item transitions into item vectors."""
 
-    weight: float = key(0.0, "lambda, weight of the distillation loss; 0: no distillation")
+    weight: float = key(
+        0.0,
+        "lambda, weight of the distillation loss, or of smoothing that of a transition beside the "
+        "item itself; 0: no distillation",
+    )
     loss: str = key(
         "cross_entropy",
-        "cross_entropy (TED), or squared_distance between an item and those that follow it, a "
-        "graph regularizer that TED is compared with",
+        "cross_entropy (TED), squared_distance between an item and those that follow it (GraReg), "
+        "or smoothing of the item vectors along the graph of transitions (GES), without a loss",
     )
+    layers: int = key(1, "of smoothing: how many times the graph is applied")
     temperature: float = key(0.1, "tau, of teacher and student of cross_entropy")
     time_span: int = key(1, "steps within which an item counts as following another")
     latest: bool = key(False, "count only each user's latest data.max_length events")

@@ -1,6 +1,7 @@
 """Keras layers of sequential recommenders, for Keras 2 and Keras 3 and mixed precision."""
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.filter_block import FilterBlock
@@ -32,6 +33,7 @@ from tfrec_attn.layers.window_convolution import WindowConvolution
 __all__ = [
     "GRU",
     "Dropout",
+    "EmbeddingSmoothing",
     "EmbeddingTable",
     "FeedForward",
     "FilterBlock",

@@ -1,6 +1,9 @@
 """The embedding of users or items."""
 
+import contextlib
+import contextvars
 import numbers
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -9,6 +12,9 @@ from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
+
+# Inside `reading`: rows by table.
+_ROWS = contextvars.ContextVar("rows", default=None)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -77,6 +83,9 @@ class EmbeddingTable(Layer):
         Returns:
             (rows [R, D], index int [...]) with `rows[index] == E[ids]`.
         """
+        given = self._given()
+        if given is not None:
+            return given, ids
         flat = tf.reshape(ids, [-1])
         if self._shared is not None:
             rows = self._shared_rows(flat)
@@ -88,6 +97,9 @@ class EmbeddingTable(Layer):
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
+        given = self._given()
+        if given is not None:
+            return given if ids is None else gather_rows(given, ids)
         if ids is None:
             return tf.convert_to_tensor(self.embeddings)
         return tf.gather(variable_of(self.embeddings), ids)
@@ -109,3 +121,21 @@ class EmbeddingTable(Layer):
         rows = tf.gather(tf.convert_to_tensor(vectors), ids)
         whole = self.dim == vectors.shape[1]
         return rows if whole else rows[..., column : column + self.dim]
+
+    def _given(self):
+        """Returns the rows of `reading`, or None."""
+        return (_ROWS.get() or {}).get(self)
+
+
+@contextlib.contextmanager
+def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
+    """Lets tables read given rows inside, instead of their own, with dense gradients.
+
+    Args:
+        rows: Rows of each table, [N + 1, D].
+    """
+    token = _ROWS.set(rows)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)

@@ -73,9 +73,11 @@ class _Objective:
     Attributes:
         shared: Names of features that each micro-batch gets as a whole.
         ndims: Number of dimensions of each feature.
+        smoothing: An `EmbeddingSmoothing` of the item vectors in the loss, or None.
     """
 
     shared = ()
+    smoothing = None
     ndims: ClassVar[dict[str, int]] = {"user": 1, "history": 2, "targets": 2}
 
     def __init__(self, loss, reduction, distillation, keywords):

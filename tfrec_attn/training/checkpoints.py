@@ -13,11 +13,10 @@ from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, flush_to_disk, read_sums, seal
 from tfrec_attn.files.work_folder import remove
 from tfrec_attn.keras_versions import keras
-from tfrec_attn.keras_versions.variables import averages_of
 from tfrec_attn.runs import weights
 from tfrec_attn.runs.run_files import BEST, STATE_FILES, STATES
-from tfrec_attn.training.averaged_weights import averaged
 from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.validated_weights import are_others, validated
 
 _WEIGHTS, _BEST, _PROGRESS = "weights", "best", "progress.json"
 _KEPT = 2
@@ -26,8 +25,8 @@ _KEPT = 2
 class Checkpoints:
     """The last two checkpoints of a training, `checkpoints/last-<steps>`, and its best weights.
 
-    A checkpoint holds the weights with the optimizer, the best weights so far (their averages with
-    `train.ema`), the progress, and the checksums of these files. It is written under another name,
+    A checkpoint holds the weights with the optimizer, the best weights so far (see
+    `validated`), the progress, and the checksums of these files. It is written under another name,
     flushed to the disk and renamed, so that a process that is killed leaves the earlier checkpoints
     intact.
 
@@ -59,8 +58,8 @@ class Checkpoints:
                 _remove(draft)
                 draft.mkdir(parents=True, exist_ok=True)
                 weights.write(draft / _WEIGHTS, model)
-                if is_best and averages_of(model.optimizer):
-                    with averaged(model):
+                if is_best and are_others(model):
+                    with validated(model):
                         weights.write(draft / _BEST, model)
                 elif is_best:
                     _link_as_best(draft, _WEIGHTS, draft)

@@ -14,12 +14,12 @@ from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions, training_pairs
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.keras_versions import keras
+from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.graph_regularization import GraphRegularization
 from tfrec_attn.layers.transition_distillation import TransitionDistillation
 from tfrec_attn.optimizers import make_optimizer
 from tfrec_attn.runtime.distribution import broadcast_from_chief, training_input
 from tfrec_attn.runtime.stop_signals import StopSignals
-from tfrec_attn.training.averaged_weights import AveragedWeights
 from tfrec_attn.training.callbacks import (
     CheckpointSaver,
     EarlyStop,
@@ -34,6 +34,7 @@ from tfrec_attn.training.history import HistoryWriter
 from tfrec_attn.training.inputs import held_out, training_stream
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.trackers import Tracking, TrackingCallback
+from tfrec_attn.training.validated_weights import ValidatedWeights
 from tfrec_attn.training.warm_start import WarmStart
 
 # Arguments of `compile` that are keys of section `train`.
@@ -47,7 +48,7 @@ _FEW_STEPS = 12
 
 def make_distillation(
     config: Config, split: Split
-) -> TransitionDistillation | GraphRegularization | None:
+) -> TransitionDistillation | GraphRegularization | EmbeddingSmoothing | None:
     """Returns the layer of `train.distillation`, or None if its weight is 0.
 
     Raises:
@@ -67,6 +68,8 @@ def make_distillation(
             )
         if options.loss == "squared_distance":
             return GraphRegularization(transitions)
+        if options.loss == "smoothing":
+            return EmbeddingSmoothing(transitions, options.weight, options.layers)
         return TransitionDistillation(transitions, options.temperature, options.dropout)
     except ValueError as error:
         raise ConfigError(f"train.distillation cannot be made: {error}") from None
@@ -220,7 +223,7 @@ def _train(
         [
             FiniteLoss(advice),
             TrainingClock(progress),
-            AveragedWeights(),
+            ValidatedWeights(),
             keras.progress_bar(),
             HistoryWriter(checkpoints.folder, progress, diagnostics, write_line),
             saver,

@@ -113,11 +113,16 @@ def settings_without_effect(config: Config) -> list[str]:
         }
     if config.train.sampling == "uniform":
         unused["train.sampling_power"] = "train.sampling is uniform"
-    if config.train.distillation.loss == "squared_distance":
-        reason = "train.distillation.loss is squared_distance"
-        unused |= dict.fromkeys(
-            ("train.distillation.temperature", "train.distillation.dropout"), reason
+    distillation = config.train.distillation.loss
+    unused |= {
+        f"train.distillation.{key}": f"train.distillation.loss is {distillation}"
+        for key, used_by in (
+            ("temperature", "cross_entropy"),
+            ("dropout", "cross_entropy"),
+            ("layers", "smoothing"),
         )
+        if used_by != distillation
+    }
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
     keys = {key: default for key, default, _ in configuration.documented()}

@@ -7,11 +7,13 @@ from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.model import Model
 from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
+from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.support import kept_arguments, parameters_of
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.features import with_wide_ids
 from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.losses.smoothed_objective import SmoothedObjective
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
@@ -146,8 +148,9 @@ class KerasModel(Model):
             reduction: "sum" (default) of the losses of windows or positions, or "mean".
             l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
             kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
-            distillation: A `TransitionDistillation` layer, or None (default).
-            distillation_weight: Weight of its loss of the input items. Default 0.
+            distillation: A `TransitionDistillation`, `GraphRegularization` or `EmbeddingSmoothing`
+                layer, or None (default).
+            distillation_weight: Weight of its loss of the input items, if it has one. Default 0.
             log_q: Float [N], logarithm of the probability that "sampled_softmax" draws each item;
                 None (default): uniform.
             calibration: t of "gbce". Default 0.75.
@@ -161,8 +164,8 @@ class KerasModel(Model):
             **kwargs: Those of `tf.keras.Model.compile`.
 
         Raises:
-            ValueError: If the reduction or loss is unknown, or the loss does not take the batches
-                that the model trains on.
+            ValueError: If the reduction or loss is unknown, the loss does not take the batches that
+                the model trains on, or the item vectors of the model cannot be smoothed.
         """
         if kwargs.pop("from_serialized", False):
             # Keras loads a SavedModel, which does not contain these arguments.
@@ -181,7 +184,11 @@ class KerasModel(Model):
         self._ranking_metrics = ranking_metrics(k)
         if chosen is None:
             return
-        if distillation is not None:
+        smoothing = None
+        if isinstance(distillation, EmbeddingSmoothing):
+            smoothing, distillation = distillation, None
+            self._check_smoothing()
+        elif distillation is not None:
             distillation = Distillation(distillation, distillation_weight)
         values = {
             "margin": margin,
@@ -192,6 +199,8 @@ class KerasModel(Model):
         }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
         self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distillation, keywords)
+        if smoothing is not None:
+            self._objective = SmoothedObjective(self._objective, smoothing)
         for table in self._embeddings("items"):
             table.dense_gradients = chosen.negatives == "none"
         self._l2, self._kernel_l2, self._clip_norm = l2, kernel_l2, clip_norm
@@ -210,6 +219,16 @@ class KerasModel(Model):
                 f"{self.trains_on}."
             )
         return chosen
+
+    def _check_smoothing(self):
+        """Raises ValueError if the item vectors cannot be smoothed."""
+        if self.uses_training_events:
+            raise ValueError(f"{type(self).__name__} already spreads its item vectors on a graph.")
+        if any(table.constraint is not None for table in self.vector_tables()):
+            raise ValueError(
+                f"{type(self).__name__} keeps its item vectors within max_norm, which smoothed "
+                "vectors can leave; set max_norm to None (null in a configuration)."
+            )
 
     @property
     def metrics(self):
@@ -278,6 +297,14 @@ class KerasModel(Model):
     def tables(self, of):
         """Returns the variables of the `EmbeddingTable`s of "users" or "items"."""
         return [layer.embeddings for layer in self._embeddings(of)]
+
+    def vector_tables(self):
+        """Returns the `EmbeddingTable`s of item vectors, which have more than one column."""
+        return [table for table in self._embeddings("items") if table.dim > 1]
+
+    def smoothing(self):
+        """Returns the `EmbeddingSmoothing` of its training, or None."""
+        return getattr(getattr(self, "_objective", None), "smoothing", None)
 
     def constrained_tables(self):
         """Returns the variables of all tables, each with its `MaxNorm` or None."""

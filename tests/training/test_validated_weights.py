@@ -1,4 +1,4 @@
-"""The moving average of the weights, compared with that of the weights after each step."""
+"""Moving averages, compared with those of the weights after each step, and smoothed vectors."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,16 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.config import load
-from tfrec_attn.data.batches import HeldOut, Windows
+from tfrec_attn.data.batches import HeldOut, NextItems, Windows
+from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.keras_versions import IS_KERAS_3, keras
 from tfrec_attn.keras_versions.variables import averages_of
+from tfrec_attn.layers import EmbeddingSmoothing
 from tfrec_attn.optimizers import make_optimizer
-from tfrec_attn.training.averaged_weights import AveragedWeights, averaged
+from tfrec_attn.training.checkpoints import Checkpoints
+from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.validated_weights import ValidatedWeights, validated
 
 USERS, ITEMS, DECAY = 20, 12, 0.8
 
@@ -50,7 +54,7 @@ def test_the_average_of_the_steps(name, make_leave_one_out):
         epochs=1,
         steps_per_epoch=3,
         validation_data=HeldOut(split, "valid", max_length=3, batch_size=20).dataset(),
-        callbacks=[AveragedWeights(), steps],
+        callbacks=[ValidatedWeights(), steps],
         verbose=0,
     )
     last = [weight.numpy() for weight in model.trainable_variables]
@@ -61,7 +65,7 @@ def test_the_average_of_the_steps(name, make_leave_one_out):
             DECAY * one + (1 - DECAY) * other for one, other in zip(expected, values, strict=True)
         ]
     tables = {id(table) for table in model.tables("items") + model.tables("users")}
-    with averaged(model):
+    with validated(model):
         found = [weight.numpy() for weight in model.trainable_variables]
     for weight, before, one, other in zip(
         model.trainable_variables, last, found, expected, strict=True
@@ -86,6 +90,43 @@ def test_averages_start_at_the_weights():
     keras.build(optimizer, model.trainable_variables)
     for weight, average in zip(model.trainable_variables, averages_of(optimizer), strict=True):
         np.testing.assert_array_equal(average, weight)
+
+
+@pytest.mark.parametrize("ema", [None, DECAY])
+def test_smoothed_item_vectors_are_validated_and_kept(ema, make_leave_one_out, tmp_path):
+    random = np.random.default_rng(3)
+    split = make_leave_one_out([random.permutation(ITEMS)[:7] + 1 for _ in range(USERS)], ITEMS)
+    smoothing = EmbeddingSmoothing(count_transitions(split, 1), 0.5)
+    model = models.SASRec(USERS, ITEMS, 3, dim=4, stddev=1.0)
+    settings = ["train.optimizer=adam"] + ([f"train.ema={ema}"] if ema else [])
+    model.compile(
+        make_optimizer(load(None, settings), steps_per_epoch=2),
+        "softmax",
+        distillation=smoothing,
+    )
+    batches = NextItems(split, max_length=3, batch_size=10)
+    steps = Steps()
+    model.fit(
+        batches.dataset(),
+        epochs=1,
+        steps_per_epoch=2,
+        validation_data=HeldOut(split, "valid", max_length=3, batch_size=20).dataset(),
+        callbacks=[ValidatedWeights(), steps],
+        verbose=0,
+    )
+    last = model.items.embeddings.numpy()
+    place = [one.shape for one in model.trainable_variables].index(last.shape)
+    rows = averages_of(model.optimizer)[place] if ema else last
+    expected = smoothing(tf.convert_to_tensor(rows))
+    np.testing.assert_array_equal(steps.validated[place], expected)
+    assert np.abs(expected - last).max() > 0.1
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(model, Progress(), 2, is_best=True)
+    np.testing.assert_array_equal(model.items.embeddings, last)
+    checkpoints.restore(model, print)
+    np.testing.assert_array_equal(model.items.embeddings, last)
+    checkpoints.finish(model)
+    np.testing.assert_array_equal(model.items.embeddings, expected)
 
 
 @pytest.mark.parametrize(
