@@ -17,6 +17,7 @@ from tfrec_attn.layers.support import (
     positive_integer,
     positive_number,
     project,
+    real_events,
     split_heads,
     visible_keys,
     without_autograph,
@@ -105,7 +106,7 @@ class LQueryAttention(tf.keras.layers.Layer):
             )
         )
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        visible = visible_keys(tf.shape(x)[1], mask, self.causal and not latest_only)
+        visible = visible_keys(tf.shape(x)[1], mask, self.causal, latest_only)
         scores = masked_softmax(logits, visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = merge_heads(tf.matmul(weights, value))
@@ -123,11 +124,10 @@ class LQueryAttention(tf.keras.layers.Layer):
     def _window_mean(self, x, mask):
         if self.query_window == 1:
             return x
-        real = (
-            tf.ones_like(x[:1, :, :1]) if mask is None else tf.cast(mask, x.dtype)[:, :, tf.newaxis]
-        )
-        total = _window_sum(x if mask is None else x * real, self.query_window)
-        return total / tf.maximum(_window_sum(real, self.query_window), 1.0)
+        real = tf.ones_like(x[:1, :, :1]) if mask is None else real_events(mask, x.dtype)
+        sequences = mask if mask is not None and mask.dtype.is_integer else None
+        total = _window_sum(x if mask is None else x * real, self.query_window, sequences)
+        return total / tf.maximum(_window_sum(real, self.query_window, sequences), 1.0)
 
     def get_config(self):
         return {
@@ -140,22 +140,33 @@ class LQueryAttention(tf.keras.layers.Layer):
         }
 
 
-def _window_sum(x, window):
+def _window_sum(x, window, sequences):
     """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]`.
 
     Sums over 1, 2, 4 ... positions make about 2 log2(window) additions.
+
+    Args:
+        x: [B, L, D].
+        window: Number of positions.
+        sequences: int [B, L], the numbers of the sequences whose positions are added up, or None.
     """
     total, covered, power, size = None, 0, x, 1
     while True:
         if window & size:
-            total = power if total is None else total + _shift(power, covered)
+            total = power if total is None else total + _shift(power, covered, sequences)
             covered += size
         if covered == window:
             return total
-        power = power + _shift(power, size)  # Not +=, which a variable refuses.
+        power = power + _shift(power, size, sequences)  # Not +=, which a variable refuses.
         size *= 2
 
 
-def _shift(x, steps):
-    """Shifts [B, L, D] by some positions to the right, with zeros on the left."""
-    return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+def _shift(x, steps, sequences):
+    """Shifts [B, L, D] by some positions to the right, with zeros on the left and from others."""
+    shifted = tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+    if sequences is None:
+        return shifted
+    # tf.pad has no GPU kernel for int64.
+    same = sequences[:, steps:] == sequences[:, :-steps]
+    same = tf.concat([tf.zeros_like(sequences[:, :steps], tf.bool), same], axis=1)
+    return shifted * tf.cast(same, x.dtype)[:, :, tf.newaxis]

@@ -78,7 +78,7 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
                 project(x, self.value_kernel, self.value_bias),
             )
         )
-        visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal and not latest_only)
+        visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal, latest_only)
         scores = masked_softmax(tf.matmul(query, key, transpose_b=True), visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = merge_heads(tf.matmul(weights, value))

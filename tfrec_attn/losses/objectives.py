@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfrec_attn import losses
 from tfrec_attn.layers.rows import gather_dot, without_padding
 from tfrec_attn.losses.features import inputs_of, latest_events
+from tfrec_attn.losses.packing import pack
 
 # Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
 # the sequences are short and few are long.
@@ -222,39 +223,22 @@ class PositionObjective(_Objective):
     def _positions(self, model, features, training):
         """Returns queries, input items, targets, weights and negatives of positions with a target.
 
-        The model computes a few groups of sequences of similar length, each cropped to its longest
-        sequence, so that it computes little padding.
+        So that the model computes little padding, the sequences are packed into few rows, or, for a
+        model that does not pack, grouped by length.
         """
-        inputs, targets = inputs_of(features), features["targets"]
-        lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int64), axis=1)
-        order = tf.cast(tf.argsort(lengths), tf.int64)
-        labels = [targets, self._weights(features)]
+        inputs, labels = inputs_of(features), [features["targets"], self._weights(features)]
         if self.loss.negatives == "per_target":
             labels.append(features["negatives"])
-        rows = targets.shape[0]
-        shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
-        cuts = [int(rows * share) for share in shares]
-        parts = [
-            order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])
+        if not model.packs_sequences:
+            return _of_groups(model, inputs, labels, training)
+        rows, places = pack(inputs)
+        vectors = _flat(model.sequence_vectors(rows, training=training))
+        real = tf.where(features["targets"] > 0)
+        values = [inputs["history"], *labels]
+        return [
+            tf.gather(vectors, tf.gather_nd(places, real)),
+            *(tf.gather_nd(value, real) for value in values),
         ]
-        # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
-        widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
-        widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
-        groups = []
-        for chosen, longest in zip(parts, widths, strict=True):
-            group = latest_events(
-                {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
-            )
-            vectors = model.sequence_vectors(group, training=training)
-            values = [
-                vectors,
-                group["history"],
-                *(tf.gather(label, chosen)[:, -longest:] for label in labels),
-            ]
-            groups.append([_flat(value) for value in values])
-        values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
-        real = tf.where(values[2] > 0)[:, 0]
-        return [tf.gather(value, real) for value in values]
 
     def _weights(self, features):
         """Returns the weight of each position in the loss, [B, L]."""
@@ -270,6 +254,44 @@ OBJECTIVES = {
     "next_items": PositionObjective,
     "masked_items": PositionObjective,
 }
+
+
+def _of_groups(model, inputs, labels, training):
+    """Returns queries, input items and labels of positions with a target.
+
+    The model computes a few groups of sequences of similar length, each cropped to its longest
+    sequence.
+
+    Args:
+        model: A `SequenceModel`.
+        inputs: Features of B sequences.
+        labels: [B, L, ...], the targets first.
+        training: Whether to apply dropout.
+    """
+    rows = labels[0].shape[0]
+    lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int64), axis=1)
+    order = tf.cast(tf.argsort(lengths), tf.int64)
+    shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
+    cuts = [int(rows * share) for share in shares]
+    parts = [order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])]
+    # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
+    widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
+    widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
+    groups = []
+    for chosen, longest in zip(parts, widths, strict=True):
+        group = latest_events(
+            {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
+        )
+        vectors = model.sequence_vectors(group, training=training)
+        values = [
+            vectors,
+            group["history"],
+            *(tf.gather(label, chosen)[:, -longest:] for label in labels),
+        ]
+        groups.append([_flat(value) for value in values])
+    values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+    real = tf.where(values[2] > 0)[:, 0]
+    return [tf.gather(value, real) for value in values]
 
 
 def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
