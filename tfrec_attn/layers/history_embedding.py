@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.learned_positions import LearnedPositions
-from tfrec_attn.layers.support import layer_norm, real_events, without_autograph
+from tfrec_attn.layers.support import real_events, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")

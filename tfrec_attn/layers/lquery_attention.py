@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
     add_projection,
@@ -12,7 +13,6 @@ from tfrec_attn.layers.support import (
     build_parts,
     dropout_rate,
     input_width,
-    layer_norm,
     merge_heads,
     positive_integer,
     positive_number,

@@ -70,12 +70,6 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def layer_norm(layer: tf.keras.layers.Layer, epsilon: float, name: str) -> tf.keras.layers.Layer:
-    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer."""
-    wide = "float64" if layer.compute_dtype == "float64" else "float32"
-    return tf.keras.layers.LayerNormalization(epsilon=epsilon, dtype=wide, name=name)
-
-
 def input_width(shape: Any) -> int:
     """Returns D of inputs [B, L, D]; raises ValueError if they have another rank or no known D."""
     shape = tf.TensorShape(shape)

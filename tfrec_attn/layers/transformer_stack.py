@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
     apply_blocks,
     build_parts,
-    layer_norm,
     positive_integer,
     without_autograph,
 )

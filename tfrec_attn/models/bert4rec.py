@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.post_norm_block import PostNormBlock
-from tfrec_attn.layers.support import apply_blocks, layer_norm, positive_integer, real_events
+from tfrec_attn.layers.support import apply_blocks, positive_integer, real_events
 from tfrec_attn.losses.features import append_mask, latest_events, sequences_of
 from tfrec_attn.models.base import SequenceModel
 
