@@ -51,7 +51,16 @@ class Dropout(tf.keras.layers.Dropout):
         uniform = tf.raw_ops.StatelessRandomUniformV2(
             shape=tf.shape(inputs), key=key, counter=counter, alg=_PHILOX, dtype=inputs.dtype
         )
-        return tf.where(uniform >= self.rate, inputs * (1 / (1 - self.rate)), 0)
+        return _scaled(inputs, tf.where(uniform >= self.rate, 1 / (1 - self.rate), 0.0))
+
+
+def _scaled(x, mask):
+    @tf.custom_gradient
+    def scaled(x):
+        return x * mask, lambda upstream: upstream * mask
+
+    mask = tf.cast(mask, x.dtype)
+    return scaled(x)
 
 
 @contextlib.contextmanager
