@@ -70,6 +70,7 @@ class _Objective:
         reduction: "sum" or "mean" over the examples.
         distillation: A `Distillation`, or None.
         keywords: Further keywords of the loss's function.
+        softmax_precision: Type of the products of softmax losses.
 
     Attributes:
         shared: Names of features that each micro-batch gets as a whole.
@@ -79,11 +80,12 @@ class _Objective:
     shared = ()
     ndims: ClassVar[dict[str, int]] = {"user": 1, "history": 2, "targets": 2}
 
-    def __init__(self, loss, reduction, distillation, keywords):
+    def __init__(self, loss, reduction, distillation, keywords, softmax_precision):
         self.loss = loss
         self.reduction = reduction
         self.distillation = distillation
         self.keywords = keywords
+        self.softmax_precision = softmax_precision
 
     def check(self, model, features):
         """Checks that a batch has the features of the loss.
@@ -175,7 +177,7 @@ class WindowObjective(_Objective):
         terms, remainder = self.distillation.terms(
             model, tf.gather_nd(history, event), tf.gather_nd(weights, event), training
         )
-        return _catalogue_loss(model, terms) + remainder
+        return _catalogue_loss(model, terms, self.softmax_precision) + remainder
 
 
 class PositionObjective(_Objective):
@@ -188,8 +190,8 @@ class PositionObjective(_Objective):
 
     ndims: ClassVar = {**_Objective.ndims, "normalizer": 1}
 
-    def __init__(self, loss, reduction, distillation, keywords):
-        super().__init__(loss, reduction, distillation, keywords)
+    def __init__(self, loss, *arguments):
+        super().__init__(loss, *arguments)
         self.shared = ("negatives",) if loss.negatives == "shared" else ()
 
     def check(self, model, features):
@@ -217,7 +219,7 @@ class PositionObjective(_Objective):
             rest += _position_loss(
                 self.loss, self.keywords, model, queries, targets, *(negatives or [None]), weights
             )
-        loss = _catalogue_loss(model, terms) + rest
+        loss = _catalogue_loss(model, terms, self.softmax_precision) + rest
         return loss, loss, tf.reduce_sum(weights)
 
     def _positions(self, model, features, training):
@@ -335,9 +337,10 @@ def _flat(value):
     return tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
 
 
-def _catalogue_loss(model, terms):
+def _catalogue_loss(model, terms, precision):
     """Returns the softmax loss of several (queries, targets from 0, weights) in one pass."""
     if not terms:
         return 0.0
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))
-    return losses.softmax(queries, without_padding(model.item_vectors()), targets, weights)
+    items = without_padding(model.item_vectors())
+    return losses.softmax(queries, items, targets, weights, products=precision)

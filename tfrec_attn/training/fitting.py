@@ -33,6 +33,7 @@ from tfrec_attn.training.diagnostics import Diagnostics
 from tfrec_attn.training.history import HistoryWriter
 from tfrec_attn.training.inputs import held_out, training_stream
 from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.softmax_precision import softmax_precision
 from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.warm_start import WarmStart
 
@@ -103,6 +104,7 @@ def compile_model(
             log_q=getattr(stream, "log_q", None),
             calibration=train.calibration,
             score_penalty=train.score_penalty,
+            softmax_precision=softmax_precision(config)[0],
             clip_norm=train.clip_norm,
             accumulate=train.accumulate,
             steps_per_execution=min(steps, stream.steps_per_epoch),
@@ -150,6 +152,8 @@ def fit(
     if model.uses_training_events:
         model.set_training_events(*training_pairs(split))
     compile_model(model, config, split, stream, warm.first_step if warm else 0)
+    if note := softmax_precision(config)[1]:
+        write_line(note)
     if warm:
         warm.copy_slots_to(model)
     checkpoints = Checkpoints(folder)
