@@ -94,13 +94,14 @@ class LQueryAttention(tf.keras.layers.Layer):
         normed = self.query_norm(
             self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only)
         )
-        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
-        scaled = tf.cast(normed, x.dtype) * scale
         query, key, value = (
             split_heads(one, self.num_heads)
             for one in (
-                project(scaled, self.query_kernel, self.query_bias * scale),
+                project(
+                    tf.cast(normed, x.dtype), self.query_kernel * scale, self.query_bias * scale
+                ),
                 project(x, self.key_kernel, self.key_bias),
                 project(x, self.value_kernel, self.value_bias),
             )
@@ -163,10 +164,9 @@ def _window_sum(x, window, sequences):
 
 def _shift(x, steps, sequences):
     """Shifts [B, L, D] by some positions to the right, with zeros on the left and from others."""
-    shifted = tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
     if sequences is None:
-        return shifted
-    # tf.pad has no GPU kernel for int64.
-    same = sequences[:, steps:] == sequences[:, :-steps]
-    same = tf.concat([tf.zeros_like(sequences[:, :steps], tf.bool), same], axis=1)
-    return shifted * tf.cast(same, x.dtype)[:, :, tf.newaxis]
+        return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+    # The gradient of a slice is slow.
+    same = sequences == tf.roll(sequences, steps, axis=1)
+    same &= tf.range(tf.shape(sequences, tf.int64)[1]) >= steps
+    return tf.roll(x, steps, axis=1) * tf.cast(same, x.dtype)[:, :, tf.newaxis]

@@ -67,13 +67,13 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
         x = tf.cast(inputs, self.compute_dtype)
-        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
         asking = x[:, -1:] if latest_only else x
         query, key, value = (
             split_heads(one, self.num_heads)
             for one in (
-                project(asking, self.query_kernel, self.query_bias) * scale,
+                project(asking, self.query_kernel * scale, self.query_bias * scale),
                 project(x, self.key_kernel, self.key_bias),
                 project(x, self.value_kernel, self.value_bias),
             )

@@ -9,7 +9,7 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import dropout_rate, positive_number, without_autograph
 from tfrec_attn.layers.transition_rows import (
-    TransitionRows,
+    SparseMatrix,
     item_matrix,
     position_weights,
     transition_arrays,
@@ -64,8 +64,8 @@ class TransitionDistillation(tf.keras.layers.Layer):
         self.dropout = dropout_rate(dropout)
         self._transitions = offsets, neighbours, counts = transition_arrays(transitions)
         background, excess = _teacher(offsets, counts, self.temperature)
-        self._excess = TransitionRows(offsets, neighbours, excess)
-        self.num_items = self._excess.num_items
+        self._excess = SparseMatrix(offsets, neighbours, excess)
+        self.num_items = len(offsets) - 2
         with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
             self._background = tf.constant(background, tf.float32)
             self._real = tf.constant(np.arange(len(background)) > 0, tf.float32)
@@ -99,29 +99,22 @@ class TransitionDistillation(tf.keras.layers.Layer):
         vectors = item_matrix(item_vectors, self.num_items)
         items = tf.cast(tf.reshape(items, [-1]), tf.int64)
         weights = position_weights(items, weights)
-        unique, index = tf.unique(items, tf.int64)
-        teacher = self._teacher_means(unique, vectors)
         if self.dropout == 0.0 or training in (None, False):
-            weights = tf.math.unsorted_segment_sum(weights, index, tf.size(unique))
-            items = unique
-            rows = student = gather_rows(vectors, items)
-        else:
-            rows, teacher = gather_rows(vectors, items), gather_rows(teacher, index)
-            student = self._dropout_layer(rows, training=training)
+            items, index = tf.unique(items, tf.int64)
+            weights = tf.math.unsorted_segment_sum(weights, index, tf.size(items))
+        rows, teacher = gather_rows(vectors, items), self._teacher_means(items, vectors)
+        student = self._dropout_layer(rows, training=training)
         queries = student * (math.sqrt(vectors.shape[1]) / self.temperature)
-        remainder = tf.reduce_sum(weights * tf.einsum("pd,pd->p", queries, rows - teacher))
+        remainder = tf.reduce_sum(weights[:, tf.newaxis] * queries * (rows - teacher))
         return queries, items - 1, weights, remainder
 
     def _teacher_means(self, items, vectors):
-        """Returns T of items without repetitions, [R, D]."""
-        row, neighbours, excess = self._excess.of(items)
-        shape = tf.stack([tf.size(items, tf.int64), self.num_items + 1])
-        matrix = tf.SparseTensor(tf.stack([row, neighbours], axis=1), excess, shape)
+        """Returns T of items, [R, D]."""
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
-        return tf.gather(self._background, items)[
-            :, tf.newaxis
-        ] * everything + tf.sparse.sparse_dense_matmul(matrix, vectors)
+        # The product for all items is faster than to collect the entries of those in the batch.
+        means = gather_rows(self._excess.times(vectors), items)
+        return tf.gather(self._background, items)[:, tf.newaxis] * everything + means
 
     def get_config(self):
         return {

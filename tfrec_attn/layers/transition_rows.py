@@ -72,6 +72,50 @@ class TransitionRows:
         return row, tf.gather(self._neighbours, entry), tf.gather(self._values, entry)
 
 
+class SparseMatrix:
+    """A constant number for each neighbour of an item, as a matrix [N + 1, N + 1].
+
+    Args:
+        offsets: Where the neighbours of each item 0..N begin, and where the last end, [N + 2].
+        neighbours: Items 1..N, [nnz].
+        values: A number for each, [nnz].
+    """
+
+    def __init__(self, offsets, neighbours, values):
+        count = len(offsets) - 1
+        row = np.repeat(np.arange(count), np.diff(offsets))
+        self._rows = _compressed(row, neighbours, values, count)
+        self._columns = _compressed(neighbours, row, values, count)
+
+    def times(self, vectors):
+        """Returns the product with vectors, float32 [N + 1, D] -> [N + 1, D]."""
+
+        @tf.custom_gradient
+        def product(vectors):
+            # The transposed matrix is stored too, because a product by columns is slow.
+            return _multiply(self._rows, vectors), lambda upstream: _multiply(
+                self._columns, upstream
+            )
+
+        return product(vectors)
+
+
+def _compressed(row, column, values, count):
+    """Returns a matrix [count, count] in compressed sparse rows."""
+    order = np.lexsort((column, row))
+    index = np.stack([row[order], column[order]], axis=1)
+    with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
+        return tf.raw_ops.SparseTensorToCSRSparseMatrix(
+            indices=tf.constant(index, tf.int64),
+            values=tf.constant(values[order], tf.float32),
+            dense_shape=tf.constant([count, count], tf.int64),
+        )
+
+
+def _multiply(matrix, vectors):
+    return tf.ensure_shape(tf.raw_ops.SparseMatrixMatMul(a=matrix, b=vectors), vectors.shape)
+
+
 def item_matrix(item_vectors, num_items):
     """Returns item vectors [N + 1, D] as float32.
 

@@ -74,11 +74,13 @@ def softmax(
             tf.stop_gradient(weights),
         )
         losses, to_queries, to_items = _tiled_softmax(*constants, tile, True, products)
-        return tf.reduce_sum(constants[3] * losses), lambda upstream: (
-            upstream * to_queries,
-            upstream * to_items,
-            upstream * losses,
-        )
+
+        def gradient(upstream):
+            found = to_queries, to_items, losses
+            # A pass over the table less.
+            return found if tf.get_static_value(upstream) == 1.0 else [upstream * x for x in found]
+
+        return tf.reduce_sum(constants[3] * losses), gradient
 
     return total(queries, items, weights)
 
