@@ -21,7 +21,17 @@ from collections.abc import Iterator
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _LINK = "wire0"
-_MTU = 9000
+# Few packets: the switch shares the cores with the hosts.
+_MTU = 65_000
+# A window of TCP has room for an exchange; with packets of this size it would not grow by itself.
+_BUFFERS = "4096 4194304 8388608"
+_SETTINGS = {
+    "net.ipv4.tcp_rmem": _BUFFERS,
+    "net.ipv4.tcp_wmem": _BUFFERS,
+    "net.ipv4.tcp_congestion_control": "reno",
+    "net.ipv4.tcp_slow_start_after_idle": "0",
+}
+_NUMBERS = itertools.count()
 
 
 class Network:
@@ -36,7 +46,7 @@ class Network:
 
     def __init__(self, hosts: int):
         self.addresses = [f"10.99.0.{index + 1}" for index in range(hosts)]
-        self._names = [f"tfrec-{os.getpid()}-{index}" for index in range(hosts)]
+        self._names = [f"tfrec-{os.getpid()}-{next(_NUMBERS)}" for _ in range(hosts)]
 
     def __enter__(self) -> "Network":
         with contextlib.ExitStack() as stack:
@@ -70,7 +80,7 @@ class Network:
     def _add_host(self, stack: contextlib.ExitStack, index: int, name: str) -> int:
         device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         stack.callback(os.close, device)
-        link = f"tf{os.getpid() % 10**7}-{index}"
+        link = f"tf{os.getpid() % 10**7}-{name.rsplit('-', 1)[1]}"
         fcntl.ioctl(
             device, _TUNSETIFF, struct.pack("16sH22x", link.encode(), _IFF_TUN | _IFF_NO_PI)
         )
@@ -79,6 +89,8 @@ class Network:
         _ip("link", "set", link, "netns", name)
         _ip("-n", name, "link", "set", link, "name", _LINK, "mtu", str(_MTU))
         _ip("-n", name, "address", "add", f"{self.addresses[index]}/24", "dev", _LINK)
+        settings = [f"{key}={value}" for key, value in _SETTINGS.items()]
+        _ip("netns", "exec", name, "sysctl", "-qw", *settings)
         for up in (_LINK, "lo"):
             _ip("-n", name, "link", "set", up, "up")
         return device

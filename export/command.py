@@ -4,17 +4,19 @@ import argparse
 import dataclasses
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail, write_line
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.data.sequences.trained_rows import missing_text
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run
 from tfrec_attn.runs.items import described, load_items
@@ -26,53 +28,75 @@ _INDEXES = ("exact", "ivf")
 _MEASURED = 1000
 
 
+def _option(default: Any, text: str, /, **how: Any) -> Any:
+    """A field whose option has this help; `how` are further arguments of `add_argument`."""
+    return dataclasses.field(default=default, metadata={"help": text, **how})
+
+
+_NUMBER = {"type": int}
+_IS_ON = {"action": argparse.BooleanOptionalAction}
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of an export.
-
-    Args:
-        format: "savedmodel", "onnx" or "litert".
-        version: Number of the version. None takes the next one.
-        keep: How many versions stay. None keeps all.
-        protect: Further versions that stay, such as those in service.
-        k: Items that `serving_default` returns.
-        max_k: Most items that `recommend` returns.
-        keep_seen: Whether items of the history may be recommended. None follows the run's
-            `evaluate.repeats`.
-        separator: Character that joins the ids of a row in the joined signatures.
-        add_items: File of new items, as for `new_items.read_new_items`. None adds none.
-        index: "exact" ranks all items, "ivf" those of some cells.
-        cells: Cells of the index. None takes 4 sqrt(N).
-        nprobe: Cells that a request scans. None takes the fewest that find 0.96 of the best ten
-            items of the validation events.
-        int8: Whether the index finds its candidates with int8 vectors.
-        diverse: Whether there is a signature `recommend_diverse`. None: if the run has an items
-            file.
+    """Options of an export; those of the command have the same names.
 
     Raises:
         ConfigError: If a value is out of its range, or values exclude each other.
     """
 
-    format: str = SAVED_MODEL
-    version: int | None = None
-    keep: int | None = None
-    protect: tuple[int, ...] = ()
-    k: int = 10
-    max_k: int = 100
-    keep_seen: bool | None = None
-    separator: str = "\t"
-    add_items: str | None = None
-    index: str = "exact"
-    cells: int | None = None
-    nprobe: int | None = None
-    int8: bool = False
-    diverse: bool | None = None
+    format: str = _option(
+        SAVED_MODEL,
+        "savedmodel for TF Serving, or onnx or litert for programs without TensorFlow",
+        choices=tuple(FILES),
+    )
+    version: int | None = _option(None, "number of the version (default: the next)", **_NUMBER)
+    keep: int | None = _option(
+        None, "remove the lowest versions beyond this many (default: none)", type=int, metavar="N"
+    )
+    protect: Sequence[int] = _option(
+        (),
+        "a version that --keep does not remove, such as one in service; repeatable",
+        action="append",
+        type=int,
+        default=[],
+        metavar="VERSION",
+    )
+    k: int = _option(10, "items of serving_default (default: %(default)s)", **_NUMBER)
+    max_k: int = _option(100, "most items of recommend (default: %(default)s)", **_NUMBER)
+    keep_seen: bool | None = _option(
+        None, "recommend items of the history too (default: as the run was evaluated)", **_IS_ON
+    )
+    separator: str = _option(
+        "\t", "joins the ids of a row of text; in no id (default: the tab)", metavar="CHARACTER"
+    )
+    add_items: str | None = _option(
+        None,
+        "also serve new items: a log of their first events, or a table of item, neighbour[, "
+        "weight]",
+        type=path,
+        metavar="FILE",
+    )
+    index: str = _option("exact", "rank all items, or those of some cells", choices=_INDEXES)
+    cells: int | None = _option(
+        None, "cells of the index (default: 4 times the root of the number of items)", **_NUMBER
+    )
+    nprobe: int | None = _option(
+        None,
+        "cells that a request scans (default: the fewest that find 0.96 of the best ten)",
+        **_NUMBER,
+    )
+    int8: bool = _option(
+        False, "find the candidates of the index with vectors of int8", action="store_true"
+    )
+    diverse: bool | None = _option(
+        None,
+        "add recommend_diverse, for categories and diversity (default: with an items file)",
+        **_IS_ON,
+    )
 
     def __post_init__(self):
-        for name in ("version", "keep", "k"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} must be 1 or greater, but is {value}.")
+        require_at_least(1, self, "version", "keep", "k")
         if self.max_k < self.k:
             raise ConfigError(f"--max-k must be at least --k, {self.k}, but is {self.max_k}.")
         if self.index not in _INDEXES:
@@ -113,6 +137,7 @@ class Options:
         return cells
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -125,8 +150,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130
-    except TfrecError as error:
-        return fail(error)
     return 0
 
 
@@ -136,11 +159,6 @@ def _parser() -> Arguments:
         description="Makes a run a SavedModel that TF Serving serves.",
     )
     parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
-
-    def add(option, text, **how):
-        default = {} if "action" in how else {"default": getattr(Options, option.replace("-", "_"))}
-        parser.add_argument(f"--{option}", help=text, **{**default, **how})
-
     parser.add_argument(
         "--to",
         type=path,
@@ -148,62 +166,9 @@ def _parser() -> Arguments:
         metavar="FOLDER",
         help="folder of the versions, named as the model is served",
     )
-    add(
-        "format",
-        "savedmodel for TF Serving, or onnx or litert for programs without TensorFlow",
-        choices=tuple(FILES),
-    )
-    add("version", "number of the version (default: the next)", type=int)
-    add(
-        "keep",
-        "remove the lowest versions beyond this many (default: none)",
-        type=int,
-        metavar="N",
-    )
-    parser.add_argument(
-        "--protect",
-        action="append",
-        type=int,
-        default=[],
-        metavar="VERSION",
-        help="a version that --keep does not remove, such as one in service; repeatable",
-    )
-    add("k", "items of serving_default (default: %(default)s)", type=int)
-    add("max-k", "most items of recommend (default: %(default)s)", type=int)
-    add(
-        "keep-seen",
-        "recommend items of the history too (default: as the run was evaluated)",
-        action=argparse.BooleanOptionalAction,
-    )
-    add(
-        "separator",
-        "joins the ids of a row of text; in no id (default: the tab)",
-        metavar="CHARACTER",
-    )
-    add(
-        "add-items",
-        "also serve new items: a log of their first events, or a table of item, neighbour[, "
-        "weight]",
-        type=path,
-        metavar="FILE",
-    )
-    add("index", "rank all items, or those of some cells", choices=_INDEXES)
-    add(
-        "cells",
-        "cells of the index (default: 4 times the root of the number of items)",
-        type=int,
-    )
-    add(
-        "nprobe",
-        "cells that a request scans (default: the fewest that find 0.96 of the best ten)",
-        type=int,
-    )
-    add(
-        "diverse",
-        "add recommend_diverse, for categories and diversity (default: with an items file)",
-        action=argparse.BooleanOptionalAction,
-    )
-    add("int8", "find the candidates of the index with vectors of int8", action="store_true")
+    for option in dataclasses.fields(Options):
+        name = option.name.replace("_", "-")
+        parser.add_argument(f"--{name}", **{"default": option.default, **option.metadata})
     return parser
 
 

@@ -92,15 +92,10 @@ def cluster(
         order[offsets[c] : offsets[c + 1]]; centroids float32 [C, D'], the means of the cells).
         Empty cells are left out.
 
-    Raises:
-        ValueError: If cells is below 1.
-
     Reference:
         Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean Transformation
         for Inner-Product Spaces, RecSys 2014.
     """
-    if cells < 1:
-        raise ValueError(f"cells must be at least 1, but is {cells}.")
     vectors = np.asarray(vectors, np.float32)
     points = _with_equal_norms(vectors)
     random = np.random.default_rng(seed)

@@ -49,7 +49,9 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
         longer = {**prior.get_config(), "num_items": count}
         result.transition_prior = type(prior).from_config(longer)
     tables = {id(table) for table in result.tables("items")}
-    counted = _counted_rows(result)
+    # A new item has no counted neighbours.
+    layers = [layer for layer in result.submodules if isinstance(layer, ItemNeighbours)]
+    counted = {id(variable) for layer in layers for variable in (layer.items, layer.values)}
     for old, target in zip(weights_of(source), weights_of(result), strict=True):
         value = old.numpy()
         if id(target) in tables:
@@ -67,12 +69,6 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
         target.assign(value)
     _set_ids(model, result, new)
     return result
-
-
-def _counted_rows(model: SequenceModel) -> set:
-    """The variables of counted neighbours; a new item has none."""
-    layers = [layer for layer in model.submodules if isinstance(layer, ItemNeighbours)]
-    return {id(variable) for layer in layers for variable in (layer.items, layer.values)}
 
 
 def _set_ids(model: SequenceModel, result: SequenceModel, new: NewItems) -> None:

@@ -27,9 +27,6 @@ class InvertedFile(tf.Module):
         nprobe: Cells that a query scans. From C on it scans all, which makes the search exact.
         quantized: (codes int8 [N + 1, D'], scales float [N + 1]), as from `quantize` of the item
             matrix, or None for no codes.
-
-    Raises:
-        ValueError: If nprobe is below 1.
     """
 
     def __init__(
@@ -40,8 +37,6 @@ class InvertedFile(tf.Module):
         quantized: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         super().__init__(name="inverted_file")
-        if nprobe < 1:
-            raise ValueError(f"nprobe must be at least 1, but is {nprobe}.")
         self.nprobe = min(int(nprobe), len(centroids))
         self.offsets = tf.Variable(offsets, trainable=False, dtype=tf.int32, name="offsets")
         self.centroids = tf.Variable(centroids, trainable=False, dtype=tf.float32, name="centroids")

@@ -152,16 +152,13 @@ def _remove_leftovers(base: Path) -> None:
     """Removes the folders of exports that were killed, but not that of one that still runs."""
     for folder in sorted(base.glob(f"{_UNFINISHED}*")):
         # An export that was killed at once leaves an empty folder of such a name.
-        if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and _is_empty(folder)):
+        has_files = any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
+        if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and not has_files):
             with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
                 work = WorkFolder(folder, _KIND, _KNOWN)
                 work.abandon()
                 work.release()
                 folder.rmdir()
-
-
-def _is_empty(folder: Path) -> bool:
-    return not any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
 
 
 def _prune(

@@ -6,12 +6,12 @@ It needs neither the code that made the servable nor that of the models.
 import json
 import sys
 
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.arguments import Arguments, add_split, path
+from tfrec_attn.cli.terminal import align, reporting
 from tfrec_attn.runtime.process import import_tensorflow
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -33,21 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--run", type=path, required=True, help="folder that tfrec_attn.train has written"
     )
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_split(parser)
     parsed = parser.parse_args(arguments)
     import_tensorflow()
     from .agreement import compare
 
-    try:
-        report = compare(parsed.servable, parsed.run, parsed.split)
-    except TfrecError as error:
-        return fail(error)
+    report = compare(parsed.servable, parsed.run, parsed.split)
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")

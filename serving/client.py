@@ -16,13 +16,23 @@ from tfrec_attn.cli.terminal import fail
 from tfrec_attn.errors import TfrecError, shorten, shown
 
 from .cli import side_by_side
-from .cli.client_options import TARGET, client_parser
+from .cli.client_options import client_parser
 from .cli.client_tables import items_of, table
 from .cli.model_reference import ModelReference
 from .cli.packages import importing
 from .clients.base_client import BaseClient
 from .clients.responses import ClientError, Recommendations, SimilarItems
 
+_RERANKING = ("allow_category", "per_category", "popularity_penalty", "diversity")
+# Method of a client -> the options that it takes.
+_ARGUMENTS = {
+    "recommend": ("history", "user", "k", "exclude", "allow", *_RERANKING),
+    "similar": ("item", "k", "by"),
+    "describe": ("items",),
+    "score": ("history", "candidates", "user"),
+    "explain": ("history", "item", "user"),
+    "embed": ("history", "user"),
+}
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
@@ -63,31 +73,12 @@ def _client(parsed: argparse.Namespace, asked: ModelReference | None = None) -> 
         )
     with importing():
         from .clients.grpc_client import GrpcClient
-    return GrpcClient(parsed.target or TARGET, asked.model, tls=parsed.tls, **options)
+    return GrpcClient(parsed.target, asked.model, tls=parsed.tls, **options)
 
 
 def _ask(client: BaseClient, parsed: argparse.Namespace):
-    if parsed.signature == "recommend":
-        return client.recommend(
-            parsed.history,
-            parsed.user,
-            parsed.k,
-            parsed.exclude,
-            parsed.allow,
-            parsed.allow_category,
-            parsed.per_category,
-            parsed.popularity_penalty,
-            parsed.diversity,
-        )
-    if parsed.signature == "similar":
-        return client.similar(parsed.item, parsed.k, parsed.by)
-    if parsed.signature == "describe":
-        return client.describe(parsed.items)
-    if parsed.signature == "score":
-        return client.score(parsed.history, parsed.candidates, parsed.user)
-    if parsed.signature == "explain":
-        return client.explain(parsed.history, parsed.item, parsed.user)
-    return client.embed(parsed.history, parsed.user)
+    arguments = (getattr(parsed, name) for name in _ARGUMENTS[parsed.signature])
+    return getattr(client, parsed.signature)(*arguments)
 
 
 def _compare(response: Recommendations, other: Recommendations, parsed) -> int:

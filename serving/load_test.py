@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.terminal import reporting
 
 from .checks import load_measurement
 from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
 from .cli.packages import importing
+from .cli.shared_options import add_target, add_version
 
 # Limits of the options.
 _MAX = {
@@ -30,6 +30,7 @@ _MAX = {
 _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -37,12 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if every request was answered, 1 if one was not, 2 for invalid options.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        _check(parsed)
-        report, samples = _measure(parsed)
-        _write(report, samples, parsed)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    _check(parsed)
+    report, samples = _measure(parsed)
+    _write(report, samples, parsed)
     sys.stdout.write(f"{load_measurement.table(report)}\n")
     return 1 if report["errors"] else 0
 
@@ -67,27 +65,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures a server that answers recommend requests over gRPC, at a rate or "
         "from clients that send the next request after each response.",
     )
-    parser.add_argument(
-        "--target",
-        default="127.0.0.1:8500",
-        metavar="HOST:PORT",
-        help="gRPC server (default: 127.0.0.1:8500)",
-    )
+    add_target(parser)
     parser.add_argument(
         "--allow-remote", action="store_true", help="load a server that is not on this machine"
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--version", type=int, help="version of the model (default: the server's choice)"
-    )
-    which.add_argument("--label", help="label of a version")
+    add_version(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--histories",
         type=path,
         metavar="FILE",
-        help="Parquet with a column history, such as test.parquet of a run",
+        help=".jsonl with a request a line, or .parquet, such as test.parquet of a run",
     )
     source.add_argument(
         "--items",

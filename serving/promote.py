@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.terminal import reporting
 
-from .cli.label_options import add_label_options
 from .cli.packages import importing
+from .cli.shared_options import add_label_options
 
 _SECONDS = 5.0  # timeout of a request
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -27,18 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invalid files or options.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        with importing():
-            from .checks import labels  # noqa: F401
-        return _promote(parsed)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    with importing():
+        from .checks import labels  # noqa: F401
+    return _promote(parsed)
 
 
 def _promote(parsed) -> int:
     from tfrec_attn.replay.measured_run import read_events
 
-    from .checks.canary import read_limits
+    from .checks.canary import problem_of, read_limits
     from .checks.labels import LabelledModel
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
@@ -56,14 +53,9 @@ def _promote(parsed) -> int:
     chosen = events.gather_every(-(-len(events) // limits.requests))
     rows = _judged(parsed, versions, chosen.select("user_id", "history").rows(), limits)
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
-    failed = [row for row in rows if not row.kept]
-    if failed:
-        first = failed[0]
-        sys.stderr.write(
-            f"error: {first.name} of {parsed.canary} must be {first.limit}, "
-            f"but is {first.canary:.4g}; {parsed.stable} stays at version "
-            f"{versions[parsed.stable]}.\n"
-        )
+    if problem := problem_of(rows, parsed.canary):
+        stays = f"{parsed.stable} stays at version {versions[parsed.stable]}"
+        sys.stderr.write(f"error: {problem}; {stays}.\n")
         return 1
     labelled.move(_moves(parsed, labelled.file.labels, versions))
     if not parsed.json:

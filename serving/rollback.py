@@ -7,15 +7,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.cli.terminal import align, reporting
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
-from .cli.label_options import add_label_options
 from .cli.packages import importing
+from .cli.shared_options import add_label_options
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -24,12 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version, it is damaged, or a file or an option is invalid. Nothing has moved then.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        with importing():
-            from .checks import labels  # noqa: F401
-        return _list(parsed) if parsed.list else _roll_back(parsed)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    with importing():
+        from .checks import labels  # noqa: F401
+    return _list(parsed) if parsed.list else _roll_back(parsed)
 
 
 def _roll_back(parsed) -> int:
@@ -63,7 +63,6 @@ def _choose(parsed, file, now, folders) -> int:
         ConfigError: If there is none.
     """
     from .checks.labels import PREVIOUS
-    from .checks.version_folders import damage_of
 
     older = [version for version in folders if version < now]
     if parsed.to is not None:
@@ -87,7 +86,7 @@ def _choose(parsed, file, now, folders) -> int:
             f"version {version} of {parsed.model} has no folder; "
             f"name another with --to ({_listed(folders, now)})."
         )
-    if version != now and (damage := damage_of(folders[version])):
+    if version != now and (damage := _damage(folders[version])):
         raise ConfigError(f"version {version} is damaged, {damage}; name another with --to.")
     return version
 
@@ -97,23 +96,43 @@ def _listed(folders, now) -> str:
     return f"there are {others}" if others else "there is no other"
 
 
-def _folders(parsed, file) -> dict:
-    from .checks.version_folders import read_versions
+def _folders(parsed, file) -> dict[int, Path]:
+    """The folders of the versions by number, ascending.
 
+    Raises:
+        ConfigError: If there is no folder of versions.
+    """
+    from tfrec_attn.runtime.saved_model import versions_in
+
+    base, option = file.base_path, f"base_path of {parsed.config},"
     if parsed.folder is not None:
-        return read_versions(parsed.folder, "--folder")
-    return read_versions(file.base_path, f"base_path of {parsed.config},")
+        base, option = parsed.folder, "--folder"
+    try:
+        return dict(sorted(versions_in(Path(base)).items()))
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {base} cannot be read ({error.strerror}); "
+            "give --folder, the folder of the versions on this machine."
+        ) from None
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with the folder of a version, or None."""
+    from tfrec_attn.runtime.saved_model import LOADED
+
+    if not (folder / "saved_model.pb").is_file():
+        return f"{folder} has no saved_model.pb"
+    return first_damage(folder, LOADED, SERVABLE_SUMS)
 
 
 def _list(parsed) -> int:
     from .checks.model_config_file import ModelConfigFile
-    from .checks.version_folders import damage_of
 
     file = ModelConfigFile(parsed.config, parsed.model)
     rows = []
     for version, folder in _folders(parsed, file).items():
         labels = sorted(label for label, number in file.labels.items() if number == version)
-        rows.append({"version": version, "labels": labels, "damage": damage_of(folder)})
+        rows.append({"version": version, "labels": labels, "damage": _damage(folder)})
     if parsed.json:
         sys.stdout.write(f"{json.dumps(rows)}\n")
         return 0

@@ -12,17 +12,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.terminal import align, reporting
+from tfrec_attn.errors import ConfigError
 
 from .cli.model_reference import ModelReference, parse_reference
 from .cli.packages import importing
+from .cli.shared_options import REFERENCE, add_target
 
-_TARGET, _K, _MOST = "127.0.0.1:8500", 10, 1000
+_K, _MOST = 10, 1000
 _PERCENTILES = (0.5, 0.95, 0.99)
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -31,20 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         or invalid options.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        for name in ("k", "most"):
-            if (value := getattr(parsed, name)) is not None and value < 1:
-                raise ConfigError(f"--{name} must be 1 or greater, but is {value}.")
-        with importing():
-            from .checks import paired_replay  # noqa: F401
-            from .clients import grpc_client  # noqa: F401
-        return _shadow(parsed)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    require_at_least(1, parsed, "k", "most")
+    with importing():
+        from .checks import paired_replay  # noqa: F401
+        from .clients import grpc_client  # noqa: F401
+    return _shadow(parsed)
 
 
 def _shadow(parsed) -> int:
-    from .checks.canary import judge, read_limits
+    from .checks.canary import judge, problem_of, read_limits
     from .checks.paired_replay import replay
 
     limits = None if parsed.limits is None else read_limits(parsed.limits)
@@ -61,14 +58,10 @@ def _shadow(parsed) -> int:
     report = _measure(parsed, replayed, len(chosen), k)
     rows = [] if limits is None else judge(*replayed, limits)
     sys.stdout.write(f"{_as_json(report, rows) if parsed.json else _as_text(report, rows)}\n")
-    failed = [row for row in rows if not row.kept]
-    if failed:
-        first = failed[0]
-        sys.stderr.write(
-            f"error: {first.name} of {parsed.against} must be {first.limit}, "
-            f"but is {first.canary:.4g}.\n"
-        )
-    return 1 if failed else 0
+    problem = problem_of(rows, str(parsed.against))
+    if problem:
+        sys.stderr.write(f"error: {problem}.\n")
+    return 1 if problem else 0
 
 
 def _read(file):
@@ -167,17 +160,10 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {__package__}.shadow",
         description="Sends each request of a log to two models, and compares lists and latencies.",
     )
-    model = "MODEL[:VERSION or LABEL]"
-    parser.add_argument(
-        "--model", type=parse_reference, required=True, metavar=model, help="model in service"
-    )
-    parser.add_argument(
-        "--against",
-        type=parse_reference,
-        required=True,
-        metavar=model,
-        help="model that is compared",
-    )
+    for option, text in (("--model", "model in service"), ("--against", "model that is compared")):
+        parser.add_argument(
+            option, type=parse_reference, required=True, metavar=REFERENCE, help=text
+        )
     parser.add_argument(
         "--requests",
         type=path,
@@ -185,12 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help='.jsonl with lines such as {"user_id": "u1", "history": ["i1", "i2"]}, or .parquet',
     )
-    parser.add_argument(
-        "--target",
-        default=_TARGET,
-        metavar="HOST:PORT",
-        help="gRPC server (default: %(default)s)",
-    )
+    add_target(parser)
     parser.add_argument(
         "--against-target",
         metavar="HOST:PORT",

@@ -8,13 +8,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import align, fail
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.arguments import Arguments, add_split, path, require_at_least
+from tfrec_attn.cli.terminal import align, reporting
 
 from .cli.packages import importing
 
 
+@reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -23,17 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invalid run or options.
     """
     parsed = _parser().parse_args(arguments)
-    for name in ("limit", "rows"):
-        if (value := getattr(parsed, name)) is not None and value < 1:
-            sys.stderr.write(f"error: --{name} must be 1 or greater, but is {value}.\n")
-            return 2
-    try:
-        with importing():
-            from .checks.agreement import compare
-        options = {name: value for name, value in vars(parsed).items() if name != "json"}
-        report = compare(**options)
-    except (TfrecError, ValueError) as error:
-        return fail(error)
+    require_at_least(1, parsed, "limit", "rows")
+    with importing():
+        from .checks.agreement import compare
+    options = {name: value for name, value in vars(parsed).items() if name != "json"}
+    report = compare(**options)
     sys.stdout.write(f"{json.dumps(report, indent=2) if parsed.json else _table(report)}\n")
     if report["difference"]:
         sys.stderr.write(f"error: {report['difference']}\n")
@@ -41,12 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _table(report: dict) -> str:
-    columns = [
-        "run",
-        "vectors",
-        *(["vectors, same events"] if _partial(report) else []),
-        *report["ways"],
-    ]
+    ways = report["ways"].values()
+    same = ["vectors, same events"] * any(one["events"] < report["events"] for one in ways)
+    columns = ["run", "vectors", *same, *report["ways"]]
     lines = [["", *columns]]
     for name, row in report["metrics"].items():
         lines.append(
@@ -59,10 +50,6 @@ def _table(report: dict) -> str:
         f"{align(lines)}\n\n{report['events']} events by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
     )
-
-
-def _partial(report):
-    return any(one["events"] < report["events"] for one in report["ways"].values())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,12 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="folder that tfrec_attn.train has written",
     )
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
+    add_split(parser)
     parser.add_argument(
         "--limit",
         type=int,
@@ -109,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show, but do not compare, lists of a model exported with --index ivf",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 

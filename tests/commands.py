@@ -6,6 +6,7 @@ import io
 import json
 import re
 from importlib.metadata import version
+from pathlib import Path
 
 TINY = [
     "data.events=1500",
@@ -27,6 +28,14 @@ def run_command(main, *arguments):
     return code, out.getvalue(), error.getvalue()
 
 
+def refused(main, *arguments):
+    """Returns the sentence that a command ends with, which prints nothing else."""
+    code, out, error = run_command(main, *arguments)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
+    return error.removeprefix("error: ").rstrip("\n")
+
+
 def own_messages(error):
     """Returns stderr of a process without the messages of TensorFlow 2.16."""
     foreign = (
@@ -35,6 +44,15 @@ def own_messages(error):
         else "(?!)"
     )
     return "".join(line for line in error.splitlines(keepends=True) if not re.match(foreign, line))
+
+
+def tree(folder):
+    """Returns path -> bytes of each file."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 def metrics_of(folder):

@@ -7,20 +7,21 @@ from pathlib import Path
 from tfrec_attn.cli.arguments import (
     Arguments,
     add_trainings,
-    check_trainings,
     path,
+    require_at_least,
     split_config,
 )
-from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged_studies
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
-from tfrec_attn.studies.comparison.ablation import Ablation, ablate
+from tfrec_attn.errors import ConfigError
+from tfrec_attn.studies.comparison.ablation import ablate
 from tfrec_attn.studies.comparison.ablation_plan import parse_variation
 from tfrec_attn.studies.comparison.comparison_plan import log_name
 from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.study_file import Study, read_study
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -30,26 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = _parser().parse_intermixed_args(arguments)
     config, overrides = split_config(parsed.config, parsed.overrides)
-    try:
-        check_trainings(parsed)
-        study = read_study(config)
-        variations = _variations(config, study, parsed.vary)
-        name = _name(config, () if study else variations)
-        folder = ablate(
-            Ablation(
-                source=study.config if study else config,
-                variations=variations,
-                overrides=overrides,
-                to=Path(parsed.to or Path("ablations") / name),
-                seeds=parsed.seeds,
-                jobs=parsed.jobs,
-                metric=parsed.metric,
-                slices=parsed.slices,
-            )
-        )
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    require_at_least(1, parsed, "seeds", "jobs")
+    study = read_study(config)
+    variations = _variations(config, study, parsed.vary)
+    name = _name(config, () if study else variations)
+    folder = ablate(
+        study.config if study else config,
+        variations,
+        overrides,
+        Path(parsed.to or Path("ablations") / name),
+        seeds=parsed.seeds,
+        jobs=parsed.jobs,
+        metric=parsed.metric,
+        slices=parsed.slices,
+    )
     write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
     return 0
 
@@ -102,12 +97,6 @@ def _parser() -> Arguments:
         "beauty/sasrec or studies/attrec-dim",
     )
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="values for all trainings",
-    )
-    parser.add_argument(
         "--vary",
         action="append",
         metavar="section.key=A,B,...",
@@ -120,11 +109,6 @@ def _parser() -> Arguments:
         type=path,
         metavar="DIR",
         help="folder to write (default: ablations/CONFIG-KEY, or ablations/STUDY)",
-    )
-    parser.add_argument(
-        "--metric",
-        help="metric of the plot, the differences and their tests (default: NDCG@10, or "
-        "evaluate.metric if evaluate.k has no 10)",
     )
     return parser
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, is_override, path
+from tfrec_attn.cli.terminal import reporting
 from tfrec_attn.config import Config
 from tfrec_attn.config.schema import Model
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs.run_files import load_config
 from tfrec_attn.training.training_run import train
 
 _MODEL = "tfrec_attn.studies.average:Average"
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -38,15 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", required=True, type=path, metavar="RUN", help="the new run")
     parser.add_argument("--restart", action="store_true", help="replace a finished or partial run")
     parsed = parser.parse_intermixed_args(arguments)
-    try:
-        runs = [Path(one).expanduser() for one in parsed.runs if not is_override(one)]
-        tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
-        overrides = filter(is_override, parsed.runs)
-        config = configuration.from_dict(configuration.overlay(tree, overrides))
-        train(config, restart=parsed.restart)
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    runs = [Path(one).expanduser() for one in parsed.runs if not is_override(one)]
+    tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
+    overrides = filter(is_override, parsed.runs)
+    config = configuration.from_dict(configuration.overlay(tree, overrides))
+    train(config, restart=parsed.restart)
     return 0
 
 

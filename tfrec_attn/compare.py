@@ -7,18 +7,19 @@ from pathlib import Path
 from tfrec_attn.cli.arguments import (
     Arguments,
     add_trainings,
-    check_trainings,
     is_override,
     path,
+    require_at_least,
 )
-from tfrec_attn.cli.terminal import write_line
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError, nearest, shown
-from tfrec_attn.studies.comparison.comparison import Comparison, compare
+from tfrec_attn.cli.terminal import reporting, write_line
+from tfrec_attn.errors import ConfigError, nearest, shown
+from tfrec_attn.studies.comparison.comparison import compare
 from tfrec_attn.studies.comparison.comparison_plan import SPLITS
 from tfrec_attn.studies.comparison.comparison_run import RESULTS
 from tfrec_attn.studies.comparison.comparison_search import Budget
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -27,31 +28,21 @@ def main(arguments: list[str] | None = None) -> int:
         trained on a log; 130 after SIGINT and 143 after SIGTERM.
     """
     parsed = _parser().parse_intermixed_args(arguments)
-    try:
-        logs = [one for one in parsed.data if not is_override(one)]
-        overrides = [*parsed.overrides, *(one for one in parsed.data if is_override(one))]
-        check_trainings(parsed)
-        if not logs:
-            raise ConfigError("--data must name a configuration or a folder of configurations.")
-        folders = compare(
-            Comparison(
-                logs=logs,
-                models=_names(parsed.models),
-                overrides=overrides,
-                to=Path(parsed.to),
-                seeds=parsed.seeds,
-                jobs=parsed.jobs,
-                metric=parsed.metric,
-                against=parsed.against,
-                with_prior=parsed.with_prior,
-                slices=parsed.slices,
-                splits=_splits(parsed.splits),
-                budget=_budget(parsed),
-            )
-        )
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    logs = [one for one in parsed.data if not is_override(one)]
+    overrides = [*parsed.overrides, *(one for one in parsed.data if is_override(one))]
+    require_at_least(1, parsed, "seeds", "jobs")
+    if not logs:
+        raise ConfigError("--data must name a configuration or a folder of configurations.")
+    options = ("seeds", "jobs", "metric", "against", "with_prior", "slices")
+    folders = compare(
+        logs,
+        _names(parsed.models),
+        overrides,
+        Path(parsed.to),
+        **{name: getattr(parsed, name) for name in options},
+        splits=_splits(parsed.splits),
+        budget=_budget(parsed),
+    )
     for folder in folders:
         write_line(f"Wrote {folder / RESULTS}.txt, .md, .tex, .csv and .json")
     return 0
@@ -104,12 +95,6 @@ def _parser() -> Arguments:
         "beauty or beauty/sasrec; the configurations of a folder are the rows of its table",
     )
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="values for all trainings",
-    )
-    parser.add_argument(
         "--models",
         default="all",
         metavar="NAMES",
@@ -124,11 +109,6 @@ def _parser() -> Arguments:
         default="comparisons",
         metavar="DIR",
         help="folder to write (default: comparisons)",
-    )
-    parser.add_argument(
-        "--metric",
-        help="metric of the differences and their tests (default: NDCG@10, or evaluate.metric if "
-        "evaluate.k has no 10)",
     )
     parser.add_argument(
         "--splits",

@@ -41,11 +41,7 @@ class NotFiniteError(TrainingError):
 
 
 class Interrupted(TfrecError):
-    """A command that a signal has stopped; its exit code is 128 + the number, as in a shell.
-
-    Args:
-        number: The signal.
-    """
+    """A command that a signal has stopped; its exit code is 128 + the number, as in a shell."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import format_table
+from tfrec_attn.cli.arguments import Arguments, add_split, path
+from tfrec_attn.cli.terminal import format_table, reporting
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.held_out_log import (
     HeldOutEvents,
@@ -21,7 +21,7 @@ from tfrec_attn.data.sequences.held_out_log import (
     save_held_out_log,
 )
 from tfrec_attn.data.sequences.splits import split_checksum
-from tfrec_attn.errors import ConfigError, DataError, TfrecError
+from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
@@ -30,6 +30,7 @@ _RANKS = "user_id\titem_id\trank"
 RUN, CURRENT_LOG = "run", "current-log"
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command, and returns 0, or 2 for a run or data that cannot be used."""
     parser = Arguments(
@@ -37,12 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Evaluates a finished run from its checkpoint.",
     )
     parser.add_argument("run", type=path, help="folder that tfrec_attn.train has written")
-    parser.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="test",
-        help="which held-out events (default: test)",
-    )
+    add_split(parser)
     parser.add_argument(
         "--on",
         choices=(RUN, CURRENT_LOG),
@@ -50,7 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="run (default): the held-out events of the run, which give the values in its "
         "metrics.json; current-log: those of its log as it is now",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--ranks",
         type=path,
@@ -58,11 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="write user, item and rank of every held-out event to this TSV file",
     )
     parsed = parser.parse_args(arguments)
-    try:
-        report = evaluate(parsed.run, parsed.split, parsed.ranks, parsed.on)
-    except TfrecError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    report = evaluate(parsed.run, parsed.split, parsed.ranks, parsed.on)
     if parsed.on == CURRENT_LOG:
         sys.stderr.write(f"note: {_differences(parsed.run, report['current_log'])}\n")
     else:

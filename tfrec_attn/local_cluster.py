@@ -8,11 +8,13 @@ import subprocess
 import sys
 from typing import Any
 
-from tfrec_attn.cli.arguments import Arguments
+from tfrec_attn.cli.arguments import Arguments, require_at_least
+from tfrec_attn.cli.terminal import reporting
 
 _TIMEOUT = 60.0  # seconds for the other processes to end after the first
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -31,9 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--restart", action="store_true", help="as for tfrec_attn.train")
     parser.add_argument("arguments", nargs="*", help="arguments of tfrec_attn.train")
     parsed = parser.parse_intermixed_args(arguments)
-    if parsed.workers < 1:
-        sys.stderr.write(f"error: --workers must be at least 1, but is {parsed.workers}.\n")
-        return 2
+    require_at_least(1, parsed, "workers")
     processes = start(
         parsed.workers, [*parsed.arguments, *(["--restart"] if parsed.restart else [])]
     )

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail, write_line
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.studies.report.elements import BEGINNING
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command, and returns 0, or 2 for runs, users or a file that cannot be used."""
     parser = Arguments(
@@ -42,14 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         "events of each run, from the best rank to the worst)",
     )
     parsed = parser.parse_args(arguments)
-    try:
-        check_output(parsed.to, BEGINNING, "--to")
-        import_tensorflow()
-        from tfrec_attn.studies.report.report import report
+    check_output(parsed.to, BEGINNING, "--to")
+    import_tensorflow()
+    from tfrec_attn.studies.report.report import report
 
-        write_output(parsed.to, report(parsed.runs, parsed.user), BEGINNING, "--to")
-    except TfrecError as error:
-        return fail(error)
+    write_output(parsed.to, report(parsed.runs, parsed.user), BEGINNING, "--to")
     write_line(f"Wrote {Path(parsed.to)}")
     return 0
 

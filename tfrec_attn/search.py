@@ -6,12 +6,12 @@ import sys
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
-from tfrec_attn.cli.arguments import Arguments, path, split_config
-from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least, split_config
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import read_config_file
 from tfrec_attn.config.loading import SEARCH
 from tfrec_attn.config.yaml_tree import Plain, is_null
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.studies.search.search import Search, search
 from tfrec_attn.studies.search.study_folder import BEST
 from tfrec_attn.training.settings import settings_without_effect
@@ -20,6 +20,7 @@ _PREFIX = f"{SEARCH}."
 _TRIALS = 20
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -31,12 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_intermixed_args(arguments)
     config, texts = split_config(parsed.config, parsed.overrides)
-    try:
-        study, notes = _study(config, texts, parsed, arguments)
-        folder = search(study, restart=parsed.restart, notes=notes)
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    study, notes = _study(config, texts, parsed, arguments)
+    folder = search(study, restart=parsed.restart, notes=notes)
     write_line(f"\nNext: python -m tfrec_attn.train {shlex.quote(str(folder / BEST))}")
     return 0
 
@@ -104,11 +101,8 @@ def _study(
     config: str | None, texts: list[str], parsed: argparse.Namespace, arguments: list[str]
 ) -> tuple[Search, list[str]]:
     """Returns the search of the arguments, and lines to print first."""
-    for option, least in (("trials", 1), ("seed", 0), ("prune_after", 0)):
-        value = getattr(parsed, option)
-        if value is not None and value < least:
-            name = option.replace("_", "-")
-            raise ConfigError(f"--{name} must be {least} or more, but is {value}.")
+    require_at_least(1, parsed, "trials")
+    require_at_least(0, parsed, "seed", "prune_after")
     if parsed.seconds is not None and parsed.seconds <= 0:
         raise ConfigError(f"--seconds must be greater than 0, but is {parsed.seconds:g}.")
     tree = read_config_file(config) if config is not None else {}

@@ -9,14 +9,15 @@ from typing import Any
 from tfrec_attn import config as configuration
 from tfrec_attn import extensions, models
 from tfrec_attn.cli.arguments import Arguments, split_config
-from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged
 from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import ConfigError, Interrupted, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.training.settings import settings_without_effect
 from tfrec_attn.training.training_run import train
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -50,14 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parsed = parser.parse_intermixed_args(arguments)
     path, overrides = split_config(parsed.config, parsed.overrides)
-    try:
-        notes = []
-        config = configuration.load(path, overrides, models.recommended, notes.append)
-        notes += settings_without_effect(config)
-        folder = train(config, restart=parsed.restart, notes=notes)
-    except TfrecError as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, Interrupted) else f"error: {error}\n")
-        return error.exit_code
+    notes = []
+    config = configuration.load(path, overrides, models.recommended, notes.append)
+    notes += settings_without_effect(config)
+    folder = train(config, restart=parsed.restart, notes=notes)
     if folder is not None:
         run, name = shlex.quote(str(folder)), shlex.quote(folder.name)
         # A report needs the events in memory.

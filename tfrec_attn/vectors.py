@@ -3,11 +3,11 @@
 import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail, write_line
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.runtime.process import import_tensorflow
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -20,8 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         report = write_vectors(**vars(parsed))
-    except TfrecError as error:
-        return fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the file that was being written is not there\n")
         return 130

@@ -11,11 +11,55 @@ from tfrec_attn.errors import ConfigError, first_line
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.runtime.process import capture_stderr
 
-from .encoder import Encoder
-
 _OPSET = 18
 # Files of both formats are messages of less than 2 GB.
 _MOST_BYTES = 2_000_000_000
+
+
+class Encoder(tf.Module):
+    """The queries of a model, of numbers of items and users.
+
+    The inputs are `history` int32 [B, L], items 1..N, latest last, 0 is padding on the left; and,
+    if the model uses users, `user` int32 [B], 0 is unknown. The outputs are `query` float32 [B, D']
+    and, with a prior, `prior_items` int32 [B, P] and `prior_scores` float32 [B, P], which add to
+    the scores of these items; 0 is padding.
+
+    Args:
+        model: As `with_item_matrix` copies it.
+        batch: B. None: any.
+
+    Attributes:
+        specs: The inputs by name.
+        function: From the inputs to the outputs, a `tf.function`.
+    """
+
+    def __init__(self, model: SequenceModel, batch: int | None = None):
+        super().__init__(name="encoder")
+        self.specs = {"history": tf.TensorSpec([batch, model.max_length], tf.int32, "history")}
+        if model.uses_user:
+            self.specs["user"] = tf.TensorSpec([batch], tf.int32, "user")
+
+        def encode(history, user=None):
+            # A model that uses no users may take the number of rows from them.
+            user = tf.zeros_like(history[:, 0]) if user is None else user
+            features = {"user": user, "history": history}
+            outputs, prior = {"query": model.query_vectors(features)}, model.prior(features)
+            if prior is not None:
+                outputs["prior_items"], outputs["prior_scores"] = prior
+            return outputs
+
+        self.function = tf.function(
+            encode, input_signature=list(self.specs.values()), autograph=False
+        )
+        self._variables = list(self.concrete().variables)
+
+    def concrete(self):
+        """Returns the concrete function."""
+        return self.function.get_concrete_function()
+
+    def bytes(self) -> int:
+        """Returns the size of the weights."""
+        return sum(one.dtype.size * one.shape.num_elements() for one in self._variables)
 
 
 def convert(model: SequenceModel, form: str) -> bytes:

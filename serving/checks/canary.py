@@ -141,6 +141,14 @@ def _row(name, stable, canary, least=None, *, most=None):
     return Row(name, stable, canary, limit, bool(kept))
 
 
+def problem_of(rows: list[Row], canary: str) -> str | None:
+    """Returns the first limit that the new version does not meet, or None."""
+    for row in rows:
+        if not row.kept:
+            return f"{row.name} of {canary} must be {row.limit}, but is {row.canary:.4g}"
+    return None
+
+
 def table(rows: list[Row], head: list[str]) -> str:
     """Formats rows as text, below the head of three columns: what, the old and the new version."""
     lines = [[*head, "limit", ""]]

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import (
 
 from tfrec_attn.errors import ConfigError
 
-from ..clients.grpc_client import open_channel
+from ..clients.grpc_client import open_channel, rpc_error
 from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
 from .model_config_file import ModelConfigFile
@@ -25,6 +25,7 @@ from .model_config_file import ModelConfigFile
 PREVIOUS = "previous"
 _TIMEOUT = 30.0
 _PAUSE = 0.2
+_ModelService = model_service_pb2_grpc.ModelServiceStub
 _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
@@ -117,21 +118,14 @@ class LabelledModel:
     def _served(self, label):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name, request.model_spec.version_label = self._model, label
-        response = self._ask(
-            lambda channel: (
-                prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata
-            ),
-            request,
-        )
+        stub = prediction_service_pb2_grpc.PredictionServiceStub
+        response = self._ask(stub, "GetModelMetadata", request)
         return response.model_spec.version.value
 
     def _reload(self, config):
+        request = model_management_pb2.ReloadConfigRequest(config=config)
         response = self._ask(
-            lambda channel: (
-                model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
-            ),
-            model_management_pb2.ReloadConfigRequest(config=config),
-            self._reload_seconds,
+            _ModelService, "HandleReloadConfigRequest", request, self._reload_seconds
         )
         if response.status.error_code:
             status = from_number(response.status.error_code).name
@@ -143,10 +137,7 @@ class LabelledModel:
         while True:
             request = get_model_status_pb2.GetModelStatusRequest()
             request.model_spec.name = self._model
-            response = self._ask(
-                lambda channel: model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus,
-                request,
-            )
+            response = self._ask(_ModelService, "GetModelStatus", request)
             found = {one.version: one for one in response.model_version_status}
             missing = [
                 one for one in versions if one not in found or found[one].state != _AVAILABLE
@@ -165,11 +156,9 @@ class LabelledModel:
                 )
             time.sleep(_PAUSE)
 
-    def _ask(self, method, request, seconds=_TIMEOUT):
+    def _ask(self, stub, method, request, seconds=_TIMEOUT):
         with open_channel(self._target) as channel:
             try:
-                return method(channel)(request, timeout=seconds)
+                return getattr(stub(channel), method)(request, timeout=seconds)
             except grpc.RpcError as error:
-                raise client_error(
-                    error.code().name, error.details() or "", self._target, seconds
-                ) from None
+                raise rpc_error(error, self._target, seconds) from None

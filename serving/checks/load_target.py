@@ -1,16 +1,14 @@
 """What a load test sends: histories, requests, and the connections to a server."""
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
 
-from tfrec_attn.errors import first_line
-
-from ..clients.grpc_client import open_channel, predict_request
+from ..clients.grpc_client import open_channel, predict_request, rpc_error
 from ..clients.requests import SEPARATOR, recommend
-from ..clients.responses import client_error
 from .load_measurement import OK
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -18,10 +16,10 @@ _MAX_HISTORY = 200
 
 
 def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
-    """Reads random histories from a Parquet file, such as test.parquet of a run.
+    """Reads random histories from a request log, such as test.parquet of a run.
 
     Args:
-        path: File with a column history and, optionally, user_id.
+        path: As for `read_request_log`.
         count: Number of histories.
         seed: Seed of the random choice.
 
@@ -29,28 +27,18 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
         (user id, history) pairs.
 
     Raises:
-        ValueError: If the file cannot be read or has other columns.
+        ValueError, DataError: If the file cannot be read, or is something else.
     """
-    import polars as pl
+    from tfrec_attn.replay.request_log import read_request_log
 
-    try:
-        table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    table = read_request_log(Path(path))
+    if table is None:
         raise ValueError(
-            f"--histories {path} cannot be read as Parquet ({first_line(error)})."
-        ) from None
-    if (
-        table.schema.get("history") != pl.List(pl.String)
-        or table.schema.get("user_id", pl.String) != pl.String
-        or table.is_empty()
-    ):
-        raise ValueError(
-            f"--histories {path} must have rows with lists of texts in a column history; "
-            "name test.parquet of a run."
+            f"--histories {path} must be .jsonl with one request a line, or .parquet with a column "
+            "history; name test.parquet of a run."
         )
-    table = table.sample(min(count, len(table)), shuffle=True, seed=seed)
-    users = table["user_id"].to_list() if "user_id" in table.columns else [""] * len(table)
-    return list(zip(users, table["history"].to_list(), strict=True))
+    table = table.select("user_id", "history")
+    return table.sample(min(count, len(table)), shuffle=True, seed=seed).rows()
 
 
 def make_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
@@ -99,7 +87,7 @@ def requests_of(
     ]
 
 
-class LoadTarget:
+class LoadTarget(contextlib.AbstractContextManager):
     """A server under load.
 
     The requests are serialized beforehand and the responses are not parsed, so that the load test
@@ -137,9 +125,7 @@ class LoadTarget:
             try:
                 call(self._requests[0], timeout=max(self._timeout, 5.0))
             except grpc.RpcError as error:
-                raise client_error(
-                    error.code().name, error.details() or "", self._where, self._timeout
-                ) from None
+                raise rpc_error(error, self._where, self._timeout) from None
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
         """Sends a request, and calls `done` with its status, usually in another thread."""
@@ -153,9 +139,6 @@ class LoadTarget:
         """Closes the connections."""
         for channel in self._channels:
             channel.close()
-
-    def __enter__(self) -> "LoadTarget":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

@@ -20,10 +20,6 @@ _SPECIFIC = re.compile(r"(\bspecific\s*:?\s*\{)([^{}]*)(\})")
 class ModelConfigFile:
     """A ModelServerConfig as text, and one of its models.
 
-    Args:
-        path: The file.
-        model: Name of the model.
-
     Attributes:
         path: The file.
         config: Its content.

@@ -8,8 +8,7 @@ from tfrec_attn.errors import shown
 
 from ..clients.requests import SIMILARITIES
 from .model_reference import parse_reference
-
-TARGET = "127.0.0.1:8500"
+from .shared_options import REFERENCE, add_target, add_version
 
 
 def client_parser(prog: str) -> argparse.ArgumentParser:
@@ -32,7 +31,7 @@ def client_parser(prog: str) -> argparse.ArgumentParser:
     recommend.add_argument(
         "--against",
         type=parse_reference,
-        metavar="MODEL[:VERSION or LABEL]",
+        metavar=REFERENCE,
         help="ask this model of the server too, and print both lists beside each other",
     )
     _add_reranking(recommend)
@@ -65,13 +64,9 @@ def _shared() -> argparse.ArgumentParser:
     shared = Arguments(add_help=False)
     shared.add_argument("--model", required=True, metavar="NAME", help="model that is asked")
     where = shared.add_mutually_exclusive_group()
-    where.add_argument("--target", metavar="HOST:PORT", help=f"gRPC server (default: {TARGET})")
+    add_target(where)
     where.add_argument("--url", help="REST server instead, such as http://127.0.0.1:8501")
-    which = shared.add_mutually_exclusive_group()
-    which.add_argument(
-        "--version", type=int, help="version of the model (default: the server's choice)"
-    )
-    which.add_argument("--label", help="label of a version")
+    add_version(shared)
     shared.add_argument(
         "--timeout",
         type=float,

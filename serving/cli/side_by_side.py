@@ -34,7 +34,12 @@ def as_text(first: Recommendations, second: Recommendations, names: tuple[str, s
     places = {item: rank for rank, item in enumerate(first.items, 1)}
     lines = [["", names[0], "score", names[1], "score", "change"]]
     for rank in range(max(len(first.items), len(second.items))):
-        own, other = (_cells(response, rank) for response in (first, second))
+        own, other = (
+            [response.items[rank], score_text(response.scores[rank])]
+            if rank < len(response.items)
+            else ["", ""]
+            for response in (first, second)
+        )
         lines.append([str(rank + 1), *own, *other, _change(places.get(other[0]), rank + 1, other)])
     common = len({*first.items} & {*second.items})
     correlation = rank_correlation(first.items, second.items)
@@ -53,12 +58,6 @@ def as_text(first: Recommendations, second: Recommendations, names: tuple[str, s
         f"{name} knows nothing of the history: its items are the most popular." for name in popular
     ]
     return "\n".join([align(lines, left=(1, 3)), "", text, *notes])
-
-
-def _cells(response: Recommendations, place: int) -> list[str]:
-    if place >= len(response.items):
-        return ["", ""]
-    return [response.items[place], score_text(response.scores[place])]
 
 
 def score_text(score: float) -> str:

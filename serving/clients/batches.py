@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tfrec_attn.replay.event_ranking import Predict
 
 from ..protocol.tensors import fill, to_array
-from .grpc_client import open_channel
+from .grpc_client import open_channel, rpc_error
 from .responses import client_error
 
 TIMEOUT = 60.0
@@ -35,7 +35,7 @@ def over_grpc(target: str, model: str) -> Iterator[Predict]:
         try:
             response = stub.Predict(request, timeout=TIMEOUT)
         except grpc.RpcError as error:
-            raise client_error(error.code().name, error.details() or "", target, TIMEOUT) from None
+            raise rpc_error(error, target, TIMEOUT) from None
         return {name: to_array(proto, name) for name, proto in response.outputs.items()}
 
     try:
@@ -69,7 +69,11 @@ def over_rest(url: str, model: str) -> Iterator[Predict]:
             raise client_error("UNAVAILABLE", str(error), url, TIMEOUT) from None
         if response.status != 200:
             raise client_error(f"HTTP {response.status}", str(found.get("error", "")), url, TIMEOUT)
-        return {name: _as_array(values) for name, values in found["outputs"].items()}
+        arrays = {name: np.array(values) for name, values in found["outputs"].items()}
+        return {
+            name: one.astype(object) if one.dtype.kind == "U" else one
+            for name, one in arrays.items()
+        }
 
     with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
         yield predict
@@ -80,8 +84,3 @@ def _encoded(array):
         return array
     texts = [text.encode() for text in array.ravel()]
     return np.array([*texts, None], object)[:-1].reshape(array.shape)
-
-
-def _as_array(values):
-    array = np.array(values)
-    return np.array(values, object) if array.dtype.kind == "U" else array

@@ -20,7 +20,7 @@ from ..protocol.statuses import StatusError
 from ..protocol.tensors import fill, to_array
 from .base_client import BaseClient
 from .requests import SEPARATOR, Request
-from .responses import SeparatorChanged
+from .responses import ClientError, SeparatorChanged, client_error
 
 _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
@@ -55,7 +55,7 @@ class _Grpc(BaseClient):
         return self._result(request, lambda: read_response(request, response, separator))
 
 
-class GrpcClient(_Grpc):
+class GrpcClient(_Grpc, contextlib.AbstractContextManager):
     """A client for gRPC, which threads can share.
 
     >>> with GrpcClient("127.0.0.1:8500", "attrec") as client:
@@ -76,9 +76,6 @@ class GrpcClient(_Grpc):
         """Closes the connection."""
         self._channel.close()
 
-    def __enter__(self) -> "GrpcClient":
-        return self
-
     def __exit__(self, *_) -> None:
         self.close()
 
@@ -86,11 +83,11 @@ class GrpcClient(_Grpc):
         try:
             response = self._call(request, separator)
         except grpc.RpcError as error:
-            raise self._error(error.code().name, error.details() or "") from None
+            raise rpc_error(error, self.where, self.timeout) from None
         return self._read(request, separator, response)
 
 
-class AsyncGrpcClient(_Grpc):
+class AsyncGrpcClient(_Grpc, contextlib.AbstractAsyncContextManager):
     """A client for gRPC and asyncio: `await client.recommend(...)`.
 
     It takes the arguments of `GrpcClient`, and is made and closed in one running event loop. An
@@ -102,9 +99,6 @@ class AsyncGrpcClient(_Grpc):
     async def close(self) -> None:
         """Closes the connection."""
         await self._channel.close()
-
-    async def __aenter__(self) -> "AsyncGrpcClient":
-        return self
 
     async def __aexit__(self, *_) -> None:
         await self.close()
@@ -118,7 +112,7 @@ class AsyncGrpcClient(_Grpc):
         try:
             response = await self._call(request, separator)
         except grpc.RpcError as error:
-            raise self._error(error.code().name, error.details() or "") from None
+            raise rpc_error(error, self.where, self.timeout) from None
         return self._read(request, separator, response)
 
 
@@ -159,6 +153,11 @@ def open_channel(
     if tls is None or tls is False:
         return aio.insecure_channel(target, options=options)
     return aio.secure_channel(target, _credentials(tls), options=options)
+
+
+def rpc_error(error: grpc.RpcError, where: str, timeout: float) -> ClientError:
+    """Makes the error of a call that has failed, with the arguments of `client_error`."""
+    return client_error(error.code().name, error.details() or "", where, timeout)
 
 
 def predict_request(

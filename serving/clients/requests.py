@@ -10,6 +10,7 @@ from .responses import Explanation, Recommendations, SeparatorChanged, SimilarIt
 
 # What joins the ids of a list if the model does not say otherwise.
 SEPARATOR = "\t"
+_K = " from 1 to 2147483647"
 SIMILARITIES = ("cosine", "score")
 
 
@@ -72,21 +73,10 @@ def recommend(
     popularity_penalty: float = 0.0,
     diversity: float = 0.0,
 ) -> Request:
-    """Makes a request for the k best items.
+    """Makes a request for the k best items, with the arguments of `BaseClient.recommend`.
 
-    The last four arguments ask for `recommend_diverse`, unless all have their defaults.
-
-    Args:
-        history: Ids, oldest first.
-        user_id: User id, "" if unknown.
-        k: Number of items, at least 1. The model limits it.
-        exclude: Ids of items that are not recommended.
-        allow: Ids of the only items that are recommended; all items if it is empty.
-        max_history: Number of events that are sent, the latest ones.
-        allow_category: Categories of the only items that are recommended; all if it is empty.
-        per_category: Most items of a category, 0 for any number.
-        popularity_penalty: How much popular items lose; 0 or greater.
-        diversity: From 0 for the best items to 1 for the most different ones.
+    The last four ask for `recommend_diverse`, unless all have their defaults. Of a history the
+    latest `max_history` events are sent.
 
     Raises:
         ValueError: If an argument is invalid, also in the other functions of this module.
@@ -95,12 +85,12 @@ def recommend(
         **_features(history, user_id, max_history),
         "exclude": _ids("exclude", exclude),
         "allow": _ids("allow", allow),
-        "k": _count(k),
+        "k": _count("k", k, 1, _K),
     }
     outputs = ("items", "scores", "source", "k")
     reranking = {
         "allow_category": _ids("allow_category", allow_category),
-        "per_category": _per_category(per_category),
+        "per_category": _count("per_category", per_category, 0, ", or 0 for any"),
         "popularity_penalty": _number("popularity_penalty", popularity_penalty, 1e30),
         "diversity": _number("diversity", diversity, 1.0),
     }
@@ -144,7 +134,7 @@ def similar(item: str, k: int, by: str) -> Request:
         by, known = outputs["by"], outputs["known"]
         return SimilarItems(item, items, scores, by, known, *counted, outputs["k"])
 
-    inputs = {"item": _id("item", item), "by": by, "k": _count(k)}
+    inputs = {"item": _id("item", item), "by": by, "k": _count("k", k, 1, _K)}
     return Request("similar", inputs, ("items", "scores", "by", "known", "k"), read)
 
 
@@ -218,17 +208,9 @@ def _id(name, value):
     return value
 
 
-def _count(k):
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
-        raise ValueError(f"k must be a number of items from 1 to 2147483647, but is {shown(k)}.")
-    return k
-
-
-def _per_category(value):
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ValueError(
-            f"per_category must be a number of items, or 0 for any, but is {shown(value)}."
-        )
+def _count(name, value, least, which):
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
+        raise ValueError(f"{name} must be a number of items{which}, but is {shown(value)}.")
     return value
 
 

@@ -1,5 +1,6 @@
 """A client for REST, without TensorFlow and gRPC."""
 
+import contextlib
 import http.client
 import json
 import random
@@ -37,7 +38,7 @@ _STATUSES = {
 _random = random.SystemRandom()
 
 
-class RestClient(BaseClient):
+class RestClient(BaseClient, contextlib.AbstractContextManager):
     """A client for REST, which threads can share. It imports neither TensorFlow nor gRPC.
 
     >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
@@ -81,9 +82,6 @@ class RestClient(BaseClient):
     def close(self) -> None:
         """Closes the connections."""
         self._pool.close()
-
-    def __enter__(self) -> "RestClient":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

@@ -1,5 +1,6 @@
 """Batches of requests that arrive at the same time, as in TF Serving."""
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -154,17 +155,12 @@ class Batcher:
 
     def _answer(self, batch: Sequence["_Request"]) -> None:
         if len(batch) > 1:
-            try:
+            # Alone, only the invalid requests fail.
+            with contextlib.suppress(Exception):
                 outputs = self._run(_joined(batch))
                 self._observe(sum(request.rows for request in batch))
                 _split(outputs, batch)
-            except Exception:
-                # Alone, only the invalid requests fail.
-                self._alone(batch)
-            return
-        self._alone(batch)
-
-    def _alone(self, batch: Sequence["_Request"]) -> None:
+                return
         for request in batch:
             try:
                 request.outputs = self._run(request.inputs)

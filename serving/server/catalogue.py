@@ -11,7 +11,7 @@ import polars as pl
 from tfrec_attn.errors import first_line
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
-from ..protocol.statuses import StatusError, failed_precondition, invalid
+from ..protocol.statuses import failed_precondition, invalid
 
 MOST_FOUND = 20
 MAX_TEXT = 200
@@ -90,9 +90,6 @@ class Catalogue:
 def read_catalogue(folder: Path) -> Catalogue:
     """Reads the items of a version from its assets.
 
-    Args:
-        folder: Folder of the version.
-
     Raises:
         StatusError: FAILED_PRECONDITION if it has no file of items, or a damaged one.
     """
@@ -109,7 +106,9 @@ def read_catalogue(folder: Path) -> Catalogue:
         titles = list(_titles(folder / _DESCRIPTIONS)) if named else [""] * len(ids)
         return Catalogue(ids, titles)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise _unreadable(error) from None
+        raise failed_precondition(
+            f"The items of this model cannot be read ({first_line(error)}); export it again."
+        ) from None
 
 
 def plain(text: str) -> str:
@@ -139,9 +138,3 @@ def _titles(path: Path) -> Iterator[str]:
     with open(path, "rb") as lines:
         for line in lines:
             yield json.loads(line).get("title") or ""
-
-
-def _unreadable(error: Exception) -> StatusError:
-    return failed_precondition(
-        f"The items of this model cannot be read ({first_line(error)}); export it again."
-    )

@@ -54,9 +54,6 @@ def end_connections(port: int) -> None:
     A gRPC server that stops cancels calls before its clients learn of the stop. These calls end
     with CANCELLED, which clients do not retry. On a connection that is shut down they end with
     UNAVAILABLE. Data that is already written still arrives.
-
-    Args:
-        port: TCP port.
     """
     for listening in (True, False):
         for name in os.listdir("/dev/fd"):

@@ -13,10 +13,6 @@ _SHOWN = 80
 class HttpError(Exception):
     """A request that is refused because of its headers or its body.
 
-    Args:
-        status: HTTP status.
-        message: One sentence.
-
     Attributes:
         status, message: As given.
     """

@@ -187,16 +187,16 @@ async def _refuse(error: HttpError, receive, send) -> None:
     response = Response(error.status, error_body(error.message), headers=(("Connection", "close"),))
     await send(_start(response))
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
+
+    async def discard():
+        more = True
+        while more:
+            message = await receive()
+            more = message["type"] == "http.request" and message["more_body"]
+
     with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_discard(receive), _LINGER)
+        await asyncio.wait_for(discard(), _LINGER)
     await send({"type": "http.response.body"})
-
-
-async def _discard(receive) -> None:
-    more = True
-    while more:
-        message = await receive()
-        more = message["type"] == "http.request" and message["more_body"]
 
 
 def _start(response: Response) -> dict:

@@ -1,10 +1,11 @@
 """The models of a server, whose folders are watched for new versions."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grpc
 import numpy as np
@@ -55,12 +56,12 @@ class ModelStore:
             )
         self.metrics = metrics or ServerMetrics()
         self._batching, self._seconds, self._threads = batching, poll, threads
+        self._wake, self._stopped = threading.Event(), False
         self._folders = {model.name: model.folder for model in models}
         self._models = {model.name: self._served(model) for model in models}
         self._labels = {model.name: dict(model.labels) for model in models}
         self._leaving: list[ServedModel] = []
         self._lock = threading.Lock()
-        self._wake, self._stopped = threading.Event(), False
         self._listeners: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self.metrics.watch(self)
@@ -144,12 +145,9 @@ class ModelStore:
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
         try:
-            model, found = self._acquire(name, version, label)
-            try:
+            with self._using(name, version, label) as found:
                 counted = found.model.signature(signature).name
                 return found.number, counted, found.predict(counted, inputs, outputs)
-            finally:
-                model.release(found)
         except StatusError as error:
             code = error.code
             raise
@@ -169,11 +167,8 @@ class ModelStore:
         Raises:
             StatusError: As in `predict`.
         """
-        model, found = self._acquire(name, version, label)
-        try:
+        with self._using(name, version, label) as found:
             return found.number, found.model.definitions
-        finally:
-            model.release(found)
 
     def catalogue(
         self, name: str, version: int | None = None, label: str | None = None
@@ -183,11 +178,8 @@ class ModelStore:
         Raises:
             StatusError: As in `predict`, or FAILED_PRECONDITION if it has no file of its items.
         """
-        model, found = self._acquire(name, version, label)
-        try:
+        with self._using(name, version, label) as found:
             return found.model.catalogue
-        finally:
-            model.release(found)
 
     def status(
         self, name: str, version: int | None = None, label: str | None = None
@@ -243,15 +235,11 @@ class ModelStore:
 
     def _served(self, config: ModelConfig) -> ServedModel:
         return ServedModel(
-            config, self._batching, self._threads, self.metrics.batched, self._drained
+            config, self._batching, self._threads, self.metrics.batched, self._wake.set
         )
 
-    def _drained(self) -> None:
-        self._wake.set()
-
-    def _acquire(
-        self, name: str, version: int | None, label: str | None
-    ) -> tuple[ServedModel, Version]:
+    @contextlib.contextmanager
+    def _using(self, name: str, version: int | None, label: str | None) -> Iterator[Version]:
         if not name:
             raise invalid("ModelSpec has no name specified.")
         if label:
@@ -259,7 +247,11 @@ class ModelStore:
         model = self._models.get(name)
         if model is None:
             raise no_servable(name, version)
-        return model, model.acquire(version)
+        found = model.acquire(version)
+        try:
+            yield found
+        finally:
+            model.release(found)
 
     def _labelled(self, name: str, label: str) -> int:
         version = self._labels.get(name, {}).get(label)

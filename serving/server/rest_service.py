@@ -106,7 +106,11 @@ class RestService:
         if None in dtypes.values():
             raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
         ranks = {key: len(info.tensor_shape.dim) for key, info in inputs}
-        return dtypes, _defaults(ranks) if _HISTORY in ranks or signature == _SIMILAR else {}
+        if _HISTORY not in ranks and signature != _SIMILAR:
+            return dtypes, {}
+        # A list where an input has columns.
+        optional = {name: value for name, value in _OPTIONAL.items() if name in ranks}
+        return dtypes, {name: [one] if ranks[name] == 2 else one for name, one in optional.items()}
 
     def _metadata(self, name, version, label):
         version, definitions = self._store.metadata(name, version, label)
@@ -123,12 +127,6 @@ class RestService:
             for one in self._store.status(name, version, label)
         ]
         return _dumped({"model_version_status": statuses})
-
-
-def _defaults(ranks):
-    """Inputs that can be left out -> their value in a row, a list where it has columns."""
-    optional = {name: value for name, value in _OPTIONAL.items() if name in ranks}
-    return {name: [value] if ranks[name] == 2 else value for name, value in optional.items()}
 
 
 def _in_full(message):

@@ -80,12 +80,8 @@ class ServedModel:
         drained: Callable[[], None],
     ):
         self.config = dataclasses.replace(config, folder=Path(config.folder))
-        self._batching, self._threads, self._observe, self._drained = (
-            batching,
-            threads,
-            observe,
-            drained,
-        )
+        self._batching, self._threads = batching, threads
+        self._observe, self._drained = observe, drained
         self._lock = threading.Lock()
         self._serving: dict[int, Version] = {}
         self._latest: Version | None = None
@@ -193,21 +189,16 @@ class ServedModel:
             )
             return False
         self._failed.pop(number, None)
-        self._put(
-            Version(
-                number,
-                model,
-                self._batching,
-                lambda signature, rows: self._observe(self.config.name, signature, rows),
-            )
-        )
-        return True
 
-    def _put(self, version: Version) -> None:
+        def observe(signature, rows):
+            self._observe(self.config.name, signature, rows)
+
+        version = Version(number, model, self._batching, observe)
         with self._lock:
-            self._serving[version.number] = version
+            self._serving[number] = version
             self._latest = self._serving[max(self._serving)]
-            self._statuses[version.number] = VersionStatus(version.number, State.AVAILABLE)
+            self._statuses[number] = VersionStatus(number, State.AVAILABLE)
+        return True
 
     def _retire(self, number: int) -> None:
         with self._lock:

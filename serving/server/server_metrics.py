@@ -53,18 +53,15 @@ class ServerMetrics:
 
     def watch(self, store) -> None:
         """Adds the versions and queues of a store."""
-        self._registry.register(_StoreCollector(store))
+        self._store = store
+        self._registry.register(self)
 
     def render(self) -> bytes:
         """Returns the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
-
-class _StoreCollector:
-    def __init__(self, store):
-        self._store = store
-
     def collect(self) -> Iterable[Metric]:
+        """Returns the gauges, as Prometheus asks for them."""
         version = GaugeMetricFamily(
             "serving_loaded_version",
             "1 for each version that takes requests.",
@@ -79,6 +76,3 @@ class _StoreCollector:
             for signature, rows in self._store.queued(name).items():
                 queue.add_metric([name, signature], rows)
         return [version, queue]
-
-    def describe(self) -> Iterable[Metric]:
-        return []

@@ -50,11 +50,12 @@ class Signature:
             array = inputs[name]
             if array.dtype != self._taken[name]:
                 expected = type_name(tensor.dtype.as_datatype_enum)
-                raise self._wrong(name, expected, _name_of(array.dtype))
+                number = number_of(array.dtype)
+                came = str(array.dtype) if number is None else type_name(number)
+                raise self._wrong(name, expected, came)
             if tensor.shape is not None and not _fits(array.shape, tensor.shape):
-                raise self._wrong(
-                    name, f"of the shape {_written(tensor.shape)}", str(list(array.shape))
-                )
+                sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
+                raise self._wrong(name, f"of the shape [{sizes}]", str(list(array.shape)))
             # A shape with a zero has no elements, but its other sizes can be large.
             if max(array.size, *array.shape, 0) > MAX_ELEMENTS:
                 raise self._wrong(
@@ -146,12 +147,3 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
     return len(shape) == len(expected) and all(
         want is None or size == want for size, want in zip(shape, expected, strict=True)
     )
-
-
-def _written(shape: tuple[int | None, ...]) -> str:
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
-
-
-def _name_of(dtype: np.dtype) -> str:
-    number = number_of(dtype)
-    return str(dtype) if number is None else type_name(number)

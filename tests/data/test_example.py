@@ -28,7 +28,7 @@ def test_invalid_arguments(tmp_path):
     for option, sentence in (
         ("--events=10", "--events must be from 1000 to 100000000, but is 10."),
         ("--events=200000000", "--events must be from 1000 to 100000000"),
-        ("--seed=-1", "--seed must be 0 or more, but is -1"),
+        ("--seed=-1", "--seed must be 0 or greater, but is -1"),
     ):
         assert_refused(run_command(example.main, new, option), 2, sentence)
     assert_refused(run_command(example.main, tmp_path / "no" / "x.csv"), 2, "cannot be written")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import tree
 from tests.data.preparing import HEADER, contents, synthetic_log
 from tfrec_attn.config import Data
 from tfrec_attn.data.shards import prepare_locally, shard_files
@@ -74,15 +75,6 @@ def test_other_work_is_neither_resumed_nor_removed(tmp_path, log, monkeypatch, c
     prepare_log([str(log)], tmp_path / "anew", data, shards)
     assert contents(tmp_path / "out") == contents(tmp_path / "anew")
     assert not (tmp_path / "out.partial").exists()
-
-
-def tree(folder):
-    """Path -> bytes of each file."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -195,7 +187,7 @@ def test_a_full_disk(tmp_path, log, monkeypatch):
 
 def test_two_processes_do_not_share_a_folder(tmp_path, log):
     with prepare_locally.claimed(tmp_path / "out", {"options": {}}, restart=False) as work:
-        with pytest.raises(ConfigError, match="another process prepares it"):
+        with pytest.raises(ConfigError, match="is in use by another process; wait until it ends"):
             prepare_log([str(log)], tmp_path / "out", Data())
         work.abandon()
     prepare_log([str(log)], tmp_path / "out", Data())

@@ -1,8 +1,7 @@
 """Tests of `python -m export`: what a version holds, what it answers, and all errors."""
 
-import contextlib
+import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -16,12 +15,16 @@ import pytest
 import yaml
 
 from export import command
-from tests.commands import own_messages
+from tests import commands
+from tests.commands import own_messages, run_command
 from tests.models.contract import EXPORTED
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.measured_run import read_events
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.runner import Runner
+
+quietly = functools.partial(run_command, command.main)
+refused = functools.partial(commands.refused, command.main)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JOINED = [
@@ -30,22 +33,6 @@ JOINED = [
 SIGNATURES = sorted(
     ["embed", "embed_items", "explain", "recommend", "score", "serving_default", "similar", *JOINED]
 )
-
-
-def quietly(*arguments):
-    """Runs the command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = command.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
-def refused(*arguments):
-    """The error that the command ends with."""
-    code, out, error = quietly(*arguments)
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
-    return error.removeprefix("error: ").rstrip("\n")
 
 
 # --- What a version holds ---

@@ -1,7 +1,6 @@
 """Tests of the errors of `python -m export`: each is one sentence, and nothing is left."""
 
-import contextlib
-import io
+import functools
 import re
 import shutil
 
@@ -9,24 +8,11 @@ import numpy as np
 import pytest
 
 from export import command
+from tests import commands
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run_files
 
-
-def quietly(*arguments):
-    """Runs the command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = command.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
-
-
-def refused(*arguments):
-    """The error that the command ends with."""
-    code, out, error = quietly(*arguments)
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"error: [^\n]+[^.]\.\n", error), error
-    return error.removeprefix("error: ").rstrip("\n")
+refused = functools.partial(commands.refused, command.main)
 
 
 @pytest.mark.parametrize(

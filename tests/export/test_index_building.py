@@ -263,8 +263,3 @@ def test_codes_are_within_half_a_step():
     assert (codes.dtype, scales.dtype) == (np.int8, np.float32)
     assert (np.abs(codes).max(axis=1) == np.where(np.arange(20) == 4, 0, 127)).all()
     assert (np.abs(codes * scales[:, np.newaxis] - vectors) <= 0.501 * scales[:, np.newaxis]).all()
-
-
-def test_too_few_cells():
-    with pytest.raises(ValueError, match=r"^cells must be at least 1, but is 0\.$"):
-        cluster(np.ones([5, 4]), 0)

@@ -175,11 +175,6 @@ def test_in_a_saved_model(tmp_path, int8):
             )
 
 
-def test_too_few_probes():
-    with pytest.raises(ValueError, match=r"^nprobe must be at least 1, but is 0\.$"):
-        InvertedFile([0, 5], whole_numbers(1), 0)
-
-
 # --- Hidden items and lists ---
 
 

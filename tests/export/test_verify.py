@@ -1,7 +1,6 @@
 """Tests of `python -m export.verify` with servables of real runs."""
 
-import contextlib
-import io
+import functools
 import json
 import os
 import shutil
@@ -15,21 +14,16 @@ import pytest
 from export import verify
 from export.saved_model import save
 from export.servable import Servable
+from tests.commands import run_command
 from tests.models.contract import EXPORTED
 from tfrec_attn.runs import run, run_files
+
+quietly = functools.partial(run_command, verify.main)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # As tests/export/test_command.py exports, so that the servables are shared.
 OPTIONS = ("--k", "7", "--max-k", "21")
 METRICS = ["HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20", "MRR"]
-
-
-def quietly(*arguments):
-    """Runs the command in this process -> (exit code, stdout, stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = verify.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
 
 
 # Makes what must not be imported impossible to import.

@@ -22,6 +22,7 @@ from serving.protocol.statuses import StatusError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import ModelConfig
 from serving.server.model_store import ModelStore
+from tests.commands import run_command
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
 from tfrec_attn.errors import ConfigError, TfrecError
@@ -92,14 +93,6 @@ def damage(path, kind, seed):
         for _ in range(chance.choice([1, 1, 9]) if content else 0):
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content)
-
-
-def command(main, *arguments):
-    """What a command does: (exit code, stdout, the sentence on stderr)."""
-    out, error = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), error.getvalue()
 
 
 def answer_of(ask, *expected):
@@ -220,9 +213,9 @@ def test_runs(whole, tmp_path, sealed):
 def test_commands_on_runs(whole, tmp_path):
     servable = whole / "servable"
     commands = [
-        ("evaluate", lambda folder: command(evaluate.main, folder, "--json")),
-        ("verify", lambda folder: command(verify.main, servable, "--run", folder, "--json")),
-        ("export", lambda folder: command(export.main, folder, "--to", tmp_path / "to")),
+        ("evaluate", lambda folder: run_command(evaluate.main, folder, "--json")),
+        ("verify", lambda folder: run_command(verify.main, servable, "--run", folder, "--json")),
+        ("export", lambda folder: run_command(export.main, folder, "--to", tmp_path / "to")),
     ]
     expected = {name: json.loads(ask(whole / "run")[1]) for name, ask in commands[:2]}
     for number, (name, harm) in enumerate(damages(whole / "run", seed=4, count=round(6 * FACTOR))):
@@ -245,7 +238,7 @@ def test_commands_on_runs(whole, tmp_path):
 def test_servables(whole, tmp_path):
     version = whole / "servable" / "1"
     expected = answers_of(version)
-    _, report, _ = command(verify.main, version, "--run", whole / "run", "--json")
+    _, report, _ = run_command(verify.main, version, "--run", whole / "run", "--json")
     for number, (name, harm) in enumerate(damages(version, seed=5, count=round(6 * FACTOR))):
         folder = tmp_path / "1"
         shutil.copytree(version, folder)
@@ -256,7 +249,7 @@ def test_servables(whole, tmp_path):
         else:
             assert_sentence(came)
         if number % 3 == 0:
-            code, out, error = command(verify.main, folder, "--run", whole / "run", "--json")
+            code, out, error = run_command(verify.main, folder, "--run", whole / "run", "--json")
             if code:
                 assert (code, out) == (2, ""), (name, error)
                 assert_error(error)

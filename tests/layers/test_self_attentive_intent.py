@@ -227,8 +227,8 @@ def test_config_has_every_option():
             {"aggregation": "median"},
             "aggregation must be one of mean, sum, max, min, but is 'median'.",
         ),
-        ({"self_attention": "no"}, "self_attention must be True or False, but is 'no'."),
-        ({"time_signal": 0}, "time_signal must be True or False, but is 0."),
+        ({"self_attention": "no"}, "`self_attention` must be True or False; got 'no'."),
+        ({"time_signal": 0}, "`time_signal` must be True or False; got 0."),
     ],
 )
 def test_errors(argument, message):

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from tests.export.conftest import exported, make_model, run_folder, served
-from tfrec_attn.lists import open_source
+from tfrec_attn.lists import model_folder
 from tfrec_attn.runtime.runner import Runner
 
 __all__ = ["exported", "make_model", "run_folder", "served"]
@@ -14,4 +14,4 @@ __all__ = ["exported", "make_model", "run_folder", "served"]
 @pytest.fixture(autouse=True)
 def _no_optimizer(monkeypatch):
     """TensorFlow optimizes no graph: that takes longer than the few calls of a test."""
-    monkeypatch.setattr(open_source, "Runner", functools.partial(Runner, optimize=False))
+    monkeypatch.setattr(model_folder, "Runner", functools.partial(Runner, optimize=False))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run_command
+from tests.commands import run_command, tree
 from tfrec_attn import config as configuration
 from tfrec_attn import train
 from tfrec_attn.data.sequences.splits import split_checksum
@@ -54,15 +54,6 @@ def training(monkeypatch):
     made = Training()
     monkeypatch.setattr(training_run, "_train_into", made)
     return made
-
-
-def tree(folder):
-    """Returns path -> bytes of each file."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
 
 
 def foreign(folder):

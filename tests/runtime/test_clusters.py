@@ -113,7 +113,7 @@ def test_a_command_that_fails_gives_its_exit_code(tmp_path):
 
 def test_a_cluster_needs_a_worker(capsys):
     assert local_cluster.main(["--workers", "0"]) == 2
-    assert capsys.readouterr().err == "error: --workers must be at least 1, but is 0.\n"
+    assert capsys.readouterr().err == "error: --workers must be 1 or greater, but is 0.\n"
 
 
 LONG = [*ATTREC, "train.epochs=100000", "train.patience=100000"]

@@ -12,6 +12,7 @@ from serving import load_test
 from serving.checks import load_measurement
 from serving.checks.load_measurement import Limits, Sample, closed_loop, open_loop
 from serving.checks.load_target import LoadTarget, make_histories, read_histories, requests_of
+from tfrec_attn.errors import DataError
 
 
 class Clock:
@@ -406,17 +407,15 @@ def test_histories_are_drawn_of_items(tmp_path):
 
 def test_files_that_are_no_histories(tmp_path):
     (tmp_path / "text").write_bytes(b"\xff\xfe")
+    (tmp_path / "bad.parquet").write_bytes(b"\xff\xfe")
     (tmp_path / "empty").write_text("")
     pl.DataFrame({"history": ["a"]}).write_parquet(tmp_path / "texts.parquet")
     for read, name, message in (
-        (read_histories, "text", r"^--histories \S+ cannot be read as Parquet \(.+\)\.$"),
-        (read_histories, "nothing", r"^--histories \S+ cannot be read as Parquet \(.+\)\.$"),
-        (
-            read_histories,
-            "texts.parquet",
-            r"^--histories \S+ must have rows with lists of texts in a column history; "
-            r"name .* of a run\.$",
-        ),
+        (read_histories, "bad.parquet", r"^\S+ cannot be read as Parquet \(.+\)\.$"),
+        (read_histories, "nothing.parquet", r"^\S+ cannot be read as Parquet \(.+\)\.$"),
+        (read_histories, "nothing.jsonl", r"^\S+ cannot be read: No such file or directory\.$"),
+        (read_histories, "texts.parquet", r"^\S+, column 'history': expected lists of texts"),
+        (read_histories, "text", r"^--histories \S+ must be \.jsonl .*name .* of a run\.$"),
         (make_histories, "text", r"^--items \S+ cannot be read \(it is not UTF-8 text\)\.$"),
         (
             make_histories,
@@ -429,7 +428,7 @@ def test_files_that_are_no_histories(tmp_path):
             r"^--items \S+ has no items; name assets/items.txt of a servable\.$",
         ),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, DataError), match=message):
             read(tmp_path / name, 5)
 
 

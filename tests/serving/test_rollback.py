@@ -240,7 +240,7 @@ def test_a_server_may_take_its_time_to_load(tmp_path, monkeypatch):
     path.write_text(config_of(tmp_path, 3))
     waited = []
 
-    def ask(self, method, request, seconds=None):
+    def ask(self, stub, method, request, seconds=None):
         waited.append(seconds)
         raise ClientError("UNAVAILABLE", "none")
 

@@ -51,7 +51,13 @@ def split_config(config: str | None, overrides: list[str]) -> tuple[str | None, 
 
 
 def add_trainings(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of commands that make tables: --seeds, --jobs and --slices."""
+    """Adds the arguments of commands that make tables: overrides, and how to train and compare."""
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="values for all trainings",
+    )
     parser.add_argument(
         "--seeds",
         type=int,
@@ -73,14 +79,31 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
         help="also the metric in groups of test events, such as by the length of the history or by "
         "how often the target follows the latest item of the history in the training events",
     )
+    parser.add_argument(
+        "--metric",
+        help="metric of the differences, their tests and the plot of an ablation (default: "
+        "NDCG@10, or evaluate.metric if evaluate.k has no 10)",
+    )
 
 
-def check_trainings(parsed: argparse.Namespace) -> None:
-    """Raises ConfigError if --seeds or --jobs is below 1."""
-    for option in ("seeds", "jobs"):
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of commands that compute metrics: --split and --json."""
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="test",
+        help="which held-out events (default: test)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def require_at_least(least: int, parsed: Any, *options: str) -> None:
+    """Raises ConfigError if one of the given options, as attributes, is less."""
+    for option in options:
         value = getattr(parsed, option)
-        if value < 1:
-            raise ConfigError(f"--{option} must be 1 or more, but is {value}.")
+        if value is not None and value < least:
+            name = option.replace("_", "-")
+            raise ConfigError(f"--{name} must be {least} or greater, but is {value}.")
 
 
 def _checked(function: Callable, value: str, *more: Any) -> Any:

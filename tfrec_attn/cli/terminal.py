@@ -1,9 +1,10 @@
 """What commands write to the terminal: lines, tables and progress."""
 
+import functools
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from tfrec_attn.errors import shorten
+from tfrec_attn.errors import Interrupted, TfrecError, shorten
 
 
 def write_line(text: str) -> None:
@@ -14,8 +15,25 @@ def write_line(text: str) -> None:
 
 def fail(error: Exception) -> int:
     """Writes an error to stderr as one sentence, and returns the exit code of the command."""
-    sys.stderr.write(f"error: {shorten(str(error), 1000)}\n")
+    kind = "" if isinstance(error, Interrupted) else "error: "
+    sys.stderr.write(f"{kind}{shorten(str(error), 1000)}\n")
     return getattr(error, "exit_code", 2)
+
+
+def reporting(*errors: type[Exception]) -> Callable:
+    """Decorates the `main` of a command, which then fails by `TfrecError` and other errors."""
+
+    def decorate(main: Callable) -> Callable:
+        @functools.wraps(main)
+        def run(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return main(arguments)
+            except (TfrecError, *errors) as error:
+                return fail(error)
+
+        return run
+
+    return decorate
 
 
 def format_table(

@@ -46,19 +46,16 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if type(None) in options and is_null(value):
         return None
+    # A text without a comma is one value rather than a list of one.
+    is_one = isinstance(value, str) and "," not in value and value[:1] != "["
     for option in options:
-        if _names_one(value) and get_origin(option) is list and get_args(option)[0] in options:
+        if is_one and get_origin(option) is list and get_args(option)[0] in options:
             continue
         converted = _convert(key, value, option)
         if converted is not _NO_MATCH:
             return converted
     expected = " or ".join(map(_name, options))
     raise ConfigError(f"{shorten(key)} must be {expected}, but is {describe(value)}.")
-
-
-def _names_one(value: Any) -> bool:
-    """Whether a value is a text that cannot be a list of several."""
-    return isinstance(value, str) and "," not in value and value[:1] != "["
 
 
 def _name(option: Any) -> str:

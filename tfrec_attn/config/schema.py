@@ -38,8 +38,9 @@ class Data:
 
     source: str = key(
         "synthetic",
-        "synthetic, movielens-100k, movielens-1m, file (then give data.path), "
-        "a folder of tfrec_attn.data.prepare, or module:function",
+        "synthetic, movielens-100k, movielens-100k-attrec (in the order of AttRec's authors), "
+        "movielens-1m, file (then give data.path), a folder of tfrec_attn.data.prepare, or "
+        "module:function",
     )
     path: str | None = key(
         None,

@@ -3,16 +3,17 @@
 import sys
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail, write_line
+from tfrec_attn.cli.arguments import Arguments, path, require_at_least
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.writing import write_output
 
 _COLUMNS = {"user_id": "visitor", "item_id": "page"}
 _LEAST, _MOST = 1000, 100_000_000
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command, and returns 0, or 2 for a file or a size that cannot be used."""
     parser = Arguments(
@@ -30,17 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=2024, metavar="N", help="(default: 2024)")
     parsed = parser.parse_args(arguments)
-    try:
-        if parsed.seed < 0:
-            raise ConfigError(f"--seed must be 0 or more, but is {parsed.seed}.")
-        if not _LEAST <= parsed.events <= _MOST:
-            raise ConfigError(f"--events must be from {_LEAST} to {_MOST}, but is {parsed.events}.")
-        if Path(parsed.file).is_file():
-            raise ConfigError(f"{parsed.file} exists; name a new file, or remove it.")
-        log = synthetic(parsed.events, parsed.seed)
-        write_output(parsed.file, log.rename(_COLUMNS).write_csv(), "", "FILE")
-    except TfrecError as error:
-        return fail(error)
+    require_at_least(0, parsed, "seed")
+    if not _LEAST <= parsed.events <= _MOST:
+        raise ConfigError(f"--events must be from {_LEAST} to {_MOST}, but is {parsed.events}.")
+    if Path(parsed.file).is_file():
+        raise ConfigError(f"{parsed.file} exists; name a new file, or remove it.")
+    log = synthetic(parsed.events, parsed.seed)
+    write_output(parsed.file, log.rename(_COLUMNS).write_csv(), "", "FILE")
     write_line(f"Wrote {parsed.file}: {len(log)} events")
     return 0
 

@@ -13,10 +13,9 @@ command for Dataflow, Flink and Spark each.
 import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail
+from tfrec_attn.cli.terminal import reporting
 from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
 from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
-from tfrec_attn.errors import TfrecError
 
 _EPILOG = (
     "data.key=value as for tfrec_attn.data.prepare; other options go to Beam, such as "
@@ -24,6 +23,7 @@ _EPILOG = (
 )
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns 0, or 2 for options or data that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -64,14 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     parsed, beam_options = parser.parse_known_args(
         [text for text in arguments if text not in overrides]
     )
-    try:
-        data = options_of(overrides)
-        logs, shards = distinct(parsed.input), shards_of(parsed.shards)
-        manifest = prepare_with_beam(
-            logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
-        )
-    except TfrecError as error:
-        return fail(error)
+    data = options_of(overrides)
+    logs, shards = distinct(parsed.input), shards_of(parsed.shards)
+    manifest = prepare_with_beam(
+        logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
+    )
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
 

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail
+from tfrec_attn.cli.terminal import reporting
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.data.shards.manifest import Manifest
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
 from tfrec_attn.data.shards.shard_files import MOST_SHARDS
-from tfrec_attn.errors import ConfigError, TfrecError
+from tfrec_attn.errors import ConfigError
 
 _KEYS = ", ".join(f"data.{key}" for key in OPTIONS)
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -57,8 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
         logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
         data, shards = options_of(overrides), shards_of(parsed.shards)
         manifest = prepare_log(logs, parsed.to, data, shards, restart=parsed.restart)
-    except TfrecError as error:
-        return fail(error)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted: the same command resumes from {parsed.to}.partial\n")
         return 130

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.cli.terminal import fail
+from tfrec_attn.cli.terminal import reporting
 from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
-from tfrec_attn.errors import ConfigError, TfrecError, shown
+from tfrec_attn.errors import ConfigError, shown
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -34,8 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
 
         data = _data_of(parsed)
         tree = validate(data, **{name: getattr(parsed, name) for name in names})
-    except TfrecError as error:
-        return fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing was written\n")
         return 130

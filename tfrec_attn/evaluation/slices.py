@@ -89,7 +89,10 @@ def frequencies(transitions: Transitions, first: np.ndarray, second: np.ndarray)
 def _binned(name: str, values: np.ndarray, edges: tuple[int, ...] = _FREQUENCIES) -> Slices:
     """Returns slices that begin at the edges; those without events are left out."""
     ends = [*(edge - 1 for edge in edges[1:]), None]
-    labels = [_label(begin, end) for begin, end in zip(edges, ends, strict=True)]
+    labels = [
+        f"{begin} or more" if end is None else str(begin) if begin == end else f"{begin}-{end}"
+        for begin, end in zip(edges, ends, strict=True)
+    ]
     found, index = np.unique(np.searchsorted(edges, values, side="right") - 1, return_inverse=True)
     return Slices(name, [labels[one] for one in found], index)
 
@@ -98,9 +101,3 @@ def _named(name: str, values: np.ndarray, labels: tuple[str, ...]) -> Slices:
     """Returns slices by values 0, 1, ...; those without events are left out."""
     found, index = np.unique(values.astype(np.int64), return_inverse=True)
     return Slices(name, [labels[one] for one in found], index)
-
-
-def _label(begin: int, end: int | None) -> str:
-    if end is None:
-        return f"{begin} or more"
-    return str(begin) if begin == end else f"{begin}-{end}"

@@ -122,6 +122,26 @@ class WorkFolder:
         os.close(self._lock)
 
 
+def open_work(folder: Path, kind: str, known: Sequence[str], other: str) -> WorkFolder:
+    """Returns a `WorkFolder`, with errors for the user.
+
+    Args:
+        folder, kind, known: Those of `WorkFolder`.
+        other: What to do instead, such as "name another file".
+
+    Raises:
+        ConfigError: If the folder is not this program's, is in use, or cannot be made.
+    """
+    try:
+        return WorkFolder(folder, kind, known)
+    except ForeignFolder as error:
+        raise ConfigError(f"{error}; move it away, or {other}.") from None
+    except BusyFolder as error:
+        raise ConfigError(f"{error}; wait until it ends, or {other}.") from None
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
 def is_marked(folder: Path, kind: str) -> bool:
     """Whether a folder has the mark of unfinished work of a kind, without symbolic links."""
     mark = folder / MARK
@@ -165,6 +185,16 @@ def refuse_foreign_paths(folder: Path, known: Sequence[str]) -> None:
     _check_is_folder(folder)
     if found := foreign_paths(folder, known):
         raise ForeignFolder(f"{found[0]} was not written by this program")
+
+
+def check_removable(folder: Path, known: Sequence[str], other: str) -> None:
+    """Raises ConfigError if `--restart` would remove what this program did not write."""
+    try:
+        refuse_foreign_paths(folder, known)
+    except ForeignFolder as error:
+        raise ConfigError(
+            f"{error}, so --restart removes nothing; move it away, or {other}."
+        ) from None
 
 
 def remove(folder: Path, known: Sequence[str], keep: Iterable[str] = ()) -> None:

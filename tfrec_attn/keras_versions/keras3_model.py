@@ -65,15 +65,20 @@ class Model(tf.keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """The constructor has built all."""
 
-    def _step_function(self, step):
-        """Returns a function of an iterator that runs a step on all replicas."""
+    def _step_function(self, step, result):
+        """Returns a function of an iterator that runs a step on all replicas.
+
+        Args:
+            step: Function of the batch of one replica.
+            result: Function of the outputs of several replicas.
+        """
         strategy = self.distribute_strategy
 
         def run(iterator):
             outputs = strategy.run(step, args=(iterator.get_next(),))
             if strategy.num_replicas_in_sync == 1:
                 return outputs
-            return {one.name: one.result() for one in self.metrics if one.name in outputs}
+            return result(outputs)
 
         if self.run_eagerly:
             return run
@@ -81,26 +86,36 @@ class Model(tf.keras.Model):
             run, reduce_retracing=True, jit_compile=self.jit_compile or None, autograph=False
         )
 
+    def _first(self, outputs):
+        """Returns the outputs of the first replica of this process."""
+        local = self.distribute_strategy.experimental_local_results
+        return {name: local(value)[0] for name, value in outputs.items()}
+
+    def _results(self, outputs):
+        return {one.name: one.result() for one in self.metrics if one.name in outputs}
+
     def _train_function(self):
-        step, most = self._step_function(self.train_step), self.steps_per_execution
+        step, most = self._step_function(self.train_step, self._first), self.steps_per_execution
         if most == 1:
             return step
         # Not an attribute: it would be saved with the weights.
         count = tf.Variable(most, trainable=False)
-        several = _one_by_one(step, count) if self.run_eagerly else several_steps(step, count)
+        several = several_steps(step, count)
 
         def run(iterator):
             number = most
             if self._epoch_steps:
                 number = min(most, self._epoch_steps - self._steps_done)
                 self._steps_done = (self._steps_done + number) % self._epoch_steps
+            if self.run_eagerly:
+                return [step(iterator) for _ in range(number)][-1]
             count.assign(number)
             return several(iterator)
 
         return run
 
     def _test_function(self):
-        step, most = self._step_function(self.test_step), self.steps_per_execution
+        step, most = self._step_function(self.test_step, self._results), self.steps_per_execution
 
         def run(iterator):
             outputs = step(iterator)
@@ -112,13 +127,6 @@ class Model(tf.keras.Model):
             return outputs
 
         return run
-
-
-def _one_by_one(step, count):
-    def run(iterator):
-        return [step(iterator) for _ in range(int(count))][-1]
-
-    return run
 
 
 def _cardinality(dataset):

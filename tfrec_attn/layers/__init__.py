@@ -20,6 +20,7 @@ from tfrec_attn.layers.multi_query_self_attention import MultiQuerySelfAttention
 from tfrec_attn.layers.post_norm_block import PostNormBlock
 from tfrec_attn.layers.self_attention import SelfAttention
 from tfrec_attn.layers.self_attentive_intent import SelfAttentiveIntent
+from tfrec_attn.layers.sequential_transduction_unit import SequentialTransductionUnit
 from tfrec_attn.layers.sinusoidal_positions import SinusoidalPositions
 from tfrec_attn.layers.squared_distance import SquaredDistance
 from tfrec_attn.layers.swiglu import SwiGLU
@@ -50,6 +51,7 @@ __all__ = [
     "PostNormBlock",
     "SelfAttention",
     "SelfAttentiveIntent",
+    "SequentialTransductionUnit",
     "SinusoidalPositions",
     "SquaredDistance",
     "SwiGLU",

@@ -8,11 +8,11 @@ from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import Layer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class EmbeddingTable(tf.keras.layers.Layer):
+class EmbeddingTable(Layer):
     """A row for each user or item, and row 0 for padding.
 
         table(ids) = E[ids], zeros where ids = 0;    table.rows(items) = E[items]
@@ -58,7 +58,6 @@ class EmbeddingTable(tf.keras.layers.Layer):
         )
         self.built = True
 
-    @without_autograph
     def call(self, ids):
         rows, index = self.unique_rows(ids)
         return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
@@ -101,13 +100,3 @@ class EmbeddingTable(tf.keras.layers.Layer):
             column: First of these columns.
         """
         self._shared = (vectors, column)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "count": self.count,
-            "dim": self.dim,
-            "of": self.of,
-            "stddev": self.stddev,
-            "max_norm": self.max_norm,
-        }

@@ -4,16 +4,16 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     dropout_rate,
     positive_integer,
     project,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class FeedForward(tf.keras.layers.Layer):
+class FeedForward(Layer):
     """Two dense layers on each position, without the residual connection.
 
         y = dropout(dropout(relu(x W1 + b1)) W2 + b2)
@@ -35,9 +35,7 @@ class FeedForward(tf.keras.layers.Layer):
 
     def __init__(self, units=None, dropout=0.0, activation="relu", **kwargs):
         super().__init__(**kwargs)
-        if units is not None:
-            units = positive_integer("units", units, ", or None for the input's width")
-        self.units = units
+        self.units = positive_integer("units", units, "for the input's width")
         self.dropout = dropout_rate(dropout)
         self.activation = tf.keras.activations.get(activation)
         self.supports_masking = True
@@ -54,7 +52,6 @@ class FeedForward(tf.keras.layers.Layer):
         add_projection(self, "output", units, width)
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, training=None):
         x = tf.cast(inputs, self.compute_dtype)
         hidden = self.activation(project(x, self.hidden_kernel, self.hidden_bias))
@@ -65,7 +62,5 @@ class FeedForward(tf.keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "units": self.units,
-            "dropout": self.dropout,
             "activation": tf.keras.activations.serialize(self.activation),
         }

@@ -7,15 +7,15 @@ from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.fourier_filter import FourierFilter
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
+    Layer,
     add_and_norm,
     build_parts,
     dropout_rate,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class FilterBlock(tf.keras.layers.Layer):
+class FilterBlock(Layer):
     """A learned filter and a position-wise network, each followed by a layer normalisation.
 
         o = LayerNorm(x + dropout(FourierFilter(x)))
@@ -42,6 +42,7 @@ class FilterBlock(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.dropout, self.units, self.epsilon = dropout_rate(dropout), units, epsilon
+        self.length, self.stddev = length, stddev
         self.filter = FourierFilter(length, stddev, name="filter", dtype=self.dtype_policy)
         self.filter_norm = layer_norm(self, epsilon, "filter_norm")
         self.norm = layer_norm(self, epsilon, "norm")
@@ -57,20 +58,9 @@ class FilterBlock(tf.keras.layers.Layer):
         build_parts([self.filter, self.filter_norm, self.feed_forward, self.norm], input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, training=None, latest_only=False):
         x = tf.cast(inputs, self.compute_dtype)
         filtered = self.filter(x, latest_only=latest_only)
         x = x[:, -1:] if latest_only else x
         x = add_and_norm(self.filter_norm, self._dropout_layer, x, filtered, training)
         return add_and_norm(self.norm, self._dropout_layer, x, self.feed_forward(x), training)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "length": self.filter.length,
-            "dropout": self.dropout,
-            "units": self.units,
-            "epsilon": self.epsilon,
-            "stddev": self.filter.stddev,
-        }

@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import input_width, positive_integer, real_number, without_autograph
+from tfrec_attn.layers.support import Layer, input_width, positive_integer, real_number
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class FourierFilter(tf.keras.layers.Layer):
+class FourierFilter(Layer):
     """Multiplies the frequencies of each feature by learned complex numbers.
 
         y = irfft(W * rfft(x))        over the positions;   W complex [L / 2 + 1, D]
@@ -45,7 +45,6 @@ class FourierFilter(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, latest_only=False):
         if inputs.shape[1] not in (None, self.length):
             raise ValueError(
@@ -62,6 +61,3 @@ class FourierFilter(tf.keras.layers.Layer):
             spectrum = tf.signal.rfft(tf.transpose(x, [0, 2, 1]))
             y = tf.transpose(tf.signal.irfft(spectrum * frequencies, [self.length]), [0, 2, 1])
         return tf.cast(y, self.compute_dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "length": self.length, "stddev": self.stddev}

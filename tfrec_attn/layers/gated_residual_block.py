@@ -6,16 +6,16 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     build_parts,
     project,
-    without_autograph,
 )
 from tfrec_attn.layers.swiglu import SwiGLU
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class GatedResidualBlock(tf.keras.layers.Layer):
+class GatedResidualBlock(Layer):
     """Self-attention and a SwiGLU network, each added through a gate (LiGR).
 
         o = x + sigmoid(x G1 + g1) * dropout(MultiHeadSelfAttention(LayerNorm(x)))
@@ -43,7 +43,8 @@ class GatedResidualBlock(tf.keras.layers.Layer):
     def __init__(self, num_heads=1, dropout=0.0, units=None, epsilon=1e-5, causal=True, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.epsilon = epsilon
+        self.num_heads, self.dropout, self.units = num_heads, dropout, units
+        self.epsilon, self.causal = epsilon, causal
         self.attention = MultiHeadSelfAttention(
             num_heads, causal, dropout, name="attention", **policy
         )
@@ -63,7 +64,6 @@ class GatedResidualBlock(tf.keras.layers.Layer):
             add_projection(self, name, width, width)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -82,13 +82,3 @@ class GatedResidualBlock(tf.keras.layers.Layer):
         gate = tf.sigmoid(project(x, self.feed_forward_gate_kernel, self.feed_forward_gate_bias))
         outputs = x + gate * self._dropout_layer(hidden, training=training)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.attention.num_heads,
-            "dropout": self.attention.dropout,
-            "units": self.feed_forward.units,
-            "epsilon": self.epsilon,
-            "causal": self.attention.causal,
-        }

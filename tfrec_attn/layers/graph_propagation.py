@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, without_autograph
+from tfrec_attn.layers.support import Layer, positive_integer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class GraphPropagation(tf.keras.layers.Layer):
+class GraphPropagation(Layer):
     """Mean over layers of vectors that spread along the edges between users and items.
 
         U^(k+1)_u = sum over the items i of u of V^(k)_i / sqrt(degree of u * degree of i)
@@ -43,13 +43,12 @@ class GraphPropagation(tf.keras.layers.Layer):
         self.num_users = positive_integer("num_users", num_users)
         self.num_items = positive_integer("num_items", num_items)
         self.num_layers = positive_integer("num_layers", num_layers)
-        self._edges = _edges(users, items, self.num_users, self.num_items)
+        self.users, self.items = _edges(users, items, self.num_users, self.num_items)
         with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
-            self._to_users = _Sums(*self._edges, self.num_users, self.num_items)
-            self._to_items = _Sums(*self._edges[::-1], self.num_items, self.num_users)
+            self._to_users = _Sums(self.users, self.items, self.num_users, self.num_items)
+            self._to_items = _Sums(self.items, self.users, self.num_items, self.num_users)
         self.built = True
 
-    @without_autograph
     def call(self, users, items):
         @tf.custom_gradient
         def result(users, items):
@@ -81,15 +80,8 @@ class GraphPropagation(tf.keras.layers.Layer):
         return tuple(total / (self.num_layers + 1) for total in totals)
 
     def get_config(self):
-        users, items = (one.tolist() for one in self._edges)
-        return {
-            **super().get_config(),
-            "num_users": self.num_users,
-            "num_items": self.num_items,
-            "users": users,
-            "items": items,
-            "num_layers": self.num_layers,
-        }
+        users, items = self.users.tolist(), self.items.tolist()
+        return {**super().get_config(), "users": users, "items": items}
 
 
 class _Sums:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import Layer
 from tfrec_attn.layers.transition_rows import (
     TransitionRows,
     item_matrix,
@@ -13,7 +13,7 @@ from tfrec_attn.layers.transition_rows import (
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class GraphRegularization(tf.keras.layers.Layer):
+class GraphRegularization(Layer):
     """Squared distances of item vectors along counted transitions.
 
         loss = sum over positions of weight * 1/2 sum_j p_ij |E_i - E_j|²
@@ -38,13 +38,12 @@ class GraphRegularization(tf.keras.layers.Layer):
     def __init__(self, transitions, **kwargs):
         # Otherwise the layer's policy rounds the item vectors before the sums.
         super().__init__(autocast=False, **kwargs)
-        self._transitions = offsets, neighbours, counts = transition_arrays(transitions)
+        self.transitions = offsets, neighbours, counts = transition_arrays(transitions)
         row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         shares = counts / np.bincount(row, counts, len(offsets) - 1)[row]
         self._shares = TransitionRows(offsets, neighbours, shares)
         self.num_items = self._shares.num_items
 
-    @without_autograph
     def call(self, items, item_vectors, weights=None):
         vectors = item_matrix(item_vectors, self.num_items)
         items = tf.cast(tf.reshape(items, [-1]), tf.int64)
@@ -60,5 +59,5 @@ class GraphRegularization(tf.keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "transitions": [array.tolist() for array in self._transitions],
+            "transitions": [array.tolist() for array in self.transitions],
         }

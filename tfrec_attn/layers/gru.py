@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import input_width, positive_integer, project, without_autograph
+from tfrec_attn.layers.support import Layer, input_width, positive_integer, project
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class GRU(tf.keras.layers.Layer):
+class GRU(Layer):
     """A gated recurrent unit whose reset gate comes before the recurrent product.
 
         z = s(x_t Wz + h Uz + bz)                   update;   s(a) = 1 / (1 + exp(-a))
@@ -31,9 +31,7 @@ class GRU(tf.keras.layers.Layer):
 
     def __init__(self, units=None, **kwargs):
         super().__init__(**kwargs)
-        if units is not None:
-            units = positive_integer("units", units, ", or None for the input's width")
-        self.units = units
+        self.units = positive_integer("units", units, "for the input's width")
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -48,7 +46,6 @@ class GRU(tf.keras.layers.Layer):
             setattr(self, name, self.add_weight(name=name, shape=sizes, initializer=initializer))
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, mask=None):
         x = tf.cast(inputs, self.compute_dtype)
         # The input products of all events at once; only the recurrence goes event by event.
@@ -70,6 +67,3 @@ class GRU(tf.keras.layers.Layer):
 
         states = tf.scan(step, events, tf.zeros([tf.shape(x)[0], units], x.dtype))
         return tf.transpose(states, [1, 0, 2])
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}

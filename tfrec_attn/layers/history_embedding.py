@@ -5,11 +5,11 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.learned_positions import LearnedPositions
-from tfrec_attn.layers.support import real_events, without_autograph
+from tfrec_attn.layers.support import Layer, real_events
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class HistoryEmbedding(tf.keras.layers.Layer):
+class HistoryEmbedding(Layer):
     """Item vectors plus learned positions, with dropout, 0 at padding.
 
         x = dropout(E[history] sqrt(D) + P)                 SASRec
@@ -40,8 +40,8 @@ class HistoryEmbedding(tf.keras.layers.Layer):
         )
         self._dropout_layer = Dropout(dropout, dtype=self.compute_dtype)
         self.norm = layer_norm(self, 1e-12, "norm") if normalize else None
-        self.dropout = dropout
-        self.scale = scale
+        self.max_length, self.dropout, self.stddev = max_length, dropout, stddev
+        self.scale, self.normalize = scale, normalize
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -51,20 +51,9 @@ class HistoryEmbedding(tf.keras.layers.Layer):
                 self.norm.build(input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, mask, training=None, ages=None):
         x = self.positions(inputs * inputs.shape[-1] ** 0.5 if self.scale else inputs, ages=ages)
         if self.norm is not None:
             x = tf.cast(self.norm(x), x.dtype)
         x = self._dropout_layer(x, training=training)
         return x * real_events(mask, x.dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "max_length": self.positions.max_length,
-            "dropout": self.dropout,
-            "stddev": self.positions.stddev,
-            "scale": self.scale,
-            "normalize": self.norm is not None,
-        }

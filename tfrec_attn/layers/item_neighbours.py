@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, real_number, without_autograph
+from tfrec_attn.layers.support import Layer, positive_integer, real_number
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class ItemNeighbours(tf.keras.layers.Layer):
+class ItemNeighbours(Layer):
     """Sums the neighbours of the items of a history, in which the latest count most.
 
         T_j = sum over p = 1..L of R[h_p, j] / p^recency,   h_1 is the latest item
@@ -62,7 +62,6 @@ class ItemNeighbours(tf.keras.layers.Layer):
         items, values = (np.asarray(one)[rows] for one in (self.items, self.values))
         self.set_rows(number[items], values)
 
-    @without_autograph
     def call(self, history):
         # The tensor first: a GPU cannot gather from a variable of int32.
         items = tf.cast(tf.gather(tf.convert_to_tensor(self.items), history), history.dtype)
@@ -75,14 +74,6 @@ class ItemNeighbours(tf.keras.layers.Layer):
         if 2 * self.num_items <= (history.shape[1] or 0) * self.width:
             return sum_of_all(items, values, self.num_items)
         return sum_by_item(items, values)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_items": self.num_items,
-            "neighbours": self.neighbours,
-            "recency": self.recency,
-        }
 
 
 def sum_of_all(items: tf.Tensor, values: tf.Tensor, num_items: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -24,31 +24,55 @@ class LayerNorm(tf.keras.layers.LayerNormalization):
     @without_autograph
     def call(self, inputs):
         dtype = self.compute_dtype
-        gamma, beta = (tf.cast(tf.convert_to_tensor(x), dtype) for x in (self.gamma, self.beta))
-        return _normalized(tf.cast(inputs, dtype), gamma, beta, self.epsilon)
+        gamma, beta = (
+            None if x is None else tf.cast(tf.convert_to_tensor(x), dtype)
+            for x in (self.gamma, self.beta)
+        )
+        unit = _unit(tf.cast(inputs, dtype), self.epsilon)
+        scaled = unit if gamma is None else _times_rows(unit, gamma)
+        return scaled if beta is None else tf.nn.bias_add(scaled, beta)
 
 
-def layer_norm(layer: tf.keras.layers.Layer, epsilon: float, name: str) -> LayerNorm:
-    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer."""
+def layer_norm(
+    layer: tf.keras.layers.Layer, epsilon: float, name: str, affine: bool = True
+) -> LayerNorm:
+    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer.
+
+    Args:
+        layer: The layer.
+        epsilon: Added to the variance.
+        name: Name of the normalisation.
+        affine: Whether it has a gain and a bias.
+    """
     wide = "float64" if layer.compute_dtype == "float64" else "float32"
-    return LayerNorm(epsilon=epsilon, dtype=wide, name=name)
+    return LayerNorm(epsilon=epsilon, center=affine, scale=affine, dtype=wide, name=name)
 
 
-def _normalized(x, gamma, beta, epsilon):
+def _unit(x, epsilon):
+    """Returns x [..., D] with mean 0 and variance 1 over D."""
+
     @tf.custom_gradient
-    def normalized(x, gamma, beta):
+    def unit_of(x):
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
         variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
         scale = tf.math.rsqrt(variance + epsilon)
         unit = centred * scale
 
         def gradient(upstream):
-            axes = list(range(len(x.shape) - 1))
-            to_unit = upstream * gamma
-            along = unit * tf.reduce_mean(to_unit * unit, axis=-1, keepdims=True)
-            to_x = scale * (to_unit - tf.reduce_mean(to_unit, axis=-1, keepdims=True) - along)
-            return to_x, tf.reduce_sum(upstream * unit, axes), tf.reduce_sum(upstream, axes)
+            along = unit * tf.reduce_mean(upstream * unit, axis=-1, keepdims=True)
+            return scale * (upstream - tf.reduce_mean(upstream, axis=-1, keepdims=True) - along)
 
-        return unit * gamma + beta, gradient
+        return unit, gradient
 
-    return normalized(x, gamma, beta)
+    return unit_of(x)
+
+
+@tf.custom_gradient
+def _times_rows(x, gamma):
+    """Returns x [..., D] times gamma [D]."""
+
+    def gradient(upstream):
+        axes = list(range(len(x.shape) - 1))
+        return upstream * gamma, tf.reduce_sum(upstream * x, axes)
+
+    return x * gamma, gradient

@@ -5,11 +5,11 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.rows import gather_rows
-from tfrec_attn.layers.support import positive_integer, real_number, without_autograph
+from tfrec_attn.layers.support import Layer, positive_integer, real_number
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class LearnedPositions(tf.keras.layers.Layer):
+class LearnedPositions(Layer):
     """Adds a learned vector of the position, counted from the latest event.
 
         y_t = x_t + P[max_length - L + t]               or P[max_length - 1 - age_t], if given
@@ -51,7 +51,6 @@ class LearnedPositions(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, ages=None):
         x = tf.cast(inputs, self.compute_dtype)
         if ages is not None:
@@ -69,6 +68,3 @@ class LearnedPositions(tf.keras.layers.Layer):
                 f"got {length}."
             )
         return x + tf.cast(tf.convert_to_tensor(self.table)[self.max_length - length :], x.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "max_length": self.max_length, "stddev": self.stddev}

@@ -8,6 +8,7 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     as_mask,
     build_parts,
@@ -20,12 +21,11 @@ from tfrec_attn.layers.support import (
     real_events,
     split_heads,
     visible_keys,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class LQueryAttention(tf.keras.layers.Layer):
+class LQueryAttention(Layer):
     """Multi-head self-attention with the mean of each event's latest W events as its query.
 
         m_t = mean of the real events among x_(t-W+1) .. x_t             W = query_window
@@ -85,7 +85,6 @@ class LQueryAttention(tf.keras.layers.Layer):
         build_parts([self.query_norm, self.output_norm], input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -129,16 +128,6 @@ class LQueryAttention(tf.keras.layers.Layer):
         sequences = mask if mask is not None and mask.dtype.is_integer else None
         total = _window_sum(x if mask is None else x * real, self.query_window, sequences)
         return total / tf.maximum(_window_sum(real, self.query_window, sequences), 1.0)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "query_window": self.query_window,
-            "dropout": self.dropout,
-            "epsilon": self.epsilon,
-            "causal": self.causal,
-        }
 
 
 def _window_sum(x, window, sequences):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     as_mask,
     boolean,
@@ -17,12 +18,11 @@ from tfrec_attn.layers.support import (
     project,
     split_heads,
     visible_keys,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class MultiHeadSelfAttention(tf.keras.layers.Layer):
+class MultiHeadSelfAttention(Layer):
     """Multi-head self-attention over the real events.
 
         Q = x Wq + bq,  K = x Wk + bk,  V = x Wv + bv          H heads of width d = D / H
@@ -62,7 +62,6 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
             add_projection(self, name, width, width)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -84,11 +83,3 @@ class MultiHeadSelfAttention(tf.keras.layers.Layer):
         attended = merge_heads(tf.matmul(weights, value))
         outputs = project(attended, self.output_kernel, self.output_bias)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "causal": self.causal,
-            "dropout": self.dropout,
-        }

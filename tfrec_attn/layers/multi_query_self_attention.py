@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import build_parts, real_number, without_autograph
+from tfrec_attn.layers.support import Layer, build_parts, real_number
 from tfrec_attn.layers.transformer_stack import TransformerStack
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class MultiQuerySelfAttention(tf.keras.layers.Layer):
+class MultiQuerySelfAttention(Layer):
     """The weighted sum of two transformer stacks over the same input.
 
         y = alpha short(x) + (1 - alpha) long(x)      `TransformerStack`s of query window 1 and W
@@ -51,15 +51,8 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.alpha = real_number("alpha", alpha, "a number in [0, 1]", lambda x: 0 <= x <= 1)
-        self.options = {
-            "num_blocks": num_blocks,
-            "num_heads": num_heads,
-            "causal": causal,
-            "dropout": dropout,
-            "units": units,
-            "epsilon": epsilon,
-        }
-        self.query_window = query_window
+        self.num_blocks, self.num_heads, self.query_window = num_blocks, num_heads, query_window
+        self.causal, self.dropout, self.units, self.epsilon = causal, dropout, units, epsilon
         self.supports_masking = True
         self.short = self._make_stack("short", 1) if self.alpha > 0 else None
         self.long = self._make_stack("long", query_window) if self.alpha < 1 else None
@@ -68,7 +61,6 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         build_parts([stack for _, stack in self._weighted()], input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -88,18 +80,10 @@ class MultiQuerySelfAttention(tf.keras.layers.Layer):
         return {stack.name: stack(inputs, **options)[1] for _, stack in self._weighted()}
 
     def _make_stack(self, name, query_window):
-        return TransformerStack(
-            query_window=query_window, name=name, dtype=self.dtype_policy, **self.options
-        )
+        sizes = (self.num_blocks, self.num_heads, query_window)
+        options = (self.causal, self.dropout, self.units, self.epsilon)
+        return TransformerStack(*sizes, *options, name=name, dtype=self.dtype_policy)
 
     def _weighted(self):
         pairs = [(self.alpha, self.short), (1.0 - self.alpha, self.long)]
         return [(weight, stack) for weight, stack in pairs if stack is not None]
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "query_window": self.query_window,
-            "alpha": self.alpha,
-            **self.options,
-        }

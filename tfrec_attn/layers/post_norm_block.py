@@ -6,11 +6,11 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
-from tfrec_attn.layers.support import add_and_norm, build_parts, without_autograph
+from tfrec_attn.layers.support import Layer, add_and_norm, build_parts
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class PostNormBlock(tf.keras.layers.Layer):
+class PostNormBlock(Layer):
     """Self-attention and a position-wise network, each followed by a layer normalisation.
 
         o = LayerNorm(x + dropout(MultiHeadSelfAttention(x)))
@@ -37,7 +37,8 @@ class PostNormBlock(tf.keras.layers.Layer):
     def __init__(self, num_heads=1, dropout=0.0, units=None, epsilon=1e-12, causal=False, **kwargs):
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.units, self.epsilon = units, epsilon
+        self.num_heads, self.dropout, self.units = num_heads, dropout, units
+        self.epsilon, self.causal = epsilon, causal
         self.attention = MultiHeadSelfAttention(
             num_heads, causal, dropout, name="attention", **policy
         )
@@ -58,7 +59,6 @@ class PostNormBlock(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -70,13 +70,3 @@ class PostNormBlock(tf.keras.layers.Layer):
         x = add_and_norm(self.attention_norm, self._dropout_layer, x, attended, training)
         outputs = add_and_norm(self.norm, self._dropout_layer, x, self.feed_forward(x), training)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.attention.num_heads,
-            "dropout": self.attention.dropout,
-            "units": self.units,
-            "epsilon": self.epsilon,
-            "causal": self.attention.causal,
-        }

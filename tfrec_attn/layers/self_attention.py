@@ -6,18 +6,19 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.support import (
+    Layer,
     as_mask,
     boolean,
     dropout_rate,
+    fresh,
     input_width,
     positive_integer,
     project,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SelfAttention(tf.keras.layers.Layer):
+class SelfAttention(Layer):
     """Single-head self-attention.
 
         q = x Wq,  k = x Wk,  v = x Wv             (+ a bias each, if `use_bias`)
@@ -56,9 +57,7 @@ class SelfAttention(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if units is not None:
-            units = positive_integer("units", units, ", or None for the input's width")
-        self.units = units
+        self.units = positive_integer("units", units, "for the input's width")
         self.causal = boolean("causal", causal)
         self.use_bias = boolean("use_bias", use_bias)
         self.dropout = dropout_rate(dropout)
@@ -81,7 +80,7 @@ class SelfAttention(tf.keras.layers.Layer):
             kernel = self.add_weight(
                 name=f"{name}_kernel",
                 shape=(width, units),
-                initializer=_fresh(self.kernel_initializer),
+                initializer=fresh(self.kernel_initializer),
                 regularizer=self.kernel_regularizer,
             )
             setattr(self, f"{name}_kernel", kernel)
@@ -93,7 +92,6 @@ class SelfAttention(tf.keras.layers.Layer):
             setattr(self, f"{name}_bias", bias)
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs, mask=None, training=None, return_attention_scores=False):
         x = tf.cast(inputs, self.compute_dtype)
         query = project(x, self.query_kernel, self.query_bias)
@@ -117,10 +115,6 @@ class SelfAttention(tf.keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "units": self.units,
-            "causal": self.causal,
-            "use_bias": self.use_bias,
-            "dropout": self.dropout,
             "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": tf.keras.regularizers.serialize(self.kernel_regularizer),
         }
@@ -147,10 +141,3 @@ def _resolve(module, name, value, examples):
     if not callable(resolved) and value is not None:
         raise ValueError(message)
     return resolved
-
-
-def _fresh(initializer):
-    """Returns a copy: one unseeded instance, called three times, gives Wq = Wk = Wv."""
-    if not hasattr(initializer, "get_config"):
-        return initializer
-    return type(initializer).from_config(initializer.get_config())

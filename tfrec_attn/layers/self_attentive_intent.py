@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.rows import gather_rows, gram, weighted_sum
 from tfrec_attn.layers.sinusoidal_positions import SinusoidalPositions
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import Layer, boolean, fresh
 
 _AGGREGATIONS = ("mean", "sum", "max", "min")
 _DIAGONALS = ("after", "before", "keep")
@@ -12,7 +12,7 @@ _MASKED = -1e4
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SelfAttentiveIntent(tf.keras.layers.Layer):
+class SelfAttentiveIntent(Layer):
     """Self-attention over a window of item vectors, aggregated.
 
         q = relu((x + TE) Wq),   k = relu((x + TE) Wk)
@@ -64,16 +64,14 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         _check_choice("diagonal", diagonal, _DIAGONALS)
         _check_choice("aggregation", aggregation, _AGGREGATIONS)
-        _check_flag("self_attention", self_attention)
-        _check_flag("time_signal", time_signal)
         self.length = length
         self.tied = tied
         self.diagonal = diagonal
         self.aggregation = aggregation
         self.max_wavelength = max_wavelength
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-        self.self_attention = self_attention
-        self.adds_time_signal = time_signal
+        self.self_attention = boolean("self_attention", self_attention)
+        self.adds_time_signal = boolean("time_signal", time_signal)
         self.time_signal = SinusoidalPositions(length=length, max_wavelength=max_wavelength)
         self.supports_masking = True
 
@@ -86,7 +84,6 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
             )
         self.built = True
 
-    @without_autograph
     def call(self, inputs, mask=None, return_attention_scores=False):
         if not self.self_attention:
             return self._attend(inputs, None, None, mask, return_attention_scores)
@@ -94,16 +91,13 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
             inputs.shape[1] or tf.shape(inputs)[1], inputs.shape[-1], inputs.dtype
         )
         positioned = inputs if signal is None else inputs + signal
-        query = tf.nn.relu(
-            tf.einsum("bld,de->ble", positioned, tf.cast(self.query_kernel, inputs.dtype))
-        )
-        key = (
-            None
-            if self.tied
-            else tf.nn.relu(
-                tf.einsum("bld,de->ble", positioned, tf.cast(self.key_kernel, inputs.dtype))
-            )
-        )
+
+        def project(kernel):
+            kernel = tf.cast(kernel, inputs.dtype)
+            return tf.nn.relu(tf.einsum("bld,de->ble", positioned, kernel))
+
+        query = project(self.query_kernel)
+        key = None if self.tied else project(self.key_kernel)
         return self._attend(inputs, query, key, mask, return_attention_scores)
 
     def from_rows(self, rows, indices, mask=None, return_attention_scores=False):
@@ -141,21 +135,12 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "length": self.length,
-            "tied": self.tied,
-            "diagonal": self.diagonal,
-            "aggregation": self.aggregation,
-            "max_wavelength": self.max_wavelength,
             "kernel_initializer": tf.keras.initializers.serialize(self.kernel_initializer),
-            "self_attention": self.self_attention,
             "time_signal": self.adds_time_signal,
         }
 
     def _add_kernel(self, name, depth):
-        # An unseeded initializer that is used twice gives the same values twice.
-        initializer = type(self.kernel_initializer).from_config(
-            self.kernel_initializer.get_config()
-        )
+        initializer = fresh(self.kernel_initializer)
         return self.add_weight(
             name=name, shape=(depth, depth), initializer=initializer, trainable=True
         )
@@ -179,18 +164,14 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
         products = gram(query) if key is None else tf.matmul(query, key, transpose_b=True)
         logits = tf.cast(products, tf.float32) / tf.sqrt(tf.cast(tf.shape(query)[-1], tf.float32))
         real = tf.cast(mask, tf.float32)
-        diagonal = self._masked_diagonal(real)
+        # Only in windows with more than one item.
+        others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
+        diagonal = tf.eye(tf.shape(real)[1]) * others[:, tf.newaxis, tf.newaxis]
         logits += (1.0 - real[:, tf.newaxis]) * _MASKED
         if self.diagonal == "before":
             logits += diagonal * _MASKED
         scores = tf.nn.softmax(logits) * real[:, tf.newaxis] * real[:, :, tf.newaxis]
         return scores if self.diagonal == "keep" else scores * (1.0 - diagonal)
-
-    @staticmethod
-    def _masked_diagonal(real):
-        """Returns the diagonals of windows with more than one item, [B, L, L]."""
-        others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
-        return tf.eye(tf.shape(real)[1], dtype=real.dtype) * others[:, tf.newaxis, tf.newaxis]
 
     def _aggregate(self, scores, inputs, mask):
         if self.aggregation in ("mean", "sum"):
@@ -209,8 +190,3 @@ class SelfAttentiveIntent(tf.keras.layers.Layer):
 def _check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}.")
-
-
-def _check_flag(name, value):
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, but is {value!r}.")

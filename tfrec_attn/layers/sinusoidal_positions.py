@@ -5,11 +5,11 @@ import numbers
 import numpy as np
 import tensorflow as tf
 
-from tfrec_attn.layers.support import positive_integer, positive_number, without_autograph
+from tfrec_attn.layers.support import Layer, positive_integer, positive_number
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SinusoidalPositions(tf.keras.layers.Layer):
+class SinusoidalPositions(Layer):
     """Adds the sinusoidal position encoding, the "time signal" of AttRec's paper.
 
         y = x + TE
@@ -42,9 +42,7 @@ class SinusoidalPositions(tf.keras.layers.Layer):
 
     def __init__(self, length=None, max_wavelength=10000.0, **kwargs):
         super().__init__(**kwargs)
-        if length is not None:
-            length = positive_integer("length", length, ", or None to count from the left")
-        self.length = length
+        self.length = positive_integer("length", length, "to count from the left")
         self.max_wavelength = positive_number("max_wavelength", max_wavelength)
         self.supports_masking = True
 
@@ -78,7 +76,6 @@ class SinusoidalPositions(tf.keras.layers.Layer):
         pairs = tf.stack([tf.sin(angle), tf.cos(angle)], axis=-1)
         return tf.cast(tf.reshape(pairs, [length, 2 * len(wavelength)])[:, :depth], tf.float32)
 
-    @without_autograph
     def call(self, inputs):
         x = tf.cast(inputs, self.compute_dtype)
         if x.shape.rank is None or x.shape.rank < 2 or x.shape[-1] is None:
@@ -87,10 +84,3 @@ class SinusoidalPositions(tf.keras.layers.Layer):
             )
         length = tf.shape(x)[-2] if x.shape[-2] is None else x.shape[-2]
         return x + tf.cast(self.signal(length, x.shape[-1]), x.dtype)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "length": self.length,
-            "max_wavelength": self.max_wavelength,
-        }

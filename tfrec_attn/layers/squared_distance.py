@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import Layer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SquaredDistance(tf.keras.layers.Layer):
+class SquaredDistance(Layer):
     """Squared Euclidean distances between points and items.
 
         |q - v|^2 = |q|^2 - [2 q, -1] . [v, |v|^2]
@@ -18,7 +18,6 @@ class SquaredDistance(tf.keras.layers.Layer):
         points [B, D], items [N, D] -> distances [B, N]; `query` [B, D + 1]; `item` [N, D + 1].
     """
 
-    @without_autograph
     def call(self, points, items):
         return (
             _squares(points)

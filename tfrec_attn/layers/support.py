@@ -1,4 +1,4 @@
-"""Helpers of the layers: calls without AutoGraph, checks of arguments, parts of attention."""
+"""Helpers of the layers: their base, checks of arguments, parts of attention."""
 
 import inspect
 import math
@@ -9,29 +9,67 @@ from typing import Any
 import tensorflow as tf
 
 
-def without_autograph(call: Callable) -> Callable:
-    """Decorates the `call` of a layer whose Python branches do not depend on tensors.
+class Layer(tf.keras.layers.Layer):
+    """A layer that keeps each argument of its constructor as an attribute of that name.
 
-    AutoGraph would rewrite the source of each layer, a third of the time to trace a training step.
+    Its `call` has no Python branches on tensors: AutoGraph would rewrite the source of each layer,
+    a third of the time to trace a training step.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls):
+            cls.call = without_autograph(cls.call)
+
+    def get_config(self):
+        return {**super().get_config(), **kept_arguments(self)}
+
+
+def without_autograph(call: Callable) -> Callable:
+    """Returns the `call` of a layer, whose source AutoGraph leaves alone."""
     wrapper = tf.autograph.experimental.do_not_convert(call)
     # Keras 2 reads which arguments a call takes, such as `mask`, without following wrappers.
     wrapper.__signature__ = inspect.signature(call)
     return wrapper
 
 
-def positive_integer(name: str, value: Any, alternative: str = "") -> int:
-    """Returns an argument as an int.
+def parameters_of(cls: type) -> list[inspect.Parameter]:
+    """Returns the named parameters of a constructor."""
+    found = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def kept_arguments(made: Any) -> dict[str, Any]:
+    """Returns the arguments of an object's constructor, by name.
+
+    Raises:
+        TypeError: If one is not an attribute of the object.
+    """
+    names = [one.name for one in parameters_of(type(made))]
+    missing = [name for name in names if not hasattr(made, name)]
+    if missing:
+        raise TypeError(
+            f"{type(made).__name__} must keep its argument {missing[0]} as an attribute of that "
+            "name to be saved."
+        )
+    return {name: getattr(made, name) for name in names}
+
+
+def positive_integer(name: str, value: Any, none: str | None = None) -> int | None:
+    """Returns an argument as an int, or None.
 
     Args:
         name: Name of the argument.
         value: Its value.
-        alternative: End of the error message about another value that the caller accepts.
+        none: What None is for, as the error message says it; by default None is refused.
 
     Raises:
         ValueError: If it is no integer of at least 1.
     """
+    if value is None and none is not None:
+        return None
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        alternative = "" if none is None else f", or None {none}"
         raise ValueError(f"`{name}` must be an integer of at least 1{alternative}; got {value!r}.")
     return int(value)
 
@@ -131,6 +169,13 @@ def add_and_norm(
 ) -> tf.Tensor:
     """Returns norm(x + dropout(change)) in the dtype of x."""
     return tf.cast(norm(x + dropout(change, training=training)), x.dtype)
+
+
+def fresh(initializer: Any) -> Any:
+    """Returns a copy: one unseeded instance, called for two kernels, gives equal kernels."""
+    if not hasattr(initializer, "get_config"):
+        return initializer
+    return type(initializer).from_config(initializer.get_config())
 
 
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:

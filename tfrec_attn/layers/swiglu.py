@@ -3,16 +3,16 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     input_width,
     positive_integer,
     project,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SwiGLU(tf.keras.layers.Layer):
+class SwiGLU(Layer):
     """A position-wise network whose hidden units are gated, without biases.
 
         y = (silu(x A) * (x B)) C,      silu(a) = a / (1 + exp(-a))
@@ -29,9 +29,7 @@ class SwiGLU(tf.keras.layers.Layer):
 
     def __init__(self, units=None, **kwargs):
         super().__init__(**kwargs)
-        if units is not None:
-            units = positive_integer("units", units, ", or None for four times the input's width")
-        self.units = units
+        self.units = positive_integer("units", units, "for four times the input's width")
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -42,11 +40,7 @@ class SwiGLU(tf.keras.layers.Layer):
         add_projection(self, "output", units, width, use_bias=False)
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs):
         x = tf.cast(inputs, self.compute_dtype)
         hidden = tf.nn.silu(project(x, self.gate_kernel)) * project(x, self.value_kernel)
         return project(hidden, self.output_kernel)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}

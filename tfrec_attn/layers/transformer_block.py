@@ -4,11 +4,11 @@ import tensorflow as tf
 
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.lquery_attention import LQueryAttention
-from tfrec_attn.layers.support import build_parts, real_events, without_autograph
+from tfrec_attn.layers.support import Layer, build_parts, real_events
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class TransformerBlock(tf.keras.layers.Layer):
+class TransformerBlock(Layer):
     """Self-attention followed by a position-wise network.
 
         o = LQueryAttention(x)              ends with LayerNorm(attended + LayerNorm(query))
@@ -51,6 +51,8 @@ class TransformerBlock(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.num_heads, self.query_window, self.dropout = num_heads, query_window, dropout
+        self.units, self.epsilon, self.causal = units, epsilon, causal
         policy = {"dtype": self.dtype_policy}
         self.attention = LQueryAttention(
             num_heads, query_window, dropout, epsilon, causal, name="attention", **policy
@@ -62,7 +64,6 @@ class TransformerBlock(tf.keras.layers.Layer):
         build_parts([self.attention, self.feed_forward], input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -77,14 +78,3 @@ class TransformerBlock(tf.keras.layers.Layer):
         if mask is not None:
             outputs *= real_events(mask[:, -1:] if latest_only else mask, outputs.dtype)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.attention.num_heads,
-            "query_window": self.attention.query_window,
-            "dropout": self.attention.dropout,
-            "units": self.feed_forward.units,
-            "epsilon": self.attention.epsilon,
-            "causal": self.attention.causal,
-        }

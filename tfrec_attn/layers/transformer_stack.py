@@ -4,16 +4,16 @@ import tensorflow as tf
 
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
+    Layer,
     apply_blocks,
     build_parts,
     positive_integer,
-    without_autograph,
 )
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class TransformerStack(tf.keras.layers.Layer):
+class TransformerStack(Layer):
     """Transformer blocks one after the other, and a last layer normalisation.
 
         y = LayerNorm(block_n(... block_1(x)))
@@ -70,22 +70,9 @@ class TransformerStack(tf.keras.layers.Layer):
         build_parts([*self.blocks, self.norm], input_shape)
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
         x, scores = apply_blocks(self.blocks, inputs, latest_only, mask=mask, training=training)
         outputs = tf.cast(self.norm(x), self.compute_dtype)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_blocks": self.num_blocks,
-            "num_heads": self.num_heads,
-            "query_window": self.query_window,
-            "causal": self.causal,
-            "dropout": self.dropout,
-            "units": self.units,
-            "epsilon": self.epsilon,
-        }

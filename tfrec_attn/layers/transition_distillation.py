@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.rows import gather_rows
-from tfrec_attn.layers.support import dropout_rate, positive_number, without_autograph
+from tfrec_attn.layers.support import Layer, dropout_rate, positive_number
 from tfrec_attn.layers.transition_rows import (
     SparseMatrix,
     item_matrix,
@@ -17,7 +17,7 @@ from tfrec_attn.layers.transition_rows import (
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class TransitionDistillation(tf.keras.layers.Layer):
+class TransitionDistillation(Layer):
     """Cross entropy between counted transitions (teacher) and item vectors (student).
 
         teacher p_i = softmax(C_i / max(C_i) / tau)                     over the N items
@@ -62,7 +62,7 @@ class TransitionDistillation(tf.keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.temperature = positive_number("temperature", temperature)
         self.dropout = dropout_rate(dropout)
-        self._transitions = offsets, neighbours, counts = transition_arrays(transitions)
+        self.transitions = offsets, neighbours, counts = transition_arrays(transitions)
         background, excess = _teacher(offsets, counts, self.temperature)
         self._excess = SparseMatrix(offsets, neighbours, excess)
         self.num_items = len(offsets) - 2
@@ -71,7 +71,6 @@ class TransitionDistillation(tf.keras.layers.Layer):
             self._real = tf.constant(np.arange(len(background)) > 0, tf.float32)
         self._dropout_layer = Dropout(self.dropout, dtype="float32")
 
-    @without_autograph
     def call(self, items, item_vectors, weights=None, training=None):
         queries, targets, weights, remainder = self.softmax_terms(
             items, item_vectors, weights, training
@@ -119,9 +118,7 @@ class TransitionDistillation(tf.keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "transitions": [array.tolist() for array in self._transitions],
-            "temperature": self.temperature,
-            "dropout": self.dropout,
+            "transitions": [array.tolist() for array in self.transitions],
         }
 
 

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import Layer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class TransitionPrior(tf.keras.layers.Layer):
+class TransitionPrior(Layer):
     """Computes what the transitions from the items of a history add to the scores of some items.
 
         prior(j) = weight ln((epsilon + T_j / sum of T) / epsilon),   T of `ItemNeighbours`
@@ -41,7 +41,6 @@ class TransitionPrior(tf.keras.layers.Layer):
         )
         self.built = True
 
-    @without_autograph
     def call(self, history):
         items, shares = self.shares(history)
         return items, self.weight * tf.math.log1p(shares / self.epsilon)
@@ -51,10 +50,3 @@ class TransitionPrior(tf.keras.layers.Layer):
         items, sums = self.rows(history)
         total = tf.reduce_sum(sums, axis=1, keepdims=True)
         return items, tf.math.divide_no_nan(sums, total)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_items": self.num_items,
-            "neighbours": self.neighbours,
-        }

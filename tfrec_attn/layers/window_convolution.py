@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import input_width, positive_integer, without_autograph
+from tfrec_attn.layers.support import Layer, input_width, positive_integer
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class WindowConvolution(tf.keras.layers.Layer):
+class WindowConvolution(Layer):
     """Vertical and horizontal convolutions of a window, side by side.
 
         vertical_kd = sum over l of V_lk x_ld + b_k
@@ -35,14 +35,12 @@ class WindowConvolution(tf.keras.layers.Layer):
         self.length = positive_integer("length", length)
         self.vertical = positive_integer("vertical", vertical)
         self.horizontal = positive_integer("horizontal", horizontal)
-        self.max_height = max_height
-        if max_height is not None:
-            self.max_height = positive_integer("max_height", max_height, ", or None for all")
-            if max_height > length:
-                raise ValueError(
-                    f"`max_height` must be at most the length of the window, {length}; "
-                    f"got {max_height}."
-                )
+        self.max_height = positive_integer("max_height", max_height, "for all")
+        if max_height is not None and max_height > length:
+            raise ValueError(
+                f"`max_height` must be at most the length of the window, {length}; "
+                f"got {max_height}."
+            )
 
     @property
     def units(self):
@@ -75,7 +73,6 @@ class WindowConvolution(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(self, inputs):
         if inputs.shape[1] not in (None, self.length):
             raise ValueError(
@@ -94,12 +91,3 @@ class WindowConvolution(tf.keras.layers.Layer):
             best.append(tf.reduce_max(found, axis=1))
         horizontal = tf.nn.relu(tf.concat(best, axis=1) + self.horizontal_bias)
         return tf.concat([vertical, horizontal], axis=1)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "length": self.length,
-            "vertical": self.vertical,
-            "horizontal": self.horizontal,
-            "max_height": self.max_height,
-        }

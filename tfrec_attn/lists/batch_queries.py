@@ -5,17 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.sequences.vocabulary import numbers_of
 from tfrec_attn.evaluation.held_out import block_size
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import Histories, UserBatch
 
 
 class BatchQueries:
-    """Makes queries of users and histories in raw ids.
-
-    Args:
-        source: The model.
-    """
+    """Makes queries of users and histories in raw ids."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -25,8 +22,7 @@ class BatchQueries:
 
     def numbers(self, ids: pl.Series) -> np.ndarray:
         """Returns the numbers 1..N of items, int32, 0 where the model does not know an id."""
-        codes = ids.cast(self._enum, strict=False).to_physical()
-        return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
+        return numbers_of(ids, self._enum)
 
     def known(self, batch: UserBatch) -> Histories:
         """Returns the histories without the items that the model does not know."""

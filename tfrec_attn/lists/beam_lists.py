@@ -6,7 +6,8 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
 
@@ -59,17 +60,9 @@ class _RecommendToBatch(beam.DoFn):
     def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[dict[str, object]]:
         """Yields the lists."""
         users, histories = zip(*batch, strict=True)
-        users, source = list(users), self._recommender.source
-        lists = self._recommender.recommend(UserBatch.of(users, [list(one) for one in histories]))
-        for user, rows, scores, popular in zip(
-            users, lists.rows, lists.scores, lists.popular.tolist(), strict=True
-        ):
-            yield {
-                "user_id": user,
-                "items": [source.items[row - 1] for row in rows.tolist() if row],
-                "scores": scores[rows > 0].tolist(),
-                "source": "popular" if popular else "model",
-            }
+        users = UserBatch.of(list(users), [list(one) for one in histories])
+        lists, items = self._recommender.recommend(users), self._recommender.source.items
+        yield from ListTable.of(users, items, lists, nested=True).frame.iter_rows(named=True)
 
     def _load(self) -> Recommender:
         model, *options = self._arguments

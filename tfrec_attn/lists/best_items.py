@@ -36,12 +36,20 @@ class BestItems(tf.Module):
         floats = tf.TensorSpec([None, None], tf.float32)
         query = tf.TensorSpec([None, vectors.shape[1]], tf.float32)
 
+        def by_query(query, hidden, *prior):
+            scores = score_all(Query(query, prior or None), self._matrix)
+            return self._select(scores, hidden)
+
+        def by_popularity(hidden):
+            shape = tf.stack([tf.shape(hidden)[0], self._groups * _GROUP])
+            return self._select(tf.broadcast_to(self._popularity, shape), hidden)
+
         def traced(function, *specs):
             return tf.function(function, input_signature=specs, autograph=False)
 
-        self._by_query = traced(self._trace_query, query, integers)
-        self._by_query_and_prior = traced(self._trace_prior, query, integers, integers, floats)
-        self._by_popularity = traced(self._trace_popularity, integers)
+        self._by_query = traced(by_query, query, integers)
+        self._by_query_and_prior = traced(by_query, query, integers, integers, floats)
+        self._by_popularity = traced(by_popularity, integers)
 
     def of(
         self,
@@ -72,16 +80,6 @@ class BestItems(tf.Module):
     def _found(result):
         columns, scores = (one.numpy() for one in result)
         return np.where(scores > _FLOOR, columns, 0), scores
-
-    def _trace_query(self, query, hidden):
-        return self._select(score_all(Query(query), self._matrix), hidden)
-
-    def _trace_prior(self, query, hidden, columns, values):
-        return self._select(score_all(Query(query, (columns, values)), self._matrix), hidden)
-
-    def _trace_popularity(self, hidden):
-        shape = tf.stack([tf.shape(hidden)[0], self._groups * _GROUP])
-        return self._select(tf.broadcast_to(self._popularity, shape), hidden)
 
     def _select(self, scores, hidden):
         padding = np.r_[0, self._count + 1 : self._groups * _GROUP].astype(np.int32)

@@ -14,7 +14,7 @@ from tfrec_attn.data.shards.beam_files import (
 )
 from tfrec_attn.errors import DataError
 from tfrec_attn.lists.list_table import ListTable
-from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
 from tfrec_attn.runtime.beam_runner import Engine, package_version, require_version

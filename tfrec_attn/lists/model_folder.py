@@ -1,10 +1,24 @@
-"""The folder of a model: a run or a servable."""
+"""The folder of a model, a run or a servable, and the model in it."""
 
 import hashlib
 from pathlib import Path
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import SERVABLE_SUMS, SUMS, file_sha256
+from tfrec_attn.lists.model_source import ModelSource
+from tfrec_attn.lists.servable_source import ServableSource
+from tfrec_attn.lists.source import Source
+from tfrec_attn.runtime.runner import Runner
+
+
+def open_source(path: str | Path) -> Source:
+    """Returns the model of a run, or of a servable.
+
+    Raises:
+        ConfigError: If the folder is neither, or damaged.
+    """
+    path = Path(path)
+    return ModelSource.of_run(path) if is_run(path) else ServableSource(Runner(path))
 
 
 def is_run(path: Path) -> bool:

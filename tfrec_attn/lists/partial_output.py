@@ -10,7 +10,7 @@ import polars as pl
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import flush_to_disk
-from tfrec_attn.files.work_folder import BusyFolder, ForeignFolder, WorkFolder
+from tfrec_attn.files.work_folder import open_work
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.lists.output_format import OutputFormat
 
@@ -25,10 +25,6 @@ _OTHER = "name another file, or remove the folder"
 
 class PartialOutput:
     """`<file>.partial`, where one process writes the parts of a file.
-
-    Args:
-        target: The file.
-        output_format: Its format.
 
     Attributes:
         folder: `<file>.partial`.
@@ -46,17 +42,7 @@ class PartialOutput:
         self.parts, self.totals = 0, {}
         self._removable = False
         check_free(target, output_format)
-        try:
-            self._work = WorkFolder(self.folder, _KIND, _KNOWN)
-        except ForeignFolder as error:
-            raise ConfigError(f"{error}; move it away, or name another file.") from None
-        except BusyFolder:
-            raise ConfigError(
-                f"{self.folder} is being written by another process; wait until it ends, or name "
-                "another file."
-            ) from None
-        except OSError as error:
-            raise ConfigError(f"{target} cannot be written: {error.strerror}.") from None
+        self._work = open_work(self.folder, _KIND, _KNOWN, "name another file")
         self._removable = self._work.is_new
 
     def begin(self, request: dict[str, object]) -> None:

@@ -10,8 +10,7 @@ from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.lists.id_file import checksum_of_ids, read_ids
 from tfrec_attn.lists.list_table import ListTable
 from tfrec_attn.lists.lists_on_workers import tables_of_workers
-from tfrec_attn.lists.model_folder import fingerprint
-from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.model_folder import fingerprint, open_source
 from tfrec_attn.lists.output_format import list_format
 from tfrec_attn.lists.partial_output import BEAM, PartialOutput, check_free
 from tfrec_attn.lists.recommender import Recommender

@@ -9,8 +9,7 @@ import polars as pl
 
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.lists.batch_queries import BatchQueries
-from tfrec_attn.lists.model_folder import fingerprint
-from tfrec_attn.lists.open_source import open_source
+from tfrec_attn.lists.model_folder import fingerprint, open_source
 from tfrec_attn.lists.output_format import vector_format
 from tfrec_attn.lists.partial_output import PartialOutput, check_free
 from tfrec_attn.lists.source import Source

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
+from tfrec_attn.optimizers.packed_rows import can_be_packed, gather_rows
 
 # A table with at most this many rows for each lookup is summed as a whole, which is faster
 # (benchmarks/step.py).
@@ -28,8 +29,7 @@ def all_reduce(gradients, lookups):
     parts = [_part(*one) for one in zip(gradients, lookups, strict=True)]
     tables = [(_sum(replica, part) if times is not None else None) for part, times in parts]
     others = [part if times is None else times for part, times in parts]
-    # Together, because each exchange between hosts waits for several round trips.
-    others = _sum(replica, others)
+    others = _sum_together(replica, others)
     return [
         other if total is None else total for total, other in zip(tables, others, strict=True)
     ], [None if total is None else other > 0 for total, other in zip(tables, others, strict=True)]
@@ -57,6 +57,21 @@ def _sum(replica, tensors):
     # walks back through the graphs of the other replicas, which takes minutes for a deep model. The
     # walk ends at `stop_gradient`.
     return replica.all_reduce("SUM", tf.nest.map_structure(tf.stop_gradient, tensors))
+
+
+def _sum_together(replica, tensors):
+    """Sums a list of dense and sparse gradients in as few exchanges between hosts as possible."""
+    sparse = [one for one in tensors if isinstance(one, tf.IndexedSlices)]
+    if not (sparse and _between_hosts() and all(map(can_be_packed, sparse))):
+        return _sum(replica, tensors)
+    dense = [one for one in tensors if not isinstance(one, tf.IndexedSlices)]
+    dense = iter(_sum(replica, dense) if dense else [])
+    sparse = iter(gather_rows(replica, tf.nest.map_structure(tf.stop_gradient, sparse)))
+    return [next(sparse if isinstance(one, tf.IndexedSlices) else dense) for one in tensors]
+
+
+def _between_hosts():
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def add_gradients(first, second):

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.errors import ConfigError, first_line
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import first_damage
+from tfrec_attn.files.readable import readable_parquet
 
 COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
+
+
+def not_written(run: str | Path, name: str) -> ConfigError:
+    """Returns the error for a file that a run of an earlier version does not have."""
+    return ConfigError(
+        f"{run} has no {name}, which trainings of earlier versions did not write; train again."
+    )
 
 
 REMEDY = "restore the run as the training wrote it, or train again."
@@ -112,16 +120,9 @@ def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
     """
     path = run_file(run, f"{split}.parquet")
     if not path.is_file():
-        raise ConfigError(
-            f"{run} has no {path.name}, which trainings of earlier versions did not write; "
-            "train again."
-        )
-    try:
+        raise not_written(run, path.name)
+    with readable_parquet(path, ConfigError, "; train again"):
         events = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ConfigError(
-            f"{path} cannot be read as Parquet ({first_line(error)}); train again."
-        ) from None
     if dict(events.schema) != COLUMNS or not len(events):
         raise ConfigError(
             f"{path} must have rows with the columns {', '.join(COLUMNS)} of texts, "

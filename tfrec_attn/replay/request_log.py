@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tfrec_attn.errors import DataError
+from tfrec_attn.files.readable import readable, readable_parquet
 
 _SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
 
@@ -62,13 +63,10 @@ def checked(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 def _read_lines(path: Path) -> pl.DataFrame:
     users, histories = [], []
-    try:
-        with open(path, "rb") as lines:
-            for user, history in requests_of(path, lines):
-                users.append(user)
-                histories.append(history)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    with readable(path), open(path, "rb") as lines:
+        for user, history in requests_of(path, lines):
+            users.append(user)
+            histories.append(history)
     return pl.DataFrame({"user_id": users, "history": histories}, schema=_SCHEMA)
 
 
@@ -92,11 +90,8 @@ def _request_of(line: bytes, where: str) -> tuple[str, list[str]]:
 
 def _read_parquet(path: Path) -> pl.DataFrame | None:
     """Returns the requests, or None if there are no histories."""
-    try:
+    with readable_parquet(path):
         table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        cause = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as Parquet ({cause}).") from None
     if "history" not in table.columns:
         return None
     user = pl.col("user_id") if "user_id" in table.columns else pl.lit("")

@@ -14,10 +14,6 @@ from tfrec_attn.runs import weights
 def check_contract(model: Any, name: str) -> None:
     """Checks a model of another package for a history of one item.
 
-    Args:
-        model: The model.
-        name: `model.name` of the configuration.
-
     Raises:
         ConfigError: If a method fails or returns something else than it must, or if the model has
             weights that a checkpoint would not have.

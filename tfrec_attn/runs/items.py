@@ -10,6 +10,7 @@ from tfrec_attn.data.reading.items_file import CATEGORY, ID, TITLE, describe, re
 from tfrec_attn.data.sequences.ids import unified
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.readable import readable_parquet
 from tfrec_attn.replay.measured_run import check_files
 from tfrec_attn.runs.run_files import ITEM_TABLE
 
@@ -68,10 +69,8 @@ def load_items(folder: Path) -> pl.DataFrame | None:
     if not path.exists():
         return None
     check_files(folder, ITEM_TABLE)
-    try:
+    with readable_parquet(path, ConfigError, "; train again"):
         return pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        raise ConfigError(f"{path} cannot be read; train again.") from None
 
 
 def titles_of(frame: pl.DataFrame | None) -> dict[str, str]:

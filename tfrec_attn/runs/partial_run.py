@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_attn import config as configuration
@@ -13,8 +12,8 @@ from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
     WorkFolder,
+    check_removable,
     is_marked,
-    refuse_foreign_paths,
     unfinished_patterns,
 )
 from tfrec_attn.files.writing import replace_text
@@ -102,7 +101,7 @@ class PartialRun:
         if os.path.lexists(self.target) and not (restart or (self.folder / RESTARTED).exists()):
             raise ConfigError(f"run_dir {self.target} exists; {OTHER_NAME}.")
         if restart:
-            check_removable(self.folder, unfinished_patterns(KNOWN))
+            check_removable(self.folder, unfinished_patterns(KNOWN), OTHER_NAME)
         else:
             check_same_config(self.folder, config)
             if self.has_checkpoint() and _read_text(self.folder / _DATA) != digest:
@@ -127,7 +126,7 @@ class PartialRun:
     def finish(self) -> None:
         """Renames the folder to the run directory, and removes the run that it replaces."""
         if os.path.lexists(self.target):
-            check_removable(self.target, KNOWN)
+            check_removable(self.target, KNOWN, OTHER_NAME)
         self._work.finish(self.target, NOTES)
         self._work.release()
 
@@ -147,16 +146,6 @@ def partial_folder(target: Path) -> Path:
     if not target.name:
         raise ConfigError(f"run_dir must name a folder, but is {target}; {OTHER_NAME}.")
     return target.with_name(f"{target.name}.partial")
-
-
-def check_removable(folder: Path, known: Sequence[str]) -> None:
-    """Raises ConfigError if a folder holds what this program did not write."""
-    try:
-        refuse_foreign_paths(folder, known)
-    except ForeignFolder as error:
-        raise ConfigError(
-            f"{error}, so --restart removes nothing; move it away, or {OTHER_NAME}."
-        ) from None
 
 
 def check_same_config(folder: Path, config: Config) -> None:

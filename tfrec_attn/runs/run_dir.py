@@ -12,7 +12,7 @@ from tfrec_attn.data.reading.log_parts import name_of
 from tfrec_attn.data.sequences.splits import Split, split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.extensions import short_name
-from tfrec_attn.files.work_folder import clean_up, is_marked, unfinished_patterns
+from tfrec_attn.files.work_folder import check_removable, clean_up, is_marked, unfinished_patterns
 from tfrec_attn.runs.partial_run import (
     KIND,
     KNOWN,
@@ -21,7 +21,6 @@ from tfrec_attn.runs.partial_run import (
     RESTARTED,
     OtherRun,
     PartialRun,
-    check_removable,
     check_same_config,
     first_difference,
     partial_folder,
@@ -44,7 +43,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
     if os.path.lexists(target):
         found = _finished_config(target)
         if restart:
-            check_removable(target, unfinished_patterns(KNOWN))
+            check_removable(target, unfinished_patterns(KNOWN), OTHER_NAME)
         elif difference := first_difference(found, config):
             key, other, own = difference
             raise ConfigError(
@@ -53,7 +52,7 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
             )
     if os.path.lexists(partial) and is_marked(partial, KIND):
         if restart:
-            check_removable(partial, unfinished_patterns(KNOWN))
+            check_removable(partial, unfinished_patterns(KNOWN), OTHER_NAME)
         else:
             check_same_config(partial, config)
 
@@ -107,7 +106,7 @@ def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
                 same = same and _data_checksum(target) == split_checksum(split)
                 if not same or not (restart or _is_being_replaced(target, config)):
                     continue
-                check_removable(target, unfinished_patterns(KNOWN))
+                check_removable(target, unfinished_patterns(KNOWN), OTHER_NAME)
             check_same_config(partial_folder(target), config)
             return PartialRun(target, config, split, restart)
         except OtherRun:

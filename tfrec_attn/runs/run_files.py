@@ -17,7 +17,13 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
 from tfrec_attn.files.writing import save_array
-from tfrec_attn.replay.measured_run import REMEDY, check_files, read_report, repeats_of
+from tfrec_attn.replay.measured_run import (
+    REMEDY,
+    check_files,
+    not_written,
+    read_report,
+    repeats_of,
+)
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
@@ -126,9 +132,6 @@ def save_ranks(folder: Path, ranks: dict[str, np.ndarray], test_users: np.ndarra
 def load_ranks(folder: Path) -> dict[str, np.ndarray]:
     """Returns the ranks of the held-out events of a run, int32 [U], in the order of its split.
 
-    Args:
-        folder: The run.
-
     Returns:
         "valid" and "test" -> ranks; of a run with a transition prior also those of the model
         without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event,
@@ -142,10 +145,7 @@ def load_ranks(folder: Path) -> dict[str, np.ndarray]:
         with np.load(folder / RANKS) as arrays:
             return {name: arrays[name] for name in arrays}
     except FileNotFoundError:
-        raise ConfigError(
-            f"{folder} has no {RANKS}, which trainings of earlier versions did not write; "
-            "train again."
-        ) from None
+        raise not_written(folder, RANKS) from None
     except Exception:
         # A damaged archive raises nearly any exception.
         raise ConfigError(f"{folder / RANKS} cannot be read; train again.") from None
@@ -160,10 +160,7 @@ def load_item_counts(folder: Path) -> np.ndarray:
     path, items = folder / ITEM_COUNTS, len(load_vocabularies(folder)[1])
     check_files(folder, ITEM_COUNTS)
     if not path.exists():
-        raise ConfigError(
-            f"{folder} has no {ITEM_COUNTS}, which trainings of earlier versions did not write; "
-            "train again."
-        )
+        raise not_written(folder, ITEM_COUNTS)
     counts = _load_array(path)
     if counts.shape != (items,):
         raise ConfigError(

@@ -51,9 +51,6 @@ class Task:
 def this_task(strategy: str) -> Task | None:
     """Returns the task of this process in TF_CONFIG, or None for a strategy of one process.
 
-    Args:
-        strategy: `runtime.strategy`.
-
     Raises:
         ConfigError: If TF_CONFIG is missing, malformed, or describes an unsupported cluster.
     """
@@ -124,11 +121,16 @@ def _is_address(text: object) -> bool:
     return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
 
 
-def is_reachable(address: str, seconds: float = 2.0) -> bool:
-    """Whether a process listens at an address host:port."""
+def host_and_port(address: str) -> tuple[str, int]:
+    """Returns the parts of an address host:port, an IPv6 host without its brackets."""
     host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_reachable(address: str) -> bool:
+    """Whether a process listens at an address host:port."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+        socket.create_connection(host_and_port(address), timeout=2.0).close()
     except OSError:
         return False
     return True

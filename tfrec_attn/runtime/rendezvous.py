@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from tfrec_attn.errors import ConfigError, TrainingError
-from tfrec_attn.runtime.cluster import Task, is_reachable
+from tfrec_attn.runtime.cluster import Task, host_and_port, is_reachable
 
 _MAX_BYTES = 1 << 16
 _MESSAGE_TIMEOUT = 5.0
@@ -65,8 +65,9 @@ def _arrivals(
         try:
             connection = stack.enter_context(server.accept()[0])
         except TimeoutError:
+            absent = ", ".join(f"{name} ({address})" for name, address in missing.items())
             raise TrainingError(
-                f"{_several(missing)} of the cluster did not come within {seconds:.0f} s; start "
+                f"{absent} of the cluster did not come within {seconds:.0f} s; start "
                 "the process there, or check the addresses in TF_CONFIG."
             ) from None
         message = _receive(connection, min(deadline, time.monotonic() + _MESSAGE_TIMEOUT))
@@ -84,7 +85,7 @@ def _report(task: Task, facts: Mapping[str, str], deadline: float, seconds: floa
     while True:
         with (
             contextlib.suppress(OSError),
-            socket.create_connection(_host_and_port(task.chief_address), timeout=2.0) as connection,
+            socket.create_connection(host_and_port(task.chief_address), timeout=2.0) as connection,
         ):
             message = {"task": name, "facts": dict(facts), "clock": time.time()}
             connection.sendall(f"{json.dumps(message)}\n".encode())
@@ -119,7 +120,7 @@ def _receive(connection: socket.socket, deadline: float) -> dict | None:
 
 def _listen(address: str) -> socket.socket:
     """Listens at an address, or on all interfaces if its host is none of this machine."""
-    host, port = _host_and_port(address)
+    host, port = host_and_port(address)
     # Connections of an earlier cluster, which a lost host has not closed, occupy the port.
     shared = not is_reachable(f"127.0.0.1:{port}") and not is_reachable(address)
     for name in (host, ""):
@@ -156,12 +157,3 @@ def _clock(name: str, offset: float) -> str | None:
         f"The clock of {name} is {abs(offset):,.0f} s {'ahead' if offset > 0 else 'behind'}: "
         "training does not depend on it, but set it, for what is logged there."
     )
-
-
-def _several(tasks: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({address})" for name, address in tasks.items())
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

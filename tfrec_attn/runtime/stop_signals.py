@@ -3,10 +3,11 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from tfrec_attn.errors import Interrupted
+from tfrec_attn.errors import Interrupted, TrainingError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -52,3 +53,26 @@ class StopSignals:
         first, self.received = self.received is None, number
         if not (self._deferred and first):
             raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def explain_rest(
+    folder: Path | None, rest: Callable[[], str], *errors: type[Exception]
+) -> Iterator[None]:
+    """Adds what is left of the work, and how to resume, to errors that are raised inside.
+
+    Args:
+        folder: Where the work is written.
+        rest: Returns a clause on what is left.
+        *errors: Errors besides interruptions and those of the disk.
+    """
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt, OSError, *errors) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted(signal.SIGINT)
+        elif isinstance(error, OSError):
+            name, reason = error.filename or folder, error.strerror or error
+            error = TrainingError(f"{name} cannot be written: {reason}")
+        error.args = (f"{str(error).rstrip('.')}; {rest()}.",)
+        raise error from None

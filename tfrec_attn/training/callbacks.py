@@ -185,10 +185,6 @@ class EpochOnly(tf.keras.callbacks.Callback):
     """Calls a callback at the end of an epoch only, as if that were its only batch.
 
     Processes of a cluster need it where the clocks or signals of each one would decide differently.
-
-    Args:
-        callback: The callback.
-        steps: Steps of an epoch.
     """
 
     def __init__(self, callback: tf.keras.callbacks.Callback, steps: int):

@@ -26,11 +26,6 @@ _OF_A_MACHINE = (
 def wait_for_others(task: Task, config: Config, split: Split) -> None:
     """Waits for the other processes, and checks that they have the same versions, keys and log.
 
-    Args:
-        task: Task of this process.
-        config: The resolved configuration.
-        split: The data.
-
     Raises:
         ConfigError: If a process differs.
         TrainingError: If a process does not come.

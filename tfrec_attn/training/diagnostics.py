@@ -60,10 +60,12 @@ class Diagnostics:
         top = np.concatenate([self._top_items(*block).numpy() for block in self._blocks])
         items, counts = np.unique(top[:, 0], return_counts=True)
         self.common_item = int(items[np.argmax(counts)])
+        tables = [tf.cast(table, tf.float32) for table in self.model.tables("items")]
+        norm = max(tf.reduce_max(tf.norm(table, axis=1)) for table in tables)
         return {
             "top1_share": float(counts.max() / len(top)),
             "distinct_top10": len(np.unique(top)),
-            "largest_item_norm": float(self._largest_norm()),
+            "largest_item_norm": float(norm),
             "not_finite": sum(count_not_finite(self.model.trainable_variables).values()),
         }
 
@@ -86,11 +88,6 @@ class Diagnostics:
     def _top_items(self, user, history):
         scores = self.model.untrained_last(self.model.scores({"user": user, "history": history}))
         return tf.math.top_k(scores, min(_K, self.model.num_items)).indices + 1
-
-    def _largest_norm(self):
-        tables = [tf.cast(table, tf.float32) for table in self.model.tables("items")]
-        squares = [tf.reduce_max(tf.reduce_sum(tf.square(table), axis=1)) for table in tables]
-        return tf.sqrt(tf.reduce_max(squares))
 
 
 @tf.function(reduce_retracing=True, autograph=False)

@@ -37,6 +37,12 @@ from tfrec_attn.training.softmax_precision import softmax_precision
 from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.warm_start import WarmStart
 
+# Arguments of `compile` that are keys of section `train`.
+_OF_TRAIN = (
+    *("margin", "reduction", "l2", "kernel_l2", "seed"),
+    *("calibration", "score_penalty", "clip_norm", "accumulate"),
+)
+
 
 def make_distillation(
     config: Config, split: Split
@@ -93,20 +99,12 @@ def compile_model(
         model.compile(
             optimizer,
             loss_names.get(train.loss),
-            margin=train.margin,
-            reduction=train.reduction,
-            l2=train.l2,
-            kernel_l2=train.kernel_l2,
+            **{name: getattr(train, name) for name in _OF_TRAIN},
             distillation=distillation,
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
-            seed=train.seed,
             log_q=getattr(stream, "log_q", None),
-            calibration=train.calibration,
-            score_penalty=train.score_penalty,
             softmax_precision=softmax_precision(config)[0],
-            clip_norm=train.clip_norm,
-            accumulate=train.accumulate,
             steps_per_execution=min(steps, stream.steps_per_epoch),
         )
     except ValueError as error:

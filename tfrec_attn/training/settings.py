@@ -124,7 +124,9 @@ def settings_without_effect(config: Config) -> list[str]:
         unused["train.softmax_precision"] = f"train.loss is {loss}, without distillation"
     keys = {key: default for key, default, _ in configuration.documented()}
     if batches == models.COUNTS:
-        unused |= {key: f"{model} is not trained, it counts" for key in keys if _of_training(key)}
+        used = ("train.seed", "train.warm_start")
+        of_training = (key for key in keys if key.startswith("train.") and key not in used)
+        unused |= dict.fromkeys(of_training, f"{model} is not trained, it counts")
     if not has_prior(config):
         unused |= {key: "prior.weight is 0" for key in keys if key.startswith("prior.")}
     return [
@@ -132,7 +134,3 @@ def settings_without_effect(config: Config) -> list[str]:
         for key, default in keys.items()
         if key in unused and functools.reduce(getattr, key.split("."), config) != default
     ]
-
-
-def _of_training(key: str) -> bool:
-    return key.startswith("train.") and key not in ("train.seed", "train.warm_start")

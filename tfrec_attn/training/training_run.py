@@ -4,10 +4,9 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, split_checksum
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import DataError, Interrupted, TrainingError
+from tfrec_attn.errors import DataError, TrainingError
 from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
@@ -42,7 +41,7 @@ from tfrec_attn.runtime.process import (
     seed_everything,
     set_precision,
 )
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.training.cluster_start import wait_for_others
 from tfrec_attn.training.result_text import describe_result
 from tfrec_attn.training.settings import check_events, check_loss, check_tracker
@@ -114,7 +113,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         previous, rejected = load_previous_run(config), Path(scratch) / run_files.REJECTED
         if is_chief:
             check_run_dir(config, restart)
-        with _explain_rest(None, task):
+        with explain_rest(None, lambda: _rest(None, task), TrainingError):
             data = read_data(config, previous, rejected)
             items = config.data.items and load_item_table(
                 config.data, data.sequences.item_vocabulary
@@ -132,7 +131,10 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         if note := taken_name_note(config, partial.target):
             write_line(note)
         try:
-            with _explain_rest(partial, task), _tracking(config, is_chief) as tracking:
+            with (
+                explain_rest(partial.folder, lambda: _rest(partial, task), TrainingError),
+                _tracking(config, is_chief) as tracking,
+            ):
                 if rejected.exists():
                     shutil.copyfile(rejected, partial.folder / run_files.REJECTED)
                 if items:
@@ -180,23 +182,13 @@ def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> r
     return data
 
 
-@contextlib.contextmanager
-def _explain_rest(partial: PartialRun | None, task: Task | None) -> Iterator[None]:
-    """Adds what was written, and how to resume, to the errors raised inside."""
-    try:
-        yield
-    except (TrainingError, Interrupted, KeyboardInterrupt, OSError) as error:
-        if isinstance(error, KeyboardInterrupt):
-            error = Interrupted(signal.SIGINT)
-        elif isinstance(error, OSError):
-            error = TrainingError(f"{partial.folder} cannot be written: {error.strerror or error}")
-        rest = "nothing was written"
-        if task is not None and not task.is_chief:
-            rest = "the first task of the cluster keeps the checkpoints"
-        elif partial is not None and partial.has_checkpoint():
-            rest = f"the last checkpoint is in {partial.folder}, and the same command resumes it"
-        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
-        raise error from None
+def _rest(partial: PartialRun | None, task: Task | None) -> str:
+    """Returns what was written, and how to resume."""
+    if task is not None and not task.is_chief:
+        return "the first task of the cluster keeps the checkpoints"
+    if partial is not None and partial.has_checkpoint():
+        return f"the last checkpoint is in {partial.folder}, and the same command resumes it"
+    return "nothing was written"
 
 
 def _train_into(

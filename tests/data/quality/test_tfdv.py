@@ -165,7 +165,7 @@ def test_the_same_distances_are_measured(frame, change):
 
 
 def test_statistics_stand_for_their_log(frame, statistics, schema, tmp_path):
-    tfdv.save_statistics(statistics, tmp_path / "statistics.pb")
+    (tmp_path / "statistics.pb").write_bytes(statistics.SerializeToString())
     previous = load_distributions(tmp_path / "statistics.pb")
     assert set(previous) == set(frame.columns)
     assert find_anomalies(frame, schema, previous=previous, serving=previous) == []

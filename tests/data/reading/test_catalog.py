@@ -154,7 +154,7 @@ def test_wrong_archives(tmp_path):
 
 
 def test_wrong_sources():
-    choices = "synthetic, file, movielens-100k, movielens-1m"
+    choices = "synthetic, file, movielens-100k, movielens-100k-attrec, movielens-1m"
     assert refusal("movielens-10k", kind=ConfigError) == (
         f"data.source must be one of {choices}, or package.module:function, but is "
         "'movielens-10k' (did you mean 'movielens-100k'?)."
@@ -163,3 +163,31 @@ def test_wrong_sources():
     assert refusal("synthetic", kind=ConfigError, path="x") == (
         "data.source=synthetic reads no file: set data.source=file to read data.path=x."
     )
+
+
+def histories(frame):
+    """Items of each user in the order of time, lines of the same time in that of the frame."""
+    ordered = frame.sort("timestamp", maintain_order=True)
+    return {
+        user: events["item_id"].to_list()
+        for (user,), events in ordered.group_by("user_id", maintain_order=True)
+    }
+
+
+def test_the_order_of_the_authors_of_attrec(tmp_path):
+    # The latest time of user 1 is 9, of which item 5 is the first line.
+    events = "1 5 3 9", "1 4 3 9", "2 6 3 7", "1 7 3 9", "1 8 3 2", "2 6 3 8"
+    path = tmp_path / "u.data"
+    path.write_text("\n".join(events).replace(" ", "\t"))
+    by_time = catalog.load("movielens-100k", path=path).frame
+    frame = catalog.load("movielens-100k-attrec", path=path).frame
+    assert sorted(frame.rows()) == sorted(by_time.rows())
+    assert histories(by_time) == {"1": ["8", "5", "4", "7"], "2": ["6", "6"]}
+    assert histories(frame) == {"1": ["8", "4", "7", "5"], "2": ["6", "6"]}
+
+
+def test_the_authors_order_of_movielens(real_data):
+    name = "interactions.tsv.gz"
+    ours = catalog.load("movielens-100k-attrec", path=real_data / "ml-100k" / name).frame
+    theirs = catalog.load("file", path=real_data / "ml-100k-attrec" / name).frame
+    assert histories(ours) == histories(theirs)

@@ -86,12 +86,11 @@ def test_a_new_version_takes_over_and_the_old_one_ends(make_store, versions):
 
 def test_the_old_version_stays_until_its_requests_are_answered(make_store, versions):
     store = make_store(versions(1))
-    model, old = store._acquire("toy", None, None)
-    versions(2)
-    store.poll()
-    assert states(store) == {2: "AVAILABLE", 1: "UNLOADING"}
-    assert old.predict("", TEXT, ())["joined"].tolist() == [b"a,b"]
-    model.release(old)
+    with store._using("toy", None, None) as old:
+        versions(2)
+        store.poll()
+        assert states(store) == {2: "AVAILABLE", 1: "UNLOADING"}
+        assert old.predict("", TEXT, ())["joined"].tolist() == [b"a,b"]
     store.poll()
     assert states(store) == {2: "AVAILABLE", 1: "END"}
     with pytest.raises(StatusError):

@@ -214,7 +214,7 @@ def test_the_metric_is_that_of_the_runs(tmp_path, monkeypatch):
             "train.seed cannot be set for all trainings; use --seeds.",
         ),
         (["--vary=model.dim=8,x"], "model.dim must be a whole number, but is text ('x')."),
-        (["--vary=model.dim=8,16", "--seeds=0"], "--seeds must be 1 or more, but is 0."),
+        (["--vary=model.dim=8,16", "--seeds=0"], "--seeds must be 1 or greater, but is 0."),
         (
             ["--vary=model.dim=8,16", "--metric=HR@3"],
             "--metric must be one of HR@10, NDCG@10, MRR, but is 'HR@3'.",

@@ -582,8 +582,8 @@ def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--seeds=0"], "--seeds must be 1 or more, but is 0."),
-        (["--jobs=0"], "--jobs must be 1 or more, but is 0."),
+        (["--seeds=0"], "--seeds must be 1 or greater, but is 0."),
+        (["--jobs=0"], "--jobs must be 1 or greater, but is 0."),
         (["--metric=NDCG@7"], "--metric must be one of HR@10, NDCG@10, MRR, but is 'NDCG@7'."),
         (["--models=sassrec"], None),
         (["train.epoch=3"], "Unknown configuration key train.epoch; did you mean train.epochs?"),

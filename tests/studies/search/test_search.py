@@ -194,10 +194,10 @@ def test_a_loss_that_is_not_finite_fails_the_trial(tmp_path):
         (["search.model.dim={low: 8, high: 4}"], ["must have low less than high"]),
         (["train.epoch=3", *SPACE], ["train.epoch", "did you mean train.epochs?"]),
         (["missing.yaml", *SPACE], ["missing.yaml does not exist"]),
-        ([*SPACE, "--trials=0"], ["--trials must be 1 or more, but is 0."]),
+        ([*SPACE, "--trials=0"], ["--trials must be 1 or greater, but is 0."]),
         ([*SPACE, "--seconds=0"], ["--seconds must be greater than 0, but is 0."]),
-        ([*SPACE, "--seed=-1"], ["--seed must be 0 or more, but is -1."]),
-        ([*SPACE, "--prune-after=-1"], ["--prune-after must be 0 or more, but is -1."]),
+        ([*SPACE, "--seed=-1"], ["--seed must be 0 or greater, but is -1."]),
+        ([*SPACE, "--prune-after=-1"], ["--prune-after must be 0 or greater, but is -1."]),
         (["train.warm_start=runs/a", *SPACE], ["train.warm_start cannot be used in a search"]),
         (
             ["runtime.strategy=multi_worker", *SPACE],

@@ -93,7 +93,8 @@ def test_a_study_without_trials_leaves_nothing(tmp_path):
 def test_a_folder_of_somebody_else(tmp_path, restart):
     (tmp_path / "precious.txt").write_text("mine")
     message = (
-        f"{tmp_path} is not an unfinished search of this program; name another folder with --to"
+        f"{tmp_path} is not an unfinished search of this program; move it away, or name another "
+        "folder with --to"
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
         StudyFolder(tmp_path, study(), restart)
@@ -111,7 +112,8 @@ def test_a_foreign_file_is_not_removed(tmp_path):
 
 def test_one_process_at_a_time(tmp_path):
     folder = StudyFolder(tmp_path / "study", study())
-    message = f"Another process searches in {tmp_path / 'study'}; wait until it ends, or name"
+    path = tmp_path / "study"
+    message = f"{path} is in use by another process; wait until it ends, or name another folder"
     with pytest.raises(ConfigError, match=re.escape(message)):
         StudyFolder(tmp_path / "study", study())
     folder.leave()

@@ -70,7 +70,8 @@ class StreamedHeldOut:
 
     def dataset(self) -> tf.data.Dataset:
         """Returns all blocks."""
-        blocks = self._dataset(self._parse).filter(_has_users)
+        has_users = do_not_convert(lambda block: tf.size(block["user"]) > 0)
+        blocks = self._dataset(self._parse).filter(has_users)
         blocks = blocks.apply(tf.data.experimental.assert_cardinality(self._blocks)).prefetch(2)
         options = tf.data.Options()
         policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -128,8 +129,3 @@ def _items_before(block, row, position, width):
     """Returns the first `width` items of histories, padded on the right [B, width]."""
     index = tf.zeros_like(position)[:, tf.newaxis] + tf.range(width)
     return block.items(row, index, index < position[:, tf.newaxis])
-
-
-@do_not_convert
-def _has_users(block):
-    return tf.size(block["user"]) > 0

@@ -65,13 +65,17 @@ def find_anomalies(
     found = []
     for name in sorted({*frame.columns, *features}):
         if name not in features:
-            pairs = iter([("SCHEMA_NEW_COLUMN", "the schema has no such feature")])
-        elif _is_unused(features[name]):
+            pairs = [("SCHEMA_NEW_COLUMN", "the schema has no such feature")]
+        elif features[name].deprecated or (
+            schema_pb2.LifecycleStage.Name(features[name].lifecycle_stage) in _UNUSED
+        ):
             continue
         elif name in frame.columns:
             pairs = _of_column(frame[name], features[name], domains, previous, serving)
         else:
-            pairs = _of_missing(features[name].presence)
+            presence = features[name].presence
+            is_needed = presence.min_count > 0 or presence.min_fraction > 0
+            pairs = [("SCHEMA_MISSING_COLUMN", "the log has no such column")] * is_needed
         found += [Anomaly(name, kind, text) for kind, text in pairs]
     return found
 
@@ -97,17 +101,6 @@ def refuse_anomalies(frame: pl.DataFrame, schema: schema_pb2.Schema, path: str) 
         )
 
 
-def _is_unused(feature: schema_pb2.Feature) -> bool:
-    return feature.deprecated or (
-        schema_pb2.LifecycleStage.Name(feature.lifecycle_stage) in _UNUSED
-    )
-
-
-def _of_missing(presence: schema_pb2.FeaturePresence) -> Findings:
-    if presence.min_count > 0 or presence.min_fraction > 0:
-        yield "SCHEMA_MISSING_COLUMN", "the log has no such column"
-
-
 def _of_column(
     values: pl.Series,
     feature: schema_pb2.Feature,
@@ -116,7 +109,9 @@ def _of_column(
     serving: Reference | None,
 ) -> Findings:
     yield from _of_counts(len(values), feature)
-    kind, expected = _type_of(values), schema_pb2.FeatureType.Name(feature.type)
+    numbers = "FLOAT" if values.dtype.is_float() else "BYTES"
+    kind = "INT" if values.dtype.is_integer() else numbers
+    expected = schema_pb2.FeatureType.Name(feature.type)
     if kind != expected:
         yield "UNEXPECTED_DATA_TYPE", f"the type is {kind}, expected {expected}"
     else:
@@ -127,12 +122,6 @@ def _of_column(
     ):
         if other is not None:
             yield from _of_distances(values, other, comparator, name)
-
-
-def _type_of(values: pl.Series) -> str:
-    if values.dtype.is_integer():
-        return "INT"
-    return "FLOAT" if values.dtype.is_float() else "BYTES"
 
 
 def _of_counts(events: int, feature: schema_pb2.Feature) -> Findings:

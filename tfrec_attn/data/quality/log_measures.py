@@ -67,12 +67,14 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
     items = log.items[order]
     same_item = ~first[1:] & (items[1:] == items[:-1])
     same_time = ~first[1:] & (np.diff(times[order]) == 0)
+    columns = users, times, log.items, *log.types
+    copies = count_copies(*(column[order] for column in columns))
     pairs = pl.Series(users.astype(np.int64) * len(log.item_ids) + log.items).n_unique()
     tree = {
         "events": events,
         "users": len(log.user_ids),
         "items": len(log.item_ids),
-        **({"duplicates": count_and_share(_copies(log, order), events)} if log.has_times else {}),
+        **({"duplicates": count_and_share(copies, events)} if log.has_times else {}),
         "ids": log.ids().to_dict(),
         "repeats": {
             **count_and_share(events - pairs, events),
@@ -88,9 +90,13 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
     if log.has_times:
         tree["time"] = _time(log, now)
         tree["ties"] = count_and_share(np.count_nonzero(same_time), events - len(log.user_ids))
-        back = int(np.count_nonzero(np.diff(times) < 0))
+        back, late = int(np.count_nonzero(np.diff(times) < 0)), 0
+        if back:
+            latest = pl.col("time").cum_max().over("user")
+            frame = pl.DataFrame({"user": users, "time": times})
+            late = frame.select((pl.col("time") < latest).sum()).item()
         tree["order"] = {
-            "out_of_order": count_and_share(_out_of_order(log) if back else 0, events),
+            "out_of_order": count_and_share(late, events),
             "lines_back_in_time": back,
         }
         tree["bursts"] = {
@@ -128,17 +134,6 @@ def _time(log: EncodedLog, now: float) -> dict[str, object]:
         "unit": name,
         "future": int(np.count_nonzero(log.times > now * ticks)) if ticks else 0,
     }
-
-
-def _copies(log: EncodedLog, order: np.ndarray) -> int:
-    columns = log.users, log.times, log.items, *log.types
-    return count_copies(*(column[order] for column in columns))
-
-
-def _out_of_order(log: EncodedLog) -> int:
-    latest = pl.col("timestamp").cum_max().over("user")
-    frame = pl.DataFrame({"user": log.users, "timestamp": log.times})
-    return frame.select((pl.col("timestamp") < latest).sum()).item()
 
 
 def _burst(

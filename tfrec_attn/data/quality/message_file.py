@@ -7,6 +7,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Error, Message
 
 from tfrec_attn.errors import DataError
+from tfrec_attn.files.readable import readable
 
 _MAX_BYTES = 10 * 2**20
 _Message = TypeVar("_Message", bound=Message)
@@ -29,15 +30,13 @@ def read_message(path: str | Path, message: _Message, what: str, *, text: bool) 
         raise DataError(
             f"{path} is not a file: expected {what} that tfrec_attn.data.validate wrote."
         )
-    try:
+    with readable(path):
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(
                 f"{path} has {path.stat().st_size:,} bytes: expected {what} of at most "
                 f"{_MAX_BYTES:,}; remove large domains."
             )
         content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     try:
         if text:
             text_format.Parse(content.decode("utf-8"), message)

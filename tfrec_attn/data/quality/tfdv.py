@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime.process import import_tensorflow
 
 HOW_TO_GET_IT = (
@@ -35,19 +34,6 @@ _BITS_OF_RATINGS = 0.05
 def is_installed() -> bool:
     """Returns whether TensorFlow Data Validation can be imported."""
     return importlib.util.find_spec(_NAME) is not None
-
-
-def require(what: str) -> None:
-    """Checks that TensorFlow Data Validation is installed.
-
-    Args:
-        what: The key or option that needs it.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    if not is_installed():
-        raise ConfigError(f"{what} cannot be used: {HOW_TO_GET_IT}.")
 
 
 def compute_statistics(frame: pl.DataFrame):
@@ -109,11 +95,6 @@ def infer_schema(statistics):
 def save_schema(schema, path: str | Path) -> None:
     """Writes a schema in the text format of protocol buffers."""
     _module().write_schema_text(schema, str(path))
-
-
-def save_statistics(statistics, path: str | Path) -> None:
-    """Writes statistics in the binary format of protocol buffers."""
-    Path(path).write_bytes(statistics.SerializeToString(deterministic=True))
 
 
 def _module():

@@ -28,6 +28,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.readable import readable
 from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
@@ -134,8 +135,10 @@ def _read(data: Data, logs: list[str] | None) -> ReadResult:
 
 def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
     is_statistics = against is not None and Path(against).suffix in _STATISTICS_SUFFIXES
-    if is_statistics and schema is None:
-        tfdv.require("--against with statistics and without --schema")
+    if is_statistics and schema is None and not tfdv.is_installed():
+        raise ConfigError(
+            f"--against with statistics and without --schema cannot be used: {tfdv.HOW_TO_GET_IT}."
+        )
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
 
@@ -162,7 +165,10 @@ def _check_schema(
     required = inferred if schema is None else schema
     if required is not None:
         previous = earlier.values() if earlier is not None else None
-        serving = _items_of(requests) if requests is not None else None
+        serving = None
+        if requests is not None:
+            events = requests.explode("history").drop_nulls()
+            serving = events.select("user_id", item_id="history")
         anomalies: dict[str, list[str]] = {}
         for one in find_anomalies(frame, required, previous=previous, serving=serving):
             anomalies.setdefault(one.feature, []).append(one.text)
@@ -200,15 +206,10 @@ def _vocabularies(
     return Vocabulary(log.user_ids), Vocabulary(log.item_ids)
 
 
-def _items_of(requests: pl.DataFrame) -> pl.DataFrame:
-    return requests.explode("history").drop_nulls().select("user_id", item_id="history")
-
-
 def _profile_in(path: Path) -> log_profile.Profile:
     try:
-        return log_profile.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        with readable(path):
+            return log_profile.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}).") from None
 
@@ -225,7 +226,8 @@ def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schem
         before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
         (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
         if statistics is not None:
-            tfdv.save_statistics(statistics, partial / _STATISTICS)
+            content = statistics.SerializeToString(deterministic=True)
+            (partial / _STATISTICS).write_bytes(content)
         if schema is not None:
             tfdv.save_schema(schema, partial / _SCHEMA)
         partial.rename(target)

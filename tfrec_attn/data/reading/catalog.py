@@ -8,10 +8,14 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import polars as pl
+
 from tfrec_attn.config import Data
+from tfrec_attn.data.reading.attrec_order import attrec_order
 from tfrec_attn.data.reading.from_function import read_function
 from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
@@ -30,19 +34,23 @@ class Archive:
         url: Its address.
         md5: MD5 that its publisher gives.
         member: Name of the log in it.
+        order: Puts the events of the log in another order, or None.
     """
 
     url: str
     md5: str
     member: str
+    order: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
 
+_MOVIELENS_100K = Archive(
+    "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+    "0e33842e24a9c977be4e0107933c0723",
+    "u.data",
+)
 ARCHIVES = {
-    "movielens-100k": Archive(
-        "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-        "0e33842e24a9c977be4e0107933c0723",
-        "u.data",
-    ),
+    "movielens-100k": _MOVIELENS_100K,
+    "movielens-100k-attrec": replace(_MOVIELENS_100K, order=attrec_order),
     "movielens-1m": Archive(
         "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
         "c4d9eecfca2ab87c1945afe126590906",
@@ -98,9 +106,11 @@ def load(
         return read_interactions(path, **options)
     archive = ARCHIVES[source]
     found = _fetched(archive) if path is None else Path(os.path.expanduser(path))
-    if found.suffix.lower() != ".zip":
-        return read_interactions(found, **options)
-    return _read_zip(found, archive.member, options)
+    if found.suffix.lower() == ".zip":
+        result = _read_zip(found, archive.member, options)
+    else:
+        result = read_interactions(found, **options)
+    return result if archive.order is None else replace(result, frame=archive.order(result.frame))
 
 
 def is_function(source: str) -> bool:

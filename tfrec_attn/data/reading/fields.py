@@ -5,10 +5,10 @@ import polars as pl
 from tfrec_attn.data.reading.rejections import Rejection
 from tfrec_attn.data.reading.time_parsing import finite, parse
 from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
+from tfrec_attn.errors import shown
 
 _BLANK_ID = r"^\s*$"
 _BROKEN_ID = r"[\n\r\t\x{feff}]"  # vocabularies are text with one id per line
-_SHOWN = 60
 
 
 def check(
@@ -63,10 +63,10 @@ def is_bad_id(ids: pl.Series) -> pl.Series:
 
 def _reason(name: str, value: object) -> str:
     text = str(value) if value is not None else ""
-    shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
     article = "a" if name in ("user_id", "rating") else "an"
     if not text.strip():
         return f"expected {article} {name}, got an empty one"
     if name == "rating":
-        return f"expected the rating as a number, got {shown}"
-    return f"expected {article} {name} without line breaks, tabs and byte-order marks, got {shown}"
+        return f"expected the rating as a number, got {shown(text)}"
+    expected = f"{article} {name} without line breaks, tabs and byte-order marks"
+    return f"expected {expected}, got {shown(text)}"

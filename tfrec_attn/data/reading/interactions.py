@@ -1,7 +1,7 @@
 """Reads a log of interactions strictly: a row for each event, or an error that names the line."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from tfrec_attn.data.reading.text_header import open_text
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES
 from tfrec_attn.data.reading.time_rule import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
 from tfrec_attn.errors import ConfigError, DataError, nearest
+from tfrec_attn.files.readable import readable
 
 FORMATS = (*TEXT_FORMATS, "parquet")
 
@@ -102,7 +103,7 @@ def read_interactions(
             raise DataError(_complaint(Path(part), kinds[part], found[1][0]))
         return _ReadPart(*found)
 
-    with _read_errors(path):
+    with readable(path):
         _require_sound(parts, list(kinds.values()), wanted)
         if rule is None:
             results = read_by_one_rule(list(kinds), read)
@@ -220,21 +221,13 @@ def _read_parts(
     """Yields what `check` returns of each part of a file."""
     path, wanted = Path(path), wanted_columns(columns)
     kind = _format_of(path, format)
-    with _read_errors(path):
+    with readable(path):
         if kind == "parquet":
             rows = max(1, slice_bytes // 16)
             _require_sound([path], [kind], wanted, rows)
             yield from parquet_slices(path, wanted, rows, rule)
         elif source := open_text(path, kind, wanted, names, separator):
             yield from source.slices(on_error == "skip", rule, slice_bytes)
-
-
-@contextmanager
-def _read_errors(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _require_sound(

@@ -13,6 +13,7 @@ from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.reading.text_formats import TEXT_FORMATS, Record, records
 from tfrec_attn.data.reading.text_slices import cut
 from tfrec_attn.errors import DataError, shown
+from tfrec_attn.files.readable import readable, readable_parquet
 
 ID, TITLE, CATEGORY = "id", "title", "category"
 _TEXT = ("csv", "tsv", "txt", "inter")
@@ -41,10 +42,8 @@ def read_items(path: str | Path, item_column: str = "item_id") -> pl.DataFrame:
         )
     if not path.is_file():
         raise DataError(f"{path}, the file of data.items, does not exist: name one that does.")
-    try:
+    with readable(path):
         frame, lines = (_parquet if kind == "parquet" else _text)(path, kind)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     name = item_column if item_column in frame.columns else ID
     require_column(path, name, "item", frame.columns, f"call the column of the ids {ID}")
     frame = frame.select(pl.col(name).alias(ID), pl.exclude(name, ID))
@@ -123,7 +122,7 @@ def _records(path: Path, kind: str) -> Iterator[Record]:
 
 def _parquet(path: Path, kind: str) -> tuple[pl.DataFrame, list[int]]:
     require_sound([path])
-    try:
+    with readable_parquet(path):
         frame = pl.read_parquet(path, glob=False)
         texts = [
             column.cast(pl.List(pl.String)).list.join("|")
@@ -131,7 +130,4 @@ def _parquet(path: Path, kind: str) -> tuple[pl.DataFrame, list[int]]:
             else column.cast(pl.String)
             for column in frame.get_columns()
         ]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        cause = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as Parquet ({cause}).") from error
     return pl.DataFrame(texts), list(range(1, frame.height + 1))

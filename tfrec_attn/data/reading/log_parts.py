@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.files.readable import readable
 
 COMPRESSED = (".gz", ".zst")
 
@@ -22,14 +23,12 @@ def parts_of(path: str | Path) -> list[Path]:
             formats.
     """
     path = Path(os.path.expanduser(path))
-    try:
+    with readable(path):
         if path.is_dir():
             return _parts(path, sorted(path.iterdir()))
         if path.exists():
             return [_file(path)]
         found = [Path(one) for one in sorted(glob.glob(str(path), recursive=True))]
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not found:
         raise DataError(
             f"{path} does not exist: data.path must be a file, a folder of parts or a pattern."

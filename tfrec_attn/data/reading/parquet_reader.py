@@ -10,6 +10,7 @@ from tfrec_attn.data.reading.fields import check
 from tfrec_attn.data.reading.rejections import Rejection
 from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
+from tfrec_attn.files.readable import readable_parquet
 
 
 def read_parquet(
@@ -32,7 +33,7 @@ def read_parquet(
         DataError: If the file cannot be read, or if a column is missing or of another type.
     """
     roles = {role: name for role, name in wanted.items() if name is not None}
-    try:
+    with readable_parquet(path):
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
         for role, name in roles.items():
@@ -40,9 +41,6 @@ def read_parquet(
             require_type(path, name, role, schema[name])
         table = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
         raw = table.slice(begin, count).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        cause = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as Parquet ({cause}).") from error
     lines = pl.int_range(begin + 1, begin + raw.height + 1, eager=True)
     frame, bad, times = check(raw, lines, rule)
     texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}

@@ -1,6 +1,5 @@
 """The held-out events of a split in raw ids: a file that a run saves, and reads without the log."""
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ import polars as pl
 
 from tfrec_attn.data.sequences.encoding import Sequences
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.data.sequences.vocabulary import Vocabulary, numbers_of
 from tfrec_attn.errors import DataError
+from tfrec_attn.files.readable import readable_parquet
 
 _COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
 _WITH_GAPS = {**_COLUMNS, "gap": pl.Float32}
@@ -112,7 +112,9 @@ def read_held_out_log(
     Raises:
         DataError: If the file is missing, damaged or something else.
     """
-    with _reading(path):
+    if not path.is_file():
+        raise DataError(f"{path} is missing; train again.")
+    with readable_parquet(path, then="; train again"):
         table = pl.scan_parquet(path)
         schema = dict(table.collect_schema())
         if schema not in (_COLUMNS, _WITH_GAPS):
@@ -125,7 +127,7 @@ def read_held_out_log(
     block = np.cumsum(lengths + 1) // max(1, limit)
     begins = np.flatnonzero(np.diff(block, prepend=-1))
     for begin, end in zip(begins, [*begins[1:], len(lengths)], strict=True):
-        with _reading(path):
+        with readable_parquet(path, then="; train again"):
             frame = table.slice(begin, end - begin).collect()
         if frame.select(pl.all().is_null().any()).row(0) != (False,) * len(schema):
             raise DataError(
@@ -135,11 +137,12 @@ def read_held_out_log(
 
 
 def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabulary) -> HeldOutEvents:
-    targets = _indices(frame["target"], items)
+    item_ids = pl.Enum(items.ids())
+    targets = numbers_of(frame["target"], item_ids)
     known = targets > 0
     lengths = frame["history"].list.len().to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(frame)), lengths)
-    codes = _indices(frame["history"].filter(lengths > 0).explode(), items)
+    codes = numbers_of(frame["history"].filter(lengths > 0).explode(), item_ids)
     chosen = known[row] & (codes > 0)
     lengths = np.bincount(row[chosen], minlength=len(frame))[known]
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
@@ -158,24 +161,7 @@ def _encoded(frame: pl.DataFrame, part: str, users: Vocabulary, items: Vocabular
     return HeldOutEvents(
         frame["user_id"].to_list(),
         frame["target"].to_list(),
-        _indices(frame["user_id"], users),
+        numbers_of(frame["user_id"], pl.Enum(users.ids())),
         known,
         Split(sequences, offsets[:-1], name="held-out", **held_out),
     )
-
-
-def _indices(ids: pl.Series, vocabulary: Vocabulary) -> np.ndarray:
-    """Returns the index of each id, int32, 0 where it is unknown."""
-    codes = ids.cast(pl.Enum(vocabulary.ids()), strict=False).to_physical()
-    return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; train again.") from None
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        cause = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} cannot be read as Parquet ({cause}); train again.") from None

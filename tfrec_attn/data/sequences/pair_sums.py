@@ -50,7 +50,9 @@ class PairSums:
         else:
             pairs, counts = np.unique(pairs, return_counts=True)
             weights = float(weight) * counts
-        ends = np.searchsorted(pairs, self._bounds())
+        # The start of each bucket, and the end of the last.
+        first_items = np.arange(self._buckets + 1) * self._base // self._buckets
+        ends = np.searchsorted(pairs, first_items.astype(np.int64) * self._base)
         for bucket, (begin, end) in enumerate(pairwise(ends)):
             self._append("pairs", bucket, pairs[begin:end])
             if weights is not None:
@@ -75,8 +77,3 @@ class PairSums:
     def _read(self, kind: str, bucket: int, dtype: type) -> np.ndarray:
         path = self._folder / f"{kind}-{bucket}.bin"
         return np.fromfile(path, dtype) if path.exists() else np.zeros(0, dtype)
-
-    def _bounds(self) -> np.ndarray:
-        """Returns the start of each bucket, and the end of the last."""
-        first_items = np.arange(self._buckets + 1) * self._base // self._buckets
-        return first_items.astype(np.int64) * self._base

@@ -115,6 +115,12 @@ class Vocabulary:
             )
 
 
+def numbers_of(ids: pl.Series, known: pl.Enum) -> np.ndarray:
+    """Returns the number 1..N of each id among the known ones, int32, 0 where it is unknown."""
+    codes = ids.cast(known, strict=False).to_physical()
+    return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
+
+
 def encode_ids(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
     """Returns the distinct ids by first appearance, and the code of each id from 0, int32 [E]."""
     distinct = ids.unique(maintain_order=True)

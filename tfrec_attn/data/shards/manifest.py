@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfrec_attn.errors import DataError
@@ -13,9 +13,9 @@ FORMAT = "tfrec-attn prepared log"
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class PartitionedLog:
-    """What is known of a log once its events are partitioned into shards.
+@dataclass(frozen=True, kw_only=True)
+class FilteredLog:
+    """What is known of a log once its events are filtered.
 
     Attributes:
         logs: Names of its files.
@@ -23,14 +23,12 @@ class PartitionedLog:
         before: Events, users and items before the frequency filter.
         after: Events, users and items after it.
         rejected: Number of lines that could not be read.
-        whole_times: Whether the times are int64, and not float64.
-        shards: Number of shards.
-        period: The two points in time of a temporal split, or None.
         selection: What the event filters dropped, as `EventFilterReport.to_dict`, or None where
-            there are none.
-        duplicates: Events after the filter that are copies of another, or None if they are counted
-            in the shards.
-        ids: Problems with the ids, as `IdReport.to_dict`.
+            there are none, or where an earlier version wrote it.
+        duplicates: Events after the filter that are copies of another, or None where the log has no
+            times, where they are counted in the shards, or where an earlier version wrote it.
+        ids: Problems with the ids, as `IdReport.to_dict`; None where an earlier version wrote it.
+        whole_times: Whether the times are int64, and not float64.
     """
 
     logs: list[str]
@@ -38,24 +36,30 @@ class PartitionedLog:
     before: dict[str, int]
     after: dict[str, int]
     rejected: int
-    whole_times: bool
-    shards: int
-    period: tuple[float, float] | None
     selection: dict[str, object] | None = None
     duplicates: int | None = None
     ids: dict[str, dict] | None = None
+    whole_times: bool
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The content of `manifest.json`, without its format and version.
-
-    The attributes that are not listed are those of `PartitionedLog`.
+@dataclass(frozen=True, kw_only=True)
+class PartitionedLog(FilteredLog):
+    """What is known of a log once its events are partitioned into shards.
 
     Attributes:
-        selection: None, too, where an earlier version wrote the manifest.
-        duplicates: None where the log has no times, or where an earlier version wrote the manifest.
-        ids: None where an earlier version wrote the manifest.
+        shards: Number of shards.
+        period: The two points in time of a temporal split, or None.
+    """
+
+    shards: int
+    period: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(FilteredLog):
+    """The content of `manifest.json`, without its format and version.
+
+    Attributes:
         train: Number of training events.
         valid: Number of validation events.
         test: Number of test events.
@@ -65,18 +69,9 @@ class Manifest:
         sha256: SHA-256 of each of these files.
     """
 
-    logs: list[str]
-    options: dict[str, object]
-    before: dict[str, int]
-    after: dict[str, int]
-    rejected: int
-    selection: dict[str, object] | None
-    duplicates: int | None
-    ids: dict[str, dict] | None
     train: int
     valid: int
     test: int
-    whole_times: bool
     leaks: dict[str, float]
     shards: list[str]
     sizes: dict[str, int]
@@ -115,13 +110,12 @@ class Manifest:
                 f"{folder} was prepared in version {version} of the format, expected {VERSION}: "
                 "prepare the log again."
             )
-        for later in ("selection", "duplicates", "ids"):
-            tree.setdefault(later, None)
-        if set(tree) != {field.name for field in fields(cls)}:
+        try:
+            return cls(**tree)
+        except TypeError:
             raise DataError(
                 f"{path} does not hold the keys of version {VERSION}: prepare the log again."
-            )
-        return cls(**tree)
+            ) from None
 
     def check(self, folder: Path) -> None:
         """Checks the size and the checksum of every file.

@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from tfrec_attn.data.sequences.splits import require_long_enough, require_parts
 from tfrec_attn.data.sequences.transitions import save_transitions
-from tfrec_attn.data.shards.manifest import MANIFEST, Manifest, PartitionedLog
+from tfrec_attn.data.shards.manifest import MANIFEST, FilteredLog, Manifest, PartitionedLog
 from tfrec_attn.data.shards.prepared_log import (
     INDEX,
     ITEM_COUNTS,
@@ -24,19 +25,18 @@ from tfrec_attn.data.shards.shard_summary import ShardSummary
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.files.work_folder import (
-    BusyFolder,
-    ForeignFolder,
     WorkFolder,
+    check_removable,
     clean_up,
     is_marked,
-    refuse_foreign_paths,
+    open_work,
     remove,
     unfinished_patterns,
 )
 from tfrec_attn.files.writing import replace_text, save_array
 
 STATE, _REQUEST = "state.json", "order.json"
-_KIND = "prepared log"
+_KIND, _OTHER = "prepared log", "name another --to"
 _FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
 _WORK = (
     "work/slice", "work/log/*.npy", "work/log/*.bin", "work/partitions/*.bin", "work/finish/*.bin",
@@ -80,16 +80,7 @@ def check_target(target: Path, restart: bool) -> None:
             f"--to {target} exists and is not a prepared log, so --restart does not replace it; "
             "name a new one."
         ) from None
-    _refuse_foreign_files(target, unfinished_patterns((*_FINISHED, _REQUEST)))
-
-
-def _refuse_foreign_files(folder: Path, known: Sequence[str]) -> None:
-    try:
-        refuse_foreign_paths(folder, known)
-    except ForeignFolder as error:
-        raise ConfigError(
-            f"{error}, so --restart removes nothing; move it away, or name another --to."
-        ) from None
+    check_removable(target, unfinished_patterns((*_FINISHED, _REQUEST)), _OTHER)
 
 
 @contextmanager
@@ -109,12 +100,7 @@ def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator
             work of another request.
     """
     folder = partial_of(target)
-    try:
-        work = WorkFolder(folder, _KIND, KNOWN)
-    except BusyFolder:
-        raise ConfigError(f"{folder} is in use: another process prepares it.") from None
-    except ForeignFolder as error:
-        raise ConfigError(f"{error}; move it away, or name another --to.") from None
+    work = open_work(folder, _KIND, KNOWN, _OTHER)
     try:
         is_new = _begin(work, request, restart)
         try:
@@ -131,7 +117,7 @@ def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
     """Clears the folder unless its work can be resumed; returns whether the work is new."""
     note, wanted = work.folder / _REQUEST, json.loads(json.dumps(request))
     if restart:
-        _refuse_foreign_files(work.folder, unfinished_patterns(KNOWN))
+        check_removable(work.folder, unfinished_patterns(KNOWN), _OTHER)
         work.clear()
     elif note.exists() and (other := _difference(note, wanted)):
         raise ConfigError(
@@ -172,7 +158,7 @@ def complete(work: WorkFolder, target: Path, partitioned: PartitionedLog) -> Man
     remove(folder, _WORK)
     manifest.write(folder)
     if os.path.lexists(target):
-        _refuse_foreign_files(target, _FINISHED)
+        check_removable(target, _FINISHED, _OTHER)
     work.finish(target, notes=(_REQUEST,))
     return manifest
 
@@ -205,19 +191,12 @@ def _write_counts(folder: Path, temporary: Path, partitioned: PartitionedLog) ->
         duplicates = summary.duplicates
     rejected = [REJECTED] if (folder / REJECTED).exists() else []
     files = [*names, USERS, ITEMS, INDEX, ITEM_COUNTS, TRANSITIONS, *rejected]
+    known = {field.name: getattr(partitioned, field.name) for field in fields(FilteredLog)}
     return Manifest(
-        logs=partitioned.logs,
-        options=partitioned.options,
-        before=partitioned.before,
-        after=after,
-        rejected=partitioned.rejected,
-        selection=partitioned.selection,
-        duplicates=duplicates,
-        ids=partitioned.ids,
+        **{**known, "duplicates": duplicates},
         train=summary.train_events,
         valid=valid,
         test=test,
-        whole_times=partitioned.whole_times,
         leaks=summary.leaks.to_dict(),
         shards=names,
         sizes={name: (folder / name).stat().st_size for name in files},

@@ -37,9 +37,6 @@ _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are
 class PreparedLog:
     """A folder that `tfrec_attn.data.prepare` has finished, with every file checked.
 
-    Args:
-        folder: The folder.
-
     Raises:
         DataError: If it is no prepared log, or if a file is missing or damaged.
     """

@@ -1,7 +1,5 @@
 """The Keras side of all models: configuration, compiling, training steps, saving."""
 
-import inspect
-
 import tensorflow as tf
 
 from tfrec_attn.evaluation.metrics import ranking_metrics
@@ -10,6 +8,7 @@ from tfrec_attn.keras_versions.model import Model
 from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_table import EmbeddingTable
+from tfrec_attn.layers.support import kept_arguments, parameters_of
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.features import with_wide_ids
 from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
@@ -76,14 +75,7 @@ class KerasModel(Model):
         Raises:
             TypeError: If an argument is not an attribute of the model.
         """
-        names = [one.name for one in _arguments(type(self))]
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise TypeError(
-                f"{type(self).__name__} must keep its argument {missing[0]} as an attribute of "
-                "that name to be saved."
-            )
-        return {name: getattr(self, name) for name in names}
+        return kept_arguments(self)
 
     def twin(self):
         """Returns a new model with the same arguments, whose weights are its own.
@@ -98,7 +90,7 @@ class KerasModel(Model):
 
     @classmethod
     def from_config(cls, config):
-        first = [one.name for one in _arguments(cls) if one.kind == one.POSITIONAL_ONLY]
+        first = [one.name for one in parameters_of(cls) if one.kind == one.POSITIONAL_ONLY]
         named = {name: value for name, value in config.items() if name not in first}
         return cls(*(config[name] for name in first), **named)
 
@@ -271,7 +263,9 @@ class KerasModel(Model):
         step(gradients, [variable_of(one) for one in self.trainable_variables], lookups)
         self.after_step()
         self._loss_metric.update_state(total / count, sample_weight=count)
-        return {"loss": self._loss_metric.result()}
+        # Of this replica alone: the result of all of them takes two exchanges between hosts.
+        metric = self._loss_metric
+        return {"loss": tf.math.divide_no_nan(tf.identity(metric.total), tf.identity(metric.count))}
 
     def test_step(self, features):
         """Ranks "target" after "history" of "user" among all items without those in "seen"."""
@@ -305,9 +299,3 @@ class KerasModel(Model):
 
     def _gradients(self, features):
         return accumulated_gradients(self, self._objective, features, self._accumulate)
-
-
-def _arguments(cls):
-    """Returns the named arguments of a model's constructor."""
-    found = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return [one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]

@@ -1,31 +1,42 @@
 """The ablation of a configuration: what other values of some keys change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.runs import run_files
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison_plan import LogPlan
 from tfrec_attn.studies.comparison.comparison_run import (
     PLOT,
     check_plan,
-    explain_rest,
+    rest_of,
     train_plan,
 )
 
 _BASELINE = "decayed_transitions"
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """An ablation.
+def ablate(
+    source: str | None,
+    variations: dict[str, list[str]],
+    overrides: Sequence[str],
+    to: Path,
+    *,
+    seeds: int,
+    jobs: int,
+    metric: str | None,
+    slices: bool,
+) -> Path:
+    """Trains what is not trained yet, and writes a table and a plot.
 
-    Attributes:
+    The rows are compared with the one that has the values of the configuration itself, and if there
+    is none, with the best by the validation metric. The same command resumes an interrupted
+    ablation.
+
+    Args:
         source: A configuration, as for `plan_ablation`.
         variations: Key -> its values.
         overrides: `section.key=value` texts for all trainings.
@@ -34,24 +45,6 @@ class Ablation:
         jobs: Trainings at a time.
         metric: The metric of the plot and of the differences, or None, as for `check_plan`.
         slices: Whether the table also has the metric of slices of the test events.
-    """
-
-    source: str | None
-    variations: dict[str, list[str]]
-    overrides: Sequence[str]
-    to: Path
-    seeds: int
-    jobs: int
-    metric: str | None
-    slices: bool
-
-
-def ablate(ablation: Ablation) -> Path:
-    """Trains what is not trained yet, and writes a table and a plot.
-
-    The rows are compared with the one that has the values of the configuration itself, and if there
-    is none, with the best by the validation metric. The same command resumes an interrupted
-    ablation.
 
     Returns:
         The folder, with `results.txt`, `.md`, `.tex`, `.csv` and `.json`, and with Matplotlib
@@ -62,23 +55,24 @@ def ablate(ablation: Ablation) -> Path:
         TrainingError: If nothing could be trained, or a file cannot be written.
         Interrupted: If a signal was received; the finished runs and the checkpoints stay.
     """
-    chosen = (ablation.source, ablation.variations, ablation.overrides)
-    plan = plan_ablation(*chosen, ablation.seeds, ablation.to)
-    metric = check_plan(plan, ablation.to, ablation.metric, slices=ablation.slices)
-    with StopSignals() as stop, explain_rest(ablation.to):
+    plan = plan_ablation(source, variations, overrides, seeds, to)
+    metric = check_plan(plan, to, metric, slices=slices)
+    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
         table = train_plan(
-            *(plan, ablation.to, ablation.jobs, metric, stop),
-            against=own_row(*chosen),
+            *(plan, to, jobs, metric, stop),
+            against=own_row(source, variations, overrides),
             in_order=True,
-            slices=ablation.slices,
+            slices=slices,
         )
-        baseline = _baseline(plan, metric, table.failed)
-        key = next(iter(ablation.variations))
-        axes = (key, metric)
-        problem = draw(_lines(table, ablation.variations), *axes, baseline, ablation.to / PLOT)
+        # Every run is compared with the decayed transitions.
+        cell = next(cell for cell in plan.cells if cell.model not in table.failed)
+        baselines = run_files.load_metrics(cell.folder).get("baselines", {})
+        baseline = baselines.get(_BASELINE, {}).get(metric)
+        key = next(iter(variations))
+        problem = draw(_lines(table, variations), key, metric, baseline, to / PLOT)
         if problem:
             write_line(problem)
-    return ablation.to
+    return to
 
 
 def _lines(
@@ -94,10 +88,3 @@ def _lines(
             point = (values[first], rows[name].test[metric], *rows[name].intervals[metric])
             lines.setdefault(line, []).append(point)
     return lines
-
-
-def _baseline(plan: LogPlan, metric: str, failed: dict[str, str]) -> float | None:
-    """Returns the metric of the decayed transitions, which every run is compared with."""
-    cell = next(cell for cell in plan.cells if cell.model not in failed)
-    baselines = run_files.load_metrics(cell.folder).get("baselines", {})
-    return baselines.get(_BASELINE, {}).get(metric)

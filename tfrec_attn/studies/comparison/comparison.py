@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.run import prepare_data
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.comparison_plan import LogPlan, log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_run import (
     NothingTrained,
     check_plan,
-    explain_rest,
+    rest_of,
     train_plan,
 )
 from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
@@ -25,13 +24,32 @@ from tfrec_attn.training.training_run import resolve
 _SPLITS = "-splits"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A comparison.
+def compare(
+    logs: Sequence[str],
+    rows: Sequence[str] | None,
+    overrides: Sequence[str],
+    to: Path,
+    *,
+    seeds: int,
+    jobs: int,
+    metric: str | None,
+    against: str | None,
+    with_prior: bool,
+    slices: bool,
+    splits: Sequence[str] = (),
+    budget: Budget | None = None,
+) -> list[Path]:
+    """Trains what is not trained yet, and writes a table for each log.
 
-    Attributes:
+    A model that cannot be trained on a log is named below the table. The same command resumes an
+    interrupted comparison.
+
+    With several splits, how far they agree is printed and written to `LOG-splits.txt` and `.json`
+    in the folder of the comparison.
+
+    Args:
         logs: Configurations or folders of them, as for `plan_log`.
-        models: Rows, as for `plan_log`; None: all.
+        rows: Rows, as for `plan_log`; None: all.
         overrides: `section.key=value` texts for all trainings.
         to: The folder.
         seeds: Number of seeds.
@@ -43,30 +61,6 @@ class Comparison:
         splits: Names of `comparison_plan.SPLITS`, each with a table; none: that of the
             configurations.
         budget: That of a search of each trained row; None: the rows have their settings.
-    """
-
-    logs: Sequence[str]
-    models: Sequence[str] | None
-    overrides: Sequence[str]
-    to: Path
-    seeds: int
-    jobs: int
-    metric: str | None
-    against: str | None
-    with_prior: bool
-    slices: bool
-    splits: Sequence[str] = ()
-    budget: Budget | None = None
-
-
-def compare(comparison: Comparison) -> list[Path]:
-    """Trains what is not trained yet, and writes a table for each log.
-
-    A model that cannot be trained on a log is named below the table. The same command resumes an
-    interrupted comparison.
-
-    With several splits, how far they agree is printed and written to `LOG-splits.txt` and `.json`
-    in the folder of the comparison.
 
     Returns:
         The folders of the tables; each has `results.txt`, `.md`, `.tex`, `.csv` and `.json`.
@@ -76,32 +70,30 @@ def compare(comparison: Comparison) -> list[Path]:
         TrainingError: If no model could be trained on a log, or a file cannot be written.
         Interrupted: If a signal was received; the finished runs and the checkpoints stay.
     """
-    chosen = [(log, split) for log in comparison.logs for split in (comparison.splits or [None])]
-    plans = _plans(comparison, chosen)
-    metrics = [
-        check_plan(
-            *(plan, comparison.to / plan.name, comparison.metric, comparison.against),
-            slices=comparison.slices,
-            settings=comparison.budget is None,
-        )
-        for plan in plans
+    chosen = [(log, split) for log in logs for split in (splits or [None])]
+    plans = [
+        plan_log(log, rows, overrides, seeds, to, with_prior=with_prior, split=split)
+        for log, split in chosen
     ]
+    names = [plan.name for plan in plans]
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
+    options = {"slices": slices, "settings": budget is None}
+    metrics = [check_plan(plan, to / plan.name, metric, against, **options) for plan in plans]
     folders, problem = [], None
     tables: dict[str, dict[str, Any]] = {}
     for log in {log_name(log) for log, split in chosen if split is not None}:
-        _check_agreement(comparison.to / f"{log}{_SPLITS}")
-    with StopSignals() as stop, explain_rest(comparison.to):
-        for plan, metric, (log, split) in zip(plans, metrics, chosen, strict=True):
+        _check_agreement(to / f"{log}{_SPLITS}")
+    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
+        for plan, of_plan, (log, split) in zip(plans, metrics, chosen, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
-            folder = comparison.to / plan.name
+            folder = to / plan.name
             try:
-                if comparison.budget is not None:
-                    plan = _searched(plan, folder, comparison.budget, stop)
+                if budget is not None:
+                    plan = _searched(plan, folder, budget, stop)
                 table = train_plan(
-                    *(plan, folder, comparison.jobs, metric, stop),
-                    against=comparison.against,
-                    slices=comparison.slices,
+                    plan, folder, jobs, of_plan, stop, against=against, slices=slices
                 )
                 folders.append(folder)
                 if split is not None:
@@ -112,26 +104,10 @@ def compare(comparison: Comparison) -> list[Path]:
                 write_line(f"\n{error}\n")
         for log, found in tables.items():
             if len(found) > 1:
-                _write_agreement(log, found, comparison.to)
+                _write_agreement(log, found, to)
     if problem is not None:
         raise problem
     return folders
-
-
-def _plans(comparison: Comparison, chosen: list[tuple[str, str | None]]) -> list[LogPlan]:
-    """Returns the trainings on each pair of a log and a split."""
-    plans = [
-        plan_log(
-            *(log, comparison.models, comparison.overrides, comparison.seeds, comparison.to),
-            with_prior=comparison.with_prior,
-            split=split,
-        )
-        for log, split in chosen
-    ]
-    names = [plan.name for plan in plans]
-    if doubled := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
-    return plans
 
 
 def _check_agreement(path: Path) -> None:

@@ -1,15 +1,14 @@
 """Trains the cells of a plan and writes their table, for comparisons and ablations."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import has_prior
 from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import ConfigError, Interrupted, TrainingError, shown
+from tfrec_attn.errors import ConfigError, TrainingError, shown
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run import prepare_data
@@ -202,14 +201,6 @@ def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
     return f"{name}: {metric} {report['test'][metric]:.4f}{epochs}, {report['train_seconds']:.0f} s"
 
 
-@contextlib.contextmanager
-def explain_rest(to: Path) -> Iterator[None]:
-    """Adds how to resume to the errors raised inside."""
-    try:
-        yield
-    except (Interrupted, OSError) as error:
-        if isinstance(error, OSError):
-            error = TrainingError(f"{error.filename or to} cannot be written: {error.strerror}")
-        rest = f"what is finished is in {to}, and the same command resumes it"
-        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
-        raise error from None
+def rest_of(to: Path) -> str:
+    """Returns what is left of a study that ends early, and how to resume it."""
+    return f"what is finished is in {to}, and the same command resumes it"

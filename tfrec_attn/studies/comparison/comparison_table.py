@@ -185,7 +185,8 @@ class ComparisonTable:
             cells += ["", "", ""]
         else:
             mean, low, high, _ = row.difference
-            cells += [f"{mean:+.4f} ({low:+.4f} to {high:+.4f})", _probability(row.p), row.verdict]
+            p = f"{row.p:.3f}" if row.p >= 0.001 else "<0.001"
+            cells += [f"{mean:+.4f} ({low:+.4f} to {high:+.4f})", p, row.verdict]
         trained = figures["epochs"] > 0
         return [
             *cells,
@@ -223,10 +224,6 @@ def _markdown_table(lines: list[list[str]]) -> list[str]:
     header, *rest = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     rule = ["---", *(["---:"] * (len(header) - 1))]
     return ["| " + " | ".join(line) + " |" for line in (header, rule, *rest)]
-
-
-def _probability(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def _escaped(text: str) -> str:

@@ -151,7 +151,8 @@ def _lists(findings: RunFindings) -> list[Element]:
 
 
 def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[Element]:
-    parts = [element("h3", "Examples"), element("p", _ABOUT_EXAMPLES, class_="faint")]
+    about = "Test events from the best rank to the worst, or of the users that were asked for."
+    parts = [element("h3", "Examples"), element("p", about, class_="faint")]
     for place, one in enumerate(examples):
         rank = "it cannot be recommended" if one.rank is None else f"rank {one.rank:,}"
         earlier = f", after {one.earlier:,} earlier ones" if one.earlier else ""
@@ -179,11 +180,6 @@ def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[El
         is_open = None if place else "open"
         parts.append(element("details", element("summary", *title), *body, open=is_open))
     return parts
-
-
-_ABOUT_EXAMPLES = (
-    "Test events from the best rank to the worst, or those of the users that were asked for."
-)
 
 
 def _list(items: Sequence[str], titles: Mapping[str, str], target: str | None = None) -> Element:

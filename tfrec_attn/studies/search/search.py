@@ -10,12 +10,12 @@ from typing import Any
 from tfrec_attn.cli.terminal import ProgressLine, write_line
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import split_checksum
-from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
+from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run_dir import default_names
 from tfrec_attn.runtime.process import import_tensorflow
-from tfrec_attn.runtime.stop_signals import StopSignals
+from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.search.search_report import (
     best_of,
     best_yaml,
@@ -115,7 +115,8 @@ def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -
 
             base, _ = with_repeats(base, split)
             training = TrialTraining(base, split, folder.trial, stop)
-            with stop.deferred(), _explain_rest(folder), _no_warnings_of_retracing():
+            explained = explain_rest(path, lambda: _rest(folder), TrainingError)
+            with stop.deferred(), explained, _no_warnings_of_retracing():
                 _run(study, space, base, folder, training, stop)
         finally:
             folder.leave()
@@ -199,17 +200,8 @@ def _write(
         replace_text(folder.path / name, text)
 
 
-@contextlib.contextmanager
-def _explain_rest(folder: StudyFolder) -> Iterator[None]:
-    """Adds what was written, and how to resume, to the errors raised inside."""
-    try:
-        yield
-    except (TrainingError, Interrupted, OSError) as error:
-        if isinstance(error, OSError):
-            name, reason = error.filename or folder.path, error.strerror or error
-            error = TrainingError(f"{name} cannot be written: {reason}")
-        rest = "nothing was written"
-        if folder.has_trials():
-            rest = f"the trials are in {folder.path}, and the same command resumes the search"
-        error.args = (f"{str(error).rstrip('.')}; {rest}.",)
-        raise error from None
+def _rest(folder: StudyFolder) -> str:
+    """Returns what was written, and how to resume."""
+    if folder.has_trials():
+        return f"the trials are in {folder.path}, and the same command resumes the search"
+    return "nothing was written"

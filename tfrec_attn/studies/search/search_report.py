@@ -52,9 +52,8 @@ def describe_trial(number: int, result: TrialResult, metric: str, is_best: bool)
         FAILED: f"failed: {shorten((result.error or '').rstrip('.'), 200)}",
     }[result.state]
     best = ", the best so far" if is_best else ""
-    return (
-        f"trial {number}: {_assignments(result.values)}\n  {outcome}, {result.seconds:.0f} s{best}"
-    )
+    values = " ".join(f"{key}={_shown(value)}" for key, value in result.values.items())
+    return f"trial {number}: {values}\n  {outcome}, {result.seconds:.0f} s{best}"
 
 
 def describe_search(results: list[TrialResult], metric: str) -> str:
@@ -131,10 +130,6 @@ def _counted(results: list[TrialResult]) -> str:
     seconds = sum(one.seconds for one in results)
     trials = "1 trial" if len(results) == 1 else f"{len(results)} trials"
     return f"{trials} ({parts}), {seconds:,.0f} s"
-
-
-def _assignments(values: dict[str, Any]) -> str:
-    return " ".join(f"{key}={_shown(value)}" for key, value in values.items())
 
 
 def _shown(value: Any) -> str:

@@ -7,13 +7,7 @@ from typing import Any
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.errors import ConfigError, shown
-from tfrec_attn.files.work_folder import (
-    BusyFolder,
-    ForeignFolder,
-    WorkFolder,
-    refuse_foreign_paths,
-    unfinished_patterns,
-)
+from tfrec_attn.files.work_folder import check_removable, open_work, unfinished_patterns
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.partial_run import KNOWN as OF_A_RUN
 from tfrec_attn.studies.search.search_space import SearchSpace
@@ -65,16 +59,7 @@ class StudyFolder:
 
     def __init__(self, path: Path, study: dict[str, Any], restart: bool = False):
         self.path, self.trial = path, path / _TRIAL
-        try:
-            self._work = WorkFolder(path, "search", _KNOWN)
-        except ForeignFolder as error:
-            raise ConfigError(f"{error}; {_OTHER_NAME}, or move it away.") from None
-        except BusyFolder:
-            raise ConfigError(
-                f"Another process searches in {path}; wait until it ends, or {_OTHER_NAME}."
-            ) from None
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+        self._work = open_work(path, "search", _KNOWN, _OTHER_NAME)
         self._removable = self._work.is_new
         try:
             self._prepare(study, restart)
@@ -86,12 +71,7 @@ class StudyFolder:
 
     def _prepare(self, study: dict[str, Any], restart: bool) -> None:
         if restart:
-            try:
-                refuse_foreign_paths(self.path, unfinished_patterns(_KNOWN))
-            except ForeignFolder as error:
-                raise ConfigError(
-                    f"{error}, so --restart removes nothing; move it away, or {_OTHER_NAME}."
-                ) from None
+            check_removable(self.path, unfinished_patterns(_KNOWN), _OTHER_NAME)
             self._removable = True
             self._work.clear()
         path = self.path / STUDY

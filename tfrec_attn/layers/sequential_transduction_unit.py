@@ -1,0 +1,120 @@
+"""The block of HSTU: attention without a softmax, whose result is gated."""
+
+import tensorflow as tf
+
+from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
+from tfrec_attn.layers.support import (
+    add_projection,
+    as_mask,
+    build_parts,
+    dropout_rate,
+    input_width,
+    merge_heads,
+    positive_integer,
+    project,
+    split_heads,
+    visible_keys,
+    without_autograph,
+)
+
+
+@tf.keras.utils.register_keras_serializable(package="tfrec_attn")
+class SequentialTransductionUnit(tf.keras.layers.Layer):
+    """Causal attention by the SiLU of the scores, whose result is gated and added.
+
+        U, V, Q, K = split(silu(LayerNorm(x) W))               H heads of width D / H
+        s[t, j] = silu(Q_t . K_j + b[t - j]) / max_length      for the real events j up to t
+        y = x + dropout(U * LayerNorm(s V)) Wo + bo
+
+    silu(a) = a / (1 + exp(-a)). The weights s of a query do not sum to 1, and some can be negative.
+    Both normalisations have neither gain nor bias. b is a relative position bias, shared by the
+    heads; the last one also counts for events further apart.
+
+    Args:
+        max_length: Length of b, and divisor of the scores: the longest history in events.
+        num_heads: H, a divisor of D. Default 1.
+        dropout: Probability in [0, 1) of dropping a feature of the gated result in training.
+            Default 0.
+        epsilon: Added to the variance in the layer normalisations. Default 1e-6.
+
+    Shapes:
+        inputs [B, L, D], mask bool [B, L] (True: a real event) -> y [B, L, D] in the compute
+        dtype, without meaning at padding. With `return_attention_scores=True` also s [B, H, L, L]
+        in float32 (float64 in a float64 layer). With `latest_only=True` only the latest position:
+        y [B, 1, D] and s [B, H, 1, L].
+
+    Reference:
+        Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for
+        Generative Recommendations", ICML 2024 (arXiv 2402.17152), section 3.
+    """
+
+    def __init__(self, max_length, num_heads=1, dropout=0.0, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.max_length = positive_integer("max_length", max_length)
+        self.num_heads = positive_integer("num_heads", num_heads)
+        self.dropout = dropout_rate(dropout)
+        self.epsilon = epsilon
+        self.input_norm = layer_norm(self, epsilon, "input_norm", affine=False)
+        self.attended_norm = layer_norm(self, epsilon, "attended_norm", affine=False)
+        self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        width = input_width(input_shape)
+        if width % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
+            )
+        build_parts([self.input_norm, self.attended_norm], input_shape)
+        add_projection(self, "input", width, 4 * width, use_bias=False)
+        add_projection(self, "output", width, width)
+        self.position_bias = self.add_weight(
+            name="position_bias", shape=(self.max_length,), initializer="zeros"
+        )
+        super().build(input_shape)
+
+    @without_autograph
+    def call(
+        self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
+    ):
+        x = tf.cast(inputs, self.compute_dtype)
+        normed = tf.cast(self.input_norm(x), x.dtype)
+        parts = tf.split(tf.nn.silu(project(normed, self.input_kernel)), 4, axis=-1)
+        gate, value, query, key = parts
+        if latest_only:
+            x, gate, query = x[:, -1:], gate[:, -1:], query[:, -1:]
+        query, key, value = (split_heads(one, self.num_heads) for one in (query, key, value))
+        scores = self._scores(query, key, as_mask(mask), latest_only)
+        attended = merge_heads(tf.matmul(scores, value))
+        gated = gate * tf.cast(self.attended_norm(attended), x.dtype)
+        outputs = x + project(
+            self._dropout_layer(gated, training=training), self.output_kernel, self.output_bias
+        )
+        if not return_attention_scores:
+            return outputs
+        return outputs, tf.cast(scores, self.attended_norm.compute_dtype)
+
+    def _scores(self, query, key, mask, latest_only):
+        """Returns s of queries at the latest positions: [B, H, Q, D / H] -> [B, H, Q, L]."""
+        length = tf.shape(key, tf.int64)[2]
+        position = tf.range(length)
+        distance = position[length - tf.shape(query, tf.int64)[2] :, tf.newaxis] - position
+        # Unlike that of tf.gather, its gradient is dense.
+        bias = tf.gather_nd(
+            tf.convert_to_tensor(self.position_bias),
+            tf.clip_by_value(distance, 0, self.max_length - 1)[:, :, tf.newaxis],
+        )
+        scores = tf.nn.silu(tf.matmul(query, key, transpose_b=True) + tf.cast(bias, query.dtype))
+        visible = visible_keys(length, mask, causal=False, latest_only=latest_only)
+        visible &= distance >= 0
+        return tf.where(visible, scores / self.max_length, tf.zeros_like(scores))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_length": self.max_length,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,80 @@
+"""Sparse gradients (`tf.IndexedSlices`) as one vector, to be exchanged between hosts at once.
+
+An exchange between hosts waits for several round trips. `all_reduce` makes three of them, one after
+the other, for each sparse gradient; a vector with the rows of all tables takes two.
+"""
+
+import tensorflow as tf
+
+
+def gather_rows(replica, gradients):
+    """Concatenates the sparse gradients of all replicas, in one exchange for all tables.
+
+    Args:
+        replica: The replica context.
+        gradients: float32 `tf.IndexedSlices` of this replica, with at most 2^31 - 1 rows.
+
+    Returns:
+        For each the rows of all replicas, so that rows can repeat.
+    """
+    gathered = replica.all_gather(pack(gradients), axis=0)
+    return unpack(gathered, replica.num_replicas_in_sync, gradients)
+
+
+def can_be_packed(gradient):
+    """Returns whether a sparse gradient is float32 and its indices fit into 32 bits."""
+    rows = gradient.dense_shape is not None and gradient.shape[0]
+    return (
+        gradient.values.dtype == tf.float32
+        and gradient.values.shape[1:].is_fully_defined()
+        and bool(rows)
+        and rows < 2**31
+    )
+
+
+def pack(gradients):
+    """Returns sparse gradients as one vector: number of rows of each, then indices and values.
+
+    Integers keep their bits in the float32 vector.
+    """
+    lengths = tf.stack([tf.size(gradient.indices) for gradient in gradients])
+    parts = [tf.bitcast(lengths, tf.float32)]
+    for gradient in gradients:
+        parts.append(tf.bitcast(tf.cast(gradient.indices, tf.int32), tf.float32))
+        parts.append(tf.reshape(gradient.values, [-1]))
+    return tf.concat(parts, axis=0)
+
+
+def unpack(vectors, replicas, gradients):
+    """Returns sparse gradients from the vectors of all replicas, one after the other.
+
+    Args:
+        vectors: float32 vector.
+        replicas: Their number.
+        gradients: `tf.IndexedSlices` of the same tables.
+    """
+    found, begin = [], 0
+    for _ in range(replicas):
+        lengths = tf.bitcast(vectors[begin : begin + len(gradients)], tf.int32)
+        begin += len(gradients)
+        rows = []
+        for index, gradient in enumerate(gradients):
+            values, begin = _take(vectors, begin, lengths[index], gradient)
+            rows.append(values)
+        found.append(rows)
+    return [_concatenate(*each) for each in zip(gradients, zip(*found, strict=True), strict=True)]
+
+
+def _take(vectors, begin, length, gradient):
+    """Returns (indices, values) that begin at a position, and where they end."""
+    shape = gradient.values.shape[1:]
+    middle = begin + length
+    end = middle + length * shape.num_elements()
+    indices = tf.bitcast(vectors[begin:middle], tf.int32)
+    return (indices, tf.reshape(vectors[middle:end], [-1, *shape])), end
+
+
+def _concatenate(gradient, rows):
+    indices, values = (tf.concat(parts, axis=0) for parts in zip(*rows, strict=True))
+    indices = tf.cast(indices, gradient.indices.dtype)
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
