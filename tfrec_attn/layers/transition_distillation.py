@@ -9,8 +9,9 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer, dropout_rate, positive_number
 from tfrec_attn.layers.transition_rows import (
-    SparseMatrix,
+    TransitionRows,
     item_matrix,
+    multiply_entries,
     position_weights,
     transition_arrays,
 )
@@ -64,8 +65,8 @@ class TransitionDistillation(Layer):
         self.dropout = dropout_rate(dropout)
         self.transitions = offsets, neighbours, counts = transition_arrays(transitions)
         background, excess = _teacher(offsets, counts, self.temperature)
-        self._excess = SparseMatrix(offsets, neighbours, excess)
-        self.num_items = len(offsets) - 2
+        self._excess = TransitionRows(offsets, neighbours, excess)
+        self.num_items = self._excess.num_items
         with tf.init_scope():  # A graph captures eager tensors instead of storing their values.
             self._background = tf.constant(background, tf.float32)
             self._real = tf.constant(np.arange(len(background)) > 0, tf.float32)
@@ -98,21 +99,25 @@ class TransitionDistillation(Layer):
         vectors = item_matrix(item_vectors, self.num_items)
         items = tf.cast(tf.reshape(items, [-1]), tf.int64)
         weights = position_weights(items, weights)
+        unique, index = tf.unique(items, tf.int64)
+        teacher = self._teacher_means(unique, vectors)
         if self.dropout == 0.0 or training in (None, False):
-            items, index = tf.unique(items, tf.int64)
-            weights = tf.math.unsorted_segment_sum(weights, index, tf.size(items))
-        rows, teacher = gather_rows(vectors, items), self._teacher_means(items, vectors)
-        student = self._dropout_layer(rows, training=training)
+            weights = tf.math.unsorted_segment_sum(weights, index, tf.size(unique))
+            items = unique
+            rows = student = gather_rows(vectors, items)
+        else:
+            rows, teacher = gather_rows(vectors, items), gather_rows(teacher, index)
+            student = self._dropout_layer(rows, training=training)
         queries = student * (math.sqrt(vectors.shape[1]) / self.temperature)
         remainder = tf.reduce_sum(weights[:, tf.newaxis] * queries * (rows - teacher))
         return queries, items - 1, weights, remainder
 
     def _teacher_means(self, items, vectors):
-        """Returns T of items, [R, D]."""
+        """Returns T of items without repetitions, [R, D]."""
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
-        # The product for all items is faster than to collect the entries of those in the batch.
-        means = gather_rows(self._excess.times(vectors), items)
+        entries = self._excess.of(items)
+        means = multiply_entries(entries, tf.size(items, tf.int64), vectors)
         return tf.gather(self._background, items)[:, tf.newaxis] * everything + means
 
     def get_config(self):
