@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
+    Layer,
     add_projection,
     as_mask,
     build_parts,
@@ -15,12 +16,11 @@ from tfrec_attn.layers.support import (
     project,
     split_heads,
     visible_keys,
-    without_autograph,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class SequentialTransductionUnit(tf.keras.layers.Layer):
+class SequentialTransductionUnit(Layer):
     """Causal attention by the SiLU of the scores, whose result is gated and added.
 
         U, V, Q, K = split(silu(LayerNorm(x) W))               H heads of width D / H
@@ -74,7 +74,6 @@ class SequentialTransductionUnit(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    @without_autograph
     def call(
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
@@ -109,12 +108,3 @@ class SequentialTransductionUnit(tf.keras.layers.Layer):
         visible = visible_keys(length, mask, causal=False, latest_only=latest_only)
         visible &= distance >= 0
         return tf.where(visible, scores / self.max_length, tf.zeros_like(scores))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "max_length": self.max_length,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "epsilon": self.epsilon,
-        }
