@@ -18,11 +18,22 @@ def masks(seed, step, layers=2, rate=0.3):
         return [Dropout(rate)(ONES, training=True).numpy() for _ in range(layers)]
 
 
-def test_kept_values_are_scaled_and_as_many_as_the_rate_says():
-    (out,) = masks(1, 5, layers=1)
-    np.testing.assert_allclose(np.unique(out), [0.0, 1.0 / 0.7], rtol=1e-6)
+# Multiples of 1 / 256 are drawn as bytes.
+@pytest.mark.parametrize("rate", [0.3, 0.5, 0.25, 1 / 256])
+def test_kept_values_are_scaled_and_as_many_as_the_rate_says(rate):
+    (out,) = masks(1, 5, layers=1, rate=rate)
+    np.testing.assert_allclose(np.unique(out), [0.0, 1.0 / (1 - rate)], rtol=1e-6)
     # 2,000 draws: five standard deviations are 0.05.
-    assert abs(np.mean(out == 0) - 0.3) < 0.05
+    assert abs(np.mean(out == 0) - rate) < 0.05
+    # Neighbours, which have bytes of one number, are independent.
+    together = np.mean((out[:, 1:] == 0) & (out[:, :-1] == 0))
+    assert abs(together - rate**2) < 0.05
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 3), (0, 4)])
+def test_masks_of_any_shape(shape):
+    with masks_of_step(1, tf.constant(1, tf.int64)):
+        assert Dropout(0.5)(tf.ones(shape), training=True).shape == shape
 
 
 def test_a_step_has_the_same_masks_again():
@@ -30,12 +41,13 @@ def test_a_step_has_the_same_masks_again():
         np.testing.assert_array_equal(one, other)
 
 
-def test_masks_differ_between_calls_steps_and_seeds():
-    found = [*masks(7, 3), *masks(7, 4), *masks(8, 3)]
+@pytest.mark.parametrize("rate", [0.3, 0.5])
+def test_masks_differ_between_calls_steps_and_seeds(rate):
+    found = [*masks(7, 3, rate=rate), *masks(7, 4, rate=rate), *masks(8, 3, rate=rate)]
     for place, one in enumerate(found):
         for other in found[place + 1 :]:
-            # Of independent masks 42 % of the places differ.
-            assert 0.3 < np.mean(one != other) < 0.55
+            # Of independent masks 42 % of the places differ, or 50 %.
+            assert 0.3 < np.mean(one != other) < 0.6
 
 
 def test_the_step_is_a_number_of_the_graph():

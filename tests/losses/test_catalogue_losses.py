@@ -186,6 +186,30 @@ def test_softmax_against_float64_at_any_spread(scale, tile):
         np.testing.assert_allclose(one, value, rtol=1e-4, atol=2e-6 * np.abs(value).max())
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+@pytest.mark.parametrize("tile", [None, 500])
+def test_bfloat16_products_lose_only_their_rounding(scale, tile):
+    queries, rows, targets, weights = problem(50, 200, scale=scale)
+
+    def loss(*x):
+        return losses.softmax(*x, tile=tile, products="bfloat16")
+
+    found = with_gradients(loss, queries, rows, targets, weights)
+    # The same from inputs that are rounded already; logits are rounded once more.
+    queries, rows = (tf.cast(tf.cast(x, tf.bfloat16), tf.float32).numpy() for x in (queries, rows))
+    expected = in_float64(queries, rows, targets, weights)
+    for one, value in zip(found, expected, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, value, rtol=0.02, atol=0.02 * np.abs(value).max())
+
+
+def test_another_type_of_products():
+    with pytest.raises(
+        ValueError, match=r"^products must be float32 or bfloat16, but is 'float16'\.$"
+    ):
+        losses.softmax(*problem(4, 9)[:3], products="float16")
+
+
 def test_gradient_to_the_weights_is_the_loss_of_each_position():
     queries, items, targets, weights = problem(5, 9)
     weights = tf.constant(weights)

@@ -30,6 +30,8 @@ from tfrec_attn.layers import (
     TransitionDistillation,
 )
 from tfrec_attn.losses import LOSSES
+from tfrec_attn.losses.features import with_wide_ids
+from tfrec_attn.losses.packing import pack
 from tfrec_attn.optimizers import Adagrad, LazyAdam, gradients
 from tfrec_attn.runs import weights
 from tfrec_attn.training import inputs
@@ -240,6 +242,19 @@ def test_a_later_item_changes_no_earlier_position(name):
             changed[:, :position][real], vectors[:, :position][real], rtol=1e-5, atol=1e-6
         )
         assert np.abs(changed[:, position] - vectors[:, position]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [one for one in TRAINED if models.get(one).packs_sequences])
+def test_sequences_of_a_packed_row_do_not_meet(name):
+    model, batch = make(name), with_wide_ids(training_features(name, loss="softmax"))
+    packed, places = pack({"history": batch["history"]})
+    assert packed["history"].shape[0] < batch["history"].shape[0]
+    real = batch["history"].numpy() > 0
+    found = tf.reshape(model.sequence_vectors(packed), [-1, model.item_vectors().shape[1]])
+    expected = model.sequence_vectors(batch).numpy()[real]
+    np.testing.assert_allclose(
+        tf.gather(found, places[real]), expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max()
+    )
 
 
 @TRAINED_MODEL

@@ -18,6 +18,7 @@ _CHOICES = {
     "train.schedule": ("constant", "linear", "cosine", "inverse_sqrt"),
     "train.sampling": ("uniform", "popularity"),
     "train.reduction": ("sum", "mean"),
+    "train.softmax_precision": ("auto", "float32", "bfloat16"),
     "train.distillation.loss": ("cross_entropy", "squared_distance", "smoothing"),
     "train.new_items": ("mean", "neighbours"),
     "train.tracker": ("mlflow", "wandb", None),

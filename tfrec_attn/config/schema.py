@@ -183,6 +183,11 @@ class Train:
         "hinge, bpr, warp, bce, gbce or softmax; sampled_softmax, bpr_max or top1_max, but not for "
         "windows; or module:function",
     )
+    softmax_precision: str = key(
+        "float32",
+        "matrix products of softmax and distillation: float32, bfloat16, or auto (bfloat16 where "
+        "the device multiplies it natively)",
+    )
     margin: float = key(0.5, "margin of hinge and warp")
     reduction: str = key("sum", "sum (the loss of a step is the sum over its windows) or mean")
     negatives: int = key(

@@ -12,6 +12,7 @@ from tfrec_attn.layers.graph_regularization import GraphRegularization
 from tfrec_attn.layers.gru import GRU
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
+from tfrec_attn.layers.layer_norm import LayerNorm
 from tfrec_attn.layers.learned_positions import LearnedPositions
 from tfrec_attn.layers.lquery_attention import LQueryAttention
 from tfrec_attn.layers.max_norm import MaxNorm
@@ -44,6 +45,7 @@ __all__ = [
     "HistoryEmbedding",
     "ItemNeighbours",
     "LQueryAttention",
+    "LayerNorm",
     "LearnedPositions",
     "MaxNorm",
     "MultiHeadSelfAttention",

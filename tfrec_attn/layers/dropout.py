@@ -43,15 +43,35 @@ class Dropout(tf.keras.layers.Dropout):
         if masks is None or not training or not self.rate:
             return super().call(inputs, training=training)
         seed, first, calls = masks
-        # The numbers of tf.nn.experimental.stateless_dropout(rng_alg="philox"), in a quarter of
-        # the operations.
-        key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(
-            seed=tf.stack([seed, first + next(calls)])
-        )
-        uniform = tf.raw_ops.StatelessRandomUniformV2(
-            shape=tf.shape(inputs), key=key, counter=counter, alg=_PHILOX, dtype=inputs.dtype
-        )
-        return tf.where(uniform >= self.rate, inputs * (1 / (1 - self.rate)), 0)
+        kept = _kept(tf.shape(inputs), self.rate, tf.stack([seed, first + next(calls)]))
+        return _scaled(inputs, tf.where(kept, 1 / (1 - self.rate), 0.0))
+
+
+def _kept(shape, rate, seed):
+    """Returns True with probability 1 - rate, else False."""
+    # The keys of tf.nn.experimental.stateless_dropout(rng_alg="philox"), in a quarter of the
+    # operations.
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    source = {"key": key, "counter": counter, "alg": _PHILOX}
+    if not (256 * rate).is_integer():
+        uniform = tf.raw_ops.StatelessRandomUniformV2(shape=shape, **source, dtype=tf.float32)
+        return uniform >= rate
+    # Bytes are exact for a rate such as 0.5, and an integer has four of them.
+    count = tf.reduce_prod(shape)
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[(count + 3) // 4], **source, dtype=tf.uint32
+    )
+    draws = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count]
+    return tf.reshape(draws, shape) >= tf.cast(256 * rate, tf.uint8)
+
+
+def _scaled(x, mask):
+    @tf.custom_gradient
+    def scaled(x):
+        return x * mask, lambda upstream: upstream * mask
+
+    mask = tf.cast(mask, x.dtype)
+    return scaled(x)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from tfrec_attn.layers.support import (
     add_projection,
     dropout_rate,
     positive_integer,
+    project,
 )
 
 
@@ -53,11 +54,9 @@ class FeedForward(Layer):
 
     def call(self, inputs, training=None):
         x = tf.cast(inputs, self.compute_dtype)
-        # The gradient of an einsum with an ellipsis makes one product for each example, which is
-        # many times slower than tensordot.
-        hidden = self.activation(tf.tensordot(x, self.hidden_kernel, 1) + self.hidden_bias)
+        hidden = self.activation(project(x, self.hidden_kernel, self.hidden_bias))
         hidden = self._hidden_dropout(hidden, training=training)
-        outputs = tf.tensordot(hidden, self.output_kernel, 1) + self.output_bias
+        outputs = project(hidden, self.output_kernel, self.output_bias)
         return self._output_dropout(outputs, training=training)
 
     def get_config(self):

@@ -5,12 +5,12 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.fourier_filter import FourierFilter
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
     Layer,
     add_and_norm,
     build_parts,
     dropout_rate,
-    layer_norm,
 )
 
 

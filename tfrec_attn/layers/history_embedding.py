@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.learned_positions import LearnedPositions
-from tfrec_attn.layers.support import Layer, layer_norm
+from tfrec_attn.layers.support import Layer, real_events
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -24,7 +25,8 @@ class HistoryEmbedding(Layer):
 
     Shapes:
         item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-        dtype. A mask is passed on.
+        dtype. A mask is passed on. If rows have several sequences, the mask has a number int for
+        each, 0 at padding, and ages int [B, L] how many items of the sequence are later.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A; with
@@ -49,9 +51,9 @@ class HistoryEmbedding(Layer):
                 self.norm.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs, mask, training=None):
-        x = self.positions(inputs * inputs.shape[-1] ** 0.5 if self.scale else inputs)
+    def call(self, inputs, mask, training=None, ages=None):
+        x = self.positions(inputs * inputs.shape[-1] ** 0.5 if self.scale else inputs, ages=ages)
         if self.norm is not None:
             x = tf.cast(self.norm(x), x.dtype)
         x = self._dropout_layer(x, training=training)
-        return x * tf.cast(mask, x.dtype)[:, :, tf.newaxis]
+        return x * real_events(mask, x.dtype)

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer, positive_integer, real_number
 
 
@@ -11,7 +12,7 @@ from tfrec_attn.layers.support import Layer, positive_integer, real_number
 class LearnedPositions(Layer):
     """Adds a learned vector of the position, counted from the latest event.
 
-        y_t = x_t + P[max_length - L + t]
+        y_t = x_t + P[max_length - L + t]               or P[max_length - 1 - age_t], if given
 
     The latest event has the last row of P for any length of the input, so that left padding does
     not change the result.
@@ -22,7 +23,8 @@ class LearnedPositions(Layer):
 
     Shapes:
         inputs [..., L, D] -> [..., L, D] in the compute dtype; D must be known, L is at most
-        `max_length`. A mask is passed on.
+        `max_length`. With ages int [B, L], the number of later events of the same sequence, a row
+        [B, L, D] of the inputs may have several sequences. A mask is passed on.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A.
@@ -49,8 +51,11 @@ class LearnedPositions(Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs, ages=None):
         x = tf.cast(inputs, self.compute_dtype)
+        if ages is not None:
+            table = tf.cast(tf.convert_to_tensor(self.table), x.dtype)
+            return x + gather_rows(table, self.max_length - 1 - ages)
         length = x.shape[-2]
         if length is None:
             length = tf.shape(x)[-2]

@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.self_attention import masked_softmax
 from tfrec_attn.layers.support import (
     Layer,
@@ -13,11 +14,11 @@ from tfrec_attn.layers.support import (
     build_parts,
     dropout_rate,
     input_width,
-    layer_norm,
     merge_heads,
     positive_integer,
     positive_number,
     project,
+    real_events,
     split_heads,
     visible_keys,
 )
@@ -92,19 +93,20 @@ class LQueryAttention(Layer):
         normed = self.query_norm(
             self._window_means(tf.cast(inputs, self.query_norm.compute_dtype), mask, latest_only)
         )
-        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
-        scaled = tf.cast(normed, x.dtype) * scale
         query, key, value = (
             split_heads(one, self.num_heads)
             for one in (
-                project(scaled, self.query_kernel, self.query_bias * scale),
+                project(
+                    tf.cast(normed, x.dtype), self.query_kernel * scale, self.query_bias * scale
+                ),
                 project(x, self.key_kernel, self.key_bias),
                 project(x, self.value_kernel, self.value_bias),
             )
         )
         logits = tf.cast(tf.matmul(query, key, transpose_b=True), normed.dtype)
-        visible = visible_keys(tf.shape(x)[1], mask, self.causal and not latest_only)
+        visible = visible_keys(tf.shape(x)[1], mask, self.causal, latest_only)
         scores = masked_softmax(logits, visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = merge_heads(tf.matmul(weights, value))
@@ -122,29 +124,38 @@ class LQueryAttention(Layer):
     def _window_mean(self, x, mask):
         if self.query_window == 1:
             return x
-        real = (
-            tf.ones_like(x[:1, :, :1]) if mask is None else tf.cast(mask, x.dtype)[:, :, tf.newaxis]
-        )
-        total = _window_sum(x if mask is None else x * real, self.query_window)
-        return total / tf.maximum(_window_sum(real, self.query_window), 1.0)
+        real = tf.ones_like(x[:1, :, :1]) if mask is None else real_events(mask, x.dtype)
+        sequences = mask if mask is not None and mask.dtype.is_integer else None
+        total = _window_sum(x if mask is None else x * real, self.query_window, sequences)
+        return total / tf.maximum(_window_sum(real, self.query_window, sequences), 1.0)
 
 
-def _window_sum(x, window):
+def _window_sum(x, window, sequences):
     """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]`.
 
     Sums over 1, 2, 4 ... positions make about 2 log2(window) additions.
+
+    Args:
+        x: [B, L, D].
+        window: Number of positions.
+        sequences: int [B, L], the numbers of the sequences whose positions are added up, or None.
     """
     total, covered, power, size = None, 0, x, 1
     while True:
         if window & size:
-            total = power if total is None else total + _shift(power, covered)
+            total = power if total is None else total + _shift(power, covered, sequences)
             covered += size
         if covered == window:
             return total
-        power = power + _shift(power, size)  # Not +=, which a variable refuses.
+        power = power + _shift(power, size, sequences)  # Not +=, which a variable refuses.
         size *= 2
 
 
-def _shift(x, steps):
-    """Shifts [B, L, D] by some positions to the right, with zeros on the left."""
-    return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+def _shift(x, steps, sequences):
+    """Shifts [B, L, D] by some positions to the right, with zeros on the left and from others."""
+    if sequences is None:
+        return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
+    # The gradient of a slice is slow.
+    same = sequences == tf.roll(sequences, steps, axis=1)
+    same &= tf.range(tf.shape(sequences, tf.int64)[1]) >= steps
+    return tf.roll(x, steps, axis=1) * tf.cast(same, x.dtype)[:, :, tf.newaxis]

@@ -66,18 +66,18 @@ class MultiHeadSelfAttention(Layer):
         self, inputs, mask=None, training=None, return_attention_scores=False, latest_only=False
     ):
         x = tf.cast(inputs, self.compute_dtype)
-        # Scaling Q, not the [L, L] logits, costs less and keeps float16 products in range.
+        # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
         asking = x[:, -1:] if latest_only else x
         query, key, value = (
             split_heads(one, self.num_heads)
             for one in (
-                project(asking, self.query_kernel, self.query_bias) * scale,
+                project(asking, self.query_kernel * scale, self.query_bias * scale),
                 project(x, self.key_kernel, self.key_bias),
                 project(x, self.value_kernel, self.value_bias),
             )
         )
-        visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal and not latest_only)
+        visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal, latest_only)
         scores = masked_softmax(tf.matmul(query, key, transpose_b=True), visible)
         weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
         attended = merge_heads(tf.matmul(weights, value))

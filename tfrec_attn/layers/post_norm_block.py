@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
-from tfrec_attn.layers.support import Layer, add_and_norm, build_parts, layer_norm
+from tfrec_attn.layers.support import Layer, add_and_norm, build_parts
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")

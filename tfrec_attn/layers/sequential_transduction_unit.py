@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
     Layer,
     add_projection,
@@ -10,7 +11,6 @@ from tfrec_attn.layers.support import (
     build_parts,
     dropout_rate,
     input_width,
-    layer_norm,
     merge_heads,
     positive_integer,
     project,
@@ -84,7 +84,7 @@ class SequentialTransductionUnit(Layer):
         if latest_only:
             x, gate, query = x[:, -1:], gate[:, -1:], query[:, -1:]
         query, key, value = (split_heads(one, self.num_heads) for one in (query, key, value))
-        scores = self._scores(query, key, as_mask(mask))
+        scores = self._scores(query, key, as_mask(mask), latest_only)
         attended = merge_heads(tf.matmul(scores, value))
         gated = gate * tf.cast(self.attended_norm(attended), x.dtype)
         outputs = x + project(
@@ -94,7 +94,7 @@ class SequentialTransductionUnit(Layer):
             return outputs
         return outputs, tf.cast(scores, self.attended_norm.compute_dtype)
 
-    def _scores(self, query, key, mask):
+    def _scores(self, query, key, mask, latest_only):
         """Returns s of queries at the latest positions: [B, H, Q, D / H] -> [B, H, Q, L]."""
         length = tf.shape(key, tf.int64)[2]
         position = tf.range(length)
@@ -105,5 +105,6 @@ class SequentialTransductionUnit(Layer):
             tf.clip_by_value(distance, 0, self.max_length - 1)[:, :, tf.newaxis],
         )
         scores = tf.nn.silu(tf.matmul(query, key, transpose_b=True) + tf.cast(bias, query.dtype))
-        visible = visible_keys(length, mask, causal=False) & (distance >= 0)
+        visible = visible_keys(length, mask, causal=False, latest_only=latest_only)
+        visible &= distance >= 0
         return tf.where(visible, scores / self.max_length, tf.zeros_like(scores))

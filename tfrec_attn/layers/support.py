@@ -108,23 +108,6 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def layer_norm(
-    layer: tf.keras.layers.Layer, epsilon: float, name: str, affine: bool = True
-) -> tf.keras.layers.Layer:
-    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer.
-
-    Args:
-        layer: The layer.
-        epsilon: Added to the variance.
-        name: Name of the normalisation.
-        affine: Whether it has a gain and a bias.
-    """
-    wide = "float64" if layer.compute_dtype == "float64" else "float32"
-    return tf.keras.layers.LayerNormalization(
-        epsilon=epsilon, center=affine, scale=affine, dtype=wide, name=name
-    )
-
-
 def input_width(shape: Any) -> int:
     """Returns D of inputs [B, L, D]; raises ValueError if they have another rank or no known D."""
     shape = tf.TensorShape(shape)
@@ -134,15 +117,24 @@ def input_width(shape: Any) -> int:
 
 
 def as_mask(mask: Any) -> tf.Tensor | None:
-    """Returns the argument `mask` as bool or None; raises ValueError if it is not of rank 2."""
+    """Returns the argument `mask` as bool, int or None; raises ValueError if it is not of rank 2.
+
+    Integers number the sequences of a row, and are 0 at padding.
+    """
     if mask is None:
         return None
-    mask = tf.cast(mask, tf.bool)
+    mask = tf.convert_to_tensor(mask)
+    mask = mask if mask.dtype.is_integer else tf.cast(mask, tf.bool)
     if mask.shape.rank != 2:
         raise ValueError(
             f"`mask` must have the shape [B, L], True for a real event; got {mask.shape}."
         )
     return mask
+
+
+def real_events(mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns a mask, bool or int [B, L], as [B, L, 1] with 1 at real events, else 0."""
+    return tf.cast(tf.cast(mask, tf.bool), dtype)[:, :, tf.newaxis]
 
 
 def build_parts(parts: list[tf.keras.layers.Layer], input_shape: Any) -> None:
@@ -187,11 +179,15 @@ def fresh(initializer: Any) -> Any:
 
 
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-    """Returns `x kernel + bias`, [B, L, D] -> [B, L, U]: faster than einsum for small kernels."""
+    """Returns `x kernel + bias`, [..., D] -> [..., U].
+
+    It is faster than `tf.einsum` for small kernels, whose gradient makes one product for each
+    example, and has fewer operations than `tf.tensordot`.
+    """
     flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
     if bias is not None:
         flat = tf.nn.bias_add(flat, bias)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:2], [flat.shape[-1]]], axis=0))
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [flat.shape[-1]]], axis=0))
 
 
 def apply_blocks(
@@ -241,14 +237,24 @@ def pad_left(ids: tf.Tensor, length: int) -> tf.Tensor:
     return tf.ensure_shape(padded, [None, length])
 
 
-def visible_keys(length: tf.Tensor, mask: tf.Tensor | None, causal: bool) -> tf.Tensor:
+def visible_keys(
+    length: tf.Tensor, mask: tf.Tensor | None, causal: bool, latest_only: bool
+) -> tf.Tensor:
     """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L].
 
     Args:
         length: L.
-        mask: Bool [B, L], True for a real event; None: all are.
+        mask: As `as_mask` returns it; None: all events are real.
         causal: Whether position t attends only to positions up to t.
+        latest_only: Whether the only query is that of the latest position.
     """
     position = tf.range(tf.cast(length, tf.int64))
+    causal = causal and not latest_only
     earlier = position[:, tf.newaxis] >= position if causal else position >= 0
-    return earlier if mask is None else mask[:, tf.newaxis, tf.newaxis, :] & earlier
+    if mask is None:
+        return earlier
+    if mask.dtype == tf.bool:
+        return mask[:, tf.newaxis, tf.newaxis, :] & earlier
+    keys = mask[:, tf.newaxis, tf.newaxis, :]
+    queries = (mask[:, -1:] if latest_only else mask)[:, tf.newaxis, :, tf.newaxis]
+    return (keys > 0) & (keys == queries) & earlier

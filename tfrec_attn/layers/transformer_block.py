@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.lquery_attention import LQueryAttention
-from tfrec_attn.layers.support import Layer, build_parts
+from tfrec_attn.layers.support import Layer, build_parts, real_events
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -76,6 +76,5 @@ class TransformerBlock(Layer):
         )
         outputs = attended + self.feed_forward(attended, training=training)
         if mask is not None:
-            mask = mask[:, -1:] if latest_only else mask
-            outputs *= tf.cast(mask, outputs.dtype)[:, :, tf.newaxis]
+            outputs *= real_events(mask[:, -1:] if latest_only else mask, outputs.dtype)
         return (outputs, scores) if return_attention_scores else outputs

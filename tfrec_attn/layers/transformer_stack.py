@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
     Layer,
     apply_blocks,
     build_parts,
-    layer_norm,
     positive_integer,
 )
 from tfrec_attn.layers.transformer_block import TransformerBlock

@@ -11,6 +11,7 @@ from tfrec_attn.layers.support import Layer, dropout_rate, positive_number
 from tfrec_attn.layers.transition_rows import (
     TransitionRows,
     item_matrix,
+    multiply_entries,
     position_weights,
     transition_arrays,
 )
@@ -108,19 +109,16 @@ class TransitionDistillation(Layer):
             rows, teacher = gather_rows(vectors, items), gather_rows(teacher, index)
             student = self._dropout_layer(rows, training=training)
         queries = student * (math.sqrt(vectors.shape[1]) / self.temperature)
-        remainder = tf.reduce_sum(weights * tf.einsum("pd,pd->p", queries, rows - teacher))
+        remainder = tf.reduce_sum(weights[:, tf.newaxis] * queries * (rows - teacher))
         return queries, items - 1, weights, remainder
 
     def _teacher_means(self, items, vectors):
         """Returns T of items without repetitions, [R, D]."""
-        row, neighbours, excess = self._excess.of(items)
-        shape = tf.stack([tf.size(items, tf.int64), self.num_items + 1])
-        matrix = tf.SparseTensor(tf.stack([row, neighbours], axis=1), excess, shape)
         # The gradient of this product is one pass over the table, that of a sum over a slice three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
-        return tf.gather(self._background, items)[
-            :, tf.newaxis
-        ] * everything + tf.sparse.sparse_dense_matmul(matrix, vectors)
+        entries = self._excess.of(items)
+        means = multiply_entries(entries, tf.size(items, tf.int64), vectors)
+        return tf.gather(self._background, items)[:, tf.newaxis] * everything + means
 
     def get_config(self):
         return {

@@ -72,6 +72,36 @@ class TransitionRows:
         return row, tf.gather(self._neighbours, entry), tf.gather(self._values, entry)
 
 
+def multiply_entries(entries, rows, vectors):
+    """Returns the product of a sparse matrix and vectors, several times faster than a SparseTensor.
+
+    Args:
+        entries: (row int64 [E], column int64 [E], value float32 [E]), in the order of the rows.
+        rows: Number of rows R, int64 [].
+        vectors: float32 [N, D].
+
+    Returns:
+        float32 [R, D].
+    """
+    row, column, values = entries
+
+    @tf.custom_gradient
+    def product(vectors):
+        matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+            indices=tf.stack([row, column], axis=1),
+            values=values,
+            dense_shape=tf.stack([rows, tf.shape(vectors, tf.int64)[0]]),
+        )
+
+        def gradient(upstream):
+            total = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=upstream, transpose_a=True)
+            return tf.ensure_shape(total, vectors.shape)
+
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=vectors), gradient
+
+    return product(vectors)
+
+
 def item_matrix(item_vectors, num_items):
     """Returns item vectors [N + 1, D] as float32.
 

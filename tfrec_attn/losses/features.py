@@ -27,6 +27,21 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
     }
 
 
+def sequences_of(inputs: dict) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Returns which events are real, and of which sequence, for the layers of an encoder.
+
+    Args:
+        inputs: Features, packed or not; see `tfrec_attn.losses.packing.pack`.
+
+    Returns:
+        (mask bool [B, L], None), or for packed features (numbers of the sequences int [R, W],
+        ages int [R, W]).
+    """
+    if "sequence" in inputs:
+        return inputs["sequence"], inputs["age"]
+    return inputs["history"] > 0, None
+
+
 def append_mask(inputs: dict, mask: int) -> dict:
     """Appends the item `mask` to each history; other features of the new event are 0."""
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfrec_attn import losses
 from tfrec_attn.layers.rows import gather_dot, without_padding
 from tfrec_attn.losses.features import inputs_of, latest_events
+from tfrec_attn.losses.packing import pack
 
 # Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
 # the sequences are short and few are long.
@@ -69,6 +70,7 @@ class _Objective:
         reduction: "sum" or "mean" over the examples.
         distillation: A `Distillation`, or None.
         keywords: Further keywords of the loss's function.
+        softmax_precision: Type of the products of softmax losses.
 
     Attributes:
         shared: Names of features that each micro-batch gets as a whole.
@@ -80,11 +82,12 @@ class _Objective:
     smoothing = None
     ndims: ClassVar[dict[str, int]] = {"user": 1, "history": 2, "targets": 2}
 
-    def __init__(self, loss, reduction, distillation, keywords):
+    def __init__(self, loss, reduction, distillation, keywords, softmax_precision):
         self.loss = loss
         self.reduction = reduction
         self.distillation = distillation
         self.keywords = keywords
+        self.softmax_precision = softmax_precision
 
     def check(self, model, features):
         """Checks that a batch has the features of the loss.
@@ -176,7 +179,7 @@ class WindowObjective(_Objective):
         terms, remainder = self.distillation.terms(
             model, tf.gather_nd(history, event), tf.gather_nd(weights, event), training
         )
-        return _catalogue_loss(model, terms) + remainder
+        return _catalogue_loss(model, terms, self.softmax_precision) + remainder
 
 
 class PositionObjective(_Objective):
@@ -189,8 +192,8 @@ class PositionObjective(_Objective):
 
     ndims: ClassVar = {**_Objective.ndims, "normalizer": 1}
 
-    def __init__(self, loss, reduction, distillation, keywords):
-        super().__init__(loss, reduction, distillation, keywords)
+    def __init__(self, loss, *arguments):
+        super().__init__(loss, *arguments)
         self.shared = ("negatives",) if loss.negatives == "shared" else ()
 
     def check(self, model, features):
@@ -218,45 +221,28 @@ class PositionObjective(_Objective):
             rest += _position_loss(
                 self.loss, self.keywords, model, queries, targets, *(negatives or [None]), weights
             )
-        loss = _catalogue_loss(model, terms) + rest
+        loss = _catalogue_loss(model, terms, self.softmax_precision) + rest
         return loss, loss, tf.reduce_sum(weights)
 
     def _positions(self, model, features, training):
         """Returns queries, input items, targets, weights and negatives of positions with a target.
 
-        The model computes a few groups of sequences of similar length, each cropped to its longest
-        sequence, so that it computes little padding.
+        So that the model computes little padding, the sequences are packed into few rows, or, for a
+        model that does not pack, grouped by length.
         """
-        inputs, targets = inputs_of(features), features["targets"]
-        lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int64), axis=1)
-        order = tf.cast(tf.argsort(lengths), tf.int64)
-        labels = [targets, self._weights(features)]
+        inputs, labels = inputs_of(features), [features["targets"], self._weights(features)]
         if self.loss.negatives == "per_target":
             labels.append(features["negatives"])
-        rows = targets.shape[0]
-        shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
-        cuts = [int(rows * share) for share in shares]
-        parts = [
-            order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])
+        if not model.packs_sequences:
+            return _of_groups(model, inputs, labels, training)
+        rows, places = pack(inputs)
+        vectors = _flat(model.sequence_vectors(rows, training=training))
+        real = tf.where(features["targets"] > 0)
+        values = [inputs["history"], *labels]
+        return [
+            tf.gather(vectors, tf.gather_nd(places, real)),
+            *(tf.gather_nd(value, real) for value in values),
         ]
-        # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
-        widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
-        widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
-        groups = []
-        for chosen, longest in zip(parts, widths, strict=True):
-            group = latest_events(
-                {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
-            )
-            vectors = model.sequence_vectors(group, training=training)
-            values = [
-                vectors,
-                group["history"],
-                *(tf.gather(label, chosen)[:, -longest:] for label in labels),
-            ]
-            groups.append([_flat(value) for value in values])
-        values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
-        real = tf.where(values[2] > 0)[:, 0]
-        return [tf.gather(value, real) for value in values]
 
     def _weights(self, features):
         """Returns the weight of each position in the loss, [B, L]."""
@@ -272,6 +258,44 @@ OBJECTIVES = {
     "next_items": PositionObjective,
     "masked_items": PositionObjective,
 }
+
+
+def _of_groups(model, inputs, labels, training):
+    """Returns queries, input items and labels of positions with a target.
+
+    The model computes a few groups of sequences of similar length, each cropped to its longest
+    sequence.
+
+    Args:
+        model: A `SequenceModel`.
+        inputs: Features of B sequences.
+        labels: [B, L, ...], the targets first.
+        training: Whether to apply dropout.
+    """
+    rows = labels[0].shape[0]
+    lengths = tf.reduce_sum(tf.cast(inputs["history"] > 0, tf.int64), axis=1)
+    order = tf.cast(tf.argsort(lengths), tf.int64)
+    shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
+    cuts = [int(rows * share) for share in shares]
+    parts = [order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])]
+    # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
+    widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
+    widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
+    groups = []
+    for chosen, longest in zip(parts, widths, strict=True):
+        group = latest_events(
+            {name: tf.gather(value, chosen) for name, value in inputs.items()}, longest
+        )
+        vectors = model.sequence_vectors(group, training=training)
+        values = [
+            vectors,
+            group["history"],
+            *(tf.gather(label, chosen)[:, -longest:] for label in labels),
+        ]
+        groups.append([_flat(value) for value in values])
+    values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
+    real = tf.where(values[2] > 0)[:, 0]
+    return [tf.gather(value, real) for value in values]
 
 
 def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
@@ -315,9 +339,10 @@ def _flat(value):
     return tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], axis=0))
 
 
-def _catalogue_loss(model, terms):
+def _catalogue_loss(model, terms, precision):
     """Returns the softmax loss of several (queries, targets from 0, weights) in one pass."""
     if not terms:
         return 0.0
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))
-    return losses.softmax(queries, without_padding(model.item_vectors()), targets, weights)
+    items = without_padding(model.item_vectors())
+    return losses.softmax(queries, items, targets, weights, products=precision)

@@ -1,5 +1,7 @@
 """Exact cross entropy over the whole catalogue, computed in tiles."""
 
+import functools
+
 import tensorflow as tf
 
 from tfrec_attn.losses.arguments import checked
@@ -12,7 +14,15 @@ TILE = 2**22
 _LEAST, _MOST = 1e-30, 0.999
 
 
-def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
+def softmax(
+    queries,
+    items,
+    targets,
+    weights=None,
+    tile=None,
+    gradients=True,
+    products="float32",
+):
     """Returns the exact cross entropy over the whole catalogue.
 
         loss = sum over p of weights[p] (ln sum_j exp(q_p . v_j) - q_p . v_target)
@@ -29,13 +39,16 @@ def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
         tile: Largest number of logits in memory, at least 1; N where it is smaller. Default: 2**22
             or N * D, the larger. The gradients aside, memory is twice the tile.
         gradients: False computes no gradients, in a third of the time; the result is a constant.
+        products: Type of the matrix products, "float32" (default) or "bfloat16": that of the
+            queries, items, logits and probabilities that are multiplied. Exponentials, sums, the
+            loss and the gradients are in float32.
 
     Returns:
         float32 scalar.
 
     Raises:
         ValueError: If an argument has another number of axes or another width, the catalogue is
-            empty, or `tile` is below 1.
+            empty, `tile` is below 1, or `products` is another type.
     """
     items = tf.convert_to_tensor(items)
     queries, targets, weights = checked(queries, items, targets, weights)
@@ -43,12 +56,13 @@ def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
         raise ValueError("items must have at least one row, but has none.")
     if tile is not None and tile < 1:
         raise ValueError(f"tile must be at least 1, but is {tile}.")
+    if products not in ("float32", "bfloat16"):
+        raise ValueError(f"products must be float32 or bfloat16, but is {products!r}.")
     items = tf.cast(items, tf.float32)
     if not gradients:
         queries, items, weights = map(tf.stop_gradient, (queries, items, weights))
-        return tf.reduce_sum(
-            weights * _tiled_softmax(queries, items, targets, weights, tile, gradients=False)[0]
-        )
+        losses, *_ = _tiled_softmax(queries, items, targets, weights, tile, False, products)
+        return tf.reduce_sum(weights * losses)
 
     @tf.custom_gradient
     def total(queries, items, weights):
@@ -59,17 +73,19 @@ def softmax(queries, items, targets, weights=None, tile=None, gradients=True):
             targets,
             tf.stop_gradient(weights),
         )
-        losses, to_queries, to_items = _tiled_softmax(*constants, tile, gradients=True)
-        return tf.reduce_sum(constants[3] * losses), lambda upstream: (
-            upstream * to_queries,
-            upstream * to_items,
-            upstream * losses,
-        )
+        losses, to_queries, to_items = _tiled_softmax(*constants, tile, True, products)
+
+        def gradient(upstream):
+            found = to_queries, to_items, losses
+            # A pass over the table less.
+            return found if tf.get_static_value(upstream) == 1.0 else [upstream * x for x in found]
+
+        return tf.reduce_sum(constants[3] * losses), gradient
 
     return total(queries, items, weights)
 
 
-def _tiled_softmax(queries, items, targets, weights, tile, gradients):
+def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
     """Returns losses [P], and gradients of their weighted sum to queries and items, or None."""
     positions, count = tf.shape(queries)[0], tf.shape(items)[0]
     rows = (
@@ -83,14 +99,17 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients):
     targets = tf.cast(targets, tf.int64)
     weighted = weights[:, tf.newaxis] * queries
     parts = [_split(x, tiles, rows) for x in (queries, targets, weighted)]
+    wide, narrow = (functools.partial(tf.cast, dtype=one) for one in ("float32", products))
+    vectors = narrow(items)
 
     def body(i, found, means, to_items):
         query, target, weighted = (part[i] for part in parts)
-        probability = tf.nn.softmax(tf.matmul(query, items, transpose_b=True))
+        probability = tf.nn.softmax(wide(tf.matmul(narrow(query), vectors, transpose_b=True)))
         found = found.write(i, tf.gather(probability, target, batch_dims=1))
         if gradients:
-            means = means.write(i, tf.matmul(probability, items))
-            to_items += tf.matmul(weighted, probability, transpose_a=True)
+            probability = narrow(probability)
+            means = means.write(i, wide(tf.matmul(probability, vectors)))
+            to_items += wide(tf.matmul(narrow(weighted), probability, transpose_a=True))
         return i + 1, found, means, to_items
 
     found, means = (tf.TensorArray(tf.float32, size) for size in (tiles, tiles if gradients else 0))

@@ -14,7 +14,14 @@ from tfrec_attn.losses.softmax import softmax
 
 BATCHES = ("windows", "next_items", "masked_items")
 # Values that `SequenceModel.compile` and the model can pass to a loss.
-KEYWORDS = ("margin", "calibration", "log_q", "num_items", "score_penalty")
+KEYWORDS = (
+    "margin",
+    "calibration",
+    "log_q",
+    "num_items",
+    "score_penalty",
+    "softmax_precision",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ LOSSES = {
     "warp": Loss(warp, keywords={"margin": "margin", "num_items": "num_items"}),
     "bce": Loss(bce, "positions"),
     "gbce": Loss(gbce, "positions", keywords={"num_items": "num_items", "t": "calibration"}),
-    "softmax": Loss(softmax, "positions", "none"),
+    "softmax": Loss(softmax, "positions", "none", keywords={"products": "softmax_precision"}),
     "sampled_softmax": Loss(
         sampled_softmax,
         "positions",

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
+from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.post_norm_block import PostNormBlock
-from tfrec_attn.layers.support import apply_blocks, layer_norm, positive_integer
-from tfrec_attn.losses.features import append_mask, latest_events
+from tfrec_attn.layers.support import apply_blocks, positive_integer, real_events
+from tfrec_attn.losses.features import append_mask, latest_events, sequences_of
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -49,6 +50,7 @@ class BERT4Rec(SequenceModel):
     """
 
     trains_on = "masked_items"
+    packs_sequences = True
 
     recommended: ClassVar = {
         "data.max_length": 50,
@@ -98,13 +100,14 @@ class BERT4Rec(SequenceModel):
 
     def encode(self, features, training=False, latest_only=False):
         history = features["history"]
-        real, masked = history > 0, history > self.num_items
+        real, ages = sequences_of(features)
+        masked = history > self.num_items
         items = tf.where(masked, tf.zeros_like(history), history)
         x = self.items(items) + self.mask(tf.cast(masked, history.dtype))
-        x = self.embedding(x, mask=real, training=training)
+        x = self.embedding(x, mask=real, training=training, ages=ages)
         x, scores = apply_blocks(self.blocks, x, latest_only, mask=real, training=training)
         t = self.norm(self.projection(x))
-        rows = tf.cast(real[:, -1:] if latest_only else real, scores.dtype)[:, :, tf.newaxis]
+        rows = real_events(real[:, -1:] if latest_only else real, scores.dtype)
         return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), scores * rows
 
     def attention(self, features):

@@ -8,6 +8,7 @@ from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.gated_residual_block import GatedResidualBlock
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.support import apply_blocks, positive_integer
+from tfrec_attn.losses.features import sequences_of
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -47,6 +48,7 @@ class ESASRec(SequenceModel):
     """
 
     trains_on = "next_items"
+    packs_sequences = True
 
     recommended: ClassVar = {
         "data.max_length": 50,
@@ -88,6 +90,6 @@ class ESASRec(SequenceModel):
         return [self.items]
 
     def encode(self, features, training=False, latest_only=False):
-        real = features["history"] > 0
-        x = self.embedding(self.items(features["history"]), mask=real, training=training)
-        return apply_blocks(self.blocks, x, latest_only, mask=real, training=training)
+        mask, ages = sequences_of(features)
+        x = self.embedding(self.items(features["history"]), mask=mask, training=training, ages=ages)
+        return apply_blocks(self.blocks, x, latest_only, mask=mask, training=training)

@@ -8,6 +8,7 @@ from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.sequential_transduction_unit import SequentialTransductionUnit
 from tfrec_attn.layers.support import apply_blocks, positive_integer, positive_number
+from tfrec_attn.losses.features import sequences_of
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -51,6 +52,7 @@ class HSTU(SequenceModel):
     """
 
     trains_on = "next_items"
+    packs_sequences = True
 
     recommended: ClassVar = {
         "data.max_length": 50,
@@ -104,9 +106,9 @@ class HSTU(SequenceModel):
         return {self.items: 0} if self.temperature is None else {}
 
     def encode(self, features, training=False, latest_only=False):
-        real = features["history"] > 0
-        x = self.embedding(self.items(features["history"]), mask=real, training=training)
-        x, weights = apply_blocks(self.blocks, x, latest_only, mask=real, training=training)
+        mask, ages = sequences_of(features)
+        x = self.embedding(self.items(features["history"]), mask=mask, training=training, ages=ages)
+        x, weights = apply_blocks(self.blocks, x, latest_only, mask=mask, training=training)
         if self.temperature is not None:
             x = _units(tf.cast(x, tf.float32)) / self.temperature
         return x, tf.abs(weights)

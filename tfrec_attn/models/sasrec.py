@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.history_embedding import HistoryEmbedding
 from tfrec_attn.layers.transformer_stack import TransformerStack
+from tfrec_attn.losses.features import sequences_of
 from tfrec_attn.models.base import SequenceModel
 
 
@@ -44,6 +45,7 @@ class SASRec(SequenceModel):
     """
 
     trains_on = "next_items"
+    packs_sequences = True
 
     recommended: ClassVar = {
         "data.max_length": 50,
@@ -87,8 +89,8 @@ class SASRec(SequenceModel):
         return [self.items]
 
     def encode(self, features, training=False, latest_only=False):
-        real = features["history"] > 0
-        x = self.embedding(self.items(features["history"]), mask=real, training=training)
+        mask, ages = sequences_of(features)
+        x = self.embedding(self.items(features["history"]), mask=mask, training=training, ages=ages)
         return self.encoder(
-            x, mask=real, training=training, return_attention_scores=True, latest_only=latest_only
+            x, mask=mask, training=training, return_attention_scores=True, latest_only=latest_only
         )

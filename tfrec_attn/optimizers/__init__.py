@@ -2,6 +2,7 @@
 
 from tfrec_attn.keras_versions.variables import sum_repeated_rows
 from tfrec_attn.optimizers.adagrad import Adagrad
+from tfrec_attn.optimizers.adam import Adam
 from tfrec_attn.optimizers.from_config import make_optimizer
 from tfrec_attn.optimizers.gradients import add_gradients, clip_by_global_norm
 from tfrec_attn.optimizers.lazy_adam import LazyAdam
@@ -10,6 +11,7 @@ from tfrec_attn.optimizers.schedules import SCHEDULES, WarmUp
 __all__ = [
     "SCHEDULES",
     "Adagrad",
+    "Adam",
     "LazyAdam",
     "WarmUp",
     "add_gradients",

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrec_attn.config import Config
 from tfrec_attn.errors import ConfigError, nearest
 from tfrec_attn.optimizers.adagrad import Adagrad
+from tfrec_attn.optimizers.adam import Adam
 from tfrec_attn.optimizers.lazy_adam import LazyAdam
 from tfrec_attn.optimizers.schedules import WarmUp
 
@@ -35,7 +36,7 @@ def make_optimizer(
         # Those of Keras 3 that wrap others have none.
         if "learning_rate" in inspect.signature(cls).parameters
     }
-    known = {**known, "adagrad": Adagrad, "lazy_adam": LazyAdam}
+    known = {**known, "adagrad": Adagrad, "adam": Adam, "lazy_adam": LazyAdam}
     name = train.optimizer.lower()
     if name not in known:
         raise ConfigError(

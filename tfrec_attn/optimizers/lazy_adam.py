@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from tfrec_attn.keras_versions import keras
+from tfrec_attn.optimizers.adam import Adam
 from tfrec_attn.optimizers.sparse_updates import read_rows, write_rows
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class LazyAdam(keras.RowUpdates, tf.keras.optimizers.Adam):
+class LazyAdam(Adam):
     """Adam that updates only the rows of a sparse gradient, and their moments.
 
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
@@ -56,7 +56,7 @@ class LazyAdam(keras.RowUpdates, tf.keras.optimizers.Adam):
     def update(self, gradient, variable, rate):
         """Updates a variable and its moments."""
         if not isinstance(gradient, tf.IndexedSlices):
-            self.update_as_keras(gradient, variable, rate)
+            super().update(gradient, variable, rate)
             return
         rows, values, dtype = gradient.indices, gradient.values, variable.dtype
         first, second = (self.slot(one, variable) for one in (self._momentums, self._velocities))

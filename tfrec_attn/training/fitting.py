@@ -33,6 +33,7 @@ from tfrec_attn.training.diagnostics import Diagnostics
 from tfrec_attn.training.history import HistoryWriter
 from tfrec_attn.training.inputs import held_out, training_stream
 from tfrec_attn.training.progress import Progress
+from tfrec_attn.training.softmax_precision import softmax_precision
 from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.validated_weights import ValidatedWeights
 from tfrec_attn.training.warm_start import WarmStart
@@ -110,6 +111,7 @@ def compile_model(
             distillation_weight=train.distillation.weight,
             k=config.evaluate.k,
             log_q=getattr(stream, "log_q", None),
+            softmax_precision=softmax_precision(config)[0],
             steps_per_execution=min(steps, stream.steps_per_epoch),
         )
     except ValueError as error:
@@ -155,6 +157,8 @@ def fit(
     if model.uses_training_events:
         model.set_training_events(*training_pairs(split))
     compile_model(model, config, split, stream, warm.first_step if warm else 0)
+    if note := softmax_precision(config)[1]:
+        write_line(note)
     if warm:
         warm.copy_slots_to(model)
     checkpoints = Checkpoints(folder)

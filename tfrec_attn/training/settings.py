@@ -125,6 +125,8 @@ def settings_without_effect(config: Config) -> list[str]:
     }
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
+    elif not config.train.distillation.weight:
+        unused["train.softmax_precision"] = f"train.loss is {loss}, without distillation"
     keys = {key: default for key, default, _ in configuration.documented()}
     if batches == models.COUNTS:
         used = ("train.seed", "train.warm_start")

@@ -131,6 +131,7 @@ class KerasModel(Model):
         log_q=None,
         calibration=0.75,
         score_penalty=1.0,
+        softmax_precision="float32",
         clip_norm=None,
         accumulate=1,
         k=(5, 10, 20),
@@ -155,6 +156,8 @@ class KerasModel(Model):
                 None (default): uniform.
             calibration: t of "gbce". Default 0.75.
             score_penalty: Weight of squared scores in "bpr_max". Default 1.
+            softmax_precision: Type of the matrix products of "softmax" and of the distillation,
+                "float32" (default) or "bfloat16".
             clip_norm: Largest norm of all gradients of a step together, with L2; None (default):
                 no limit.
             accumulate: Number of micro-batches of a batch; a step computes one after the other and
@@ -196,9 +199,12 @@ class KerasModel(Model):
             "log_q": log_q,
             "num_items": self.num_items,
             "score_penalty": score_penalty,
+            "softmax_precision": softmax_precision,
         }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
-        self._objective = OBJECTIVES[self.trains_on](chosen, reduction, distillation, keywords)
+        self._objective = OBJECTIVES[self.trains_on](
+            chosen, reduction, distillation, keywords, softmax_precision
+        )
         if smoothing is not None:
             self._objective = SmoothedObjective(self._objective, smoothing)
         for table in self._embeddings("items"):

@@ -48,6 +48,9 @@ class SequenceModel(KerasModel):
     trains_on = "windows"
     # Training settings by key, below the YAML file and the arguments.
     recommended: ClassVar[dict[str, object]] = {}
+    # Whether `sequence_vectors` takes several sequences in a row, as `sequences_of` tells them. A
+    # model that does not trains on one in a row, which is slower.
+    packs_sequences = False
     # Whether queries depend on the user, and on the history.
     uses_user = False
     uses_history = True
