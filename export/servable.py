@@ -308,13 +308,14 @@ class Servable(tf.Module):
         rows = self._known(self._items.rows(history))
         events = histories.latest_events(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
+        explained = self._known(self._items.rows(item))
         contribution = histories.contributions(
-            self._query,
-            features,
-            tf.convert_to_tensor(self.item_vectors),
-            self._known(self._items.rows(item)),
+            self._query, features, tf.convert_to_tensor(self.item_vectors), explained
         )
-        result = {"contribution": histories.at_events(contribution, rows)}
+        result = {
+            "contribution": histories.at_events(contribution, rows),
+            "known": explained > 0,
+        }
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
         if attention is not None:

@@ -146,7 +146,7 @@ def test_a_folder_of_parts_in_worker_processes(beam, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_log_whose_lines_are_all_rejected(beam, tmp_path):
     (tmp_path / "a.tsv").write_text(HEADER * 2, encoding="utf-8")
-    with pytest.raises(DataError, match=r"a.tsv holds no interactions: all 1 lines were rejected"):
+    with pytest.raises(DataError, match=r"a.tsv holds no interactions: all 1 line was rejected"):
         prepare_with_beam(
             [str(tmp_path / "a.tsv")],
             tmp_path / "out",
@@ -183,7 +183,7 @@ def test_the_command_and_its_errors(beam, tmp_path, logs, capsys):
         )
         == 0
     )
-    assert "1 lines could not be read" in capsys.readouterr().out
+    assert "1 line could not be read" in capsys.readouterr().out
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "work"]
     assert [entry.read_text() for entry in (tmp_path / "work").iterdir()] == ["mine"]
     assert pipeline.main([*arguments, "data.on_error=skip"]) == 2
@@ -223,7 +223,7 @@ def test_different_units_and_nothing_left(beam, tmp_path):
             Data(),
             beam_options=RUNNER,
         )
-    with pytest.raises(DataError, match="leave nothing of 1 events"):
+    with pytest.raises(DataError, match="leave nothing of 1 event:"):
         prepare_with_beam([str(tmp_path / "a.tsv")], tmp_path / "out", Data(), beam_options=RUNNER)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tsv", "b.tsv"]
 
