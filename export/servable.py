@@ -58,8 +58,8 @@ class Servable(tf.Module):
       popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
       See `tfrec_attn.lists.reranking`.
     - describe, with `items`: candidates [B, C] -> description and known [B, C].
-    - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention
-      [B, W] and, where L is at most 256, attention_map [B, L, L].
+    - explain: user_id, history, item [B] -> contribution [B, W] and known [B]; with attention also
+      attention [B, W] and, where L is at most 256, attention_map [B, L, L].
     - serving_default_joined, recommend_joined and so on: the same with each list of ids as one text
       [B], joined by the separator, and with the output separator [B].
 

@@ -104,11 +104,12 @@ CUT = {"session_gap": 50.0, "repeats": "collapse", "duplicates": "drop", "ids": 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "options",
-    [TYPED, {"columns": Columns(timestamp=None)}, CUT],
+    ("options", "least"),
+    [(TYPED, (3, 2)), ({"columns": Columns(timestamp=None)}, (12, 1)), (CUT, (1, 4))],
     ids=["ratings and weights", "no times", "sessions"],
 )
-def test_each_filter_as_in_the_local_command(beam, tmp_path, options):
+def test_each_filter_as_in_the_local_command(beam, tmp_path, options, least):
+    """Users and items are filtered together, or users alone, or items alone."""
     header, files = "user_id\titem_id\ttimestamp\tstars\tkind\n", []
     for number in range(2):
         lines = []
@@ -119,10 +120,10 @@ def test_each_filter_as_in_the_local_command(beam, tmp_path, options):
             lines.append(f"{user}\t{item}\t{time}\t{1 + row % 5}\t{kind}\n")
         files.append(str(tmp_path / f"{number}.tsv"))
         Path(files[-1]).write_text(header + "".join(lines), encoding="utf-8")
-    least = {"min_user_events": 3, "min_item_events": 2}
-    manifest = json.loads(assert_same_bytes(tmp_path, files, {**least, **options}))
+    options = {"min_user_events": least[0], "min_item_events": least[1], **options}
+    manifest = json.loads(assert_same_bytes(tmp_path, files, options))
     assert manifest["before"]["events"] <= 160
-    assert manifest["after"]["events"] > 20
+    assert 20 < manifest["after"]["events"] < manifest["before"]["events"]
 
 
 @pytest.mark.filterwarnings("ignore")
