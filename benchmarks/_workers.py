@@ -60,6 +60,20 @@ def memory_of_children(parent: int) -> dict[int, float]:
     return found
 
 
+def seconds_of_children(parent: int) -> dict[int, float]:
+    """Returns the processor seconds so far of each worker of a pool."""
+    found, tick = {}, os.sysconf("SC_CLK_TCK")
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name of the program comes first and may have blanks.
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / tick
+    return found
+
+
 def _answers(port: int) -> bool:
     try:
         socket.create_connection(("localhost", port), 1).close()

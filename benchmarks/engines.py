@@ -6,7 +6,8 @@
 The log has eight TSVs, written as by `benchmarks/data.py`. It is prepared by
 `tfrec_attn.data.prepare`, and then by `tfrec_attn.data.pipeline` on the embedded cluster of the
 engine, with worker processes of this machine. Both folders must have the same bytes. Peak memory is
-the largest resident set of a worker, in MB, looked at five times a second.
+the largest resident set of a worker, in MB. Five times a second, the program looks at it and at the
+processor seconds of the workers. Those of `beam` are of the command and the engine only.
 """
 
 import argparse
@@ -23,7 +24,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _machine import write_json
-from _workers import ENGINES, ROOT, RUNNERS, memory_of_children, worker_pool
+from _workers import (
+    ENGINES,
+    ROOT,
+    RUNNERS,
+    memory_of_children,
+    seconds_of_children,
+    worker_pool,
+)
 from data import write_log
 
 from tfrec_attn.files.checksums import file_sha256
@@ -55,13 +63,14 @@ def run(
         return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1)}
 
     local = timed("tfrec_attn.data.prepare", *logs, "--to", str(folder / "local"), *wanted)
-    peaks, running = {}, threading.Event()
+    peaks, used, running = {}, {}, threading.Event()
     with worker_pool() as (pool, port):
 
         def watch() -> None:
             while not running.wait(0.2):
                 for child, peak in memory_of_children(pool).items():
                     peaks[child] = max(peak, peaks.get(child, 0))
+                used.update(seconds_of_children(pool))
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -84,6 +93,8 @@ def run(
         "beam": beam,
         "ratio": round(beam["seconds"] / local["seconds"], 2),
         "worker_peak_mb": round(max(peaks.values())),
+        "worker_processes": len(used),
+        "worker_processor_seconds": round(sum(used.values()), 1),
         "load": os.getloadavg()[0],
         "same_bytes": contents[0] == contents[1],
     }

@@ -15,7 +15,7 @@ from tfrec_attn.data.sequences.event_filters import filter_events, has_event_fil
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
-from tfrec_attn.errors import DataError, shown
+from tfrec_attn.errors import DataError, counted, shown
 from tfrec_attn.runs import run
 from tfrec_attn.training.transfer import Neighbours, known_neighbours
 
@@ -41,7 +41,8 @@ class NewItems:
 
     def __str__(self) -> str:
         pairs = len(self.neighbours.added)
-        text = f"Adding {listed(self.ids)}: means of the rows of {pairs} neighbours."
+        neighbours = counted(pairs, "neighbour", form="")
+        text = f"Adding {listed(self.ids)}: means of the rows of {neighbours}."
         if self.left_out:
             text += f" {listed(self.left_out)} left out, without a known neighbour."
         return text
@@ -72,16 +73,25 @@ def read_new_items(path: str | Path, run_folder: str | Path) -> NewItems:
     neighbours = Neighbours(*(part[kept] for part in neighbours))
     has = np.bincount(neighbours.added, minlength=len(ids)) > 0
     if not has.any():
-        new = f"{listed(ids)} there" if ids else "it names no new item"
-        raise DataError(
-            f"--add-items {path} has no new item next to an item that the run has trained ({new}); "
-            "give events before and after new items, or a table of item and neighbour."
-        )
+        raise DataError(_nothing_new(path, ids, is_table=rows is not None))
     number = np.cumsum(has) - 1
     return NewItems(
         [one for one, kept in zip(ids, has, strict=True) if kept],
         neighbours._replace(added=number[neighbours.added]),
         [one for one, kept in zip(ids, has, strict=True) if not kept],
+    )
+
+
+def _nothing_new(path: Path, ids: list[str], is_table: bool) -> str:
+    if is_table:
+        return (
+            f"--add-items {path} has a header but no rows; give each new item and an item that the "
+            "run has trained, one pair a row."
+        )
+    new = f"{listed(ids)} there" if ids else "it names no new item"
+    return (
+        f"--add-items {path} has no new item next to an item that the run has trained ({new}); "
+        "give events before and after new items, or a table of item and neighbour."
     )
 
 
@@ -162,5 +172,5 @@ def _from_log(
 
 def listed(ids: list[str]) -> str:
     """Returns how many ids there are, and the first of them."""
-    first = ", ".join(map(shown, ids[:_EXAMPLES]))
-    return f"{len(ids)} items ({first}{', ...' if len(ids) > _EXAMPLES else ''})"
+    first = [*map(shown, ids[:_EXAMPLES]), *(["..."] if len(ids) > _EXAMPLES else [])]
+    return f"{counted(len(ids), 'item', form='')} ({', '.join(first)})"

@@ -58,8 +58,8 @@ class Servable(tf.Module):
       popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
       See `tfrec_attn.lists.reranking`.
     - describe, with `items`: candidates [B, C] -> description and known [B, C].
-    - explain: user_id, history, item [B] -> contribution [B, W]; with attention also attention
-      [B, W] and, where L is at most 256, attention_map [B, L, L].
+    - explain: user_id, history, item [B] -> contribution [B, W] and known [B]; with attention also
+      attention [B, W] and, where L is at most 256, attention_map [B, L, L].
     - serving_default_joined, recommend_joined and so on: the same with each list of ids as one text
       [B], joined by the separator, and with the output separator [B].
 
@@ -308,13 +308,14 @@ class Servable(tf.Module):
         rows = self._known(self._items.rows(history))
         events = histories.latest_events(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
+        explained = self._known(self._items.rows(item))
         contribution = histories.contributions(
-            self._query,
-            features,
-            tf.convert_to_tensor(self.item_vectors),
-            self._known(self._items.rows(item)),
+            self._query, features, tf.convert_to_tensor(self.item_vectors), explained
         )
-        result = {"contribution": histories.at_events(contribution, rows)}
+        result = {
+            "contribution": histories.at_events(contribution, rows),
+            "known": explained > 0,
+        }
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
         if attention is not None:

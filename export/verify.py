@@ -8,6 +8,7 @@ import sys
 
 from tfrec_attn.cli.arguments import Arguments, add_split, path
 from tfrec_attn.cli.terminal import align, reporting
+from tfrec_attn.errors import counted
 from tfrec_attn.runtime.process import import_tensorflow
 
 
@@ -54,7 +55,7 @@ def _table(report: dict) -> str:
     k, recall = report["recommend"]["k"], report["recommend"]["recall"]
     of_index = "" if recall is None else f"; recall@{k} of the index {recall:.4f}"
     return (
-        f"{align(lines)}\n\n{report['events']} events and lists of {k}; "
+        f"{align(lines)}\n\n{counted(report['events'], 'event', form='')} and lists of {k}; "
         f"evaluate.repeats={report['repeats']}{of_index}."
         + ("" if report["difference"] else " The servable ranks as its run.")
     )

@@ -21,7 +21,7 @@ from .cli.client_tables import items_of, table
 from .cli.model_reference import ModelReference
 from .cli.packages import importing
 from .clients.base_client import BaseClient
-from .clients.responses import ClientError, Recommendations, SimilarItems
+from .clients.responses import ClientError, Explanation, Recommendations, SimilarItems
 
 _RERANKING = ("allow_category", "per_category", "popularity_penalty", "diversity")
 # Method of a client -> the options that it takes.
@@ -111,7 +111,7 @@ def _notes(response, parsed: argparse.Namespace) -> list[str]:
     notes = []
     if getattr(response, "k", None) is not None and response.k < parsed.k:
         notes.append(f"the model returns at most {response.k} items, but --k is {parsed.k}.")
-    if isinstance(response, SimilarItems) and not response.known:
+    if isinstance(response, (SimilarItems, Explanation)) and not response.known:
         notes.append(f"the model knows no item {shown(response.item)}; give another --item.")
     for one in getattr(response, "unknown_categories", ()):
         notes.append(f"no item has the category {shown(one)}; give others to --allow-category.")

@@ -170,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 after SIGTERM or SIGINT, 2 for options or models that cannot be served.
+        0 after SIGTERM or SIGINT, 1 for histories that cannot be read to their end, 2 for options
+        or models that cannot be served.
     """
     parsed = option_parser(f"python -m {__package__}.local_server", _EPILOG).parse_args(arguments)
     # gRPC logs a line when its listening socket is shut down, as `LocalServer.stop` does.
@@ -236,18 +237,13 @@ def _users(path: str | None, servable: str):
 
 def _problem(store) -> str | None:
     """A model without a served version, or a label of a version that is not served."""
-    from .protocol.statuses import StatusError
-
     for name in store.names():
         served = store.available(name)
         if not served:
-            try:
-                return store.status(name)[0].message
-            except StatusError:
-                return (
-                    f"model {name} has no version in its folder; "
-                    "give one that python -m tfrec_attn.export has written."
-                )
+            return store.problem(name) or (
+                f"model {name} has no version in its folder; "
+                "give one that python -m tfrec_attn.export has written."
+            )
         for label, version in store.labels(name).items():
             if version not in served:
                 return (

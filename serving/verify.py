@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tfrec_attn.cli.arguments import Arguments, add_split, path, require_at_least
 from tfrec_attn.cli.terminal import align, reporting
+from tfrec_attn.errors import counted
 
 from .cli.packages import importing
 
@@ -44,10 +45,11 @@ def _table(report: dict) -> str:
             [name, *("" if row[column] is None else f"{row[column]:.8f}" for column in columns)]
         )
     ways = "".join(
-        f"\n{way}: {one['events']} lists of {one['k']}" for way, one in report["ways"].items()
+        f"\n{way}: {counted(one['events'], 'list', form='')} of {one['k']}"
+        for way, one in report["ways"].items()
     )
     return (
-        f"{align(lines)}\n\n{report['events']} events by their vectors, "
+        f"{align(lines)}\n\n{counted(report['events'], 'event', form='')} by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
     )
 

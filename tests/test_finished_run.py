@@ -395,8 +395,8 @@ def test_evaluation_on_the_current_log(own, tmp_path):
         assert code == 0
         assert error == (
             f"note: these are not the metrics of {folder}: {log.resolve()} now has 251 events, "
-            f"not 250, 1 users and 1 items that the run "
-            "does not know, and 1 held-out events of such items, which are misses.\n"
+            f"not 250, 1 user and 1 item that the run "
+            "does not know, and 1 held-out event of such items: each is a miss.\n"
         )
         report = json.loads(out)
         assert report["current_log"] == {

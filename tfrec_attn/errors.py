@@ -32,6 +32,10 @@ class DataError(TfrecError):
     exit_code = 2
 
 
+class ReadError(TfrecError):
+    """A file that was opened, but cannot be read to its end; nothing is known of its content."""
+
+
 class TrainingError(TfrecError):
     """A training that fails, for example because the loss is not finite."""
 
@@ -72,6 +76,18 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):
         # An integer with too many digits for Python, or a list that contains itself.
         return f"a value of type {type(value).__name__}"
+
+
+def counted(number: int, one: str, many: str | None = None, form: str = ",") -> str:
+    """Returns a number with its noun, such as `1 user` and `2,000 users`.
+
+    Args:
+        number: The number.
+        one: The noun in the singular, perhaps with a verb: `event is`.
+        many: The same in the plural. None: the singular and an s.
+        form: How the number is written; "" for no separators.
+    """
+    return f"{number:{form}} {one if number == 1 else many or f'{one}s'}"
 
 
 def first_line(error: BaseException) -> str:

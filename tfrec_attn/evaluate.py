@@ -21,7 +21,7 @@ from tfrec_attn.data.sequences.held_out_log import (
     save_held_out_log,
 )
 from tfrec_attn.data.sequences.splits import split_checksum
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, counted
 from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runtime.process import import_tensorflow, set_precision
@@ -208,11 +208,16 @@ def _changed_metric(found: dict[str, float], expected: dict[str, float]) -> str:
 def _differences(folder: str, found: dict[str, Any]) -> str:
     if found["same"]:
         return f"{found['log']} is the log that {folder} was trained on."
+
+    def number(key: str, noun: str) -> str:
+        return counted(found[key], noun, form="")
+
     return (
-        f"these are not the metrics of {folder}: {found['log']} now has {found['events']} events, "
-        f"not {found['events_of_run']}, {found['unknown_users']} users and "
-        f"{found['unknown_items']} items that the run does not know, and "
-        f"{found['unknown_targets']} held-out events of such items, which are misses."
+        f"these are not the metrics of {folder}: {found['log']} now has "
+        f"{number('events', 'event')}, not {found['events_of_run']}, "
+        f"{number('unknown_users', 'user')} and "
+        f"{number('unknown_items', 'item')} that the run does not know, and "
+        f"{number('unknown_targets', 'held-out event')} of such items: each is a miss."
     )
 
 

@@ -4,7 +4,7 @@ import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import ProgressLine, fail, write_line
-from tfrec_attn.errors import TfrecError
+from tfrec_attn.errors import TfrecError, counted
 from tfrec_attn.runtime.process import import_tensorflow
 
 
@@ -12,13 +12,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 2 for a model, arguments or files that cannot be used, 130 when interrupted.
+        0, 1 for histories that cannot be read to their end, 2 for a model, arguments or files that
+        cannot be used, 130 when interrupted.
     """
     parsed, beam_options = _parse(arguments)
     line, to = ProgressLine(), parsed["to"]
 
     def progress(done, total, rate):
-        line(f"{done:,} users, {rate:,.0f} a second", done, total)
+        line(f"{counted(done, 'user')}, {rate:,.0f} a second", done, total)
 
     import_tensorflow()
     from tfrec_attn.lists.write_lists import write_lists
@@ -115,17 +116,20 @@ def _summary(report, to: str) -> str:
     new = report.users - report.resumed
     rate = new / max(report.seconds, 1e-9)
     lines = [
-        f"Wrote {to}: lists of {report.k} items for {report.users:,} users; "
+        f"Wrote {to}: lists of {counted(report.k, 'item')} for {counted(report.users, 'user')}; "
         f"{new:,} in {report.seconds:,.1f} s, {rate:,.0f} a second."
     ]
     if report.popular:
-        lines.append(f"{report.popular:,} users of whom nothing is known get the popular items.")
+        of_users = ("user of whom nothing is known gets", "users of whom nothing is known get")
+        lines.append(f"{counted(report.popular, *of_users)} the popular items.")
     if report.short:
-        lines.append(f"{report.short:,} lists are shorter, because no more items are left.")
+        lists = counted(report.short, "list is", "lists are")
+        lines.append(f"{lists} shorter, because no more items are left.")
     if report.unknown_events:
+        of_events = ("event of the histories has", "events of the histories have")
         lines.append(
-            f"{report.unknown_events:,} events of the histories have an item that the model does "
-            "not know, and do not count."
+            f"{counted(report.unknown_events, *of_events)} an item that the model does not know; "
+            "such events do not count."
         )
     return "\n".join(lines)
 

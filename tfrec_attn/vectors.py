@@ -4,6 +4,7 @@ import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting, write_line
+from tfrec_attn.errors import counted
 from tfrec_attn.runtime.process import import_tensorflow
 
 
@@ -26,15 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     for note in report.notes:
         sys.stderr.write(f"note: {note}\n")
     if report.items is not None:
-        left_out = f"; {report.untrained:,} items without training events are left out"
+        kinds = ("item without training events is", "items without training events are")
+        left_out = f"; {counted(report.untrained, *kinds)} left out"
+        items = counted(report.items, "item")
         write_line(
-            f"Wrote {parsed.items_to}: vectors of {report.items:,} items with {report.dim} numbers"
+            f"Wrote {parsed.items_to}: vectors of {items} with {report.dim} numbers"
             f"{left_out if report.untrained else ''}."
         )
     if report.users is not None:
-        left_out = f"; {report.unknown:,} users of whom nothing is known are left out"
+        kinds = ("user of whom nothing is known is", "users of whom nothing is known are")
+        left_out = f"; {counted(report.unknown, *kinds)} left out"
+        users = counted(report.users, "user")
         write_line(
-            f"Wrote {parsed.users_to}: vectors of {report.users:,} users with {report.dim} numbers"
+            f"Wrote {parsed.users_to}: vectors of {users} with {report.dim} numbers"
             f"{left_out if report.unknown else ''}."
         )
     if report.has_prior:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.errors import counted
 
 from ..checks.list_comparison import overlap, rank_changes, rank_correlation
 from ..clients.responses import Recommendations
@@ -44,7 +45,7 @@ def as_text(first: Recommendations, second: Recommendations, names: tuple[str, s
     common = len({*first.items} & {*second.items})
     correlation = rank_correlation(first.items, second.items)
     text = (
-        f"{common} items in common, overlap@{len(lines) - 1} "
+        f"{counted(common, 'item')} in common, overlap@{len(lines) - 1} "
         f"{overlap(first.items, second.items):.4g}"
     )
     if correlation is not None:

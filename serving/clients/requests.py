@@ -145,7 +145,8 @@ def explain(history: Iterable[str], item: str, user_id: str, max_history: int) -
 
     def read(outputs):
         attention = _own(outputs["attention"], events) if "attention" in outputs else None
-        return Explanation(item, events, _own(outputs["contribution"], events), attention)
+        contribution, known = _own(outputs["contribution"], events), outputs.get("known", True)
+        return Explanation(item, events, contribution, attention, known)
 
     return Request(
         "explain_joined", {**features, "item": _id("item", item)}, ("contribution",), read

@@ -1,5 +1,7 @@
 """The statuses of requests, in the codes of gRPC and HTTP."""
 
+from pathlib import Path
+
 import grpc
 
 _HTTP = {
@@ -50,6 +52,17 @@ class StatusError(Exception):
     def http(self) -> int:
         """The HTTP status of the code."""
         return _HTTP[self.code]
+
+
+def without_folder(message: str, folder: Path, name: str) -> str:
+    """Returns a message for clients, which must not learn where the files of a server are.
+
+    Args:
+        message: It may name an absolute folder or files in it.
+        folder: The folder.
+        name: What is said instead.
+    """
+    return message.replace(f"{folder}/", "").replace(str(folder), name)
 
 
 def from_number(number: int) -> grpc.StatusCode:

@@ -11,7 +11,7 @@ import polars as pl
 from tfrec_attn.errors import first_line
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
-from ..protocol.statuses import failed_precondition, invalid
+from ..protocol.statuses import failed_precondition, invalid, without_folder
 
 MOST_FOUND = 20
 MAX_TEXT = 200
@@ -107,7 +107,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         return Catalogue(ids, titles)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise failed_precondition(
-            f"The items of this model cannot be read ({first_line(error)}); export it again."
+            f"The items of this model cannot be read ({_reason(error, folder)}); export it again."
         ) from None
 
 
@@ -138,3 +138,9 @@ def _titles(path: Path) -> Iterator[str]:
     with open(path, "rb") as lines:
         for line in lines:
             yield json.loads(line).get("title") or ""
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    return without_folder(first_line(error), folder, "its folder")

@@ -14,7 +14,7 @@ from tfrec_attn.errors import first_line
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 from tfrec_attn.runtime import saved_model
 
-from ..protocol.statuses import StatusError, failed_precondition, invalid
+from ..protocol.statuses import StatusError, failed_precondition, invalid, without_folder
 from ..protocol.tensors import to_array
 from .batching import Batcher
 from .catalogue import Catalogue, read_catalogue
@@ -61,9 +61,9 @@ class LoadedModel:
             }
         except Exception as error:
             self._session.close()
-            message = (
-                f"{folder} cannot be loaded as a SavedModel ({first_line(error)}); export it again."
-            )
+            # A long message loses its middle: no folder may be half there.
+            reason = without_folder(first_line(error), self.folder, "it")
+            message = f"{folder} cannot be loaded as a SavedModel ({reason}); export it again."
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
 
     def signature(self, name: str) -> Signature:

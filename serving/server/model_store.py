@@ -200,6 +200,13 @@ class ModelStore:
             raise not_found(f"Could not find version {version} of model {name}")
         return chosen
 
+    def problem(self, name: str) -> str | None:
+        """Returns why the newest version of a model is not served, for the server's own terminal.
+
+        It names paths, unlike what `status` returns. None: none failed.
+        """
+        return self._models[name].problem()
+
     def labels(self, name: str) -> dict[str, int]:
         """Returns the labels of a model."""
         return dict(self._labels.get(name, {}))

@@ -8,7 +8,7 @@ from pathlib import Path
 from tfrec_attn.errors import shown
 
 from ..protocol import rest_json
-from ..protocol.statuses import invalid, not_found
+from ..protocol.statuses import StatusError, invalid, not_found
 from .http_server import Response
 from .model_path import MODEL_PATH, spec_of
 
@@ -25,6 +25,7 @@ _HEADERS = (
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _SEARCH = re.compile("/page" + MODEL_PATH + ":search")
 _MODELS, _HISTORY = "/page/models", "/page/history"
+_DESCRIBE = "describe_joined"
 _MAX_BODY = 1 << 12
 
 
@@ -32,7 +33,8 @@ class PageService:
     """Answers requests for / and below /page/, from memory only.
 
     - GET / and /page/NAME: the page and its files
-    - GET /page/models: the models with their versions and labels, and the number of users
+    - GET /page/models: the models in the order of the server, each with its versions, those that
+      have an items file, and its labels; and the number of users
     - POST /page/models/NAME[/versions/V | /labels/L]:search {"text"}: items of the catalogue
     - POST /page/history {"user"}: the history of a user of the log; without a user, of a random one
 
@@ -67,11 +69,26 @@ class PageService:
         return self._search(search, body) if search else self._history(body)
 
     def _models(self) -> Response:
-        models = {
-            name: {"versions": self._store.available(name), "labels": self._store.labels(name)}
-            for name in sorted(self._store.names())
-        }
+        models = [self._model(name) for name in self._store.names()]
         return _json({"models": models, "users": self._count})
+
+    def _model(self, name: str) -> dict[str, object]:
+        versions = self._store.available(name)
+        described = [version for version in versions if self._has_descriptions(name, version)]
+        return {
+            "name": name,
+            "versions": versions,
+            "labels": self._store.labels(name),
+            "described": described,
+        }
+
+    def _has_descriptions(self, name: str, version: int) -> bool:
+        try:
+            _, definitions = self._store.metadata(name, version)
+        except StatusError:
+            # It has just been replaced.
+            return False
+        return _DESCRIBE in definitions.signature_def
 
     def _search(self, match: re.Match, body: bytes) -> Response:
         text = _text(body, "text")

@@ -5,13 +5,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
 
 from tfrec_attn.runtime.saved_model import versions_in
 
-from ..protocol.statuses import StatusError, not_found
+from ..protocol.statuses import StatusError, not_found, without_folder
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
 from .model_config import ModelConfig, State, VersionStatus
@@ -55,6 +56,13 @@ class Version:
         return answer
 
 
+class _Failure(NamedTuple):
+    """A version that could not be loaded: its files then, and the error with their paths."""
+
+    stamp: tuple
+    message: str
+
+
 class ServedModel:
     """The versions of one model.
 
@@ -79,14 +87,14 @@ class ServedModel:
         observe: Callable,
         drained: Callable[[], None],
     ):
-        self.config = dataclasses.replace(config, folder=Path(config.folder))
+        self.config = dataclasses.replace(config, folder=Path(config.folder).absolute())
         self._batching, self._threads = batching, threads
         self._observe, self._drained = observe, drained
         self._lock = threading.Lock()
         self._serving: dict[int, Version] = {}
         self._latest: Version | None = None
         self._retired: list[Version] = []
-        self._failed: dict[int, tuple] = {}
+        self._failed: dict[int, _Failure] = {}
         self._statuses: dict[int, VersionStatus] = {}
 
     def acquire(self, number: int | None = None) -> Version:
@@ -125,6 +133,10 @@ class ServedModel:
         """Returns the states of all known versions, greatest version first."""
         with self._lock:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
+
+    def problem(self) -> str | None:
+        """Returns the error of the greatest version that could not be loaded, with its paths."""
+        return self._failed[max(self._failed)].message if self._failed else None
 
     def poll(self) -> int:
         """Loads new versions and unloads old ones.
@@ -171,7 +183,7 @@ class ServedModel:
 
     def _load(self, number: int, folder: Path) -> bool:
         stamp = _stamp(folder)
-        if self._failed.get(number) == stamp:
+        if number in self._failed and self._failed[number].stamp == stamp:
             return False
         self._set(number, State.LOADING)
         try:
@@ -182,11 +194,12 @@ class ServedModel:
                 model.close()
                 raise
         except StatusError as error:
-            self._failed[number] = stamp
-            self._set(number, State.END, error.code, error.message)
+            self._failed[number] = _Failure(stamp, error.message)
             _LOG.error(
                 "Version %d of model %s is not served: %s", number, self.config.name, error.message
             )
+            name = f"version {number} of model {self.config.name}"
+            self._set(number, State.END, error.code, without_folder(error.message, folder, name))
             return False
         self._failed.pop(number, None)
 

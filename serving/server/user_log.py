@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.reading.log_parts import parts_of
+from tfrec_attn.data.reading.log_parts import parts_of, suffix
+from tfrec_attn.data.reading.parquet_check import require_sound
+from tfrec_attn.data.reading.text_formats import text_size
 from tfrec_attn.errors import DataError, shown
 from tfrec_attn.lists.file_histories import data_of_servable, file_histories
 from tfrec_attn.lists.user_histories import UserBatch
@@ -88,12 +90,39 @@ def read_user_log(path: str | Path, servable: str | Path) -> UserLog:
     Raises:
         ConfigError: If the servable cannot be read.
         DataError: If the file cannot be used, or is too large.
+        ReadError: If it cannot be read to its end.
     """
     path = Path(path)
-    size = sum(part.stat().st_size for part in parts_of(path)) if path.exists() else 0
-    if size > _MAX_BYTES:
-        raise DataError(
-            f"--histories {shown(str(path))} must have at most {_MAX_BYTES:,} bytes, but has "
-            f"{size:,}; give the histories of fewer users."
-        )
+    if path.exists():
+        _check_size(path)
     return UserLog(file_histories(path, data_of_servable(servable)).batches(0, _BATCH))
+
+
+def _check_size(path: Path) -> None:
+    """Checks the size of a file before its content is in memory.
+
+    Raises:
+        DataError: If it has too many bytes as text, or a table has too many rows.
+    """
+    size, rows = 0, 0
+    try:
+        for part in parts_of(path):
+            if suffix(part) == "parquet":
+                require_sound([part], columns=[])
+                size += part.stat().st_size
+                rows += pl.scan_parquet(part, glob=False).select(pl.len()).collect().item()
+            else:
+                size += text_size(part, _MAX_BYTES - size)
+            if size > _MAX_BYTES or rows > _MAX_EVENTS:
+                raise _too_large(path, size, rows)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        # What reads the file says what is wrong with it.
+        return
+
+
+def _too_large(path: Path, size: int, rows: int) -> DataError:
+    limit = f"{_MAX_BYTES:,} bytes" if size > _MAX_BYTES else f"{_MAX_EVENTS:,} rows"
+    return DataError(
+        f"--histories {shown(str(path))} must have at most {limit} without compression, but has "
+        "more; give the histories of fewer users."
+    )

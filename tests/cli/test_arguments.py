@@ -3,7 +3,7 @@
 import pytest
 
 from tfrec_attn.cli.arguments import Arguments, path
-from tfrec_attn.errors import ConfigError, shorten
+from tfrec_attn.errors import ConfigError, counted, shorten
 
 
 def parser():
@@ -75,3 +75,10 @@ def test_a_long_text_loses_its_middle():
 def test_no_message_is_longer_than_some_lines():
     assert 990 < len(str(ConfigError("x" * 10**6))) <= 1000
     assert str(ConfigError("one\ntwo")) == r"one\ntwo"
+
+
+def test_numbers_with_their_nouns():
+    found = [counted(number, "user") for number in (0, 1, 2000)]
+    assert found == ["0 users", "1 user", "2,000 users"]
+    assert counted(1, "list is", "lists are") == "1 list is"
+    assert counted(2000, "list is", "lists are", form="") == "2000 lists are"

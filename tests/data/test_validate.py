@@ -241,7 +241,7 @@ def test_rejected_lines_are_counted(command, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user_id,item_id,timestamp\nu,a,1\nu,,2\nu,b,3\n")
     code, out, _ = command(path, "data.on_error=skip")
-    assert (code, out.splitlines()[0]) == (0, "! 1 lines could not be read.")
+    assert (code, out.splitlines()[0]) == (0, "! 1 line could not be read.")
 
 
 @pytest.mark.parametrize(

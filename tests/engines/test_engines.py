@@ -105,7 +105,7 @@ def test_lists_are_the_same(runner, exported, tmp_path):
 IN_A_WORKER = {
     "dies": (
         "import os\nfrom tfrec_attn.data.shards import beam_transforms\n"
-        "beam_transforms.write_partition = lambda *_: os._exit(9)\n",
+        "beam_transforms.write_item_sizes = lambda *_: os._exit(9)\n",
         "a worker ended in the middle, or lost its connection",
     ),
     "has another version": (

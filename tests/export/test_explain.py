@@ -150,7 +150,7 @@ def test_an_attrec_without_self_attention_has_no_map(make_model):
     result = Servable(model, np.arange(12)).explain(
         tf.constant(["u"]), tf.constant([["?", items[3], "", items[4]]]), tf.constant(items[9:10])
     )
-    assert set(result) == {"contribution", "attention"}
+    assert set(result) == {"contribution", "attention", "known"}
     np.testing.assert_array_equal(result["attention"], [[0, 0.5, 0, 0.5]])
 
 
@@ -158,5 +158,7 @@ def test_an_attrec_without_self_attention_has_no_map(make_model):
 def test_an_unknown_item_has_no_contributions(name, served):
     model, _, runner = served(name)
     history = [["", *model.item_vocabulary.ids()[:3]]]
-    result = runner.run("explain", user_id=["u"], history=history, item=["?"])
-    assert not result["contribution"].any()
+    fed = {"user_id": ["u"] * 2, "history": history * 2}
+    result = runner.run("explain", **fed, item=["?", model.item_vocabulary.ids()[3]])
+    assert not result["contribution"][0].any()
+    assert result["known"].tolist() == [False, True]

@@ -151,9 +151,9 @@ def test_a_log(read):
         ("item\tneighbour\tweight\nx\ti3\t0\n", "weight must be a number above 0, but is '0'."),
         ("item\tneighbour\tweight\nx\ti3\tinf\n", "weight must be a number above 0, but is 'inf'"),
         ('item\tneighbour\nx\t"i3\n', "cannot be read as a table: unexpected end of data."),
-        ("item\tneighbour\n", "(it names no new item); give events before and after"),
+        ("item\tneighbour\n", "new.tsv has a header but no rows; give each new item and an"),
         ("user_id\titem_id\ttimestamp\nu\ti3\t1\n", "(it names no new item); give events"),
-        ("user_id\titem_id\ttimestamp\nu\tx\t1\n", "(1 items ('x') there); give events before"),
+        ("user_id\titem_id\ttimestamp\nu\tx\t1\n", "(1 item ('x') there); give events before"),
         ("a\tb\n1\t2\n", "has no column 'user_id'"),
         ("", "new.tsv"),
         (b"\xff\xfe", "line 1: expected UTF-8 text, got bytes that are not"),
@@ -183,7 +183,7 @@ def test_a_version_with_new_items(exported, tmp_path, capsys, monkeypatch):
     arguments = [str(folder), "--to", str(tmp_path / "shop"), "--add-items"]
     assert command.main([*arguments, str(tmp_path / "new.tsv")]) == 0
     out, error = capsys.readouterr()
-    assert error == "" and out.startswith("Adding 1 items ('new'): means of the rows of 1 neigh")
+    assert error == "" and out.startswith("Adding 1 item ('new'): means of the rows of 1 neigh")
     version = tmp_path / "shop" / "1"
     card = json.loads((version / "assets.extra" / "model_card.json").read_text())
     assert card["serving"]["added_items"] == ["new"]

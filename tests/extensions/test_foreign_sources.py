@@ -105,7 +105,7 @@ def test_invalid_rows_of_a_source(folder):
         (
             "{'user_id': [1], 'item_id': [''], 'timestamp': [1]}",
             {"on_error": "skip"},
-            "SOURCE gives no interactions: all 1 rows were rejected, row 1 because of this: "
+            "SOURCE gives no interactions: all 1 row was rejected, row 1 because of this: "
             "expected an item_id, got an empty one.",
         ),
         ("{'user_id': [], 'item_id': [], 'timestamp': []}", {}, "SOURCE gives no interactions."),

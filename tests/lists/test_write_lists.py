@@ -1,7 +1,9 @@
 """The command that writes lists: what it writes for runs and servables, and what it refuses."""
 
+import errno
 import gzip
 import json
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -9,6 +11,7 @@ import pytest
 
 from tests.commands import assert_refused, run_command
 from tfrec_attn import recommend
+from tfrec_attn.lists import file_histories
 from tfrec_attn.lists import write_lists as module
 from tfrec_attn.runs import run
 
@@ -113,10 +116,10 @@ def test_some_users_and_some_items(run_folder, log, expected, tmp_path):
     )
     assert code == 0
     assert error == (
-        f"note: 1 of the 3 users of --users are not in the log of {run_folder('sasrec')}; they "
-        "have no history.\n"
+        f"note: 1 of the 3 users of --users is not in the log of {run_folder('sasrec')} "
+        "and has no history.\n"
     )
-    assert "1 users of whom nothing is known get the popular items" in out
+    assert "1 user of whom nothing is known gets the popular items" in out
     found = lists_in(to)
     assert list(found) == ["person-7", "nobody", "person-2"]
     assert found["person-7"] == expected["person-7"][2:]
@@ -137,7 +140,7 @@ def test_unknown_items_are_counted(run_folder, tmp_path):
     trees = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
     assert [tree["source"] for tree in trees] == ["popular", "model", "popular"]
     assert [len(tree["items"]) for tree in trees] == [24, 23, 24]
-    assert "1 lists are shorter" in out
+    assert "1 list is shorter" in out
 
 
 def test_a_killed_command_resumes(run_folder, expected, small_parts, monkeypatch, tmp_path):
@@ -165,6 +168,25 @@ def test_a_killed_command_resumes(run_folder, expected, small_parts, monkeypatch
     assert_refused(run_command(*arguments), 2, f"{to} exists")
     assert to.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["lists.csv"]
+
+
+def test_histories_that_cannot_be_read_to_their_end(run_folder, small_parts, monkeypatch, tmp_path):
+    histories = {f"u{one}": ["i1", f"i{one}"] for one in range(12)}
+    file, to = write_histories(tmp_path / "h.jsonl", histories), tmp_path / "lists.csv"
+    arguments = recommend.main, run_folder("sasrec"), "--to", to, "--histories", file, "--k", 2
+    original = file_histories.requests_of
+
+    def failing(path, lines):
+        yield from islice(original(path, lines), 9)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_histories, "requests_of", failing)
+        refused = run_command(*arguments)
+    assert_refused(refused, 1, "h.jsonl cannot be read to its end (Input/output error); run the")
+    code, out, _ = run_command(*arguments)
+    # The first part stays.
+    assert code == 0 and "lists of 2 items for 12 users; 5 in" in out
 
 
 @pytest.mark.parametrize(

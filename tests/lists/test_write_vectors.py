@@ -25,7 +25,7 @@ def test_products_are_scores(number, suffix, exported, tmp_path):
         *("--histories", tmp_path / "h.jsonl"),
     )
     assert (code, error) == (0, "")
-    assert "vectors of 24 items with" in out and "1 users of whom nothing is known" in out
+    assert "vectors of 24 items with" in out and "1 user of whom nothing is known" in out
     (item_ids, item), (user_ids, user) = map(read, files)
     assert user_ids == ["u", "v"] and sorted(item_ids) == sorted(items[0])
     for row in range(2):

@@ -246,10 +246,12 @@ def test_the_servable_explains_and_embeds_what_it_knows(name, trained, served):
     long, short = (session.run("explain", **request, item=["i5"]) for request in (who, same))
     maps = [one.pop("attention_map", None) for one in (long, short)]
     assert maps[0] is None or np.allclose(*maps, rtol=1e-4, atol=1e-5)
+    assert long.pop("known").tolist() == short.pop("known").tolist() == [True]
     for key, values in long.items():
         np.testing.assert_allclose(values[0][[1, 3]], short[key][0][1:], rtol=1e-4, atol=1e-5)
         assert not values[0][[2, 4]].any()
-    assert not session.run("explain", **same, item=["new1"])["contribution"].any()
+    unknown = session.run("explain", **same, item=["new1"])
+    assert not unknown["contribution"].any() and not unknown["known"].any()
     vectors = session.run("embed_items", item=["i5", "new1", "?"])
     assert vectors["known"].tolist() == [True, False, False]
     assert vectors["vector"][0].any() and not vectors["vector"][1:].any()

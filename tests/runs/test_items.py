@@ -46,7 +46,7 @@ def trained(folder):
 def test_a_run_keeps_the_rows_of_its_items(trained):
     folder, out = trained
     assert (
-        "Items file: 19 of 20 items have a row, 1 have none; 1 rows of other items are ignored.\n"
+        "Items file: 19 of 20 items have a row, 1 has none; 1 row of another item is ignored.\n"
         in out
     )
     ids = (folder / "vocabulary" / "items.txt").read_text().split()

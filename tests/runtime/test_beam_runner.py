@@ -6,8 +6,9 @@ import pytest
 
 from tfrec_attn import __version__
 from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.runtime import beam_runner
 from tfrec_attn.runtime.beam_failures import failure, without_step
-from tfrec_attn.runtime.beam_runner import HOW_TO_GET_IT, check_engine, require_version
+from tfrec_attn.runtime.beam_runner import HOW_TO_GET_IT, Engine, check_engine, require_version
 
 # Texts that Flink 1.19, Prism 2.77 and Beam's own workers gave, shortened.
 _WORKER = """Pipeline failed in state FAILED: java.lang.RuntimeException: Error received from SDK
@@ -137,3 +138,13 @@ def test_engines_that_cannot_be_used(beam, monkeypatch, options, sentence):
 @pytest.mark.parametrize("options", [[], ["--runner=DirectRunner"]])
 def test_the_default_runner(beam, options):
     check_engine(options)
+
+
+def test_java_options_of_a_job_server_that_beam_starts(beam, monkeypatch):
+    monkeypatch.setattr(beam_runner, "check_engine", lambda _: None)
+    names = ("FlinkRunner", "SparkRunner", "DirectRunner")
+    options = [Engine([f"--runner={name}"])._options[1:] for name in names]
+    short = [f"--job_server_jvm_properties={one}" for one in beam_runner._SHORT_JVM]
+    assert options == [short, short, []]
+    own = ["--runner=FlinkRunner", "--job_server_jvm_property=-Xmx1g"]
+    assert Engine(own)._options == own

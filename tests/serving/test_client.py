@@ -60,7 +60,7 @@ def test_json(capsys, target, asked):
         "scores": [pytest.approx(asked["score"][0]), None],
     }
     explained = answer("explain", "--item", "i2")
-    assert list(explained) == ["item", "history", "contribution", "attention"]
+    assert list(explained) == ["item", "history", "contribution", "attention", "known"]
     assert (explained["item"], explained["history"]) == ("i2", ["i3", "i7", "i1"])
     assert explained["contribution"] == pytest.approx(asked["explain"].contribution, abs=1e-6)
     assert answer("embed") == {"query": pytest.approx(asked["embed"], abs=1e-6)}
@@ -129,7 +129,7 @@ def test_lists_that_differ_by_hand():
     ]
     assert lines[4:] == [
         "",
-        "1 items in common, overlap@3 0.3333",
+        "1 item in common, overlap@3 0.3333",
         "new knows nothing of the history: its items are the most popular.",
     ]
 
@@ -148,8 +148,10 @@ def test_items_beside_an_item(capsys, server, target):
             )
         ),
     ]
-    code, out, err = run(capsys, "similar", "--item", "nothing", *target)
-    assert code == 0 and err == "note: the model knows no item 'nothing'; give another --item.\n"
+    for command in (["similar"], ["explain", "--history", HISTORY]):
+        code, out, err = run(capsys, *command, "--item", "nothing", *target)
+        assert code == 0
+        assert err == "note: the model knows no item 'nothing'; give another --item.\n"
 
 
 def test_titles_and_categories(capsys, target, monkeypatch):

@@ -15,7 +15,7 @@ from tfrec_attn.data.shards.manifest import Manifest
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
 from tfrec_attn.data.shards.shard_files import MOST_SHARDS
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, counted
 
 _KEYS = ", ".join(f"data.{key}" for key in OPTIONS)
 
@@ -112,11 +112,12 @@ def summary(manifest: Manifest, folder: str) -> str:
     filters = "" if report.selection is None else f"{report.selection}.\n"
     if manifest.rejected:
         rejected = (
-            f"; {manifest.rejected} lines could not be read: {folder}/{REJECTED} lists which "
-            "and why"
+            f"; {counted(manifest.rejected, 'line', form='')} could not be read: "
+            f"{folder}/{REJECTED} lists which and why"
         )
     notes = "".join(f"Note: {one}.\n" for one in report.sentences())
-    size = f"{len(manifest.shards)} shards, {sum(manifest.sizes.values()) / 1e6:.1f} MB"
+    shards = counted(len(manifest.shards), "shard")
+    size = f"{shards}, {sum(manifest.sizes.values()) / 1e6:.1f} MB"
     return (
         f"{filters}{report.before}{rejected}; after the filter {report.after}.\n{notes}"
         f"{manifest.train} training, {manifest.valid} validation and {manifest.test} test events.\n"

@@ -15,7 +15,7 @@ from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.reading.text_formats import DAMAGES, open_bytes
 from tfrec_attn.data.sequences.encoding import checksum, encode_log
 from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
-from tfrec_attn.errors import DataError, first_line
+from tfrec_attn.errors import DataError, ReadError, first_line
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.lists.user_histories import SequenceHistories, UserBatch, UserHistories
 from tfrec_attn.replay.request_log import requests_of
@@ -76,7 +76,7 @@ class LineHistories(UserHistories):
 
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
         """Yields the lines in their order."""
-        with _reading(self._path), open_bytes(self._path) as lines:
+        with _reading(self._path, begun=True), open_bytes(self._path) as lines:
             requests = islice(enumerate(requests_of(self._path, lines), 1), begin, None)
             while some := list(islice(requests, size)):
                 missing = next((number for number, (user, _) in some if not user), None)
@@ -113,7 +113,7 @@ class TableHistories(UserHistories):
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
         """Yields the rows in their order."""
         for start in range(begin, self.total, size):
-            with _reading(self._path):
+            with _reading(self._path, begun=True):
                 frame = self._table.slice(start, size).collect()
             missing = (frame["user_id"].fill_null("") == "").arg_true()
             if len(missing):
@@ -127,8 +127,16 @@ def _missing_user(path: Path, number: int) -> DataError:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path, begun: bool = False) -> Iterator[None]:
+    """Makes one sentence of an error; a disk that fails in the middle is no wrong file."""
     try:
         yield
-    except (OSError, *DAMAGES, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (*DAMAGES, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(f"{path} cannot be read ({first_line(error)}).") from None
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        if begun:
+            raise ReadError(
+                f"{path} cannot be read to its end ({reason}); run the same command again."
+            ) from None
+        raise DataError(f"{path} cannot be read ({reason}).") from None

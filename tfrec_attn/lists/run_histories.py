@@ -10,7 +10,7 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import DataError, counted
 from tfrec_attn.lists.id_file import checksum_of_ids
 from tfrec_attn.lists.user_histories import (
     Histories,
@@ -106,12 +106,13 @@ def _unknown_users(folder: Path, vocabulary: Vocabulary, users: list[str]) -> li
     unknown = int(np.count_nonzero(vocabulary.lookup(users) == 0))
     if unknown == len(users):
         raise DataError(
-            f"--users must name users of the log of {folder}, but it has none of the {unknown} "
-            "ids; give ids as they are in the log."
+            f"--users must name users of the log of {folder}, but it has none of the "
+            f"{counted(unknown, 'id')}; give ids as they are in the log."
         )
     if not unknown:
         return []
     return [
-        f"{unknown:,} of the {len(users):,} users of --users are not in the log of {folder}; they "
-        "have no history."
+        f"{unknown:,} of the {counted(len(users), 'user')} of --users "
+        f"{'is' if unknown == 1 else 'are'} not in the log of {folder} and "
+        f"{'has' if unknown == 1 else 'have'} no history."
     ]

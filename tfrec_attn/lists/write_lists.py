@@ -87,6 +87,7 @@ def write_lists(
     Raises:
         ConfigError, DataError: If an argument or a file cannot be used. Nothing is left then,
             except lists that the same call resumes from.
+        ReadError: If the histories cannot be read to their end. The same call resumes.
     """
     if work is not None and beam_options is None:
         raise ConfigError("--work needs --runner: give both, or leave it out.")

@@ -9,7 +9,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.items_file import CATEGORY, ID, TITLE, describe, read_items
 from tfrec_attn.data.sequences.ids import unified
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, counted
 from tfrec_attn.files.readable import readable_parquet
 from tfrec_attn.replay.measured_run import check_files
 from tfrec_attn.runs.run_files import ITEM_TABLE
@@ -31,8 +31,11 @@ class ItemTable(NamedTuple):
 
     def __str__(self) -> str:
         told = f"Items file: {self.frame.height - self.missing:,} of {self.frame.height:,} items"
-        told += f" have a row, {self.missing:,} have none" if self.missing else " have a row"
-        return f"{told}; {self.ignored:,} rows of other items are ignored."
+        told += " have a row"
+        if self.missing:
+            told += f", {counted(self.missing, 'has', 'have')} none"
+        ignored = ("row of another item is", "rows of other items are")
+        return f"{told}; {counted(self.ignored, *ignored)} ignored."
 
 
 def load_item_table(data: Data, items: Vocabulary) -> ItemTable:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 HOW_TO_GET_IT = "Apache Beam is not installed: install the extra beam, or run make venv"
 _WAIT = 5  # seconds
 _JAVA_RUNNERS = ("FlinkRunner", "SparkRunner")
+# A job server that runs for one command ends before the work of Java's second compiler pays off.
+_JVM_OPTION = "job_server_jvm_properties"
+_SHORT_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # Options with the address of an engine, and those values that start one.
 _ADDRESSES = {"job_endpoint": ("embed",), "flink_master": ("[auto]", "[local]")}
 
@@ -100,6 +103,14 @@ def _java() -> str:
     return os.path.join(home, "bin", "java") if home else "java"
 
 
+def _jvm_options(runner: str, options: Sequence[str]) -> list[str]:
+    """Returns the options of Java for a job server that Beam starts, unless there are some."""
+    given = any("job_server_jvm_prop" in one for one in options)
+    if given or runner.rpartition(".")[2] not in _JAVA_RUNNERS:
+        return []
+    return [f"--{_JVM_OPTION}={one}" for one in _SHORT_JVM]
+
+
 def _require_answer(option: str, address: str) -> None:
     host, _, port = re.sub(r"^[a-z]+://", "", address).rstrip("/").rpartition(":")
     if not host or not port.isdigit():
@@ -133,9 +144,9 @@ class Engine:
         from apache_beam.runners.runner import create_runner
 
         check_engine(options)
-        self._options, self._server = list(options), None
-        runner = PipelineOptions(self._options).view_as(StandardOptions).runner
-        self._runner = create_runner(runner or "DirectRunner")
+        runner = PipelineOptions(list(options)).view_as(StandardOptions).runner or "DirectRunner"
+        self._options, self._server = [*options, *_jvm_options(runner, options)], None
+        self._runner = create_runner(runner)
         if hasattr(self._runner, "default_job_server"):
             self._start = self._runner.default_job_server
             self._runner.default_job_server = self._job_server

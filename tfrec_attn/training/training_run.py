@@ -19,7 +19,7 @@ from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import item_counts, split_checksum
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
 from tfrec_attn.data.shards.prepared_log import is_folder
-from tfrec_attn.errors import DataError, TrainingError
+from tfrec_attn.errors import DataError, TrainingError, counted
 from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.evaluation.protocol import protocol
 from tfrec_attn.runs import run, run_files
@@ -275,8 +275,8 @@ def _print_data(data: run.PreparedData, leaks: Any) -> None:
     write_line(str(data.report))
     if data.rejected:
         write_line(
-            f"{data.rejected} lines could not be read: {run_files.REJECTED} in the run lists them "
-            "with the reasons."
+            f"{counted(data.rejected, 'line', form='')} could not be read: {run_files.REJECTED} in "
+            "the run lists each with the reason."
         )
     if leaks:
         write_line(str(leaks))

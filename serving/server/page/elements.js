@@ -28,6 +28,11 @@ export function digits(value) {
   return Math.abs(value) < 1e-3 ? Number(value).toExponential(3) : Number(value).toPrecision(4);
 }
 
+// A number with its noun in the singular or plural.
+export function counted(count, one) {
+  return count + " " + one + (count === 1 ? "" : "s");
+}
+
 export function signed(value) {
   return (value > 0 ? "+" : "") + digits(value);
 }

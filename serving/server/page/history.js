@@ -1,6 +1,6 @@
 // The table of the history, with the contributions to the chosen item as bars.
 
-import { at, bar, button, digits, element, heads, largest, signed } from "./elements.js";
+import { at, bar, button, counted, digits, element, heads, largest, signed } from "./elements.js";
 import { firstShown, isLogged, state } from "./state.js";
 import { titleOf } from "./titles.js";
 
@@ -36,7 +36,7 @@ export function showHistory(change) {
     }),
   );
   at("older").hidden = !first;
-  at("older").textContent = "Show " + first + " older events";
+  at("older").textContent = "Show " + counted(first, "older event");
   showLogged();
 }
 
@@ -59,8 +59,8 @@ function showLogged() {
       log.user +
       " in the log: " +
       (some ? "the latest " + log.items.length + " of " : "") +
-      log.events +
-      " events.";
+      counted(log.events, "event") +
+      ".";
 }
 
 function use(item, place, change) {

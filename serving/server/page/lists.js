@@ -1,6 +1,6 @@
 // The recommended lists, one for each model.
 
-import { at, bar, button, digits, element, heads, largest, signed } from "./elements.js";
+import { at, bar, button, counted, digits, element, heads, largest, signed } from "./elements.js";
 import { kept, state } from "./state.js";
 import { titleOf } from "./titles.js";
 
@@ -19,12 +19,15 @@ export function showLists(change) {
   if (two) {
     const [one, other] = sides.map(itemsOf),
       common = one.filter((item) => other.includes(item)).length;
+    const marked = common === 1 ? "; it is marked with ●" : "; they are marked with ●";
     at("overlap").textContent =
       common +
       " of " +
-      Math.max(one.length, other.length) +
-      " items are in both lists" +
-      (common ? "; they are marked with ●." : ".");
+      counted(Math.max(one.length, other.length), "item") +
+      (common === 1 ? " is" : " are") +
+      " in both lists" +
+      (common ? marked : "") +
+      ".";
   }
 }
 

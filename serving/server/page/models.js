@@ -2,8 +2,11 @@
 
 import { at } from "./elements.js";
 
-export function offerModels(served) {
-  const options = Object.entries(served).flatMap(([name, { versions, labels }]) => [
+let served = [];
+
+export function offerModels(models) {
+  served = models;
+  const options = served.flatMap(({ name, versions, labels }) => [
     [name, name],
     ...(versions.length > 1 ? versions.map((one) => [name + ":" + one, name + ":" + one]) : []),
     ...Object.entries(labels).map(([label, version]) => [
@@ -16,7 +19,16 @@ export function offerModels(served) {
     new Option("no other", ""),
     ...options.map(([value, text]) => new Option(text, value)),
   );
-  at("second").hidden = Object.values(served).flatMap(({ versions }) => versions).length < 2;
+  at("second").hidden = served.flatMap(({ versions }) => versions).length < 2;
+}
+
+// Whether a model was trained with an items file. Others would refuse the request for titles.
+export function hasDescriptions(reference) {
+  const [name, which] = reference.split(/:(.*)/s);
+  const model = served.find((one) => one.name === name);
+  if (!model) return false;
+  if (which === undefined) return model.described.includes(Math.max(...model.versions));
+  return model.described.includes(/^[0-9]+$/.test(which) ? Number(which) : model.labels[which]);
 }
 
 // A model that is not served is asked too, so that the server says so.

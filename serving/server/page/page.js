@@ -1,6 +1,6 @@
 // The page: asks the server for what is chosen, and shows the answers.
 
-import { at, button, element, keepingFocus } from "./elements.js";
+import { at, button, counted, element, keepingFocus } from "./elements.js";
 import { showHistory } from "./history.js";
 import { itemsOf, showLists } from "./lists.js";
 import { offerModels } from "./models.js";
@@ -50,7 +50,8 @@ async function sideOf(reference) {
     state.out.size ? recommend(reference, user, state.items, k) : null,
     state.chosen !== null && items.length ? explain(reference, user, items, state.chosen) : null,
   ]);
-  return { reference, answer, before, why };
+  const unknown = why !== null && !why.known;
+  return { reference, answer, before, why: unknown ? null : why, unknown };
 }
 
 function show() {
@@ -66,8 +67,8 @@ function showNote() {
   const { rows, most } = state.sides[0].answer;
   const limit = most === null ? "" : " The model gives at most " + most + ".";
   at("note").textContent =
-    rows.length +
-    " items for " +
+    counted(rows.length, "item") +
+    " for " +
     kept().length +
     " of " +
     state.items.length +
@@ -76,11 +77,12 @@ function showNote() {
     limit;
 }
 
-function about({ reference, answer }) {
-  const text =
+function about({ reference, answer, unknown }) {
+  const source =
     answer.source === "popular"
       ? "Nothing of this history is known: these are the most popular items."
       : "Ranked by the model.";
+  const text = unknown ? source + " The model knows no item " + state.chosen + "." : source;
   return state.sides.length > 1 ? reference + ": " + text : text;
 }
 

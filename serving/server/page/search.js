@@ -1,6 +1,6 @@
 // A search in the catalogue as one types: a combobox, used by keyboard or pointer.
 
-import { at, element } from "./elements.js";
+import { at, counted, element } from "./elements.js";
 import { search } from "./server.js";
 import { knowTitle } from "./titles.js";
 
@@ -34,7 +34,7 @@ export async function showSearch(model) {
   close();
   try {
     const { catalogue } = await search(model, "");
-    box.placeholder = "Title or id of " + catalogue + " items";
+    box.placeholder = "Title or id of " + counted(catalogue, "item");
     at("catalogue").hidden = false;
   } catch (error) {
     at("catalogue").hidden = true;
@@ -62,9 +62,7 @@ function told({ items, total }) {
   if (!total) return "No item has this in its id or title.";
   return total > items.length
     ? "The first " + items.length + " of " + total + " items."
-    : total === 1
-      ? "1 item."
-      : total + " items.";
+    : counted(total, "item") + ".";
 }
 
 function show({ items }, text) {

@@ -73,7 +73,12 @@ export async function explain(reference, user, items, item) {
   );
   // In a batch a row is as wide as the longest one.
   const own = (values) => values && values.slice(0, items.length);
-  return { contribution: own(answer.contribution), attention: own(answer.attention) };
+  return {
+    contribution: own(answer.contribution),
+    attention: own(answer.attention),
+    // Models of an earlier export do not tell.
+    known: answer.known !== false,
+  };
 }
 
 export async function describe(reference, items) {

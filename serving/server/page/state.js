@@ -6,7 +6,8 @@ import { chooseModel } from "./models.js";
 const MOST_SHOWN = 20,
   LONGEST_ADDRESS = 30000;
 
-// sides: for each model {reference, answer, before, why}.
+// sides: for each model {reference, answer, before, why, unknown}; unknown is whether the model
+// does not know the chosen item.
 // log: the user whose history was loaded, {user, items, events}.
 export const state = {
   items: [],

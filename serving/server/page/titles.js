@@ -1,5 +1,6 @@
 // Titles of items. Only a model with an items file can tell them.
 
+import { hasDescriptions } from "./models.js";
 import { describe } from "./server.js";
 
 const titles = new Map(),
@@ -10,7 +11,8 @@ export async function learnTitles(references, items) {
   if (learnt !== references.join(" ")) forget(references);
   for (const reference of references) {
     const asked = [...new Set(items)].filter((item) => !titles.get(item));
-    if (asked.length && !untitled.has(reference)) await learnFrom(reference, asked);
+    if (asked.length && hasDescriptions(reference) && !untitled.has(reference))
+      await learnFrom(reference, asked);
   }
   // An item without a title is not asked for again.
   for (const item of items) knowTitle(item, titleOf(item));

@@ -122,7 +122,7 @@ def test_the_unit_and_the_future():
         "unit": "seconds",
         "future": 1,
     }
-    assert findings({"rejected": 0, **tree}) == ["1 events are in the future."]
+    assert findings({"rejected": 0, **tree}) == ["1 event is in the future."]
 
 
 def test_times_without_a_unit_are_not_in_the_future():

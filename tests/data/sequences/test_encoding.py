@@ -88,7 +88,7 @@ def test_nothing_left():
     with pytest.raises(DataError) as caught:
         encode_log(log([("u", "a", 1), ("u", "b", 2)]), min_user_events=2, min_item_events=3)
     assert str(caught.value) == (
-        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 users "
+        "data.min_user_events=2 and data.min_item_events=3 leave nothing of 2 events of 1 user "
         "with 2 items (density 100.0000%): "
         "lower them."
     )

@@ -94,7 +94,7 @@ def test_assets_that_were_changed(tmp_path):
     folder = write(tmp_path, b"a\n")
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "SHA256SUMS").write_text(f"{'0' * 64}  assets/items.txt\n")
-    with pytest.raises(StatusError, match=r"items\.txt is not what was written\); export it"):
+    with pytest.raises(StatusError, match=r"\(assets/items\.txt is not what was written\); export"):
         read_catalogue(folder)
 
 

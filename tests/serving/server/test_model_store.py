@@ -105,7 +105,11 @@ def test_a_corrupt_version_is_reported_and_the_old_one_keeps_serving(make_store,
     store.poll()
     newest = store.status("toy", 2)[0]
     assert newest.state == State.END and newest.code.name == "INVALID_ARGUMENT"
-    assert newest.message.startswith(f"{path.parent} cannot be loaded as a SavedModel (")
+    assert newest.message.startswith("version 2 of model toy cannot be loaded as a SavedModel (")
+    # A client does not learn where the files are; the terminal of the server says it.
+    assert str(path.parents[1]) not in newest.message
+    assert store.problem("toy").startswith(f"{path.parent} cannot be loaded as a SavedModel (")
+    assert str(path.parent) in caplog.text
     assert which(store) == 1 and states(store) == {2: "END", 1: "AVAILABLE"}
     assert [record.getMessage()[:30] for record in caplog.records] == [
         "Version 2 of model toy is not "
@@ -127,7 +131,8 @@ def test_a_version_whose_warm_up_fails_takes_no_requests(make_store, versions):
         writer.write(b"\xff")
     store.poll()
     assert which(store) == 1
-    assert store.status("toy", 2)[0].message.startswith(f"request 1 of {path} cannot be read (")
+    assert store.status("toy", 2)[0].message.startswith(f"request 1 of {WARMUP} cannot be read (")
+    assert store.problem("toy").startswith(f"request 1 of {path} cannot be read (")
 
 
 def test_a_corrupt_version_between_two_good_ones(make_store, versions):

@@ -639,3 +639,27 @@ def test_the_keyboard_alone(browser, browse, run):
     assert browser.ask("document.getElementById('note').textContent").startswith(
         "3 items for 1 of 2"
     )
+
+
+@needs_chromium
+def test_an_item_that_the_model_does_not_know(browse_shop, items):
+    seen = browse_shop(
+        "return {note: shown('note'), heads: document.querySelectorAll('#history th').length};",
+        model="sasrec:1",
+        history=items[:1],
+        why="nothing",
+        k=1,
+    )
+    assert seen["note"].startswith("1 item for 1 of 1 in the history. Ranked by the model.")
+    assert seen["note"].endswith(" The model knows no item nothing.") and seen["heads"] == 2
+
+
+@needs_chromium
+def test_titles_are_asked_only_of_models_that_have_them(browse_shop, items, monkeypatch):
+    script = "return rows('history').map((row) => row[0]);"
+    asked = "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('predict'))"
+    titled = browse_shop(f"return {asked}.length;", history=items[:1])
+    # As for a model without an items file, which would refuse the request.
+    monkeypatch.setattr("serving.server.page_service._DESCRIBE", "none")
+    assert browse_shop(f"return {asked}.length;", history=items[:1]) < titled
+    assert browse_shop(script, history=items[:2]) == items[:2]

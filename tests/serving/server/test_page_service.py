@@ -7,6 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from serving.server.model_config import ModelConfig
+from serving.server.model_store import ModelStore
+from serving.server.page_service import PageService
+
 SEARCH, HISTORY = "/page/models/sasrec:search", "/page/history"
 
 
@@ -38,12 +42,20 @@ def test_the_files_of_the_page(ask):
 def test_the_models(ask):
     status, _, body = ask("GET", "/page/models")
     assert status == 200 and json.loads(body) == {
-        "models": {
-            "sasrec": {"versions": [1, 2], "labels": {"old": 1}},
-            "toy": {"versions": [1], "labels": {}},
-        },
+        "models": [
+            {"name": "sasrec", "versions": [1, 2], "labels": {"old": 1}, "described": [1, 2]},
+            {"name": "toy", "versions": [1], "labels": {}, "described": []},
+        ],
         "users": 3,
     }
+
+
+def test_the_models_are_in_the_order_of_the_server(servable):
+    names = ["new", "7", "also"]
+    store = ModelStore([ModelConfig(name, servable) for name in names])
+    found = json.loads(PageService(store, {}).respond("GET", "/page/models", b"").body)
+    # None is loaded yet.
+    assert [one["name"] for one in found["models"]] == names and found["users"] is None
 
 
 @pytest.mark.parametrize("which", ["/versions/1", "/labels/old", ""])

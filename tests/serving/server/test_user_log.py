@@ -1,13 +1,16 @@
 """The histories of a log in memory."""
 
+import errno
+import gzip
 import json
 
 import polars as pl
 import pytest
+from backports import zstd
 
 from serving.server import user_log
 from serving.server.user_log import UserLog, read_user_log
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import DataError, ReadError
 from tfrec_attn.lists.user_histories import UserBatch
 
 HISTORIES = {"u1": ["i3", "i17"], "u2": ["i5"], "ü": ["i1", "i2", "i3", "i1"]}
@@ -62,8 +65,44 @@ def test_limits(servable, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"^--histories must have at most 6 events, but has more;"):
         read_user_log(path, servable)
     monkeypatch.setattr(user_log, "_MAX_BYTES", 50)
-    with pytest.raises(DataError, match=r"log\.csv' must have at most 50 bytes, but has \d+; give"):
+    with pytest.raises(DataError, match=r"log\.csv' must have at most 50 bytes without compressi"):
         read_user_log(path, servable)
+
+
+@pytest.mark.parametrize("suffix", ["csv.gz", "csv.zst", "jsonl.gz"])
+def test_a_limit_of_what_a_compressed_file_expands_to(servable, tmp_path, monkeypatch, suffix):
+    text, compress = b"u1,i3,7\n" * 4000, zstd.compress if suffix == "csv.zst" else gzip.compress
+    path = tmp_path / f"log.{suffix}"
+    path.write_bytes(compress(text))
+    assert len(text) == 32_000 and path.stat().st_size < 1000
+    monkeypatch.setattr(user_log, "_MAX_BYTES", 31_999)
+    # Nothing is read then.
+    monkeypatch.setattr(user_log, "file_histories", None)
+    with pytest.raises(DataError, match=r"must have at most 31,999 bytes without compression, but"):
+        read_user_log(path, servable)
+    monkeypatch.setattr(user_log, "_MAX_BYTES", 32_000)
+    with pytest.raises(TypeError):
+        read_user_log(path, servable)
+
+
+def test_a_limit_of_the_rows_of_a_table(servable, tmp_path, monkeypatch):
+    path = write(tmp_path, "parquet")
+    monkeypatch.setattr(user_log, "_MAX_EVENTS", 2)
+    monkeypatch.setattr(user_log, "file_histories", None)
+    with pytest.raises(DataError, match=r"must have at most 2 rows without compression, but has"):
+        read_user_log(path, servable)
+
+
+def test_a_disk_that_fails_in_the_middle(servable, tmp_path, monkeypatch):
+    def failing(path, lines):
+        yield "u1", ["i3"]
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("tfrec_attn.lists.file_histories.requests_of", failing)
+    with pytest.raises(
+        ReadError, match=r"cannot be read to its end \(Input/output error\); run th"
+    ):
+        read_user_log(write(tmp_path, "jsonl"), servable)
 
 
 @pytest.mark.parametrize(

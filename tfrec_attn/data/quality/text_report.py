@@ -5,6 +5,7 @@ import datetime
 from tfrec_attn.data.reading.time_rule import UNITS
 from tfrec_attn.data.sequences.copies import copies_sentence
 from tfrec_attn.data.sequences.ids import IdReport
+from tfrec_attn.errors import counted
 
 # Thresholds of the figures from which there is a warning at the top of the report.
 _DUPLICATES, _BURST, _TIES, _UNKNOWN, _DRIFT = 0.001, 0.01, 0.1, 0.05, 0.25
@@ -35,7 +36,7 @@ def findings(tree: dict) -> list[str]:
     anomalies = tree.get("schema", {}).get("anomalies", {})
     found = [f"{name}: {reason}" for name, reasons in anomalies.items() for reason in reasons]
     if tree.get("rejected", 0) > 0:
-        found.append(f"{tree['rejected']:,} lines could not be read.")
+        found.append(f"{counted(tree['rejected'], 'line')} could not be read.")
     found += _warnings_of_times(tree) if "time" in tree else []
     copies = tree.get("duplicates", {"count": 0, "share": 0})
     if copies["share"] > _DUPLICATES:
@@ -55,7 +56,7 @@ def findings(tree: dict) -> list[str]:
 def _warnings_of_times(tree: dict) -> list[str]:
     time, ties, found = tree["time"], tree["ties"], []
     if time["future"] > 0:
-        found.append(f"{time['future']:,} events are in the future.")
+        found.append(f"{counted(time['future'], 'event is', 'events are')} in the future.")
     if ties["share"] > _TIES:
         found.append(
             f"{_part(ties)} of the events share their time with the one before: "
@@ -108,7 +109,7 @@ def _events(tree: dict) -> list:
         rows.append(
             (
                 f"in bursts, {one['events_at_least']} a {name}",
-                f"{_part(one)}, {one['users']:,} users{': ' + who if who else ''}",
+                f"{_part(one)}, {counted(one['users'], 'user')}{': ' + who if who else ''}",
             )
         )
     return rows

@@ -13,7 +13,7 @@ from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.reading.parquet_reader import require_type
 from tfrec_attn.data.reading.rejections import begin_rejected, write_rejected
 from tfrec_attn.data.reading.time_rule import TimeRule
-from tfrec_attn.errors import DataError, TfrecError
+from tfrec_attn.errors import DataError, TfrecError, counted
 from tfrec_attn.extensions import SOURCES, cause
 
 
@@ -69,9 +69,9 @@ def read_function(
         rows = [one._replace(text="\t".join(map(str, raw.row(one.line - 1)))) for one in bad]
         write_rejected(Path(rejected), source, rows)
     if not frame.height:
+        rows = counted(len(bad), "row was", "rows were", form="")
         why = (
-            f": all {len(bad)} rows were rejected, row {bad[0].line} because of this: "
-            f"{bad[0].reason}"
+            f": all {rows} rejected, row {bad[0].line} because of this: {bad[0].reason}"
             if bad
             else ""
         )

@@ -17,7 +17,7 @@ from tfrec_attn.data.reading.text_formats import TEXT_FORMATS
 from tfrec_attn.data.reading.text_header import open_text
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES
 from tfrec_attn.data.reading.time_rule import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
-from tfrec_attn.errors import ConfigError, DataError, nearest
+from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 from tfrec_attn.files.readable import readable
 
 FORMATS = (*TEXT_FORMATS, "parquet")
@@ -139,10 +139,8 @@ def _why_none(parts: Sequence[Path], results: Sequence[_ReadPart]) -> str:
         return ""
     part, entry = bad[0]
     of_part = f" of {part}" if len(parts) > 1 else ""
-    return (
-        f": all {len(bad)} lines were rejected, line {entry.line}{of_part} because of this: "
-        f"{entry.reason}"
-    )
+    lines = counted(len(bad), "line was", "lines were", form="")
+    return f": all {lines} rejected, line {entry.line}{of_part} because of this: {entry.reason}"
 
 
 def count_times(paths: Sequence[str | Path], **options: object) -> LogTimes:

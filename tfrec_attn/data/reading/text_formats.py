@@ -6,10 +6,11 @@ The exact reader is slower than polars, but it knows the number and the text of 
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -25,6 +26,7 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 _BOM = "\ufeff"
+_BLOCK = 1 << 20
 _MOVIELENS = ("user_id", "item_id", "rating", "timestamp")
 SEPARATORS = {"comma": ",", "semicolon": ";", "pipe": "|", "tab": "\t", "space": " "}
 
@@ -159,6 +161,24 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
                 yield unzipped
         else:
             yield stream
+
+
+def text_size(path: Path, most: int) -> int:
+    """Returns the bytes of a file as text, of which no more than a block is in memory.
+
+    Args:
+        path: The file.
+        most: A compressed file is read up to here; a greater result says that it has more.
+    """
+    size = 0
+    with open_bytes(path) as stream:
+        if isinstance(stream, io.BufferedReader):
+            return os.fstat(stream.fileno()).st_size
+        # What reads the file says how it is damaged.
+        with suppress(*DAMAGES):
+            while size <= most and (block := stream.read(_BLOCK)):
+                size += len(block)
+    return size
 
 
 def _bare(line: str) -> str:

@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 
+from tfrec_attn.errors import counted
+
 
 def without_copies(frame: pl.DataFrame) -> pl.DataFrame:
     """Keeps the first of the events that are exact copies of each other."""
@@ -41,7 +43,8 @@ def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> i
 
 def copies_sentence(count: int, events: int) -> str:
     """Returns a note about the copies, with the key that drops them."""
+    are = "is an exact copy" if count == 1 else "are exact copies"
     return (
-        f"{count} of {events} events ({count / max(1, events):.1%}) are exact copies of another "
-        "(same user, item and time): data.duplicates=drop leaves them out"
+        f"{count} of {counted(events, 'event', form='')} ({count / max(1, events):.1%}) {are} of "
+        "another (same user, item and time): data.duplicates=drop leaves them out"
     )

@@ -10,7 +10,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.sequences.copies import without_copies
 from tfrec_attn.data.sequences.ids import IdFilter
 from tfrec_attn.data.sequences.sessions import collapse_repeats, split_sessions
-from tfrec_attn.errors import ConfigError, DataError, nearest
+from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EventFilterReport:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        parts = [f"{self.events} events"]
+        parts = [counted(self.events, "event", form="")]
         if self.unified is not None:
             parts.append(f"{self.unified} with an id written in its common way")
         if self.missing_ids is not None:
@@ -56,11 +56,12 @@ class EventFilterReport:
             weights = (f"{name} {weight:g}" for name, weight in self.weights.items())
             parts.append(f"weights {', '.join(weights)}")
         if self.duplicates is not None:
-            parts.append(f"{self.duplicates} exact copies left out")
+            copies = counted(self.duplicates, "exact copy", "exact copies", form="")
+            parts.append(f"{copies} left out")
         if self.sessions is not None:
-            parts.append(f"cut into {self.sessions} sessions")
+            parts.append(f"cut into {counted(self.sessions, 'session', form='')}")
         if self.repeats is not None:
-            parts.append(f"{self.repeats} immediate repeats left out")
+            parts.append(f"{counted(self.repeats, 'immediate repeat', form='')} left out")
         return "; ".join(parts)
 
 
@@ -151,7 +152,8 @@ class EventFilter:
                 )
         if not self._stayed:
             raise DataError(
-                f"the event filters of the data section leave nothing of {self.events} events: "
+                f"the event filters of the data section leave nothing of "
+                f"{counted(self.events, 'event', form='')}: "
                 "loosen data.min_rating, data.event_types, data.event_weights or data.missing_ids."
             )
         weights = {name: self._weight(name) for name in types}

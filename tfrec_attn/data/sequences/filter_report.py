@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from tfrec_attn.data.sequences.copies import copies_sentence
 from tfrec_attn.data.sequences.event_filters import EventFilterReport
 from tfrec_attn.data.sequences.ids import IdReport
+from tfrec_attn.errors import counted
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Statistics:
         return {**asdict(self), "density": self.density}
 
     def __str__(self) -> str:
-        return (
-            f"{self.events} events of {self.users} users with {self.items} items "
-            f"(density {self.density:.4%})"
+        events, users, items = (
+            counted(number, noun, form="")
+            for number, noun in ((self.events, "event"), (self.users, "user"), (self.items, "item"))
         )
+        return f"{events} of {users} with {items} (density {self.density:.4%})"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import polars as pl
 
+from tfrec_attn.errors import counted
+
 # What pandas, NumPy, SQL, Hive, JavaScript and spreadsheets write where there is no value.
 MISSING = (
     "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil",
@@ -104,8 +106,8 @@ class IdProblems:
         if self.missing:
             words = ", ".join(f"{count} {word}" for word, count in self.missing.items())
             found.append(
-                f"{sum(self.missing.values())} events name no real id among the {kind} ({words}): "
-                "data.missing_ids=drop leaves them out"
+                f"{counted(sum(self.missing.values()), 'event names', 'events name', form='')} no "
+                f"real id among the {kind} ({words}): data.missing_ids=drop leaves them out"
             )
         return found
 

@@ -63,12 +63,19 @@ def write_bytes(content: bytes | memoryview, path: str) -> str:
     try:
         with FileSystems.create(part, compression_type=plain) as out:
             out.write(content)
-        if not FileSystems.exists(path):
-            FileSystems.rename([part], [path])
+        finish_part(part, path)
     finally:
         if FileSystems.exists(part):
             FileSystems.delete([part])
     return path
+
+
+def finish_part(part: str, path: str) -> None:
+    """Gives a complete file its name, unless another worker has written the same file."""
+    from apache_beam.io.filesystems import FileSystems
+
+    if not FileSystems.exists(path):
+        FileSystems.rename([part], [path])
 
 
 def write_json(value: object, path: str) -> str:

@@ -30,7 +30,7 @@ from tfrec_attn.runtime.beam_runner import Engine, package_version
 _PARTITION = 1 << 24  # bytes of text
 _TEXT_PER_BYTE = 6  # of a compressed file
 _MOST_PARTITIONS = 1 << 12
-_ROUNDS = 4  # of the frequency filter in one pipeline
+_MOST_ROUNDS = 4  # of the frequency filter in one pipeline
 
 
 class BeamPipelines:
@@ -48,6 +48,7 @@ class BeamPipelines:
     def __init__(self, data: Data, shared: str, engine: Engine):
         self._data, self._shared, self._engine = data, shared, engine
         self._least = data.min_user_events, data.min_item_events
+        self._rounds = _rounds(*self._least)
         self._parts = 1
 
     def run(self, logs: dict[str, list[str]], wanted: int | None) -> PartitionedLog:
@@ -69,7 +70,9 @@ class BeamPipelines:
             begins.append(events.events)
             events.add(file["filtered"])
         whole, filtered = all(file["whole_times"] for file in files), events.report()
-        partitions, kept, after = self._filter(source, whole, begins)
+        partitions = sorted({one for file in files for one in file["partitions"]})
+        sources = [f"{self._folder(source)}/{number}" for number in range(len(paths))]
+        kept, after = self._filter(partitions, sources, whole, begins)
         before, filtered, ids = self._measured(partitions, filtered)
         if kept is None:
             after = before
@@ -85,10 +88,11 @@ class BeamPipelines:
             selection=filtered.to_dict() if has_event_filters(data) else None,
             ids=ids.to_dict(),
         )
-        return self._write(partitions, kept, partitioned)
+        # Without a least number of events, the items of the events that stay are those that stay.
+        return self._write(partitions, kept if data.min_item_events > 1 else None, partitioned)
 
     def _read(self, logs: dict[str, list[str]], paths: list[str]) -> tuple[str, list[dict]]:
-        """Reads the logs; returns the folder of the partitions, and what is known of each file."""
+        """Reads the logs; returns the folder of the events, and what is known of each file."""
         name, files = "events-0", self._read_once("events-0", paths, None)
         times = LogTimes(
             {file["file"]: FileTimes(**file["times"]) for file in files if file["times"]}
@@ -107,13 +111,11 @@ class BeamPipelines:
     def _read_once(
         self, name: str, paths: list[str], rules: dict[str, TimeRule] | None
     ) -> list[dict]:
-        known = f"{self._folder(name)}-files"
-        arguments = self._data, known, self._shared, self._parts, rules, package_version()
+        arguments = self._data, self._folder(name), self._shared, self._parts, rules
         with self._engine.pipeline() as p:
             numbered = p | beam.Create(list(enumerate(paths))) | beam.Reshuffle()
-            grouped = numbered | beam.FlatMap(transforms.read_log, *arguments) | beam.GroupByKey()
-            _ = grouped | beam.Map(transforms.write_partition, self._folder(name))
-        files = self._results(f"{name}-files", len(paths))
+            _ = numbered | beam.Map(transforms.read_log, *arguments, package_version())
+        files = self._results(name, len(paths))
         files.sort(key=lambda file: paths.index(file["file"]))
         for file in files:
             if "error" in file:
@@ -121,45 +123,43 @@ class BeamPipelines:
         return files
 
     def _filter(
-        self, name: str, whole: bool, begins: list[int]
-    ) -> tuple[list[int], list[str] | None, Statistics | None]:
+        self, partitions: list[int], sources: list[str], whole: bool, begins: list[int]
+    ) -> tuple[list[str] | None, Statistics | None]:
         """Filters users and then, until every user and item has enough events, both.
 
         Args:
-            name: Folder of the partitions.
+            partitions: The partitions.
+            sources: Files of their events.
             whole: Whether all times are whole.
             begins: The number of events before each file.
 
         Returns:
-            The partitions, the files of the items that stay, and the size of what stays. The last
-            two are None if everything does.
+            The files of the items that stay, and the size of what stays; None if everything does.
         """
-        partitions, kept = self._results(name), None
-        rounds = 0 if max(self._least) <= 1 else _ROUNDS
-        for first in count(0, _ROUNDS):
-            turns = range(first, first + rounds)
+        kept = None
+        for first in count(0, _MOST_ROUNDS):
+            turns = range(first, first + self._rounds)
             with self._engine.pipeline() as p:
                 numbers = p | beam.Create(partitions) | beam.Reshuffle()
                 if first == 0:
-                    numbers = self._filter_users(numbers, name, whole, begins)
+                    numbers = self._filter_users(numbers, sources, whole, begins)
                 files = kept
                 for turn in turns:
                     files = self._round(numbers, files, turn)
             for turn in turns:
                 kept, left, is_last = self._round_result(turn, len(partitions))
-                if is_last:
-                    return partitions, kept, left
-            if not rounds:
-                return partitions, None, None
+                if is_last or turn + 1 == self._rounds < _MOST_ROUNDS:
+                    return kept, left
+            if not self._rounds:
+                return None, None
         raise AssertionError("the rounds do not end")
 
     def _filter_users(
-        self, numbers: beam.PCollection, name: str, whole: bool, begins: list[int]
+        self, numbers: beam.PCollection, sources: list[str], whole: bool, begins: list[int]
     ) -> beam.PCollection:
         """Adds the filters of users; returns the numbers of the partitions that are filtered."""
-        each = transforms.FilterUsers(
-            self._data, self._folder(name), self._folder("filtered"), whole, begins
-        )
+        target = self._folder("filtered")
+        each = transforms.FilterUsers(self._data, sources, target, whole, begins)
         done = "filtered"
         found = numbers | beam.FlatMap(lambda *one: each(*one), self._parts, done).with_outputs(
             done, main="items"
@@ -278,11 +278,12 @@ class BeamPipelines:
         items: str | beam.pvalue.AsSingleton,
     ) -> None:
         """Adds the writing of the shards, given the folder of the rows and the file of indices."""
-        split = numbers | "Split" >> beam.FlatMap(
-            transforms.split_by_shard, self._folder("kept"), rows, items, log.shards
-        )
-        grouped = split | "By shard" >> beam.GroupByKey()
-        _ = grouped | beam.Map(transforms.write_one_shard, asdict(log), self._shared)
+        arguments = self._folder("kept"), rows, items, self._folder("split"), log.shards
+        split = numbers | "Split" >> beam.FlatMap(transforms.split_by_shard, *arguments)
+        each = numbers.pipeline | "Shards" >> beam.Create(range(log.shards))
+        shards = each | "Spread shards" >> beam.Reshuffle()
+        files = beam.pvalue.AsList(split)
+        _ = shards | beam.Map(transforms.write_one_shard, files, asdict(log), self._shared)
 
     def _folder(self, name: str) -> str:
         return f"{self._shared}/{name}"
@@ -306,6 +307,19 @@ class BeamPipelines:
             return beam_files.read_frame(path, ["timestamp"])["timestamp"].to_numpy()
 
         return ChunkedArray([lambda number=number: read(number) for number in partitions])
+
+
+def _rounds(users: int, items: int) -> int:
+    """Returns how many rounds of the frequency filter are in a pipeline.
+
+    Users alone take one, and items alone one more, which counts what is left. With both, rounds
+    follow until nothing changes.
+    """
+    if max(users, items) <= 1:
+        return 0
+    if items <= 1:
+        return 1
+    return 2 if users <= 1 else _MOST_ROUNDS
 
 
 def _bytes_of_text(path: str) -> int:

@@ -1,10 +1,9 @@
 """The functions that the workers of the Beam pipelines apply to files and to partitions of a log.
 
-A partition holds all events of some users. It travels as an Arrow table, and rests in a file of the
-shared folder, so that a worker holds one partition at a time.
+A partition holds all events of some users. It travels and rests as Arrow tables in files of the
+shared folder: a worker holds one partition or one shard at a time, and the engine no events.
 """
 
-import io
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,59 +33,51 @@ from tfrec_attn.data.shards.beam_files import (
 )
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
+from tfrec_attn.data.shards.segment_file import SegmentWriter, pack, read_part, unpack
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runtime.beam_runner import require_version
-from tfrec_attn.runtime.process import import_tensorflow
 
 _FILE = 1 << 44  # rows
 
 
-def pack(frame: pl.DataFrame) -> bytes:
-    """Returns a frame as bytes."""
-    out = io.BytesIO()
-    frame.write_ipc(out, compression="lz4")
-    return out.getvalue()
+def part_of(ids: pl.Series, count: int) -> np.ndarray:
+    """Returns the part of each row by its id: all spellings of an id are in the same part.
 
-
-def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
-    """Returns the rows of packed frames, in any order."""
-    return pl.concat([pl.read_ipc(io.BytesIO(one)) for one in chunks], how="vertical_relaxed")
+    Args:
+        ids: The id of each row.
+        count: Number of parts.
+    """
+    distinct, codes = encode_ids(ids)
+    sums = (zlib.crc32(one.encode("utf-8", "surrogatepass")) for one in unified(distinct))
+    return (np.fromiter(sums, np.int64, len(distinct)) % count)[codes]
 
 
 def split_by(frame: pl.DataFrame, ids: str, count: int) -> Iterator[tuple[int, bytes]]:
-    """Yields the rows of each part of a frame: all spellings of an id are in the same part.
-
-    Args:
-        frame: The frame.
-        ids: Its column of ids.
-        count: Number of parts.
-    """
-    distinct, codes = encode_ids(frame[ids])
-    sums = (zlib.crc32(one.encode("utf-8", "surrogatepass")) for one in unified(distinct))
-    part = (np.fromiter(sums, np.int64, len(distinct)) % count)[codes]
-    for (number,), rows in frame.with_columns(part=part).partition_by("part", as_dict=True).items():
-        yield number, pack(rows.drop("part"))
+    """Yields the rows of each part of a frame by a column of ids, packed."""
+    parts = frame.with_columns(part=part_of(frame[ids], count))
+    for (number,), rows in parts.partition_by("part", as_dict=True, include_key=False).items():
+        yield number, pack(rows)
 
 
 def read_log(
     numbered: tuple[int, str],
     data: Data,
-    known: str,
+    events: str,
     work: str,
     partitions: int,
     rules: Mapping[str, TimeRule] | None,
     version: str,
-) -> Iterator[Any]:
-    """Yields the events of a file as (partition, packed frame), and writes what is known of it.
+) -> None:
+    """Writes the events of a file by partition, and what is known of it.
 
-    The latter is {"file", "error"}, or {"file", "times", "rejected", "whole_times", "filtered"}. If
-    the times are not of one kind, some events are missing.
+    The latter is {"file", "error"}, or {"file", "times", "rejected", "whole_times", "filtered",
+    "partitions"}. If the times are not of one kind, some events are missing.
 
     Args:
         numbered: The number of the file and its path, local or remote.
         data: How to read and filter.
-        known: Folder of what is known of the files.
+        events: Folder of the events, as a file of segments for each file of the log.
         work: Folder of the rejected lines.
         partitions: Number of partitions.
         rules: The time rule of each file, or None in the first pass, before it is known.
@@ -96,7 +87,10 @@ def read_log(
     require_version(version)
     options = {key: option(data, key) for key in READING}
     event_filter, rejected, whole, seen = EventFilter(data), 0, True, LogTimes()
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SegmentWriter(f"{events}/{number}", partitions) as out,
+    ):
         local = Path(path)
         try:
             local = local_copy(path, Path(folder))
@@ -109,25 +103,21 @@ def read_log(
                     whole &= "timestamp" not in frame or frame["timestamp"].dtype.is_integer()
                     place = pl.int_range(pl.len(), dtype=pl.Int64) + event_filter.events
                     frame = event_filter(frame.with_columns(place=place + number * _FILE))
-                    yield from split_by(frame.drop("rating", strict=False), "user_id", partitions)
+                    if frame.height:
+                        part = part_of(frame["user_id"], partitions)
+                        out.add(frame.drop("rating", strict=False), part)
         except MixedTimes:
             seen = count_times([local], **options)
         except TfrecError as error:
             problem = str(error).replace(str(local), path)
-            write_json({"file": path, "error": problem}, f"{known}/{number}.json")
+            write_json({"file": path, "error": problem}, f"{events}/{number}.json")
             return
         if rejected:
             copy(Path(folder) / REJECTED, f"{work}/rejected-{number:05d}.tsv")
     found = {"file": path, "times": seen.to_dict(str(local)), "rejected": rejected}
     found |= {"whole_times": whole, "filtered": event_filter.counts()}
-    write_json(found, f"{known}/{number}.json")
-
-
-def write_partition(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
-    """Writes the events of a partition in the order of the log."""
-    number, chunks = grouped
-    write_frame(unpack(chunks).sort("place"), f"{folder}/{number}")
-    write_json(number, f"{folder}/{number}.json")
+    found["partitions"] = np.flatnonzero(out.sizes).tolist()
+    write_json(found, f"{events}/{number}.json")
 
 
 class FilterUsers:
@@ -135,13 +125,20 @@ class FilterUsers:
 
     Args:
         data: The keys `duplicates`, `session_gap` and `repeats`.
-        source: Folder of the partitions.
+        source: Files of the events, in the order of the log.
         target: Folder of the partitions that stay.
         whole: Whether all times of the log are whole.
         begins: The number of events before each file, where a log without times needs it.
     """
 
-    def __init__(self, data: Data, source: str, target: str, whole: bool, begins: Sequence[int]):
+    def __init__(
+        self,
+        data: Data,
+        source: Sequence[str],
+        target: str,
+        whole: bool,
+        begins: Sequence[int],
+    ):
         self._data, self._source, self._target = data, source, target
         self._whole, self._begins = whole, np.array(begins, np.int64)
 
@@ -155,7 +152,7 @@ class FilterUsers:
         """
         from apache_beam.pvalue import TaggedOutput
 
-        data, frame = self._data, read_frame(f"{self._source}/{number}")
+        data, frame = self._data, read_part(self._source, number)
         frame, known = self._with_times(frame), {"copies": 0, "repeats": 0}
         if data.duplicates == "drop":
             earlier, frame = frame, without_copies(frame)
@@ -295,16 +292,20 @@ def write_vocabulary(ids: pl.Series, path: str) -> None:
 
 
 def split_by_shard(
-    number: int, events: str, users: str, table: str, shards: int
-) -> Iterator[tuple[int, bytes]]:
-    """Yields (shard, packed events) of a partition, with rows and indices for the ids.
+    number: int, events: str, users: str, table: str, target: str, shards: int
+) -> Iterator[str]:
+    """Writes the events of a partition by shard, with rows and indices for the ids.
 
     Args:
         number: Number of the partition.
         events: Folder of the partitions.
         users: Folder of the rows of their users.
         table: File of the indices of the items.
+        target: Folder of the files of segments.
         shards: Number of shards.
+
+    Yields:
+        The file, unless the partition is empty.
     """
     frame = read_frame(f"{events}/{number}")
     if not frame.height:
@@ -315,28 +316,31 @@ def split_by_shard(
     items = frame.select("item_id").join(
         read_frame(table), on="item_id", how="left", maintain_order="left"
     )["index"]
-    names = [name for name in ("place", "timestamp", "weight") if name in frame.columns]
-    frame = frame.select(names).with_columns(row=rows, item=items, shard=rows % shards)
-    for (shard,), part in frame.partition_by("shard", as_dict=True).items():
-        yield shard, pack(part.drop("shard"))
+    names = [name for name in ("timestamp", "weight") if name in frame.columns]
+    path = f"{target}/{number}"
+    with SegmentWriter(path, shards) as out:
+        events_of = frame.select(names).with_columns(row=rows, item=items)
+        out.add(events_of, rows.to_numpy() % shards)
+    yield path
 
 
 def write_one_shard(
-    grouped: tuple[int, Iterable[bytes]], partitioned: Mapping[str, object], work: str
+    number: int, files: Sequence[str], partitioned: Mapping[str, object], work: str
 ) -> str:
     """Writes the events of a shard and returns its name.
 
+    The events of a user are in one partition, in the order of the log.
+
     Args:
-        grouped: The number of the shard, and its packed events in any order.
+        number: Number of the shard.
+        files: The files of segments, in any order.
         partitioned: Keywords of `PartitionedLog`.
         work: Folder of the shards.
     """
-    number, log = grouped[0], PartitionedLog(**partitioned)
-    events = unpack(grouped[1]).sort("place")
+    log, events = PartitionedLog(**partitioned), read_part(files, number)
     names = ("row", "item", "timestamp", "weight")
     columns = (events[name].to_numpy() for name in names if name in events.columns)
     name = shard_name(number, log.shards)
-    import_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / name, make_shard(number, log, *columns))
         write_bytes((Path(folder) / name).read_bytes(), f"{work}/{name}")

@@ -49,7 +49,7 @@ from tfrec_attn.data.shards.preparation_folder import (
 )
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, REJECTED, USERS, option
 from tfrec_attn.data.shards.shard_files import make_shard, number_of_shards, shard_name, write_shard
-from tfrec_attn.errors import DataError
+from tfrec_attn.errors import DataError, counted
 from tfrec_attn.files.work_folder import remove
 from tfrec_attn.runtime.process import import_tensorflow
 
@@ -272,7 +272,8 @@ def _read_once(
 
 def no_interactions(log: str, rejected: int) -> str:
     """Returns the error message for a log without events."""
-    lines = f": all {rejected} lines were rejected" if rejected else ""
+    were = ("line was", "lines were")
+    lines = f": all {counted(rejected, *were, form='')} rejected" if rejected else ""
     return f"{log} holds no interactions{lines}."
 
 

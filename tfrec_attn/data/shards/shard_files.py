@@ -10,7 +10,7 @@
 | `valid`, `test` | position of the validation and the test target among the events, -1 for none |
 
 User u is in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all users.
-TensorFlow is imported when a shard is read or written.
+TensorFlow is imported when a shard is read.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import numpy as np
 from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last
 from tfrec_attn.data.shards.example_codec import Rows, bytes_feature, examples, int64_feature
 from tfrec_attn.data.shards.manifest import PartitionedLog
+from tfrec_attn.data.shards.record_file import framed
 from tfrec_attn.errors import DataError
 
 MOST_SHARDS = 1_000
@@ -112,8 +113,6 @@ def write_shard(path: Path, shard: Shard) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    import tensorflow as tf
-
     ones = np.ones_like(shard.lengths)
     if shard.times.dtype.kind == "i":
         time = int64_feature("time", shard.times, shard.lengths)
@@ -128,18 +127,13 @@ def write_shard(path: Path, shard: Shard) -> None:
         int64_feature("test", shard.test, ones),
         *([] if shard.weights is None else [_floats("weight", shard.weights, shard.lengths)]),
     )
-    data, ends = records.data.tobytes(), np.cumsum(records.sizes).tolist()
     part = path.with_name(f"{path.name}.part")
     try:
-        with tf.io.TFRecordWriter(str(part)) as writer:
-            begin = 0
-            for end in ends:
-                writer.write(data[begin:end])
-                begin = end
-    except tf.errors.OpError as error:
+        part.write_bytes(framed(*records).data)
+    except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise OSError(f"{part}: {error.message}") from error
+        raise OSError(error.errno, error.strerror, str(part)) from error
     part.rename(path)
 
 

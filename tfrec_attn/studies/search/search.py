@@ -10,7 +10,7 @@ from typing import Any
 from tfrec_attn.cli.terminal import ProgressLine, write_line
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import split_checksum
-from tfrec_attn.errors import ConfigError, TrainingError
+from tfrec_attn.errors import ConfigError, TrainingError, counted
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs import run_files
 from tfrec_attn.runs.run_dir import default_names
@@ -104,7 +104,7 @@ def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -
         data = read_data(base, None, Path(scratch) / run_files.REJECTED)
         write_line(str(data.report))
         if data.rejected:
-            write_line(f"{data.rejected} lines could not be read.")
+            write_line(f"{counted(data.rejected, 'line', form='')} could not be read.")
         log = split_checksum(data.split)
         identity = describe_study(base, space, study.seed, study.prune_after, log)
         folder = StudyFolder(path, identity, restart)

@@ -1,0 +1,111 @@
+"""Files with the rows of many parts: a worker writes one, and the reader of a part takes its own.
+
+Events go from worker to worker in this way, and not through the engine, which would copy each of
+them several times. Beside a file of segments, a file `.index` has the begin and the size of each
+segment, one part after the other.
+"""
+
+import io
+import secrets
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import polars as pl
+
+from tfrec_attn.data.shards.beam_files import finish_part, write_bytes
+
+_INDEX = ".index"
+
+
+class SegmentWriter:
+    """Writes a file of segments, which gets its name when it is complete; a context manager.
+
+    Args:
+        path: The file.
+        parts: Number of parts.
+
+    Attributes:
+        sizes: Bytes of each part so far, int64 [parts].
+    """
+
+    def __init__(self, path: str, parts: int):
+        from apache_beam.io.filesystems import CompressionTypes, FileSystems
+
+        self.sizes = np.zeros(parts, np.int64)
+        self._path, self._part = path, f"{path}.{secrets.token_hex(4)}.part"
+        self._out = FileSystems.create(self._part, compression_type=CompressionTypes.UNCOMPRESSED)
+        self._end, self._index = 0, []
+
+    def __enter__(self) -> "SegmentWriter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        from apache_beam.io.filesystems import FileSystems
+
+        try:
+            self._out.close()
+            if kind is None:
+                rounds = len(self._index)
+                index = np.array(self._index, "<i8").reshape(rounds, len(self.sizes), 2)
+                head = np.array([rounds], "<i8").tobytes()
+                write_bytes(head + index.transpose(1, 0, 2).tobytes(), f"{self._path}{_INDEX}")
+                finish_part(self._part, self._path)
+        finally:
+            if FileSystems.exists(self._part):
+                FileSystems.delete([self._part])
+
+    def add(self, frame: pl.DataFrame, part: np.ndarray) -> None:
+        """Writes rows; those of a part stay in their order.
+
+        Args:
+            frame: The rows.
+            part: Part of each row.
+        """
+        index = np.zeros((len(self.sizes), 2), np.int64)
+        groups = frame.with_columns(part=part).partition_by(
+            "part", maintain_order=True, include_key=False, as_dict=True
+        )
+        for (number,), rows in groups.items():
+            content = pack(rows)
+            self._out.write(content)
+            index[number] = self._end, len(content)
+            self._end += len(content)
+        self.sizes += index[:, 1]
+        self._index.append(index)
+
+
+def read_part(paths: Iterable[str], number: int) -> pl.DataFrame:
+    """Returns the rows of a part of some files, of which one or more have any, in their order."""
+    segments = [segment for path in paths for segment in _segments(path, number)]
+    return unpack(segments)
+
+
+def pack(frame: pl.DataFrame) -> bytes:
+    """Returns a frame as bytes."""
+    out = io.BytesIO()
+    frame.write_ipc(out, compression="lz4")
+    return out.getvalue()
+
+
+def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
+    """Returns the rows of packed frames, in the order of the frames."""
+    return pl.concat([pl.read_ipc(io.BytesIO(one)) for one in chunks], how="vertical_relaxed")
+
+
+def _segments(path: str, number: int) -> Iterator[bytes]:
+    with _opened(f"{path}{_INDEX}") as stream:
+        rounds = int(np.frombuffer(stream.read(8), "<i8")[0])
+        stream.seek(8 + 16 * rounds * number)
+        index = np.frombuffer(stream.read(16 * rounds), "<i8").reshape(rounds, 2)
+    if not index[:, 1].any():
+        return
+    with _opened(path) as stream:
+        for begin, size in index[index[:, 1] > 0].tolist():
+            stream.seek(begin)
+            yield stream.read(size)
+
+
+def _opened(path: str) -> io.BufferedIOBase:
+    from apache_beam.io.filesystems import CompressionTypes, FileSystems
+
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
