@@ -51,8 +51,7 @@ class SequenceModel(KerasModel):
     # Whether `sequence_vectors` takes several sequences in a row (`sequences_of`): faster.
     packs_sequences = False
     # Whether queries depend on the user, and on the history.
-    uses_user = False
-    uses_history = True
+    uses_user, uses_history = False, True
 
     popularity, trained_users, trained_items = TracedConstant(), TracedConstant(), TracedConstant()
     transition_prior = TracedConstant()
