@@ -105,6 +105,6 @@ class SequentialTransductionUnit(Layer):
             tf.clip_by_value(distance, 0, self.max_length - 1)[:, :, tf.newaxis],
         )
         scores = tf.nn.silu(tf.matmul(query, key, transpose_b=True) + tf.cast(bias, query.dtype))
-        visible = visible_keys(length, mask, causal=False, latest_only=latest_only)
-        visible &= distance >= 0
+        visible, real = distance >= 0, visible_keys(length, mask, False, latest_only)
+        visible = visible if real is None else visible & real
         return tf.where(visible, scores / self.max_length, tf.zeros_like(scores))

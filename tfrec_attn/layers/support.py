@@ -184,10 +184,14 @@ def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> t
     It is faster than `tf.einsum` for small kernels, whose gradient makes one product for each
     example, and has fewer operations than `tf.tensordot`.
     """
-    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    flat = tf.matmul(x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]]), kernel)
     if bias is not None:
         flat = tf.nn.bias_add(flat, bias)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [flat.shape[-1]]], axis=0))
+    inner = x.shape[1:-1].as_list()
+    if None in inner:
+        return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [flat.shape[-1]]], axis=0))
+    # Sizes that are known need no operations.
+    return tf.reshape(flat, [-1, *inner, flat.shape[-1]]) if inner else flat
 
 
 def apply_blocks(
@@ -239,8 +243,8 @@ def pad_left(ids: tf.Tensor, length: int) -> tf.Tensor:
 
 def visible_keys(
     length: tf.Tensor, mask: tf.Tensor | None, causal: bool, latest_only: bool
-) -> tf.Tensor:
-    """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L].
+) -> tf.Tensor | None:
+    """Returns which keys a query attends to, bool, broadcastable to [B, H, L, L]; None: all.
 
     Args:
         length: L.
@@ -248,13 +252,12 @@ def visible_keys(
         causal: Whether position t attends only to positions up to t.
         latest_only: Whether the only query is that of the latest position.
     """
+    visible = None if mask is None else mask[:, tf.newaxis, tf.newaxis, :]
+    if mask is not None and mask.dtype != tf.bool:
+        queries = (mask[:, -1:] if latest_only else mask)[:, tf.newaxis, :, tf.newaxis]
+        visible = (visible > 0) & (visible == queries)
+    if not causal or latest_only:
+        return visible
     position = tf.range(tf.cast(length, tf.int64))
-    causal = causal and not latest_only
-    earlier = position[:, tf.newaxis] >= position if causal else position >= 0
-    if mask is None:
-        return earlier
-    if mask.dtype == tf.bool:
-        return mask[:, tf.newaxis, tf.newaxis, :] & earlier
-    keys = mask[:, tf.newaxis, tf.newaxis, :]
-    queries = (mask[:, -1:] if latest_only else mask)[:, tf.newaxis, :, tf.newaxis]
-    return (keys > 0) & (keys == queries) & earlier
+    earlier = position[:, tf.newaxis] >= position
+    return earlier if visible is None else visible & earlier
