@@ -58,7 +58,7 @@ class SASRec(SequenceModel):
         "train.reduction": "mean",
         "train.l2": 1e-4,
         "train.kernel_l2": 1e-4,
-        "train.patience": 4,
+        "train.patience": 5,
     }
 
     def __init__(
