@@ -30,6 +30,7 @@ SETTINGS = [
     "train.loss=sampled_softmax",
     "train.negatives=512",
     "train.optimizer=lazy_adam",
+    "train.ema=null",
     "train.learning_rate=0.001",
     "train.batch_size=256",
 ]

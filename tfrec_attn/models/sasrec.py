@@ -50,14 +50,15 @@ class SASRec(SequenceModel):
     recommended: ClassVar = {
         "data.max_length": 50,
         "train.epochs": 100,
-        "train.batch_size": 256,
+        "train.batch_size": 128,
         "train.optimizer": "adam",
-        "train.learning_rate": 1e-3,
+        "train.learning_rate": 2e-3,
+        "train.ema": 0.99,
         "train.loss": "softmax",
         "train.reduction": "mean",
         "train.l2": 1e-4,
         "train.kernel_l2": 1e-4,
-        "train.patience": 10,
+        "train.patience": 5,
     }
 
     def __init__(

@@ -79,7 +79,7 @@ def test_files_of_a_search(searched):
     assert [row["trial"] for row in rows] == ["1", "2"]
     assert {row["state"] for row in rows} == {"completed"}
     # The first trial is the configuration itself, with the settings recommended for SASRec.
-    assert [rows[0][key] for key in KEYS] == ["0.001", "softmax"]
+    assert [rows[0][key] for key in KEYS] == ["0.002", "softmax"]
     assert len({tuple(row[key] for key in KEYS) for row in rows}) == 2
     assert all(0 < float(row["MRR"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
     best = max(rows, key=lambda row: float(row["MRR"]))
