@@ -21,8 +21,8 @@ class SequenceModel(KerasModel):
     A model is a final subclass with a constructor and two kinds of vectors: queries, by
     `query_vectors`, and items, by `item_tables` or `item_vectors`. A model that trains at all
     positions of a sequence defines `sequence_vectors`, or `encode` for queries and attention; its
-    query is that of the latest position. The constructor takes `num_users`, `num_items`, `max_length`
-    and keywords, keeps each as an attribute of that name, and builds its layers.
+    query is that of the latest position. The constructor takes `num_users`, `num_items`,
+    `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
 
     Features are a dict, int64 in training and ranking and int32 in an export: "user" [B], 0 is
     unknown; "history" [B, L], items 1..N, latest last, 0 is padding on the left.
