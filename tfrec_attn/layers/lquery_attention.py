@@ -13,7 +13,6 @@ from tfrec_attn.layers.support import (
     as_mask,
     build_parts,
     dropout_rate,
-    input_width,
     merge_heads,
     positive_integer,
     positive_number,
@@ -21,6 +20,7 @@ from tfrec_attn.layers.support import (
     real_events,
     split_heads,
     visible_keys,
+    width_of_heads,
 )
 
 
@@ -75,11 +75,7 @@ class LQueryAttention(Layer):
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        width = input_width(input_shape)
-        if width % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
-            )
+        width = width_of_heads(input_shape, self.num_heads)
         for name in ("query", "key", "value"):
             add_projection(self, name, width, width)
         build_parts([self.query_norm, self.output_norm], input_shape)

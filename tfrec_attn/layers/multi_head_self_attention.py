@@ -12,12 +12,12 @@ from tfrec_attn.layers.support import (
     as_mask,
     boolean,
     dropout_rate,
-    input_width,
     merge_heads,
     positive_integer,
     project,
     split_heads,
     visible_keys,
+    width_of_heads,
 )
 
 
@@ -53,11 +53,7 @@ class MultiHeadSelfAttention(Layer):
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):
-        width = input_width(input_shape)
-        if width % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
-            )
+        width = width_of_heads(input_shape, self.num_heads)
         for name in ("query", "key", "value", "output"):
             add_projection(self, name, width, width)
         super().build(input_shape)

@@ -10,12 +10,12 @@ from tfrec_attn.layers.support import (
     as_mask,
     build_parts,
     dropout_rate,
-    input_width,
     merge_heads,
     positive_integer,
     project,
     split_heads,
     visible_keys,
+    width_of_heads,
 )
 
 
@@ -61,11 +61,7 @@ class SequentialTransductionUnit(Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        width = input_width(input_shape)
-        if width % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide the width of `inputs`, {width}; got {self.num_heads}."
-            )
+        width = width_of_heads(input_shape, self.num_heads)
         build_parts([self.input_norm, self.attended_norm], input_shape)
         add_projection(self, "input", width, 4 * width, use_bias=False)
         add_projection(self, "output", width, width)

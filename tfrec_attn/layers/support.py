@@ -116,6 +116,14 @@ def input_width(shape: Any) -> int:
     return shape[-1]
 
 
+def width_of_heads(shape: Any, heads: int) -> int:
+    """Returns D as `input_width` does; raises ValueError if `num_heads` does not divide it."""
+    width = input_width(shape)
+    if width % heads:
+        raise ValueError(f"`num_heads` must divide the width of `inputs`, {width}; got {heads}.")
+    return width
+
+
 def as_mask(mask: Any) -> tf.Tensor | None:
     """Returns the argument `mask` as bool, int or None; raises ValueError if it is not of rank 2.
 

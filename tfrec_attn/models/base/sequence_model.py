@@ -197,7 +197,7 @@ class SequenceModel(KerasModel):
     def knows_nothing(self, features):
         """Returns which rows have no known input that the query depends on, bool [B]."""
         features = self.known(features)
-        nothing = features["user"] == 0 if self.uses_user else None
+        nothing = tf.equal(features["user"], 0) if self.uses_user else None
         if self.uses_history or self.transition_prior is not None:
             empty = tf.reduce_all(features["history"] == 0, axis=1)
             nothing = empty if nothing is None else nothing & empty
