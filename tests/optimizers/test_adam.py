@@ -39,7 +39,7 @@ def test_every_gradient_and_option_as_keras(sparse, options):
     weights = random.normal(size=(5, 2)).astype(np.float32)
     gradients = [tf.constant(random.normal(size=(5, 2)), tf.float32) for _ in range(3)]
     if sparse:
-        rows, shape = tf.constant([1, 3, 1, 0, 2]), tf.constant([5, 2])
+        rows, shape = tf.constant([1, 3, 4, 0, 2]), tf.constant([5, 2])
         gradients = [tf.IndexedSlices(one, rows, shape) for one in gradients]
     found, expected = (
         trained(kind(**OPTIONS, **options), weights, gradients)
