@@ -299,7 +299,7 @@ def test_wrong_choices():
         make().compile(loss="sampled_softmax")
     with pytest.raises(ValueError, match="aggregation must be one of"):
         make(aggregation="median")
-    with pytest.raises(ValueError, match="`self_attention` must be True or False; got .no."):
+    with pytest.raises(ValueError, match=r"`self_attention` must be True or False; got .no."):
         make(self_attention="no")
     with pytest.raises(ValueError, match="time_signal must be True or False, but is None"):
         make(time_signal=None)
