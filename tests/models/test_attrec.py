@@ -301,7 +301,7 @@ def test_wrong_choices():
         make(aggregation="median")
     with pytest.raises(ValueError, match=r"`self_attention` must be True or False; got .no."):
         make(self_attention="no")
-    with pytest.raises(ValueError, match="time_signal must be True or False, but is None"):
+    with pytest.raises(ValueError, match="`time_signal` must be True or False; got None"):
         make(time_signal=None)
     with pytest.raises(ValueError, match="`max_wavelength` must be a finite number above 0; got 0"):
         make(max_wavelength=0)

@@ -342,9 +342,8 @@ def test_attention_and_queries_read_shared_tables(name):
         for layer in model.submodules
         if isinstance(layer, EmbeddingTable) and layer.of == "items"
     ]
-    vectors = tf.Variable(
-        tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *(table.embeddings for table in tables)], axis=1)
-    )
+    vectors = tf.concat([tf.fill([ITEMS + 1, 1], 7.0), *(one.embeddings for one in tables)], axis=1)
+    vectors = tf.Variable(tf.concat([tf.zeros_like(vectors[:1]), vectors[1:]], axis=0))
     for number, table in enumerate(tables):
         table.share(vectors, 1 + number * table.dim)
         table.embeddings.assign(tf.zeros_like(table.embeddings))

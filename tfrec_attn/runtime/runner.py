@@ -48,7 +48,7 @@ class Runner:
             for name, signature in self._definitions.items()
             if not name.startswith("__")
         }
-        self._callables = {}
+        self._callables, self._closed = {}, False
 
     def run(self, signature: str, **arrays) -> dict[str, np.ndarray]:
         """Computes the outputs of a signature.
@@ -62,8 +62,11 @@ class Runner:
 
         Raises:
             ConfigError: If the signature or an input is unknown, or an input is missing.
+            RuntimeError: If it is closed.
             tf.errors.OpError: If TensorFlow rejects the content of an input.
         """
+        if self._closed:
+            raise RuntimeError(f"The runner of {self.path} is closed; make a new one.")
         if signature not in self.signatures:
             raise ConfigError(
                 f"{self.path} has no signature {signature!r}; "
@@ -86,7 +89,7 @@ class Runner:
 
     def close(self) -> None:
         """Releases the memory."""
-        self._callables = {}
+        self._callables, self._closed = {}, True
         self._session.close()
 
     def __enter__(self) -> "Runner":
