@@ -154,10 +154,11 @@ def test_the_model_alone_is_a_choice_of_auto(model, monkeypatch, tmp_path, weigh
 
     rows = np.zeros((model.num_items + 1, 20))
     monkeypatch.setattr(transition_prior, "rank", rank)
+    monkeypatch.setattr(transition_prior, "rank_by_model", rank)
     monkeypatch.setattr(transition_prior, "decayed_transitions", lambda *_, **__: (rows, rows))
     monkeypatch.setattr(transition_prior, "Checkpoints", lambda _: MagicMock())
     config = Config(prior=Prior(weight=weight, neighbours=20))
-    twin = SimpleNamespace(num_items=model.num_items, traced_ranks=MagicMock)
+    twin = SimpleNamespace(num_items=model.num_items)
     report, alone = transition_prior.add_transition_prior(twin, config, None, tmp_path)
     assert report["weight"] == float(twin.transition_prior.weight) == chosen
     assert report["valid_alone"]["HR@5"] == 1.0 and alone["valid_alone"].tolist() == [1] * 5
