@@ -112,6 +112,14 @@ def test_progress_is_over_after_patience_epochs():
     )
 
 
+@pytest.mark.parametrize(
+    ("steps", "ema", "epochs"), [(3, 0.99, 34), (20, 0.99, 5), (1, 0.5, 5), (3, None, 5)]
+)
+def test_an_average_of_weights_is_given_the_steps_that_it_needs(steps, ema, epochs):
+    # 0.99 needs 1 / 0.01 = 100 steps, 33.3 epochs of 3 steps; 0.5 needs 2 steps.
+    assert Progress(steps=steps).patience(5, ema) == epochs
+
+
 def test_progress_is_read_back_exactly():
     progress = Progress(
         2,
@@ -121,6 +129,7 @@ def test_progress_is_read_back_exactly():
         [0, 1],
         1e-300,
         [3.4028234663852886e38, 7.0],
+        4,
     )
     assert Progress.from_json(progress.to_json()) == progress
 

@@ -205,7 +205,11 @@ class Train:
     l2: float = key(0.0, "l2 * |row|^2 / 2 on the table rows that a step updates")
     kernel_l2: float = key(0.0, "the same on all other weights")
     distillation: Distillation = field(default_factory=Distillation)
-    patience: int = key(5, "epochs without a better validation metric before training stops")
+    patience: int = key(
+        5,
+        "epochs without a better validation metric before training stops; with ema, at least "
+        "1 / (1 - ema) steps",
+    )
     seed: int = key(1, "seed of initial weights, data order and negatives")
     warm_start: str | None = key(
         None, "finished run of the same model whose weights are the initial ones; null: random"

@@ -163,6 +163,7 @@ def fit(
         warm.copy_slots_to(model)
     checkpoints = Checkpoints(folder)
     progress = _restore(model, checkpoints, stream.steps_per_epoch)
+    progress.steps = stream.steps_per_epoch
     earlier = progress.train_seconds
     others = [] if tracking is None else [TrackingCallback(tracking, progress)]
     if after_epoch:
@@ -214,8 +215,9 @@ def _train(
     others: list[tf.keras.callbacks.Callback],
 ) -> None:
     """Trains until the progress is over: the rest of an interrupted epoch, then the others."""
-    epochs, steps = config.train.epochs, stream.steps_per_epoch
-    limits = {"epochs": epochs, "metric": config.evaluate.metric, "patience": config.train.patience}
+    train, epochs, steps = config.train, config.train.epochs, stream.steps_per_epoch
+    patience = progress.patience(train.patience, train.ema)
+    limits = {"epochs": epochs, "metric": config.evaluate.metric, "patience": patience}
     if progress.is_over(**limits):
         return
     validation, advice = held_out(config, split, "valid"), _advice(config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 
 @dataclasses.dataclass
@@ -16,6 +17,7 @@ class Progress:
         begun: Epochs in which a process started; their seconds include tracing.
         train_seconds: Seconds of all processes so far.
         loss: State of the mean loss of the current epoch.
+        steps: Steps of a whole epoch.
     """
 
     epoch: int = 0
@@ -25,11 +27,22 @@ class Progress:
     begun: list[int] = dataclasses.field(default_factory=list)
     train_seconds: float = 0.0
     loss: list[float] = dataclasses.field(default_factory=list)
+    steps: int = 1
 
     def best_epoch(self, metric: str) -> int:
         """Returns the first epoch, from 0, with the best value of a metric such as "MRR"."""
         values = [row[f"val_{metric}"] for row in self.history]
         return values.index(max(values))
+
+    def patience(self, epochs: int, ema: float | None) -> int:
+        """Returns the epochs without a better metric after which the training stops.
+
+        Args:
+            epochs: `train.patience`.
+            ema: `train.ema`. Over 1 / (1 - ema) steps, an average of weights is largely of the same
+                weights, so that its metric tells little before. On a small log that is many epochs.
+        """
+        return epochs if ema is None else max(epochs, math.ceil(1 / (1 - ema) / self.steps))
 
     def is_over(self, epochs: int, metric: str, patience: int) -> bool:
         """Whether all epochs are completed, or the last `patience` ones did not improve."""

@@ -163,7 +163,8 @@ class ProposedTrial:
             for epoch in range(self._reported, progress.epoch):
                 self.asked.report(progress.history[epoch][f"val_{metric}"], epoch + 1)
             self._reported = progress.epoch
-            is_over = progress.is_over(train.epochs, metric, train.patience)
+            patience = progress.patience(train.patience, train.ema)
+            is_over = progress.is_over(train.epochs, metric, patience)
             if not is_over and self.asked.should_prune():
                 raise Pruned
 
