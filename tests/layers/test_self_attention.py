@@ -118,6 +118,14 @@ def test_a_later_event_changes_no_earlier_output_where_causal():
     assert not np.allclose(free(changed)[:, :3], free(x)[:, :3])
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_sequences_of_a_row_do_not_meet(causal):
+    layer, inputs = SelfAttention(causal=causal), tf.random.normal([1, 5, 4], seed=1)
+    found = layer(inputs, mask=tf.constant([[1, 1, 2, 2, 2]]))
+    apart = [layer(inputs[:, :2]), layer(inputs[:, 2:])]
+    np.testing.assert_allclose(found, tf.concat(apart, axis=1), rtol=1e-5, atol=1e-6)
+
+
 def test_every_projection_is_drawn_on_its_own():
     layer = SelfAttention(kernel_initializer=tf.keras.initializers.GlorotUniform())
     layer(random_inputs())

@@ -14,6 +14,7 @@ from tfrec_attn.layers.support import (
     input_width,
     positive_integer,
     project,
+    visible_keys,
 )
 
 
@@ -39,8 +40,9 @@ class SelfAttention(Layer):
 
     Shapes:
         inputs [B, L, D], mask [B, L] (True: a real event, as the Keras mask of an Embedding) ->
-        [B, L, units] in the compute dtype. With `return_attention_scores=True` also s [B, L, L],
-        before dropout, in float32 (float64 in a float64 layer).
+        [B, L, units] in the compute dtype. If rows have several sequences, the mask has a number int
+        for each, 0 at padding. With `return_attention_scores=True` also s [B, L, L], before dropout,
+        in float32 (float64 in a float64 layer).
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1.
@@ -106,11 +108,8 @@ class SelfAttention(Layer):
 
     def _visible(self, length, mask):
         """Returns which keys a query attends to, broadcastable to [B, L, L]; None: all keys."""
-        position = tf.range(tf.cast(length, tf.int64))
-        earlier = (position[:, None] >= position)[None] if self.causal else None
-        if mask is None:
-            return earlier
-        return mask[:, None, :] if earlier is None else mask[:, None, :] & earlier
+        visible = visible_keys(length, mask, self.causal, False)
+        return visible if mask is None else visible[:, 0]
 
     def get_config(self):
         return {
