@@ -40,9 +40,9 @@ class SelfAttention(Layer):
 
     Shapes:
         inputs [B, L, D], mask [B, L] (True: a real event, as the Keras mask of an Embedding) ->
-        [B, L, units] in the compute dtype. If rows have several sequences, the mask has a number int
-        for each, 0 at padding. With `return_attention_scores=True` also s [B, L, L], before dropout,
-        in float32 (float64 in a float64 layer).
+        [B, L, units] in the compute dtype. If rows have several sequences, the mask has a number
+        int for each, 0 at padding. With `return_attention_scores=True` also s [B, L, L], before
+        dropout, in float32 (float64 in a float64 layer).
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1.

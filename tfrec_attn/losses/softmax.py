@@ -39,9 +39,9 @@ def softmax(
         tile: Largest number of logits in memory, at least 1; N where it is smaller. Default: 2**22
             or N * D, the larger. The gradients aside, memory is twice the tile.
         gradients: False computes no gradients, in a third of the time; the result is a constant.
-        products: Type of the matrix products, "float32" (default) or "bfloat16": that of the
-            queries, items, logits and probabilities that are multiplied. Exponentials, sums, the
-            loss and the gradients are in float32.
+        products: Type of the matrix products, "float32" (default) or "bfloat16": that of their
+            factors and results, which are queries, items, logits and probabilities. Exponentials
+            and all other sums are in float32, as are the loss and the gradients that are returned.
 
     Returns:
         float32 scalar.

@@ -229,7 +229,10 @@ class KerasModel(Model):
     def _check_smoothing(self):
         """Raises ValueError if the item vectors cannot be smoothed."""
         if self.uses_training_events:
-            raise ValueError(f"{type(self).__name__} already spreads its item vectors on a graph.")
+            raise ValueError(
+                f"{type(self).__name__} already spreads its item vectors on a graph; leave the "
+                "smoothing out (train.distillation.weight=0 in a configuration)."
+            )
         if any(table.constraint is not None for table in self.vector_tables()):
             raise ValueError(
                 f"{type(self).__name__} keeps its item vectors within max_norm, which smoothed "
