@@ -101,7 +101,8 @@ def compare(
                     tables.setdefault(log_name(log), {})[split] = (table, data)
             except NothingTrained as error:
                 problem = error
-                write_line(f"\n{error}\n")
+                if len(plans) > 1:
+                    write_line(f"\n{error}\n")
         for log, found in tables.items():
             if len(found) > 1:
                 _write_agreement(log, found, to)
