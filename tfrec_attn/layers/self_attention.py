@@ -110,7 +110,8 @@ class SelfAttention(Layer):
         earlier = (position[:, None] >= position)[None] if self.causal else None
         if mask is None:
             return earlier
-        return mask[:, None, :] if earlier is None else mask[:, None, :] & earlier
+        real = tf.cast(mask, tf.bool)[:, None, :]
+        return real if earlier is None else real & earlier
 
     def get_config(self):
         return {
