@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers import EmbeddingSmoothing
 from tfrec_attn.models import AttRec, LightGCN, SASRec
+from tfrec_attn.models.base import SequenceModel
 
 # Item 1 is followed once by 2 and three times by 3; item 2 by nothing; item 3 twice by itself;
 # nothing comes before or after item 4.
@@ -64,13 +65,18 @@ def test_a_model_trains_what_is_smoothed(loss):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+class WithoutTable(SequenceModel):
+    """A model whose item vectors are in no `EmbeddingTable`."""
+
+
 @pytest.mark.parametrize(
     ("model", "loss", "message"),
     [
+        (WithoutTable(1, 4, 3), "hinge", "WithoutTable has no EmbeddingTable of items"),
         (AttRec(1, 4, 3, dim=2, max_norm=1.0), "hinge", "AttRec keeps its item vectors within max"),
         (LightGCN(1, 4, dim=2), "bpr", "LightGCN already spreads its item vectors on a graph"),
     ],
-    ids=["max-norm", "graph"],
+    ids=["no-table", "max-norm", "graph"],
 )
 def test_models_that_cannot_be_smoothed(model, loss, message):
     with pytest.raises(ValueError, match=message):

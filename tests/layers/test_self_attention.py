@@ -56,6 +56,13 @@ def test_values_worked_by_hand():
     np.testing.assert_allclose(outputs[0, :, 0], [0.75 * side, 0.5 * side], atol=1e-6)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_mask_of_numbers(causal):
+    layer, x = SelfAttention(causal=causal), random_inputs()
+    expected = layer(x, mask=tf.constant(MASK))
+    np.testing.assert_array_equal(layer(x, mask=tf.constant(MASK, tf.int32)), expected)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all real", "padded"])
 @pytest.mark.parametrize("units", [None, 3])

@@ -114,6 +114,15 @@ def test_a_weight_of_two_is_that_target_twice(name, loss, reduction):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_a_batch_without_weight_leaves_the_loss_finite():
+    model, twin = (compiled("sasrec", "softmax") for _ in range(2))
+    made = features(*batch_of("softmax"))
+    expected = float(twin.train_step(made)["loss"])
+    nothing = {**made, "sample_weight": tf.zeros_like(made["sample_weight"])}
+    assert float(model.train_step(nothing)["loss"]) == 0.0
+    assert float(model.train_step(made)["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_softmax_by_hand(reduction):
     batch, sample_weight = batch_of("softmax")

@@ -42,6 +42,16 @@ def test_a_loss_that_is_not_finite_stops_training(loss, spoilt, model):
     assert caught.value.exit_code == 1
 
 
+def test_processes_of_a_cluster_stop_at_the_same_step(model):
+    # In an epoch each process knows the loss of its own replica, at the end that of all.
+    callback = callbacks.EpochOnly(callbacks.FiniteLoss("lower it"), 7)
+    callback.set_model(model)
+    callback.on_epoch_begin(2)
+    callback.on_train_batch_end(4, {"loss": float("nan")})
+    with pytest.raises(TrainingError, match="became nan by step 7 of epoch 3"):
+        callback.on_epoch_end(2, {"loss": float("nan")})
+
+
 def test_a_finite_loss_does_not():
     callback = callbacks.FiniteLoss("lower it")
     callback.on_epoch_begin(0)

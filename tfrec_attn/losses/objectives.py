@@ -235,6 +235,7 @@ class PositionObjective(_Objective):
             labels.append(features["negatives"])
         if not model.packs_sequences:
             return _of_groups(model, inputs, labels, training)
+        _require_length(inputs["history"], model.max_length)
         rows, places = pack(inputs)
         vectors = _flat(model.sequence_vectors(rows, training=training))
         real = tf.where(features["targets"] > 0)
@@ -258,6 +259,17 @@ OBJECTIVES = {
     "next_items": PositionObjective,
     "masked_items": PositionObjective,
 }
+
+
+def _require_length(history, most):
+    """Checks that the packed sequences have no more events than a model has positions."""
+    columns = history.shape[1]
+    if columns is not None and columns <= most:
+        return
+    longest = tf.reduce_max(tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1))
+    tf.debugging.assert_less_equal(
+        longest, most, f"A history must have at most max_length = {most} events in training."
+    )
 
 
 def _of_groups(model, inputs, labels, training):

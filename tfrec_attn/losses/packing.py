@@ -28,7 +28,8 @@ def pack(inputs: dict) -> tuple[dict, tf.Tensor]:
     places = (first + lengths - columns)[:, tf.newaxis] + tf.range(columns)
     event = tf.where(history > 0)
     place = tf.gather_nd(places, event)[:, tf.newaxis]
-    size = ((row[-1] + 1) * width)[tf.newaxis]
+    # A batch without sequences, which a replica can get, is one empty row.
+    size = ((tf.reduce_sum(row[-1:]) + 1) * width)[tf.newaxis]
 
     def packed(values):
         return tf.reshape(tf.scatter_nd(place, values, size), tf.stack([-1, width]))

@@ -184,7 +184,8 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
 class EpochOnly(tf.keras.callbacks.Callback):
     """Calls a callback at the end of an epoch only, as if that were its only batch.
 
-    Processes of a cluster need it where the clocks or signals of each one would decide differently.
+    Processes of a cluster need it where the clocks, signals or losses of each one would decide
+    differently: in an epoch the loss is that of its own replica, at the end that of all.
     """
 
     def __init__(self, callback: tf.keras.callbacks.Callback, steps: int):

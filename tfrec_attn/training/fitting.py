@@ -222,12 +222,13 @@ def _train(
         return
     validation, advice = held_out(config, split, "valid"), _advice(config)
     saver = CheckpointSaver(checkpoints, progress, config, steps=steps, stop=stop, advice=advice)
+    finite = FiniteLoss(advice)
     if config.runtime.strategy == "multi_worker":
-        saver = EpochOnly(saver, steps)
+        saver, finite = EpochOnly(saver, steps), EpochOnly(finite, steps)
     diagnostics = Diagnostics(model, validation)
     callbacks = ResumableCallbacks(
         [
-            FiniteLoss(advice),
+            finite,
             TrainingClock(progress),
             ValidatedWeights(),
             keras.progress_bar(),

@@ -233,6 +233,11 @@ class KerasModel(Model):
                 f"{type(self).__name__} already spreads its item vectors on a graph; leave the "
                 "smoothing out (train.distillation.weight=0 in a configuration)."
             )
+        if not self.vector_tables():
+            raise ValueError(
+                f"{type(self).__name__} has no EmbeddingTable of items whose vectors could be "
+                "smoothed."
+            )
         if any(table.constraint is not None for table in self.vector_tables()):
             raise ValueError(
                 f"{type(self).__name__} keeps its item vectors within max_norm, which smoothed "
@@ -284,7 +289,9 @@ class KerasModel(Model):
         lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
         step(gradients, [variable_of(one) for one in self.trainable_variables], lookups)
         self.after_step()
-        self._loss_metric.update_state(total / count, sample_weight=count)
+        # Without a target of a weight above 0 there is no loss.
+        mean = tf.math.divide_no_nan(total, count)
+        self._loss_metric.update_state(mean, sample_weight=count)
         # Of this replica alone: the result of all of them takes two exchanges between hosts.
         metric = self._loss_metric
         return {"loss": tf.math.divide_no_nan(tf.identity(metric.total), tf.identity(metric.count))}
