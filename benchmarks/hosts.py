@@ -7,9 +7,10 @@ more hosts than cores they share them. The step is that of SASRec with sampled s
 global batch of random ids, whatever the number of hosts.
 
 `share` is a step with the batch of one host and without an exchange, while the other hosts do
-the same. `bound` is the throughput, relative to one host, if a step took that time plus the round
-trips of the exchange, one after the other; `kept` is what is reached of it. Delays are in each
-direction. Bytes are those of a host's packets, next to
+the same. `update` is the update of as many rows as the other hosts send, because each host has the
+whole table. `bound` is the throughput, relative to one host, if a step took these times plus the
+round trips of the exchange, one after the other; `kept` is what is reached of it. Delays are in
+each direction. Bytes are those of a host's packets, next to
 
     2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes),
 
@@ -63,8 +64,8 @@ def main() -> None:
         return
     results = []
     print(
-        f"{'hosts':>5} {'delay':>8} {'loss':>5}  {'ms/step':>7} {'one':>7} {'share':>7}  "
-        f"{'speed':>5} {'bound':>5} {'kept':>5} {'of first':>8}  "
+        f"{'hosts':>5} {'delay':>8} {'loss':>5}  {'ms/step':>7} {'one':>7} {'share':>7} "
+        f"{'update':>6}  {'speed':>5} {'bound':>5} {'kept':>5} {'of first':>8}  "
         f"{'MB/step':>7} {'expected':>8}  weights"
     )
     for hosts in parsed.hosts:
@@ -82,14 +83,13 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
         _ask(workers, "together", 3)
         turns = []
         for _ in range(parsed.rounds):
-            one, share = (
-                _ask(workers[:1], "one", parsed.steps),
-                _ask(workers, "share", parsed.steps),
-            )
+            one = _ask(workers[:1], "one", parsed.steps)
+            share, update = (_ask(workers, what, parsed.steps) for what in ("share", "update"))
+            alone = one[0]["ms"], *(max(each["ms"] for each in both) for both in (share, update))
             for delay in parsed.delays:
                 network.set_link(delay / 1e3, parsed.loss)
                 found = _ask(workers, "together", parsed.steps)
-                turns.append((delay, found, one[0]["ms"], max(each["ms"] for each in share)))
+                turns.append((delay, found, *alone))
             network.set_link()
         equal = len({each["weights"] for each in _ask(workers, "weights", 0)}) == 1
     finally:
@@ -105,22 +105,23 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
 
 def _report(hosts: int, delay: float, turns: list, equal: bool, parsed, first: dict | None) -> dict:
     """Prints and returns the figures of one delay, given those of the first one."""
-    ms = statistics.median(found[0]["ms"] for _, found, _, _ in turns)
-    one, share = (statistics.median(turn[part] for turn in turns) for part in (2, 3))
-    sent = statistics.median(each["sent"] for _, found, _, _ in turns for each in found)
+    ms = statistics.median(turn[1][0]["ms"] for turn in turns)
+    one, share, update = (statistics.median(turn[part] for turn in turns) for part in (2, 3, 4))
+    sent = statistics.median(each["sent"] for turn in turns for each in turn[1])
     figures = turns[0][1][0]
     expected = (hosts - 1) * (2 / hosts * 4 * figures["dense"] + figures["rows"] * 4 * (DIM + 1))
     trips = (RING_TRIPS * (hosts - 1) + OTHER_TRIPS) * 2 * delay
-    bound = one / (share + trips)
+    bound = one / (share + update + trips)
     of_first = (first["ms"] + trips - first["trips_ms"]) / ms if first else 1.0
     row = {
         "hosts": hosts, "delay_ms": delay, "loss": parsed.loss, "ms": ms, "one_ms": one,
-        "share_ms": share, "speed": one / ms, "bound": bound, "kept": one / ms / bound,
-        "of_first": of_first, "trips_ms": trips,
+        "share_ms": share, "update_ms": update, "speed": one / ms, "bound": bound,
+        "kept": one / ms / bound, "of_first": of_first, "trips_ms": trips,
         "mb": sent / 1e6, "expected_mb": expected / 1e6, "equal_weights": equal,
     }  # fmt: skip
     print(
-        f"{hosts:>5} {delay:>5g} ms {parsed.loss:>5g}  {ms:>7.1f} {one:>7.1f} {share:>7.1f}  "
+        f"{hosts:>5} {delay:>5g} ms {parsed.loss:>5g}  {ms:>7.1f} {one:>7.1f} {share:>7.1f} "
+        f"{update:>6.1f}  "
         f"{one / ms:>5.2f} {bound:>5.2f} {row['kept']:>5.2f} {of_first:>8.2f}  {sent / 1e6:>7.2f} "
         f"{expected / 1e6:>8.2f}  {'equal' if equal else 'DIFFERENT'}",
         flush=True,
@@ -170,6 +171,7 @@ def answer(items: int) -> None:
         "share": _Step(tf, items, tf.distribute.get_strategy(), slice(index, None, hosts)),
         "one": _Step(tf, items, tf.distribute.get_strategy(), slice(None)),
     }
+    steps["update"] = _Update(tf, steps["share"], hosts - 1)
     for line in sys.stdin:
         what, count = line.split()
         if what == "weights":
@@ -201,7 +203,7 @@ class _Step:
         own = {key: value[part] for key, value in batch.items() if key != "negatives"}
         own["negatives"] = batch["negatives"]
         ids = [own[key].ravel() for key in ("history", "targets", "negatives")]
-        self._rows = len(np.unique(np.concatenate(ids)))
+        self.rows = len(np.unique(np.concatenate(ids)))
 
         def dataset(_=None):
             return tf.data.Dataset.from_tensors(own).repeat().prefetch(2)
@@ -226,7 +228,7 @@ class _Step:
         return {
             "ms": 1e3 * statistics.median(seconds),
             "sent": sent / count,
-            "rows": self._rows,
+            "rows": self.rows,
             "dense": sum(each.shape.num_elements() for each in dense),
         }
 
@@ -234,6 +236,35 @@ class _Step:
         """Returns a checksum of all weights."""
         parts = [weights.tobytes() for weights in self.model.get_weights()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+class _Update:
+    """The update of rows of a table, as many as `others` hosts send."""
+
+    def __init__(self, tf, step: _Step, others: int):
+        from tfrec_attn.optimizers.regularised_step import RegularisedStep
+
+        (table,) = step.model.tables("items")
+        rows = min(step.rows * others, table.shape[0])
+        gradient = tf.IndexedSlices(
+            tf.fill([rows, DIM], 1e-6), tf.range(rows, dtype=tf.int64), tf.constant(table.shape)
+        )
+        update = RegularisedStep(step.model.optimizer, {table.ref(): None}, l2=1e-4)
+        self._run = tf.function(lambda: update([gradient], [table], {}), autograph=False)
+
+    def run(self, count: int) -> dict:
+        """Runs updates, after one that is not timed, and returns the time of one."""
+        return {"ms": _milliseconds(self._run, count)}
+
+
+def _milliseconds(function, count: int) -> float:
+    function()
+    seconds = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(seconds)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def test_values_worked_by_hand():
 def test_a_mask_of_numbers(causal):
     layer, x = SelfAttention(causal=causal), random_inputs()
     expected = layer(x, mask=tf.constant(MASK))
-    np.testing.assert_array_equal(layer(x, mask=tf.constant(MASK, tf.int32)), expected)
+    found = layer(x, mask=tf.constant(MASK, tf.int32))
+    np.testing.assert_array_equal(found[MASK], expected[MASK])
 
 
 @pytest.mark.parametrize("causal", [False, True])

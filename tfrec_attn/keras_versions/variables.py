@@ -8,6 +8,20 @@ def variable_of(weight):
     return weight if isinstance(weight, tf.Variable) else weight.value
 
 
+def gather_from(weight, rows):
+    """Returns rows of a weight, as `tf.gather` does, at a cost that does not depend on its size.
+
+    `tf.gather` reads, and after sparse updates copies, all rows of a variable that several replicas
+    have.
+    """
+    variable, replica = variable_of(weight), tf.distribute.get_replica_context()
+    if replica is not None:
+        copies = replica.strategy.experimental_local_results(variable)
+        number = 0 if len(copies) == 1 else tf.get_static_value(replica.replica_id_in_sync_group)
+        variable = copies[number % len(copies)]
+    return tf.gather(variable, rows)
+
+
 def averages_of(optimizer):
     """Returns the moving averages of the weights that an optimizer keeps, in their order.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tfrec_attn.keras_versions import keras
-from tfrec_attn.keras_versions.variables import variable_of
+from tfrec_attn.keras_versions.variables import gather_from
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
@@ -93,7 +93,7 @@ class EmbeddingTable(Layer):
         if self.dense_gradients:
             return tf.convert_to_tensor(self.embeddings), ids
         unique, index = tf.unique(flat, tf.int64)
-        return tf.gather(variable_of(self.embeddings), unique), tf.reshape(index, tf.shape(ids))
+        return gather_from(self.embeddings, unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
@@ -102,7 +102,7 @@ class EmbeddingTable(Layer):
             return given if ids is None else gather_rows(given, ids)
         if ids is None:
             return tf.convert_to_tensor(self.embeddings)
-        return tf.gather(variable_of(self.embeddings), ids)
+        return gather_from(self.embeddings, ids)
 
     def share(self, vectors: tf.Variable, column: int) -> None:
         """Reads the rows from columns of a matrix from now on, so that an export has them once.

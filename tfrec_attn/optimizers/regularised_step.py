@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.keras_versions import keras
-from tfrec_attn.keras_versions.variables import sum_repeated_rows, variable_of
+from tfrec_attn.keras_versions.variables import gather_from, sum_repeated_rows, variable_of
 from tfrec_attn.optimizers.gradients import all_reduce, clip_by_global_norm
 
 
@@ -79,7 +79,7 @@ class RegularisedStep:
         if not weight:
             return gradient
         if isinstance(gradient, tf.IndexedSlices):
-            values = gradient.values + weight * tf.gather(variable, gradient.indices)
+            values = gradient.values + weight * gather_from(variable, gradient.indices)
             return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
         if updated is not None:
             weight *= tf.cast(updated, gradient.dtype)[:, tf.newaxis]
