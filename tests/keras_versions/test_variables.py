@@ -3,13 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.config import Runtime
 from tfrec_attn.keras_versions.variables import gather_from
-from tfrec_attn.runtime import distribution
+from tfrec_attn.runtime.distribution import make_strategy
 
 
 def test_replicas_read_rows_of_their_copies_only():
-    distribution.configure_devices(["CPU:1"])
-    strategy = distribution._mirrored(("/device:CPU:0", "/device:CPU:1"))
+    strategy = make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
     with strategy.scope():
         table = tf.Variable(np.arange(6.0).reshape(3, 2))
 

@@ -224,12 +224,17 @@ def test_rows_without_a_lookup_keep_their_bits(name, loss, optimizer, replicas, 
             )
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(("name", "loss"), SAMPLED_CASES)
-def test_a_sampled_step_has_nothing_of_the_size_of_a_table(name, loss):
-    model, features = make(name), batch(name, loss)
-    model.compile(LazyAdam(0.1), loss, l2=0.03, kernel_l2=0.05, clip_norm=0.5)
-    model.optimizer.build(model.trainable_variables)
-    graph = tf.function(model.train_step).get_concrete_function(features).graph
+def test_a_sampled_step_has_nothing_of_the_size_of_a_table(name, loss, replicas, two_replicas):
+    strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
+    features = batch(name, loss)
+    with strategy.scope():
+        model = make(name)
+        model.compile(LazyAdam(0.1), loss, l2=0.03, kernel_l2=0.05, clip_norm=0.5)
+        model.optimizer.build(model.trainable_variables)
+    step = tf.function(lambda: strategy.run(model.train_step, (features,)), autograph=False)
+    graph = step.get_concrete_function().graph
     whole = [
         operation.name
         for operation in graph.get_operations()

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.keras_versions.variables import variable_of
+from tfrec_attn.keras_versions.variables import gather_from, variable_of
 from tfrec_attn.layers.support import positive_number
 
 
@@ -54,7 +54,7 @@ class MaxNorm(tf.keras.constraints.Constraint):
             # A scatter changes the copy of one replica only; with other rows on each replica the
             # copies would differ.
             rows = replica.all_gather(rows, axis=0)
-        values = tf.gather(table, rows)
+        values = gather_from(table, rows)
         outside = tf.where(tf.norm(self._wide(values), axis=-1) > self.max_norm)[:, 0]
         # Most rows are short enough and are not written.
         table.scatter_update(

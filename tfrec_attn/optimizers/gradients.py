@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
-from tfrec_attn.optimizers.packed_rows import can_be_packed, gather_rows
+from tfrec_attn.optimizers.packed_rows import can_be_packed, exchange_rows
 
 # A table with at most this many rows for each lookup is summed as a whole, which is faster
 # (benchmarks/step.py).
@@ -66,7 +66,7 @@ def _sum_together(replica, tensors):
         return _sum(replica, tensors)
     dense = [one for one in tensors if not isinstance(one, tf.IndexedSlices)]
     dense = iter(_sum(replica, dense) if dense else [])
-    sparse = iter(gather_rows(replica, tf.nest.map_structure(tf.stop_gradient, sparse)))
+    sparse = iter(exchange_rows(replica, tf.nest.map_structure(tf.stop_gradient, sparse)))
     return [next(sparse if isinstance(one, tf.IndexedSlices) else dense) for one in tensors]
 
 

@@ -7,7 +7,7 @@ the other, for each sparse gradient; a vector with the rows of all tables takes 
 import tensorflow as tf
 
 
-def gather_rows(replica, gradients):
+def exchange_rows(replica, gradients):
     """Concatenates the sparse gradients of all replicas, in one exchange for all tables.
 
     Args:
