@@ -16,7 +16,7 @@ from tfrec_attn.keras_versions import keras
 from tfrec_attn.runs import weights
 from tfrec_attn.runs.run_files import BEST, STATE_FILES, STATES
 from tfrec_attn.training.progress import Progress
-from tfrec_attn.training.validated_weights import are_others, validated
+from tfrec_attn.training.validated_weights import keeps_other_weights, validated
 
 _WEIGHTS, _BEST, _PROGRESS = "weights", "best", "progress.json"
 _KEPT = 2
@@ -58,7 +58,7 @@ class Checkpoints:
                 _remove(draft)
                 draft.mkdir(parents=True, exist_ok=True)
                 weights.write(draft / _WEIGHTS, model)
-                if is_best and are_others(model):
+                if is_best and keeps_other_weights(model):
                     with validated(model):
                         weights.write(draft / _BEST, model)
                 elif is_best:

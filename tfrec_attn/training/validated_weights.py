@@ -1,4 +1,4 @@
-"""The weights that are validated and kept, where they are not those that are trained."""
+"""The weights that a run validates and keeps, which can differ from those that are trained."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,22 +23,23 @@ class ValidatedWeights(tf.keras.callbacks.Callback):
         self._inside.close()
 
 
-def are_others(model: Any) -> bool:
-    """Whether the weights that are kept of a model are not those that are trained."""
+def keeps_other_weights(model: Any) -> bool:
+    """Returns whether the weights that a run keeps differ from those that are trained."""
     return bool(averages_of(model.optimizer)) or model.smoothing() is not None
 
 
 @contextlib.contextmanager
 def validated(model: Any) -> Iterator[None]:
-    """Gives a model inside the weights that are kept of it.
+    """Gives a model, inside, the weights that a run keeps.
 
-    They are the averages of its weights, within the constraints of its tables, if its optimizer has
-    averages, and item vectors are smoothed as in its training. Otherwise, nothing changes.
+    With `train.ema`, they are the moving averages of its weights, within the constraints of its
+    tables. With smoothing, the item vectors are smoothed as in training. Otherwise, nothing
+    changes.
 
     Args:
         model: A model whose optimizer is built.
     """
-    if not are_others(model):
+    if not keeps_other_weights(model):
         yield
         return
     weights = [variable_of(one) for one in model.trainable_variables]
