@@ -101,10 +101,13 @@ def test_weights_stand_in_for_the_mean():
     np.testing.assert_allclose(layer(ITEMS, vectors, uniform), layer(ITEMS, vectors), rtol=1e-6)
 
 
-def test_no_position_is_no_loss():
-    assert (
-        float(TransitionDistillation(transitions())(np.zeros(0, "int32"), random_vectors())) == 0.0
-    )
+def test_no_position_is_no_loss_and_no_gradient():
+    vectors = tf.Variable(random_vectors())
+    with tf.GradientTape() as tape:
+        loss = TransitionDistillation(transitions())(np.zeros(0, "int32"), vectors)
+    assert float(loss) == 0.0
+    gradient = tf.convert_to_tensor(tape.gradient(loss, vectors))
+    np.testing.assert_array_equal(gradient, np.zeros(vectors.shape))
 
 
 @pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])

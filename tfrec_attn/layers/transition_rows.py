@@ -84,20 +84,23 @@ def multiply_entries(entries, rows, vectors):
         float32 [R, D].
     """
     row, column, values = entries
+    # The kernels divide by the number of rows: a matrix without rows would end the process.
+    at_least_one = tf.maximum(rows, 1)
 
     @tf.custom_gradient
     def product(vectors):
         matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
             indices=tf.stack([row, column], axis=1),
             values=values,
-            dense_shape=tf.stack([rows, tf.shape(vectors, tf.int64)[0]]),
+            dense_shape=tf.stack([at_least_one, tf.shape(vectors, tf.int64)[0]]),
         )
 
         def gradient(upstream):
-            total = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=upstream, transpose_a=True)
+            padded = tf.pad(upstream, [[0, at_least_one - rows], [0, 0]])
+            total = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=padded, transpose_a=True)
             return tf.ensure_shape(total, vectors.shape)
 
-        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=vectors), gradient
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=vectors)[:rows], gradient
 
     return product(vectors)
 
