@@ -24,6 +24,7 @@ _REQUEST_BYTES = 4 << 20
 # The number of values limits responses; the ids in them can be long.
 _RESPONSE_BYTES = 64 << 20
 _STATUS_WORKERS = 32
+_SIGNAL_SECONDS = 0.5
 # "" is the whole server. The names are literals because model_service_pb2 of tensorflow-serving-api
 # 2.16 does not load with its protobuf.
 _SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
@@ -196,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     sys.stdout.write(_listening(server, parsed.host))
     sys.stdout.flush()
-    ended.wait()
+    # The kernel can give a signal to another thread, which does not wake this one.
+    while not ended.wait(_SIGNAL_SECONDS):
+        pass
     if not server.stop(parsed.grace):
         # A regular exit waits for threads that still run a request.
         os._exit(0)

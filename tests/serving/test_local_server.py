@@ -1,12 +1,14 @@
 """The server as a whole: its command, its ports, and its stop."""
 
 import contextlib
+import gc
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -242,6 +244,26 @@ def test_a_label_of_a_version_that_is_not_served(toy, capsys, signals):
         "error: --labels toy:next=9 names a version that is not served (served: 1); "
         "name one that is, or serve it with --versions.\n"
     )
+
+
+def test_a_signal_to_another_thread_ends_the_command(toy, monkeypatch, signals):
+    main = threading.get_ident()
+
+    def waits():
+        callers = [one.name for one in traceback.extract_stack(sys._current_frames()[main])]
+        return callers[-3:] == ["main", "wait", "wait"]
+
+    def kill_oneself():
+        until(waits)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    def listening(*_):
+        threading.Thread(target=kill_oneself).start()
+        return ""
+
+    monkeypatch.setattr(local_server, "_listening", listening)
+    assert local_server.main(["--model", f"toy={toy}", "--port", "0", "--rest-port", "0"]) == 0
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["empty", "corrupt"])
