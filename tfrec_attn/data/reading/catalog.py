@@ -8,7 +8,7 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,6 @@ from tfrec_attn.data.reading.attrec_order import attrec_order
 from tfrec_attn.data.reading.from_function import read_function
 from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import SOURCES as EXTENSION
 
@@ -122,22 +121,23 @@ def is_function(source: str) -> bool:
 
 
 def load_configured(
-    data: Data, rejected: Path | None = None, rule: TimeRule | None = None
+    data: Data, rejected: Path | None = None, logs: Sequence[str] = ()
 ) -> ReadResult:
     """Returns the log that the section `data` of a configuration names.
 
     Args:
         data: The section.
         rejected: TSV of the rejected lines if `on_error` is "skip".
-        rule: Which numbers or dates are times, if the file is a part of a log; None takes the rule
-            of the file itself.
+        logs: Files that replace the source, read one after the other as one log.
 
     Raises:
         ConfigError: As `load` does.
         DataError: As `load` does.
     """
     options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
-    options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
+    options |= {"columns": asdict(data.columns), "rejected": rejected}
+    if logs:
+        return read_interactions(logs, **options)
     return load(data.source, path=data.path, events=data.events, seed=data.seed, **options)
 
 
