@@ -21,7 +21,7 @@ from tfrec_attn.data.quality.request_log import count_unknown, read_requests
 from tfrec_attn.data.quality.schema_file import load_schema
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.sequences.encoding import encode_log
-from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -166,9 +166,8 @@ def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
     least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
     bounds = {"valid_from": data.valid_from, "test_from": data.test_from}
     try:
-        if has_event_filters(data):
-            frame, report = filter_events(frame, data)
-            tree["selection"] = str(report)
+        frame, report = filter_events(frame, data)
+        tree |= {} if report is None else {"selection": str(report)}
         split = make_split(encode_log(frame, **least)[0], data.split, **bounds)
     except DataError as error:
         tree["leaks"] = str(error)
