@@ -26,6 +26,7 @@ from tfrec_attn.data.sequences.vocabulary import encode_ids
 from tfrec_attn.data.shards.beam_files import (
     copy,
     local_copy,
+    pack,
     read_frame,
     write_bytes,
     write_frame,
@@ -33,7 +34,7 @@ from tfrec_attn.data.shards.beam_files import (
 )
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
-from tfrec_attn.data.shards.segment_file import SegmentWriter, pack, read_part, unpack
+from tfrec_attn.data.shards.segment_file import read_part, segment_file, unpack
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runtime.beam_runner import require_version
@@ -89,7 +90,7 @@ def read_log(
     event_filter, rejected, whole, seen = EventFilter(data), 0, True, LogTimes()
     with (
         tempfile.TemporaryDirectory() as folder,
-        SegmentWriter(f"{events}/{number}", partitions) as out,
+        segment_file(f"{events}/{number}", partitions) as out,
     ):
         local = Path(path)
         try:
@@ -311,7 +312,7 @@ def split_by_shard(
     )["index"]
     names = [name for name in ("timestamp", "weight") if name in frame.columns]
     path = f"{target}/{number}"
-    with SegmentWriter(path, shards) as out:
+    with segment_file(path, shards) as out:
         events_of = frame.select(names).with_columns(row=rows, item=items)
         out.add(events_of, rows.to_numpy() % shards)
     yield path
