@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,7 +136,7 @@ class Options:
         return cells
 
 
-@reporting()
+@reporting(interrupted="nothing was written")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -145,11 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         0, or 2 for a run or options that cannot be exported, or 130 when interrupted.
     """
     parsed = vars(_parser().parse_args(arguments))
-    try:
-        export(parsed.pop("run"), parsed.pop("to"), **parsed)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
-        return 130
+    export(parsed.pop("run"), parsed.pop("to"), **parsed)
     return 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tfrec_attn.config import Config
 from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.sequences.encoding import encode_log
-from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -157,9 +157,7 @@ def _from_log(
     path: Path, config: Config, vocabularies: tuple[Vocabulary, Vocabulary]
 ) -> tuple[list[str], Neighbours]:
     data = dataclasses.replace(config.data, source="file", path=str(path))
-    frame = load_configured(data).frame
-    if has_event_filters(data):
-        frame, _ = filter_events(frame, data)
+    frame, _ = filter_events(load_configured(data).frame, data)
     sessions = data.session_gap is not None
     sequences, _ = encode_log(frame, known=vocabularies, sessions=sessions)
     none = np.zeros(0, np.int64)

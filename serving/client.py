@@ -18,8 +18,8 @@ from tfrec_attn.errors import TfrecError, shorten, shown
 from .cli import side_by_side
 from .cli.client_options import client_parser
 from .cli.client_tables import items_of, table
-from .cli.model_reference import ModelReference
 from .cli.packages import importing
+from .cli.shared_options import ModelReference
 from .clients.base_client import BaseClient
 from .clients.responses import ClientError, Explanation, Recommendations, SimilarItems
 

@@ -16,9 +16,8 @@ from tfrec_attn.cli.arguments import Arguments, path, require_at_least
 from tfrec_attn.cli.terminal import align, reporting
 from tfrec_attn.errors import ConfigError
 
-from .cli.model_reference import ModelReference, parse_reference
 from .cli.packages import importing
-from .cli.shared_options import REFERENCE, add_target
+from .cli.shared_options import REFERENCE, ModelReference, add_target, parse_reference
 
 _K, _MOST = 10, 1000
 _PERCENTILES = (0.5, 0.95, 0.99)

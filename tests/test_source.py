@@ -66,6 +66,7 @@ SHARED = (
     "data.sequences.event_filters",
     "data.sequences.filter_report",
     "data.sequences.ids",
+    "data.sequences.k_core",
     "data.sequences.sessions",
     "data.sequences.vocabulary",
     "lists.file_histories",

@@ -8,7 +8,7 @@ from tfrec_attn.errors import counted
 from tfrec_attn.runtime.process import import_tensorflow
 
 
-@reporting()
+@reporting(interrupted="the file that was being written is not there")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -19,11 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     import_tensorflow()
     from tfrec_attn.lists.write_vectors import write_vectors
 
-    try:
-        report = write_vectors(**vars(parsed))
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the file that was being written is not there\n")
-        return 130
+    report = write_vectors(**vars(parsed))
     for note in report.notes:
         sys.stderr.write(f"note: {note}\n")
     if report.items is not None:

@@ -2,10 +2,20 @@
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import polars as pl
 
-from tfrec_attn.replay.event_ranking import cutoff, mean, rank_events, ranks_in_lists
+from tfrec_attn.replay.event_blocks import padded
+from tfrec_attn.replay.event_ranking import (
+    Predict,
+    cutoff,
+    mean,
+    rank_events,
+    ranks_in_lists,
+    recommend,
+)
 from tfrec_attn.replay.measured_run import (
     metrics_of,
     read_events,
@@ -14,13 +24,16 @@ from tfrec_attn.replay.measured_run import (
     repeats_of,
 )
 
+from ..clients.base_client import BaseClient
 from ..clients.batches import over_grpc, over_rest
 from ..clients.grpc_client import GrpcClient
 from ..clients.rest_client import RestClient
-from . import served_lists
 
 TOLERANCE = 1e-6
 _SECONDS = 30.0
+# Most ids of an input, of which a server may limit the number.
+_ELEMENTS = 1 << 15
+_AT_ONCE = 8
 
 
 def compare(
@@ -66,7 +79,7 @@ def compare(
             1,
             repeats=repeats,
             keep_seen=repeats == "include",
-            rows=served_lists.rows_of(events, rows),
+            rows=rows_of(events, rows),
         )
     some, k = events.head(limit or len(events)), max(map(cutoff, expected)) or 10
     for way, ask in _ways(target, rest, model, rows, some["history"].list.len().max()):
@@ -75,7 +88,7 @@ def compare(
         ways[way] = {
             "events": len(some),
             "k": max(map(len, lists)),
-            "keeps_seen": served_lists.keep_seen(lists, some),
+            "keeps_seen": keep_seen(lists, some),
         }
     longest, same = max(one["k"] for one in ways.values()), ranking.rank[: len(some)]
     for name, value in expected.items():
@@ -101,18 +114,18 @@ def compare(
 def _ways(target, rest, model, rows, longest):
     """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
     options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
-    in_batches = functools.partial(served_lists.ask_in_batches, rows=rows)
+    in_batches = functools.partial(ask_in_batches, rows=rows)
     opened = {
         "gRPC in batches": (in_batches, lambda: over_grpc(target, model)),
         "gRPC one by one": (
-            served_lists.ask_one_by_one,
+            ask_one_by_one,
             lambda: GrpcClient(target, model, **options),
         ),
     }
     if rest is not None:
         opened["REST in batches"] = (in_batches, lambda: over_rest(rest, model))
         opened["REST one by one"] = (
-            served_lists.ask_one_by_one,
+            ask_one_by_one,
             lambda: RestClient(rest, model, **options),
         )
     for way, (ask, opening) in opened.items():
@@ -162,4 +175,36 @@ def _rule(report: dict, way: str) -> str:
     return (
         f", which {verb} items of the history, "
         f"while the run was evaluated with evaluate.repeats={repeats}: export it with {option}"
+    )
+
+
+def rows_of(events: pl.DataFrame, rows: int) -> int:
+    """Returns how many events, at most `rows`, fit into a request whatever their histories."""
+    return max(1, min(rows, _ELEMENTS // (events["history"].list.len().max() + 1)))
+
+
+def ask_in_batches(predict: Predict, events: pl.DataFrame, k: int, rows: int) -> list[list[str]]:
+    """Returns the k best items of each event, with up to `rows` events in a request."""
+    lists = []
+    for some in events.iter_slices(rows_of(events, rows)):
+        histories = some["history"].to_list()
+        history = padded(histories, max(map(len, histories)) + 1)
+        lists += recommend(predict, {"user_id": some["user_id"].to_numpy(), "history": history}, k)[
+            0
+        ]
+    return lists
+
+
+def ask_one_by_one(client: BaseClient, events: pl.DataFrame, k: int) -> list[list[str]]:
+    """Returns the k best items of each event, with one event in a request and eight threads."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(lambda row: client.recommend(row[1], row[0], k=k), events.rows())
+        return [answer.items for answer in answers]
+
+
+def keep_seen(lists: list[list[str]], events: pl.DataFrame) -> bool:
+    """Returns whether a list has an item of its history."""
+    histories = events["history"].to_list()
+    return any(
+        not set(items).isdisjoint(history) for items, history in zip(lists, histories, strict=True)
     )

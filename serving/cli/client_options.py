@@ -7,8 +7,7 @@ from tfrec_attn.cli.arguments import Arguments
 from tfrec_attn.errors import shown
 
 from ..clients.requests import SIMILARITIES
-from .model_reference import parse_reference
-from .shared_options import REFERENCE, add_target, add_version
+from .shared_options import REFERENCE, add_target, add_version, parse_reference
 
 
 def client_parser(prog: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from serving import verify
-from serving.checks import served_lists
+from serving.checks import agreement
 from serving.clients.responses import Recommendations
 from serving.clients.rest_client import RestClient
 from serving.local_server import LocalServer
@@ -36,18 +36,18 @@ def test_requests_in_batches_and_one_by_one():
             assert k == 7
             return Recommendations([user_id, *history], [1.0], "model")
 
-    assert served_lists.ask_in_batches(predict, EVENTS, 7, rows=2) == [["u"], ["v"], ["w"]]
+    assert agreement.ask_in_batches(predict, EVENTS, 7, rows=2) == [["u"], ["v"], ["w"]]
     assert [inputs["history"].tolist() for inputs in asked] == [
         [["", "", "", "a"], ["", "a", "d", "a"]],
         [[""]],
     ]
-    lists = served_lists.ask_one_by_one(Client(), EVENTS, 7)
+    lists = agreement.ask_one_by_one(Client(), EVENTS, 7)
     assert lists == [["u", "a"], ["v", "a", "d", "a"], ["w"]]
-    assert served_lists.keep_seen(lists, EVENTS)
-    assert not served_lists.keep_seen([["b"], ["b", "c"], ["a"]], EVENTS)
+    assert agreement.keep_seen(lists, EVENTS)
+    assert not agreement.keep_seen([["b"], ["b", "c"], ["a"]], EVENTS)
     # Histories of three items and one of padding: 2^15 / 4 events fit.
-    assert served_lists.rows_of(EVENTS, 32) == 32
-    assert served_lists.rows_of(EVENTS, 10**6) == 8192
+    assert agreement.rows_of(EVENTS, 32) == 32
+    assert agreement.rows_of(EVENTS, 10**6) == 8192
 
 
 def command(capsys, server, run, *more):
@@ -133,13 +133,13 @@ def test_another_metric_is_a_difference(capsys, server, changed):
 
 
 def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
-    ask = served_lists.ask_one_by_one
+    ask = agreement.ask_one_by_one
 
     def empty_over_rest(client, events, k):
         lists = ask(client, events, k)
         return [[] for _ in lists] if isinstance(client, RestClient) else lists
 
-    monkeypatch.setattr(served_lists, "ask_one_by_one", empty_over_rest)
+    monkeypatch.setattr(agreement, "ask_one_by_one", empty_over_rest)
     code, _, error = command(capsys, server, run)
     assert code == 1 and "the lists of REST one by one give 0.0" in error
     assert command(capsys, server, run, "--approximate")[0] == 0
@@ -147,7 +147,7 @@ def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
 
 def test_lists_that_are_all_empty_are_a_difference(capsys, server, run, monkeypatch):
     for name in ("ask_one_by_one", "ask_in_batches"):
-        monkeypatch.setattr(served_lists, name, lambda asker, events, k, **_: [[]] * len(events))
+        monkeypatch.setattr(agreement, name, lambda asker, events, k, **_: [[]] * len(events))
     code, _, error = command(capsys, server, run)
     assert code == 1 and "0 items at most" in error
 

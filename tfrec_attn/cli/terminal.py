@@ -20,8 +20,14 @@ def fail(error: Exception) -> int:
     return getattr(error, "exit_code", 2)
 
 
-def reporting(*errors: type[Exception]) -> Callable:
-    """Decorates the `main` of a command, which then fails by `TfrecError` and other errors."""
+def reporting(*errors: type[Exception], interrupted: str | None = None) -> Callable:
+    """Decorates the `main` of a command, which then fails by `TfrecError` and other errors.
+
+    Args:
+        *errors: The other errors.
+        interrupted: What is told of a command that is interrupted, which then ends with exit code
+            130. None: `main` itself, or Python, ends it.
+    """
 
     def decorate(main: Callable) -> Callable:
         @functools.wraps(main)
@@ -30,6 +36,11 @@ def reporting(*errors: type[Exception]) -> Callable:
                 return main(arguments)
             except (TfrecError, *errors) as error:
                 return fail(error)
+            except KeyboardInterrupt:
+                if interrupted is None:
+                    raise
+                sys.stderr.write(f"interrupted: {interrupted}\n")
+                return 130
 
         return run
 

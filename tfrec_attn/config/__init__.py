@@ -1,5 +1,7 @@
 """The keys of a configuration, their defaults and checks; without TensorFlow."""
 
+# ruff: noqa: F401  These names are what others use.
+
 from tfrec_attn.config.loading import (
     flatten,
     from_dict,
@@ -22,24 +24,3 @@ from tfrec_attn.config.schema import (
     documented,
     has_prior,
 )
-
-__all__ = [
-    "Columns",
-    "Config",
-    "Data",
-    "Evaluate",
-    "Model",
-    "Prior",
-    "Runtime",
-    "Train",
-    "documented",
-    "flatten",
-    "from_dict",
-    "has_prior",
-    "load",
-    "overlay",
-    "to_dict",
-    "to_yaml",
-    "with_model_parameters",
-    "with_values",
-]

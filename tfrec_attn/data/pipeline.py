@@ -14,7 +14,7 @@ import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting
-from tfrec_attn.data.prepare import distinct, options_of, shards_of, summary
+from tfrec_attn.data.prepare import add_preparation, distinct, options_of, shards_of, summary
 from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
 
 _EPILOG = (
@@ -42,25 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="log files in order of time; a worker reads one",
     )
     parser.add_argument(
-        "--to", type=path, required=True, metavar="DIR", help="folder to write, on this machine"
-    )
-    parser.add_argument(
         "--work",
         type=path,
         metavar="DIR",
         help="folder that the workers share, such as gs://bucket/folder (default: in DIR.partial)",
     )
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="remove unfinished work of another command, and replace a complete folder",
-    )
-    parser.add_argument(
-        "--shards",
-        type=int,
-        metavar="N",
-        help="files of sequences (default: one for each million events, at least 8)",
-    )
+    add_preparation(parser)
     parsed, beam_options = parser.parse_known_args(
         [text for text in arguments if text not in overrides]
     )

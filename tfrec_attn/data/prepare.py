@@ -40,18 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="log files, folders or patterns in order of time; with them data.key=value, how to "
         "prepare them",
     )
-    parser.add_argument("--to", type=path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--shards",
-        type=int,
-        metavar="N",
-        help="files of sequences (default: one for each million events, at least 8)",
-    )
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="start again: remove unfinished work, and replace a complete folder",
-    )
+    add_preparation(parser)
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
@@ -63,6 +52,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0
+
+
+def add_preparation(parser: Arguments) -> None:
+    """Adds the arguments of the commands that prepare logs."""
+    parser.add_argument(
+        "--to", type=path, required=True, metavar="DIR", help="folder to write, on this machine"
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="files of sequences (default: one for each million events, at least 8)",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="start again: remove unfinished work, and replace a complete folder",
+    )
 
 
 def distinct(logs: Sequence[str]) -> Sequence[str]:

@@ -18,7 +18,7 @@ from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.errors import ConfigError, shown
 
 
-@reporting()
+@reporting(interrupted="nothing was written")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
@@ -28,16 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = _parser().parse_intermixed_args(arguments)
     names = ("logs", "schema", "against", "serving_log", "vocabulary", "to")
-    try:
-        # An unusable tensorflow-metadata is an error of the user's environment.
-        from tfrec_attn.data.quality.text_report import as_text
-        from tfrec_attn.data.quality.validation import validate
+    # An unusable tensorflow-metadata is an error of the user's environment.
+    from tfrec_attn.data.quality.text_report import as_text
+    from tfrec_attn.data.quality.validation import validate
 
-        data = _data_of(parsed)
-        tree = validate(data, **{name: getattr(parsed, name) for name in names})
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was written\n")
-        return 130
+    data = _data_of(parsed)
+    tree = validate(data, **{name: getattr(parsed, name) for name in names})
     if parsed.json:
         text = json.dumps(tree, indent=2, ensure_ascii=False)
     else:

@@ -14,7 +14,7 @@ from tfrec_attn.data.reading.catalog import load_configured
 from tfrec_attn.data.reading.parquet_check import require_sound
 from tfrec_attn.data.reading.text_formats import DAMAGES, open_bytes
 from tfrec_attn.data.sequences.encoding import checksum, encode_log
-from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.errors import DataError, ReadError, first_line
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.lists.user_histories import SequenceHistories, UserBatch, UserHistories
@@ -48,9 +48,7 @@ def file_histories(path: str | Path, data: Data) -> UserHistories:
             if "history" in pl.scan_parquet(path, glob=False).collect_schema():
                 return TableHistories(path)
     log = replace(data, source="file", path=str(path))
-    frame = load_configured(log).frame
-    if has_event_filters(log):
-        frame, _ = filter_events(frame, log)
+    frame, _ = filter_events(load_configured(log).frame, log)
     sequences, _ = encode_log(frame, sessions=log.session_gap is not None)
     histories = SequenceHistories(sequences)
     histories.checksum = checksum(sequences)

@@ -11,7 +11,7 @@ from tfrec_attn.config import Config, Data, has_prior
 from tfrec_attn.data.reading import catalog
 from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.sequences.encoding import Sequences, encode_log
-from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.data.sequences.filter_report import FilterReport
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
@@ -76,9 +76,7 @@ def prepare_data(
         result = _read_by_schema(data, rejected)
     else:
         result = catalog.load_configured(data, rejected)
-    frame, selection = (
-        filter_events(result.frame, data) if has_event_filters(data) else (result.frame, None)
-    )
+    frame, selection = filter_events(result.frame, data)
     sequences, report = encode_log(
         frame,
         min_user_events=data.min_user_events,

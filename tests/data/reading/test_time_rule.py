@@ -7,7 +7,7 @@ import pytest
 
 from tfrec_attn.data.reading.interactions import read_interactions
 from tfrec_attn.data.reading.time_parsing import parse
-from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes, read_by_one_rule
+from tfrec_attn.data.reading.time_rule import FileTimes, LogTimes, MixedTimes
 from tfrec_attn.errors import DataError
 
 NOW = 1_700_000_000
@@ -124,16 +124,18 @@ def test_fractions_of_rejected_lines_do_not_count():
     assert parsed.narrow(times, times.is_not_null()).dtype == pl.Int64
 
 
-def test_a_file_is_read_again_if_the_unit_of_the_log_differs(tmp_path):
+def test_the_files_of_a_log_are_read_by_the_unit_of_most_times(tmp_path):
     for name, times in (("a", [NOW] * 5), ("b", [NOW * 1000] * 2 + [NOW])):
         (tmp_path / f"{name}.csv").write_text(
             "user_id,item_id,timestamp\n" + "".join(f"u,i,{time}\n" for time in times)
         )
-    paths = [str(tmp_path / f"{name}.csv") for name in "ab"]
-    results = read_by_one_rule(
-        paths, lambda path, rule: read_interactions(path, on_error="skip", rule=rule)
-    )
-    assert [(result.frame["timestamp"].to_list(), result.rejected) for result in results] == [
-        ([NOW] * 5, 0),
-        ([NOW], 2),
-    ]
+    for path in (tmp_path, [str(tmp_path / "b.csv"), str(tmp_path / "a.csv")]):
+        result = read_interactions(path, on_error="skip")
+        assert (result.frame["timestamp"].to_list(), result.rejected) == ([NOW] * 6, 2)
+
+
+def test_each_of_several_logs_has_interactions(tmp_path):
+    (tmp_path / "a.csv").write_text("user_id,item_id,timestamp\nu,i,1\n")
+    (tmp_path / "b.csv").write_text("user_id,item_id,timestamp\n")
+    with pytest.raises(DataError, match=r"b.csv holds no interactions\.$"):
+        read_interactions([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 
 from tfrec_attn.data.sequences.encoding import encode_log
+from tfrec_attn.data.sequences.k_core import k_core
 from tfrec_attn.data.shards.coded_log import (
     CodedLog,
     IdEncoder,
-    k_core_on_disk,
     partition,
     read_partition,
 )
@@ -39,7 +39,7 @@ def test_filter_and_order_are_the_same_as_in_memory(tmp_path, cuts, least):
             part["timestamp"].to_numpy(),
         )
     log.users, log.items = map(len, ids)
-    kept = k_core_on_disk(log, *least)
+    kept = k_core(log.codes, (log.users, log.items), least)
     sequences, _ = encode_log(frame, min_user_events=least[0], min_item_events=least[1])
     assert ids[0].ids.gather(kept.user_codes).to_list() == sequences.user_vocabulary.ids()
     assert ids[1].ids.gather(kept.item_codes).to_list() == sequences.item_vocabulary.ids()

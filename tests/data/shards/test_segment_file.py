@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrec_attn.data.shards.segment_file import SegmentWriter, read_part
+from tfrec_attn.data.shards.segment_file import read_part, segment_file
 from tfrec_attn.runtime.beam_runner import HOW_TO_GET_IT
 
 pytest.importorskip("apache_beam", reason=HOW_TO_GET_IT)
 
 
 def write(path, *rounds):
-    with SegmentWriter(str(path), 4) as out:
+    with segment_file(str(path), 4) as out:
         for values in rounds:
             frame = pl.DataFrame({"value": values})
             out.add(frame, np.array(values) % 4)
@@ -40,7 +40,7 @@ def test_a_file_of_no_rows(tmp_path):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), SegmentWriter(str(tmp_path / "0"), 2) as out:
+    with pytest.raises(ZeroDivisionError), segment_file(str(tmp_path / "0"), 2) as out:
         out.add(pl.DataFrame({"value": [1]}), np.zeros(1, np.int64))
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())

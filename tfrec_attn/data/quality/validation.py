@@ -20,10 +20,8 @@ from tfrec_attn.data.quality.log_measures import EncodedLog, measure
 from tfrec_attn.data.quality.request_log import count_unknown, read_requests
 from tfrec_attn.data.quality.schema_file import load_schema
 from tfrec_attn.data.reading.catalog import load_configured
-from tfrec_attn.data.reading.interactions import ReadResult
-from tfrec_attn.data.reading.time_rule import TimeRule, read_by_one_rule
 from tfrec_attn.data.sequences.encoding import encode_log
-from tfrec_attn.data.sequences.event_filters import filter_events, has_event_filters
+from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.data.sequences.leakage import leak_report
 from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -72,7 +70,7 @@ def validate(
     """
     _check_options(schema, against, to)
     given = load_schema(schema) if schema is not None else None
-    result = _read(data, logs)
+    result = load_configured(data, logs=logs or ())
     is_synthetic = not logs and data.source == "synthetic"
     log = EncodedLog(result.frame, is_synthetic or data.columns.timestamp is not None)
     source = ", ".join(logs) if logs else data.path or data.source
@@ -110,27 +108,13 @@ class _Earlier:
         elif path.suffix in _STATISTICS_SUFFIXES:
             self._statistics = path
         else:
-            self._frame = _read(data, [against]).frame
+            self._frame = load_configured(data, logs=[against]).frame
             self.profile = EncodedLog(self._frame, data.columns.timestamp is not None).profile()
 
     def values(self) -> Reference | None:
         if self._frame is not None:
             return self._frame
         return load_distributions(self._statistics) if self._statistics is not None else None
-
-
-def _read(data: Data, logs: list[str] | None) -> ReadResult:
-    if not logs:
-        return load_configured(data)
-
-    def read(path: str, rule: TimeRule | None) -> ReadResult:
-        return load_configured(dataclasses.replace(data, source="file", path=path), rule=rule)
-
-    results = read_by_one_rule(logs, read)
-    frame = pl.concat([result.frame for result in results], how="vertical_relaxed")
-    if data.columns.timestamp is None:
-        frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
-    return ReadResult(frame, sum(result.rejected for result in results))
 
 
 def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
@@ -182,9 +166,8 @@ def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
     least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
     bounds = {"valid_from": data.valid_from, "test_from": data.test_from}
     try:
-        if has_event_filters(data):
-            frame, report = filter_events(frame, data)
-            tree["selection"] = str(report)
+        frame, report = filter_events(frame, data)
+        tree |= {} if report is None else {"selection": str(report)}
         split = make_split(encode_log(frame, **least)[0], data.split, **bounds)
     except DataError as error:
         tree["leaks"] = str(error)

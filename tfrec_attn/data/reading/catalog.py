@@ -8,18 +8,16 @@ import tempfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from tfrec_attn.config import Data
-from tfrec_attn.data.reading.attrec_order import attrec_order
 from tfrec_attn.data.reading.from_function import read_function
 from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
-from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import SOURCES as EXTENSION
 
@@ -41,6 +39,24 @@ class Archive:
     md5: str
     member: str
     order: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+
+def attrec_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Returns a log in which, of the latest events of a user, the first line is the last event.
+
+    The events of a user are in the order of time, and lines of the same time in that of the file.
+    The authors' split tests a user on the first line of the latest time, not on the last one. The
+    other events keep their order.
+
+    Args:
+        frame: Columns `user_id` and `timestamp`, as `read_interactions` returns them.
+
+    Returns:
+        The same rows in another order.
+    """
+    time, line = pl.col("timestamp"), pl.int_range(pl.len())
+    last = (time == time.max().over("user_id")) & (line.over("user_id", "timestamp") == 0)
+    return frame.sort(last, maintain_order=True)
 
 
 _MOVIELENS_100K = Archive(
@@ -122,22 +138,23 @@ def is_function(source: str) -> bool:
 
 
 def load_configured(
-    data: Data, rejected: Path | None = None, rule: TimeRule | None = None
+    data: Data, rejected: Path | None = None, logs: Sequence[str] = ()
 ) -> ReadResult:
     """Returns the log that the section `data` of a configuration names.
 
     Args:
         data: The section.
         rejected: TSV of the rejected lines if `on_error` is "skip".
-        rule: Which numbers or dates are times, if the file is a part of a log; None takes the rule
-            of the file itself.
+        logs: Files that replace the source, read one after the other as one log.
 
     Raises:
         ConfigError: As `load` does.
         DataError: As `load` does.
     """
     options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
-    options |= {"columns": asdict(data.columns), "rejected": rejected, "rule": rule}
+    options |= {"columns": asdict(data.columns), "rejected": rejected}
+    if logs:
+        return read_interactions(logs, **options)
     return load(data.source, path=data.path, events=data.events, seed=data.seed, **options)
 
 

@@ -12,7 +12,6 @@ from tfrec_attn.data.reading.fields import check
 from tfrec_attn.data.reading.interactions import ReadResult
 from tfrec_attn.data.reading.parquet_reader import require_type
 from tfrec_attn.data.reading.rejections import begin_rejected, write_rejected
-from tfrec_attn.data.reading.time_rule import TimeRule
 from tfrec_attn.errors import DataError, TfrecError, counted
 from tfrec_attn.extensions import SOURCES, cause
 
@@ -24,7 +23,6 @@ def read_function(
     columns: Mapping[str, str | None] | None = None,
     on_error: str = "raise",
     rejected: str | Path | None = None,
-    rule: TimeRule | None = None,
 ) -> ReadResult:
     """Calls a function and reads its table as `read_interactions` reads a Parquet file.
 
@@ -36,7 +34,6 @@ def read_function(
         columns: As for `read_interactions`.
         on_error: As for `read_interactions`.
         rejected: As for `read_interactions`.
-        rule: As for `read_interactions`.
 
     Raises:
         ConfigError: If there is no such function, or if it takes other arguments.
@@ -58,9 +55,9 @@ def read_function(
         if table.height:
             require_type(log, name, role, table.schema[name])
     frame = raw = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
-    bad, times = [], None
+    bad = []
     if raw.height:
-        frame, bad, times = check(raw, pl.int_range(1, raw.height + 1, eager=True), rule)
+        frame, bad, _ = check(raw, pl.int_range(1, raw.height + 1, eager=True))
     if bad and on_error != "skip":
         remedy = "correct it, or leave such rows out with data.on_error=skip"
         raise DataError(f"{log}, row {bad[0].line}: {bad[0].reason}; {remedy}.")
@@ -78,7 +75,7 @@ def read_function(
         raise DataError(f"{log} gives no interactions{why}.")
     if wanted["timestamp"] is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
-    return ReadResult(frame, len(bad), times)
+    return ReadResult(frame, len(bad))
 
 
 def _function(source: str) -> Any:

@@ -2,25 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
 from tfrec_attn.data.reading.columns import wanted_columns
 from tfrec_attn.data.reading.log_parts import parts_of, suffix
 from tfrec_attn.data.reading.parquet_check import require_sound
-from tfrec_attn.data.reading.parquet_reader import parquet_slices, read_parquet
+from tfrec_attn.data.reading.parquet_reader import parquet_slices
 from tfrec_attn.data.reading.rejections import Rejection, begin_rejected, write_rejected
 from tfrec_attn.data.reading.text_formats import TEXT_FORMATS
 from tfrec_attn.data.reading.text_header import open_text
 from tfrec_attn.data.reading.text_slices import SLICE_BYTES
-from tfrec_attn.data.reading.time_rule import ANY, FileTimes, LogTimes, TimeRule, read_by_one_rule
+from tfrec_attn.data.reading.time_rule import ANY, FileTimes, LogTimes, MixedTimes, TimeRule
 from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 from tfrec_attn.files.readable import readable
 
 FORMATS = (*TEXT_FORMATS, "parquet")
+# The good rows of a part of a file, and its rejected lines.
+Slice = tuple[pl.DataFrame, list[Rejection]]
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,14 @@ class ReadResult:
             `timestamp` (Int64, or Float64 if there are fractions; seconds for dates, otherwise the
             unit of the file); if they were asked for, also `rating` (Float64) and `event` (String).
         rejected: Number of invalid lines, 0 unless `on_error="skip"`.
-        times: Kinds of times of all lines, also of rejected ones.
     """
 
     frame: pl.DataFrame
     rejected: int = 0
-    times: FileTimes = field(default_factory=FileTimes)
 
 
 def read_interactions(
-    path: str | Path,
+    path: str | Path | Sequence[str],
     *,
     format: str | None = None,
     columns: Mapping[str, str | None] | None = None,
@@ -49,7 +48,6 @@ def read_interactions(
     separator: str | None = None,
     on_error: str = "raise",
     rejected: str | Path | None = None,
-    rule: TimeRule | None = None,
 ) -> ReadResult:
     """Reads CSV, TSV, RecBole `.inter`, MovieLens `.dat` and `.data`, or Parquet.
 
@@ -62,7 +60,7 @@ def read_interactions(
 
     Args:
         path: The file, a folder of parts or a pattern such as `parts/*.csv`. Parts are read as one
-            log, in order of their names.
+            log, in order of their names. Several of these are read one after the other.
         format: One of `FORMATS`. By default the extension decides, where `.txt` is `tsv`, and
             `.gz` and `.zst` are ignored.
         columns: Column name for each of the roles `user`, `item` and `timestamp`, by default
@@ -73,12 +71,10 @@ def read_interactions(
             item_id, rating, timestamp`.
         separator: Separator of the fields of a text format, a name in `SEPARATORS` or the
             character; None means that of the format.
-        on_error: `"raise"`, or `"skip"` to leave out and count invalid lines. A file that has some
-            is read line by line, several times slower.
+        on_error: `"raise"`, or `"skip"` to leave out and count invalid lines. Where some are, the
+            lines around them are read one by one, several times slower.
         rejected: With `"skip"`, a TSV to write with a line for each of these: `file, line, reason,
             text`. It replaces an earlier one.
-        rule: Which numbers or dates are times, if the file is a part of a log; None takes the rule
-            of the file itself.
 
     Raises:
         ConfigError: If an option is not one of its choices, or if `rejected` is a file of another
@@ -88,57 +84,52 @@ def read_interactions(
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error must be 'raise' or 'skip', got {on_error!r}.")
-    wanted, skip, parts = wanted_columns(columns), on_error == "skip", parts_of(path)
-    kinds = {str(part): _format_of(part, format) for part in parts}
+    wanted, skip = wanted_columns(columns), on_error == "skip"
+    logs = [path] if isinstance(path, (str, Path)) else path
+    parts = {log: parts_of(log) for log in logs}
+    files = [file for log in logs for file in parts[log]]
+    kinds = [_format_of(file, format) for file in files]
     if skip and rejected is not None:
-        begin_rejected(rejected, path)
-
-    def read(part: str, own: TimeRule | None) -> _ReadPart:
-        if kinds[part] == "parquet":
-            found = read_parquet(Path(part), wanted, own)
-        else:
-            source = open_text(Path(part), kinds[part], wanted, names, separator)
-            found = source.read(skip, own) if source else (None, [], FileTimes())
-        if found[1] and not skip:
-            raise DataError(_complaint(Path(part), kinds[part], found[1][0]))
-        return _ReadPart(*found)
-
+        begin_rejected(rejected, ", ".join(map(str, logs)))
+    options = {"format": format, "columns": columns, "names": names, "separator": separator}
     with readable(path):
-        _require_sound(parts, list(kinds.values()), wanted)
-        if rule is None:
-            results = read_by_one_rule(list(kinds), read)
-        else:
-            results = [read(part, rule) for part in kinds]
+        _require_sound(files, kinds, wanted)
+        found = _read_files(files, on_error=on_error, is_sound=True, **options)
         if skip and rejected is not None:
-            for part, result in zip(parts, results, strict=True):
-                write_rejected(Path(rejected), part, result.bad)
-    frames = [result.frame for result in results if result.frame is not None]
-    if not frames and not names and TEXT_FORMATS[next(iter(kinds.values()))].names is None:
-        raise DataError(f"{path} is empty: expected the column names in its first line.")
-    if not any(frame.height for frame in frames):
-        raise DataError(f"{path} holds no interactions{_why_none(parts, results)}.")
-    frame = pl.concat(frames, how="vertical_relaxed")
+            for file, slices in found.items():
+                for _, bad in slices:
+                    write_rejected(Path(rejected), file, bad)
+    for log in logs:
+        own = {file: found[file] for file in parts[log]}
+        if not any(own.values()) and not names and TEXT_FORMATS[kinds[0]].names is None:
+            raise DataError(f"{log} is empty: expected the column names in its first line.")
+        if not any(frame.height for slices in own.values() for frame, _ in slices):
+            raise DataError(f"{log} holds no interactions{_why_none(own)}.")
+    slices = [one for file in files for one in found[file]]
+    frame = pl.concat([frame for frame, _ in slices], how="vertical_relaxed")
     if wanted["timestamp"] is None:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
-    times = sum((result.times for result in results), FileTimes())
-    return ReadResult(frame, sum(len(result.bad) for result in results), times)
+    return ReadResult(frame, sum(len(bad) for _, bad in slices))
 
 
-class _ReadPart(NamedTuple):
-    """What `check` returns of a part of a log; the frame is None if the part is empty."""
+def _read_files(files: Sequence[Path], **options: object) -> dict[Path, list[Slice]]:
+    """Returns what `read_slices` yields of each file of a log."""
+    seen = LogTimes()
+    try:
+        return {file: list(read_slices(file, seen=seen, **options)) for file in files}
+    except MixedTimes:
+        times = count_times(files, **options)
+        rules = {file: times.rule(str(file)) for file in files}
+        return {file: list(read_slices(file, rule=rules[file], **options)) for file in files}
 
-    frame: pl.DataFrame | None
-    bad: list[Rejection]
-    times: FileTimes
 
-
-def _why_none(parts: Sequence[Path], results: Sequence[_ReadPart]) -> str:
+def _why_none(found: Mapping[Path, Sequence[Slice]]) -> str:
     """Returns a clause about the rejected lines of a log without interactions."""
-    bad = [(part, one) for part, result in zip(parts, results, strict=True) for one in result.bad]
+    bad = [(file, one) for file, slices in found.items() for _, bad in slices for one in bad]
     if not bad:
         return ""
-    part, entry = bad[0]
-    of_part = f" of {part}" if len(parts) > 1 else ""
+    file, entry = bad[0]
+    of_part = f" of {file}" if len(found) > 1 else ""
     lines = counted(len(bad), "line was", "lines were", form="")
     return f": all {lines} rejected, line {entry.line}{of_part} because of this: {entry.reason}"
 
@@ -168,7 +159,7 @@ def read_slices(
     rule: TimeRule | None = None,
     seen: LogTimes | None = None,
     **options: object,
-) -> Iterator[tuple[pl.DataFrame, list[Rejection]]]:
+) -> Iterator[Slice]:
     """Reads a log as `read_interactions` does, in parts that fit into memory.
 
     Args:
@@ -180,7 +171,7 @@ def read_slices(
             accepted as long as they are of one kind.
         **options: `format`, `columns`, `names` and `separator` of `read_interactions`, and
             `slice_bytes`: about how many bytes of text a part has. A part of a Parquet file has a
-            row for each 16 bytes.
+            row for each 16 bytes, and with `is_sound` such a file is not checked before.
 
     Yields:
         The frame of a part, without `timestamp` if the log has no times, and its rejected lines.
@@ -215,6 +206,7 @@ def _read_parts(
     separator: str | None = None,
     on_error: str = "raise",
     slice_bytes: int = SLICE_BYTES,
+    is_sound: bool = False,
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
     """Yields what `check` returns of each part of a file."""
     path, wanted = Path(path), wanted_columns(columns)
@@ -222,7 +214,8 @@ def _read_parts(
     with readable(path):
         if kind == "parquet":
             rows = max(1, slice_bytes // 16)
-            _require_sound([path], [kind], wanted, rows)
+            if not is_sound:
+                _require_sound([path], [kind], wanted, rows)
             yield from parquet_slices(path, wanted, rows, rule)
         elif source := open_text(path, kind, wanted, names, separator):
             yield from source.slices(on_error == "skip", rule, slice_bytes)

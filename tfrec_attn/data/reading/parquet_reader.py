@@ -1,5 +1,6 @@
 """Reads the columns of a Parquet log."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,21 +14,16 @@ from tfrec_attn.errors import DataError
 from tfrec_attn.files.readable import readable_parquet
 
 
-def read_parquet(
-    path: Path,
-    wanted: Mapping[str, str | None],
-    rule: TimeRule | None,
-    begin: int = 0,
-    count: int | None = None,
-) -> tuple[pl.DataFrame, list[Rejection], FileTimes]:
-    """Returns what `check` returns of some rows.
+def parquet_slices(
+    path: Path, wanted: Mapping[str, str | None], rows: int, rule: TimeRule
+) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
+    """Yields what `check` returns of each `rows` rows.
 
     Args:
         path: The file.
         wanted: Column of each role.
+        rows: Number of rows.
         rule: As for `check`.
-        begin: First row.
-        count: Number of rows; None reads all.
 
     Raises:
         DataError: If the file cannot be read, or if a column is missing or of another type.
@@ -36,15 +32,19 @@ def read_parquet(
     with readable_parquet(path):
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
-        for role, name in roles.items():
-            require_column(path, name, role, schema.names())
-            require_type(path, name, role, schema[name])
-        table = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
-        raw = table.slice(begin, count).collect()
-    lines = pl.int_range(begin + 1, begin + raw.height + 1, eager=True)
-    frame, bad, times = check(raw, lines, rule)
-    texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
-    return frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
+    for role, name in roles.items():
+        require_column(path, name, role, schema.names())
+        require_type(path, name, role, schema[name])
+    table = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
+    for begin in itertools.count(0, rows):
+        with readable_parquet(path):
+            raw = table.slice(begin, rows).collect()
+        lines = pl.int_range(begin + 1, begin + raw.height + 1, eager=True)
+        frame, bad, times = check(raw, lines, rule)
+        texts = {entry.line: "\t".join(map(str, raw.row(entry.line - 1 - begin))) for entry in bad}
+        yield frame, [entry._replace(text=texts[entry.line]) for entry in bad], times
+        if raw.height < rows:
+            return
 
 
 def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None:
@@ -69,16 +69,3 @@ def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None
         fits, expected = text or dtype.is_integer(), "text or integers"
     if not fits:
         raise DataError(f"{path}, column {name!r}: expected {expected}, got {dtype}.")
-
-
-def parquet_slices(
-    path: Path, wanted: Mapping[str, str | None], rows: int, rule: TimeRule
-) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
-    """Yields what `check` returns of each `rows` rows."""
-    begin = 0
-    while True:
-        frame, bad, times = read_parquet(path, wanted, rule, begin, rows)
-        yield frame, bad, times
-        if frame.height + len(bad) < rows:
-            return
-        begin += rows

@@ -1,7 +1,7 @@
 """Reads the columns of a text log: with polars, or line by line if something is wrong."""
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ import polars as pl
 from tfrec_attn.data.reading.fields import check
 from tfrec_attn.data.reading.rejections import Rejection
 from tfrec_attn.data.reading.text_formats import SEPARATORS, Record, TextFormat, records
-from tfrec_attn.data.reading.text_slices import SLICE_BYTES, Part, cut, end_of_lines
+from tfrec_attn.data.reading.text_slices import Part, cut, end_of_lines
 from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
@@ -20,7 +20,6 @@ _WIDEST = 1_000  # columns that polars is asked for
 _MOST_BAD = 1_000_000
 _BOM = codecs.BOM_UTF8.decode()
 
-Parts = Callable[[], Iterable[Part]]
 Checked = tuple[pl.DataFrame, list[Rejection], FileTimes]
 
 
@@ -42,39 +41,41 @@ class TextSource:
     positions: Mapping[str, int]
     header: int
 
-    def read(self, skip: bool, rule: TimeRule | None = None) -> Checked:
-        """Returns what `check` returns of the log.
+    def slices(self, skip: bool, rule: TimeRule, size: int) -> Iterator[Checked]:
+        """Yields what `check` returns of each part of about `size` bytes.
 
         Args:
             skip: Whether to find all rejected lines, and not only the first.
             rule: As for `check`.
+            size: Bytes of a part.
         """
-        return self._read(skip, rule, lambda: cut(self.path, self.text_format))
-
-    def slices(self, skip: bool, rule: TimeRule, size: int = SLICE_BYTES) -> Iterator[Checked]:
-        """Yields what `check` returns of each part of about `size` bytes."""
+        good = bad = 0
         for part in cut(self.path, self.text_format, size):
-            yield self._read(skip, rule, lambda part=part: [part])
+            raw, wrong = _with_polars(self, part), []
+            if raw is not None:
+                frame, wrong, times = check(raw, pl.int_range(raw.height, eager=True), rule)
+            if raw is None or wrong:
+                frame, wrong, times = _line_by_line(self, skip, rule, part)
+            good, bad = good + frame.height, bad + len(wrong)
+            if wrong:
+                self.require_log(good, bad, wrong[-1])
+            yield frame, wrong, times
 
-    def _read(self, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
-        raw = _with_polars(self, parts)
-        if raw is not None:
-            frame, bad, times = check(raw, pl.int_range(raw.height, eager=True), rule)
-            if not bad:
-                return frame, bad, times
-        return _line_by_line(self, skip, rule, parts)
+    def require_log(self, good: int, bad: int, last: Rejection) -> None:
+        """Checks that most lines up to the last rejected one are interactions, if many are not."""
+        if bad > max(_MOST_BAD, good):
+            raise DataError(
+                f"{self.path}: {bad} of the first {last.line} lines are not interactions, "
+                f"line {last.line}: {last.reason}."
+            )
 
 
-def _with_polars(source: TextSource, parts: Parts) -> pl.DataFrame | None:
+def _with_polars(source: TextSource, part: Part) -> pl.DataFrame | None:
     """Returns the columns as strings, or None if the exact reader is needed."""
-    frames = [pl.DataFrame(schema=dict.fromkeys(source.positions, pl.String))]
-    for part in parts():
-        text = part.text[end_of_lines(part.text, source.header - part.before) :]
-        frame = (_part_with_polars(source, text) if part.sound else None) if text else frames[0]
-        if frame is None:
-            return None
-        frames.append(frame)
-    return pl.concat(frames)
+    text = part.text[end_of_lines(part.text, source.header - part.before) :]
+    if not text:
+        return pl.DataFrame(schema=dict.fromkeys(source.positions, pl.String))
+    return _part_with_polars(source, text) if part.sound else None
 
 
 def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
@@ -127,24 +128,23 @@ def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr
     return pl.all_horizontal(column.str.to_lowercase().is_in(names) for column in columns)
 
 
-def _line_by_line(source: TextSource, skip: bool, rule: TimeRule | None, parts: Parts) -> Checked:
+def _line_by_line(source: TextSource, skip: bool, rule: TimeRule, part: Part) -> Checked:
     bad: list[Rejection] = []
-    rows = _events_of(source, skip, bad, _records(source, parts))
+    rows = _events_of(source, skip, bad, _records(source, part))
     schema = {"line": pl.Int64, **dict.fromkeys(source.positions, pl.String)}
     chunks = [pl.DataFrame(schema=schema)]
     while chunk := list(islice(rows, _CHUNK)):
         chunks.append(pl.DataFrame(chunk, schema=schema, orient="row"))
     raw = pl.concat(chunks)
     frame, wrong, times = check(raw.drop("line"), raw["line"], rule)
-    return frame, sorted(bad + (_with_texts(source, wrong, parts) if skip else wrong)), times
+    return frame, sorted(bad + (_with_texts(source, wrong, part) if skip else wrong)), times
 
 
-def _records(source: TextSource, parts: Parts) -> Iterator[Record]:
+def _records(source: TextSource, part: Part) -> Iterator[Record]:
     """Yields the records after the header."""
-    for part in parts():
-        for record in records(source.path, part.text, part.before, source.text_format):
-            if record.line > source.header:
-                yield record
+    for record in records(source.path, part.text, part.before, source.text_format):
+        if record.line > source.header:
+            yield record
 
 
 def _events_of(
@@ -171,11 +171,7 @@ def _events_of(
         bad.append(Rejection(row.line, problem, row.text))
         if not skip:
             return
-        if len(bad) > max(_MOST_BAD, good):
-            raise DataError(
-                f"{source.path}: {len(bad)} of the first {row.line} lines are not interactions, "
-                f"line {row.line}: {problem}."
-            )
+        source.require_log(good, len(bad), bad[-1])
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
@@ -200,13 +196,8 @@ def _is_header(source: TextSource, row: Record) -> bool:
     return False
 
 
-def _with_texts(source: TextSource, wrong: Sequence[Rejection], parts: Parts) -> list[Rejection]:
-    """Adds the texts of rejected lines.
-
-    It is a second pass over the parts, so that the first pass need not keep every text.
-    """
-    if not wrong:
-        return []
+def _with_texts(source: TextSource, wrong: Sequence[Rejection], part: Part) -> list[Rejection]:
+    """Adds the texts of rejected lines, in a second pass, so that the first keeps no texts."""
     lines = {entry.line for entry in wrong}
-    texts = {row.line: row.text for row in _records(source, parts) if row.line in lines}
+    texts = {row.line: row.text for row in _records(source, part) if row.line in lines}
     return [entry._replace(text=texts[entry.line]) for entry in wrong]

@@ -9,9 +9,8 @@ Everything else is not a time: numbers of another unit, 0 among times that count
 negative numbers. Dates are seconds since 1970, and can be earlier.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -224,27 +223,6 @@ class LogTimes:
         first, last = max(_groups(total), key=lambda group: (size(group), group))
         unit = first + int(np.argmax(total.counts[first : last + 1]))
         return TimeRule(self._files.get(file, FileTimes()).has_dates, first, last, unit)
-
-
-def read_by_one_rule(
-    paths: Sequence[str], read: Callable[[str, TimeRule | None], Any]
-) -> list[Any]:
-    """Reads the files of one log: each by its own rule, and again if that of the log differs.
-
-    Args:
-        paths: The files.
-        read: Reads a file by a rule, or by its own if that is None; the result has `times`.
-
-    Returns:
-        The results, in the order of the files.
-    """
-    results = {path: read(path, None) for path in paths}
-    log = LogTimes({path: result.times for path, result in results.items()})
-    for path, result in results.items():
-        rules = log.rule(path), result.times.rule()
-        if rules[0] != rules[1] and any(result.times.misfits(rule) for rule in rules):
-            results[path] = read(path, rules[0])
-    return list(results.values())
 
 
 def _as_seconds(found: FileTimes) -> FileTimes:

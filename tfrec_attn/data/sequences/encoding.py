@@ -10,6 +10,7 @@ import polars as pl
 from tfrec_attn.data.sequences.copies import count_copies
 from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.k_core import k_core
 from tfrec_attn.data.sequences.sessions import owners_of
 from tfrec_attn.data.sequences.vocabulary import Vocabulary, encode_ids
 from tfrec_attn.errors import DataError
@@ -98,32 +99,6 @@ def checksum(sequences: Sequences) -> str:
     return result.hexdigest()
 
 
-def k_core(
-    users: np.ndarray, items: np.ndarray, min_user_events: int, min_item_events: int
-) -> np.ndarray:
-    """Finds the largest set of events in which every user and every item has enough events.
-
-    Args:
-        users: User code of each event, non-negative integers [E].
-        items: Item code of each event, non-negative integers [E].
-        min_user_events: Fewest events of a user that stays.
-        min_item_events: Fewest events of an item that stays.
-
-    Returns:
-        Whether each event stays, bool [E].
-    """
-    kept = np.arange(len(users))
-    while True:
-        enough = np.bincount(users[kept])[users[kept]] >= min_user_events
-        enough &= np.bincount(items[kept])[items[kept]] >= min_item_events
-        if enough.all():
-            break
-        kept = kept[enough]
-    mask = np.zeros(len(users), bool)
-    mask[kept] = True
-    return mask
-
-
 def encode_log(
     frame: pl.DataFrame,
     *,
@@ -163,19 +138,21 @@ def encode_log(
     others = frame.select(name for name in ("timestamp", "weight") if name in frame.columns)
     if "event" in frame.columns:
         others = others.with_columns(event=pl.Series(encode_ids(frame["event"])[1]))
-    kept = k_core(users, items, min_user_events, min_item_events)
-    if not kept.any():
-        raise DataError(nothing_left(min_user_events, min_item_events, before))
+    least = min_user_events, min_item_events
+    core = k_core(lambda: [(users, items)], (len(user_ids), len(item_ids)), least)
+    if not len(core.user_codes):
+        raise DataError(nothing_left(*least, before))
+    users, items = core.user_row[users], core.item_row[items]
+    kept = (users >= 0) & (items >= 0)
     if not kept.all():
         users, items, others = users[kept], items[kept], others.filter(pl.Series(kept))
-        user_ids, users = _compact(user_ids, users)
-        item_ids, items = _compact(item_ids, items)
+        user_ids, item_ids = user_ids.gather(core.user_codes), item_ids.gather(core.item_codes)
     user_vocabulary, users = _indexed(user_ids, users, known and known[0])
     item_vocabulary, items = _indexed(item_ids, items, known and known[1])
     sequences, duplicates = _in_order(users, items, others, (user_vocabulary, item_vocabulary))
-    least = min_user_events, min_item_events
-    after = sequences.statistics()
-    return sequences, FilterReport(before, after, *least, duplicates=duplicates, ids=ids)
+    return sequences, FilterReport(
+        before, sequences.statistics(), *least, duplicates=duplicates, ids=ids
+    )
 
 
 def nothing_left(min_user_events: int, min_item_events: int, before: Statistics) -> str:
@@ -216,13 +193,3 @@ def _in_order(
         column.get("weight"),
     )
     return sequences, copies
-
-
-def _compact(ids: pl.Series, codes: np.ndarray) -> tuple[pl.Series, np.ndarray]:
-    """Renumbers what is left after filtering, again by first appearance."""
-    first = np.full(len(ids), len(codes), np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    new_codes = np.zeros(len(ids), np.int32)
-    new_codes[order] = np.arange(len(order), dtype=np.int32)
-    return ids.gather(order), new_codes[codes]

@@ -199,7 +199,30 @@ class EventFilter:
         return frame[name]
 
 
-def filter_events(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, EventFilterReport]:
+def filter_sequences(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Drops copies, cuts users into sessions and collapses repeats, in this order.
+
+    Args:
+        frame: All events of some users, after the filters on single events.
+        data: The keys `duplicates`, `session_gap` and `repeats`.
+
+    Returns:
+        The events that stay, and what was done, as attributes of `EventFilterReport`.
+    """
+    found = {}
+    if data.duplicates == "drop":
+        before, frame = frame.height, without_copies(frame)
+        found["duplicates"] = before - frame.height
+    if data.session_gap is not None:
+        frame = split_sessions(frame, data.session_gap)
+        found["sessions"] = frame["user_id"].n_unique()
+    if data.repeats == "collapse":
+        before, frame = frame.height, collapse_repeats(frame)
+        found["repeats"] = before - frame.height
+    return frame, found
+
+
+def filter_events(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, EventFilterReport | None]:
     """Applies the event filters of a configuration, before the frequency filter.
 
     The order is ids, ratings and types, then copies, sessions and repeats.
@@ -210,25 +233,18 @@ def filter_events(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, EventF
             `duplicates`, `session_gap` and `repeats`.
 
     Returns:
-        The log without the dropped events, in its order, and what was done. Its columns are
-        `user_id`, `item_id` and `timestamp`, `event` where types were read, and `weight` where
-        they have weights.
+        The log without the dropped events, in its order, and what was done, None without filters.
+        With filters the columns are `user_id`, `item_id` and `timestamp`, `event` where types were
+        read, and `weight` where they have weights.
 
     Raises:
         ConfigError: If the log was read without the column that a filter needs.
         DataError: If a type is not in the log or has no weight, or if nothing is left.
     """
+    if not has_event_filters(data):
+        return frame, None
     event_filter = EventFilter(data)
-    frame = event_filter(frame)
+    frame = event_filter(frame).drop("rating", strict=False)
     report = event_filter.report()
-    frame = frame.drop("rating", strict=False)
-    if data.duplicates == "drop":
-        kept = without_copies(frame)
-        report, frame = replace(report, duplicates=frame.height - kept.height), kept
-    if data.session_gap is not None:
-        frame = split_sessions(frame, data.session_gap)
-        report = replace(report, sessions=frame["user_id"].n_unique())
-    if data.repeats == "collapse":
-        kept = collapse_repeats(frame)
-        report, frame = replace(report, repeats=frame.height - kept.height), kept
-    return frame, report
+    frame, found = filter_sequences(frame, data)
+    return frame, replace(report, **found)

@@ -73,23 +73,13 @@ def count_transitions(
             raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}.")
     if split.prepared is not None and time_span == 1 and max_length is None:
         return split.prepared.transitions()
-    if split.sequences.items is None:
-        return _count_in_shards(split, time_span, max_length)
-    # Each pair becomes one integer, which sorts like the pair.
-    sequences, base = split.sequences, split.sequences.num_items + 1
-    (events,) = training_events(split)
-    pairs = [
-        np.zeros(0, np.int64),
-        *(
-            first.astype(np.int64) * base + second
-            for first, second in pairs_of_steps(events, time_span, max_length)
-        ),
-    ]
-    distinct, counts = np.unique(np.concatenate(pairs), return_counts=True)
-    offsets = np.searchsorted(distinct, np.arange(base + 1) * base).astype(np.int64)
-    return Transitions(
-        sequences.num_items, offsets, (distinct % base).astype(np.int32), counts.astype(np.int64)
-    )
+    num_items = split.sequences.num_items
+    with tempfile.TemporaryDirectory(prefix="transitions-") as folder:
+        counts = PairSums(Path(folder), num_items, most_pairs(split, time_span))
+        for events in training_events(split):
+            for first, second in pairs_of_steps(events, time_span, max_length):
+                counts.add(first, second)
+        return transitions_of(counts, num_items)
 
 
 def training_events(split: Split) -> Iterator[TrainingEvents]:
@@ -144,17 +134,6 @@ def most_pairs(split: Split, time_span: int) -> int:
     lengths = split.train_end - split.sequences.offsets[:-1]
     steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
     return int((steps * lengths - steps * (steps + 1) // 2).sum())
-
-
-def _count_in_shards(split: Split, time_span: int, max_length: int | None) -> Transitions:
-    """Counts the transitions of a `ShardedSplit`, one shard after the other."""
-    num_items = split.sequences.num_items
-    with tempfile.TemporaryDirectory(prefix="transitions-") as folder:
-        counts = PairSums(Path(folder), num_items, most_pairs(split, time_span))
-        for events in training_events(split):
-            for first, second in pairs_of_steps(events, time_span, max_length):
-                counts.add(first, second)
-        return transitions_of(counts, num_items)
 
 
 def transitions_of(counts: PairSums, num_items: int) -> Transitions:

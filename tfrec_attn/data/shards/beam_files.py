@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
@@ -18,17 +19,13 @@ from tfrec_attn.errors import ConfigError, DataError
 
 def files(pattern: str) -> list[str]:
     """Returns the paths of all files of a pattern, in order."""
-    from apache_beam.io.filesystems import FileSystems
-
-    return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
+    return sorted(found.path for found in _systems().match([pattern])[0].metadata_list)
 
 
 def read_lines(pattern: str) -> Iterator[str]:
     """Yields the lines of all files of a pattern, in order of their names."""
-    from apache_beam.io.filesystems import FileSystems
-
     for path in files(pattern):
-        with FileSystems.open(path) as stream:
+        with _systems().open(path) as stream:
             yield from (line.decode().removesuffix("\n") for line in stream)
 
 
@@ -39,43 +36,44 @@ def read_json(pattern: str) -> list:
 
 def read_frame(path: str, columns: list[str] | None = None) -> pl.DataFrame:
     """Reads a file that `write_frame` wrote."""
-    from apache_beam.io.filesystems import CompressionTypes, FileSystems
-
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+    with opened(path) as stream:
         return pl.read_ipc(io.BytesIO(stream.read()), columns=columns)
 
 
 def write_frame(frame: pl.DataFrame, path: str) -> str:
     """Writes a frame as an Arrow file, and returns the path."""
+    return write_bytes(pack(frame), path)
+
+
+def pack(frame: pl.DataFrame) -> bytes:
+    """Returns a frame as the bytes of an Arrow file."""
     out = io.BytesIO()
     frame.write_ipc(out, compression="lz4")
-    return write_bytes(out.getbuffer(), path)
+    return out.getvalue()
 
 
-def write_bytes(content: bytes | memoryview, path: str) -> str:
-    """Writes a file, which gets its name when it is complete, and returns its path.
-
-    A worker that repeats the work of another one finds the same file and leaves it.
-    """
-    from apache_beam.io.filesystems import CompressionTypes, FileSystems
-
-    plain, part = CompressionTypes.UNCOMPRESSED, f"{path}.{secrets.token_hex(4)}.part"
-    try:
-        with FileSystems.create(part, compression_type=plain) as out:
-            out.write(content)
-        finish_part(part, path)
-    finally:
-        if FileSystems.exists(part):
-            FileSystems.delete([part])
+def write_bytes(content: bytes, path: str) -> str:
+    """Writes a file, which gets its name when it is complete, and returns its path."""
+    with complete_file(path) as out:
+        out.write(content)
     return path
 
 
-def finish_part(part: str, path: str) -> None:
-    """Gives a complete file its name, unless another worker has written the same file."""
-    from apache_beam.io.filesystems import FileSystems
+@contextmanager
+def complete_file(path: str) -> Iterator[BinaryIO]:
+    """Opens a file to write, which gets its name at the end of the context.
 
-    if not FileSystems.exists(path):
-        FileSystems.rename([part], [path])
+    A worker that repeats the work of another one finds the same file and leaves it.
+    """
+    part = f"{path}.{secrets.token_hex(4)}.part"
+    try:
+        with _created(part) as out:
+            yield out
+        if not _systems().exists(path):
+            _systems().rename([part], [path])
+    finally:
+        if _systems().exists(part):
+            _systems().delete([part])
 
 
 def write_json(value: object, path: str) -> str:
@@ -85,21 +83,33 @@ def write_json(value: object, path: str) -> str:
 
 def size(path: str) -> int:
     """Returns the bytes of a file, 0 if this machine cannot see it."""
-    from apache_beam.io.filesystems import FileSystems
-
-    return sum(found.size_in_bytes for found in FileSystems.match([path])[0].metadata_list)
+    return sum(found.size_in_bytes for found in _systems().match([path])[0].metadata_list)
 
 
 def copy(source: str | Path, target: str | Path) -> None:
     """Copies a file."""
-    from apache_beam.io.filesystems import CompressionTypes, FileSystems
-
-    plain = CompressionTypes.UNCOMPRESSED
-    with (
-        FileSystems.open(str(source), compression_type=plain) as stream,
-        FileSystems.create(str(target), compression_type=plain) as out,
-    ):
+    with opened(str(source)) as stream, _created(str(target)) as out:
         shutil.copyfileobj(stream, out, 1 << 22)
+
+
+def opened(path: str) -> BinaryIO:
+    """Opens a file to read its bytes as they are."""
+    from apache_beam.io.filesystems import CompressionTypes
+
+    return _systems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def _created(path: str) -> BinaryIO:
+    from apache_beam.io.filesystems import CompressionTypes
+
+    return _systems().create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def _systems() -> type:
+    """Returns Beam's file systems, whose import takes a while."""
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
 
 
 def local_copy(path: str, folder: Path) -> Path:
@@ -114,16 +124,14 @@ def local_copy(path: str, folder: Path) -> Path:
 @contextmanager
 def working_folder(path: str) -> Iterator[str]:
     """Makes a new folder in a folder; at the end it is removed, and nothing else."""
-    from apache_beam.io.filesystems import FileSystems
-
     own = f"{path.rstrip('/')}/tfrec-attn-{secrets.token_hex(8)}"
-    is_new = not FileSystems.exists(path)
-    FileSystems.mkdirs(own)
+    is_new = not _systems().exists(path)
+    _systems().mkdirs(own)
     try:
         yield own
     finally:
-        if FileSystems.exists(own):
-            FileSystems.delete([own])
+        if _systems().exists(own):
+            _systems().delete([own])
         if is_new and "://" not in path:
             with suppress(OSError):
                 Path(path).rmdir()

@@ -208,14 +208,10 @@ class BeamPipelines:
         self, partitions: list[int], filtered: EventFilterReport
     ) -> tuple[Statistics, EventFilterReport, IdReport]:
         """Returns the size before the frequency filter, what was filtered, and problems of ids."""
-        data, before = self._data, self._before(len(partitions))
+        before = self._before(len(partitions))
         users, items = self._results("filtered"), self._results("sizes")
-        if data.duplicates == "drop":
-            filtered = replace(filtered, duplicates=sum(one["copies"] for one in users))
-        if data.session_gap is not None:
-            filtered = replace(filtered, sessions=before.users)
-        if data.repeats == "collapse":
-            filtered = replace(filtered, repeats=sum(one["repeats"] for one in users))
+        found = [one["filtered"] for one in users]
+        filtered = replace(filtered, **{key: sum(one[key] for one in found) for key in found[0]})
         ids = (
             IdProblems.merged(IdProblems(**one["ids"]) for one in part) for part in (users, items)
         )

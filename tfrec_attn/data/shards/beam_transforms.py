@@ -18,14 +18,15 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.rejections import write_rejected
 from tfrec_attn.data.reading.time_rule import LogTimes, MixedTimes, TimeRule
-from tfrec_attn.data.sequences.copies import count_copies, without_copies
-from tfrec_attn.data.sequences.event_filters import EventFilter
+from tfrec_attn.data.sequences.copies import count_copies
+from tfrec_attn.data.sequences.event_filters import EventFilter, filter_sequences
 from tfrec_attn.data.sequences.ids import IdProblems, unified
-from tfrec_attn.data.sequences.sessions import collapse_repeats, owners_of, split_sessions
+from tfrec_attn.data.sequences.sessions import owners_of
 from tfrec_attn.data.sequences.vocabulary import encode_ids
 from tfrec_attn.data.shards.beam_files import (
     copy,
     local_copy,
+    pack,
     read_frame,
     write_bytes,
     write_frame,
@@ -33,7 +34,7 @@ from tfrec_attn.data.shards.beam_files import (
 )
 from tfrec_attn.data.shards.manifest import PartitionedLog
 from tfrec_attn.data.shards.prepared_log import READING, REJECTED, option
-from tfrec_attn.data.shards.segment_file import SegmentWriter, pack, read_part, unpack
+from tfrec_attn.data.shards.segment_file import read_part, segment_file, unpack
 from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_shard
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runtime.beam_runner import require_version
@@ -89,7 +90,7 @@ def read_log(
     event_filter, rejected, whole, seen = EventFilter(data), 0, True, LogTimes()
     with (
         tempfile.TemporaryDirectory() as folder,
-        SegmentWriter(f"{events}/{number}", partitions) as out,
+        segment_file(f"{events}/{number}", partitions) as out,
     ):
         local = Path(path)
         try:
@@ -153,20 +154,13 @@ class FilterUsers:
         from apache_beam.pvalue import TaggedOutput
 
         data, frame = self._data, read_part(self._source, number)
-        frame, known = self._with_times(frame), {"copies": 0, "repeats": 0}
-        if data.duplicates == "drop":
-            earlier, frame = frame, without_copies(frame)
-            known["copies"] = earlier.height - frame.height
-        if data.session_gap is not None:
-            frame = split_sessions(frame, data.session_gap)
-        if data.repeats == "collapse":
-            earlier, frame = frame, collapse_repeats(frame)
-            known["repeats"] = earlier.height - frame.height
+        frame, found = filter_sequences(self._with_times(frame), data)
         write_frame(frame, f"{self._target}/{number}")
         users, codes = encode_ids(frame["user_id"])
         owners = owners_of(users) if data.session_gap is not None else users
         problems = IdProblems.of(owners, lambda: np.bincount(codes))
-        known |= {"events": frame.height, "users": len(users), "ids": asdict(problems)}
+        known = {"events": frame.height, "users": len(users), "ids": asdict(problems)}
+        known["filtered"] = found
         write_json(known, f"{self._target}/{number}.json")
         yield TaggedOutput(done, number)
         yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
@@ -318,7 +312,7 @@ def split_by_shard(
     )["index"]
     names = [name for name in ("timestamp", "weight") if name in frame.columns]
     path = f"{target}/{number}"
-    with SegmentWriter(path, shards) as out:
+    with segment_file(path, shards) as out:
         events_of = frame.select(names).with_columns(row=rows, item=items)
         out.add(events_of, rows.to_numpy() % shards)
     yield path

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tfrec_attn.data.sequences.copies import count_copies, is_copy
+from tfrec_attn.data.sequences.k_core import KCore
 from tfrec_attn.data.shards.order_statistics import ChunkedArray
 from tfrec_attn.files.writing import append_array, save_array
 
@@ -167,63 +168,6 @@ class CodedLog:
 
     def _load(self, name: str, part: int) -> np.ndarray:
         return np.load(self.folder / f"{name}-{part}.npy")
-
-
-@dataclass(frozen=True)
-class KCore:
-    """The users and items of a coded log that the frequency filter leaves.
-
-    Attributes:
-        user_codes: Codes of the users that stay, by first appearance, int64 [M].
-        item_codes: Codes of the items that stay, by first appearance, int64 [N].
-        user_row: Row in `user_codes` of each user code, or -1, int32.
-        item_row: Row in `item_codes` of each item code, or -1, int32.
-        lengths: Events of each user that stays, int64 [M].
-    """
-
-    user_codes: np.ndarray
-    item_codes: np.ndarray
-    user_row: np.ndarray
-    item_row: np.ndarray
-    lengths: np.ndarray
-
-
-def k_core_on_disk(log: CodedLog, min_user_events: int, min_item_events: int) -> KCore:
-    """Finds the largest set of events in which every user and every item has enough events.
-
-    The result is the same as that of `k_core` in memory.
-    """
-    least = max(1, min_user_events), max(1, min_item_events)
-    stays = [np.ones(log.users, bool), np.ones(log.items, bool)]
-    while True:
-        counts = [np.zeros(log.users, np.int64), np.zeros(log.items, np.int64)]
-        for part in log.codes():
-            kept = stays[0][part[0]] & stays[1][part[1]]
-            for count, codes in zip(counts, part, strict=True):
-                count += np.bincount(codes[kept], minlength=len(count))
-        enough = [count >= number for count, number in zip(counts, least, strict=True)]
-        if all(np.array_equal(one, other) for one, other in zip(stays, enough, strict=True)):
-            break
-        stays = enough
-    order = _by_first_appearance(log, stays)
-    rows = [np.full(len(one), -1, np.int32) for one in stays]
-    for row, codes in zip(rows, order, strict=True):
-        row[codes] = np.arange(len(codes), dtype=np.int32)
-    return KCore(*order, *rows, counts[0][order[0]])
-
-
-def _by_first_appearance(log: CodedLog, stays: list[np.ndarray]) -> list[np.ndarray]:
-    """Returns the codes that stay, in the order of their first event that stays."""
-    never = np.iinfo(np.int64).max
-    first, begin = [np.full(len(one), never) for one in stays], 0
-    for part in log.codes():
-        kept = np.flatnonzero(stays[0][part[0]] & stays[1][part[1]])[::-1]
-        for seen, codes in zip(first, part, strict=True):
-            here = np.full(len(seen), never)
-            here[codes[kept]] = begin + kept  # the last assignment is that of the earliest event
-            np.minimum(seen, here, out=seen)
-        begin += len(part[0])
-    return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]
 
 
 def partition(log: CodedLog, core: KCore, folder: Path, shards: int) -> ChunkedArray:

@@ -26,15 +26,14 @@ from tfrec_attn.data.sequences.event_filters import (
 )
 from tfrec_attn.data.sequences.filter_report import Statistics
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
+from tfrec_attn.data.sequences.k_core import KCore, k_core
 from tfrec_attn.data.sequences.sessions import owners_of
 from tfrec_attn.data.sequences.splits import period, require_bounds, require_long_enough
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.coded_log import (
     CodedLog,
     IdEncoder,
-    KCore,
     count_partition_copies,
-    k_core_on_disk,
     partition,
     read_partition,
 )
@@ -164,7 +163,8 @@ def _partition(
         IdProblems.of(items.ids, lambda: log.counts("items")),
     )
     progress("filtering", 0, 1)
-    core = k_core_on_disk(log, data.min_user_events, data.min_item_events)
+    least = data.min_user_events, data.min_item_events
+    core = k_core(log.codes, (log.users, log.items), least)
     after = _size(core, before, data)
     Vocabulary(user_ids.gather(core.user_codes)).save(partial / USERS)
     Vocabulary(items.ids.gather(core.item_codes)).save(partial / ITEMS)

@@ -6,53 +6,32 @@ segment, one part after the other.
 """
 
 import io
-import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.shards.beam_files import finish_part, write_bytes
+from tfrec_attn.data.shards.beam_files import complete_file, opened, pack, write_bytes
 
 _INDEX = ".index"
 
 
 class SegmentWriter:
-    """Writes a file of segments, which gets its name when it is complete; a context manager.
+    """Writes segments.
 
     Args:
-        path: The file.
+        out: The file of segments.
         parts: Number of parts.
 
     Attributes:
         sizes: Bytes of each part so far, int64 [parts].
     """
 
-    def __init__(self, path: str, parts: int):
-        from apache_beam.io.filesystems import CompressionTypes, FileSystems
-
+    def __init__(self, out: BinaryIO, parts: int):
         self.sizes = np.zeros(parts, np.int64)
-        self._path, self._part = path, f"{path}.{secrets.token_hex(4)}.part"
-        self._out = FileSystems.create(self._part, compression_type=CompressionTypes.UNCOMPRESSED)
-        self._end, self._index = 0, []
-
-    def __enter__(self) -> "SegmentWriter":
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        from apache_beam.io.filesystems import FileSystems
-
-        try:
-            self._out.close()
-            if kind is None:
-                rounds = len(self._index)
-                index = np.array(self._index, "<i8").reshape(rounds, len(self.sizes), 2)
-                head = np.array([rounds], "<i8").tobytes()
-                write_bytes(head + index.transpose(1, 0, 2).tobytes(), f"{self._path}{_INDEX}")
-                finish_part(self._part, self._path)
-        finally:
-            if FileSystems.exists(self._part):
-                FileSystems.delete([self._part])
+        self._out, self._end, self._index = out, 0, []
 
     def add(self, frame: pl.DataFrame, part: np.ndarray) -> None:
         """Writes rows; those of a part stay in their order.
@@ -73,18 +52,26 @@ class SegmentWriter:
         self.sizes += index[:, 1]
         self._index.append(index)
 
+    def index(self) -> bytes:
+        """Returns the content of the file `.index`."""
+        rounds = len(self._index)
+        index = np.array(self._index, "<i8").reshape(rounds, len(self.sizes), 2)
+        return np.array([rounds], "<i8").tobytes() + index.transpose(1, 0, 2).tobytes()
+
+
+@contextmanager
+def segment_file(path: str, parts: int) -> Iterator[SegmentWriter]:
+    """Opens a file of segments of a number of parts, which gets its name when it is complete."""
+    with complete_file(path) as out:
+        writer = SegmentWriter(out, parts)
+        yield writer
+        write_bytes(writer.index(), f"{path}{_INDEX}")
+
 
 def read_part(paths: Iterable[str], number: int) -> pl.DataFrame:
     """Returns the rows of a part of some files, of which one or more have any, in their order."""
     segments = [segment for path in paths for segment in _segments(path, number)]
     return unpack(segments)
-
-
-def pack(frame: pl.DataFrame) -> bytes:
-    """Returns a frame as bytes."""
-    out = io.BytesIO()
-    frame.write_ipc(out, compression="lz4")
-    return out.getvalue()
 
 
 def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
@@ -93,19 +80,13 @@ def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
 
 
 def _segments(path: str, number: int) -> Iterator[bytes]:
-    with _opened(f"{path}{_INDEX}") as stream:
+    with opened(f"{path}{_INDEX}") as stream:
         rounds = int(np.frombuffer(stream.read(8), "<i8")[0])
         stream.seek(8 + 16 * rounds * number)
         index = np.frombuffer(stream.read(16 * rounds), "<i8").reshape(rounds, 2)
     if not index[:, 1].any():
         return
-    with _opened(path) as stream:
+    with opened(path) as stream:
         for begin, size in index[index[:, 1] > 0].tolist():
             stream.seek(begin)
             yield stream.read(size)
-
-
-def _opened(path: str) -> io.BufferedIOBase:
-    from apache_beam.io.filesystems import CompressionTypes, FileSystems
-
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)

@@ -1,0 +1,70 @@
+"""The frequency filter: the users and items that have enough events."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+# The users and the items of some events, as codes from 0.
+Codes = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class KCore:
+    """The users and items of an encoded log that the frequency filter leaves.
+
+    Attributes:
+        user_codes: Codes of the users that stay, by first appearance, int64 [M].
+        item_codes: Codes of the items that stay, by first appearance, int64 [N].
+        user_row: Row in `user_codes` of each user code, or -1, int32.
+        item_row: Row in `item_codes` of each item code, or -1, int32.
+        lengths: Events of each user that stays, int64 [M].
+    """
+
+    user_codes: np.ndarray
+    item_codes: np.ndarray
+    user_row: np.ndarray
+    item_row: np.ndarray
+    lengths: np.ndarray
+
+
+def k_core(
+    parts: Callable[[], Iterable[Codes]], sizes: tuple[int, int], least: tuple[int, int]
+) -> KCore:
+    """Finds the largest set of events in which every user and every item has enough events.
+
+    Args:
+        parts: Returns the events in their order, in one part or several, again at each call.
+        sizes: Number of users and of items.
+        least: Fewest events of a user and of an item that stays.
+    """
+    stays = [np.ones(size, bool) for size in sizes]
+    while True:
+        counts = [np.zeros(size, np.int64) for size in sizes]
+        for part in parts():
+            kept = stays[0][part[0]] & stays[1][part[1]]
+            for count, codes in zip(counts, part, strict=True):
+                count += np.bincount(codes[kept], minlength=len(count))
+        enough = [count >= max(1, number) for count, number in zip(counts, least, strict=True)]
+        if all(np.array_equal(one, other) for one, other in zip(stays, enough, strict=True)):
+            break
+        stays = enough
+    order = _by_first_appearance(parts(), stays)
+    rows = [np.full(size, -1, np.int32) for size in sizes]
+    for row, codes in zip(rows, order, strict=True):
+        row[codes] = np.arange(len(codes), dtype=np.int32)
+    return KCore(*order, *rows, counts[0][order[0]])
+
+
+def _by_first_appearance(parts: Iterable[Codes], stays: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns the codes that stay, in the order of their first event that stays."""
+    never = np.iinfo(np.int64).max
+    first, begin = [np.full(len(one), never) for one in stays], 0
+    for part in parts:
+        kept = np.flatnonzero(stays[0][part[0]] & stays[1][part[1]])[::-1]
+        for seen, codes in zip(first, part, strict=True):
+            here = np.full(len(seen), never)
+            here[codes[kept]] = begin + kept  # the last assignment is that of the earliest event
+            np.minimum(seen, here, out=seen)
+        begin += len(part[0])
+    return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]
