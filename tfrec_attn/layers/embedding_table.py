@@ -69,7 +69,7 @@ class EmbeddingTable(Layer):
         if self._shared is not None:
             # Row 0 of the matrix is 0.
             return self._shared_rows(ids)
-        rows, index = self.unique_rows(ids)
+        rows, index = (self._all_rows(ids), ids) if self._is_whole() else self.unique_rows(ids)
         return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
 
     def unique_rows(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -91,10 +91,10 @@ class EmbeddingTable(Layer):
         if self._shared is not None:
             rows = self._shared_rows(flat)
             return rows, tf.reshape(tf.range(tf.size(ids, tf.int64)), tf.shape(ids))
-        if self.dense_gradients or self in whole_tables():
-            return self._all_rows(ids), ids
+        if self.dense_gradients:
+            return self._all_rows(), ids
         unique, index = tf.unique(flat, tf.int64)
-        return gather_from(self.embeddings, unique), tf.reshape(index, tf.shape(ids))
+        return self.rows(unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
@@ -103,7 +103,7 @@ class EmbeddingTable(Layer):
             return given if ids is None else gather_rows(given, ids)
         if ids is None:
             return self._all_rows()
-        if self in whole_tables():
+        if self._is_whole():
             return gather_rows(self._all_rows(ids), ids)
         return gather_from(self.embeddings, ids)
 
@@ -117,11 +117,14 @@ class EmbeddingTable(Layer):
         """
         self._shared = (vectors, column)
 
+    def _is_whole(self):
+        """Returns whether a step reads all rows, and not those of `reading`."""
+        return self in whole_tables() and self._given() is None
+
     def _all_rows(self, ids=None):
         """Returns all rows, of which those of some ids are used; None: all."""
-        whole = whole_tables()
-        if self in whole:
-            whole.look_up(self, ids)
+        if self._is_whole():
+            whole_tables().look_up(self, ids)
         return tf.convert_to_tensor(self.embeddings)
 
     def _shared_rows(self, ids):

@@ -19,7 +19,7 @@ from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
 # A table with this many lookups a row or more is read whole by a step (benchmarks/attrec.py).
-_LOOKUPS_PER_ROW = 4
+_LOOKUPS_PER_ROW = 2
 
 
 class TracedConstant:
