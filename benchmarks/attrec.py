@@ -71,11 +71,13 @@ def epoch_rates(models: dict, windows: Windows, rounds: int) -> dict[str, list[f
     """Returns the sorted windows a second of each model, which train an epoch in turn."""
     rates = {name: [] for name in models}
     steps = windows.steps_per_epoch
+    # A dataset traces its functions once, as in a training of several epochs.
+    inputs = {name: windows.dataset() for name in models}
     for round_ in range(rounds + 1):
         for name, model in models.items():
             seconds = seconds_of(
-                lambda model=model: model.fit(
-                    windows.dataset(), epochs=1, steps_per_epoch=steps, verbose=0
+                lambda name=name, model=model: model.fit(
+                    inputs[name], epochs=1, steps_per_epoch=steps, verbose=0
                 )
             )
             if round_:

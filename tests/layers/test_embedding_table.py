@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers import EmbeddingTable
+from tfrec_attn.layers.whole_tables import WholeTables
 
 
 def table(values=((9.0, 9.0), (1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), **options):
@@ -99,3 +101,28 @@ def test_config_round_trip():
 def test_wrong_arguments(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         EmbeddingTable(*arguments, name="people", **options)
+
+
+def test_a_table_that_is_read_whole_counts_its_lookups():
+    layer = EmbeddingTable(4, 3, stddev=1.0)
+    history, candidates = tf.constant([[0, 2], [2, 4]], tf.int64), tf.constant([[1, 2]], tf.int64)
+    with WholeTables([layer]).reading() as read, tf.GradientTape() as tape:
+        rows, index = layer.unique_rows(history)
+        with read.only(candidates):
+            whole = layer.rows()
+        loss = tf.reduce_sum(tf.gather(rows, index)) + tf.reduce_sum(layer(history))
+    np.testing.assert_array_equal(whole, variable_of(layer.embeddings))
+    # The history is looked up twice, once without repetitions: 0, 2, 4 and 0, 2, 2, 4.
+    np.testing.assert_array_equal(read.times(layer), [2, 1, 4, 0, 2])
+    gradient = tape.gradient(loss, variable_of(layer.embeddings))
+    assert not isinstance(gradient, tf.IndexedSlices)
+    np.testing.assert_array_equal(gradient[:, 0], [1, 0, 4, 0, 2])
+
+
+def test_all_rows_of_a_table_that_is_read_whole_are_used():
+    layer, other = EmbeddingTable(4, 3), EmbeddingTable(4, 3)
+    with WholeTables([layer, other]).reading() as read:
+        layer.rows(tf.constant([1], tf.int64))
+        layer.rows()
+    assert read.times(layer) is None
+    assert read.times(other) is None

@@ -129,6 +129,16 @@ def test_project_rows_reads_only_these_rows():
     )
 
 
+def test_project_table_changes_only_masked_rows():
+    table = random_table()
+    variable, mask = tf.Variable(table), np.arange(len(table)) % 3 == 0
+    MaxNorm().project_table(variable, tf.constant(mask))
+    expected = np.where(mask[:, None], plain_projection(table), table)
+    np.testing.assert_allclose(variable, expected, rtol=1e-6)
+    inside = ~mask | (np.linalg.norm(table, axis=1) < 1)
+    np.testing.assert_array_equal(variable.numpy()[inside], table[inside])
+
+
 def test_replicas_project_the_rows_of_all_and_stay_equal():
     strategy = make_strategy(Runtime(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
     table = 3.0 * random_table()

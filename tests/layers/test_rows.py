@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.layers.rows import (
+    add_to_each,
     gather_dot,
     gather_rows,
     gram,
@@ -124,3 +125,16 @@ def test_gram_value_and_gradient_by_differences():
         loss = tf.reduce_sum(gram(variable) * upstream)
     assert float(loss) == pytest.approx(plain(x))
     np.testing.assert_allclose(tape.gradient(loss, variable), twin_gradient(plain, x), atol=1e-7)
+
+
+def test_the_same_values_are_added_to_each_example():
+    random = np.random.default_rng(2)
+    x, values = (random.normal(size=shape).astype("f4") for shape in [(4, 3, 2), (3, 2)])
+    variables, upstream = [tf.Variable(x), tf.Variable(values)], random.normal(size=x.shape)
+    with tf.GradientTape() as tape:
+        out = add_to_each(*variables)
+        loss = tf.reduce_sum(out * upstream.astype("f4"))
+    np.testing.assert_allclose(out, x + values, rtol=1e-6)
+    to_x, to_values = tape.gradient(loss, variables)
+    np.testing.assert_allclose(to_x, upstream, rtol=1e-6)
+    np.testing.assert_allclose(to_values, upstream.sum(axis=0), rtol=1e-5, atol=1e-6)

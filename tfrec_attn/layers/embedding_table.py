@@ -12,6 +12,7 @@ from tfrec_attn.keras_versions.variables import gather_from
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
+from tfrec_attn.layers.whole_tables import whole_tables
 
 # Inside `reading`: rows by table.
 _ROWS = contextvars.ContextVar("rows", default=None)
@@ -24,8 +25,8 @@ class EmbeddingTable(Layer):
         table(ids) = E[ids], zeros where ids = 0;    table.rows(items) = E[items]
 
     The gradient of a lookup is sparse and has each row once, so that the cost of a step does not
-    depend on the size of the table. If the loss reads the whole table (`dense_gradients`), the
-    gradients of lookups are dense.
+    depend on the size of the table. If the loss reads the whole table (`dense_gradients`), or a
+    step does (`WholeTables`), the gradients of lookups are dense.
 
     Args:
         count: N, the number of users or items.
@@ -68,7 +69,7 @@ class EmbeddingTable(Layer):
         if self._shared is not None:
             # Row 0 of the matrix is 0.
             return self._shared_rows(ids)
-        rows, index = self.unique_rows(ids)
+        rows, index = (self._all_rows(ids), ids) if self._is_whole() else self.unique_rows(ids)
         return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
 
     def unique_rows(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -91,9 +92,9 @@ class EmbeddingTable(Layer):
             rows = self._shared_rows(flat)
             return rows, tf.reshape(tf.range(tf.size(ids, tf.int64)), tf.shape(ids))
         if self.dense_gradients:
-            return tf.convert_to_tensor(self.embeddings), ids
+            return self._all_rows(), ids
         unique, index = tf.unique(flat, tf.int64)
-        return gather_from(self.embeddings, unique), tf.reshape(index, tf.shape(ids))
+        return self.rows(unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
@@ -101,7 +102,9 @@ class EmbeddingTable(Layer):
         if given is not None:
             return given if ids is None else gather_rows(given, ids)
         if ids is None:
-            return tf.convert_to_tensor(self.embeddings)
+            return self._all_rows()
+        if self._is_whole():
+            return gather_rows(self._all_rows(ids), ids)
         return gather_from(self.embeddings, ids)
 
     def share(self, vectors: tf.Variable, column: int) -> None:
@@ -113,6 +116,16 @@ class EmbeddingTable(Layer):
             column: First of these columns.
         """
         self._shared = (vectors, column)
+
+    def _is_whole(self):
+        """Returns whether a step reads all rows, and not those of `reading`."""
+        return self in whole_tables() and self._given() is None
+
+    def _all_rows(self, ids=None):
+        """Returns all rows, of which those of some ids are used; None: all."""
+        if self._is_whole():
+            whole_tables().look_up(self, ids)
+        return tf.convert_to_tensor(self.embeddings)
 
     def _shared_rows(self, ids):
         vectors, column = self._shared

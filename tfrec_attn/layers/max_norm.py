@@ -61,6 +61,21 @@ class MaxNorm(tf.keras.constraints.Constraint):
             tf.IndexedSlices(self(tf.gather(values, outside)), tf.gather(rows, outside))
         )
 
+    def project_table(self, variable, mask):
+        """Scales the rows of a table where a mask, bool [N], is True; it reads and writes all rows.
+
+        Of the rows that a step updates densely this is faster than `project_rows`. Each replica
+        has the same mask.
+        """
+        table = variable_of(variable)
+        rows = tf.convert_to_tensor(table)
+        wide = self._wide(rows)
+        norm = tf.norm(wide, axis=-1, keepdims=True)
+        scaled = tf.cast(wide * (self.max_norm / tf.maximum(norm, self.max_norm)), rows.dtype)
+        outside = mask[:, tf.newaxis] & (norm > self.max_norm)
+        # After a scatter TensorFlow would copy the table for each later read and dense update.
+        tf.raw_ops.AssignVariableOp(resource=table.handle, value=tf.where(outside, scaled, rows))
+
     @staticmethod
     def _wide(table):
         return tf.cast(table, tf.float64 if table.dtype == tf.float64 else tf.float32)

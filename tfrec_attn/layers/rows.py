@@ -65,7 +65,7 @@ def gather_dot(queries, rows, indices):
         )
         return to_queries, to_rows, None
 
-    return tf.reduce_sum(queries[:, tf.newaxis] * gathered, axis=-1), gradient
+    return tf.squeeze(tf.matmul(gathered, queries[:, :, tf.newaxis]), axis=-1), gradient
 
 
 def _weighted_sums(values, index, weight, segment, like):
@@ -85,10 +85,19 @@ def weighted_sum(weights, x):
     """Returns `out[b] = sum over l of weights[b, l] x[b, l]`: [B, L], [B, L, D] -> [B, D]."""
 
     def gradient(upstream):
-        wide = upstream[:, tf.newaxis]
-        return tf.reduce_sum(wide * x, axis=-1), weights[:, :, tf.newaxis] * wide
+        to_weights = tf.squeeze(tf.matmul(x, upstream[:, :, tf.newaxis]), axis=-1)
+        return to_weights, weights[:, :, tf.newaxis] * upstream[:, tf.newaxis]
 
-    return tf.reduce_sum(weights[:, :, tf.newaxis] * x, axis=1), gradient
+    return tf.squeeze(tf.matmul(weights[:, tf.newaxis], x), axis=1), gradient
+
+
+def add_to_each(x, values):
+    """Returns `x[b] + values`: [B, L, D], [L, D] -> [B, L, D].
+
+    The gradient of `tf.nn.bias_add` sums over the examples on all cores.
+    """
+    flat = tf.nn.bias_add(tf.reshape(x, [tf.shape(x)[0], -1]), tf.reshape(values, [-1]))
+    return tf.reshape(flat, tf.shape(x))
 
 
 @tf.custom_gradient

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.rows import gather_rows, gram, weighted_sum
+from tfrec_attn.layers.rows import add_to_each, gather_rows, gram, weighted_sum
 from tfrec_attn.layers.sinusoidal_positions import SinusoidalPositions
 from tfrec_attn.layers.support import Layer, boolean, fresh
 
@@ -121,9 +121,9 @@ class SelfAttentiveIntent(Layer):
         def project(kernel):
             kernel = tf.cast(kernel, rows.dtype)
             projected = gather_rows(tf.matmul(rows, kernel), indices)
-            return tf.nn.relu(
-                projected if signal is None else projected + tf.matmul(signal, kernel)
-            )
+            if signal is not None:
+                projected = add_to_each(projected, tf.matmul(signal, kernel))
+            return tf.nn.relu(projected)
 
         query = project(self.query_kernel)
         key = None if self.tied else project(self.key_kernel)
@@ -170,8 +170,10 @@ class SelfAttentiveIntent(Layer):
         logits += (1.0 - real[:, tf.newaxis]) * _MASKED
         if self.diagonal == "before":
             logits += diagonal * _MASKED
-        scores = tf.nn.softmax(logits) * real[:, tf.newaxis] * real[:, :, tf.newaxis]
-        return scores if self.diagonal == "keep" else scores * (1.0 - diagonal)
+        kept = real[:, tf.newaxis] * real[:, :, tf.newaxis]
+        if self.diagonal != "keep":
+            kept *= 1.0 - diagonal
+        return tf.nn.softmax(logits) * kept
 
     def _aggregate(self, scores, inputs, mask):
         if self.aggregation in ("mean", "sum"):

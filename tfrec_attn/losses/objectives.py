@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfrec_attn import losses
 from tfrec_attn.layers.rows import gather_dot, without_padding
+from tfrec_attn.layers.whole_tables import whole_tables
 from tfrec_attn.losses.features import inputs_of, latest_events
 from tfrec_attn.losses.packing import pack
 
@@ -143,10 +144,7 @@ class WindowObjective(_Objective):
         candidates = tf.concat(
             [targets, tf.reshape(negatives, [tf.shape(negatives)[0], -1])], axis=1
         )
-        unique, index = tf.unique(tf.reshape(candidates, [-1]), tf.int64)
-        scores = gather_dot(
-            queries, model.item_vectors(unique), tf.reshape(index, tf.shape(candidates))
-        )
+        scores = gather_dot(queries, *_candidate_vectors(model, candidates))
         positive, negative = tf.split(scores, [targets.shape[1], -1], axis=1)
         windows = self.loss.function(
             positive, tf.reshape(negative, tf.shape(negatives)), targets > 0, **self.keywords
@@ -344,6 +342,16 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
             log_q = tf.gather(log_q, unique - 1)
         keywords = {**keywords, "log_q": log_q}
     return loss.function(queries, rows, target, negative, weights=weights, **keywords)
+
+
+def _candidate_vectors(model, items):
+    """Returns item vectors that include those of some items [B, C], and their rows, [B, C]."""
+    whole, tables = whole_tables(), model.item_columns()
+    if tables and all(table in whole for table in tables):
+        with whole.only(items):
+            return model.item_vectors(), items
+    unique, index = tf.unique(tf.reshape(items, [-1]), tf.int64)
+    return model.item_vectors(unique), tf.reshape(index, tf.shape(items))
 
 
 def _flat(value):

@@ -10,7 +10,7 @@ from tfrec_attn.optimizers.packed_rows import can_be_packed, exchange_rows
 _ROWS_PER_LOOKUP = 2
 
 
-def all_reduce(gradients, lookups):
+def all_reduce(gradients, lookups, used=None):
     """Sums gradients over all replicas, in a replica context.
 
     Sparse gradients of the replicas are concatenated, so that rows can repeat. If a table is small
@@ -20,13 +20,15 @@ def all_reduce(gradients, lookups):
         gradients: Dense or sparse gradients of this replica.
         lookups: For each the number of lookups of all replicas, an upper bound of its rows; 0
             keeps a sparse gradient sparse.
+        used: For each how often this replica used each row, float32 [N], or None (default).
 
     Returns:
-        (sums, masks). The mask of a sparse gradient that became dense has its rows, bool [N]; the
-        other masks are None.
+        (sums, masks). The mask of a sparse gradient that became dense, and of one with `used`, has
+        its rows, bool [N]; the other masks are None.
     """
     replica = tf.distribute.get_replica_context()
-    parts = [_part(*one) for one in zip(gradients, lookups, strict=True)]
+    used = used or [None] * len(gradients)
+    parts = [_part(*one) for one in zip(gradients, lookups, used, strict=True)]
     tables = [(_sum(replica, part) if times is not None else None) for part, times in parts]
     others = [part if times is None else times for part, times in parts]
     others = _sum_together(replica, others)
@@ -35,11 +37,11 @@ def all_reduce(gradients, lookups):
     ], [None if total is None else other > 0 for total, other in zip(tables, others, strict=True)]
 
 
-def _part(gradient, lookups):
+def _part(gradient, lookups, used):
     """Returns the gradient of this replica to be summed, and the uses of each row if it became
     dense."""
     if not isinstance(gradient, tf.IndexedSlices):
-        return gradient, None
+        return gradient, used
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
         return sum_repeated_rows(gradient), None
     rows, values = gradient.shape[0], gradient.values

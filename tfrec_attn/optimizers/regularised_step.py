@@ -32,7 +32,7 @@ class RegularisedStep:
         self.kernel_l2 = kernel_l2
         self.clip_norm = clip_norm
 
-    def __call__(self, gradients, variables, lookups):
+    def __call__(self, gradients, variables, lookups, used=None):
         """Updates the variables.
 
         Args:
@@ -40,11 +40,15 @@ class RegularisedStep:
             variables: `tf.Variable`s in the same order.
             lookups: Reference of each table -> number of lookups in the batch of all replicas, an
                 upper bound of the rows in its gradient.
+            used: Reference of each table with a dense gradient -> how often this replica looked up
+                each row, float32 [N]; None or missing: all rows are updated.
         """
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         gradients, variables = (list(column) for column in zip(*pairs, strict=True))
         gradients, updated = self._sums(
-            gradients, [lookups.get(variable.ref(), 0) for variable in variables]
+            gradients,
+            [lookups.get(variable.ref(), 0) for variable in variables],
+            [(used or {}).get(variable.ref()) for variable in variables],
         )
         gradients = [
             self._add_l2(*each) for each in zip(gradients, variables, updated, strict=True)
@@ -55,19 +59,19 @@ class RegularisedStep:
         for variable, rows in zip(variables, updated, strict=True):
             constraint = self.constraints.get(variable.ref())
             if constraint is not None:
-                constraint.project_rows(variable, _indices(variable, rows), of_all_replicas=True)
+                _project(constraint, variable, rows)
 
-    def _sums(self, gradients, lookups):
+    def _sums(self, gradients, lookups, used):
         """Returns gradients of all replicas with unique rows, and the updated rows of each.
 
         Updated rows are indices, a mask bool [N], or None for all rows.
         """
-        masks = [None] * len(gradients)
+        masks = [None if times is None else times > 0 for times in used]
         if tf.distribute.get_replica_context().num_replicas_in_sync > 1:
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
             if not getattr(optimizer, "keeps_rows_of_gradient_0", False):
                 lookups = [0] * len(lookups)
-            gradients, masks = all_reduce(gradients, lookups)
+            gradients, masks = all_reduce(gradients, lookups, used)
         gradients = [sum_repeated_rows(gradient) for gradient in gradients]
         return gradients, [
             _rows(gradient) if mask is None else mask
@@ -108,7 +112,11 @@ def _rows(gradient):
     return gradient.indices if isinstance(gradient, tf.IndexedSlices) else None
 
 
-def _indices(variable, updated):
+def _project(constraint, variable, updated):
+    """Applies a `MaxNorm` to updated rows: indices, a mask or None for all."""
     if updated is None:
-        return tf.range(variable.shape[0])
-    return tf.where(updated)[:, 0] if updated.dtype == tf.bool else updated
+        updated = tf.ones([variable.shape[0]], tf.bool)
+    if updated.dtype == tf.bool:
+        constraint.project_table(variable, updated)
+    else:
+        constraint.project_rows(variable, updated, of_all_replicas=True)

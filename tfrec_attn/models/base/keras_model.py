@@ -10,12 +10,16 @@ from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.support import kept_arguments, parameters_of
+from tfrec_attn.layers.whole_tables import WholeTables
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.features import with_wide_ids
 from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
 from tfrec_attn.losses.smoothed_objective import SmoothedObjective
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
+
+# A table with this many lookups a row or more is read whole by a step (benchmarks/attrec.py).
+_LOOKUPS_PER_ROW = 2
 
 
 class TracedConstant:
@@ -279,15 +283,18 @@ class KerasModel(Model):
         """Updates the weights by one batch; L2 and constraints apply to each updated row once."""
         self._objective.check(self, features)
         features = with_wide_ids(features)
-        with masks_of_step(self._seed, self.optimizer.iterations):
+        lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
+        whole = self._whole_tables(lookups)
+        masks = masks_of_step(self._seed, self.optimizer.iterations)
+        with masks, WholeTables(whole).reading() as read:
             gradients, total, count = self._gradients(features)
         gradients = keras.unscaled_gradients(self.optimizer, gradients)
         constraints = {table.ref(): one for table, one in self.constrained_tables()}
         step = RegularisedStep(
             self.optimizer, constraints, self._l2, self._kernel_l2, self._clip_norm
         )
-        lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
-        step(gradients, [variable_of(one) for one in self.trainable_variables], lookups)
+        used = {variable_of(one.embeddings).ref(): read.times(one) for one in whole}
+        step(gradients, [variable_of(one) for one in self.trainable_variables], lookups, used)
         self.after_step()
         # Without a target of a weight above 0 there is no loss.
         mean = tf.math.divide_no_nan(total, count)
@@ -332,6 +339,21 @@ class KerasModel(Model):
             layer
             for layer in self.submodules
             if isinstance(layer, EmbeddingTable) and layer.of in of
+        ]
+
+    def _whole_tables(self, lookups):
+        """Returns the tables that a step on windows reads whole."""
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if (
+            self.trains_on != "windows"
+            or self.smoothing() is not None
+            or not getattr(optimizer, "keeps_rows_of_gradient_0", False)
+        ):
+            return []
+        return [
+            table
+            for table in self._embeddings("users", "items")
+            if _LOOKUPS_PER_ROW * (table.count + 1) <= lookups[variable_of(table.embeddings).ref()]
         ]
 
     def _gradients(self, features):
