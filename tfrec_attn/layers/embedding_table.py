@@ -3,7 +3,8 @@
 import contextlib
 import contextvars
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -104,21 +105,21 @@ class EmbeddingTable(Layer):
             return tf.convert_to_tensor(self.embeddings)
         return gather_from(self.embeddings, ids)
 
-    def share(self, vectors: tf.Variable, column: int) -> None:
+    def share(self, vectors: Any, column: int, rows_of: Callable[[Any, tf.Tensor], tf.Tensor]):
         """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:
             vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D, and
                 zeros in row 0.
             column: First of these columns.
+            rows_of: Function of the matrix and ids that returns its rows.
         """
-        self._shared = (vectors, column)
+        # Keras keeps track of attributes, and would save the matrix with each table.
+        self._shared = lambda: (vectors, column, rows_of)
 
     def _shared_rows(self, ids):
-        vectors, column = self._shared
-        # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy
-        # it on every read.
-        rows = tf.gather(tf.convert_to_tensor(vectors), ids)
+        vectors, column, rows_of = self._shared()
+        rows = rows_of(vectors, ids)
         whole = self.dim == vectors.shape[1]
         return rows if whole else rows[..., column : column + self.dim]
 
@@ -134,7 +135,7 @@ def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
     Args:
         rows: Rows of each table, [N + 1, D].
     """
-    token = _ROWS.set(rows)
+    token = _ROWS.set({**(_ROWS.get() or {}), **rows})
     try:
         yield
     finally:
