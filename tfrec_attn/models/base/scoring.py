@@ -57,6 +57,25 @@ def add_prior(scores, prior, first=0):
     return tf.tensor_scatter_nd_add(scores, index, tf.where(items > 0, values, 0.0))
 
 
+def popular_or(popularity, nothing, scores):
+    """Returns the popularity of the items in rows where nothing is known, else their scores.
+
+    Args:
+        popularity: Float [N], or None for the scores in all rows.
+        nothing: Whether nothing is known, bool [B].
+        scores: Float [B, N].
+
+    Returns:
+        As scores.
+    """
+    if popularity is None:
+        return scores
+    popular, nothing = tf.cast(popularity, scores.dtype), nothing[:, tf.newaxis]
+    return tf.cond(
+        tf.reduce_any(nothing), lambda: tf.where(nothing, popular, scores), lambda: scores
+    )
+
+
 def score_listed(query, vectors, items):
     """Returns scores of listed items, those of each row.
 
