@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.layers.embedding_table import take
+
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 # Numbers of a part that is float32 at a time: 512 KB, which stay in the cache of a core.
 _PART = 1 << 17
@@ -81,9 +83,7 @@ def rows_of(matrix: tf.Variable | CompactMatrix, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows of an item matrix: int [...] -> float32 [..., D']."""
     if isinstance(matrix, CompactMatrix):
         return matrix.rows(ids)
-    # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy it
-    # on every read.
-    return tf.gather(tf.convert_to_tensor(matrix), ids)
+    return take(matrix, ids)
 
 
 def products_of(queries: tf.Tensor, matrix: tf.Variable | CompactMatrix) -> tf.Tensor:

@@ -18,6 +18,14 @@ from tfrec_attn.layers.support import Layer
 _ROWS = contextvars.ContextVar("rows", default=None)
 
 
+def take(vectors: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+    """Returns rows of a variable that is also read whole: [R, D], int [...] -> [..., D].
+
+    A gather from the variable would make TensorFlow copy it on every read.
+    """
+    return tf.gather(tf.convert_to_tensor(vectors), ids)
+
+
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class EmbeddingTable(Layer):
     """A row for each user or item, and row 0 for padding.
@@ -105,14 +113,19 @@ class EmbeddingTable(Layer):
             return tf.convert_to_tensor(self.embeddings)
         return gather_from(self.embeddings, ids)
 
-    def share(self, vectors: Any, column: int, rows_of: Callable[[Any, tf.Tensor], tf.Tensor]):
+    def share(
+        self,
+        vectors: Any,
+        column: int,
+        rows_of: Callable[[Any, tf.Tensor], tf.Tensor] = take,
+    ):
         """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:
             vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D, and
                 zeros in row 0.
             column: First of these columns.
-            rows_of: Function of the matrix and ids that returns its rows.
+            rows_of: Function of the matrix and ids that returns its rows. Default: `take`.
         """
         # Keras keeps track of attributes, and would save the matrix with each table.
         self._shared = lambda: (vectors, column, rows_of)
