@@ -1,13 +1,16 @@
 """Measures exported models: latency, recall of the index, load time and size, by number of items.
 
-    python benchmarks/export.py [--items 12000 1000000] [--requests 400] [--nprobe P] [--json FILE]
+    python benchmarks/export.py [--items 12000 1000000] [--requests 400] [--nprobe P] [--no-index]
+        [--json FILE]
 
 Requests are `serving_default` for one user with 50 events, after warm-up, through TensorFlow's C++
 loader. The kinds of servable take turns, twenty requests each. `joined` is `serving_default_joined`
 of the servable `exact`, with the 50 ids in one text, and `python` is `recommend` of the model in
-Python. `product` is only the matrix product of a query with all items and the ten best. From
-100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes with other
-queries. Its recall@10 is relative to the exact lists.
+Python. From 100,000 items on, `int8` and `bfloat16` are exports with `--matrix`. `16 ms` is the
+median time of a batch of 16 requests, `RSS` what a new process grows by when it loads the servable
+and responds once, in MB. `product` is only the matrix product of a query with all items and the
+ten best. From 100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes
+with other queries. recall@10 is relative to the exact lists.
 
 The model (SASRec, D 64, L 50, one block) is not trained. Its item vectors have the structure of
 learned tables: 1,000 Gaussian centres, niches of 12 items around them, and items around those, with
@@ -20,6 +23,8 @@ history are left out, as in a request.
 
 import argparse
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,7 +49,8 @@ from tfrec_attn.models import SASRec  # noqa: E402
 from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
 DIM, LENGTH, CENTRES, NICHE = 64, 50, 1000, 12
-INDEXED_FROM, TUNED_ON, TURN = 100_000, 200, 20
+INDEXED_FROM, TUNED_ON, TURN, BATCH = 100_000, 200, 20, 16
+COMPACT = ("bfloat16", "int8")
 JOINED, PYTHON = "joined", "python"
 
 
@@ -96,8 +102,10 @@ def make_model(vectors: np.ndarray) -> SASRec:
     return model
 
 
-def save_all(model: SASRec, tuned_on: list[list[str]], nprobe: int | None, folder: Path) -> dict:
-    """Saves the model without and, if it is large, with an index.
+def save_all(
+    model: SASRec, tuned_on: list[list[str]], nprobe: int | None, index: bool, folder: Path
+) -> dict:
+    """Saves the model and, if it is large, also with fewer bytes and with an index.
 
     Returns:
         Kind of servable -> figures of its index.
@@ -105,6 +113,11 @@ def save_all(model: SASRec, tuned_on: list[list[str]], nprobe: int | None, folde
     counts, kinds = np.ones(model.num_items), {"exact": {}}
     save(Servable(model, counts), folder / "exact")
     if model.num_items < INDEXED_FROM:
+        return kinds
+    for kind in COMPACT:
+        save(Servable(model, counts, matrix=kind), folder / kind)
+        kinds[kind] = {}
+    if not index:
         return kinds
     events = pl.DataFrame(
         {"user_id": ["u"] * len(tuned_on), "history": tuned_on, "target": ["i0"] * len(tuned_on)}
@@ -134,10 +147,41 @@ def load(folder: Path, kinds: dict, tables: int) -> dict[str, Runner]:
         figures["load_seconds"] = seconds_of(
             lambda name=name: runners.update({name: Runner(folder / name)})
         )
+        figures["rss_mb"] = resident_mb(folder / name)
         files = [path for path in (folder / name).rglob("*") if path.is_file()]
         figures["size_mb"] = sum(path.stat().st_size for path in files) / 1e6
         figures["size_of_tables"] = figures["size_mb"] * 1e6 / tables
     return runners
+
+
+def resident_mb(folder: Path) -> float:
+    """Returns by how much a new process grows when it loads a servable and responds once, in MB."""
+    command = [sys.executable, __file__, "--resident", str(folder)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def print_growth(folder: Path) -> None:
+    """Prints the number of `resident_mb`."""
+
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / 1e6
+
+    before = resident()
+    with Runner(folder) as runner:
+        runner.run("serving_default", user_id=["u"], history=[["i0"]])
+        print(resident() - before)
+
+
+def batch_milliseconds(runners: dict[str, Runner], requests: list[list[str]]) -> dict[str, float]:
+    """Returns the median time of a batch of 16 by kind; the kinds take turns."""
+    history = np.array(requests[:BATCH], object)
+    request = {"user_id": np.array(["u"] * len(history), object), "history": history}
+    times = {name: [] for name in runners}
+    for _ in range(TURN):
+        for name, runner in runners.items():
+            times[name].append(seconds_of(lambda of=runner: of.run("serving_default", **request)))
+    return {name: 1e3 * float(np.median(own[1:])) for name, own in times.items()}
 
 
 def measure(
@@ -176,7 +220,7 @@ def product_milliseconds(vectors: np.ndarray) -> float:
     )
 
 
-def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
+def figures_of(items: int, requests: int, nprobe: int | None, index: bool) -> dict:
     """Returns the figures of one number of items."""
     random = np.random.default_rng(0)
     vectors, starts = catalogue(items, random)
@@ -184,8 +228,9 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
     model = make_model(vectors)
     tables = model.items.embeddings.shape[0] * DIM * 4
     with tempfile.TemporaryDirectory() as folder:
-        kinds = save_all(model, histories(starts, TUNED_ON, random), nprobe, Path(folder))
+        kinds = save_all(model, histories(starts, TUNED_ON, random), nprobe, index, Path(folder))
         runners = load(Path(folder), kinds, tables)
+        in_batches = batch_milliseconds(runners, histories(starts, BATCH, random))
         kinds[JOINED], runners[JOINED] = dict(kinds["exact"]), runners["exact"]
         kinds[PYTHON], runners[PYTHON] = dict(kinds["exact"]), InPython(model)
         times, lists = measure(runners, histories(starts, requests, random))
@@ -195,6 +240,7 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
         figures["p50_ms"], figures["p99_ms"] = (
             float(np.percentile(times[name], percent)) for percent in (50, 99)
         )
+        figures["batch_ms"] = in_batches.get(name)
         found = [
             len(one & best) / len(best)
             for one, best in zip(lists[name], lists["exact"], strict=True)
@@ -204,7 +250,7 @@ def figures_of(items: int, requests: int, nprobe: int | None) -> dict:
 
 
 def print_table(results: list[dict]) -> None:
-    names = ("p50 ms", "p99 ms", "of exact", "recall@10", "load s", "MB", "of tables")
+    names = ("p50 ms", "p99 ms", "of exact", "recall@10", "16 ms", "load s", "MB", "RSS")
     print(f"{'items':>9s} {'':9s} " + " ".join(f"{name:>9s}" for name in names))
     for result in results:
         print(f"{result['items']:9,d} {'product':9s} {result['product_p50_ms']:9.2f}")
@@ -212,8 +258,8 @@ def print_table(results: list[dict]) -> None:
             speed = result["kinds"]["exact"]["p50_ms"] / one["p50_ms"]
             print(
                 f"{result['items']:9,d} {name:9s} {one['p50_ms']:9.2f} {one['p99_ms']:9.2f} "
-                f"{speed:8.1f}x {one['recall@10']:9.3f} {one['load_seconds']:9.2f} "
-                f"{one['size_mb']:9.1f} {one['size_of_tables']:8.2f}x"
+                f"{speed:8.1f}x {one['recall@10']:9.3f} {one['batch_ms'] or 0:9.2f} "
+                f"{one['load_seconds']:9.2f} {one['size_mb']:9.1f} {one['rss_mb']:9.1f}"
             )
             if "cells" in one and not one["int8"]:
                 print(
@@ -236,8 +282,13 @@ def main() -> None:
     parser.add_argument(
         "--nprobe", type=int, help="cells that a query scans (default: as the export chooses)"
     )
+    parser.add_argument("--no-index", action="store_true", help="leave the indexes out")
     parser.add_argument("--json", help="write the figures to this file too")
+    parser.add_argument("--resident", type=Path, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
+    if parsed.resident:
+        print_growth(parsed.resident)
+        return
     seed_everything(1)
     machine = {
         "cores": os.cpu_count(),
@@ -245,7 +296,10 @@ def main() -> None:
         "tensorflow": tf.__version__,
         "gemm_gflops": gemm_gflops(tf),
     }
-    results = [figures_of(items, parsed.requests, parsed.nprobe) for items in parsed.items]
+    results = [
+        figures_of(items, parsed.requests, parsed.nprobe, not parsed.no_index)
+        for items in parsed.items
+    ]
     machine["load_after"] = os.getloadavg()[0]
     print(
         f"TensorFlow {tf.__version__}, {machine['cores']} cores, "

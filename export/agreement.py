@@ -50,7 +50,7 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
         card = _card(runner.path)
         items = _same_items(runner.path, run, card, report)
         serving = card.get("serving", {})
-        has_index = bool(serving.get("index"))
+        has_index, matrix = bool(serving.get("index")), serving.get("matrix")
         rules = {
             "repeats": repeats_of(report),
             "keep_seen": bool(serving.get("keep_seen", False)),
@@ -66,10 +66,11 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
             ) from None
         path = runner.path
     metrics = {name: _row(name, value, ranking) for name, value in expected.items()}
-    difference = _metric_difference(metrics, ranking, _precision(card))
+    tolerance = _tolerance(matrix, len(events))
+    difference = _metric_difference(metrics, ranking, _precision(card), tolerance)
     if difference is None and not has_index:
         difference = _list_difference(events, ranking)
-        difference = difference or _rule_difference(metrics, **rules)
+        difference = difference or _rule_difference(metrics, **rules, tolerance=tolerance)
     measured = ranking.recall[~np.isnan(ranking.recall)]
     return {
         "servable": str(path),
@@ -99,9 +100,10 @@ def _card(folder: Path) -> dict:
     try:
         # All that is read of it later.
         card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
+        _tolerance(card.get("serving", {}).get("matrix"), 1)
         _precision(card).strip()
         "".join(card.get("serving", {}).get("added_items", []))
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, StopIteration):
         raise ConfigError(f"{path} is not a model card; export again.") from None
     return card
 
@@ -148,9 +150,19 @@ def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None
     }
 
 
-def _metric_difference(metrics: dict, ranking: Ranking, precision: str) -> str | None:
+def _tolerance(matrix: dict | None, events: int) -> float:
+    """The largest difference of a metric: with a matrix in fewer bytes 1 - recall, or 2 events."""
+    if not matrix:
+        return TOLERANCE
+    recall = next(value for name, value in matrix.items() if name.startswith("recall@"))
+    return max(TOLERANCE, 1.0 - recall, 2.0 / max(events, 1))
+
+
+def _metric_difference(
+    metrics: dict, ranking: Ranking, precision: str, tolerance: float
+) -> str | None:
     for name, row in metrics.items():
-        if not abs(row["difference"]) <= TOLERANCE:
+        if not abs(row["difference"]) <= tolerance:
             notes, close = [], int(np.count_nonzero(ranking.best != ranking.worst))
             if close:
                 notes.append(
@@ -185,12 +197,12 @@ def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
     )
 
 
-def _rule_difference(metrics: dict, repeats: str, keep_seen: bool) -> str | None:
+def _rule_difference(metrics: dict, repeats: str, keep_seen: bool, tolerance: float) -> str | None:
     """A sentence if the lists follow another rule for repeats than the metrics, and it matters."""
     if keep_seen == (repeats == "include"):
         return None
     for name, row in metrics.items():
-        if row["recommend"] is not None and not abs(row["recommend"] - row["run"]) <= TOLERANCE:
+        if row["recommend"] is not None and not abs(row["recommend"] - row["run"]) <= tolerance:
             served, option = (
                 ("recommends", "--no-keep-seen") if keep_seen else ("leaves out", "--keep-seen")
             )

@@ -24,6 +24,7 @@ from tfrec_attn.runtime.process import import_tensorflow, set_precision
 from .portable.formats import FILES, SAVED_MODEL, check_packages, check_versions
 
 _INDEXES = ("exact", "ivf")
+_MATRICES = ("float32", "bfloat16", "int8")
 _MEASURED = 1000
 
 
@@ -88,6 +89,9 @@ class Options:
     int8: bool = _option(
         False, "find the candidates of the index with vectors of int8", action="store_true"
     )
+    matrix: str = _option(
+        "float32", "type of the item vectors; bfloat16 and int8 take less memory", choices=_MATRICES
+    )
     diverse: bool | None = _option(
         None,
         "add recommend_diverse, for categories and diversity (default: with an items file)",
@@ -102,6 +106,7 @@ class Options:
             raise ConfigError(
                 f"--index must be one of {', '.join(_INDEXES)}, but is {self.index!r}."
             )
+        self._check_matrix()
         for name in ("cells", "nprobe", "int8"):
             # 0 is given too, and wrong.
             if self.index == "exact" and getattr(self, name) is not getattr(Options, name):
@@ -109,12 +114,30 @@ class Options:
                     f"--{name} belongs to --index ivf, but the index is {self.index}; "
                     "leave one of them out."
                 )
-        for name in ("k", "max_k", "separator", "index", "diverse"):
+        for name in ("k", "max_k", "separator", "index", "matrix", "diverse"):
             if self.format != SAVED_MODEL and getattr(self, name) != getattr(Options, name):
                 raise ConfigError(
                     f"--{name.replace('_', '-')} belongs to --format {SAVED_MODEL}, but the format "
                     f"is {self.format}; leave one of them out."
                 )
+
+    def _check_matrix(self):
+        if self.matrix not in _MATRICES:
+            raise ConfigError(
+                f"--matrix must be one of {', '.join(_MATRICES)}, but is {self.matrix!r}."
+            )
+        if self.matrix == Options.matrix:
+            return
+        if self.index != Options.index:
+            raise ConfigError(
+                f"--matrix {self.matrix} belongs to --index exact, but the index is {self.index}, "
+                "which has --int8; leave one of them out."
+            )
+        if self.add_items is not None:
+            raise ConfigError(
+                f"--add-items needs --matrix {Options.matrix}, to compare the lists before and "
+                f"after, but the matrix is {self.matrix}; leave one of them out."
+            )
 
     def cells_of(self, num_items: int) -> int:
         """Returns the number of cells of an index, by default 4 sqrt(N).
@@ -225,14 +248,14 @@ def _write(
     known, model, counts, new = _load(run_folder, counts, options)
     lists = {name: getattr(options, name) for name in ("k", "max_k", "keep_seen", "separator")}
     about = {"items": _about(run_folder, new), "diverse": options.diverse}
-    index = _save(folder, run_folder, model, counts, {**lists, **about}, options)
+    search = _save(folder, run_folder, model, counts, {**lists, **about}, options)
     (folder / "assets.extra").mkdir()
     config = without_paths(configuration.to_dict(run.load_config(run_folder)))
     (folder / "assets.extra" / run.CONFIG).write_text(
         yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
     write_warmup(folder, name=name, max_length=model.max_length, max_k=options.max_k)
-    serving = {"max_length": model.max_length, **lists, "index": index, "points": _points(model)}
+    serving = {"max_length": model.max_length, **lists, **search, "points": _points(model)}
     if new is not None:
         serving["added_items"] = new.ids
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
@@ -296,16 +319,20 @@ def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
 
 def _save(
     folder: Path, run_folder: Path, model, counts: np.ndarray, how: dict, options: Options
-) -> dict | None:
-    """Writes the SavedModel, and returns the description of its index, if it has one."""
+) -> dict[str, dict | None]:
+    """Writes the SavedModel; returns descriptions of its "index" and "matrix", None if exact."""
     from .index_building import build_index
     from .saved_model import save
     from .servable import Servable
 
     exact = Servable(model, counts, **how)
-    if options.index == "exact":
+    if options.matrix != Options.matrix:
+        save(Servable(model, counts, **how, matrix=options.matrix), folder)
+        measured = _measured(folder, exact, run_folder, options.max_k)
+        return {"index": None, "matrix": {"kind": options.matrix, **measured}}
+    if options.index == Options.index:
         save(exact, folder)
-        return None
+        return {"index": None, "matrix": None}
     cells = options.cells_of(len(counts))
     write_line(f"Putting {len(counts):,} items in {cells:,} cells ...")
     events = read_events(run_folder, "valid").head(_MEASURED)
@@ -315,7 +342,8 @@ def _save(
     if how["items"]:
         how = {**how, "items": [how["items"][place] for place in order]}
     save(Servable(indexed, counts[order], **how, index=inverted_file), folder)
-    return index | _measured(folder, exact, run_folder, options.max_k)
+    measured = _measured(folder, exact, run_folder, options.max_k)
+    return {"index": index | measured, "matrix": None}
 
 
 def _new_items(run_folder: Path, options: Options):
@@ -332,7 +360,7 @@ def _new_items(run_folder: Path, options: Options):
 
 
 def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, float]:
-    """Recall and latency of the index, compared with the exact search, which are printed too."""
+    """Recall and latency compared with the exact search, which are printed too."""
     from .index_building import K, measure_index
     from .saved_model import save
 

@@ -64,7 +64,7 @@ def leave_events_out(events: tf.Tensor) -> tf.Tensor:
 def contributions(
     query_of: Callable[[dict[str, tf.Tensor]], Query],
     features: dict[str, tf.Tensor],
-    item_vectors: tf.Tensor,
+    vectors: tf.Tensor,
     items: tf.Tensor,
 ) -> tf.Tensor:
     """Computes by how much the score of an item falls when an event is left out of the history.
@@ -73,7 +73,7 @@ def contributions(
         query_of: From features of R rows to their `Query`.
         features: "user" int32 [B], and "history" int32 [B, L + 1], the latest L + 1 events, padded
             on the left.
-        item_vectors: Float32 [N + 1, D'].
+        vectors: Those of the items, float32 [B, D'].
         items: Int32 [B].
 
     Returns:
@@ -84,5 +84,5 @@ def contributions(
     query = query_of(
         {"user": tf.repeat(features["user"], count), "history": tf.reshape(windows, [-1, length])}
     )
-    scores = score_repeated(query, item_vectors, items, count)
+    scores = score_repeated(query, vectors, items, count)
     return scores[:, :1] - scores[:, 1:]

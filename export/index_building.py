@@ -15,6 +15,7 @@ from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.replay.event_ranking import recommend
 from tfrec_attn.runtime.runner import Runner
 
+from .compact_matrix import quantize
 from .model_copy import permute_items
 from .retrieval import InvertedFile, search_all, search_index
 
@@ -114,32 +115,17 @@ def cluster(
     return np.argsort(cell, kind="stable"), offsets, centroids[filled]
 
 
-def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantizes each row to int8 with its own scale, so that row = scale * codes to half a scale.
-
-    Args:
-        vectors: Float [N, D'].
-
-    Returns:
-        (codes int8 [N, D'], scales float32 [N]).
-    """
-    vectors = np.asarray(vectors, np.float32)
-    scales = np.abs(vectors).max(axis=1, initial=0.0) / np.float32(127)
-    steps = vectors / np.where(scales > 0, scales, np.float32(1))[:, np.newaxis]
-    return np.rint(steps).astype(np.int8), scales
-
-
 def measure_index(exact: Path, indexed: Path, events: pl.DataFrame, k: int) -> dict[str, float]:
-    """Compares a servable that has an index with one that scores all items, one request at a time.
+    """Compares a servable that is not exact with one that scores all items, one by one request.
 
     Args:
         exact: SavedModel that scores all items.
-        indexed: SavedModel of the same model with an index.
+        indexed: SavedModel of the same model with an index, or with a compact item matrix.
         events: Held-out events as from `read_events`.
         k: Items requested.
 
     Returns:
-        "recall@k", the share of the exact lists that the index finds, and the median latencies
+        "recall@k", the share of the exact lists that the other finds, and the median latencies
         "p50_ms" and "exact_p50_ms".
     """
     found, milliseconds = _recommend(indexed, events, k)

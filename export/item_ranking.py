@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from tfrec_attn.models.base.scoring import Query, score_all, score_listed
+from tfrec_attn.models.base.scoring import Query, add_prior, score_listed
 
 from . import retrieval
+from .compact_matrix import CompactMatrix, products_of, rows_of
 from .retrieval import FLOOR, InvertedFile
 
 Found = tuple[tf.Tensor, tf.Tensor]
@@ -18,7 +19,7 @@ class ItemRanking:
     best first, with FLOOR where fewer items are left.
 
     Args:
-        vectors: Item matrix [N + 1, D'], a variable.
+        vectors: Item matrix [N + 1, D'], a variable or, without an index, a `CompactMatrix`.
         popularity: Share of the training events, [N + 1], a variable; negative for untrained items.
         has_untrained: Whether there are such items. They come last.
         index: Proposes the items to rank; None: all.
@@ -26,7 +27,7 @@ class ItemRanking:
 
     def __init__(
         self,
-        vectors: tf.Variable,
+        vectors: tf.Variable | CompactMatrix,
         popularity: tf.Variable,
         has_untrained: bool,
         index: InvertedFile | None,
@@ -82,7 +83,7 @@ class ItemRanking:
 
     def scores(self, query: Query, fallback: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Returns the scores of listed items: int32 [B, C] -> float32 [B, C]."""
-        scores = score_listed(query, tf.convert_to_tensor(self._vectors), rows)
+        scores = score_listed(query, rows_of(self._vectors, rows), rows)
         popularity = tf.gather(tf.convert_to_tensor(self._popularity), rows)
         by_popularity = fallback[:, tf.newaxis]
         if self._has_untrained:
@@ -91,7 +92,8 @@ class ItemRanking:
 
     def _all_scores(self, query, fallback):
         """Scores of all items and of row 0, [B, N + 1]."""
-        scores = score_all(query, tf.convert_to_tensor(self._vectors))
+        scores = products_of(query.vectors, self._vectors)
+        scores = scores if query.prior is None else add_prior(scores, query.prior)
         popular = fallback[:, tf.newaxis]
         scores = tf.cond(
             tf.reduce_any(fallback),

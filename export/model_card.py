@@ -49,7 +49,7 @@ def write_card(
         name: Name of the model in TF Serving.
         version: Its number.
         serving: How it was exported: "max_length", "k", "max_k", "keep_seen", "separator" and
-            "index", which is a description of the index, or None where all items are scored.
+            "index" and "matrix", descriptions of the index and of a matrix in fewer bytes, or None.
 
     Returns:
         What model_card.json holds: name, version, model, data, protocol, repeats, metrics,

@@ -122,12 +122,11 @@ def _split(rules: dict) -> str:
 
 def _calling(card: dict, history: list[str]) -> str:
     serving = card["serving"]
-    separator, index = serving["separator"], serving["index"]
+    separator = serving["separator"]
     row = {"user_id": "", "history": separator.join(history)}
     body = json.dumps(
         {"signature_name": "serving_default_joined", "instances": [row]}, ensure_ascii=False
     )
-    about = ", ".join(f"{key} {value}" for key, value in (index or {}).items())
     return (
         f"```sh\ncurl -d {shlex.quote(body)} "
         f"http://localhost:8501/v1/models/{card['name']}:predict\n```\n\n"
@@ -147,8 +146,18 @@ def _calling(card: dict, history: list[str]) -> str:
         'the rest is `""` with the lowest float as score. Items of the history '
         f"{'may' if serving['keep_seen'] else 'are not'} "
         f"{'be recommended' if serving['keep_seen'] else 'recommended'}. "
-        f"{f'Items are found by an index ({about}).' if index else 'All items are scored.'}"
+        f"{_search(serving)}"
     )
+
+
+def _search(serving: dict) -> str:
+    def listed(of):
+        return ", ".join(f"{key} {value}" for key, value in of.items())
+
+    if serving["index"]:
+        return f"Items are found by an index ({listed(serving['index'])})."
+    matrix = serving.get("matrix")
+    return f"All items are scored{f', with fewer bytes ({listed(matrix)})' if matrix else ''}."
 
 
 def _signatures(signatures: dict) -> str:

@@ -8,15 +8,21 @@ from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 
+from .compact_matrix import FLOAT32, CompactMatrix, rows_of
 
-def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
+
+def with_item_matrix(
+    model: SequenceModel, kind: str = FLOAT32
+) -> tuple[SequenceModel, tf.Variable | CompactMatrix]:
     """Copies a model in float32, so that its item tables are columns of the item matrix.
 
     Args:
         model: A `SequenceModel`; it does not change.
+        kind: Type of the matrix: "float32" (default), "bfloat16" or "int8".
 
     Returns:
-        (copy, item_vectors). The latter is a variable [N + 1, D'] with zeros in row 0.
+        (copy, item_vectors). The latter is [N + 1, D'] with zeros in row 0: a variable, or a
+        `CompactMatrix`.
     """
     prior, model = model.transition_prior, model.for_serving()
     if model.transition_prior is not prior:
@@ -30,9 +36,12 @@ def with_item_matrix(model: SequenceModel) -> tuple[SequenceModel, tf.Variable]:
     copy.set_weights([variable.numpy() for variable in weights_of(model)])
     vectors = copy.item_vectors().numpy()
     vectors[0] = 0.0
-    matrix = tf.Variable(vectors, trainable=False, name="item_vectors")
+    if kind == FLOAT32:
+        matrix = tf.Variable(vectors, trainable=False, name="item_vectors")
+    else:
+        matrix = CompactMatrix(vectors, kind)
     for table, column in copy.item_columns().items():
-        table.share(matrix, column)
+        table.share(matrix, column, rows_of)
     return copy, matrix
 
 

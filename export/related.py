@@ -8,6 +8,7 @@ from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.similarity import item_space
 
 from . import retrieval
+from .compact_matrix import CompactMatrix, products_of, rows_of
 from .retrieval import FLOOR, InvertedFile
 
 COSINE, SCORE, COUNTS = "cosine", "score", "counts"
@@ -20,7 +21,7 @@ class RelatedItems(tf.Module):
 
     Args:
         model: The model as `with_item_matrix` copies it.
-        vectors: Its item matrix [N + 1, D'], a variable.
+        vectors: Its item matrix [N + 1, D'].
         trained: Which items have training events, bool [N], or None for all.
 
     Attributes:
@@ -28,16 +29,18 @@ class RelatedItems(tf.Module):
         has_counts: Whether the model counted which items belong together.
     """
 
-    def __init__(self, model: SequenceModel, vectors: tf.Variable, trained: np.ndarray | None):
+    def __init__(
+        self, model: SequenceModel, vectors: tf.Variable | CompactMatrix, trained: np.ndarray | None
+    ):
         super().__init__(name="related_items")
         space = item_space(model, vectors.shape[1])
         # Attributes are saved; closures are not.
         self._space = lambda: space
-        self._vectors = lambda: tf.convert_to_tensor(vectors)
+        self._vectors = lambda: vectors
         layers = [one for one in model.submodules if isinstance(one, ItemNeighbours)]
         self._neighbours = lambda: layers[0]
         self.has_points, self.has_counts = bool(space.points.any()), bool(layers)
-        norms = np.linalg.norm(np.where(space.points, vectors.numpy(), 0.0), axis=1)
+        norms = np.linalg.norm(np.where(space.points, _values(vectors), 0.0), axis=1)
         inverse = np.where(norms > 0, 1 / np.maximum(norms, 1e-12), 0.0)
         if trained is not None:
             inverse[1:] *= trained
@@ -52,7 +55,7 @@ class RelatedItems(tf.Module):
     def units(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the points of items with the length 1: int32 [...] -> float32 [..., D']."""
         inverse = tf.gather(tf.convert_to_tensor(self.inverse_norms), rows)
-        points = tf.gather(self._vectors(), rows) * self._space().points.astype(np.float32)
+        points = rows_of(self._vectors(), rows) * self._space().points.astype(np.float32)
         return points * inverse[..., tf.newaxis]
 
     def nearest(
@@ -71,17 +74,17 @@ class RelatedItems(tf.Module):
             left.
         """
         vectors, inverse = self._vectors(), tf.convert_to_tensor(self.inverse_norms)
-        own, by_score = tf.gather(vectors, rows), by_score[:, tf.newaxis]
+        own, by_score = rows_of(vectors, rows), by_score[:, tf.newaxis]
         at_item = self._space().queries(own)
         queries = tf.where(by_score, at_item, self.units(rows))
         if index is None:
-            scores = tf.matmul(queries, vectors, transpose_b=True)
+            scores = products_of(queries, vectors)
             scores = _listed(tf.where(by_score, scores, scores * inverse), rows, inverse)
             return retrieval.search_all(scores, rows[:, tf.newaxis], k)
         # The cells of its query are those around an item.
         near = index.rows_near(at_item)
         inverse = tf.gather(inverse, near)
-        scores = retrieval.products(queries, tf.gather(vectors, near))
+        scores = retrieval.products(queries, rows_of(vectors, near))
         scores = _listed(tf.where(by_score, scores, scores * inverse), rows, inverse)
         hidden = retrieval.hide_listed(scores, near, rows[:, tf.newaxis])
         return retrieval.top_k(hidden, near, k)
@@ -92,6 +95,10 @@ class RelatedItems(tf.Module):
         items, values = tf.gather(layer.items, rows), tf.gather(layer.values, rows)
         values = retrieval.hide_listed(values, items, rows[:, tf.newaxis])
         return retrieval.top_k(values, items, k)
+
+
+def _values(matrix):
+    return rows_of(matrix, tf.range(matrix.shape[0])).numpy()
 
 
 def _listed(scores, rows, inverse):

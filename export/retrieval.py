@@ -121,7 +121,7 @@ def search_index(
         listed = query.prior[0]
         _, rows = index.search(query.vectors, item_vectors, count + tf.shape(listed)[1])
         rows = deduplicate(tf.concat([rows, listed], axis=1))
-        scores = score_listed(query, item_vectors, rows)
+        scores = score_listed(query, tf.gather(item_vectors, rows), rows)
     return top_k(hide_listed(scores, rows, hidden), rows, k)
 
 

@@ -17,6 +17,7 @@ from tfrec_attn.models.base.untrained import UNTRAINED
 
 from . import history as histories
 from .catalogue import Catalogue
+from .compact_matrix import FLOAT32, rows_of
 from .diverse_lists import Allowed, DiverseLists
 from .item_ranking import ItemRanking
 from .model_copy import weights_read, with_item_matrix
@@ -75,6 +76,8 @@ class Servable(tf.Module):
         separator: Character that joins ids in the joined signatures. No id may contain it.
         items: (JSON, category) of each item in order, "" for what is not known; or None.
         diverse: Whether there is a `recommend_diverse`. None: if there are `items`.
+        matrix: Type of the item matrix, "float32" (default), "bfloat16" or "int8". An index needs
+            the first.
 
     Raises:
         ValueError: If the numbers of items differ, k is below 1, or max_k is below k.
@@ -94,6 +97,7 @@ class Servable(tf.Module):
         separator: str = SEPARATOR,
         items: Sequence[tuple[str, str]] | None = None,
         diverse: bool | None = None,
+        matrix: str = FLOAT32,
     ):
         super().__init__(name="servable")
         self._has_popular = item_counts is not None
@@ -119,7 +123,7 @@ class Servable(tf.Module):
         self.k, self.max_k, self.keep_seen = k, max_k, keep_seen
         self.index, self.separator = index, separator
         self.num_items, self.max_length = model.num_items, model.max_length
-        copy, self.item_vectors = with_item_matrix(model)
+        copy, self.item_vectors = with_item_matrix(model, matrix)
         # Attributes are saved, and with them all functions of a Keras model; a closure is not.
         self._model = lambda: copy
         self._related = RelatedItems(copy, self.item_vectors, model.trained_items)
@@ -283,7 +287,7 @@ class Servable(tf.Module):
         """Returns the item vectors."""
         rows = self._known(self._items.rows(item))
         return {
-            "vector": tf.gather(tf.convert_to_tensor(self.item_vectors), rows),
+            "vector": rows_of(self.item_vectors, rows),
             "known": rows > 0,
         }
 
@@ -310,7 +314,7 @@ class Servable(tf.Module):
         features = {"user": self._user_rows(user_id, events), "history": events}
         explained = self._known(self._items.rows(item))
         contribution = histories.contributions(
-            self._query, features, tf.convert_to_tensor(self.item_vectors), explained
+            self._query, features, rows_of(self.item_vectors, explained), explained
         )
         result = {
             "contribution": histories.at_events(contribution, rows),

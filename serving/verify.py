@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     require_at_least(1, parsed, "limit", "rows")
+    require_at_least(0, parsed, "tolerance")
     with importing():
         from .checks.agreement import compare
     options = {name: value for name, value in vars(parsed).items() if name != "json"}
@@ -92,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         "--approximate",
         action="store_true",
         help="show, but do not compare, lists of a model exported with --index ivf",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-6,
+        metavar="X",
+        help="largest difference of a metric by vectors (default: 1e-6); for a model exported with "
+        "--matrix int8 or bfloat16, 1 - the recall that the export printed",
     )
     return parser
 

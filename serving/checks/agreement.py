@@ -45,6 +45,7 @@ def compare(
     limit: int | None = None,
     rows: int = 32,
     approximate: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> dict:
     """Replays the held-out events of a run on a server, and computes the metrics of the run again.
 
@@ -58,6 +59,7 @@ def compare(
             all events.
         rows: Most rows of a request, at most max_batch_size of the server.
         approximate: Whether the lists come from an index and need not be exact.
+        tolerance: Largest difference of a metric by vectors. Default 1e-6.
 
     Returns:
         {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
@@ -108,7 +110,8 @@ def compare(
         "ways": ways,
         "close": int(np.count_nonzero(ranking.best != ranking.worst)),
     }
-    return {**report, "difference": _difference(report, list(ways) if not approximate else [])}
+    compared = list(ways) if not approximate else []
+    return {**report, "difference": _difference(report, compared, tolerance)}
 
 
 def _ways(target, rest, model, rows, longest):
@@ -133,7 +136,7 @@ def _ways(target, rest, model, rows, longest):
             yield way, functools.partial(ask, asker)
 
 
-def _difference(report: dict, ways: Sequence[str]) -> str | None:
+def _difference(report: dict, ways: Sequence[str], tolerance: float) -> str | None:
     close = (
         f" ({report['close']} of {report['events']} targets have another item's score within "
         "rounding)"
@@ -141,7 +144,7 @@ def _difference(report: dict, ways: Sequence[str]) -> str | None:
         else ""
     )
     for name, row in report["metrics"].items():
-        if not abs(row["vectors"] - row["run"]) <= TOLERANCE:
+        if not abs(row["vectors"] - row["run"]) <= tolerance:
             return (
                 f"{name} must be {row['run']:.8f} as in metrics.json, "
                 f"but the served vectors give {row['vectors']:.8f}{close}."

@@ -126,6 +126,30 @@ def test_padding_never_leaves_out_the_first_item():
     assert of([[9.0, 2.0, 4.0]], [2], [[0, 0]]) == [3]
 
 
+def test_items_with_a_score_of_their_own():
+    # Items 2 and 5 score -7 instead of 8 and 9. Target 3 has items 4 and 1 before it; target 2 has
+    # items 1, 3 and 4, and item 5 is its equal; without items 4 and 5 only items 1 and 3.
+    row, scored = [3.0, 8.0, 2.0, 5.0, 9.0], np.array([True, False, True, True, False])
+    seen = [[0, 0], [0, 0], [4, 5]]
+    found = ranks(tf.constant([row] * 3), tf.constant([3, 2, 2]), tf.constant(seen), scored, -7.0)
+    assert found.numpy().tolist() == [3, 5, 3]
+
+
+@pytest.mark.parametrize("columns", [9, None])
+def test_a_score_of_their_own_equals_replaced_scores(columns):
+    random, nan, inf = np.random.default_rng(6), float("nan"), float("inf")
+    values, scored = [-inf, -2.0, -1.0, 0.0, 1.0, inf, nan], random.random(9) < 0.6
+    scores = random.choice(values, (200, 9)).astype(np.float32)
+    target = random.integers(1, 10, 200)
+    seen = np.stack([random.permutation(10)[:3] for _ in range(200)])
+    spec = tf.TensorSpec([None, columns], tf.float32)
+    of_some = tf.function(
+        lambda scores: ranks(scores, target, seen, scored, -1.0), input_signature=[spec]
+    )
+    expected = ranks(np.where(scored, scores, np.float32(-1.0)), target, seen)
+    np.testing.assert_array_equal(of_some(scores), expected)
+
+
 def trace_of(function, *specs):
     return tf.function(function, input_signature=specs).get_concrete_function().graph
 

@@ -52,6 +52,21 @@ refused = functools.partial(commands.refused, command.main)
             "--int8 belongs to --index ivf, but the index is exact; leave one of them out.",
         ),
         (
+            ["--matrix", "int8", "--index", "ivf"],
+            "--matrix int8 belongs to --index exact, but the index is ivf, which has --int8; "
+            "leave one of them out.",
+        ),
+        (
+            ["--matrix", "bfloat16", "--add-items", "new.csv"],
+            "--add-items needs --matrix float32, to compare the lists before and after, but the "
+            "matrix is bfloat16; leave one of them out.",
+        ),
+        (
+            ["--matrix", "int8", "--format", "litert"],
+            "--matrix belongs to --format savedmodel, but the format is litert; "
+            "leave one of them out.",
+        ),
+        (
             ["--index", "ivf", "--cells", 0],
             "--cells must be in 1..24, the number of items, but is 0.",
         ),
@@ -77,6 +92,12 @@ def test_invalid_options(run_folder, tmp_path, options, sentence):
 def test_unknown_index(run_folder, tmp_path):
     with pytest.raises(ConfigError, match=r"^--index must be one of exact, ivf, but is 'hnsw'\.$"):
         command.export(run_folder("attrec"), tmp_path, index="hnsw")
+
+
+def test_unknown_matrix(run_folder, tmp_path):
+    expected = r"^--matrix must be one of float32, bfloat16, int8, but is 'int4'\.$"
+    with pytest.raises(ConfigError, match=expected):
+        command.export(run_folder("attrec"), tmp_path, matrix="int4")
 
 
 @pytest.fixture

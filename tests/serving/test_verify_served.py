@@ -130,6 +130,7 @@ def test_another_metric_is_a_difference(capsys, server, changed):
         and "served vectors give" in error
         and error.endswith(".\n")
     )
+    assert command(capsys, server, changed, "--limit", "5", "--tolerance", "1e-5")[0] == 0
 
 
 def test_other_lists_are_a_difference(capsys, server, run, monkeypatch):
@@ -157,6 +158,8 @@ def test_what_cannot_be_verified(capsys, server, run, tmp_path):
     assert code == 2 and error.startswith("error: ") and "metrics.json" in error
     code, _, error = command(capsys, server, run, "--limit", "0")
     assert code == 2 and "--limit must be 1 or greater" in error
+    code, _, error = command(capsys, server, run, "--tolerance", "-1")
+    assert code == 2 and "--tolerance must be 0 or greater, but is -1.0." in error
     code, _, error = command(capsys, server, run, "--model", "nothing")
     assert code == 1 and "Servable not found for request: Latest(nothing)" in error
     code, _, error = command(capsys, server, run, "--limit", "1", "--rest", "127.0.0.1:1")

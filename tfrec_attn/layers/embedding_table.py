@@ -3,7 +3,8 @@
 import contextlib
 import contextvars
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,6 +17,14 @@ from tfrec_attn.layers.whole_tables import whole_tables
 
 # Inside `reading`: rows by table.
 _ROWS = contextvars.ContextVar("rows", default=None)
+
+
+def take(vectors: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+    """Returns rows of a variable that is also read whole: [R, D], int [...] -> [..., D].
+
+    A gather from the variable would make TensorFlow copy it on every read.
+    """
+    return tf.gather(tf.convert_to_tensor(vectors), ids)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -107,15 +116,22 @@ class EmbeddingTable(Layer):
             return gather_rows(self._all_rows(ids), ids)
         return gather_from(self.embeddings, ids)
 
-    def share(self, vectors: tf.Variable, column: int) -> None:
+    def share(
+        self,
+        vectors: Any,
+        column: int,
+        rows_of: Callable[[Any, tf.Tensor], tf.Tensor] = take,
+    ):
         """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:
             vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D, and
                 zeros in row 0.
             column: First of these columns.
+            rows_of: Function of the matrix and ids that returns its rows. Default: `take`.
         """
-        self._shared = (vectors, column)
+        # Keras keeps track of attributes, and would save the matrix with each table.
+        self._shared = lambda: (vectors, column, rows_of)
 
     def _is_whole(self):
         """Returns whether a step reads all rows, and not those of `reading`."""
@@ -128,10 +144,8 @@ class EmbeddingTable(Layer):
         return tf.convert_to_tensor(self.embeddings)
 
     def _shared_rows(self, ids):
-        vectors, column = self._shared
-        # The tensor first: a gather from a variable that is also read whole makes TensorFlow copy
-        # it on every read.
-        rows = tf.gather(tf.convert_to_tensor(vectors), ids)
+        vectors, column, rows_of = self._shared()
+        rows = rows_of(vectors, ids)
         whole = self.dim == vectors.shape[1]
         return rows if whole else rows[..., column : column + self.dim]
 
@@ -147,7 +161,7 @@ def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
     Args:
         rows: Rows of each table, [N + 1, D].
     """
-    token = _ROWS.set(rows)
+    token = _ROWS.set({**(_ROWS.get() or {}), **rows})
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
-from tfrec_attn.layers.self_attention import masked_softmax
+from tfrec_attn.layers.self_attention import latest_attention, masked_softmax
 from tfrec_attn.layers.support import (
     Layer,
     add_projection,
@@ -65,17 +65,28 @@ class MultiHeadSelfAttention(Layer):
         # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
         asking = x[:, -1:] if latest_only else x
-        query, key, value = (
-            split_heads(one, self.num_heads)
-            for one in (
-                project(asking, self.query_kernel * scale, self.query_bias * scale),
-                project(x, self.key_kernel, self.key_bias),
-                project(x, self.value_kernel, self.value_bias),
-            )
-        )
+        query = project(asking, self.query_kernel * scale, self.query_bias * scale)
         visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal, latest_only)
-        scores = masked_softmax(tf.matmul(query, key, transpose_b=True), visible)
-        weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
-        attended = merge_heads(tf.matmul(weights, value))
+        attend = self._attend_latest if latest_only else self._attend
+        attended, scores = attend(query, x, visible, training)
         outputs = project(attended, self.output_kernel, self.output_bias)
         return (outputs, scores) if return_attention_scores else outputs
+
+    def _attend(self, query, x, visible, training):
+        key = split_heads(project(x, self.key_kernel, self.key_bias), self.num_heads)
+        value = split_heads(project(x, self.value_kernel, self.value_bias), self.num_heads)
+        logits = tf.matmul(split_heads(query, self.num_heads), key, transpose_b=True)
+        scores = masked_softmax(logits, visible)
+        weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
+        return merge_heads(tf.matmul(weights, value)), scores
+
+    def _attend_latest(self, query, x, visible, training):
+        return latest_attention(
+            query,
+            x,
+            visible,
+            (self.key_kernel, self.value_kernel),
+            self.value_bias,
+            self.num_heads,
+            lambda weights: self._dropout_layer(weights, training=training),
+        )

@@ -94,9 +94,10 @@ def best_unseen(scores, seen, k):
         float.
     """
     scores = tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
-    rows = tf.repeat(tf.range(tf.shape(seen)[0]), tf.shape(seen)[1])
-    index = tf.stack([rows, tf.reshape(seen, [-1])], axis=1)
-    scores = tf.tensor_scatter_nd_update(scores, index, tf.fill([tf.size(seen)], scores.dtype.min))
+    rows = tf.range(tf.shape(seen)[0])[:, tf.newaxis] + tf.zeros_like(seen)
+    index = tf.stack([rows, seen], axis=-1)
+    lowest = tf.fill(tf.shape(seen), scores.dtype.min)
+    scores = tf.tensor_scatter_nd_update(scores, index, lowest)
     return tf.math.top_k(scores, k)
 
 

@@ -57,34 +57,52 @@ def add_prior(scores, prior, first=0):
     return tf.tensor_scatter_nd_add(scores, index, tf.where(items > 0, values, 0.0))
 
 
-def score_listed(query, item_vectors, items):
+def popular_or(popularity, nothing, scores):
+    """Returns the popularity of the items in rows where nothing is known, else their scores.
+
+    Args:
+        popularity: Float [N], or None for the scores in all rows.
+        nothing: Whether nothing is known, bool [B].
+        scores: Float [B, N].
+
+    Returns:
+        As scores.
+    """
+    if popularity is None:
+        return scores
+    popular, nothing = tf.cast(popularity, scores.dtype), nothing[:, tf.newaxis]
+    return tf.cond(
+        tf.reduce_any(nothing), lambda: tf.where(nothing, popular, scores), lambda: scores
+    )
+
+
+def score_listed(query, vectors, items):
     """Returns scores of listed items, those of each row.
 
     Args:
         query: A `Query` of B rows.
-        item_vectors: Tensor float32 [N + 1, D'], row 0 for padding.
+        vectors: Those of the items, float32 [B, C, D'].
         items: Int32 [B, C].
 
     Returns:
         float32 [B, C]; the score of padding has no meaning.
     """
-    scores = tf.einsum("bd,bcd->bc", query.vectors, tf.gather(item_vectors, items))
+    scores = tf.einsum("bd,bcd->bc", query.vectors, vectors)
     return scores if query.prior is None else scores + _values(query.prior, items)
 
 
-def score_repeated(query, item_vectors, items, count):
+def score_repeated(query, vectors, items, count):
     """Returns scores of one item for `count` queries each, such as variants of a history.
 
     Args:
         query: A `Query` of B * `count` rows.
-        item_vectors: Tensor float32 [N + 1, D'], row 0 for padding.
+        vectors: Those of the items, float32 [B, D'].
         items: Int32 [B].
         count: C.
 
     Returns:
         float32 [B, C].
     """
-    vectors = tf.gather(item_vectors, items)
     scores = tf.einsum(
         "bcd,bd->bc", tf.reshape(query.vectors, [-1, count, vectors.shape[1]]), vectors
     )

@@ -5,10 +5,11 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrec_attn.evaluation.ranking import ranks
+from tfrec_attn.layers.embedding_table import reading
 from tfrec_attn.losses.features import append_mask, inputs_of, latest_events, with_wide_ids
 from tfrec_attn.models.base.keras_model import KerasModel, TracedConstant
 from tfrec_attn.models.base.recommendation import as_vocabulary, best_unseen, recommend
-from tfrec_attn.models.base.scoring import Query, score_all
+from tfrec_attn.models.base.scoring import Query, popular_or, score_all
 from tfrec_attn.models.base.similarity import similar
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 
@@ -164,8 +165,9 @@ class SequenceModel(KerasModel):
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
     def scores(self, features, training=False):
-        """Returns the scores of the items 1..N, float32 [B, N]."""
-        return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
+        """Returns the scores of the items 1..N, float32 [B, N]; each table is read once."""
+        with reading({table: table.rows() for table in self.item_tables()}):
+            return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
 
     def query(self, features, training=False):
         """Returns the `Query` of the latest `max_length` events of features."""
@@ -210,19 +212,17 @@ class SequenceModel(KerasModel):
 
     def recommendation_scores(self, features):
         """Returns `scores`, but popularity where nothing is known and `UNTRAINED` items last."""
-        scores = self.scores(features)
-        if self.popularity is not None:
-            nothing = self.knows_nothing(features)[:, tf.newaxis]
-            popular = tf.cast(self.popularity, scores.dtype)
-            scores = tf.cond(
-                tf.reduce_any(nothing), lambda: tf.where(nothing, popular, scores), lambda: scores
-            )
-        return self.untrained_last(scores)
+        return self.untrained_last(self._scores_or_popularity(features))
+
+    def _scores_or_popularity(self, features):
+        nothing = None if self.popularity is None else self.knows_nothing(features)
+        return popular_or(self.popularity, nothing, self.scores(features))
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
         features = with_wide_ids(features)
-        return ranks(self.recommendation_scores(features), features["target"], features["seen"])
+        scores = self._scores_or_popularity(features)
+        return ranks(scores, features["target"], features["seen"], self.trained_items, UNTRAINED)
 
     def recommend(self, histories, k=10, users=None, exclude_seen=None):
         """Returns the k best items for each history.
