@@ -64,6 +64,19 @@ SECTIONS = [
         "attrec",
         ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
     ),
+    Section(
+        "ml-100k-equal-budget",
+        "MovieLens-100K: the same models, each searched with eight trials",
+        "ml-100k",
+        "compare",
+        [
+            *("--data", "ml-100k", "--trials", "8", "--with-prior", "--against", "attrec"),
+            *("--models", "pop,decayed_transitions,attrec,bpr_mf,cml,fpmc,hrm,prme,transrec,caser"),
+            *_PRIOR,
+        ],
+        "attrec",
+        ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
+    ),
     _study("attrec-self_attention", "AttRec with and without self-attention", "ml-100k"),
     _study("attrec-aggregation", "AttRec by the aggregation of the attended items", "ml-100k"),
     _study("attrec-user_weight", "AttRec by the weight of the long-term interest", "ml-100k"),
@@ -101,7 +114,7 @@ page; do not edit it.
 
 The splits are leave-one-out, the ranking is over the full catalogue, and the epoch is chosen on the
 validation events. Settings are those of the configurations of the package, of which only some were
-searched: see [Search](search.md) for equal budgets. The columns are explained in [Comparisons and
+searched, unless the section says that all models had equal budgets. The columns are explained in [Comparisons and
 ablations](comparison.md#the-table).
 """
 
