@@ -128,6 +128,7 @@ def test_model_card(version):
         "keep_seen": False,
         "separator": "\t",
         "index": None,
+        "matrix": None,
     }
     assert sorted(card["signatures"]) == SIGNATURES
 
