@@ -78,7 +78,7 @@ def test_a_servable_gives_the_lists_of_its_run(exported, log, expected, small_pa
         assert (result[0], result[2]) == (0, "")
         found.append(pl.read_parquet(to))
     assert found[0].drop("score").equals(found[1].drop("score"))
-    np.testing.assert_allclose(found[0]["score"], found[1]["score"], rtol=1e-5)
+    np.testing.assert_allclose(found[0]["score"], found[1]["score"], rtol=1e-5, atol=1e-6)
     assert lists_in(tmp_path / "0.parquet") == {f"new {one}": two for one, two in expected.items()}
 
 
