@@ -66,14 +66,14 @@ def test_a_prior_against_a_loop():
     )
     listed = np.array([[2, 7, 5, 2], [1, 7, 7, 3], [4, 5, 6, 7]], np.int32)
     np.testing.assert_allclose(
-        score_listed(query, table, listed),
+        score_listed(query, tf.gather(table, listed), listed),
         np.take_along_axis(expected, listed, 1),
         rtol=1e-5,
         atol=1e-6,
     )
     for item in range(1, 8):
         np.testing.assert_allclose(
-            score_repeated(query, table, [item], 3),
+            score_repeated(query, tf.gather(table, [item]), [item], 3),
             expected[np.newaxis, :, item],
             rtol=1e-5,
             atol=1e-6,
@@ -87,13 +87,16 @@ def test_an_empty_prior_changes_nothing():
     plain = Query(query.vectors)
     empty = Query(query.vectors, (tf.zeros([3, 0], tf.int32), tf.zeros([3, 0])))
     np.testing.assert_array_equal(score_all(empty, table), score_all(plain, table))
+    listed = query.prior[0]
+    vectors = tf.gather(table, listed)
     np.testing.assert_array_equal(
-        score_listed(empty, table, query.prior[0]), score_listed(plain, table, query.prior[0])
+        score_listed(empty, vectors, listed), score_listed(plain, vectors, listed)
     )
 
 
 @pytest.mark.parametrize(
-    "score", [lambda *x: score_all(*x), lambda *x: score_listed(*x, tf.constant([[1]] * 3))]
+    "score",
+    [score_all, lambda query, table: score_listed(query, table[tf.newaxis, 1:2], [[1]] * 3)],
 )
 def test_without_a_prior_nothing_is_added(score):
     query, table, _ = problem()

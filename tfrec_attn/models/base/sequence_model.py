@@ -165,9 +165,8 @@ class SequenceModel(KerasModel):
         return tf.pad(scores, [[0, 0], [1, 0]], constant_values=scores.dtype.min)
 
     def scores(self, features, training=False):
-        """Returns the scores of the items 1..N, float32 [B, N]; each table is read once."""
-        with reading({table: table.rows() for table in self.item_tables()}):
-            return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
+        """Returns the scores of the items 1..N, float32 [B, N]."""
+        return score_all(self.query(features, training), self.item_vectors()[1:], first=1)
 
     def query(self, features, training=False):
         """Returns the `Query` of the latest `max_length` events of features."""
@@ -216,7 +215,10 @@ class SequenceModel(KerasModel):
 
     def _scores_or_popularity(self, features):
         nothing = None if self.popularity is None else self.knows_nothing(features)
-        return popular_or(self.popularity, nothing, self.scores(features))
+        # Each table is read once: TensorFlow copies a variable that is also gathered from.
+        with reading({table: table.rows() for table in self.item_tables()}):
+            scores = self.scores(features)
+        return popular_or(self.popularity, nothing, scores)
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
