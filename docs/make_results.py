@@ -114,8 +114,8 @@ page; do not edit it.
 
 The splits are leave-one-out, the ranking is over the full catalogue, and the epoch is chosen on the
 validation events. Settings are those of the configurations of the package, of which only some were
-searched, unless the section says that all models had equal budgets. The columns are explained in [Comparisons and
-ablations](comparison.md#the-table).
+searched, unless the section says that all models had equal budgets. The columns are explained in
+[Comparisons and ablations](comparison.md#the-table).
 """
 
 

@@ -215,10 +215,8 @@ class SequenceModel(KerasModel):
 
     def _scores_or_popularity(self, features):
         nothing = None if self.popularity is None else self.knows_nothing(features)
-        # Each table is read once: TensorFlow copies a variable that is also gathered from.
         with reading({table: table.rows() for table in self.item_tables()}):
-            scores = self.scores(features)
-        return popular_or(self.popularity, nothing, scores)
+            return popular_or(self.popularity, nothing, self.scores(features))
 
     def ranks(self, features):
         """Returns the rank of each target, int32 [B]."""
