@@ -121,7 +121,7 @@ class EmbeddingTable(Layer):
         vectors: Any,
         column: int,
         rows_of: Callable[[Any, tf.Tensor], tf.Tensor] = take,
-    ):
+    ) -> None:
         """Reads the rows from columns of a matrix from now on, so that an export has them once.
 
         Args:

@@ -5,24 +5,21 @@ import math
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
-from tfrec_attn.layers.self_attention import latest_attention, masked_softmax
+from tfrec_attn.layers.head_attention import HeadAttention
 from tfrec_attn.layers.support import (
-    Layer,
     add_projection,
     as_mask,
     boolean,
     dropout_rate,
-    merge_heads,
     positive_integer,
     project,
-    split_heads,
     visible_keys,
     width_of_heads,
 )
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
-class MultiHeadSelfAttention(Layer):
+class MultiHeadSelfAttention(HeadAttention):
     """Multi-head self-attention over the real events.
 
         Q = x Wq + bq,  K = x Wk + bk,  V = x Wv + bv          H heads of width d = D / H
@@ -67,26 +64,7 @@ class MultiHeadSelfAttention(Layer):
         asking = x[:, -1:] if latest_only else x
         query = project(asking, self.query_kernel * scale, self.query_bias * scale)
         visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal, latest_only)
-        attend = self._attend_latest if latest_only else self._attend
+        attend = self.attend_latest if latest_only else self.attend
         attended, scores = attend(query, x, visible, training)
         outputs = project(attended, self.output_kernel, self.output_bias)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def _attend(self, query, x, visible, training):
-        key = split_heads(project(x, self.key_kernel, self.key_bias), self.num_heads)
-        value = split_heads(project(x, self.value_kernel, self.value_bias), self.num_heads)
-        logits = tf.matmul(split_heads(query, self.num_heads), key, transpose_b=True)
-        scores = masked_softmax(logits, visible)
-        weights = self._dropout_layer(tf.cast(scores, x.dtype), training=training)
-        return merge_heads(tf.matmul(weights, value)), scores
-
-    def _attend_latest(self, query, x, visible, training):
-        return latest_attention(
-            query,
-            x,
-            visible,
-            (self.key_kernel, self.value_kernel),
-            self.value_bias,
-            self.num_heads,
-            lambda weights: self._dropout_layer(weights, training=training),
-        )

@@ -1,7 +1,6 @@
 """Scaled dot-product self-attention."""
 
 import math
-from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -127,56 +126,6 @@ def masked_softmax(logits: tf.Tensor, visible: tf.Tensor | None) -> tf.Tensor:
         return tf.nn.softmax(logits)
     scores = tf.nn.softmax(tf.where(visible, logits, logits.dtype.min))
     return tf.where(visible, scores, tf.zeros_like(scores))
-
-
-def latest_attention(
-    query: tf.Tensor,
-    x: tf.Tensor,
-    visible: tf.Tensor | None,
-    kernels: tuple[tf.Tensor, tf.Tensor],
-    value_bias: tf.Tensor,
-    num_heads: int,
-    dropout: Callable[[tf.Tensor], tf.Tensor],
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns what one query a row attends to. Its cost is D^2 a row, not D^2 an event.
-
-        q . (x_t Wk + bk) = (q Wkᵀ) . x_t + q . bk              the last term is equal for all t
-        sum_t w_t (x_t Wv + bv) = (sum_t w_t x_t) Wv + (sum_t w_t) bv
-
-    Args:
-        query: Q of the latest position, scaled, [B, 1, D].
-        x: Inputs of keys and values, [B, L, D].
-        visible: Which keys the query attends to, bool, broadcastable to [B, H, 1, L]; None: all.
-        kernels: Wk and Wv, [D, D].
-        value_bias: bv, [D].
-        num_heads: H, a divisor of D.
-        dropout: Function of the weights.
-
-    Returns:
-        (attended [B, 1, D], scores [B, H, 1, L], before dropout).
-    """
-    key, value = (_by_head(one, num_heads) for one in kernels)
-    logits = tf.matmul(_product(query, key, num_heads, True), x, transpose_b=True)
-    scores = masked_softmax(logits[:, :, tf.newaxis], visible)
-    weights = dropout(tf.cast(scores, x.dtype))[:, :, 0]
-    attended = _product(tf.matmul(weights, x), value, num_heads, False)
-    share = tf.reduce_sum(weights, axis=2, keepdims=True)
-    attended += share * tf.reshape(value_bias, [num_heads, -1])
-    return tf.reshape(attended, [-1, 1, x.shape[-1]]), scores
-
-
-def _by_head(kernel, num_heads):
-    """Returns [D, D] as [D, H, D / H]; one head needs no other shape."""
-    return kernel if num_heads == 1 else tf.reshape(kernel, [kernel.shape[0], num_heads, -1])
-
-
-def _product(x, kernel, num_heads, transposed):
-    """Returns x [B, H, D] times the kernels of its heads, or [B, 1, D] times the transposed."""
-    if num_heads == 1:
-        return tf.matmul(x[:, 0], kernel, transpose_b=transposed)[:, tf.newaxis]
-    if not transposed:
-        return tf.einsum("bhc,chd->bhd", x, kernel)
-    return tf.einsum("bhd,chd->bhc", tf.reshape(x, [-1, *kernel.shape[1:]]), kernel)
 
 
 def _resolve(module, name, value, examples):
