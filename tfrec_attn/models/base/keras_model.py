@@ -342,7 +342,7 @@ class KerasModel(Model):
         ]
 
     def _whole_tables(self, lookups):
-        """Returns the tables that a step on windows reads whole."""
+        """Returns the tables that a step on windows reads whole; losses over all items do anyway."""
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if (
             self.trains_on != "windows"
@@ -353,7 +353,8 @@ class KerasModel(Model):
         return [
             table
             for table in self._embeddings("users", "items")
-            if _LOOKUPS_PER_ROW * (table.count + 1) <= lookups[variable_of(table.embeddings).ref()]
+            if not table.dense_gradients
+            and _LOOKUPS_PER_ROW * (table.count + 1) <= lookups[variable_of(table.embeddings).ref()]
         ]
 
     def _gradients(self, features):
