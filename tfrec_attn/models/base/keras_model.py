@@ -342,7 +342,7 @@ class KerasModel(Model):
         ]
 
     def _whole_tables(self, lookups):
-        """Returns the tables that a step on windows reads whole; losses over all items do anyway."""
+        """Returns tables that a step on windows reads whole, where its loss does not anyway."""
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if (
             self.trains_on != "windows"
