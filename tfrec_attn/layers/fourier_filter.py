@@ -1,5 +1,6 @@
 """A learned filter over the history, in the frequency domain."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.layers.support import Layer, input_width, positive_integer, real_number
@@ -12,7 +13,9 @@ class FourierFilter(Layer):
         y = irfft(W * rfft(x))        over the positions;   W complex [L / 2 + 1, D]
 
     This is a circular convolution over the window, with a kernel as long as the window. It is not
-    causal: each output depends on all inputs, and on how much padding there is.
+    causal: each output depends on all inputs, and on how much padding there is. It is computed as
+    such: a product of a matrix [L, L] for each feature, whose elements are those of irfft(W), is
+    faster than the transforms of short windows.
 
     Args:
         length: L, positions of the window.
@@ -34,6 +37,9 @@ class FourierFilter(Layer):
         self.stddev = real_number(
             "stddev", stddev, "a finite number of at least 0", lambda x: 0 <= x < float("inf")
         )
+        position = np.arange(self.length)
+        # Element [t, s] of the matrix is that of the kernel at t - s.
+        self._distances = (position[:, None] - position) % self.length
 
     def build(self, input_shape):
         width = input_width(input_shape)
@@ -52,12 +58,22 @@ class FourierFilter(Layer):
             )
         x = tf.cast(inputs, tf.float32)
         kernel = tf.cast(self.kernel, tf.float32)
-        frequencies = tf.complex(kernel[0], kernel[1])
+        real, imaginary = _inverse_transform(self.length)
+        weights = kernel[0] @ real + kernel[1] @ imaginary
         if latest_only:
-            # Of the circular convolution one output, a weighted sum.
-            weights = tf.reverse(tf.signal.irfft(frequencies, [self.length]), axis=[1])
-            y = tf.reduce_sum(x * tf.transpose(weights), axis=1, keepdims=True)
+            weights = tf.transpose(tf.gather(weights, self._distances[-1], axis=1))
+            y = tf.reduce_sum(x * weights, axis=1, keepdims=True)
         else:
-            spectrum = tf.signal.rfft(tf.transpose(x, [0, 2, 1]))
-            y = tf.transpose(tf.signal.irfft(spectrum * frequencies, [self.length]), [0, 2, 1])
+            matrices = tf.gather(weights, self._distances, axis=1)
+            y = tf.matmul(tf.transpose(x, [2, 0, 1]), matrices, transpose_b=True)
+            y = tf.transpose(y, [1, 2, 0])
         return tf.cast(y, self.compute_dtype)
+
+
+def _inverse_transform(length):
+    """Returns the matrices of irfft for the real and the imaginary parts, [L / 2 + 1, L] each."""
+    frequency = np.arange(length // 2 + 1)
+    angle = 2 * np.pi / length * np.outer(frequency, np.arange(length))
+    # All but the first and, for even lengths, the last frequency occur with their conjugates.
+    factor = np.where((frequency == 0) | (2 * frequency == length), 1, 2)[:, None] / length
+    return (factor * np.cos(angle)).astype("float32"), (-factor * np.sin(angle)).astype("float32")
