@@ -2,9 +2,9 @@
 
     python docs/make_results.py --data FOLDER [--only NAME ...] [--seeds N]
 
-The folder has `ml-100k`, `beauty` and `toys`, each with `interactions.tsv.gz`. Runs are kept in
-`results/`; the same command resumes them. Sections without runs there keep the text that the page
-has, perhaps from another machine. All sections together take days on two cores.
+The folder has `ml-100k`, `ml-100k-attrec`, `beauty` and `toys`, each with `interactions.tsv.gz`.
+Runs are kept in `results/`; the same command resumes them. Sections without runs there keep the
+text that the page has, perhaps from another machine. All sections together take days on two cores.
 """
 
 import argparse
@@ -15,9 +15,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
+# Columns of the table of a comparison; a part that unfolds has all.
+_SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
+_TRANSITIONS = "NDCG@10 by transitions to the target:"
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RUNS = ROOT / "docs" / "results.md", ROOT / "results"
 _PRIOR = ["prior.decay=1", "prior.backward=0.5", "prior.popularity_power=0.5"]
@@ -45,6 +49,10 @@ class Section(NamedTuple):
     losers: tuple[str, ...] = ()
 
 
+_COUNTED = ("pop", "transition", "decayed_transitions", "item_knn")
+_SEQUENCE_MODELS = ("caser", "gru4rec", "bert4rec", "fmlp_rec", "sasrec", "esasrec", "mqsa_ted")
+
+
 def _study(name: str, title: str, log: str) -> Section:
     return Section(name, title, log, "ablation", [f"studies/{name}"])
 
@@ -60,6 +68,21 @@ SECTIONS = [
             "pop,transition,decayed_transitions,item_knn,attrec,fmc,fpmc,bpr_mf,cml,hrm,prme,"
             "transrec,caser",
             *_PRIOR,
+        ],
+        "attrec",
+        ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
+    ),
+    Section(
+        "ml-100k-attrec",
+        "MovieLens-100K in the order of the split of AttRec's authors",
+        "ml-100k-attrec",
+        "compare",
+        [
+            *("--data", "ml-100k", "--with-prior", "--against", "attrec", "--models"),
+            "pop,transition,decayed_transitions,item_knn,attrec,attrec-authors,fpmc,bpr_mf,cml,hrm,"
+            "prme,transrec,caser,sasrec",
+            *_PRIOR,
+            "data.source=movielens-100k-attrec",
         ],
         "attrec",
         ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
@@ -88,7 +111,10 @@ SECTIONS = [
             f"{title}: the models of the paper of MQSA-TED",
             log,
             "compare",
-            ["--data", log, "--with-prior", "--slices", "--against", "mqsa_ted"],
+            [
+                *("--data", log, "--with-prior", "--slices", "--against", "mqsa_ted", "--models"),
+                ",".join((*_COUNTED, *more, *_SEQUENCE_MODELS)),
+            ],
             "mqsa_ted",
             ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", *more),
         )
@@ -109,13 +135,22 @@ SECTIONS = [
 _INTRODUCTION = """\
 # Results
 
-The tables of both papers, reproduced by the command above each table. `make results` writes this
-page; do not edit it.
+The tables of the papers of [AttRec](https://arxiv.org/abs/1808.06414) and
+[MQSA-TED](https://arxiv.org/abs/2311.01056), reproduced by the command above each table. `make
+results` writes this page; do not edit it.
 
 The splits are leave-one-out, the ranking is over the full catalogue, and the epoch is chosen on the
 validation events. Settings are those of the configurations of the package, of which only some were
-searched, unless the section says that all models had equal budgets. The columns are explained in
-[Comparisons and ablations](comparison.md#the-table).
+searched, unless the section says that all models had equal budgets.
+
+- The rows of a comparison run from the worst to the best. Intervals are 95 % bootstrap intervals
+  over the users. [Comparisons and ablations](comparison.md#the-table) explains all columns.
+- A row `+ prior` is the same training with a [prior of
+  transitions](models.md#a-prior-of-transitions), whose weight is chosen on the validation events.
+  The lists of a model are those with its prior, if it has one.
+- Tables of the same [protocol](evaluation.md#comparable-figures) can be compared with each other.
+- The machine did other work at the same time, so `s/epoch` is an upper limit.
+  [Benchmarks](benchmarks.md#training) has the speed of an idle machine.
 """
 
 
@@ -147,7 +182,7 @@ def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
     log = data / section.log / "interactions.tsv.gz"
     shown = [*section.arguments, "--seeds", str(seeds)]
     files = ["data.source=file", f"data.path={log}"]
-    if section.log != "ml-100k":
+    if not section.log.startswith("ml-100k"):
         shown.append(f"data.path={section.log}.tsv.gz")
     folder = RUNS / section.name
     # The last value of a key counts.
@@ -176,7 +211,7 @@ def page() -> str:
         else:
             missing.append(f"- {section.title}\n")
     if missing:
-        parts += ["## Not run yet\n", "".join(missing)]
+        parts += ["## Not run yet\n", "".join(missing), "`make results DATA=FOLDER` runs them.\n"]
     return "\n".join(parts)
 
 
@@ -190,14 +225,38 @@ def _kept_sections() -> dict[str, str]:
 def _section(section: Section) -> list[str]:
     folder = RUNS / section.name
     note = json.loads((folder / "note.json").read_text(encoding="utf-8"))
-    found = folder / section.log if section.command == "compare" else folder
-    table = (found / "results.md").read_text(encoding="utf-8")
+    (found,) = folder.glob("*/results.md" if section.command == "compare" else "results.md")
+    table = found.read_text(encoding="utf-8")
     made = f"Made on {note['date']} from commit {note['commit']}, {note['machine']}.\n"
     parts = [f"```text\n{note['command']}\n```\n", made]
     if section.winner is not None:
-        rows = json.loads((found / "results.json").read_text(encoding="utf-8"))["rows"]
+        figures = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))
+        rows = figures["rows"]
         parts.append(_claim(section, {row["model"]: row.get("verdict") for row in rows}))
+    if section.command == "compare":
+        return [*parts, *_unfolding(table)]
     return [*parts, table]
+
+
+def _unfolding(text: str) -> list[str]:
+    """Returns the caption, a table of a few columns, and all figures as a part that unfolds."""
+    paragraphs = text.rstrip().split("\n\n")
+    first = next(index for index, one in enumerate(paragraphs) if one.startswith("|"))
+    captions, table, others = paragraphs[:first], paragraphs[first], paragraphs[first + 1 :]
+    shown = [*captions, _columns(table, _SHORT)]
+    if _TRANSITIONS in others:
+        place = others.index(_TRANSITIONS)
+        shown += others[place : place + 2]
+        del others[place : place + 2]
+    summary = "All metrics, the lists and other slices" if others[2:] else "All metrics, the lists"
+    opening = f'<details markdown="1"><summary>{summary}</summary>'
+    return [f"{one}\n" for one in (*shown, opening, table, *others, "</details>")]
+
+
+def _columns(table: str, names: Container[str]) -> str:
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    chosen = [index for index, name in enumerate(lines[0]) if name in names]
+    return "\n".join(f"| {' | '.join(line[index] for index in chosen)} |" for line in lines)
 
 
 def _claim(section: Section, verdicts: dict[str, str | None]) -> str:

@@ -35,10 +35,12 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
 
     Returns:
         {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen",
-        "recall"}, "difference"}. "metrics" has for each name {"run", "servable", "difference",
-        "recommend"}: `servable` is by the vectors; `recommend` is by the served lists, or None if
-        they are too short for it. "recall" is None unless the servable has an index. The last
-        "difference" is a sentence about the first difference that matters, or None.
+        "recall"}, "matrix", "tolerance", "difference"}. "metrics" has for each name {"run",
+        "servable", "difference", "recommend"}: `servable` is by the vectors; `recommend` is by the
+        served lists, or None if they are too short for it. "recall" is None unless the servable has
+        an index, and "matrix" is the type of its item vectors. "tolerance" is the largest
+        difference of a metric that does not matter. The last "difference" is a sentence about the
+        first one that does, or None.
 
     Raises:
         ConfigError: If one of them cannot be used, or they do not belong together.
@@ -84,6 +86,8 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
             "keep_seen": rules["keep_seen"],
             "recall": float(np.mean(measured)) if len(measured) else None,
         },
+        "matrix": _type(matrix),
+        "tolerance": tolerance,
         "difference": difference,
     }
 
@@ -100,10 +104,11 @@ def _card(folder: Path) -> dict:
     try:
         # All that is read of it later.
         card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
-        _tolerance(card.get("serving", {}).get("matrix"), 1)
+        matrix = card.get("serving", {}).get("matrix")
+        _tolerance(matrix, 1), _type(matrix)
         _precision(card).strip()
         "".join(card.get("serving", {}).get("added_items", []))
-    except (AttributeError, TypeError, StopIteration):
+    except (AttributeError, KeyError, TypeError, StopIteration):
         raise ConfigError(f"{path} is not a model card; export again.") from None
     return card
 
@@ -148,6 +153,10 @@ def _row(name: str, expected: float, ranking: Ranking) -> dict[str, float | None
         "difference": value - expected,
         "recommend": mean(name, ranking.listed) if long_enough else None,
     }
+
+
+def _type(matrix: dict | None) -> str:
+    return matrix["kind"] if matrix else "float32"
 
 
 def _tolerance(matrix: dict | None, events: int) -> float:

@@ -369,7 +369,7 @@ def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, fl
         save(exact, Path(other))
         result = measure_index(Path(other), folder, events, min(K, max_k))
     figures = ", ".join(f"{key} {value}" for key, value in result.items())
-    write_line(f"Against the exact search, over {len(events):,} test histories: {figures}")
+    write_line(f"Beside the exact float32 search, over {len(events):,} test histories: {figures}")
     return result
 
 

@@ -156,8 +156,10 @@ def _search(serving: dict) -> str:
 
     if serving["index"]:
         return f"Items are found by an index ({listed(serving['index'])})."
-    matrix = serving.get("matrix")
-    return f"All items are scored{f', with fewer bytes ({listed(matrix)})' if matrix else ''}."
+    if not (matrix := serving.get("matrix")):
+        return "All items are scored."
+    measured = {key: value for key, value in matrix.items() if key != "kind"}
+    return f"All items are scored. The item vectors are {matrix['kind']} ({listed(measured)})."
 
 
 def _signatures(signatures: dict) -> str:

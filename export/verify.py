@@ -57,7 +57,16 @@ def _table(report: dict) -> str:
     return (
         f"{align(lines)}\n\n{counted(report['events'], 'event', form='')} and lists of {k}; "
         f"evaluate.repeats={report['repeats']}{of_index}."
-        + ("" if report["difference"] else " The servable ranks as its run.")
+        + ("" if report["difference"] else f" {_verdict(report)}")
+    )
+
+
+def _verdict(report: dict) -> str:
+    if report["matrix"] == "float32":
+        return "The servable ranks as its run."
+    return (
+        f"With its {report['matrix']} vectors, the servable has the metrics of its run up to "
+        f"{report['tolerance']:.4f}."
     )
 
 

@@ -52,6 +52,7 @@ def _table(report: dict) -> str:
     return (
         f"{align(lines)}\n\n{counted(report['events'], 'event', form='')} by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
+        + ("" if report["difference"] else "\nThe server ranks as the run.")
     )
 
 

@@ -183,15 +183,31 @@ def test_weights_are_equal_by_default(runs):
             "--weights must be a number above 0 for each of the 2 runs, with commas, but is 1,0.",
         ),
         (["sasrec", "nothing"], "nothing is not a finished run"),
-        (["sasrec", "attrec", "data.seed=5"], "was trained on other events than the log has now"),
+        (
+            ["sasrec", "attrec", "data.seed=5"],
+            "sasrec was trained on other events than the log has now; average runs of the same log",
+        ),
     ],
 )
 def test_runs_that_cannot_be_averaged(runs, arguments, expected, capsys, monkeypatch):
     monkeypatch.chdir(runs)
     assert average.main([*arguments, "--to", "other"]) == 2
     error = capsys.readouterr().err
-    assert expected in error and error.count("\n") == 1
+    assert expected in error and error.count("\n") == 1 and "cannot count" not in error
     assert not (runs / "other").exists() and not (runs / "other.partial").exists()
+
+
+def test_runs_of_different_logs_cannot_be_averaged(runs, monkeypatch):
+    sums = iter(["one", "other"])
+    monkeypatch.setattr(average, "load_metrics", lambda _: {"data": {"sha256": next(sums)}})
+    with pytest.raises(ConfigError, match="attrec was trained on other events than "):
+        average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
+
+
+def test_another_average_of_the_same_name(runs, averaged, capsys):
+    names = [str(runs / name) for name in ("sasrec", "attrec")]
+    assert average.main([*names, "--weights", "0.5,1", "--to", str(runs / "both")]) == 2
+    assert "with model.members.1.weight=2.0, not 1.0; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,20 @@ def test_a_section_with_its_claim(results):
     (folder / section.log).mkdir(parents=True)
     note = {"command": "python -m x", "date": "2026-01-02", "commit": "abc", "machine": "2 cores"}
     (folder / "note.json").write_text(json.dumps(note))
-    (folder / section.log / "results.md").write_text("| the table |\n")
+    table = "| model | HR@5 | p |\n| --- | ---: | --- |\n| attrec | 0.5 |  |"
+    by_transitions = "NDCG@10 by transitions to the target:\n\n| | 0 |"
+    lists = "Lists for the test events:\n\n| model |"
+    paragraphs = ["The caption.", table, lists, by_transitions, "NDCG@10 by time:", "| a |"]
+    (folder / section.log / "results.md").write_text("\n\n".join(paragraphs) + "\n")
     verdicts = {"prme": "worse", "fpmc": "no difference shown", "hrm": "better", "cml": "worse"}
     rows = [{"model": "attrec"}, *({"model": k, "verdict": v} for k, v in verdicts.items())]
     (folder / section.log / "results.json").write_text(json.dumps({"rows": rows}))
     assert results.main(["--only"]) == 0
     text = results.PAGE.read_text()
-    assert f"## {section.title}\n" in text and "| the table |" in text
+    assert f"## {section.title}\n" in text in text
+    short = "| model | p |\n| --- | --- |\n| attrec |  |"
+    assert f"The caption.\n\n{short}\n\n{by_transitions}\n\n<details" in text
+    assert f"other slices</summary>\n\n{table}\n\n{lists}\n\nNDCG@10 by time:\n\n| a |\n" in text
     assert "```text\npython -m x\n```\n\nMade on 2026-01-02 from commit abc, 2 cores.\n" in text
     assert (
         "The paper claims that attrec is ahead of prme, transrec, caser, fpmc, bpr_mf, hrm, cml. "
@@ -77,7 +84,8 @@ def test_sections_name_what_there_is(results):
     studies = {f"studies/{one.name}" for one in results.SECTIONS if one.command == "ablation"}
     assert studies == packaged_studies().keys()
     for section in results.SECTIONS:
-        rows = {name.partition("/")[2] for name in packaged() if name.startswith(section.log)}
+        folder = section.log.removesuffix("-attrec")
+        rows = {name.partition("/")[2] for name in packaged() if name.startswith(folder)}
         named = {section.winner, *section.losers} - {None}
         assert named <= rows | set(models.names())
     assert (ROOT / "docs" / "results.md").read_text().startswith("# Results\n")

@@ -7,11 +7,12 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, is_override, path
-from tfrec_attn.cli.terminal import reporting
+from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config import Config
 from tfrec_attn.config.schema import Model
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.runs.run_files import load_config
+from tfrec_attn.runs.run_files import load_config, load_metrics
+from tfrec_attn.training.result_text import next_commands
 from tfrec_attn.training.training_run import train
 
 _MODEL = "tfrec_attn.studies.average:Average"
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     tree = configuration.to_dict(config_of(runs, parsed.weights, parsed.to))
     overrides = filter(is_override, parsed.runs)
     config = configuration.from_dict(configuration.overlay(tree, overrides))
-    train(config, restart=parsed.restart)
+    folder = train(config, restart=parsed.restart)
+    if folder is not None:
+        write_line(next_commands(config, folder))
     return 0
 
 
@@ -57,8 +60,8 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         folder: Folder of the average.
 
     Raises:
-        ConfigError: If there are fewer than two runs, if one cannot be averaged, or if the weights
-            are not a number above 0 for each.
+        ConfigError: If there are fewer than two runs, if one cannot be averaged, if they were
+            trained on different events, or if the weights are not a number above 0 for each.
     """
     if len(runs) < 2:
         raise ConfigError(f"An average needs two runs or more, but has {len(runs)}.")
@@ -67,6 +70,7 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         _member(run, config, factor)
         for run, config, factor in zip(runs, configs, factors, strict=True)
     ]
+    _check_same_events(runs)
     longest = max(member["max_length"] for member in members)
     # The users and items of a run that continues another one begin with those of the other.
     continues = any(config.train.warm_start is not None for config in configs)
@@ -78,6 +82,15 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         train=dataclasses.replace(configs[0].train, warm_start=known),
         run_dir=folder,
     )
+
+
+def _check_same_events(runs: list[Path]) -> None:
+    sums = [load_metrics(run)["data"]["sha256"] for run in runs]
+    for run, checksum in zip(runs, sums, strict=True):
+        if checksum != sums[0]:
+            raise ConfigError(
+                f"{run} was trained on other events than {runs[0]}; average runs of the same log."
+            )
 
 
 def _factors(weights: str | None, count: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 from typing import Any
 
@@ -11,8 +10,8 @@ from tfrec_attn import extensions, models
 from tfrec_attn.cli.arguments import Arguments, split_config
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged
-from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.training.result_text import next_commands
 from tfrec_attn.training.settings import settings_without_effect
 from tfrec_attn.training.training_run import train
 
@@ -59,13 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     notes += settings_without_effect(config)
     folder = train(config, restart=parsed.restart, notes=notes)
     if folder is not None:
-        run, name = shlex.quote(str(folder)), shlex.quote(folder.name)
-        # A report needs the events in memory.
-        first = "evaluate" if is_folder(config.data.source) else "report"
-        write_line(
-            f"\nNext: python -m tfrec_attn.{first} {run}\n"
-            f"      python -m tfrec_attn.export {run} --to servables/{name}"
-        )
+        write_line(next_commands(config, folder))
     return 0
 
 

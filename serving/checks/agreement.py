@@ -147,7 +147,8 @@ def _difference(report: dict, ways: Sequence[str], tolerance: float) -> str | No
         if not abs(row["vectors"] - row["run"]) <= tolerance:
             return (
                 f"{name} must be {row['run']:.8f} as in metrics.json, "
-                f"but the served vectors give {row['vectors']:.8f}{close}."
+                f"but the served vectors give {row['vectors']:.8f}{close}; for a model exported "
+                "with --matrix int8 or bfloat16, give 1 - its recall as --tolerance."
             )
         for way in ways:
             if (

@@ -210,7 +210,7 @@ def test_an_index_is_compared_with_the_exact_search(exported):
     assert 2 < index["cells"] <= 6
     assert out.startswith("Putting 24 items in 6 cells ...\n")
     figures = f"recall@10 {index['recall@10']}, p50_ms {index['p50_ms']}, exact_p50_ms "
-    assert f"\nAgainst the exact search, over 30 test histories: {figures}" in out
+    assert f"\nBeside the exact float32 search, over 30 test histories: {figures}" in out
     assert index["p50_ms"] > 0
 
 

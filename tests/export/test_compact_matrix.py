@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import command, compact_matrix
-from export.agreement import compare
+from export import command, compact_matrix, verify
 from export.compact_matrix import CompactMatrix
 from tfrec_attn.runtime.runner import Runner
 
@@ -86,10 +85,14 @@ def test_an_export_states_the_recall_and_is_verified(run_folder, tmp_path, monke
     assert (matrix["kind"], card["serving"]["index"]) == (kind, None)
     assert 0.8 < matrix["recall@10"] <= 1
     assert f"30 test histories: recall@10 {matrix['recall@10']}, p50_ms" in out
-    assert f"with fewer bytes (kind {kind}, recall@10 {matrix['recall@10']}" in (
+    assert f"The item vectors are {kind} (recall@10 {matrix['recall@10']}" in (
         tmp_path / "1" / "assets.extra" / "README.md"
     ).read_text(encoding="utf-8")
-    assert compare(tmp_path / "1", run)["difference"] is None
+    assert verify.main([str(tmp_path), "--run", str(run)]) == 0
+    # Two of the test events, of which there are 30.
+    assert "With its int8 vectors, the servable has the metrics of its run up to 0." in (
+        capsys.readouterr().out
+    )
     shapes = tf.train.list_variables(str(tmp_path / "1" / "variables" / "variables"))
     wide = [
         tf.train.load_variable(str(tmp_path / "1" / "variables" / "variables"), name).dtype

@@ -108,6 +108,7 @@ def test_batches_of_the_server_change_nothing(capsys, servable, run, batching):
 def test_a_part_of_the_events(capsys, server, run):
     code, out, error = command(capsys, server, run, "--split", "valid", "--limit", "9")
     assert (code, error) == (0, "")
+    assert out.endswith("\nThe server ranks as the run.\n")
     assert "vectors, same events" in out and "REST one by one: 9 lists of 20" in out
     for name, value in json.loads((run / "metrics.json").read_text())["valid"].items():
         assert f"{value:.8f}" in out.split(name)[1].splitlines()[0]
@@ -128,7 +129,7 @@ def test_another_metric_is_a_difference(capsys, server, changed):
     assert (
         error.startswith("error: NDCG@10 must be ")
         and "served vectors give" in error
-        and error.endswith(".\n")
+        and error.endswith("give 1 - its recall as --tolerance.\n")
     )
     assert command(capsys, server, changed, "--limit", "5", "--tolerance", "1e-5")[0] == 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, split_checksum
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, shorten
 from tfrec_attn.files.work_folder import (
     BusyFolder,
     ForeignFolder,
@@ -168,19 +168,21 @@ def check_same_config(folder: Path, config: Config) -> None:
         )
 
 
-def first_difference(one: Config, other: Config) -> tuple[str, object, object] | None:
-    """Returns the first key, except run_dir, that differs, with both values; or None."""
+def first_difference(one: Config, other: Config) -> tuple[str, str, str] | None:
+    """Returns the first key, except run_dir, that differs, with both values in short; or None."""
     return _compare(configuration.to_dict(one), configuration.to_dict(other), "")
 
 
-def _compare(one: dict, other: dict, prefix: str) -> tuple[str, object, object] | None:
+def _compare(one: dict, other: dict, prefix: str) -> tuple[str, str, str] | None:
     for key in dict.fromkeys((*one, *other)):
         first, second, name = one.get(key), other.get(key), f"{prefix}{key}"
+        if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+            first, second = dict(enumerate(first)), dict(enumerate(second))
         if isinstance(first, dict) and isinstance(second, dict):
             if found := _compare(first, second, f"{name}."):
                 return found
         elif name != "run_dir" and first != second:
-            return name, first, second
+            return name, shorten(str(first), 120), shorten(str(second), 120)
     return None
 
 

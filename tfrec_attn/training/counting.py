@@ -7,6 +7,7 @@ from typing import Any
 from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, item_counts
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.extensions import MODELS
 from tfrec_attn.runs.run_files import load_trained_rows, save_trained_rows
 from tfrec_attn.training.checkpoints import Checkpoints
@@ -31,6 +32,8 @@ def count(model: Any, config: Config, split: Split, folder: Path) -> dict[str, f
     begin = time.perf_counter()
     try:
         model.count(split)
+    except ConfigError:
+        raise
     except Exception as error:
         if not models.is_foreign(config.model.name):
             raise

@@ -1,10 +1,13 @@
 """The result of a training as text: metrics, baselines and cost."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from tfrec_attn import extensions
 from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config, has_prior
+from tfrec_attn.data.shards.prepared_log import is_folder
 from tfrec_attn.training.warm_start import describe_report
 
 
@@ -62,3 +65,14 @@ def describe_result(config: Config, result: dict[str, Any]) -> str:
         f"{result['peak_memory_mb']:,.0f} MB."
     )
     return "\n\n".join(parts)
+
+
+def next_commands(config: Config, folder: Path) -> str:
+    """Returns the commands for a finished run."""
+    run, name = shlex.quote(str(folder)), shlex.quote(folder.name)
+    # A report needs the events in memory.
+    first = "evaluate" if is_folder(config.data.source) else "report"
+    return (
+        f"\nNext: python -m tfrec_attn.{first} {run}\n"
+        f"      python -m tfrec_attn.export {run} --to servables/{name}"
+    )
