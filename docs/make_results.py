@@ -50,6 +50,7 @@ class Section(NamedTuple):
 
 
 _COUNTED = ("pop", "transition", "decayed_transitions", "item_knn")
+_OTHERS = ("bpr_mf", "cml", "fmc", "hrm", "prme", "transrec", "attrec")
 _SEQUENCE_MODELS = ("caser", "gru4rec", "bert4rec", "fmlp_rec", "sasrec", "esasrec", "mqsa_ted")
 
 
@@ -60,7 +61,7 @@ def _study(name: str, title: str, log: str) -> Section:
 SECTIONS = [
     Section(
         "ml-100k",
-        "MovieLens-100K: the models of the paper of AttRec",
+        "MovieLens-100K: the models of AttRec's paper",
         "ml-100k",
         "compare",
         [
@@ -71,6 +72,13 @@ SECTIONS = [
         ],
         "attrec",
         ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
+    ),
+    Section(
+        "ml-100k-all",
+        "MovieLens-100K: all models",
+        "ml-100k",
+        "compare",
+        ["--data", "ml-100k"],
     ),
     Section(
         "ml-100k-attrec",
@@ -89,7 +97,7 @@ SECTIONS = [
     ),
     Section(
         "ml-100k-equal-budget",
-        "MovieLens-100K: the same models, each searched with eight trials",
+        "MovieLens-100K: the models of AttRec's paper, each searched with eight trials",
         "ml-100k",
         "compare",
         [
@@ -108,19 +116,19 @@ SECTIONS = [
     *(
         Section(
             log,
-            f"{title}: the models of the paper of MQSA-TED",
+            f"{title}: {which}",
             log,
             "compare",
             [
                 *("--data", log, "--with-prior", "--slices", "--against", "mqsa_ted", "--models"),
-                ",".join((*_COUNTED, *more, *_SEQUENCE_MODELS)),
+                ",".join((*_COUNTED, *others, *more, *_SEQUENCE_MODELS)),
             ],
             "mqsa_ted",
             ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", *more),
         )
-        for log, title, more in (
-            ("beauty", "Amazon Beauty", ("fpmc", "lightgcn")),
-            ("toys", "Amazon Toys", ()),
+        for log, title, which, more, others in (
+            ("beauty", "Amazon Beauty", "all models", ("fpmc", "lightgcn"), _OTHERS),
+            ("toys", "Amazon Toys", "the sequence models", (), ()),
         )
     ),
     _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
