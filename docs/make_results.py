@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,11 @@ from typing import NamedTuple
 
 # Columns of the table of a comparison; a part that unfolds has all.
 _SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
+_REPORT = "report.html"
+_HEAT_MAP = (
+    "The darker a cell is, the more the event of its row attends to that of its column. The events "
+    "are the latest of the history, oldest first.\n"
+)
 _TRANSITIONS = "NDCG@10 by transitions to the target:"
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RUNS = ROOT / "docs" / "results.md", ROOT / "results"
@@ -34,8 +40,8 @@ class Section(NamedTuple):
         name: Its folder.
         title: Its heading.
         log: Folder of its log.
-        command: "compare" or "ablation".
-        arguments: Its arguments, without the log.
+        command: "compare", "ablation" or "report".
+        arguments: Its arguments, without the log; of a report, the run first.
         winner: Row that the paper claims to be ahead, or None.
         losers: Rows that the paper claims to be behind it.
     """
@@ -56,6 +62,11 @@ _SEQUENCE_MODELS = ("caser", "gru4rec", "bert4rec", "fmlp_rec", "sasrec", "esasr
 
 def _study(name: str, title: str, log: str) -> Section:
     return Section(name, title, log, "ablation", [f"studies/{name}"])
+
+
+def _heat_maps(model: str, title: str, log: str, user: str) -> Section:
+    run = f"{log}/{log}/{model}/seed-1"
+    return Section(f"{model}-attention", title, log, "report", [run, "--user", user])
 
 
 SECTIONS = [
@@ -113,6 +124,7 @@ SECTIONS = [
     _study("attrec-user_weight", "AttRec by the weight of the long-term interest", "ml-100k"),
     _study("attrec-max_length", "AttRec by the length of the history", "ml-100k"),
     _study("attrec-dim", "AttRec by its width", "ml-100k"),
+    _heat_maps("attrec", "AttRec: attention between the latest events", "ml-100k", "1"),
     *(
         Section(
             log,
@@ -136,6 +148,7 @@ SECTIONS = [
     _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation", "beauty"),
     _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
     _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
+    _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "1"),
     _study("sasrec-distillation", "SASRec with and without distillation", "beauty"),
     _study("fmlp_rec-distillation", "FMLP-Rec with and without distillation", "beauty"),
     _study("gru4rec-distillation", "GRU4Rec with and without distillation", "beauty"),
@@ -186,19 +199,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
-    """Makes the table of a section, and notes how."""
-    log = data / section.log / "interactions.tsv.gz"
-    shown = [*section.arguments, "--seeds", str(seeds)]
-    files = ["data.source=file", f"data.path={log}"]
-    if not section.log.startswith("ml-100k"):
-        shown.append(f"data.path={section.log}.tsv.gz")
-    folder = RUNS / section.name
-    # The last value of a key counts.
-    command = [sys.executable, "-m", f"tfrec_attn.{section.command}", *shown, *files]
-    command += ["--jobs", str(jobs), "--to", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    """Makes the table or the report of a section, and notes how."""
+    folder, program = RUNS / section.name, f"tfrec_attn.{section.command}"
+    if section.command == "report":
+        source, *rest = section.arguments
+        shown = [f"comparisons/{source.partition('/')[2]}", *rest]
+        given = [str(RUNS / source), *rest, "--to", str(folder / _REPORT)]
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        shown = [*section.arguments, "--seeds", str(seeds)]
+        if not section.log.startswith("ml-100k"):
+            shown.append(f"data.path={section.log}.tsv.gz")
+        # The last value of a key counts.
+        log = data / section.log / "interactions.tsv.gz"
+        given = [*shown, "data.source=file", f"data.path={log}"]
+        given += ["--jobs", str(jobs), "--to", str(folder)]
+    subprocess.run([sys.executable, "-m", program, *given], cwd=ROOT, check=True)
     note = {
-        "command": shlex.join(["python", "-m", f"tfrec_attn.{section.command}", *shown]),
+        "command": shlex.join(["python", "-m", program, *shown]),
         "date": datetime.date.today().isoformat(),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "machine": _machine(),
@@ -233,17 +251,31 @@ def _kept_sections() -> dict[str, str]:
 def _section(section: Section) -> list[str]:
     folder = RUNS / section.name
     note = json.loads((folder / "note.json").read_text(encoding="utf-8"))
-    (found,) = folder.glob("*/results.md" if section.command == "compare" else "results.md")
-    table = found.read_text(encoding="utf-8")
     made = f"Made on {note['date']} from commit {note['commit']}, {note['machine']}.\n"
     parts = [f"```text\n{note['command']}\n```\n", made]
+    if section.command == "report":
+        return [*parts, *_images(section)]
+    (found,) = folder.glob("*/results.md" if section.command == "compare" else "results.md")
+    table = found.read_text(encoding="utf-8")
     if section.winner is not None:
-        figures = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))
-        rows = figures["rows"]
+        rows = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
         parts.append(_claim(section, {row["model"]: row.get("verdict") for row in rows}))
     if section.command == "compare":
         return [*parts, *_unfolding(table)]
     return [*parts, table]
+
+
+def _images(section: Section) -> list[str]:
+    """Writes the heat maps of a report beside the page, and returns references to them."""
+    text = (RUNS / section.name / _REPORT).read_text(encoding="utf-8")
+    folder, lines = PAGE.with_suffix(""), [_HEAT_MAP]
+    folder.mkdir(exist_ok=True)
+    for found in re.finditer(r'<svg[^>]*aria-label="(\w+) of .*?</svg>', text, re.DOTALL):
+        name, chart = found[1], found[0]
+        path = folder / f"{section.name}-{name}.svg"
+        path.write_text(chart.replace('class="cell"', 'fill="#2563eb"') + "\n", encoding="utf-8")
+        lines.append(f"![{name}]({folder.name}/{path.name})\n")
+    return lines
 
 
 def _unfolding(text: str) -> list[str]:

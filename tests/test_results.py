@@ -10,6 +10,7 @@ from tfrec_attn import models
 from tfrec_attn.config.config_files import packaged, packaged_studies
 
 ROOT = Path(__file__).resolve().parents[1]
+CELL = 'class="cell"'
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_section_with_its_claim(results):
         "hrm. transrec, caser, bpr_mf: not run.\n"
     ) in text
     missing = text.partition("## Not run yet")[2]
-    assert section.title not in missing
+    assert f"- {section.title}\n" not in missing
     assert all(f"- {one.title}\n" in missing for one in results.SECTIONS[1:])
     (folder / "note.json").unlink()
     assert results.main(["--only"]) == 0
@@ -74,6 +75,28 @@ def test_how_a_section_is_made(results, monkeypatch, tmp_path):
     )
     with pytest.raises(SystemExit, match="2"):
         results.main([])
+
+
+def test_heat_maps_of_a_report(results, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(
+        results.subprocess, "run", lambda command, **_: calls.append(command) or Done()
+    )
+    (section,) = [one for one in results.SECTIONS if one.name == "attrec-attention"]
+    results.run(section, tmp_path, seeds=2, jobs=1)
+    folder = results.RUNS / section.name
+    run = str(results.RUNS / "ml-100k/ml-100k/attrec/seed-1")
+    report = folder / "report.html"
+    assert calls[0][3:] == [run, "--user", "1", "--to", str(report)]
+    chart = '<svg aria-label="attention of 1"><rect {}/></svg>'
+    other = '<svg aria-label="loss"></svg>'
+    report.write_text(f"<p>{other}{chart.format(CELL)}</p>")
+    assert results.main(["--only"]) == 0
+    text = results.PAGE.read_text()
+    assert "python -m tfrec_attn.report comparisons/ml-100k/attrec/seed-1 --user 1\n" in text
+    assert "\n![attention](results/attrec-attention-attention.svg)\n" in text
+    written = (tmp_path / "results" / "attrec-attention-attention.svg").read_text()
+    assert written == chart.format('fill="#2563eb"') + "\n"
 
 
 class Done:
