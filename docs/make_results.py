@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 # Columns of the table of a comparison; a part that unfolds has all.
 _SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
-_REPORT = "report.html"
+_REPORT, _CELL = "report.html", 'class="cell"'
+_STYLE = 'style="background:white;font:12px sans-serif;'
 _HEAT_MAP = (
     "The darker a cell is, the more the event of its row attends to that of its column. The events "
     "are the latest of the history, oldest first.\n"
@@ -124,7 +125,7 @@ SECTIONS = [
     _study("attrec-user_weight", "AttRec by the weight of the long-term interest", "ml-100k"),
     _study("attrec-max_length", "AttRec by the length of the history", "ml-100k"),
     _study("attrec-dim", "AttRec by its width", "ml-100k"),
-    _heat_maps("attrec", "AttRec: attention between the latest events", "ml-100k", "1"),
+    _heat_maps("attrec", "AttRec: attention between the latest events", "ml-100k", "4"),
     *(
         Section(
             log,
@@ -148,7 +149,7 @@ SECTIONS = [
     _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation", "beauty"),
     _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
     _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
-    _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "1"),
+    _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "u10050"),
     _study("sasrec-distillation", "SASRec with and without distillation", "beauty"),
     _study("fmlp_rec-distillation", "FMLP-Rec with and without distillation", "beauty"),
     _study("gru4rec-distillation", "GRU4Rec with and without distillation", "beauty"),
@@ -270,10 +271,13 @@ def _images(section: Section) -> list[str]:
     text = (RUNS / section.name / _REPORT).read_text(encoding="utf-8")
     folder, lines = PAGE.with_suffix(""), [_HEAT_MAP]
     folder.mkdir(exist_ok=True)
-    for found in re.finditer(r'<svg[^>]*aria-label="(\w+) of .*?</svg>', text, re.DOTALL):
+    for found in re.finditer(r'<svg[^>]*aria-label="([^"]*?) of .*?</svg>', text, re.DOTALL):
         name, chart = found[1], found[0]
-        path = folder / f"{section.name}-{name}.svg"
-        path.write_text(chart.replace('class="cell"', 'fill="#2563eb"') + "\n", encoding="utf-8")
+        if _CELL not in chart:
+            continue
+        path = folder / f"{section.name}-{name.replace(' ', '-')}.svg"
+        chart = chart.replace(_CELL, 'fill="#2563eb"').replace('style="', _STYLE)
+        path.write_text(f"{chart}\n", encoding="utf-8")
         lines.append(f"![{name}]({folder.name}/{path.name})\n")
     return lines
 
@@ -288,7 +292,7 @@ def _unfolding(text: str) -> list[str]:
         place = others.index(_TRANSITIONS)
         shown += others[place : place + 2]
         del others[place : place + 2]
-    summary = "All metrics, the lists and other slices" if others[2:] else "All metrics, the lists"
+    summary = "All metrics, lists and other slices" if others[2:] else "All metrics and lists"
     opening = f'<details markdown="1"><summary>{summary}</summary>'
     return [f"{one}\n" for one in (*shown, opening, table, *others, "</details>")]
 

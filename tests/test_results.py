@@ -87,13 +87,13 @@ def test_heat_maps_of_a_report(results, monkeypatch, tmp_path):
     folder = results.RUNS / section.name
     run = str(results.RUNS / "ml-100k/ml-100k/attrec/seed-1")
     report = folder / "report.html"
-    assert calls[0][3:] == [run, "--user", "1", "--to", str(report)]
-    chart = '<svg aria-label="attention of 1"><rect {}/></svg>'
-    other = '<svg aria-label="loss"></svg>'
+    assert calls[0][3:] == [run, "--user", "4", "--to", str(report)]
+    chart = '<svg aria-label="attention of 4"><rect {}/></svg>'
+    other = '<svg aria-label="loss of 1"></svg>'
     report.write_text(f"<p>{other}{chart.format(CELL)}</p>")
     assert results.main(["--only"]) == 0
     text = results.PAGE.read_text()
-    assert "python -m tfrec_attn.report comparisons/ml-100k/attrec/seed-1 --user 1\n" in text
+    assert "python -m tfrec_attn.report comparisons/ml-100k/attrec/seed-1 --user 4\n" in text
     assert "\n![attention](results/attrec-attention-attention.svg)\n" in text
     written = (tmp_path / "results" / "attrec-attention-attention.svg").read_text()
     assert written == chart.format('fill="#2563eb"') + "\n"
