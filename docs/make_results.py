@@ -146,7 +146,7 @@ SECTIONS = [
     ),
     _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
     _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),
-    _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation", "beauty"),
+    _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation (0: MQSA)", "beauty"),
     _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
     _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
     _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "u10050"),
@@ -261,9 +261,7 @@ def _section(section: Section) -> list[str]:
     if section.winner is not None:
         rows = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
         parts.append(_claim(section, {row["model"]: row.get("verdict") for row in rows}))
-    if section.command == "compare":
-        return [*parts, *_unfolding(table)]
-    return [*parts, table]
+    return [*parts, *_unfolding(table)]
 
 
 def _images(section: Section) -> list[str]:
