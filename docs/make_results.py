@@ -146,7 +146,9 @@ SECTIONS = [
     ),
     _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
     _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),
-    _study("mqsa_ted-distillation", "MQSA-TED by the weight of the distillation (0: MQSA)", "beauty"),
+    _study(
+        "mqsa_ted-distillation", "MQSA-TED by the weight of the distillation (0: MQSA)", "beauty"
+    ),
     _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
     _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
     _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "u10050"),
