@@ -55,10 +55,11 @@ class ESASRec(SequenceModel):
         "train.epochs": 100,
         "train.batch_size": 128,
         "train.optimizer": "adam",
-        "train.learning_rate": 1e-3,
+        "train.learning_rate": 2e-3,
+        "train.ema": 0.99,
         "train.loss": "softmax",
         "train.reduction": "mean",
-        "train.patience": 10,
+        "train.patience": 5,
     }
 
     def __init__(
