@@ -1,5 +1,7 @@
 """Operations on dense and sparse gradients (`tf.IndexedSlices`)."""
 
+import functools
+
 import tensorflow as tf
 
 from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
@@ -13,8 +15,8 @@ _ROWS_PER_LOOKUP = 2
 def all_reduce(gradients, lookups, used=None):
     """Sums gradients over all replicas, in a replica context.
 
-    Sparse gradients of the replicas are concatenated, so that rows can repeat. If a table is small
-    for its number of lookups, each replica makes a dense gradient, and these are added up.
+    If a table is small for its number of lookups, each replica makes a dense gradient, and these
+    are added up. Other sparse gradients stay sparse, with unique rows.
 
     Args:
         gradients: Dense or sparse gradients of this replica.
@@ -43,7 +45,7 @@ def _part(gradient, lookups, used):
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient, used
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
-        return sum_repeated_rows(gradient), None
+        return gradient, None
     rows, values = gradient.shape[0], gradient.values
     total = tf.ensure_shape(
         tf.math.unsorted_segment_sum(values, gradient.indices, rows), [rows, *values.shape[1:]]
@@ -64,16 +66,28 @@ def _sum(replica, tensors):
 def _sum_together(replica, tensors):
     """Sums a list of dense and sparse gradients in as few exchanges between hosts as possible."""
     sparse = [one for one in tensors if isinstance(one, tf.IndexedSlices)]
-    if not (sparse and _between_hosts() and all(map(can_be_packed, sparse))):
-        return _sum(replica, tensors)
     dense = [one for one in tensors if not isinstance(one, tf.IndexedSlices)]
     dense = iter(_sum(replica, dense) if dense else [])
-    sparse = iter(exchange_rows(replica, tf.nest.map_structure(tf.stop_gradient, sparse)))
+    sparse = iter(_sum_rows(replica, sparse) if sparse else [])
     return [next(sparse if isinstance(one, tf.IndexedSlices) else dense) for one in tensors]
 
 
-def _between_hosts():
-    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+def _sum_rows(replica, gradients):
+    """Sums sparse gradients; the results have unique rows."""
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MirroredStrategy):
+        # One sum for all replicas: each of them would sum the same rows again.
+        return replica.merge_call(_sum_on_one_device, args=(gradients,))
+    gradients = [sum_repeated_rows(one) for one in gradients]
+    if all(map(can_be_packed, gradients)):
+        gradients = exchange_rows(replica, tf.nest.map_structure(tf.stop_gradient, gradients))
+    else:
+        gradients = _sum(replica, gradients)
+    return [sum_repeated_rows(one) for one in gradients]
+
+
+def _sum_on_one_device(strategy, gradients):
+    parts = map(strategy.experimental_local_results, gradients)
+    return [sum_repeated_rows(functools.reduce(_add, copies)) for copies in parts]
 
 
 def add_gradients(first, second):

@@ -14,8 +14,8 @@ class RegularisedStep:
         w <- constraint(optimizer(w, clip(g)))
 
     L2 and constraint apply to the updated rows of a table: those of a sparse gradient, each once,
-    or all rows of a dense one. Each replica sums its repeated rows before they are exchanged, and
-    updates its copy of a table in the same way as the others.
+    or all rows of a dense one. Each replica updates its copy of a table in the same way as the
+    others.
 
     Args:
         optimizer: Keras optimizer, also one that scales the loss.
@@ -72,7 +72,8 @@ class RegularisedStep:
             if not getattr(optimizer, "keeps_rows_of_gradient_0", False):
                 lookups = [0] * len(lookups)
             gradients, masks = all_reduce(gradients, lookups, used)
-        gradients = [sum_repeated_rows(gradient) for gradient in gradients]
+        else:
+            gradients = [sum_repeated_rows(gradient) for gradient in gradients]
         return gradients, [
             _rows(gradient) if mask is None else mask
             for gradient, mask in zip(gradients, masks, strict=True)
