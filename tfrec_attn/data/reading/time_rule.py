@@ -10,7 +10,7 @@ negative numbers. Dates are seconds since 1970, and can be earlier.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -193,11 +193,18 @@ class LogTimes:
     """
 
     def __init__(self, files: Mapping[str, FileTimes] | None = None):
-        self._files = dict(files or {})
+        self._files: dict[str, FileTimes] = {}
+        self._parts, self._is_mixed = FileTimes(), False
+        self._rule: TimeRule | None = None
+        for file, times in (files or {}).items():
+            self.add(file, times)
 
     def add(self, file: str, part: FileTimes) -> None:
         """Adds a part of a file."""
-        self._files[file] = self._files.get(file, FileTimes()) + part
+        own = self._files[file] = self._files.get(file, FileTimes()) + part
+        self._parts += _as_numbers(part)
+        self._is_mixed = self._is_mixed or (own.dates > 0 and own.numbers > 0)
+        self._rule = None
 
     def to_dict(self, file: str) -> dict[str, object] | None:
         """Returns the times of a file as keywords of `FileTimes`, or None if none were added."""
@@ -209,31 +216,33 @@ class LogTimes:
         Raises:
             MixedTimes: If one is not.
         """
-        if any(found.misfits(self.rule(file)) for file, found in self._files.items()):
+        if self._is_mixed or self._parts.misfits(_rule_of_numbers(self._parts)):
             raise MixedTimes
 
     def rule(self, file: str) -> TimeRule:
         """Returns the rule of a file."""
-        numbers = (_as_seconds(one) if one.has_dates else one for one in self._files.values())
-        total = sum(numbers, FileTimes())
-
-        def size(group: tuple[int, int]) -> int:
-            return sum(total.counts[group[0] : group[1] + 1])
-
-        first, last = max(_groups(total), key=lambda group: (size(group), group))
-        unit = first + int(np.argmax(total.counts[first : last + 1]))
-        return TimeRule(self._files.get(file, FileTimes()).has_dates, first, last, unit)
+        if self._rule is None:
+            files = map(_as_numbers, self._files.values())
+            self._rule = _rule_of_numbers(sum(files, FileTimes()))
+        return replace(self._rule, dates=self._files.get(file, FileTimes()).has_dates)
 
 
-def _as_seconds(found: FileTimes) -> FileTimes:
-    """Returns the dates as seconds, for the choice of the unit.
-
-    They are next to the counter, so that a log can have both.
-    """
-    result = FileTimes()
+def _as_numbers(found: FileTimes) -> FileTimes:
+    """Returns dates as seconds, next to the counter, so that a log can have both."""
+    if not found.has_dates:
+        return found
+    result = FileTimes(numbers=found.dates)
     result.counts[_SECONDS] = found.dates
     result.low[_SECONDS] = result.high[_SECONDS] = float(_LEAST[0])
     return result
+
+
+def _rule_of_numbers(total: FileTimes) -> TimeRule:
+    def size(group: tuple[int, int]) -> int:
+        return sum(total.counts[group[0] : group[1] + 1])
+
+    first, last = max(_groups(total), key=lambda group: (size(group), group))
+    return TimeRule(False, first, last, first + int(np.argmax(total.counts[first : last + 1])))
 
 
 def _groups(found: FileTimes) -> list[tuple[int, int]]:
