@@ -57,11 +57,7 @@ def _roll_back(parsed) -> int:
 
 
 def _choose(parsed, file, now, folders) -> int:
-    """The version to go back to, which is complete.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """The version to go back to, which is complete."""
     from .checks.labels import PREVIOUS
 
     older = [version for version in folders if version < now]
@@ -97,11 +93,7 @@ def _listed(folders, now) -> str:
 
 
 def _folders(parsed, file) -> dict[int, Path]:
-    """The folders of the versions by number, ascending.
-
-    Raises:
-        ConfigError: If there is no folder of versions.
-    """
+    """The folders of the versions by number, ascending."""
     from tfrec_attn.runtime.saved_model import versions_in
 
     base, option = file.base_path, f"base_path of {parsed.config},"

@@ -152,10 +152,7 @@ def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any
 def _rank(
     model: Any, config: Config, path: Path, part: str, ranks_file: str | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns the ranks of the events of a file, their users, and the number of unknown targets.
-
-    The events are in the order of the users.
-    """
+    """Returns ranks and users of events in the order of users, and the unknown targets."""
     blocks = []
     for events in read_held_out_log(path, part, (model.user_vocabulary, model.item_vocabulary)):
         ranks = _rank_block(model, config, events, part)

@@ -87,11 +87,7 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
 
 
 def _exact(values: list, dtype) -> np.ndarray:
-    """Values as an array.
-
-    Raises:
-        OverflowError: If the type is an integer too narrow for them, which NumPy 1 would cut.
-    """
+    """Values as an array; NumPy 1 would cut those that are too large for an integer type."""
     if np.dtype(dtype).kind not in "iu" or np.dtype(dtype).itemsize > 2:
         return np.array(values, dtype)
     wide = np.array(values, np.int64)

@@ -257,11 +257,7 @@ def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None:
-    """Gives each request its rows of the outputs.
-
-    Raises:
-        StatusError: FAILED_PRECONDITION if an output does not have one row for each of the batch.
-    """
+    """Gives each request its rows of the outputs, which must have one for each of the batch."""
     rows = sum(request.rows for request in batch)
     if any(array.shape[:1] != (rows,) for array in outputs.values()):
         message = (

@@ -99,11 +99,7 @@ def read_user_log(path: str | Path, servable: str | Path) -> UserLog:
 
 
 def _check_size(path: Path) -> None:
-    """Checks the size of a file before its content is in memory.
-
-    Raises:
-        DataError: If it has too many bytes as text, or a table has too many rows.
-    """
+    """Checks the size of a file before its content is in memory."""
     size, rows = 0, 0
     try:
         for part in parts_of(path):

@@ -182,12 +182,7 @@ def _hint_of(default: Any) -> Any:
 def _line_on_recommended(name, settings, given, arguments, path):
     """Returns a line on which recommended settings are used and which are replaced.
 
-    Args:
-        name: Name of the model.
-        settings: Its recommended settings.
-        given: Those of them that are set, with their values.
-        arguments: Keys that arguments set.
-        path: File that sets the others.
+    `given` has those that are set; `arguments` set some of them, and the file `path` the others.
     """
     used = " ".join(f"{key}={value}" for key, value in settings.items() if key not in given)
     replaced = [

@@ -48,12 +48,7 @@ def _scores_of(scores, items, scored, other):
 
 
 def _count(values, counted=None):
-    """Returns the number of true values in each row: bool [B, N] -> int64 [B].
-
-    Args:
-        values: Bool [B, N].
-        counted: Which columns count, bool [N]; None (default): all.
-    """
+    """Returns the number of true values in each row, of the columns that count (None: all)."""
     columns = values.shape[1]
     # The sum of int32 has no GPU kernel. Sums of float32 are exact up to 2^24.
     if columns is None or columns >= 1 << 24:

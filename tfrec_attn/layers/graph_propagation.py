@@ -87,11 +87,8 @@ class GraphPropagation(Layer):
 class _Sums:
     """Sums of the rows at the other ends of edges, divided by the roots of both degrees.
 
-    Args:
-        ends: Row 1..R of each edge that the sum is for, int [E].
-        others: Row 1..S of each edge that is summed, int [E].
-        count: R.
-        count_of_others: S.
+    `ends` are the rows 1..count that the sums are for, `others` those that are summed, both int
+    [E].
     """
 
     def __init__(self, ends, others, count, count_of_others):

@@ -115,14 +115,10 @@ class LQueryAttention(HeadAttention):
 
 
 def _window_sum(x, window, sequences):
-    """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]`.
+    """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]` of x [B, L, D].
 
-    Sums over 1, 2, 4 ... positions make about 2 log2(window) additions.
-
-    Args:
-        x: [B, L, D].
-        window: Number of positions.
-        sequences: int [B, L], the numbers of the sequences whose positions are added up, or None.
+    Sums over 1, 2, 4 ... positions make about 2 log2(window) additions. With `sequences`, int
+    [B, L], they are over the positions of one sequence.
     """
     total, covered, power, size = None, 0, x, 1
     while True:

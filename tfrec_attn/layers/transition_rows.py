@@ -129,16 +129,9 @@ def position_weights(items, weights):
 
 
 def _entries(begins, sizes):
-    """Returns the entries `begin` to `begin + size` of rows, as `tf.ragged.range`.
+    """Returns (row of each entry, entry `begin` to `begin + size` of the rows), int64.
 
-    That has no GPU kernel.
-
-    Args:
-        begins: First entry of each row, int64 [R].
-        sizes: Number of its entries, int64 [R].
-
-    Returns:
-        (row of each entry, entry), int64 [sum of the sizes], in the order of the rows.
+    It stands for `tf.ragged.range`, which has no GPU kernel.
     """
     ends = tf.cumsum(sizes)
     firsts, total = ends - sizes, tf.reduce_sum(sizes)

@@ -65,11 +65,7 @@ def _write_parquet(frame: pl.DataFrame, path: Path, _: bool) -> None:
 
 
 def _write_lines(frame: pl.DataFrame, path: Path, first: bool) -> None:
-    """Writes a part whose ids become lines.
-
-    Raises:
-        DataError: If an id cannot be one line.
-    """
+    """Writes a part whose ids become lines."""
     ids = frame.to_series(0)
     broken = ids.filter(ids.str.contains("[\r\n]"))
     if len(broken):

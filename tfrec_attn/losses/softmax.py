@@ -141,17 +141,12 @@ def _join(parts, positions):
 
 
 def _negative_log(probability, parts, items):
-    """Returns -ln of the targets' probabilities [P].
+    """Returns -ln of the targets' probabilities [P], of tiles of queries and targets.
 
     If one is too small for float32, or all are so close to 1 that their losses are lost, all losses
     are computed from the logits, by one more product:
 
         loss = softplus(ln sum over the other items exp(l_j) - l_target)
-
-    Args:
-        probability: [P].
-        parts: Tiles of the queries and of the targets.
-        items: [N, D].
     """
 
     def of_tile(part):

@@ -134,11 +134,7 @@ def _check_schema(
     earlier: _Earlier | None,
     requests: pl.DataFrame | None,
 ) -> tuple:
-    """Adds the anomalies, and how to install what is needed for the rest.
-
-    Returns:
-        The statistics and the schema to write, None for what is not to be written.
-    """
+    """Adds the anomalies, and returns the statistics and the schema to write, or None."""
     statistics = inferred = None
     if tfdv.is_installed():
         statistics = tfdv.compute_statistics(frame)

@@ -175,10 +175,7 @@ def _events_of(
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Returns whether a record repeats the header, in any case, as in concatenated files.
-
-    The record has the right number of fields.
-    """
+    """Returns whether a record of the right length repeats the header, in any case."""
     fields = [name.lower() for name in source.text_format.column_names(row)]
     names = [name.lower() for name in source.names]
     user, item = (source.positions[name] for name in ("user_id", "item_id"))

@@ -59,13 +59,7 @@ def parse(raw: pl.Series) -> Parsed:
 
 
 def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series | None) -> Parsed:
-    """Combines the results of `parse`.
-
-    Args:
-        integers: Whole numbers.
-        numbers: All numbers, or None if none has a fraction.
-        micros: Dates in microseconds since 1970, or None if there are none.
-    """
+    """Combines whole numbers, all numbers (None: none has a fraction) and dates (or None)."""
     dates, whole = None, integers
     if micros is not None:
         dates, is_whole = micros // 1_000_000, micros % 1_000_000 == 0

@@ -145,14 +145,10 @@ def _best_rows(
     weights: Callable[[PairBlock], np.ndarray],
     neighbours: int,
 ) -> NeighbourRows:
-    """Sums the weights of pairs, and keeps the best neighbours of each item.
+    """Sums the weights of about `number` pairs, and keeps the best neighbours of each item.
 
-    Args:
-        split: The events.
-        pairs: (first, second, weight of each of these pairs).
-        number: About how many pairs there are.
-        weights: From summed pairs to the values of the rows, above 0.
-        neighbours: K.
+    `pairs` yields (first, second, weight of each of these pairs); `weights` gives the values of the
+    rows, above 0, of summed pairs.
     """
     num_items, popularity = split.sequences.num_items, item_counts(split)
     items = np.zeros((num_items + 1, neighbours), np.int32)

@@ -127,14 +127,8 @@ class BeamPipelines:
     ) -> tuple[list[str] | None, Statistics | None]:
         """Filters users and then, until every user and item has enough events, both.
 
-        Args:
-            partitions: The partitions.
-            sources: Files of their events.
-            whole: Whether all times are whole.
-            begins: The number of events before each file.
-
-        Returns:
-            The files of the items that stay, and the size of what stays; None if everything does.
+        Returns the files of the items that stay, and the size of what stays; None if everything
+        does.
         """
         kept = None
         for first in count(0, _MOST_ROUNDS):
@@ -246,9 +240,8 @@ class BeamPipelines:
     ) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
         """Adds the writing of the events that stay and of the vocabularies.
 
-        Returns:
-            The numbers of the partitions, the folder of the rows of the users, and the file of the
-            indices of the items.
+        Returns the numbers of the partitions, the folder of the users' rows, and the file of the
+        items' indices.
         """
         arguments = kept, self._folder("filtered"), self._folder("kept"), self._least[0]
         spread = p | beam.Create(partitions) | beam.Reshuffle()

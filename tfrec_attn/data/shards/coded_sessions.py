@@ -53,11 +53,7 @@ def cut_users(
 def _cut_buckets(
     log: CodedLog, begins: np.ndarray, gap: float | None, collapse: bool
 ) -> np.ndarray:
-    """Appends the rows that stay, and their session from 0, to files of the parts that they are in.
-
-    Returns:
-        The number of sessions of each user, int64.
-    """
+    """Appends the rows that stay to files of their parts; returns each user's sessions."""
     buckets, sessions = 1 + log.events // BUCKET, np.ones(log.users, np.int64)
     for part, (users, items) in enumerate(log.codes()):
         columns = {"user": users, "item": items, "time": log.times(part)}
