@@ -24,14 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _machine import write_json
-from _workers import (
-    ENGINES,
-    ROOT,
-    RUNNERS,
-    memory_of_children,
-    seconds_of_children,
-    worker_pool,
-)
+from _workers import ENGINES, ROOT, RUNNERS, memory_of_children, seconds_of_children, worker_pool
 from data import write_log
 
 from tfrec_attn.files.checksums import file_sha256

@@ -4,13 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import (
-    Arguments,
-    add_trainings,
-    path,
-    require_at_least,
-    split_config,
-)
+from tfrec_attn.cli.arguments import Arguments, add_trainings, path, require_at_least, split_config
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.config.config_files import packaged_studies
 from tfrec_attn.errors import ConfigError

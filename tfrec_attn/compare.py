@@ -4,13 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tfrec_attn.cli.arguments import (
-    Arguments,
-    add_trainings,
-    is_override,
-    path,
-    require_at_least,
-)
+from tfrec_attn.cli.arguments import Arguments, add_trainings, is_override, path, require_at_least
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.errors import ConfigError, nearest, shown
 from tfrec_attn.studies.comparison.comparison import compare

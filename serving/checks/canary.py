@@ -11,14 +11,7 @@ import yaml
 from tfrec_attn.cli.terminal import align
 from tfrec_attn.errors import ConfigError, first_line
 
-from .paired_replay import (
-    Replayed,
-    empty_share,
-    error_share,
-    mean_overlap,
-    popular_share,
-    quantile,
-)
+from .paired_replay import Replayed, empty_share, error_share, mean_overlap, popular_share, quantile
 
 
 @dataclasses.dataclass(frozen=True)

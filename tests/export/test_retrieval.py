@@ -5,14 +5,7 @@ import pytest
 import tensorflow as tf
 
 from export.index_building import cluster, quantize
-from export.retrieval import (
-    FLOOR,
-    InvertedFile,
-    deduplicate,
-    hide,
-    hide_listed,
-    top_k,
-)
+from export.retrieval import FLOOR, InvertedFile, deduplicate, hide, hide_listed, top_k
 
 
 def normal(rows, width=4, seed=0):

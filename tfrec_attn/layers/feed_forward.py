@@ -3,13 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.dropout import Dropout
-from tfrec_attn.layers.support import (
-    Layer,
-    add_projection,
-    dropout_rate,
-    positive_integer,
-    project,
-)
+from tfrec_attn.layers.support import Layer, add_projection, dropout_rate, positive_integer, project
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")

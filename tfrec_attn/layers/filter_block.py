@@ -6,12 +6,7 @@ from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.feed_forward import FeedForward
 from tfrec_attn.layers.fourier_filter import FourierFilter
 from tfrec_attn.layers.layer_norm import layer_norm
-from tfrec_attn.layers.support import (
-    Layer,
-    add_and_norm,
-    build_parts,
-    dropout_rate,
-)
+from tfrec_attn.layers.support import Layer, add_and_norm, build_parts, dropout_rate
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")

@@ -5,12 +5,7 @@ import tensorflow as tf
 from tfrec_attn.layers.dropout import Dropout
 from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.multi_head_self_attention import MultiHeadSelfAttention
-from tfrec_attn.layers.support import (
-    Layer,
-    add_projection,
-    build_parts,
-    project,
-)
+from tfrec_attn.layers.support import Layer, add_projection, build_parts, project
 from tfrec_attn.layers.swiglu import SwiGLU
 
 

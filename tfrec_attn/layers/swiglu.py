@@ -2,13 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import (
-    Layer,
-    add_projection,
-    input_width,
-    positive_integer,
-    project,
-)
+from tfrec_attn.layers.support import Layer, add_projection, input_width, positive_integer, project
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")

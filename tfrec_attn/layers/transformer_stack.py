@@ -3,12 +3,7 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.layer_norm import layer_norm
-from tfrec_attn.layers.support import (
-    Layer,
-    apply_blocks,
-    build_parts,
-    positive_integer,
-)
+from tfrec_attn.layers.support import Layer, apply_blocks, build_parts, positive_integer
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 

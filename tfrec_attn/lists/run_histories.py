@@ -12,12 +12,7 @@ from tfrec_attn.data.shards.shard_files import read_shard
 from tfrec_attn.data.shards.sharded_split import ShardedSplit
 from tfrec_attn.errors import DataError, counted
 from tfrec_attn.lists.id_file import checksum_of_ids
-from tfrec_attn.lists.user_histories import (
-    Histories,
-    SequenceHistories,
-    UserBatch,
-    UserHistories,
-)
+from tfrec_attn.lists.user_histories import Histories, SequenceHistories, UserBatch, UserHistories
 from tfrec_attn.runs import run, run_files
 
 

@@ -17,14 +17,7 @@ from tfrec_attn.files.work_folder import (
     unfinished_patterns,
 )
 from tfrec_attn.files.writing import replace_text
-from tfrec_attn.runs.run_files import (
-    CONFIG,
-    ITEM_TABLE,
-    METRICS,
-    REJECTED,
-    STATE_FILES,
-    STATES,
-)
+from tfrec_attn.runs.run_files import CONFIG, ITEM_TABLE, METRICS, REJECTED, STATE_FILES, STATES
 
 KIND = "run"
 _DATA, RESTARTED = "data.sha256", "restarted"

@@ -17,13 +17,7 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
 from tfrec_attn.files.writing import save_array
-from tfrec_attn.replay.measured_run import (
-    REMEDY,
-    check_files,
-    not_written,
-    read_report,
-    repeats_of,
-)
+from tfrec_attn.replay.measured_run import REMEDY, check_files, not_written, read_report, repeats_of
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"

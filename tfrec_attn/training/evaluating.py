@@ -11,12 +11,7 @@ import tensorflow as tf
 from tfrec_attn import models
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split
-from tfrec_attn.evaluation.held_out import (
-    bootstrap_intervals,
-    held_out_ranks,
-    summarise,
-    values_of,
-)
+from tfrec_attn.evaluation.held_out import bootstrap_intervals, held_out_ranks, summarise, values_of
 from tfrec_attn.evaluation.list_metrics import LIST_LENGTH
 from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
 from tfrec_attn.evaluation.ranking import ranks

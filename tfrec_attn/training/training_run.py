@@ -45,11 +45,7 @@ from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.training.cluster_start import wait_for_others
 from tfrec_attn.training.result_text import describe_result
 from tfrec_attn.training.settings import check_events, check_loss, check_tracker
-from tfrec_attn.training.warm_start import (
-    PreviousRun,
-    WarmStart,
-    load_previous_run,
-)
+from tfrec_attn.training.warm_start import PreviousRun, WarmStart, load_previous_run
 
 
 def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -> Path | None:

@@ -6,12 +6,7 @@ import pytest
 
 from tfrec_attn.data.sequences.encoding import encode_log
 from tfrec_attn.data.sequences.k_core import k_core
-from tfrec_attn.data.shards.coded_log import (
-    CodedLog,
-    IdEncoder,
-    partition,
-    read_partition,
-)
+from tfrec_attn.data.shards.coded_log import CodedLog, IdEncoder, partition, read_partition
 
 
 def test_ids_are_numbered_by_first_appearance():

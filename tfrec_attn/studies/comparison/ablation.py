@@ -9,12 +9,7 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison_run import (
-    PLOT,
-    check_plan,
-    rest_of,
-    train_plan,
-)
+from tfrec_attn.studies.comparison.comparison_run import PLOT, check_plan, rest_of, train_plan
 
 _BASELINE = "decayed_transitions"
 
