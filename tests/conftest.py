@@ -66,6 +66,12 @@ def real_data():
 
 
 @pytest.fixture
+def no_warmup(monkeypatch):
+    """Exports without warm-up requests, which take half of their time."""
+    monkeypatch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
+
+
+@pytest.fixture
 def make_leave_one_out():
     """A function that makes a leave-one-out split of histories of items 1..N, one for each user."""
     from tfrec_attn.data.sequences.encoding import Sequences

@@ -65,7 +65,7 @@ def test_the_run_is_one_of_its_log(runs, averaged):
     assert made["prior"]["weight"] == 0.5
 
 
-def test_the_export_has_the_same_lists(runs, averaged, tmp_path):
+def test_the_export_has_the_same_lists(runs, averaged, tmp_path, no_warmup):
     from export.command import main as export
     from tfrec_attn.runtime.runner import Runner
 
@@ -105,6 +105,7 @@ def test_a_run_that_continues_another_has_its_vocabularies(monkeypatch, tmp_path
     continued = config.with_values(config.load(), {"train.warm_start": "yesterday"})
     configs = {"first": config.load(), "second": continued}
     monkeypatch.setattr(average, "load_config", lambda folder: configs[folder.name])
+    monkeypatch.setattr(average, "load_metrics", lambda _: {"data": {"sha256": "1"}})
     made = average.config_of([tmp_path / "first", tmp_path / "second"], None, "both")
     assert made.train.warm_start == str(tmp_path / "first")
     made = average.config_of([tmp_path / "first", tmp_path / "first"], None, "both")

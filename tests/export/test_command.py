@@ -159,12 +159,6 @@ def test_responses_are_those_of_the_run(version):
     )
 
 
-@pytest.fixture
-def no_warmup(monkeypatch):
-    """Exports without warm-up requests, which take half of their time."""
-    monkeypatch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
-
-
 # --- Versions ---
 
 

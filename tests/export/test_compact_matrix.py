@@ -75,8 +75,7 @@ def test_a_servable_scores_with_the_vectors_that_it_returns(kind, served):
     assert items[0] not in [one.decode() for one in near]
 
 
-def test_an_export_states_the_recall_and_is_verified(run_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
+def test_an_export_states_the_recall_and_is_verified(run_folder, tmp_path, no_warmup, capsys):
     run, kind = run_folder("sasrec"), "int8"
     command.main([str(run), "--to", str(tmp_path), "--matrix", kind])
     out = capsys.readouterr().out

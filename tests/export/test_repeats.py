@@ -69,7 +69,8 @@ def exported(request, tmp_path_factory):
         folder / "log.csv"
     )
     source = ["data.source=file", f"data.path={folder / 'log.csv'}", f"run_dir={folder / 'run'}"]
-    with contextlib.redirect_stdout(io.StringIO()) as out:
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
         assert train.main([*source, f"model.name={model}", *FAST, *options]) == 0
         servable = export(folder / "run", folder / "servable")
     return folder / "run", servable, rule, share, out.getvalue()

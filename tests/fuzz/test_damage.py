@@ -135,7 +135,8 @@ def of_run(folder, tree):
         return {**summary, "run": None}
 
     def exported():
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("export.warmup.write_warmup", lambda *_, **__: 0)
             made = export.export(folder, folder.parent / "exported", k=3, max_k=5)
         found = answers_of(made)
         shutil.rmtree(made.parent)
@@ -185,9 +186,7 @@ def test_runs(whole, tmp_path, sealed):
     tree = configuration.to_dict(configuration.load(whole / "run" / run.CONFIG))
     expected = {name: ask() for name, (ask, _) in of_run(whole / "run", tree).items()}
     chance = random.Random(1)
-    for name, harm in damages(
-        whole / "run", seed=2 + sealed, count=round((6 if sealed else 4) * FACTOR)
-    ):
+    for name, harm in damages(whole / "run", seed=2 + sealed, count=round(4 * FACTOR)):
         folder = tmp_path / "run"
         shutil.copytree(whole / "run", folder)
         if not sealed:
@@ -239,7 +238,7 @@ def test_servables(whole, tmp_path):
     version = whole / "servable" / "1"
     expected = answers_of(version)
     _, report, _ = run_command(verify.main, version, "--run", whole / "run", "--json")
-    for number, (name, harm) in enumerate(damages(version, seed=5, count=round(6 * FACTOR))):
+    for number, (name, harm) in enumerate(damages(version, seed=5, count=round(4 * FACTOR))):
         folder = tmp_path / "1"
         shutil.copytree(version, folder)
         harm(folder / name)
@@ -271,7 +270,7 @@ def test_a_server_passes_over_damaged_versions(whole, tmp_path):
         expected = store.predict("shop", "", arrays)[2]["items"].tolist()
         chosen = [
             one
-            for one in damages(folder / "1", seed=6, count=round(5 * FACTOR))
+            for one in damages(folder / "1", seed=6, count=round(4 * FACTOR))
             if one[0] not in UNREAD
         ]
         for number, (name, harm) in enumerate(chosen, 2):

@@ -18,7 +18,7 @@ TINY = ["data.events=1500", "evaluate.bootstrap=50"]
 
 
 @pytest.mark.parametrize("name", COUNTING)
-def test_a_counting_model_in_all_commands(name, tmp_path):
+def test_a_counting_model_in_all_commands(name, tmp_path, no_warmup):
     folder = tmp_path / "run"
     code, out, error = run_command(train.main, *TINY, f"model.name={name}", f"run_dir={folder}")
     assert (code, error) == (0, "")

@@ -100,7 +100,7 @@ def test_scores_by_the_definition(model):
     assert np.ptp(expected - logarithms) < 1e-4
 
 
-def test_evaluation_and_export_give_the_metrics_of_the_run(trained, tmp_path):
+def test_evaluation_and_export_give_the_metrics_of_the_run(trained, tmp_path, no_warmup):
     report = metrics_of(trained[0])
     found = evaluate.evaluate(str(trained[0]))
     assert found["test"] == pytest.approx(report["test"], abs=1e-9)
