@@ -35,7 +35,7 @@ SEQUENCES = {"max_length": 6, "batch_size": 16}
 def splits(request, tmp_path_factory):
     """A split in memory and the same on disk."""
     folder = tmp_path_factory.mktemp("prepared")
-    synthetic(1_000, seed=2).write_parquet(folder / "log.parquet")
+    synthetic(1_500, seed=2).write_parquet(folder / "log.parquet")
     bounds = {"valid_from": 0.6, "test_from": 0.8} if request.param == "temporal" else {}
     prepare_log(
         [str(folder / "log.parquet")],
