@@ -53,13 +53,13 @@ class ESASRec(SequenceModel):
     recommended: ClassVar = {
         "data.max_length": 50,
         "train.epochs": 100,
+        "train.patience": 5,
         "train.batch_size": 128,
         "train.optimizer": "adam",
         "train.learning_rate": 2e-3,
         "train.ema": 0.99,
         "train.loss": "softmax",
         "train.reduction": "mean",
-        "train.patience": 5,
     }
 
     def __init__(
