@@ -14,6 +14,8 @@ from tfrec_attn.errors import counted
 
 from .cli.packages import importing
 
+_ROUNDING = 1e-6
+
 
 @reporting(ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +54,14 @@ def _table(report: dict) -> str:
     return (
         f"{align(lines)}\n\n{counted(report['events'], 'event', form='')} by their vectors, "
         f"evaluate.repeats={report['repeats']}{ways}"
-        + ("" if report["difference"] else "\nThe server ranks as the run.")
+        + ("" if report["difference"] else f"\n{_verdict(report['tolerance'])}")
     )
+
+
+def _verdict(tolerance: float) -> str:
+    if tolerance <= _ROUNDING:
+        return "The server ranks as the run."
+    return f"The server has the metrics of the run up to {tolerance:g}."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,10 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=1e-6,
+        default=_ROUNDING,
         metavar="X",
         help="largest difference of a metric by vectors (default: 1e-6); for a model exported with "
-        "--matrix int8 or bfloat16, 1 - the recall that the export printed",
+        "--matrix int8 or bfloat16, what export.verify allows",
     )
     return parser
 

@@ -63,9 +63,9 @@ def compare(
 
     Returns:
         {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-        {"events", "k", "keeps_seen"}}, "close", "difference"}. A metric by vectors is that of all
-        events. That of a way of asking is that of its lists, None if they are too short. The last
-        is a sentence on the first difference, or None.
+        {"events", "k", "keeps_seen"}}, "close", "tolerance", "difference"}. A metric by vectors is
+        that of all events. That of a way of asking is that of its lists, None if they are too
+        short. The last is a sentence on the first difference, or None.
 
     Raises:
         ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.
@@ -111,7 +111,8 @@ def compare(
         "close": int(np.count_nonzero(ranking.best != ranking.worst)),
     }
     compared = list(ways) if not approximate else []
-    return {**report, "difference": _difference(report, compared, tolerance)}
+    difference = _difference(report, compared, tolerance)
+    return {**report, "tolerance": tolerance, "difference": difference}
 
 
 def _ways(target, rest, model, rows, longest):
@@ -148,7 +149,7 @@ def _difference(report: dict, ways: Sequence[str], tolerance: float) -> str | No
             return (
                 f"{name} must be {row['run']:.8f} as in metrics.json, "
                 f"but the served vectors give {row['vectors']:.8f}{close}; for a model exported "
-                "with --matrix int8 or bfloat16, give 1 - its recall as --tolerance."
+                "with --matrix int8 or bfloat16, give what export.verify allows as --tolerance."
             )
         for way in ways:
             if (

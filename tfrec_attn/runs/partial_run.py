@@ -175,7 +175,9 @@ def _compare(one: dict, other: dict, prefix: str) -> tuple[str, str, str] | None
             if found := _compare(first, second, f"{name}."):
                 return found
         elif name != "run_dir" and first != second:
-            return name, shorten(str(first), 120), shorten(str(second), 120)
+            texts = str(first), str(second)
+            short = tuple(shorten(text, 120) for text in texts)
+            return name, *(texts if short[0] == short[1] else short)
     return None
 
 
