@@ -56,7 +56,8 @@ class Section(NamedTuple):
     losers: tuple[str, ...] = ()
 
 
-_COUNTED = ("pop", "transition", "decayed_transitions", "item_knn")
+_COUNTS = "decayed_transitions"
+_COUNTED = ("pop", "transition", _COUNTS, "item_knn")
 _OTHERS = ("bpr_mf", "cml", "fmc", "hrm", "prme", "transrec", "attrec")
 _SEQUENCE_MODELS = ("caser", "gru4rec", "bert4rec", "fmlp_rec", "sasrec", "esasrec", "mqsa_ted")
 
@@ -173,7 +174,7 @@ searched, unless the section says that all models had equal budgets.
   transitions](models.md#a-prior-of-transitions), whose weight is chosen on the validation events.
   The lists of a model are those with its prior, if it has one.
 - Tables of the same [protocol](evaluation.md#comparable-figures) rank the same events against the
-  same items. Trainings of one configuration by two commits differ as those of two seeds.
+  same items. The figures of one configuration can differ between two commits, as between two seeds.
 - A verdict is about these trainings. A row whose best epoch is close to the last one may become
   better with more epochs. The p values are adjusted for the number of rows, the intervals of the
   differences are not.
@@ -324,9 +325,9 @@ def _claim(section: Section, verdicts: dict[str, str | None]) -> str:
         "worse": "It is also ahead of {}, which only counts.",
         "no difference shown": "They show no difference to {}, which only counts.",
         "better": "{}, which only counts, is ahead of it.",
-    }.get(verdicts.get(_COUNTED[2]))
+    }.get(verdicts.get(_COUNTS))
     if counted:
-        told.append(counted.format(_COUNTED[2]))
+        told.append(counted.format(_COUNTS))
     absent = [name for name in section.losers if name not in verdicts]
     if absent:
         told.append(f"{', '.join(absent)}: not run.")

@@ -13,9 +13,9 @@ class FourierFilter(Layer):
         y = irfft(W * rfft(x))        over the positions;   W complex [L / 2 + 1, D]
 
     This is a circular convolution over the window, with a kernel as long as the window. It is not
-    causal: each output depends on all inputs, and on how much padding there is. It is computed as
-    such: a product of a matrix [L, L] for each feature, whose elements are those of irfft(W), is
-    faster than the transforms of short windows.
+    causal: each output depends on all inputs, and on how much padding there is. The layer computes
+    it as a product with a matrix [L, L] for each feature, which is made of irfft(W). For short
+    windows this is faster than the transforms; the matrices take D L^2 floats.
 
     Args:
         length: L, positions of the window.
