@@ -139,3 +139,14 @@ def test_each_of_several_logs_has_interactions(tmp_path):
     (tmp_path / "b.csv").write_text("user_id,item_id,timestamp\n")
     with pytest.raises(DataError, match=r"b.csv holds no interactions\.$"):
         read_interactions([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
+
+
+def test_the_cost_of_a_file_does_not_depend_on_the_number_of_files(monkeypatch):
+    calls, add = [], FileTimes.__add__
+    monkeypatch.setattr(FileTimes, "__add__", lambda *pair: calls.append(1) or add(*pair))
+    times, counts = LogTimes(), []
+    for number in range(50):
+        times.add(f"part-{number}", FileTimes(dates=1))
+        times.require_one_kind()
+        counts.append(len(calls))
+    assert counts[-1] - counts[-2] == counts[1] - counts[0] > 0
