@@ -16,7 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +29,21 @@ _HEAT_MAP = (
     "are the latest of the history, oldest first.\n"
 )
 _TRANSITIONS = "NDCG@10 by transitions to the target:"
+_LEGEND = " In parentheses:"
+# Row -> HR@10 and NDCG@10 on Beauty, on Toys, and who published them.
+_PUBLISHED_TITLE = "Published figures"
+_RECBOLE = "[a rerun with RecBole](https://github.com/kanishkaRandunu/pswrec2k26)"
+_S3REC = "[S3-Rec](https://arxiv.org/abs/2008.07873)"
+_ESASREC = "[eSASRec](https://arxiv.org/abs/2508.06450)"
+_PUBLISHED = (
+    ("pop", "0.0152 / 0.0068", "0.0113 / 0.0061", _S3REC),
+    ("caser", "0.0347 / 0.0176", "0.0270 / 0.0141", _S3REC),
+    ("gru4rec", "0.0623 / 0.0342", "", _RECBOLE),
+    ("bert4rec", "0.0404 / 0.0211", "", _RECBOLE),
+    ("sasrec", "0.0605 / 0.0318", "0.0675 / 0.0374", f"{_S3REC}, one negative"),
+    ("sasrec", "0.0921 / 0.0531", "0.0970 / 0.0580", f"{_ESASREC}, 256 negatives"),
+    ("esasrec", "0.0928 / 0.0523", "0.0939 / 0.0538", _ESASREC),
+)
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RUNS = ROOT / "docs" / "results.md", ROOT / "results"
 _PRIOR = ["prior.decay=1", "prior.backward=0.5", "prior.popularity_power=0.5"]
@@ -168,8 +183,10 @@ The splits are leave-one-out, the ranking is over the full catalogue, and the ep
 validation events. Settings are those of the configurations of the package, of which only some were
 searched, unless the section says that all models had equal budgets.
 
-- The rows of a comparison run from the worst to the best. Intervals are 95 % bootstrap intervals
-  over the users. [Comparisons and ablations](comparison.md#the-table) explains all columns.
+- The rows of a comparison run from the worst to the best. In parentheses are 95 % bootstrap
+  intervals over the users; p is that of a paired permutation test, adjusted for all rows by Holm's
+  method, and a row is better or worse where p < 0.05. [Comparisons and
+  ablations](comparison.md#the-table) explains all columns.
 - A row `+ prior` is the same training with a [prior of
   transitions](models.md#a-prior-of-transitions), whose weight is chosen on the validation events.
   The lists of a model are those with its prior, if it has one.
@@ -246,9 +263,40 @@ def page() -> str:
             parts += [heading, kept[section.title]]
         else:
             missing.append(f"- {section.title}\n")
+    compared = [RUNS / log / log / "results.json" for log in ("beauty", "toys")]
+    if all(path.is_file() for path in compared):
+        parts += [f"## {_PUBLISHED_TITLE}\n", *_published(compared)]
+    elif _PUBLISHED_TITLE in kept:
+        parts += [f"## {_PUBLISHED_TITLE}\n", kept[_PUBLISHED_TITLE]]
     if missing:
         parts += ["## Not run yet\n", "".join(missing), "`make results DATA=FOLDER` runs them.\n"]
     return "\n".join(parts)
+
+
+def _published(tables: Sequence[Path]) -> list[str]:
+    """Returns figures that others published for these logs, beside those of this page."""
+    beauty, toys = (
+        {row["model"]: row["test"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+        for path in tables
+    )
+
+    def pair(tests: dict[str, dict[str, float]], model: str, k: int = 10) -> str:
+        found = tests.get(model)
+        return f"{found[f'HR@{k}']:.4f} / {found[f'NDCG@{k}']:.4f}" if found else ""
+
+    lines = [
+        f"| {model} | {on_beauty} | {pair(beauty, model)} | {on_toys} | {pair(toys, model)} "
+        f"| {source} |\n"
+        for model, on_beauty, on_toys, source in _PUBLISHED
+    ]
+    return [
+        "HR@10 / NDCG@10 on the same 5-core logs, with the leave-one-out split and the full "
+        "ranking. How the published figures rank items with equal scores is not known.\n",
+        "| model | Beauty, published | here | Toys, published | here | published by |\n"
+        f"|---|---|---|---|---|---|\n{''.join(lines)}",
+        "The authors of MQSA-TED report an HR@5 / NDCG@5 of 0.0752 / 0.0534 on Beauty; here it is "
+        f"{pair(beauty, 'mqsa_ted', 5)}.\n",
+    ]
 
 
 def _kept_sections() -> dict[str, str]:
@@ -266,10 +314,14 @@ def _section(section: Section) -> list[str]:
     if section.command == "report":
         return [*parts, *_images(section)]
     (found,) = folder.glob("*/results.md" if section.command == "compare" else "results.md")
-    table = found.read_text(encoding="utf-8")
+    figures = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))
     if section.winner is not None:
-        rows = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
-        parts.append(_claim(section, {row["model"]: row.get("verdict") for row in rows}))
+        verdicts = {row["model"]: row.get("verdict") for row in figures["rows"]}
+        parts.append(_claim(section, verdicts))
+    # The introduction explains the columns.
+    caption, _, table = found.read_text(encoding="utf-8").partition("\n\n")
+    caption = caption.partition(_LEGEND)[0]
+    parts.append(f"{caption} Differences in {figures['metric']} are to {figures['against']}.\n")
     return [*parts, *_unfolding(table)]
 
 
@@ -290,11 +342,9 @@ def _images(section: Section) -> list[str]:
 
 
 def _unfolding(text: str) -> list[str]:
-    """Returns the caption, a table of a few columns, and all figures as a part that unfolds."""
-    paragraphs = text.rstrip().split("\n\n")
-    first = next(index for index, one in enumerate(paragraphs) if one.startswith("|"))
-    captions, table, others = paragraphs[:first], paragraphs[first], paragraphs[first + 1 :]
-    shown = [*captions, _columns(table, _SHORT)]
+    """Returns a table of a few columns, and all figures as a part that unfolds."""
+    table, *others = text.rstrip().split("\n\n")
+    shown = [_columns(table, _SHORT)]
     if _TRANSITIONS in others:
         place = others.index(_TRANSITIONS)
         shown += others[place : place + 2]

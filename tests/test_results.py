@@ -33,17 +33,29 @@ def test_a_section_with_its_claim(results):
     table = "| model | HR@5 | p |\n| --- | ---: | --- |\n| attrec | 0.5 |  |"
     by_transitions = "NDCG@10 by transitions to the target:\n\n| | 0 |"
     lists = "Lists for the test events:\n\n| model |"
-    paragraphs = ["The caption.", table, lists, by_transitions, "NDCG@10 by time:", "| a |"]
+    paragraphs = [
+        "The caption. In parentheses: an interval.",
+        table,
+        lists,
+        by_transitions,
+        "NDCG@10 by time:",
+        "| a |",
+    ]
     (folder / section.log / "results.md").write_text("\n\n".join(paragraphs) + "\n")
     verdicts = {"prme": "worse", "fpmc": "no difference shown", "hrm": "better", "cml": "worse"}
     verdicts["decayed_transitions"] = "no difference shown"
     rows = [{"model": "attrec"}, *({"model": k, "verdict": v} for k, v in verdicts.items())]
-    (folder / section.log / "results.json").write_text(json.dumps({"rows": rows}))
+    (folder / section.log / "results.json").write_text(
+        json.dumps({"rows": rows, "metric": "MRR", "against": "pop"})
+    )
     assert results.main(["--only"]) == 0
     text = results.PAGE.read_text()
-    assert f"## {section.title}\n" in text in text
+    assert f"## {section.title}\n" in text
     short = "| model | p |\n| --- | --- |\n| attrec |  |"
-    assert f"The caption.\n\n{short}\n\n{by_transitions}\n\n<details" in text
+    assert (
+        f"The caption. Differences in MRR are to pop.\n\n{short}\n\n{by_transitions}\n\n<details"
+        in text
+    )
     assert f"other slices</summary>\n\n{table}\n\n{lists}\n\nNDCG@10 by time:\n\n| a |\n" in text
     assert "```text\npython -m x\n```\n\nMade on 2026-01-02 from commit abc, 2 cores.\n" in text
     assert (
@@ -56,6 +68,24 @@ def test_a_section_with_its_claim(results):
     assert f"- {section.title}\n" not in missing
     assert all(f"- {one.title}\n" in missing for one in results.SECTIONS[1:])
     (folder / "note.json").unlink()
+    assert results.main(["--only"]) == 0
+    assert results.PAGE.read_text() == text
+
+
+def test_published_figures_beside_those_of_the_page(results):
+    for log, model in (("beauty", "mqsa_ted"), ("toys", "caser")):
+        folder = results.RUNS / log / log
+        folder.mkdir(parents=True)
+        test = {"HR@5": 0.1, "NDCG@5": 0.2, "HR@10": 0.3, "NDCG@10": 0.4}
+        rows = [{"model": model, "test": test}]
+        (folder / "results.json").write_text(json.dumps({"rows": rows}))
+    assert results.main(["--only"]) == 0
+    text = results.PAGE.read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| caser |"))
+    cells = [cell.strip() for cell in row.split("|")[2:-2]]
+    assert cells == ["0.0347 / 0.0176", "", "0.0270 / 0.0141", "0.3000 / 0.4000"]
+    assert "0.0752 / 0.0534 on Beauty; here it is 0.1000 / 0.2000.\n" in text
+    (results.RUNS / "toys" / "toys" / "results.json").unlink()
     assert results.main(["--only"]) == 0
     assert results.PAGE.read_text() == text
 

@@ -153,5 +153,5 @@ def test_early_stopping_is_told(epochs, message, capsys):
     stop.set_model(types.SimpleNamespace(stop_training=False))
     stop.on_epoch_end(3)
     assert stop.model.stop_training
-    sentence = "Training stops: the last 3 epochs have no better MRR (train.patience).\n"
+    sentence = "Training stops: no better MRR in 3 epochs (train.patience).\n"
     assert capsys.readouterr().out == (sentence if message else "")

@@ -131,7 +131,7 @@ def test_killed_within_epochs(arguments, steps, whole, tmp_path):
         assert [entry.name for entry in tmp_path.iterdir()] == ["run.partial"]
     code, out, error = run_command(train.main, *command)
     assert (code, error) == (0, "")
-    assert f"Resuming from {tmp_path / 'run.partial'}: 1 epochs and " in out
+    assert f"Resuming from {tmp_path / 'run.partial'}: 1 epoch and " in out
     assert "Epoch 1/3" not in out and "Epoch 2/3" in out and "Epoch 3/3" in out
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
     assert {"lock", "data.sha256"}.isdisjoint(entry.name for entry in (tmp_path / "run").iterdir())

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.config import Config
-from tfrec_attn.errors import NotFiniteError
+from tfrec_attn.errors import NotFiniteError, counted
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.training.checkpoints import Checkpoints
 from tfrec_attn.training.diagnostics import first_not_finite
@@ -224,7 +224,5 @@ class EarlyStop(tf.keras.callbacks.Callback):
         epochs, metric, patience = self.limits
         self.model.stop_training = self.progress.is_over(*self.limits)
         if self.model.stop_training and self.progress.epoch < epochs:
-            write_line(
-                f"Training stops: the last {patience} epochs have no better {metric} "
-                "(train.patience)."
-            )
+            rest = f"{counted(patience, 'epoch')} (train.patience)"
+            write_line(f"Training stops: no better {metric} in {rest}.")

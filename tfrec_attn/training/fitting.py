@@ -12,7 +12,7 @@ from tfrec_attn.config import Config, loss_names
 from tfrec_attn.data.batches.stream import BatchStream
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions, training_pairs
-from tfrec_attn.errors import ConfigError, DataError
+from tfrec_attn.errors import ConfigError, DataError, counted
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.graph_regularization import GraphRegularization
@@ -191,7 +191,7 @@ def _restore(model: Any, checkpoints: Checkpoints, steps: int) -> Progress:
     if progress is not None:
         write_line(
             f"Resuming from {checkpoints.folder}: "
-            f"{progress.epoch} epochs and {progress.step} of {steps} steps are done."
+            f"{counted(progress.epoch, 'epoch')} and {progress.step} of {steps} steps are done."
         )
     elif found:
         write_line("No checkpoint is intact: training starts again.")

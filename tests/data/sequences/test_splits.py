@@ -249,8 +249,8 @@ def test_leaks_by_hand():
     assert str(report) == (
         "33.3% of the test events have training events after them, and 0.0% of the training "
         "events are later than the median test event;\n"
-        "33.3% of the test items were trained on only later than their test, and 12.5% of the "
-        "events share their time with the one before."
+        "33.3% of the test events are of items whose training events are all later, and 12.5% "
+        "of the events have the same time as the event before."
     )
 
 

@@ -135,6 +135,8 @@ def test_table_and_plot(finished):
     # The configuration has dim 8.
     assert rows[0]["difference"] == "" and float(rows[1]["p_adjusted"]) < 0.05
     assert re.search(r"^dim=16 .* better ", out, re.M)
+    caption = " ".join(out.split())
+    assert "NDCG@10 less that of dim=8 (the row of the configuration itself), with" in caption
     assert (to / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert (to / "plot.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in (to / "plot.svg").read_text()

@@ -68,11 +68,14 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     code, out, error = run_command(compare.main, *arguments, "--slices", splits)
     assert (code, error) == (0, "")
     assert "NDCG@10 by transitions to the target:" in out
+    assert re.search(
+        r"that of \w+ \(the best counting model by validation\), with", " ".join(out.split())
+    )
     check_agreement(to, out)
     (to / "shop-leave-one-out").rename(to / "shop")
     first = without_seconds(to / "shop")
     assert {row["model"] for row in first} == {"pop", "transition"}
-    assert re.search(r"shop-leave-one-out pop, seed 1: NDCG@10 0\.\d{4}, \d+ s\n", out)
+    assert re.search(r"shop-leave-one-out pop, seed 1: test NDCG@10 0\.\d{4}, \d+ s\n", out)
     report = json.loads((to / "shop" / "pop" / "seed-1" / METRICS).read_text())
     (pop,) = [row for row in first if row["model"] == "pop"]
     for name, value in report["test"].items():
@@ -432,7 +435,7 @@ def test_failures_are_named_and_the_rest_is_trained(waiting):
     assert "name: fmc" in config and f"run_dir: {cells[0].folder}" in config
 
 
-def test_a_signal_stops_all_trainings(waiting):
+def test_a_signal_stops_all_trainings(waiting, capsys):
     cells, scripts = waiting
     sleep = "import signal, time\nsignal.signal(15, lambda *_: exit(143))\nprint(1, flush=True)\n"
     scripts |= {"fmc": sleep + "time.sleep(60)", "hrm": "", "pop": sleep + "time.sleep(60)"}
@@ -444,6 +447,7 @@ def test_a_signal_stops_all_trainings(waiting):
     with StopSignals() as stop, stop.deferred(), pytest.raises(Interrupted):
         train_cells(cells, 2, stop, done)
     assert not (cells[2].folder.parent / "seed-1.log").exists()
+    assert capsys.readouterr().out == "Stopping when the state is saved: fmc, seed 1.\n"
 
 
 def test_files_that_cannot_be_written(waiting, tmp_path):

@@ -5,15 +5,19 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.commands import TINY, assert_refused, run_command
 from tfrec_attn import report, train
+from tfrec_attn.config import Config
+from tfrec_attn.config.loading import with_values
 from tfrec_attn.runs.run_files import METRICS
 from tfrec_attn.studies.report.charts import Bar, bars, heat_map, lines
 from tfrec_attn.studies.report.elements import document, element, table
+from tfrec_attn.studies.report.report import _names
 from tfrec_attn.studies.report.run_findings import popularity_shares
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -105,6 +109,24 @@ def test_figures_are_those_of_the_runs(folder, page):
         ("decayed_transitions", metrics["baselines"]["decayed_transitions"]),
     ):
         assert found[label] == [f"{value:.4f}" for value in values.values()]
+
+
+def test_names_of_runs(tmp_path):
+    def names(*runs):
+        return _names(
+            [
+                SimpleNamespace(
+                    model=model,
+                    folder=tmp_path / folder,
+                    config=with_values(Config(), {"train.seed": seed}),
+                )
+                for model, seed, folder in runs
+            ]
+        )
+
+    assert names(("a", 1, "x"), ("b", 1, "y")) == ["a", "b"]
+    assert names(("a", 1, "x"), ("b", 2, "y")) == ["a, seed 1", "b, seed 2"]
+    assert names(("a", 1, "r/x"), ("a", 2, "r/y")) == ["a, x", "a, y"]
 
 
 def test_parts_of_the_page(folder, page):

@@ -157,7 +157,10 @@ def _leaks(tree: dict) -> list:
             "training events after the median test event",
             f"{leaks['training_after_median_test']:.1%}",
         ),
-        ("test items that were trained on only later", f"{leaks['targets_only_seen_later']:.1%}"),
+        (
+            "test events of items with later training events only",
+            f"{leaks['targets_only_seen_later']:.1%}",
+        ),
         ("events tied with the one before", f"{leaks['ties']:.1%}"),
     ]
 

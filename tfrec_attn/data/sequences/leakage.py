@@ -32,9 +32,9 @@ class LeakReport:
         return (
             f"{self.tests_before_training:.1%} of the test events have training events after them, "
             f"and {self.training_after_median_test:.1%} of the training events are later than the "
-            f"median test event;\n{self.targets_only_seen_later:.1%} of the test items were "
-            f"trained on only later than their test, and {self.ties:.1%} of the events share their "
-            "time with the one before."
+            f"median test event;\n{self.targets_only_seen_later:.1%} of the test events are of "
+            f"items whose training events are all later, and {self.ties:.1%} of the events have "
+            "the same time as the event before."
         )
 
 

@@ -174,7 +174,12 @@ def _make_table(
     found = []
     if slices:
         found = event_slices(prepare_data(resolve(cells[0].config)).split)
-    return ComparisonTable(plan.name, rows, metric, failed, in_order, found, plan.note)
+    if against is not None:
+        reason = "the row of the configuration itself" if in_order else ""
+    else:
+        counts = any(row.counts for row in rows)
+        reason = f"the best {'counting model' if counts else 'row'} by validation"
+    return ComparisonTable(plan.name, rows, metric, failed, in_order, found, plan.note, reason)
 
 
 def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
@@ -198,7 +203,8 @@ def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
         return f"{name}: failed: {reason}"
     report = run_files.load_metrics(cell.folder)
     epochs = f", epoch {report['best_epoch']} of {report['epochs']}" if report["epochs"] else ""
-    return f"{name}: {metric} {report['test'][metric]:.4f}{epochs}, {report['train_seconds']:.0f} s"
+    value = f"test {metric} {report['test'][metric]:.4f}"
+    return f"{name}: {value}{epochs}, {report['train_seconds']:.0f} s"
 
 
 def rest_of(to: Path) -> str:

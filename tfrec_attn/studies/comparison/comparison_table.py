@@ -35,6 +35,8 @@ class ComparisonTable:
         slices: Partitions of the test events; text, Markdown and JSON have the metric of each
             slice.
         note: A sentence for the caption, or an empty text (default).
+        reason: Why the rows are compared with the one that they are, such as "the best row by
+            validation"; an empty text (default) where the user named it.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class ComparisonTable:
         in_order: bool = False,
         slices: Sequence[Slices] = (),
         note: str = "",
+        reason: str = "",
     ):
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
-        self._slices, self._note = slices, note
+        self._slices, self._note, self._reason = slices, note, reason
         # Runs of earlier versions have none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
@@ -62,12 +65,13 @@ class ComparisonTable:
         mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
         mean += f"{self._note} " if self._note else ""
         which = protocol.get("targets")
+        against = f"{self.against} ({self._reason})" if self._reason else self.against
         split = f"{protocol['split']} split" + (f" ({which} targets of a user)" if which else "")
         return (
             f"{self.log}: {count:,} test events, {split}, ranked against "
             f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
             f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the users. "
-            f"Difference: {self.metric} less that of {self.against}, with its interval; p of a "
+            f"Difference: {self.metric} less that of {against}, with its interval; p of a "
             f"paired permutation test, adjusted for all rows by Holm's method; better or worse "
             f"where p < {LEVEL:g}."
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrec_attn import config as configuration
+from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
@@ -97,6 +98,9 @@ def train_cells(
                 done(cell, _process_of(cell).failure(process.returncode))
             time.sleep(_WAIT if running else 0)
     finally:
+        if running:
+            names = ", ".join(f"{cell.model}, seed {cell.seed}" for cell in running.values())
+            write_line(f"Stopping when the state is saved: {names}.")
         for process in running:
             process.send_signal(signal.SIGTERM)
         for process in running:

@@ -15,7 +15,7 @@ from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 _LEAKS = {
     "test events before some training event": "tests_before_training",
     "training events after the median test event": "training_after_median_test",
-    "test items that were trained on only later": "targets_only_seen_later",
+    "test events of items with later training events only": "targets_only_seen_later",
 }
 
 

@@ -125,10 +125,13 @@ def _better_or_worse(found: Difference) -> Element | str:
 
 
 def _names(runs: Sequence[RunFindings]) -> list[str]:
-    """Returns the model of each run, with the part of its folder in which the runs differ."""
+    """Returns the model of each run, with the seed or the part of its folder if they differ."""
     models = [one.model for one in runs]
     if len(set(models)) == len(models):
-        return models
+        seeds = [one.config.train.seed for one in runs]
+        if len(set(seeds)) == 1:
+            return models
+        return [f"{model}, seed {seed}" for model, seed in zip(models, seeds, strict=True)]
     folders = [str(one.folder.resolve()) for one in runs]
     common = os.path.commonpath(folders)
     return [
