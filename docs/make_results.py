@@ -160,6 +160,18 @@ SECTIONS = [
             ("toys", "Amazon Toys", "the sequence models", (), ()),
         )
     ),
+    Section(
+        "beauty-equal-budget",
+        "Amazon Beauty: the models of MQSA-TED's paper, each searched for 15 minutes",
+        "beauty",
+        "compare",
+        [
+            *("--data", "beauty", "--seconds", "900", "--against", "mqsa_ted", "--models"),
+            "pop,decayed_transitions,sasrec,gru4rec,bert4rec,caser,fpmc,fmlp_rec,lightgcn,mqsa_ted",
+        ],
+        "mqsa_ted",
+        ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", "fpmc", "lightgcn"),
+    ),
     _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
     _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),
     _study(
