@@ -7,15 +7,16 @@ import argparse
 import gc
 import ipaddress
 import json
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting
+from tfrec_attn.files.writing import check_output, write_output
 
 from .checks import load_measurement
-from .checks.load_measurement import Limits, Sample, closed_loop, open_loop
+from .checks.load_measurement import Limits, closed_loop, open_loop
 from .cli.packages import importing
 from .cli.shared_options import add_target, add_version
 
@@ -28,6 +29,8 @@ _MAX = {
     "connections": 1024,
 }
 _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
+_TOOL = "tfrec-attn load test"
+_BEGINNING = f'{{\n  "tool": "{_TOOL}"'  # of the files with figures
 
 
 @reporting(ValueError)
@@ -39,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     _check(parsed)
-    report, samples = _measure(parsed)
-    _write(report, samples, parsed)
+    report = _measure(parsed)
+    if parsed.json:
+        text = json.dumps({"tool": _TOOL, **report}, indent=2)
+        write_output(parsed.json, f"{text}\n", _BEGINNING, "--json")
     sys.stdout.write(f"{load_measurement.table(report)}\n")
     return 1 if report["errors"] else 0
 
@@ -113,7 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=path, metavar="FILE", help="write the figures to this file too"
     )
-    parser.add_argument("--plot", type=path, metavar="FILE", help="draw the latencies as PNG")
     return parser
 
 
@@ -131,22 +135,16 @@ def _check(parsed: argparse.Namespace) -> None:
         raise ValueError(
             f"--timeout must be a number of seconds above 0, but is {parsed.timeout:g}."
         )
-    for name in ("json", "plot"):
-        path = getattr(parsed, name)
-        if path is not None and not Path(path).parent.is_dir():
+    if parsed.json is not None:
+        folder = os.path.dirname(parsed.json) or "."
+        if not os.path.isdir(folder):
             raise ValueError(
-                f"--{name} {path} cannot be written: there is no folder {Path(path).parent}."
+                f"--json {parsed.json} cannot be written: there is no folder {folder}."
             )
-        if path is not None and not load_measurement.is_replaceable(Path(path)):
-            raise ValueError(
-                f"--{name} {path} exists and is not an earlier one of its kind; "
-                "name a new file, or remove it."
-            )
-    if parsed.plot:
-        load_measurement.check_plot()
+        check_output(parsed.json, _BEGINNING, "--json")
 
 
-def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
+def _measure(parsed: argparse.Namespace) -> dict:
     with importing(stubs_alone=True):
         from .checks import load_target
         from .clients.grpc_client import GrpcClient
@@ -186,27 +184,7 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict, list[Sample]]:
         "model": parsed.model,
         **load,
         **load_measurement.summary(samples),
-    }, samples
-
-
-def _write(report: dict, samples: Sequence[Sample], parsed: argparse.Namespace) -> None:
-    try:
-        if parsed.json:
-            Path(parsed.json).write_text(
-                json.dumps({"tool": load_measurement.TOOL, **report}, indent=2) + "\n",
-                encoding="utf-8",
-            )
-        if parsed.plot:
-            load = (
-                f"{parsed.rate:g} requests a second"
-                if parsed.rate
-                else f"{report['concurrency']} clients"
-            )
-            load_measurement.plot(samples, f"{parsed.model}, {load}", parsed.plot)
-    except OSError as error:
-        raise ValueError(
-            f"{error.filename} cannot be written: {error.strerror}; name another file."
-        ) from None
+    }
 
 
 if __name__ == "__main__":

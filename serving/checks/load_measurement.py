@@ -1,4 +1,4 @@
-"""The loops of a load test, and the figures and plots of what they measure."""
+"""The loops of a load test, and the figures of what they measure."""
 
 import collections
 import dataclasses
@@ -7,10 +7,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 OK, LOST = "OK", "LOST"
-TOOL = "tfrec-attn load test"  # what the files begin with
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 # (number of the request, callback for its status) sends a request and returns at once.
 Send = Callable[[int, Callable[[str], None]], None]
@@ -145,51 +143,3 @@ def table(report: dict) -> str:
         figures = ", ".join(f"{name} {value:.2f}" for name, value in latency.items())
         lines.append(f"latency: {figures} ms")
     return "\n".join(lines)
-
-
-def is_replaceable(path: Path) -> bool:
-    """Whether a file may be overwritten: it is new, empty, not regular, or of a load test."""
-    if not path.is_file():
-        return True
-    with open(path, "rb") as stream:
-        beginning = stream.read(1 << 10)
-    return not beginning or TOOL.encode() in beginning
-
-
-def check_plot() -> None:
-    """Checks that matplotlib is installed.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise ValueError(
-            "--plot needs matplotlib; install it with pip install 'tfrec-attn[plot]', "
-            "or leave --plot out."
-        ) from None
-
-
-def plot(samples: Sequence[Sample], title: str, path: str | Path) -> None:
-    """Draws the latency over time, and its cumulative distribution, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    over_time, shares = figure.subplots(1, 2, sharey=True)
-    for status in sorted({sample.status for sample in samples}):
-        some = [sample for sample in samples if sample.status == status]
-        over_time.plot(
-            [one.at for one in some],
-            [1e3 * one.seconds for one in some],
-            ".",
-            markersize=2,
-            label=f"{status} ({len(some)})",
-        )
-    answered = sorted(1e3 * sample.seconds for sample in samples if sample.status == OK)
-    shares.plot([(place + 1) / len(answered) for place in range(len(answered))], answered)
-    over_time.set(xlabel="time (s)", ylabel="latency (ms)", yscale="log", title=title)
-    shares.set(xlabel="share of requests", title="cumulative distribution")
-    if samples:
-        over_time.legend()
-    figure.savefig(path, format="png", metadata={"Software": TOOL})

@@ -272,19 +272,6 @@ def test_the_command(capsys, tmp_path, common, options, load):
     assert written.err == ""
 
 
-def test_the_plot(capsys, tmp_path, common):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    assert (
-        load_test.main(
-            [*common, "--requests", "40", "--timeout", "20", "--plot", str(tmp_path / "it.png")]
-        )
-        == 0
-    )
-    data = (tmp_path / "it.png").read_bytes()
-    assert data.startswith(b"\x89PNG\r\n")
-    assert b"IEND" in data[-12:]
-
-
 def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
     # No server takes a message of 20 MB.
     path = tmp_path / "histories.parquet"
@@ -432,14 +419,13 @@ def test_files_that_are_no_histories(tmp_path):
             read(tmp_path / name, 5)
 
 
-@pytest.mark.parametrize("option", ["--json", "--plot"])
-def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common, option):
+def test_a_foreign_file_is_not_overwritten(capsys, tmp_path, common):
     path = tmp_path / "mine"
     path.write_text('{"figures": "mine"}')
-    assert load_test.main([*common, option, str(path)]) == 2
+    assert load_test.main([*common, "--json", str(path)]) == 2
     assert (
         capsys.readouterr().err
-        == f"error: {option} {path} exists and is not an earlier one of its kind; "
+        == f"error: --json {path} exists and is not an earlier one of its kind; "
         "name a new file, or remove it.\n"
     )
     assert path.read_text() == '{"figures": "mine"}'
