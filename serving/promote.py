@@ -4,16 +4,19 @@ python -m serving.promote --target HOST:PORT --model NAME --run RUN --config FIL
 """
 
 import argparse
-import contextlib
+import functools
 import json
 import sys
 from collections.abc import Sequence
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting
+from tfrec_attn.replay.measured_run import read_events
 
+from .checks.canary import as_dict, judge, problem_of, read_limits, table
+from .checks.paired_replay import replay
 from .cli.packages import importing
-from .cli.shared_options import add_label_options
+from .cli.shared_options import PREVIOUS, add_label_options
 
 _SECONDS = 5.0  # timeout of a request
 
@@ -33,9 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _promote(parsed) -> int:
-    from tfrec_attn.replay.measured_run import read_events
-
-    from .checks.canary import problem_of, read_limits
     from .checks.labels import LabelledModel
 
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
@@ -51,7 +51,7 @@ def _promote(parsed) -> int:
         )
         return 0
     chosen = events.gather_every(-(-len(events) // limits.requests))
-    rows = _judged(parsed, versions, chosen.select("user_id", "history").rows(), limits)
+    rows = _judged(parsed, chosen.select("user_id", "history").rows(), limits)
     sys.stdout.write(_report(parsed, versions, len(chosen), rows))
     if problem := problem_of(rows, parsed.canary):
         stays = f"{parsed.stable} stays at version {versions[parsed.stable]}"
@@ -66,26 +66,17 @@ def _promote(parsed) -> int:
     return 0
 
 
-def _judged(parsed, labels, requests, limits) -> list:
+def _judged(parsed, requests, limits) -> list:
     """The measures of both labels, after the same requests to both."""
-    from .checks.canary import judge
-    from .checks.paired_replay import replay
     from .clients.grpc_client import GrpcClient
 
-    with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(
-                GrpcClient(parsed.target, parsed.model, label=label, timeout=_SECONDS, retries=0)
-            )
-            for label in labels
-        ]
-        return judge(*replay(clients, requests, limits.k), limits)
+    ask = functools.partial(GrpcClient, parsed.target, parsed.model, timeout=_SECONDS, retries=0)
+    with ask(label=parsed.stable) as stable, ask(label=parsed.canary) as canary:
+        return judge(*replay((stable, canary), requests, limits.k), limits)
 
 
 def _moves(parsed, labels, versions) -> dict[str, int]:
     """The labels that a promotion moves, and where to."""
-    from .checks.labels import PREVIOUS
-
     moves = {parsed.stable: versions[parsed.canary]}
     # A file with this label records the version to roll back to.
     if parsed.stable == "stable" and PREVIOUS in labels:
@@ -94,8 +85,6 @@ def _moves(parsed, labels, versions) -> dict[str, int]:
 
 
 def _report(parsed, versions, requests, rows) -> str:
-    from .checks.canary import as_dict, table
-
     if not parsed.json:
         head = [f"{label} {version}" for label, version in versions.items()]
         return f"{table(rows, [f'{requests} requests', *head])}\n"

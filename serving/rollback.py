@@ -15,7 +15,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
 from .cli.packages import importing
-from .cli.shared_options import add_label_options
+from .cli.shared_options import PREVIOUS, add_label_options
 
 
 @reporting(ValueError)
@@ -58,8 +58,6 @@ def _roll_back(parsed) -> int:
 
 def _choose(parsed, file, now, folders) -> int:
     """The version to go back to, which is complete."""
-    from .checks.labels import PREVIOUS
-
     older = [version for version in folders if version < now]
     if parsed.to is not None:
         version = parsed.to

@@ -5,7 +5,6 @@ python -m serving.shadow --model MODEL[:LABEL] --against MODEL[:LABEL] --request
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import json
 import sys
@@ -15,7 +14,19 @@ from pathlib import Path
 from tfrec_attn.cli.arguments import Arguments, path, require_at_least
 from tfrec_attn.cli.terminal import align, reporting
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.replay.request_log import read_request_log
 
+from .checks.canary import as_dict, finite, judge, problem_of, read_limits, table
+from .checks.paired_replay import (
+    answered_by_both,
+    empty_share,
+    mean,
+    mean_correlation,
+    mean_overlap,
+    popular_share,
+    quantile,
+    replay,
+)
 from .cli.packages import importing
 from .cli.shared_options import REFERENCE, ModelReference, add_target, parse_reference
 
@@ -34,15 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     require_at_least(1, parsed, "k", "most")
     with importing(stubs_alone=True):
-        from .checks import paired_replay  # noqa: F401
         from .clients import grpc_client  # noqa: F401
     return _shadow(parsed)
 
 
 def _shadow(parsed) -> int:
-    from .checks.canary import judge, problem_of, read_limits
-    from .checks.paired_replay import replay
-
     limits = None if parsed.limits is None else read_limits(parsed.limits)
     k, most = parsed.k or _K, parsed.most or _MOST
     if limits is not None:
@@ -51,9 +58,9 @@ def _shadow(parsed) -> int:
     requests = _read(parsed.requests)
     chosen = requests.gather_every(-(-len(requests) // most))
     sides = (parsed.model, parsed.target), (parsed.against, parsed.against_target or parsed.target)
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(_open(*side, parsed.timeout)) for side in sides]
-        replayed = replay(clients, chosen.rows(), k)
+    first, second = (_open(*side, parsed.timeout) for side in sides)
+    with first, second:
+        replayed = replay((first, second), chosen.rows(), k)
     report = _measure(parsed, replayed, len(chosen), k)
     rows = [] if limits is None else judge(*replayed, limits)
     sys.stdout.write(f"{_as_json(report, rows) if parsed.json else _as_text(report, rows)}\n")
@@ -64,8 +71,6 @@ def _shadow(parsed) -> int:
 
 
 def _read(file):
-    from tfrec_attn.replay.request_log import read_request_log
-
     found = read_request_log(Path(file))
     if found is None:
         raise ConfigError(
@@ -82,9 +87,6 @@ def _open(asked: ModelReference, target: str, timeout: float):
 
 
 def _measure(parsed, replayed, requests: int, k: int) -> dict:
-    from .checks.canary import finite
-    from .checks.paired_replay import answered_by_both, mean, mean_correlation, mean_overlap
-
     pairs = answered_by_both(*replayed)
     return {
         "requests": requests,
@@ -103,9 +105,6 @@ def _measure(parsed, replayed, requests: int, k: int) -> dict:
 
 
 def _side(replayed) -> dict:
-    from .checks.canary import finite
-    from .checks.paired_replay import empty_share, popular_share, quantile
-
     return {
         "popular_share": finite(popular_share(replayed)),
         "empty_share": finite(empty_share(replayed)),
@@ -118,8 +117,6 @@ def _side(replayed) -> dict:
 
 
 def _as_json(report: dict, rows: list) -> str:
-    from .checks.canary import as_dict
-
     if rows:
         report["limits"] = as_dict(rows, "model", "against")
         report["within_limits"] = all(row.kept for row in rows)
@@ -127,8 +124,6 @@ def _as_json(report: dict, rows: list) -> str:
 
 
 def _as_text(report: dict, rows: list) -> str:
-    from .checks.canary import table
-
     models = list(report["models"].values())
     asked = [one["asked"] for one in models]
     lines = [["", *asked]]

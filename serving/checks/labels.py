@@ -21,8 +21,6 @@ from ..clients.responses import ClientError, client_error
 from ..protocol.statuses import from_number
 from .model_config_file import ModelConfigFile
 
-# Label of the version that was stable before.
-PREVIOUS = "previous"
 _TIMEOUT = 30.0
 _PAUSE = 0.2
 _ModelService = model_service_pb2_grpc.ModelServiceStub

@@ -7,6 +7,8 @@ from tfrec_attn.cli.arguments import path
 from tfrec_attn.errors import shown
 
 REFERENCE = "MODEL[:VERSION or LABEL]"
+# Label of the version that was stable before.
+PREVIOUS = "previous"
 
 
 @dataclasses.dataclass(frozen=True)
