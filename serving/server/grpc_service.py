@@ -1,5 +1,6 @@
 """The gRPC services of TF Serving on a model store."""
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -28,119 +29,32 @@ _UNREADABLE = object()
 _log = logging.getLogger(__name__)
 
 
-class PredictionService:
-    """Predict and GetModelMetadata. Other methods are UNIMPLEMENTED."""
-
-    def __init__(self, store: ModelStore):
-        self._store = store
-
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """Runs a signature of a model."""
-        spec = request.model_spec
-        try:
-            inputs = _arrays(request)
-        except StatusError as error:
-            self._store.metrics.requested(
-                spec.name if spec.name in self._store.names() else "", "", error.code, 0.0
-            )
-            raise
-        version, signature, outputs = self._store.predict(
-            spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
-        )
-        response = predict_pb2.PredictResponse()
-        _set_model(response.model_spec, spec.name, version)
-        response.model_spec.signature_name = signature
-        for name, array in outputs.items():
-            fill(response.outputs[name], array)
-        return response
-
-    def metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Returns the signatures of a model."""
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != _SIGNATURES:
-                raise invalid(f"Metadata field {field} is not supported")
-        version, definitions = self._store.metadata(
-            request.model_spec.name, *_version_of(request.model_spec)
-        )
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _set_model(response.model_spec, request.model_spec.name, version)
-        response.metadata[_SIGNATURES].Pack(definitions)
-        return response
-
-
-class ModelService:
-    """GetModelStatus and HandleReloadConfigRequest."""
-
-    def __init__(self, store: ModelStore):
-        self._store = store
-
-    def status(
-        self, request: get_model_status_pb2.GetModelStatusRequest
-    ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Returns the states of the versions of a model."""
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
-        return status_response(
-            self._store, request.model_spec.name, *_version_of(request.model_spec)
-        )
-
-    def reload(
-        self, request: model_management_pb2.ReloadConfigRequest
-    ) -> model_management_pb2.ReloadConfigResponse:
-        """Changes the served versions and their labels."""
-        if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
-                "ModelConfigList is currently supported"
-            )
-        self._store.reload([_config_of(one) for one in request.config.model_config_list.config])
-        return model_management_pb2.ReloadConfigResponse()
-
-
-def status_response(
-    store: ModelStore, name: str, version: int | None = None, label: str | None = None
-) -> get_model_status_pb2.GetModelStatusResponse:
-    """Makes the response with the states of the versions of a model.
-
-    Raises:
-        StatusError: As in `ModelStore.status`.
-    """
-    response = get_model_status_pb2.GetModelStatusResponse()
-    for status in store.status(name, version, label):
-        one = response.model_version_status.add(version=status.version, state=int(status.state))
-        one.status.error_code = status.code.value[0]
-        one.status.error_message = status.message
-    return response
-
-
 def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
-    """Adds both services to a server.
+    """Adds PredictionService and ModelService to a server.
+
+    Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest are answered. Other
+    methods are UNIMPLEMENTED.
 
     Args:
         server: Server, not started.
         store: The models.
         in_flight: Counts the calls until their responses are sent.
     """
-    prediction, model = PredictionService(store), ModelService(store)
     services = {
         "PredictionService": {
-            "Predict": (prediction.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": (
-                prediction.metadata,
-                get_model_metadata_pb2.GetModelMetadataRequest,
-            ),
+            "Predict": (_predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": (_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
         },
         "ModelService": {
-            "GetModelStatus": (model.status, get_model_status_pb2.GetModelStatusRequest),
-            "HandleReloadConfigRequest": (model.reload, model_management_pb2.ReloadConfigRequest),
+            "GetModelStatus": (_status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": (_reload, model_management_pb2.ReloadConfigRequest),
         },
     }
     for name, methods in services.items():
-        handlers = {key: _handler(*method, in_flight) for key, method in methods.items()}
+        handlers = {
+            key: _handler(functools.partial(method, store), kind, in_flight)
+            for key, (method, kind) in methods.items()
+        }
         generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)
         server.add_generic_rpc_handlers((generic,))
 
@@ -176,6 +90,57 @@ def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMetho
         request_deserializer=read,
         response_serializer=lambda response: response.SerializeToString(),
     )
+
+
+def _predict(store, request):
+    spec = request.model_spec
+    try:
+        inputs = _arrays(request)
+    except StatusError as error:
+        name = spec.name if spec.name in store.names() else ""
+        store.metrics.requested(name, "", error.code, 0.0)
+        raise
+    version, signature, outputs = store.predict(
+        spec.name, spec.signature_name, inputs, *_version_of(spec), request.output_filter[:]
+    )
+    response = predict_pb2.PredictResponse()
+    _set_model(response.model_spec, spec.name, version)
+    response.model_spec.signature_name = signature
+    for name, array in outputs.items():
+        fill(response.outputs[name], array)
+    return response
+
+
+def _metadata(store, request):
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in request.metadata_field:
+        if field != _SIGNATURES:
+            raise invalid(f"Metadata field {field} is not supported")
+    spec = request.model_spec
+    version, definitions = store.metadata(spec.name, *_version_of(spec))
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    _set_model(response.model_spec, spec.name, version)
+    response.metadata[_SIGNATURES].Pack(definitions)
+    return response
+
+
+def _status(store, request):
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    spec = request.model_spec
+    statuses = store.status(spec.name, *_version_of(spec))
+    return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
+
+
+def _reload(store, request):
+    if request.config.WhichOneof("config") != "model_config_list":
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+            "ModelConfigList is currently supported"
+        )
+    store.reload([_config_of(one) for one in request.config.model_config_list.config])
+    return model_management_pb2.ReloadConfigResponse()
 
 
 def _arrays(request: predict_pb2.PredictRequest) -> dict:

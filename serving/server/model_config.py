@@ -1,11 +1,8 @@
-"""The configuration of a served model: its versions and labels, and the state of a version."""
+"""The configuration of a served model: its versions and labels."""
 
 import dataclasses
-import enum
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import grpc
 
 from tfrec_attn.errors import shown
 
@@ -71,23 +68,3 @@ class ModelConfig:
     folder: str | Path | None = None
     policy: VersionPolicy = dataclasses.field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-
-class State(enum.IntEnum):
-    """The state of a version, with the numbers of ModelVersionStatus."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionStatus:
-    """The state of a version, with a code and a reason if it could not be loaded."""
-
-    version: int
-    state: State
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    message: str = ""

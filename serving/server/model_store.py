@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grpc
 import numpy as np
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
 from .batching import BatchOptions
 from .catalogue import Catalogue
-from .model_config import ModelConfig, VersionStatus
+from .model_config import ModelConfig
 from .served_model import ServedModel, Version, no_servable
 from .server_metrics import ServerMetrics
+from .signature import check_size
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,7 +149,9 @@ class ModelStore:
         try:
             with self._using(name, version, label) as found:
                 counted = found.model.signature(signature).name
-                return found.number, counted, found.predict(counted, inputs, outputs)
+                answer = found.model.run(counted, inputs, outputs, found.batchers)
+                check_size(answer)
+                return found.number, counted, answer
         except StatusError as error:
             code = error.code
             raise
@@ -183,7 +187,7 @@ class ModelStore:
 
     def status(
         self, name: str, version: int | None = None, label: str | None = None
-    ) -> list[VersionStatus]:
+    ) -> list[ModelVersionStatus]:
         """Returns the states of the versions of a model, greatest first, or of one version.
 
         Raises:

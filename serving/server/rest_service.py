@@ -118,15 +118,8 @@ class RestService:
         return _dumped({"model_spec": spec, "metadata": {"signature_def": _in_full(definitions)}})
 
     def _status(self, name, version, label):
-        statuses = [
-            {
-                "version": str(one.version),
-                "state": one.state.name,
-                "status": {"error_code": one.code.name, "error_message": one.message},
-            }
-            for one in self._store.status(name, version, label)
-        ]
-        return _dumped({"model_version_status": statuses})
+        statuses = map(_in_full, self._store.status(name, version, label))
+        return _dumped({"model_version_status": list(statuses)})
 
 
 def _in_full(message):

@@ -1,59 +1,44 @@
 """A model with its versions: found in a folder, loaded, swapped and unloaded."""
 
 import dataclasses
+import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-import numpy as np
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from tfrec_attn.runtime.saved_model import versions_in
 
 from ..protocol.statuses import StatusError, not_found, without_folder
 from .batching import Batcher, BatchOptions
 from .loaded_model import LoadedModel
-from .model_config import ModelConfig, State, VersionStatus
-from .signature import check_size
+from .model_config import ModelConfig
 
 _LOG = logging.getLogger(__name__)
 _ENDED_KEPT = 10
 
 
+@dataclasses.dataclass(eq=False)
 class Version:
-    """A loaded version, with a batcher for each signature.
+    """A loaded version.
 
-    Args:
+    Attributes:
         number: Version number.
         model: The model, loaded and warmed up.
-        batching: Options of the batchers; None runs each request alone.
-        observe: Called with the signature and the number of rows of each batch.
+        batchers: Signature -> its batcher; none without batching.
+        users: Number of requests that it is answering.
+        retired: Whether it gets no further requests.
     """
 
-    def __init__(
-        self,
-        number: int,
-        model: LoadedModel,
-        batching: BatchOptions | None,
-        observe: Callable[[str, int], None],
-    ):
-        self.number, self.model = number, model
-        self.users, self.retired = 0, False
-        self.batchers = {}
-        for name, signature in model.signatures.items() if batching else ():
-            self.batchers[name] = Batcher(
-                signature.run, batching, lambda rows, name=name: observe(name, rows)
-            )
-
-    def predict(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Runs a signature, in a batch with other requests."""
-        answer = self.model.run(signature, inputs, outputs, self.batchers)
-        check_size(answer)
-        return answer
+    number: int
+    model: LoadedModel
+    batchers: dict[str, Batcher]
+    users: int = 0
+    retired: bool = False
 
 
 class _Failure(NamedTuple):
@@ -70,7 +55,7 @@ class ServedModel:
 
     Args:
         config: Name, folder and policy.
-        batching: As in `Version`.
+        batching: Options of the batchers; None runs each request alone.
         threads: As in `LoadedModel`.
         observe: Called with the model, the signature and the number of rows of each batch.
         drained: Called when a replaced version has answered its last request.
@@ -95,7 +80,7 @@ class ServedModel:
         self._latest: Version | None = None
         self._retired: list[Version] = []
         self._failed: dict[int, _Failure] = {}
-        self._statuses: dict[int, VersionStatus] = {}
+        self._statuses: dict[int, ModelVersionStatus] = {}
 
     def acquire(self, number: int | None = None) -> Version:
         """Returns a version, the latest by default. `release` ends its use.
@@ -129,7 +114,7 @@ class ServedModel:
             latest = self._latest
         return {name: batcher.queued for name, batcher in latest.batchers.items()} if latest else {}
 
-    def statuses(self) -> list[VersionStatus]:
+    def statuses(self) -> list[ModelVersionStatus]:
         """Returns the states of all known versions, greatest version first."""
         with self._lock:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
@@ -185,7 +170,7 @@ class ServedModel:
         stamp = _stamp(folder)
         if number in self._failed and self._failed[number].stamp == stamp:
             return False
-        self._set(number, State.LOADING)
+        self._set(number, ModelVersionStatus.LOADING)
         try:
             model = LoadedModel(folder, self._threads)
             try:
@@ -199,26 +184,30 @@ class ServedModel:
                 "Version %d of model %s is not served: %s", number, self.config.name, error.message
             )
             name = f"version {number} of model {self.config.name}"
-            self._set(number, State.END, error.code, without_folder(error.message, folder, name))
+            reason = without_folder(error.message, folder, name)
+            self._set(number, ModelVersionStatus.END, error.code, reason)
             return False
         self._failed.pop(number, None)
-
-        def observe(signature, rows):
-            self._observe(self.config.name, signature, rows)
-
-        version = Version(number, model, self._batching, observe)
+        version = Version(number, model, self._batchers(model))
         with self._lock:
             self._serving[number] = version
             self._latest = self._serving[max(self._serving)]
-            self._statuses[number] = VersionStatus(number, State.AVAILABLE)
+            self._statuses[number] = status_of(number, ModelVersionStatus.AVAILABLE)
         return True
+
+    def _batchers(self, model: LoadedModel) -> dict[str, Batcher]:
+        observe = functools.partial(self._observe, self.config.name)
+        return {
+            name: Batcher(signature.run, self._batching, functools.partial(observe, name))
+            for name, signature in (model.signatures.items() if self._batching else ())
+        }
 
     def _retire(self, number: int) -> None:
         with self._lock:
             version = self._serving.pop(number)
             version.retired = True
             self._latest = self._serving[max(self._serving)] if self._serving else None
-            self._statuses[number] = VersionStatus(number, State.UNLOADING)
+            self._statuses[number] = status_of(number, ModelVersionStatus.UNLOADING)
         self._retired.append(version)
 
     def _close_drained(self) -> None:
@@ -226,22 +215,33 @@ class ServedModel:
             self._retired.remove(version)
             version.model.close()
             if version.number not in self._serving:
-                self._set(version.number, State.END)
+                self._set(version.number, ModelVersionStatus.END)
 
     def _set(
         self,
         number: int,
-        state: State,
+        state: int,
         code: grpc.StatusCode = grpc.StatusCode.OK,
         message: str = "",
     ) -> None:
         with self._lock:
-            self._statuses[number] = VersionStatus(number, state, code, message)
+            self._statuses[number] = status_of(number, state, code, message)
             ended = sorted(
-                number for number, status in self._statuses.items() if status.state == State.END
+                number
+                for number, status in self._statuses.items()
+                if status.state == ModelVersionStatus.END
             )
             for old in ended[:-_ENDED_KEPT]:
                 del self._statuses[old]
+
+
+def status_of(
+    number: int, state: int, code: grpc.StatusCode = grpc.StatusCode.OK, message: str = ""
+) -> ModelVersionStatus:
+    """Makes the state of a version, with a code and a reason if it could not be loaded."""
+    result = ModelVersionStatus(version=number, state=state)
+    result.status.error_code, result.status.error_message = code.value[0], message
+    return result
 
 
 def no_servable(name: str, version: int | None) -> StatusError:

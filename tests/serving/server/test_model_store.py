@@ -5,14 +5,16 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.protocol.statuses import StatusError
 from serving.server.batching import BatchOptions
 from serving.server.loaded_model import WARMUP
-from serving.server.model_config import ModelConfig, State, VersionPolicy, parse_policy
+from serving.server.model_config import ModelConfig, VersionPolicy, parse_policy
 from serving.server.model_store import ModelStore
 
 SECONDS = 60
@@ -55,7 +57,7 @@ def refused(call):
 
 
 def states(store):
-    return {status.version: status.state.name for status in store.status("toy")}
+    return {one.version: one.State.Name(one.state) for one in store.status("toy")}
 
 
 def which(store, **version):
@@ -90,7 +92,7 @@ def test_the_old_version_stays_until_its_requests_are_answered(make_store, versi
         versions(2)
         store.poll()
         assert states(store) == {2: "AVAILABLE", 1: "UNLOADING"}
-        assert old.predict("", TEXT, ())["joined"].tolist() == [b"a,b"]
+        assert old.model.run("", TEXT, ())["joined"].tolist() == [b"a,b"]
     store.poll()
     assert states(store) == {2: "AVAILABLE", 1: "END"}
     with pytest.raises(StatusError):
@@ -104,10 +106,12 @@ def test_a_corrupt_version_is_reported_and_the_old_one_keeps_serving(make_store,
     path.write_bytes(whole[: len(whole) // 2])
     store.poll()
     newest = store.status("toy", 2)[0]
-    assert newest.state == State.END and newest.code.name == "INVALID_ARGUMENT"
-    assert newest.message.startswith("version 2 of model toy cannot be loaded as a SavedModel (")
+    assert newest.state == ModelVersionStatus.END
+    newest, code = newest.status.error_message, newest.status.error_code
+    assert code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert newest.startswith("version 2 of model toy cannot be loaded as a SavedModel (")
     # A client does not learn where the files are; the terminal of the server says it.
-    assert str(path.parents[1]) not in newest.message
+    assert str(path.parents[1]) not in newest
     assert store.problem("toy").startswith(f"{path.parent} cannot be loaded as a SavedModel (")
     assert str(path.parent) in caplog.text
     assert which(store) == 1 and states(store) == {2: "END", 1: "AVAILABLE"}
@@ -131,7 +135,9 @@ def test_a_version_whose_warm_up_fails_takes_no_requests(make_store, versions):
         writer.write(b"\xff")
     store.poll()
     assert which(store) == 1
-    assert store.status("toy", 2)[0].message.startswith(f"request 1 of {WARMUP} cannot be read (")
+    assert store.status("toy", 2)[0].status.error_message.startswith(
+        f"request 1 of {WARMUP} cannot be read ("
+    )
     assert store.problem("toy").startswith(f"request 1 of {path} cannot be read (")
 
 
@@ -374,7 +380,7 @@ def test_an_old_status_is_forgotten(make_store, versions):
     store = make_store(versions(1))
     model = store._models["toy"]
     for number in range(100, 130):
-        model._set(number, State.END)
+        model._set(number, ModelVersionStatus.END)
     assert len(store.status("toy")) == 11
 
 

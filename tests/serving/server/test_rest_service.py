@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.protocol.statuses import StatusError, not_found
 from serving.server.http_checks import Limits
 from serving.server.http_server import HttpServer, Response
-from serving.server.model_config import State, VersionStatus
 from serving.server.page_service import PageService
 from serving.server.rest_service import RestService
+from serving.server.served_model import status_of
 
 INT32, STRING = 3, 7
 BODY = {"signature_name": "echo", "instances": [{"item": "a", "k": 2}, {"item": "é", "k": 3}]}
@@ -81,7 +82,7 @@ class Store:
     def status(self, name, version=None, label=None):
         found = [self._version(name, version, label)] if version or label else [2, 1]
         self._version(name, version, label)
-        return [VersionStatus(one, State.AVAILABLE) for one in found]
+        return [status_of(one, ModelVersionStatus.AVAILABLE) for one in found]
 
 
 def start(page=b"<title>page</title>", **limits):
