@@ -123,7 +123,7 @@ def test_smoothed_item_vectors_are_validated_and_kept(ema, make_leave_one_out, t
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(model, Progress(), 2, is_best=True)
     np.testing.assert_array_equal(model.items.embeddings, last)
-    checkpoints.restore(model, print)
+    checkpoints.restore(model)
     np.testing.assert_array_equal(model.items.embeddings, last)
     checkpoints.finish(model)
     np.testing.assert_array_equal(model.items.embeddings, expected)

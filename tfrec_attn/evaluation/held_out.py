@@ -40,16 +40,15 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut, eager: float = 0) -> np.
 
 def summarise(ranks: np.ndarray, k: Sequence[int]) -> dict[str, float]:
     """Returns the means of HR@k, NDCG@k and MRR over the held-out events."""
-    return {
-        name: float(np.mean(function(ranks), dtype=np.float64))
-        for name, function in _numpy_functions(k).items()
-    }
+    return {name: float(values.mean()) for name, values in values_of(ranks, k).items()}
 
 
 def values_of(ranks: np.ndarray, k: Sequence[int]) -> dict[str, np.ndarray]:
     """Returns HR@k, NDCG@k and the reciprocal rank of each held-out event, float64, by metric."""
+    ranks = tf.constant(ranks)
     return {
-        name: function(ranks).astype(np.float64) for name, function in _numpy_functions(k).items()
+        name: np.asarray(function(ranks), np.float64)
+        for name, function in ranking_functions(k).items()
     }
 
 
@@ -104,10 +103,3 @@ def totals_by_user(columns: np.ndarray, users: np.ndarray | None) -> tuple[np.nd
             np.add.at(sums, np.argsort(order)[group], columns)
             return sums, sizes[order]
     return columns, np.ones(len(columns), np.int64)
-
-
-def _numpy_functions(k):
-    return {
-        name: lambda ranks, f=function: np.asarray(f(tf.constant(ranks)))
-        for name, function in ranking_functions(k).items()
-    }

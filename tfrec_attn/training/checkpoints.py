@@ -3,12 +3,13 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import TrainingError
 from tfrec_attn.files.checksums import SUMS, damage, flush_to_disk, read_sums, seal
 from tfrec_attn.files.work_folder import remove
@@ -77,12 +78,11 @@ class Checkpoints:
         """Whether there is a checkpoint, possibly a damaged one."""
         return bool(self._newest_first())
 
-    def restore(self, model: Any, print_fn: Callable[[str], None]) -> Progress | None:
+    def restore(self, model: Any) -> Progress | None:
         """Restores the newest intact checkpoint, and removes newer ones that are damaged.
 
         Args:
             model: A compiled model like the saved one.
-            print_fn: Takes a line for each damaged checkpoint.
 
         Returns:
             The progress of the checkpoint, or None if no checkpoint is intact.
@@ -102,7 +102,7 @@ class Checkpoints:
                         f"{state} is of another model or optimizer; give --restart to start again."
                     ) from None
                 return Progress.from_json((state / _PROGRESS).read_text(encoding="utf-8"))
-            print_fn(f"{state} is damaged ({problem}) and was removed.")
+            write_line(f"{state} is damaged ({problem}) and was removed.")
             _remove(state)
         return None
 

@@ -34,7 +34,6 @@ from tfrec_attn.training.history import HistoryWriter
 from tfrec_attn.training.inputs import held_out, training_stream
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.softmax_precision import softmax_precision
-from tfrec_attn.training.trackers import Tracking, TrackingCallback
 from tfrec_attn.training.validated_weights import ValidatedWeights
 from tfrec_attn.training.warm_start import WarmStart
 
@@ -126,8 +125,7 @@ def fit(
     folder: Path,
     warm: WarmStart | None = None,
     stop: StopSignals | None = None,
-    after_epoch: Callable[[Progress], None] | None = None,
-    tracking: Tracking | None = None,
+    after_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, float]:
     """Compiles and trains a model, and leaves it with the weights of the best epoch.
 
@@ -142,7 +140,6 @@ def fit(
         stop: Checked after each step; None: never.
         after_epoch: Called with the progress after each epoch and its checkpoint, and before the
             first step of a resumed training; it may raise an exception to end the training.
-        tracking: Gets the metrics of each epoch; None: nothing does.
 
     Returns:
         best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds, those of
@@ -165,14 +162,9 @@ def fit(
     progress = _restore(model, checkpoints, stream.steps_per_epoch)
     progress.steps = stream.steps_per_epoch
     earlier = progress.train_seconds
-    others = [] if tracking is None else [TrackingCallback(tracking, progress)]
-    if after_epoch:
-        if progress.epoch:
-            after_epoch(progress)
-        others.append(
-            tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: after_epoch(progress))
-        )
-    _train(model, config, split, stream, progress, checkpoints, stop or StopSignals(), others)
+    if progress.epoch:
+        after_epoch(progress)
+    _train(model, config, split, stream, progress, checkpoints, stop or StopSignals(), after_epoch)
     checkpoints.finish(model)
     seconds = progress.steady_seconds()
     return {
@@ -187,7 +179,7 @@ def fit(
 def _restore(model: Any, checkpoints: Checkpoints, steps: int) -> Progress:
     """Restores the newest intact checkpoint, on all processes, and returns its progress."""
     found = checkpoints.any()
-    progress = checkpoints.restore(model, write_line)
+    progress = checkpoints.restore(model)
     if progress is not None:
         write_line(
             f"Resuming from {checkpoints.folder}: "
@@ -212,7 +204,7 @@ def _train(
     progress: Progress,
     checkpoints: Checkpoints,
     stop: StopSignals,
-    others: list[tf.keras.callbacks.Callback],
+    after_epoch: Callable[[Progress], None],
 ) -> None:
     """Trains until the progress is over: the rest of an interrupted epoch, then the others."""
     train, epochs, steps = config.train, config.train.epochs, stream.steps_per_epoch
@@ -232,10 +224,10 @@ def _train(
             TrainingClock(progress),
             ValidatedWeights(),
             keras.progress_bar(),
-            HistoryWriter(checkpoints.folder, progress, diagnostics, write_line),
+            HistoryWriter(checkpoints.folder, progress, diagnostics),
             saver,
             EarlyStop(progress, **limits),
-            *others,
+            tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: after_epoch(progress)),
         ],
         model,
         verbose=1 if sys.stdout.isatty() else 2,

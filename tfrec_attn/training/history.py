@@ -2,11 +2,11 @@
 
 import csv
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
+from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.files.work_folder import remove
 from tfrec_attn.training.checkpoints import writing
 from tfrec_attn.training.diagnostics import Diagnostics
@@ -20,21 +20,13 @@ class HistoryWriter(tf.keras.callbacks.Callback):
         folder: The run.
         progress: Its `history` is extended; the epochs in it are written at the start.
         diagnostics: The training diagnostics.
-        print_fn: Takes a line.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        progress: Progress,
-        diagnostics: Diagnostics,
-        print_fn: Callable[[str], None],
-    ):
+    def __init__(self, folder: Path, progress: Progress, diagnostics: Diagnostics):
         super().__init__()
         self.folder = folder
         self.progress = progress
         self.diagnostics = diagnostics
-        self.print_fn = print_fn
         self._writers = {}
 
     def on_train_begin(self, logs=None):
@@ -54,7 +46,7 @@ class HistoryWriter(tf.keras.callbacks.Callback):
         self.progress.history.append({**metrics, **figures})
         self._write_events(epoch)
         write_history(self.folder / "history.csv", self.progress.history)
-        self.print_fn(self.diagnostics.describe(figures))
+        write_line(self.diagnostics.describe(figures))
 
     def on_train_end(self, logs=None):
         for writer in self._writers.values():

@@ -45,6 +45,7 @@ from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.training.cluster_start import wait_for_others
 from tfrec_attn.training.result_text import describe_result
 from tfrec_attn.training.settings import check_events, check_loss, check_tracker
+from tfrec_attn.training.trackers import Tracking
 from tfrec_attn.training.warm_start import PreviousRun, WarmStart, load_previous_run
 
 
@@ -129,7 +130,7 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         try:
             with (
                 explain_rest(partial.folder, lambda: _rest(partial, task), TrainingError),
-                _tracking(config, is_chief) as tracking,
+                Tracking(config, is_chief) as tracking,
             ):
                 if rejected.exists():
                     shutil.copyfile(rejected, partial.folder / run_files.REJECTED)
@@ -144,13 +145,6 @@ def _train(config: Config, task: Task | None, restart: bool) -> Path:
         names = sorted(entry.name for entry in partial.target.iterdir())
         write_line(f"\nWrote {partial.target}: {', '.join(names)}")
     return partial.target
-
-
-def _tracking(config: Config, is_chief: bool) -> Any:
-    import_tensorflow()
-    from tfrec_attn.training.trackers import Tracking
-
-    return Tracking(config, is_chief)
 
 
 def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> run.PreparedData:
@@ -194,7 +188,7 @@ def _train_into(
     task: Task | None,
     previous: PreviousRun | None,
     stop: StopSignals,
-    tracking: Any,
+    tracking: Tracking,
 ) -> None:
     """Trains and evaluates, and writes the files of the run to its folder."""
     leaks = leak_report(data.split) if data.split.name == "leave-one-out" else None
@@ -236,7 +230,7 @@ def _train_into(
         if models.trains_on(config.model.name) == models.COUNTS:
             fitted = count(model, config, data.split, folder)
         else:
-            fitted = fit(model, config, data.split, folder, warm, stop, tracking=tracking)
+            fitted = fit(model, config, data.split, folder, warm, stop, tracking.log_epochs)
         prior, alone = {}, {}
         if has_prior(config):
             prior, alone = add_transition_prior(model, config, data.split, folder)
