@@ -12,7 +12,7 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import environment
 from tfrec_attn.studies.report.charts import Bar, bars
 from tfrec_attn.studies.report.elements import Element, document, element, table
-from tfrec_attn.studies.report.run_findings import RunFindings, find
+from tfrec_attn.studies.report.run_findings import RunFindings
 from tfrec_attn.studies.report.run_section import LEVEL, run_section, slice_tables
 
 
@@ -36,7 +36,7 @@ def report(folders: Sequence[str], users: Sequence[str] = ()) -> str:
         {path: run_files.load_metrics(path) for path in paths},
         "give runs of the same log, filters, split, repeats and cut-offs",
     )
-    return _page([find(path, users) for path in paths])
+    return _page([RunFindings(path, users) for path in paths])
 
 
 def _page(runs: Sequence[RunFindings]) -> str:

@@ -1,7 +1,6 @@
 """The findings about a finished run that a report shows."""
 
 import csv
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,9 @@ from tfrec_attn.data.sequences.splits import Split, item_counts, split_checksum
 from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
 from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
-from tfrec_attn.evaluation.paired_tests import Difference, paired_difference
+from tfrec_attn.evaluation.paired_tests import paired_difference
 from tfrec_attn.evaluation.ranking import MISS
-from tfrec_attn.evaluation.slices import Slices, event_slices
+from tfrec_attn.evaluation.slices import event_slices
 from tfrec_attn.models.base.similarity import item_space
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_items, titles_of
@@ -83,9 +82,13 @@ class Neighbours(NamedTuple):
     counted: list[tuple[str, int]]
 
 
-@dataclasses.dataclass(frozen=True)
 class RunFindings:
     """The findings about a run.
+
+    Args:
+        folder: The run.
+        users: Ids of users whose test events are the examples. Default: five events from the best
+            rank to the worst.
 
     Attributes:
         folder: The run.
@@ -105,87 +108,53 @@ class RunFindings:
         examples: Test events.
         neighbours: Those of the most popular items; empty for a model that only counts.
         titles: Item -> its title, of those that have one in the items file of the run.
-    """
-
-    folder: Path
-    config: Config
-    report: dict[str, Any]
-    metric: str
-    model: str
-    rows: dict[str, Measured]
-    best_baseline: str
-    difference: Difference
-    users: np.ndarray
-    curves: dict[str, list[float]]
-    slices: list[Slices]
-    shares: list[float]
-    examples: list[Example]
-    neighbours: list[Neighbours]
-    titles: dict[str, str]
-
-    @property
-    def measured(self) -> Measured:
-        """The test metrics of the run itself."""
-        return self.rows[self.model]
-
-
-def find(folder: Path, users: Sequence[str] = ()) -> RunFindings:
-    """Returns the findings about a run.
-
-    Args:
-        folder: The run.
-        users: Ids of users whose test events are the examples. Default: five events from the best
-            rank to the worst.
 
     Raises:
         ConfigError: If the folder is no finished run or damaged, if its log has changed, or if a
             user has no test event.
         DataError: If the log cannot be read.
     """
-    config, report = run_files.load_config(folder), run_files.load_metrics(folder)
-    if config.evaluate.repeats is None:
-        raise ConfigError(f"{folder} has no rule for repeats; train again.")
-    set_precision(config.runtime.precision)
-    split = _split_of(folder, report)
-    ranks, model = run_files.load_ranks(folder), run.load_model(folder)
-    name = extensions.short_name(config.model.name)
-    users_of_events = split.rows(split.test)
-    rows = {
-        f"{one} (default)" if one == name else one: _measure(values, config, users_of_events)
-        for one, values in rank_baselines(config, split).items()
-    }
-    baselines = list(rows)
-    if "test_alone" in ranks:
-        rows[name] = _measure(ranks["test_alone"], config, users_of_events)
-        name = f"{name} + prior"
-    rows[name] = _measure(ranks["test"], config, users_of_events)
-    metric = METRIC if METRIC in rows[name].means else config.evaluate.metric
-    best = max(baselines, key=lambda one: rows[one].means[metric])
-    lists = rank_and_list(model, config, split, "test")[1]
-    counts = item_counts(split)
-    return RunFindings(
-        folder=folder,
-        config=config,
-        report=report,
-        metric=metric,
-        model=name,
-        rows=rows,
-        best_baseline=best,
-        difference=paired_difference(
-            rows[name].values[metric], rows[best].values[metric], users=users_of_events
-        ),
-        users=users_of_events,
-        curves=_curves(folder),
-        slices=event_slices(split),
-        shares=popularity_shares(lists, counts),
-        examples=_examples(model, split, ranks["test"], lists, users),
-        neighbours=(
-            []
-            if not item_space(model, model.item_vectors().shape[1]).points.any()
-            else _neighbours(model, counts, count_transitions(split))
-        ),
-        titles=titles_of(load_items(folder)),
-    )
+
+    def __init__(self, folder: Path, users: Sequence[str] = ()):
+        self.folder, self.config = folder, run_files.load_config(folder)
+        self.report, config = run_files.load_metrics(folder), self.config
+        if config.evaluate.repeats is None:
+            raise ConfigError(f"{folder} has no rule for repeats; train again.")
+        set_precision(config.runtime.precision)
+        split = _split_of(folder, self.report)
+        ranks, model = run_files.load_ranks(folder), run.load_model(folder)
+        self.users, counts = split.rows(split.test), item_counts(split)
+        self._set_metrics(rank_baselines(config, split), ranks)
+        self.curves, self.slices = _curves(folder), event_slices(split)
+        lists = rank_and_list(model, config, split, "test")[1]
+        self.shares = popularity_shares(lists, counts)
+        self.examples = _examples(model, split, ranks["test"], lists, users)
+        self.neighbours = []
+        if item_space(model, model.item_vectors().shape[1]).points.any():
+            self.neighbours = _neighbours(model, counts, count_transitions(split))
+        self.titles = titles_of(load_items(folder))
+
+    def _set_metrics(self, baselines: dict[str, np.ndarray], ranks: dict[str, np.ndarray]) -> None:
+        """Sets the metrics, given the ranks by the baselines and those of the run."""
+        name = extensions.short_name(self.config.model.name)
+        found = {f"{one} (default)" if one == name else one: baselines[one] for one in baselines}
+        names = list(found)
+        if "test_alone" in ranks:
+            found[name] = ranks["test_alone"]
+            name = f"{name} + prior"
+        found[name] = ranks["test"]
+        self.model = name
+        self.rows = {one: _measure(of, self.config, self.users) for one, of in found.items()}
+        self.metric = METRIC if METRIC in self.measured.means else self.config.evaluate.metric
+        self.best_baseline = max(names, key=lambda one: self.rows[one].means[self.metric])
+        best = self.rows[self.best_baseline].values[self.metric]
+        values = self.measured.values[self.metric]
+        self.difference = paired_difference(values, best, users=self.users)
+
+    @property
+    def measured(self) -> Measured:
+        """The test metrics of the run itself."""
+        return self.rows[self.model]
 
 
 def popularity_shares(lists: np.ndarray, counts: np.ndarray, groups: int = _GROUPS) -> list[float]:
