@@ -19,7 +19,6 @@ from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
 from tfrec_attn.studies.comparison.ablation_plan import (
     combinations,
-    own_row,
     parse_variation,
     plan_ablation,
 )
@@ -106,10 +105,16 @@ def test_plan(shop, tmp_path):
     assert plan.cells[3].folder == tmp_path / "to" / "user_weight=0.2,max_length=4" / "seed-2"
 
 
-def test_the_row_of_the_configuration_itself(shop):
-    assert own_row(shop, {"model.dim": ["4", "8"]}, []) == "dim=8"
-    assert own_row(shop, {"model.dim": ["4", "8"]}, ["model.dim=4"]) == "dim=4"
-    assert own_row(shop, {"model.dim": ["4", "16"]}, []) is None
+@pytest.mark.parametrize(
+    ("values", "overrides", "own"),
+    [
+        (["4", "8"], [], "dim=8"),
+        (["4", "8"], ["model.dim=4"], "dim=4"),
+        (["4", "16"], [], None),
+    ],
+)
+def test_the_row_of_the_configuration_itself(shop, tmp_path, values, overrides, own):
+    assert plan_ablation(shop, {"model.dim": values}, overrides, 1, tmp_path).against == own
 
 
 @pytest.fixture
@@ -183,8 +188,8 @@ def test_the_metric_is_that_of_the_runs(tmp_path, monkeypatch):
     """NDCG@10 where evaluate.k has 10, else evaluate.metric."""
     chosen = []
 
-    def train_plan(plan, folder, jobs, metric, *_, **__):
-        chosen.append(metric)
+    def train_plan(plan, *_):
+        chosen.append(plan.metric)
         raise NothingTrained("Why.")
 
     monkeypatch.setattr("tfrec_attn.studies.comparison.ablation.train_plan", train_plan)
@@ -237,7 +242,7 @@ def test_studies_of_the_package(name, tmp_path):
     path = "data.path=log.csv"
     plan = plan_ablation(study.config, variations, [path], 1, tmp_path)
     assert len(plan.cells) == np.prod([len(values) for values in variations.values()])
-    assert own_row(study.config, variations, [path]) in {cell.model for cell in plan.cells}
+    assert plan.against in {cell.model for cell in plan.cells}
 
 
 def test_a_study_of_a_file(tmp_path):

@@ -487,12 +487,12 @@ def finished(tmp_path, shop):
 
 
 def test_runs_of_another_log_are_refused(finished, tmp_path):
-    check_plan(finished, tmp_path / "to" / "shop", "MRR")
+    check_plan(finished, tmp_path / "to" / "shop")
     folder = finished.cells[1].folder
     report = json.loads((folder / METRICS).read_text())
     write_json(folder / METRICS, {**report, "data": {"sha256": "other"}})
     with pytest.raises(ConfigError) as error:
-        check_plan(finished, tmp_path / "to" / "shop", "MRR")
+        check_plan(finished, tmp_path / "to" / "shop")
     assert str(error.value) == (
         f"{folder} is a run of another log, or the log has changed; name another folder with "
         "--to, or remove that run."
@@ -501,9 +501,9 @@ def test_runs_of_another_log_are_refused(finished, tmp_path):
 
 def test_the_row_to_compare_with_is_checked_first(finished, tmp_path):
     folder = tmp_path / "to" / "shop"
-    check_plan(finished, folder, "MRR", "attrec + prior")
+    check_plan(dataclasses.replace(finished, against="attrec + prior"), folder)
     with pytest.raises(ConfigError) as error:
-        check_plan(finished, folder, "MRR", "pop + prior")
+        check_plan(dataclasses.replace(finished, against="pop + prior"), folder)
     assert str(error.value) == (
         "--against must be one of pop, attrec, attrec + prior, the rows of shop, but is "
         "'pop + prior'."
@@ -514,16 +514,16 @@ def test_results_of_others_stay(finished, tmp_path):
     folder = tmp_path / "to" / "shop"
     (folder / "results.csv").write_text("mine\n")
     with pytest.raises(ConfigError) as error:
-        check_plan(finished, folder, "MRR")
+        check_plan(finished, folder)
     assert str(error.value) == (
         f"{folder} holds results.csv, which does not belong to a table; name another folder with "
         "--to, or move it away."
     )
     (folder / "results.csv").rename(folder / "plot.png")
     with pytest.raises(ConfigError, match=r" holds plot\.png, which does not belong to a table; "):
-        check_plan(finished, folder, "MRR")
+        check_plan(finished, folder)
     (folder / "results.json").write_text('{"protocol": {}}')
-    check_plan(finished, folder, "MRR")
+    check_plan(finished, folder)
 
 
 def test_the_metric_of_a_table(tmp_path):
@@ -531,22 +531,21 @@ def test_the_metric_of_a_table(tmp_path):
     for cutoffs, metric in (("[5, 10]", "NDCG@10"), ("[5]", "HR@5")):
         (tmp_path / "log.yaml").write_text(f"evaluate: {{k: {cutoffs}, metric: HR@5}}\n")
         plan = plan_log(str(tmp_path / "log.yaml"), ["pop"], [], 1, tmp_path / "to")
-        assert check_plan(plan, tmp_path / "to" / "log", None) == metric
+        assert check_plan(plan, tmp_path / "to" / "log").metric == metric
 
 
 def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
     """A table without the best baseline of the runs names it."""
     monkeypatch.setattr(comparison_run, "is_finished", lambda cell: True)
-    plan, path = LogPlan("logs", cells, {}), cells[0].folder / METRICS
+    plan, path = LogPlan("logs", cells, {}, metric="HR@10"), cells[0].folder / METRICS
     report = json.loads(path.read_text())
     # The rows of an ablation are not models.
     for value, in_order, told in ((0.9, False, True), (0.0, False, False), (0.9, True, False)):
         baselines = {"transition": {"HR@10": 0.1}, "other": {"HR@10": value}}
         write_json(path, {**report, "baselines": baselines})
         with StopSignals() as stop:
-            folder = tmp_path / "to" / "logs"
-            options = {"against": None, "in_order": in_order}
-            comparison_run.train_plan(plan, folder, 1, "HR@10", stop, **options)
+            plan = dataclasses.replace(plan, in_order=in_order)
+            comparison_run.train_plan(plan, tmp_path / "to" / "logs", 1, stop)
         sentence = (
             "note: other, a baseline of every run that is not a row of this table, has HR@10 "
             "0.9000; add it to --models to compare with it.\n"
@@ -559,7 +558,7 @@ def test_slices_need_a_log(shop, tmp_path):
     with pytest.raises(
         ConfigError, match=r"^--slices needs a log, but data\.source is a prepared folder; give"
     ):
-        check_plan(plan, tmp_path / "to" / "shop", "MRR", slices=True)
+        check_plan(dataclasses.replace(plan, slices=True), tmp_path / "to" / "shop")
 
 
 def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):
@@ -656,8 +655,9 @@ def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
         comparison_run, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
     )
     plan, folder = LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
+    plan = dataclasses.replace(plan, metric="NDCG@10", against="good")
     with StopSignals() as stop:
-        table = comparison_run.train_plan(plan, folder, 1, "NDCG@10", stop, against="good")
+        table = comparison_run.train_plan(plan, folder, 1, stop)
     assert table.against == "transition" and table.failed == {"good": "Why."}
     out = capsys.readouterr().out
     assert "logs good, seed 1: failed: Why.\n" in out

@@ -1,5 +1,6 @@
 """The ablation of a configuration: what other values of some keys change."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
-from tfrec_attn.studies.comparison.ablation_plan import combinations, own_row, plan_ablation
+from tfrec_attn.studies.comparison.ablation_plan import combinations, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
 from tfrec_attn.studies.comparison.comparison_run import PLOT, check_plan, rest_of, train_plan
 
@@ -38,7 +39,7 @@ def ablate(
         to: The folder.
         seeds: Number of seeds.
         jobs: Trainings at a time.
-        metric: The metric of the plot and of the differences, or None, as for `check_plan`.
+        metric: The metric of the plot and of the differences, or None, as for `LogPlan`.
         slices: Whether the table also has the metric of slices of the test events.
 
     Returns:
@@ -51,20 +52,15 @@ def ablate(
         Interrupted: If a signal was received; the finished runs and the checkpoints stay.
     """
     plan = plan_ablation(source, variations, overrides, seeds, to)
-    metric = check_plan(plan, to, metric, slices=slices)
+    plan = check_plan(dataclasses.replace(plan, metric=metric, slices=slices), to)
     with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
-        table = train_plan(
-            *(plan, to, jobs, metric, stop),
-            against=own_row(source, variations, overrides),
-            in_order=True,
-            slices=slices,
-        )
+        table = train_plan(plan, to, jobs, stop)
         # Every run is compared with the decayed transitions.
         cell = next(cell for cell in plan.cells if cell.model not in table.failed)
         baselines = run_files.load_metrics(cell.folder).get("baselines", {})
-        baseline = baselines.get(_BASELINE, {}).get(metric)
+        baseline = baselines.get(_BASELINE, {}).get(table.metric)
         key = next(iter(variations))
-        problem = draw(_lines(table, variations), key, metric, baseline, to / PLOT)
+        problem = draw(_lines(table, variations), key, table.metric, baseline, to / PLOT)
         if problem:
             write_line(problem)
     return to

@@ -92,6 +92,9 @@ def plan_ablation(
 ) -> LogPlan:
     """Returns the trainings with all combinations of the values.
 
+    The rows are compared with the one that has the values of the configuration itself, if there is
+    one.
+
     Args:
         source: A YAML file, or the name of a configuration of the package; None for the defaults.
         variations: Key -> its values.
@@ -104,10 +107,12 @@ def plan_ablation(
             its key, or is the same as another.
     """
     check_overrides(overrides, "train.seed", "run_dir")
+    own, against = _resolved(source, overrides), None
     cells, rows = [], {}
     for row, point in combinations(variations).items():
         given = (f"{key}={value}" for key, value in point.items())
         config = _resolved(source, [*overrides, *given])
+        against = row if config == own else against
         same = rows.setdefault(configuration.to_yaml(config), row)
         if same != row:
             raise ConfigError(f"--vary has the same values twice: {same} and {row}.")
@@ -116,25 +121,7 @@ def plan_ablation(
         for seed in range(1, 2 if counts else seeds + 1):
             values = {"train.seed": seed, "run_dir": str(folder / f"seed-{seed}")}
             cells.append(Cell(row, seed, with_values(config, values)))
-    return LogPlan(to.name, cells, {})
-
-
-def own_row(
-    source: str | None, variations: dict[str, list[str]], overrides: Sequence[str]
-) -> str | None:
-    """Returns the row with the values that the configuration itself has, or None.
-
-    Args:
-        source: As for `plan_ablation`.
-        variations: As for `plan_ablation`.
-        overrides: As for `plan_ablation`.
-    """
-    own = _resolved(source, overrides)
-    for row, point in combinations(variations).items():
-        varied = _resolved(source, [*overrides, *(f"{key}={one}" for key, one in point.items())])
-        if varied == own:
-            return row
-    return None
+    return LogPlan(to.name, cells, {}, against=against, in_order=True)
 
 
 def _resolved(source: str | None, overrides: Sequence[str]) -> Config:

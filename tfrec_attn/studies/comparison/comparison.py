@@ -1,5 +1,6 @@
 """The comparison of models on logs."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def compare(
         to: The folder.
         seeds: Number of seeds.
         jobs: Trainings at a time.
-        metric: The metric of the differences, or None, as for `check_plan`.
+        metric: The metric of the differences, or None, as for `LogPlan`.
         against: The row that all others are compared with, as for `compare_rows`.
         with_prior: Whether each model that is trained also has a row with a transition prior.
         slices: Whether the tables also have the metric of slices of the test events.
@@ -78,23 +79,24 @@ def compare(
     names = [plan.name for plan in plans]
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--data must name each log once, but has {doubled} twice.")
-    options = {"slices": slices, "settings": budget is None}
-    metrics = [check_plan(plan, to / plan.name, metric, against, **options) for plan in plans]
+    table_options = {"metric": metric, "against": against, "slices": slices}
+    plans = [
+        check_plan(dataclasses.replace(plan, **table_options), to / plan.name, budget is None)
+        for plan in plans
+    ]
     folders, problem = [], None
     tables: dict[str, dict[str, Any]] = {}
     for log in {log_name(log) for log, split in chosen if split is not None}:
         _check_agreement(to / f"{log}{_SPLITS}")
     with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
-        for plan, of_plan, (log, split) in zip(plans, metrics, chosen, strict=True):
+        for plan, (log, split) in zip(plans, chosen, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = to / plan.name
             try:
                 if budget is not None:
                     plan = _searched(plan, folder, budget, stop)
-                table = train_plan(
-                    plan, folder, jobs, of_plan, stop, against=against, slices=slices
-                )
+                table = train_plan(plan, folder, jobs, stop)
                 folders.append(folder)
                 if split is not None:
                     data = prepare_data(resolve(plan.cells[0].config)).split

@@ -44,7 +44,7 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LogPlan:
-    """The trainings on one log.
+    """The trainings on one log, and how their table is made.
 
     Attributes:
         name: Name of the log.
@@ -52,6 +52,13 @@ class LogPlan:
         left_out: Row that is not trained -> why, such as the first key of another log.
         ranges: Row -> section `search` of its configuration, where it has one.
         note: A sentence for the caption of the table, or an empty text.
+        metric: The metric of the differences; None: NDCG@10, or `evaluate.metric` where the runs do
+            not have it.
+        against: The row that all others are compared with, as for `compare_rows`.
+        slices: Whether the table has the metric of slices of the test events.
+        in_order: Whether the rows are those of the plan in its order. Else (default) they are
+            sorted by the metric, a model with a prior has a row without it too, and a better
+            baseline that is not a row is named.
     """
 
     name: str
@@ -59,6 +66,10 @@ class LogPlan:
     left_out: dict[str, str]
     ranges: dict[str, Any] = dataclasses.field(default_factory=dict)
     note: str = ""
+    metric: str | None = None
+    against: str | None = None
+    slices: bool = False
+    in_order: bool = False
 
 
 def plan_log(

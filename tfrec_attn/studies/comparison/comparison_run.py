@@ -1,5 +1,6 @@
 """Trains the cells of a plan and writes their table, for comparisons and ablations."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,23 +27,12 @@ class NothingTrained(TrainingError):
     """No row of a table could be trained."""
 
 
-def check_plan(
-    plan: LogPlan,
-    folder: Path,
-    metric: str | None,
-    against: str | None = None,
-    slices: bool = False,
-    settings: bool = True,
-) -> str:
-    """Checks a plan before anything is written, and returns the metric of the differences.
+def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
+    """Checks a plan before anything is written, and returns it with its metric.
 
     Args:
         plan: The plan.
         folder: Folder of the table.
-        metric: The metric of the differences; None: NDCG@10, or `evaluate.metric` where the runs do
-            not have it.
-        against: The row that all others are compared with, or None.
-        slices: Whether the table has slices.
         settings: Whether the settings of the rows are known, so that finished runs can be checked.
 
     Raises:
@@ -52,6 +42,7 @@ def check_plan(
     """
     evaluate = plan.cells[0].config.evaluate
     metrics = [*(f"{name}@{k}" for k in evaluate.k for name in ("HR", "NDCG")), "MRR"]
+    metric, against = plan.metric, plan.against
     if metric is None:
         metric = _METRIC if _METRIC in metrics else evaluate.metric
     if metric not in metrics:
@@ -62,14 +53,14 @@ def check_plan(
             f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
             f"{shown(against)}."
         )
-    if slices and is_folder(plan.cells[0].config.data.source):
+    if plan.slices and is_folder(plan.cells[0].config.data.source):
         raise ConfigError(
             "--slices needs a log, but data.source is a prepared folder; give the log itself."
         )
     _check_results(folder)
     if settings:
         check_log([cell for cell in plan.cells if is_finished(cell)])
-    return metric
+    return dataclasses.replace(plan, metric=metric)
 
 
 def _rows_of(cell: Cell) -> list[str]:
@@ -93,30 +84,14 @@ def _check_results(folder: Path) -> None:
         )
 
 
-def train_plan(
-    plan: LogPlan,
-    folder: Path,
-    jobs: int,
-    metric: str,
-    stop: StopSignals,
-    *,
-    against: str | None,
-    in_order: bool = False,
-    slices: bool = False,
-) -> Any:
+def train_plan(plan: LogPlan, folder: Path, jobs: int, stop: StopSignals) -> Any:
     """Trains the cells of a plan that are not finished, and prints and writes their table.
 
     Args:
-        plan: The plan.
+        plan: The plan, as `check_plan` returns it.
         folder: Folder of the table.
         jobs: Trainings at a time.
-        metric: The metric of the differences.
         stop: Checked while they run.
-        against: The row that all others are compared with, as for `compare_rows`.
-        in_order: Whether the rows are those of the plan in its order. Else (default) they are
-            sorted by the metric, a model with a prior has a row without it too, and a better
-            baseline that is not a row is named.
-        slices: Whether the table has the metric of slices of the test events.
 
     Returns:
         The `ComparisonTable`.
@@ -131,7 +106,7 @@ def train_plan(
     def done(cell: Cell, reason: str | None) -> None:
         if reason is not None:
             failed.setdefault(cell.model, reason)
-        write_line(_describe(plan.name, cell, metric, reason))
+        write_line(_describe(plan, cell, reason))
 
     finished = [cell for cell in plan.cells if is_finished(cell)]
     for cell in finished:
@@ -143,43 +118,37 @@ def train_plan(
     if not complete:
         reason = next(iter(failed.values()))
         raise NothingTrained(f"No model could be trained on {plan.name}: {reason}")
-    if against is not None and against.removesuffix(" + prior") in failed:
+    if (against := plan.against) is not None and against.removesuffix(" + prior") in failed:
         write_line(f"{against} was not trained; the rows are compared with the best by validation.")
-        against = None
-    table = _make_table(plan, complete, failed, metric, against, in_order, slices)
+        plan = dataclasses.replace(plan, against=None)
+    table = _make_table(plan, complete, failed)
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")
-    if not in_order and (note := _better_baseline(complete, table)):
+    if not plan.in_order and (note := _better_baseline(complete, table)):
         write_line(f"{note}\n")
     return table
 
 
-def _make_table(
-    plan: LogPlan,
-    cells: Sequence[Cell],
-    failed: dict[str, str],
-    metric: str,
-    against: str | None,
-    in_order: bool,
-    slices: bool,
-) -> Any:
-    """Returns the table of finished cells, with the arguments of `train_plan`."""
+def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) -> Any:
+    """Returns the table of finished cells."""
     import_tensorflow()
     from tfrec_attn.evaluation.slices import event_slices
     from tfrec_attn.studies.comparison.comparison_results import compare_rows, rows_of
     from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 
-    rows = compare_rows(rows_of(cells, alone=not in_order), metric, against)
+    rows = compare_rows(rows_of(cells, alone=not plan.in_order), plan.metric, plan.against)
     found = []
-    if slices:
+    if plan.slices:
         found = event_slices(prepare_data(resolve(cells[0].config)).split)
-    if against is not None:
-        reason = "the row of the configuration itself" if in_order else ""
+    if plan.against is not None:
+        reason = "the row of the configuration itself" if plan.in_order else ""
     else:
         counts = any(row.counts for row in rows)
         reason = f"the best {'counting model' if counts else 'row'} by validation"
-    return ComparisonTable(plan.name, rows, metric, failed, in_order, found, plan.note, reason)
+    return ComparisonTable(
+        plan.name, rows, plan.metric, failed, plan.in_order, found, plan.note, reason
+    )
 
 
 def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
@@ -196,14 +165,14 @@ def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
     )
 
 
-def _describe(log: str, cell: Cell, metric: str, reason: str | None) -> str:
+def _describe(plan: LogPlan, cell: Cell, reason: str | None) -> str:
     # With a prior, the metrics of the run are those of its last row.
-    name = f"{log} {_rows_of(cell)[-1]}, seed {cell.seed}"
+    name = f"{plan.name} {_rows_of(cell)[-1]}, seed {cell.seed}"
     if reason is not None:
         return f"{name}: failed: {reason}"
     report = run_files.load_metrics(cell.folder)
     epochs = f", epoch {report['best_epoch']} of {report['epochs']}" if report["epochs"] else ""
-    value = f"test {metric} {report['test'][metric]:.4f}"
+    value = f"test {plan.metric} {report['test'][plan.metric]:.4f}"
     return f"{name}: {value}{epochs}, {report['train_seconds']:.0f} s"
 
 
