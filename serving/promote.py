@@ -16,7 +16,7 @@ from tfrec_attn.replay.measured_run import read_events
 from .checks.canary import as_dict, judge, problem_of, read_limits, table
 from .checks.paired_replay import replay
 from .cli.packages import importing
-from .cli.shared_options import PREVIOUS, add_label_options
+from .cli.shared_options import CANARY, PREVIOUS, STABLE, add_label_options
 
 _SECONDS = 5.0  # timeout of a request
 
@@ -41,28 +41,22 @@ def _promote(parsed) -> int:
     limits, events = read_limits(parsed.limits), read_events(parsed.run)
     labelled = LabelledModel(parsed.target, parsed.model, parsed.config)
     if parsed.version is not None:
-        labelled.version(parsed.stable)
-        labelled.move({parsed.canary: parsed.version}, seconds=parsed.load_seconds, unload=True)
-    versions = {label: labelled.version(label) for label in (parsed.stable, parsed.canary)}
-    if len(set(versions.values())) < 2:
-        sys.stdout.write(
-            f"{parsed.stable} and {parsed.canary} are both version {versions[parsed.stable]}: "
-            "nothing to move.\n"
-        )
+        labelled.version(STABLE)
+        labelled.move({CANARY: parsed.version}, seconds=parsed.load_seconds, unload=True)
+    old, new = labelled.version(STABLE), labelled.version(CANARY)
+    if old == new:
+        sys.stdout.write(f"stable and canary are both version {old}: nothing to move.\n")
         return 0
     chosen = events.gather_every(-(-len(events) // limits.requests))
     rows = _judged(parsed, chosen.select("user_id", "history").rows(), limits)
-    sys.stdout.write(_report(parsed, versions, len(chosen), rows))
-    if problem := problem_of(rows, parsed.canary):
-        stays = f"{parsed.stable} stays at version {versions[parsed.stable]}"
-        sys.stderr.write(f"error: {problem}; {stays}.\n")
+    sys.stdout.write(_report(parsed, {STABLE: old, CANARY: new}, len(chosen), rows))
+    if problem := problem_of(rows, CANARY):
+        sys.stderr.write(f"error: {problem}; stable stays at version {old}.\n")
         return 1
-    labelled.move(_moves(parsed, labelled.file.labels, versions))
+    # A file with this label records the version to roll back to.
+    labelled.move({STABLE: new, **({PREVIOUS: old} if PREVIOUS in labelled.file.labels else {})})
     if not parsed.json:
-        sys.stdout.write(
-            f"{parsed.stable} moved from version {versions[parsed.stable]} to "
-            f"{versions[parsed.canary]}.\n"
-        )
+        sys.stdout.write(f"stable moved from version {old} to {new}.\n")
     return 0
 
 
@@ -71,17 +65,8 @@ def _judged(parsed, requests, limits) -> list:
     from .clients.grpc_client import GrpcClient
 
     ask = functools.partial(GrpcClient, parsed.target, parsed.model, timeout=_SECONDS, retries=0)
-    with ask(label=parsed.stable) as stable, ask(label=parsed.canary) as canary:
+    with ask(label=STABLE) as stable, ask(label=CANARY) as canary:
         return judge(*replay((stable, canary), requests, limits.k), limits)
-
-
-def _moves(parsed, labels, versions) -> dict[str, int]:
-    """The labels that a promotion moves, and where to."""
-    moves = {parsed.stable: versions[parsed.canary]}
-    # A file with this label records the version to roll back to.
-    if parsed.stable == "stable" and PREVIOUS in labels:
-        moves[PREVIOUS] = versions[parsed.stable]
-    return moves
 
 
 def _report(parsed, versions, requests, rows) -> str:
@@ -91,7 +76,7 @@ def _report(parsed, versions, requests, rows) -> str:
     report = {
         "versions": versions,
         "requests": requests,
-        "measures": as_dict(rows, "stable", "canary"),
+        "measures": as_dict(rows, STABLE, CANARY),
         "within_limits": all(row.kept for row in rows),
     }
     return json.dumps(report, indent=2) + "\n"
@@ -118,15 +103,6 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="FILE",
         help="YAML, such as serving/deploy/limits.yaml",
-    )
-    parser.add_argument(
-        "--stable", default="stable", metavar="LABEL", help="label that is moved (default: stable)"
-    )
-    parser.add_argument(
-        "--canary",
-        default="canary",
-        metavar="LABEL",
-        help="label of the new version (default: canary)",
     )
     parser.add_argument(
         "--version",

@@ -15,7 +15,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
 from .cli.packages import importing
-from .cli.shared_options import PREVIOUS, add_label_options
+from .cli.shared_options import PREVIOUS, STABLE, add_label_options
 
 
 @reporting(ValueError)
@@ -61,7 +61,7 @@ def _choose(parsed, file, now, folders) -> int:
     older = [version for version in folders if version < now]
     if parsed.to is not None:
         version = parsed.to
-    elif parsed.label == "stable" and PREVIOUS in file.labels:
+    elif parsed.label == STABLE and PREVIOUS in file.labels:
         version = file.labels[PREVIOUS]
         if version == now:
             raise ConfigError(
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the versions on this machine (default: base_path of the file)",
     )
     parser.add_argument(
-        "--label", default="stable", help="label that is moved (default: %(default)s)"
+        "--label", default=STABLE, help="label that is moved (default: %(default)s)"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

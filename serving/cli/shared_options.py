@@ -7,8 +7,8 @@ from tfrec_attn.cli.arguments import path
 from tfrec_attn.errors import shown
 
 REFERENCE = "MODEL[:VERSION or LABEL]"
-# Label of the version that was stable before.
-PREVIOUS = "previous"
+# Labels of the version in service, of that under trial, and of that which was in service before.
+STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
 
 @dataclasses.dataclass(frozen=True)

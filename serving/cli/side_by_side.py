@@ -5,7 +5,7 @@ import dataclasses
 from tfrec_attn.cli.terminal import align
 from tfrec_attn.errors import counted
 
-from ..checks.list_comparison import overlap, rank_changes, rank_correlation
+from ..checks.paired_replay import overlap, rank_changes, rank_correlation
 from ..clients.responses import Recommendations
 
 

@@ -279,7 +279,6 @@ def test_nothing_to_move(files, versions, capsys):
 
 def test_what_cannot_be_promoted(files, capsys):
     for more, code, words in (
-        (("--canary", "new"), 1, "Unrecognized servable version label: new"),
         (("--model", "x"), 2, "must have the model x once, but has sasrec"),
         (("--target", "127.0.0.1:1"), 1, "No server answers at 127.0.0.1:1"),
         (("--config", "/nothing"), 2, "/nothing cannot be read as a ModelServerConfig"),

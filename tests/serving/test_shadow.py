@@ -6,8 +6,7 @@ import pytest
 
 from serving import shadow
 from serving.checks import paired_replay
-from serving.checks.list_comparison import overlap, rank_changes, rank_correlation
-from serving.checks.paired_replay import Replayed
+from serving.checks.paired_replay import Replayed, overlap, rank_changes, rank_correlation
 
 LIMITS = {
     "requests": 10,
