@@ -10,7 +10,8 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.losses.features import latest_events
 from tfrec_attn.models import SequenceModel
-from tfrec_attn.runs import run, run_files, weights
+from tfrec_attn.runs import run, run_files
+from tfrec_attn.training.transfer import copy_weights
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -91,7 +92,7 @@ class Average(SequenceModel):
         ]
         result = type(self).from_config({**self.get_config(), "members": members})
         for target, source in zip(result.models, served, strict=True):
-            _copy_weights(source, target)
+            copy_weights(source, target)
         return result
 
     def count(self, split):
@@ -108,7 +109,7 @@ class Average(SequenceModel):
                     "average runs of the same log."
                 )
             trained = run.load_model(folder)
-            _copy_weights(trained, member)
+            copy_weights(trained, member)
             if trained.uses_user and trained.trained_users is not None:
                 known = self.trained_users
                 both = trained.trained_users if known is None else known & trained.trained_users
@@ -119,10 +120,3 @@ def _parameters(model):
     """Returns the arguments of a model without those that the data decides."""
     decided = ("num_users", "num_items", "max_length")
     return {key: value for key, value in model.get_config().items() if key not in decided}
-
-
-def _copy_weights(source, target):
-    """Copies the weights of a model without those of its prior."""
-    values = weights.named_weights(source)
-    for name, variable in weights.named_weights(target).items():
-        variable.assign(values[name])

@@ -16,7 +16,7 @@ from tfrec_attn.studies.search.search_report import (
     trials_csv,
 )
 from tfrec_attn.studies.search.search_space import SearchSpace, with_point
-from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
+from tfrec_attn.studies.search.trial_training import COMPLETED, FAILED, PRUNED, TrialResult
 from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.training_run import resolve

@@ -10,8 +10,13 @@ from tfrec_attn import config as configuration
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.studies.search.search_space import SearchSpace
 from tfrec_attn.studies.search.trial_journal import TrialJournal, import_optuna
-from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
-from tfrec_attn.studies.search.trial_training import Pruned
+from tfrec_attn.studies.search.trial_training import (
+    COMPLETED,
+    FAILED,
+    PRUNED,
+    Pruned,
+    TrialResult,
+)
 from tfrec_attn.studies.search.value_ranges import Choices, Range
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.training_run import resolve

@@ -29,6 +29,19 @@ def run_section(findings: RunFindings, name: str) -> list[Element]:
     ]
 
 
+def _heading(title: str, about: str) -> list[Element]:
+    return [element("h3", title), element("p", about, class_="faint")]
+
+
+def _side_by_side(charts: Mapping[str, Element]) -> Element:
+    """Returns charts with their captions."""
+    figures = [
+        element("figure", element("figcaption", caption), chart)
+        for caption, chart in charts.items()
+    ]
+    return element("div", *figures, class_="side")
+
+
 def _verdict(findings: RunFindings) -> str:
     """Returns whether the model is worth its training, in two sentences."""
     metric, found, best = findings.metric, findings.difference, findings.best_baseline
@@ -60,11 +73,9 @@ def _metrics(findings: RunFindings) -> list[Element]:
         intervals = findings.measured.intervals
         rows.append([label, *(f"{intervals[key][end]:.4f}" for key in metrics)])
     return [
-        element("h3", "Metrics of the test events"),
-        element(
-            "p",
+        *_heading(
+            "Metrics of the test events",
             f"{metric} with 95 % intervals. The baselines count, and need no training.",
-            class_="faint",
         ),
         bars(chart, f"{metric} of the model and the baselines"),
         table(["model", *metrics], rows, f"The interval is that of {findings.model}"),
@@ -77,30 +88,20 @@ def _curves(findings: RunFindings) -> list[Element]:
     shown = [name for name in ("loss", metric) if name in curves]
     if not shown or len(curves[shown[0]]) < 2:
         return []
-    charts = [
-        element(
-            "figure",
-            element("figcaption", name.replace("val_", "validation ")),
-            lines({name: curves[name]}, f"{name} of each epoch", best - 1),
+    charts = {
+        name.replace("val_", "validation "): lines(
+            {name: curves[name]}, f"{name} of each epoch", best - 1
         )
         for name in shown
-    ]
-    return [
-        element("h3", "Learning curves"),
-        element(
-            "p",
-            f"The dashed line is the best epoch by validation, {best}.",
-            class_="faint",
-        ),
-        element("div", *charts, class_="side"),
-    ]
+    }
+    about = f"The dashed line is the best epoch by validation, {best}."
+    return [*_heading("Learning curves", about), _side_by_side(charts)]
 
 
 def _slices(findings: RunFindings) -> list[Element]:
     metric = findings.metric
     return [
-        element("h3", "Slices of the test events"),
-        element("p", f"Mean {metric} in groups of test events.", class_="faint"),
+        *_heading("Slices of the test events", f"Mean {metric} in groups of test events."),
         *slice_tables(
             findings.slices,
             {
@@ -137,13 +138,11 @@ def _lists(findings: RunFindings) -> list[Element]:
     rows = [[name, f"{value:.4f}"] for name, value in findings.report.get("lists", {}).items()]
     chart = [Bar(label, 100 * share) for label, share in zip(labels, findings.shares, strict=True)]
     return [
-        element("h3", "What is recommended"),
-        element(
-            "p",
+        *_heading(
+            "What is recommended",
             f"Share of the recommendations, in per cent, in {groups} groups of items by "
             f"popularity. Each group has about {100 // groups} % of the training events, so more "
             "than that for the first groups is a bias towards popular items.",
-            class_="faint",
         ),
         bars(chart, "Share of the recommendations by popularity", digits=1),
         table(["figure", "value"], rows, "Lists for the test events") if rows else element("p"),
@@ -152,7 +151,7 @@ def _lists(findings: RunFindings) -> list[Element]:
 
 def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[Element]:
     about = "Test events from the best rank to the worst, or of the users that were asked for."
-    parts = [element("h3", "Examples"), element("p", about, class_="faint")]
+    parts = _heading("Examples", about)
     for place, one in enumerate(examples):
         rank = "it cannot be recommended" if one.rank is None else f"rank {one.rank:,}"
         earlier = f", after {one.earlier:,} earlier ones" if one.earlier else ""
@@ -163,19 +162,13 @@ def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[El
             _list(one.items, titles, one.target),
         ]
         labels = [titles.get(item, item) for item in one.history]
-        maps = [
-            element(
-                "figure",
-                element("figcaption", name),
-                heat_map(values, *[labels[-len(values) :]] * 2, f"{name} of {one.user}"),
-            )
+        maps = {
+            name: heat_map(values, *[labels[-len(values) :]] * 2, f"{name} of {one.user}")
             for name, values in one.attention.items()
-        ]
+        }
         if maps:
-            body += [
-                element("p", "Attention of each event (row) to each other (column):"),
-                element("div", *maps, class_="side"),
-            ]
+            text = "Attention of each event (row) to each other (column):"
+            body += [element("p", text), _side_by_side(maps)]
         title = ["User ", _id(one.user), ": ", _item(one.target, titles), f" followed, {rank}"]
         is_open = None if place else "open"
         parts.append(element("details", element("summary", *title), *body, open=is_open))

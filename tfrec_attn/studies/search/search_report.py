@@ -17,7 +17,7 @@ from tfrec_attn.config.yaml_tree import is_null, write_yaml
 from tfrec_attn.errors import shorten
 from tfrec_attn.extensions import short_name
 from tfrec_attn.studies.search.search_space import SearchSpace, with_point
-from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
+from tfrec_attn.studies.search.trial_training import COMPLETED, FAILED, PRUNED, TrialResult
 
 _SHOWN = 5
 

@@ -15,8 +15,7 @@ import numpy as np
 from tfrec_attn.config import Config
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.studies.search.search_space import SearchSpace
-from tfrec_attn.studies.search.trial_result import COMPLETED, TrialResult
-from tfrec_attn.studies.search.trial_training import Pruned
+from tfrec_attn.studies.search.trial_training import COMPLETED, Pruned, TrialResult
 from tfrec_attn.training.progress import Progress
 
 _NAME, _RESULT = "search", "result"

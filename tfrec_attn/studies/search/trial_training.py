@@ -1,4 +1,4 @@
-"""The training of one trial, on the training and validation events only."""
+"""The training of one trial, on the training and validation events only, and its result."""
 
 import contextlib
 import dataclasses
@@ -19,14 +19,51 @@ from tfrec_attn.runs.partial_run import KNOWN
 from tfrec_attn.runs.run_files import CONFIG
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.search.search_space import with_point
-from tfrec_attn.studies.search.trial_result import COMPLETED, FAILED, PRUNED, TrialResult
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import prepare_process
 
+COMPLETED, PRUNED, FAILED = "completed", "pruned", "failed"
+
 
 class Pruned(Exception):
     """Ends a trial after an epoch, because it is unlikely to become the best."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """A finished trial.
+
+    Attributes:
+        state: "completed", "pruned" or "failed".
+        values: Values of the searched keys.
+        metrics: Validation metrics of the best epoch; none if no epoch was completed.
+        best_epoch: The best epoch, from 1; 0 for none.
+        epochs: Completed epochs.
+        seconds: Seconds of all processes that trained it.
+        parameters: Number of trainable weights; 0 if the model was not built.
+        error: Why it failed, or None.
+    """
+
+    state: str
+    values: dict[str, Any]
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    parameters: int = 0
+    error: str | None = None
+
+    def with_progress(self, progress: Progress, metric: str) -> "TrialResult":
+        """Returns the result with the epochs of a training and the metrics of its best one."""
+        if not progress.history:
+            return self
+        best = progress.best_epoch(metric)
+        row = progress.history[best]
+        metrics = {key[4:]: value for key, value in row.items() if key.startswith("val_")}
+        return dataclasses.replace(
+            self, metrics=metrics, best_epoch=best + 1, epochs=len(progress.history)
+        )
 
 
 def without_test_events(split: Split) -> Split:

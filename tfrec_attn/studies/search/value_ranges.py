@@ -89,12 +89,9 @@ class Range:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the section of the configuration."""
-        rest = {"step": self.step, "log": self.log}
-        return {
-            "low": self.low,
-            "high": self.high,
-            **{key: value for key, value in rest.items() if value},
-        }
+        section = {"low": self.low, "high": self.high}
+        section |= {"step": self.step} if self.step else {}
+        return section | ({"log": True} if self.log else {})
 
     def __str__(self) -> str:
         step = f" in steps of {self.step:g}" if self.step else ""
