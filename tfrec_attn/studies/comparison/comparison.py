@@ -143,12 +143,9 @@ def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) ->
 
 
 def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
-    from tfrec_attn.studies.comparison.split_agreement import SplitAgreement
+    from tfrec_attn.studies.comparison.split_agreement import split_agreement
 
-    tables = {split: table for split, (table, _) in found.items()}
-    splits = {split: data for split, (_, data) in found.items()}
-    agreement = SplitAgreement(log, tables, splits)
-    path = to / f"{log}{_SPLITS}"
-    replace_text(Path(f"{path}.txt"), f"{agreement.text()}\n")
-    replace_text(Path(f"{path}.json"), agreement.json())
-    write_line(f"{agreement.text()}\n\nWrote {path}.txt and .json")
+    (text, figures), path = split_agreement(log, found), to / f"{log}{_SPLITS}"
+    replace_text(Path(f"{path}.txt"), f"{text}\n")
+    replace_text(Path(f"{path}.json"), figures)
+    write_line(f"{text}\n\nWrote {path}.txt and .json")

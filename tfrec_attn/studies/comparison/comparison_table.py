@@ -12,6 +12,7 @@ from tfrec_attn.cli.terminal import align
 from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.studies.comparison.comparison_results import FIGURES, LEVEL, Row
 
+_COMPARED = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
 _LATEX = re.compile(r"[&%$#_{}\\~^<>]")
 _COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -124,30 +125,20 @@ class ComparisonTable:
     def csv(self) -> str:
         """Returns all figures, a line for each model."""
         text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         ends = [f"{metric}{end}" for metric in self._metrics for end in ("", "_low", "_high")]
         valid = [f"valid_{metric}" for metric in self._metrics]
-        compared = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
-        table.writerow(
-            ["model", "seeds", *ends, *valid, *compared, *FIGURES, *self._lists, "error"]
-        )
+        columns = ["model", "seeds", *ends, *valid, *_COMPARED, *FIGURES, *self._lists, "error"]
+        table = csv.DictWriter(text, columns, "", "ignore", lineterminator="\n")
+        table.writeheader()
         for row in self.rows:
-            test = [(row.test[one], *row.intervals[one]) for one in self._metrics]
-            found = ["", "", "", "", ""] if row.difference is None else [*row.difference, row.p]
-            table.writerow(
-                [
-                    *(row.model, row.seeds),
-                    *(value for values in test for value in values),
-                    *(row.valid[one] for one in self._metrics),
-                    *found,
-                    *row.figures.values(),
-                    *(row.lists.get(name, "") for name in self._lists),
-                    "",
-                ]
-            )
-        width = len(ends) + len(valid) + len(compared) + len(FIGURES) + len(self._lists)
-        for model, reason in self.failed.items():
-            table.writerow([model, "", *([""] * width), reason])
+            found = {"model": row.model, "seeds": row.seeds, **row.test, **row.figures, **row.lists}
+            for metric, (low, high) in row.intervals.items():
+                found |= {f"{metric}_low": low, f"{metric}_high": high}
+            found |= {f"valid_{metric}": value for metric, value in row.valid.items()}
+            if row.difference is not None:
+                found |= dict(zip(_COMPARED, (*row.difference, row.p), strict=True))
+            table.writerow(found)
+        table.writerows({"model": one, "error": reason} for one, reason in self.failed.items())
         return text.getvalue()
 
     def json(self) -> str:

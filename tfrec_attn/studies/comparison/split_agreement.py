@@ -1,9 +1,9 @@
 """How far the order of models depends on the split of their log."""
 
+import itertools
 import json
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -19,84 +19,68 @@ _LEAKS = {
 }
 
 
-class SplitAgreement:
-    """A metric of the same models under several splits of a log.
+def split_agreement(
+    log: str, found: Mapping[str, tuple[ComparisonTable, Split]]
+) -> tuple[str, str]:
+    """Returns a metric of the same models under several splits of a log, as text and JSON.
+
+    The agreement of two splits is Kendall's tau-b of the models, NaN for equal values.
 
     Args:
         log: Name of the log.
-        tables: Name of a split -> its table.
-        splits: Name of a split -> its data.
+        found: Name of a split -> its table and its data.
 
     Reference:
         "Time to Split: Exploring Data Splitting Strategies for Offline Evaluation of Sequential
         Recommenders", RecSys 2025 (arXiv 2507.16289).
     """
+    metric = next(iter(found.values()))[0].metric
+    rows = {name: {row.model: row for row in table.rows} for name, (table, _) in found.items()}
+    models = [row for row in next(iter(rows.values())) if all(row in one for one in rows.values())]
+    values = {name: [one[model].test[metric] for model in models] for name, one in rows.items()}
+    leaks = {name: leak_report(split) for name, (_, split) in found.items()}
+    agreement = {
+        (one, other): kendall_tau(values[one], values[other])
+        for one, other in itertools.combinations(values, 2)
+    }
+    caption = (
+        f"{log}: {metric} by split, best model of the first split last. Agreement is "
+        "Kendall's tau: 1 for the same order of the models, -1 for the opposite one."
+    )
+    tree = {
+        "log": log,
+        "metric": metric,
+        "models": models,
+        "splits": {
+            name: {"values": values[name], "leaks": leaks[name].to_dict()} for name in values
+        },
+        "agreement": [
+            {"splits": list(pair), "tau": None if np.isnan(tau) else tau}
+            for pair, tau in agreement.items()
+        ],
+    }
+    text = "\n\n".join([textwrap.fill(caption, 100), *_tables(models, values, agreement, leaks)])
+    return text, json.dumps(tree, indent=2) + "\n"
 
-    def __init__(
-        self, log: str, tables: Mapping[str, ComparisonTable], splits: Mapping[str, Split]
-    ):
-        self.log, self.metric = log, next(iter(tables.values())).metric
-        rows = {name: {row.model: row for row in table.rows} for name, table in tables.items()}
-        self.models = [
-            row for row in next(iter(rows.values())) if all(row in one for one in rows.values())
-        ]
-        self.values = {
-            name: [one[model].test[self.metric] for model in self.models]
-            for name, one in rows.items()
-        }
-        self._leaks: dict[str, LeakReport] = {
-            name: leak_report(split) for name, split in splits.items()
-        }
 
-    def agreement(self) -> dict[tuple[str, str], float]:
-        """Returns Kendall's tau-b of the models for each pair of splits; NaN for equal values."""
-        names = list(self.values)
-        return {
-            (one, other): kendall_tau(self.values[one], self.values[other])
-            for place, one in enumerate(names)
-            for other in names[place + 1 :]
-        }
-
-    def text(self) -> str:
-        """Returns aligned text."""
-        caption = (
-            f"{self.log}: {self.metric} by split, best model of the first split last. Agreement is "
-            "Kendall's tau: 1 for the same order of the models, -1 for the opposite one."
-        )
-        lines = [["model", *self.values]]
-        lines += [
-            [model, *(f"{values[place]:.4f}" for values in self.values.values())]
-            for place, model in enumerate(self.models)
-        ]
-        pairs = [
-            f"{one} and {other}: "
-            + (f"tau {tau:.3f}" if tau == tau else "no tau, all models of a split are equal")
-            for (one, other), tau in self.agreement().items()
-        ]
-        leaks = [["training knows", *self._leaks]]
-        for title, name in _LEAKS.items():
-            shares = [getattr(one, name) for one in self._leaks.values()]
-            leaks.append([title, *(f"{share:.1%}" for share in shares)])
-        return "\n".join(
-            [textwrap.fill(caption, 100), "", align(lines), "", *pairs, "", align(leaks)]
-        )
-
-    def json(self) -> str:
-        """Returns all figures."""
-        tree: dict[str, Any] = {
-            "log": self.log,
-            "metric": self.metric,
-            "models": self.models,
-            "splits": {
-                name: {"values": values, "leaks": self._leaks[name].to_dict()}
-                for name, values in self.values.items()
-            },
-            "agreement": [
-                {"splits": list(pair), "tau": None if np.isnan(tau) else tau}
-                for pair, tau in self.agreement().items()
-            ],
-        }
-        return json.dumps(tree, indent=2) + "\n"
+def _tables(
+    models: list[str],
+    values: dict[str, list[float]],
+    agreement: dict[tuple[str, str], float],
+    leaks: dict[str, LeakReport],
+) -> tuple[str, str, str]:
+    lines = [["model", *values]]
+    for place, model in enumerate(models):
+        lines.append([model, *(f"{of_split[place]:.4f}" for of_split in values.values())])
+    pairs = [
+        f"{one} and {other}: "
+        + (f"tau {tau:.3f}" if tau == tau else "no tau, all models of a split are equal")
+        for (one, other), tau in agreement.items()
+    ]
+    known = [["training knows", *leaks]]
+    for title, name in _LEAKS.items():
+        known.append([title, *(f"{getattr(one, name):.1%}" for one in leaks.values())])
+    return align(lines), "\n".join(pairs), align(known)
 
 
 def kendall_tau(one: list[float], other: list[float]) -> float:
