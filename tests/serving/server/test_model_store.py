@@ -96,7 +96,7 @@ def test_the_old_version_stays_until_its_requests_are_answered(make_store, versi
     store.poll()
     assert states(store) == {2: "AVAILABLE", 1: "END"}
     with pytest.raises(StatusError):
-        old.predict("", TEXT, ())
+        old.model.run("", TEXT, ())
 
 
 def test_a_corrupt_version_is_reported_and_the_old_one_keeps_serving(make_store, versions, caplog):
