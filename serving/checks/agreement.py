@@ -25,12 +25,11 @@ from tfrec_attn.replay.measured_run import (
 )
 
 from ..clients.base_client import BaseClient
-from ..clients.batches import over_grpc, over_rest
 from ..clients.grpc_client import GrpcClient
 from ..clients.rest_client import RestClient
 
 TOLERANCE = 1e-6
-_SECONDS = 30.0
+_SECONDS = 60.0
 # Most ids of an input, of which a server may limit the number.
 _ELEMENTS = 1 << 15
 _AT_ONCE = 8
@@ -70,12 +69,14 @@ def compare(
     Raises:
         ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.
     """
+    if rest is not None and not rest.startswith("http://"):
+        raise ValueError(f"--rest must be http://HOST:PORT, but is {rest!r}.")
     content = read_report(run)
     expected, repeats = metrics_of(content, run, split), repeats_of(content)
     events, metrics, ways, listed = read_events(run, split), {}, {}, {}
-    with over_grpc(target, model) as predict:
+    with GrpcClient(target, model, timeout=_SECONDS) as client:
         ranking = rank_events(
-            predict,
+            client.predict,
             events,
             read_items(run),
             1,
@@ -116,25 +117,16 @@ def compare(
 
 
 def _ways(target, rest, model, rows, longest):
-    """Yields (name, (events, k) -> lists) of each way to ask, opened when its turn comes."""
+    """Yields (name, (events, k) -> lists) of each way to ask."""
     options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
-    in_batches = functools.partial(ask_in_batches, rows=rows)
-    opened = {
-        "gRPC in batches": (in_batches, lambda: over_grpc(target, model)),
-        "gRPC one by one": (
-            ask_one_by_one,
-            lambda: GrpcClient(target, model, **options),
-        ),
-    }
+    clients = {"gRPC": GrpcClient(target, model, **options)}
     if rest is not None:
-        opened["REST in batches"] = (in_batches, lambda: over_rest(rest, model))
-        opened["REST one by one"] = (
-            ask_one_by_one,
-            lambda: RestClient(rest, model, **options),
-        )
-    for way, (ask, opening) in opened.items():
-        with opening() as asker:
-            yield way, functools.partial(ask, asker)
+        clients["REST"] = RestClient(rest, model, **options)
+    for protocol, client in clients.items():
+        with client:
+            in_batches = functools.partial(ask_in_batches, client.predict, rows=rows)
+            yield f"{protocol} in batches", in_batches
+            yield f"{protocol} one by one", functools.partial(ask_one_by_one, client)
 
 
 def _difference(report: dict, ways: Sequence[str], tolerance: float) -> str | None:

@@ -152,7 +152,7 @@ class BaseClient(abc.ABC):
     def _ask_once(self, request: Request, separator: str):
         """Sends a request whose ids are joined by a separator."""
 
-    def _result(self, request: Request, read: Callable[[], object]):
+    def _result(self, signature: str, read: Callable[[], object]):
         """Returns what `read` makes of a response, and remembers the separator that it names."""
         try:
             return read()
@@ -160,7 +160,7 @@ class BaseClient(abc.ABC):
             self.separator = error.separator
             raise
         except (LookupError, ValueError, TypeError, *self._unreadable):
-            raise unreadable(self.where, request.signature) from None
+            raise unreadable(self.where, signature) from None
 
     def _error(self, status: str, details: str) -> ClientError:
         return client_error(status, details, self.where, self.timeout)

@@ -6,7 +6,7 @@ The stubs import TensorFlow, which takes some seconds and about 300 MB. `RestCli
 import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -47,12 +47,14 @@ class _Grpc(BaseClient):
         self._channel = open_channel(target, tls=tls, retries=retries, aio=self._module)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
 
-    def _call(self, request: Request, separator: str):
-        message = predict_request(request, self.model, self.version, self.label, separator)
+    def _request(self, request: Request, separator: str) -> predict_pb2.PredictRequest:
+        return predict_request(request, self.model, self.version, self.label, separator)
+
+    def _call(self, message: predict_pb2.PredictRequest):
         return self._predict(message, timeout=self.timeout, metadata=self._metadata)
 
     def _read(self, request: Request, separator: str, response: predict_pb2.PredictResponse):
-        return self._result(request, lambda: read_response(request, response, separator))
+        return self._result(request.signature, lambda: read_response(request, response, separator))
 
 
 class GrpcClient(_Grpc, contextlib.AbstractContextManager):
@@ -72,6 +74,22 @@ class GrpcClient(_Grpc, contextlib.AbstractContextManager):
         ValueError: If an argument is invalid, or the root certificates cannot be read.
     """
 
+    def predict(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs a signature on a batch.
+
+        Args:
+            signature: Its name.
+            **inputs: All of its inputs. Texts are str in arrays of objects.
+
+        Returns:
+            Output name -> array. Texts are bytes.
+        """
+        message = _message(signature, inputs, self.model, self.version, self.label)
+        outputs = self._sent(message).outputs
+        return self._result(
+            signature, lambda: {name: to_array(proto, name) for name, proto in outputs.items()}
+        )
+
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
@@ -80,11 +98,13 @@ class GrpcClient(_Grpc, contextlib.AbstractContextManager):
         self.close()
 
     def _ask_once(self, request: Request, separator: str):
+        return self._read(request, separator, self._sent(self._request(request, separator)))
+
+    def _sent(self, message: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         try:
-            response = self._call(request, separator)
+            return self._call(message)
         except grpc.RpcError as error:
             raise rpc_error(error, self.where, self.timeout) from None
-        return self._read(request, separator, response)
 
 
 class AsyncGrpcClient(_Grpc, contextlib.AbstractAsyncContextManager):
@@ -110,7 +130,7 @@ class AsyncGrpcClient(_Grpc, contextlib.AbstractAsyncContextManager):
 
     async def _ask_once(self, request: Request, separator: str):
         try:
-            response = await self._call(request, separator)
+            response = await self._call(self._request(request, separator))
         except grpc.RpcError as error:
             raise rpc_error(error, self.where, self.timeout) from None
         return self._read(request, separator, response)
@@ -172,19 +192,11 @@ def predict_request(
     Raises:
         ValueError: If an id contains the separator.
     """
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name, message.model_spec.signature_name = model, request.signature
-    if version is not None:
-        message.model_spec.version.value = version
-    if label is not None:
-        message.model_spec.version_label = label
+    inputs = {}
     for name, value in request.row(separator).items():
-        if isinstance(value, (int, float)):
-            dtype = np.int32 if isinstance(value, int) else np.float32
-            fill(message.inputs[name], np.array([value], dtype))
-        else:
-            fill(message.inputs[name], np.array([value.encode()], object))
-    return message
+        number = np.int32 if isinstance(value, int) else np.float32
+        inputs[name] = np.array([value], object if isinstance(value, str) else number)
+    return _message(request.signature, inputs, model, version, label)
 
 
 def read_response(
@@ -199,6 +211,27 @@ def read_response(
     """
     outputs = {name: _value(proto, name) for name, proto in response.outputs.items()}
     return request.response(outputs, separator)
+
+
+def _message(
+    signature: str,
+    inputs: Mapping[str, np.ndarray],
+    model: str,
+    version: int | None,
+    label: str | None,
+) -> predict_pb2.PredictRequest:
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name, message.model_spec.signature_name = model, signature
+    if version is not None:
+        message.model_spec.version.value = version
+    if label is not None:
+        message.model_spec.version_label = label
+    for name, array in inputs.items():
+        if array.dtype.hasobject:
+            texts = [text.encode() for text in array.ravel()]
+            array = np.array(texts, object).reshape(array.shape)
+        fill(message.inputs[name], array)
+    return message
 
 
 def _value(proto, name):

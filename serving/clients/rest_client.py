@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import urllib3
@@ -78,6 +79,32 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
             self._path += f"/labels/{quote(label, safe='')}"
         self._path += ":predict"
         self._headers = {**dict(metadata), "Content-Type": "application/json"}
+
+    def predict(self, signature: str, **inputs: Any) -> dict[str, Any]:
+        """Runs a signature with several outputs on a batch.
+
+        Args:
+            signature: Its name.
+            **inputs: All of its inputs, as arrays. Texts are str in arrays of objects.
+
+        Returns:
+            Output name -> array. Texts are str.
+        """
+        import numpy as np
+
+        columns = {name: array.tolist() for name, array in inputs.items()}
+        body = json.dumps({"signature_name": signature, "inputs": columns}).encode()
+        answer = self._answer(body, time.monotonic() + self.timeout)
+
+        def read():
+            outputs = json.loads(answer)["outputs"].items()
+            arrays = {name: np.array(values) for name, values in outputs}
+            return {
+                name: one.astype(object) if one.dtype.kind == "U" else one
+                for name, one in arrays.items()
+            }
+
+        return self._result(signature, read)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -153,7 +180,7 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         def read():
             return request.response({**json.loads(answer)["predictions"][0]}, separator)
 
-        return self._result(request, read)
+        return self._result(request.signature, read)
 
 
 def _parse(url) -> urllib3.util.Url:
