@@ -102,10 +102,11 @@ class Options:
         require_at_least(1, self, "version", "keep", "k")
         if self.max_k < self.k:
             raise ConfigError(f"--max-k must be at least --k, {self.k}, but is {self.max_k}.")
-        if self.index not in _INDEXES:
-            raise ConfigError(
-                f"--index must be one of {', '.join(_INDEXES)}, but is {self.index!r}."
-            )
+        for name, choices in (("index", _INDEXES), ("matrix", _MATRICES)):
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigError(
+                    f"--{name} must be one of {', '.join(choices)}, but is {value!r}."
+                )
         self._check_matrix()
         for name in ("cells", "nprobe", "int8"):
             # 0 is given too, and wrong.
@@ -122,10 +123,6 @@ class Options:
                 )
 
     def _check_matrix(self):
-        if self.matrix not in _MATRICES:
-            raise ConfigError(
-                f"--matrix must be one of {', '.join(_MATRICES)}, but is {self.matrix!r}."
-            )
         if self.matrix == Options.matrix:
             return
         if self.index != Options.index:

@@ -1,11 +1,11 @@
 """Connections of uvicorn with limits on what a client can take."""
 
 import asyncio
-import json
 import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ..protocol.rest_json import error_body
 from .http_checks import Limits
 
 _LINGER = 2.0
@@ -179,7 +179,7 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.abort()
                 return
-        body = json.dumps({"error": message}).encode("ascii")
+        body = error_body(message)
         self.transport.write(_ERROR.format(status, _REASONS[status], len(body)).encode() + body)
         self.transport.write_eof()
         self.flow.resume_reading()

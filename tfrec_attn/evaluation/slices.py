@@ -1,5 +1,6 @@
 """Groups of held-out events, such as by the length of the history."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,11 +94,10 @@ def _binned(name: str, values: np.ndarray, edges: tuple[int, ...] = _FREQUENCIES
         f"{begin} or more" if end is None else str(begin) if begin == end else f"{begin}-{end}"
         for begin, end in zip(edges, ends, strict=True)
     ]
-    found, index = np.unique(np.searchsorted(edges, values, side="right") - 1, return_inverse=True)
-    return Slices(name, [labels[one] for one in found], index)
+    return _named(name, np.searchsorted(edges, values, side="right") - 1, labels)
 
 
-def _named(name: str, values: np.ndarray, labels: tuple[str, ...]) -> Slices:
+def _named(name: str, values: np.ndarray, labels: Sequence[str]) -> Slices:
     """Returns slices by values 0, 1, ...; those without events are left out."""
     found, index = np.unique(values.astype(np.int64), return_inverse=True)
     return Slices(name, [labels[one] for one in found], index)

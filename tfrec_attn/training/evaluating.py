@@ -92,16 +92,8 @@ def report(ranks: np.ndarray, config: Config, part: str, users: np.ndarray) -> d
     return metrics
 
 
-def evaluate_baselines(
-    config: Config, split: Split, part: str = "test"
-) -> dict[str, dict[str, float]]:
-    """Returns the metrics of the counting models `BASELINES`, as ranked by `rank_baselines`."""
-    found = rank_baselines(config, split, part)
-    return {name: summarise(ranks, config.evaluate.k) for name, ranks in found.items()}
-
-
-def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str, np.ndarray]:
-    """Returns the ranks of the held-out events by each of `BASELINES`, with its defaults.
+def rank_baselines(config: Config, split: Split) -> dict[str, np.ndarray]:
+    """Returns the ranks of the test events by each of `BASELINES`, with its defaults.
 
     They use the latest 50 events of a history, independently of `data.max_length`.
     """
@@ -117,5 +109,5 @@ def rank_baselines(config: Config, split: Split, part: str = "test") -> dict[str
         return tf.stack([ranker(block) for ranker in rankers], axis=1)
 
     # With few operations, eager execution takes less time than tracing.
-    columns = rank(ranks_of_all, config, split, part, eager=math.inf).T
+    columns = rank(ranks_of_all, config, split, "test", eager=math.inf).T
     return dict(zip(BASELINES, columns, strict=True))

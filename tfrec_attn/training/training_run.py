@@ -198,10 +198,11 @@ def _train_into(
     if task is not None:
         wait_for_others(task, config, data.split)
     strategy = prepare_process(config)
+    from tfrec_attn.evaluation.held_out import summarise
     from tfrec_attn.training.counting import count
     from tfrec_attn.training.evaluating import (
-        evaluate_baselines,
         rank_and_list,
+        rank_baselines,
         rank_by_model,
         report,
         with_repeats,
@@ -214,7 +215,10 @@ def _train_into(
     write_line(str(repeats))
     if note := window_note(config, data.split):
         write_line(note)
-    baselines = evaluate_baselines(config, data.split)
+    baselines = {
+        name: summarise(ranks, config.evaluate.k)
+        for name, ranks in rank_baselines(config, data.split).items()
+    }
     # Baselines are models, which draw random numbers.
     seed_everything(config.train.seed)
     begin = time.perf_counter()

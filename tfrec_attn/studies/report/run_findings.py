@@ -118,8 +118,6 @@ class RunFindings:
     def __init__(self, folder: Path, users: Sequence[str] = ()):
         self.folder, self.config = folder, run_files.load_config(folder)
         self.report, config = run_files.load_metrics(folder), self.config
-        if config.evaluate.repeats is None:
-            raise ConfigError(f"{folder} has no rule for repeats; train again.")
         set_precision(config.runtime.precision)
         split = _split_of(folder, self.report)
         ranks, model = run_files.load_ranks(folder), run.load_model(folder)
