@@ -20,7 +20,11 @@ class LineTable(tf.Module):
 
     def __init__(self, path: str | Path, size: int):
         super().__init__()
-        self._lines = _lines_of(_AssetPath(path), size)
+        line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+        to_line = tf.lookup.TextFileInitializer(
+            _AssetPath(path), tf.int64, number, tf.string, line, vocab_size=size
+        )
+        self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
 
     def lines(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the lines of rows: int32 [...] -> string [...]."""
@@ -39,13 +43,12 @@ class VocabularyTable(tf.Module):
     def __init__(self, path: str | Path, size: int, both_ways: bool = True):
         super().__init__()
         line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-        path = _AssetPath(path)
         to_number = tf.lookup.TextFileInitializer(
-            path, tf.string, line, tf.int64, number, vocab_size=size
+            _AssetPath(path), tf.string, line, tf.int64, number, vocab_size=size
         )
         self._numbers = tf.lookup.StaticHashTable(to_number, default_value=-1)
         if both_ways:
-            self._lines = _lines_of(path, size)
+            self._ids = LineTable(path, size)
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the rows of ids: string [...] -> int32 [...], 0 where unknown."""
@@ -53,15 +56,7 @@ class VocabularyTable(tf.Module):
 
     def ids(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the ids of rows: int32 [...] -> string [...], "" where 0."""
-        return self._lines.lookup(tf.cast(rows, tf.int64) - 1)
-
-
-def _lines_of(path, size):
-    line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-    to_line = tf.lookup.TextFileInitializer(
-        path, tf.int64, number, tf.string, line, vocab_size=size
-    )
-    return tf.lookup.StaticHashTable(to_line, default_value="")
+        return self._ids.lines(rows)
 
 
 class _AssetPath(str):

@@ -146,12 +146,35 @@ class Batcher:
 
     def _collect(self, request: "_Request") -> list["_Request"]:
         """The request, and the waiting requests that fit, which leave the queue."""
-        batch = _Batch(request, self._options)
+        batch, rows, shapes, left = [request], request.rows, request.shapes(), deque()
         with self._lock:
-            left = [other for other in self._waiting if not batch.take(other)]
-            self._waiting = deque(left)
-            self.queued = sum(other.rows for other in left)
-        return batch.requests
+            for other in self._waiting:
+                common = self._common(shapes, other, rows + other.rows, request.is_empty())
+                if common is None:
+                    left.append(other)
+                else:
+                    batch.append(other)
+                    rows, shapes = rows + other.rows, common
+            self._waiting, self.queued = left, sum(other.rows for other in left)
+        return batch
+
+    def _common(
+        self, shapes: Mapping[str, tuple], other: "_Request", rows: int, is_empty: bool
+    ) -> Mapping[str, tuple] | None:
+        """The shapes of a batch with another request; None if it does not fit, or is expensive."""
+        if rows > self._options.max_batch_size:
+            return None
+        others = other.shapes()
+        if others == shapes:
+            return shapes
+        # Rows are padded with their first element.
+        if not self._options.pad_variable_length_inputs or is_empty or other.is_empty():
+            return None
+        if any(len(others[name]) != len(own) for name, own in shapes.items()):
+            return None
+        greatest = {name: tuple(map(max, own, others[name])) for name, own in shapes.items()}
+        fits = all(rows * math.prod(shape) <= _MAX_PADDED for shape in greatest.values())
+        return greatest if fits else None
 
     def _answer(self, batch: Sequence["_Request"]) -> None:
         if len(batch) > 1:
@@ -190,48 +213,13 @@ class _Request:
         self.wake = threading.Lock()
         self.wake.acquire()
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a row."""
+        return {name: array.shape[1:] for name, array in self.inputs.items()}
 
-class _Batch:
-    """Requests that can run together."""
-
-    def __init__(self, request: _Request, options: BatchOptions):
-        self.requests, self._options = [request], options
-        self._rows = request.rows
-        self._shapes = {name: array.shape[1:] for name, array in request.inputs.items()}
-        self._empty = any(not array.size for array in request.inputs.values())
-
-    def take(self, other: _Request) -> bool:
-        """Adds a request if it fits, and returns whether it does."""
-        rows = self._rows + other.rows
-        if rows > self._options.max_batch_size:
-            return False
-        shapes = {name: array.shape[1:] for name, array in other.inputs.items()}
-        if shapes != self._shapes:
-            shapes = self._padded(shapes, other, rows)
-            if shapes is None:
-                return False
-        self.requests.append(other)
-        self._rows, self._shapes = rows, shapes
-        return True
-
-    def _padded(
-        self, shapes: Mapping[str, tuple], other: _Request, rows: int
-    ) -> dict[str, tuple] | None:
-        """The greatest sizes of both; None if padding is disabled, impossible or expensive."""
-        if (
-            not self._options.pad_variable_length_inputs
-            or self._empty
-            or any(not array.size for array in other.inputs.values())
-        ):
-            return None
-        if any(len(shapes[name]) != len(own) for name, own in self._shapes.items()):
-            return None
-        greatest = {name: tuple(map(max, own, shapes[name])) for name, own in self._shapes.items()}
-        return (
-            greatest
-            if all(rows * math.prod(shape) <= _MAX_PADDED for shape in greatest.values())
-            else None
-        )
+    def is_empty(self) -> bool:
+        """Whether an input has no elements."""
+        return any(not array.size for array in self.inputs.values())
 
 
 def _joined(batch: Sequence[_Request]) -> dict[str, np.ndarray]:

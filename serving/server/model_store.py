@@ -30,7 +30,6 @@ class ModelStore:
         batching: Options of the batchers; None runs each request alone.
         poll: Seconds between two searches for new versions.
         threads: Threads of one operation of a model.
-        metrics: Counters; by default new ones.
 
     Attributes:
         metrics: The counters.
@@ -46,7 +45,6 @@ class ModelStore:
         batching: BatchOptions | None = BatchOptions(),  # noqa: B008  frozen
         poll: float = 2.0,
         threads: int = 1,
-        metrics: ServerMetrics | None = None,
     ):
         names = [model.name for model in models]
         if len(set(names)) != len(names) or not all(
@@ -56,7 +54,7 @@ class ModelStore:
                 "every model must have a folder and a name of its own, "
                 f"but the names are {', '.join(names)}."
             )
-        self.metrics = metrics or ServerMetrics()
+        self.metrics = ServerMetrics(self)
         self._batching, self._seconds, self._threads = batching, poll, threads
         self._wake, self._stopped = threading.Event(), False
         self._folders = {model.name: model.folder for model in models}
@@ -66,7 +64,6 @@ class ModelStore:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
-        self.metrics.watch(self)
 
     def start(self) -> None:
         """Loads the models, and starts to watch their folders."""

@@ -12,10 +12,15 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class ServerMetrics:
-    """Counters of requests, batches and loaded versions, and gauges of versions and queues."""
+    """Counters of requests, batches and loaded versions, and gauges of versions and queues.
 
-    def __init__(self):
-        self._registry = CollectorRegistry()
+    Args:
+        store: The `ModelStore` whose versions and queues are shown.
+    """
+
+    def __init__(self, store):
+        self._store, self._registry = store, CollectorRegistry()
+        self._registry.register(self)
         one = {"registry": self._registry, "namespace": "serving"}
         self._requests = Counter(
             "requests", "Predict requests by their status.", ["model", "signature", "status"], **one
@@ -50,11 +55,6 @@ class ServerMetrics:
     def swapped(self, model: str, count: int) -> None:
         """Counts versions that began to take requests."""
         self._swaps.labels(model).inc(count)
-
-    def watch(self, store) -> None:
-        """Adds the versions and queues of a store."""
-        self._store = store
-        self._registry.register(self)
 
     def render(self) -> bytes:
         """Returns the metrics in the text format of Prometheus."""

@@ -35,28 +35,18 @@ def inputs_of(history, number, joined):
     return {"user_id": [""], **lists, "k": np.array([1 + number % 9], np.int32)}
 
 
-class Noting(ServerMetrics):
-    """Also records the signature and the rows of each batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.batches = []
-
-    def batched(self, model, signature, rows):
-        self.batches.append((signature, rows))
-
-
 @pytest.fixture(scope="module")
 def observed(servable):
-    """(address of a server that batches, its batches)."""
+    """(address of a server that batches, signature and rows of its batches)."""
+    batches = []
     batching = BatchOptions(max_batch_size=32, batch_timeout=0.005, max_enqueued_batches=100)
-    store = ModelStore(
-        [ModelConfig("sasrec", servable)], batching=batching, poll=3600, metrics=Noting()
-    )
-    server = LocalServer(store, port=0, rest_port=None)
-    server.start()
-    yield f"127.0.0.1:{server.grpc_port}", store.metrics.batches
-    server.stop(grace=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerMetrics, "batched", lambda _, __, *batch: batches.append(batch))
+        store = ModelStore([ModelConfig("sasrec", servable)], batching=batching, poll=3600)
+        server = LocalServer(store, port=0, rest_port=None)
+        server.start()
+        yield f"127.0.0.1:{server.grpc_port}", batches
+        server.stop(grace=5)
 
 
 @pytest.mark.parametrize("signature", ["recommend", "recommend_joined"])
