@@ -53,10 +53,7 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
         items = _same_items(runner.path, run, card, report)
         serving = card.get("serving", {})
         has_index, matrix = bool(serving.get("index")), serving.get("matrix")
-        rules = {
-            "repeats": repeats_of(report),
-            "keep_seen": bool(serving.get("keep_seen", False)),
-        }
+        rules = {"repeats": repeats_of(report), "keep_seen": bool(serving.get("keep_seen", False))}
         k = max(map(cutoff, expected)) or 10
         predict = _without(runner.run, serving.get("added_items", []))
         try:

@@ -241,8 +241,6 @@ def _squares(vectors):
 
 def _means(points, cell, cells):
     """(mean of each cell's points [C, D'], 0 where it has none; how many they are [C])."""
-    sums, counts = (
-        tf.math.unsorted_segment_sum(points, cell, cells),
-        np.bincount(cell, minlength=cells),
-    )
-    return sums.numpy() / np.maximum(counts, 1).astype(np.float32)[:, np.newaxis], counts
+    sums = tf.math.unsorted_segment_sum(points, cell, cells).numpy()
+    counts = np.bincount(cell, minlength=cells)
+    return sums / np.maximum(counts, 1).astype(np.float32)[:, np.newaxis], counts

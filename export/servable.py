@@ -286,10 +286,7 @@ class Servable(tf.Module):
     def embed_items(self, item: tf.Tensor) -> Outputs:
         """Returns the item vectors."""
         rows = self._known(self._items.rows(item))
-        return {
-            "vector": rows_of(self.item_vectors, rows),
-            "known": rows > 0,
-        }
+        return {"vector": rows_of(self.item_vectors, rows), "known": rows > 0}
 
     def similar(self, item: tf.Tensor, by: tf.Tensor, k: tf.Tensor) -> Outputs:
         """Finds the items that are nearest to an item."""
@@ -316,10 +313,7 @@ class Servable(tf.Module):
         contribution = histories.contributions(
             self._query, features, rows_of(self.item_vectors, explained), explained
         )
-        result = {
-            "contribution": histories.at_events(contribution, rows),
-            "known": explained > 0,
-        }
+        result = {"contribution": histories.at_events(contribution, rows), "known": explained > 0}
         window = {**features, "history": events[:, 1:]}
         attention = self._model().attention(window)
         if attention is not None:

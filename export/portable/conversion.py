@@ -135,24 +135,14 @@ def _to_litert(encoder: Encoder, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(encoder, str(Path(folder)), {"serving_default": encoder.concrete()})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        try:
-            # An exception would print the messages of the compiler.
-            return _quietly(converter.convert)
-        except Exception as error:
-            unknown = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
-            raise _refusal(name, "litert", unknown, first_line(error)) from None
-
-
-def _quietly(function):
-    """Calls a function without its messages on stderr, also where it fails."""
-    with capture_stderr():
-        try:
-            result, failure = function(), None
-        except Exception as error:
-            result, failure = None, error
-    if failure is not None:
-        raise failure
-    return result
+        with capture_stderr():
+            try:
+                return converter.convert()
+            except Exception as error:
+                # Raised in here, it would print the messages of the compiler.
+                failure = error
+    unknown = sorted(set(re.findall(r"'tf\.(\w+)' op", str(failure))))
+    raise _refusal(name, "litert", unknown, first_line(failure))
 
 
 def _refusal(name: str, form: str, operations: list[str], reason: str = "") -> ConfigError:

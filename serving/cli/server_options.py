@@ -15,22 +15,8 @@ _NUMBERS = (
     ("batch-size", int, 32, (0, 65536), "ROWS", "most rows of a batch; 0: no batches"),
     ("batch-timeout", float, 0.0, (0, 3600), "SECONDS", "time that a batch waits for more rows"),
     ("queue", int, 10, (1, 65536), "BATCHES", "batches that may wait"),
-    (
-        "threads",
-        int,
-        1,
-        (1, 1024),
-        None,
-        "threads of an operation; more for models of many items",
-    ),
-    (
-        "poll",
-        float,
-        2.0,
-        (0.01, 86400),
-        "SECONDS",
-        "time between two searches for new versions",
-    ),
+    ("threads", int, 1, (1, 1024), None, "threads of an operation; more for models of many items"),
+    ("poll", float, 2.0, (0.01, 86400), "SECONDS", "time between two searches for new versions"),
     ("grace", float, 10.0, (0, 86400), "SECONDS", "time for requests in flight at the end"),
 )
 

@@ -117,14 +117,8 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
         )
     if len(columns) == 1:
         return _dumped({"predictions": next(iter(columns.values()))})
-    names = list(columns)
-    return _dumped(
-        {
-            "predictions": [
-                dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
-            ]
-        }
-    )
+    rows = zip(*columns.values(), strict=True)
+    return _dumped({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
 
 
 def error_body(message: str) -> bytes:
@@ -314,12 +308,9 @@ def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
 def _fits(value, dtype):
     """Whether the type holds the value without loss, as TF Serving requires."""
     if dtype.kind == "f":
-        most = float(np.finfo(dtype).max)
-        return (
-            abs(value) < 2 ** (np.finfo(dtype).nmant + 1)
-            if isinstance(value, int)
-            else not most < abs(value) < np.inf
-        )
+        if isinstance(value, int):
+            return abs(value) < 2 ** (np.finfo(dtype).nmant + 1)
+        return not float(np.finfo(dtype).max) < abs(value) < np.inf
     return dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
@@ -370,11 +361,8 @@ def _decoded(value):
 
 
 def _base64(value):
-    return {
-        "b64": base64.b64encode(value if isinstance(value, bytes) else str(value).encode()).decode(
-            "ascii"
-        )
-    }
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return {"b64": base64.b64encode(data).decode("ascii")}
 
 
 def _dumped(value):

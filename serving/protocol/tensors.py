@@ -121,11 +121,8 @@ def fill(proto: TensorProto, array: np.ndarray) -> None:
 
 def type_name(number: int) -> str:
     """Returns the name of a type, such as DT_STRING."""
-    return (
-        _ENUM.values_by_number[number].name
-        if number in _ENUM.values_by_number
-        else f"number {number}"
-    )
+    known = _ENUM.values_by_number.get(number)
+    return f"number {number}" if known is None else known.name
 
 
 def dtype_of(number: int) -> np.dtype | None:

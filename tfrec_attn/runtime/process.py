@@ -36,13 +36,6 @@ def seed_everything(seed: int) -> None:
     tf.random.set_seed(seed)
 
 
-def make_deterministic() -> None:
-    """Makes all later operations of this process deterministic, also on a GPU."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-
-
 def set_precision(name: str) -> None:
     """Sets Keras' global policy: float32, mixed_bfloat16 or mixed_float16.
 

@@ -36,7 +36,6 @@ from tfrec_attn.runtime.distribution import (
 from tfrec_attn.runtime.process import (
     environment,
     import_tensorflow,
-    make_deterministic,
     peak_memory_mb,
     seed_everything,
     set_precision,
@@ -310,7 +309,7 @@ def _describe_data(data: run.PreparedData, leaks: Any, checksum: str) -> dict[st
 
 def prepare_process(config: Config) -> Any:
     """Applies section `runtime` and the seed, and returns the strategy."""
-    import_tensorflow()
+    tf = import_tensorflow()
     configure_devices(config.runtime.devices)
     strategy = make_strategy(config.runtime)
     check_batch(config.train.batch_size, strategy.num_replicas_in_sync)
@@ -318,5 +317,5 @@ def prepare_process(config: Config) -> Any:
     seed_everything(config.train.seed)
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:
-        make_deterministic()
+        tf.config.experimental.enable_op_determinism()
     return strategy

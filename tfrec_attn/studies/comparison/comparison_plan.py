@@ -252,11 +252,5 @@ def _usual_log(configs: dict[str, Config]) -> Config:
 def _difference(config: Config, usual: Config) -> str:
     """Returns the first key by which a log differs, in words, or ""."""
     here, there = _log_of(config), _log_of(usual)
-    return next(
-        (
-            f"{key} is {shown(here[key])}, not {shown(there[key])}"
-            for key in here
-            if here[key] != there[key]
-        ),
-        "",
-    )
+    key = next((one for one in here if here[one] != there[one]), None)
+    return "" if key is None else f"{key} is {shown(here[key])}, not {shown(there[key])}"

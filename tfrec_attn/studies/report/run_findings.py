@@ -277,17 +277,7 @@ def _neighbours(model: Any, counts: np.ndarray, transitions: Transitions) -> lis
     for item, nearest in zip(popular, learned, strict=True):
         begin, end = transitions.offsets[item + 1], transitions.offsets[item + 2]
         order = np.argsort(-transitions.counts[begin:end], kind="stable")[:_NEIGHBOURS] + begin
-        found.append(
-            Neighbours(
-                ids([item + 1])[0],
-                nearest,
-                list(
-                    zip(
-                        ids(transitions.neighbours[order]),
-                        transitions.counts[order].tolist(),
-                        strict=True,
-                    )
-                ),
-            )
-        )
+        followers, counted = ids(transitions.neighbours[order]), transitions.counts[order].tolist()
+        pairs = list(zip(followers, counted, strict=True))
+        found.append(Neighbours(ids([item + 1])[0], nearest, pairs))
     return found

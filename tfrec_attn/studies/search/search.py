@@ -32,11 +32,7 @@ from tfrec_attn.studies.search.study_folder import (
     describe_study,
 )
 from tfrec_attn.studies.search.trial_journal import TrialJournal, import_optuna
-from tfrec_attn.studies.search.trial_training import (
-    TrialResult,
-    TrialTraining,
-    without_test_events,
-)
+from tfrec_attn.studies.search.trial_training import TrialResult, TrialTraining, without_test_events
 from tfrec_attn.training.progress import Progress
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import read_data, resolve
